@@ -92,29 +92,32 @@ def measure_programs(
 
     from jaxcifar.build.model import compute_dtype
 
-    programs: dict[tuple[Config, float], tuple[list[str], Work]] = {}
+    names_by_program: dict[tuple[Config, float], list[str]] = {}
+    works: list[Work] = []  # one for each program
     for name, run in runs.items():
         dtype = str(compute_dtype(run, jax.devices()[0]))
-        # With small images, a fraction of the steps has them, so more steps are needed.
+        # Only a fraction of the steps uses small images, so more steps are needed to measure it.
         min_steps = 3 if run.small_part == 0 else 20
         work = Work.for_run(run, dtype, max(min_steps, images // run.batch_size))
         key = work.config.shared_part(), run.small_part
-        names, _ = programs.setdefault(key, ([], work))
-        names.append(name)
-    specs = [EntrantSpec(_label(names), "jaxcifar", work) for names, work in programs.values()]
-    entrants = _compete_in_training(specs, rounds, progress)
-    return [
-        {
-            "runs": names,
-            "batch_size": work.batch_size,
-            "dtype": work.dtype,
-            **entrant.summary(TRAIN),
-        }
-        for (names, work), entrant in zip(programs.values(), entrants, strict=True)
+        if key not in names_by_program:
+            names_by_program[key] = []
+            works.append(work)
+        names_by_program[key].append(name)
+    run_names = list(names_by_program.values())
+    specs = [
+        EntrantSpec(_names_label(names), "jaxcifar", work)
+        for names, work in zip(run_names, works, strict=True)
     ]
+    entrants = _compete_in_training(specs, rounds, progress)
+    results = []
+    for names, work, entrant in zip(run_names, works, entrants, strict=True):
+        costs = {"runs": names, "batch_size": work.batch_size, "dtype": work.dtype}
+        results.append({**costs, **entrant.summary(TRAIN)})
+    return results
 
 
-def _label(names: Sequence[str]) -> str:
+def _names_label(names: Sequence[str]) -> str:
     """Return the first name and the number of further names, such as "baseline and 3 more"."""
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
@@ -127,14 +130,17 @@ def seconds_of_remaining_measurements(at_once: Sequence[int], rounds: int, ours:
       rounds: number of times that each measurement is repeated.
       ours: the measured rates of this package.
     """
-    starting, a_round = ours.seconds_to_get_ready, ours.seconds_of_work([TRAIN])
-    startup = 2 * starting + 2 * a_round
-    parallel_runs = sum(starting + rounds * number * a_round for number in at_once)
+    start_seconds, round_seconds = ours.seconds_to_get_ready, ours.seconds_of_work([TRAIN])
+    startup = 2 * start_seconds + 2 * round_seconds
+    parallel_runs = sum(start_seconds + rounds * runs * round_seconds for runs in at_once)
     return startup + parallel_runs
 
 
 def measure_startup(work: Work, milliseconds: float, progress: BenchProgress) -> dict[str, Any]:
-    """Measure the seconds to the end of the first step, and those of a run outside its steps.
+    """Measure how long training needs to start, and the seconds of a run outside its steps.
+
+    The first training step is timed twice: with nothing compiled before, and with a compiled
+    program in JAX's cache.
 
     Args:
       work: the network to measure.
@@ -161,15 +167,15 @@ def measure_startup(work: Work, milliseconds: float, progress: BenchProgress) ->
             warm = contestant.seconds_to_first_step()
             result = contestant.ask("whole_run", Path(folder, "run"))
     steps = work.config.epochs * work.steps
-    wall = result["wall_seconds"]
+    run_seconds = result["wall_seconds"]
     return {
         "arch": work.arch,
         "dtype": work.dtype,
         "batch_size": work.batch_size,
         "first_step_seconds": {"cold": cold, "warm": warm},
         "epoch_images": work.steps * work.batch_size,
-        "epoch_seconds": wall / work.config.epochs,
-        "seconds_beyond_steps": wall - steps * milliseconds / 1e3,
+        "epoch_seconds": run_seconds / work.config.epochs,
+        "seconds_beyond_steps": run_seconds - steps * milliseconds / 1e3,
     }
 
 
@@ -204,5 +210,5 @@ def measure_parallel_runs(
 def _compete_in_training(
     specs: Sequence[EntrantSpec], rounds: int, progress: BenchProgress
 ) -> list[Entrant]:
-    """Measure the training of contestants, and return their rates."""
+    """Measure the training speed of contestants, and return the contestants with their rates."""
     return compete(specs, Plan([TRAIN], rounds), progress)

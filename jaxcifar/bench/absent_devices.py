@@ -1,7 +1,7 @@
-"""Devices that are not here, for their compilers alone: TPU chips and NVIDIA H100 cards.
+"""Compile for devices that this machine does not have: TPU chips and NVIDIA H100 cards.
 
 Google's compiler for TPUs is in the package libtpu, and NVIDIA's is in JAX's plugin for CUDA. Both
-compile on a machine that has none of these devices, and know them from a description.
+compile from a description of the devices.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from jaxcifar.bench.device_traffic import MACHINES, Machine
 from jaxcifar.errors import RunError, UsageError, first_line
 
 EXAMPLES = ("v5e", "v5e:2x4", "v5p:2x2x1", "h100", "h100:8")
-_SMALLEST_SLICE = {"v5e": "2x2", "v5p": "2x2x1"}  # of which a target of one chip takes one
+_SMALLEST_SLICE = {"v5e": "2x2", "v5p": "2x2x1"}  # a target of one chip uses one chip of it
 _DIMENSIONS = {"v5e": 2, "v5p": 3}
 _CARDS_IN_A_NODE = 8
 _MACHINE_NAMES = {"v5e": "TPU v5e", "v5p": "TPU v5p", "h100": "H100, 8 a node"}
@@ -92,24 +92,23 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> "Target":
-        """Return the target that a text such as "v5e:2x4" names; without a shape, one device.
+        """Return the devices that a text names: a kind and a shape such as "v5e:2x4".
+
+        A text without a shape names one device.
 
         Raises:
-          UsageError: there is no such target.
+          UsageError: the kind is unknown, or it has no devices in this shape.
         """
         kind, _, shape_text = text.partition(":")
         if kind not in _CHIPS:
-            raise UsageError(f"--target {text}: choose one of {', '.join(EXAMPLES)}, or alike")
+            examples = ", ".join(EXAMPLES)
+            raise UsageError(f"--target {text}: choose one of {examples}, or other numbers of them")
+        shape_error = f"--target {text}: write the numbers of devices like {_example(kind)}"
         if not re.fullmatch(r"(\d{1,4}(x\d{1,4})*)?", shape_text) or text.endswith(":"):
-            raise UsageError(f"--target {text}: write the numbers of devices like {_example(kind)}")
+            raise UsageError(shape_error)
         shape = tuple(int(size) for size in shape_text.split("x")) if shape_text else (1,)
-        is_allowed = min(shape) > 0
-        if kind == "h100":
-            is_allowed &= len(shape) == 1 and shape[0] <= _CARDS_IN_A_NODE
-        elif math.prod(shape) > 1:
-            is_allowed &= len(shape) == _DIMENSIONS[kind]
-        if not is_allowed:
-            raise UsageError(f"--target {text}: write the numbers of devices like {_example(kind)}")
+        if not _is_allowed_shape(kind, shape):
+            raise UsageError(shape_error)
         return cls(text, kind, shape)
 
     @property
@@ -124,7 +123,7 @@ class Target:
 
     @property
     def machine(self) -> Machine:
-        """Speed of arithmetic and of the links between devices, as published."""
+        """The published speed of the devices' arithmetic and of the links between them."""
         [machine] = [known for known in MACHINES if known.name == _MACHINE_NAMES[self.kind]]
         return machine
 
@@ -132,6 +131,15 @@ class Target:
     def title(self) -> str:
         """Number and kind of the devices, such as "8x TPU v5e"."""
         return f"{self.device_count}x {_MACHINE_NAMES[self.kind].partition(',')[0]}"
+
+
+def _is_allowed_shape(kind: str, shape: tuple[int, ...]) -> bool:
+    """Return whether devices of a kind can form a network of a shape, such as (2, 4) for "v5e"."""
+    if min(shape) == 0:
+        return False
+    if kind == "h100":
+        return len(shape) == 1 and shape[0] <= _CARDS_IN_A_NODE
+    return math.prod(shape) == 1 or len(shape) == _DIMENSIONS[kind]
 
 
 def _example(kind: str) -> str:
@@ -146,10 +154,9 @@ def compiler_version(target: Target) -> str:
       UsageError: the package is not installed; the message says how to install it.
     """
     if target.kind == "h100":
-        plugin, extra = _cuda_plugin(), "cuda12"
-        package = plugin.rpartition("_")[2].join(("jax-", "-plugin")) if plugin else None
+        extra, package = "cuda12", _cuda_package()
     else:
-        package, extra = ("libtpu" if find_spec("libtpu") else None), "tpu"
+        extra, package = "tpu", "libtpu" if find_spec("libtpu") else None
     if package is None:
         raise UsageError(
             f"--target {target.name}: its compiler is not installed; install it (Linux) with: "
@@ -162,7 +169,7 @@ def compiler_version(target: Target) -> str:
 
 
 def devices_of(target: Target) -> list[Any]:
-    """Return JAX devices that programs can be compiled for, and nothing else.
+    """Return JAX's descriptions of a target's devices; programs can be compiled for them, not run.
 
     Call `compiler_version` first, and choose JAX's CPU (`JAX_PLATFORMS=cpu`) before importing JAX.
 
@@ -177,6 +184,7 @@ def devices_of(target: Target) -> list[Any]:
 
 
 def _tpu_chips(target: Target) -> list[Any]:
+    """Return JAX's descriptions of TPU chips; for a target of one chip, of the smallest slice."""
     # Otherwise libtpu waits for a server that describes a TPU machine.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
@@ -199,7 +207,17 @@ def _cuda_plugin() -> str | None:
     return None
 
 
+def _cuda_package() -> str | None:
+    """Return the name of the package with JAX's plugin for CUDA, or None if not installed."""
+    plugin = _cuda_plugin()
+    if plugin is None:
+        return None
+    _, _, cuda_version = plugin.rpartition("_")
+    return f"jax-{cuda_version}-plugin"
+
+
 def _h100_cards(target: Target) -> list[Any]:
+    """Return JAX's descriptions of H100 cards in one machine."""
     import jax
     from jax._src.lib import xla_client  # JAX starts the plugin only where there is a driver
     from jax.experimental import topologies
@@ -213,7 +231,7 @@ def _h100_cards(target: Target) -> list[Any]:
 
 
 def _load_cuda_libraries() -> None:
-    """Load the libraries beside JAX's plugin for CUDA, which its compiler needs."""
+    """Load NVIDIA's libraries, installed beside JAX's plugin for CUDA, that its compiler needs."""
     plugin = _cuda_plugin()
     spec = find_spec(plugin) if plugin else None
     assert spec is not None and spec.submodule_search_locations  # `compiler_version` has found it

@@ -64,24 +64,24 @@ class AbsentProgram:
 
     @property
     def least_seconds(self) -> dict[str, float]:
-        """The least seconds of a step by each limit of the device, as published.
+        """The least seconds of a step by each published limit of a device.
 
-        Arithmetic and memory work at the same time, so the larger of the two is a bound (the
-        "roofline"; Williams, Waterman and Patterson 2009). Exchanges are modelled in
-        `device_traffic`.
+        The limits are "arithmetic", "memory" and "exchanges" between devices, which are modelled in
+        `device_traffic`. Arithmetic and memory work at the same time, so the larger of the two is a
+        bound (the "roofline"; Williams, Waterman and Patterson 2009).
         """
-        machine, chip = self.target.machine, self.target.chip
-        exchange = [
-            machine.all_reduce_seconds(c.bytes, self.target.device_count) for c in self.exchanged
+        machine, chip, devices = self.target.machine, self.target.chip, self.target.device_count
+        exchange_seconds = [
+            machine.all_reduce_seconds(exchange.bytes, devices) for exchange in self.exchanged
         ]
         return {
             "arithmetic": self.flops / machine.flops,
             "memory": self.moved_bytes / chip.bandwidth,
-            "exchanges": sum(exchange),
+            "exchanges": sum(exchange_seconds),
         }
 
     def as_record(self) -> dict[str, Any]:
-        """Return all numbers, for a JSON file."""
+        """Return everything except the program's text as values that fit into a JSON file."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         del fields["text"]
         return {
@@ -117,9 +117,8 @@ def compile_for(target: Target, config: Config, run_count: int = 1) -> AbsentPro
     compile_seconds = time.perf_counter() - began
     text = compiled.as_text() or ""
     kernels = step_kernels(read_program(text))
-    images_per_device = (
-        run_count * config.batch_size / len(training.parallel_runs.replicated.mesh.devices)
-    )
+    device_count = len(training.parallel_runs.replicated.mesh.devices)
+    images_per_device = run_count * config.batch_size / device_count
     macs = summarize(training.program.model).macs
     return AbsentProgram(
         target=target,

@@ -1,5 +1,6 @@
 """The bar chart of `jaxcifar bench --plot`: images per second of each implementation."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
@@ -30,29 +31,23 @@ def plot_rates(rows: Sequence[dict[str, Any]], title: str, file: BinaryIO, kind:
       kind: format of the picture, such as "png".
     """
     archs = list(dict.fromkeys(row["arch"] for row in rows))
-    most_bars = max(
-        sum(row["arch"] == arch and row["phase"] == phase for row in rows)
-        for arch in archs
-        for phase in PHASES
-    )
-    height = len(archs) * (_MARGIN + _BAR_HEIGHT * most_bars) + 0.4
+    bar_counts = Counter((row["arch"], row["phase"]) for row in rows)
+    panel_height = _MARGIN + _BAR_HEIGHT * max(bar_counts.values())
+    height = len(archs) * panel_height + 0.4
     figure = Figure((_PANEL_WIDTH * len(PHASES), height), dpi=120, layout="constrained")
     figure.suptitle(safe_title(title), fontsize=9, parse_math=False)
     panels = figure.subplots(len(archs), len(PHASES), squeeze=False)
     for arch, panels_of_arch in zip(archs, panels, strict=True):
         for phase, panel in zip(PHASES, panels_of_arch, strict=True):
-            shown = [row for row in rows if row["arch"] == arch and row["phase"] == phase]
-            panel.set_title(
-                safe_title(f"{arch}, {_TITLES[phase]}, batch {shown[0]['batch_size']}"),
-                fontsize=9,
-                parse_math=False,
-            )
-            _draw_bars(panel, [row for row in shown if row["images_per_second"] is not None])
+            panel_rows = [row for row in rows if row["arch"] == arch and row["phase"] == phase]
+            panel_title = f"{arch}, {_TITLES[phase]}, batch {panel_rows[0]['batch_size']}"
+            panel.set_title(safe_title(panel_title), fontsize=9, parse_math=False)
+            _draw_bars(panel, [row for row in panel_rows if row["images_per_second"] is not None])
     figure.savefig(file, format=kind)
 
 
 def _draw_bars(panel: Axes, rows: Sequence[dict[str, Any]]) -> None:
-    """Draw a bar for each row, the first at the top."""
+    """Draw a bar with the images per second of each row of results, the first at the top."""
     for position, row in enumerate(rows):
         rate, spread = row["images_per_second"], row["spread"]
         color = _COLORS.get(row["dtype"], "grey")

@@ -73,7 +73,7 @@ class BenchProgress:
         return max(0.0, self._seconds - spent) + self._afterwards
 
     def status(self) -> Status:
-        """Return the activity, the time since it began, and the estimated time left."""
+        """Return the content of the status line: activity, time since it began, and time left."""
         now, left = self._clock(), self.seconds_left
         before = [
             (1, self._title),
@@ -82,7 +82,7 @@ class BenchProgress:
         ]
         if left is None:
             return Status(before, after=[], done=0.0)
-        if left == 0:  # the bench takes longer than estimated
+        if left == 0:  # the benchmark takes longer than estimated
             return Status(before, after=[], done=1.0)
         spent = now - self._began
         after = [(0, f"{duration(left)} left")]

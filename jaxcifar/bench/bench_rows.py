@@ -14,8 +14,8 @@ OURS = "jaxcifar"
 def result_rows(entrants: Sequence[Entrant]) -> list[dict[str, Any]]:
     """Return the rows in the table of results, one for each contestant and phase.
 
-    The row of another implementation has `ratio`: how many times as fast this package is, and
-    `ratio_spread`. A value is None if it was not measured.
+    A row of another implementation has `ratio`, how many times as fast this package is, and
+    `ratio_spread`, the lowest and highest ratio of a round. A value that was not measured is None.
 
     Args:
       entrants: the contestants and their measured rates; this package is the first.
@@ -37,7 +37,7 @@ def result_rows(entrants: Sequence[Entrant]) -> list[dict[str, Any]]:
                 "peak_memory_bytes": entrant.peak_memory,
             }
             if entrant.spec.implementation != OURS:
-                row["ratio"], row["ratio_spread"] = _ratio(entrants[0], entrant, phase)
+                row["ratio"], row["ratio_spread"] = _speed_ratio(entrants[0], entrant, phase)
             rows.append(row)
     return rows
 
@@ -54,14 +54,7 @@ def speed_ratios(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """
     ratios: dict[str, Any] = {}
     for phase in PHASES:
-        torch_rows = [
-            row
-            for row in rows
-            if row["phase"] == phase
-            and row["implementation"].startswith("torch")
-            and row["images_per_second"]
-            and row["ratio"]
-        ]
+        torch_rows = [row for row in rows if row["phase"] == phase and _is_measured_torch(row)]
         float32_rows = [row for row in torch_rows if row["dtype"] == "float32"]
         if not float32_rows:
             continue
@@ -73,16 +66,26 @@ def speed_ratios(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return ratios
 
 
-def _ratio(ours: Entrant, other: Entrant, phase: str) -> tuple[float | None, list[float] | None]:
-    """Return how many times as fast `ours` is as `other`: the median over rounds, and the spread.
+def _is_measured_torch(row: dict[str, Any]) -> bool:
+    """Return whether a row of results is PyTorch's, with a rate and a ratio to this package."""
+    is_torch = row["implementation"].startswith("torch")
+    return is_torch and bool(row["images_per_second"]) and bool(row["ratio"])
 
-    In each round both were measured within minutes, so a slow hour of the machine slows both. If
-    `other` has no rounds, the ratio is that of the rates that are known, without a spread.
+
+def _speed_ratio(
+    ours: Entrant, other: Entrant, phase: str
+) -> tuple[float | None, list[float] | None]:
+    """Return how many times as fast `ours` is as `other`, and the lowest and highest ratio.
+
+    The ratio is the median over the rounds. In each round both were measured within minutes, so a
+    slow hour of the machine slows both. If `other` has no rounds, the ratio is that of the rates of
+    the first steps, without a spread. An unknown value is None.
     """
     our_rates, other_rates = ours.rates.get(phase, []), other.rates.get(phase, [])
-    rounds = [mine / theirs for mine, theirs in zip(our_rates, other_rates, strict=False)]
-    if rounds:
-        return float(np.median(rounds)), [min(rounds), max(rounds)]
+    pairs = zip(our_rates, other_rates, strict=False)  # `other` may have fewer rounds
+    ratios = [our_rate / other_rate for our_rate, other_rate in pairs]
+    if ratios:
+        return float(np.median(ratios)), [min(ratios), max(ratios)]
     our_rate = ours.summary(phase)["images_per_second"]
     other_rate = other.summary(phase)["images_per_second"]
     if not our_rate or not other_rate:

@@ -1,4 +1,4 @@
-"""Reading the text of a program that XLA has compiled (HLO): its computations and instructions."""
+"""Parse the text of a program that XLA has compiled (HLO) into computations and instructions."""
 
 import dataclasses
 import math
@@ -49,8 +49,9 @@ class Instruction:
 
     @property
     def is_scalar(self) -> bool:
-        """True if the result is a single number, or several of them."""
-        return all(not array[3] for array in _ARRAY.finditer(self.type))
+        """True if the result is a single number, or a tuple of single numbers."""
+        shapes = [array[3] for array in _ARRAY.finditer(self.type)]
+        return not any(shapes)
 
     @property
     def array_bytes(self) -> list[int]:
@@ -59,6 +60,10 @@ class Instruction:
 
 
 def _array_bytes(array: re.Match[str]) -> int:
+    """Return the bytes of main memory that an array takes; 0 for an array in fast memory.
+
+    `array` is the match of a type such as "f32[128,10]{1,0}".
+    """
     dtype, bits, shape, layout = array.groups()
     if layout and _FAST_MEMORY.search(layout):
         return 0
@@ -80,7 +85,7 @@ class ProgramText:
     entry: str
 
     def called_by(self, instruction: Instruction, *kinds: str) -> Iterator[str]:
-        """Yield the names of computations that an instruction calls.
+        """Yield the names of the computations in this program that an instruction calls.
 
         Args:
           instruction: the instruction.
@@ -92,7 +97,7 @@ class ProgramText:
 
 
 def read_program(text: str) -> ProgramText:
-    """Return the computations of a compiled program.
+    """Parse the text of a compiled program.
 
     Args:
       text: the program as XLA writes it, from `Compiled.as_text()`.
@@ -104,30 +109,33 @@ def read_program(text: str) -> ProgramText:
     current: list[Instruction] | None = None
     entry = None
     for line in text.splitlines():
-        if heading := _HEADING.match(line):
-            current = computations.setdefault(heading[2], [])
-            entry = heading[2] if heading[1] else entry
+        heading, instruction = _HEADING.match(line), _INSTRUCTION.match(line)
+        if heading:
+            entry_keyword, name = heading.groups()
+            current = computations.setdefault(name, [])
+            if entry_keyword:
+                entry = name
         elif line.startswith("}"):
             current = None
-        elif current is not None and (found := _INSTRUCTION.match(line)):
-            current.append(_instruction(found))
+        elif instruction and current is not None:
+            current.append(_parse_instruction(instruction))
     if entry is None:
         raise ValueError("this is not the text of a compiled program: it has no ENTRY")
     return ProgramText(computations, entry)
 
 
-def _instruction(found: re.Match[str]) -> Instruction:
+def _parse_instruction(line: re.Match[str]) -> Instruction:
     """Return the instruction in a line `NAME = TYPE OPCODE(OPERANDS), ATTRIBUTES`."""
-    root, name, rest = found.groups()
+    root, name, rest = line.groups()
     type_end = _closing_bracket(rest, 0) + 1 if rest.startswith("(") else rest.find(" ")
     result_type, operation = rest[:type_end], rest[type_end:].strip()
     opcode, _, _ = operation.partition("(")
     operands_end = _closing_bracket(operation, len(opcode))
     operands, attributes = operation[len(opcode) + 1 : operands_end], operation[operands_end:]
-    called = {
-        kind: tuple(_NAME.findall(names) or [names.strip("{}")])
-        for kind, names in _CALLED.findall(attributes)
-    }
+    called = {}
+    for kind, names_text in _CALLED.findall(attributes):
+        names = _NAME.findall(names_text) or [names_text.strip("{}")]
+        called[kind] = tuple(names)
     target = _CUSTOM_TARGET.search(attributes)
     return Instruction(
         name=name,
@@ -155,5 +163,5 @@ def _closing_bracket(text: str, start: int) -> int:
 
 
 def users_of(name: str, instructions: Sequence[Instruction]) -> list[Instruction]:
-    """Return the instructions that take the result `name` as an operand."""
+    """Return the instructions that take the result of the instruction `name` as an operand."""
     return [instruction for instruction in instructions if name in instruction.operands]

@@ -1,4 +1,4 @@
-"""A contest: contestants are measured in turn, in rounds, each alone on the machine.
+"""Measure the contestants of a benchmark in turn, in rounds, each alone on the machine.
 
 The process of a contestant runs only during its turn. Beside contestants that waited in their
 processes, ResNet-18 trained at 116 images/s on two cores where it trains at 152 to 177 alone.
@@ -106,7 +106,7 @@ def _cache_environment(folder: str) -> dict[str, str]:
 
 
 def _seconds_needed(entrants: Sequence[Entrant], plan: Plan) -> float:
-    """Return the seconds of one more round, and of what comes after the contest."""
+    """Return the expected seconds of one more round and of everything after the contest."""
     remaining = remaining_entrants(entrants)
     round_seconds = sum(entrant.seconds_of_a_round(plan.phases) for entrant in remaining)
     return round_seconds + plan.estimate_rest(entrants[0])
@@ -154,8 +154,8 @@ def _get_ready(entrant: Entrant, others: Sequence[Entrant], plan: Plan, end: flo
             for phase in plan.phases:
                 entrant.measure(phase, 1, deadline)  # compiles the program
                 entrant.first_rates[phase] = _first_rate(entrant, phase, deadline)
-                if reason := reason_if_slow(entrant, others, phase):
-                    entrant.left_out = reason
+                entrant.left_out = reason_if_slow(entrant, others, phase)
+                if entrant.left_out:
                     break
             entrant.ask_for_memory()
     except ContestantError as error:
@@ -165,7 +165,10 @@ def _get_ready(entrant: Entrant, others: Sequence[Entrant], plan: Plan, end: flo
 
 
 def _first_rate(entrant: Entrant, phase: str, deadline: Deadline | None) -> float:
-    """Measure for two seconds, or for a round if that is shorter; return the images per second."""
+    """Return the images per second of a contestant, measured for at least two seconds.
+
+    If a whole round is shorter than that, one round is measured.
+    """
     work, iterations = entrant.spec.work, 1
     while True:
         timing = entrant.measure(phase, iterations, deadline)
@@ -187,6 +190,7 @@ def _leave_out_slow_entrants(
 
 
 def _status_message(entrant: Entrant, phases: Sequence[str]) -> str:
+    """Return a message with a contestant's first rates, or the reason why it was left out."""
     label = entrant.spec.label
     if entrant.left_out:
         return f"{label} is left out of the rounds: {entrant.left_out}"
@@ -198,18 +202,19 @@ def _status_message(entrant: Entrant, phases: Sequence[str]) -> str:
 def _do_round(
     entrants: Sequence[Entrant], number: int, plan: Plan, progress: BenchProgress
 ) -> None:
-    """Do round `number`: start, measure and end each remaining contestant, one after another."""
+    """Start, measure and end each remaining contestant, one after another, in round `number`."""
     remaining = remaining_entrants(entrants)
     rounds_after = plan.rounds - number
     for position, entrant in enumerate(remaining):
-        seconds = [other.seconds_of_a_round(plan.phases) for other in remaining]
-        expected = seconds[position]
-        rest_of_round = sum(seconds[position + 1 :])
-        rest = plan.estimate_rest(entrants[0])
+        turn_seconds = [other.seconds_of_a_round(plan.phases) for other in remaining]
+        rest_of_round = sum(turn_seconds[position + 1 :])
+        later_rounds = rounds_after * sum(turn_seconds)
+        after_contest = plan.estimate_rest(entrants[0])
         progress.doing(f"{entrant.spec.label}: round {number} of {plan.rounds}")
-        progress.expect(expected, rest_of_round + rounds_after * sum(seconds) + rest)
+        progress.expect(turn_seconds[position], rest_of_round + later_rounds + after_contest)
         try:
-            _measure_round(entrant, plan.phases, Deadline(seconds_allowed(expected)))
+            deadline = Deadline(seconds_allowed(turn_seconds[position]))
+            _measure_round(entrant, plan.phases, deadline)
         except ContestantError as error:
             is_first = entrant is entrants[0]
             _leave_out_failed(entrant, f"round {number}", error, is_first)
@@ -220,16 +225,16 @@ def _do_round(
 def _measure_round(entrant: Entrant, phases: Sequence[str], deadline: Deadline) -> None:
     """Start a contestant, warm it up, measure each phase, and end its process."""
     began = time.monotonic()
-    measured = 0.0
+    measured_seconds = 0.0
     with entrant.turn():
         for phase in phases:
             iterations = entrant.spec.work.iterations(phase)
             entrant.measure(phase, min(_WARM_UP, iterations), deadline)
             timing = entrant.measure(phase, iterations, deadline)
             entrant.rates.setdefault(phase, []).append(timing.rate)
-            measured += timing.seconds
+            measured_seconds += timing.seconds
         entrant.ask_for_memory()
-    entrant.seconds_to_start = time.monotonic() - began - measured
+    entrant.seconds_to_start = time.monotonic() - began - measured_seconds
 
 
 def _leave_out_failed(entrant: Entrant, when: str, error: ContestantError, is_first: bool) -> None:

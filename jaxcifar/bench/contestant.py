@@ -151,10 +151,12 @@ class Contestant:
         return time.perf_counter() - self._began
 
 
-def _descendants(process: int) -> list[psutil.Process]:
-    with contextlib.suppress(psutil.Error):
-        return psutil.Process(process).children(recursive=True)
-    return []
+def _descendants(process_id: int) -> list[psutil.Process]:
+    """Return all processes that a process started, directly or not; [] if it has ended."""
+    try:
+        return psutil.Process(process_id).children(recursive=True)
+    except psutil.Error:
+        return []
 
 
 @contextlib.contextmanager
@@ -192,7 +194,10 @@ def _start_resource_tracker() -> None:
 
 
 def _serve(connection: Connection, name: str, work: Work, environment: dict[str, str]) -> None:
-    """In a contestant's process, answer method calls until the connection is closed."""
+    """Answer method calls in a contestant's own process until the main process closes `connection`.
+
+    An answer has an error message or None, and the method's result.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows, SIGINT is not blocked yet
     threading.Thread(target=_end_with_the_bench, daemon=True).start()
     os.environ |= environment
@@ -227,7 +232,10 @@ def _end_with_the_bench() -> None:
 
 
 def _create(name: str, work: Work) -> Any:
-    """Return the object that trains and evaluates; import PyTorch or JAX only now."""
+    """Return the contestant called `name`, an object that trains and evaluates the network.
+
+    PyTorch or JAX is imported only here, so that each process imports what it needs.
+    """
     if name in _TORCH_MODES:
         from jaxcifar.bench.torch_peer import TorchPeer
 

@@ -43,14 +43,14 @@ def find_collectives(program: str) -> list[Collective]:
 
     An exchange in the body of a loop is counted once.
     """
-    found = []
+    collectives = []
     for match in _COLLECTIVE.finditer(program):
-        sizes = [_bytes(array) for array in _ARRAY.finditer(match["type"])]
-        found.append(Collective(match["kind"], sum(sizes)))
-    return found
+        array_sizes = [_array_bytes(array) for array in _ARRAY.finditer(match["type"])]
+        collectives.append(Collective(match["kind"], sum(array_sizes)))
+    return collectives
 
 
-def _bytes(array: re.Match[str]) -> int:
+def _array_bytes(array: re.Match[str]) -> int:
     axis_sizes = [int(size) for size in array["shape"].split(",") if size]
     return math.prod(axis_sizes) * int(array["bits"]) // 8
 
@@ -113,7 +113,7 @@ UTILISATION = 0.4  # fraction of a chip's published peak that training reaches
 def step_seconds(
     machine: Machine, flops: float, exchanged: Sequence[Collective], chips: int
 ) -> float:
-    """Estimate the seconds of a training step: computation, then all exchanges one by one.
+    """Estimate the seconds of a training step: computation, then all data exchanges one by one.
 
     Args:
       machine: the kind of chips and their links.
@@ -122,13 +122,14 @@ def step_seconds(
       chips: number of chips.
     """
     computing = flops / (UTILISATION * machine.flops)
-    return computing + sum(machine.all_reduce_seconds(c.bytes, chips) for c in exchanged)
+    exchanging = sum(machine.all_reduce_seconds(exchange.bytes, chips) for exchange in exchanged)
+    return computing + exchanging
 
 
 def scaling_efficiency(
     machine: Machine, flops: float, exchanged: Sequence[Collective], chips: int, batch: str
 ) -> float:
-    """Estimate the training speed of `chips` chips, divided by `chips` times the speed of one chip.
+    """Estimate the efficiency of training on several chips: their speed per chip to that of one.
 
     Args:
       machine: the kind of chips and their links.

@@ -60,7 +60,7 @@ class Entrant:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Start the contestant's process, and end it after the `with` block."""
+        """Run the contestant's process during a `with` block, in which it can be measured."""
         spec = self.spec
         with Contestant(spec.label, spec.implementation, spec.work, self.environment) as contestant:
             self._contestant = contestant
@@ -82,7 +82,7 @@ class Entrant:
         return self._contestant.ask(method, iterations, deadline=deadline)
 
     def seconds_of_a_round(self, phases: Sequence[str]) -> float:
-        """Return the seconds that the next round will take at the latest rates.
+        """Return the seconds that the contestant will take in the next round at its latest rates.
 
         Starting is expected to take as long as in the last turn.
 
@@ -92,7 +92,10 @@ class Entrant:
         return self.seconds_to_start + self.seconds_of_work(phases)
 
     def seconds_of_work(self, phases: Sequence[str]) -> float:
-        """Return the measured seconds of a round at the latest rates, without starting."""
+        """Return the seconds of training and evaluation in a round, at the latest rates.
+
+        `phases` are "train", "eval" or both. Starting the process is not included.
+        """
         seconds = 0.0
         for phase in phases:
             rates = self.rates.get(phase)
@@ -126,7 +129,10 @@ class Entrant:
         return summary
 
     def ask_for_memory(self) -> None:
-        """Set `peak_memory`, unless the process is dead."""
+        """Ask the contestant's process for its peak memory, and store it as `peak_memory`.
+
+        A process that has ended or does not answer is ignored.
+        """
         assert self._contestant is not None  # this is called in a turn
         with suppress(ContestantError):
             deadline = Deadline(seconds_allowed(seconds=0))

@@ -33,29 +33,30 @@ class JaxcifarTraining:
             work.config, dataset=self._dataset.name, data_sha256=self._dataset.sha256
         )
         self._setup = Setup.create(self._config, self._dataset, work.at_once)
-        program, together = self._setup.program, self._setup.parallel_runs
+        program, parallel_runs = self._setup.program, self._setup.parallel_runs
         self._hp = self._setup.place(self._setup.hyperparameters(self._config))
         self._setup.compile_ahead(self._hp)
         state = program.init(self._hp, train.images)
         order = program.epoch_order(self._hp, np.int32(0), len(train.labels))
-        self._states, self._hps, self._orders = together.join(
-            [(state, self._hp, order)] * work.at_once
-        )
+        equal_runs = [(state, self._hp, order)] * work.at_once
+        self._states, self._hps, self._orders = parallel_runs.join(equal_runs)
         self._variables = state.variables
         self._train_steps = self._setup.train_steps
 
     def train(self, steps: int) -> Timing:
-        """Train all runs for `steps` steps; return the number of images and the seconds."""
+        """Train all runs for some steps; return the number of images and the seconds."""
         step = self._states.step
         first_step = jax.device_put(np.zeros_like(step), step.sharding)
         self._states = self._states.replace(step=first_step)
-        began, trained, at_once = time.perf_counter(), 0, self._work.at_once
+        began = time.perf_counter()
+        trained_steps = 0
         for count in dispatch_sizes(steps, self._setup.program):
-            examples = self._setup.images_for(self._orders, [trained] * at_once, count)
+            positions = [trained_steps] * self._work.at_once  # the same in each run
+            examples = self._setup.images_for(self._orders, positions, count)
             self._states, means = self._train_steps(
                 self._states, self._hps, *examples, self._orders, np.int32(count)
             )
-            trained += count
+            trained_steps += count
         np.asarray(means["loss"])  # waits until all steps are done
         return Timing(steps * self._work.images_per_step, time.perf_counter() - began)
 

@@ -45,12 +45,14 @@ class PlainFlaxTraining:
     def evaluate(self, batches: int) -> Timing:
         """Predict `batches` batches of test images; return the number of images and the seconds."""
         began = time.perf_counter()
-        test = self._test.images[: batches * self._work.eval_batch]
-        for start in range(0, len(test), self._work.eval_batch):
-            images = _normalize(test[start : start + self._work.eval_batch])
-            logits = self._predict(self._state[0], images)
+        variables, _ = self._state
+        batch_size = self._work.eval_batch
+        images = self._test.images[: batches * batch_size]
+        for start in range(0, len(images), batch_size):
+            batch = _normalize(images[start : start + batch_size])
+            logits = self._predict(variables, batch)
         logits.block_until_ready()
-        return Timing(len(test), time.perf_counter() - began)
+        return Timing(len(images), time.perf_counter() - began)
 
     def peak_memory(self) -> int | None:
         """Return the maximum bytes used on an accelerator so far; None on a CPU."""
@@ -58,7 +60,7 @@ class PlainFlaxTraining:
 
 
 def _plain_model(work: Work) -> nn.Module:
-    """Return a built-in network, made of plain Flax layers, or a user's network unchanged."""
+    """Return the network to measure; a built-in network is rebuilt from plain Flax layers."""
     dtype = jnp.dtype(work.dtype)
     plain_networks = {"cnn": _PlainCNN, "resnet18": _PlainResNet, "fastnet": _PlainFastNet}
     if work.arch in plain_networks:
@@ -78,7 +80,10 @@ def _plain_step(
     labels: jax.Array,
     step: int,
 ) -> tuple[tuple[Any, Any], jax.Array]:
-    """Do one training step; return the new (variables, optimizer state), and the loss."""
+    """Do one training step on a batch, with a rule of optax and without augmentation.
+
+    `state` has the network's variables and the optimizer state. Return the new state and the loss.
+    """
     variables, opt_state = state
 
     def loss_fn(params: Any) -> tuple[jax.Array, Any]:
@@ -141,7 +146,7 @@ class _PlainFastNet(nn.Module):
         gelu = partial(nn.gelu, approximate=False)
         kernel = self.variable("whitening", "kernel", whitening_kernel, x).value
         bias = self.param("bias", nn.initializers.zeros, kernel.shape[-1:])
-        x, kernel, bias = (array.astype(self.dtype) for array in (x, kernel, bias))
+        x, kernel, bias = x.astype(self.dtype), kernel.astype(self.dtype), bias.astype(self.dtype)
         layout = ("NHWC", "HWIO", "NHWC")
         x = jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=layout)
         x = gelu(x + bias)

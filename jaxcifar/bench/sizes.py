@@ -23,7 +23,7 @@ def model_and_macs(config: Config) -> tuple[Any, int]:
 
 
 def is_large(macs: int) -> bool:
-    """Return whether a single run of a network uses a device to full capacity.
+    """Return whether a network is so large that a single run keeps a device fully busy.
 
     Args:
       macs: multiply-accumulates of the forward pass of one image.
@@ -32,7 +32,7 @@ def is_large(macs: int) -> bool:
 
 
 def steps_per_round(macs: int, on_cpu: bool) -> int:
-    """Return a number of training steps, with 128 images each, that takes a few seconds.
+    """Return how many training steps, with 128 images each, take a few seconds.
 
     Args:
       macs: multiply-accumulates of the forward pass of one image.

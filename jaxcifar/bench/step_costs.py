@@ -8,6 +8,7 @@ once. If a kernel takes only parts of an operand (such as a batch of all images)
 """
 
 import dataclasses
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -73,14 +74,15 @@ def step_kernels(program: ProgramText) -> list[Kernel]:
     The step is the body of the loop with the most kernels, or the whole program if it has no loop.
     Loops inside the step count once; of several branches, the one with the most bytes counts.
     """
-    bodies = [
-        list(_kernels(program, body))
-        for instructions in program.computations.values()
-        for instruction in instructions
-        if instruction.opcode == "while"
-        for body in program.called_by(instruction, "body")
-    ]
-    return max(bodies, key=len) if bodies else list(_kernels(program, program.entry))
+    instructions = itertools.chain(*program.computations.values())
+    loop_kernels = []  # the kernels of each loop
+    for instruction in instructions:
+        if instruction.opcode == "while":
+            for body in program.called_by(instruction, "body"):
+                loop_kernels.append(list(_kernels_of(program, body)))
+    if not loop_kernels:
+        return list(_kernels_of(program, program.entry))
+    return max(loop_kernels, key=len)
 
 
 def totals_by_kind(kernels: Sequence[Kernel]) -> list[KindTotal]:
@@ -89,13 +91,20 @@ def totals_by_kind(kernels: Sequence[Kernel]) -> list[KindTotal]:
     for kernel in kernels:
         by_kind[kernel.kind].append(kernel)
     totals = [
-        KindTotal(kind, len(members), sum(kernel.bytes for kernel in members))
-        for kind, members in by_kind.items()
+        KindTotal(kind, len(members), _total_bytes(members)) for kind, members in by_kind.items()
     ]
     return sorted(totals, key=lambda total: -total.bytes)
 
 
-def _kernels(program: ProgramText, computation: str) -> Iterator[Kernel]:
+def _total_bytes(kernels: Sequence[Kernel]) -> int:
+    return sum(kernel.bytes for kernel in kernels)
+
+
+def _kernels_of(program: ProgramText, computation: str) -> Iterator[Kernel]:
+    """Yield the kernels of a computation and of the computations that it calls.
+
+    Of several branches, only the one with the most bytes counts.
+    """
     instructions = program.computations[computation]
     by_name = {instruction.name: instruction for instruction in instructions}
     for instruction in instructions:
@@ -105,15 +114,15 @@ def _kernels(program: ProgramText, computation: str) -> Iterator[Kernel]:
             continue
         if opcode in ("while", "call", "async-start"):
             for called in program.called_by(instruction, "body", "to_apply", "calls"):
-                yield from _kernels(program, called)
+                yield from _kernels_of(program, called)
         elif opcode == "conditional":
-            branches = [list(_kernels(program, name)) for name in program.called_by(instruction)]
-            longest = max(branches, key=lambda branch: sum(kernel.bytes for kernel in branch))
-            yield from (dataclasses.replace(kernel, in_branch=True) for kernel in longest)
+            branches = [list(_kernels_of(program, name)) for name in program.called_by(instruction)]
+            largest = max(branches, key=_total_bytes)
+            yield from (dataclasses.replace(kernel, in_branch=True) for kernel in largest)
         elif opcode in ("fusion", "custom-call") or not instruction.is_scalar:
             operands = [by_name[name] for name in instruction.operands if name in by_name]
-            moved = _bytes_moved(program, instruction, operands)
-            yield Kernel(instruction.name, _kind(program, instruction), moved)
+            moved_bytes = _bytes_moved(program, instruction, operands)
+            yield Kernel(instruction.name, _kernel_kind(program, instruction), moved_bytes)
 
 
 def _bytes_moved(
@@ -121,51 +130,54 @@ def _bytes_moved(
 ) -> int:
     """Return the bytes that an instruction reads from its operands and writes to its result."""
     read = 0
-    for position, operand in enumerate(operands):
-        parts = _bytes_of_parts(program, instruction, position)
-        read += operand.bytes if parts is None else min(parts, operand.bytes)
+    for index, operand in enumerate(operands):
+        bytes_of_parts = _bytes_of_parts(program, instruction, index)
+        read += operand.bytes if bytes_of_parts is None else min(bytes_of_parts, operand.bytes)
     if instruction.opcode.endswith("-start"):  # its type repeats the operands
         return read + _bytes_of_started(instruction, read)
-    written = instruction.bytes
-    if instruction.target.startswith(_LIBRARIES_WITH_WORKSPACE):
-        last_type = instruction.type.rstrip(")").split(", ")[-1]
-        written -= instruction.array_bytes[-1] if last_type.startswith(_WORKSPACE) else 0
-    return read + written
+    return read + instruction.bytes - _workspace_bytes(instruction)
+
+
+def _workspace_bytes(instruction: Instruction) -> int:
+    """Return the bytes of the scratch memory that is part of the result of a library's function."""
+    if not instruction.target.startswith(_LIBRARIES_WITH_WORKSPACE):
+        return 0
+    *_, last_type = instruction.type.rstrip(")").split(", ")
+    return instruction.array_bytes[-1] if last_type.startswith(_WORKSPACE) else 0
 
 
 def _bytes_of_started(instruction: Instruction, read: int) -> int:
-    """Return the bytes that an operation writes which ends with a later "-done" instruction."""
+    """Return the bytes that an asynchronous operation writes; `read` are the bytes that it reads.
+
+    The operation begins with a "-start" instruction and ends with a later "-done" instruction.
+    """
     if instruction.opcode == "copy-start":  # (copy, original, context)
         return instruction.array_bytes[0]
     return read
 
 
-def _bytes_of_parts(program: ProgramText, instruction: Instruction, position: int) -> int | None:
-    """Return the bytes that are read from an operand of which only parts are taken.
+def _bytes_of_parts(program: ProgramText, instruction: Instruction, index: int) -> int | None:
+    """Return the bytes read from operand `index` of an instruction that reads only parts of it.
 
-    Args:
-      program: the compiled program.
-      instruction: the instruction that has the operand.
-      position: index of the operand.
-
-    Returns:
-      the bytes, or None if the whole operand is read.
+    Return None if the whole operand is read.
     """
     if instruction.opcode in _TAKES_PARTS:
-        return instruction.bytes if position == 0 else None
+        return instruction.bytes if index == 0 else None
     if instruction.opcode != "fusion":
         return None
     for called in program.called_by(instruction, "calls"):
         fused = program.computations[called]
-        names = [inner.name for inner in fused if inner.parameter == position]
-        users = [user for name in names for user in _final_users(name, fused)]
+        users: list[Instruction] = []
+        for inner in fused:
+            if inner.parameter == index:
+                users += _final_users(inner.name, fused)
         if users and all(user.opcode in _TAKES_PARTS for user in users):
             return sum(user.bytes for user in users)
     return None
 
 
 def _final_users(name: str, instructions: Sequence[Instruction]) -> list[Instruction]:
-    """Return the instructions that use a value, also through other names of the same data."""
+    """Return the instructions that use the value `name`, directly or through a "bitcast" of it."""
     users = []
     for user in users_of(name, instructions):
         if user.opcode == "bitcast":
@@ -175,7 +187,8 @@ def _final_users(name: str, instructions: Sequence[Instruction]) -> list[Instruc
     return users
 
 
-def _kind(program: ProgramText, instruction: Instruction) -> str:
+def _kernel_kind(program: ProgramText, instruction: Instruction) -> str:
+    """Return the kind of work of a kernel, such as "convolution" or "elementwise"."""
     if instruction.opcode == "custom-call":
         target = instruction.target.lower()
         for word, kind in _KINDS_OF_LIBRARIES.items():
@@ -192,7 +205,7 @@ def _kind(program: ProgramText, instruction: Instruction) -> str:
 
 
 def _opcodes(program: ProgramText, instruction: Instruction) -> Iterator[str]:
-    """Yield the operations of an instruction, and those of the computations that it fuses."""
+    """Yield XLA's names of the operations in an instruction: its own, or all that it fuses."""
     called = list(program.called_by(instruction, "calls"))
     if not called:
         yield instruction.opcode.removesuffix("-start")

@@ -19,7 +19,7 @@ class TorchPeer:
     """
 
     def __init__(self, work: Work, mode: str | None) -> None:
-        """Place network and images on the device.
+        """Create the network, and place it and the images on the GPU, or on the CPU without one.
 
         Args:
           work: the network to measure.
@@ -30,10 +30,9 @@ class TorchPeer:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
         train, test = random_examples(work)
-        self._images, self._labels, self._test = (
-            torch.from_numpy(array).to(self._device) for array in (*train, test.images)
-        )
-        self._labels = self._labels.long()
+        self._images = torch.from_numpy(train.images).to(self._device)
+        self._labels = torch.from_numpy(train.labels).to(self._device).long()
+        self._test = torch.from_numpy(test.images).to(self._device)
         model = create_model(work.config, CLASSES)
         # Any, because PyTorch declares no `memory_format`, nor that `compile` gives a module.
         network: Any = torch_network(work.arch, model, mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -46,37 +45,38 @@ class TorchPeer:
     def train(self, steps: int) -> Timing:
         """Train for `steps` steps; return the number of images and the seconds."""
         self._network.train()
+        batch_size = self._work.batch_size
         began = time.perf_counter()
         total = torch.zeros((), device=self._device)
         order = torch.randperm(len(self._images), device=self._device)
         for step in range(steps):
-            start = step * self._work.batch_size % (len(order) - self._work.batch_size + 1)
-            chosen = order[start : start + self._work.batch_size]
+            start = step * batch_size % (len(order) - batch_size + 1)
+            batch = order[start : start + batch_size]
             torch.compiler.cudagraph_mark_step_begin()
             with self._precision():
-                logits = self._network(self._inputs(self._images[chosen]))
-            loss = F.cross_entropy(logits.float(), self._labels[chosen])
+                logits = self._network(self._inputs(self._images[batch]))
+            loss = F.cross_entropy(logits.float(), self._labels[batch])
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
             total += loss.detach()
-        total.item()
-        return Timing(steps * self._work.batch_size, time.perf_counter() - began)
+        total.item()  # waits until all steps are done
+        return Timing(steps * batch_size, time.perf_counter() - began)
 
     @torch.no_grad()
     def evaluate(self, batches: int) -> Timing:
         """Predict `batches` batches of test images; return the number of images and the seconds."""
         self._network.eval()
         began = time.perf_counter()
-        correct = torch.zeros((), device=self._device)
-        test = self._test[: batches * self._work.eval_batch]
-        for first in range(0, len(test), self._work.eval_batch):
+        predictions_of_class_0 = torch.zeros((), device=self._device)  # so that all are computed
+        batch_size = self._work.eval_batch
+        images = self._test[: batches * batch_size]
+        for start in range(0, len(images), batch_size):
             with self._precision():
-                images = test[first : first + self._work.eval_batch]
-                logits = self._network(self._inputs(images))
-            correct += (logits.argmax(1) == 0).sum()
-        correct.item()
-        return Timing(len(test), time.perf_counter() - began)
+                logits = self._network(self._inputs(images[start : start + batch_size]))
+            predictions_of_class_0 += (logits.argmax(1) == 0).sum()
+        predictions_of_class_0.item()  # waits until all batches are done
+        return Timing(len(images), time.perf_counter() - began)
 
     def peak_memory(self) -> int | None:
         """Return the maximum bytes used on an accelerator so far; None on a CPU."""

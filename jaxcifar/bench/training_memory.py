@@ -51,7 +51,7 @@ class TracedTraining(NamedTuple):
 def trace_training(
     config: Config, devices: Sequence[jax.Device], run_count: int = 1, *, is_placed: bool = False
 ) -> TracedTraining:
-    """Trace the training program of a config for the number of training images of CIFAR-10.
+    """Return the traced training program of a config, for as many images as CIFAR-10 has.
 
     Args:
       config: settings of the run.

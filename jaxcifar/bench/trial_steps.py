@@ -1,6 +1,7 @@
 """Time a few training steps of a config, to estimate the time and memory of its run."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 
@@ -53,16 +54,19 @@ class Trial:
     dtype: str
 
     def seconds(self, epochs: int, runs: int = 1) -> float:
-        """Return the estimated seconds of runs of some epochs, without compiling and files."""
-        rounds = -(-runs // self.at_once)  # rounded up
-        training = rounds * epochs * self.steps_per_epoch * self.step_seconds
-        _, val, test = self.images
-        evaluated = runs * (epochs * val + TEST_PASSES * test)
-        return training + evaluated * self.evaluation_seconds
+        """Return the estimated seconds of some runs of `epochs` epochs each.
+
+        Time to compile and to write files is not included.
+        """
+        groups = math.ceil(runs / self.at_once)
+        training = groups * epochs * self.steps_per_epoch * self.step_seconds
+        _, val_images, test_images = self.images
+        evaluated_images = runs * (epochs * val_images + TEST_PASSES * test_images)
+        return training + evaluated_images * self.evaluation_seconds
 
 
 def noise_like(config: Config) -> tuple[Config, Dataset]:
-    """Return images of noise with the numbers of images of a data set of the catalogue.
+    """Return a data set of random images that has the size of the config's own data set.
 
     The speed of training does not depend on the content of images.
 
@@ -70,36 +74,34 @@ def noise_like(config: Config) -> tuple[Config, Dataset]:
       config: settings; `dataset` names a data set of the catalogue.
 
     Returns:
-      the config with the name of these images, and the images.
+      a copy of the config that names the random data set, and this data set.
     """
-    known = CATALOG[config.dataset]
-    classes = len(known.class_names)
-    labels = {
-        split: np.repeat(np.arange(classes, dtype=np.int32), count)
-        for split, count in known.class_counts.items()
-    }
-    train, val = train_val_indices(
-        labels["train"], config.val_fraction, config.train_examples, config.fold
+    catalog_entry = CATALOG[config.dataset]
+    classes = np.arange(len(catalog_entry.class_names), dtype=np.int32)
+    train_labels = np.repeat(classes, catalog_entry.class_counts["train"])
+    test_labels = np.repeat(classes, catalog_entry.class_counts["test"])
+    train_indices, val_indices = train_val_indices(
+        train_labels, config.val_fraction, config.train_examples, config.fold
     )
     rng = np.random.default_rng(0)
 
-    def examples(chosen: np.ndarray) -> Examples:
-        images = rng.integers(0, 256, (len(chosen), 32, 32, 3), np.uint8)
-        return Examples(images, chosen)
+    def random_images(labels: np.ndarray) -> Examples:
+        images = rng.integers(0, 256, (len(labels), 32, 32, 3), np.uint8)
+        return Examples(images, labels)
 
     dataset = Dataset(
         name=_NOISE,
         title=_NOISE,
-        class_names=known.class_names,
-        train=examples(labels["train"][train]),
-        val=examples(labels["train"][val]),
-        test=examples(labels["test"]),
+        class_names=catalog_entry.class_names,
+        train=random_images(train_labels[train_indices]),
+        val=random_images(train_labels[val_indices]),
+        test=random_images(test_labels),
         mean=np.full(3, 0.5, np.float32),
         std=np.full(3, 0.25, np.float32),
     )
     # No run is saved with this config, so the SHA-256 of the images is not needed.
-    named = dataclasses.replace(config, dataset=_NOISE, data_sha256="0" * 64)
-    return named, dataset
+    noise_config = dataclasses.replace(config, dataset=_NOISE, data_sha256="0" * 64)
+    return noise_config, dataset
 
 
 def try_steps(
@@ -109,9 +111,9 @@ def try_steps(
     devices: Sequence[jax.Device],
     print_line: PrintLine,
 ) -> Trial:
-    """Compile the programs of a run, time a few steps, and return what was measured.
+    """Compile the programs of a run, time a few steps, and return the measured speed and memory.
 
-    Nothing is written, apart from JAX's cache of compiled programs.
+    No file is written, apart from JAX's cache of compiled programs.
 
     Args:
       config: settings of the run.
@@ -130,23 +132,24 @@ def try_steps(
     setup.compile_ahead(hyper, print_line)
     state = program.init(hyper, first_images(program, dataset.train.images))
     steps = _TimedSteps(setup, hyper, state, at_once)
-    train_seconds, timed = steps.measure(first_step=0)
+    step_seconds, timed_steps = steps.measure(first_step=0)
     if program.small_size is not None:  # the first steps use smaller images
-        full_size_seconds, more = steps.measure(first_step=int(hyper.small_steps))
-        share = config.small_part
-        train_seconds = share * train_seconds + (1 - share) * full_size_seconds
-        timed += more
-    first, second = (_seconds_to_evaluate(setup, hyper, state) for _ in range(2))
-    compiling = setup.seconds_to_compile + _EVALUATION_PROGRAMS * max(0.0, first - second)
+        full_size_seconds, full_size_steps = steps.measure(first_step=int(hyper.small_steps))
+        small_part = config.small_part
+        step_seconds = small_part * step_seconds + (1 - small_part) * full_size_seconds
+        timed_steps += full_size_steps
+    with_compiling = _seconds_to_evaluate(setup, hyper, state)
+    evaluation = _seconds_to_evaluate(setup, hyper, state)
+    evaluation_compiling = _EVALUATION_PROGRAMS * max(0.0, with_compiling - evaluation)
+    evaluated_images = min(predicting.EVAL_BATCH, len(dataset.test.labels))
     sizes = setup.train_steps.memory_analysis()
-    few_images = min(predicting.EVAL_BATCH, len(dataset.test.labels))
     return Trial(
         images=(len(dataset.train.labels), len(dataset.val.labels), len(dataset.test.labels)),
         steps_per_epoch=program.steps_per_epoch,
-        timed_steps=timed,
-        step_seconds=train_seconds,
-        evaluation_seconds=second / few_images,
-        compile_seconds=compiling,
+        timed_steps=timed_steps,
+        step_seconds=step_seconds,
+        evaluation_seconds=evaluation / evaluated_images,
+        compile_seconds=setup.seconds_to_compile + evaluation_compiling,
         at_once=at_once,
         persistent_bytes=None if sizes is None else sizes.argument_size_in_bytes,
         step_bytes=program_bytes(setup.train_steps),
@@ -167,14 +170,15 @@ class _TimedSteps:
         self._states, self._hypers, self._orders = joined
 
     def measure(self, first_step: int) -> tuple[float, int]:
-        """Return the mean seconds of a step from `first_step` on, and the number of timed steps.
+        """Train from step `first_step` on, and return the mean seconds of a step.
 
-        The first step is not counted, because it is often slow.
+        The second result is the number of timed steps. The first step is not timed, because it is
+        often slow.
         """
         steps_per_epoch = self._setup.program.steps_per_epoch
         step = self._states.step
-        first = jax.device_put(np.full_like(step, first_step), step.sharding)
-        self._states = self._states.replace(step=first)
+        start = jax.device_put(np.full_like(step, first_step), step.sharding)
+        self._states = self._states.replace(step=start)
         self._train(1)
         steps = 1
         while True:
@@ -184,20 +188,22 @@ class _TimedSteps:
             steps = min(2 * steps, steps_per_epoch)
 
     def _train(self, steps: int) -> float:
+        """Train all runs for some steps, and return the seconds."""
         began = time.perf_counter()
-        trained, at_once = 0, len(self._orders)
+        trained_steps = 0
         for count in dispatch_sizes(steps, self._setup.program):
-            examples = self._setup.images_for(self._orders, [trained] * at_once, count)
+            positions = [trained_steps] * len(self._orders)  # the same in each run
+            examples = self._setup.images_for(self._orders, positions, count)
             self._states, means = self._setup.train_steps(
                 self._states, self._hypers, *examples, self._orders, np.int32(count)
             )
-            trained += count
+            trained_steps += count
         np.asarray(means["loss"])  # waits until all steps are done
         return time.perf_counter() - began
 
 
 def _seconds_to_evaluate(setup: Setup, hyper: Hyperparameters, state: TrainState) -> float:
-    """Return the seconds to evaluate a chunk of the test images, with compiling the first time."""
+    """Return the seconds to predict the first test images; the first call also compiles."""
     images = setup.dataset.test.images[: predicting.EVAL_BATCH]
     began = time.perf_counter()
     np.asarray(predicting.predict(setup.program, state.variables, hyper, images))

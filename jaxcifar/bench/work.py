@@ -57,9 +57,7 @@ class Work:
 
     @classmethod
     def for_run(cls, run: Config, dtype: str, steps: int) -> Self:
-        """Return the work of training a network with a run's settings, without evaluation.
-
-        The returned work trains for one epoch, whatever number of epochs `run` has.
+        """Return the work of training with a run's settings for one epoch, without evaluation.
 
         Args:
           run: settings of the run.
@@ -88,7 +86,7 @@ class Work:
         return self.at_once * self.batch_size
 
     def iterations(self, phase: str) -> int:
-        """Return the training steps in a round, or its evaluated batches if `phase` is "eval"."""
+        """Return the training steps in a round, or the evaluated batches if `phase` is "eval"."""
         if phase == TRAIN:
             return self.steps
         return math.ceil(self.test_images / self.eval_batch)
@@ -112,12 +110,13 @@ class Work:
 
 
 def random_examples(work: Work) -> tuple[Examples, Examples]:
-    """Return training and test images of noise, because speed does not depend on their content."""
+    """Return training and test images of random pixels: speed does not depend on their content."""
     rng = np.random.default_rng(0)
+    size = image_shape(work.config.image_size)
 
-    def examples(count: int) -> Examples:
-        shape = (count, *image_shape(work.config.image_size))
-        images = rng.integers(0, 256, shape, np.uint8)
-        return Examples(images, rng.integers(0, CLASSES, count).astype(np.int32))
+    def random_images(count: int) -> Examples:
+        images = rng.integers(0, 256, (count, *size), np.uint8)
+        labels = rng.integers(0, CLASSES, count).astype(np.int32)
+        return Examples(images, labels)
 
-    return examples(work.steps * work.batch_size), examples(work.test_images)
+    return random_images(work.steps * work.batch_size), random_images(work.test_images)

@@ -98,14 +98,17 @@ def _shapes_text(node: Node, output_shape: Shape) -> str:
 
 
 def make_boxes(graph: Sequence[Node]) -> list[Box]:
-    """Group the nodes of a graph into boxes, and return the boxes in the order of drawing."""
+    """Group the nodes of a network's graph into boxes; return the boxes in the order of drawing.
+
+    An activation or normalisation shares the box of the node before it where possible.
+    """
     readers = _readers([node.sources for node in graph])
     boxes: list[Box] = []
     box_of_node: list[int] = []
     for node in graph:
         sources = list(dict.fromkeys(box_of_node[source] for source in node.sources))
-        has_one_reader = len(sources) == 1 and len(readers[node.sources[0]]) == 1
-        if has_one_reader and _fits_into(node, boxes[sources[0]]):
+        is_only_reader = len(sources) == 1 and len(readers[node.sources[0]]) == 1
+        if is_only_reader and _fits_into(node, boxes[sources[0]]):
             boxes[sources[0]].nodes.append(node)
             box_of_node.append(sources[0])
         else:
@@ -115,13 +118,17 @@ def make_boxes(graph: Sequence[Node]) -> list[Box]:
 
 
 def _fits_into(node: Node, box: Box) -> bool:
-    """Return whether a node, such as an activation, may share `box` with the nodes before it."""
+    """Return whether a graph node may be drawn in the box of the nodes before it.
+
+    This holds for normalisations, activations and dropout in the same module as these nodes.
+    """
     takes_following = box.nodes[0].kind not in _WITHOUT_FOLLOWING
-    return node.kind in _FOLLOWING and takes_following and node.path == box.nodes[-1].path
+    is_in_same_module = node.path == box.nodes[-1].path
+    return node.kind in _FOLLOWING and takes_following and is_in_same_module
 
 
 def _readers(sources: Sequence[Sequence[int]]) -> dict[int, list[int]]:
-    """Return, by the index of a node, the indices of the nodes that read its output.
+    """Return node index -> indices of the nodes that read the node's output.
 
     Args:
       sources: for each node, the indices of the nodes whose outputs it reads.

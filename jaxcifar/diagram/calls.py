@@ -51,26 +51,27 @@ class ModuleCalls:
         self._panel_names = self._find_panel_names()
 
     def box(self, number: int | None) -> Call | None:
-        """Return the module call whose box contains an operation; None if no box does.
+        """Return the module call that is drawn as a box around an operation; None if there is none.
 
         If several calls around the operation may be boxes, only the outermost one becomes a box.
 
         Args:
-          number: the number of the innermost module call around the operation.
+          number: number of the innermost module call around the operation; None outside of modules.
         """
         boxes = [call for call in self._enclosing(number) if call.number in self._box_calls]
         return boxes[-1] if boxes else None
 
     def panels(self, number: int | None) -> tuple[str, ...]:
-        """Return the names of the panels of module call `number` and of the calls around it.
+        """Return the names of the panels, i.e. drawn frames, around the boxes of a module call.
 
-        The outermost panel comes first. The network itself has no panel.
+        They are the panels of module call `number` and of the calls around it, outermost first. The
+        network itself has no panel.
         """
         outermost_first = reversed(self._enclosing(number))
         return tuple(self._panel_names[call.number] for call in outermost_first if call.path)
 
     def label(self, call: Call) -> Label:
-        """Return the label of the box of a module call."""
+        """Return the label of a module call's box, such as "3×3 conv, 64" or "Dropout"."""
         layer_kind = kind_of(call.module, call.output_shape)
         style = _style_of(layer_kind)
         if style.kind == "attention":
@@ -81,8 +82,8 @@ class ModuleCalls:
         [product] = products
         product_label = _product_label(product)
         if style.name or not is_layer(call.module):
-            note = " · ".join(filter(None, (product_label.name, product_label.note)))
-            return Label(style.kind, style.name or layer_kind, note)
+            notes = [text for text in (product_label.name, product_label.note) if text]
+            return Label(style.kind, style.name or layer_kind, " · ".join(notes))
         module_name = call.path[-1]
         is_named_by_user = not re.search(r"(^|_)\d+$", module_name)  # Flax's names end in a number
         if product.name == "dot_general" and is_named_by_user:
@@ -143,7 +144,7 @@ class ModuleCalls:
 
 
 def _style_of(layer_kind: str) -> _LayerStyle:
-    """Return the style for the boxes of a layer with this name in torchsummary."""
+    """Return the style of a layer's boxes, given torchsummary's name for it, such as "Conv2d"."""
     for style in _LAYER_STYLES:
         if layer_kind.startswith(style.prefix):
             return style
@@ -152,9 +153,10 @@ def _style_of(layer_kind: str) -> _LayerStyle:
 
 
 def _product_label(product: Operation) -> Label:
+    """Return the label of a convolution, or of a matrix product as a dense layer."""
     if product.name != "dot_general":
         return functions.conv_label(product)
-    first_rank, second_rank = (len(shape_of(variable)) for variable in product.equation.invars)
-    # A kernel has fewer axes than activations. With equal ranks, Flax has it second.
-    kernel = 0 if first_rank < second_rank else 1
+    first, second = product.equation.invars
+    # A kernel has fewer axes than activations. With as many axes, Flax has it second.
+    kernel = 0 if len(shape_of(first)) < len(shape_of(second)) else 1
     return functions.linear_label(product, kernel)

@@ -12,7 +12,7 @@ _ASPECT = 1.5  # desired ratio of the drawing's width to its height
 
 
 def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
-    """Yield, for each column of the drawing, the indices of its boxes.
+    """Divide the boxes of a drawing into columns; yield the box indices of each column.
 
     A column ends only where a single array is passed on. It ends there if the resolution changes or
     the column is too high.
@@ -55,7 +55,11 @@ def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
 def _may_end(
     boxes: Sequence[Box], column: Sequence[int], awaiting_readers: set[int], box: Box
 ) -> bool:
-    """Return whether a column may end before `box`: later boxes read only the column's last box."""
+    """Return whether a column of a drawing may end before `box`.
+
+    It may end if later boxes read only the column's last box. `awaiting_readers` are the boxes
+    with readers that are still to come.
+    """
     last_box = column[-1]
     touches_side_box = box.is_side_box or boxes[last_box].is_side_box
     return awaiting_readers == {last_box} and not touches_side_box
@@ -84,7 +88,10 @@ def _height(box: Box) -> float:
 
 
 def count_shared(first_path: Sequence[str], second_path: Sequence[str]) -> int:
-    """Return how many panels contain both of two boxes, given each box's panels from outside in."""
+    """Return how many panels contain two boxes, given the names of each box's panels.
+
+    The outermost panel of a box comes first in its path.
+    """
     shared_count = 0
     for first_panel, second_panel in zip(first_path, second_path, strict=False):
         if first_panel != second_panel:

@@ -62,7 +62,7 @@ def split_while(equation: JaxprEqn, inputs: Sequence[int]) -> WhileInputs:
 
 
 def _count_rank_changes(outside: Sequence[Any], inside: Sequence[Any]) -> int:
-    """Return how many variables have different numbers of axes outside and inside a loop's body."""
+    """Return how many variables have another number of axes outside of a loop than in its body."""
     changes = 0
     for outer_variable, inner_variable in zip(outside, inside, strict=True):
         if len(outer_variable.aval.shape) != len(inner_variable.aval.shape):

@@ -1,4 +1,4 @@
-"""Build drafts of a graph's nodes from the operations of a traced network."""
+"""Build drafts, i.e. unfinished nodes of a graph, from the operations of a traced network."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -46,7 +46,10 @@ class DraftBuilder:
         self._computed_from_ones: dict[int, Operation] = {}  # value computed from ones -> operation
 
     def add(self, operation: Operation) -> None:
-        """Add the next operation to the draft of its layer or function, or else as a new draft."""
+        """Add the next operation to the graph.
+
+        It becomes part of the node of its layer or function, or a node of its own, or is skipped.
+        """
         parameters: set[ParameterPath] = set()
         for value in operation.inputs:
             parameters |= self._parameters_of_value.get(value, set())
@@ -56,16 +59,16 @@ class DraftBuilder:
                 self._computed_from_ones |= dict.fromkeys(operation.outputs, operation)
             return
         layer = self._calls.box(operation.call)
-        function = next((f for f in operation.functions if f.name in functions.NAMED), None)
+        named_functions = [call for call in operation.functions if call.name in functions.NAMED]
         if layer is not None:
             self._add_to_layer(layer, operation, parameters)
-        elif function is not None:
-            self._add_to_function(function, operation)
+        elif named_functions:
+            self._add_to_function(named_functions[0], operation)
         else:
             self._add_single(operation, parameters)
 
     def finish(self) -> dict[int, Draft]:
-        """Add a box for the logits; return the drafts of all boxes in the order of computation."""
+        """Add a node for the logits, and return all drafts of nodes in the order of computation."""
         source = self._draft_of_value.get(self._trace.logits)
         if source is None:  # the logits do not depend on the image
             self._append_draft(Draft(Label("data", "logits"), (), ()))
@@ -75,12 +78,13 @@ class DraftBuilder:
         return self._drafts
 
     def _append_draft(self, draft: Draft) -> int:
+        """Add the draft of a node, and return its key."""
         key = len(self._drafts)
         self._drafts[key] = draft
         return key
 
     def _connect(self, key: int, operation: Operation) -> None:
-        """Record that draft `key` reads an operation's inputs and computes its outputs."""
+        """Record that node `key` reads the inputs of an operation and computes its outputs."""
         sources = self._drafts[key].sources
         for value in operation.inputs:
             source = self._draft_of_value.get(value)
@@ -91,13 +95,13 @@ class DraftBuilder:
     def _add_to_layer(
         self, layer: Call, operation: Operation, parameters: set[ParameterPath]
     ) -> None:
+        """Add an operation to the node of the layer call that computes it."""
         if layer.number not in self._layer_drafts:
             draft = Draft(self._calls.label(layer), layer.input_shape, layer.output_shape)
             draft.path = self._calls.panels(layer.parent)
             depth = len(layer.path)
-            draft.params = self._count_new_parameters(
-                p for p in self._trace.params if p[:depth] == layer.path
-            )
+            own_parameters = [path for path in self._trace.params if path[:depth] == layer.path]
+            draft.params = self._count_new_parameters(own_parameters)
             self._layer_drafts[layer.number] = self._append_draft(draft)
         key = self._layer_drafts[layer.number]
         self._connect(key, operation)
@@ -105,6 +109,7 @@ class DraftBuilder:
         self._drafts[key].params += self._count_new_parameters(parameters)
 
     def _add_to_function(self, function: FunctionCall, operation: Operation) -> None:
+        """Add an operation to the node of the function call, such as a softmax, it is part of."""
         if function not in self._function_drafts:
             name = functions.NAMED[function.name]
             draft = self._operation_draft(operation, Label(functions.named_kind(name), name))
@@ -115,7 +120,7 @@ class DraftBuilder:
         self._drafts[key].output_shape = operation.output_shape
 
     def _add_single(self, operation: Operation, parameters: set[ParameterPath]) -> None:
-        """Add an operation that lies outside of all layers and named functions."""
+        """Add an operation outside of all layers and named functions as a node, or skip it."""
         label = None
         if not self._rename_to_average(operation):
             label = self._operation_label(operation, parameters)
@@ -150,7 +155,7 @@ class DraftBuilder:
         return [value in self._draft_of_value for value in operation.inputs]
 
     def _skip_operation(self, operation: Operation) -> None:
-        """Leave an operation out of the drawing. Its outputs then belong to the draft before it."""
+        """Leave an operation out of the graph; the node before it then computes its outputs."""
         read_value = next(value for value in operation.inputs if value in self._draft_of_value)
         draft = self._draft_of_value[read_value]
         self._draft_of_value |= dict.fromkeys(operation.outputs, draft)
@@ -167,10 +172,10 @@ class DraftBuilder:
             self._drafts[source.draft].output_shape = operation.output_shape
 
     def _rename_to_average(self, operation: Operation) -> bool:
-        """Rename a sum's box to "average" if an operation divides the sum by its number of terms.
+        """Rename the node of a sum to "average" if an operation divides it by its number of terms.
 
         Returns:
-          True if the box was renamed; the dividing operation then needs no box.
+          True if the node was renamed; the dividing operation then needs no node.
         """
         depends_on_image = self._depends_on_image(operation)
         if operation.name not in ("div", "mul") or all(depends_on_image):
@@ -193,7 +198,10 @@ class DraftBuilder:
     def _operation_label(
         self, operation: Operation, parameters: set[ParameterPath]
     ) -> Label | None:
-        """Return the label of an operation's box; None if the operation gets no box."""
+        """Return the label of an operation's node, such as "+"; None if it is not to be drawn.
+
+        `parameters` are the paths of the parameters from which its inputs are computed.
+        """
         name = operation.name
         depends_on_image = self._depends_on_image(operation)
         parameter_names = " ".join(sorted(path[-1] for path in parameters))

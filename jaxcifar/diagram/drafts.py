@@ -37,7 +37,10 @@ class Draft:
 
 
 def drop_unused(drafts: dict[int, Draft]) -> None:
-    """Delete the drafts on which the logits do not depend, except the input image with key 0."""
+    """Delete drafts of graph nodes on which the logits do not depend.
+
+    The draft with the highest key is the logits. The input image, with key 0, always stays.
+    """
     logits = max(drafts)
     used = {0, logits}
     for key in sorted(drafts, reverse=True):
@@ -48,7 +51,10 @@ def drop_unused(drafts: dict[int, Draft]) -> None:
 
 
 def merge_groups(drafts: dict[int, Draft]) -> None:
-    """Replace drafts that together compute a known function, such as a softmax, by one draft."""
+    """Replace graph nodes that together compute a known function, such as a softmax, by one node.
+
+    `drafts` has the unfinished nodes by key, and is changed in place.
+    """
     readers: dict[int, set[int]] = {key: set() for key in drafts}
     for key, draft in drafts.items():
         for source in draft.sources:
@@ -79,9 +85,15 @@ class _DraftGroup(NamedTuple):
 def _find_group(
     last: int, drafts: dict[int, Draft], readers: dict[int, set[int]]
 ) -> _DraftGroup | None:
-    """Return the smallest group that computes a known function and ends with the draft `last`.
+    """Return the smallest group of nodes that ends with one node and computes a known function.
 
-    `last` is the draft's key. `readers` has, by key, the keys of the drafts that read a draft.
+    Args:
+      last: key of the group's last node.
+      drafts: the unfinished nodes of the graph by key.
+      readers: key of a node -> keys of the nodes that read its output.
+
+    Returns:
+      the group, or None if there is no such group.
     """
     members = {last}
     while True:
@@ -106,6 +118,7 @@ def _find_group(
 
 
 def _function_name(drafts: Iterable[Draft]) -> str | None:
+    """Return the name of the function that nodes compute together; None if it is not known."""
     operations: set[str] = set()
     factors = []
     for draft in drafts:
@@ -120,9 +133,9 @@ def _is_groupable(draft: Draft) -> bool:
 
 
 def _merge(group: _DraftGroup, drafts: dict[int, Draft], readers: dict[int, set[int]]) -> None:
-    """Replace the drafts of a group by one draft for its function.
+    """Replace a group of nodes by one node for the function that they compute together.
 
-    If the function has no name, delete the group. Its readers then read what the group reads.
+    If the function has no name, delete the group. Its readers then read the group's source.
     """
     last, source = group.last, group.source
     for member in group.members - {last}:

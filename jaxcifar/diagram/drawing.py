@@ -81,14 +81,23 @@ def plot_network(summary: Summary, title: str, file: BinaryIO, form: str | None 
     for index, centre in layout.centres.items():
         _draw_box(axes, boxes[index], centre)
     width = max(layout.width, _LEAST_WIDTH)
-    legend_entries = _legend_entries(boxes)
-    entries_in_row = min(len(legend_entries), int(width // _LEGEND_ENTRY_WIDTH))
-    height = layout.height + _LEGEND_HEIGHT + 14 * (len(legend_entries) - 1) // entries_in_row
     heading = f"{printable(title, 200)}: {summary.params:,} parameters"
     _write_text(axes, (width / 2, 16), heading, 13)
+    height = _add_legend(axes, boxes, width, layout.height)
+    axes.set(xlim=(-GUTTER / 2, width - GUTTER / 2), ylim=(height, 0))
+    figure.set_size_inches(width / 72, height / 72)
+    dpi = min(100, _MOST_PIXELS / max(figure.get_size_inches()))
+    figure.savefig(file, dpi=dpi, format=form)
+
+
+def _add_legend(axes: Axes, boxes: Sequence[Box], width: float, top: float) -> float:
+    """Add a legend and a note below a drawing that ends at `top`; return the new total height."""
+    entries = _legend_entries(boxes)
+    entries_in_row = min(len(entries), int(width // _LEGEND_ENTRY_WIDTH))
+    height = top + _LEGEND_HEIGHT + 14 * (len(entries) - 1) // entries_in_row
     _write_text(axes, (width / 2, height - 12), _NOTE, color=_FAINT)
     axes.legend(
-        handles=legend_entries,
+        handles=entries,
         ncols=entries_in_row,
         fontsize=8.5,
         frameon=False,
@@ -96,10 +105,7 @@ def plot_network(summary: Summary, title: str, file: BinaryIO, form: str | None 
         bbox_to_anchor=(0.5, 22 / height),
         borderaxespad=0,
     )
-    axes.set(xlim=(-GUTTER / 2, width - GUTTER / 2), ylim=(height, 0))
-    figure.set_size_inches(width / 72, height / 72)
-    dpi = min(100, _MOST_PIXELS / max(figure.get_size_inches()))
-    figure.savefig(file, dpi=dpi, format=form)
+    return height
 
 
 def _style_of(box: Box) -> str:
@@ -108,7 +114,7 @@ def _style_of(box: Box) -> str:
 
 
 def _draw_header(axes: Axes, header: Header) -> None:
-    """Draw a column's heading: the output's resolution, and a cuboid for the output array."""
+    """Draw the heading of a column of boxes: the resolution and a cuboid of its output array."""
     x, shape = header.x, header.shape
     resolution = "×".join(map(str, shape[:-1]))
     if len(shape) == 3:
@@ -144,29 +150,29 @@ def _draw_parallelogram(
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
+    width, height = panel.right - panel.left, panel.bottom - panel.top
     centre = (panel.left + panel.right) / 2, (panel.top + panel.bottom) / 2
-    size = panel.right - panel.left, panel.bottom - panel.top
     fill = _PANEL_FILLS[panel.depth]
-    _draw_rounded_box(axes, centre, size, facecolor=fill, linewidth=0, zorder=0)
-    name, _ = _fit_text(panel.name, _NOTE_SIZE, size[0])
+    _draw_rounded_box(axes, centre, (width, height), facecolor=fill, linewidth=0, zorder=0)
+    name, _ = _fit_text(panel.name, _NOTE_SIZE, width)
     _write_text(axes, (panel.left + 6, panel.top + 9), name, color=_FAINT, ha="left")
 
 
 def _draw_box(axes: Axes, box: Box, centre: Point) -> None:
     if box.kind == "operator":
-        circle = patches.Circle(centre, OPERATOR_RADIUS, facecolor="white", **_PLAIN, zorder=3)
-        axes.add_patch(circle)
+        style = {"facecolor": "white", "zorder": 3, **_PLAIN}
+        axes.add_patch(patches.Circle(centre, OPERATOR_RADIUS, **style))
         _write_text(axes, centre, box.nodes[0].name[:1], 11, va="center_baseline")
         return
     _, fill = _STYLES[_style_of(box)]
     edge = _LOWERS_RESOLUTION if box.lowers_resolution else _PLAIN
     _draw_rounded_box(axes, centre, box.size, facecolor=fill, **edge, zorder=3)
-    lines = box.lines
-    for number, line in enumerate(lines):
-        y = centre[1] + 12 * (number - (len(lines) - 1) / 2)
-        is_name = number == 0
-        text, size = _fit_text(line, _NAME_SIZE if is_name else _NOTE_SIZE, box.size[0] - 6)
-        _write_text(axes, (centre[0], y), text, size, weight="bold" if is_name else "normal")
+    x, y = centre
+    middle_line = (len(box.lines) - 1) / 2
+    for number, line in enumerate(box.lines):
+        size, weight = (_NAME_SIZE, "bold") if number == 0 else (_NOTE_SIZE, "normal")
+        text, size = _fit_text(line, size, box.size[0] - 6)
+        _write_text(axes, (x, y + 12 * (number - middle_line)), text, size, weight=weight)
 
 
 def _fit_text(text: str, size: float, width: float) -> tuple[str, float]:
@@ -188,7 +194,7 @@ def _draw_rounded_box(axes: Axes, centre: Point, size: Point, **style: Any) -> N
 
 
 def _draw_arrow(axes: Axes, arrow: Arrow) -> None:
-    """Draw an arrow with rounded corners."""
+    """Draw an arrow through its points, with corners rounded by at most `arrow.bend` points."""
     points = np.array(arrow.points)
     sections = np.diff(points, axis=0)
     lengths = np.linalg.norm(sections, axis=1, keepdims=True)

@@ -81,7 +81,7 @@ def arithmetic_name(
 def is_average(
     sums: Operation, scaling: Operation, constant: int, counts: Operation | None
 ) -> bool:
-    """Return whether two operations, a sum and its scaling by a constant, compute an average.
+    """Return whether a sum and its multiplication or division by a constant compute an average.
 
     Args:
       sums: the operation that may be a sum.
@@ -115,7 +115,8 @@ def has_weights(operation: Operation, depends_on_image: Collection[bool]) -> boo
 def conv_label(operation: Operation) -> Label:
     """Return a convolution's label, such as "3×3 conv, 64" with the note "stride 2"."""
     params = operation.equation.params
-    image_shape, kernel_shape = (shape_of(variable) for variable in operation.equation.invars)
+    images, kernel = operation.equation.invars
+    image_shape, kernel_shape = shape_of(images), shape_of(kernel)
     axes = params["dimension_numbers"]
     feature_axis, _, *spatial_axes = axes.rhs_spec
     image_channels = image_shape[axes.lhs_spec[1]]
@@ -176,7 +177,10 @@ def reduction_label(operation: Operation) -> Label | None:
 
 
 def is_flattening(operation: Operation) -> bool:
-    """Return whether a reshape turns an array with several axes longer than 1 into a vector."""
+    """Return whether a reshape turns each image's array into a vector.
+
+    The array must have several axes longer than 1.
+    """
     input_sizes = [operation.traced_input_shape[axis] for axis in operation.input_image_axes]
     long_axes = [size for size in input_sizes if size > 1]
     return len(operation.output_image_axes) == 1 and len(long_axes) > 1

@@ -51,14 +51,10 @@ def build_graph(trace: Trace) -> tuple[Node, ...]:
     drop_unused(drafts)
     merge_groups(drafts)
     indices = {key: index for index, key in enumerate(drafts)}
-    return tuple(
-        Node(
-            *draft.label,
-            draft.input_shape,
-            draft.output_shape,
-            draft.params,
-            draft.path,
-            sources=tuple(indices[key] for key in draft.sources),
-        )
-        for draft in drafts.values()
-    )
+    nodes = []
+    for draft in drafts.values():
+        kind, name, note = draft.label
+        shapes = draft.input_shape, draft.output_shape
+        sources = tuple(indices[key] for key in draft.sources)
+        nodes.append(Node(kind, name, note, *shapes, draft.params, draft.path, sources))
+    return tuple(nodes)

@@ -44,9 +44,9 @@ def kind_of(module: Any, output_shape: tuple[int, ...]) -> str:
     A subclass of a known layer has that layer's name. The number of dimensions of a normalisation,
     such as in "BatchNorm2d", comes from `output_shape`.
     """
-    classes = type(module).__mro__
-    known_names = (_known_name(cls) for cls in classes)
-    name = next(filter(None, known_names), classes[0].__name__)
+    known_names = [_known_name(cls) for cls in type(module).__mro__]
+    names = [name for name in known_names if name is not None]
+    name = names[0] if names else type(module).__name__
     if name in ("Conv", "ConvTranspose"):
         size = module.kernel_size
         dimensions = 1 if isinstance(size, int) else len(size)
@@ -58,6 +58,7 @@ def kind_of(module: Any, output_shape: tuple[int, ...]) -> str:
 
 
 def _known_name(cls: type) -> str | None:
+    """Return torchsummary's name for a class of layers; None if it has no name there."""
     if cls.__module__.startswith(_NNX):
         return _NNX_NAMES.get(cls.__name__)
     return _NAMES.get(cls)
@@ -67,6 +68,8 @@ def is_layer(module: Any) -> bool:
     """Return whether a module is a layer of Flax or jaxcifar, which is drawn as one box."""
     if isinstance(module, nn.Sequential):
         return False
-    sources = {cls.__module__ for cls in type(module).__mro__}
-    sources.discard(nn.Module.__module__)  # the base class of every module
-    return any(source == layers.__name__ or source.startswith((_LINEN, _NNX)) for source in sources)
+    python_modules = {cls.__module__ for cls in type(module).__mro__}
+    python_modules.discard(nn.Module.__module__)  # the base class of every module
+    if layers.__name__ in python_modules:
+        return True
+    return any(name.startswith((_LINEN, _NNX)) for name in python_modules)

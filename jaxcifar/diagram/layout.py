@@ -71,7 +71,10 @@ class _Column:
         self._panels: list[Panel] = []
 
     def lay_out(self, previous_end: _ColumnEnd | None) -> _ColumnEnd:
-        """Lay out the column and return its end; `previous_end` is that of the column before it."""
+        """Place the boxes, arrows and panels of this column, and return the end of the column.
+
+        `previous_end` is the end of the column before it, or None for the first column.
+        """
         source = previous_end.box if previous_end else None
         for index in self._main_boxes:
             self._lay_out_box(index, source)
@@ -87,12 +90,16 @@ class _Column:
         return _ColumnEnd(last_box, (self._x, self._bottom(last_box)))
 
     def _lay_out_box(self, index: int, source: int | None) -> None:
-        """Place box `index` below box `source`, with the panel edges and the fork between them."""
+        """Place box `index` below box `source`, with the panel edges and the fork between them.
+
+        A fork is the point where an array also leaves the column to other boxes.
+        """
         box, path = self._boxes[index], self._boxes[index].path
         branch_readers = self._branch_readers(source, index)
         if source in self._main_boxes:
             self._close_panels(count_shared(self._boxes[source].path, path))
-            self._y += _GAP if path or not branch_readers else _GAP / 2
+            needs_full_gap = path or not branch_readers
+            self._y += _GAP if needs_full_gap else _GAP / 2
         shared_panels = [count_shared(path, self._boxes[reader].path) for reader in branch_readers]
         fork_depth = max(min(shared_panels, default=0), len(self._open_panels))
         for depth in range(len(self._open_panels), len(path) + 1):
@@ -110,7 +117,7 @@ class _Column:
             self._layout.arrows.append(Arrow([start, (self._x, top)], bend=0))
 
     def _branch_readers(self, source: int | None, following: int) -> list[int]:
-        """Return the boxes of this column that read box `source`, except box `following`."""
+        """Return the indices of the boxes of this column that read `source`, except `following`."""
         column = (*self._main_boxes, *self._side_boxes)
         readers = [index for index in column if source in self._boxes[index].sources]
         return [index for index in readers if index != following]
@@ -122,7 +129,7 @@ class _Column:
         self._y += _PANEL_NAME_HEIGHT
 
     def _close_panels(self, depth: int) -> None:
-        """Set the lower edges of all open panels, except for the `depth` outermost panels."""
+        """End all open panels, except the `depth` outermost ones, at the current height."""
         while len(self._open_panels) > depth:
             self._y += PADDING
             self._open_panels.pop().bottom = self._y
@@ -131,20 +138,16 @@ class _Column:
         return self._layout.centres[index][1] + self._boxes[index].size[1] / 2
 
     def _lay_out_lanes(self) -> None:
-        """Give each branch a lane to the right of the boxes, and set the panels' right edges."""
-        branches = sorted(
-            self._branches(), key=lambda branch: (branch.bottom - branch.top, branch.top)
-        )
+        """Draw each branch in a lane to the right of the boxes, and set the panels' right edges.
+
+        A lane is a vertical strip; branches at the same height need different lanes.
+        """
+        branches = list(self._branches())
+        branches.sort(key=lambda branch: (branch.bottom - branch.top, branch.top))
         for number, branch in enumerate(branches):
-            placed = branches[:number]
-            taken_lanes = [other.lane for other in placed if other.overlaps(branch)]
+            taken_lanes = [other.lane for other in branches[:number] if other.overlaps(branch)]
             branch.lane = max(taken_lanes, default=-1) + 1
-        lane_count = max((branch.lane for branch in branches), default=-1) + 1
-        left = self._x + BOX_WIDTH / 2 + PADDING * (self._depth + 1)
-        edges = [left - PADDING * 0.6]  # of the lanes, from left to right
-        for lane in range(lane_count):
-            lane_width = max(branch.width for branch in branches if branch.lane == lane)
-            edges.append(edges[-1] + lane_width)
+        edges = self._lane_edges(branches)
         for branch in branches:
             self._draw_branch(branch, (edges[branch.lane] + edges[branch.lane + 1]) / 2)
         for panel in self._panels:
@@ -160,8 +163,18 @@ class _Column:
                 panel.right = self._x + BOX_WIDTH / 2 + PADDING * inner_panels
         self.right = max([edges[-1] + PADDING * 0.6, *(panel.right for panel in self._panels)])
 
+    def _lane_edges(self, branches: Sequence[Branch]) -> list[float]:
+        """Return x of the edges of all lanes, from left to right: one more than there are lanes."""
+        left = self._x + BOX_WIDTH / 2 + PADDING * (self._depth + 1)
+        edges = [left - PADDING * 0.6]
+        lane_count = max((branch.lane for branch in branches), default=-1) + 1
+        for lane in range(lane_count):
+            lane_width = max(branch.width for branch in branches if branch.lane == lane)
+            edges.append(edges[-1] + lane_width)
+        return edges
+
     def _branches(self) -> Iterator[Branch]:
-        """Yield the branches, which leave the column at a fork and come back further down."""
+        """Yield the paths of arrays that leave the column at a fork and come back further down."""
         for source, fork in self._forks.items():
             is_in_column = source in self._main_boxes
             next_position = self._main_boxes.index(source) + 1 if is_in_column else 0
@@ -176,16 +189,15 @@ class _Column:
                 yield Branch(start, fork, bottom, main_readers, is_identity=is_identity)
             for side_box in readers:
                 if self._boxes[side_box].is_side_box:
-                    join = next(
-                        index
-                        for index in self._main_boxes
-                        if side_box in self._boxes[index].sources
-                    )
+                    join, *_ = self._branch_readers(side_box, following=side_box)
                     bottom = self._layout.centres[join][1]
                     yield Branch(start, fork, bottom, [join], side_box)
 
     def _draw_branch(self, branch: Branch, lane: float) -> None:
-        """Add a branch's arrows and its side box or name; `lane` is x of the middle of its lane."""
+        """Add the arrows of a branch, and its side box or the word "identity".
+
+        `lane` is x of the middle of the branch's lane.
+        """
         layout = self._layout
         fork = (self._x, branch.top)
         starts_at_fork = branch.start == branch.top

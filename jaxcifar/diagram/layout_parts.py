@@ -55,7 +55,7 @@ class Branch:
 
     @property
     def width(self) -> float:
-        """The width of the lane that the branch needs."""
+        """The width, in points, of the lane (a vertical strip) that the branch needs."""
         if self.side_box is not None:
             return _BOX_LANE_WIDTH
         return _NAMED_LANE_WIDTH if self.is_identity else LANE_WIDTH

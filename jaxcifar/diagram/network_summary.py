@@ -78,9 +78,9 @@ class Summary:
     def table(self) -> str:
         """Return the layers as a text table in torchsummary's form, with totals and FLOPs below."""
         names = [f"{layer.kind}-{number}" for number, layer in enumerate(self.layers, start=1)]
-        width = max([20, *map(len, names)])
-        rule = "-" * (width + 44)
-        double_rule = "=" * (width + 44)
+        width = max([20, *map(len, names)])  # of the first column
+        table_width = width + 44
+        rule, double_rule = "-" * table_width, "=" * table_width
         titles = f"{'Layer (type)':>{width}}  {'Output Shape':>25} {'Param #':>15}"
         lines = [rule, titles, double_rule]
         for name, layer in zip(names, self.layers, strict=True):
@@ -135,7 +135,10 @@ def _check_printable(field: str, *texts: str) -> None:
 
 
 def _check_graph(graph: tuple[Node, ...]) -> None:
-    """Check that a graph leads from an image to logits, and that nodes read only earlier nodes."""
+    """Raise a ValueError unless a graph leads from an image to logits without cycles.
+
+    So each node may read only the outputs of earlier nodes.
+    """
     if len(graph) < 2 or graph[0].kind != "data" or graph[-1].kind != "data":
         raise ValueError('graph: the first and the last node must be of kind "data"')
     for index, node in enumerate(graph):
@@ -166,6 +169,7 @@ def summarize(model: nn.Module, image_size: int = IMAGE_SIZE) -> Summary:
 
 
 def _table_layers(traced: Trace) -> tuple[Layer, ...]:
+    """Return the rows of the layer table: one for each module call, in the order of finishing."""
     params_of_module = _params_by_module(traced)
     first_calls: dict[tuple[str, ...], int] = {}  # module -> number of its first call
     for call in traced.calls:
@@ -197,7 +201,7 @@ def _params_by_module(traced: Trace) -> Counter[tuple[str, ...]]:
 
 
 def _normalized_elements(traced: Trace) -> int:
-    """Return the total number of outputs of those normalisations whose operations thop counts."""
+    """Return the number of output elements of all normalisations whose operations thop counts."""
     norms = {call.number for call in traced.calls if _is_counted_norm(call)}
     output_sizes: dict[int, int] = Counter()
     for operation in traced.operations:

@@ -50,7 +50,10 @@ class TracedStep:
         return _image_axes(self.traced_output_shape, self.output_batch_axes)
 
     def with_batch_axes(self, larger: Self) -> Self:
-        """Return a copy whose batch axes are those longer in `larger`, the step for more images."""
+        """Return a copy of this step with its batch axes.
+
+        `larger` is the same step, traced for more images: its batch axes are longer.
+        """
         return dataclasses.replace(
             self,
             input_batch_axes=_differing_axes(self.traced_input_shape, larger.traced_input_shape),
@@ -104,9 +107,9 @@ class Operation(TracedStep):
 
 
 def _shape_of_one_image(shape: Shape, batch_axes: Sequence[int]) -> Shape:
-    """Return a shape without its batch axes.
+    """Return the shape of a traced array for one image: without its batch axes of length 1.
 
-    A batch axis longer than 1 stays: for one image, it holds several pieces of that image.
+    A batch axis longer than 1 stays, because it holds several pieces of the image.
     """
     return tuple(size for axis, size in enumerate(shape) if axis not in batch_axes or size > 1)
 
@@ -116,6 +119,7 @@ def _image_axes(shape: Shape, batch_axes: Sequence[int]) -> tuple[int, ...]:
 
 
 def _differing_axes(shape: Shape, other_shape: Shape) -> tuple[int, ...]:
+    """Return the axes along which two shapes differ."""
     axes = []
     for axis, (size, other_size) in enumerate(zip(shape, other_shape, strict=True)):
         if size != other_size:

@@ -70,7 +70,10 @@ class Trace:
 
 
 def trace(model: nn.Module, image_shape: Shape) -> Trace:
-    """Trace `model(images, train=False)` for one image `[*image_shape] float32`."""
+    """Trace a network's evaluation of one image of `image_shape`, without computing it.
+
+    The network is called as `model(images, train=False)`.
+    """
     image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     initial = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image)
     variables = nn.meta.unbox(initial)
@@ -102,7 +105,10 @@ def trace(model: nn.Module, image_shape: Shape) -> Trace:
 
 
 def _with_batch_axes(steps: list[_Step], larger: list[_Step]) -> list[_Step]:
-    """Return `steps` with their batch axes, found from `larger`, the steps for a larger batch."""
+    """Return copies of traced steps with their batch axes.
+
+    `larger` are the same steps traced for a larger batch: their batch axes are longer.
+    """
     pairs = zip(steps, larger, strict=True)
     return [step.with_batch_axes(larger_step) for step, larger_step in pairs]
 
@@ -120,6 +126,7 @@ class _TracedEvaluation(NamedTuple):
 def _trace_evaluation(
     model: nn.Module, variables: Any, images: jax.ShapeDtypeStruct
 ) -> _TracedEvaluation:
+    """Trace the evaluation of a batch of images, and record the module calls."""
     recorder = _CallRecorder()
 
     def evaluate(variables: Any, images: jax.Array) -> Any:
@@ -162,6 +169,7 @@ class _CallRecorder:
     def _record(
         self, method: Any, args: Any, kwargs: Any, module: Any, path: tuple[str, ...]
     ) -> Any:
+        """Call a method of a module and return its output; record a call of the module itself."""
         parent, parent_path = self._active[-1]
         if path == parent_path:  # a module calls its own methods
             return method(*args, **kwargs)
@@ -195,7 +203,7 @@ def _first_shape(values: Any) -> Shape:
 
 
 def _computed_calls(calls: Sequence[Call], operations: Sequence[Operation]) -> tuple[Call, ...]:
-    """Return the calls whose operations are part of the program.
+    """Return the module calls whose operations are part of the traced program.
 
     Flax traces a scanned module more than once, and the program contains only one of these traces.
     If some calls of a module depend on the image, its other calls are left out.

@@ -39,9 +39,7 @@ class TracedProgram:
         self.image_dependent: set[int] = set()
         self._constants: dict[int, float] = {}  # value -> the number that fills it
         self._platform_values: set[int] = set()  # values that say which kind of device computes
-        self._index_patterns: set[int] = (
-            set()
-        )  # values computed from indices and not from the image
+        self._index_patterns: set[int] = set()  # values computed from indices, not from the image
         self._numbers = itertools.count()
 
     def new_value(self) -> int:
@@ -49,7 +47,11 @@ class TracedProgram:
         return next(self._numbers)
 
     def inline(self, jaxpr: ClosedJaxpr | Jaxpr, inputs: Sequence[int], scope: Scope) -> list[int]:
-        """Append a program's operations, given its inputs' numbers; return its results' numbers."""
+        """Append the operations of a program, with the programs that it calls.
+
+        `inputs` are the numbers of the values that the program takes. Return the numbers of its
+        results.
+        """
         jaxpr = without_constants(jaxpr)
         number_of_variable = {variable: self.new_value() for variable in jaxpr.constvars}
         number_of_variable |= dict(zip(jaxpr.invars, inputs, strict=True))
@@ -178,7 +180,7 @@ class TracedProgram:
         return self._append_control(equation, [index], results, scope)
 
     def _without_known_constants(self, values: Sequence[int]) -> list[int]:
-        """Return the values, with a new unknown value in place of each known constant.
+        """Return the numbers of values, with a new unknown value in place of each known constant.
 
         In a later iteration of a loop, or in another branch, the constant may be another one.
         """
@@ -191,7 +193,7 @@ class TracedProgram:
         alternatives: Sequence[list[int]],
         scope: Scope,
     ) -> list[int]:
-        """Append the operation of a loop or conditional itself and return the equation's results.
+        """Append a loop or conditional as an operation; return the numbers of its results.
 
         Args:
           equation: the loop or conditional.
@@ -199,12 +201,10 @@ class TracedProgram:
           alternatives: lists of results; at run time the equation returns one of these lists.
           scope: the scope of the equation.
         """
-        condition_depends = not self.image_dependent.isdisjoint(conditions)
-        dependent_indices = [  # indices of the results that depend on the image
-            index
-            for index, candidates in enumerate(zip(*alternatives, strict=True))
-            if condition_depends or not self.image_dependent.isdisjoint(candidates)
-        ]
+        dependent_indices = []  # indices of the results that depend on the image
+        for index, candidates in enumerate(zip(*alternatives, strict=True)):
+            if not self.image_dependent.isdisjoint([*conditions, *candidates]):
+                dependent_indices.append(index)
         results = self._without_known_constants(alternatives[-1])
         for index in dependent_indices:
             results[index] = self.new_value()

@@ -59,7 +59,7 @@ def conv2d(
 def uses_matrix_products(
     shape: tuple[int, ...], kernel_shape: tuple[int, ...], stride: int, padding: Padding
 ) -> bool:
-    """Return True if `conv2d` uses matrix products on a CPU for images of this shape."""
+    """Return True if `conv2d` on a CPU uses matrix products for images and kernels of a shape."""
     size = kernel_shape[:2]
     if size == (1, 1):
         return padding == (0, 0)
@@ -110,24 +110,31 @@ def _convolve_by_products(
         kernel = _space_to_depth_kernel(kernel, zeros_before)
     if x.shape[-1] <= _FEW_CHANNELS:
         return _convolve_by_im2col(x, kernel, bias, zeros_before, extents)
-    float32_arrays = (array.astype(jnp.float32) for array in (x, kernel, bias))
-    return winograd(*float32_arrays, zeros_before, extents, product_dtype).astype(x.dtype)
+    outputs = winograd(
+        x.astype(jnp.float32),
+        kernel.astype(jnp.float32),
+        bias.astype(jnp.float32),
+        zeros_before,
+        extents,
+        product_dtype,
+    )
+    return outputs.astype(x.dtype)
 
 
 def _space_to_depth(x: Array) -> Array:
     """Return images with each 2x2 block as one pixel: `[B, ceil(H / 2), ceil(W / 2), 4 C]`."""
-    channels = x.shape[-1]
-    block_rows, block_columns = (-(-extent // 2) for extent in x.shape[1:3])  # rounded up
+    _, height, width, channels = x.shape
+    block_rows, block_columns = (height + 1) // 2, (width + 1) // 2  # rounded up
     x = padded(x, 0, (2 * block_rows, 2 * block_columns))
     blocks = x.reshape(-1, block_rows, 2, block_columns, 2, channels).swapaxes(2, 3)
     return blocks.reshape(-1, block_rows, block_columns, 4 * channels)
 
 
 def _space_to_depth_kernel(kernel: Array, zeros_before: int) -> Array:
-    """Return the kernel `[2, 2, 4 C, K]` that does a 3x3 kernel's work at stride 2.
+    """Return a 2x2 kernel `[2, 2, 4 C, K]` that replaces a 3x3 kernel with stride 2.
 
-    On the output of `_space_to_depth`, at stride 1, it gives what `kernel` gives on the image at
-    stride 2. `zeros_before` is the number of zeros before the image, 0 or 1.
+    On the result of `_space_to_depth`, at stride 1, it gives the same output as `kernel` on the
+    image. `zeros_before` is the number of zeros before the image, 0 or 1.
     """
     _, _, channels, features = kernel.shape
     pads = (zeros_before, 1 - zeros_before)
@@ -139,7 +146,10 @@ def _space_to_depth_kernel(kernel: Array, zeros_before: int) -> Array:
 def _convolve_by_im2col(
     x: Array, kernel: Array, bias: Array, zeros_before: int, extents: Extents
 ) -> Array:
-    """Convolve by one matrix product, where the bias is the weight of an added constant input 1."""
+    """Convolve at stride 1 by one matrix product of all inputs of all outputs with the weights.
+
+    The bias is the weight of an added constant input 1.
+    """
     size, features = len(kernel), kernel.shape[-1]
     batch = len(x)
     height, width = extents

@@ -39,7 +39,11 @@ def depthwise(
 def _input_pixels(
     x: Array, size: tuple[int, ...], padding: Paddings
 ) -> dict[tuple[int, int], Array]:
-    """Return (row, column) in the kernel -> its input pixels for all outputs, `[B, H', W', C]`."""
+    """Return the input pixels under each weight of a kernel, for all outputs of the convolution.
+
+    Returns:
+      (row, column) of the weight -> pixels `[B, H', W', C] float32`.
+    """
     padded = jnp.pad(x.astype(jnp.float32), ((0, 0), *padding, (0, 0)))
     kernel_height, kernel_width = size
     height = padded.shape[1] - kernel_height + 1

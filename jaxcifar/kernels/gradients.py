@@ -77,7 +77,10 @@ def mean_and_var_in_one_pass(
 
 
 def _mean_over_devices_and_copies(values: Array, axis_name: str | None, copies: int) -> Array:
-    """Return the means of values `[n, C]` over devices and over the copies of each channel."""
+    """Return the means of values `[n, C]` over devices and over equal groups of channels.
+
+    There are `copies` groups; channels at the same place in each group get the same mean.
+    """
     device_mean = sharing.sum_over_devices(values, axis_name) / sharing.device_count(axis_name)
     if copies == 1:
         return device_mean
@@ -88,7 +91,7 @@ def _mean_over_devices_and_copies(values: Array, axis_name: str | None, copies: 
 def tiled(
     values: Float[Array, "*others channels"], copies: int
 ) -> Float[Array, "*others {copies}*channels"]:
-    """Repeat the channels `copies` times.
+    """Repeat all channels, as a group, `copies` times.
 
     This is done by a matrix product. A concatenation would be slower on a CPU: XLA would fuse it
     into the operations that follow, and double their time.
@@ -171,10 +174,11 @@ relu.defvjp(_relu_fwd, lambda y, grad: (jnp.where(y > 0, grad, 0),))
 
 @jax.custom_vjp
 def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Return `x P(X <= x)` for a normal X (Hendrycks and Gimpel 2016), by PyTorch's exact formula.
+    """Return the activation GELU (Hendrycks and Gimpel 2016), by PyTorch's exact formula.
 
-    On a CPU, value and derivative take a third of the time of `jax.nn.gelu`. The value is computed
-    in float32, because for negative x `1 + erf` has few correct digits.
+    It is `x P(X <= x)` for a random X with the standard normal distribution. On a CPU, value and
+    derivative take a third of the time of `jax.nn.gelu`. The value is computed in float32, because
+    for negative x `1 + erf` has few correct digits.
     """
     float32_x = x.astype(jnp.float32)
     return (float32_x * _normal_cdf(float32_x)).astype(x.dtype)

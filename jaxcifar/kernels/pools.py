@@ -1,5 +1,6 @@
 """Max pools, whose derivatives are cheaper than JAX's automatic derivatives."""
 
+import math
 from collections.abc import Iterator
 from functools import partial, reduce
 from itertools import pairwise, product
@@ -36,7 +37,7 @@ def _max_pool_bwd(size: int, width: int, arrays: tuple[Array, Array], grad: Arra
         has_gradient |= is_first_maximum
         gradients[position] = jnp.where(is_first_maximum, grad, 0)
     window_rows, windows_in_row = maxima.shape[1:3]
-    strides_in_row = -(-x.shape[2] // size)  # rounded up
+    strides_in_row = math.ceil(x.shape[2] / size)
 
     def strided_gradient(row: int, column: int) -> Array:
         """Return the gradient of the pixels at `[row::size, column::size]` of the image.
@@ -60,14 +61,19 @@ def _max_pool_bwd(size: int, width: int, arrays: tuple[Array, Array], grad: Arra
     return (jnp.pad(x_grad, ((0, 0), (0, dropped_rows), (0, 0), (0, 0))),)
 
 
-max_pool.defvjp(
-    lambda x, size, width: (y := max_pool(x, size, width), (x, y)),
-    _max_pool_bwd,
-)
+def _max_pool_fwd(x: Array, size: int, width: int) -> tuple[Array, tuple[Array, Array]]:
+    maxima = max_pool(x, size, width)
+    return maxima, (x, maxima)
+
+
+max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
 
 
 def _window_pixels(x: Array, size: int, width: int) -> Iterator[tuple[tuple[int, int], Array]]:
-    """Yield each (row, column) in a window, and the pixels in this position of all windows."""
+    """Yield each position (row, column) in a window, and the pixels there of all windows.
+
+    Windows are `size` high and `width` wide, and their stride is `size` along both axes.
+    """
     last_row, last_column = x.shape[1] - size, x.shape[2] - width
     for row, column in product(range(size), range(width)):
         rows = slice(row, row + last_row + 1, size)
@@ -89,14 +95,15 @@ def pair_maxima(x: Float[Array, "..."], axis: int) -> tuple[Float[Array, "..."],
       the maxima of pixels 0 and 1, of 2 and 3, and so on. If the number of pixels is odd, a second
       array has the maxima of pixels 1 and 2, of 3 and 4, and so on.
     """
-    return tuple(jnp.maximum(*pair) for pair in _pairs(x, axis))
+    return tuple(jnp.maximum(*pair) for pair in _neighbour_pairs(x, axis))
 
 
 def _pair_maxima_bwd(axis: int, x: Array, grads: tuple[Array, ...]) -> tuple[Array]:
-    pair_grads = [
-        (jnp.where(first >= second, grad, 0), jnp.where(first >= second, 0, grad))
-        for (first, second), grad in zip(_pairs(x, axis), grads, strict=True)
-    ]
+    pair_grads = []
+    for (first, second), grad in zip(_neighbour_pairs(x, axis), grads, strict=True):
+        first_grad = jnp.where(first >= second, grad, 0)
+        second_grad = jnp.where(first >= second, 0, grad)
+        pair_grads.append((first_grad, second_grad))
     evens, odds = pair_grads[0]  # gradients of pixels 0, 2, ... and of pixels 1, 3, ...
     last_grad: list[Array] = []  # of the last pixel, if the number of pixels is odd
     if len(pair_grads) == 2:
@@ -116,8 +123,12 @@ def _pair_maxima_bwd(axis: int, x: Array, grads: tuple[Array, ...]) -> tuple[Arr
 pair_maxima.defvjp(lambda x, axis: (pair_maxima(x, axis), x), _pair_maxima_bwd)
 
 
-def _pairs(x: Array, axis: int) -> list[tuple[Array, Array]]:
-    """Return the (first, second) pixels of pairs 0-1, 2-3, ...; if odd, also of 1-2, 3-4, ..."""
+def _neighbour_pairs(x: Array, axis: int) -> list[tuple[Array, Array]]:
+    """Return the first and the second pixels of all pairs of neighbouring pixels along an axis.
+
+    The pairs are 0-1, 2-3, and so on. If the number of pixels is odd, a second element has the
+    pairs 1-2, 3-4, and so on.
+    """
     pair_count, remainder = divmod(x.shape[axis], 2)
     starts = (0, 1) if remainder == 0 else (0, 1, 2)
     alternate_pixels = [

@@ -96,7 +96,15 @@ winograd.defvjp(_winograd_fwd, _winograd_bwd)
 def _kernel_grad(
     x: Array, grad: Array, zeros_before: int, size: int, product_dtype: Dtype
 ) -> Array:
-    """Return the kernel's gradient `[r, r, C, K]` from the output's gradient `[B, H', W', K]`."""
+    """Return the gradient `[r, r, C, K]` of a kernel of r x r weights.
+
+    Args:
+      x: images, `[B, H, W, C]`.
+      grad: gradient of the output, `[B, H', W', K]`.
+      zeros_before: zeros above and to the left of the images.
+      size: height and width r of the kernel.
+      product_dtype: dtype to which the operands of products are rounded.
+    """
     tiling = Tiling(size, grad.shape[1:3])
     to_output, from_kernel, _ = tiling.matrices
 
@@ -109,8 +117,8 @@ def _kernel_grad(
         return total + _einsum("ntc,ntk->nck", *rounded_tiles), None
 
     total = jnp.zeros((len(from_kernel) ** 2, x.shape[-1], grad.shape[-1]))
-    chunks = (_in_chunks(array, total, tiling) for array in (x, grad))
-    total, _ = lax.scan(add_chunk, total, tuple(chunks))
+    chunks = _in_chunks(x, total, tiling), _in_chunks(grad, total, tiling)
+    total, _ = lax.scan(add_chunk, total, chunks)
     by_column = _multiply_first_axis(np.kron(from_kernel, from_kernel).T, total)
     return by_column.reshape(size, size, *total.shape[1:]).swapaxes(0, 1)
 
@@ -130,10 +138,10 @@ def padded(
 
 
 def _in_chunks(x: Array, weights: Array, tiling: Tiling) -> Array:
-    """Divide images into chunks: `[B, ...]` -> `[chunks, images, ...]`.
+    """Divide a batch of images `[B, ...]` into chunks, `[chunks, images, ...]`.
 
-    A chunk fits a core's cache. But a chunk is at least as large as the weights, because the
-    computation of each chunk reads all weights.
+    A chunk fits a core's cache, but is at least as large as the weights, because the computation of
+    each chunk reads all weights.
     """
     batch = len(x)
     _, channels, features = weights.shape
@@ -146,17 +154,22 @@ def _in_chunks(x: Array, weights: Array, tiling: Tiling) -> Array:
 
 
 def _transform_kernel(kernel: Array, tiling: Tiling) -> Array:
-    """Transform a kernel `[r, r, C, K]` to `[n * n, C, K]`, column by column; n = m + r - 1."""
+    """Transform a kernel `[r, r, C, K]` to n x n points, `[n * n, C, K]`, column by column.
+
+    For tiles of m x m outputs, n = m + r - 1.
+    """
     from_kernel = tiling.matrices.from_kernel
     by_column = kernel.swapaxes(0, 1).reshape(-1, *kernel.shape[2:])
     return _multiply_first_axis(np.kron(from_kernel, from_kernel), by_column)
 
 
 def _transform_input(x: Array, zeros_before: int, tiling: Tiling) -> Array:
-    """Transform images to tiles `[n * n, tiles, C]`, which overlap by r - 1 pixels."""
-    x = padded(
-        x, zeros_before, [extent + tiling.kernel_size - 1 for extent in tiling.covered_extents]
-    )
+    """Transform images to tiles of n x n points, `[n * n, tiles, C]`.
+
+    Neighbouring tiles overlap by r - 1 pixels, where r is the kernel's size.
+    """
+    overlap = tiling.kernel_size - 1
+    x = padded(x, zeros_before, [extent + overlap for extent in tiling.covered_extents])
     return _transform_tiles(x, tiling.matrices.from_input, tiling)
 
 
@@ -172,7 +185,8 @@ def _transform_tiles(x: Array, matrix: np.ndarray, tiling: Tiling) -> Array:
       the products, `[n * n, tiles, C]`, column by column.
     """
     tile_extent, stride = matrix.shape[1], tiling.tile_size
-    height, width = (extent - tile_extent + 1 for extent in x.shape[1:3])
+    _, image_height, image_width, _ = x.shape
+    height, width = image_height - tile_extent + 1, image_width - tile_extent + 1
     rows = [x[:, row : row + height : stride] for row in range(tile_extent)]
     # Without this stack, XLA would compute the sums of each row again for every column.
     row_sums = jnp.stack(_combine_arrays(matrix, rows))
@@ -182,7 +196,7 @@ def _transform_tiles(x: Array, matrix: np.ndarray, tiling: Tiling) -> Array:
 
 
 def _collect_output(products: Array, tiling: Tiling) -> Array:
-    """Transform products `[n * n, tiles, K]` to the output `[B, H', W', K]`."""
+    """Transform the products of tiles `[n * n, tiles, K]` to the output `[B, H', W', K]`."""
     to_output = tiling.matrices.to_output
     features = products.shape[-1]
     height, width = tiling.extents
@@ -202,7 +216,10 @@ def _multiply_first_axis(matrix: np.ndarray, x: Array) -> Array:
 
 
 def _combine_arrays(matrix: np.ndarray, arrays: Sequence[Array]) -> list[Array]:
-    """Multiply a matrix `[p, q]` by q arrays; return p arrays. Zeros in the matrix cost nothing."""
+    """Multiply a matrix `[p, q]` by a vector of q arrays, and return the p resulting arrays.
+
+    Zeros in the matrix cost nothing.
+    """
     products_of_rows = []
     for row in matrix:
         factors_and_arrays = zip(row, arrays, strict=True)

@@ -32,7 +32,9 @@ class Matrices(NamedTuple):
 
 
 class Tiling:
-    """The square tiles that cover an output; their size needs the fewest multiplications.
+    """Square tiles that cover the output of a Winograd convolution.
+
+    Their size is the one that needs the fewest multiplications.
 
     Attributes:
       kernel_size: height and width r of the kernel.
@@ -49,7 +51,7 @@ class Tiling:
         self.covered_extents = tuple(count * self.tile_size for count in self.tile_counts)
 
     def _counts(self, tile_size: int) -> tuple[int, ...]:
-        return tuple(-(-extent // tile_size) for extent in self.extents)
+        return tuple(math.ceil(extent / tile_size) for extent in self.extents)
 
     def _multiplications(self, tile_size: int) -> int:
         return math.prod(self._counts(tile_size)) * (tile_size + self.kernel_size - 1) ** 2
@@ -61,10 +63,10 @@ class Tiling:
 
 @cache
 def _matrices(tile_size: int, kernel_size: int) -> Matrices:
-    """Return Winograd's matrices for output tiles of m x m and kernels of r x r pixels.
+    """Return the matrices of Winograd's convolution for output tiles and kernels of these sizes.
 
-    Polynomials can be multiplied by their values at n points, the last of which is infinity. This
-    method is the transpose of that multiplication.
+    Polynomials can be multiplied by their values at n points, the last of which is infinity.
+    Winograd's method is the transpose of that multiplication.
     """
     points = _POINTS[tile_size + kernel_size - 2]
     rows = [[point**power for power in range(len(points) + 1)] for point in points]
@@ -74,7 +76,7 @@ def _matrices(tile_size: int, kernel_size: int) -> Matrices:
     from_input[np.abs(from_input) < 1e-12] = 0
 
     def values_at_points(coefficients: int) -> np.ndarray:
-        """Return the matrix from a polynomial's coefficients to its values at all points."""
+        """Return the matrix that maps a polynomial's coefficients to its values at all points."""
         at_infinity = np.eye(coefficients)[-1:]
         matrix = np.concatenate([vandermonde[:-1, :coefficients], at_infinity])
         return matrix.astype(np.float32)

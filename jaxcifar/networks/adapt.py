@@ -59,10 +59,10 @@ def adapted(
 def _needed_changes(
     module: nn.Module, axis: str | None, product_dtype: Dtype | None
 ) -> dict[str, Any]:
-    """Return name -> value of the layer fields that must change while the layer is called."""
+    """Return the fields of a layer, with their values, that must change while it is called."""
     if isinstance(module, _BATCH_LAYERS) and module.axis_name is None:
         return {"axis_name": axis}
-    if isinstance(module, nn.BatchNorm) and not _exists(module.axis_name):
+    if isinstance(module, nn.BatchNorm) and not _is_mapped_axis(module.axis_name):
         # Code for `jax.pmap` names its axis of devices, such as "batch": that is `axis` here.
         return {"axis_name": axis}
     if isinstance(module, NNXNetwork):
@@ -77,16 +77,16 @@ def _needed_changes(
 
 
 def _change_nnx_layer(layer: Any, axis: str | None, product_dtype: Dtype | None) -> None:
-    """Adapt a layer of Flax NNX, as `adapted` does with layers of Flax Linen."""
+    """Adapt a layer of Flax NNX to several devices and fast CPU convolutions, in place."""
     from flax import nnx  # an import that takes time, and that other networks do not need
 
-    if isinstance(layer, nnx.BatchNorm) and not _exists(layer.axis_name):
+    if isinstance(layer, nnx.BatchNorm) and not _is_mapped_axis(layer.axis_name):
         layer.axis_name = axis
     if isinstance(layer, nnx.Conv) and layer.conv_general_dilated is lax.conv_general_dilated:
         layer.conv_general_dilated = partial(convolve, product_dtype=product_dtype)
 
 
-def _exists(axis: str | Sequence[str] | None) -> bool:
+def _is_mapped_axis(axis: str | Sequence[str] | None) -> bool:
     """Return True if a layer's `axis_name` names mapped axes of the program that is traced."""
     try:
         return axis is not None and lax.axis_size(axis) > 0
@@ -96,6 +96,7 @@ def _exists(axis: str | Sequence[str] | None) -> bool:
 
 @contextlib.contextmanager
 def _change_fields_temporarily(module: nn.Module, changes: dict[str, Any]) -> Iterator[None]:
+    """Set fields of a layer in a `with` block, and then set them back to their old values."""
     # The module itself is changed, because a copy would be another child of its parent.
     original_fields = {name: getattr(module, name, None) for name in changes}
     try:
@@ -197,12 +198,13 @@ def _is_plain_image_convolution(x: Array, options: dict[str, Any]) -> bool:
 def _has_separate_patches(
     x: Array, size: HeightAndWidth, strides: HeightAndWidth, padding: Paddings
 ) -> bool:
-    """Return True if the kernel's positions divide the images into patches without overlap."""
+    """Return True if a kernel without padding divides the images into patches without overlap."""
     divides_images = x.shape[1] % size[0] == 0 and x.shape[2] % size[1] == 0
     return size == strides and divides_images and padding == ((0, 0), (0, 0))
 
 
 def _convolve_patches(x: Array, kernel: Array) -> Array:
+    """Convolve with a stride equal to the kernel's size: one matrix product over all patches."""
     batch, height, width, channels = x.shape
     kernel_height, kernel_width, _, features = kernel.shape
     rows, columns = height // kernel_height, width // kernel_width  # of patches

@@ -55,11 +55,11 @@ def whitening_kernel(
 def mirrored_whitening_kernel(
     images: Float32[Array, "images height width channels"],
 ) -> Float32[Array, "2 2 channels 8*channels"]:
-    """Return the `whitening_kernel` of these images and their mirror images together.
+    """Return a 2x2 kernel that whitens images and their mirror images together.
 
     Over images and mirror images, the sum and the difference of a patch's two columns are
     uncorrelated, so each is whitened separately. The first half of the outputs are the same for the
-    mirror image. The other outputs change their sign, so the partner of each is its negative.
+    mirror image. The other outputs change their sign: the mirrored partner of each is its negative.
 
     Args:
       images: images, normalised as in training.
@@ -76,14 +76,15 @@ def mirrored_whitening_kernel(
 
 
 def _patch_pixels(images: Array) -> list[Array]:
-    """Return the pixels `[B, H - 1, W - 1, C]` at each place of all patches, row by row."""
-    height, width = (extent - _PATCH + 1 for extent in images.shape[1:3])
+    """Return the four pixels of all 2x2 patches, row by row, each as `[B, H - 1, W - 1, C]`."""
+    _, image_height, image_width, _ = images.shape
+    height, width = image_height - _PATCH + 1, image_width - _PATCH + 1
     positions = product(range(_PATCH), repeat=2)
     return [images[:, row : row + height, col : col + width] for row, col in positions]
 
 
 def _whitening_matrix(values: Array) -> Array:
-    """Return a matrix `[F, F]`; `values @ matrix` are uncorrelated and have variance one."""
+    """Return a matrix `[F, F]` so that `values @ matrix` are uncorrelated with variance one."""
     values = values.reshape(-1, values.shape[-1])
     centred = values - values.mean(0)
     # An accelerator's default precision would lose small eigenvalues.
@@ -97,10 +98,10 @@ def _with_negatives(kernel: Array) -> Array:
 
 
 def identity_first(fan_in: int) -> nn.initializers.Initializer:
-    """Return an initializer for kernels of odd size, whose first outputs copy the inputs.
+    """Return an initializer for convolutions whose first output channels copy the input channels.
 
-    Other outputs have `torch_uniform` weights. So the last layers get the whitened images from the
-    first step on (Jordan 2024).
+    The other output channels have `torch_uniform` weights. So the last layers get the whitened
+    images from the first step on (Jordan 2024). The kernel's size must be odd.
     """
 
     def init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
@@ -133,8 +134,8 @@ class Whitening(nn.Module):
         shared_biases = outputs // 4 if self.mirrored else 0
         bias = self.param("bias", nn.initializers.zeros, (outputs - shared_biases,))
         bias = jnp.concatenate([bias, bias[len(bias) - shared_biases :]])
-        arrays = x.astype(self.dtype), kernel.astype(self.dtype)
-        return conv2d(*arrays, bias=bias.astype(self.dtype), padding=(0, 0))
+        x, kernel, bias = x.astype(self.dtype), kernel.astype(self.dtype), bias.astype(self.dtype)
+        return conv2d(x, kernel, bias=bias, padding=(0, 0))
 
 
 class ConvGroup(nn.Module):

@@ -25,7 +25,7 @@ EXAMPLE_STREAM = "examples"  # a random stream that is the same on all devices
 
 
 def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
-    """Return PyTorch's default initializer, U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
+    """Return PyTorch's default initializer: uniform between -1/sqrt(fan_in) and 1/sqrt(fan_in)."""
     bound = fan_in**-0.5
 
     def init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
@@ -55,20 +55,20 @@ class Conv(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch out_height out_width {self.features}"]:
-        """Convolve; by default, out_height is ceil(height / stride) if the kernel's size is odd."""
+        """Convolve images; out_height is ceil(height / stride) for odd kernels by default."""
         kernel = self.weights(x.shape[-1], self.features)
-        arrays = x.astype(self.dtype), kernel.astype(self.dtype)
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
         bias = None
         if self.use_bias:
             init = torch_uniform(kernel[..., 0].size)
             bias = self.param("bias", init, (self.features,)).astype(self.dtype)
         padding = self.kernel_size // 2 if self.padding is None else self.padding
-        return conv2d(*arrays, self.stride, bias, (padding, padding), self.product_dtype)
+        return conv2d(x, kernel, self.stride, bias, (padding, padding), self.product_dtype)
 
     def weights(
         self, channels: int, features: int
     ) -> Float[Array, "{self.kernel_size} {self.kernel_size} {channels} {features}"]:
-        """Return the kernel, a parameter of the layer."""
+        """Return the kernel for these numbers of input and output channels, a parameter."""
         shape = (self.kernel_size, self.kernel_size, channels)
         return self.param("kernel", self.kernel_init(math.prod(shape)), (*shape, features))
 
@@ -112,7 +112,7 @@ class BatchNorm(nn.Module):
     def __call__(
         self, x: Float[Array, "*others channels"], train: bool
     ) -> Float[Array, "*others channels"]:
-        """Normalise a batch; updates the collection `batch_stats` if `train`."""
+        """Normalise a batch: by its own statistics if `train`, else by those in `batch_stats`."""
         features = x.shape[-1] // self.copies
         repeated = partial(tiled, copies=self.copies)
         ones = nn.initializers.ones
@@ -148,7 +148,7 @@ class Dropout(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch *rest"], train: bool) -> Float[Array, "batch *rest"]:
-        """Drop activations if `train`; draw from `EXAMPLE_STREAM` if it exists, else "dropout"."""
+        """Zero random activations if `train`, drawn from `EXAMPLE_STREAM` or else "dropout"."""
         if not train or self.rate == 0:
             return x
         stream = EXAMPLE_STREAM if self.has_rng(EXAMPLE_STREAM) else "dropout"
@@ -206,7 +206,7 @@ class MaxPool(nn.Module):
 
 def _max_pool_by_reshaping(x: Array, size: int) -> Array:
     channels = x.shape[-1]
-    height, width = (extent // size for extent in x.shape[1:3])
+    height, width = x.shape[1] // size, x.shape[2] // size
     x = x[:, : height * size, : width * size]
     # The gradient of a reduction over axes is cheaper than that of XLA's window reduction.
     return x.reshape(len(x), height, size, width, size, channels).max((2, 4))

@@ -17,7 +17,9 @@ from jaxcifar.networks.layers import Conv
 def with_partners(
     kernel: Float[Array, "rows columns inputs features"], unpaired: int
 ) -> Float[Array, "rows columns inputs 2*features"]:
-    """Return a kernel, followed along the last axis by the kernel of its mirrored partners.
+    """Return a kernel that computes learnt features and, after them, their mirrored partners.
+
+    The mirrored partner of a feature map is what the feature map becomes if the image is mirrored.
 
     Args:
       kernel: learnt weights.

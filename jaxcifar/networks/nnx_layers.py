@@ -12,15 +12,14 @@ Path = tuple[str, ...]
 
 
 def layers(network: Any) -> list[tuple[Path, Any]]:
-    """Return the NNX modules in a network and the network itself, with their paths."""
+    """Return the (path, module) pairs of all NNX modules in a network, itself included."""
     from flax import nnx
 
-    nodes = nnx.iter_graph(network)
-    return [
-        (tuple(str(part) for part in path), node)
-        for path, node in nodes
-        if isinstance(node, nnx.Module)
-    ]
+    modules = []
+    for path, node in nnx.iter_graph(network):
+        if isinstance(node, nnx.Module):
+            modules.append((tuple(map(str, path)), node))
+    return modules
 
 
 class LayerContext(NamedTuple):
@@ -36,20 +35,24 @@ _interceptors: dict[int, Callable[..., Any]] = {}
 
 @contextlib.contextmanager
 def interceptors_of_layers(network: Any, interceptor: Callable[..., Any] | None) -> Iterator[None]:
-    """Have an interceptor called instead of the modules in a network, in a `with` block."""
+    """In a `with` block, call an interceptor instead of each module in an NNX network.
+
+    The interceptor is called as `interceptor(call, args, kwargs, context)`, where `call` calls the
+    module and `context` is a `LayerContext`. None changes nothing.
+    """
     if interceptor is None:
         yield
         return
-    called = [(path, layer) for path, layer in layers(network) if callable(layer)]
+    callable_layers = [(path, layer) for path, layer in layers(network) if callable(layer)]
     try:
-        for path, layer in called:
+        for path, layer in callable_layers:
             context = LayerContext(path, layer)
             _interceptors[id(layer)] = functools.partial(interceptor, context=context)
             layer_class: Any = type(layer)  # the cache's type takes no classes
             object.__setattr__(layer, "__class__", _intercepted_class(layer_class))
         yield
     finally:
-        for _, layer in called:
+        for _, layer in callable_layers:
             _interceptors.pop(id(layer), None)
 
 

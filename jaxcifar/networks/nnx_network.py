@@ -89,10 +89,10 @@ class NNXNetwork(nn.Module):
 
         if self.is_initializing():
             new_module = self.construct(nnx.Rngs(self.make_rng("params")))
-            _store(self, new_module, self.structure.collections)
+            _store_arrays(self, new_module, self.structure.collections)
         key = self.make_rng("dropout") if self.has_rng("dropout") else jax.random.key(0)
         rngs_key, streams_key = jax.random.split(key)
-        network = _filled(self, streams_key)
+        network = _filled_module(self, streams_key)
         if train:
             network.train()
         else:
@@ -107,15 +107,16 @@ class NNXNetwork(nn.Module):
             logits = network(images, **options)
         if not self.is_initializing():
             changing = self.structure.collections - {_PARAMS}
-            _store(self, network, {c for c in changing if self.is_mutable_collection(c)})
+            _store_arrays(self, network, {c for c in changing if self.is_mutable_collection(c)})
         return logits
 
 
 @contextlib.contextmanager
 def intercepted(network: NNXNetwork, interceptor: Callable[..., Any]) -> Iterator[None]:
-    """Call `interceptor(call, args, kwargs, context)` for calls of modules, in a `with` block.
+    """In a `with` block, call an interceptor instead of each module in an NNX network.
 
-    `context` is a `LayerContext`.
+    The interceptor is called as `interceptor(call, args, kwargs, context)`, where `call` calls the
+    module and `context` is a `LayerContext`.
     """
     object.__setattr__(network, "interceptor", interceptor)  # Flax forbids ordinary assignment
     try:
@@ -124,8 +125,11 @@ def intercepted(network: NNXNetwork, interceptor: Callable[..., Any]) -> Iterato
         object.__setattr__(network, "interceptor", None)
 
 
-def _filled(network: NNXNetwork, key: Key[Array, ""]) -> Any:
-    """Return the NNX module with the arrays of the Linen module, and random streams from `key`."""
+def _filled_module(network: NNXNetwork, key: Key[Array, ""]) -> Any:
+    """Return the NNX module that `network` wraps, filled with the arrays of its collections.
+
+    The random streams of the NNX module get new keys, made from `key`.
+    """
     from flax import nnx
 
     variables = network.variables
@@ -135,59 +139,64 @@ def _filled(network: NNXNetwork, key: Key[Array, ""]) -> Any:
             stream_key = jax.random.fold_in(key, number)
             arrays = [_random_state(array, stream_key) for array in entry.arrays]
         else:
-            arrays = [_item(variables[entry.collection], names) for names in entry.names]
+            arrays = [_get_item(variables[entry.collection], names) for names in entry.names]
         leaves.append((entry.path, jax.tree.unflatten(entry.structure, arrays)))
     return nnx.merge(network.structure.graph, nnx.from_flat_state(leaves))
 
 
-def _store(network: NNXNetwork, module: Any, collections: set[str]) -> None:
-    """Put the arrays of an NNX module into these collections of the Linen module."""
-    arrays = {entry.path: entry.arrays for entry in _split(module).entries}
-    stored: dict[str, dict[str, Any]] = {name: {} for name in collections}
+def _store_arrays(network: NNXNetwork, module: Any, collections: set[str]) -> None:
+    """Copy the arrays of an NNX module into some collections of the Linen module `network`."""
+    arrays = {entry.path: entry.arrays for entry in _split_structure(module).entries}
+    trees: dict[str, dict[str, Any]] = {name: {} for name in collections}
     for entry in network.structure.entries:
-        if entry.collection in stored:
+        if entry.collection in trees:
             for names, array in zip(entry.names, arrays[entry.path], strict=True):
-                _set_item(stored[entry.collection], names, array)
-    for collection, tree in stored.items():
-        for name, part in tree.items():
-            network.put_variable(collection, name, part)
+                _set_item(trees[entry.collection], names, array)
+    for collection, tree in trees.items():
+        for name, subtree in tree.items():
+            network.put_variable(collection, name, subtree)
 
 
 def nnx_network(construct: Callable[[Any], Any], **options: Any) -> NNXNetwork:
-    """Return the network that `construct` makes from `nnx.Rngs`; no weights are computed.
+    """Return an NNX network as a Linen module; no weights are computed.
 
-    `options` are other fields of `NNXNetwork`.
+    Args:
+      construct: returns the NNX network, given `nnx.Rngs`.
+      options: other fields of `NNXNetwork`.
     """
     from flax import nnx
 
     structures = []
 
     def record(key: Key[Array, ""]) -> None:
-        structures.append(_split(construct(nnx.Rngs(key))))
+        structures.append(_split_structure(construct(nnx.Rngs(key))))
 
     jax.eval_shape(record, jax.random.key(0))
     [structure] = structures
-    shapes = [
-        entry._replace(arrays=tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in entry.arrays))
-        for entry in structure.entries
-    ]
-    return NNXNetwork(construct, _Structure(structure.graph, shapes), **options)
+    entries = []
+    for entry in structure.entries:
+        shapes = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in entry.arrays]
+        entries.append(entry._replace(arrays=tuple(shapes)))
+    return NNXNetwork(construct, _Structure(structure.graph, entries), **options)
 
 
-def _split(network: Any) -> _Structure:
-    """Return the structure of an NNX module; the entries have its arrays."""
+def _split_structure(network: Any) -> _Structure:
+    """Return the structure of an NNX module, with the arrays of each variable in its entry."""
     from flax import nnx
 
     graph, state = nnx.split(network)
     entries = []
     for path, leaf in nnx.to_flat_state(state):
         arrays, structure = jax.tree.flatten(leaf)
-        entries.append(_Entry(path, _collection(leaf), structure, tuple(arrays)))
+        entries.append(_Entry(path, _collection_name(leaf), structure, tuple(arrays)))
     return _Structure(graph, entries)
 
 
-def _collection(leaf: Any) -> str | None:
-    """Return the name of the collection for a variable of an NNX module; None for random state."""
+def _collection_name(leaf: Any) -> str | None:
+    """Return the Linen collection that stores a variable of an NNX module; None for random state.
+
+    Variables of unusual classes have a collection with the name of their class.
+    """
     from flax import nnx
 
     kind = getattr(leaf, "type", type(leaf))  # older versions wrap variables
@@ -201,20 +210,25 @@ def _collection(leaf: Any) -> str | None:
 
 
 def _random_state(array: Any, key: Key[Array, ""]) -> Array:
-    """Return new state of a random stream: its key or keys, or its count of drawn keys, 0."""
+    """Return new state of a random stream: keys made from `key`, or a count of drawn keys of 0.
+
+    `array` is the old state; the new state has its shape.
+    """
     if not jax.numpy.issubdtype(array.dtype, jax.dtypes.prng_key):
         return jax.numpy.zeros(array.shape, array.dtype)
     return jax.random.split(key, array.shape) if array.shape else key
 
 
-def _item(tree: Any, names: Path) -> Any:
+def _get_item(tree: Any, names: Path) -> Any:
+    """Return the item at a path in nested dicts."""
     for name in names:
         tree = tree[name]
     return tree
 
 
 def _set_item(tree: dict[str, Any], names: Path, value: Any) -> None:
-    *outer, last = names
-    for name in outer:
+    """Set the item at a path in nested dicts; missing dicts are created."""
+    *outer_names, last_name = names
+    for name in outer_names:
         tree = tree.setdefault(name, {})
-    tree[last] = value
+    tree[last_name] = value

@@ -76,11 +76,15 @@ def write_report(
     return page
 
 
-def _print_left_out(runs: list[str], print_line: PrintLine) -> None:
-    for run in runs[:_MAX_LINES]:
-        print_line(f"left out: {run}")
-    if len(runs) > _MAX_LINES:
-        print_line(f"left out: {len(runs) - _MAX_LINES} more, which the report lists")
+def _print_left_out(reasons: list[str], print_line: PrintLine) -> None:
+    """Print one line for each run that the report leaves out, up to `_MAX_LINES` runs.
+
+    Each string in `reasons` has the path of a run and the reason why the run is left out.
+    """
+    for reason in reasons[:_MAX_LINES]:
+        print_line(f"left out: {reason}")
+    if len(reasons) > _MAX_LINES:
+        print_line(f"left out: {len(reasons) - _MAX_LINES} more, which the report lists")
 
 
 def _environment() -> jinja2.Environment:
@@ -95,7 +99,8 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _progress(run: RunRecord) -> str:
+def _progress_text(run: RunRecord) -> str:
+    """Return how far an unfinished run came: its failure, or its number of finished epochs."""
     if run.failure:
         return run.failure
     if not run.history and RunFolder(run.path).weights_file.exists():
@@ -103,43 +108,39 @@ def _progress(run: RunRecord) -> str:
     return f"{len(run.history)} of {run.config.epochs} epochs"
 
 
-def _unfinished(records: Records, folder: Path) -> list[str]:
-    """Return a line of text for each unfinished run."""
-    return [f"{_relative(run.path, folder)}: {_progress(run)}" for run in records.unfinished]
-
-
 def _relative(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
 def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, Any]:
-    """Draw the report's pictures, and return the values that the template `report.md.j2` needs."""
-    sections, figures = itertools.count(1), itertools.count(1)
+    """Draw the report's pictures, and return the values that fill the template `report.md.j2`."""
+    section_numbers, figure_numbers = itertools.count(1), itertools.count(1)
     networks = [network_context(network, pictures) for network in records.networks]
     studies = [
         study_context(study, records, _relative(study.path, folder), pictures)
         for study in records.studies
         if study.variations
     ]
-    data = {run.data.identity: run.data for run in records.runs}
+    data_sets = {run.data.identity: run.data for run in records.runs}
     without_validation = [
-        (v, f"{v.config.network_title} on {v.data.title}") for v in records.without_validation
+        (variation, f"{variation.config.network_title} on {variation.data.title}")
+        for variation in records.without_validation
     ]
     titles = [network.title for network in records.networks]
-    titles = titles or list(dict.fromkeys(title for _, title in without_validation))
-    unfinished = _unfinished(records, folder)
-    unreadable = [f"{_relative(path, folder)}: {why}" for path, why in records.unreadable.items()]
-    left_out = [line.partition(": ")[0] for line in [*unfinished, *unreadable]]
+    if not titles:
+        titles = list(dict.fromkeys(title for _, title in without_validation))
+    unfinished = {_relative(run.path, folder): _progress_text(run) for run in records.unfinished}
+    unreadable = {_relative(path, folder): reason for path, reason in records.unreadable.items()}
     return {
         "title": report_title(records, folder, titles),
-        "synthetic": [d.title for d in data.values() if d.name == SYNTHETIC],
+        "synthetic": [data.title for data in data_sets.values() if data.name == SYNTHETIC],
         "networks": networks,
         "tested_again": any((network["evaluation"] or {}).get("looks") for network in networks),
         "studies": studies,
         "without_validation": without_validation,
         "contents": PLACEHOLDER,
-        "figure": lambda: next(figures),
-        "section": lambda: next(sections),
+        "figure": lambda: next(figure_numbers),
+        "section": lambda: next(section_numbers),
         "selection_rule": SELECTION_RULE,
         "significance_level": f"{SIGNIFICANCE_LEVEL:g}",
         "has_comparisons": any(len(network.variations) > 1 for network in records.networks),
@@ -154,8 +155,8 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
         "training_notes": training_notes(records.trained),
         "facts": costs.facts(records),
         "settings": settings_tables(records.trained),
-        "unfinished": unfinished,
-        "unreadable": unreadable,
-        "left_out": join_names(escape_markdown(name) for name in left_out),
+        "unfinished": [f"{path}: {progress}" for path, progress in unfinished.items()],
+        "unreadable": [f"{path}: {reason}" for path, reason in unreadable.items()],
+        "left_out": join_names(escape_markdown(path) for path in [*unfinished, *unreadable]),
         "pluralize": pluralize,
     }

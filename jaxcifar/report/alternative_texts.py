@@ -11,55 +11,67 @@ _MAX_VALUES = 40
 
 
 def curves(runs: Sequence[FinishedRun], name: str, quantity: str) -> str:
-    """Return a text on learning curves: their mean first and last values, and the best epochs.
+    """Return a text that describes the learning curves of runs which differ only in seed.
 
-    `name` names the runs in the text. `quantity` is "accuracy" or "loss".
+    The text says the mean value in the first and in the last epoch, for training and validation,
+    and the validation value of each run in its best epoch.
+
+    Args:
+      runs: the runs.
+      name: name of the runs in the text.
+      quantity: "accuracy" or "loss".
     """
-    parts = []
+    ranges = []
     for split, title in (("train", "training"), ("val", "validation")):
         key = f"{split}_{quantity}"
-        first, last = (
-            sum(number(run.history[epoch], key) for run in runs) / len(runs) for epoch in (0, -1)
+        first = sum(number(run.history[0], key) for run in runs) / len(runs)
+        last = sum(number(run.history[-1], key) for run in runs) / len(runs)
+        ranges.append(
+            f"{title} from {_format_value(first, quantity)} to {_format_value(last, quantity)}"
         )
-        parts.append(f"{title} from {_value(first, quantity)} to {_value(last, quantity)}")
-    chosen = []
+    best_values = []
     for run in runs:
         epoch = run.result["selected_epoch"]
         value = number(run.history[epoch - 1], f"val_{quantity}")
-        chosen.append(f"{_value(value, quantity)} in epoch {epoch}")
+        best_values.append(f"{_format_value(value, quantity)} in epoch {epoch}")
     epochs = max(len(run.history) for run in runs)
     return (
         f"{quantity.capitalize()} of {escape_markdown(name)} by epoch, 1 to {epochs}: "
-        f"{'; '.join(parts)}; validation at the chosen epoch {', '.join(chosen)}"
+        f"{'; '.join(ranges)}; validation at the chosen epoch {', '.join(best_values)}"
     )
 
 
-def _value(value: float, quantity: str) -> str:
+def _format_value(value: float, quantity: str) -> str:
     return percent(value) if quantity == "accuracy" else f"{value:.4f}"
 
 
 def test_accuracies(variations: Sequence[Variation]) -> str:
-    """Return a text with the test accuracy and any reference accuracy of each variation."""
-    parts = []
-    for v in variations:
-        part = f"{escape_markdown(v.name)} {percent(v.values('test_accuracy').mean())}"
-        if v.reference:
-            part += f" (reference {percent(sum(v.reference) / len(v.reference))})"
-        parts.append(part)
-    return "Test accuracy: " + _join(parts)
+    """Return a text with each variation's mean test accuracy and, if known, its reference accuracy.
+
+    The reference accuracy is the mean of the accuracies that others published.
+    """
+    descriptions = []
+    for variation in variations:
+        mean = variation.values("test_accuracy").mean()
+        description = f"{escape_markdown(variation.name)} {percent(mean)}"
+        if variation.reference:
+            reference_mean = sum(variation.reference) / len(variation.reference)
+            description += f" (reference {percent(reference_mean)})"
+        descriptions.append(description)
+    return "Test accuracy: " + _join_first(descriptions)
 
 
 def validation_accuracies(variations: Sequence[Variation]) -> str:
     """Return a text with the best validation accuracy of each variation, best variation first."""
     ordered = sorted(variations, key=lambda v: -v.values("val_accuracy").mean())
-    return "Validation accuracy by epoch; at the chosen epoch: " + _join(
+    return "Validation accuracy by epoch; at the chosen epoch: " + _join_first(
         f"{escape_markdown(v.name)} {percent(v.values('val_accuracy').mean())}" for v in ordered
     )
 
 
 def class_accuracies(run: FinishedRun) -> str:
     """Return a text with the test accuracy of each class, worst class first."""
-    return "Test accuracy by class: " + _join(
+    return "Test accuracy by class: " + _join_first(
         f"{escape_markdown(run.class_names[i])} {percent(run.class_accuracy[i])}"
         for i in classes_by_accuracy(run)
     )
@@ -68,19 +80,21 @@ def class_accuracies(run: FinishedRun) -> str:
 def confusion_diagonal(run: FinishedRun) -> str:
     """Return a text with the number of correctly classified test images of each class."""
     counts = run.confusion.sum(1)
-    return "Confusion matrix; right answers: " + _join(
+    return "Confusion matrix; right answers: " + _join_first(
         f"{escape_markdown(name)} {run.confusion[i, i]:,} of {counts[i]:,}"
         for i, name in enumerate(run.class_names)
     )
 
 
 def training_images(class_names: Sequence[str], labels: Iterable[int]) -> str:
-    """Return a text on the picture of training images, with the class of each image."""
-    names = _join(escape_markdown(class_names[label]) for label in labels)
+    """Return a text that describes a picture of training images: the class name of each image."""
+    names = _join_first(escape_markdown(class_names[label]) for label in labels)
     return f"Training images as stored, and three random augmentations of each: {names}"
 
 
-def _join(values: Iterable[str]) -> str:
-    values = list(values)
-    more = len(values) - _MAX_VALUES
-    return ", ".join(values[:_MAX_VALUES]) + (f" and {more} more" if more > 0 else "")
+def _join_first(texts: Iterable[str]) -> str:
+    """Return the first `_MAX_VALUES` texts, separated by commas, and the number of other texts."""
+    texts = list(texts)
+    joined = ", ".join(texts[:_MAX_VALUES])
+    left_out = len(texts) - _MAX_VALUES
+    return f"{joined} and {left_out} more" if left_out > 0 else joined

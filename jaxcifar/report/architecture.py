@@ -19,9 +19,10 @@ _MAX_SIZE = 5_000  # most layers and channels of a traced network; built-in ones
 
 
 def read_architecture(run: FinishedRun) -> Summary:
-    """Read the summary of a run's network from the run folder.
+    """Return the summary of a run's network: its layers, parameters and graph.
 
-    Older run folders have no summary. For a built-in network, the summary is then computed again.
+    The summary is read from the run folder. Older run folders have none; for a built-in network,
+    the summary is then computed again.
 
     Raises:
       RunError: the summary is damaged, or it is missing and can't be computed again.
@@ -37,7 +38,7 @@ def read_architecture(run: FinishedRun) -> Summary:
             raise RunError(f"{file.name} in the run's folder can't be read ({reason})") from error
     if run.config.arch not in registry.KINDS["arch"]:
         raise RunError(f"the run's folder has no {file.name}")
-    if _size(tuple(dict(run.config.arch_args).values())) > _MAX_SIZE:
+    if _size_bound(tuple(dict(run.config.arch_args).values())) > _MAX_SIZE:
         raise RunError(f"the run's folder has no {file.name}, and its network is too large")
     try:
         network = create_model(run.config, len(run.class_names))
@@ -49,12 +50,15 @@ def read_architecture(run: FinishedRun) -> Summary:
 
 @functools.lru_cache(maxsize=64)
 def _summarize(network: nn.Module, image_size: int) -> Summary:
-    """Return the summary of a network, which is traced once for all runs that have it."""
+    """Return the summary of a network; runs with the same network share one cached summary."""
     return summarize(network, image_size)
 
 
-def _size(argument: Any) -> int:
-    """Return an upper bound on the layers and channels that a network gets from one argument."""
+def _size_bound(argument: Any) -> int:
+    """Return an upper bound on the layers and channels that an argument gives to its network.
+
+    The argument is an integer, a tuple of arguments, or a value that sets no size and counts 0.
+    """
     if isinstance(argument, tuple):
-        return len(argument) + sum(map(_size, argument))
+        return len(argument) + sum(map(_size_bound, argument))
     return argument if isinstance(argument, int) else 0

@@ -31,46 +31,56 @@ _MAX_EPOCHS = 5  # chosen epochs that a table cell lists
 
 
 def choice_text(network: StudiedNetwork) -> str:
-    """Return sentences on the variation with the best validation accuracy: its lead and ties.
+    """Return sentences that name the variation with the best validation accuracy and its lead.
 
-    Return "" if there is no other variation.
+    They also list ties, and say how certain the lead is. Return "" for a single variation.
     """
     winner, *others = network.by_validation
     if not others:
         return ""
     leads = {quoted(other.name): validation_lead(winner, other) for other in others}
     ties = [name for name, lead in leads.items() if lead.is_tie]
-    sentences = [
-        _tie_sentence(network, ties) if ties else _lead_sentence(network, leads),
-        *_certainty(leads, bool(ties)),
-    ]
+    sentences = [_tie_sentence(network, ties) if ties else _lead_sentence(network, leads)]
+    certainty = _certainty_sentence(leads, has_ties=bool(ties))
+    if certainty:
+        sentences.append(certainty)
     if any(len(v.folds) > 1 for v in network.variations):
         sentences.append(_FOLDS_SENTENCE)
     elif any(len(v.runs) == 1 for v in network.variations):
         sentences.append("With a single seed the spread between seeds is not known.")
-    if all(is_guessing(run) for v in network.variations for run in v.runs):
+    if _all_guess(network):
         sentences.append("None can be told apart from guessing: there is no best among them.")
     return " ".join(sentences)
 
 
 def short_choice(network: StudiedNetwork) -> str:
-    """Return how certain it is that the winner is the best, as the end of a sentence, or ""."""
+    """Return the end of a sentence: how certain it is which variation of a network is the best.
+
+    The variations are compared by validation accuracy. Return "" for a single variation.
+    """
     winner, *others = network.by_validation
     if not others:
         return ""
-    if all(is_guessing(run) for v in network.variations for run in v.runs):
+    if _all_guess(network):
         return ", which can't be told apart from guessing"
     leads = [(other, validation_lead(winner, other)) for other in others]
-    near = [quoted(other.name) for other, lead in leads if not lead.is_significant]
-    if not near:
+    similar = [quoted(other.name) for other, lead in leads if not lead.is_significant]
+    if not similar:
         return "; on validation its lead over every other row is more than chance explains"
-    return f"; on validation it can't be told apart from {join_names(near)}"
+    return f"; on validation it can't be told apart from {join_names(similar)}"
+
+
+def _all_guess(network: StudiedNetwork) -> bool:
+    """Return whether no run of a network is better than guessing."""
+    runs = [run for variation in network.variations for run in variation.runs]
+    return all(is_guessing(run) for run in runs)
 
 
 def validation_lead(winner: Variation, other: Variation) -> Difference:
     """Return the validation accuracy of `winner` minus the validation accuracy of `other`."""
-    samples = (Sample.of(v, "val_accuracy", "val") for v in (other, winner))
-    return Difference.between(*samples)
+    other_sample = Sample.of(other, "val_accuracy", "val")
+    winner_sample = Sample.of(winner, "val_accuracy", "val")
+    return Difference.between(other_sample, winner_sample)
 
 
 def _tie_sentence(network: StudiedNetwork, ties: list[str]) -> str:
@@ -84,16 +94,22 @@ def _tie_sentence(network: StudiedNetwork, ties: list[str]) -> str:
 
 
 def _tie_break(winner: Variation, second: Variation) -> str:
-    losses = [np.mean([r.selected["val_loss"] for r in v.runs]) for v in (winner, second)]
-    return "its lower validation loss" if losses[0] < losses[1] else "being listed first"
+    """Return the reason why `winner` ranks before a variation of equal validation accuracy."""
+    winner_loss = np.mean([run.selected["val_loss"] for run in winner.runs])
+    second_loss = np.mean([run.selected["val_loss"] for run in second.runs])
+    return "its lower validation loss" if winner_loss < second_loss else "being listed first"
 
 
 def _lead_sentence(network: StudiedNetwork, leads: dict[str, Difference]) -> str:
+    """Return a sentence with the winner's validation accuracy and its lead over the second.
+
+    `leads` maps the names of the other variations, best first, to the winner's lead over each.
+    """
     winner = network.winner
     second, lead = next(iter(leads.items()))
-    won = "won among" if lead.is_significant else "is first among"
+    verb = "won among" if lead.is_significant else "is first among"
     return (
-        f"**{escape_markdown(winner.name)}** {won} {_candidates(network)} with "
+        f"**{escape_markdown(winner.name)}** {verb} {_candidates(network)} with "
         f"{accuracy(winner, 'val_accuracy', 'val')} validation accuracy, "
         f"{unsigned_points(lead)} points ahead of {second} ({significance(lead)})."
     )
@@ -103,40 +119,48 @@ def _candidates(network: StudiedNetwork) -> str:
     return f"{len(network.variations)} candidates ({seed_count(network.variations)})"
 
 
-def _certainty(leads: dict[str, Difference], has_ties: bool) -> list[str]:
-    """Return at most one sentence, on whether the winner's leads over others are significant."""
-    others = {name: lead for name, lead in leads.items() if not lead.is_tie}
-    alike = [name for name, lead in others.items() if not lead.is_significant]
-    if alike:
-        return [f"It can't be told apart from {join_names(alike)}: none of these has won."]
-    if not others:
-        return []
+def _certainty_sentence(leads: dict[str, Difference], has_ties: bool) -> str:
+    """Return a sentence on whether the winner's leads over other variations are significant.
+
+    `leads` maps the name of each other variation to the winner's lead in validation accuracy.
+    Return "" if all other variations tie with the winner.
+    """
+    leads = {name: lead for name, lead in leads.items() if not lead.is_tie}
+    similar = [name for name, lead in leads.items() if not lead.is_significant]
+    if similar:
+        return f"It can't be told apart from {join_names(similar)}: none of these has won."
+    if not leads:
+        return ""
     beaten = "the others" if has_ties else "every other"
-    return [f"It can be told from {beaten} (p below 0.05 each)."]
+    return f"It can be told from {beaten} (p below 0.05 each)."
 
 
 def candidate(variation: Variation, winner: Variation) -> dict[str, Any]:
-    """Return a variation's cells, by column, in the table that compares it with the winner."""
+    """Return a variation's table cells, by column, in the table that compares it with the winner.
+
+    The winner is the variation with the best validation accuracy.
+    """
     lead = validation_lead(winner, variation)
-    compared = variation is not winner and not lead.is_tie
-    points = unsigned_points(lead) if compared else "a tie"
-    epochs = _epochs([run.result["selected_epoch"] for run in variation.runs])
+    lead_cells = {"points": unsigned_points(lead), "interval": interval(lead), "p": p_cell(lead)}
+    if variation is winner:
+        lead_cells = {"points": "–", "interval": "–", "p": "–"}
+    elif lead.is_tie:
+        lead_cells = {"points": "a tie", "interval": "–", "p": "–"}
+    best_epochs = _list_epochs([run.result["selected_epoch"] for run in variation.runs])
     return {
         "name": escape_markdown(variation.name),
         "accuracy": mean_and_deviation(Sample.of(variation, "val_accuracy", "val")),
-        "points": "–" if variation is winner else points,
-        "interval": interval(lead) if compared else "–",
-        "p": p_cell(lead) if compared else "–",
-        "epochs": f"{epochs} of {_epochs(variation.trained_epochs)}",
+        **lead_cells,
+        "epochs": f"{best_epochs} of {_list_epochs(variation.trained_epochs)}",
         "settings": new_values(winner.changes_to(variation)) or "–",
     }
 
 
-def _epochs(chosen: list[int]) -> str:
-    """Return epochs as text: each of a few, or the range of many."""
-    if len(chosen) <= _MAX_EPOCHS:
-        return ", ".join(map(str, chosen))
-    return f"{min(chosen)} to {max(chosen)}"
+def _list_epochs(epochs: list[int]) -> str:
+    """Return epochs as text: up to `_MAX_EPOCHS` in full, such as "3, 4", or else their range."""
+    if len(epochs) <= _MAX_EPOCHS:
+        return ", ".join(map(str, epochs))
+    return f"{min(epochs)} to {max(epochs)}"
 
 
 def collapses(network: StudiedNetwork, quote: Callable[[str], str] = quoted) -> list[str]:
@@ -147,22 +171,23 @@ def collapses(network: StudiedNetwork, quote: Callable[[str], str] = quoted) -> 
     sentences = []
     for variation in network.variations:
         for run in variation.runs:
-            problem = _collapse(run, quote)
+            problem = _collapse_text(run, quote)
             if problem:
                 sentences.append(f"{quote(variation.name)}, {run.label}, {problem}.")
     return sentences
 
 
-def _collapse(run: FinishedRun, quote: Callable[[str], str]) -> str:
-    accuracy, guessing = run.result["test_accuracy"], guessing_accuracy(run)
-    answer = only_predicted_class(run.confusion)
-    if answer is not None:
-        name = quote(run.class_names[answer])
-        return f"collapsed: it says {name} for every test image ({percent(accuracy)} right)"
+def _collapse_text(run: FinishedRun, quote: Callable[[str], str]) -> str:
+    """Return the end of a sentence on a run that is no better than guessing; "" for other runs."""
+    test_accuracy, guessing = run.result["test_accuracy"], guessing_accuracy(run)
+    only_class = only_predicted_class(run.confusion)
+    if only_class is not None:
+        name = quote(run.class_names[only_class])
+        return f"collapsed: it says {name} for every test image ({percent(test_accuracy)} right)"
     if not is_guessing(run):
         return ""
-    compared = "no better than" if accuracy <= guessing else "can't be told apart from"
+    comparison = "no better than" if test_accuracy <= guessing else "can't be told apart from"
     return (
-        f"is right on {percent(accuracy)} of the test images: {compared} always saying the most "
-        f"frequent class ({percent(guessing)})"
+        f"is right on {percent(test_accuracy)} of the test images: {comparison} always saying the "
+        f"most frequent class ({percent(guessing)})"
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from jaxcifar.report.figures import WIDTH
 from jaxcifar.report.run_records import FinishedRun
@@ -16,61 +17,79 @@ _MAX_NAMES = 40  # with more classes, the matrix shows class numbers instead of 
 _CLASSES_AT_EACH_END = 10  # number of worst classes and of best classes drawn
 _MAX_CONFUSIONS = 10  # lines of the table of confusions
 _DIGIT_WIDTH = 0.62  # as a fraction of the font size
+_LEAST_FONT_SIZE = 5  # points; smaller counts can't be read
 
 
 def plot_confusion(run: FinishedRun, title: str, path: Path) -> None:
-    """Draw the confusion matrix; a cell's colour shows its share of the true class's test images.
+    """Draw a run's confusion matrix into the picture file `path`.
 
-    Cells contain their counts if these fit. With more than `MANY_CLASSES`, zeros are left out.
+    A cell's colour shows which share of the true class's test images it has. Cells contain their
+    counts if these fit. With more than `MANY_CLASSES` classes, counts of 0 are left out.
     """
     matrix, classes = run.confusion, len(run.class_names)
-    has_many = classes > MANY_CLASSES
-    side = 1.4 * WIDTH if has_many else WIDTH
+    side = 1.4 * WIDTH if classes > MANY_CLASSES else WIDTH
     figure, axes = figure_with_axes(side, 0.94 * side, title)
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     cell_points = 0.7 * side * 72 / classes
     digits = len(str(matrix.max()))
     size = min(9.0, 0.9 * cell_points / (_DIGIT_WIDTH * digits))
-    if size >= 5:
-        for (row, column), count in np.ndenumerate(matrix):
-            if count == 0 and has_many:
-                continue
-            color = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, count, ha="center", va="center", color=color, fontsize=size)
-    unit = ", by number from 0"
+    if size >= _LEAST_FONT_SIZE:
+        _write_counts(axes, matrix, shares, size)
     if classes <= _MAX_NAMES:
-        unit = ""
-        names = [shortened(name, 18) for name in run.class_names]
-        font_size = min(10.0, max(5.5, 0.8 * cell_points))
-        style: dict[str, Any] = {"fontsize": font_size, "parse_math": False}
-        axes.set_xticks(range(classes), names, rotation=90 if has_many else 45, **style)
-        for label in axes.get_xticklabels():
-            label.set_horizontalalignment("center" if has_many else "right")
-        axes.set_yticks(range(classes), names, **style)
-    axes.set(xlabel=f"predicted{unit}", ylabel=f"true class{unit}")
+        _label_classes(axes, run.class_names, font_size=min(10.0, max(5.5, 0.8 * cell_points)))
+        axes.set(xlabel="predicted", ylabel="true class")
+    else:
+        axes.set(xlabel="predicted, by number from 0", ylabel="true class, by number from 0")
     axes.grid(False)
     figure.savefig(path)
 
 
-def plot_per_class(run: FinishedRun, title: str, path: Path) -> None:
-    """Draw a bar chart of the test accuracy of each class, with the worst class at the bottom.
+def _write_counts(axes: Axes, matrix: np.ndarray, shares: np.ndarray, size: float) -> None:
+    """Write the counts of a confusion matrix into its cells, in a font size of `size` points.
 
-    With more than `MANY_CLASSES` classes, only the worst and the best classes are drawn.
+    `shares`, from 0 to 1, are the cells' colours: light text is written on dark cells.
     """
-    accuracy, order = run.class_accuracy, classes_by_accuracy(run)
-    shown, ends = order, _CLASSES_AT_EACH_END
-    positions = np.arange(len(order), dtype=float)
-    if len(order) > MANY_CLASSES:
-        shown = [*order[:ends], *order[-ends:]]
-        left_out = len(order) - len(shown)
-        title = f"{title}\nthe {ends} worst and {ends} best classes, {left_out} others between them"
+    has_many_classes = len(matrix) > MANY_CLASSES
+    for (row, column), count in np.ndenumerate(matrix):
+        if count == 0 and has_many_classes:
+            continue
+        color = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, count, ha="center", va="center", color=color, fontsize=size)
+
+
+def _label_classes(axes: Axes, class_names: list[str], font_size: float) -> None:
+    """Write the class names along both axes of a confusion matrix; the size is in points."""
+    classes = len(class_names)
+    has_many_classes = classes > MANY_CLASSES
+    names = [shortened(name, 18) for name in class_names]
+    style: dict[str, Any] = {"fontsize": font_size, "parse_math": False}
+    axes.set_xticks(range(classes), names, rotation=90 if has_many_classes else 45, **style)
+    for label in axes.get_xticklabels():
+        label.set_horizontalalignment("center" if has_many_classes else "right")
+    axes.set_yticks(range(classes), names, **style)
+
+
+def plot_per_class(run: FinishedRun, title: str, path: Path) -> None:
+    """Draw a bar chart of the test accuracy of each class into the picture file `path`.
+
+    The worst class is at the bottom. With more than `MANY_CLASSES` classes, only the worst and the
+    best classes are drawn.
+    """
+    accuracy = run.class_accuracy
+    shown = worst_first = classes_by_accuracy(run)
+    positions = np.arange(len(shown), dtype=float)
+    if len(worst_first) > MANY_CLASSES:
+        count = _CLASSES_AT_EACH_END
+        shown = [*worst_first[:count], *worst_first[-count:]]
+        left_out = len(worst_first) - len(shown)
+        title += f"\nthe {count} worst and {count} best classes, {left_out} others between them"
         positions = np.arange(len(shown), dtype=float)
-        positions[ends:] += 1  # an empty place between the worst and the best
+        positions[count:] += 1  # an empty row between the worst and the best classes
     figure, axes = figure_with_axes(WIDTH, 1.2 + 0.24 * len(shown), title)
     bars = axes.barh(positions, accuracy[shown], color=TEST)
-    axes.bar_label(bars, [percent(accuracy[i]) for i in shown], padding=3, fontsize=9)
-    names = [shortened(run.class_names[i], 24) for i in shown]
+    axes.bar_label(bars, [percent(accuracy[label]) for label in shown], padding=3, fontsize=9)
+    names = [shortened(run.class_names[label], 24) for label in shown]
     axes.set_yticks(positions, names, parse_math=False)
     axes.set(xlim=(0, 1.18), xlabel="test accuracy")
     axes.set_xticks(np.linspace(0, 1, 6))
@@ -86,20 +105,21 @@ def classes_by_accuracy(run: FinishedRun) -> list[int]:
 
 def mistakes_text(run: FinishedRun, variation_name: str) -> str:
     """Return sentences on a run's hardest and easiest class and its most frequent confusion."""
-    names, accuracy = [escape_markdown(name) for name in run.class_names], run.class_accuracy
+    names = [escape_markdown(name) for name in run.class_names]
+    accuracy = run.class_accuracy
     subject = f"Of {quoted(variation_name)}, {run.label}."
-    answer = only_predicted_class(run.confusion)
-    if answer is not None:
+    only_class = only_predicted_class(run.confusion)
+    if only_class is not None:
         return (
-            f"{subject} It collapsed: it says {names[answer]} for every image, so no class is "
+            f"{subject} It collapsed: it says {names[only_class]} for every image, so no class is "
             "harder or easier than another, and the figures by class say nothing."
         )
-    order = classes_by_accuracy(run)
-    lowest, highest = accuracy[order[0]], accuracy[order[-1]]
+    labels = classes_by_accuracy(run)
+    lowest, highest = accuracy[labels[0]], accuracy[labels[-1]]
     if lowest == highest:
         return f"{subject} All classes are equally hard ({percent(lowest)} right)."
-    hardest = join_names(names[i] for i in order if accuracy[i] == lowest)
-    easiest = join_names(names[i] for i in order if accuracy[i] == highest)
+    hardest = join_names(names[label] for label in labels if accuracy[label] == lowest)
+    easiest = join_names(names[label] for label in labels if accuracy[label] == highest)
     return (
         f"{subject} The hardest class is {hardest} ({percent(lowest)} right), the easiest "
         f"{easiest} ({percent(highest)}). {_confusion_sentence(run.confusion, names)}"
@@ -107,24 +127,31 @@ def mistakes_text(run: FinishedRun, variation_name: str) -> str:
 
 
 def _confusion_sentence(matrix: np.ndarray, names: list[str]) -> str:
-    """Return a sentence on the two classes that the network most often mistakes for each other."""
-    both = np.triu(matrix + matrix.T, 1)
-    first, second = np.unravel_index(both.argmax(), both.shape)
+    """Return a sentence on the two classes that the network most often mistakes for each other.
+
+    `matrix` is the confusion matrix, and `names` are the names of the classes.
+    """
     mistakes = matrix.sum() - np.trace(matrix)
     if not mistakes:
         return "It makes no mistake."
+    pair_counts = np.triu(matrix + matrix.T, 1)  # mistakes in either direction
+    first, second = np.unravel_index(pair_counts.argmax(), pair_counts.shape)
     return (
         f"It mistakes {names[first]} and {names[second]} for each other most often: "
-        f"{both.max():,} of its {mistakes:,} mistakes."
+        f"{pair_counts.max():,} of its {mistakes:,} mistakes."
     )
 
 
 def worst_confusions(run: FinishedRun) -> list[dict[str, str]]:
-    """Return the most frequent pairs of true and predicted class, with their counts, as table rows.
+    """Return table rows of the most frequent wrong pairs of true and predicted class.
 
     The list is empty for `MANY_CLASSES` or fewer: the confusion matrix then shows all counts.
+
+    Returns:
+      rows with the keys "true", "predicted" and "count", most frequent mistake first.
     """
-    matrix, names = run.confusion, [escape_markdown(name) for name in run.class_names]
+    matrix = run.confusion
+    names = [escape_markdown(name) for name in run.class_names]
     if len(names) <= MANY_CLASSES:
         return []
     mistakes = matrix - np.diag(np.diag(matrix))

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from typing import Any
 
 import numpy as np
@@ -21,21 +22,20 @@ _NAME_LETTERS = 40
 
 
 def confusion_data(run: FinishedRun, max_bytes: int) -> dict[str, Any] | None:
-    """Return the confusion matrix of a run with images of its wrong predictions.
+    """Return the confusion matrix of a run, with images of wrong predictions, for the HTML page.
 
     Args:
       run: the run.
-      max_bytes: maximum size of the images; some images are left out if they have more.
+      max_bytes: maximum size of all images together; images that exceed it are left out.
 
     Returns:
-      "names", "matrix" (absent for more than `MANY_CLASSES`), "sprite" (all images as one picture,
-      side by side), "columns" of the sprite, "size" of an image and its "step" to the next in the
-      sprite, and "cells": true class, predicted class, number of
-      test images, and the place and probability of each of its images in the sprite. None for many
-      classes without images, because nothing could be shown.
+      a dict with "names" of the classes; "matrix" (absent for more than `MANY_CLASSES` classes);
+      "sprite", one picture with all images side by side, and its number of "columns"; "size" of an
+      image, and "step" to the next image, in pixels; and "cells" of the matrix that have images
+      (see `_cells`). None for many classes without images, because nothing could be shown.
     """
     images = _read_images(run)
-    sprite, count = _sprite_of_size(images["image"], max_bytes)
+    sprite, count = _limited_sprite(images["image"], max_bytes)
     classes, size = len(run.class_names), images["image"].shape[1]
     if classes > MANY_CLASSES and not count:
         return None
@@ -54,9 +54,13 @@ def confusion_data(run: FinishedRun, max_bytes: int) -> dict[str, Any] | None:
 
 
 def _read_images(run: FinishedRun) -> dict[str, np.ndarray]:
-    """Return the content of `confusions.npz`; no images if the file is missing or damaged.
+    """Return images of a run's wrong predictions from `confusions.npz` in the run folder.
 
-    Only images whose true and predicted class differ are returned, as the matrix counts them.
+    Images that do not fit the run's confusion matrix are left out.
+
+    Returns:
+      arrays "image", "label", "predicted" and "confidence" (0 to 1), one element per image. Only
+      "image", without images, if the file is missing or damaged.
     """
     folder = RunFolder(run.path)
     try:
@@ -65,27 +69,32 @@ def _read_images(run: FinishedRun) -> dict[str, np.ndarray]:
         return {"image": np.zeros((0, *image_shape()), np.uint8)}
     counts = run.confusion[arrays["label"], arrays["predicted"]]
     confidence = arrays["confidence"]
-    fits = (counts > 0) & (arrays["label"] != arrays["predicted"])
-    fits &= (confidence >= 0) & (confidence <= 1)
-    return {name: array[fits][:MAX_CONFUSION_IMAGES] for name, array in arrays.items()}
+    is_valid = (counts > 0) & (arrays["label"] != arrays["predicted"])
+    is_valid &= (confidence >= 0) & (confidence <= 1)
+    return {name: array[is_valid][:MAX_CONFUSION_IMAGES] for name, array in arrays.items()}
 
 
 def _cells(
     images: dict[str, np.ndarray], count: int, confusion: np.ndarray
 ) -> list[dict[str, Any]]:
-    """Return the cells of the confusion matrix that have images, in the order of the images."""
+    """Return the cells of a confusion matrix to which the first `count` images belong.
+
+    Each cell has the class numbers "true" and "predicted", the "count" of test images, and
+    "images": the index of each image, and the probability of the predicted class.
+    """
     cells: dict[tuple[int, int], dict[str, Any]] = {}
-    for place in range(count):
-        label, predicted = int(images["label"][place]), int(images["predicted"][place])
-        empty = {"true": label, "predicted": predicted, "images": []}
-        cell = cells.setdefault((label, predicted), empty)
+    for index in range(count):
+        label, predicted = int(images["label"][index]), int(images["predicted"][index])
+        new_cell = {"true": label, "predicted": predicted, "images": []}
+        cell = cells.setdefault((label, predicted), new_cell)
         cell["count"] = int(confusion[label, predicted])
-        cell["images"].append([place, round(float(images["confidence"][place]), 4)])
+        probability = round(float(images["confidence"][index]), 4)
+        cell["images"].append([index, probability])
     return list(cells.values())
 
 
-def _sprite_of_size(images: np.ndarray, max_bytes: int) -> tuple[bytes, int]:
-    """Return a picture of the first images that has at most `max_bytes`, and their number."""
+def _limited_sprite(images: np.ndarray, max_bytes: int) -> tuple[bytes, int]:
+    """Return one JPEG with as many of the first images as fit in `max_bytes`, and their number."""
     count = len(images)
     while count:
         picture = make_sprite(images[:count])
@@ -96,15 +105,15 @@ def _sprite_of_size(images: np.ndarray, max_bytes: int) -> tuple[bytes, int]:
 
 
 def make_sprite(images: np.ndarray) -> bytes:
-    """Return a JPEG of images `[N, size, size, 3] uint8` in rows of `SPRITE_COLUMNS`.
+    """Return one JPEG file of images `[N, size, size, 3] uint8`, in rows of `SPRITE_COLUMNS`.
 
-    JPEG encodes squares of 8 pixels by themselves, so no image touches its neighbours: images of
-    other sizes get a margin.
+    JPEG encodes squares of 8 x 8 pixels. Images of other sizes get a margin, so that no square
+    mixes two images.
     """
     margin = -images.shape[1] % _JPEG_SQUARE
     images = np.pad(images, ((0, 0), (0, margin), (0, margin), (0, 0)), "edge")
     size = images.shape[1]
-    rows = -(-len(images) // SPRITE_COLUMNS)
+    rows = math.ceil(len(images) / SPRITE_COLUMNS)
     sheet = np.zeros((rows * SPRITE_COLUMNS, *images.shape[1:]), np.uint8)
     sheet[: len(images)] = images
     grid = sheet.reshape(rows, SPRITE_COLUMNS, size, size, 3).transpose(0, 2, 1, 3, 4)

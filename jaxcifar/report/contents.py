@@ -28,16 +28,26 @@ class Heading(NamedTuple):
 def parser() -> MarkdownIt:
     """Return the parser for reports: CommonMark with tables, and HTML as plain text.
 
-    Three lines are HTML all the same, and only if they are exactly like this: `<details>`,
-    `<summary>TEXT</summary>` and `</details>`. What stands between them folds away.
+    Three lines stay HTML, and only in exactly this form: `<details>`, `<summary>TEXT</summary>` and
+    `</details>`. A browser hides the text between them until the reader opens it.
     """
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    markdown.block.ruler.before("fence", "fold", _fold)
+    markdown.block.ruler.before("fence", "fold", _parse_fold_tag)
     return markdown
 
 
-def _fold(state: StateBlock, first_line: int, last_line: int, silent: bool) -> bool:
-    """Add the token of a line of a part that folds away; return False for any other line."""
+def _parse_fold_tag(state: StateBlock, first_line: int, last_line: int, silent: bool) -> bool:
+    """Parse one line with a `<details>`, `<summary>` or `</details>` tag (a rule of markdown-it).
+
+    Args:
+      state: state of the parser; the token of the line is added to it.
+      first_line: index of the line.
+      last_line: index of the last line of the text.
+      silent: True to only test the line, without adding a token.
+
+    Returns:
+      False for any other line, which the next rule then tries.
+    """
     if state.level > 0:  # inside of a list or quotation
         return False
     line = state.src[state.bMarks[first_line] : state.eMarks[first_line]]
@@ -56,7 +66,7 @@ def _fold(state: StateBlock, first_line: int, last_line: int, silent: bool) -> b
 
 
 def headings(tokens: Sequence[Token]) -> Iterator[Heading]:
-    """Yield each heading of a parsed report with the id that GitHub gives it.
+    """Yield each heading of a parsed report, with the id that links on GitHub use.
 
     The id is the heading in lower case, without punctuation and with dashes for spaces. A number is
     appended if an earlier heading has the same id.
@@ -73,7 +83,10 @@ def headings(tokens: Sequence[Token]) -> Iterator[Heading]:
 
 
 def add_contents(markdown: str) -> str:
-    """Return a Markdown report with its table of contents in place of the text `PLACEHOLDER`."""
+    """Return a Markdown report in which a table of contents replaces the text `PLACEHOLDER`.
+
+    The table has a link to each heading of levels 2 and 3, except its own.
+    """
     indents = {"h2": "", "h3": "  "}
     lines = [
         f"{indents[heading.token.tag]}- [{heading.text}](#{heading.id})"

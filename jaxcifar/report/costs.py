@@ -17,135 +17,154 @@ _MAX_COMMAND = 5000  # characters
 
 
 def _petaflop(variation: Variation) -> float | None:
-    """Return the operations in PFLOP that train all runs of a variation; None if unknown.
+    """Return how many PFLOP (10^15 operations) the training of all runs took; None if unknown.
 
     A multiply-accumulate counts as two operations. Each image takes three passes: one forward, and
     two backward, to the inputs and to the weights. An epoch has only whole batches.
     """
     result = variation.runs[0].result
-    flops = result.get("flops")
-    if flops is None:
+    multiply_accumulates = result.get("flops")  # of the forward pass of one image
+    if multiply_accumulates is None:
         return None
-    config = variation.config
-    steps_per_epoch = result["examples"]["train"] // config.batch_size
+    batch_size = variation.config.batch_size
+    steps_per_epoch = result["examples"]["train"] // batch_size
     epochs = sum(len(run.history) for run in variation.runs)
-    images = steps_per_epoch * config.batch_size * epochs
-    return 6 * flops * images / 1e15
+    images = steps_per_epoch * batch_size * epochs
+    operations_per_image = 2 * 3 * multiply_accumulates
+    return operations_per_image * images / 1e15
 
 
 def _device_seconds(variations: Sequence[Variation]) -> float:
-    results = [run.result for v in variations for run in v.runs]
-    return sum(r["wall_seconds"] / r["at_once"] for r in results)
+    """Return the device seconds of all runs; runs trained together divide their time equally."""
+    results = [run.result for variation in variations for run in variation.runs]
+    return sum(result["wall_seconds"] / result["at_once"] for result in results)
 
 
-def _seconds(value: float) -> str:
-    return f"{value:,.{1 if value < 100 else 0}f}"
+def _format_seconds(seconds: float) -> str:
+    return f"{seconds:,.1f}" if seconds < 100 else f"{seconds:,.0f}"
 
 
-def _compiling(variation: Variation) -> str:
-    """Return the longest compile time of a variation's runs; later runs reuse the program."""
+def _compile_time(variation: Variation) -> str:
+    """Return the longest compile time of a variation's runs, in seconds, as text; "–" if unknown.
+
+    Later runs reuse the compiled program, so that their compile times are short.
+    """
     measured = [run.result.get("compile_seconds") for run in variation.runs]
-    seconds = [value for value in measured if value is not None]
-    return _seconds(max(seconds)) if seconds else "–"
+    known = [seconds for seconds in measured if seconds is not None]
+    return _format_seconds(max(known)) if known else "–"
 
 
 def times(records: Records) -> list[dict[str, Any]]:
-    """Return the table of training times: one row, column -> cell, for each row of the study."""
-    lines = []
-    for v in records.trained:
-        petaflop = _petaflop(v)
-        line = {
-            "name": escape_markdown(v.name),
-            "runs": len(v.runs),
-            "seconds": f"{v.values('wall_seconds').mean():,.0f}",
-            "training": _seconds(np.nansum(v.curve("seconds"), 1).mean()),
-            "compiling": _compiling(v),
-            "images_per_second": f"{v.values('images_per_second').mean():,.0f}",
-            "device_time": duration(_device_seconds([v])),
+    """Return the table of training times: for each trained variation, its cells by column."""
+    table = []
+    for variation in records.trained:
+        petaflop = _petaflop(variation)
+        training_seconds = np.nansum(variation.curve("seconds"), 1)  # of each run
+        cells = {
+            "name": escape_markdown(variation.name),
+            "runs": len(variation.runs),
+            "seconds": f"{variation.values('wall_seconds').mean():,.0f}",
+            "training": _format_seconds(training_seconds.mean()),
+            "compiling": _compile_time(variation),
+            "images_per_second": f"{variation.values('images_per_second').mean():,.0f}",
+            "device_time": duration(_device_seconds([variation])),
             "petaflop": "–" if petaflop is None else f"{petaflop:.2f} PFLOP",
         }
-        lines.append(line)
-    return lines
+        table.append(cells)
+    return table
 
 
 def time_sentence(records: Records) -> str:
-    """Return a sentence with the total time of all trained runs, their devices and their FLOP/s."""
+    """Return a sentence with the total time of all trained runs, their devices and their TFLOP/s.
+
+    Return "" if no run was trained. The sentence has no TFLOP/s if a run's operations are unknown.
+    """
     if not records.trained:
         return ""
     seconds = _device_seconds(records.trained)
-    runs = [run for v in records.trained for run in v.runs]
-    devices = escape_markdown(" and ".join(sorted({run.result["device"] for run in runs})))
-    total = f"In total {pluralize(len(runs), 'run')} took {duration(seconds)} on {devices}"
-    amounts = [_petaflop(v) for v in records.trained]
-    known = [amount for amount in amounts if amount is not None]
-    if len(known) < len(amounts):
-        return f"{total}."
-    petaflop = sum(known)
-    speed = petaflop * 1000 / seconds
-    return f"{total}: {petaflop:,.1f} PFLOP of training at {speed:.3g} TFLOP/s."
+    runs = [run for variation in records.trained for run in variation.runs]
+    devices = sorted({run.result["device"] for run in runs})
+    run_count = pluralize(len(runs), "run")
+    device_names = escape_markdown(" and ".join(devices))
+    sentence = f"In total {run_count} took {duration(seconds)} on {device_names}"
+    petaflops = [_petaflop(variation) for variation in records.trained]
+    known = [petaflop for petaflop in petaflops if petaflop is not None]
+    if len(known) < len(petaflops):
+        return f"{sentence}."
+    total = sum(known)
+    teraflops_per_second = total * 1000 / seconds
+    return f"{sentence}: {total:,.1f} PFLOP of training at {teraflops_per_second:.3g} TFLOP/s."
 
 
 def commands(records: Records) -> list[str]:
     """Return the shell commands that train the variations which belong to no study."""
-    return [
-        printable(f"jaxcifar run {shlex.join(v.config.options())}", _MAX_COMMAND)
-        for v in (*records.outside_studies, *records.without_validation)
-        if not v.runs[0].converted
-    ]
+    variations = [*records.outside_studies, *records.without_validation]
+    configs = [v.config for v in variations if not v.runs[0].converted]
+    lines = [f"jaxcifar run {shlex.join(config.options())}" for config in configs]
+    return [printable(line, _MAX_COMMAND) for line in lines]
 
 
 def conversions(records: Records) -> list[str]:
     """Return the shell commands that repeat the conversions of weights from PyTorch files."""
     lines = []
-    for run in (run for variation in records.outside_studies for run in variation.runs):
+    runs = [run for variation in records.outside_studies for run in variation.runs]
+    for run in runs:
         if run.converted is None:
             continue
-        words = [run.converted["file"], *run.config.options(), "--run-dir", "NEW_FOLDER"]
+        arguments = [run.converted["file"], *run.config.options(), "--run-dir", "NEW_FOLDER"]
         statistics = {"mean": run.result.get("channel_mean"), "std": run.result.get("channel_std")}
-        for name, values in statistics.items():
+        for option, values in statistics.items():
             if values:
-                words += [f"--{name}", *map(str, values)]
-        lines.append(printable(f"jaxcifar convert {shlex.join(words)}", _MAX_COMMAND))
+                arguments += [f"--{option}", *map(str, values)]
+        lines.append(printable(f"jaxcifar convert {shlex.join(arguments)}", _MAX_COMMAND))
     return lines
 
 
 def facts(records: Records) -> list[tuple[str, str]]:
-    """Return (name, values) pairs about the runs' data, devices and package versions."""
+    """Return (title, values) pairs about the runs' data sets, seeds, devices and package versions.
+
+    The values are a text that lists the different values of all runs.
+    """
     results = [run.result for run in records.runs]
-    data = {run.data.identity: run.data for run in records.runs}
+    data_sets = {run.data.identity: run.data for run in records.runs}
     packages = dict.fromkeys(name for result in results for name in result["versions"])
     examples = [result["examples"] for result in results]
-    counts = [f"{e['train']:,} / {e['val']:,} / {e['test']:,}" for e in examples]
-    lines = [("data", _each(data_set.title for data_set in data.values()))]
-    for data_set in data.values():
+    counts = [f"{count['train']:,} / {count['val']:,} / {count['test']:,}" for count in examples]
+    commits = [result.get("git_commit") or "not in a git checkout" for result in results]
+    pairs = [("data", _join_unique(data_set.title for data_set in data_sets.values()))]
+    for data_set in data_sets.values():
         for split, digest in data_set.fingerprints:
             title = f"{escape_markdown(data_set.title)}, {escape_markdown(split)}"
-            lines.append((f"SHA-256 of {title}", f"`{digest}`"))
-    lines += [
-        ("images to train, validate, test", _each(counts)),
+            pairs.append((f"SHA-256 of {title}", f"`{digest}`"))
+    pairs += [
+        ("images to train, validate, test", _join_unique(counts)),
         *_copied_examples(results),
-        ("seeds", _each(sorted(run.config.seed for run in records.runs))),
-        ("device", _each(r["device"] for r in results)),
-        ("computed in", _each(r["compute_dtype"] for r in results)),
-        ("runs at once", _each(r["at_once"] for r in results)),
-        ("commit", _each(r.get("git_commit") or "not in a git checkout" for r in results)),
+        ("seeds", _join_unique(sorted(run.config.seed for run in records.runs))),
+        ("device", _join_unique(result["device"] for result in results)),
+        ("computed in", _join_unique(result["compute_dtype"] for result in results)),
+        ("runs at once", _join_unique(result["at_once"] for result in results)),
+        ("commit", _join_unique(commits)),
     ]
     for name in packages:
         # Older versions did not know the version of a checkout that is not installed.
         missing = "from a checkout, see commit" if name == "jaxcifar" else "not installed"
-        versions = _each(r["versions"].get(name) or missing for r in results)
-        lines.append((escape_markdown(name), versions))
-    return lines
+        versions = _join_unique(result["versions"].get(name) or missing for result in results)
+        pairs.append((escape_markdown(name), versions))
+    return pairs
 
 
 def _copied_examples(results: Sequence[Result]) -> list[tuple[str, str]]:
-    """Return a (name, values) pair on images that are in several splits; no pair without any."""
+    """Return how many validation and test images are exact copies of images in other splits.
+
+    The result is a list with one (name, counts) pair, or [] if no run counted copies.
+    """
     copies = [result["copied_examples"] for result in results if "copied_examples" in result]
     if not copies:
         return []
-    counts = [f"{c.get('val', 0):,} / {c.get('test', 0):,}" for c in copies]
-    return [("validation, test images that are exact copies of others", _each(counts))]
+    counts = [f"{count.get('val', 0):,} / {count.get('test', 0):,}" for count in copies]
+    return [("validation, test images that are exact copies of others", _join_unique(counts))]
 
 
-def _each(values: Iterable[Any]) -> str:
+def _join_unique(values: Iterable[Any]) -> str:
+    """Return the different values in their order, separated by commas, as Markdown."""
     return escape_markdown(", ".join(dict.fromkeys(map(str, values))))

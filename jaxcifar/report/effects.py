@@ -50,36 +50,43 @@ class Effect(NamedTuple):
 
     @property
     def size(self) -> float:
-        """The largest absolute difference that the sentence about the effect gives."""
+        """The largest difference in test accuracy, without sign, in the sentence on the effect."""
         if self.is_consistent:
             return abs(self.pooled.value)
         return max(abs(difference.value) for difference in self.differences)
 
 
 def effects(variations: Sequence[Variation]) -> list[Effect]:
-    """Return the effect of each change of one setting, from the setting's usual value to another.
+    """Return the effects on the test accuracy of changing one setting while the others stay.
 
-    The usual value of a setting is the most frequent one; "no" comes before "yes".
+    Variations that differ in one setting only are compared. A change goes from the setting's most
+    frequent value to another value, or from False to True.
     """
-    pairs: dict[Any, list[SingleChange]] = {}
+    changes_by_values: dict[Any, list[SingleChange]] = {}
     for change in single_changes(variations):
         oriented = _from_usual_value(change, variations)
         key = oriented.setting, repr(oriented.before), repr(oriented.after)
-        pairs.setdefault(key, []).append(oriented)
-    found = [_effect(changes) for changes in pairs.values()]
-    usual = {effect.setting: _usual_value(effect.setting, variations) for effect in found}
-    from_usual = [e for e in found if usual[e.setting] in (e.before, e.after)]
-    covered = {effect.setting for effect in from_usual}
-    return [*from_usual, *(effect for effect in found if effect.setting not in covered)]
+        changes_by_values.setdefault(key, []).append(oriented)
+    all_effects = [_combined_effect(changes) for changes in changes_by_values.values()]
+    usual = {effect.setting: _usual_value(effect.setting, variations) for effect in all_effects}
+    from_usual = [e for e in all_effects if usual[e.setting] in (e.before, e.after)]
+    settings_from_usual = {effect.setting for effect in from_usual}
+    others = [e for e in all_effects if e.setting not in settings_from_usual]
+    return [*from_usual, *others]
 
 
 def _usual_value(setting: str, variations: Sequence[Variation]) -> Any:
-    counts = Counter(v.settings.get(setting) for v in variations)
-    return counts.most_common(1)[0][0]
+    """Return the most frequent value of a setting; None stands for variations that lack it."""
+    counts = Counter(variation.settings.get(setting) for variation in variations)
+    [(most_frequent, _)] = counts.most_common(1)
+    return most_frequent
 
 
 def _from_usual_value(change: SingleChange, variations: Sequence[Variation]) -> SingleChange:
-    """Return the change, reversed if it goes to the setting's usual value or from yes to no."""
+    """Return the change, or its reverse, so that it does not end at the setting's usual value.
+
+    The usual value is the most frequent one. The change of a boolean goes from False to True.
+    """
     if isinstance(change.before, bool):
         is_reversed = change.before
     else:
@@ -89,67 +96,76 @@ def _from_usual_value(change: SingleChange, variations: Sequence[Variation]) -> 
     return SingleChange(change.setting, change.after, change.before, change.second, change.first)
 
 
-def _effect(changes: Sequence[SingleChange]) -> Effect:
-    samples = [
+def _combined_effect(changes: Sequence[SingleChange]) -> Effect:
+    """Return the effect of one change of a setting, which several pairs of variations have."""
+    sample_pairs = [
         (Sample.of(change.first, "test_accuracy"), Sample.of(change.second, "test_accuracy"))
         for change in changes
     ]
-    differences = tuple(Difference.between(first, second) for first, second in samples)
-    first = changes[0]
+    differences = tuple(Difference.between(before, after) for before, after in sample_pairs)
     return Effect(
-        first.setting,
-        first.before,
-        first.after,
-        differences,
-        Difference.mean_of(samples),
-        _agree(samples),
+        setting=changes[0].setting,
+        before=changes[0].before,
+        after=changes[0].after,
+        differences=differences,
+        pooled=Difference.mean_of(sample_pairs),
+        is_consistent=_agree(sample_pairs),
     )
 
 
-def _agree(samples: Sequence[tuple[Sample, Sample]]) -> bool:
-    """Return whether no two pairs differ by more than chance explains (Bonferroni's correction)."""
-    comparisons = list(itertools.combinations(samples, 2))
+def _agree(sample_pairs: Sequence[tuple[Sample, Sample]]) -> bool:
+    """Return whether a change has about the same effect on the accuracy in all pairs of samples.
+
+    The effects agree unless two of them differ significantly, with Bonferroni's correction.
+    """
+    comparisons = list(itertools.combinations(sample_pairs, 2))
     level = SIGNIFICANCE_LEVEL / max(len(comparisons), 1)
-    return all(
-        Difference.between_changes(first, second).p_value >= level for first, second in comparisons
-    )
+    p_values = [Difference.between_changes(*comparison).p_value for comparison in comparisons]
+    return all(p_value >= level for p_value in p_values)
 
 
 def effect_sentences(variations: Sequence[Variation]) -> list[str]:
-    """Return at most five sentences on what each setting does, and one on what they rest on.
+    """Return at most five sentences on the effects of settings on the test accuracy.
 
-    The list is empty if there is nothing to compare.
+    One more sentence says how the confidence intervals were computed. The list is empty for fewer
+    than two variations.
     """
     if len(variations) < 2:
         return []
-    found = sorted(effects(variations), key=lambda effect: -effect.size)
-    if not found:
+    largest_first = sorted(effects(variations), key=lambda effect: -effect.size)
+    if not largest_first:
         return ["No two rows differ in one setting only, so no effect of a single change is known."]
-    measured: dict[str, list[Effect]] = {}
-    for effect in found:
+    measured: dict[str, list[Effect]] = {}  # setting -> its effects
+    for effect in largest_first:
         if effect.is_measured:
             measured.setdefault(effect.setting, []).append(effect)
-    sentences = [_sentence(group) for group in list(measured.values())[:_MAX_SENTENCES]]
-    if len(measured) > _MAX_SENTENCES:
-        others = join_names(map(field_title, list(measured)[_MAX_SENTENCES:]))
+    described = list(measured.values())[:_MAX_SENTENCES]
+    sentences = [_measured_sentence(setting_effects) for setting_effects in described]
+    other_settings = list(measured)[_MAX_SENTENCES:]
+    if other_settings:
+        others = join_names(map(field_title, other_settings))
         sentences[-1] += f" Smaller effects: {others} (see the table of single changes)."
-    not_measured = [effect for effect in found if not effect.is_measured]
+    not_measured = [effect for effect in largest_first if not effect.is_measured]
     if not_measured:
         sentences.append(_not_measured_sentence(not_measured))
-    return [*sentences, _basis_sentence(found)]
+    return [*sentences, _basis_sentence(largest_first)]
 
 
-def _sentence(group: Sequence[Effect]) -> str:
-    """Return a sentence on the measured effects of one setting."""
-    parts = [f"{_change(effect)} {_outcome(effect)}" for effect in group[:_MAX_CHANGES]]
-    others = group[_MAX_CHANGES:]
+def _measured_sentence(setting_effects: Sequence[Effect]) -> str:
+    """Return a sentence on the effects of one setting, which are larger than chance explains."""
+    clauses = [
+        f"{_change_text(effect)} {_outcome_text(effect)}"
+        for effect in setting_effects[:_MAX_CHANGES]
+    ]
+    others = setting_effects[_MAX_CHANGES:]
     if others:
         values = join_names(setting_text(effect.after) for effect in others)
-        parts.append(f"smaller effects: {values}")
-    return _capitalized("; ".join(parts)) + "."
+        clauses.append(f"smaller effects: {values}")
+    return _capitalized("; ".join(clauses)) + "."
 
 
-def _change(effect: Effect) -> str:
+def _change_text(effect: Effect) -> str:
+    """Return the change of a setting as text, such as "schedule step instead of none"."""
     title = field_title(effect.setting)
     if isinstance(effect.before, bool) and isinstance(effect.after, bool):
         return title
@@ -157,7 +173,8 @@ def _change(effect: Effect) -> str:
     return f"{title} {after} instead of {before}"
 
 
-def _outcome(effect: Effect) -> str:
+def _outcome_text(effect: Effect) -> str:
+    """Return the size of an effect, such as "adds 1.2 points" with its 95% interval."""
     if effect.is_consistent:
         pooled = effect.pooled
         verb = "adds" if pooled.value > 0 else "costs"
@@ -172,20 +189,21 @@ def _outcome(effect: Effect) -> str:
     )
 
 
-def _not_measured_sentence(group: Sequence[Effect]) -> str:
-    names = []
-    for effect in group:
+def _not_measured_sentence(small_effects: Sequence[Effect]) -> str:
+    """Return a sentence that lists effects no larger than chance explains, with intervals."""
+    changes = []
+    for effect in small_effects:
         low, high = effect.pooled.interval
-        names.append(f"{_change(effect)} ({100 * low:+.1f} to {100 * high:+.1f} points)")
-    return f"No effect could be measured of {join_names(names)}."
+        changes.append(f"{_change_text(effect)} ({100 * low:+.1f} to {100 * high:+.1f} points)")
+    return f"No effect could be measured of {join_names(changes)}."
 
 
-def _basis_sentence(found: Sequence[Effect]) -> str:
+def _basis_sentence(all_effects: Sequence[Effect]) -> str:
     """Return a sentence that says how the confidence intervals of effects were computed.
 
     They are computed from the spread between seeds, from the number of test images, or both.
     """
-    by_seeds = [effect.pooled.by_seeds for effect in found]
+    by_seeds = [effect.pooled.by_seeds for effect in all_effects]
     if all(by_seeds):
         return "In brackets: 95% intervals, from the spread between seeds."
     if not any(by_seeds):
@@ -200,26 +218,23 @@ def _basis_sentence(found: Sequence[Effect]) -> str:
 
 
 def _plain_points(difference: Difference) -> str:
-    """Return the size of a difference for a sentence: one decimal, or two below 1 point."""
-    return _plain(abs(difference.value), _decimals(difference))
+    """Return a difference in percentage points without its sign, such as "9.7" or "0.41"."""
+    return f"{100 * abs(difference.value):.{_decimals(difference)}f}"
 
 
 def _plain_interval(difference: Difference) -> str:
-    """Return the 95% interval of a significant difference for a sentence, such as "8.9 to 10.5".
+    """Return the 95% interval of a significant difference in percentage points, as "8.9 to 10.5".
 
-    Like `_plain_points`, it is without a sign, the end near 0 first.
+    The ends have no sign, and the end nearer to 0 is first.
     """
-    low, high = sorted(map(abs, difference.interval))
+    low, high = sorted(100 * abs(end) for end in difference.interval)
     decimals = _decimals(difference)
-    return f"{_plain(low, decimals)} to {_plain(high, decimals)}"
+    return f"{low:.{decimals}f} to {high:.{decimals}f}"
 
 
 def _decimals(difference: Difference) -> int:
+    """Return the decimals to print: 1, or 2 for differences below 1 percentage point."""
     return 1 if abs(difference.value) >= 0.01 else 2
-
-
-def _plain(value: float, decimals: int) -> str:
-    return f"{100 * value:.{decimals}f}"
 
 
 def _capitalized(text: str) -> str:

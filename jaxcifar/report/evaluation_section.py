@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from jaxcifar.errors import RunError
 from jaxcifar.report.figures import COLORS, PANEL_COLUMNS, WIDTH, add_legend, panel_grid
@@ -39,7 +40,7 @@ _SMALL_ECE = 0.01  # a smaller expected calibration error is not worth correctin
 def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, Any] | None:
     """Draw the pictures of a run's evaluation, and return the values for the report's template.
 
-    Return None if the run was not evaluated. If results can't be read, `missing` says why.
+    Return None if the run was not evaluated. If results can't be read, "missing" says why.
     """
     folder = RunFolder(run.path)
     try:
@@ -55,8 +56,8 @@ def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[
     pictures: dict[str, str] = {}
     if calibrated:
         headline = f"How often it is right: {title}\n{calibrated['title']}"
-        values = calibrated, evaluation.get("temperature"), headline
-        pictures["reliability"] = draw("reliability", plot_reliability, *values)
+        arguments = calibrated, evaluation.get("temperature"), headline
+        pictures["reliability"] = draw("reliability", plot_reliability, *arguments)
     if corrupted:
         headline = f"Accuracy on corrupted test images: {title}"
         pictures["corruptions"] = draw("corruptions", plot_corruptions, {"": corrupted}, headline)
@@ -64,20 +65,21 @@ def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[
         "missing": "",
         "corruption_sets": corruption_set_contexts(evaluation, title, draw, plot_corruptions),
         "looks": len(looks),
-        "sets": [_line(figures) for figures in sets.values()],
+        "sets": [_table_cells(figures) for figures in sets.values()],
         "calibration": _calibration_text(calibrated, evaluation) if calibrated else "",
         "calibration_error": percent(calibrated["plain"]["ece"]) if calibrated else "",
         "shifts": _shift_sentences(sets),
         "metrics": _metric_sentences(sets),
-        "corruptions": _corruption_lines(corrupted) if corrupted else [],
+        "corruptions": _corruption_cells(corrupted) if corrupted else [],
         "corruption_text": _corruption_text(corrupted) if corrupted else "",
-        "slips": _slip_lines(slips) if slips else [],
+        "slips": _slip_cells(slips) if slips else [],
         "slip_images": f"{slips['images']:,}" if slips else "",
         "pictures": pictures,
     }
 
 
-def _line(figures: Figures) -> dict[str, str]:
+def _table_cells(figures: Figures) -> dict[str, str]:
+    """Return the table cells, by column, of the results on one set of images."""
     low, high = figures["interval"]
     tempered = figures.get("tempered")
     return {
@@ -97,26 +99,26 @@ def _metric_sentences(sets: Mapping[str, Figures]) -> list[str]:
     sentences = []
     for figures in sets.values():
         metrics: list[Value] = figures.get("metrics", [])
-        others = [metric for metric in metrics if metric["name"] not in ("accuracy", "loss")]
-        if others:
-            values = join_names(
-                escape_markdown(
-                    f"{metric['title']} {format_value(metric['value'], metric['unit'])}"
-                )
-                for metric in others
-            )
-            sentences.append(f"On {escape_markdown(figures['title'])}: {values}.")
+        texts = [
+            escape_markdown(f"{metric['title']} {format_value(metric['value'], metric['unit'])}")
+            for metric in metrics
+            if metric["name"] not in ("accuracy", "loss")
+        ]
+        if texts:
+            sentences.append(f"On {escape_markdown(figures['title'])}: {join_names(texts)}.")
     return sentences
 
 
 def mean_confidence(calibration: Calibration) -> float:
     """Return the mean probability, from 0 to 1, that a network gives to its predicted classes."""
     bins = calibration["bins"]
-    images = sum(part["images"] for part in bins)
-    return sum(part["images"] * part["confidence"] for part in bins) / max(images, 1)
+    images = sum(one_bin["images"] for one_bin in bins)
+    confidence_sum = sum(one_bin["images"] * one_bin["confidence"] for one_bin in bins)
+    return confidence_sum / max(images, 1)
 
 
 def _calibration_text(figures: Figures, evaluation: Evaluation) -> str:
+    """Return sentences on how well the network's probabilities match its accuracy on one set."""
     confidence, accuracy = mean_confidence(figures["plain"]), figures["accuracy"]
     ece = figures["plain"]["ece"]
     if ece < _SMALL_ECE:
@@ -155,7 +157,7 @@ def _shift_sentences(sets: Mapping[str, Figures]) -> list[str]:
     ]
 
 
-def _corruption_lines(corrupted: Corruptions) -> list[dict[str, Any]]:
+def _corruption_cells(corrupted: Corruptions) -> list[dict[str, Any]]:
     return [
         {
             "kind": escape_markdown(kind),
@@ -166,50 +168,42 @@ def _corruption_lines(corrupted: Corruptions) -> list[dict[str, Any]]:
     ]
 
 
-def _slip_lines(slips: Slips) -> list[tuple[str, str]]:
-    lines = [("none", slips["clean"]), *slips["accuracy"].items()]
-    return [(escape_markdown(name), percent(value)) for name, value in lines]
+def _slip_cells(slips: Slips) -> list[tuple[str, str]]:
+    accuracies = [("none", slips["clean"]), *slips["accuracy"].items()]
+    return [(escape_markdown(name), percent(accuracy)) for name, accuracy in accuracies]
 
 
 def _corruption_text(corrupted: Corruptions) -> str:
     """Return sentences on the mean accuracy and on the most and the least harmful corruption."""
     clean = corrupted["clean"]
-    losses = {
-        escape_markdown(kind): clean - float(np.mean(values))
-        for kind, values in corrupted["accuracy"].items()
+    drops = {
+        escape_markdown(kind): clean - float(np.mean(accuracies))
+        for kind, accuracies in corrupted["accuracy"].items()
     }
-    most, least = max(losses, key=losses.__getitem__), min(losses, key=losses.__getitem__)
-    mean = clean - sum(losses.values()) / len(losses)
+    worst, least = max(drops, key=drops.__getitem__), min(drops, key=drops.__getitem__)
+    mean = clean - sum(drops.values()) / len(drops)
     return (
         f"Of {percent(clean)} on {corrupted['images']:,} test images, {percent(mean)} are left on "
-        f"average over kinds and strengths. The most harmful kind is {most} "
-        f"({points(-losses[most])} points), the least harmful {least} ({points(-losses[least])})."
+        f"average over kinds and strengths. The most harmful kind is {worst} "
+        f"({points(-drops[worst])} points), the least harmful {least} ({points(-drops[least])})."
     )
 
 
 def plot_reliability(figures: Figures, temperature: float | None, title: str, path: Path) -> None:
-    """Draw a reliability diagram of one set of images: accuracy and share of images by confidence.
+    """Draw a reliability diagram: the accuracy, and the share of the images, by confidence.
 
-    Bins of fewer than `_FEW_IMAGES` images are left out, unless all bins are that small. The logits
-    of the results `figures["tempered"]` were divided by `temperature`.
+    `figures` are the results on one set of images. Its "tempered" results are those of logits that
+    were divided by `temperature`.
     """
     figure, axes = figure_with_axes(WIDTH, 4.6, title)
     middles = (np.arange(BINS) + 0.5) / BINS
-    shares = [part["images"] / figures["images"] for part in figures["plain"]["bins"]]
+    shares = [one_bin["images"] / figures["images"] for one_bin in figures["plain"]["bins"]]
     axes.bar(middles, shares, 0.92 / BINS, color="#dddddd", label="share of the images")
     axes.plot([0, 1], [0, 1], color="black", lw=1, ls=":", label="as sure as right")
-    curves = [("unchanged", figures["plain"], TEST, "o-")]
+    _plot_bins(axes, figures["plain"], "unchanged", TEST, "o-")
     if "tempered" in figures:
-        value = "" if temperature is None else f" {temperature:.3g}"
-        curves.append((f"at temperature{value}", figures["tempered"], _TEMPERED_COLOR, "s--"))
-    for name, calibration, color, style in curves:
-        largest = max(part["images"] for part in calibration["bins"])
-        least = max(1, min(_FEW_IMAGES, largest))
-        bins = [part for part in calibration["bins"] if part["images"] >= least]
-        confidences = [part["confidence"] for part in bins]
-        accuracies = [part["accuracy"] for part in bins]
-        label = f"{name}: error {calibration['ece']:.2%}"
-        axes.plot(confidences, accuracies, style, color=color, label=label, markersize=4)
+        name = "at temperature" if temperature is None else f"at temperature {temperature:.3g}"
+        _plot_bins(axes, figures["tempered"], name, _TEMPERED_COLOR, "s--")
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of its answer", ylabel="accuracy")
     for axis in (axes.xaxis, axes.yaxis):
         format_as_percent(axis)
@@ -217,11 +211,21 @@ def plot_reliability(figures: Figures, temperature: float | None, title: str, pa
     figure.savefig(path)
 
 
+def _plot_bins(axes: Axes, calibration: Calibration, name: str, color: str, style: str) -> None:
+    """Plot accuracy by confidence, one point a bin; bins of few images only if all have few."""
+    largest = max(one_bin["images"] for one_bin in calibration["bins"])
+    least = max(1, min(_FEW_IMAGES, largest))
+    bins = [one_bin for one_bin in calibration["bins"] if one_bin["images"] >= least]
+    x, y = [one_bin["confidence"] for one_bin in bins], [one_bin["accuracy"] for one_bin in bins]
+    label = f"{name}: error {calibration['ece']:.2%}"
+    axes.plot(x, y, style, color=color, label=label, markersize=4)
+
+
 def plot_corruptions(runs: Mapping[str, AnyCorruptions], title: str, path: Path) -> None:
     """Draw one panel per kind of corruption, with the accuracy by strength; 0 is no corruption.
 
-    `runs` maps names of runs to their results. All runs have the same kinds of corruption. Results
-    without an accuracy on `clean` images have no point at strength 0, because NaN is not drawn.
+    `runs` maps names of runs to their results, which have the same kinds of corruption. Results
+    without an accuracy on clean images have no point at strength 0: NaN is not drawn.
     """
     kinds = list(next(iter(runs.values()))["accuracy"])
     figure, panels = panel_grid(len(kinds), title, heights=(2.1, 1.0))
@@ -231,8 +235,7 @@ def plot_corruptions(runs: Mapping[str, AnyCorruptions], title: str, path: Path)
             values = [clean, *corrupted["accuracy"].get(kind, [])]
             color, marker = COLORS[number % len(COLORS)], _MARKERS[number % len(_MARKERS)]
             label = shortened(name, 40) if kind == kinds[0] else None
-            strengths = range(len(values))
-            panel.plot(strengths, values, f"{marker}-", color=color, label=label, markersize=3.5)
+            panel.plot(values, f"{marker}-", color=color, label=label, markersize=3.5)
         panel.set_title(shortened(kind, 20), fontsize=10, parse_math=False)
         panel.grid(alpha=0.3)
         panel.set(ylim=(0, 1), xticks=range(LEVELS + 1))

@@ -1,6 +1,7 @@
 """Parts of the report's pictures: learning curves, grids of panels, colours and legends."""
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,26 +28,32 @@ def draw_curves(
 ) -> dict[str, str]:
     """Draw the learning curves of runs that differ only in seed, as two pictures.
 
+    Args:
+      draw: draws a picture and returns its path.
+      runs: the runs.
+      title: title of both pictures.
+      prefix: beginning of the pictures' file names.
+
     Returns:
-      the paths of the two pictures; the keys are "accuracy" and "loss".
+      the paths of the two pictures, under the keys "accuracy" and "loss".
     """
     plot = functools.partial(plot_curves, size=_HALF_SIZE)
     histories = [run.history for run in runs]
-    chosen = [run.result["selected_epoch"] for run in runs]
-    return {
-        quantity: draw(f"{prefix}{quantity}", plot, histories, chosen, quantity, title)
-        for quantity in ("accuracy", "loss")
-    }
+    best_epochs = [run.result["selected_epoch"] for run in runs]
+    paths = {}
+    for quantity in ("accuracy", "loss"):
+        paths[quantity] = draw(f"{prefix}{quantity}", plot, histories, best_epochs, quantity, title)
+    return paths
 
 
 def panel_grid(
     count: int, title: str, heights: tuple[float, float]
 ) -> tuple[Figure, Sequence[Axes]]:
-    """Return a figure and its `count` panels, which stand in rows of `PANEL_COLUMNS`.
+    """Return a figure with `count` panels in rows of `PANEL_COLUMNS`, and the panels.
 
-    `heights` has two heights in inches: that of one row of panels, and that of the rest.
+    `heights` has two heights in inches: of one row of panels, and of everything else together.
     """
-    rows = -(-count // PANEL_COLUMNS)
+    rows = math.ceil(count / PANEL_COLUMNS)
     panel_height, other_height = heights
     height = other_height + panel_height * rows
     figure = Figure(figsize=(1.4 * WIDTH, height), dpi=120, layout="constrained")
@@ -59,8 +66,8 @@ def panel_grid(
 
 
 def add_legend(figure: Figure, font_size: int = 10, title: str | None = None) -> None:
-    """Add a legend below the axes; a "$" in its texts is shown as "$" and starts no formula."""
-    place: dict[str, Any] = {"loc": "outside lower center", "ncols": 2}
-    legend = figure.legend(**place, fontsize=font_size, title=title)
+    """Add a legend below the axes of a figure; a "$" in its texts does not start a formula."""
+    layout: dict[str, Any] = {"loc": "outside lower center", "ncols": 2}
+    legend = figure.legend(**layout, fontsize=font_size, title=title)
     for text in legend.get_texts():
         text.set_parse_math(False)

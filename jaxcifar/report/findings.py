@@ -32,12 +32,15 @@ from jaxcifar.training.metrics import only_predicted_class
 
 
 def compared_row(variation: Variation, earlier: Sequence[Variation]) -> Variation:
-    """Return the earlier row with which the report compares a row: the first most similar one."""
+    """Return the first of the earlier variations that differs in the fewest settings."""
     return min(earlier, key=lambda other: len(other.changes_to(variation)))
 
 
 def row_findings(variation: Variation, earlier: Sequence[Variation]) -> str:
-    """Return sentences that compare a variation with `compared_row`."""
+    """Return sentences that compare a variation with the most similar earlier variation.
+
+    The sentences say which settings differ, and by how much the test accuracy changes.
+    """
     collapsed = _collapse_sentence(variation)
     if not earlier:
         return f"The first row: {accuracy(variation)} test accuracy.{collapsed}"
@@ -58,7 +61,10 @@ def row_findings(variation: Variation, earlier: Sequence[Variation]) -> str:
 
 
 def row_cells(variation: Variation, earlier: Sequence[Variation]) -> dict[str, str]:
-    """Return the table cells, by column, that compare a variation with `compared_row`."""
+    """Return the table cells, by column, that compare a variation with an earlier variation.
+
+    That is the most similar one (see `compared_row`). Without an earlier one, the cells are "–".
+    """
     cells = {"name": escape_markdown(variation.name), "accuracy": accuracy(variation)}
     if not earlier:
         columns = ("compared", "changes", "points", "interval", "p", "basis", "verdict")
@@ -83,11 +89,13 @@ def _collapse_sentence(variation: Variation) -> str:
 
 
 def _test_difference(first: Variation, second: Variation) -> Difference:
-    return Difference.between(Sample.of(first, "test_accuracy"), Sample.of(second, "test_accuracy"))
+    """Return the mean test accuracy of the second variation minus that of the first."""
+    first_sample = Sample.of(first, "test_accuracy")
+    return Difference.between(first_sample, Sample.of(second, "test_accuracy"))
 
 
 def change_cells(change: SingleChange) -> dict[str, str]:
-    """Return the table cells, by column, on the effect of a change of one setting."""
+    """Return the table cells, by column, on how a change of one setting affects test accuracy."""
     difference = _test_difference(change.first, change.second)
     return {
         "change": changes({change.setting: (change.before, change.after)}),
@@ -107,29 +115,32 @@ def _difference_cells(difference: Difference) -> dict[str, str]:
 
 
 def learning(variation: Variation) -> dict[str, Any]:
-    """Return a variation's mean last accuracies, overfitting gap and speed of learning.
+    """Return how well a variation fits its training images, and how fast it learns.
 
-    `epochs` is the first epoch with 90% of the last validation accuracy. `of` counts all epochs.
-    Where some runs ended early, the curve is the mean of the others.
+    Returns:
+      the "name"; "train" and "val", the mean accuracies in the last epoch; their difference "gap";
+      "epochs", the first epoch with 90% of the last validation accuracy; and "of", the number of
+      all epochs. Where some runs ended early, the validation curve is the mean of the others.
     """
     last_rows = [run.history[-1] for run in variation.runs]
-    train, last_val = (
-        float(np.mean([row[key] for row in last_rows]))
-        for key in ("train_accuracy", "val_accuracy")
-    )
-    val = np.nanmean(variation.curve("val_accuracy"), 0)
+    train_accuracy = float(np.mean([row["train_accuracy"] for row in last_rows]))
+    val_accuracy = float(np.mean([row["val_accuracy"] for row in last_rows]))
+    mean_curve = np.nanmean(variation.curve("val_accuracy"), 0)
     return {
         "name": escape_markdown(variation.name),
-        "train": train,
-        "val": last_val,
-        "gap": train - last_val,
-        "epochs": epochs_to_share(val, 0.9),
-        "of": len(val),
+        "train": train_accuracy,
+        "val": val_accuracy,
+        "gap": train_accuracy - val_accuracy,
+        "epochs": epochs_to_share(mean_curve, 0.9),
+        "of": len(mean_curve),
     }
 
 
 def learning_sentence(lines: Sequence[dict[str, Any]]) -> str:
-    """Return sentences on which rows overfit most and least, and learn fastest and slowest."""
+    """Return sentences on which variations overfit most and least, and learn fastest and slowest.
+
+    `lines` has the result of `learning` for each variation.
+    """
     gaps = [line["gap"] for line in lines]
     epochs = [line["epochs"] for line in lines]
     widest, narrowest = max(gaps), min(gaps)
@@ -137,20 +148,23 @@ def learning_sentence(lines: Sequence[dict[str, Any]]) -> str:
     if len(lines) == 1:
         return f"The gap is {points(widest)} points."
     if widest - narrowest < ROUNDING_ERROR:
-        gap = f"The gap is the same for all: {points(widest)} points."
+        gap_sentence = f"The gap is the same for all: {points(widest)} points."
     else:
-        gap = (
-            f"The gap is widest for {_rows_with(lines, 'gap', widest)} ({points(widest)} points) "
-            f"and smallest for {_rows_with(lines, 'gap', narrowest)} ({points(narrowest)})."
+        gap_sentence = (
+            f"The gap is widest for {_names_with(lines, 'gap', widest)} ({points(widest)} points) "
+            f"and smallest for {_names_with(lines, 'gap', narrowest)} ({points(narrowest)})."
         )
     if fastest == slowest:
-        return f"{gap} All reach 90% of their last validation accuracy in epoch {fastest}."
-    return (
-        f"{gap} The first to reach 90% of the last validation accuracy: "
-        f"{_rows_with(lines, 'epochs', fastest)} (epoch {fastest}); the last: "
-        f"{_rows_with(lines, 'epochs', slowest)} (epoch {slowest})."
-    )
+        speed_sentence = f"All reach 90% of their last validation accuracy in epoch {fastest}."
+    else:
+        speed_sentence = (
+            "The first to reach 90% of the last validation accuracy: "
+            f"{_names_with(lines, 'epochs', fastest)} (epoch {fastest}); the last: "
+            f"{_names_with(lines, 'epochs', slowest)} (epoch {slowest})."
+        )
+    return f"{gap_sentence} {speed_sentence}"
 
 
-def _rows_with(lines: Sequence[dict[str, Any]], key: str, value: float) -> str:
+def _names_with(lines: Sequence[dict[str, Any]], key: str, value: float) -> str:
+    """Return the quoted names of the variations whose entry `key` has a value."""
     return join_names(f"“{line['name']}”" for line in lines if line[key] == value)

@@ -10,22 +10,29 @@ from jaxcifar.runs.folder import RunFolder
 
 
 def report_title(records: Records, folder: Path, networks: Sequence[str]) -> str:
-    """Return the title: that of the study if the folder is a study's, else the networks' titles."""
-    studies = [study for study in records.studies if study.path == folder and study.variations]
-    if len(records.studies) == 1 and studies and not records.outside_studies:
-        return studies[0].title
+    """Return the title of a report: the study's title if the folder holds exactly one study.
+
+    Otherwise the title lists `networks`, the titles of the networks in the report.
+    """
+    if len(records.studies) == 1 and not records.outside_studies:
+        [study] = records.studies
+        if study.path == folder and study.variations:
+            return study.title
     return f"Report: {', '.join(networks)}"
 
 
 def date_and_author(records: Records, author: str | None) -> str:
-    """Return the day on which the last run finished, such as "1 December 2026", and the author.
+    """Return a line with the day on which the last run finished and the author, if known.
+
+    An example is "1 December 2026, by NAME".
 
     Args:
       records: the runs and studies of the report.
       author: name of the author; None takes the authors in the study files, if there are any.
     """
-    names = [study.author for study in records.studies if study.author]
-    if author is not None:
+    if author is None:
+        names = [study.author for study in records.studies if study.author]
+    else:
         names = [author]
     day = _last_day(records)
     date = f"{day.day} {day:%B %Y}"

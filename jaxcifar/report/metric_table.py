@@ -12,9 +12,11 @@ from jaxcifar.training.metrics import PERCENT
 
 
 def metric_table(variations: Sequence[Variation]) -> dict[str, Any]:
-    """Return `titles`, the metrics in the columns, and `lines`, a name and cells per variation.
+    """Return the table of all metrics of variations except the accuracy.
 
-    A cell is "–" if a run of the variation has no value of the metric.
+    Returns:
+      "titles", the column titles, one per metric; and "lines", which has a dict for each variation:
+      its "name" and its "cells". A cell is "–" if a run of the variation lacks the metric.
     """
     results = [run.result for v in variations for run in v.runs]
     metrics = [metric for metric in measured_metrics(results) if metric["name"] != "accuracy"]
@@ -22,17 +24,21 @@ def metric_table(variations: Sequence[Variation]) -> dict[str, Any]:
         {"name": escape_markdown(v.name), "cells": [_cell(v, metric) for metric in metrics]}
         for v in variations
     ]
-    return {"titles": [_title(metric) for metric in metrics], "lines": lines}
+    return {"titles": [_column_title(metric) for metric in metrics], "lines": lines}
 
 
-def _title(metric: MetricDeclaration) -> str:
+def _column_title(metric: MetricDeclaration) -> str:
+    """Return a metric's title and unit, with an arrow up if higher values are better."""
     unit = "" if metric["unit"] in ("", PERCENT) else f", {metric['unit']}"
     arrow = "↑" if metric["higher_is_better"] else "↓"
     return escape_markdown(f"{metric['title']}{unit} {arrow}")
 
 
 def _cell(variation: Variation, metric: MetricDeclaration) -> str:
-    """Return a metric's mean over runs, with the standard deviation (n - 1) of several runs."""
+    """Return a metric's mean over the runs of a variation, as text; "–" if a run lacks the metric.
+
+    For several runs, "±" and the standard deviation (n - 1) follow.
+    """
     key = f"test_{metric['name']}"
     if not all(key in run.result for run in variation.runs):
         return "–"

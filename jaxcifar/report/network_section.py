@@ -62,7 +62,10 @@ def _origin(source: Source) -> str:
 
 
 def _architecture(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, Any]:
-    """Return the layers and drawing of a run's network; if there are none, `missing` says why."""
+    """Return the layers of a run's network, and draw the network, for the report's template.
+
+    If the layers can't be read, the result is "missing" with the reason.
+    """
     try:
         summary = read_architecture(run)
     except RunError as error:
@@ -81,35 +84,39 @@ def _architecture(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, 
 
 
 def _mistakes(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, str]:
-    """Return the picture of the most confident mistakes; if there is none, `missing` says why."""
-    file = RunFolder(run.path).mistakes_file
+    """Draw the run's most confident mistakes on test images, and return the picture's path.
+
+    Returns:
+      "picture", the path; and "missing", the reason why there is no picture, or "".
+    """
+    folder = RunFolder(run.path)
+    file = folder.mistakes_file
     if not file.exists():
         return {"missing": f"The run's folder has no {file.name}."}
     try:
-        mistakes = RunFolder(run.path).read_mistakes(len(run.class_names))
+        mistakes = folder.read_mistakes(len(run.class_names))
     except RunError:
         return {"missing": f"{file.name} in the run's folder can't be read."}
-    return {
-        "missing": "",
-        "picture": draw("mistakes", plot_mistakes, run.class_names, mistakes, title, photos=True),
-    }
+    picture = draw("mistakes", plot_mistakes, run.class_names, mistakes, title, photos=True)
+    return {"missing": "", "picture": picture}
 
 
 def _training_images(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, str]:
-    """Return the picture of training images and its text; if a file is damaged, the reason.
+    """Draw some training images of a run, and return the picture's path and alternative text.
 
-    The result is empty if the run stored no such images, as older versions did not.
+    Returns:
+      "picture" and "text"; or "missing", the reason why the images can't be read; or an empty dict
+      for a run of an older version, which stored no training images.
     """
     folder = RunFolder(run.path)
-    if not folder.training_images_file.exists():
+    file = folder.training_images_file
+    if not file.exists():
         return {}
     try:
-        sample = folder.read_training_images(len(run.class_names))
+        images = folder.read_training_images(len(run.class_names))
     except RunError:
-        return {"missing": f"{folder.training_images_file.name} in the run's folder can't be read."}
-    text = alternative_texts.training_images(run.class_names, sample["label"])
-    arguments = (run.class_names, sample, title)
-    return {
-        "text": text,
-        "picture": draw("training-images", plot_training_images, *arguments, photos=True),
-    }
+        return {"missing": f"{file.name} in the run's folder can't be read."}
+    text = alternative_texts.training_images(run.class_names, images["label"])
+    arguments = (run.class_names, images, title)
+    picture = draw("training-images", plot_training_images, *arguments, photos=True)
+    return {"text": text, "picture": picture}

@@ -25,9 +25,9 @@ def markdown_to_page(
 ) -> str:
     """Convert a Markdown report to an HTML page that needs no other file.
 
-    A script makes tables sortable, and replaces pictures by interactive parts. The page's content
-    security policy allows no other script and no request. Without scripts, the page shows the
-    pictures and tables.
+    A script makes tables sortable, and replaces pictures by interactive charts and tables. The
+    page's content security policy allows no other script and no request. Without scripts, the page
+    shows the pictures.
 
     Args:
       markdown: CommonMark with tables. A paragraph that has only pictures becomes a figure. If a
@@ -35,24 +35,16 @@ def markdown_to_page(
       title: title of the page.
       pictures: content of SVG and PNG files by path. Any other path in `markdown` is replaced by
         the alternative text, so that the page never contains other files.
-      data: data of the interactive parts that replace pictures.
+      data: data of the interactive parts that replace pictures; None if there are none.
     """
     part_ids = data.ids if data else {}
     renderer = parser()
 
-    def image(self: Any, tokens: Sequence[Token], i: int, options: Any, env: Any) -> str:
-        token = tokens[i]
-        text, path = html.escape(token.content, quote=True), str(token.attrs["src"])
-        picture = pictures.get(path)
-        if picture is None:
-            return text
-        extension = path.rpartition(".")[2]
-        data = base64.b64encode(picture).decode()
-        source = f"data:image/{_MEDIA_TYPES[extension]};base64,{data}"
-        part = f' data-part="{part_ids[path]}"' if path in part_ids else ""
-        return f'<img class="{extension}" src="{source}" alt="{text}"{part}>'
+    def render_image(self: Any, tokens: Sequence[Token], i: int, options: Any, env: Any) -> str:
+        path = str(tokens[i].attrs["src"])
+        return _image_tag(path, tokens[i].content, pictures.get(path), part_ids.get(path))
 
-    renderer.add_render_rule("image", image)
+    renderer.add_render_rule("image", render_image)
     # Wide tables scroll by themselves, so that the text fits the width of a phone.
     renderer.add_render_rule("table_open", lambda *_: f"{_TABLE_REGION}<table>\n")
     renderer.add_render_rule("table_close", lambda *_: "</table></div>\n")
@@ -62,36 +54,57 @@ def markdown_to_page(
     _mark_header_cells(tokens)
     _replace_styles(tokens)
     body = renderer.renderer.render(_with_figures(tokens), renderer.options, {})
-    style = f"\n{_file('report.css')}"
-    scripts = [_script()]
+    style = f"\n{_read_page_file('report.css')}"
+    scripts = [_page_script()]
     page_end = ""
     if part_ids and data:
-        style += _file("uplot/uPlot.min.css")
-        scripts.insert(0, _file("uplot/uPlot.iife.min.js"))
+        style += _read_page_file("uplot/uPlot.min.css")
+        scripts.insert(0, _read_page_file("uplot/uPlot.iife.min.js"))
         page_end = f'<script type="application/json" id="report-data">{data.json}</script>\n'
     page_end += "".join(f"<script>{script}</script>\n" for script in scripts)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_policy(style, scripts)}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_page_policy(style, scripts)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n"
         f"<body>\n<main>\n{body}</main>\n{page_end}</body>\n</html>\n"
     )
 
 
-def _file(name: str) -> str:
+def _image_tag(path: str, text: str, picture: bytes | None, part_id: str | None) -> str:
+    """Return the HTML tag of a picture with its alternative text.
+
+    Args:
+      path: path of the picture in the report; its extension is the format.
+      text: the alternative text, not escaped.
+      picture: content of the file; None returns only the alternative text.
+      part_id: key of the interactive part that replaces the picture, or None.
+    """
+    escaped_text = html.escape(text, quote=True)
+    if picture is None:
+        return escaped_text
+    extension = path.rpartition(".")[2]
+    source = f"data:image/{_MEDIA_TYPES[extension]};base64,{base64.b64encode(picture).decode()}"
+    part = "" if part_id is None else f' data-part="{part_id}"'
+    return f'<img class="{extension}" src="{source}" alt="{escaped_text}"{part}>'
+
+
+def _read_page_file(name: str) -> str:
     """Return the content of a text file in this folder."""
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _script() -> str:
+def _page_script() -> str:
     """Return the page's own script: its files, joined into one function."""
-    content = "\n".join(_file(f"script/{name}.js") for name in _SCRIPT_FILES)
+    content = "\n".join(_read_page_file(f"script/{name}.js") for name in _SCRIPT_FILES)
     return f'(() => {{\n"use strict";\n{content}}})();\n'
 
 
-def _policy(style: str, scripts: Sequence[str]) -> str:
-    """Return a content security policy that allows this style, these scripts and no request."""
+def _page_policy(style: str, scripts: Sequence[str]) -> str:
+    """Return a content security policy that allows one style sheet, some scripts and no request.
+
+    `style` and the strings in `scripts` are the full texts, which the policy names by SHA-256.
+    """
     script_hashes = " ".join(map(_source_hash, scripts))
     return (
         f"default-src 'none'; img-src data:; style-src {_source_hash(style)}; "
@@ -105,7 +118,10 @@ def _source_hash(content: str) -> str:
 
 
 def _replace_styles(tokens: Sequence[Token]) -> None:
-    """Give aligned table cells a class in place of a style, which the page's policy forbids."""
+    """Replace the alignment style of table cells by a class, because the page forbids styles.
+
+    The tokens, of a parsed Markdown report, are changed in place.
+    """
     for token in tokens:
         style = str(token.attrs.get("style", ""))
         if style in _ALIGNMENTS:
@@ -114,38 +130,52 @@ def _replace_styles(tokens: Sequence[Token]) -> None:
 
 
 def _mark_header_cells(tokens: Sequence[Token]) -> None:
-    """Turn the first cell of each table row into a header, and set the `scope` of all headers."""
-    for place, token in enumerate(tokens):
+    """Turn the first cell of each table row into a header, and set the `scope` of all headers.
+
+    The tokens, of a parsed Markdown report, are changed in place.
+    """
+    for index, token in enumerate(tokens):
         if token.type == "th_open":
             token.attrSet("scope", "col")
-        elif token.type == "td_open" and tokens[place - 1].type == "tr_open":
+        elif token.type == "td_open" and tokens[index - 1].type == "tr_open":
             token.tag = "th"
             token.attrSet("scope", "row")
-            end = tokens[place + 2]  # after the cell's text
-            end.tag = "th"
+            cell_end = tokens[index + 2]  # after the cell's text
+            cell_end.tag = "th"
 
 
 def _with_figures(tokens: Sequence[Token]) -> list[Token]:
-    """Return Markdown tokens in which paragraphs of pictures are HTML figures with captions."""
+    """Return Markdown tokens in which paragraphs of pictures became HTML figures.
+
+    A paragraph in italics after such a paragraph becomes the caption inside the figure.
+    """
     result: list[Token] = []
-    for place, token in enumerate(tokens):
-        if token.type == "inline" and tokens[place - 1].type == "paragraph_open":
-            kinds = {child.type for child in token.children or []} - {"softbreak"}
-            if kinds == {"image"}:
-                result[-1].tag = tokens[place + 1].tag = "figure"
+    for index, token in enumerate(tokens):
+        if token.type == "inline" and tokens[index - 1].type == "paragraph_open":
+            paragraph_end = tokens[index + 1]
+            if _has_only_pictures(token):
+                result[-1].tag = paragraph_end.tag = "figure"
             elif len(result) > 1 and result[-2].tag == "figure" and _is_caption(token):
                 figure_end, caption_start = result[-2:]
-                caption_end = tokens[place + 1]
-                caption_start.tag = caption_end.tag = "figcaption"
+                caption_start.tag = paragraph_end.tag = "figcaption"
                 # The figure ends after its caption.
                 result[-2:] = [caption_start]
-                caption_end.meta["next"] = figure_end
+                paragraph_end.meta["next"] = figure_end
         result.append(token)
         if "next" in token.meta:
             result.append(token.meta["next"])
     return result
 
 
+def _has_only_pictures(inline: Token) -> bool:
+    """Return whether a paragraph consists of one or more pictures and of line breaks."""
+    kinds = {child.type for child in inline.children or []} - {"softbreak"}
+    return kinds == {"image"}
+
+
 def _is_caption(inline: Token) -> bool:
+    """Return whether a paragraph's content begins and ends with italics."""
     children = inline.children or []
-    return bool(children) and (children[0].type, children[-1].type) == ("em_open", "em_close")
+    if not children:
+        return False
+    return children[0].type == "em_open" and children[-1].type == "em_close"

@@ -5,6 +5,7 @@ follows from the functions that drew them.
 """
 
 import functools
+import itertools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +31,7 @@ Histories = Sequence[Sequence[Mapping[str, Any]]]
 
 
 class PageData(NamedTuple):
-    """The data of a page's interactive parts.
+    """The data of a page's interactive parts, such as charts.
 
     Attributes:
       json: a JSON object that may stand inside of an HTML element (see `json_for_html`).
@@ -42,7 +43,7 @@ class PageData(NamedTuple):
 
 
 def make_page_data(plot_calls: Mapping[str, PlotCall]) -> PageData:
-    """Return the data of the interactive parts that replace a report's pictures.
+    """Return the data of the interactive charts and tables that replace a report's pictures.
 
     Args:
       plot_calls: path of a picture -> the function that drew it, and the function's arguments.
@@ -52,17 +53,19 @@ def make_page_data(plot_calls: Mapping[str, PlotCall]) -> PageData:
         plot_all_validation: _study_chart,
         plot_confusion: _confusion,
     }
-    matrices = sum(_function(call) is plot_confusion for call in plot_calls.values())
-    builder = _Builder(_MAX_SPRITE_BYTES // max(matrices, 1))
+    functions = [_function(call) for call in plot_calls.values()]
+    matrices = functions.count(plot_confusion)
+    store = _CurveStore(_MAX_SPRITE_BYTES // max(matrices, 1))
     ids: dict[str, str] = {}
     parts: dict[str, dict[str, Any]] = {}
-    for path, call in plot_calls.items():
-        maker = makers.get(_function(call))
-        part = maker(builder, *call.arguments) if maker else None
+    for (path, call), function in zip(plot_calls.items(), functions, strict=True):
+        if function not in makers:
+            continue
+        part = makers[function](store, *call.arguments)
         if part is not None:
             ids[path] = f"part{len(parts)}"
             parts[ids[path]] = part
-    return PageData(json_for_html({"curves": builder.curves(), "parts": parts}), ids)
+    return PageData(json_for_html({"curves": store.curves(), "parts": parts}), ids)
 
 
 def json_for_html(value: Any) -> str:
@@ -77,12 +80,12 @@ def json_for_html(value: Any) -> str:
 
 
 def _function(call: PlotCall) -> Callable[..., None]:
-    """Return the function that drew a picture, without the arguments that are set beforehand."""
+    """Return the function that drew a picture; a `functools.partial` is unwrapped."""
     return call.plot.func if isinstance(call.plot, functools.partial) else call.plot
 
 
-class _Builder:
-    """Collects curves, of which several charts may show the same.
+class _CurveStore:
+    """Stores the curves of a page's charts, each once even if several charts show it.
 
     Attributes:
       sprite_bytes: maximum size of the images of one confusion matrix.
@@ -91,85 +94,97 @@ class _Builder:
     def __init__(self, sprite_bytes: int) -> None:
         self.sprite_bytes = sprite_bytes
         self._histories: list[tuple[Histories, Sequence[int]]] = []
-        self._numbers: dict[tuple[int, ...], int] = {}  # ids of histories -> place in the list
+        self._indices: dict[tuple[int, ...], int] = {}  # ids of histories -> index in the list
 
-    def add(self, histories: Histories, chosen: Sequence[int]) -> int:
-        """Add the curves of runs that differ only in seed; return their place in `curves()`.
+    def add(self, histories: Histories, best_epochs: Sequence[int]) -> int:
+        """Add the curves of runs that differ only in seed; return their index in `curves()`.
 
-        `chosen` has the best epoch of each run.
+        Curves that were added before keep their index. `best_epochs` has the best epoch of each
+        run, from 1.
         """
         key = tuple(id(history) for history in histories)
-        if key not in self._numbers:
-            self._numbers[key] = len(self._histories)
-            self._histories.append((histories, chosen))
-        return self._numbers[key]
+        if key not in self._indices:
+            self._indices[key] = len(self._histories)
+            self._histories.append((histories, best_epochs))
+        return self._indices[key]
 
     def curves(self) -> list[dict[str, Any]]:
-        """Return the curves, with so few epochs that the page stays small."""
+        """Return all added curves, with so few epochs that the page stays small."""
         metrics = len(_SPLITS) * len(_QUANTITIES)
-        per_epoch = sum(metrics * (3 if len(runs) > 1 else 1) for runs, _ in self._histories)
-        points = max(_LEAST_POINTS, _MAX_NUMBERS // max(per_epoch, 1))
-        return [_curves(histories, chosen, points) for histories, chosen in self._histories]
+        numbers_per_epoch = 0
+        for histories, _ in self._histories:
+            lines = 3 if len(histories) > 1 else 1  # mean, minimum and maximum of several runs
+            numbers_per_epoch += metrics * lines
+        points = max(_LEAST_POINTS, _MAX_NUMBERS // max(numbers_per_epoch, 1))
+        return [_curves(histories, epochs, points) for histories, epochs in self._histories]
 
 
-def _curves(histories: Histories, chosen: Sequence[int], points: int) -> dict[str, Any]:
-    """Return mean, minimum and maximum over the seeds of each metric, at about `points` epochs.
+def _curves(histories: Histories, best_epochs: Sequence[int], points: int) -> dict[str, Any]:
+    """Return the curves of runs that differ only in seed, at about `points` epochs.
 
-    The first, the last and all chosen epochs are kept.
+    Returns:
+      the "epochs", which include the first, the last and each run's best epoch; the best epochs as
+      "chosen"; and for each metric the curve of one run, or mean, minimum and maximum over runs,
+      and its values at the best epochs.
     """
     length = max(map(len, histories))
-    positions = np.round(np.linspace(0, length - 1, min(points, length))).astype(int)
-    positions = np.union1d(positions, np.asarray(chosen) - 1)
-    result: dict[str, Any] = {"epochs": (positions + 1).tolist(), "chosen": list(chosen)}
-    for split in _SPLITS:
-        for quantity in _QUANTITIES:
-            key = f"{split}_{quantity}"
-            if key not in histories[0][0]:  # a run without validation images
-                continue
-            values = stack_curves(histories, key)
-            of_epochs = values[:, positions]
-            lines = [np.nanmean(of_epochs, 0)]
-            if len(histories) > 1:
-                lines += [np.nanmin(of_epochs, 0), np.nanmax(of_epochs, 0)]
-            result[key] = [[_rounded(value) for value in line] for line in lines]
-            at_choice = [rows[epoch - 1] for rows, epoch in zip(values, chosen, strict=True)]
-            result[f"{key}_chosen"] = [_rounded(value) for value in at_choice]
+    indices = np.round(np.linspace(0, length - 1, min(points, length))).astype(int)
+    indices = np.union1d(indices, np.asarray(best_epochs) - 1)
+    result: dict[str, Any] = {"epochs": (indices + 1).tolist(), "chosen": list(best_epochs)}
+    for split, quantity in itertools.product(_SPLITS, _QUANTITIES):
+        key = f"{split}_{quantity}"
+        if key not in histories[0][0]:  # a run without validation images
+            continue
+        values = stack_curves(histories, key)
+        shown = values[:, indices]
+        lines = [np.nanmean(shown, 0)]
+        if len(histories) > 1:
+            lines += [np.nanmin(shown, 0), np.nanmax(shown, 0)]
+        result[key] = [[_rounded(value) for value in line] for line in lines]
+        best_values = [row[epoch - 1] for row, epoch in zip(values, best_epochs, strict=True)]
+        result[f"{key}_chosen"] = [_rounded(value) for value in best_values]
     return result
 
 
 def _rounded(value: float) -> float | None:
-    """Return a number with four significant digits; None, that is `null`, if it is not finite."""
+    """Return a number with four significant digits, or None (`null` in JSON) if not finite."""
     return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
 def _run_chart(
-    builder: _Builder, histories: Histories, chosen: Sequence[int], quantity: str, title: str
+    store: _CurveStore,
+    histories: Histories,
+    best_epochs: Sequence[int],
+    quantity: str,
+    title: str,
 ) -> dict[str, Any]:
-    """Return the chart of one variation: its training and validation curves."""
-    curves = builder.add(histories, chosen)
-    titles = {"train": "training", "val": "validation"}
-    has_validation = f"val_{quantity}" in histories[0][0]
-    lines = [
-        {"label": titles[split], "curves": curves, "split": split}
-        for split in _SPLITS
-        if split == "train" or has_validation
-    ]
+    """Return a chart with the training and validation curves of runs that differ only in seed.
+
+    The arguments after `store` are those of `plot_curves`, whose picture the chart replaces.
+    """
+    curves = store.add(histories, best_epochs)
+    lines = [{"label": "training", "curves": curves, "split": "train"}]
+    if f"val_{quantity}" in histories[0][0]:
+        lines.append({"label": "validation", "curves": curves, "split": "val"})
     return {"kind": "chart", "quantity": quantity, "lines": lines}
 
 
 def _study_chart(
-    builder: _Builder, variations: Sequence[Variation], title: str
+    store: _CurveStore, variations: Sequence[Variation], title: str
 ) -> dict[str, Any] | None:
-    """Return the chart of all variations, the best first; its quantity can be changed."""
-    ranked = sorted(variations, key=lambda v: -v.values("val_accuracy").mean())
+    """Return a chart with a line for each variation, best validation accuracy first.
+
+    It shows accuracies; a reader of the page can change it to losses.
+    """
+    best_first = sorted(variations, key=lambda v: -v.values("val_accuracy").mean())
     lines = []
-    for variation in ranked:
-        chosen = [run.result["selected_epoch"] for run in variation.runs]
-        curves = builder.add([run.history for run in variation.runs], chosen)
+    for variation in best_first:
+        best_epochs = [run.result["selected_epoch"] for run in variation.runs]
+        curves = store.add([run.history for run in variation.runs], best_epochs)
         label = shortened(variation.name, _NAME_LETTERS)
         lines.append({"label": label, "curves": curves, "row": variations.index(variation)})
     return {"kind": "chart", "quantity": "accuracy", "lines": lines}
 
 
-def _confusion(builder: _Builder, run: Any, title: str) -> dict[str, Any] | None:
-    return confusion_data(run, builder.sprite_bytes)
+def _confusion(store: _CurveStore, run: Any, title: str) -> dict[str, Any] | None:
+    return confusion_data(run, store.sprite_bytes)

@@ -57,24 +57,26 @@ class Pictures:
         (folder / FOLDER).mkdir(exist_ok=True)
 
     def section(self, *names: str) -> DrawPicture:
-        """Return a function that draws one section's pictures; the file names begin with `names`.
+        """Return a function that draws the pictures of one section of the report.
 
         The function is `draw(name, plot, *arguments, photos=False)`. It calls
         `plot(*arguments, file)` and returns the picture's path relative to the report. A picture is
         an SVG while the page has room for it. Later pictures, and photos, are PNG.
+
+        Args:
+          names: names of the section, with which the file names begin.
         """
-        prefix = self._unused("-".join(map(_slug, names)))
+        prefix = self._unused_name("-".join(map(_slug, names)))
 
         def draw(
             name: str, plot: Callable[..., None], *arguments: object, photos: bool = False
         ) -> str:
-            extension, picture = "png", b""
-            if not photos and self._svg_bytes_left > 0:
-                extension, picture = "svg", _shortened(_draw(_SVG, plot, arguments))
-                self._svg_bytes_left -= len(picture)
-            if extension == "png" or self._svg_bytes_left < 0:
-                extension, picture = "png", _draw(_PHOTO if photos else _PNG, plot, arguments)
-            path = f"{FOLDER}/{self._unused(f'{prefix}-{_slug(name)}')}.{extension}"
+            picture = None if photos else self._draw_svg(plot, arguments)
+            extension = "png" if picture is None else "svg"
+            if picture is None:
+                picture = _render(_PHOTO if photos else _PNG, plot, arguments)
+            file_name = self._unused_name(f"{prefix}-{_slug(name)}")
+            path = f"{FOLDER}/{file_name}.{extension}"
             with atomic_write(self._folder / path) as file:
                 file.write(picture)
             self.drawn[path] = picture
@@ -83,6 +85,14 @@ class Pictures:
 
         return draw
 
+    def _draw_svg(self, plot: Callable[..., None], arguments: tuple) -> bytes | None:
+        """Return a picture as SVG, or None if the page has no room for it."""
+        if self._svg_bytes_left <= 0:
+            return None
+        picture = _shortened(_render(_SVG, plot, arguments))
+        self._svg_bytes_left -= len(picture)
+        return picture if self._svg_bytes_left >= 0 else None
+
     def delete_others(self) -> None:
         """Delete the picture files in the subfolder that this report did not draw."""
         for extension in ("png", "svg"):
@@ -90,17 +100,18 @@ class Pictures:
                 if f"{FOLDER}/{picture.name}" not in self.drawn:
                     picture.unlink()
 
-    def _unused(self, name: str) -> str:
+    def _unused_name(self, name: str) -> str:
         """Return `name`, with a number appended if another picture already has this name."""
-        number, unused = 1, name
-        while unused.lower() in self._used_names:
+        number, unused_name = 1, name
+        while unused_name.lower() in self._used_names:  # some file systems ignore case
             number += 1
-            unused = f"{name}-{number}"
-        self._used_names.add(unused.lower())
-        return unused
+            unused_name = f"{name}-{number}"
+        self._used_names.add(unused_name.lower())
+        return unused_name
 
 
-def _draw(settings: Any, plot: Callable[..., None], arguments: tuple) -> bytes:
+def _render(settings: Any, plot: Callable[..., None], arguments: tuple) -> bytes:
+    """Return the content of the file that `plot` writes, under some settings of matplotlib."""
     picture = io.BytesIO()
     with matplotlib.rc_context(settings):
         plot(*arguments, picture)
@@ -110,7 +121,7 @@ def _draw(settings: Any, plot: Callable[..., None], arguments: tuple) -> bytes:
 def _shortened(svg: bytes) -> bytes:
     """Return an SVG without its invisible parts, and with coordinates rounded to two decimals."""
     visible = _INVISIBLE.sub(b"", svg)
-    return _SVG_PATH.sub(lambda path: _DIGITS.sub(rb"\1", path[0]), visible)
+    return _SVG_PATH.sub(lambda match: _DIGITS.sub(rb"\1", match[0]), visible)
 
 
 def _slug(name: str) -> str:

@@ -1,6 +1,5 @@
 """Compare a study's test accuracies with the reference accuracies listed in its file."""
 
-import itertools
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -27,37 +26,43 @@ _MAX_COMMAND = 2000  # characters
 
 
 def reference_sets(study: StudyRecord) -> list[tuple[str, Distance]]:
-    """Group a study's rows, and return (name, distance from the reference) for each group.
+    """Group a study's rows, and return how far each group is from its reference accuracies.
 
-    Rows of a group agree in the settings that the study's file lists. The nearest group is first.
+    Rows of a group agree in the settings that the study's file lists under "sets".
+
+    Returns:
+      (name of the group, distance) pairs, nearest group first; [] if the file lists no settings.
     """
     fields = study.reference.get("sets", [])
-    sets: dict[str, list[Variation]] = {}
-    for v in study.variations:
-        if fields and v.reference:
-            name = ", ".join(f"{field_title(f)} {field_value(v.settings.get(f))}" for f in fields)
-            sets.setdefault(name, []).append(v)
-    distances = {
-        name: Distance(
-            tuple(Sample.of(v, "test_accuracy") for v in rows),
-            tuple(float(np.mean(v.reference)) for v in rows),
-        )
-        for name, rows in sets.items()
-    }
-    return sorted(distances.items(), key=lambda item: item[1].value)
+    if not fields:
+        return []
+    groups: dict[str, list[Variation]] = {}
+    for row in study.variations:
+        if row.reference:
+            settings = [f"{field_title(f)} {field_value(row.settings.get(f))}" for f in fields]
+            groups.setdefault(", ".join(settings), []).append(row)
+    distances = []
+    for name, rows in groups.items():
+        samples = tuple(Sample.of(row, "test_accuracy") for row in rows)
+        references = tuple(float(np.mean(row.reference)) for row in rows)
+        distances.append((name, Distance(samples, references)))
+    return sorted(distances, key=lambda name_and_distance: name_and_distance[1].value)
 
 
 def nearest_set_text(sets: Sequence[tuple[str, Distance]]) -> str:
-    """Return a sentence on the result of `reference_sets`: the nearest group and its certainty."""
+    """Return a sentence on which group of rows is nearest to its reference, and how certainly.
+
+    `sets` has (name of a group, distance) pairs, nearest group first (see `reference_sets`).
+    """
     (name, nearest), *others = sets
     sentence = f"{name} comes nearest, by the root mean square of its rows' differences"
     if not others:
         return f"{sentence}."
-    second, distance = others[0]
-    difference = distance.minus(nearest)
+    second_name, second = others[0]
+    difference = second.minus(nearest)
     if difference.is_tie:
-        return f"{sentence}, and so does {second}: a tie."
-    lead = f"{unsigned_points(difference)} points before {second} ({significance(difference)})"
+        return f"{sentence}, and so does {second_name}: a tie."
+    lead = f"{unsigned_points(difference)} points before {second_name} ({significance(difference)})"
     doubt = "" if difference.is_significant else " The two can't be told apart."
     return f"{sentence}, {lead}.{doubt}"
 
@@ -66,7 +71,7 @@ def mismatched_accuracies(variation: Variation) -> tuple[float, ...]:
     """Return each run's test accuracy on images normalised differently than in training.
 
     The images are normalised if training used no normalisation, and not normalised otherwise.
-    `jaxcifar evaluate --on slips` measures the accuracies. If one is missing, return ().
+    `jaxcifar evaluate --on slips` measures the accuracies. Return () if a run lacks its accuracy.
     """
     values = [_mismatched_accuracy(run) for run in variation.runs]
     known = tuple(value for value in values if value is not None)
@@ -74,6 +79,7 @@ def mismatched_accuracies(variation: Variation) -> tuple[float, ...]:
 
 
 def _mismatched_accuracy(run: FinishedRun) -> float | None:
+    """Return the accuracy on images normalised differently than in training; None if unknown."""
     if "test_accuracy_mismatched" in run.result:
         return run.result["test_accuracy_mismatched"]
     try:
@@ -87,35 +93,39 @@ def _mismatched_accuracy(run: FinishedRun) -> float | None:
 
 
 def mismatches(study: StudyRecord) -> list[dict[str, Any]]:
-    """Return table rows with accuracies of a study's variations on wrongly normalised test images.
+    """Return table rows with accuracies of networks trained without normalisation.
 
-    The variations were trained without normalisation, have a reference accuracy, and were also
-    tested on normalised images.
+    A row has the accuracy of a variation on the usual test images ("test"), on normalised test
+    images ("mismatched"), and the accuracy published for it ("reference"). Variations that lack one
+    of these are left out.
     """
-    return [
-        {
-            "name": escape_markdown(v.name),
-            "test": Sample.of(v, "test_accuracy").mean,
-            "mismatched": float(np.mean(mismatched_accuracies(v))),
-            "reference": sum(v.reference) / len(v.reference),
-        }
-        for v in _not_normalised(study)
-        if mismatched_accuracies(v)
-    ]
+    rows = []
+    for variation in _not_normalised(study):
+        accuracies = mismatched_accuracies(variation)
+        if accuracies:
+            row = {
+                "name": escape_markdown(variation.name),
+                "test": Sample.of(variation, "test_accuracy").mean,
+                "mismatched": float(np.mean(accuracies)),
+                "reference": sum(variation.reference) / len(variation.reference),
+            }
+            rows.append(row)
+    return rows
 
 
 def measuring_commands(study: StudyRecord, folder: str) -> list[str]:
-    """Return the shell commands that measure the accuracies which `mismatches` lacks.
+    """Return the shell commands that test a study's runs on wrongly normalised images.
 
-    `folder` is the study's folder relative to the report.
+    There is a command for each variation that was trained without normalisation and was not tested
+    so yet. `folder` is the study's folder relative to the report.
     """
     commands = []
-    for v in _not_normalised(study):
-        if mismatched_accuracies(v):
+    for variation in _not_normalised(study):
+        if mismatched_accuracies(variation):
             continue
-        paths = [f"{folder}/{run.path.relative_to(study.path).as_posix()}" for run in v.runs]
-        runs = shlex.join(path.removeprefix("./") for path in paths)
-        command = f"jaxcifar evaluate {runs} --on slips"
+        subpaths = [run.path.relative_to(study.path).as_posix() for run in variation.runs]
+        paths = [f"{folder}/{subpath}".removeprefix("./") for subpath in subpaths]
+        command = f"jaxcifar evaluate {shlex.join(paths)} --on slips"
         commands.append(printable(command, _MAX_COMMAND))
     return commands
 
@@ -125,31 +135,44 @@ def _not_normalised(study: StudyRecord) -> list[Variation]:
 
 
 def mismatch_verdict(lines: Sequence[dict[str, Any]]) -> str:
-    """Return a sentence on whether wrongly normalised test images explain low reference accuracies.
+    """Return a sentence on whether wrongly normalised test images explain low published accuracies.
 
-    They explain a reference accuracy if the network's accuracy on them is about as low.
+    They explain a published accuracy if our network is about as bad on such images. `lines` has the
+    accuracies of each network: "test", "mismatched" (on such images) and "reference".
     """
-    low = [line for line in lines if line["test"] - line["reference"] > 0.02]
-    if not low:
+    low_lines = [line for line in lines if line["test"] - line["reference"] > 0.02]
+    if not low_lines:
         return "Here there is nothing to explain: our figures for these rows are no higher."
-    # 1 means that the accuracy falls exactly to the reference, 0 that it does not fall.
-    shares = [(x["test"] - x["mismatched"]) / (x["test"] - x["reference"]) for x in low]
-    falls = [
-        f"“{line['name']}” falls from {percent(line['test'])} to {percent(line['mismatched'])}, "
-        f"the reference has {percent(line['reference'])}"
-        for line in low
-    ]
-    explained = [2 / 3 <= share <= 1.5 for share in shares]
-    count = sum(explained)
-    if 0 < count < len(low):
-        yes = "; ".join(itertools.compress(falls, explained))
-        no = "; ".join(itertools.compress(falls, [not x for x in explained]))
-        others = "the other" if len(low) - count == 1 else "the others"
-        return f"That explains {count} of {len(low)}: {yes}. It does not explain {others}: {no}."
-    return f"{_verdict(shares, all(explained))} ({'; '.join(falls)})."
+    shares = [_fall_share(line) for line in low_lines]
+    explained: list[str] = []
+    unexplained: list[str] = []
+    for line, share in zip(low_lines, shares, strict=True):
+        text = (
+            f"“{line['name']}” falls from {percent(line['test'])} to "
+            f"{percent(line['mismatched'])}, the reference has {percent(line['reference'])}"
+        )
+        group = explained if 2 / 3 <= share <= 1.5 else unexplained
+        group.append(text)
+    if explained and unexplained:
+        others = "the other" if len(unexplained) == 1 else "the others"
+        return (
+            f"That explains {len(explained)} of {len(low_lines)}: {'; '.join(explained)}. "
+            f"It does not explain {others}: {'; '.join(unexplained)}."
+        )
+    falls = "; ".join(explained or unexplained)
+    return f"{_verdict_start(shares, all_explained=not unexplained)} ({falls})."
 
 
-def _verdict(shares: Sequence[float], all_explained: bool) -> str:
+def _fall_share(line: dict[str, Any]) -> float:
+    """Return how far the accuracy falls: 1 means exactly to the reference, 0 not at all."""
+    return (line["test"] - line["mismatched"]) / (line["test"] - line["reference"])
+
+
+def _verdict_start(shares: Sequence[float], all_explained: bool) -> str:
+    """Return the beginning of a sentence on whether wrong normalisation explains all references.
+
+    A share is 1 where the accuracy falls exactly to the reference, and 0 where it does not fall.
+    """
     if all_explained:
         return "That explains them: on such images our networks fall about as low"
     if not all(1 / 3 <= share <= 3 for share in shares):
@@ -164,13 +187,16 @@ def _verdict(shares: Sequence[float], all_explained: bool) -> str:
 
 
 def epochs_note(study: StudyRecord) -> str:
-    """Return a sentence on epochs that differ from the reference's, or ""."""
-    there = study.reference.get("epochs")
+    """Return a sentence if a study's rows have other numbers of epochs than the reference.
+
+    Otherwise return "".
+    """
+    reference_epochs = study.reference.get("epochs")
     epochs = sorted({v.config.epochs for v in study.variations if v.reference})
-    if there is None or not epochs or epochs == [there]:
+    if reference_epochs is None or not epochs or epochs == [reference_epochs]:
         return ""
-    here = " to ".join(dict.fromkeys([str(epochs[0]), str(epochs[-1])]))
+    epoch_range = str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
     return (
-        f"The reference was trained for {pluralize(there, 'epoch')}, these rows for {here}. So "
-        "compare which changes help, not by how much."
+        f"The reference was trained for {pluralize(reference_epochs, 'epoch')}, these rows for "
+        f"{epoch_range}. So compare which changes help, not by how much."
     )

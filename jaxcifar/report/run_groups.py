@@ -10,27 +10,30 @@ from jaxcifar.report.run_records import FinishedRun, Variation
 
 
 def seedless_config(config: Config) -> Config:
-    """Return a config that is equal for runs that differ only in seed.
+    """Return a copy of a config that is equal for all runs which differ only in seed.
 
-    Seeds of a study's row that continue another row have the same row in `continue_from`.
+    A run that continues the run `ROW/seed3` of another row gets `ROW` as its `continue_from`.
     """
-    continued = Path(config.continue_from)
-    if continued.name == f"seed{config.seed}":
-        continued = continued.parent
-    row = str(continued) if config.continue_from else ""
-    return dataclasses.replace(config, seed=0, continue_from=row, continue_sha256=None)
+    continue_from = config.continue_from
+    if continue_from:
+        path = Path(continue_from)
+        is_run_of_row = path.name == f"seed{config.seed}"
+        continue_from = str(path.parent if is_run_of_row else path)
+    return dataclasses.replace(config, seed=0, continue_from=continue_from, continue_sha256=None)
 
 
 def group_runs(runs: Iterable[FinishedRun]) -> list[tuple[FinishedRun, ...]]:
-    """Group runs that differ only in seed, or in which fold of the same number of folds they have.
+    """Group runs that differ only in seed, or in which of the same number of folds validated them.
 
-    Each run with converted weights forms its own group.
+    Each run with converted weights forms its own group. The runs of a group are in the order of
+    their seeds, and of the folds of each seed.
     """
     groups: dict[Any, list[FinishedRun]] = {}
     for run in runs:
-        one_fold = str(run.fold._replace(number=1)) if run.fold else ""
-        config = dataclasses.replace(seedless_config(run.config), fold=one_fold).to_json()
-        key = config, run.data.identity, run.converted and run.path
+        first_fold = str(run.fold._replace(number=1)) if run.fold else ""
+        config = dataclasses.replace(seedless_config(run.config), fold=first_fold).to_json()
+        converted_path = run.path if run.converted else None
+        key = config, run.data.identity, converted_path
         groups.setdefault(key, []).append(run)
 
     def seed_and_fold(run: FinishedRun) -> tuple[Any, ...]:
@@ -44,8 +47,8 @@ def with_unique_names(variations: Iterable[Variation]) -> list[Variation]:
     unique: list[Variation] = []
     for variation in variations:
         name = variation.name
-        same = sum(other.name.partition(" (")[0] == name for other in unique)
-        if same:
-            variation = dataclasses.replace(variation, name=f"{name} ({same + 1})")
+        same_name = [other for other in unique if other.name.partition(" (")[0] == name]
+        if same_name:
+            variation = dataclasses.replace(variation, name=f"{name} ({len(same_name) + 1})")
         unique.append(variation)
     return unique

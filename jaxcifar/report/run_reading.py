@@ -21,7 +21,7 @@ _REMEDY = "copy the folder again, or repeat the run with --overwrite"
 
 
 def read_run(path: Path) -> RunRecord:
-    """Read a run folder; the run may be unfinished.
+    """Return the content of a run folder; a `FinishedRun` if the run is finished.
 
     Raises:
       RunError: a file is damaged. The message is one line and does not repeat `path`.
@@ -31,7 +31,7 @@ def read_run(path: Path) -> RunRecord:
         config, history = folder.read_config(), folder.read_history()
         result, failure = folder.finished_result(), folder.read_failure()
     except (OSError, RunError) as error:
-        raise RunError(_reason(error, path)) from error
+        raise RunError(_reason_without_path(error, path)) from error
     if result is None:
         return RunRecord(path, config, history, None, failure)
     run = FinishedRun(path, config, history, result, failure)
@@ -39,7 +39,7 @@ def read_run(path: Path) -> RunRecord:
     return run
 
 
-def _reason(error: Exception, folder: Path) -> str:
+def _reason_without_path(error: Exception, folder: Path) -> str:
     """Return an error's message without the folder's path, which may differ on other machines."""
     if isinstance(error, OSError):
         return f"{Path(str(error.filename)).name}: {error.strerror}"
@@ -78,25 +78,27 @@ def read_records(folder: Path) -> Records:
       UsageError: there is no readable finished run.
     """
     unreadable: dict[Path, str] = {}
-    configs = (file.parent for file in folder.rglob("config.json"))
-    runs = _read_all(configs, read_run, unreadable)
+    run_folders = [file.parent for file in folder.rglob("config.json")]
+    runs = _read_all(run_folders, read_run, unreadable)
     finished = [run for run in runs if isinstance(run, FinishedRun)]
-    comparable = [run for run in finished if not run.lacks_validation]
     if not finished:
-        first = next((f"; {path} can't be read: {why}" for path, why in unreadable.items()), "")
-        raise UsageError(f"{folder}: no finished run here or below{first}")
+        problems = [f"; {path} can't be read: {reason}" for path, reason in unreadable.items()]
+        first_problem = problems[0] if problems else ""
+        raise UsageError(f"{folder}: no finished run here or below{first_problem}")
+    validated = [run for run in finished if not run.lacks_validation]
+    not_validated = [run for run in finished if run.lacks_validation]
     files = folder.rglob(STUDY_FILE)
-    studies = _read_all(files, lambda file: _study(file, comparable), unreadable)
+    studies = _read_all(files, lambda file: _read_study(file, validated), unreadable)
     studies = [_with_notes(study, unreadable) for study in studies]
     in_studies = [variation for study in studies for variation in study.variations]
-    paths = {run.path for variation in in_studies for run in variation.runs}
-    others = _variations_by(_name, [run for run in comparable if run.path not in paths])
-    without_validation = [run for run in finished if run.lacks_validation]
+    paths_in_studies = {run.path for variation in in_studies for run in variation.runs}
+    other_runs = [run for run in validated if run.path not in paths_in_studies]
+    outside_studies = _group_into_variations(other_runs, _config_name)
     return Records(
-        networks=tuple(_networks([*in_studies, *others])),
+        networks=tuple(_networks([*in_studies, *outside_studies])),
         studies=tuple(studies),
-        outside_studies=tuple(others),
-        without_validation=tuple(_variations_by(_row_name, without_validation)),
+        outside_studies=tuple(outside_studies),
+        without_validation=tuple(_group_into_variations(not_validated, _row_name)),
         unfinished=tuple(run for run in runs if not isinstance(run, FinishedRun)),
         unreadable=unreadable,
     )
@@ -105,7 +107,10 @@ def read_records(folder: Path) -> Records:
 def _read_all(
     paths: Iterable[Path], read: Callable[[Path], T], unreadable: dict[Path, str]
 ) -> list[T]:
-    """Return `read(path)` for each path in sorted order; add messages of errors to `unreadable`."""
+    """Call `read` on each path, in sorted order, and return the results.
+
+    Where `read` raises a RunError, its message is stored in `unreadable` under the path.
+    """
     records = []
     for path in sorted(paths):
         try:
@@ -115,8 +120,12 @@ def _read_all(
     return records
 
 
-def _study(file: Path, comparable: Iterable[FinishedRun]) -> StudyRecord:
-    """Read a study file without the user's files; its finished runs are taken from `comparable`.
+def _read_study(file: Path, validated: Iterable[FinishedRun]) -> StudyRecord:
+    """Return the content of a study's folder, without the user's code and notes.
+
+    Args:
+      file: the study file.
+      validated: finished runs with a validation accuracy; the study's runs are taken from them.
 
     Raises:
       RunError: the file is damaged. The message is one line and does not repeat its folder.
@@ -125,16 +134,17 @@ def _study(file: Path, comparable: Iterable[FinishedRun]) -> StudyRecord:
     try:
         study = Study.read(file, REWRITE_STUDY_FILE)
     except RunError as error:
-        raise RunError(_reason(error, folder)) from error
+        raise RunError(_reason_without_path(error, folder)) from error
     variations: list[Variation] = []
     not_begun = []
     for row in study.rows:
-        runs = [r for r in comparable if r.path.parent == folder / row.name and not r.converted]
+        row_folder = folder / row.name
+        runs = [run for run in validated if run.path.parent == row_folder and not run.converted]
         for group in group_runs(runs):
-            comparable_here = _is_like_reference(group[0], study.reference)
-            reference = row.reference if comparable_here else ()
+            is_comparable = _is_like_reference(group[0], study.reference)
+            reference = row.reference if is_comparable else ()
             variations.append(Variation(row.name, group, reference))
-        if not any((folder / row.name).glob("*/config.json")):
+        if not any(row_folder.glob("*/config.json")):
             not_begun.append(row.name)
     return StudyRecord(
         path=folder,
@@ -150,57 +160,68 @@ def _study(file: Path, comparable: Iterable[FinishedRun]) -> StudyRecord:
 def _is_like_reference(run: FinishedRun, reference: Mapping[str, Any]) -> bool:
     """Return whether a run has the network and the data set of a study's reference accuracies.
 
-    A network or data set that the study's file does not name counts as the same.
+    `reference` is the part of the study's file on these accuracies. A network or data set that it
+    does not name counts as the same.
     """
     config = run.config
-    same_network = config.arch == reference.get("arch", config.arch)
-    if "arch" in reference and config.alters_network:
-        same_network = False
-    return same_network and run.data.name == reference.get("dataset", run.data.name)
+    if "arch" in reference and (config.arch != reference["arch"] or config.alters_network):
+        return False
+    return "dataset" not in reference or run.data.name == reference["dataset"]
 
 
 def _with_notes(study: StudyRecord, unreadable: dict[Path, str]) -> StudyRecord:
+    """Return a study with the text of the user's `NOTES.md`; without it if the file is damaged.
+
+    The reason why the file can't be read is stored in `unreadable` under the file's path.
+    """
     try:
         return dataclasses.replace(study, notes=read_notes(study.path))
     except RunError as error:
-        unreadable[study.path / NOTES] = _reason(error, study.path)
+        unreadable[study.path / NOTES] = _reason_without_path(error, study.path)
         return study
 
 
-def _variations_by(
-    name: Callable[[FinishedRun], str], runs: Iterable[FinishedRun]
+def _group_into_variations(
+    runs: Iterable[FinishedRun], name_of: Callable[[FinishedRun], str]
 ) -> list[Variation]:
-    """Group runs that differ only in seed or fold; `name` of the first run names the variation."""
-    return with_unique_names([Variation(name(group[0]), group) for group in group_runs(runs)])
+    """Group runs that differ only in seed or fold, and return a variation for each group.
+
+    The name of a variation is `name_of` its first run, made unique.
+    """
+    return with_unique_names([Variation(name_of(group[0]), group) for group in group_runs(runs)])
 
 
-def _name(run: FinishedRun) -> str:
-    """Return the name of a run that belongs to no study, without its seed and its fold."""
+def _config_name(run: FinishedRun) -> str:
+    """Return a run's name without seed and fold; for converted weights, the name of their file."""
     if run.converted:
         return run.converted["file"]
-    return dataclasses.replace(run.config, fold="").run_name().rpartition("_seed")[0]
+    name, _, _ = dataclasses.replace(run.config, fold="").run_name().rpartition("_seed")
+    return name
 
 
 def _row_name(run: FinishedRun) -> str:
-    """Return the name of the run's study row; outside of a study, return `_name(run)`."""
-    row = run.path.parent
-    return row.name if (row.parent / STUDY_FILE).exists() else _name(run)
+    """Return the name of the study's row to which a run belongs, or else a name from its config."""
+    row_folder = run.path.parent
+    is_in_study = (row_folder.parent / STUDY_FILE).exists()
+    return row_folder.name if is_in_study else _config_name(run)
 
 
 def _networks(variations: Iterable[Variation]) -> list[StudiedNetwork]:
-    """Group variations by architecture and by the content of the data set.
+    """Group variations by architecture and data set, and return a network for each group.
 
-    Each run with converted weights forms its own network, because its training is unknown.
+    Data sets are compared by content, not by name. Each run with converted weights forms its own
+    network, because its training is unknown.
     """
     groups: dict[Any, list[Variation]] = {}
     for variation in variations:
-        [first, *_] = variation.runs
-        key = variation.config.arch, variation.data.identity, first.converted and first.path
+        first_run = variation.runs[0]
+        converted_path = first_run.path if first_run.converted else None
+        key = variation.config.arch, variation.data.identity, converted_path
         groups.setdefault(key, []).append(variation)
-    ordered = sorted(groups.values(), key=_sort_key)
-    titles = [_title(group) for group in ordered]
+    sorted_groups = sorted(groups.values(), key=_sort_key)
+    titles = [_network_title(group) for group in sorted_groups]
     networks = []
-    for title, group in zip(titles, ordered, strict=True):
+    for title, group in zip(titles, sorted_groups, strict=True):
         if titles.count(title) > 1:  # different data sets with the same name
             digests = "/".join(digest[:8] for _, digest in group[0].data.fingerprints)
             title = f"{title}, SHA-256 {digests or 'unknown'}"
@@ -212,11 +233,15 @@ def _sort_key(group: list[Variation]) -> tuple[str, str, bool]:
     return group[0].config.arch, group[0].data.title, bool(group[0].runs[0].converted)
 
 
-def _title(group: list[Variation]) -> str:
-    """Return the title of a group's network and data set, without arguments if they vary."""
-    network_titles = list(dict.fromkeys(v.config.network_title for v in group))
-    network = network_titles[0]
+def _network_title(group: list[Variation]) -> str:
+    """Return the title of variations of one network, such as "ResNet-18 on CIFAR-10".
+
+    Arguments of the network are part of the title if all variations have the same.
+    """
+    first = group[0]
+    network_titles = {variation.config.network_title for variation in group}
+    network = first.config.network_title
     if len(network_titles) > 1:
-        network = network.partition(" (")[0]
-    title = f"{network} on {group[0].data.title}"
-    return f"{title}, converted from {group[0].name}" if group[0].runs[0].converted else title
+        network, _, _ = network.partition(" (")
+    title = f"{network} on {first.data.title}"
+    return f"{title}, converted from {first.name}" if first.runs[0].converted else title

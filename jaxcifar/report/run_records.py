@@ -59,7 +59,7 @@ class RunRecord:
 
     @property
     def fold(self) -> Fold | None:
-        """The fold of the training images that validated the run, or None."""
+        """The fold of the training images that validated the run; None without folds."""
         return parse_fold(self.config.fold)
 
     @property
@@ -109,7 +109,7 @@ class FinishedRun(RunRecord):
 
 @dataclasses.dataclass(frozen=True)
 class Variation:
-    """Finished runs of one config on the same data that differ only in seed or in the fold.
+    """Finished runs of one config on the same data, which differ only in the seed or the fold.
 
     Attributes:
       name: name of the row in its study; outside of a study, a name made from the config.
@@ -132,12 +132,13 @@ class Variation:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The settings by name, without the seed and without settings that have no effect.
+        """The values of all settings by name, including the network's arguments.
 
-        The network's arguments are among them. Of several folds, `fold` tells only their number.
+        The seed and settings without effect are left out. Of several folds, only the number is in.
         """
         left_out = {"seed", *self._without_effect}
-        values = {k: value for k, value in self.config.settings().items() if k not in left_out}
+        settings = self.config.settings().items()
+        values = {name: value for name, value in settings if name not in left_out}
         if len(self.folds) > 1:
             values["fold"] = f"each of {self.folds[0].total}"
         return values
@@ -161,7 +162,7 @@ class Variation:
         return np.asarray([number(run.result, key) for run in self.runs], np.float64)
 
     def repeats(self, key: str) -> np.ndarray:
-        """Return the values of field `key` whose spread is reported.
+        """Return the values of a field of `result.json` whose spread the report gives.
 
         Returns:
           the mean over the seeds of each fold, as `[folds]`; with fewer than two folds, the value
@@ -190,25 +191,22 @@ class Variation:
         """Return the settings that differ, each with its value in this variation and in `other`.
 
         A value is None in a variation that lacks the setting. Settings that have no effect in one
-        of the two are left out: what switches them off is among the settings that differ.
+        of the two are left out: the setting that switches them off is among those that differ.
         """
         left_out = {*_IDENTIFIED_BY_SHA256, *self._without_effect, *other._without_effect}
-        ours, theirs = self.settings, other.settings
-        differing = {
-            name: (ours.get(name), theirs.get(name))
-            for name in ours | theirs
-            if name not in left_out and ours.get(name) != theirs.get(name)
-        }
+        before, after = self.settings, other.settings
+        differing = {}
+        for name in before | after:
+            values = before.get(name), after.get(name)
+            if name not in left_out and values[0] != values[1]:
+                differing[name] = values
         if differing.keys() & _NAMING_FILES:
-            return {k: pair for k, pair in differing.items() if not k.startswith(_CHECKSUMS)}
+            return {k: values for k, values in differing.items() if not k.startswith(_CHECKSUMS)}
         return differing
 
     @property
     def best_run(self) -> FinishedRun:
-        """The run with the best validation accuracy.
-
-        Converted weights have no validation accuracy; then it is the first run.
-        """
+        """The run with the best validation accuracy; the first one if weights were converted."""
         if self.runs[0].converted:
             return self.runs[0]
         return self.runs[best_row([run.selected for run in self.runs])]
@@ -237,7 +235,7 @@ class StudiedNetwork:
 
     @property
     def by_validation(self) -> list[Variation]:
-        """The variations by mean validation accuracy, best first; equal ones by validation loss."""
+        """The variations, highest mean validation accuracy first; if equal, lowest loss first."""
         if self.converted:
             return list(self.variations)
 

@@ -11,14 +11,12 @@ _NOTHING = (None, "", ())
 
 
 def settings_tables(variations: Sequence[Variation]) -> dict[str, Any]:
-    """Return the settings of all variations, for the template of the report.
-
-    Settings that have no effect are left out.
+    """Return the tables of the settings of all variations, without settings that have no effect.
 
     Returns:
-      `shared`, the (title, value) pairs of settings that are the same in all variations; `fields`,
-      the titles of the other settings; and `lines`, each variation's name, seeds and values of
-      `fields`.
+      "shared", the (title, value) pairs of settings that are the same in all variations; "fields",
+      the titles of the other settings; and "lines", which has each variation's name, seeds and
+      values of the other settings.
     """
     if not variations:
         return {"shared": [], "fields": [], "lines": []}
@@ -28,12 +26,13 @@ def settings_tables(variations: Sequence[Variation]) -> dict[str, Any]:
         for name, value in variations[0].settings.items()
         if name not in varied and value not in _NOTHING and not is_newer_and_off(name, value)
     ]
-    lines = [
-        {
-            "name": escape_markdown(v.name),
-            "seeds": ", ".join(dict.fromkeys(str(run.config.seed) for run in v.runs)),
-            "values": [field_value(v.settings.get(name)) for name in varied],
+    lines = []
+    for variation in variations:
+        seeds = dict.fromkeys(str(run.config.seed) for run in variation.runs)
+        line = {
+            "name": escape_markdown(variation.name),
+            "seeds": ", ".join(seeds),
+            "values": [field_value(variation.settings.get(name)) for name in varied],
         }
-        for v in variations
-    ]
+        lines.append(line)
     return {"shared": shared, "fields": [field_title(name) for name in varied], "lines": lines}

@@ -28,7 +28,7 @@ class Sample:
 
     @classmethod
     def of(cls, variation: Variation, key: str, split: str = "test") -> "Sample":
-        """Return the runs' accuracies from field `key` of `result.json`, measured on `split`."""
+        """Return a variation's accuracies, from field `key` of its results on images of `split`."""
         examples: Mapping[str, Any] = variation.runs[0].result["examples"]
         return cls(tuple(variation.repeats(key).tolist()), examples[split])
 
@@ -38,11 +38,12 @@ class Sample:
 
     @property
     def deviation(self) -> float | None:
-        """The standard deviation (n - 1) of the accuracies, or None for a single seed."""
+        """The standard deviation (n - 1) of the accuracies, or None for a single accuracy."""
         if len(self.values) == 1:
             return None
-        # Without this, rounding would give equal values a tiny deviation.
-        return float(np.std(self.values, ddof=1)) if len(set(self.values)) > 1 else 0.0
+        if len(set(self.values)) == 1:
+            return 0.0  # rounding would give equal values a tiny deviation
+        return float(np.std(self.values, ddof=1))
 
     @property
     def sampling_error(self) -> float:
@@ -51,19 +52,20 @@ class Sample:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95% confidence interval of the mean, by seeds (Student's t) or by images (Wilson).
+        """The 95% confidence interval of the mean accuracy, by Student's t from several seeds.
 
-        As for `Difference`, it is by images for a single seed, or if all seeds agree exactly.
+        For one seed, or if all seeds agree exactly, it is Wilson's, from the number of images.
         """
         count, quantile = len(self.values), 1 - SIGNIFICANCE_LEVEL / 2
         if self.deviation:
-            half = float(stats.t.ppf(quantile, count - 1)) * self.deviation / math.sqrt(count)
-            return self.mean - half, self.mean + half
+            t = float(stats.t.ppf(quantile, count - 1))
+            half_width = t * self.deviation / math.sqrt(count)
+            return self.mean - half_width, self.mean + half_width
         z = float(stats.norm.ppf(quantile))
         weight = z**2 / self.images
         middle = (self.mean + weight / 2) / (1 + weight)
-        half = math.sqrt(weight * self.mean * (1 - self.mean) + weight**2 / 4) / (1 + weight)
-        return max(0.0, middle - half), min(1.0, middle + half)
+        half_width = math.sqrt(weight * self.mean * (1 - self.mean) + weight**2 / 4) / (1 + weight)
+        return max(0.0, middle - half_width), min(1.0, middle + half_width)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Difference:
 
     @classmethod
     def mean_of(cls, pairs: Sequence[tuple[Sample, Sample]]) -> "Difference":
-        """Return the mean of the differences, second minus first, of independent pairs."""
+        """Return the mean of the differences, second minus first, of independent sample pairs."""
         weight = 1 / len(pairs)
         value = weight * sum(second.mean - first.mean for first, second in pairs)
         samples = [sample for pair in pairs for sample in pair]
@@ -105,9 +107,11 @@ class Difference:
     def between_changes(
         cls, first: tuple[Sample, Sample], second: tuple[Sample, Sample]
     ) -> "Difference":
-        """Return by how much the change of the second pair of samples exceeds that of the first."""
-        value = (second[1].mean - second[0].mean) - (first[1].mean - first[0].mean)
-        return _difference(value, (*first, *second), (1.0, -1.0, -1.0, 1.0))
+        """Return the change in the second (before, after) pair minus the change in the first."""
+        first_change = first[1].mean - first[0].mean
+        second_change = second[1].mean - second[0].mean
+        weights = (1.0, -1.0, -1.0, 1.0)
+        return _difference(second_change - first_change, (*first, *second), weights)
 
     @property
     def is_tie(self) -> bool:
@@ -137,9 +141,9 @@ class Difference:
 def _difference(value: float, samples: Sequence[Sample], weights: Sequence[float]) -> Difference:
     """Return a difference with its standard error and degrees of freedom.
 
-    The variance is the weighted sum of the samples' variances. The degrees of freedom are those of
-    F. E. Satterthwaite, "An approximate distribution of estimates of variance components",
-    Biometrics Bulletin 2 (1946).
+    Its variance is the weighted sum of the samples' variances. The degrees of freedom follow F. E.
+    Satterthwaite, "An approximate distribution of estimates of variance components", Biometrics
+    Bulletin 2 (1946).
 
     Args:
       value: the difference.
@@ -191,9 +195,9 @@ class Distance:
 
     @property
     def _derivatives(self) -> np.ndarray:
-        """The derivative of `value` with respect to each sample's mean, `[samples]`.
+        """The derivative of the distance with respect to each sample's mean, `[samples]`.
 
-        At distance 0 there is no derivative; the result is then that of equal differences.
+        A distance of 0 has no derivative; the result is then the limit for equal differences.
         """
         count = len(self.samples)
         if self.value == 0:
@@ -212,10 +216,10 @@ def is_guessing(run: FinishedRun) -> bool:
 
     This is a one-sided normal test at `SIGNIFICANCE_LEVEL`.
     """
-    level, images = guessing_accuracy(run), int(run.confusion.sum())
+    guessing, images = guessing_accuracy(run), int(run.confusion.sum())
     quantile = float(stats.norm.ppf(1 - SIGNIFICANCE_LEVEL))
-    margin = quantile * math.sqrt(level * (1 - level) / images)
-    return run.result["test_accuracy"] <= level + margin
+    margin = quantile * math.sqrt(guessing * (1 - guessing) / images)
+    return run.result["test_accuracy"] <= guessing + margin
 
 
 class SingleChange(NamedTuple):
@@ -242,4 +246,4 @@ def single_changes(variations: Sequence[Variation]) -> list[SingleChange]:
 
 def epochs_to_share(curve: Sequence[float] | np.ndarray, share: float) -> int:
     """Return the first epoch, from 1, in which the curve reaches `share` times its last value."""
-    return next(i for i, value in enumerate(curve, 1) if value >= share * curve[-1])
+    return next(epoch for epoch, value in enumerate(curve, 1) if value >= share * curve[-1])

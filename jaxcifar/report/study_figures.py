@@ -1,5 +1,7 @@
 """Pictures of all rows of a study: test accuracies, and curves of validation accuracy."""
 
+import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,32 +41,33 @@ def plot_all_validation(variations: Sequence[Variation], title: str, path: Path)
     Each line has a colour of its own. Of more than `MANY_ROWS` rows, only the best are coloured.
     """
     title = f"Validation accuracy by epoch: all {len(variations)} rows\n{title}"
-    ranked = sorted(variations, key=lambda v: -v.values("val_accuracy").mean())
+    best_first = sorted(variations, key=lambda v: -v.values("val_accuracy").mean())
     colored = list(variations)
     if len(variations) > MANY_ROWS:
-        colored = ranked[:_COLORED_ROWS]
+        colored = best_first[:_COLORED_ROWS]
+    style_numbers = {id(variation): number for number, variation in enumerate(colored)}
     figure, axes = figure_with_axes(WIDTH, 4.6 + 0.1 * len(colored), title)
-    others = [v for v in ranked if not any(v is other for other in colored)]
+    others = [variation for variation in best_first if id(variation) not in style_numbers]
     for variation in others:
         label = f"the other {len(others)} rows" if variation is others[0] else ""
         curve = np.nanmean(variation.curve("val_accuracy"), 0, keepdims=True)
         draw_mean(axes, curve, label, color=_OTHER_COLOR, linewidth=0.8)
-    for variation in ranked:
-        places = [place for place, other in enumerate(colored) if other is variation]
-        if places:
-            draw_mean(axes, variation.curve("val_accuracy"), _label(variation), **_style(places[0]))
+    for variation in best_first:
+        if id(variation) in style_numbers:
+            style = _style(style_numbers[id(variation)])
+            draw_mean(axes, variation.curve("val_accuracy"), _label(variation), **style)
     axes.set(xlabel="epoch", ylabel="validation accuracy")
     format_as_percent(axes.yaxis)
     add_legend(figure, font_size=9, title="of the chosen epoch")
     figure.savefig(path)
 
 
-def _style(row: int) -> dict[str, Any]:
-    """Return the colour, line and marker of a row; rows below `MANY_ROWS` differ in colour."""
+def _style(number: int) -> dict[str, Any]:
+    """Return the colour, line and marker of a curve; the first `MANY_ROWS` differ in colour."""
     return {
-        "color": COLORS[row % len(COLORS)],
-        "linestyle": _LINES[row % len(_LINES)],
-        "marker": _MARKERS[row % len(_MARKERS)],
+        "color": COLORS[number % len(COLORS)],
+        "linestyle": _LINES[number % len(_LINES)],
+        "marker": _MARKERS[number % len(_MARKERS)],
     }
 
 
@@ -78,23 +81,27 @@ def _percent_of(variation: Variation, key: str) -> str:
 
 
 def plot_row_panels(variations: Sequence[Variation], title: str, path: Path) -> None:
-    """Draw a small panel for each of at most `ROWS_ON_A_PAGE` variations: training and validation.
+    """Draw the training and validation accuracy of each variation by epoch, in small panels.
 
-    All panels have the same range. They are parts of one pair of axes, because matplotlib takes
-    seconds for many pairs of axes.
+    There are at most `ROWS_ON_A_PAGE` variations. All panels have the same range. They are parts of
+    one pair of axes, because matplotlib takes seconds for many pairs of axes.
     """
-    rows = -(-len(variations) // PANEL_COLUMNS)
+    rows = math.ceil(len(variations) / PANEL_COLUMNS)
     height = 0.8 + 1.05 * rows
     figure = Figure(figsize=(1.4 * WIDTH, height), dpi=120)
     figure.suptitle(safe_title(title), fontsize=10, parse_math=False, y=1 - 0.1 / height, va="top")
     axes = figure.add_axes((0.01, 0.05 / height, 0.98, 1 - 0.6 / height))
     axes.set_axis_off()
     axes.set(xlim=(0, PANEL_COLUMNS), ylim=(rows, 0))
-    curves = [[np.nanmean(v.curve(f"{split}_accuracy"), 0) for split in SPLITS] for v in variations]
-    lowest = min(float(curve.min()) for pair in curves for curve in pair)
-    highest = max(float(curve.max()) for pair in curves for curve in pair)
-    epochs = max(len(curve) for pair in curves for curve in pair)
-    for number, (variation, pair) in enumerate(zip(variations, curves, strict=True)):
+    curve_pairs = []  # of training and of validation
+    for variation in variations:
+        pair = [np.nanmean(variation.curve(f"{split}_accuracy"), 0) for split in SPLITS]
+        curve_pairs.append(pair)
+    all_curves = list(itertools.chain(*curve_pairs))
+    lowest = min(float(curve.min()) for curve in all_curves)
+    highest = max(float(curve.max()) for curve in all_curves)
+    epochs = max(map(len, all_curves))
+    for number, (variation, pair) in enumerate(zip(variations, curve_pairs, strict=True)):
         row, column = divmod(number, PANEL_COLUMNS)
         panel = _Panel(column, row, epochs, lowest, highest)
         panel.draw(axes, pair, variation)
@@ -147,9 +154,9 @@ def plot_test_accuracies(
 ) -> None:
     """Draw each variation's mean test accuracy as a dot, with its 95% interval and its seeds.
 
-    The axis shows the range in which the rows differ. An accuracy outside of it is an arrow at the
-    edge; the labels of the rows have all accuracies. `reference` names the source of reference
-    accuracies in the legend.
+    The axis shows the range of most accuracies. An accuracy outside of the axis is an arrow at its
+    edge. The label of each variation has its accuracy. `reference` is the name of the source of
+    reference accuracies, for the legend.
     """
     title = f"Test accuracy of all rows, each of its chosen epoch\n{title}"
     row_height = 0.3 if len(variations) <= MANY_ROWS else 0.18
@@ -158,8 +165,9 @@ def plot_test_accuracies(
     for row, variation in enumerate(variations):
         sample = Sample.of(variation, "test_accuracy")
         axes.plot(sample.interval, [row, row], color=TEST, lw=2, alpha=0.6, zorder=2)
-        if len(sample.values) > 1:
-            axes.plot(sample.values, [row] * len(sample.values), "k|", markersize=7, zorder=3)
+        count = len(sample.values)
+        if count > 1:
+            axes.plot(sample.values, [row] * count, "k|", markersize=7, zorder=3)
         _draw_dot(axes, sample.mean, row, limits, {"color": TEST, "marker": "o", "markersize": 7})
         if variation.reference:
             style = {"color": _REFERENCE_COLOR, "marker": "D", "markersize": 5}
@@ -170,43 +178,48 @@ def plot_test_accuracies(
     font_size = 9 if len(variations) <= MANY_ROWS else 7.5
     axes.set_yticks(range(len(variations)), names, fontsize=font_size, parse_math=False)
     format_as_percent(axes.xaxis)
-    _add_key(figure, axes, variations, reference)
+    _add_marker_legend(figure, axes, variations, reference)
     figure.savefig(path)
 
 
 def _axis_limits(samples: Sequence[Sample]) -> tuple[float, float]:
-    """Return the range of accuracies to show: the seeds of all rows that are no outliers.
+    """Return the lowest and the highest accuracy of an axis for samples of accuracies.
 
-    There is room for the intervals, up to the width of the range on each side.
+    The axis shows all accuracies except samples that are far below the others. It also shows their
+    confidence intervals, up to the width of the range on each side.
     """
     means = [sample.mean for sample in samples]
-    low_quarter, high_quarter = np.quantile(means, [0.25, 0.75])
-    least = low_quarter - _OUTLIER * max(high_quarter - low_quarter, _LEAST_SPAN)
-    shown = [sample for sample in samples if sample.mean >= least]
+    low_quartile, high_quartile = np.quantile(means, [0.25, 0.75])
+    least_mean = low_quartile - _OUTLIER * max(high_quartile - low_quartile, _LEAST_SPAN)
+    shown = [sample for sample in samples if sample.mean >= least_mean]
     values = [value for sample in shown for value in sample.values]
-    low, high = min(values), max(values)
-    room = max(high - low, _LEAST_SPAN)
-    low_end = max(min(sample.interval[0] for sample in shown), low - room)
-    high_end = min(max(sample.interval[1] for sample in shown), high + room)
-    margin = 0.08 * room
-    return max(0.0, min(low, low_end) - margin), min(1.0 + margin, max(high, high_end) + margin)
+    lowest, highest = min(values), max(values)
+    span = max(highest - lowest, _LEAST_SPAN)
+    interval_low = max(min(sample.interval[0] for sample in shown), lowest - span)
+    interval_high = min(max(sample.interval[1] for sample in shown), highest + span)
+    margin = 0.08 * span
+    low_end = max(0.0, min(lowest, interval_low) - margin)
+    high_end = min(1.0 + margin, max(highest, interval_high) + margin)
+    return low_end, high_end
 
 
 def _draw_dot(
     axes: Axes, value: float, row: int, limits: tuple[float, float], style: dict[str, Any]
 ) -> None:
-    """Draw a mark at `value`, or an arrow at the edge of the axis if `value` lies outside."""
+    """Draw a dot at `value`, or an arrow at the edge of the axis if `value` is outside `limits`."""
     low, high = limits
     if value < low:
         style = {**style, "marker": "<"}
     elif value > high:
         style = {**style, "marker": ">"}
-    place = min(max(value, low), high)
-    axes.plot([place], [row], linestyle="none", clip_on=False, zorder=4, **style)
+    position = min(max(value, low), high)
+    axes.plot([position], [row], linestyle="none", clip_on=False, zorder=4, **style)
 
 
-def _add_key(figure: Figure, axes: Axes, variations: Sequence[Variation], reference: str) -> None:
-    """Add a legend of the kinds of marks."""
+def _add_marker_legend(
+    figure: Figure, axes: Axes, variations: Sequence[Variation], reference: str
+) -> None:
+    """Add a legend that explains the markers of means, seeds or folds, and references."""
     nothing: list[float] = []
     axes.plot(nothing, nothing, "o-", color=TEST, lw=2, label="mean, with its 95% interval")
     if any(len(v.runs) > 1 for v in variations):

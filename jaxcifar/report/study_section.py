@@ -26,7 +26,8 @@ def study_context(
     """
     variations = study.variations
     networks = {v.name: _network_of(v, records) for v in variations}
-    title = ", ".join(dict.fromkeys(network.title for network in networks.values()))
+    network_titles = dict.fromkeys(network.title for network in networks.values())
+    title = ", ".join(network_titles)
     mismatches = references.mismatches(study)
     learning = [findings.learning(v) for v in variations]
     sets = references.reference_sets(study)
@@ -53,18 +54,21 @@ def study_context(
         "mismatches": mismatches,
         "mismatch_verdict": references.mismatch_verdict(mismatches) if mismatches else "",
         "measuring_commands": references.measuring_commands(study, folder),
-        "mismatched": _mismatched(variations) if has_reference else {},
+        "mismatched": _mismatched_texts(variations) if has_reference else {},
         "seeds": " ".join(map(str, seeds)),
         "folds": max((v.folds[0].total for v in variations if len(v.folds) > 1), default=0),
         "pictures": _shared_pictures(variations, reference_name, title, draw),
-        **_rows(variations, networks, title, draw),
+        **_row_comparisons(variations, networks, title, draw),
     }
 
 
 def _shared_pictures(
     variations: Sequence[Variation], reference: str, title: str, draw: DrawPicture
 ) -> dict[str, str]:
-    """Draw the pictures of all rows, and return their paths; {} for a single row."""
+    """Draw two pictures that compare all variations, and return their paths; {} for a single one.
+
+    "validation" has the curves of validation accuracy, and "test" the test accuracies.
+    """
     if len(variations) < 2:
         return {}
     validation = draw("validation", study_figures.plot_all_validation, variations, title)
@@ -72,21 +76,25 @@ def _shared_pictures(
     return {"validation": validation, "test": draw("test", plot, variations, reference, title)}
 
 
-def _rows(
+def _row_comparisons(
     variations: Sequence[Variation],
     networks: Mapping[str, StudiedNetwork],
     title: str,
     draw: DrawPicture,
 ) -> dict[str, Any]:
-    """Return `rows`, a section per row of a study of few rows, or else `row_table` and `panels`.
+    """Compare each row of a study with the rows before it, and draw the learning curves.
 
-    A single row has neither, because there is nothing to compare it with.
+    Returns:
+      "rows", the values of a section of the report for each row, if there are few rows; otherwise
+      "row_table" and "panels", a table and pictures of all rows. All are empty for a single row.
     """
     if len(variations) > study_figures.MANY_ROWS:
         table = [findings.row_cells(v, variations[:row]) for row, v in enumerate(variations)]
         return {"rows": [], "row_table": table, "panels": _panels(variations, title, draw)}
-    rows = []
-    for number, variation in enumerate(variations if len(variations) > 1 else ()):
+    rows: list[dict[str, Any]] = []
+    if len(variations) == 1:
+        return {"rows": rows, "row_table": [], "panels": []}
+    for number, variation in enumerate(variations):
         earlier = variations[:number]
         row_title = f"{variation.name}\n{networks[variation.name].title}"
         settings = unusual_settings(variation, variations)
@@ -102,28 +110,35 @@ def _rows(
 
 
 def _panels(variations: Sequence[Variation], title: str, draw: DrawPicture) -> list[dict[str, str]]:
-    """Draw pages of small curves, and return each page's path and the names of its rows."""
-    pages = []
+    """Draw the learning curves of all rows of a study, with many small panels in each picture.
+
+    Returns:
+      for each picture, its "path" and its "names", the names of its first and last row.
+    """
+    pictures = []
     size = study_figures.ROWS_ON_A_PAGE
-    for begin in range(0, len(variations), size):
-        rows = variations[begin : begin + size]
-        headline = f"Accuracy by epoch: rows {begin + 1} to {begin + len(rows)}\n{title}"
+    for start in range(0, len(variations), size):
+        rows = variations[start : start + size]
+        headline = f"Accuracy by epoch: rows {start + 1} to {start + len(rows)}\n{title}"
         path = draw("rows", study_figures.plot_row_panels, rows, headline)
         names = f"{escape_markdown(rows[0].name)} to {escape_markdown(rows[-1].name)}"
-        pages.append({"path": path, "names": names})
-    return pages
+        pictures.append({"path": path, "names": names})
+    return pictures
 
 
 def _not_trained(study: StudyRecord) -> str:
-    """Return the number of the study's rows without a run, and their names; "" if all have one."""
+    """Return a sentence on the rows of a study that have no run yet; "" if all have one."""
     if not study.not_begun:
         return ""
     names = join_names(escape_markdown(name) for name in study.not_begun)
     return f"{len(study.not_begun)} of the study's {study.rows} rows are not trained yet: {names}."
 
 
-def _mismatched(variations: Sequence[Variation]) -> dict[str, str]:
-    """Return the accuracy on wrongly normalised images by variation; {} if never measured."""
+def _mismatched_texts(variations: Sequence[Variation]) -> dict[str, str]:
+    """Return each variation's accuracy on images normalised differently than in training.
+
+    The accuracies are texts by name of the variation. Return {} if no variation was tested so.
+    """
     accuracies = {v.name: references.mismatched_accuracies(v) for v in variations}
     if not any(accuracies.values()):
         return {}
@@ -135,4 +150,9 @@ def _mismatched(variations: Sequence[Variation]) -> dict[str, str]:
 
 
 def _network_of(variation: Variation, records: Records) -> StudiedNetwork:
-    return next(n for n in records.networks if any(v is variation for v in n.variations))
+    """Return the network of the report to which a variation belongs."""
+    return next(
+        network
+        for network in records.networks
+        if any(other is variation for other in network.variations)
+    )

@@ -14,11 +14,12 @@ def training_notes(variations: Iterable[Variation]) -> list[str]:
     """Return a sentence for each variation that continues another run or ended early."""
     notes = []
     for variation in variations:
-        notes += [note for note in (_continued(variation), _ended_early(variation)) if note]
-    return notes
+        notes += [_continued(variation), _ended_early(variation)]
+    return [note for note in notes if note]
 
 
 def _continued(variation: Variation) -> str:
+    """Return a sentence on the run that a variation continues, or "" if it continues none."""
     config = variation.config
     if not config.continue_from:
         return ""
@@ -34,13 +35,16 @@ def _continued(variation: Variation) -> str:
 
 
 def _ended_early(variation: Variation) -> str:
+    """Return a sentence on runs that ended before their last epoch, or "" if there are none."""
     config = variation.config
     lengths = sorted(len(run.history) for run in variation.runs)
-    early = [length for length in lengths if length < config.epochs]
-    if not early:
+    early_lengths = [length for length in lengths if length < config.epochs]
+    if not early_lengths:
         return ""
-    epochs = join_names(map(str, dict.fromkeys(early)))
-    runs = "" if len(lengths) == 1 else f" in {len(early)} of {pluralize(len(lengths), 'run')}"
+    epochs = join_names(map(str, dict.fromkeys(early_lengths)))
+    runs = ""
+    if len(lengths) > 1:
+        runs = f" in {len(early_lengths)} of {pluralize(len(lengths), 'run')}"
     return (
         f"{quoted(variation.name)} ended early{runs}, after epoch {epochs} of {config.epochs}: no "
         f"epoch was better in the last {config.patience}."

@@ -39,7 +39,10 @@ def read_notes(folder: Path) -> str:
 
 
 def _markdown(tokens: Sequence[Token]) -> str:
-    """Convert tokens of a parsed text back to Markdown, with only the allowed markup."""
+    """Convert tokens of a parsed text back to Markdown, with headings, lists, code and emphasis.
+
+    Other markup is kept as plain text.
+    """
     lines: list[str] = []
     list_markers: list[str] = []  # of the open lists, outermost first
     item_marker = ""  # of the list item that has just begun
@@ -52,22 +55,23 @@ def _markdown(tokens: Sequence[Token]) -> str:
         elif token.type == "list_item_open":
             item_marker = list_markers[-1] + " "
         elif token.type == "inline":
-            depth = len(list_markers) - 1 if item_marker else len(list_markers)
-            heading = "#### " if in_heading and not list_markers else ""
-            lines.append("   " * depth + item_marker + heading + _inline(token))
+            indents = len(list_markers) - 1 if item_marker else len(list_markers)
+            heading_marker = "#### " if in_heading and not list_markers else ""
+            lines.append("   " * indents + item_marker + heading_marker + _inline(token))
             item_marker = ""
         in_heading = token.type == "heading_open"
     return "\n\n".join(lines)
 
 
 def _inline(token: Token) -> str:
-    parts = []
+    """Convert the content of a paragraph, heading or list item to one line of Markdown."""
+    texts = []
     for child in token.children or []:
         text = printable(child.content, 10_000)
         if child.type in _MARKS:
-            parts.append(_MARKS[child.type])
+            texts.append(_MARKS[child.type])
         elif child.type == "code_inline" and "`" not in text:
-            parts.append(f"`{text}`")
+            texts.append(f"`{text}`")
         else:
-            parts.append(escape_line(text))
-    return "".join(parts) or "–"
+            texts.append(escape_line(text))
+    return "".join(texts) or "–"

@@ -54,7 +54,8 @@ def join_names(names: Iterable[str]) -> str:
         names = [*names[: _MAX_NAMES - 1], f"{others} others"]
     if len(names) < 2:
         return "".join(names)
-    return f"{', '.join(names[:-1])} and {names[-1]}"
+    *first_names, last_name = names
+    return f"{', '.join(first_names)} and {last_name}"
 
 
 def percent(value: float) -> str:
@@ -82,17 +83,18 @@ def accuracy(variation: Variation, key: str = "test_accuracy", split: str = "tes
 def accuracy_with_flips(variation: Variation) -> str:
     """Return the accuracy of predictions averaged over an image and its mirror; "–" if unknown."""
     key = "test_accuracy_flip"
-    return accuracy(variation, key) if all(key in run.result for run in variation.runs) else "–"
+    is_known = all(key in run.result for run in variation.runs)
+    return accuracy(variation, key) if is_known else "–"
 
 
 def reference(variation: Variation) -> str:
     """Return a variation's published reference accuracies, such as "92.17 / 92.48%"."""
-    figures = " / ".join(f"{100 * value:.2f}" for value in variation.reference)
-    return f"{figures}%" if figures else "–"
+    values = " / ".join(f"{100 * value:.2f}" for value in variation.reference)
+    return f"{values}%" if values else "–"
 
 
 def reference_difference(variation: Variation) -> str:
-    """Return the test accuracy minus the mean reference accuracy, in percentage points."""
+    """Return test accuracy minus mean published accuracy in points; "–" if none was published."""
     if not variation.reference:
         return "–"
     reference_mean = sum(variation.reference) / len(variation.reference)
@@ -164,13 +166,16 @@ def unusual_settings(variation: Variation, variations: Sequence[Variation]) -> s
 def varied_fields(variations: Sequence[Variation]) -> list[str]:
     """Return the names of all settings, other than the seed, in which variations differ.
 
-    A setting that only some variations use is among them if it differs between these.
+    A setting that has an effect in some variations only is compared between these.
     """
-    names = dict.fromkeys([*_FIELD_TITLES, *(name for v in variations for name in v.settings)])
-    varied = {name for v in variations for name in variations[0].changes_to(v)}
+    names = dict.fromkeys(_FIELD_TITLES)  # first, as the most important
+    varied: set[str] = set()
+    for variation in variations:
+        names.update(dict.fromkeys(variation.settings))
+        varied.update(variations[0].changes_to(variation))
     for name in DEFAULTS:
-        users = [v for v in variations if v.has_effect(name)]
-        if any(name in users[0].changes_to(v) for v in users):
+        affected = [v for v in variations if v.has_effect(name)]
+        if any(name in affected[0].changes_to(v) for v in affected):
             varied.add(name)
     return [name for name in names if name in varied]
 
@@ -184,13 +189,14 @@ def trained_epochs(variation: Variation) -> str:
 
 
 def seed_count(variations: Sequence[Variation]) -> str:
-    """Return the number of seeds, such as "one seed", "3 seeds each" or "1 to 3 seeds each".
+    """Return how many seeds the variations were trained with, such as "3 seeds each".
 
     If a variation has several folds, return the number of folds in the same form.
     """
-    has_folds = any(len(v.folds) > 1 for v in variations)
-    noun = "fold" if has_folds else "seed"
-    counts = [max(1, len(v.folds)) if has_folds else len(v.runs) for v in variations]
+    if any(len(v.folds) > 1 for v in variations):
+        noun, counts = "fold", [max(1, len(v.folds)) for v in variations]
+    else:
+        noun, counts = "seed", [len(v.runs) for v in variations]
     least, most = min(counts), max(counts)
     if most == 1:
         text = f"one {noun}"
@@ -235,7 +241,7 @@ def unsigned_points(difference: Difference) -> str:
 
 
 def verdict(difference: Difference) -> str:
-    """Return "better", "worse", "a tie" or "can't be told apart" for second minus first."""
+    """Return how second compares with first: "better", "worse", "a tie", "can't be told apart"."""
     if difference.is_tie:
         return "a tie"
     if not difference.is_significant:
