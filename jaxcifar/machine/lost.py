@@ -45,9 +45,10 @@ def report_lost_processes() -> Iterator[None]:
     except (RunError, UsageError):
         raise
     except Exception as error:
-        if lost := lost_process_error(error):
-            raise lost from error
-        raise
+        lost_error = lost_process_error(error)
+        if lost_error is None:
+            raise
+        raise lost_error from error
 
 
 def hold_back_cpp_messages() -> Callable[[], None]:
