@@ -55,7 +55,7 @@ class Conversion:
 def convert(
     conversion: Conversion, load: Callable[[], Dataset], print_line: PrintLine
 ) -> Result | None:
-    """Make a run folder from a state dict, and evaluate the network once on the test images.
+    """Make a run folder from a PyTorch state dict, and evaluate the network on the test images.
 
     Args:
       conversion: the state dict, the network and the run folder.
@@ -93,9 +93,10 @@ def convert(
         )
     variables = arrange_arrays(arrays, abstract_variables, conversion.weights)
     with RunFolder(conversion.path, conversion.overwrite).locked(config) as folder:
-        if result := _finished_conversion(folder, source):
+        earlier_result = _finished_conversion(folder, source)
+        if earlier_result is not None:
             print_line("This is converted already; use --overwrite to convert it again.")
-            return result
+            return earlier_result
         device = environment.first_devices(None)[:1]
         program = make_program(config, classes, config.batch_size, device)
         with folder.writing():
@@ -108,10 +109,10 @@ def convert(
         print_line(f"testing on {len(dataset.test.labels):,} images")
         statistics = SimpleNamespace(mean=card["channel_mean"], std=card["channel_std"])
         hyper = make_hyperparameters(config, statistics, program.steps_per_epoch)
-        placed, hyper = place_on_devices((variables, hyper), program.replicated)
-        measured, mistakes = measure_weights(config, program, placed, hyper, dataset)
-        result = {
-            **measured,
+        placed_variables, hyper = place_on_devices((variables, hyper), program.replicated)
+        measurements, mistakes = measure_weights(config, program, placed_variables, hyper, dataset)
+        result: Result = {
+            **measurements,
             **card,
             "converted": source,
             "wall_seconds": time.monotonic() - start,
@@ -125,7 +126,7 @@ def convert(
 def _load_dataset_if_available(
     conversion: Conversion, load: Callable[[], Dataset], print_line: PrintLine
 ) -> Dataset | None:
-    """Return the data set; None if it is not available and the conversion can do without it."""
+    """Return the data set; None if it is not available but `mean` and `std` are given instead."""
     try:
         return load()
     except RunError as error:
@@ -140,15 +141,16 @@ def _load_dataset_if_available(
 
 
 def _make_card(conversion: Conversion, config: Config, dataset: Dataset | None) -> Card:
-    """Return what prediction needs besides weights: config, class names and normalisation."""
+    """Return the data that prediction needs besides weights: config, class names, normalisation."""
     described_dataset = CATALOG[config.dataset] if dataset is None else dataset
     mean, std = conversion.mean, conversion.std
-    if dataset is not None:
-        mean = dataset.mean.tolist() if mean is None else mean
-        std = dataset.std.tolist() if std is None else std
-    assert (
-        mean is not None and std is not None
-    )  # `_load_dataset_if_available` requires both without a data set
+    if mean is None and dataset is not None:
+        mean = dataset.mean.tolist()
+    if std is None and dataset is not None:
+        std = dataset.std.tolist()
+    # `_load_dataset_if_available` requires both without a data set.
+    assert mean is not None
+    assert std is not None
     return {
         "config": config.to_dict(),
         "class_names": list(described_dataset.class_names),
@@ -159,7 +161,7 @@ def _make_card(conversion: Conversion, config: Config, dataset: Dataset | None) 
 
 
 def _finished_conversion(folder: RunFolder, source: Source) -> Result | None:
-    """Return the folder's result if the folder was made from the same `source`, or else None.
+    """Return the result in a run folder if it was made from the same state dict; else None.
 
     Raises:
       UsageError: the folder belongs to another run.

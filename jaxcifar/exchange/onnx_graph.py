@@ -60,7 +60,7 @@ class Graph:
         return f"{layer}/kernel" in self._arrays
 
     def add(self, operation: str, *inputs: str, name: str = "", **attributes: Any) -> str:
-        """Add a node and return its name; by default, the name is `operation` and a number."""
+        """Add a node to the graph and return its name, by default `operation` and a number."""
         output = name or f"{operation}_{len(self.nodes)}"
         node = self._helper.make_node(operation, inputs, [output], output, **attributes)
         self.nodes.append(node)
@@ -75,7 +75,7 @@ class Graph:
         """Add a convolution of the node `x` and return its name; 3x3 kernels get a padding of 1.
 
         The batch normalisation `norm` is folded into the convolution. A max pool may come between
-        the two, because it commutes with a normalisation that has_layer no negative scale.
+        the two, because it commutes with a normalisation whose scales are not negative.
         """
         kernel = self._arrays[f"{layer}/kernel"].transpose(3, 2, 0, 1)
         padding = 1 if kernel.shape[-1] == 3 else 0
@@ -83,24 +83,25 @@ class Graph:
         return self.add("Conv", x, *weights, strides=[stride] * 2, pads=[padding] * 4)
 
     def dense(self, x: str, layer: str, norm: str = "", scale: float = 1.0, name: str = "") -> str:
-        """Add a dense layer that includes the batch normalisation `norm`, with outputs scaled."""
+        """Add a dense layer with the normalisation `norm` and scaled outputs; return its name."""
         kernel = self._arrays[f"{layer}/kernel"].T
-        return self.add(
-            "Gemm", x, *self._add_folded_weights(kernel, layer, norm, scale), transB=1, name=name
-        )
+        weights = self._add_folded_weights(kernel, layer, norm, scale)
+        return self.add("Gemm", x, *weights, transB=1, name=name)
 
     def _add_folded_weights(
         self, kernel: np.ndarray, layer: str, norm: str, scale: float = 1.0
     ) -> tuple[str, ...]:
-        """Add kernel `[K, ...]` and any bias `[K]`, with `norm` and `scale`; return their names."""
+        """Add `kernel` `[K, ...]` and any bias, with `norm` and `scale` applied; return names."""
         bias = self._arrays.get(f"{layer}/bias")
         kernel = kernel * scale
         bias = None if bias is None else bias * scale
         if norm:
-            mean, var, shift = (self._arrays[f"{norm}/{leaf}"] for leaf in ("mean", "var", "bias"))
-            factor = self._arrays.get(f"{norm}/scale", 1.0) / np.sqrt(var + BatchNorm.epsilon)
-            kernel = kernel * factor.reshape(-1, *[1] * (kernel.ndim - 1))
-            offset = shift - mean * factor
+            mean, variance = self._arrays[f"{norm}/mean"], self._arrays[f"{norm}/var"]
+            norm_scale = self._arrays.get(f"{norm}/scale", 1.0)
+            factor = norm_scale / np.sqrt(variance + BatchNorm.epsilon)
+            factor_shape = (len(factor),) + (1,) * (kernel.ndim - 1)
+            kernel = kernel * factor.reshape(factor_shape)
+            offset = self._arrays[f"{norm}/bias"] - mean * factor
             bias = offset if bias is None else bias * factor + offset
         names = [self.constant(f"{layer}.weight", kernel)]
         if bias is not None:
@@ -180,7 +181,7 @@ def _add_fastnet(graph: Graph, x: str) -> None:
 
 
 def _add_fastnet_pool(graph: Graph, x: str, extent: int) -> str:
-    """Add a pool of maps of `extent` pixels; mirrored and blurred networks use other windows."""
+    """Add a max pool of `extent` x `extent` maps; mirrored and blurred networks differ."""
     is_odd = extent % 2 == 1
     if graph.model.blurred and is_odd:  # the mean of overlapping maxima
         x = graph.add("MaxPool", x, kernel_shape=[2, 2])
@@ -198,7 +199,7 @@ _ADD_NETWORK: dict[str, Callable[[Graph, str], None]] = {
 
 
 def onnx_model(classifier: Classifier) -> Any:
-    """Return an `onnx.ModelProto` of a trained network.
+    """Convert a trained network to an `onnx.ModelProto`.
 
     The input is `images`, `[batch, H, W, 3] uint8`, with H and W as in training. The output is
     `logits`, `[batch, classes]`. The metadata entry `class_names` is a JSON list.

@@ -66,7 +66,7 @@ class UserCode:
         return self._module
 
     def imports(self) -> dict[str, bytes]:
-        """Load the code; return contents of imported files that the constructor was not given.
+        """Load the user code, and return the contents of imported files that are not in `files`.
 
         Returns:
           path relative to the main file's folder -> content.
@@ -118,19 +118,19 @@ class UserCode:
     def _read_pending_imports(self) -> None:
         """Read the files of import statements that have not run yet, such as those in functions."""
         waiting = list(self._packages.items())
-        done = set()
+        finished_files = set()
         while waiting:
             file, package = waiting.pop()
-            done.add(file)
+            finished_files.add(file)
             for name in self._names_in(file, package):
                 spec = self._find_user_spec(name)
                 imported = file_of(spec) if spec else None
-                if imported and os.path.realpath(imported) not in done:
+                if imported and os.path.realpath(imported) not in finished_files:
                     self._contents.add(imported, sys.modules.get(name))
                     waiting.append((os.path.realpath(imported), package_of(spec)))
 
     def _names_in(self, file: str, package: str) -> list[str]:
-        """Return the modules that a file may import, each after its packages: `a`, then `a.b`."""
+        """Return the modules that a file may import, each after its packages: `a`, `a.b`."""
         if not file.endswith(".py"):
             return []
         content = self._contents.get(file)
@@ -142,7 +142,7 @@ class UserCode:
         return list(dict.fromkeys(with_packages))  # each name once
 
     def _find_user_spec(self, name: str) -> ModuleSpec | None:
-        """Return the spec of a module of user code.
+        """Return the spec of a module of user code, without importing the module.
 
         Return None for a module that is not user code, and for a name that is not a module.
         """
@@ -171,7 +171,8 @@ class UserCode:
         if is_parent or not is_user_module(spec):
             return spec  # `_read_pending_imports` reads a parent if an import statement names it
         self._module_names.add(name)
-        if file := file_of(spec):
+        file = file_of(spec)
+        if file is not None:
             content = self._contents.add(file)
             self._packages[os.path.realpath(file)] = package_of(spec)
             if type(spec.loader) is SourceFileLoader:
@@ -198,7 +199,7 @@ class UserCode:
         return [str(self.main.resolve().parent)] if self.name.endswith(".py") else []
 
     def _find_shadowed_names(self) -> set[str]:
-        """Return names of already imported modules that also exist in the main file's folder.
+        """Return names of imported modules that the main file's folder has too.
 
         An import statement in the user code means the module in the main file's folder.
         """
@@ -218,7 +219,10 @@ class UserCode:
 
     @contextmanager
     def _modules_active(self) -> Iterator[None]:
-        """In the `with` block, replace modules in `sys.modules` by user code of the same names."""
+        """Make this user code's modules the ones in `sys.modules`, until the `with` block ends.
+
+        Other modules of the same names are put back at the end.
+        """
         with _LOCK:
             if _active and _active[-1] is self:
                 yield
