@@ -39,7 +39,7 @@ class ArchiveLayout:
 
     @property
     def splits(self) -> dict[str, str]:
-        """The split, "train" or "test", of each batch by its name, in the order of reading."""
+        """For each batch of the archive by name: its split, "train" or "test"."""
         split_of_batch: dict[str, str] = {}
         for split, batches in self.batches.items():
             split_of_batch |= dict.fromkeys(batches, split)

@@ -80,10 +80,7 @@ def recognise(names: Collection[str]) -> ArrayNames:
 def _find(names: Collection[str], content: str, split: str | None) -> str | None:
     """Return the name of the array with the images or labels of a split; None if there is none.
 
-    Args:
-      names: names of all arrays in the file.
-      content: "images" or "labels".
-      split: "train", "val" or "test"; None for names without a split, such as `x`.
+    `content` is "images" or "labels"; `split` is None for names without a split, such as `x`.
     """
     plain_name = _WORDS[content][0]
     if split is None:

@@ -55,7 +55,7 @@ class ImageBlocks:
     def channels_last(self) -> "ImageBlocks":
         """Return these images with the channels as the last axis, `[N, H, W, channels]`.
 
-        Images of any other shape than channels first are returned as they are.
+        Images that are not channels first stay unchanged.
         """
         if not self.is_channels_first:
             return self

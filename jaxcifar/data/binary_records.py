@@ -119,14 +119,9 @@ def unpack(
 
 
 def _blocks(records: Records, chosen: np.ndarray | None) -> Iterator[tuple[slice, Records]]:
-    """Yield the chosen records in blocks of up to `_BLOCK_BYTES`.
+    """Yield the chosen records in blocks of up to `_BLOCK_BYTES`, each with its place among them.
 
-    Args:
-      records: the records.
-      chosen: the positions of the records to yield, in this order; None for all.
-
-    Yields:
-      the place of the block among the chosen records, and the block.
+    `chosen` has the positions of the records, in the order to yield them; None means all records.
     """
     count = len(records) if chosen is None else len(chosen)
     step = max(1, _BLOCK_BYTES // records.shape[1])

@@ -55,7 +55,7 @@ class KnownDataset:
 
     @property
     def verified(self) -> str:
-        """How `check_content` checked the images: "content verified" or "counts verified"."""
+        """The result of `check_content` in words: "content verified" or "counts verified"."""
         return "content verified" if self.fingerprints is not None else "counts verified"
 
 

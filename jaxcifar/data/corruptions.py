@@ -171,10 +171,11 @@ def corrupted(
     if corruption.apply is None:
         return np.stack([jpeg(image, int(strength)) for image in images])
     key = jax.random.fold_in(jax.random.key(_SEED), list(CORRUPTIONS).index(name))
-    step = min(_BLOCK, max(1, _BLOCK * IMAGE_SIZE**2 // math.prod(images.shape[1:3])))
+    pixels_per_image = math.prod(images.shape[1:3])
+    images_per_block = min(_BLOCK, max(1, _BLOCK * IMAGE_SIZE**2 // pixels_per_image))
     blocks = []
-    for start in range(0, len(images), step):
-        block = images[start : start + step]
+    for start in range(0, len(images), images_per_block):
+        block = images[start : start + images_per_block]
         corrupted_block = _corrupt_block(
             corruption.apply, key, np.int32(start), block, np.float32(strength)
         )

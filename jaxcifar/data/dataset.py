@@ -213,8 +213,7 @@ class Dataset:
         """
         if self._verified is not None:
             return self._verified
-        parts = {"train": (self.train, self.val), "test": (self.test,)}
-        return {split: self._digest(*examples) for split, examples in parts.items()}
+        return {"train": self._digest(self.train, self.val), "test": self._digest(self.test)}
 
     @cached_property
     def sha256(self) -> str:
@@ -226,7 +225,7 @@ class Dataset:
 
     @cached_property
     def copies(self) -> Mapping[str, int]:
-        """How many "val" and "test" images are exact copies of images in earlier splits.
+        """The number of "val" and "test" images that are exact copies of images in earlier splits.
 
         Empty if there are no copies, or if the data set is one of the catalogue.
         """
@@ -245,6 +244,6 @@ class Dataset:
         lines += describe_copies(self.copies, len(self.val.labels), len(self.test.labels))
         return tuple(f"{self.title}: {line}" for line in lines)
 
-    def _digest(self, *parts: Examples) -> str:
-        packed = [binary_records.pack(part.images, part.labels, self.num_classes) for part in parts]
-        return binary_records.fingerprint(binary_records.sort(np.concatenate(packed)))
+    def _digest(self, *splits: Examples) -> str:
+        records = [binary_records.pack(*examples, self.num_classes) for examples in splits]
+        return binary_records.fingerprint(binary_records.sort(np.concatenate(records)))

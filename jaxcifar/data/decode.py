@@ -156,7 +156,7 @@ def _decode_files(
 def _decode_into(
     records: np.ndarray, files: Sequence[ImageFile], resizing: Resizing
 ) -> _DecodedImages:
-    """Decode image files into existing records, one for each file; damaged files leave theirs."""
+    """Decode image files into the rows of `records`; the row of a damaged file is not written."""
     problems: list[str] = []
     animated_files: list[str] = []
     for index, file in enumerate(files):

@@ -107,19 +107,19 @@ def describe_copies(copies: Mapping[str, int], val_count: int, test_count: int) 
     Returns:
       a list of one line; an empty list if there are no copies.
     """
-    parts = []
+    findings = []
     if copies.get("val"):
-        parts.append(
+        findings.append(
             f"{copies['val']:,} of the {val_count:,} validation images are also training images"
         )
     if copies.get("test"):
-        parts.append(
+        findings.append(
             f"{copies['test']:,} of the {test_count:,} test images are also training or "
             "validation images"
         )
-    if not parts:
+    if not findings:
         return []
     return [
-        f"{' and '.join(parts)}, as exact copies; the accuracy on them says little, so remove "
+        f"{' and '.join(findings)}, as exact copies; the accuracy on them says little, so remove "
         "the copies"
     ]

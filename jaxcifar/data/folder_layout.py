@@ -141,20 +141,17 @@ def _refuse_partial_splits(
 ) -> None:
     """Raise an error about a split folder in a folder that is not divided into splits.
 
-    Args:
-      listing: lists the folders.
-      by_split: folders with the name of a split, by split. Folders without subfolders are
-        accepted, because a class may be called "train" or "test".
-      other_folders: the folders beside them.
+    `by_split` has the folders with a split's name; folders without subfolders are accepted, because
+    a class may be called "train" or "test". `other_folders` are the folders beside them.
     """
     for split, folders in by_split.items():
         folder = folders[0]
         if not listing.children(folder).folders:
             continue
-        beside = f" beside {shown(other_folders[0].name)}" if other_folders else ""
+        neighbour = f" beside {shown(other_folders[0].name)}" if other_folders else ""
         missing = "" if "train" in by_split else " but no train folder"
         raise RunError(
-            f"{listing.root}: has a {split} folder of folders ({shown(folder.name)}){beside}"
+            f"{listing.root}: has a {split} folder of folders ({shown(folder.name)}){neighbour}"
             f"{missing}; put the classes into train/ and test/, or give {folder.path} to have a "
             "sixth of every class taken for testing"
         )

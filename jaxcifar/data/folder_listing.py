@@ -117,7 +117,7 @@ class FolderListing:
         return len(self._hidden)
 
     def children(self, folder: Folder) -> FolderContent:
-        """Return the subfolders of a folder and the names of its other entries, without hidden."""
+        """Return the subfolders of a folder and the names of its files, without hidden ones."""
         folders: list[Folder] = []
         files: list[str] = []
         for entry in self._visible_entries(folder):
@@ -148,7 +148,7 @@ class FolderListing:
             yield from self.files(child)
 
     def _subfolder(self, folder: Folder, entry: os.DirEntry) -> Folder | None:
-        """Return the subfolder of a directory entry; None for a file or a link to an outer one."""
+        """Return the subfolder of a directory entry; None for a file or a link to a parent."""
         if not _is_folder(entry):
             return None
         name = _join(folder.name, entry.name)

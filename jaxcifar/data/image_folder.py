@@ -121,7 +121,7 @@ class ImageFolder:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the classes, of the names, sizes and times of all files, and of the table."""
+        """SHA-256 that changes with the class names, the table, or a file's name, size or time."""
         digest = hashlib.sha256(repr((self.class_names, self.table)).encode())
         for split, files in self.splits.items():
             for file in files:
@@ -153,12 +153,9 @@ def scan_images(name: str) -> ImageFolder | None:
 def _files_by_class(
     listing: FolderListing, class_names: Sequence[str], folders: Mapping[str, Folder]
 ) -> Iterator[ImageFile]:
-    """Yield the image files of a split, class by class.
+    """Yield the image files of a split, class by class; a class without a folder is skipped.
 
-    Args:
-      listing: lists the folders.
-      class_names: names of the classes, by label.
-      folders: class name -> folder; a class without a folder is skipped.
+    `folders` has the folder of each class by name.
     """
     for label, class_name in enumerate(class_names):
         if class_name in folders:

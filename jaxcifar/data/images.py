@@ -150,7 +150,7 @@ def _safe_formats() -> list[str]:
 def thumbnails(
     images: UInt8[np.ndarray, "*images size size 3"],
 ) -> UInt8[np.ndarray, "*images new_size new_size 3"]:
-    """Reduce images to `LARGEST_STORED_SIZE` pixels a side; smaller images stay as they are.
+    """Reduce images to `LARGEST_STORED_SIZE` pixels a side; smaller images stay unchanged.
 
     Each new pixel is the mean of the pixels that it replaces.
     """

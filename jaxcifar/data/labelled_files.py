@@ -93,7 +93,7 @@ def _tables_in(folder: Path) -> list[Path]:
 
 
 def label_files(path: Path, folder: Path, label_column: str | None = None) -> LabelledFiles:
-    """Give the images in a folder the labels in a table.
+    """Match the images in a folder with the rows of a table, which has their labels.
 
     Args:
       path: the table.
@@ -203,7 +203,7 @@ def _find_image(table: LabelTable, index: FileNames, cell: str) -> FoundFile | N
 
 
 def _split_of_folders(file: FoundFile) -> str:
-    """Return the split that a folder around a file names, the outermost first; else "train"."""
+    """Return the split that a folder around a file has as its name; "train" if none has."""
     folders = file.name.split("/")[:-1]
     for folder in folders:
         split = split_of(folder)

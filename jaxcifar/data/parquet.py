@@ -42,7 +42,7 @@ _THREADS = 4
 
 
 def find_parquet(path: Path) -> list[Path]:
-    """Return the parquet files at a path, in a folder or else in its subfolders, maybe none.
+    """Return the parquet file at a path, or those in this folder or else in its subfolders.
 
     Raises:
       RunError: there are too many files.
@@ -94,8 +94,8 @@ def read_parquet(
         raise RunError(f"{path}: parquet files need pyarrow; pip install pyarrow") from None
     resizing = resizing or Resizing()
     try:
-        split_files = _group_by_split(path, files)
-        tables = {split: _Table(part, resizing) for split, part in split_files.items()}
+        files_by_split = _group_by_split(path, files)
+        tables = {split: _Table(paths, resizing) for split, paths in files_by_split.items()}
         if "train" not in tables:
             raise UsageError("there is no parquet file of the training images, train-*.parquet")
         arrays = {split: table.arrays(split) for split, table in tables.items()}
@@ -163,7 +163,7 @@ class _Table:
             raise UsageError(f"{files[0].name}: has more than {MAX_IMAGES:,} images; give fewer")
 
     def arrays(self, split: str) -> SplitArrays:
-        """Return the images, which are decoded when their blocks are read, and the labels."""
+        """Return images and labels; images are decoded block by block while they are read."""
         size = self._resizing.size
         images = ImageBlocks((sum(self.counts), size, size, 3), np.dtype(np.uint8), self._blocks)
         labels = self._labels()
@@ -172,9 +172,9 @@ class _Table:
         return SplitArrays(images, labels, image_name, label_name)
 
     def _labels(self) -> np.ndarray:
-        """Read the labels of all rows, integers or strings."""
+        """Read the column of labels, integers or strings, `[N]`."""
         name = self.columns.label
-        parts = []
+        label_arrays = []
         for column in self._column_parts(name, _LABEL_BATCH):
             if column.null_count:
                 raise UsageError(f"column {name} has rows without a label; remove these rows")
@@ -182,8 +182,8 @@ class _Table:
                 raise UsageError(
                     f"column {name} has a label of over {_MAX_LABEL} characters; shorten it"
                 )
-            parts.append(np.asarray(column.to_numpy(zero_copy_only=False)))
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+            label_arrays.append(np.asarray(column.to_numpy(zero_copy_only=False)))
+        return np.concatenate(label_arrays) if label_arrays else np.zeros(0, np.int64)
 
     def _blocks(self) -> Iterator[np.ndarray]:
         """Yield the images of all rows in blocks, decoded and resized."""
@@ -240,7 +240,7 @@ def _opened(file: Path) -> "Iterator[ParquetFile]":
 
 
 def _checked_count(file: Path, opened: "ParquetFile") -> int:
-    """Return the number of rows of a file, after checking that it does not unpack too far."""
+    """Return the number of rows of a parquet file, after checking its unpacked size."""
     metadata = opened.metadata
     packed = file.stat().st_size
     unpacked = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))

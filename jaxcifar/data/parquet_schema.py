@@ -87,7 +87,7 @@ def find_columns(schema: "pa.Schema") -> Columns:
 
 
 def _holds_images(column_type: Any) -> bool:
-    """Return True for a column of bytes, or of structures with a field "bytes"."""
+    """Return True if a column of this type can hold image files: bytes, or structures of bytes."""
     import pyarrow as pa
 
     if pa.types.is_struct(column_type):
@@ -99,7 +99,13 @@ def _holds_images(column_type: Any) -> bool:
 def _choose(
     schema: "pa.Schema", candidates: Sequence[str], usual_names: Sequence[str], meaning: str
 ) -> str:
-    """Return the candidate column with the first usual name, or else the only candidate."""
+    """Choose one of several columns of a parquet file that could have a `meaning`.
+
+    It is the first column with a usual name, or else the only candidate.
+
+    Raises:
+      UsageError: there is no clear choice.
+    """
     for name in usual_names:
         if candidates.count(name) == 1 and schema.names.count(name) == 1:
             return name
@@ -113,7 +119,7 @@ def _choose(
 
 
 def _class_names(metadata: dict[bytes, bytes], label: str) -> tuple[str, ...] | None:
-    """Return the class names in the metadata that Hugging Face's `datasets` writes; None without.
+    """Return the class names in the metadata that Hugging Face's `datasets` writes, or None.
 
     `label` is the name of the column of labels.
     """

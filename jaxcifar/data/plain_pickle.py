@@ -122,7 +122,8 @@ class _BatchUnpickler(pickle._Unpickler):
             raise ValueError("the pickle sets the state of something that is not an array")
 
     def _load_setitem(self) -> None:
-        value, key = self.stack.pop(), self.stack.pop()
+        value = self.stack.pop()
+        key = self.stack.pop()
         self._set_items([key, value])
 
     def _load_setitems(self) -> None:

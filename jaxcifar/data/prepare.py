@@ -123,7 +123,7 @@ def load_records(
 def _prepare_records(
     dataset: KnownDataset, data_dir: Path, archive: Path | None, print_line: PrintLine
 ) -> dict[str, binary_records.Records]:
-    """Draw the images of a data set, or let TFDS prepare them; return split -> sorted records."""
+    """Draw the images of a data set, or let TFDS prepare them; return sorted records by split."""
     if dataset.draw is not None:
         print_line(f"Drawing {dataset.title}, once; this takes some seconds.")
         return _draw_records(dataset, dataset.draw)
@@ -181,7 +181,7 @@ def _prepare_with_tfds(
 
 
 def _decode_records(builder: Any, dataset: KnownDataset) -> dict[str, binary_records.Records]:
-    """Return split -> sorted records of a data set that TFDS has prepared."""
+    """Return the sorted records, by split, of a data set that TFDS has prepared."""
     file_format = builder.info.file_format.value
     if file_format == "array_record" and not find_spec("array_record"):
         raise RunError(

@@ -85,11 +85,9 @@ class _RandomNumbers:
 def _random_coordinates(
     numbers: _RandomNumbers, spread: np.ndarray | float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return pixel coordinates u and v `[n, 32, 32]`, rotated and shifted at random for each image.
+    """Return pixel coordinates u and v, `[n, 32, 32]`, rotated and shifted at random.
 
-    Args:
-      numbers: source of the random numbers.
-      spread: largest shift along x and along y, in pixels.
+    `spread` is the largest shift along x and along y, in pixels.
     """
     x = COLUMN - spread * numbers.between(-1, 1)
     y = ROW - spread * numbers.between(-1, 1)
@@ -102,10 +100,8 @@ def _random_coordinates(
 def _paint(canvas: np.ndarray, distance: np.ndarray, colour: np.ndarray) -> None:
     """Colour the pixels of a canvas `[n, 3, 32, 32]` that are inside a shape, in place.
 
-    Args:
-      canvas: the images so far.
-      distance: distance of each pixel from the shape, in pixels `[n, 32, 32]`; negative inside it.
-      colour: colour of the shape in each image, `[n, 3, 1, 1]`.
+    `distance`, `[n, 32, 32]`, is each pixel's distance from the shape in pixels, negative inside.
+    `colour` is the shape's colour in each image, `[n, 3, 1, 1]`.
     """
     cover = np.clip(0.5 - distance, 0, 1)[:, None]  # a ramp one pixel wide smooths the edge
     canvas += cover * (colour - canvas)
@@ -123,14 +119,9 @@ def _paint_stroke(canvas: np.ndarray, numbers: _RandomNumbers, widest: float) ->
 
 
 def _draw_block(labels: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Draw a 32x32 image of one shape for each label.
+    """Draw a 32x32 image of one shape for each label; return `[n, 32, 32, 3] uint8`.
 
-    Args:
-      labels: class of each image, `[n]`.
-      table: random numbers for each image in [0, 1), `[n, NUMBERS + 3072] float64`.
-
-    Returns:
-      images `[n, 32, 32, 3] uint8`.
+    `table` has random numbers in [0, 1) for each image, `[n, NUMBERS + 3072] float64`.
     """
     numbers = _RandomNumbers(table[:, :NUMBERS])
     noise = table[:, NUMBERS:].reshape(-1, 3, SIDE, SIDE)

@@ -97,7 +97,7 @@ def _header(table: LabelTable, files: FileNames, file_column: int) -> list[str] 
 def _split_column(
     table: LabelTable, header: Sequence[str] | None, rows: Sequence[Sequence[str]]
 ) -> int | None:
-    """Return the column, found by its title, that says the split of each image; None without."""
+    """Return the column with the split of each image, found by its title, or None."""
     for number, title in enumerate(header or ()):
         if title.casefold() not in _SPLIT_TITLES:
             continue
@@ -118,13 +118,7 @@ def _label_column(
     rows: Sequence[Sequence[str]],
     candidates: Sequence[int],
 ) -> int:
-    """Return the column whose values look like labels: at least two, on average of two images.
-
-    Args:
-      table: the table, for error messages.
-      header: titles of the columns, or None.
-      rows: the rows below the header.
-      candidates: the columns to choose from.
+    """Return the candidate whose values look like labels: at least two, on average of two images.
 
     Raises:
       RunError: several columns may be the labels, or none; the message says what to do.
@@ -176,7 +170,7 @@ def _without_equivalents(rows: Sequence[Sequence[str]], columns: Sequence[int]) 
 
 
 def _are_equivalent(rows: Sequence[Sequence[str]], column: int, other: int) -> bool:
-    """Return True if each value of one column always stands beside the same value of the other."""
+    """Return True if two columns say the same: equal cells in one mean equal cells in the other."""
     pairs = {(row[column], row[other]) for row in rows}
     values = {value for value, _ in pairs}
     other_values = {other_value for _, other_value in pairs}

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from jaxcifar.data import binary_records
 from jaxcifar.data.catalog import CATALOG
 from jaxcifar.data.decode import read_folder
-from jaxcifar.data.image_folder import scan_images
+from jaxcifar.data.image_folder import ImageFolder, scan_images
 from jaxcifar.data.manifest import Manifest
 from jaxcifar.data.parquet import SUFFIX as PARQUET
 from jaxcifar.data.parquet import find_parquet, read_parquet
@@ -76,9 +76,10 @@ def load_user_data(
     """Load the user's images, and prepare them first if they are new or have changed.
 
     Args:
-      name: path of a folder (`train/CLASS/*` and `test/CLASS/*`, or `CLASS/*`, or images with a
-        table of labels), of a table of labels (`FILE.csv` or `FILE.csv:COLUMN`), of an `.npz` file
-        (`x_train`, `y_train`, `x_test`, `y_test`), or of a parquet file or a folder of them.
+      name: path of the images. It is a folder (`train/CLASS/*` and `test/CLASS/*`, or `CLASS/*`, or
+        images with a table of labels) or a table of labels (`FILE.csv` or `FILE.csv:COLUMN`). Or it
+        is an `.npz` file (`x_train`, `y_train`, `x_test`, `y_test`), or a parquet file or a folder
+        of parquet files.
       data_dir: folder for the cached records.
       print_line: prints a line about each slow step, about files that are ignored, and about images
         that are resized.
@@ -115,13 +116,7 @@ def load_user_data(
             f"Preparing {user_data_title(name)} in {cache}, once; large images take a while."
         )
         resizing = Resizing(image_size)
-        if folder:
-            records = read_folder(folder, print_line, resizing)
-            class_names = folder.class_names
-        elif parquet_files:
-            records, class_names = read_parquet(path, parquet_files, resizing)
-        else:
-            records, class_names = read_npz(path.resolve(), print_line, resizing)
+        records, class_names = _read_images(path, folder, parquet_files, resizing, print_line)
         resizing_note = resizing.note()
         if resizing_note:
             print_line(f"{path.name}: {resizing_note}.")
@@ -133,7 +128,10 @@ def load_user_data(
 
 
 def _read_cache(cache: Path, source: str, image_size: int) -> PreparedImages | None:
-    """Return cached images; None unless they are whole and of this source digest and size."""
+    """Return the user's images from a cache folder, or None if the cache can't be used.
+
+    It must be whole, and made from files with the digest `source` for images of `image_size`.
+    """
     manifest = Manifest.read(cache)
     if manifest is None or manifest.source != source:
         return None
@@ -142,6 +140,24 @@ def _read_cache(cache: Path, source: str, image_size: int) -> PreparedImages | N
     if records is None or any(array.shape[1] != record_length for array in records.values()):
         return None
     return PreparedImages(records, manifest)
+
+
+def _read_images(
+    path: Path,
+    folder: ImageFolder | None,
+    parquet_files: Sequence[Path],
+    resizing: Resizing,
+    print_line: PrintLine,
+) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
+    """Return the sorted records of each split, and the class names.
+
+    They are read from the image folder, or from parquet files, or from an `.npz` file at `path`.
+    """
+    if folder is not None:
+        return read_folder(folder, print_line, resizing), folder.class_names
+    if parquet_files:
+        return read_parquet(path, parquet_files, resizing)
+    return read_npz(path.resolve(), print_line, resizing)
 
 
 def _ensure_test_images(
@@ -167,11 +183,9 @@ def _absolute_path(path: str) -> Path:
 
 
 def _digest_of_files(path: Path, parquet_files: Sequence[Path]) -> str:
-    """Return a digest of the names, sizes and times of change of a file, or of parquet files.
+    """Return a digest of the names, sizes and times of change of the user's files.
 
-    Args:
-      path: the file, or the folder that contains the parquet files.
-      parquet_files: the files to digest if `path` is a folder.
+    They are the file at `path` or, if `path` is a folder, the parquet files in it.
     """
     if path.is_file():
         return _file_digest(path)

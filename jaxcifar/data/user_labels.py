@@ -91,7 +91,7 @@ def _check_integers(
     array_names: Mapping[str, str],
     class_names: Sequence[str] | None,
 ) -> ClassNumbers:
-    """Check that integer labels, `[N]` for each split, count the classes from 0."""
+    """Check that integer labels, `[N]` for each split, count the classes from 0; return them."""
     numbers = {split: _check_range(array_names[split], array) for split, array in labels.items()}
     _check_first_label(numbers, array_names)
     if class_names is None:
@@ -144,7 +144,7 @@ def _flatten(name: str, labels: np.ndarray, count: int) -> np.ndarray:
 
 
 def _from_one_hot(name: str, rows: np.ndarray) -> np.ndarray:
-    """Return the position of the only 1 in each row."""
+    """Return the label of each one-hot row: the position of its only 1."""
     is_one = rows == 1
     is_one_hot = (is_one.sum(1) == 1) & (np.count_nonzero(rows, axis=1) == 1)
     if not is_one_hot.all():
@@ -180,11 +180,9 @@ def _check_range(name: str, labels: np.ndarray) -> np.ndarray:
 
 
 def _check_first_label(labels: Mapping[str, np.ndarray], names: Mapping[str, str]) -> None:
-    """Raise an error if no split has the label 0.
+    """Raise an error if no label of any split is 0, as in labels that count from 1.
 
-    Args:
-      labels: class numbers of each split.
-      names: name of the array of labels of each split, for the message.
+    `names` has, for each split, the name of the array of labels for the message.
     """
     smallest = min(int(array.min()) for array in labels.values())
     if smallest > 0:

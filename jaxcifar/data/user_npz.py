@@ -131,7 +131,8 @@ def _image_blocks(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> ImageBlo
         header = _read_checked_header(file, member)
 
     def blocks() -> Iterator[np.ndarray]:
-        image_count, image_shape = header.shape[0], header.shape[1:]
+        image_count = header.shape[0]
+        image_shape = header.shape[1:]
         step = block_length(header.shape, header.dtype)
         with archive.open(member) as file:
             _read_checked_header(file, member)

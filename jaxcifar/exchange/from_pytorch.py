@@ -14,7 +14,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.data import CATALOG, Dataset
 from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.exchange.state_dict import from_state_dict, read_state_dict
+from jaxcifar.exchange.state_dict import StateDict, from_state_dict, read_state_dict
 from jaxcifar.exchange.state_dict_names import has_torchvision_names
 from jaxcifar.exchange.torch_modules import require_known
 from jaxcifar.machine import environment
@@ -82,16 +82,12 @@ def convert(
         config = dataclasses.replace(config, data_sha256=dataset.sha256)
     card = _make_card(conversion, config, dataset)
     classes = len(card["class_names"])
-    abstract_variables = network.shapes(create_model(config, classes), config.image_size)
-    arrays = from_state_dict(
-        config, classes, named_arrays(abstract_variables), state_dict, conversion.weights
-    )
+    variables = _to_variables(config, classes, state_dict, conversion.weights)
     if has_torchvision_names(config.arch, state_dict.arrays):
         print_line(
             "These are torchvision's names. Weights do not show strides and pools: this conversion "
             "is right if conv1 has stride 1 and maxpool is nn.Identity()."
         )
-    variables = arrange_arrays(arrays, abstract_variables, conversion.weights)
     with RunFolder(conversion.path, conversion.overwrite).locked(config) as folder:
         earlier_result = _finished_conversion(folder, source)
         if earlier_result is not None:
@@ -121,6 +117,16 @@ def convert(
         with folder.writing():
             folder.finish(result, mistakes, variables)
     return result
+
+
+def _to_variables(
+    config: Config, classes: int, state_dict: StateDict, path: Path
+) -> network.Variables:
+    """Convert the state dict in the file `path` to the variables of the network of a config."""
+    abstract_variables = network.shapes(create_model(config, classes), config.image_size)
+    arrays_like = named_arrays(abstract_variables)
+    arrays = from_state_dict(config, classes, arrays_like, state_dict, path)
+    return arrange_arrays(arrays, abstract_variables, path)
 
 
 def _load_dataset_if_available(
@@ -161,7 +167,9 @@ def _make_card(conversion: Conversion, config: Config, dataset: Dataset | None) 
 
 
 def _finished_conversion(folder: RunFolder, source: Source) -> Result | None:
-    """Return the result in a run folder if it was made from the same state dict; else None.
+    """Return the result of a run folder that was converted from the same file; else None.
+
+    `source` has the name and SHA-256 of the file of the state dict.
 
     Raises:
       UsageError: the folder belongs to another run.

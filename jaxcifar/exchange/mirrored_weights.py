@@ -68,7 +68,8 @@ def collapse(arrays: Mapping[str, np.ndarray]) -> Arrays:
     mirrored = {}
     for name, array in arrays.items():
         if name == "params/Whitening_0/bias":
-            mirrored[name] = array[: len(array) * 3 // 4]
+            bias_count = len(array) * 3 // 4  # the others are copies for the partners
+            mirrored[name] = array[:bias_count]
         elif name.endswith("Dense_0/kernel"):
             mirrored[name] = array[: len(array) // 2]
         elif "ConvGroup" in name:

@@ -91,8 +91,8 @@ def array_mappings(config: Config, classes: int, arrays: Mapping[str, Any]) -> l
     mappings = []
     for jaxcifar_name, array in arrays.items():
         name_parts = jaxcifar_name.split("/")  # such as params, Conv_0, kernel
-        layer_name, leaf = "/".join(name_parts[1:-1]), name_parts[-1]
-        layer = layers[layer_name]
+        leaf = name_parts[-1]
+        layer = layers["/".join(name_parts[1:-1])]
         axes = _PYTORCH_AXES[len(array.shape)]
         image_shape = layer.image_shape if leaf == "kernel" else None
         pytorch_name = f"{layer.name}.{_PYTORCH_NAMES[leaf]}"
@@ -116,7 +116,10 @@ class _TorchLayer:
 
 @cache
 def _pytorch_layers_by_name(config: Config, classes: int) -> dict[str, _TorchLayer]:
-    """Return the PyTorch layers with weights, by jaxcifar's names such as `ResBlock_0/Conv_1`."""
+    """Return the layers with weights of a network's PyTorch module.
+
+    The keys are the layers' names in jaxcifar, such as `ResBlock_0/Conv_1`.
+    """
     require_known(config.arch)
     torch = import_extra("torch")
     model = create_model(config, classes)
@@ -155,7 +158,8 @@ def to_pytorch(
       RunError: PyTorch is not installed.
     """
     if is_mirrored(config):
-        config, arrays = config_without_mirroring(config), expand(arrays)
+        config = config_without_mirroring(config)
+        arrays = expand(arrays)
     mappings = array_mappings(config, classes, arrays)
     state_dict: dict[str, np.ndarray] = {}
     for mapping in mappings:

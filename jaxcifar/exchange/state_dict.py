@@ -133,10 +133,10 @@ def _checked_tensor(name: Any, entry: Any) -> Any:
 
 
 def _find_state_dict(checkpoint: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """Return the state dict in a checkpoint: an entry, or the checkpoint if no entry is one.
+    """Return the state dict inside a checkpoint, or the checkpoint itself if it has none inside.
 
     Raises:
-      ValueError: several entries without a usual name have tensors.
+      ValueError: several entries have tensors, and none has a usual name such as "model".
     """
     for key in _CHECKPOINT_KEYS:
         if isinstance(checkpoint.get(key), Mapping):
@@ -161,7 +161,7 @@ def _has_weights(entries: Mapping[Any, Any]) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """Return the reason in an error of PyTorch, without its advice to execute the file."""
+    """Return the reason in a PyTorch error, without PyTorch's advice to execute the file."""
     explanation = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
     first_sentence = re.split(r"\.\s|\n", explanation, maxsplit=1)[0]
     if "trust" in first_sentence:

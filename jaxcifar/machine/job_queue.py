@@ -50,7 +50,7 @@ class Job(NamedTuple):
 
     @property
     def logs(self) -> tuple[Path, Path]:
-        """The log of standard error and the log of standard output."""
+        """The paths of the logs of standard error and of standard output."""
         names = f"{self.identity}_0_log.err", f"{self.identity}_0_log.out"
         return self.folder / names[0], self.folder / names[1]
 
@@ -141,7 +141,7 @@ class JobQueue:
         return queue
 
     def is_over(self, job: Job) -> bool:
-        """Return whether a job has ended, whether it succeeded, failed or was cancelled."""
+        """Return True if a job has ended: it succeeded, failed or was cancelled."""
         if job.executor == "local" and job not in self._jobs:  # another process has started it
             has_result = (job.folder / f"{job.identity}_0_result.pkl").exists()
             return has_result or not is_running(int(job.identity))

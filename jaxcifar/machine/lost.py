@@ -71,8 +71,9 @@ def hold_back_cpp_messages() -> Callable[[], None]:
     with tempfile.TemporaryFile() as file:
         messages = os.dup(file.fileno())
     os.dup2(messages, 2)
-    encoding, errors = sys.stderr.encoding, sys.stderr.errors
-    sys.stderr = os.fdopen(screen, "w", buffering=1, encoding=encoding, errors=errors)
+    sys.stderr = os.fdopen(
+        screen, "w", buffering=1, encoding=python_stream.encoding, errors=python_stream.errors
+    )
     if faulthandler.is_enabled():
         faulthandler.enable(sys.stderr)
 

@@ -102,7 +102,7 @@ class _Guest:
         self._problem: str | None = "no answer"  # why process 0 can't be reached; None if it can
 
     def missing(self) -> str:
-        """Return the processes that are still missing, as text for a message."""
+        """Return, as text for a message, which processes have not come to the meeting yet."""
         if self._problem is None:
             return f"processes other than process 0 (at {self._coordinator})"
         hint = "was one started with --process-id 0?"
@@ -156,7 +156,7 @@ class _Host(_Guest):
         self._answer: asyncio.Future[_Answer]
 
     def missing(self) -> str:
-        """Return the processes that are still missing, as text for a message."""
+        """Return, as text for a message, which processes have not come to the meeting yet."""
         numbers = range(self._member.count)
         absent = [str(number) for number in numbers if number not in self._present]
         return f"process {', '.join(absent)} of {self._member.count} at {self._coordinator}"
@@ -188,7 +188,7 @@ class _Host(_Guest):
         return answer
 
     def _open_socket(self) -> socket.socket:
-        """Return a socket at the coordinator's port that, unlike JAX's, can't be shared."""
+        """Return a socket that listens at the coordinator's port and that nobody can share."""
         dual_stack = socket.has_dualstack_ipv6()  # IPv4 and IPv6 in one socket
         family = socket.AF_INET6 if dual_stack else socket.AF_INET
         try:

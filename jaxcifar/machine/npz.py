@@ -41,8 +41,8 @@ class ArrayForm(NamedTuple):
         if self.sides is None or len(shape) != len(self.shape):
             return False
         height, width = shape[-3:-1]
-        has_other_axes = shape[:-3] == self.shape[:-3] and shape[-1] == self.shape[-1]
-        return height == width and height in self.sides and has_other_axes
+        other_axes_fit = shape[:-3] == self.shape[:-3] and shape[-1] == self.shape[-1]
+        return height == width and height in self.sides and other_axes_fit
 
     def __str__(self) -> str:
         dtype = self.dtype if isinstance(self.dtype, str) else self.dtype.__name__

@@ -162,7 +162,7 @@ def require_equal_devices() -> None:
 
 @contextlib.contextmanager
 def first_process_first() -> Iterator[None]:
-    """Run the block in process 0 first, and then in the other processes."""
+    """Run the `with` block in process 0 of the run first, and then in the other processes."""
     if not is_first_process():
         wait_for_all("after the first")
     yield

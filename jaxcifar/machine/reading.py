@@ -241,7 +241,8 @@ def convert_checked(value: Any, structure: type[T], where: str = "") -> T:
     try:
         return msgspec.convert(value, structure)
     except UnicodeEncodeError:
-        raise ValueError(f"{where}: has half a character in it".removeprefix(": ")) from None
+        problem = "has half a character in it"  # one of the two surrogates of UTF-16
+        raise ValueError(f"{where}: {problem}" if where else problem) from None
     except msgspec.ValidationError as error:
         problem, _, path = str(error).partition(" - at `")
         place_in_value = re.sub(r"^(key` in `)?\$\.?", "", path.removesuffix("`"))

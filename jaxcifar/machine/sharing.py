@@ -93,10 +93,10 @@ def next_examples(tree: PyTree, axis: str | None, parts: int = 1) -> PyTree:
 
 
 def _from_next_device(firsts: jax.Array, axis: str | None) -> jax.Array:
-    """Exchange examples between devices: return the next device's first examples of each part.
+    """Return the next device's first example of each part of the batch, `[parts, 1, ...]`.
 
-    `firsts`, `[parts, 1, ...]`, are the first examples of this device. After the last device's
-    examples of a part come the first device's examples of the next part.
+    `firsts` are this device's first examples, which it sends to the device before. After the last
+    device's examples of a part come the first device's examples of the next part.
     """
     firsts_of_next_part = jnp.roll(firsts, -1, axis=0)
     if axis is None:

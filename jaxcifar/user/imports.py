@@ -98,7 +98,7 @@ class UserCode:
         self._contents.is_complete = True
 
     def _execute_main(self) -> ModuleType:
-        """Execute the main module and return it."""
+        """Execute the user's main module, from its hashed content if it is a file; return it."""
         if not self.name.endswith(".py"):
             return importlib.import_module(self.name)
         content = self._contents.get(str(self.main))
@@ -130,7 +130,7 @@ class UserCode:
                     waiting.append((os.path.realpath(imported), package_of(spec)))
 
     def _names_in(self, file: str, package: str) -> list[str]:
-        """Return the modules that a file may import, each after its packages: `a`, `a.b`."""
+        """Return the names of the modules that a file of `package` may import, packages first."""
         if not file.endswith(".py"):
             return []
         content = self._contents.get(file)
@@ -146,10 +146,11 @@ class UserCode:
 
         Return None for a module that is not user code, and for a name that is not a module.
         """
-        top = name.partition(".")[0]
-        spec = None
+        top_package = name.partition(".")[0]
         # First the top-level package: looking for a submodule imports the packages around it.
-        for part in dict.fromkeys((top, name)):
+        modules_to_check = [name] if top_package == name else [top_package, name]
+        spec = None
+        for part in modules_to_check:
             module = sys.modules.get(part)
             with suppress(Exception):  # the error is reported when the import statement runs
                 spec = module.__spec__ if module else importlib.util.find_spec(part)
@@ -219,21 +220,18 @@ class UserCode:
 
     @contextmanager
     def _modules_active(self) -> Iterator[None]:
-        """Make this user code's modules the ones in `sys.modules`, until the `with` block ends.
-
-        Other modules of the same names are put back at the end.
-        """
+        """In the `with` block, put this code's modules into `sys.modules` instead of namesakes."""
         with _LOCK:
             if _active and _active[-1] is self:
                 yield
                 return
             top_names = {name for name in self._modules if "." not in name} | self._shadowed_names
-            replaced = {
+            set_aside = {
                 name: module
                 for name, module in sys.modules.items()
                 if name in self._modules or name.partition(".")[0] in top_names
             }
-            for name in replaced:
+            for name in set_aside:
                 del sys.modules[name]
             sys.modules.update(self._modules)
             sys.meta_path.insert(0, self)
@@ -247,4 +245,4 @@ class UserCode:
                 sys.meta_path.remove(self)
                 for name in self._module_names.intersection(sys.modules):
                     self._modules[name] = sys.modules.pop(name)
-                sys.modules.update(replaced)
+                sys.modules.update(set_aside)

@@ -99,7 +99,8 @@ def _is_installed(file: str) -> bool:
 def _import_folder(spec: ModuleSpec, file: str) -> Path:
     """Return the folder that contains a module's top-level package."""
     path = Path(os.path.realpath(file))
-    if getattr(spec.loader, "archive", None):
+    is_in_archive = bool(getattr(spec.loader, "archive", None))
+    if is_in_archive:
         return path.parent
     depth = spec.name.count(".")
     is_init_file = spec.submodule_search_locations is not None and file_of(spec)
@@ -155,7 +156,8 @@ def imported_from_same_folder(path: Path, content: bytes) -> list[Path]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module.partition(".")[0])
     files = []
-    for name in sorted(names - {__name__.partition(".")[0]}):
+    this_package = __name__.partition(".")[0]
+    for name in sorted(names - {this_package}):
         module = path.parent / f"{name}.py"
         package = path.parent / name
         if module.is_file():

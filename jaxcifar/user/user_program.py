@@ -132,7 +132,7 @@ def _written_since_start(path: Path) -> bool:
 
 
 def _comes_from(module: ModuleType, content: bytes) -> bool:
-    """Return whether a module was loaded from a source: their functions and constants are equal."""
+    """Return whether a module has the functions and constants of a source, given as `content`."""
     try:
         codes = set(_codes_in(compile(content, module.__file__ or "", "exec")))
     except (SyntaxError, ValueError):
