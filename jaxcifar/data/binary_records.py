@@ -71,7 +71,7 @@ def fill(
     images: UInt8[np.ndarray, "images size size 3"],
     labels: Integer[np.ndarray, "images"],
 ) -> None:
-    """Write images and labels into existing records, one record for each image."""
+    """Write images and labels into existing records: one row of label and pixel bytes each."""
     labels = np.asarray(labels)
     label_bytes = _label_bytes(records)
     records[:, label_bytes - 1] = labels & 255  # the low byte
@@ -100,7 +100,7 @@ def unpack(
     records: UInt8[np.ndarray, "all record_bytes"],
     chosen: Int64[np.ndarray, "images"] | None = None,
 ) -> tuple[UInt8[np.ndarray, "images size size 3"], Int32[np.ndarray, "images"]]:
-    """Convert records to images and labels; the inverse of `pack`.
+    """Convert records (rows of label and pixel bytes) to images and labels, undoing `pack`.
 
     The images are converted in blocks, so that no second copy of all of them is in memory.
 
@@ -152,7 +152,7 @@ def labels(records: UInt8[np.ndarray, "images record_bytes"]) -> Int32[np.ndarra
 def sort(
     records: UInt8[np.ndarray, "images record_bytes"],
 ) -> UInt8[np.ndarray, "images record_bytes"]:
-    """Return records in canonical order: ascending as byte strings."""
+    """Return records in canonical order: sorted as byte strings."""
     byte_strings = np.ascontiguousarray(records).view(f"V{records.shape[1]}").reshape(-1)
     return records[np.argsort(byte_strings)]
 
@@ -189,7 +189,10 @@ def channel_statistics(
 
 
 def _count_pixel_values(records: Records, chosen: np.ndarray | None) -> np.ndarray:
-    """Return how many pixels of the chosen records have each value, `[channels, 256] int64`."""
+    """Return how often each pixel value occurs in the chosen records, `[channels, 256] int64`.
+
+    `chosen` has the positions of the records; None means all records.
+    """
     counts = np.zeros((CHANNELS, 256), np.int64)
     for _, block in _blocks(records, chosen):
         for channel, values in enumerate(np.split(pixels(block), CHANNELS, axis=1)):
@@ -198,7 +201,7 @@ def _count_pixel_values(records: Records, chosen: np.ndarray | None) -> np.ndarr
 
 
 def write_cache(folder: Path, records: Mapping[str, Records]) -> None:
-    """Write the sorted records of each split to a file in `folder`, each file atomically.
+    """Write the records of each split to the file `SPLIT.npy` in `folder`, each atomically.
 
     The caller must hold the lock of the folder.
 
@@ -214,7 +217,7 @@ def write_cache(folder: Path, records: Mapping[str, Records]) -> None:
 
 
 def read_cache(folder: Path, fingerprints: Mapping[str, str]) -> dict[str, Records] | None:
-    """Return the memory-mapped records of every split; None if a file is missing or has changed.
+    """Map the cached records of every split into memory; None if a file is missing or changed.
 
     Args:
       folder: folder that `write_cache` wrote.

@@ -69,7 +69,10 @@ def _number(name: str) -> str | None:
 
 
 def _may_be_in(file_folders: Sequence[str], given_folders: Sequence[str]) -> bool:
-    """Return True if one of two lists of folders ends with the other list, or one is empty."""
+    """Return True if a path with `given_folders` may mean a file in `file_folders`.
+
+    That is so if one of the two lists of folders ends with the other list, or is empty.
+    """
     common = min(len(file_folders), len(given_folders))
     return common == 0 or list(file_folders[-common:]) == list(given_folders[-common:])
 

@@ -136,7 +136,7 @@ def _prepare_records(
 
 
 def _read_cache(cache: Path, dataset: KnownDataset) -> dict[str, binary_records.Records] | None:
-    """Return split -> sorted records from a cache folder; None unless it is whole and unchanged."""
+    """Return the records of each split in a cache folder; None if it is damaged or out of date."""
     fingerprints = dataset.fingerprints
     if fingerprints is None:  # then they were computed when the data set was prepared
         manifest = Manifest.read(cache)

@@ -88,7 +88,7 @@ class _BoundedStream:
             self.read(min(_MAX_READ, position - self._position))
 
     def read(self, size: int) -> bytes:
-        """Return exactly `size` bytes of the unpacked content.
+        """Return exactly the next `size` bytes of the unpacked archive.
 
         Raises:
           RefusedTarError: `size` is larger than any header, or the content unpacks too far.
@@ -108,7 +108,7 @@ class _BoundedStream:
         return content
 
     def read_all(self, size: int) -> bytes:
-        """Return `size` bytes of the unpacked content, read in pieces."""
+        """Return the next `size` bytes of the unpacked archive, which is read in pieces."""
         content = bytearray()
         while len(content) < size:
             content += self.read(min(_MAX_READ, size - len(content)))

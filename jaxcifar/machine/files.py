@@ -80,8 +80,8 @@ def require_readable(*paths: Path) -> None:
     for path in paths:
         if not path.exists():
             continue
-        mode = os.R_OK | os.X_OK if path.is_dir() else os.R_OK
-        if not os.access(path, mode):
+        needed_access = os.R_OK | os.X_OK if path.is_dir() else os.R_OK
+        if not os.access(path, needed_access):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         if not path.is_file() and not path.is_dir():
             raise OSError(errno.EINVAL, "is not a regular file", str(path))

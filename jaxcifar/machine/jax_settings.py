@@ -83,7 +83,8 @@ def use_package_settings() -> list[str]:
         message = _override_message(name)
         if message is not None:
             messages.append(message)
-            jax.config.update(name, _ACCEPTED[name][0])
+            new_value = _ACCEPTED[name][0]
+            jax.config.update(name, new_value)
     return messages
 
 
@@ -104,8 +105,9 @@ def package_settings() -> Iterator[list[str]]:
             message = _override_message(name)
             if message is not None:
                 messages.append(message)
-                override = _context_manager_of(name)
-                stack.enter_context(override(_ACCEPTED[name][0]))
+                set_in_block = _context_manager_of(name)
+                new_value = _ACCEPTED[name][0]
+                stack.enter_context(set_in_block(new_value))
         yield messages
 
 
