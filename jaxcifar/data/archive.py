@@ -141,7 +141,7 @@ def check_archive(path: Path) -> None:
 
 
 def _batches_in_folder(path: Path, layout: ArchiveLayout) -> Iterator[tuple[str, bytes]]:
-    """Yield the file name and content of each batch of an unpacked archive.
+    """Yield the file name and content of each CIFAR batch in an unpacked archive.
 
     The files lie in the folder itself, or in the subfolder that the archive unpacks to.
     """
@@ -163,7 +163,7 @@ def _read_file(path: Path) -> bytes:
 
 
 def _batches_in_tar(path: Path, layout: ArchiveLayout) -> Iterator[tuple[str, bytes]]:
-    """Yield the file name and content of each batch of a tar archive, in the archive's order."""
+    """Yield the file name and content of each CIFAR batch in a tar archive, in its order."""
     batches_read = set()
     with open_regular_file(path, follow=True) as file:
         for member in tar.files_in_tar(file):

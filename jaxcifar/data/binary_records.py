@@ -166,14 +166,14 @@ def channel_statistics(
     records: UInt8[np.ndarray, "images record_bytes"],
     chosen: Int64[np.ndarray, "chosen"] | None = None,
 ) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, "3"]]:
-    """Return the mean and standard deviation of each channel, of pixels scaled to [0, 1].
+    """Return the mean and standard deviation of each colour channel, of pixels scaled to [0, 1].
 
     Both are exact except for the last rounding, because they are computed from the number of pixels
     of each value. Images are divided by the standard deviation, so it is `STD_OF_CONSTANT` for a
     channel that has the same value in all pixels: normalisation then makes this channel 0.
 
     Args:
-      records: the records, maybe mapped into memory.
+      records: rows of label and pixel bytes, maybe mapped into memory.
       chosen: the positions of the records to count; None for all.
     """
     pixel_values = np.arange(256, dtype=np.float64)

@@ -203,7 +203,7 @@ def _find_image(table: LabelTable, index: FileNames, cell: str) -> FoundFile | N
 
 
 def _split_of_folders(file: FoundFile) -> str:
-    """Return the split after which a folder around a file is named, "test"; else "train"."""
+    """Return "train", "val" or "test" by the name of a folder around a file, by default "train"."""
     folders = file.name.split("/")[:-1]
     for folder in folders:
         split = split_of(folder)

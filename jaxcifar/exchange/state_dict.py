@@ -89,7 +89,7 @@ def _is_counter(name: str, array: np.ndarray) -> bool:
 
 
 def _read_torch(file: BufferedReader) -> dict[str, np.ndarray]:
-    """Read tensors with PyTorch's restricted reader, which executes no code from the file."""
+    """Return the tensors of a `torch.save` file by name; no code from the file is executed."""
     import torch
 
     _check_archive(file)

@@ -25,7 +25,7 @@ def printable_name(name: object) -> str:
 
 
 def remove_prefix(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], str]:
-    """Remove the names of wrappers, and the prefix that all names share.
+    """Remove from arrays' names the parts that name wrappers, and the prefix that all names share.
 
     Whatever module a network is part of, such as `module`, `model` or `backbone`, PyTorch puts the
     module's name before each array's name. No network that can be converted has such a prefix.
@@ -34,7 +34,7 @@ def remove_prefix(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarra
       the arrays by the shorter names, and the prefix, such as `module.`, or an empty string.
 
     Raises:
-      ValueError: two names differ in wrappers only.
+      ValueError: two names differ only in wrappers, such as `_orig_mod` of `torch.compile`.
     """
     paths = []
     for name in arrays:

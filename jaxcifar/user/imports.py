@@ -130,7 +130,7 @@ class UserCode:
                     waiting.append((os.path.realpath(imported), package_of(spec)))
 
     def _names_in(self, file: str, package: str) -> list[str]:
-        """Return the names of the modules that a file of `package` may import, packages first."""
+        """Return the names of the modules that a file may import, packages before modules."""
         if not file.endswith(".py"):
             return []
         content = self._contents.get(file)
