@@ -121,7 +121,7 @@ def train(
 def summarize(
     network: NetworkLike, num_classes: int = 10, image_size: int = IMAGE_SIZE, **arch_args: Any
 ) -> Summary:
-    """Return a network's layers, parameters and FLOPs; `table()` returns them as text.
+    """Return a table of a network's layers, parameters and FLOPs; `table()` returns it as text.
 
     Args:
       network: as for `train`.
@@ -175,7 +175,7 @@ def _network_settings(network: NetworkLike, settings: dict[str, Any]) -> dict[st
 
 
 def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that identify a data set.
+    """Return the settings of a config that identify a data set made by the user's program.
 
     Raises:
       UsageError: the user's settings would split or resize the images, which are split and resized
@@ -202,7 +202,7 @@ def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, A
 
 
 def _user_metric(metric: Metric | Callable[..., Any] | str) -> UserMetric:
-    """Return a metric that was passed to `train`, with the name and SHA-256 of its code.
+    """Return a metric that the user passed to `train`, with the name and SHA-256 of its code.
 
     Raises:
       UsageError: the value is not a metric, or its code can't be found.
@@ -230,7 +230,8 @@ def code_name(code: Any) -> str:
     Raises:
       UsageError: the code has no name, such as the result of `functools.partial`.
     """
-    module, name = getattr(code, "__module__", None), getattr(code, "__qualname__", "")
+    module = getattr(code, "__module__", None)
+    name = getattr(code, "__qualname__", "")
     if not module or not name or "<" in name:
         raise UsageError(
             f"{code!r:.80}: must be a class or function that is defined with a name at the top "

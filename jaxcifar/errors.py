@@ -37,11 +37,17 @@ class DivergedError(RunError):
 
     @classmethod
     def of_loss(cls, name: str, loss: float, finished_epochs: int) -> Self:
-        """Return the error for a loss, called `name`, in the epoch after the finished ones."""
-        saved = f"that of epoch {finished_epochs}" if finished_epochs else "none yet"
+        """Return the error for a loss that became infinite or not a number.
+
+        Args:
+          name: name of the loss, such as "training".
+          loss: its value.
+          finished_epochs: number of epochs that finished before this loss.
+        """
+        checkpoint = f"that of epoch {finished_epochs}" if finished_epochs else "none yet"
         return cls(
             f"the {name} loss became {loss} in epoch {finished_epochs + 1}; the last good "
-            f"checkpoint is kept ({saved}): try a lower --learning-rate in another run folder"
+            f"checkpoint is kept ({checkpoint}): try a lower --learning-rate in another run folder"
         )
 
 

@@ -25,7 +25,7 @@ __all__ = [
 
 
 def choose_dataset(data_dir: Path, print_line: PrintLine = print) -> str:
-    """Return the data set that "auto" means: "cifar10" if it can be loaded, else "shapes10"."""
+    """Return the data set to use for "auto": "cifar10" if it can be loaded, else "shapes10"."""
     try:
         load_records(CATALOG["cifar10"], data_dir, print_line=print_line)
     except RunError as error:
@@ -35,7 +35,7 @@ def choose_dataset(data_dir: Path, print_line: PrintLine = print) -> str:
 
 
 def dataset_title(name: str) -> str:
-    """Return the title of a data set without reading its images.
+    """Return the title of a data set for plots and reports, without reading its images.
 
     Args:
       name: name of a data set of the catalogue, or path of the user's images.
@@ -67,32 +67,32 @@ def load_dataset(
       RunError: the images can't be downloaded, read or written to the cache.
       UsageError: there is no such data set, or the split leaves a part without images.
     """
-    name, title = config.dataset, dataset_title(config.dataset)
-    split_settings = config.val_fraction, config.train_examples
+    title = dataset_title(config.dataset)
     data_dir = Path(data_dir or default_data_dir())
-    if name not in CATALOG:
+    if config.dataset in CATALOG:
+        name = config.dataset
+        known_dataset = CATALOG[name]
+        records = load_records(
+            known_dataset, data_dir, print_line=print_line, may_prepare=may_prepare
+        )
+        class_names = known_dataset.class_names
+        fingerprints = known_dataset.fingerprints
+        if fingerprints is None:
+            fingerprints = {
+                split: binary_records.fingerprint(array) for split, array in records.items()
+            }
+    else:
+        name = user_data_name(config.dataset)
         records, manifest = load_user_data(
-            name, data_dir, print_line, config.image_size, may_prepare=may_prepare
+            config.dataset, data_dir, print_line, config.image_size, may_prepare=may_prepare
         )
-        return Dataset.from_records(
-            records,
-            manifest.fingerprints,
-            *split_settings,
-            name=user_data_name(name),
-            title=title,
-            names=manifest.class_names,
-            fold=config.fold,
-        )
-    known_dataset = CATALOG[name]
-    records = load_records(known_dataset, data_dir, print_line=print_line, may_prepare=may_prepare)
-    fingerprints = known_dataset.fingerprints or {
-        split: binary_records.fingerprint(array) for split, array in records.items()
-    }
-    class_names = known_dataset.class_names
+        class_names = manifest.class_names
+        fingerprints = manifest.fingerprints
     return Dataset.from_records(
         records,
         fingerprints,
-        *split_settings,
+        config.val_fraction,
+        config.train_examples,
         name=name,
         title=title,
         names=class_names,

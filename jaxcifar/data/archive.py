@@ -39,7 +39,7 @@ class ArchiveLayout:
 
     @property
     def splits(self) -> dict[str, str]:
-        """Name of each batch -> its split, "train" or "test", in the order of reading."""
+        """For each batch of the archive by name: its split, "train" or "test"."""
         split_of_batch: dict[str, str] = {}
         for split, batches in self.batches.items():
             split_of_batch |= dict.fromkeys(batches, split)
@@ -65,38 +65,27 @@ CIFAR100_LAYOUT = ArchiveLayout(
 
 
 def read_archive(path: Path, layout: ArchiveLayout) -> dict[str, Records]:
-    """Read images and labels as records of label and pixel bytes, in the order of the archive.
+    """Read a CIFAR archive as records: one row of label and pixel bytes for each image.
 
-    The number and content of the records are not checked.
+    The rows keep the order of the archive. Their number and content are not checked.
 
     Args:
       path: tar archive (packed or not), or the folder that it unpacks to; the binary or the Python
         version. Or the folder of the parquet files that Hugging Face publishes.
-      layout: layout of the data set's archives.
+      layout: names of the archive's batches, and where a batch has its labels.
 
     Returns:
-      "train" and "test" -> records.
+      the records of each split; the keys are "train" and "test".
 
     Raises:
       UsageError: there is no such file or folder.
       RunError: the archive can't be read, or a batch is missing or damaged.
     """
     check_archive(path)
-    if parquet_files := find_parquet(path):
+    parquet_files = find_parquet(path)
+    if parquet_files:
         return _read_parquet(path, parquet_files)
-    read_batches = _batches_in_folder if path.is_dir() else _batches_in_tar
-    batches: dict[str, Records] = {}
-    try:
-        for name, content in read_batches(path, layout):
-            parse = _parse_binary if name.endswith(".bin") else _parse_pickle
-            try:
-                batches[name.removesuffix(".bin")] = parse(content, layout)
-            except Exception as error:  # a hostile or damaged pickle can raise anything
-                raise ValueError(f"{name} is damaged: {first_line(error)}") from error
-    except tar.RefusedTarError as error:
-        raise RunError(f"{path}: {error}; {_REMEDY}") from None
-    except Exception as error:  # a hostile or damaged archive can raise anything
-        raise RunError(f"{path}: {first_line(error)}; {_REMEDY}") from error
+    batches = _read_batches(path, layout)
     for batch, split in layout.splits.items():
         if batch not in batches:
             raise RunError(f"{path}: batch {batch} of the {split} split is missing; {_REMEDY}")
@@ -104,6 +93,28 @@ def read_archive(path: Path, layout: ArchiveLayout) -> dict[str, Records]:
         split: np.concatenate([batches[batch] for batch in names])
         for split, names in layout.batches.items()
     }
+
+
+def _read_batches(path: Path, layout: ArchiveLayout) -> dict[str, Records]:
+    """Return the records of each batch in a tar archive or its unpacked folder, by batch name."""
+    batch_files = _batches_in_folder if path.is_dir() else _batches_in_tar
+    batches: dict[str, Records] = {}
+    try:
+        for file_name, content in batch_files(path, layout):
+            batches[file_name.removesuffix(".bin")] = _parse_batch(file_name, content, layout)
+    except tar.RefusedTarError as error:
+        raise RunError(f"{path}: {error}; {_REMEDY}") from None
+    except Exception as error:  # a hostile or damaged archive can raise anything
+        raise RunError(f"{path}: {first_line(error)}; {_REMEDY}") from error
+    return batches
+
+
+def _parse_batch(file_name: str, content: bytes, layout: ArchiveLayout) -> Records:
+    parse = _parse_binary if file_name.endswith(".bin") else _parse_pickle
+    try:
+        return parse(content, layout)
+    except Exception as error:  # a hostile or damaged pickle can raise anything
+        raise ValueError(f"{file_name} is damaged: {first_line(error)}") from error
 
 
 def _read_parquet(path: Path, files: Sequence[Path]) -> dict[str, Records]:
@@ -130,7 +141,10 @@ def check_archive(path: Path) -> None:
 
 
 def _batches_in_folder(path: Path, layout: ArchiveLayout) -> Iterator[tuple[str, bytes]]:
-    """Yield the file name and content of each batch in a folder, or in its subfolder of batches."""
+    """Yield the file name and content of each CIFAR batch in an unpacked archive.
+
+    The files lie in the folder itself, or in the subfolder that the archive unpacks to.
+    """
     subfolders = [path / name for name in layout.folders]
     folder = next((subfolder for subfolder in subfolders if subfolder.is_dir()), path)
     for batch in layout.splits:
@@ -149,15 +163,14 @@ def _read_file(path: Path) -> bytes:
 
 
 def _batches_in_tar(path: Path, layout: ArchiveLayout) -> Iterator[tuple[str, bytes]]:
-    """Yield the file name and content of each batch in a tar file, in the order of the tar file."""
+    """Yield the file name and content of each CIFAR batch in a tar archive, in its order."""
     batches_read = set()
     with open_regular_file(path, follow=True) as file:
         for member in tar.files_in_tar(file):
-            path_parts = PurePosixPath(member.name).parts
-            if member.name.startswith("/") or ".." in path_parts:
+            member_path = PurePosixPath(member.name)
+            if member_path.is_absolute() or ".." in member_path.parts:
                 raise tar.RefusedTarError(f"the archive has a path that leaves it: {member.name!a}")
-            name = path_parts[-1] if path_parts else ""
-            batch = name.removesuffix(".bin")
+            batch = member_path.name.removesuffix(".bin")
             if batch not in layout.splits:
                 continue
             if batch in batches_read:
@@ -165,15 +178,19 @@ def _batches_in_tar(path: Path, layout: ArchiveLayout) -> Iterator[tuple[str, by
             if member.size > _MAX_BATCH_BYTES:
                 raise tar.RefusedTarError(f"batch {batch} is larger than any CIFAR batch")
             batches_read.add(batch)
-            yield name, member.read()
+            yield member_path.name, member.read()
 
 
 def _parse_binary(content: bytes, layout: ArchiveLayout) -> np.ndarray:
-    size = layout.label_bytes + PIXEL_BYTES
-    if not content or len(content) % size:
-        raise ValueError(f"{len(content)} bytes are not a multiple of {size}, the size of a record")
-    archive_records = np.frombuffer(content, np.uint8).reshape(-1, size)
-    return archive_records[:, layout.label_bytes - 1 :]  # only the last label byte, and the pixels
+    """Return the records in a batch of the binary archive, with only the last label byte."""
+    record_length = layout.label_bytes + PIXEL_BYTES
+    if not content or len(content) % record_length:
+        raise ValueError(
+            f"{len(content)} bytes are not a multiple of {record_length}, the size of a record"
+        )
+    archive_records = np.frombuffer(content, np.uint8).reshape(-1, record_length)
+    last_label_byte = layout.label_bytes - 1
+    return archive_records[:, last_label_byte:]
 
 
 def _parse_pickle(content: bytes, layout: ArchiveLayout) -> np.ndarray:
@@ -182,8 +199,10 @@ def _parse_pickle(content: bytes, layout: ArchiveLayout) -> np.ndarray:
         raise ValueError("the pickle is not a dictionary")
     values: dict[Any, Any] = {}
     for key, value in batch.items():
-        values[key.decode() if isinstance(key, bytes) else key] = value
-    pickled_pixels, labels = values.get("data"), values.get(layout.label_key)
+        text_key = key.decode() if isinstance(key, bytes) else key
+        values[text_key] = value
+    pickled_pixels = values.get("data")
+    labels = values.get(layout.label_key)
     if not isinstance(pickled_pixels, plain_pickle.PickledArray) or not isinstance(labels, list):
         raise ValueError(f"the array 'data' or the list '{layout.label_key}' is missing")
     pixels = pickled_pixels.to_numpy()

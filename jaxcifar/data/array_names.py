@@ -1,7 +1,7 @@
 """Recognise images and labels by the names that people give to the arrays in a file."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import NamedTuple
 
 from jaxcifar.errors import UsageError
@@ -41,68 +41,98 @@ class ArrayNames(NamedTuple):
 
 
 def recognise(names: Collection[str]) -> ArrayNames:
-    """Return which arrays of a file are images, labels and class names, judging by their names.
+    """Find the arrays of images, labels and class names in a file by their names.
 
     Known are `x_train`, `train_images`, `X_test`, `val_labels` and the like, and for images without
     a split `x` and `y`, `images` and `labels`, or `data` and `target`.
 
+    Args:
+      names: names of all arrays in the file.
+
     Raises:
       UsageError: an array is missing, or two arrays could have the same meaning.
     """
-    splits = {}
+    splits: dict[str, NamesOfSplit] = {}
     for split in _SPLIT_WORDS:
-        found = {kind: _find(names, kind, split) for kind in _WORDS}
-        if split == "train" and not any(_find_all(names, kind, _SPLIT_WORDS) for kind in _WORDS):
-            found = {kind: _find(names, kind, None) for kind in _WORDS}
-        images, labels = found["images"], found["labels"]
+        images = _find(names, "images", split)
+        labels = _find(names, "labels", split)
+        if split == "train" and not _any_names_a_split(names):
+            images = _find(names, "images", None)
+            labels = _find(names, "labels", None)
         if images is not None and labels is not None:
             splits[split] = NamesOfSplit(images, labels)
         elif images or labels or split == "train":
-            missing = [f"{_WORDS[kind][0]}_{split}" for kind, name in found.items() if name is None]
+            missing_images = [] if images else [f"x_{split}"]
+            missing_labels = [] if labels else [f"y_{split}"]
             raise UsageError(
-                f"the file lacks {', '.join(missing)}; it has {_shown(names)}, and must have "
-                "x_train, y_train, x_test and y_test, or x and y"
+                f"the file lacks {', '.join(missing_images + missing_labels)}; it has "
+                f"{_list_names(names)}, and must have x_train, y_train, x_test and y_test, or x "
+                "and y"
             )
-    class_names = _only(names, _CLASS_NAMES, "class_names")
-    used = {name for pair in splits.values() for name in pair} | {class_names}
-    return ArrayNames(splits, class_names, sorted(name for name in names if name not in used))
+    class_names = _find_spelling(names, _CLASS_NAMES, "class_names")
+    used = {class_names}
+    for split_names in splits.values():
+        used.update(split_names)
+    ignored = sorted(name for name in names if name not in used)
+    return ArrayNames(splits, class_names, ignored)
 
 
-def _find(names: Collection[str], kind: str, split: str | None) -> str | None:
-    """Return the name of the array with the images or labels (`kind`) of a split, or None."""
-    plain_name = _WORDS[kind][0]
+def _find(names: Collection[str], content: str, split: str | None) -> str | None:
+    """Return the name of the array with the images or labels of a split; None if there is none.
+
+    `content` is "images" or "labels"; `split` is None for names without a split, such as `x`.
+    """
+    plain_name = _WORDS[content][0]
     if split is None:
-        return _only(names, _WORDS[kind], plain_name)
-    return _only(names, _spellings(kind, split), f"{plain_name}_{split}")
+        return _find_spelling(names, _WORDS[content], plain_name)
+    return _find_spelling(names, _spellings(content, split), f"{plain_name}_{split}")
 
 
-def _find_all(names: Collection[str], kind: str, splits: Iterable[str]) -> list[str]:
-    return [name for split in splits if (name := _find(names, kind, split)) is not None]
+def _any_names_a_split(names: Collection[str]) -> bool:
+    """Return True if the name of any array says its split, such as `x_train`."""
+    for content in _WORDS:
+        names_with_split = [_find(names, content, split) for split in _SPLIT_WORDS]
+        if any(names_with_split):
+            return True
+    return False
 
 
-def _spellings(kind: str, split: str) -> set[str]:
-    """Return all names for the images or labels (`kind`) of a split, as letters only."""
-    pairs = [(word, split_word) for word in _WORDS[kind] for split_word in _SPLIT_WORDS[split]]
-    return {word + split_word for word, split_word in pairs} | {
-        split_word + word for word, split_word in pairs
-    }
+def _spellings(content: str, split: str) -> set[str]:
+    """Return all names, in letters only, for the images or labels (`content`) of a split."""
+    spellings = set()
+    for word in _WORDS[content]:
+        for split_word in _SPLIT_WORDS[split]:
+            spellings |= {word + split_word, split_word + word}
+    return spellings
 
 
-def _only(names: Collection[str], spellings: Collection[str], preferred: str) -> str | None:
-    """Return the only name with one of these spellings; among several, only `preferred`."""
-    found = [name for name in names if re.sub("[^a-z]", "", name.lower()) in spellings]
-    if preferred in found or not found:
-        return preferred if found else None
-    if len(found) > 1:
+def _find_spelling(
+    names: Collection[str], spellings: Collection[str], preferred: str
+) -> str | None:
+    """Return the name whose letters are one of `spellings`; None if there is no such name.
+
+    If several names match, the name `preferred` is returned.
+
+    Raises:
+      UsageError: several names match, and none of them is `preferred`.
+    """
+    matches = [name for name in names if re.sub("[^a-z]", "", name.lower()) in spellings]
+    if preferred in matches:
+        return preferred
+    if len(matches) > 1:
         raise UsageError(
-            f"the arrays {_shown(found)} could all be {preferred}; rename one to {preferred}, or "
-            "keep only one"
+            f"the arrays {_list_names(matches)} could all be {preferred}; rename one to "
+            f"{preferred}, or keep only one"
         )
-    return found[0]
+    return matches[0] if matches else None
 
 
-def _shown(names: Collection[str]) -> str:
-    """Return a few names as text, printable whatever they contain."""
-    shown = [ascii(name[:40])[1:-1] for name in sorted(names)[:_MAX_SHOWN]]
+def _list_names(names: Collection[str]) -> str:
+    """Return the first few names as printable text, and the number of the others."""
+    shown = []
+    for name in sorted(names)[:_MAX_SHOWN]:
+        quoted = ascii(name[:40])
+        shown.append(quoted[1:-1])
+    listed = ", ".join(shown)
     more = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
+    return f"{listed} and {more:,} more" if more > 0 else listed

@@ -36,23 +36,27 @@ class ImageBlocks:
 
     @classmethod
     def of(cls, array: Any) -> Self:
-        """Return an array in memory as blocks of images."""
+        """Return an object that reads the images of an array in memory in blocks."""
         array = np.asarray(array)
-        step = block_length(array.shape, array.dtype)
-        return cls(
-            array.shape,
-            array.dtype,
-            lambda: (array[start : start + step] for start in range(0, len(array), step)),
-        )
+        images_per_block = block_length(array.shape, array.dtype)
+
+        def blocks() -> Iterator[np.ndarray]:
+            for start in range(0, len(array), images_per_block):
+                yield array[start : start + images_per_block]
+
+        return cls(array.shape, array.dtype, blocks)
 
     @property
     def is_channels_first(self) -> bool:
-        """True if the shape is `[N, 3, H, W]` or `[N, 1, H, W]`, and can't be channels last."""
+        """True for `[N, 3, H, W]` and `[N, 1, H, W]`, unless the last axis has length 1 or 3."""
         has_channels_last = self.shape[3:] in ((1,), (3,))
         return len(self.shape) == 4 and self.shape[1] in (1, 3) and not has_channels_last
 
     def channels_last(self) -> "ImageBlocks":
-        """Return the images with channels last; images in other shapes stay as they are."""
+        """Return these images with the channels as the last axis, `[N, H, W, channels]`.
+
+        Images that are not channels first stay unchanged.
+        """
         if not self.is_channels_first:
             return self
         count, channels, height, width = self.shape
@@ -64,7 +68,7 @@ class ImageBlocks:
 
 
 def block_length(shape: Sequence[int], dtype: np.dtype) -> int:
-    """Return the number of images that fit into a block of `BLOCK_BYTES`, but at least 1.
+    """Return how many images are read at a time: as many as fit into `BLOCK_BYTES`, but at least 1.
 
     Args:
       shape: shape of the array of all images.
@@ -89,7 +93,7 @@ def records_of(
     resizing: Resizing | None = None,
     print_line: PrintLine | None = None,
 ) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
-    """Check images and labels, and convert them to sorted records of label and pixel bytes.
+    """Check images and labels, and convert them to sorted rows of label and pixel bytes (records).
 
     Args:
       splits: "train" and other splits -> images and labels. Images are `[N, H, W, 3]`,
@@ -97,11 +101,11 @@ def records_of(
         another size. `number_classes` says what labels may be.
       class_names: names of the classes, by label; None for the numbers of the labels, or for the
         strings in sorted order.
-      resizing: the size that images get, and records the sizes that they had; None for 32x32.
+      resizing: height and width that images get; it collects their original sizes. None for 32x32.
       print_line: prints a line if the images take much memory.
 
     Returns:
-      split -> sorted records; and the class names.
+      the sorted records of each split, by split name; and the class names.
 
     Raises:
       UsageError: an array has a wrong shape, type or value, and the message names the array; or
@@ -115,19 +119,28 @@ def records_of(
         count = images[split].shape[0]
         labels[split] = NamedLabels(arrays.label_name, arrays.labels, count)
     given_names = None if class_names is None else [str(name) for name in class_names]
-    numbers, names = number_classes(labels, given_names)
-    resizing.require_memory(sum(map(len, numbers.values())), len(names), print_line)
+    class_numbers, final_names = number_classes(labels, given_names)
+    image_count = sum(map(len, class_numbers.values()))
+    resizing.require_memory(image_count, len(final_names), print_line)
     records = {}
     for split in splits:
-        array = binary_records.empty(len(numbers[split]), len(names), resizing.size)
-        first = 0
-        for block in images[split].blocks():
-            rows = slice(first, first + len(block))
-            squares = _to_squares(block, resizing)
-            binary_records.fill(array[rows], squares, numbers[split][rows])
-            first = rows.stop
-        records[split] = binary_records.sort(array)
-    return records, names
+        unsorted = _pack_blocks(images[split], class_numbers[split], len(final_names), resizing)
+        records[split] = binary_records.sort(unsorted)
+    return records, final_names
+
+
+def _pack_blocks(
+    images: ImageBlocks, labels: np.ndarray, class_count: int, resizing: Resizing
+) -> binary_records.Records:
+    """Return checked images and their class numbers as records, in the order of the images."""
+    records = binary_records.empty(len(labels), class_count, resizing.size)
+    start = 0
+    for block in images.blocks():
+        rows = slice(start, start + len(block))
+        squares = _to_squares(block, resizing)
+        binary_records.fill(records[rows], squares, labels[rows])
+        start = rows.stop
+    return records
 
 
 def _check_images(name: str, images: ImageBlocks) -> None:
@@ -148,7 +161,10 @@ def _check_images(name: str, images: ImageBlocks) -> None:
 
 
 def _float_advice(name: str, images: ImageBlocks) -> str:
-    """Return how to convert images of floats, which go from 0 to 1 or to 255."""
+    """Return the NumPy expression that converts float images to uint8, as advice for the user.
+
+    The pixels are scaled unless the first block of images has a value above 1.
+    """
     first_block = next(images.blocks(), np.zeros(0))
     highest = first_block.max(initial=0)
     if highest > 1:
@@ -157,21 +173,26 @@ def _float_advice(name: str, images: ImageBlocks) -> str:
 
 
 def _to_squares(block: np.ndarray, resizing: Resizing) -> np.ndarray:
-    """Return a block of checked images as `[n, size, size, 3] uint8`."""
+    """Return checked images as RGB squares `[n, size, size, 3] uint8`, and note their old size.
+
+    `block` is `[n, H, W]`, `[n, H, W, 1]` or `[n, H, W, 3] uint8`.
+    """
     size = resizing.size
-    resizing.original_sizes.add(min(block.shape[1:3]))
+    height, width = block.shape[1:3]
+    resizing.original_sizes.add(min(height, width))
     if block.ndim == 4 and block.shape[3] == 1:
         block = block[..., 0]
-    if block.shape[1:3] != (size, size):
+    if (height, width) != (size, size):
         block = np.ascontiguousarray(block)
         return np.stack([to_square(Image.fromarray(image), size) for image in block])
-    return block if block.ndim == 4 else np.repeat(block[..., None], 3, axis=3)
+    is_grey = block.ndim == 3
+    return np.repeat(block[..., None], 3, axis=3) if is_grey else block
 
 
 def pixels_of(
     name: str, images: Any, size: int = IMAGE_SIZE
 ) -> UInt8[np.ndarray, "images {size} {size} 3"]:
-    """Check an array of images as for training, and return it as squares of RGB pixels.
+    """Check an array of images as is done before training, and return RGB squares.
 
     Args:
       name: name of the array, for messages.

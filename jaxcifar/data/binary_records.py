@@ -35,7 +35,12 @@ Records = UInt8[np.ndarray, "_ record_bytes"]  # of any number of images
 
 
 def record_bytes(classes: int, image_size: int = IMAGE_SIZE) -> int:
-    """Return the length of a record, for a number of classes and a height and width of images."""
+    """Return the length in bytes of an image's record: one or two label bytes, and the RGB pixels.
+
+    Args:
+      classes: number of classes; the label has two bytes if there are more than 256.
+      image_size: height and width of the images.
+    """
     label_bytes = 1 if classes <= 256 else 2
     return label_bytes + CHANNELS * image_size**2
 
@@ -43,16 +48,21 @@ def record_bytes(classes: int, image_size: int = IMAGE_SIZE) -> int:
 def empty(
     count: int, classes: int, image_size: int = IMAGE_SIZE
 ) -> UInt8[np.ndarray, "{count} record_bytes"]:
-    """Return uninitialised records for a number of images and of classes."""
+    """Return an uninitialised array for the records of `count` images, one row of bytes each.
+
+    `classes` is the number of classes, and `image_size` the height and width of the images.
+    """
     return np.empty((count, record_bytes(classes, image_size)), np.uint8)
 
 
 def image_size_of(records: Records) -> int:
     """Return the height and width of the images in records."""
-    return math.isqrt(records.shape[1] // CHANNELS)
+    pixel_bytes = records.shape[1] - _label_bytes(records)
+    return math.isqrt(pixel_bytes // CHANNELS)
 
 
 def _label_bytes(records: Records) -> int:
+    """Return the number of label bytes in each record; the pixel bytes are a multiple of 3."""
     return records.shape[1] % CHANNELS
 
 
@@ -61,14 +71,15 @@ def fill(
     images: UInt8[np.ndarray, "images size size 3"],
     labels: Integer[np.ndarray, "images"],
 ) -> None:
-    """Write images and labels into existing records."""
+    """Write images and labels into existing records: one row of label and pixel bytes each."""
     labels = np.asarray(labels)
-    low_bytes, high_bytes = labels & 255, labels >> 8
     label_bytes = _label_bytes(records)
-    records[:, label_bytes - 1] = low_bytes
+    records[:, label_bytes - 1] = labels & 255  # the low byte
     if label_bytes == 2:
+        high_bytes = labels >> 8
         records[:, 0] = high_bytes
-    records[:, label_bytes:] = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
+    channels_first = images.transpose(0, 3, 1, 2)
+    records[:, label_bytes:] = channels_first.reshape(len(images), -1)
 
 
 def pack(
@@ -76,7 +87,10 @@ def pack(
     labels: Integer[np.ndarray, "images"],
     classes: int = 256,
 ) -> UInt8[np.ndarray, "images record_bytes"]:
-    """Return the records of images and labels, in the given order."""
+    """Return images and labels as records (rows of label and pixel bytes), in the same order.
+
+    `classes` is the number of classes; labels have two bytes if there are more than 256.
+    """
     records = empty(len(images), classes, images.shape[1])
     fill(records, images, labels)
     return records
@@ -86,7 +100,7 @@ def unpack(
     records: UInt8[np.ndarray, "all record_bytes"],
     chosen: Int64[np.ndarray, "images"] | None = None,
 ) -> tuple[UInt8[np.ndarray, "images size size 3"], Int32[np.ndarray, "images"]]:
-    """Return the images and labels of records; the inverse of `pack`.
+    """Convert records (rows of label and pixel bytes) to images and labels, undoing `pack`.
 
     The images are converted in blocks, so that no second copy of all of them is in memory.
 
@@ -97,19 +111,26 @@ def unpack(
     size = image_size_of(records)
     count = len(records) if chosen is None else len(chosen)
     images = np.empty((count, size, size, CHANNELS), np.uint8)
-    for rows in _blocks(count, records.shape[1]):
-        block = records[rows if chosen is None else chosen[rows]]
+    for rows, block in _blocks(records, chosen):
         channels_first = pixels(block).reshape(-1, CHANNELS, size, size)
         images[rows] = channels_first.transpose(0, 2, 3, 1)
     all_labels = labels(records)
     return images, all_labels if chosen is None else all_labels[chosen]
 
 
-def _blocks(count: int, row_bytes: int) -> Iterator[slice]:
-    """Yield slices of up to `_BLOCK_BYTES` that cover `count` records."""
-    step = max(1, _BLOCK_BYTES // row_bytes)
+def _blocks(records: Records, chosen: np.ndarray | None) -> Iterator[tuple[slice, Records]]:
+    """Yield the chosen records in blocks of up to `_BLOCK_BYTES`, each with its place among them.
+
+    `chosen` has the positions of the records, in the order to yield them; None means all records.
+    """
+    count = len(records) if chosen is None else len(chosen)
+    step = max(1, _BLOCK_BYTES // records.shape[1])
     for start in range(0, count, step):
-        yield slice(start, min(start + step, count))
+        rows = slice(start, min(start + step, count))
+        if chosen is None:
+            yield rows, records[rows]
+        else:
+            yield rows, records[chosen[rows]]
 
 
 def pixels(
@@ -120,18 +141,20 @@ def pixels(
 
 
 def labels(records: UInt8[np.ndarray, "images record_bytes"]) -> Int32[np.ndarray, "images"]:
+    """Return the label of each record: the number in its one or two label bytes."""
     label_bytes = records[:, : _label_bytes(records)].astype(np.int32)
     if label_bytes.shape[1] == 1:
         return label_bytes[:, 0]
-    return 256 * label_bytes[:, 0] + label_bytes[:, 1]
+    high_bytes, low_bytes = label_bytes.T
+    return 256 * high_bytes + low_bytes
 
 
 def sort(
     records: UInt8[np.ndarray, "images record_bytes"],
 ) -> UInt8[np.ndarray, "images record_bytes"]:
-    """Return records in canonical order: ascending as byte strings."""
-    as_bytes = np.ascontiguousarray(records).view(f"V{records.shape[1]}").reshape(-1)
-    return records[np.argsort(as_bytes)]
+    """Return records in canonical order: sorted as byte strings."""
+    byte_strings = np.ascontiguousarray(records).view(f"V{records.shape[1]}").reshape(-1)
+    return records[np.argsort(byte_strings)]
 
 
 def fingerprint(sorted_records: Records) -> str:
@@ -143,35 +166,42 @@ def channel_statistics(
     records: UInt8[np.ndarray, "images record_bytes"],
     chosen: Int64[np.ndarray, "chosen"] | None = None,
 ) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, "3"]]:
-    """Return the mean and standard deviation of each channel, of pixels scaled to [0, 1].
+    """Return the mean and standard deviation of each colour channel, of pixels scaled to [0, 1].
 
     Both are exact except for the last rounding, because they are computed from the number of pixels
     of each value. Images are divided by the standard deviation, so it is `STD_OF_CONSTANT` for a
     channel that has the same value in all pixels: normalisation then makes this channel 0.
 
     Args:
-      records: the records, maybe mapped into memory.
+      records: rows of label and pixel bytes, maybe mapped into memory.
       chosen: the positions of the records to count; None for all.
     """
-    counts_by_channel = np.zeros((CHANNELS, 256), np.int64)
-    count_records = len(records) if chosen is None else len(chosen)
-    for rows in _blocks(count_records, records.shape[1]):
-        block = records[rows if chosen is None else chosen[rows]]
-        for channel, values in enumerate(np.split(pixels(block), CHANNELS, axis=1)):
-            counts_by_channel[channel] += np.bincount(values.reshape(-1), minlength=256)
     pixel_values = np.arange(256, dtype=np.float64)
     means, stds = [], []
-    for counts in counts_by_channel:
+    for counts in _count_pixel_values(records, chosen):
         mean = (counts * pixel_values).sum() / counts.sum()
         mean_square = (counts * pixel_values**2).sum() / counts.sum()
-        means.append(mean / 255)
+        variance = mean_square - mean**2
         is_constant = np.count_nonzero(counts) == 1
-        stds.append(STD_OF_CONSTANT if is_constant else np.sqrt(mean_square - mean**2) / 255)
+        means.append(mean / 255)
+        stds.append(STD_OF_CONSTANT if is_constant else np.sqrt(variance) / 255)
     return np.asarray(means, np.float32), np.asarray(stds, np.float32)
 
 
+def _count_pixel_values(records: Records, chosen: np.ndarray | None) -> np.ndarray:
+    """Return how often each pixel value occurs in the chosen records, `[channels, 256] int64`.
+
+    `chosen` has the positions of the records; None means all records.
+    """
+    counts = np.zeros((CHANNELS, 256), np.int64)
+    for _, block in _blocks(records, chosen):
+        for channel, values in enumerate(np.split(pixels(block), CHANNELS, axis=1)):
+            counts[channel] += np.bincount(values.reshape(-1), minlength=256)
+    return counts
+
+
 def write_cache(folder: Path, records: Mapping[str, Records]) -> None:
-    """Write a file of sorted records for every split, each file atomically.
+    """Write the records of each split to the file `SPLIT.npy` in `folder`, each atomically.
 
     The caller must hold the lock of the folder.
 
@@ -187,7 +217,7 @@ def write_cache(folder: Path, records: Mapping[str, Records]) -> None:
 
 
 def read_cache(folder: Path, fingerprints: Mapping[str, str]) -> dict[str, Records] | None:
-    """Return the memory-mapped records of every split; None if a file is missing or has changed.
+    """Map the cached records of every split into memory; None if a file is missing or changed.
 
     Args:
       folder: folder that `write_cache` wrote.

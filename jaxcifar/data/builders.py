@@ -56,11 +56,10 @@ class _ArchiveBuilder(tfds.core.GeneratorBasedBuilder):
             ) from error
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        assert (
-            self.known_dataset.archive_layout is not None
-        )  # data sets without archives have no builder
+        layout = self.known_dataset.archive_layout
+        assert layout is not None  # data sets without archives have no builder
         archive = self.archive or self._download(dl_manager)
-        unsorted_records = read_archive(archive, self.known_dataset.archive_layout)
+        unsorted_records = read_archive(archive, layout)
         records = {split: binary_records.sort(array) for split, array in unsorted_records.items()}
         check_content(records, self.known_dataset, source=self.archive or self.name)
         self.info.features["label"].names = list(self.known_dataset.class_names)

@@ -55,21 +55,21 @@ class KnownDataset:
 
     @property
     def verified(self) -> str:
-        """The words "content verified" or "counts verified", by what `check_content` compares."""
+        """The result of `check_content` in words: "content verified" or "counts verified"."""
         return "content verified" if self.fingerprints is not None else "counts verified"
 
 
 def check_content(
     records: Mapping[str, binary_records.Records], dataset: KnownDataset, source: object
 ) -> None:
-    """Check that sorted records are the images and labels of a data set.
+    """Check that records (rows of label and pixel bytes) are the images and labels of a data set.
 
     The catalogue has a checksum of each split. If it has none, only the number of images of each
     class is checked.
 
     Args:
       records: split -> sorted records.
-      dataset: the data set.
+      dataset: the data set of the catalogue.
       source: where the records come from; the error message begins with it.
 
     Raises:
@@ -85,6 +85,7 @@ def check_content(
 
 
 def _is_expected(records: np.ndarray, dataset: KnownDataset, split: str) -> bool:
+    """Return True if the records of a split have the checksum or class counts of a data set."""
     if dataset.fingerprints is not None:
         return binary_records.fingerprint(records) == dataset.fingerprints[split]
     expected_counts = np.full(len(dataset.class_names), dataset.class_counts[split])

@@ -17,7 +17,8 @@ from jaxcifar.machine.npz import ArrayForm, read_array
 from jaxcifar.machine.reading import MEGABYTE, Remedy
 
 VERSIONS = {"v6": 2000, "v4": 2021}  # version -> number of images; the first one is preferred
-_FORMS = {"data": ArrayForm("uint8", (IMAGE_SIZE, IMAGE_SIZE, 3)), "labels": ArrayForm(np.integer)}
+_IMAGES_FORM = ArrayForm("uint8", (IMAGE_SIZE, IMAGE_SIZE, 3))
+_LABELS_FORM = ArrayForm(np.integer)
 _MAX_BYTES = 8 * MEGABYTE
 _HOME = "github.com/modestyachts/CIFAR-10.1 (folder datasets)"
 _DOWNLOAD_AGAIN = Remedy(f"get the file again from {_HOME}")
@@ -31,11 +32,11 @@ class Cifar101(NamedTuple):
 
 
 def load_cifar10_1(folder: Path | None, data_dir: Path) -> Cifar101:
-    """Load CIFAR-10.1 from its published files, or as TFDS has prepared it.
+    """Load CIFAR-10.1, new test images for CIFAR-10, from its published files or from TFDS.
 
     Args:
       folder: folder with `cifar10.1_VERSION_data.npy` and `cifar10.1_VERSION_labels.npy`; None to
-        use TFDS.
+        use the copy that TFDS has prepared.
       data_dir: folder of TensorFlow Datasets (TFDS).
 
     Raises:
@@ -44,10 +45,10 @@ def load_cifar10_1(folder: Path | None, data_dir: Path) -> Cifar101:
     """
     loaded = _load_with_tfds(data_dir) if folder is None else _load_files(folder)
     images, labels = loaded.examples
-    expected_count, classes = VERSIONS[loaded.version], len(CIFAR10.class_names)
-    counts = {len(images), len(labels)}
-    are_in_range = not len(labels) or (labels.min() >= 0 and labels.max() < classes)
-    if counts != {expected_count} or not are_in_range:
+    expected_count = VERSIONS[loaded.version]
+    classes = len(CIFAR10.class_names)
+    has_expected_count = len(images) == len(labels) == expected_count
+    if not has_expected_count or labels.min() < 0 or labels.max() >= classes:
         raise RunError(
             f"{folder or data_dir}: the files are not CIFAR-10.1 {loaded.version}, which has "
             f"{expected_count:,} images of {classes} classes; get them again from {_HOME}"
@@ -57,12 +58,11 @@ def load_cifar10_1(folder: Path | None, data_dir: Path) -> Cifar101:
 
 def _load_files(folder: Path) -> Cifar101:
     for version in VERSIONS:
-        paths = {name: folder / f"cifar10.1_{version}_{name}.npy" for name in _FORMS}
-        if paths["data"].exists():
-            images, labels = (
-                read_array(path, _FORMS[name], _DOWNLOAD_AGAIN, _MAX_BYTES)
-                for name, path in paths.items()
-            )
+        images_path = folder / f"cifar10.1_{version}_data.npy"
+        labels_path = folder / f"cifar10.1_{version}_labels.npy"
+        if images_path.exists():
+            images = read_array(images_path, _IMAGES_FORM, _DOWNLOAD_AGAIN, _MAX_BYTES)
+            labels = read_array(labels_path, _LABELS_FORM, _DOWNLOAD_AGAIN, _MAX_BYTES)
             return Cifar101(version, Examples(images, labels))
     raise UsageError(
         f"{folder}: the folder has neither cifar10.1_v6_data.npy nor cifar10.1_v4_data.npy; get "

@@ -45,19 +45,19 @@ class Corruption:
 
 
 def noise(keys: Key[Array, "batch"], images: Images, deviation: Float32[Array, ""]) -> Images:
-    """Add independent normal noise to every value.
+    """Add independent normal noise with the standard deviation `deviation` to every value.
 
-    `deviation` is the standard deviation of the noise.
+    `keys` has a random key for each image; the values of images are in [0, 1].
     """
     draw = partial(jax.random.normal, shape=images.shape[1:])
     return images + deviation * jax.vmap(draw)(keys)
 
 
 def blur(keys: Key[Array, "batch"], images: Images, deviation: Float32[Array, ""]) -> Images:
-    """Blur images by a Gaussian filter; the result is that of SciPy.
+    """Blur images by a Gaussian filter with the standard deviation `deviation`, in pixels.
 
-    `scipy.ndimage.gaussian_filter(mode="nearest")` repeats the pixels at the border, and cuts the
-    weights off after four standard deviations. `deviation` is in pixels.
+    The result is that of `scipy.ndimage.gaussian_filter(mode="nearest")`, which repeats the pixels
+    at the border, and cuts the weights off after four standard deviations. `keys` is not used.
     """
     return _along_both_axes(partial(_blur_weights, deviation), images)
 
@@ -86,9 +86,10 @@ def shift(keys: Key[Array, "batch"], images: Images, pixels: Float32[Array, ""])
 
 
 def _along_both_axes(weights: Callable[[int], Array], images: Array) -> Array:
-    """Replace each row and each column by a weighted sum of all rows or columns.
+    """Replace each row of an image by a weighted sum of its rows, and each column likewise.
 
-    `weights(side)` returns the weights, `[side, side]`.
+    `weights(side)` returns the weights for an axis of length `side`, `[side, side]`: row i of the
+    result is the sum of the rows j with the weights `[i, j]`.
     """
     _, height, width, _ = images.shape
     # The highest precision, because a shift must not change values.
@@ -98,10 +99,10 @@ def _along_both_axes(weights: Callable[[int], Array], images: Array) -> Array:
 
 
 def rotation(keys: Key[Array, "batch"], images: Images, degrees: Float32[Array, ""]) -> Images:
-    """Rotate images around their centre, counterclockwise; the result is that of SciPy.
+    """Rotate images around their centre, counterclockwise, by `degrees`; `keys` is not used.
 
-    `scipy.ndimage.rotate(axes=(1, 2), reshape=False, order=1, mode="mirror")` interpolates linearly
-    between pixels, and reflects the image at its border.
+    The result is that of `scipy.ndimage.rotate(reshape=False, order=1, mode="mirror")`, which
+    interpolates linearly between pixels, and reflects the image at its border.
     """
     _, height, width, _ = images.shape
     rows, columns = jnp.mgrid[:height, :width].astype(jnp.float32)
@@ -123,7 +124,7 @@ def rotation(keys: Key[Array, "batch"], images: Images, degrees: Float32[Array, 
 
 
 def brightness(keys: Key[Array, "batch"], images: Images, added: Float32[Array, ""]) -> Images:
-    """Increase the brightness of images, at the same hue and saturation.
+    """Increase the brightness of images, at the same hue and saturation; `keys` is not used.
 
     `added` is added to each pixel's largest channel, which is the V of HSV.
     """
@@ -134,7 +135,10 @@ def brightness(keys: Key[Array, "batch"], images: Images, added: Float32[Array, 
 
 
 def contrast(keys: Key[Array, "batch"], images: Images, factor: Float32[Array, ""]) -> Images:
-    """Reduce the contrast: multiply each value's distance from its channel's mean by `factor`."""
+    """Multiply each value's distance from the mean of its channel in its image by `factor`.
+
+    A factor below 1 reduces the contrast. `keys` is not used.
+    """
     mean = images.mean((1, 2), keepdims=True)
     return mean + factor * (images - mean)
 
@@ -155,7 +159,7 @@ def corrupted(
 ) -> UInt8[np.ndarray, "images height width 3"]:
     """Return corrupted copies of images.
 
-    Each result depends only on the image and its place among the images.
+    The result for an image depends only on the image and its position, not on a run's seed.
 
     Args:
       name: the corruption's key in `CORRUPTIONS`.
@@ -167,10 +171,11 @@ def corrupted(
     if corruption.apply is None:
         return np.stack([jpeg(image, int(strength)) for image in images])
     key = jax.random.fold_in(jax.random.key(_SEED), list(CORRUPTIONS).index(name))
-    step = min(_BLOCK, max(1, _BLOCK * IMAGE_SIZE**2 // math.prod(images.shape[1:3])))
+    pixels_per_image = math.prod(images.shape[1:3])
+    images_per_block = min(_BLOCK, max(1, _BLOCK * IMAGE_SIZE**2 // pixels_per_image))
     blocks = []
-    for start in range(0, len(images), step):
-        block = images[start : start + step]
+    for start in range(0, len(images), images_per_block):
+        block = images[start : start + images_per_block]
         corrupted_block = _corrupt_block(
             corruption.apply, key, np.int32(start), block, np.float32(strength)
         )

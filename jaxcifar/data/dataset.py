@@ -58,13 +58,13 @@ class Dataset:
     mean: Float32[np.ndarray, "3"]
     std: Float32[np.ndarray, "3"]
     fold: str = ""
-    # The fingerprints, set by the functions here that make a Dataset. None if a caller made or
-    # changed the Dataset: then the fingerprints are computed from the images.
+    # Set by `from_records`. None if a caller made the Dataset: then they are computed.
     _verified: Mapping[str, str] | None = dataclasses.field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for split in ("train", "val", "test"):
-            examples, where = getattr(self, split), f"{self.title}: {split}"
+            examples = getattr(self, split)
+            where = f"{self.title}: {split}"
             require_labels_in_range(where, examples.labels, self.num_classes)
             require_square_images(where, examples.images, self.image_size)
 
@@ -85,7 +85,7 @@ class Dataset:
         fold: str = "",
         image_size: int = IMAGE_SIZE,
     ) -> Self:
-        """Return a data set of arrays in memory.
+        """Return a data set made from arrays in memory.
 
         Args:
           x_train: training images `[N, H, W, 3]`, `[N, H, W, 1]` or `[N, H, W] uint8`, or channels
@@ -97,13 +97,13 @@ class Dataset:
           class_names: names of the classes, by label; None for the numbers of the labels, or for
             the strings in sorted order.
           x_val: validation images; None to keep some of the training images for validation.
-          y_val: labels of the validation images.
+          y_val: labels of the validation images, or None.
           name: name of the data set.
           val_fraction: fraction of the training images of each class that is kept for validation;
             None for 0.1. An error if there are validation images.
           train_examples: largest number of images to train on, or None for all that are left.
           fold: fold `I/K` of the training images to validate on, instead of `val_fraction`.
-          image_size: height and width of the images that networks get, 28 to 224.
+          image_size: height and width that images get, 28 to 224.
 
         Raises:
           UsageError: an array has a wrong shape, type or value; the message names the array.
@@ -112,14 +112,15 @@ class Dataset:
             raise UsageError(f"the name {name!r} is that of a built-in data set; choose another")
         if (x_val is None) != (y_val is None):
             raise UsageError("x_val and y_val belong together; give both or neither")
-        for other, is_given in (("x_val", x_val is not None), ("fold", bool(fold))):
-            if is_given and val_fraction is not None:
-                raise UsageError(f"val_fraction has no effect with {other}; leave one of them out")
-        arrays = {"train": (x_train, y_train), "test": (x_test, y_test), "val": (x_val, y_val)}
+        if val_fraction is not None and (x_val is not None or fold):
+            other = "fold" if x_val is None else "x_val"
+            raise UsageError(f"val_fraction has no effect with {other}; leave one of them out")
+        arrays = {"train": (x_train, y_train), "test": (x_test, y_test)}
+        if x_val is not None:
+            arrays["val"] = (x_val, y_val)
         splits = {
             split: SplitArrays(ImageBlocks.of(x), np.asarray(y), f"x_{split}", f"y_{split}")
             for split, (x, y) in arrays.items()
-            if x is not None
         }
         records, names = records_of(splits, class_names, Resizing(image_size))
         return cls.from_records(
@@ -146,7 +147,7 @@ class Dataset:
         names: Sequence[str],
         fold: str = "",
     ) -> Self:
-        """Return a data set of sorted records.
+        """Return a data set made from sorted records (rows of label and pixel bytes).
 
         Args:
           records: "train", "test" and, optionally, "val" -> sorted records. Without "val", some
@@ -160,26 +161,28 @@ class Dataset:
           fold: fold `I/K` of the training images to validate on, instead of `val_fraction`.
 
         Raises:
-          UsageError: the split leaves a part without images, or `fold` is given or `val_fraction`
-            is not the default although there are validation images.
+          UsageError: a part is left without images, or `fold` or `val_fraction` has no effect.
         """
         if "val" in records and (fold or val_fraction != DEFAULT_VAL_FRACTION):
-            option, value = ("--fold", fold) if fold else ("--val-fraction", val_fraction)
+            option = f"--fold {fold}" if fold else f"--val-fraction {val_fraction}"
             raise UsageError(
-                f"{option} {value}: {title} has its own validation images, so no training images "
-                f"are kept for validation; leave out {option}"
+                f"{option}: {title} has its own validation images, so no training images are kept "
+                "for validation; leave this option out"
             )
         labels = binary_records.labels(records["train"])
         fraction = 0.0 if "val" in records else val_fraction
         train, val = train_val_indices(labels, fraction, train_examples, fold)
-        own_val = binary_records.unpack(records["val"]) if "val" in records else None
+        if "val" in records:
+            val_images, val_labels = binary_records.unpack(records["val"])
+        else:
+            val_images, val_labels = binary_records.unpack(records["train"], val)
         mean, std = binary_records.channel_statistics(records["train"], train)
         dataset = cls(
             name=name,
             title=title,
             class_names=tuple(names),
             train=Examples(*binary_records.unpack(records["train"], train)),
-            val=Examples(*(own_val or binary_records.unpack(records["train"], val))),
+            val=Examples(val_images, val_labels),
             test=Examples(*binary_records.unpack(records["test"])),
             mean=mean,
             std=std,
@@ -204,14 +207,13 @@ class Dataset:
 
     @cached_property
     def fingerprints(self) -> Mapping[str, str]:
-        """Split -> SHA-256 of its images and labels.
+        """The SHA-256 of the images and labels of each split, by split name.
 
         "train" includes the validation images, unless there is a split "val".
         """
         if self._verified is not None:
             return self._verified
-        parts = {"train": (self.train, self.val), "test": (self.test,)}
-        return {split: self._digest(*examples) for split, examples in parts.items()}
+        return {"train": self._digest(self.train, self.val), "test": self._digest(self.test)}
 
     @cached_property
     def sha256(self) -> str:
@@ -223,10 +225,9 @@ class Dataset:
 
     @cached_property
     def copies(self) -> Mapping[str, int]:
-        """The number of exact copies of earlier images, by split: "val" and "test".
+        """The number of "val" and "test" images that are exact copies of images in earlier splits.
 
-        Validation images are compared with training images, and test images with both. The mapping
-        is empty if there are no copies, or if the images are those of a data set of the catalogue.
+        Empty if there are no copies, or if the data set is one of the catalogue.
         """
         if self.is_known:
             return {}
@@ -235,16 +236,14 @@ class Dataset:
 
     @cached_property
     def doubts(self) -> tuple[str, ...]:
-        """Lines about what looks wrong in the images, for the user to read before training."""
+        """Warnings about what looks wrong in the images, one line each, to read before training."""
         if self.is_known:
             return ()
         constant = np.flatnonzero(self.std == binary_records.STD_OF_CONSTANT)
-        lines = [
-            *describe_constant_channels(self.train.images, constant),
-            *describe_copies(self.copies, len(self.val.labels), len(self.test.labels)),
-        ]
+        lines = describe_constant_channels(self.train.images, constant)
+        lines += describe_copies(self.copies, len(self.val.labels), len(self.test.labels))
         return tuple(f"{self.title}: {line}" for line in lines)
 
-    def _digest(self, *parts: Examples) -> str:
-        packed = [binary_records.pack(part.images, part.labels, self.num_classes) for part in parts]
-        return binary_records.fingerprint(binary_records.sort(np.concatenate(packed)))
+    def _digest(self, *splits: Examples) -> str:
+        records = [binary_records.pack(*examples, self.num_classes) for examples in splits]
+        return binary_records.fingerprint(binary_records.sort(np.concatenate(records)))

@@ -31,12 +31,12 @@ def read_folder(
     on the images only, not on the names of their files.
 
     Args:
-      folder: the folder.
-      print_line: prints a line about files that are ignored, or read in part.
-      resizing: the size that images get, and records the sizes that they had; None for 32x32.
+      folder: the names and labels of the image files.
+      print_line: prints a line about files that are ignored, or of which one frame is read.
+      resizing: height and width that images get; it collects their original sizes. None for 32x32.
 
     Returns:
-      "train", "test" and, if the folder has it, "val" -> sorted records.
+      the sorted records of "train", "test" and, if the folder has it, "val".
 
     Raises:
       RunError: an image can't be read, or there are too few images for the split.
@@ -58,12 +58,12 @@ def read_splits(
     """Read the images of each split that a folder has.
 
     Args:
-      folder: the folder.
-      print_line: prints a line about files that are ignored, or read in part.
-      resizing: the size that images get, and records the sizes that they had; None for 32x32.
+      folder: the names and labels of the image files.
+      print_line: prints a line about files that are ignored, or of which one frame is read.
+      resizing: height and width that images get; it collects their original sizes. None for 32x32.
 
     Returns:
-      "train", and "test" and "val" if the folder has them -> sorted records.
+      the sorted records of "train", and of "test" and "val" if the folder has them.
 
     Raises:
       RunError: an image can't be read, or the images take too much memory.
@@ -105,10 +105,10 @@ def find_files(
     images: UInt8[np.ndarray, "images size size 3"],
     labels: Integer[np.ndarray, "images"],
 ) -> list[str]:
-    """Return for each of a few training images the name of its file inside a folder.
+    """Return the file names of some training images of a folder, in the order of the images.
 
-    The files of the images' classes are decoded and compared with the images. The name is "" if no
-    file has these pixels; of several such files it is that of the first.
+    The training files of the same classes are decoded and compared with the images. The name is ""
+    if no file has the pixels and the label of an image; if several have, the first is returned.
 
     Args:
       folder: the folder that the images were read from.
@@ -116,8 +116,8 @@ def find_files(
       labels: the label that each image has in the folder.
     """
     class_count = len(folder.class_names)
-    wanted = set(labels.tolist())
-    files = [file for file in folder.splits["train"] if file.label in wanted]
+    labels_of_images = set(labels.tolist())
+    files = [file for file in folder.splits["train"] if file.label in labels_of_images]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         decoded = _decode_files(files, class_count, Resizing(images.shape[1]))
@@ -140,24 +140,34 @@ def _decode_files(
     files: Sequence[ImageFile], class_count: int, resizing: Resizing
 ) -> _DecodedImages:
     records = binary_records.empty(len(files), class_count, resizing.size)
-    problems: list[str] = []
-    animated_files: list[str] = []
 
-    def decode_block(start: int) -> None:
-        for index in range(start, min(start + _BLOCK, len(files))):
-            file = files[index]
-            try:
-                image = read_image(file.path, resizing.size)
-            except ValueError as error:
-                problems.append(f"{file.name}: {first_line(error)}")
-                continue
-            label = np.asarray([file.label])
-            binary_records.fill(records[index : index + 1], image.pixels[None], label)
-            resizing.original_sizes.add(image.original_size)
-            if image.has_more_frames:
-                animated_files.append(file.name)
+    def decode_block(start: int) -> _DecodedImages:
+        rows = slice(start, start + _BLOCK)
+        return _decode_into(records[rows], files[rows], resizing)
 
     with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as threads:
         # If this is interrupted, `map` cancels the blocks that have not begun.
-        list(threads.map(decode_block, range(0, len(files), _BLOCK)))
+        blocks = list(threads.map(decode_block, range(0, len(files), _BLOCK)))
+    problems = [problem for block in blocks for problem in block.problems]
+    animated_files = [name for block in blocks for name in block.animated_files]
     return _DecodedImages(records, sorted(problems), sorted(animated_files))
+
+
+def _decode_into(
+    records: np.ndarray, files: Sequence[ImageFile], resizing: Resizing
+) -> _DecodedImages:
+    """Decode image files into the rows of `records`; the row of a damaged file is not written."""
+    problems: list[str] = []
+    animated_files: list[str] = []
+    for index, file in enumerate(files):
+        try:
+            image = read_image(file.path, resizing.size)
+        except ValueError as error:
+            problems.append(f"{file.name}: {first_line(error)}")
+            continue
+        label = np.asarray([file.label])
+        binary_records.fill(records[index : index + 1], image.pixels[None], label)
+        resizing.original_sizes.add(image.original_size)
+        if image.has_more_frames:
+            animated_files.append(file.name)
+    return _DecodedImages(records, problems, animated_files)

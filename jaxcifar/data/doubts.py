@@ -17,11 +17,14 @@ Images = UInt8[np.ndarray, "_ size size 3"]  # any number of images
 def describe_constant_channels(
     images: Images, constant: Integer[np.ndarray, "channels"]
 ) -> list[str]:
-    """Return lines on channels without variation, and on pixels that are only 0 and 1.
+    """Return warnings about channels without variation, and about pixels that are only 0 or 1.
 
     Args:
       images: the training images.
       constant: numbers of the channels that have the same value in all pixels.
+
+    Returns:
+      one line for each problem; an empty list if there is none.
     """
     lines = []
     if len(constant):
@@ -46,32 +49,39 @@ def count_copies(train: Images, val: Images, test: Images) -> dict[str, int]:
       "val" -> number of validation images that are also training images; "test" -> number of test
       images that are also training or validation images.
     """
-    train_sums, val_sums, test_sums = (_checksums(images) for images in (train, val, test))
-    in_train = _copies(val, val_sums, [(train, train_sums)])
-    in_both = _copies(test, test_sums, [(train, train_sums), (val, val_sums)])
-    return {"val": in_train, "test": in_both}
+    train_sums, val_sums, test_sums = _checksums(train), _checksums(val), _checksums(test)
+    val_copies = _count_among(val, val_sums, [(train, train_sums)])
+    test_copies = _count_among(test, test_sums, [(train, train_sums), (val, val_sums)])
+    return {"val": val_copies, "test": test_copies}
 
 
-def _copies(
+def _count_among(
     images: np.ndarray, sums: np.ndarray, others: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> int:
-    """Return how many of `images` are among the others.
+    """Return how many of `images` are exact copies of images in `others`.
 
-    The checksums choose a few candidates; only these are compared by their SHA-256.
+    Args:
+      images: images `[N, H, W, 3]`.
+      sums: their checksums, from `_checksums`. Only images with equal checksums are compared, by
+        their SHA-256.
+      others: arrays of other images, each with its checksums.
     """
-    seen: set[bytes] = set()
+    digests_of_others: set[bytes] = set()
     for other_images, other_sums in others:
         candidates = np.flatnonzero(np.isin(other_sums, sums))
-        seen.update(_digest(other_images[i]) for i in candidates)
-    if not seen:
+        digests_of_others.update(_digest(other_images[i]) for i in candidates)
+    if not digests_of_others:
         return 0
-    all_sums = np.concatenate([other_sums for _, other_sums in others])
-    candidates = np.flatnonzero(np.isin(sums, all_sums))
-    return sum(_digest(images[i]) in seen for i in candidates)
+    all_other_sums = np.concatenate([other_sums for _, other_sums in others])
+    candidates = np.flatnonzero(np.isin(sums, all_other_sums))
+    return sum(_digest(images[i]) in digests_of_others for i in candidates)
 
 
 def _checksums(images: np.ndarray) -> np.ndarray:
-    """Return a number for each image, `[N] uint64`; equal images have equal numbers."""
+    """Return a number for each image, `[N] uint64`; equal images have equal numbers.
+
+    The number is a weighted sum of the image's bytes, in words of eight bytes, modulo 2^64.
+    """
     image_bytes = math.prod(images.shape[1:])
     missing_bytes = -image_bytes % _WORD_BYTES
     word_count = (image_bytes + missing_bytes) // _WORD_BYTES
@@ -79,7 +89,7 @@ def _checksums(images: np.ndarray) -> np.ndarray:
     rows = np.ascontiguousarray(images).reshape(len(images), image_bytes)
     if missing_bytes:
         rows = np.pad(rows, ((0, 0), (0, missing_bytes)))
-    return rows.view(np.uint64) @ weights  # modulo 2^64
+    return rows.view(np.uint64) @ weights
 
 
 def _digest(image: np.ndarray) -> bytes:
@@ -87,26 +97,29 @@ def _digest(image: np.ndarray) -> bytes:
 
 
 def describe_copies(copies: Mapping[str, int], val_count: int, test_count: int) -> list[str]:
-    """Return a line on images that are in more than one split; no line if there are none.
+    """Return a warning about images that are in more than one split.
 
     Args:
       copies: the counts from `count_copies`, or an empty mapping.
       val_count: number of validation images.
       test_count: number of test images.
+
+    Returns:
+      a list of one line; an empty list if there are no copies.
     """
-    parts = []
+    findings = []
     if copies.get("val"):
-        parts.append(
+        findings.append(
             f"{copies['val']:,} of the {val_count:,} validation images are also training images"
         )
     if copies.get("test"):
-        parts.append(
+        findings.append(
             f"{copies['test']:,} of the {test_count:,} test images are also training or "
             "validation images"
         )
-    if not parts:
+    if not findings:
         return []
     return [
-        f"{' and '.join(parts)}, as exact copies; the accuracy on them says little, so remove "
+        f"{' and '.join(findings)}, as exact copies; the accuracy on them says little, so remove "
         "the copies"
     ]

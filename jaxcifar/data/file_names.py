@@ -8,6 +8,8 @@ from jaxcifar.data.folder_listing import FoundFile, normal_form
 
 
 class _Indexed(NamedTuple):
+    """A file, and the folders around it, the outermost first."""
+
     folders: tuple[str, ...]
     file: FoundFile
 
@@ -21,15 +23,20 @@ class FileNames:
     """
 
     def __init__(self, files: Iterable[FoundFile], folder: str = "") -> None:
-        around = (normal_form(folder),) if folder else ()
-        self._by_key: tuple[dict[str, list[_Indexed]], ...] = ({}, {}, {})
+        outer_folders = [normal_form(folder)] if folder else []
+        self._by_name: dict[str, list[_Indexed]] = {}
+        self._by_stem: dict[str, list[_Indexed]] = {}
+        self._by_number: dict[str, list[_Indexed]] = {}
         for file in files:
-            *folders, name = normal_form(file.name).split("/")
+            path_parts = normal_form(file.name).split("/")
+            name = path_parts.pop()
+            indexed = _Indexed((*outer_folders, *path_parts), file)
             stem = name.rpartition(".")[0] or name
             number = _number(stem)
-            for index, key in zip(self._by_key, (name, stem, number), strict=True):
-                if key is not None:
-                    index.setdefault(key, []).append(_Indexed((*around, *folders), file))
+            self._by_name.setdefault(name, []).append(indexed)
+            self._by_stem.setdefault(stem, []).append(indexed)
+            if number is not None:
+                self._by_number.setdefault(number, []).append(indexed)
 
     def find(self, value: str) -> list[FoundFile]:
         """Return the files that a cell of a table may mean; several if the cell is ambiguous.
@@ -38,41 +45,51 @@ class FileNames:
           value: a file name with or without suffix, a number, or a path. The path may begin in any
             folder around or inside the user's folder.
         """
-        parts = [
-            part for part in value.replace("\\", "/").split("/") if part not in ("", ".", "..")
-        ]
-        if not parts:
+        path_parts = value.replace("\\", "/").split("/")
+        folders = [part for part in path_parts if part not in ("", ".", "..")]
+        if not folders:
             return []
-        *folders, name = parts
-        for index, key in zip(self._by_key, (name, name, _number(name)), strict=True):
-            if key is None:
-                continue
-            found = [item for item in index.get(key, ()) if _agree(item.folders, folders)]
-            if found:
-                return [item.file for item in _preferred(found, folders)]
+        name = folders.pop()
+        number = _number(name)
+        same_name = self._by_name.get(name, [])
+        same_stem = self._by_stem.get(name, [])
+        same_number = [] if number is None else self._by_number.get(number, [])
+        for candidates in (same_name, same_stem, same_number):
+            matches = [file for file in candidates if _may_be_in(file.folders, folders)]
+            if matches:
+                return [match.file for match in _preferred(matches, folders)]
         return []
 
 
 def _number(name: str) -> str | None:
-    """Return the number that a name consists of, without zeros before it; None for other names."""
-    return (name.lstrip("0") or "0") if name.isdecimal() else None
+    """Return the digits of a name without leading zeros, "7" for "007"; None for other names."""
+    if not name.isdecimal():
+        return None
+    return name.lstrip("0") or "0"
 
 
-def _agree(folders: Sequence[str], given: Sequence[str]) -> bool:
-    """Return True if one of two lists of folders ends with the other."""
-    common = min(len(folders), len(given))
-    return common == 0 or list(folders[-common:]) == list(given[-common:])
+def _may_be_in(file_folders: Sequence[str], given_folders: Sequence[str]) -> bool:
+    """Return True if a path with `given_folders` may mean a file in `file_folders`.
 
-
-def _preferred(found: list[_Indexed], given: Sequence[str]) -> list[_Indexed]:
-    """Return the files at exactly the given folders, or else those in the training folder.
-
-    Kaggle's tables name the training images only, by numbers that test images have too.
+    That is so if one of the two lists of folders ends with the other list, or is empty.
     """
-    exact = [item for item in found if list(item.folders) == list(given)]
-    if len(found) == 1 or exact:
-        return exact or found
-    training = [
-        item for item in found if any(split_of(folder) == "train" for folder in item.folders)
+    common = min(len(file_folders), len(given_folders))
+    return common == 0 or list(file_folders[-common:]) == list(given_folders[-common:])
+
+
+def _preferred(matches: list[_Indexed], given_folders: Sequence[str]) -> list[_Indexed]:
+    """Choose the most likely among the files that a table's cell may mean.
+
+    These are the files whose folders are exactly `given_folders`, else the files in a training
+    folder, else all. Kaggle's tables name the training images only, by numbers that test images
+    have too.
+    """
+    exact_matches = [file for file in matches if list(file.folders) == list(given_folders)]
+    if exact_matches:
+        return exact_matches
+    if len(matches) == 1:
+        return matches
+    training_files = [
+        file for file in matches if any(split_of(folder) == "train" for folder in file.folders)
     ]
-    return training or found
+    return training_files or matches

@@ -37,15 +37,22 @@ class Layout(NamedTuple):
 
 
 def split_of(name: str) -> str | None:
-    """Return the split that a folder or a cell of a table names, such as "val" for "Validation"."""
+    """Return the split that a folder or a cell of a table names: "val" for "Validation".
+
+    Returns:
+      "train", "val" or "test"; None for other names.
+    """
     lower = name.strip().casefold()
     return next((split for split, names in _SPLIT_NAMES.items() if lower in names), None)
 
 
 def find_layout(listing: FolderListing) -> Layout | None:
-    """Return the splits and class folders, or None if there are not two classes to train on.
+    """Find the splits and class folders of a folder of images.
 
     Problems, such as files beside the class folders, are added to the listing.
+
+    Returns:
+      the class folders of each split; None if there are not two classes to train on.
 
     Raises:
       RunError: the splits contradict each other, a folder can't be listed, or a class name can't be
@@ -60,35 +67,36 @@ def find_layout(listing: FolderListing) -> Layout | None:
     if len(class_names) > MAX_CLASSES:
         raise RunError(f"{listing.root}: more than {MAX_CLASSES:,} classes; merge some classes")
     for split, classes in splits.items():
-        untrained = [folder.name for name, folder in classes.items() if name not in class_names]
-        if untrained:
-            raise RunError(
-                f"{listing.root}: {shown(untrained[0])} is a class without training images; add "
-                f"some to the folder of training images, or remove it from {split}"
-            )
+        for name, folder in classes.items():
+            if name not in splits["train"]:
+                raise RunError(
+                    f"{listing.root}: {shown(folder.name)} is a class without training images; "
+                    f"add some to the folder of training images, or remove it from {split}"
+                )
     return Layout(tuple(class_names), splits)
 
 
 def describe_content(listing: FolderListing) -> str:
-    """Return a description of a folder, such as "30 images, 1 folder (images) and no table".
+    """Return what a folder without class folders has, for an error message.
 
-    Images in its folders are not counted, except those of a single class.
+    For example "30 images, 1 folder (images) and no table". Images in its folders are not counted,
+    except those of a single class.
     """
     classes = _class_folders(listing, _split_folders(listing)["train"], {})
     if len(classes) == 1:
         [folder] = classes.values()
         count = sum(has_image_suffix(file.name) for file in listing.files(folder))
         return f"one class, {shown(folder.name)}, with {pluralize(count, 'image')}"
-    folders, files = listing.children(listing.top)
-    images = sum(map(has_image_suffix, files))
-    tables = [name for name in files if name.lower().endswith(TABLE_SUFFIXES)]
-    names = [shown(folder.name) for folder in folders]
-    own_images = pluralize(images, "image") if images else "no image of its own"
-    return f"{own_images}, {_counted(names, 'folder')} and {_counted(tables, 'table')}"
+    content = listing.children(listing.top)
+    image_count = sum(map(has_image_suffix, content.files))
+    tables = [name for name in content.files if name.lower().endswith(TABLE_SUFFIXES)]
+    folders = [shown(folder.name) for folder in content.folders]
+    images = pluralize(image_count, "image") if image_count else "no image of its own"
+    return f"{images}, {_count_and_list(folders, 'folder')} and {_count_and_list(tables, 'table')}"
 
 
-def _counted(names: Sequence[str], noun: str) -> str:
-    """Return the number of some files and the first names, such as "2 folders (a, b)"."""
+def _count_and_list(names: Sequence[str], noun: str) -> str:
+    """Return how many names there are, and the first names: "2 folders (a, b)" or "no folder"."""
     if not names:
         return f"no {noun}"
     dots = ", ..." if len(names) > _MOST_NAMES else ""
@@ -96,67 +104,81 @@ def _counted(names: Sequence[str], noun: str) -> str:
 
 
 def _split_folders(listing: FolderListing) -> dict[str, Folder]:
-    """Return the folder of each split; "train" is the first, and the only one without splits."""
+    """Return the folder of each split that a folder of images has, "train" first.
+
+    If the folder is not divided into splits, "train" is the folder around the class folders.
+    """
     top = _unwrapped(listing, listing.top)
-    folders, _ = listing.children(top)
     by_split: dict[str, list[Folder]] = {}
-    others = []
-    for folder in folders:
+    other_folders = []
+    for folder in listing.children(top).folders:
         split = split_of(_last_part(folder))
         if split is None:
-            others.append(folder)
+            other_folders.append(folder)
         else:
             by_split.setdefault(split, []).append(folder)
-    is_divided = "train" in by_split and (len(by_split) > 1 or not others)
+    is_divided = "train" in by_split and (len(by_split) > 1 or not other_folders)
     if not is_divided:
-        _refuse_partial_splits(listing, by_split, others)
+        _refuse_partial_splits(listing, by_split, other_folders)
         return {"train": top}
-    for split, named in by_split.items():
-        if len(named) > 1:
+    for split, folders in by_split.items():
+        if len(folders) > 1:
             raise RunError(
-                f"{listing.root}: {shown(named[0].name)} and {shown(named[1].name)} both look like "
-                f"the {split} folder; keep one of them"
+                f"{listing.root}: {shown(folders[0].name)} and {shown(folders[1].name)} both look "
+                f"like the {split} folder; keep one of them"
             )
-    for folder in others:
+    for folder in other_folders:
         listing.add_problem(f"{shown(folder.name)} is an extra folder beside train and test")
     _report_files(listing, top)
-    in_order = [split for split in _SPLIT_NAMES if split in by_split]
-    return {split: by_split[split][0] for split in in_order}
+    ordered_splits = [split for split in _SPLIT_NAMES if split in by_split]
+    return {split: by_split[split][0] for split in ordered_splits}
 
 
 def _refuse_partial_splits(
-    listing: FolderListing, by_split: Mapping[str, Sequence[Folder]], others: Sequence[Folder]
+    listing: FolderListing,
+    by_split: Mapping[str, Sequence[Folder]],
+    other_folders: Sequence[Folder],
 ) -> None:
-    """Raise an error if folders of splits, with folders inside, are no complete division."""
-    for split, named in by_split.items():
-        folder = named[0]
-        if not listing.children(folder)[0]:
-            continue  # a class may be called "train" or "test"
-        beside = f" beside {shown(others[0].name)}" if others else ""
+    """Raise an error about a split folder in a folder that is not divided into splits.
+
+    `by_split` has the folders with a split's name; folders without subfolders are accepted, because
+    a class may be called "train" or "test". `other_folders` are the folders beside them.
+    """
+    for split, folders in by_split.items():
+        folder = folders[0]
+        if not listing.children(folder).folders:
+            continue
+        neighbour = f" beside {shown(other_folders[0].name)}" if other_folders else ""
         missing = "" if "train" in by_split else " but no train folder"
         raise RunError(
-            f"{listing.root}: has a {split} folder of folders ({shown(folder.name)}){beside}"
+            f"{listing.root}: has a {split} folder of folders ({shown(folder.name)}){neighbour}"
             f"{missing}; put the classes into train/ and test/, or give {folder.path} to have a "
             "sixth of every class taken for testing"
         )
 
 
 def _unwrapped(listing: FolderListing, folder: Folder, classes: Sequence[str] = ()) -> Folder:
-    """Return the folder inside folders that contain nothing but one other folder.
+    """Descend from a folder through wrappers, and return the innermost folder.
+
+    A wrapper is a folder with a single subfolder, which has subfolders itself. Its files are
+    reported as problems.
 
     Args:
       listing: lists the folders.
       folder: the outermost folder.
-      classes: names of class folders, which are not taken for a wrapper.
+      classes: names of class folders, which are never descended into.
     """
     for _ in range(_MAX_WRAPPERS):
-        folders, _ = listing.children(folder)
-        if len(folders) != 1 or split_of(_last_part(folders[0])) or _name(folders[0]) in classes:
+        subfolders = listing.children(folder).folders
+        if len(subfolders) != 1:
             return folder
-        if not listing.children(folders[0])[0]:
-            return folder  # its folder has only files: a class, or all the images
+        [only_subfolder] = subfolders
+        if split_of(_last_part(only_subfolder)) or _class_name(only_subfolder) in classes:
+            return folder
+        if not listing.children(only_subfolder).folders:
+            return folder  # the subfolder has only files: a class, or all the images
         _report_files(listing, folder)
-        [folder] = folders
+        folder = only_subfolder
     return folder
 
 
@@ -165,13 +187,13 @@ def _class_folders(
 ) -> dict[str, Folder]:
     """Return the class folders in the folder of a split, by class name.
 
-    `trained` has the class folders of the training images, if this is another split.
+    `trained` has the class folders of the training split; it is empty while they are looked for.
     """
     parent = _unwrapped(listing, split_folder, tuple(trained))
     _report_files(listing, parent)
     classes: dict[str, Folder] = {}
-    for folder in listing.children(parent)[0]:
-        name = _name(folder)
+    for folder in listing.children(parent).folders:
+        name = _class_name(folder)
         if not name.isprintable() or not name.strip():
             raise RunError(f"{listing.root}: class {name!a} can't be printed; rename its folder")
         if name in classes:
@@ -186,8 +208,10 @@ def _class_folders(
 
 
 def _refuse_splits_in_class(listing: FolderListing, folder: Folder) -> None:
-    inside = {split_of(_last_part(child)) for child in listing.children(folder)[0]} - {None}
-    if "train" in inside and len(inside) > 1:
+    """Raise an error if a class folder has a train folder and another split inside."""
+    subfolders = listing.children(folder).folders
+    splits_inside = {split_of(_last_part(subfolder)) for subfolder in subfolders} - {None}
+    if "train" in splits_inside and len(splits_inside) > 1:
         raise RunError(
             f"{listing.root}: {shown(folder.name)} is divided into train and test itself; put the "
             "classes into train/ and test/ instead (train/CLASS, test/CLASS)"
@@ -196,7 +220,7 @@ def _refuse_splits_in_class(listing: FolderListing, folder: Folder) -> None:
 
 def _report_files(listing: FolderListing, folder: Folder) -> None:
     """Add a problem for each file that lies beside folders of classes."""
-    for name in listing.children(folder)[1]:
+    for name in listing.children(folder).files:
         path = f"{folder.name}/{name}" if folder.name else name
         advice = ""
         if name.lower().endswith(TABLE_SUFFIXES):
@@ -208,5 +232,5 @@ def _last_part(folder: Folder) -> str:
     return folder.name.rpartition("/")[2]
 
 
-def _name(folder: Folder) -> str:
+def _class_name(folder: Folder) -> str:
     return normal_form(_last_part(folder))

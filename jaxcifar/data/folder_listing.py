@@ -43,6 +43,13 @@ class FoundFile(NamedTuple):
     modified_ns: int
 
 
+class FolderContent(NamedTuple):
+    """The subfolders of a folder, and the names of its other entries, both sorted."""
+
+    folders: list[Folder]
+    files: list[str]
+
+
 def normal_form(name: str) -> str:
     """Return a name in Unicode's form NFC: macOS may write "é" as "e" and an accent (NFD)."""
     return unicodedata.normalize("NFC", name)
@@ -59,7 +66,11 @@ def has_image_suffix(name: str) -> bool:
 
 
 def raise_problems(root: Path, problems: Sequence[str]) -> None:
-    """Raise an error about the first of the problems found in a folder, if there are any.
+    """Raise an error about the first problem found in a folder, if there is one.
+
+    Args:
+      root: the user's folder, which begins the error message.
+      problems: a message about each unusable file.
 
     Raises:
       RunError: there is at least one problem.
@@ -88,7 +99,8 @@ class FolderListing:
         self._problems: dict[str, None] = {}
         self._hidden: set[str] = set()
         self._linked_folders: list[Path] = []
-        self._chains: dict[Path, tuple[Path, ...]] = {self.root: (self.root,)}
+        # The folders from the root down to each listed folder, itself included.
+        self._parents: dict[Path, tuple[Path, ...]] = {self.root: (self.root,)}
         self._folder_count = self._file_count = self._byte_count = 0
 
     @property
@@ -104,16 +116,17 @@ class FolderListing:
     def hidden_count(self) -> int:
         return len(self._hidden)
 
-    def children(self, folder: Folder) -> tuple[list[Folder], list[str]]:
-        """Return the subfolders of a folder, and the names of its other entries, both sorted."""
+    def children(self, folder: Folder) -> FolderContent:
+        """Return the subfolders of a folder and the names of its files, without hidden ones."""
         folders: list[Folder] = []
-        others: list[str] = []
+        files: list[str] = []
         for entry in self._visible_entries(folder):
-            if (child := self._subfolder(folder, entry)) is not None:
+            child = self._subfolder(folder, entry)
+            if child is not None:
                 folders.append(child)
             elif not _is_folder(entry):
-                others.append(entry.name)
-        return folders, others
+                files.append(entry.name)
+        return FolderContent(folders, files)
 
     def files(self, folder: Folder) -> Iterator[FoundFile]:
         """Yield the usable files in a folder, in order of their names, then in its subfolders.
@@ -127,36 +140,38 @@ class FolderListing:
                 child = self._subfolder(folder, entry)
                 if child is not None:
                     folders.append(child)
-            elif (file := self._file(folder, entry)) is not None:
-                yield file
+            else:
+                file = self._file(folder, entry)
+                if file is not None:
+                    yield file
         for child in folders:
             yield from self.files(child)
 
     def _subfolder(self, folder: Folder, entry: os.DirEntry) -> Folder | None:
-        """Return a subfolder; None for a file, and for a link to a folder that contains it."""
+        """Return the subfolder of a directory entry; None for a file or a link to a parent."""
         if not _is_folder(entry):
             return None
         name = _join(folder.name, entry.name)
         path = folder.path / entry.name
-        chain = self._chains[folder.path]
+        parents = self._parents[folder.path]
         if entry.is_symlink():
             path = Path(os.path.realpath(path))
-            if any(parent.is_relative_to(path) for parent in chain):
+            if any(parent.is_relative_to(path) for parent in parents):
                 self.add_problem(f"{shown(name)} is a link to a folder that contains it")
                 return None
             self._linked_folders.append(path)
-        if len(chain) > _MAX_DEPTH:
+        if len(parents) > _MAX_DEPTH:
             raise RunError(
                 f"{self.root}: {shown(name)} lies more than {_MAX_DEPTH} folders deep; move it up"
             )
-        self._chains[path] = (*chain, path)
+        self._parents[path] = (*parents, path)
         self._folder_count += 1
         if self._folder_count > _MAX_FOLDERS:
             raise RunError(f"{self.root}: more than {_MAX_FOLDERS:,} folders; give fewer folders")
         return Folder(path, name)
 
     def _file(self, folder: Folder, entry: os.DirEntry) -> FoundFile | None:
-        """Return a file; if it is unusable, add to `problems` and return None."""
+        """Return the file of a directory entry; add a problem and return None if it is unusable."""
         name = _join(folder.name, entry.name)
         path = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
         try:
@@ -167,7 +182,7 @@ class FolderListing:
                 problem = f"is a broken link: {shown(path)} does not exist"
             self.add_problem(f"{shown(name)} {problem}")
             return None
-        if entry.is_symlink() and not self._is_inside(Path(path)):
+        if entry.is_symlink() and not self._is_in_allowed_folder(Path(path)):
             self.add_problem(f"{shown(name)} is a link to outside the folder")
             return None
         if not stat.S_ISREG(status.st_mode):
@@ -182,24 +197,25 @@ class FolderListing:
             )
         return FoundFile(path, name, status.st_size, status.st_mtime_ns)
 
-    def _is_inside(self, path: Path) -> bool:
-        places = (self.root, *self._linked_folders)
-        return any(path.is_relative_to(place) for place in places)
+    def _is_in_allowed_folder(self, path: Path) -> bool:
+        allowed_folders = (self.root, *self._linked_folders)
+        return any(path.is_relative_to(folder) for folder in allowed_folders)
 
     def _visible_entries(self, folder: Folder) -> Iterator[os.DirEntry]:
+        """Yield the entries of a folder in order of their names, and count the hidden ones."""
         try:
             with os.scandir(folder.path) as entries:
-                listed = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+                sorted_entries = sorted(entries, key=lambda entry: os.fsencode(entry.name))
         except OSError as error:
             raise RunError(f"{folder.path}: can't be listed ({error.strerror})") from error
-        for entry in listed:
+        for entry in sorted_entries:
             if entry.name.startswith(".") or entry.name in _IGNORED_NAMES:
                 self._hidden.add(entry.path)
             else:
                 yield entry
 
     def add_problem(self, problem: str) -> None:
-        """Add a message, once: a folder may be listed more than once."""
+        """Add a message to `problems` unless it is there: a folder may be listed more than once."""
         self._problems[problem] = None
 
 

@@ -37,7 +37,7 @@ class ImageFile(NamedTuple):
 
     @classmethod
     def of(cls, file: FoundFile, label: int) -> Self:
-        """Return a file with the number of its class."""
+        """Return a listed file together with the number of its class, `label`."""
         return cls(file.path, shown(file.name), label, file.size, file.modified_ns)
 
 
@@ -63,7 +63,7 @@ class ImageFolder:
 
     @classmethod
     def scan(cls, path: Path) -> Self:
-        """List the images in a folder.
+        """List the labelled images in a folder; no image is opened.
 
         The images lie in folders `train/CLASS/`, `test/CLASS/` and `val/CLASS/`, or in folders
         `CLASS/`; or a table in the folder or beside it gives each image its label.
@@ -88,7 +88,7 @@ class ImageFolder:
 
     @classmethod
     def scan_table(cls, path: Path, column: str | None) -> Self:
-        """List the images to which a table gives labels, in the folder of the table.
+        """List the images to which a table gives labels, in the folder that contains the table.
 
         Args:
           path: the table.
@@ -103,11 +103,11 @@ class ImageFolder:
     def _of_class_folders(cls, listing: FolderListing, layout: Layout) -> Self:
         raise_problems(listing.root, listing.problems)
         splits = {
-            split: list(_labelled(listing, layout.class_names, folders))
+            split: list(_files_by_class(listing, layout.class_names, folders))
             for split, folders in layout.splits.items()
         }
         raise_problems(listing.root, listing.problems)
-        _check_counts(listing.root, layout.class_names, splits)
+        _require_images(listing.root, layout.class_names, splits)
         return cls(listing.root, layout.class_names, splits, listing.hidden_count)
 
     @classmethod
@@ -116,12 +116,12 @@ class ImageFolder:
             split: [ImageFile.of(file, label) for file, label in files]
             for split, files in labelled.splits.items()
         }
-        _check_counts(labelled.table, labelled.class_names, splits)
+        _require_images(labelled.table, labelled.class_names, splits)
         return cls(folder, labelled.class_names, splits, 0, labelled.sha256, notes=labelled.notes)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the classes, of the names, sizes and times of all files, and of the table."""
+        """SHA-256 that changes with the class names, the table, or a file's name, size or time."""
         digest = hashlib.sha256(repr((self.class_names, self.table)).encode())
         for split, files in self.splits.items():
             for file in files:
@@ -130,13 +130,13 @@ class ImageFolder:
 
 
 def scan_images(name: str) -> ImageFolder | None:
-    """List the images of a folder or of a table of labels.
+    """List the labelled images of a folder or of a table of labels; no image is opened.
 
     Args:
       name: path of the user's data set.
 
     Returns:
-      the images; None if the name is that of another file.
+      the images; None if the path is neither a folder nor a table, such as an `.npz` file.
 
     Raises:
       RunError: the folder or table can't be used.
@@ -150,22 +150,27 @@ def scan_images(name: str) -> ImageFolder | None:
     return ImageFolder.scan_table(table.path.absolute(), table.column)
 
 
-def _labelled(
+def _files_by_class(
     listing: FolderListing, class_names: Sequence[str], folders: Mapping[str, Folder]
 ) -> Iterator[ImageFile]:
-    """Yield the images of all classes in a split, by class."""
+    """Yield the image files of a split, class by class; a class without a folder is skipped.
+
+    `folders` has the folder of each class by name.
+    """
     for label, class_name in enumerate(class_names):
         if class_name in folders:
             for file in listing.files(folders[class_name]):
                 yield ImageFile.of(file, label)
 
 
-def _check_counts(
+def _require_images(
     path: Path, class_names: Sequence[str], splits: Mapping[str, Sequence[ImageFile]]
 ) -> None:
-    counts = np.bincount([file.label for file in splits["train"]], minlength=len(class_names))
-    if not counts.all():
-        empty_class = class_names[int(np.argmin(counts))]
+    """Raise an error if a class has no training images, or a split no images."""
+    training_labels = [file.label for file in splits["train"]]
+    images_per_class = np.bincount(training_labels, minlength=len(class_names))
+    if not images_per_class.all():
+        empty_class = class_names[int(np.argmin(images_per_class))]
         raise RunError(
             f"{path}: class {empty_class!r} has no training images; add some, or remove this class"
         )

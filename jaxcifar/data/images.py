@@ -76,7 +76,7 @@ def _to_8_bits(grey: np.ndarray) -> np.ndarray:
 
 
 def read_image(path: str | Path, size: int = IMAGE_SIZE) -> DecodedImage:
-    """Read an image file that is not trusted.
+    """Read an image file that is not trusted, and convert it to a square of RGB pixels.
 
     Args:
       path: a regular file; links are not followed.
@@ -89,7 +89,11 @@ def read_image(path: str | Path, size: int = IMAGE_SIZE) -> DecodedImage:
 
 
 def decode_image(content: bytes, size: int = IMAGE_SIZE) -> DecodedImage:
-    """Return the image in the content of a file that is not trusted; see `read_image`.
+    """Return the image that the bytes of an untrusted file encode, as a square of RGB pixels.
+
+    Args:
+      content: the content of an image file.
+      size: height and width to which `to_square` converts the first frame.
 
     Raises:
       ValueError: the content can't be read.
@@ -98,19 +102,10 @@ def decode_image(content: bytes, size: int = IMAGE_SIZE) -> DecodedImage:
 
 
 def _read(source: contextlib.AbstractContextManager[IO[bytes]], size: int) -> DecodedImage:
+    """Decode the image in an open file; turn any error into a `ValueError` of one line."""
     try:
         with source as file:
-            file_bytes = file.seek(0, os.SEEK_END)
-            file.seek(0)
-            if file_bytes > _MAX_FILE_BYTES:
-                raise ValueError(
-                    f"the file has more than {_MAX_FILE_BYTES // 2**20} MiB; make it smaller"
-                )
-            with Image.open(file, formats=_formats()) as image:
-                check_pixels(*image.size)
-                is_animated = getattr(image, "is_animated", False) and image.format != "MPO"
-                image.load()
-                return DecodedImage(to_square(image, size), min(image.size), bool(is_animated))
+            return _decode(file, size)
     except Image.UnidentifiedImageError:
         raise ValueError("the file is not an image that Pillow reads, or is damaged") from None
     except Image.DecompressionBombError:
@@ -125,8 +120,20 @@ def _read(source: contextlib.AbstractContextManager[IO[bytes]], size: int) -> De
         raise ValueError(f"the image is damaged ({first_line(error)})") from error
 
 
+def _decode(file: IO[bytes], size: int) -> DecodedImage:
+    file_bytes = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if file_bytes > _MAX_FILE_BYTES:
+        raise ValueError(f"the file has more than {_MAX_FILE_BYTES // 2**20} MiB; make it smaller")
+    with Image.open(file, formats=_safe_formats()) as image:
+        check_pixels(*image.size)
+        is_animated = getattr(image, "is_animated", False) and image.format != "MPO"
+        image.load()
+        return DecodedImage(to_square(image, size), min(image.size), bool(is_animated))
+
+
 def check_pixels(width: int, height: int) -> None:
-    """Check that an image of this size does not take too much memory.
+    """Check that an image of this width and height does not take too much memory.
 
     Raises:
       ValueError: there are more than `MAX_PIXELS` pixels, or none.
@@ -135,7 +142,7 @@ def check_pixels(width: int, height: int) -> None:
         raise ValueError(f"the image has {width}x{height} pixels; give 1 to {MAX_PIXELS:,} pixels")
 
 
-def _formats() -> list[str]:
+def _safe_formats() -> list[str]:
     Image.init()
     return [name for name in Image.OPEN if name not in _UNSAFE_FORMATS]
 
@@ -143,16 +150,17 @@ def _formats() -> list[str]:
 def thumbnails(
     images: UInt8[np.ndarray, "*images size size 3"],
 ) -> UInt8[np.ndarray, "*images new_size new_size 3"]:
-    """Return images `[..., size, size, 3] uint8`, reduced to `LARGEST_STORED_SIZE` if larger.
+    """Reduce images to `LARGEST_STORED_SIZE` pixels a side; smaller images stay unchanged.
 
     Each new pixel is the mean of the pixels that it replaces.
     """
-    *outer, size, _, channels = images.shape
-    if size <= LARGEST_STORED_SIZE:
+    image_shape = images.shape[-3:]
+    outer_shape = images.shape[:-3]
+    if image_shape[0] <= LARGEST_STORED_SIZE:
         return images
     side = LARGEST_STORED_SIZE
-    small = np.empty((math.prod(outer), side, side, channels), np.uint8)
-    for number, image in enumerate(images.reshape(-1, size, size, channels)):
+    small = np.empty((math.prod(outer_shape), side, side, image_shape[2]), np.uint8)
+    for number, image in enumerate(images.reshape(-1, *image_shape)):
         resized = Image.fromarray(image).resize((side, side), Image.Resampling.BOX)
         small[number] = np.asarray(resized)
-    return small.reshape(*outer, side, side, channels)
+    return small.reshape(*outer_shape, *small.shape[1:])

@@ -34,7 +34,9 @@ class LabelTable(NamedTuple):
 
 
 def read_table(path: Path) -> LabelTable:
-    """Read a table whose cells are separated by commas, semicolons, tabs or bars.
+    """Read an untrusted text file with a table of labels.
+
+    Its cells are separated by commas, semicolons, tabs or bars.
 
     Raises:
       RunError: the file can't be read, is too large, or is no table.
@@ -56,18 +58,19 @@ def read_table(path: Path) -> LabelTable:
 
 
 def _read_rows(lines: Sequence[str]) -> list[list[str]]:
+    """Return the cells of each row of a table; all rows must have the same number of cells."""
     first_lines = [line for line in lines[: 2 * _LINES_TO_COMPARE] if line.strip()]
-    delimiter = _delimiter(first_lines[:_LINES_TO_COMPARE])
+    delimiter = _find_delimiter(first_lines[:_LINES_TO_COMPARE])
     rows: list[list[str]] = []
     try:
-        for number, cells in _cells(lines, delimiter):
+        for line_number, cells in _numbered_rows(lines, delimiter):
             if rows and len(cells) != len(rows[0]):
                 raise ValueError(
-                    f"line {number:,} has {len(cells)} cells, but the lines before have "
+                    f"line {line_number:,} has {len(cells)} cells, but the lines before have "
                     f"{len(rows[0])}"
                 )
             if len(cells) > _MAX_COLUMNS:
-                raise ValueError(f"line {number:,} has more than {_MAX_COLUMNS} cells")
+                raise ValueError(f"line {line_number:,} has more than {_MAX_COLUMNS} cells")
             if len(rows) == _MAX_ROWS:
                 raise ValueError(f"has more than {_MAX_ROWS:,} rows")
             rows.append(cells)
@@ -78,8 +81,8 @@ def _read_rows(lines: Sequence[str]) -> list[list[str]]:
     return rows
 
 
-def _cells(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number and the cells of each row that is not empty."""
+def _numbered_rows(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line number, counted from 1, and the cells of each row that is not empty."""
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     for row in reader:
         cells = [normal_form(cell.strip()) for cell in row]
@@ -87,29 +90,43 @@ def _cells(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, list[str
             yield reader.line_num, cells
 
 
-def _delimiter(lines: Sequence[str]) -> str:
-    """Return the delimiter that divides each line into the same number of cells, at least two."""
+def _find_delimiter(lines: Sequence[str]) -> str:
+    """Return the delimiter that divides each line into the same number of cells, at least two.
 
-    def columns(delimiter: str) -> int:
-        counts = {len(row) for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=True)}
-        return counts.pop() if len(counts) == 1 else 0
+    If no delimiter does, return the one that is most frequent in the first line.
+    """
 
-    counts = {delimiter: columns(delimiter) for delimiter in _DELIMITERS}
-    best = max(counts, key=lambda delimiter: counts[delimiter])
-    if counts[best] >= 2:
+    def count_columns(delimiter: str) -> int:
+        reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+        row_lengths = {len(row) for row in reader}
+        return row_lengths.pop() if len(row_lengths) == 1 else 0
+
+    column_counts = {delimiter: count_columns(delimiter) for delimiter in _DELIMITERS}
+    best = max(column_counts, key=lambda delimiter: column_counts[delimiter])
+    if column_counts[best] >= 2:
         return best
     # The lines differ: read the table by its first line, so that the message names the other line.
     return max(_DELIMITERS, key=lines[0].count) if lines else ","
 
 
 def column_title(number: int, header: Sequence[str] | None) -> str:
-    """Return the name of a column: its cell in the header, or else its number, from 1."""
+    """Return the name of a column for messages: its title, or else its number counted from 1.
+
+    Args:
+      number: number of the column, counted from 0.
+      header: titles of all columns; None if the table has no titles.
+    """
     title = header[number] if header else ""
     return printable(title, 40) if title else str(number + 1)
 
 
 def find_column(path: Path, name: str, rows: Sequence[Sequence[str]]) -> int:
-    """Return the number of the column that the user has named, by its title or number from 1.
+    """Return the number, counted from 0, of the column that the user has named.
+
+    Args:
+      path: the table, for the error message.
+      name: title of the column, or its number counted from 1.
+      rows: the cells of each row; the first row may hold the titles.
 
     Raises:
       RunError: the table has no such column.

@@ -34,7 +34,7 @@ def map_images(path: Path) -> Shaped[np.ndarray, "..."]:
 def read_labels(
     images: Path, count: int, run_classes: Sequence[str]
 ) -> tuple[Integer[np.ndarray, "images"], Sequence[str]]:
-    """Return the labels in `labels.npy` beside a file of images, and their class names.
+    """Return the labels in the file `labels.npy` beside a file of images, and their class names.
 
     In a folder `CIFAR-10-C` or `CIFAR-100-C`, labels number the classes of that data set. In other
     folders they number the classes of the run.
@@ -55,9 +55,10 @@ def read_labels(
             f"{path}: has {len(labels):,} labels, but {images.name} has {count:,} images; give one "
             "label for each image"
         )
-    data_set = _PUBLISHED.get(re.sub("[^a-z0-9]", "", images.absolute().parent.name.lower()))
-    class_names = CATALOG[data_set].class_names if data_set else run_classes
-    if len(labels) and not 0 <= labels.min() <= labels.max() < len(class_names):
+    folder_name = images.absolute().parent.name.lower()
+    published_dataset = _PUBLISHED.get(re.sub("[^a-z0-9]", "", folder_name))
+    class_names = CATALOG[published_dataset].class_names if published_dataset else run_classes
+    if len(labels) and (labels.min() < 0 or labels.max() >= len(class_names)):
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise RunError(
             f"{path}: has the label {wrong}; the {len(class_names)} classes have the labels 0 to "

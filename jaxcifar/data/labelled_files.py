@@ -41,7 +41,7 @@ class LabelledFiles(NamedTuple):
 
 
 def find_labelled_files(folder: Path) -> LabelledFiles | None:
-    """Look for a table of labels in a folder of images, and beside the folder.
+    """Find a table of labels in a folder of images or beside the folder, and apply it.
 
     Returns:
       the images with their labels; None if there is no table.
@@ -50,20 +50,21 @@ def find_labelled_files(folder: Path) -> LabelledFiles | None:
       RunError: no table can be used, or several can; the message says what to do.
     """
     for place in (folder, folder.parent):
-        tables = _tables_in(place)
         usable: list[LabelledFiles] = []
         errors: list[RunError] = []
-        for table in tables:
+        for table in _tables_in(place):
             try:
                 usable.append(label_files(table, folder))
             except RunError as error:
                 errors.append(error)
         if len(usable) > 1:
-            names = ", ".join(files.table.name for files in usable)
-            usable.sort(key=lambda files: "train" not in files.table.name.lower())
+            tables = [files.table for files in usable]
+            training_tables = [table for table in tables if "train" in table.name.lower()]
+            example = training_tables[0] if training_tables else tables[0]
+            names = ", ".join(table.name for table in tables)
             raise RunError(
                 f"{folder}: has several tables of labels ({names}); name the right one, such as "
-                f"--dataset {usable[0].table}"
+                f"--dataset {example}"
             )
         if usable:
             return usable[0]
@@ -73,22 +74,26 @@ def find_labelled_files(folder: Path) -> LabelledFiles | None:
 
 
 def _tables_in(folder: Path) -> list[Path]:
+    """Return the first tables in a folder, by name; none if the folder can't be listed.
+
+    Hidden files are left out, and Kaggle's example of a submission, which has made-up labels.
+    """
     try:
-        found = sorted(
+        tables = sorted(
             path
             for path in folder.iterdir()
             if path.suffix.lower() in TABLE_SUFFIXES
             and not path.name.startswith(".")
-            and "submission" not in path.name.lower()  # Kaggle's example has made-up labels
+            and "submission" not in path.name.lower()
             and path.is_file()
         )
     except OSError:
         return []
-    return found[:_MAX_TABLES]
+    return tables[:_MAX_TABLES]
 
 
 def label_files(path: Path, folder: Path, label_column: str | None = None) -> LabelledFiles:
-    """Give the images in a folder the labels in a table.
+    """Match the images in a folder with the rows of a table, which has their labels.
 
     Args:
       path: the table.
@@ -101,18 +106,21 @@ def label_files(path: Path, folder: Path, label_column: str | None = None) -> La
     """
     table = read_table(path)
     listing = FolderListing(folder)
-    every = [file for file in listing.files(listing.top) if Path(file.path) != path.resolve()]
-    images = [file for file in every if has_image_suffix(file.name)] or every
-    is_beside = not path.absolute().is_relative_to(folder.absolute())
-    names = FileNames(images, folder.absolute().name if is_beside else "")
-    columns = find_columns(table, names, label_column)
-    matched = _match(table, columns, names)
+    table_path = path.resolve()
+    files = [file for file in listing.files(listing.top) if Path(file.path) != table_path]
+    images = [file for file in files if has_image_suffix(file.name)]
+    if not images:
+        images = files
+    table_is_inside = path.absolute().is_relative_to(folder.absolute())
+    index = FileNames(images, "" if table_is_inside else folder.absolute().name)
+    columns = find_columns(table, index, label_column)
+    matched = _match(table, columns, index)
     class_names = _class_names(path, columns, matched.labels)
-    numbers = {name: label for label, name in enumerate(class_names)}
+    label_of_class = {name: label for label, name in enumerate(class_names)}
     splits: dict[str, list[tuple[FoundFile, int]]] = {"train": []}
     for file in images:
         if file.path in matched.labels:
-            label = numbers[matched.labels[file.path]]
+            label = label_of_class[matched.labels[file.path]]
             splits.setdefault(matched.splits[file.path], []).append((file, label))
     notes = [
         f"{path.name}: labels from column {columns.title(columns.labels)}, file names from column "
@@ -121,7 +129,7 @@ def label_files(path: Path, folder: Path, label_column: str | None = None) -> La
     ]
     unlabelled = [file.name for file in images if file.path not in matched.labels]
     if unlabelled:
-        notes.append(_left_out(path, len(unlabelled), "image", "without a label", unlabelled[0]))
+        notes.append(_describe_left_out(path, unlabelled, "image", "without a label"))
     if matched.notes and listing.problems:
         notes.append(f"{path.name}: {listing.problems[0]}.")
     sha256 = f"{table.sha256} {columns.labels}"
@@ -129,34 +137,38 @@ def label_files(path: Path, folder: Path, label_column: str | None = None) -> La
 
 
 class _Matched(NamedTuple):
-    """Path of an image -> label, and -> split; and lines about rows that are left out."""
+    """The labels and splits that a table gives to images.
+
+    Attributes:
+      labels: path of an image -> its label in the table.
+      splits: path of an image -> its split.
+      notes: lines for the user about rows that are left out.
+    """
 
     labels: dict[str, str]
     splits: dict[str, str]
     notes: list[str]
 
 
-def _match(table: LabelTable, columns: Columns, names: FileNames) -> _Matched:
+def _match(table: LabelTable, columns: Columns, index: FileNames) -> _Matched:
+    """Find the image, label and split of each row of a table.
+
+    Without a column of splits, the folders of the images say the split.
+    """
     labels: dict[str, str] = {}
     splits: dict[str, str] = {}
-    missing: list[str] = []
-    blank: list[str] = []
     folder_splits: dict[str, str] = {}
+    cells_without_image: list[str] = []
+    cells_without_label: list[str] = []
     for row in table.rows[1:] if columns.header else table.rows:
         cell, label = row[columns.files], row[columns.labels]
-        found = names.find(cell)
-        if not found:
-            missing.append(cell)
+        file = _find_image(table, index, cell)
+        if file is None:
+            cells_without_image.append(cell)
             continue
-        if len(found) > 1:
-            raise RunError(
-                f"{table.path}: {printable(cell, 60)} may be {printable(found[0].name, 60)} or "
-                f"{printable(found[1].name, 60)}; write the folders into the table too"
-            )
         if not label:
-            blank.append(cell)
+            cells_without_label.append(cell)
             continue
-        [file] = found
         if labels.setdefault(file.path, label) != label:
             raise RunError(
                 f"{table.path}: {printable(file.name, 60)} has two labels, "
@@ -166,29 +178,55 @@ def _match(table: LabelTable, columns: Columns, names: FileNames) -> _Matched:
         if columns.split is not None:
             splits[file.path] = split_of(row[columns.split]) or "train"
         else:
-            folders = file.name.split("/")[:-1]
-            in_folders = [split for folder in folders if (split := split_of(folder))]
-            folder_splits[file.path] = in_folders[0] if in_folders else "train"
+            folder_splits[file.path] = _split_of_folders(file)
     if columns.split is None:
         # Images that a folder keeps for testing must not be trained on.
         is_divided = "train" in folder_splits.values()
         splits = folder_splits if is_divided else dict.fromkeys(labels, "train")
     notes = []
-    if missing:
-        notes.append(_left_out(table.path, len(missing), "row", "without an image", missing[0]))
-    if blank:
-        notes.append(_left_out(table.path, len(blank), "row", "without a label", blank[0]))
+    if cells_without_image:
+        notes.append(_describe_left_out(table.path, cells_without_image, "row", "without an image"))
+    if cells_without_label:
+        notes.append(_describe_left_out(table.path, cells_without_label, "row", "without a label"))
     return _Matched(labels, splits, notes)
 
 
-def _left_out(path: Path, count: int, noun: str, reason: str, example: str) -> str:
-    verb = "is" if count == 1 else "are"
-    example = printable(example, 60)
-    return f"{path.name}: {pluralize(count, noun)} {reason} {verb} left out ({example})."
+def _find_image(table: LabelTable, index: FileNames, cell: str) -> FoundFile | None:
+    """Return the image that a cell of a table names; None if there is no such image."""
+    files = index.find(cell)
+    if len(files) > 1:
+        raise RunError(
+            f"{table.path}: {printable(cell, 60)} may be {printable(files[0].name, 60)} or "
+            f"{printable(files[1].name, 60)}; write the folders into the table too"
+        )
+    return files[0] if files else None
+
+
+def _split_of_folders(file: FoundFile) -> str:
+    """Return "train", "val" or "test" by the name of a folder around a file, by default "train"."""
+    folders = file.name.split("/")[:-1]
+    for folder in folders:
+        split = split_of(folder)
+        if split is not None:
+            return split
+    return "train"
+
+
+def _describe_left_out(path: Path, examples: Sequence[str], noun: str, reason: str) -> str:
+    """Return a line about what is left out: "labels.csv: 2 rows without a label are left out"."""
+    verb = "is" if len(examples) == 1 else "are"
+    example = printable(examples[0], 60)
+    return f"{path.name}: {pluralize(len(examples), noun)} {reason} {verb} left out ({example})."
 
 
 def _class_names(path: Path, columns: Columns, labels: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the sorted labels; numbers are sorted by value."""
+    """Return the class names: the different labels in sorted order, where numbers sort by value.
+
+    Args:
+      path: the table, for error messages.
+      columns: the columns of the table.
+      labels: path of an image -> label in the table.
+    """
     names = set(labels.values())
     if not 2 <= len(names) <= MAX_CLASSES:
         raise RunError(

@@ -55,14 +55,14 @@ class Manifest:
         class_names: Sequence[str],
         source: str = "",
     ) -> Self:
-        """Return the description of sorted records, with their fingerprints."""
+        """Return a manifest with the class names, fingerprints and source of sorted records."""
         fingerprints = {
             split: binary_records.fingerprint(array) for split, array in records.items()
         }
         return cls(tuple(class_names), fingerprints, source)
 
     def write(self, folder: Path) -> None:
-        """Write the description atomically. Call this last, because it makes the cache valid.
+        """Write the manifest of a cache atomically. Call it last: it makes the cache valid.
 
         Raises:
           OSError: the folder can't be written.
@@ -74,7 +74,7 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """Return the description in a folder, or None if the file is missing or damaged."""
+        """Read the manifest of the cache in `folder`; None if the file is missing or damaged."""
         try:
             content = read_json(folder / _NAME, _Content, _PREPARE)
         except RunError:

@@ -42,10 +42,7 @@ _THREADS = 4
 
 
 def find_parquet(path: Path) -> list[Path]:
-    """Return the parquet files at a path: the file itself, or the files in a folder.
-
-    In a folder, the files are in the folder itself or in its subfolders. The list is empty if there
-    are none.
+    """Return the parquet file at a path, or those in this folder or else in its subfolders.
 
     Raises:
       RunError: there are too many files.
@@ -55,8 +52,8 @@ def find_parquet(path: Path) -> list[Path]:
     try:
         files = sorted(path.glob(f"*{SUFFIX}"))
         if not files:
-            folders = _subfolders(path)
-            files = [file for folder in folders for file in sorted(folder.glob(f"*{SUFFIX}"))]
+            for folder in _folders_with_parquet(path):
+                files += sorted(folder.glob(f"*{SUFFIX}"))
     except OSError:
         return []  # whoever lists the images reports the reason
     if len(files) > _MAX_FILES:
@@ -64,7 +61,7 @@ def find_parquet(path: Path) -> list[Path]:
     return files
 
 
-def _subfolders(path: Path) -> list[Path]:
+def _folders_with_parquet(path: Path) -> list[Path]:
     """Return the subfolders that seem to have parquet files, judging by a few of their entries."""
     subfolders = []
     for folder in sorted(path.iterdir()):
@@ -78,15 +75,15 @@ def _subfolders(path: Path) -> list[Path]:
 def read_parquet(
     path: Path, files: Sequence[Path], resizing: Resizing | None = None
 ) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
-    """Read the images and labels of parquet files.
+    """Read images and labels from parquet files as sorted records: rows of label and pixel bytes.
 
     Args:
       path: the file or folder of the user; begins the error messages.
       files: the parquet files at this path.
-      resizing: the size that images get, and records the sizes that they had; None for 32x32.
+      resizing: height and width that images get; it collects their original sizes. None for 32x32.
 
     Returns:
-      "train" and, if there are such files, "test" and "val" -> sorted records; and the class names.
+      the records of "train" and, if there are such files, "test" and "val"; and the class names.
 
     Raises:
       RunError: a file is damaged, or has no images and labels that can be used.
@@ -97,7 +94,8 @@ def read_parquet(
         raise RunError(f"{path}: parquet files need pyarrow; pip install pyarrow") from None
     resizing = resizing or Resizing()
     try:
-        tables = {split: _Table(part, resizing) for split, part in _by_split(path, files).items()}
+        files_by_split = _group_by_split(path, files)
+        tables = {split: _Table(paths, resizing) for split, paths in files_by_split.items()}
         if "train" not in tables:
             raise UsageError("there is no parquet file of the training images, train-*.parquet")
         arrays = {split: table.arrays(split) for split, table in tables.items()}
@@ -108,30 +106,34 @@ def read_parquet(
         raise RunError(f"{path}: {error}") from error
 
 
-def _by_split(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+def _group_by_split(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
     """Group parquet files by split. A single file, or files that name no split, are "train"."""
     if path in files:
         return {"train": [path]}
     splits: dict[str, list[Path]] = {}
     for file in files:
-        splits.setdefault(_split_of(path, file) or "", []).append(file)
-    unnamed = splits.pop("", [])
-    if unnamed and splits:
+        split = _split_of(path, file)
+        splits.setdefault(split or "unnamed", []).append(file)
+    unnamed = splits.pop("unnamed", [])
+    if not splits:
+        return {"train": unnamed}
+    if unnamed:
         raise UsageError(
             f"{unnamed[0].name} names no split; begin the name of each file with train, test or "
             "validation"
         )
-    for parts in splits.values():
-        if len({file.parent for file in parts}) > 1:
+    for files_of_split in splits.values():
+        folders = [file.parent for file in files_of_split]
+        if len(set(folders)) > 1:
             raise UsageError(
-                f"{parts[0].parent.name} and {parts[-1].parent.name} have files of the same split; "
-                "give one of these folders"
+                f"{folders[0].name} and {folders[-1].name} have files of the same split; give one "
+                "of these folders"
             )
-    return splits or {"train": unnamed}
+    return splits
 
 
 def _split_of(path: Path, file: Path) -> str | None:
-    """Return the split that the name of a file, or else of its folder inside `path`, says."""
+    """Return the split that the name of a file, or of its folder inside `path`, says, or None."""
     names = [file.stem] if file.parent == path else [file.stem, file.parent.name]
     for name in names:
         for word in re.split("[^a-z]+", name.lower()):
@@ -161,20 +163,18 @@ class _Table:
             raise UsageError(f"{files[0].name}: has more than {MAX_IMAGES:,} images; give fewer")
 
     def arrays(self, split: str) -> SplitArrays:
-        """Return the images, to be decoded block by block, and the labels."""
-        image_name, label_name = self.columns.image, self.columns.label
+        """Return images and labels; images are decoded block by block while they are read."""
         size = self._resizing.size
         images = ImageBlocks((sum(self.counts), size, size, 3), np.dtype(np.uint8), self._blocks)
-        return SplitArrays(
-            images,
-            self._labels(),
-            f"column {image_name} ({split})",
-            f"column {label_name} ({split})",
-        )
+        labels = self._labels()
+        image_name = f"column {self.columns.image} ({split})"
+        label_name = f"column {self.columns.label} ({split})"
+        return SplitArrays(images, labels, image_name, label_name)
 
     def _labels(self) -> np.ndarray:
+        """Read the column of labels, integers or strings, `[N]`."""
         name = self.columns.label
-        parts = []
+        label_arrays = []
         for column in self._column_parts(name, _LABEL_BATCH):
             if column.null_count:
                 raise UsageError(f"column {name} has rows without a label; remove these rows")
@@ -182,10 +182,11 @@ class _Table:
                 raise UsageError(
                     f"column {name} has a label of over {_MAX_LABEL} characters; shorten it"
                 )
-            parts.append(np.asarray(column.to_numpy(zero_copy_only=False)))
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+            label_arrays.append(np.asarray(column.to_numpy(zero_copy_only=False)))
+        return np.concatenate(label_arrays) if label_arrays else np.zeros(0, np.int64)
 
     def _blocks(self) -> Iterator[np.ndarray]:
+        """Yield the images of all rows in blocks, decoded and resized."""
         with ThreadPoolExecutor(_THREADS) as threads:
             for column in self._column_parts(self.columns.image, _IMAGE_BATCH):
                 contents = self.columns.image_bytes(column)
@@ -199,7 +200,7 @@ class _Table:
                 yield np.stack([image.pixels for image in images])
 
     def _column_parts(self, column: str, rows: int) -> Iterator[Any]:
-        """Yield a column of all files in parts of a few `rows`; check the number of all rows."""
+        """Yield a column of all files, at most `rows` rows at a time; check the number of rows."""
         for file, expected in zip(self.files, self.counts, strict=True):
             count = 0
             with _opened(file) as opened:
@@ -223,7 +224,7 @@ def _decode(content: Any, size: int) -> DecodedImage:
 
 @contextlib.contextmanager
 def _opened(file: Path) -> "Iterator[ParquetFile]":
-    """Yield an open parquet file; turn any error of the reader into one line."""
+    """Open a parquet file; an error in the `with` block becomes a `UsageError` of one line."""
     from pyarrow.parquet import ParquetFile
 
     try:
@@ -239,10 +240,11 @@ def _opened(file: Path) -> "Iterator[ParquetFile]":
 
 
 def _checked_count(file: Path, opened: "ParquetFile") -> int:
-    """Return the number of rows of a file, after checking how far the file unpacks."""
+    """Return the number of rows of a parquet file, after checking its unpacked size."""
     metadata = opened.metadata
     packed = file.stat().st_size
     unpacked = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-    if unpacked > min(_MAX_BYTES, max(_MAX_RATIO * packed, _ALWAYS_BYTES)):
+    largest_plausible = max(_MAX_RATIO * packed, _ALWAYS_BYTES)
+    if unpacked > min(_MAX_BYTES, largest_plausible):
         raise UsageError(f"{file.name} unpacks to {unpacked:,} bytes, unlike images")
     return metadata.num_rows

@@ -45,7 +45,10 @@ class Columns:
     class_names: tuple[str, ...] | None
 
     def image_bytes(self, column: Any) -> Any:
-        """Return the encoded images of a part of the column of images."""
+        """Return the bytes of the image files in a part of the column of images.
+
+        A column of structures has them in the field "bytes".
+        """
         import pyarrow as pa
 
         return column.field("bytes") if pa.types.is_struct(column.type) else column
@@ -61,7 +64,7 @@ def longest_string(column: Any) -> int:
 
 
 def find_columns(schema: "pa.Schema") -> Columns:
-    """Return the columns of images and labels, and the names of the classes.
+    """Choose the columns of a parquet file that hold images and labels, and read the class names.
 
     Raises:
       UsageError: there are no such columns, or several.
@@ -84,6 +87,7 @@ def find_columns(schema: "pa.Schema") -> Columns:
 
 
 def _holds_images(column_type: Any) -> bool:
+    """Return True if a column of this type can hold image files: bytes, or structures of bytes."""
     import pyarrow as pa
 
     if pa.types.is_struct(column_type):
@@ -95,19 +99,30 @@ def _holds_images(column_type: Any) -> bool:
 def _choose(
     schema: "pa.Schema", candidates: Sequence[str], usual_names: Sequence[str], meaning: str
 ) -> str:
+    """Choose one of several columns of a parquet file that could have a `meaning`.
+
+    It is the first column with a usual name, or else the only candidate.
+
+    Raises:
+      UsageError: there is no clear choice.
+    """
     for name in usual_names:
         if candidates.count(name) == 1 and schema.names.count(name) == 1:
             return name
     if len(candidates) == 1:
         return candidates[0]
-    shown = ", ".join(ascii(name[:40])[1:-1] for name in schema.names[:10])
+    quoted_names = [ascii(name[:40]) for name in schema.names[:10]]
+    shown = ", ".join(quoted[1:-1] for quoted in quoted_names)
     raise UsageError(
         f"the parquet file has no clear column of {meaning} among {shown}; name it {usual_names[0]}"
     )
 
 
 def _class_names(metadata: dict[bytes, bytes], label: str) -> tuple[str, ...] | None:
-    """Return the class names from the metadata that Hugging Face's `datasets` writes."""
+    """Return the class names in the metadata that Hugging Face's `datasets` writes, or None.
+
+    `label` is the name of the column of labels.
+    """
     content = metadata.get(b"huggingface", b"")
     if not 0 < len(content) <= _MAX_METADATA_BYTES:
         return None

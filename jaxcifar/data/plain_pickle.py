@@ -31,9 +31,10 @@ _ALLOWED_OPERATIONS = frozenset(
 
 
 def load(content: bytes) -> Any:
-    """Return the object in a pickle, with arrays as `PickledArray` and Python 2 strings as bytes.
+    """Return the object in an untrusted pickle without running code that the pickle names.
 
-    Memory and time are bounded by the length of the content.
+    Arrays become `PickledArray`, and strings of Python 2 become bytes. Memory and time are bounded
+    by the length of the content.
 
     Raises:
       Exception: the pickle is damaged or hostile; the exception can have any type.
@@ -61,7 +62,7 @@ class PickledArray:
     state: Any = None
 
     def to_numpy(self) -> Shaped[np.ndarray, "..."]:
-        """Return the pickled array as a NumPy array with two axes, of uint8.
+        """Return this array, read from a pickle, as a NumPy array with two axes, of uint8.
 
         Raises:
           ValueError: the array has another type than uint8, or not two axes.
@@ -89,6 +90,7 @@ class _BatchUnpickler(pickle._Unpickler):
         self._max_encoded = len(content)  # characters
 
     def find_class(self, module: str, name: str) -> Any:
+        """Return the harmless replacement for a class or function that the pickle imports."""
         replacements: dict[tuple[str, str], Any] = {
             ("numpy.core.multiarray", "_reconstruct"): lambda *arguments: PickledArray(),
             ("numpy._core.multiarray", "_reconstruct"): lambda *arguments: PickledArray(),
@@ -102,7 +104,7 @@ class _BatchUnpickler(pickle._Unpickler):
         return replacements[module, name]
 
     def _encode(self, text: str, encoding: str) -> bytes:
-        """Return the bytes that Python 3 has pickled as text, because protocol 2 has no bytes."""
+        """Return the bytes that Python 3 stores as latin-1 text in a pickle of protocol 2."""
         self._max_encoded -= len(text)
         if self._max_encoded < 0:
             raise ValueError("the pickle encodes the same text too often")
@@ -111,6 +113,7 @@ class _BatchUnpickler(pickle._Unpickler):
         return text.encode("latin1")
 
     def _load_build(self) -> None:
+        """Set the state of a replaced object; Python's unpickler would run its code."""
         state = self.stack.pop()
         target = self.stack[-1]
         if isinstance(target, PickledArray):
@@ -119,7 +122,8 @@ class _BatchUnpickler(pickle._Unpickler):
             raise ValueError("the pickle sets the state of something that is not an array")
 
     def _load_setitem(self) -> None:
-        value, key = self.stack.pop(), self.stack.pop()
+        value = self.stack.pop()
+        key = self.stack.pop()
         self._set_items([key, value])
 
     def _load_setitems(self) -> None:
@@ -131,11 +135,12 @@ class _BatchUnpickler(pickle._Unpickler):
         self._set_items(items)
 
     def _set_items(self, items: list[Any]) -> None:
-        keys, target = items[::2], self.stack[-1]
+        keys, values = items[::2], items[1::2]
+        target = self.stack[-1]
         # The hash of another key may take for ever.
         if type(target) is not dict or not all(type(key) in (str, bytes) for key in keys):
             raise ValueError("the pickle has a dictionary with keys that are not strings")
-        target.update(zip(keys, items[1::2], strict=True))
+        target.update(zip(keys, values, strict=True))
 
     dispatch: ClassVar[dict[int, Any]] = {
         **pickle._Unpickler.dispatch,

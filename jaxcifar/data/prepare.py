@@ -33,14 +33,15 @@ class NotPreparedError(RunError):
 
 
 def default_data_dir() -> Path:
-    """Return TFDS's folder of data sets: `TFDS_DATA_DIR`, or else a folder in the user's home.
+    """Return TFDS's folder of data sets: `TFDS_DATA_DIR`, or else `~/tensorflow_datasets`.
 
     Raises:
-      UsageError: there is no such home folder.
+      UsageError: the system does not know the home folder in this path.
     """
     path = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     folder = expand_home(path)
-    if folder.parts[:1] and folder.parts[0].startswith("~"):
+    is_unexpanded = folder.parts and folder.parts[0].startswith("~")
+    if is_unexpanded:
         raise UsageError(
             f"{folder}: the system knows no such home folder; say where data sets are with "
             "--data-dir or TFDS_DATA_DIR"
@@ -50,7 +51,9 @@ def default_data_dir() -> Path:
 
 @contextlib.contextmanager
 def report_unwritable(data_dir: Path) -> Iterator[None]:
-    """Turn an `OSError` in the `with` block into an error about the folder of data sets.
+    """Turn an `OSError` in the `with` block into a `RunError` that says what to do.
+
+    `data_dir` is the folder of data sets that the block writes to.
 
     Raises:
       RunError: the block raised an `OSError`.
@@ -71,7 +74,7 @@ def load_records(
     print_line: PrintLine = print,
     may_prepare: bool = True,
 ) -> dict[str, binary_records.Records]:
-    """Load the sorted records of a data set, and prepare them first if necessary.
+    """Load a data set of the catalogue as sorted records, and prepare it first if necessary.
 
     Args:
       dataset: the data set.
@@ -82,7 +85,7 @@ def load_records(
       may_prepare: False to only read a data set that was prepared before, and write nothing.
 
     Returns:
-      split -> sorted records.
+      split -> sorted records, one row of label and pixel bytes for each image.
 
     Raises:
       UsageError: there is no such archive.
@@ -93,27 +96,20 @@ def load_records(
     if archive is not None:
         check_archive(archive)
     cache = cache_folder(dataset, data_dir)
-    if (cached := _read_cache(cache, dataset)) is not None:
+    cached_records = _read_cache(cache, dataset)
+    if cached_records is not None:
         if archive is not None:
             print_line(f"{dataset.title} was prepared before; {archive} is not read.")
-        return cached
+        return cached_records
     if not may_prepare:
         raise NotPreparedError(f"{dataset.title} is not prepared in {data_dir}")
     if archive is None and dataset.draw is None:
         _require_source(dataset, data_dir)  # before any folder is made
     with report_unwritable(data_dir), lock_folder(data_dir / dataset.name):
-        if (cached := _read_cache(cache, dataset)) is not None:
-            return cached  # another process was faster
-        if dataset.draw is not None:
-            print_line(f"Drawing {dataset.title}, once; this takes some seconds.")
-            records = _draw_records(dataset, dataset.draw)
-        else:
-            with plain_path(data_dir) as utf8_data_dir:  # TFDS needs paths in UTF-8
-                builder = _make_builder(dataset, utf8_data_dir, archive)
-                if not builder.is_prepared():
-                    _prepare_with_tfds(builder, dataset, data_dir, archive, print_line)
-                print_line(f"Decoding {dataset.title}, once.")
-                records = _decode_records(builder, dataset)
+        cached_records = _read_cache(cache, dataset)
+        if cached_records is not None:
+            return cached_records  # another process was faster
+        records = _prepare_records(dataset, data_dir, archive, print_line)
         try:
             binary_records.write_cache(cache, records)
             if dataset.fingerprints is None:
@@ -124,7 +120,23 @@ def load_records(
         return records
 
 
+def _prepare_records(
+    dataset: KnownDataset, data_dir: Path, archive: Path | None, print_line: PrintLine
+) -> dict[str, binary_records.Records]:
+    """Draw the images of a data set, or let TFDS prepare them; return sorted records by split."""
+    if dataset.draw is not None:
+        print_line(f"Drawing {dataset.title}, once; this takes some seconds.")
+        return _draw_records(dataset, dataset.draw)
+    with plain_path(data_dir) as utf8_data_dir:  # TFDS needs paths in UTF-8
+        builder = _make_builder(dataset, utf8_data_dir, archive)
+        if not builder.is_prepared():
+            _prepare_with_tfds(builder, dataset, data_dir, archive, print_line)
+        print_line(f"Decoding {dataset.title}, once.")
+        return _decode_records(builder, dataset)
+
+
 def _read_cache(cache: Path, dataset: KnownDataset) -> dict[str, binary_records.Records] | None:
+    """Return the records of each split in a cache folder; None if it is damaged or out of date."""
     fingerprints = dataset.fingerprints
     if fingerprints is None:  # then they were computed when the data set was prepared
         manifest = Manifest.read(cache)
@@ -152,7 +164,7 @@ def _draw_records(dataset: KnownDataset, draw: Draw) -> dict[str, binary_records
 def _prepare_with_tfds(
     builder: Any, dataset: KnownDataset, data_dir: Path, archive: Path | None, print_line: PrintLine
 ) -> None:
-    """Let TFDS download a data set or read `archive`, and write the data set to `data_dir`."""
+    """Let TFDS download a data set, or read it from `archive`, and write it to `data_dir`."""
     import tensorflow_datasets as tfds
 
     if not sys.stderr.isatty():
@@ -169,7 +181,7 @@ def _prepare_with_tfds(
 
 
 def _decode_records(builder: Any, dataset: KnownDataset) -> dict[str, binary_records.Records]:
-    """Return split -> sorted records of a data set that TFDS has prepared."""
+    """Return the sorted records, by split, of a data set that TFDS has prepared."""
     file_format = builder.info.file_format.value
     if file_format == "array_record" and not find_spec("array_record"):
         raise RunError(
@@ -191,14 +203,15 @@ def _decode_records(builder: Any, dataset: KnownDataset) -> dict[str, binary_rec
             indices = range(start, min(start + _BLOCK, len(images)))
             examples = sources[split].__getitems__(indices)
             for index, example in zip(indices, examples, strict=True):
-                images[index], labels[index] = example["image"], example["label"]
+                images[index] = example["image"]
+                labels[index] = example["label"]
         records[split] = binary_records.sort(binary_records.pack(images, labels))
     check_content(records, dataset, source=builder.data_dir)
     return records
 
 
 def _require_source(dataset: KnownDataset, data_dir: Path) -> None:
-    """Raise an error if a data set is not prepared and can't be downloaded."""
+    """Raise an error if TFDS has not prepared a data set and can't download it now."""
     with plain_path(data_dir) as utf8_data_dir:
         builder = _make_builder(dataset, utf8_data_dir, None)
         if not builder.is_prepared():

@@ -35,7 +35,12 @@ class Resizing:
             )
 
     def require_memory(self, count: int, classes: int, print_line: PrintLine | None = None) -> None:
-        """Check that `count` images fit into memory; print how much they take if it is a lot.
+        """Check that images fit into memory while they are prepared; print if they take much.
+
+        Args:
+          count: number of images.
+          classes: number of classes, on which the length of a label depends.
+          print_line: prints the line; None to print nothing.
 
         Raises:
           UsageError: the images need more memory than is free.
@@ -58,7 +63,7 @@ class Resizing:
             print_line(f"{text}.")
 
     def note(self) -> str:
-        """Return a line about images that were resized, and the option that changes their size.
+        """Return a line that says how the images were resized, and which option changes their size.
 
         The line is empty if all images had the right size.
         """
@@ -66,21 +71,22 @@ class Resizing:
 
 
 def describe_resizing(original_sizes: Collection[int], size: int, advice: bool = False) -> str:
-    """Return a line about images that are resized; "" if all images have the right size.
+    """Return a line that says how images are resized; "" if all images have the right size.
 
     Args:
       original_sizes: height and width of the images, after they are cropped to squares.
       size: height and width that the images get.
-      advice: also name the option that keeps their size.
+      advice: True to name the option that changes the size, too.
     """
-    if not set(original_sizes) - {size}:
+    if all(original_size == size for original_size in original_sizes):
         return ""
-    least, most = min(original_sizes), max(original_sizes)
-    if least == most:
-        line = f"images of {least}x{least} pixels are resized to {size}x{size}"
-        change = f"--image-size {least} keeps their size"
+    smallest, largest = min(original_sizes), max(original_sizes)
+    if smallest == largest:
+        line = f"images of {smallest}x{smallest} pixels are resized to {size}x{size}"
+        option = f"--image-size {smallest} keeps their size"
+        option_exists = SMALLEST_IMAGE_SIZE <= smallest <= LARGEST_IMAGE_SIZE
     else:
-        line = f"images of {least} to {most} pixels, as squares, are resized to {size}x{size}"
-        change = f"--image-size chooses {SMALLEST_IMAGE_SIZE} to {LARGEST_IMAGE_SIZE}"
-    is_possible = least != most or SMALLEST_IMAGE_SIZE <= least <= LARGEST_IMAGE_SIZE
-    return f"{line}; {change}" if advice and is_possible else line
+        line = f"images of {smallest} to {largest} pixels, as squares, are resized to {size}x{size}"
+        option = f"--image-size chooses {SMALLEST_IMAGE_SIZE} to {LARGEST_IMAGE_SIZE}"
+        option_exists = True
+    return f"{line}; {option}" if advice and option_exists else line

@@ -85,7 +85,10 @@ class _RandomNumbers:
 def _random_coordinates(
     numbers: _RandomNumbers, spread: np.ndarray | float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return pixel coordinates u and v `[n, 32, 32]`, rotated and shifted by at most `spread`."""
+    """Return pixel coordinates u and v, `[n, 32, 32]`, rotated and shifted at random.
+
+    `spread` is the largest shift along x and along y, in pixels.
+    """
     x = COLUMN - spread * numbers.between(-1, 1)
     y = ROW - spread * numbers.between(-1, 1)
     tangent = numbers.between(-0.6, 0.6)  # of half the angle: cos and sin are fractions of it
@@ -95,13 +98,20 @@ def _random_coordinates(
 
 
 def _paint(canvas: np.ndarray, distance: np.ndarray, colour: np.ndarray) -> None:
-    """Colour the inside of a shape, where `distance` `[n, 32, 32]`, in pixels, is negative."""
+    """Colour the pixels of a canvas `[n, 3, 32, 32]` that are inside a shape, in place.
+
+    `distance`, `[n, 32, 32]`, is each pixel's distance from the shape in pixels, negative inside.
+    `colour` is the shape's colour in each image, `[n, 3, 1, 1]`.
+    """
     cover = np.clip(0.5 - distance, 0, 1)[:, None]  # a ramp one pixel wide smooths the edge
     canvas += cover * (colour - canvas)
 
 
 def _paint_stroke(canvas: np.ndarray, numbers: _RandomNumbers, widest: float) -> None:
-    """Paint a random line with round ends, or a dot, of a half width of at most `widest` pixels."""
+    """Paint a random line with round ends, or a dot, on each image of a canvas, in place.
+
+    `widest` is the largest half width of the line in pixels.
+    """
     u, v = _random_coordinates(numbers, SIDE / 2)
     half_length = np.maximum(numbers.between(-3, 6), 0)  # a third of the strokes are dots
     past_the_end = np.maximum(np.abs(u) - half_length, 0)
@@ -109,7 +119,10 @@ def _paint_stroke(canvas: np.ndarray, numbers: _RandomNumbers, widest: float) ->
 
 
 def _draw_block(labels: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Draw an image for each label; `table` has random numbers, `[n, NUMBERS + 3072] float64`."""
+    """Draw a 32x32 image of one shape for each label; return `[n, 32, 32, 3] uint8`.
+
+    `table` has random numbers in [0, 1) for each image, `[n, NUMBERS + 3072] float64`.
+    """
     numbers = _RandomNumbers(table[:, :NUMBERS])
     noise = table[:, NUMBERS:].reshape(-1, 3, SIDE, SIDE)
 
@@ -141,7 +154,7 @@ def _draw_block(labels: np.ndarray, table: np.ndarray) -> np.ndarray:
 def draw(
     count: int, seed: int
 ) -> tuple[UInt8[np.ndarray, "{count} size size 3"], UInt8[np.ndarray, "{count}"]]:
-    """Draw images, the same number of each class, in random order.
+    """Draw the images of shapes10, the same number of each class, in random order.
 
     Args:
       count: number of images, a multiple of ten.

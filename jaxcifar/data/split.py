@@ -18,7 +18,7 @@ _SPLIT_SEED = 2009  # the year of CIFAR-10; never the run's seed, so that all ru
 def stratified(
     labels: Integer[np.ndarray, "images"], fraction: float
 ) -> tuple[Int64[np.ndarray, "rest"], Int64[np.ndarray, "images-rest"]]:
-    """Choose images by a fixed random choice, the same fraction of every class.
+    """Choose the same fraction of the images of every class, always the same images.
 
     Args:
       labels: the label of each image; the choice depends on the order of the images.
@@ -41,14 +41,14 @@ def stratified(
 def stratified_fold(
     labels: Integer[np.ndarray, "images"], fold: Fold
 ) -> tuple[Int64[np.ndarray, "rest"], Int64[np.ndarray, "images-rest"]]:
-    """Choose the images of one fold by a fixed random choice, equally often from every class.
+    """Choose the images of one fold of a cross-validation, as evenly from every class as possible.
 
     Each image is in exactly one of the folds. The sizes of two folds differ by at most one image,
     in total and in each class.
 
     Args:
       labels: the label of each image; the choice depends on the order of the images.
-      fold: the fold.
+      fold: number of the fold, counted from 1, and number of folds.
 
     Returns:
       indices of the other images and of the fold's images, both in a fixed random order.
@@ -60,7 +60,7 @@ def stratified_fold(
 
 
 def _fixed_orders(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the images in a fixed random order, and the same images sorted by class."""
+    """Return image indices in a fixed random order, and the same indices sorted by class."""
     rng = np.random.RandomState(_SPLIT_SEED)  # its stream is frozen across NumPy versions
     order = rng.permutation(len(labels))
     return order, order[np.argsort(labels[order], kind="stable")]
@@ -72,7 +72,7 @@ def train_val_indices(
     train_examples: int | None = None,
     fold: str = "",
 ) -> tuple[Int64[np.ndarray, "train"], Int64[np.ndarray, "val"]]:
-    """Choose validation images, the same fraction of every class.
+    """Split the training images into images to train on and images to validate on.
 
     Args:
       labels: the label of each image; the choice depends on the order of the images.
@@ -95,11 +95,11 @@ def train_val_indices(
         train, val = stratified_fold(labels, parsed)
     else:
         train, val = stratified(labels, val_fraction)
-    validates = bool(fold) or val_fraction > 0
-    if not len(train) or (validates and not len(val)):
-        part = f"fold {fold}" if fold else f"a validation fraction of {val_fraction}"
+    needs_validation = bool(fold) or val_fraction > 0
+    if not len(train) or (needs_validation and not len(val)):
+        setting = f"fold {fold}" if fold else f"a validation fraction of {val_fraction}"
         raise UsageError(
-            f"{part} leaves {len(train)} images to train on and "
+            f"{setting} leaves {len(train)} images to train on and "
             f"{len(val)} to validate on; choose another"
         )
     return train[:train_examples], val
@@ -108,7 +108,7 @@ def train_val_indices(
 def split_off_test(
     path: Path, splits: Mapping[str, binary_records.Records]
 ) -> dict[str, binary_records.Records]:
-    """Return `splits` with a sixth of each class of the training images as test images.
+    """Take a sixth of each class of the training images as test images; return all splits.
 
     The choice depends on the images only.
 

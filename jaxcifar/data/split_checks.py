@@ -9,7 +9,7 @@ from jaxcifar.errors import UsageError
 def require_labels_in_range(
     where: str, labels: Integer[np.ndarray, "images"], num_classes: int
 ) -> None:
-    """Check that labels count the classes from 0.
+    """Check that labels are numbers from 0 to `num_classes - 1`.
 
     Args:
       where: the data set and the split, which begin the error message.

@@ -1,5 +1,6 @@
 """Find the columns of a table by their content: file names, labels, and splits."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -35,11 +36,11 @@ class Columns(NamedTuple):
 
 
 def find_columns(table: LabelTable, files: FileNames, label_column: str | None) -> Columns:
-    """Find the columns of file names, labels and splits.
+    """Find the columns of file names, labels and splits in a table of labels.
 
     Args:
       table: the table.
-      files: the images that the table may name.
+      files: an index of the images that the table may name.
       label_column: title or number of the column of labels; None to find it.
 
     Raises:
@@ -55,33 +56,38 @@ def find_columns(table: LabelTable, files: FileNames, label_column: str | None) 
     if label_column is not None:
         labels = find_column(table.path, label_column, table.rows)
     else:
-        left = [i for i in range(len(rows[0])) if i not in (file_column, split_column)]
-        labels = _label_column(table, header, rows, left)
+        candidates = [i for i in range(len(rows[0])) if i not in (file_column, split_column)]
+        labels = _label_column(table, header, rows, candidates)
     return Columns(file_column, labels, split_column, header)
 
 
 def _file_column(table: LabelTable, files: FileNames) -> int:
-    """Return the column that names the largest number of different images."""
-    step = -(-len(table.rows) // _SAMPLE)
+    """Return the column that names the largest number of different images.
+
+    Of two columns with the same number, a column with names wins over a column of numbers.
+    """
+    step = math.ceil(len(table.rows) / _SAMPLE)
     sample = table.rows[::step]
     scores = []
-    for number in range(len(sample[0])):
-        cells = {row[number] for row in sample}
-        found = {file.path for cell in cells for file in files.find(cell)[:1]}
-        has_names = any(not cell.isdecimal() for cell in cells if files.find(cell))
-        scores.append((len(found), has_names))
-    best = max(range(len(scores)), key=lambda number: scores[number])
-    if scores[best][0] == 0:
-        first = printable(table.rows[min(1, len(table.rows) - 1)][0], 60)
+    for column in range(len(sample[0])):
+        cells = {row[column] for row in sample}
+        images_of_cell = {cell: files.find(cell) for cell in cells}
+        distinct_images = {images[0].path for images in images_of_cell.values() if images}
+        has_names = any(images and not cell.isdecimal() for cell, images in images_of_cell.items())
+        scores.append((len(distinct_images), has_names))
+    best_score = max(scores)
+    if best_score[0] == 0:
+        example_row = table.rows[1] if len(table.rows) > 1 else table.rows[0]
+        first_cell = printable(example_row[0], 60)
         raise RunError(
-            f"{table.path}: no column names images of its folder (one row begins with {first!r}); "
-            "write the names of the files, or their paths, into a column"
+            f"{table.path}: no column names images of its folder (one row begins with "
+            f"{first_cell!r}); write the names of the files, or their paths, into a column"
         )
-    return best
+    return scores.index(best_score)
 
 
 def _header(table: LabelTable, files: FileNames, file_column: int) -> list[str] | None:
-    """Return the first row if it holds titles: it names no image, unlike other rows."""
+    """Return the first row if it holds titles, i.e. names no image; else None."""
     cell = table.rows[0][file_column]
     if files.find(cell) or has_image_suffix(cell) or cell.isdecimal():
         return None
@@ -91,6 +97,7 @@ def _header(table: LabelTable, files: FileNames, file_column: int) -> list[str] 
 def _split_column(
     table: LabelTable, header: Sequence[str] | None, rows: Sequence[Sequence[str]]
 ) -> int | None:
+    """Return the column with the split of each image, found by its title, or None."""
     for number, title in enumerate(header or ()):
         if title.casefold() not in _SPLIT_TITLES:
             continue
@@ -111,7 +118,11 @@ def _label_column(
     rows: Sequence[Sequence[str]],
     candidates: Sequence[int],
 ) -> int:
-    """Return the column whose values look like labels: at least two, on average of two images."""
+    """Return the candidate whose values look like labels: at least two, on average of two images.
+
+    Raises:
+      RunError: several columns may be the labels, or none; the message says what to do.
+    """
     if len(candidates) == 1:
         return candidates[0]
     values = {number: {row[number] for row in rows} - {""} for number in candidates}
@@ -122,20 +133,20 @@ def _label_column(
             return by_title[title]
     one_hot = _one_hot_columns(rows, candidates)
     if header and one_hot and set(repeated) <= set(one_hot):
-        shown = ", ".join(column_title(number, header) for number in one_hot)
+        titles = ", ".join(column_title(number, header) for number in one_hot)
         raise RunError(
-            f"{table.path}: the columns {shown} are 0 and 1, with one 1 in each row (one-hot); "
+            f"{table.path}: the columns {titles} are 0 and 1, with one 1 in each row (one-hot); "
             "write one column with the name of each image's class instead"
         )
     distinct = _without_equivalents(rows, repeated)
     if len(distinct) == 1:
         return distinct[0]
-    shown = ", ".join(column_title(number, header) for number in distinct or candidates)
-    example = column_title((distinct or candidates or [0])[0], header)
     problem = "several columns may be the labels" if distinct else "no column looks like labels"
+    titles_to_choose = [column_title(number, header) for number in distinct or candidates]
+    example = titles_to_choose[0] if titles_to_choose else column_title(0, header)
     raise RunError(
-        f"{table.path}: {problem} ({shown}); name the right one, such as --dataset "
-        f"{table.path}:{example}"
+        f"{table.path}: {problem} ({', '.join(titles_to_choose)}); name the right one, such as "
+        f"--dataset {table.path}:{example}"
     )
 
 
@@ -149,7 +160,7 @@ def _one_hot_columns(rows: Sequence[Sequence[str]], candidates: Sequence[int]) -
 
 
 def _without_equivalents(rows: Sequence[Sequence[str]], columns: Sequence[int]) -> list[int]:
-    """Leave out columns that say the same as another column, such as numbers beside class names."""
+    """Leave out each column that says the same as another, such as numbers beside class names."""
     names_first = sorted(columns, key=lambda number: all(row[number].isdecimal() for row in rows))
     kept: list[int] = []
     for number in names_first:
@@ -158,6 +169,9 @@ def _without_equivalents(rows: Sequence[Sequence[str]], columns: Sequence[int]) 
     return sorted(kept)
 
 
-def _are_equivalent(rows: Sequence[Sequence[str]], one: int, other: int) -> bool:
-    pairs = {(row[one], row[other]) for row in rows}
-    return len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
+def _are_equivalent(rows: Sequence[Sequence[str]], column: int, other: int) -> bool:
+    """Return True if two columns say the same: equal cells in one mean equal cells in the other."""
+    pairs = {(row[column], row[other]) for row in rows}
+    values = {value for value, _ in pairs}
+    other_values = {other_value for _, other_value in pairs}
+    return len(values) == len(pairs) and len(other_values) == len(pairs)

@@ -43,7 +43,7 @@ class TarMember(NamedTuple):
 
 
 def files_in_tar(file: BinaryIO) -> Iterator[TarMember]:
-    """Yield the files in a tar file, in their order; nothing is written to disk.
+    """Yield the files in an untrusted tar file, in their order; nothing is written to disk.
 
     Args:
       file: the tar file, packed by gzip, bzip2 or xz, or not packed.
@@ -69,22 +69,31 @@ class _BoundedStream:
     """The unpacked content of a file, read forward only and up to `MAX_BYTES`."""
 
     def __init__(self, file: BinaryIO) -> None:
-        start = file.read(max(map(len, _OPENERS)))
+        first_bytes = file.read(max(map(len, _OPENERS)))
         file.seek(0)
-        openers = [opener for prefix, opener in _OPENERS.items() if start.startswith(prefix)]
-        self._file = openers[0](file) if openers else file
+        self._file = file
+        for prefix, unpack in _OPENERS.items():
+            if first_bytes.startswith(prefix):
+                self._file = unpack(file)
         self._position = 0
 
     def tell(self) -> int:
         return self._position
 
     def seek(self, position: int) -> None:
+        """Read forward to a position; `tarfile` never goes back in an intact archive."""
         if position < self._position:
             raise ValueError("the archive is damaged")
         while self._position < position:
             self.read(min(_MAX_READ, position - self._position))
 
     def read(self, size: int) -> bytes:
+        """Return exactly the next `size` bytes of the unpacked archive.
+
+        Raises:
+          RefusedTarError: `size` is larger than any header, or the content unpacks too far.
+          EOFError: fewer bytes are left.
+        """
         if size > _MAX_READ:
             raise RefusedTarError(f"the archive has a name of {size:,} bytes, which is too long")
         try:
@@ -99,6 +108,7 @@ class _BoundedStream:
         return content
 
     def read_all(self, size: int) -> bytes:
+        """Return the next `size` bytes of the unpacked archive, which is read in pieces."""
         content = bytearray()
         while len(content) < size:
             content += self.read(min(_MAX_READ, size - len(content)))

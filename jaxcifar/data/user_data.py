@@ -10,7 +10,7 @@ from typing import NamedTuple
 from jaxcifar.data import binary_records
 from jaxcifar.data.catalog import CATALOG
 from jaxcifar.data.decode import read_folder
-from jaxcifar.data.image_folder import scan_images
+from jaxcifar.data.image_folder import ImageFolder, scan_images
 from jaxcifar.data.manifest import Manifest
 from jaxcifar.data.parquet import SUFFIX as PARQUET
 from jaxcifar.data.parquet import find_parquet, read_parquet
@@ -35,18 +35,20 @@ class PreparedImages(NamedTuple):
 def user_data_title(path: str) -> str:
     """Return the title of the user's images: the name of their folder or file.
 
-    For a table of labels, it is the name of the folder that contains the table.
-
-    A name that also means a data set of the catalogue gets the addition "(own images)".
+    For a table of labels, it is the name of the folder that contains the table. A name that also
+    means a data set of the catalogue gets the addition "(own images)".
     """
     table = parse_table_name(path)
-    place = _absolute_path(str(table.path)).parent if table else _absolute_path(path)
-    title = place.name or "images"
+    location = _absolute_path(path) if table is None else _absolute_path(str(table.path)).parent
+    title = location.name or "images"
     return f"{title} (own images)" if is_catalog_name(_without_suffix(title)) else title
 
 
 def user_data_name(path: str) -> str:
-    """Return the title of the user's images in a form that suits file names."""
+    """Return a short name for the user's images that can be part of a file name.
+
+    It is the title with other characters than letters, digits, ".", "-" and "_" replaced.
+    """
     title = _without_suffix(user_data_title(path))
     return re.sub(r"[^\w.-]+", "-", title, flags=re.ASCII).strip("-.")[:60] or "images"
 
@@ -74,9 +76,10 @@ def load_user_data(
     """Load the user's images, and prepare them first if they are new or have changed.
 
     Args:
-      name: path of a folder (`train/CLASS/*` and `test/CLASS/*`, or `CLASS/*`, or images with a
-        table of labels), of a table of labels (`FILE.csv` or `FILE.csv:COLUMN`), of an `.npz` file
-        (`x_train`, `y_train`, `x_test`, `y_test`), or of a parquet file or a folder of them.
+      name: path of the images. It is a folder (`train/CLASS/*` and `test/CLASS/*`, or `CLASS/*`, or
+        images with a table of labels) or a table of labels (`FILE.csv` or `FILE.csv:COLUMN`). Or it
+        is an `.npz` file (`x_train`, `y_train`, `x_test`, `y_test`), or a parquet file or a folder
+        of parquet files.
       data_dir: folder for the cached records.
       print_line: prints a line about each slow step, about files that are ignored, and about images
         that are resized.
@@ -100,26 +103,24 @@ def load_user_data(
     path_digest = _digest(os.fsencode(path))[:12]
     size_in_name = "" if image_size == IMAGE_SIZE else f"-{image_size}"
     cache = data_dir / "own" / f"{user_data_name(name)}-{path_digest}{size_in_name}"
-    if (cached := _read_cache(cache, source, image_size)) is not None:
-        return cached
+    cached_images = _read_cache(cache, source, image_size)
+    if cached_images is not None:
+        return cached_images
     if not may_prepare:
         raise NotPreparedError(f"{user_data_title(name)} is not prepared in {data_dir}")
     with report_unwritable(data_dir), lock_folder(cache):
-        if (cached := _read_cache(cache, source, image_size)) is not None:
-            return cached  # another process was faster
+        cached_images = _read_cache(cache, source, image_size)
+        if cached_images is not None:
+            return cached_images  # another process was faster
         print_line(
             f"Preparing {user_data_title(name)} in {cache}, once; large images take a while."
         )
         resizing = Resizing(image_size)
-        if folder:
-            records, class_names = read_folder(folder, print_line, resizing), folder.class_names
-        elif parquet_files:
-            records, class_names = read_parquet(path, parquet_files, resizing)
-        else:
-            records, class_names = read_npz(path.resolve(), print_line, resizing)
-        if note := resizing.note():
-            print_line(f"{path.name}: {note}.")
-        records = _complete(records, path, print_line)
+        records, class_names = _read_images(path, folder, parquet_files, resizing, print_line)
+        resizing_note = resizing.note()
+        if resizing_note:
+            print_line(f"{path.name}: {resizing_note}.")
+        records = _ensure_test_images(records, path, print_line)
         manifest = Manifest.of(records, class_names, source)
         binary_records.write_cache(cache, records)
         manifest.write(cache)
@@ -127,20 +128,45 @@ def load_user_data(
 
 
 def _read_cache(cache: Path, source: str, image_size: int) -> PreparedImages | None:
+    """Return the user's images from a cache folder, or None if the cache can't be used.
+
+    It must be whole, and made from files with the digest `source` for images of `image_size`.
+    """
     manifest = Manifest.read(cache)
     if manifest is None or manifest.source != source:
         return None
     records = binary_records.read_cache(cache, manifest.fingerprints)
-    length = binary_records.record_bytes(len(manifest.class_names), image_size)
-    if records is None or any(array.shape[1] != length for array in records.values()):
+    record_length = binary_records.record_bytes(len(manifest.class_names), image_size)
+    if records is None or any(array.shape[1] != record_length for array in records.values()):
         return None
     return PreparedImages(records, manifest)
 
 
-def _complete(
+def _read_images(
+    path: Path,
+    folder: ImageFolder | None,
+    parquet_files: Sequence[Path],
+    resizing: Resizing,
+    print_line: PrintLine,
+) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
+    """Return the sorted records of each split, and the class names.
+
+    They are read from the image folder, or from parquet files, or from an `.npz` file at `path`.
+    """
+    if folder is not None:
+        return read_folder(folder, print_line, resizing), folder.class_names
+    if parquet_files:
+        return read_parquet(path, parquet_files, resizing)
+    return read_npz(path.resolve(), print_line, resizing)
+
+
+def _ensure_test_images(
     records: dict[str, binary_records.Records], path: Path, print_line: PrintLine
 ) -> dict[str, binary_records.Records]:
-    """Return records with test images, and print which images are for testing and validation."""
+    """Return the records of all splits; without test images, a sixth of each class becomes "test".
+
+    Prints which images are for testing and validation.
+    """
     if "test" not in records:
         print_line(f"{path.name}: no test images; a sixth of each class is kept for testing.")
         records = split_off_test(path, records)
@@ -157,7 +183,10 @@ def _absolute_path(path: str) -> Path:
 
 
 def _digest_of_files(path: Path, parquet_files: Sequence[Path]) -> str:
-    """Return a digest of the names, sizes and times of change of the file or files at `path`."""
+    """Return a digest of the names, sizes and times of change of the user's files.
+
+    They are the file at `path` or, if `path` is a folder, the parquet files in it.
+    """
     if path.is_file():
         return _file_digest(path)
     files = [(os.fsencode(file.relative_to(path)), _file_digest(file)) for file in parquet_files]

@@ -34,7 +34,7 @@ class ClassNumbers(NamedTuple):
 def number_classes(
     labels: Mapping[str, NamedLabels], class_names: Sequence[str] | None
 ) -> ClassNumbers:
-    """Check labels, and convert them to class numbers.
+    """Check labels of any usual form, and convert them to class numbers from 0.
 
     Args:
       labels: "train" and other splits -> labels. They are integers from 0, `[N]` or `[N, 1]`;
@@ -45,36 +45,60 @@ def number_classes(
     Raises:
       UsageError: labels or class names have a wrong form; the message names the array.
     """
-    flat = {split: _flatten(*parts) for split, parts in labels.items()}
-    names_of = {split: parts.name for split, parts in labels.items()}
-    kinds = {array.dtype.kind == "U" for array in flat.values()}
-    if len(kinds) == 2:
+    array_names = {split: named.name for split, named in labels.items()}
+    flat_labels = {
+        split: _flatten(named.name, named.values, named.images) for split, named in labels.items()
+    }
+    are_strings = [array.dtype.kind == "U" for array in flat_labels.values()]
+    if any(are_strings) and not all(are_strings):
         raise UsageError(
-            f"{', '.join(names_of.values())} mix integers and strings; use one of them for all"
+            f"{', '.join(array_names.values())} mix integers and strings; use one of them for all"
         )
-    if kinds == {True}:
-        if class_names is None:
-            class_names = np.unique(flat["train"]).tolist()
-        _check_class_names(class_names)
-        numbers = {
-            split: _numbers_of_strings(names_of[split], array, class_names)
-            for split, array in flat.items()
-        }
+    if any(are_strings):
+        numbered = _number_strings(flat_labels, array_names, class_names)
     else:
-        numbers = {split: _check_range(names_of[split], array) for split, array in flat.items()}
-        _check_first_label(numbers, names_of)
-        if class_names is None:
-            class_names = [str(number) for number in range(int(numbers["train"].max()) + 1)]
-        _check_class_names(class_names)
-        _check_largest_labels(numbers, names_of, len(class_names))
-    counts = np.bincount(numbers["train"], minlength=len(class_names))
-    if not counts.all():
-        label = int(np.argmin(counts))
+        numbered = _check_integers(flat_labels, array_names, class_names)
+    class_names = numbered.class_names
+    images_per_class = np.bincount(numbered.splits["train"], minlength=len(class_names))
+    if not images_per_class.all():
+        label = int(np.argmin(images_per_class))
         raise UsageError(
             f"class {class_names[label]!r} (label {label}) has no training images in "
-            f"{names_of['train']}; number the classes from 0 without gaps, each with images to "
+            f"{array_names['train']}; number the classes from 0 without gaps, each with images to "
             "train on"
         )
+    return numbered
+
+
+def _number_strings(
+    labels: Mapping[str, np.ndarray],
+    array_names: Mapping[str, str],
+    class_names: Sequence[str] | None,
+) -> ClassNumbers:
+    """Convert labels that are strings, `[N]` for each split, to class numbers."""
+    if class_names is None:
+        class_names = np.unique(labels["train"]).tolist()
+    _check_class_names(class_names)
+    numbers = {
+        split: _numbers_of_strings(array_names[split], array, class_names)
+        for split, array in labels.items()
+    }
+    return ClassNumbers(numbers, tuple(class_names))
+
+
+def _check_integers(
+    labels: Mapping[str, np.ndarray],
+    array_names: Mapping[str, str],
+    class_names: Sequence[str] | None,
+) -> ClassNumbers:
+    """Check that integer labels, `[N]` for each split, count the classes from 0; return them."""
+    numbers = {split: _check_range(array_names[split], array) for split, array in labels.items()}
+    _check_first_label(numbers, array_names)
+    if class_names is None:
+        class_count = int(numbers["train"].max()) + 1
+        class_names = [str(number) for number in range(class_count)]
+    _check_class_names(class_names)
+    _check_largest_labels(numbers, array_names, len(class_names))
     return ClassNumbers(numbers, tuple(class_names))
 
 
@@ -95,7 +119,13 @@ def _check_class_names(names: Sequence[str]) -> None:
 
 
 def _flatten(name: str, labels: np.ndarray, count: int) -> np.ndarray:
-    """Return the labels of `count` images as integers or strings, `[N]`."""
+    """Return labels in any usual form as one integer or string for each image, `[N]`.
+
+    Args:
+      name: name of the array, for messages.
+      labels: integers or strings `[N]` or `[N, 1]`, or one-hot rows `[N, classes]`.
+      count: number of images.
+    """
     if labels.dtype.kind == "O" and all(isinstance(value, str) for value in labels.flat):
         labels = labels.astype(str)  # from pandas
     if labels.dtype.kind == "S":
@@ -114,6 +144,7 @@ def _flatten(name: str, labels: np.ndarray, count: int) -> np.ndarray:
 
 
 def _from_one_hot(name: str, rows: np.ndarray) -> np.ndarray:
+    """Return the label of each one-hot row: the position of its only 1."""
     is_one = rows == 1
     is_one_hot = (is_one.sum(1) == 1) & (np.count_nonzero(rows, axis=1) == 1)
     if not is_one_hot.all():
@@ -126,15 +157,16 @@ def _from_one_hot(name: str, rows: np.ndarray) -> np.ndarray:
 
 
 def _numbers_of_strings(name: str, labels: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
-    numbers = {class_name: number for number, class_name in enumerate(class_names)}
-    distinct, index = np.unique(labels, return_inverse=True)
-    for label in distinct.tolist():
-        if label not in numbers:
+    number_of_class = {class_name: number for number, class_name in enumerate(class_names)}
+    distinct_labels, index = np.unique(labels, return_inverse=True)
+    for label in distinct_labels.tolist():
+        if label not in number_of_class:
             raise UsageError(
                 f"{name} has the label {label!a}, which is not a class of the training images; "
                 "correct the label, or add training images and a class name"
             )
-    return np.asarray([numbers[label] for label in distinct.tolist()], np.int64)[index]
+    numbers = [number_of_class[label] for label in distinct_labels.tolist()]
+    return np.asarray(numbers, np.int64)[index]
 
 
 def _check_range(name: str, labels: np.ndarray) -> np.ndarray:
@@ -148,7 +180,10 @@ def _check_range(name: str, labels: np.ndarray) -> np.ndarray:
 
 
 def _check_first_label(labels: Mapping[str, np.ndarray], names: Mapping[str, str]) -> None:
-    """Raise an error if no split has the label 0."""
+    """Raise an error if no label of any split is 0, as in labels that count from 1.
+
+    `names` has, for each split, the name of the array of labels for the message.
+    """
     smallest = min(int(array.min()) for array in labels.values())
     if smallest > 0:
         largest = max(int(array.max()) for array in labels.values())

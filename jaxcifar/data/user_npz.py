@@ -31,18 +31,20 @@ _MAX_SMALL_BYTES = 2**28  # of labels, or of class names
 def read_npz(
     path: Path, print_line: PrintLine, resizing: Resizing | None = None
 ) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
-    """Read the arrays `x_train`, `y_train`, `x_test`, `y_test` and, optionally, `class_names`.
+    """Read images and labels from the user's `.npz` file as sorted records, without trusting it.
 
-    `recognise` says which other names these arrays can have. Test images can be missing, and there
-    can be validation images.
+    Its arrays are `x_train`, `y_train`, `x_test`, `y_test` and, optionally, `class_names`;
+    `recognise` says which other names they can have. Test images can be missing, and there can be
+    validation images.
 
     Args:
       path: a regular file; links are not followed.
       print_line: prints a line about arrays that are ignored, or read as channels first.
-      resizing: the size that images get, and records the sizes that they had; None for 32x32.
+      resizing: height and width that images get; it collects their original sizes. None for 32x32.
 
     Returns:
-      "train" and, if the file has them, "test" and "val" -> sorted records; and the class names.
+      the sorted records (rows of label and pixel bytes) of "train" and, if the file has them,
+      "test" and "val"; and the class names.
 
     Raises:
       RunError: the file is damaged, lacks an array, or an array has a wrong shape, type or value.
@@ -93,6 +95,7 @@ def _check_sizes(archive: zipfile.ZipFile, packed_bytes: int) -> None:
 def _read_arrays(
     archive: zipfile.ZipFile, path: Path, print_line: PrintLine, resizing: Resizing | None
 ) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
+    """Read the arrays of an open `.npz` file whose sizes are checked; see `read_npz`."""
     members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
     names = recognise(members)
     if names.ignored:
@@ -100,13 +103,7 @@ def _read_arrays(
         print_line(f"{path.name}: {len(names.ignored):,} other arrays are ignored ({ignored!a}).")
     class_names = None
     if names.class_names is not None:
-        class_names = _read_small_array(archive, members[names.class_names])
-        if class_names.ndim != 1 or class_names.dtype.kind not in "US":
-            raise UsageError(
-                f"{names.class_names} is not a list of strings; give the name of each class"
-            )
-        if class_names.dtype.kind == "S":
-            class_names = np.char.decode(class_names, "utf-8")
+        class_names = _read_class_names(archive, members[names.class_names], names.class_names)
     splits = {}
     for split, (image_name, label_name) in names.splits.items():
         images = _image_blocks(archive, members[image_name])
@@ -117,12 +114,25 @@ def _read_arrays(
     return records_of(splits, class_names, resizing, print_line)
 
 
+def _read_class_names(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, array_name: str
+) -> np.ndarray:
+    class_names = _read_small_array(archive, member)
+    if class_names.ndim != 1 or class_names.dtype.kind not in "US":
+        raise UsageError(f"{array_name} is not a list of strings; give the name of each class")
+    if class_names.dtype.kind == "S":
+        return np.char.decode(class_names, "utf-8")
+    return class_names
+
+
 def _image_blocks(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> ImageBlocks:
+    """Return an array of images that is unpacked block by block, when the blocks are read."""
     with archive.open(member) as file:
         header = _read_checked_header(file, member)
 
     def blocks() -> Iterator[np.ndarray]:
-        image_count, *image_shape = header.shape
+        image_count = header.shape[0]
+        image_shape = header.shape[1:]
         step = block_length(header.shape, header.dtype)
         with archive.open(member) as file:
             _read_checked_header(file, member)
@@ -146,7 +156,7 @@ def _read_small_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.n
 
 
 def _read_checked_header(file: IO[bytes], member: zipfile.ZipInfo) -> ArrayHeader:
-    """Read the header of an array, and check it against the size in the zip file's list."""
+    """Read the header of an array; check that it agrees with the size in the zip file's list."""
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise UsageError(
             f"array {member.filename} has another compression than np.savez uses; save it again"

@@ -14,7 +14,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.data import CATALOG, Dataset
 from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.exchange.state_dict import from_state_dict, read_state_dict
+from jaxcifar.exchange.state_dict import StateDict, from_state_dict, read_state_dict
 from jaxcifar.exchange.state_dict_names import has_torchvision_names
 from jaxcifar.exchange.torch_modules import require_known
 from jaxcifar.machine import environment
@@ -55,7 +55,7 @@ class Conversion:
 def convert(
     conversion: Conversion, load: Callable[[], Dataset], print_line: PrintLine
 ) -> Result | None:
-    """Make a run folder from a state dict, and evaluate the network once on the test images.
+    """Make a run folder from a PyTorch state dict, and evaluate the network on the test images.
 
     Args:
       conversion: the state dict, the network and the run folder.
@@ -82,20 +82,17 @@ def convert(
         config = dataclasses.replace(config, data_sha256=dataset.sha256)
     card = _make_card(conversion, config, dataset)
     classes = len(card["class_names"])
-    abstract_variables = network.shapes(create_model(config, classes), config.image_size)
-    arrays = from_state_dict(
-        config, classes, named_arrays(abstract_variables), state_dict, conversion.weights
-    )
+    variables = _to_variables(config, classes, state_dict, conversion.weights)
     if has_torchvision_names(config.arch, state_dict.arrays):
         print_line(
             "These are torchvision's names. Weights do not show strides and pools: this conversion "
             "is right if conv1 has stride 1 and maxpool is nn.Identity()."
         )
-    variables = arrange_arrays(arrays, abstract_variables, conversion.weights)
     with RunFolder(conversion.path, conversion.overwrite).locked(config) as folder:
-        if result := _finished_conversion(folder, source):
+        earlier_result = _finished_conversion(folder, source)
+        if earlier_result is not None:
             print_line("This is converted already; use --overwrite to convert it again.")
-            return result
+            return earlier_result
         device = environment.first_devices(None)[:1]
         program = make_program(config, classes, config.batch_size, device)
         with folder.writing():
@@ -108,10 +105,10 @@ def convert(
         print_line(f"testing on {len(dataset.test.labels):,} images")
         statistics = SimpleNamespace(mean=card["channel_mean"], std=card["channel_std"])
         hyper = make_hyperparameters(config, statistics, program.steps_per_epoch)
-        placed, hyper = place_on_devices((variables, hyper), program.replicated)
-        measured, mistakes = measure_weights(config, program, placed, hyper, dataset)
-        result = {
-            **measured,
+        placed_variables, hyper = place_on_devices((variables, hyper), program.replicated)
+        measurements, mistakes = measure_weights(config, program, placed_variables, hyper, dataset)
+        result: Result = {
+            **measurements,
             **card,
             "converted": source,
             "wall_seconds": time.monotonic() - start,
@@ -122,10 +119,20 @@ def convert(
     return result
 
 
+def _to_variables(
+    config: Config, classes: int, state_dict: StateDict, path: Path
+) -> network.Variables:
+    """Convert the state dict in the file `path` to the variables of the network of a config."""
+    abstract_variables = network.shapes(create_model(config, classes), config.image_size)
+    arrays_like = named_arrays(abstract_variables)
+    arrays = from_state_dict(config, classes, arrays_like, state_dict, path)
+    return arrange_arrays(arrays, abstract_variables, path)
+
+
 def _load_dataset_if_available(
     conversion: Conversion, load: Callable[[], Dataset], print_line: PrintLine
 ) -> Dataset | None:
-    """Return the data set; None if it is not available and the conversion can do without it."""
+    """Return the data set; None if it is not available but `mean` and `std` are given instead."""
     try:
         return load()
     except RunError as error:
@@ -140,15 +147,16 @@ def _load_dataset_if_available(
 
 
 def _make_card(conversion: Conversion, config: Config, dataset: Dataset | None) -> Card:
-    """Return what prediction needs besides weights: config, class names and normalisation."""
+    """Return the data that prediction needs besides weights: config, class names, normalisation."""
     described_dataset = CATALOG[config.dataset] if dataset is None else dataset
     mean, std = conversion.mean, conversion.std
-    if dataset is not None:
-        mean = dataset.mean.tolist() if mean is None else mean
-        std = dataset.std.tolist() if std is None else std
-    assert (
-        mean is not None and std is not None
-    )  # `_load_dataset_if_available` requires both without a data set
+    if mean is None and dataset is not None:
+        mean = dataset.mean.tolist()
+    if std is None and dataset is not None:
+        std = dataset.std.tolist()
+    # `_load_dataset_if_available` requires both without a data set.
+    assert mean is not None
+    assert std is not None
     return {
         "config": config.to_dict(),
         "class_names": list(described_dataset.class_names),
@@ -159,7 +167,9 @@ def _make_card(conversion: Conversion, config: Config, dataset: Dataset | None) 
 
 
 def _finished_conversion(folder: RunFolder, source: Source) -> Result | None:
-    """Return the folder's result if the folder was made from the same `source`, or else None.
+    """Return the result of a run folder that was converted from the same file; else None.
+
+    `source` has the name and SHA-256 of the file of the state dict.
 
     Raises:
       UsageError: the folder belongs to another run.

@@ -28,17 +28,25 @@ def config_without_mirroring(config: Config) -> Config:
 
 
 def expand(arrays: Mapping[str, np.ndarray]) -> Arrays:
-    """Convert a mirrored network's arrays to the arrays of the network without mirroring."""
+    """Convert a mirrored network's arrays to the arrays of the same network without mirroring.
+
+    Filters that share weights as a pair get a copy each. The arrays are given by name.
+    """
     # Two thirds of the whitening's biases belong to filters that have no partner.
     unpaired = len(arrays["params/Whitening_0/bias"]) * 2 // 3
-    return {
-        name.replace(_PREFIX, ""): _expand_array(name, array, unpaired)
-        for name, array in arrays.items()
-    }
+    expanded = {}
+    for name, array in arrays.items():
+        plain_name = name.replace(_PREFIX, "")
+        expanded[plain_name] = _expand_array(name, array, unpaired)
+    return expanded
 
 
 def _expand_array(name: str, array: np.ndarray, unpaired: int) -> np.ndarray:
-    *_, layer, leaf = name.split("/")
+    """Return one array of a mirrored network as the network without mirroring has it.
+
+    `unpaired` is the number of the whitening's filters that have no partner.
+    """
+    layer, leaf = name.split("/")[-2:]
     if layer == "Whitening_0" and leaf == "bias":
         paired_biases = array[unpaired:]
         return np.concatenate([array, paired_biases])
@@ -52,7 +60,7 @@ def _expand_array(name: str, array: np.ndarray, unpaired: int) -> np.ndarray:
 
 
 def collapse(arrays: Mapping[str, np.ndarray]) -> Arrays:
-    """Convert a network's arrays to those of a mirrored network, as the inverse of `expand`.
+    """Convert arrays, given by name, to those of a mirrored network, as the inverse of `expand`.
 
     Raises:
       ValueError: the filters of a pair have different weights.
@@ -60,7 +68,8 @@ def collapse(arrays: Mapping[str, np.ndarray]) -> Arrays:
     mirrored = {}
     for name, array in arrays.items():
         if name == "params/Whitening_0/bias":
-            mirrored[name] = array[: len(array) * 3 // 4]
+            bias_count = len(array) * 3 // 4  # the others are copies for the partners
+            mirrored[name] = array[:bias_count]
         elif name.endswith("Dense_0/kernel"):
             mirrored[name] = array[: len(array) // 2]
         elif "ConvGroup" in name:

@@ -60,7 +60,7 @@ class Graph:
         return f"{layer}/kernel" in self._arrays
 
     def add(self, operation: str, *inputs: str, name: str = "", **attributes: Any) -> str:
-        """Add a node and return its name; by default, the name is `operation` and a number."""
+        """Add a node to the graph and return its name, by default `operation` and a number."""
         output = name or f"{operation}_{len(self.nodes)}"
         node = self._helper.make_node(operation, inputs, [output], output, **attributes)
         self.nodes.append(node)
@@ -75,7 +75,7 @@ class Graph:
         """Add a convolution of the node `x` and return its name; 3x3 kernels get a padding of 1.
 
         The batch normalisation `norm` is folded into the convolution. A max pool may come between
-        the two, because it commutes with a normalisation that has_layer no negative scale.
+        the two, because it commutes with a normalisation whose scales are not negative.
         """
         kernel = self._arrays[f"{layer}/kernel"].transpose(3, 2, 0, 1)
         padding = 1 if kernel.shape[-1] == 3 else 0
@@ -83,24 +83,25 @@ class Graph:
         return self.add("Conv", x, *weights, strides=[stride] * 2, pads=[padding] * 4)
 
     def dense(self, x: str, layer: str, norm: str = "", scale: float = 1.0, name: str = "") -> str:
-        """Add a dense layer that includes the batch normalisation `norm`, with outputs scaled."""
+        """Add a dense layer with the normalisation `norm`; outputs are multiplied by `scale`."""
         kernel = self._arrays[f"{layer}/kernel"].T
-        return self.add(
-            "Gemm", x, *self._add_folded_weights(kernel, layer, norm, scale), transB=1, name=name
-        )
+        weights = self._add_folded_weights(kernel, layer, norm, scale)
+        return self.add("Gemm", x, *weights, transB=1, name=name)
 
     def _add_folded_weights(
         self, kernel: np.ndarray, layer: str, norm: str, scale: float = 1.0
     ) -> tuple[str, ...]:
-        """Add kernel `[K, ...]` and any bias `[K]`, with `norm` and `scale`; return their names."""
+        """Add `kernel` `[K, ...]` and any bias, with `norm` and `scale` applied; return names."""
         bias = self._arrays.get(f"{layer}/bias")
         kernel = kernel * scale
         bias = None if bias is None else bias * scale
         if norm:
-            mean, var, shift = (self._arrays[f"{norm}/{leaf}"] for leaf in ("mean", "var", "bias"))
-            factor = self._arrays.get(f"{norm}/scale", 1.0) / np.sqrt(var + BatchNorm.epsilon)
-            kernel = kernel * factor.reshape(-1, *[1] * (kernel.ndim - 1))
-            offset = shift - mean * factor
+            mean, variance = self._arrays[f"{norm}/mean"], self._arrays[f"{norm}/var"]
+            norm_scale = self._arrays.get(f"{norm}/scale", 1.0)
+            factor = norm_scale / np.sqrt(variance + BatchNorm.epsilon)
+            factor_shape = (len(factor),) + (1,) * (kernel.ndim - 1)
+            kernel = kernel * factor.reshape(factor_shape)
+            offset = self._arrays[f"{norm}/bias"] - mean * factor
             bias = offset if bias is None else bias * factor + offset
         names = [self.constant(f"{layer}.weight", kernel)]
         if bias is not None:
@@ -108,7 +109,7 @@ class Graph:
         return tuple(names)
 
     def gelu(self, x: str) -> str:
-        """Add `x (1 + erf(x / sqrt(2))) / 2`, the exact GELU; `Gelu` nodes need a newer opset."""
+        """Add the exact GELU, `x (1 + erf(x / sqrt(2))) / 2`; a `Gelu` node needs a newer opset."""
         scaled = self.add("Div", x, self.constant("sqrt_2", math.sqrt(2)))
         one_plus_erf = self.add("Add", self.add("Erf", scaled), self.constant("one", 1))
         normal_cdf = self.add("Mul", one_plus_erf, self.constant("half", 0.5))
@@ -116,7 +117,7 @@ class Graph:
 
 
 def _add_normalization(graph: Graph, classifier: Classifier) -> str:
-    """Add the conversion of uint8 images to normalised floats with channels first."""
+    """Add nodes that turn uint8 images into normalised floats, channels first; return the last."""
     x = graph.add("Transpose", _INPUT, perm=[0, 3, 1, 2])
     x = graph.add("Cast", x, to=1)  # TensorProto.FLOAT
     x = graph.add("Div", x, graph.constant("pixel_maximum", 255))
@@ -161,17 +162,16 @@ def _add_fastnet(graph: Graph, x: str) -> None:
     x = graph.gelu(graph.conv(x, "Whitening_0"))
     extent = graph.image_size - 1  # after a 2x2 kernel without padding
     for group, depth in enumerate(graph.model.group_depths):
-        layers = [
-            (f"ConvGroup_{group}/Conv_{number}", f"ConvGroup_{group}/BatchNorm_{number}")
-            for number in range(depth)
-        ]
-        skip = graph.gelu(_add_fastnet_pool(graph, graph.conv(x, *layers[0]), extent))
+        prefix = f"ConvGroup_{group}"
+        x = graph.conv(x, f"{prefix}/Conv_0", f"{prefix}/BatchNorm_0")
+        x = graph.gelu(_add_fastnet_pool(graph, x, extent))
         extent //= 2
-        x = skip
-        for number, layer in enumerate(layers[1:], start=2):
-            x = graph.conv(x, *layer)
-            has_skip = depth > 2 and number == depth
-            x = graph.gelu(graph.add("Add", x, skip) if has_skip else x)
+        skip = x
+        for number in range(1, depth):
+            x = graph.conv(x, f"{prefix}/Conv_{number}", f"{prefix}/BatchNorm_{number}")
+            if depth > 2 and number == depth - 1:
+                x = graph.add("Add", x, skip)
+            x = graph.gelu(x)
     if graph.model.blurred:
         x = graph.add("GlobalAveragePool", graph.add("MaxPool", x, kernel_shape=[2, 2]))
     else:
@@ -180,7 +180,7 @@ def _add_fastnet(graph: Graph, x: str) -> None:
 
 
 def _add_fastnet_pool(graph: Graph, x: str, extent: int) -> str:
-    """Add a pool of maps of `extent` pixels; mirrored and blurred networks use other windows."""
+    """Add a max pool that halves maps of `extent` x `extent` pixels; return its node's name."""
     is_odd = extent % 2 == 1
     if graph.model.blurred and is_odd:  # the mean of overlapping maxima
         x = graph.add("MaxPool", x, kernel_shape=[2, 2])
@@ -198,7 +198,7 @@ _ADD_NETWORK: dict[str, Callable[[Graph, str], None]] = {
 
 
 def onnx_model(classifier: Classifier) -> Any:
-    """Return an `onnx.ModelProto` of a trained network.
+    """Convert a trained network to an `onnx.ModelProto`.
 
     The input is `images`, `[batch, H, W, 3] uint8`, with H and W as in training. The output is
     `logits`, `[batch, classes]`. The metadata entry `class_names` is a JSON list.
@@ -240,7 +240,8 @@ def write_onnx(classifier: Classifier, path: Path) -> None:
     """Write a trained network to an ONNX file.
 
     Raises:
-      UsageError, RunError: as `onnx_model`.
+      UsageError: the network can't be exported to ONNX.
+      RunError: the package onnx is not installed.
       OSError: the file can't be written.
     """
     content = onnx_model(classifier).SerializeToString()

@@ -27,8 +27,8 @@ _PYTORCH_NAMES = {  # last part of jaxcifar's name -> last part of PyTorch's nam
     "mean": "running_mean",
     "var": "running_var",
 }
-# jaxcifar's axes of a kernel, in PyTorch's order.
-_CONV_AXES, _DENSE_AXES = (3, 2, 0, 1), (1, 0)
+# Number of axes -> jaxcifar's axes in PyTorch's order: of a vector, dense and convolution kernel.
+_PYTORCH_AXES = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
 
 ImageShape = tuple[int, int, int]  # height, width and channels
 
@@ -76,7 +76,7 @@ class ArrayMapping:
 
 
 def array_mappings(config: Config, classes: int, arrays: Mapping[str, Any]) -> list[ArrayMapping]:
-    """Return the names and layouts, in jaxcifar and in PyTorch, of each array of a network.
+    """Return for each array of a network its names and layouts in jaxcifar and in PyTorch.
 
     Args:
       config: the config that names the network.
@@ -90,9 +90,10 @@ def array_mappings(config: Config, classes: int, arrays: Mapping[str, Any]) -> l
     layers = _pytorch_layers_by_name(config, classes)
     mappings = []
     for jaxcifar_name, array in arrays.items():
-        _, *layer_path, leaf = jaxcifar_name.split("/")
-        layer = layers["/".join(layer_path)]
-        axes = {4: _CONV_AXES, 2: _DENSE_AXES}.get(len(array.shape), (0,))
+        name_parts = jaxcifar_name.split("/")  # such as params, Conv_0, kernel
+        leaf = name_parts[-1]
+        layer = layers["/".join(name_parts[1:-1])]
+        axes = _PYTORCH_AXES[len(array.shape)]
         image_shape = layer.image_shape if leaf == "kernel" else None
         pytorch_name = f"{layer.name}.{_PYTORCH_NAMES[leaf]}"
         mapping = ArrayMapping(jaxcifar_name, pytorch_name, array.shape, axes, image_shape)
@@ -115,7 +116,10 @@ class _TorchLayer:
 
 @cache
 def _pytorch_layers_by_name(config: Config, classes: int) -> dict[str, _TorchLayer]:
-    """Return the PyTorch layers with weights, by jaxcifar's names such as `ResBlock_0/Conv_1`."""
+    """Return the layers with weights of a network's PyTorch module.
+
+    The keys are the layers' names in jaxcifar, such as `ResBlock_0/Conv_1`.
+    """
     require_known(config.arch)
     torch = import_extra("torch")
     model = create_model(config, classes)
@@ -126,7 +130,8 @@ def _pytorch_layers_by_name(config: Config, classes: int) -> dict[str, _TorchLay
     pytorch_names = [
         name for name, module in network.named_modules() if name and module._parameters
     ]
-    pytorch_layers, channels = {}, 3
+    channels = 3  # of the feature map that the next layer gets
+    pytorch_layers = {}
     # Names and types of layers differ between the two frameworks, so layers are paired by order:
     # each PyTorch module is written with its layers in the order of our layer table.
     for layer, pytorch_name in zip(jaxcifar_layers, pytorch_names, strict=True):
@@ -153,7 +158,8 @@ def to_pytorch(
       RunError: PyTorch is not installed.
     """
     if is_mirrored(config):
-        config, arrays = config_without_mirroring(config), expand(arrays)
+        config = config_without_mirroring(config)
+        arrays = expand(arrays)
     mappings = array_mappings(config, classes, arrays)
     state_dict: dict[str, np.ndarray] = {}
     for mapping in mappings:
@@ -168,7 +174,7 @@ def to_pytorch(
 
 
 def scales_of_one(mappings: Sequence[ArrayMapping]) -> set[str]:
-    """Return PyTorch's names of the scales that jaxcifar lacks; these must be all ones."""
+    """Return PyTorch's names of the normalisation scales that jaxcifar lacks; they must be ones."""
     names = {mapping.pytorch_name for mapping in mappings}
     norm_scales = {
         name.removesuffix("running_var") + "weight"

@@ -30,8 +30,14 @@ def read_safetensors(file: BufferedReader) -> dict[str, np.ndarray]:
 
 
 def _array(name: str, entry: Mapping[str, Any]) -> np.ndarray:
-    """Return a tensor of a safetensors file as an array; bfloat16 becomes float32."""
-    number_type, shape, data = entry["dtype"], entry["shape"], entry["data"]
+    """Return a tensor as an array; bfloat16 becomes float32.
+
+    Args:
+      name: name of the tensor, for the error message.
+      entry: the tensor in a safetensors file: its "dtype", "shape" and "data" (bytes).
+    """
+    number_type, shape = entry["dtype"], entry["shape"]
+    data = entry["data"]
     if number_type == "BF16":  # the first 16 bits of a float32
         upper_bits = np.frombuffer(data, "<u2").astype(np.uint32)
         return (upper_bits << 16).view(np.float32).reshape(shape)

@@ -89,7 +89,7 @@ def _is_counter(name: str, array: np.ndarray) -> bool:
 
 
 def _read_torch(file: BufferedReader) -> dict[str, np.ndarray]:
-    """Read tensors with PyTorch's restricted reader, which executes no code from the file."""
+    """Return the tensors of a `torch.save` file by name; no code from the file is executed."""
     import torch
 
     _check_archive(file)
@@ -105,16 +105,10 @@ def _read_torch(file: BufferedReader) -> dict[str, np.ndarray]:
     if not isinstance(content, Mapping):
         raise ValueError(f"the file has a {type(content).__name__} instead of a state dict")
     arrays = {}
-    for name, tensor in content.items():
-        if isinstance(name, str) and isinstance(tensor, int | float):
+    for name, entry in content.items():
+        if isinstance(name, str) and isinstance(entry, int | float):
             continue  # a number of a trainer, such as the epoch
-        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-            raise ValueError(f"the entry {printable_name(name)} is no tensor")
-        is_dense = tensor.layout == torch.strided and tensor.device.type == "cpu"
-        if not is_dense or tensor.is_quantized:
-            raise ValueError(
-                f"{printable_name(name)} is a sparse or quantised tensor, not a plain one"
-            )
+        tensor = _checked_tensor(name, entry)
         # A view can be far larger than the memory that it shows.
         bytes_left -= tensor.nbytes
         if bytes_left < 0:
@@ -126,11 +120,23 @@ def _read_torch(file: BufferedReader) -> dict[str, np.ndarray]:
     return arrays
 
 
+def _checked_tensor(name: Any, entry: Any) -> Any:
+    """Return an entry of a state dict after checking that it is a plain tensor with a name."""
+    import torch
+
+    if not isinstance(name, str) or not isinstance(entry, torch.Tensor):
+        raise ValueError(f"the entry {printable_name(name)} is no tensor")
+    is_dense = entry.layout == torch.strided and entry.device.type == "cpu"
+    if not is_dense or entry.is_quantized:
+        raise ValueError(f"{printable_name(name)} is a sparse or quantised tensor, not a plain one")
+    return entry
+
+
 def _find_state_dict(checkpoint: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """Return a checkpoint's entry that is a state dict, or the checkpoint if it has no such entry.
+    """Return the state dict inside a checkpoint, or the checkpoint itself if it has none inside.
 
     Raises:
-      ValueError: several entries without a usual name have tensors.
+      ValueError: several entries have tensors, and none has a usual name such as "model".
     """
     for key in _CHECKPOINT_KEYS:
         if isinstance(checkpoint.get(key), Mapping):
@@ -156,9 +162,11 @@ def _has_weights(entries: Mapping[Any, Any]) -> bool:
 
 def _reason(error: Exception) -> str:
     """Return the reason in a PyTorch error, without PyTorch's advice to execute the file."""
-    _, _, reason = str(error).rpartition("WeightsUnpickler error: ")
-    reason = re.split(r"\.\s|\n", reason.strip(), maxsplit=1)[0]
-    return printable_name("PyTorch does not read it" if "trust" in reason else reason)
+    explanation = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
+    first_sentence = re.split(r"\.\s|\n", explanation, maxsplit=1)[0]
+    if "trust" in first_sentence:
+        return "PyTorch does not read it"
+    return printable_name(first_sentence)
 
 
 def _check_archive(file: BufferedReader) -> None:
@@ -216,7 +224,8 @@ def from_state_dict(
                 "scales; convert a network whose normalisations have none"
             )
     actual = {name: array.shape for name, array in arrays.items() if name not in scales}
-    if differences := describe_differences(expected, actual, state.prefix):
+    differences = describe_differences(expected, actual, state.prefix)
+    if differences:
         raise RunError(
             f"{path}: its tensors are not those of {config.network_title} for {classes} classes "
             f"({differences}); choose its --arch, --arch-args and --dataset"

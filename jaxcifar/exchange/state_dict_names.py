@@ -20,12 +20,12 @@ _TORCHVISION_LAYERS = {"resnet18": {"downsample": "shortcut", "fc": "linear"}}
 
 
 def printable_name(name: object) -> str:
-    """Return an array's name in one line of limited length."""
+    """Return the name of an array as one printable line of at most 80 characters."""
     return printable(name, _MAX_NAME)
 
 
 def remove_prefix(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], str]:
-    """Remove the names of wrappers, and the prefix that all names share.
+    """Remove from arrays' names the parts that name wrappers, and the prefix that all names share.
 
     Whatever module a network is part of, such as `module`, `model` or `backbone`, PyTorch puts the
     module's name before each array's name. No network that can be converted has such a prefix.
@@ -34,12 +34,14 @@ def remove_prefix(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarra
       the arrays by the shorter names, and the prefix, such as `module.`, or an empty string.
 
     Raises:
-      ValueError: two names differ in wrappers only.
+      ValueError: two names differ only in wrappers, such as `_orig_mod` of `torch.compile`.
     """
-    paths = [name.split(".") for name in arrays]
-    paths = [[part for part in path if part not in _WRAPPERS] for path in paths]
+    paths = []
+    for name in arrays:
+        paths.append([part for part in name.split(".") if part not in _WRAPPERS])
+    module_paths = [path[:-1] for path in paths]
     shared_modules = []
-    for modules in zip(*(path[:-1] for path in paths), strict=False):  # as deep as the shortest
+    for modules in zip(*module_paths, strict=False):  # as deep as the shortest path
         if len(set(modules)) > 1:
             break
         shared_modules.append(modules[0])
@@ -51,7 +53,7 @@ def remove_prefix(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarra
 
 
 def has_torchvision_names(arch: str, names: Iterable[str]) -> bool:
-    """Return True if a name has a layer that only torchvision's network calls so."""
+    """Return True if a name has a part, such as "downsample", that only torchvision uses."""
     torchvision_layers = _TORCHVISION_LAYERS.get(arch, {}).keys()
     return any(not torchvision_layers.isdisjoint(name.split(".")) for name in names)
 
@@ -101,10 +103,14 @@ def describe_differences(
             f"{printable_name(name)}: {_shape_text(actual.get(name))} in the file, "
             f"{_shape_text(expected.get(name))} expected"
         )
-        if name in missing and (nearest := _nearest(name, missing[name], unexpected)):
-            difference += f", nearest in the file: {nearest}"
-        elif name in unexpected and (nearest := _nearest(name, unexpected[name], missing)):
-            difference += f", nearest expected: {nearest}"
+        similar_name = ""
+        if name in missing:
+            similar_name = _nearest(name, missing[name], unexpected)
+        elif name in unexpected:
+            similar_name = _nearest(name, unexpected[name], missing)
+        if similar_name:
+            place = "in the file" if name in missing else "expected"
+            difference += f", nearest {place}: {similar_name}"
         differences.append(difference)
     if len(differing_names) > _MAX_SHOWN:
         differences.append(f"and {len(differing_names) - _MAX_SHOWN} more")
@@ -116,18 +122,17 @@ def describe_differences(
 
 
 def _nearest(name: str, shape: Shape, others: Mapping[str, Shape]) -> str:
-    """Return the most similar of other names with its shape; an empty string if none is similar.
+    """Return the name and shape of the array in `others` with the most similar name.
 
-    Names of arrays with the same shape come first.
+    Arrays with the same shape come first. The text is empty if no name is similar.
     """
-    same_shape = (other for other in others if others[other] == shape)
-    for candidates in (same_shape, others):
-        if nearest := _most_similar(name, candidates):
-            return f"{printable_name(nearest)} {_shape_text(others[nearest])}"
-    return ""
+    same_shape = [other for other in others if others[other] == shape]
+    nearest = _most_similar(name, same_shape) or _most_similar(name, others)
+    return f"{printable_name(nearest)} {_shape_text(others[nearest])}" if nearest else ""
 
 
 def _most_similar(name: str, candidates: Iterable[str]) -> str | None:
+    """Return the candidate that is most similar to a name; None if no candidate is similar."""
     # Comparing takes time that grows with the names' lengths, and the file may be hostile.
     short_names = [candidate for candidate in candidates if len(candidate) <= _MAX_NAME]
     compared_names = short_names[:_MAX_COMPARED]

@@ -67,8 +67,8 @@ def module_text(classifier: Classifier) -> str:
     constants = {name.upper(): value for name, value in arguments(arch, model).items()}
     constants["CLASS_NAMES"] = tuple(map(str, classifier.class_names))
     constants["MEAN"] = tuple(map(decimal, classifier.mean))
-    constants["IMAGE_SIZE"] = classifier.config.image_size
     constants["STD"] = tuple(map(decimal, classifier.std))
+    constants["IMAGE_SIZE"] = classifier.config.image_size
     code = source(arch)
     for name, value in constants.items():
         code = _replace_constant(code, name, value)

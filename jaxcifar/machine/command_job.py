@@ -53,17 +53,17 @@ class CommandJob:
             raise RunError(f"the command has ended with exit code {code}")
 
     def checkpoint(self) -> Any:
-        """Stop the command, so that it saves its state, and return what the job does next time.
+        """Stop the command, so that it saves its state, and return the job for submitit's queue.
 
         Returns:
-          a `DelayedSubmission` of submitit.
+          a `DelayedSubmission` of submitit; its job runs `command_again`.
         """
         self._stop()
-        again = CommandJob(self.command_again, self.command_again, self.folder)
-        return import_extra("submitit").helpers.DelayedSubmission(again)
+        next_job = CommandJob(self.command_again, self.command_again, self.folder)
+        return import_extra("submitit").helpers.DelayedSubmission(next_job)
 
     def _stop(self) -> None:
-        """End the command with SIGTERM, after which a training saves its state."""
+        """End the command with SIGTERM, at which a training saves its state; kill it after 60 s."""
         if self._process is None:
             return
         self._process.terminate()

@@ -5,11 +5,11 @@ from pathlib import Path
 
 
 def program(command: str = "") -> str:
-    """Return the words that start a command, in the form that the user has used.
+    """Return the words that start one of this package's commands, for messages to the user.
 
     Returns:
-      `python -m experiments.NAME` in a process that was started so, else `jaxcifar NAME`. Without
-      `command`, the words that list all commands.
+      `python -m experiments.COMMAND` if this process was started in that way, else
+      `jaxcifar COMMAND`; without `command`, the words that list all commands.
     """
     if _is_started_in_checkout():
         return f"python -m experiments.{command}".rstrip(".")

@@ -63,6 +63,7 @@ def use_cpu_cores(batch_size: int, count: int | None = None, parts: int = 1) -> 
 
 
 def _default_cpu_devices(batch_size: int) -> int:
+    """Return the largest number of devices, at most one per core, that divides a batch."""
     if jax.distributed.is_initialized():
         return 1
     limit = min(cpu_cores(), _MAX_CPU_DEVICES)
@@ -118,7 +119,8 @@ def _devices() -> list[jax.Device]:
     except (RuntimeError, AssertionError) as error:
         reason = f" ({first_line(error)})" if str(error) else ""
         for name in ("jax_platforms", "jax_platform_name"):
-            if value := jax.config.values.get(name):
+            value = jax.config.values.get(name)
+            if value:
                 raise UsageError(
                     f"{name.upper()}={value}: there is no such device here{reason}; unset it, or "
                     "set it to cpu"
@@ -140,19 +142,22 @@ def describe_devices(devices: Sequence[jax.Device]) -> str:
 
 def cpu_cores() -> int:
     """Return the number of CPU cores that this process may run on."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on every platform
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # not on every platform
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text("utf-8", "replace").splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")  # on Linux
+    text = cpuinfo.read_text("utf-8", "replace") if cpuinfo.exists() else ""
+    for line in text.splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def package_versions() -> dict[str, str | None]:
-    """Return the versions of Python and of the packages that can change a run's result.
+    """Return the installed versions of Python and of the packages that can change a run's result.
 
     Returns:
       package name -> version, or None if the package is not installed.

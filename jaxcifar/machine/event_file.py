@@ -51,7 +51,9 @@ class EventFile:
         self._append(events.Event(wall_time=wall_time, session_log=session))
 
     def write(self, values: Sequence[Value], step: int, wall_time: float) -> None:
-        """Append the event of a step, unless `values` is empty; `wall_time` is seconds since 1970.
+        """Append an event with the values of a step; do nothing if `values` is empty.
+
+        `wall_time` is the current time in seconds since 1970.
 
         Raises:
           OSError: the file can't be written.
@@ -67,12 +69,12 @@ class EventFile:
 
 
 def scalar_value(tag: str, value: float) -> Value:
-    """Return a number for TensorBoard, which stores it as float32."""
+    """Return a message that shows a number in TensorBoard under the title `tag`, as float32."""
     return message_types().summary_pb2.Summary.Value(tag=tag, simple_value=value)
 
 
 def image_value(tag: str, png: bytes) -> Value:
-    """Return an image for TensorBoard.
+    """Return a message that shows an image in TensorBoard.
 
     Args:
       tag: title of the image.
@@ -90,7 +92,7 @@ def image_value(tag: str, png: bytes) -> Value:
 
 
 def hyperparameters_value(values: Mapping[str, bool | int | float | str], began: float) -> Value:
-    """Return a run's row in TensorBoard's table of hyper-parameters.
+    """Return a message that adds a run's row to TensorBoard's table of hyper-parameters.
 
     TensorBoard makes one column for each name that any of its runs has.
 
@@ -111,7 +113,7 @@ def hyperparameters_value(values: Mapping[str, bool | int | float | str], began:
 
 
 def finished_value(ended: float) -> Value:
-    """Return the mark of a finished run in TensorBoard's table of hyper-parameters.
+    """Return a message that marks a run as finished in TensorBoard's table of hyper-parameters.
 
     Args:
       ended: end of the run, seconds since 1970.

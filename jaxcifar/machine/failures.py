@@ -20,40 +20,44 @@ _INVALID_SETTING = re.compile(r"JAX flag jax_\w+|environment '?JAX_\w+")
 
 
 def memory_shortage(error: BaseException) -> str | None:
-    """Return a description of missing memory, such as "4.1 GB could not be allocated".
+    """Return a description of missing memory if an exception was raised for lack of memory.
 
     Args:
       error: any exception.
 
     Returns:
-      the description, or None if the exception has another cause.
+      text such as "4.1 GB could not be allocated"; None if the exception has another cause.
     """
     text = str(error)
     raised_by_xla = isinstance(error, RuntimeError) and _SHORTAGES.search(text)
     if not raised_by_xla and not isinstance(error, MemoryError):
         return None
-    if amount := _AMOUNT.search(text):
-        number, unit = float(amount[1]), _UNITS[amount[2][0]]
-        return f"{format_bytes(number * unit)} could not be allocated"
-    return "there is not enough"
+    amount = _AMOUNT.search(text)
+    if amount is None:
+        return "there is not enough"
+    number, unit = amount.groups()
+    byte_count = float(number) * _UNITS[unit[0]]
+    return f"{format_bytes(byte_count)} could not be allocated"
 
 
 def as_one_line_error(error: BaseException) -> OneLineError | None:
-    """Return this package's one-line error for a known failure of the machine or of a JAX setting.
+    """Return this package's one-line error for a known failure, such as too little memory.
 
     Args:
       error: any exception.
 
     Returns:
-      the one-line error, or None if the exception has another cause.
+      the one-line error, or None if the exception is not caused by the machine or a JAX setting.
     """
-    if shortage := memory_shortage(error):
+    shortage = memory_shortage(error)
+    if shortage:
         remedy = "close other programs, or use a machine with more memory"
         return RunError(f"out of memory, {shortage}; {remedy}")
     if isinstance(error, RuntimeError) and _NO_THREAD in str(error):
         limits = "the limits on memory and processes (ulimit -v, ulimit -u)"
         return RunError(f"the system starts no more threads for this command; raise {limits}")
-    if value := _non_finite_value(error):
+    value = _non_finite_value(error)
+    if value:
         setting = {"nan": "JAX_DEBUG_NANS", "inf": "JAX_DEBUG_INFS"}[value]
         return RunError(f"{setting} is set, and a result has the value {value}; unset it to go on")
     if isinstance(error, ValueError) and _INVALID_SETTING.search(str(error)):

@@ -80,8 +80,8 @@ def require_readable(*paths: Path) -> None:
     for path in paths:
         if not path.exists():
             continue
-        mode = os.R_OK | os.X_OK if path.is_dir() else os.R_OK
-        if not os.access(path, mode):
+        needed_access = os.R_OK | os.X_OK if path.is_dir() else os.R_OK
+        if not os.access(path, needed_access):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         if not path.is_file() and not path.is_dir():
             raise OSError(errno.EINVAL, "is not a regular file", str(path))
@@ -89,7 +89,8 @@ def require_readable(*paths: Path) -> None:
 
 def unused_path(path: Path) -> Path:
     """Return `path` if nothing exists there, or else an unused path such as `name-1`."""
-    unused, number = path, 0
+    number = 0
+    unused = path
     while os.path.lexists(unused):
         number += 1
         unused = path.with_name(f"{path.name}-{number}")
@@ -97,7 +98,7 @@ def unused_path(path: Path) -> Path:
 
 
 def delete_partial_files(folder: Path) -> None:
-    """Delete temporary files of `atomic_write` that killed processes left in a folder.
+    """Delete the temporary files of `atomic_write` that killed processes left in a folder.
 
     This process must have locked the folder by `lock_folder`.
     """

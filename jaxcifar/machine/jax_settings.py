@@ -69,7 +69,7 @@ _COMPILER_VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
 
 
 def use_package_settings() -> list[str]:
-    """Override JAX settings that this package can't compute with, in the whole process.
+    """Override, in the whole process, all JAX settings that this package can't compute with.
 
     Returns:
       one message for each overridden setting.
@@ -80,9 +80,11 @@ def use_package_settings() -> list[str]:
     _require_usable_settings()
     messages = []
     for name in _ACCEPTED:
-        if message := _override_message(name):
+        message = _override_message(name)
+        if message is not None:
             messages.append(message)
-            jax.config.update(name, _ACCEPTED[name][0])
+            new_value = _ACCEPTED[name][0]
+            jax.config.update(name, new_value)
     return messages
 
 
@@ -100,10 +102,12 @@ def package_settings() -> Iterator[list[str]]:
     messages = []
     with ExitStack() as stack:
         for name in _ACCEPTED:
-            if message := _override_message(name):
+            message = _override_message(name)
+            if message is not None:
                 messages.append(message)
-                override = _context_manager_of(name)
-                stack.enter_context(override(_ACCEPTED[name][0]))
+                set_in_block = _context_manager_of(name)
+                new_value = _ACCEPTED[name][0]
+                stack.enter_context(set_in_block(new_value))
         yield messages
 
 
@@ -122,7 +126,8 @@ def compiler_settings() -> dict[str, str]:
     """Return XLA compiler settings that the user has changed: environment variable -> value."""
     changed = {}
     for variable in _COMPILER_VARIABLES:
-        if value := os.environ.get(variable):
+        value = os.environ.get(variable)
+        if value:
             changed[variable] = printable(value)
     for name, default in _COMPILER_DEFAULTS.items():
         if name in jax.config.values and value_of_setting(name) != default:
@@ -138,10 +143,14 @@ def value_of_setting(name: str) -> Any:
 
 
 def _override_message(name: str) -> str | None:
-    """Return a message if a JAX setting has a value that must be overridden; else None."""
-    if name not in jax.config.values or (value := value_of_setting(name)) in _ACCEPTED[name]:
+    """Return a message if the value of a JAX setting must be overridden; None if it is accepted."""
+    if name not in jax.config.values:
+        return None  # this version of JAX has no such setting
+    value = value_of_setting(name)
+    if value in _ACCEPTED[name]:
         return None
-    variable, new_value = name.upper(), _ACCEPTED[name][0]
+    variable = name.upper()
+    new_value = _ACCEPTED[name][0]
     return f"{variable}={value} is set aside: jaxcifar computes with {variable}={new_value}"
 
 
@@ -160,6 +169,9 @@ def _require_usable_settings() -> None:
             "jax.set_mesh: jaxcifar makes its own mesh; call jaxcifar outside of jax.set_mesh"
         )
     for name, (needed, reason) in _REQUIRED.items():
-        if name in jax.config.values and (value := value_of_setting(name)) != needed:
+        if name not in jax.config.values:
+            continue  # this version of JAX has no such setting
+        value = value_of_setting(name)
+        if value != needed:
             variable = name.upper()
             raise UsageError(f"{variable}={value}: {reason}; unset it, or set it to {needed}")

@@ -50,13 +50,13 @@ class Job(NamedTuple):
 
     @property
     def logs(self) -> tuple[Path, Path]:
-        """The log of standard error and the log of standard output."""
+        """The paths of the logs of standard error and of standard output."""
         names = f"{self.identity}_0_log.err", f"{self.identity}_0_log.out"
         return self.folder / names[0], self.folder / names[1]
 
 
 def check_executor(executor: Executor, folder: Path) -> None:
-    """Check that jobs can be sent from this machine.
+    """Check that jobs can be sent from this machine to Slurm or to local processes.
 
     Args:
       executor: "slurm" or "local".
@@ -71,15 +71,19 @@ def check_executor(executor: Executor, folder: Path) -> None:
         import_extra("submitit")
     except RunError as error:
         raise UsageError(f"--submit {executor}: {error}") from error
-    for name in _SLURM_PROGRAMS if executor == "slurm" else ():
+    needed_programs = _SLURM_PROGRAMS if executor == "slurm" else ()
+    for name in needed_programs:
         if shutil.which(name) is None:
             raise UsageError(
                 f"--submit slurm: there is no program {name} on the path; use a machine from which "
                 "jobs are sent to the cluster, or try --submit local"
             )
-    absolute = str(folder.absolute())
-    if "%" in absolute or not absolute.isprintable():
-        raise UsageError(f"{printable(absolute)}: Slurm can't use a folder with such a name")
+    path = str(folder.absolute())
+    if "%" in path or not path.isprintable():
+        raise UsageError(
+            f"{printable(path)}: Slurm can't use a folder whose path has % or unprintable "
+            "characters; choose another run folder"
+        )
 
 
 class JobQueue:
@@ -96,12 +100,12 @@ class JobQueue:
     def send(
         self, executor: Executor, commands: Sequence[CommandJob], options: JobOptions, folder: Path
     ) -> list[Job]:
-        """Send a job for each command, on Slurm as one array.
+        """Send a job for each command; on Slurm, all jobs of this call are one array.
 
         Args:
           executor: "slurm" or "local"; `check_executor` has accepted it.
-          commands: what the jobs run.
-          options: what the user asks for.
+          commands: the commands that the jobs run.
+          options: time limits and other options that the user asks for.
           folder: a new folder, for the files and logs of the jobs.
 
         Raises:
@@ -112,15 +116,16 @@ class JobQueue:
             # submitit prints what sbatch says before it raises an error that says it too.
             with contextlib.redirect_stderr(messages):
                 queue = self._executor(executor, options, folder)
-                sent = queue.submit_array(list(commands))
+                submitted = queue.submit_array(list(commands))
         except (OSError, RuntimeError, ValueError) as error:
             reason = printable(first_line(error), 300)
             raise RunError(f"--submit {executor}: the jobs can't be sent ({reason})") from error
-        jobs = [Job(executor, job.job_id, folder) for job in sent]
-        self._jobs.update(zip(jobs, sent, strict=True))
+        jobs = [Job(executor, job.job_id, folder) for job in submitted]
+        self._jobs.update(zip(jobs, submitted, strict=True))
         return jobs
 
     def _executor(self, executor: Executor, options: JobOptions, folder: Path) -> Any:
+        """Return submitit's object that sends jobs, with the user's options."""
         if executor == "local":
             queue = self._submitit.LocalExecutor(folder, max_num_timeout=_MOST_TIMES)
             queue.update_parameters(timeout_min=options.minutes or _LOCAL_MINUTES)
@@ -136,7 +141,7 @@ class JobQueue:
         return queue
 
     def is_over(self, job: Job) -> bool:
-        """Return whether a job has ended, whether it succeeded, failed or was cancelled."""
+        """Return True if a job has ended: it succeeded, failed or was cancelled."""
         if job.executor == "local" and job not in self._jobs:  # another process has started it
             has_result = (job.folder / f"{job.identity}_0_result.pkl").exists()
             return has_result or not is_running(int(job.identity))
@@ -150,12 +155,14 @@ class JobQueue:
 
     def _submitit_job(self, job: Job) -> Any:
         if job not in self._jobs:
-            kinds = {"slurm": self._submitit.SlurmJob, "local": self._submitit.LocalJob}
-            self._jobs[job] = kinds[job.executor](folder=job.folder, job_id=job.identity)
+            job_types = {"slurm": self._submitit.SlurmJob, "local": self._submitit.LocalJob}
+            job_type = job_types[job.executor]
+            self._jobs[job] = job_type(folder=job.folder, job_id=job.identity)
         return self._jobs[job]
 
 
 def cancel_command(jobs: Sequence[Job]) -> str:
-    """Return the command that cancels jobs of Slurm; "" for jobs of this machine."""
-    arrays = dict.fromkeys(job.identity.split("_")[0] for job in jobs if job.executor == "slurm")
+    """Return the shell command that cancels the Slurm jobs among `jobs`; "" if there are none."""
+    slurm_jobs = [job for job in jobs if job.executor == "slurm"]
+    arrays = dict.fromkeys(job.identity.split("_")[0] for job in slurm_jobs)
     return " ".join(["scancel", *arrays]) if arrays else ""

@@ -45,9 +45,10 @@ def report_lost_processes() -> Iterator[None]:
     except (RunError, UsageError):
         raise
     except Exception as error:
-        if lost := lost_process_error(error):
-            raise lost from error
-        raise
+        lost_error = lost_process_error(error)
+        if lost_error is None:
+            raise
+        raise lost_error from error
 
 
 def hold_back_cpp_messages() -> Callable[[], None]:
@@ -70,8 +71,9 @@ def hold_back_cpp_messages() -> Callable[[], None]:
     with tempfile.TemporaryFile() as file:
         messages = os.dup(file.fileno())
     os.dup2(messages, 2)
-    encoding, errors = sys.stderr.encoding, sys.stderr.errors
-    sys.stderr = os.fdopen(screen, "w", buffering=1, encoding=encoding, errors=errors)
+    sys.stderr = os.fdopen(
+        screen, "w", buffering=1, encoding=python_stream.encoding, errors=python_stream.errors
+    )
     if faulthandler.is_enabled():
         faulthandler.enable(sys.stderr)
 

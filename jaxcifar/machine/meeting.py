@@ -1,9 +1,9 @@
 """The meeting of processes that train one run together, before JAX connects them.
 
-If a process is missing, if two have the same number or if the port is in use, JAX aborts and prints
-a stack of its C++ code. So the processes meet here first. Process 0 listens at the coordinator's
-address. All processes, including process 0, send a line with their settings there. Process 0
-answers all at once: either all begin, or all end with the same error.
+If a process is missing, two have the same number or the port is in use, JAX aborts with a stack of
+its C++ code. So the processes meet here first. Process 0 listens at the coordinator's address. Each
+process, process 0 too, sends a line with its settings there. Process 0 answers all at once: either
+all begin, or all end with the same error.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _MAX_LINE_BYTES = 2**16
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    """The answer of process 0: all processes may begin, or all end with an error.
+    """The answer of process 0: all processes may begin, or all end with the same error.
 
     Attributes:
       error: the error's message; None if all processes may begin.
@@ -40,11 +40,12 @@ class _Answer(msgspec.Struct, frozen=True):
 
     def raise_error(self) -> None:
         if self.error is not None:
-            raise UsageError(self.error) if self.is_usage_error else RunError(self.error)
+            error_type = UsageError if self.is_usage_error else RunError
+            raise error_type(self.error)
 
 
 def split_address(coordinator: str) -> tuple[str, int]:
-    """Return host and port of "HOST:PORT".
+    """Return the host and the port of an address of the form "HOST:PORT".
 
     Raises:
       UsageError: `coordinator` has another form, or the port is out of range.
@@ -96,19 +97,19 @@ class _Guest:
 
     def __init__(self, member: Member, coordinator: str, host: str, port: int) -> None:
         self._member = member
-        self._address = coordinator, host, port
-        self._coordinator, self._host, self._port = self._address
+        self._coordinator = coordinator
+        self._host, self._port = host, port
         self._problem: str | None = "no answer"  # why process 0 can't be reached; None if it can
 
     def missing(self) -> str:
-        """Return the missing processes as text, for messages."""
+        """Return, as text for a message, which processes have not come to the meeting yet."""
         if self._problem is None:
             return f"processes other than process 0 (at {self._coordinator})"
         hint = "was one started with --process-id 0?"
         return f"process 0 at {self._coordinator} ({self._problem}; {hint})"
 
     async def attend(self, wait: float) -> _Answer:
-        """Return the answer of process 0, or an error answer after `wait` seconds.
+        """Wait up to `wait` seconds for the answer of process 0; without it return an error answer.
 
         Raises:
           UsageError: the coordinator's address is wrong.
@@ -136,12 +137,12 @@ class _Guest:
                     f"({error.strerror}); check its name"
                 ) from error
             except OSError as error:
-                self._not_found(os.strerror(error.errno) if error.errno else first_line(error))
+                self._handle_failure(os.strerror(error.errno) if error.errno else first_line(error))
             except ValueError:
-                self._not_found("the program that answers there is not a waiting process 0")
+                self._handle_failure("the program that answers there is not a waiting process 0")
             await asyncio.sleep(_RETRY_SECONDS)
 
-    def _not_found(self, problem: str) -> None:
+    def _handle_failure(self, problem: str) -> None:
         self._problem = problem
 
 
@@ -155,7 +156,7 @@ class _Host(_Guest):
         self._answer: asyncio.Future[_Answer]
 
     def missing(self) -> str:
-        """Return the missing processes as text, for messages."""
+        """Return, as text for a message, which processes have not come to the meeting yet."""
         numbers = range(self._member.count)
         absent = [str(number) for number in numbers if number not in self._present]
         return f"process {', '.join(absent)} of {self._member.count} at {self._coordinator}"
@@ -168,14 +169,15 @@ class _Host(_Guest):
         """
         self._answer = asyncio.get_running_loop().create_future()
         try:
-            listening = self._open_socket()
+            listener = self._open_socket()
         except UsageError:
             # If another process 0 holds the port, visiting it ends both with the same error.
-            answer = await _Guest(self._member, *self._address).attend(_NEIGHBOUR_SECONDS)
+            guest = _Guest(self._member, self._coordinator, self._host, self._port)
+            answer = await guest.attend(_NEIGHBOUR_SECONDS)
             if answer.is_usage_error:
                 return answer
             raise
-        server = await asyncio.start_server(self._receive, sock=listening, limit=_MAX_LINE_BYTES)
+        server = await asyncio.start_server(self._receive, sock=listener, limit=_MAX_LINE_BYTES)
         try:
             answer = await super().attend(wait)
             self._set_answer(answer)
@@ -186,10 +188,7 @@ class _Host(_Guest):
         return answer
 
     def _open_socket(self) -> socket.socket:
-        """Return a socket that listens at the coordinator's port, for this process alone.
-
-        JAX's own socket would share the port with another process.
-        """
+        """Return a socket that listens at the coordinator's port and that nobody can share."""
         dual_stack = socket.has_dualstack_ipv6()  # IPv4 and IPv6 in one socket
         family = socket.AF_INET6 if dual_stack else socket.AF_INET
         try:
@@ -201,7 +200,7 @@ class _Host(_Guest):
                 f"({reason}); end another process 0 on this machine, or choose another port"
             ) from error
 
-    def _not_found(self, problem: str) -> None:
+    def _handle_failure(self, problem: str) -> None:
         raise UsageError(
             f"--coordinator {self._coordinator}: is not an address of this machine, where process "
             f"0 runs ({problem}); give all processes the address of process 0"
@@ -230,17 +229,17 @@ class _Host(_Guest):
                 self._set_answer(_Answer(conflict, is_usage_error=True))
             if len(self._present) == self._member.count:
                 self._set_answer(_Answer(error=None))
-            leaving = asyncio.ensure_future(reader.read())
-            events: set[asyncio.Future[Any]] = {leaving, self._answer}
+            disconnected = asyncio.ensure_future(reader.read())
+            events: set[asyncio.Future[Any]] = {disconnected, self._answer}
             await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
             if self._answer.done():
                 writer.write(msgspec.json.encode(self._answer.result()) + b"\n")
-                await leaving  # closing the connection earlier might lose the answer
+                await disconnected  # closing the connection earlier might lose the answer
             else:
                 self._present.discard(member.number)
 
     def _conflict(self, member: Member) -> str | None:
-        """Return a message if `member` can't train with the processes present; else None."""
+        """Return why a process can't train with the processes present; None if it can."""
         number, last = member.number, self._member.count - 1
         differing = differences(self._member.all_settings, member.all_settings, number)
         if differing is None and number in self._present:

@@ -27,7 +27,7 @@ class Member(msgspec.Struct, frozen=True):
 
 
 def differences(first: Mapping[str, str], other: Mapping[str, str], number: int) -> str | None:
-    """Return a message that names settings that differ between process 0 and another process.
+    """Return a message about the settings that differ between process 0 and another process.
 
     Args:
       first: settings of process 0.

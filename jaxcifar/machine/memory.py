@@ -17,7 +17,7 @@ LESS_MEMORY_ADVICE = (
 
 @contextmanager
 def report_memory_shortage(activity: str, remedy: str) -> Iterator[None]:
-    """Turn errors about missing memory into a one-line error.
+    """Turn an error about missing memory in the `with` block into a one-line error.
 
     Args:
       activity: what the block does, such as "predicting 40 images"; begins the message.

@@ -35,11 +35,14 @@ class ArrayForm(NamedTuple):
         return dtype_fits and len(shape) > 0 and self._has_shape(shape[1:])
 
     def _has_shape(self, shape: tuple[int, ...]) -> bool:
-        if shape == self.shape or self.sides is None:
-            return shape == self.shape
-        side = shape[-2] if len(shape) == len(self.shape) else 0
-        *outer, _, _, channels = self.shape
-        return side in self.sides and shape == (*outer, side, side, channels)
+        """Return whether an array may have this shape, without its first axis."""
+        if shape == self.shape:
+            return True
+        if self.sides is None or len(shape) != len(self.shape):
+            return False
+        height, width = shape[-3:-1]
+        other_axes_fit = shape[:-3] == self.shape[:-3] and shape[-1] == self.shape[-1]
+        return height == width and height in self.sides and other_axes_fit
 
     def __str__(self) -> str:
         dtype = self.dtype if isinstance(self.dtype, str) else self.dtype.__name__
@@ -50,7 +53,7 @@ class ArrayForm(NamedTuple):
 
 
 def read_array(path: Path, form: ArrayForm, remedy: Remedy, max_bytes: int) -> np.ndarray:
-    """Return the array in an `.npy` file.
+    """Read the array in an untrusted `.npy` file, which must have the dtype and shape of `form`.
 
     Args:
       path: the file.
@@ -69,7 +72,7 @@ def read_array(path: Path, form: ArrayForm, remedy: Remedy, max_bytes: int) -> n
 
 
 def map_array(path: Path, remedy: Remedy) -> np.ndarray:
-    """Return the array in an `.npy` file, mapped into memory read-only; its form is not checked.
+    """Map the array in an `.npy` file into memory, read-only, without checking its dtype and shape.
 
     Args:
       path: the file; links are not followed.
@@ -81,12 +84,12 @@ def map_array(path: Path, remedy: Remedy) -> np.ndarray:
     with report_errors(path, remedy), open_regular_file(path) as file:
         try:
             header = read_header(file, "it")
-            begin = file.tell()
+            content_start = file.tell()
             if header.size == 0 or not header.shape:
                 raise ValueError(f"it has shape {header.shape}, and so no rows")
-            if os.fstat(file.fileno()).st_size < begin + header.size:
+            if os.fstat(file.fileno()).st_size < content_start + header.size:
                 raise ValueError("it ends too soon")
-            return np.memmap(file, header.dtype, "r", begin, header.shape)
+            return np.memmap(file, header.dtype, "r", content_start, header.shape)
         except Exception as error:  # a damaged header can raise anything
             raise ValueError(f"is damaged ({str(error) or type(error).__name__})") from error
 
@@ -94,7 +97,7 @@ def map_array(path: Path, remedy: Remedy) -> np.ndarray:
 def read_arrays(
     path: Path, forms: Mapping[str, ArrayForm], remedy: Remedy, max_bytes: int
 ) -> dict[str, np.ndarray]:
-    """Return the arrays of an `.npz` file: name -> array, all with the same number of rows.
+    """Read the arrays of an untrusted `.npz` file by name; all must have the same length.
 
     Memory is allocated for an array only if its header has the declared form and its content is
     complete.
@@ -124,6 +127,7 @@ def read_arrays(
 def _read_archive(
     file: IO[bytes], forms: Mapping[str, ArrayForm], max_bytes: int
 ) -> dict[str, np.ndarray]:
+    """Read the array of each name in `forms` from an open `.npz` file."""
     arrays = {}
     with zipfile.ZipFile(file) as archive:
         for name, form in forms.items():
@@ -133,6 +137,7 @@ def _read_archive(
 
 
 def _read_array(file: IO[bytes], name: str, form: ArrayForm, max_bytes: int) -> np.ndarray:
+    """Read an array in the `.npy` format from an open file, after checking its header."""
     header = read_header(file, name)
     if not form.fits(header.dtype, header.shape) or header.size > max_bytes:
         raise ValueError(f"{name} is not {form}")
@@ -177,7 +182,9 @@ def read_header(file: IO[bytes], name: str) -> ArrayHeader:
 
 
 def read_content(file: IO[bytes], name: str, header: ArrayHeader) -> np.ndarray:
-    """Return the array after a header. Memory is allocated only for content that exists.
+    """Read the content of an array, after its header, from an open file in the `.npy` format.
+
+    Memory is allocated only for content that exists.
 
     Raises:
       ValueError: the content is shorter than the header says.

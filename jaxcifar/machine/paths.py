@@ -31,9 +31,10 @@ def expand_home(path: str) -> Path:
 
 
 def parse_table_name(dataset: str) -> TableName | None:
-    """Return the table of labels that a data set's name means: `FILE.csv` or `FILE.csv:COLUMN`.
+    """Parse a data set's name that means a table of labels, `FILE.csv` or `FILE.csv:COLUMN`.
 
-    Return None if the name is not that of a table, or is that of a folder.
+    Returns:
+      the table; None if the name is not that of a table, or is that of a folder.
     """
     match = _TABLE_NAME.fullmatch(dataset)
     if match is None or expand_home(dataset).is_dir():
@@ -42,7 +43,7 @@ def parse_table_name(dataset: str) -> TableName | None:
 
 
 def short_dataset_name(dataset: str) -> str:
-    """Return the name of a data set without folders and suffix; for a table, that of its folder."""
+    """Return the name of a data set without folders and suffix; for a table, its folder's name."""
     table = parse_table_name(dataset)
     if table is None:
         return Path(dataset).stem

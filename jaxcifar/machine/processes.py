@@ -47,7 +47,8 @@ def join_processes(
     """
     if processes == 1:
         return
-    if coordinator is None and (processes, process_id) != (None, None):
+    has_process_options = processes is not None or process_id is not None
+    if coordinator is None and has_process_options:
         raise UsageError("--processes and --process-id: add --coordinator HOST:PORT")
     if coordinator is not None:
         if processes is None or process_id is None:
@@ -98,9 +99,9 @@ def is_only_process() -> bool:
 
 
 def any_process(*conditions: bool) -> list[bool]:
-    """Return, for each truth value, whether it is true in at least one process of the run.
+    """Return for each condition whether it is true in at least one process of the run.
 
-    All processes must call this function, with the same number of truth values.
+    All processes must call this function, with the same number of conditions.
     """
     if is_only_process():
         return list(conditions)
@@ -138,7 +139,8 @@ def require_same_settings(settings: Mapping[str, object]) -> None:
     settings_as_text = {name: str(value) for name, value in settings.items()}
     settings_of_all = [json.loads(text) for text in gather_texts(json.dumps(settings_as_text))]
     for number, other_settings in enumerate(settings_of_all):
-        if message := differences(settings_of_all[0], other_settings, number):
+        message = differences(settings_of_all[0], other_settings, number)
+        if message is not None:
             raise UsageError(message)
 
 
@@ -160,7 +162,7 @@ def require_equal_devices() -> None:
 
 @contextlib.contextmanager
 def first_process_first() -> Iterator[None]:
-    """Run the block in process 0 first, and then in the other processes."""
+    """Run the `with` block in process 0 of the run first, and then in the other processes."""
     if not is_first_process():
         wait_for_all("after the first")
     yield

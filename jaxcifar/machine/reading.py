@@ -95,16 +95,16 @@ def read_text(path: Path, remedy: Remedy, max_bytes: int = MAX_BYTES, follow: bo
       remedy: the advice and type of the error if the file can't be read.
       max_bytes: maximum size of the file.
       follow: follow a symbolic link at `path`.
-      follow: follow a symbolic link at `path`.
 
     Raises:
       RunError, UsageError: the file can't be read, is too large or is not UTF-8.
     """
     with report_errors(path, remedy):
-        return _text(path, max_bytes, follow)
+        return _read_bounded(path, max_bytes, follow)
 
 
-def _text(path: Path, max_bytes: int, follow: bool) -> str:
+def _read_bounded(path: Path, max_bytes: int, follow: bool) -> str:
+    """Return the text of a UTF-8 file of at most `max_bytes` bytes."""
     with open_regular_file(path, follow) as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
@@ -118,13 +118,13 @@ def _text(path: Path, max_bytes: int, follow: bool) -> str:
 def read_json(
     path: Path, structure: type[T], remedy: Remedy, max_bytes: int = MAX_BYTES, follow: bool = False
 ) -> T:
-    """Return the value in a JSON file, of the type `structure`; see `read_text` for the rest.
+    """Read a JSON file, and return its value of the type `structure`; see `read_text` for the rest.
 
     Raises:
       RunError, UsageError: the file can't be read, is not JSON, or has another structure.
     """
     with report_errors(path, remedy):
-        value = parse_json(_text(path, max_bytes, follow))
+        value = parse_json(_read_bounded(path, max_bytes, follow))
         return convert_checked(value, structure)
 
 
@@ -140,7 +140,7 @@ def read_json_lines(path: Path, structure: type[T], remedy: Remedy) -> list[T]:
       RunError, UsageError: the file can't be read, or a line is not JSON or has another structure.
     """
     with report_errors(path, remedy):
-        text = _text(path, MAX_BYTES, follow=False).removesuffix("\n")
+        text = _read_bounded(path, MAX_BYTES, follow=False).removesuffix("\n")
         if text == "":
             return []
         lines = text.split("\n")
@@ -155,13 +155,15 @@ def _parse_line(line: str, structure: type[T], number: int) -> T:
 
 
 def read_toml(path: Path, structure: type[T], remedy: Remedy) -> T:
-    """Return a TOML file's value, of the type `structure`, from up to 128 KiB; follow links.
+    """Read a TOML file of up to 128 KiB, and return its value of the type `structure`.
+
+    Links are followed. `remedy` has the advice and type of the error if the file can't be used.
 
     Raises:
       RunError, UsageError: the file can't be read, is not TOML, or has another structure.
     """
     with report_errors(path, remedy):
-        text = _text(path, _MAX_TOML_BYTES, follow=True)
+        text = _read_bounded(path, _MAX_TOML_BYTES, follow=True)
         longest_line = max(map(len, text.splitlines()), default=0)
         if longest_line > _MAX_TOML_LINE:
             raise ValueError(f"has a line of more than {_MAX_TOML_LINE:,} characters")
@@ -181,6 +183,7 @@ def parse_json(text: str) -> Any:
 
 
 def _parse(text: str, parse: Callable[[str], Any]) -> Any:
+    """Return `parse(text)`; turn every error of the JSON or TOML parser into a `ValueError`."""
     if not text.strip():
         raise ValueError("is empty")
     try:
@@ -223,7 +226,9 @@ def _require_bounded(value: Any) -> None:
 
 
 def convert_checked(value: Any, structure: type[T], where: str = "") -> T:
-    """Return a value after checking its type. An integer becomes a float where one is declared.
+    """Check the type of a value from a JSON or TOML file, and return the value.
+
+    An integer becomes a float where the type is float.
 
     Args:
       value: a value from a JSON or TOML file.
@@ -236,9 +241,10 @@ def convert_checked(value: Any, structure: type[T], where: str = "") -> T:
     try:
         return msgspec.convert(value, structure)
     except UnicodeEncodeError:
-        raise ValueError(f"{where}: has half a character in it".removeprefix(": ")) from None
+        problem = "has half a character in it"  # one of the two surrogates of UTF-16
+        raise ValueError(f"{where}: {problem}" if where else problem) from None
     except msgspec.ValidationError as error:
         problem, _, path = str(error).partition(" - at `")
         place_in_value = re.sub(r"^(key` in `)?\$\.?", "", path.removesuffix("`"))
-        place = ", ".join(filter(None, (where, place_in_value)))
+        place = ", ".join(part for part in (where, place_in_value) if part)
         raise ValueError(f"{place}: {problem}" if place else problem) from None

@@ -19,7 +19,7 @@ AXIS = "data"
 
 
 def place_on_devices(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
-    """Return arrays placed on the devices of all processes.
+    """Place arrays on the devices of all processes, and return the placed arrays.
 
     Args:
       tree: arrays, with the same values in all processes; random keys are allowed.
@@ -42,11 +42,11 @@ def device_count(axis: str | None) -> int:
 
 
 def batch_positions(count: int, axis: str | None, parts: int = 1) -> jax.Array:
-    """Return positions of this device's examples in the batch of all devices, `[count] int32`.
+    """Return the positions of this device's examples in the whole batch, `[count] int32`.
 
     Args:
       count: number of examples on each device.
-      axis: name of the mapped axis.
+      axis: name of the mapped axis; None for a single device.
       parts: number of parts in which the batch is computed. All devices share each part, so that a
         part has the same examples on any number of devices. The positions are in order of parts.
     """
@@ -60,9 +60,10 @@ def batch_positions(count: int, axis: str | None, parts: int = 1) -> jax.Array:
 
 
 def example_keys(key: jax.Array, count: int, axis: str | None, parts: int = 1) -> jax.Array:
-    """Return a random key for each of this device's `count` examples of a shared batch.
+    """Return a random key for each of this device's `count` examples.
 
-    `batch_positions` explains `parts`.
+    A key depends on the example's position in the batch of all devices. `axis` is the mapped axis,
+    or None for a single device; `batch_positions` explains `parts`.
     """
     return keys_at(key, batch_positions(count, axis, parts))
 
@@ -92,9 +93,10 @@ def next_examples(tree: PyTree, axis: str | None, parts: int = 1) -> PyTree:
 
 
 def _from_next_device(firsts: jax.Array, axis: str | None) -> jax.Array:
-    """Return the next device's first examples of each part, `[parts, 1, ...]`.
+    """Return the next device's first example of each part of the batch, `[parts, 1, ...]`.
 
-    After the last device's examples of a part come the first device's examples of the next part.
+    `firsts` are this device's first examples, which it sends to the device before. After the last
+    device's examples of a part come the first device's examples of the next part.
     """
     firsts_of_next_part = jnp.roll(firsts, -1, axis=0)
     if axis is None:
@@ -107,7 +109,7 @@ def _from_next_device(firsts: jax.Array, axis: str | None) -> jax.Array:
 
 
 def device_key(key: jax.Array, axis: str | None) -> jax.Array:
-    """Return a random key that is different on each device of the mapped axis.
+    """Return a random key that differs between the devices of a mapped axis.
 
     Random numbers drawn with it depend on the number of devices.
     """
@@ -115,7 +117,10 @@ def device_key(key: jax.Array, axis: str | None) -> jax.Array:
 
 
 def sum_over_devices(tree: PyTree, axis: str | None) -> PyTree:
-    """Return the sum of each array over the devices on a mapped axis, in one exchange."""
+    """Return the sum of each array over the devices on the mapped axis, in one exchange.
+
+    If `axis` is None, for a single device, the arrays are returned unchanged.
+    """
     if axis is None:
         return tree
     # One array of one dtype: counts travel as floats, which are exact for fewer than 2**24 images.

@@ -35,11 +35,11 @@ class Status(NamedTuple):
     done: float
 
     def line(self, width: int) -> str:
-        """Return the texts as one line of up to `width` columns, without a bar."""
+        """Return the texts of the status as one line of up to `width` columns, without a bar."""
         return "  ".join(texts_that_fit([*self.before, *self.after], width))
 
     def line_with_bar(self, width: int) -> Table:
-        """Return the texts as one line, with a progress bar that fills the rest of the width."""
+        """Return the texts as one line; a progress bar fills the rest of `width` columns."""
         texts = texts_that_fit([*self.before, (0, _BAR), *self.after], width - 1)
         bar = ProgressBar(total=1.0, completed=self.done)
         line = Table.grid(padding=(0, 2, 0, 0), expand=True)

@@ -39,7 +39,7 @@ def _stream(number: int) -> TextIO:
 
 @contextlib.contextmanager
 def checked_output() -> Iterator[None]:
-    """Return a context in which standard output accepts any text and fails with a clear error.
+    """Make standard output accept any text and fail with a clear error, until the block ends.
 
     Characters that the encoding of standard output lacks are printed as escape sequences.
 
@@ -50,7 +50,8 @@ def checked_output() -> Iterator[None]:
     stream = sys.stdout
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="backslashreplace")  # for characters that its encoding lacks
-    sys.stdout = output = _CheckedOutput(stream)
+    output = _CheckedOutput(stream)
+    sys.stdout = output
     try:
         yield
         output.flush()

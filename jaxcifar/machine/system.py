@@ -126,10 +126,10 @@ def left_by_containers(
       groups: the folder of all control groups.
     """
     lines = names.read_text().splitlines() if names.exists() else []
-    version_2 = [line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
-    if not version_2:
+    group_paths = [line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
+    if not group_paths:
         return  # another system, or control groups of version 1
-    innermost = groups / version_2[0]
+    innermost = groups / group_paths[0]
     for group in (innermost, *innermost.parents):
         try:
             limit = (group / "memory.max").read_text()

@@ -42,7 +42,7 @@ def line_printer(console: Console, fold: bool = True) -> PrintLine:
 
 
 def wrap_line(line: str, width: int) -> list[str]:
-    """Return the parts of a line that is wrapped between words. Longer words are not divided.
+    """Wrap a line between words, and return its parts. Words longer than a part are not divided.
 
     Continuation lines are indented by 2 columns. If the line begins with a label and its value in
     column 16, continuation lines are indented to the value.
@@ -63,7 +63,7 @@ def wrap_line(line: str, width: int) -> list[str]:
 
 
 def texts_that_fit(parts: Sequence[tuple[int, str]], width: int) -> list[str]:
-    """Return the texts that fit into one line, with two spaces between them.
+    """Return the texts of a status line that fit into `width` columns, with two spaces between.
 
     If the line is too short, the texts with the highest rank are left out first. Texts with rank 0
     always stay; as the last resort, the longest of them is shortened.
@@ -116,7 +116,7 @@ def duration(seconds: float) -> str:
 def report_in_silence(
     print_line: PrintLine, status: Callable[[], str], seconds: float = SILENCE_SECONDS
 ) -> Iterator[PrintLine]:
-    """Print the status whenever nothing else has been printed for a long time.
+    """Print a status line whenever the block has printed nothing else for a long time.
 
     Args:
       print_line: prints a line.

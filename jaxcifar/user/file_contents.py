@@ -38,7 +38,7 @@ class FileContents:
         return self._hashed.get(real_path) or self._imported.get(real_path, b"")
 
     def add(self, file: str, module: ModuleType | None = None) -> bytes:
-        """Return the content of an imported file; the first call for a file reads the file.
+        """Return the content of an imported file, which the first call reads from the disk.
 
         Args:
           file: the file's path.

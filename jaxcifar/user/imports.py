@@ -66,7 +66,7 @@ class UserCode:
         return self._module
 
     def imports(self) -> dict[str, bytes]:
-        """Load the code; return contents of imported files that the constructor was not given.
+        """Load the user code, and return the contents of imported files that are not in `files`.
 
         Returns:
           path relative to the main file's folder -> content.
@@ -98,7 +98,7 @@ class UserCode:
         self._contents.is_complete = True
 
     def _execute_main(self) -> ModuleType:
-        """Execute the main module and return it."""
+        """Execute the user's main module, from its hashed content if it is a file; return it."""
         if not self.name.endswith(".py"):
             return importlib.import_module(self.name)
         content = self._contents.get(str(self.main))
@@ -118,19 +118,19 @@ class UserCode:
     def _read_pending_imports(self) -> None:
         """Read the files of import statements that have not run yet, such as those in functions."""
         waiting = list(self._packages.items())
-        done = set()
+        finished_files = set()
         while waiting:
             file, package = waiting.pop()
-            done.add(file)
+            finished_files.add(file)
             for name in self._names_in(file, package):
                 spec = self._find_user_spec(name)
                 imported = file_of(spec) if spec else None
-                if imported and os.path.realpath(imported) not in done:
+                if imported and os.path.realpath(imported) not in finished_files:
                     self._contents.add(imported, sys.modules.get(name))
                     waiting.append((os.path.realpath(imported), package_of(spec)))
 
     def _names_in(self, file: str, package: str) -> list[str]:
-        """Return the modules that a file may import, each after its packages: `a`, then `a.b`."""
+        """Return the names of the modules that a file may import, packages before modules."""
         if not file.endswith(".py"):
             return []
         content = self._contents.get(file)
@@ -142,14 +142,15 @@ class UserCode:
         return list(dict.fromkeys(with_packages))  # each name once
 
     def _find_user_spec(self, name: str) -> ModuleSpec | None:
-        """Return the spec of a module of user code.
+        """Return the spec of a module of user code, without importing the module.
 
         Return None for a module that is not user code, and for a name that is not a module.
         """
-        top = name.partition(".")[0]
-        spec = None
+        top_package = name.partition(".")[0]
         # First the top-level package: looking for a submodule imports the packages around it.
-        for part in dict.fromkeys((top, name)):
+        modules_to_check = [name] if top_package == name else [top_package, name]
+        spec = None
+        for part in modules_to_check:
             module = sys.modules.get(part)
             with suppress(Exception):  # the error is reported when the import statement runs
                 spec = module.__spec__ if module else importlib.util.find_spec(part)
@@ -171,7 +172,8 @@ class UserCode:
         if is_parent or not is_user_module(spec):
             return spec  # `_read_pending_imports` reads a parent if an import statement names it
         self._module_names.add(name)
-        if file := file_of(spec):
+        file = file_of(spec)
+        if file is not None:
             content = self._contents.add(file)
             self._packages[os.path.realpath(file)] = package_of(spec)
             if type(spec.loader) is SourceFileLoader:
@@ -198,7 +200,7 @@ class UserCode:
         return [str(self.main.resolve().parent)] if self.name.endswith(".py") else []
 
     def _find_shadowed_names(self) -> set[str]:
-        """Return names of already imported modules that also exist in the main file's folder.
+        """Return names of imported modules that the main file's folder has too.
 
         An import statement in the user code means the module in the main file's folder.
         """
@@ -218,18 +220,18 @@ class UserCode:
 
     @contextmanager
     def _modules_active(self) -> Iterator[None]:
-        """In the `with` block, replace modules in `sys.modules` by user code of the same names."""
+        """In the `with` block, put this code's modules into `sys.modules` instead of namesakes."""
         with _LOCK:
             if _active and _active[-1] is self:
                 yield
                 return
             top_names = {name for name in self._modules if "." not in name} | self._shadowed_names
-            replaced = {
+            set_aside = {
                 name: module
                 for name, module in sys.modules.items()
                 if name in self._modules or name.partition(".")[0] in top_names
             }
-            for name in replaced:
+            for name in set_aside:
                 del sys.modules[name]
             sys.modules.update(self._modules)
             sys.meta_path.insert(0, self)
@@ -243,4 +245,4 @@ class UserCode:
                 sys.meta_path.remove(self)
                 for name in self._module_names.intersection(sys.modules):
                     self._modules[name] = sys.modules.pop(name)
-                sys.modules.update(replaced)
+                sys.modules.update(set_aside)

@@ -24,7 +24,7 @@ class HashedLoader(SourceFileLoader):
         return self.source_to_code(self._content, self.path)
 
     def get_data(self, path: str) -> bytes:
-        """Return the content given for the module's file; other files are read from the disk."""
+        """Return the given content for the module's file; read other files from the disk."""
         return self._content if path == self.path else super().get_data(path)
 
     def exec_module(self, module: ModuleType) -> None:

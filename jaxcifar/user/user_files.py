@@ -69,12 +69,14 @@ def is_user_module(spec: ModuleSpec | None) -> TypeGuard[ModuleSpec]:
 
 
 def is_user_file(file: str) -> bool:
-    """Return whether a file that is about to run is user code, by the rules of `is_user_module`."""
+    """Return whether a file that is about to run is user code, as `is_user_module` defines it."""
     if not Path(file).is_file() or _is_installed(file):
         return False
-    specs = [getattr(module, "__spec__", None) for module in list(sys.modules.values())]
-    specs_of_file = [spec for spec in specs if getattr(spec, "origin", None) == file]
-    return all(is_user_module(spec) for spec in specs_of_file)  # also true if it is no module
+    for module in list(sys.modules.values()):
+        spec = getattr(module, "__spec__", None)
+        if getattr(spec, "origin", None) == file and not is_user_module(spec):
+            return False
+    return True
 
 
 def module_and_parents(name: str) -> list[str]:
@@ -97,7 +99,8 @@ def _is_installed(file: str) -> bool:
 def _import_folder(spec: ModuleSpec, file: str) -> Path:
     """Return the folder that contains a module's top-level package."""
     path = Path(os.path.realpath(file))
-    if getattr(spec.loader, "archive", None):
+    is_in_archive = bool(getattr(spec.loader, "archive", None))
+    if is_in_archive:
         return path.parent
     depth = spec.name.count(".")
     is_init_file = spec.submodule_search_locations is not None and file_of(spec)
@@ -153,8 +156,10 @@ def imported_from_same_folder(path: Path, content: bytes) -> list[Path]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module.partition(".")[0])
     files = []
-    for name in sorted(names - {__name__.partition(".")[0]}):
-        module, package = path.parent / f"{name}.py", path.parent / name
+    this_package = __name__.partition(".")[0]
+    for name in sorted(names - {this_package}):
+        module = path.parent / f"{name}.py"
+        package = path.parent / name
         if module.is_file():
             files.append(module)
         elif (package / "__init__.py").is_file():

@@ -91,14 +91,15 @@ def _class_definition(source: str, name: str) -> str | None:
     with suppress(SyntaxError):
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.ClassDef) and node.name == name:
-                first_line = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+                decorator_lines = [decorator.lineno for decorator in node.decorator_list]
+                first_line = min([node.lineno, *decorator_lines])
                 lines = source.splitlines(keepends=True)
                 return "".join(lines[first_line - 1 : node.end_lineno])
     return None
 
 
 def modules_used(source: bytes, namespace: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names of the modules that a notebook's cell uses.
+    """Yield the names of the modules whose contents a notebook's cell uses.
 
     A module counts if the cell has a name for the module, or for a class or function in it.
 
@@ -131,7 +132,7 @@ def _written_since_start(path: Path) -> bool:
 
 
 def _comes_from(module: ModuleType, content: bytes) -> bool:
-    """Return whether a module has the functions and constants in the source `content`."""
+    """Return whether a module has the functions and constants of a source, given as `content`."""
     try:
         codes = set(_codes_in(compile(content, module.__file__ or "", "exec")))
     except (SyntaxError, ValueError):
@@ -141,10 +142,10 @@ def _comes_from(module: ModuleType, content: bytes) -> bool:
 
 
 def _has_constants_of(module: ModuleType, tree: ast.Module) -> bool:
-    """Return whether a module and its classes have the constants that a syntax tree assigns.
+    """Return whether a module and its classes still have the constants that its source assigns.
 
-    A module's constant that is assigned more than once is not compared: its value may have changed
-    while the module ran.
+    `tree` is the syntax tree of the source. A module's constant that is assigned more than once is
+    not compared: its value may have changed while the module ran.
     """
     assigned_names = Counter(node.id for node in ast.walk(tree) if _is_assigned(node))
     for name, value in _constants(tree.body):
