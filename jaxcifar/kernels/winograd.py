@@ -12,7 +12,7 @@ Elementwise operations are always float32, because they would be slower in bfloa
 
 import math
 from collections.abc import Sequence
-from functools import partial, reduce
+from functools import partial
 from typing import Any
 
 import jax
@@ -203,9 +203,25 @@ def _multiply_first_axis(matrix: np.ndarray, x: Array) -> Array:
 
 def _combine_arrays(matrix: np.ndarray, arrays: Sequence[Array]) -> list[Array]:
     """Multiply a matrix `[p, q]` by q arrays; return p arrays. Zeros in the matrix cost nothing."""
-    products_of_rows = []
-    for row in matrix:
-        factors_and_arrays = zip(row, arrays, strict=True)
-        products = [factor * array for factor, array in factors_and_arrays if factor != 0]
-        products_of_rows.append(products)
-    return [reduce(jnp.add, products) for products in products_of_rows]
+    return [_weighted_sum(row, arrays) for row in matrix]
+
+
+def _weighted_sum(weights: np.ndarray, arrays: Sequence[Array]) -> Array:
+    """Return the sum of `weights[i] * arrays[i]`, without products by 0, 1 and -1.
+
+    A network has hundreds of these sums, and operations of `lax` are traced faster than `jnp`'s.
+    """
+    total = None
+    for weight, array in zip(weights.tolist(), arrays, strict=True):
+        if weight == 0:
+            continue
+        if total is None:
+            total = array if weight == 1 else lax.mul(array, weight)
+        elif weight == 1:
+            total = lax.add(total, array)
+        elif weight == -1:
+            total = lax.sub(total, array)
+        else:
+            total = lax.add(total, lax.mul(array, weight))
+    assert total is not None  # no row of a transform is all zeros
+    return total
