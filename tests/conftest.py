@@ -50,10 +50,10 @@ def _programs_folder():
 _SHARED = tempfile.TemporaryDirectory()
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_programs_folder())
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 # Most of the tests' time is XLA's compiling, a fifth of it optimising what runs for a moment. Its
 # older way of writing a CPU's loops compiles a training program in three fifths of the time.
-_COMPILE_QUICKLY = {"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": "false"}
+_COMPILE_QUICKLY = {"xla_backend_optimization_level": "1", "xla_cpu_use_fusion_emitters": "false"}
 CALLERS_FLAGS = "JAXCIFAR_TEST_CALLERS_XLA_FLAGS"  # the variable that keeps the flags of the caller
 
 

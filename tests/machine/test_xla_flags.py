@@ -95,9 +95,9 @@ def test_commands_and_the_library_name_an_unknown_flag(monkeypatch):
 
 
 def test_tests_add_their_flags_to_those_of_the_caller():
-    assert with_quick_compilation("").startswith("--xla_backend_optimization_level=0")
+    assert with_quick_compilation("").startswith("--xla_backend_optimization_level=1")
     callers = "--xla_cpu_max_isa=AVX2 --xla_backend_optimization_level=3"
     both = with_quick_compilation(callers)
-    assert both.startswith("--xla_backend_optimization_level=0 ")
+    assert both.startswith("--xla_backend_optimization_level=1 ")
     assert both.endswith(f" {callers}")
     assert with_quick_compilation("file/of/flags") == "file/of/flags"
