@@ -4,7 +4,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Self
 
 import jax
@@ -38,6 +38,29 @@ from jaxcifar.training import network
 from jaxcifar.training.parallel_runs import ParallelRuns
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
+
+
+@dataclasses.dataclass(frozen=True)
+class _NetworkToCheck:
+    """A network for `check_model`; two are equal if their programs are equal."""
+
+    program: Program
+    config: Config = dataclasses.field(compare=False)
+    num_classes: int
+
+
+# The rows of a study share their program, and to trace a network takes seconds.
+@lru_cache(maxsize=16)
+def _check_once(checked: _NetworkToCheck) -> None:
+    """Call `check_model`, unless an equal network has passed it in this process."""
+    model = network.for_one_device(checked.program.model)
+    check_model(checked.config, model, checked.num_classes)
+
+
+@lru_cache(maxsize=16)
+def network_summary(program: Program) -> Summary:
+    """Return the summary of a program's network, which is traced once in each process."""
+    return summarize(program.model, program.image_size)
 
 
 @dataclasses.dataclass
@@ -93,7 +116,7 @@ class Setup:
             parallel_runs=parallel_runs,
             train=place_images(dataset.train, parallel_runs.replicated, steps),
             val=place_images(dataset.val, program.replicated, steps),
-            summary=summarize(program.model, config.image_size),
+            summary=network_summary(program),
             metric_set=metric_set,
         )
 
@@ -129,7 +152,7 @@ class Setup:
             program = make_program(config, classes, train_examples, devices or first_devices(None))
             # Built-in networks without changes need no check, which takes seconds.
             if config.sources or config.alters_network:
-                check_model(config, network.for_one_device(program.model), classes)
+                _check_once(_NetworkToCheck(program, config, classes))
             parallel_runs = ParallelRuns(program, run_count)
             hyper = training_hyperparameters(config, dataset, program.steps_per_epoch)
             check_training(config, parallel_runs, hyper, dataset.train)

@@ -7,6 +7,7 @@ times slower inside a loop than outside; matrix products are not.
 from functools import partial
 from itertools import product
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -20,6 +21,9 @@ _FEW_CHANNELS = 8  # with so few channels, products over channels only are ineff
 Padding = tuple[int, int]  # zeros before and after, the same along both axes
 
 
+# Compiled by itself, so that JAX traces and differentiates equal convolutions only once: this
+# halves the time in which a ResNet is traced.
+@partial(jax.jit, static_argnames=("stride", "padding", "product_dtype"))
 def conv2d(
     x: Float[Array, "batch height width channels"],
     kernel: Float[Array, "size size channels features"],

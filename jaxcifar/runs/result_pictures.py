@@ -1,6 +1,8 @@
 """Write tables and pictures of a run: the network, and curves by epoch."""
 
+import io
 from collections.abc import Sequence
+from functools import lru_cache
 
 from jaxcifar.diagram.drawing import plot_network
 from jaxcifar.diagram.network_summary import Summary
@@ -25,12 +27,21 @@ def write_network(folder: RunFolder, title: str, summary: Summary, print_line: P
     if folder.network_file.exists() or not processes.is_first_process():
         return
     try:
+        picture = _network_picture(summary, title)
         with atomic_write(folder.model_plot) as file:
-            plot_network(summary, title, file)
+            file.write(picture)
     except Exception as error:  # the drawing of a user's network may fail anywhere
         print_line(f"no picture of the network ({first_line(error)})")
     write_text(folder.summary_file, summary.table())
     write_text(folder.network_file, summary.to_json())
+
+
+# The runs of a study share their network, and to draw it takes a second.
+@lru_cache(maxsize=8)
+def _network_picture(summary: Summary, title: str) -> bytes:
+    file = io.BytesIO()
+    plot_network(summary, title, file)
+    return file.getvalue()
 
 
 def write_curves(folder: RunFolder, title: str, history: Sequence[Row]) -> None:
