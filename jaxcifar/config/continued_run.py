@@ -12,9 +12,9 @@ from typing import Annotated, Any, NamedTuple, TypedDict
 from msgspec import Meta
 
 from jaxcifar.config import registry
-from jaxcifar.config.config_file import settings_from_file
 from jaxcifar.config.fields import DEFAULTS, Fields
 from jaxcifar.config.option_names import reject
+from jaxcifar.config.saved_config import settings_from_file
 from jaxcifar.config.settings import (
     DEFAULT_ARCH,
     DERIVED_FIELDS,

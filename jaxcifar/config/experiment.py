@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from jaxcifar.config import registry, user_reference
-from jaxcifar.config.config_file import settings_from_file
 from jaxcifar.config.continued_run import FIXED_SETTINGS, base_settings, find_continued_run
 from jaxcifar.config.field_options import require_in_range
 from jaxcifar.config.fields import DEFAULTS, NAMES_OF_RUNS, Fields, is_newer_and_off
 from jaxcifar.config.option_names import option_name, reject
 from jaxcifar.config.run_name import run_name
+from jaxcifar.config.saved_config import settings_from_file
 from jaxcifar.config.settings import (
     TABLES,
     USER_CODE_FIELDS,

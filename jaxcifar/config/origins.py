@@ -14,6 +14,7 @@ from jaxcifar.config.settings import (
     recipe_names,
 )
 from jaxcifar.config.table_pairs import sorted_pairs
+from jaxcifar.machine.terminal import join_names
 
 DEFAULT = "default"
 COMMAND_LINE = "the command line"
@@ -134,7 +135,11 @@ def overruled_lines(
     for (winner, loser), changes in names_by_change.items():
         parts = []
         for (name, new, old_text), changed_rows in changes.items():
-            where = "" if len(changed_rows) == len(rows) else f" in {_some(changed_rows)}"
+            where = (
+                ""
+                if len(changed_rows) == len(rows)
+                else f" in {join_names(changed_rows, _MOST_ROWS)}"
+            )
             parts.append(f"{name} {new} instead of {old_text}{where}")
         lines.append(f"{winner} overrules {loser}: {', '.join(parts)}")
     return lines
@@ -146,10 +151,3 @@ def value_text(value: Any) -> str:
     if is_table and value:
         return " ".join(f"{name}={readable_text(item)}" for name, item in value)
     return readable_text(value) if value != "" else "none"
-
-
-def _some(names: Sequence[str]) -> str:
-    """Return the first names of a list, and the number of the others."""
-    if len(names) <= _MOST_ROWS:
-        return ", ".join(names)
-    return f"{', '.join(names[: _MOST_ROWS - 1])} and {len(names) - _MOST_ROWS + 1} others"

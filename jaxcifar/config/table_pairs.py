@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from jaxcifar.config.settings import DEFAULT_ARCH
 from jaxcifar.errors import UsageError
 
 # Limits of network arguments, because the file of a config must be able to hold them.
@@ -19,6 +20,27 @@ def sorted_pairs(
       UsageError: a value can't be written to the file of a config.
     """
     return tuple(sorted((str(name), _as_tuples(value)) for name, value in dict(values).items()))
+
+
+def merge_settings(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with some changes; the network's arguments are changed one by one.
+
+    If the changes name another network, or an empty table of arguments, none of the network
+    arguments in `settings` is kept.
+
+    Args:
+      settings: settings by name, with `arch_args` as a table.
+      changes: the settings that replace them.
+    """
+    merged = {**settings, **changes}
+    if "arch_args" not in merged:
+        return merged
+    new_arguments = changes.get("arch_args", {})
+    network = settings.get("arch", DEFAULT_ARCH)
+    is_same_network = merged.get("arch", DEFAULT_ARCH) == network
+    is_emptied = "arch_args" in changes and not new_arguments
+    kept = settings.get("arch_args", {}) if is_same_network and not is_emptied else {}
+    return {**merged, "arch_args": {**kept, **new_arguments}}
 
 
 def _as_tuples(value: Any, levels_left: int = _MAX_NESTING) -> Any:

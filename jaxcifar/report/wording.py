@@ -3,12 +3,13 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from jaxcifar.config.fields import DEFAULTS
 from jaxcifar.config.settings import readable_text
 from jaxcifar.errors import printable
+from jaxcifar.machine.terminal import join_names as join_names
 from jaxcifar.machine.terminal import pluralize
 from jaxcifar.report.run_records import Variation
 from jaxcifar.report.statistics import Difference, Sample
@@ -26,7 +27,6 @@ _MARKUP = re.compile(
 )
 _LIST_NUMBER = re.compile(r"^(\d+)([.)])(?= |$)")
 _CHECKSUM = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{24,}\b")
-_MAX_NAMES = 6  # in a sentence
 _MAX_SETTINGS = 4  # of a row, in a sentence
 _MAX_TEXT = 500  # characters of a name that users choose
 
@@ -44,18 +44,6 @@ def escape_line(line: str) -> str:
 def quoted(name: str) -> str:
     """Return a name in quotes for a sentence, because many names are ordinary words."""
     return f"“{escape_markdown(name)}”"
-
-
-def join_names(names: Iterable[str]) -> str:
-    """Return names as "a, b and c"; a long list is cut and ends with the number of other names."""
-    names = list(names)
-    if len(names) > _MAX_NAMES:
-        others = len(names) - _MAX_NAMES + 1
-        names = [*names[: _MAX_NAMES - 1], f"{others} others"]
-    if len(names) < 2:
-        return "".join(names)
-    *first_names, last_name = names
-    return f"{', '.join(first_names)} and {last_name}"
 
 
 def percent(value: float) -> str:

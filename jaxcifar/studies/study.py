@@ -15,6 +15,7 @@ from jaxcifar.config.continued_run import settings_with_effect
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.config.settings import DERIVED_FIELDS, check_types
+from jaxcifar.config.table_pairs import merge_settings
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.reading import (
     MEGABYTE,
@@ -188,25 +189,10 @@ class Study:
             raise UsageError(f"row {row.name}: {error}") from None
 
     def _effective_settings_of(self, row: StudyRow, seed: int, fold: str = "") -> dict[str, Any]:
-        settings = {**self._settings_of(row), "seed": seed}
+        settings = {**merge_settings(self.config, row.changes), "seed": seed}
         if fold:
             settings["fold"] = fold
         return settings_with_effect(settings, Config)
-
-    def _settings_of(self, row: StudyRow) -> dict[str, Any]:
-        """Return the settings of a row: the shared settings with the row's changes.
-
-        Network arguments are changed one by one. A row with another network does not get the
-        shared arguments.
-        """
-        settings = {**self.config, **row.changes}
-        if "arch_args" not in settings:
-            return settings
-        shared_arguments = self.config.get("arch_args", {})
-        if settings.get("arch") != self.config.get("arch"):
-            shared_arguments = {}
-        settings["arch_args"] = {**shared_arguments, **row.changes.get("arch_args", {})}
-        return settings
 
     def select(self, names: list[str] | None) -> tuple[StudyRow, ...]:
         """Return the rows with these names, in the study's order; None means all rows.

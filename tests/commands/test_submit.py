@@ -198,7 +198,9 @@ def test_each_row_is_a_job_of_an_array_and_failed_rows_are_sent_again(submit, sl
     (slurm / "times_out").write_text("2")  # the last of the three
     (out / "fail_one").touch()
     asked = "--submit slurm --submit-options partition=gpu gres='gpu:1;touch x' time=2:00:00"
-    with pytest.raises(RunError, match=r"2 of 3 parts failed: one seed 0, three seed 0; .*slurm"):
+    with pytest.raises(
+        RunError, match=r"2 of 3 parts failed: one seed 0 and three seed 0; .*slurm"
+    ):
         submit(asked)
     said = " ".join(capsys.readouterr().out.split())
     assert "one seed 0: error: one has failed (logs: " in said
@@ -237,12 +239,12 @@ def test_jobs_in_the_queue_are_neither_sent_twice_nor_trained_here(
     assert "array" not in json.loads((slurm / "4711.json").read_text())
     submit("--submit slurm --no-wait --submit-options at-most=2")
     said = " ".join(capsys.readouterr().out.split())
-    assert "in the queue or running: one seed 0, two seed 0" in said
+    assert "in the queue or running: one seed 0 and two seed 0" in said
     assert len(list(slurm.glob("*.json"))) == 2
     with pytest.raises(RunError, match=r"2 of 2 parts are not over yet: .* --shard 1/1 to train"):
         submit("")
     said = " ".join(capsys.readouterr().out.split())
-    assert "one seed 0, two seed 0: job 4711 is PENDING" in said
+    assert "one seed 0 and two seed 0: job 4711 is PENDING" in said
     assert "three seed 0: job 4712 is PENDING" in said
 
     trained = []

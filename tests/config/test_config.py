@@ -7,6 +7,7 @@ import pytest
 from jaxcifar.commands.run import parse
 from jaxcifar.commands.shared.options import reference_default
 from jaxcifar.config.experiment import Config
+from jaxcifar.config.table_pairs import merge_settings
 from jaxcifar.errors import UsageError
 
 
@@ -159,3 +160,23 @@ def test_a_fold_replaces_the_fraction_of_validation_images():
     with pytest.raises(UsageError, match=r"^--val-fraction 0.2: has no effect with --fold$"):
         Config.create("cnn", fold="2/5", val_fraction=0.2)
     assert "fold" not in json.loads(Config.create("cnn").to_json())
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments"),
+    [
+        ({}, {"widths": [4], "hidden": 8}),
+        ({"arch_args": {"hidden": 2}}, {"widths": [4], "hidden": 2}),
+        ({"arch": "cnn", "arch_args": {"hidden": 2}}, {"widths": [4], "hidden": 2}),
+        ({"arch": "fastnet", "arch_args": {"depths": [1]}}, {"depths": [1]}),
+        ({"arch": "fastnet"}, {}),
+        ({"arch_args": {}}, {}),
+    ],
+)
+def test_network_arguments_are_changed_one_by_one(changes, arguments):
+    shared = {"arch": "cnn", "epochs": 2, "arch_args": {"widths": [4], "hidden": 8}}
+    merged = merge_settings(shared, changes)
+    assert merged["arch_args"] == arguments
+    assert merged["epochs"] == 2
+    assert shared["arch_args"] == {"widths": [4], "hidden": 8}
+    assert merge_settings({"epochs": 2}, {"seed": 1}) == {"epochs": 2, "seed": 1}

@@ -29,6 +29,7 @@ from jaxcifar.config.settings import (
     effective_settings,
     names_with_effect,
 )
+from jaxcifar.config.table_pairs import merge_settings
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.command_line import program
 from jaxcifar.machine.reading import MEGABYTE, Remedy, read_json, read_toml, report_errors
@@ -108,11 +109,7 @@ def given_settings(options: Mapping[str, Any], other_options: Namespace) -> Give
         if recorded is not None:
             file = _without_other_recipe(file, recorded, options, lines)
         file = _without_ineffective(file, options, lines)
-        merged = {**file, **options}
-        tables = [table.get("arch_args", {}) for table in (file, options)]
-        if tables[0] and tables[1]:  # network arguments are replaced one by one
-            merged["arch_args"] = {**tables[0], **tables[1]}
-        config = _create(merged)
+        config = _create(merge_settings(file, options))
     except UsageError as error:
         named = re.match(r"--([a-z-]+)", str(error))
         name = named[1].replace("-", "_") if named else ""

@@ -18,6 +18,7 @@ from jaxcifar.machine.terminal import (
     PrintLine,
     duration,
     format_bytes,
+    join_names,
     line_printer,
     pluralize,
     show_activity,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:  # they would import JAX
     from jaxcifar.runs.task import Task
 
 _MOST_PROGRAMS = 8  # that are compiled and timed
-_MOST_NAMES = 3  # of rows in a line
+_MOST_NAMES = 4  # of rows in a line
 
 
 def add_dry_run(parser: OptionHolder) -> None:
@@ -119,7 +120,8 @@ def show_costs(
             seconds += trial.seconds(epochs, epochs_of_runs.count(epochs))
         total += seconds
         if len(groups) > 1:
-            print_line(f"{_names(group)}:")
+            names = join_names((task.name for task in group), _MOST_NAMES)
+            print_line(f"{names}:")
         _show_trial(print_line, group, trial, seconds)
     if len(groups) > _MOST_PROGRAMS:
         print_line(f"{len(groups) - _MOST_PROGRAMS} more programs were not timed.")
@@ -137,12 +139,6 @@ def _speed_key(config: Config) -> Config:
     shared = config.shared_part()
     fold = f"1/{config.fold.partition('/')[2]}" if config.fold else ""
     return dataclasses.replace(shared, epochs=1, fold=fold)
-
-
-def _names(tasks: "Sequence[Task]") -> str:
-    names = [task.name for task in tasks[:_MOST_NAMES]]
-    others = len(tasks) - len(names)
-    return ", ".join(names) + (f" and {others} others" if others else "")
 
 
 def _try(

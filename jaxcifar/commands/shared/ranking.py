@@ -102,7 +102,7 @@ def _ties_with_first(network: "StudiedNetwork") -> list[str]:
 
 def _winner(network: "StudiedNetwork", ties: Sequence[str]) -> str:
     """Return a sentence that names the row with the best validation accuracy, and `ties`."""
-    from jaxcifar.report.wording import join_names
+    from jaxcifar.machine.terminal import join_names
 
     best, *others = network.by_validation
     sentence = f"{'first' if ties else 'best'}: {best.name}"

@@ -19,6 +19,7 @@ from jaxcifar.config.origins import (
     value_text,
 )
 from jaxcifar.config.registry import did_you_mean
+from jaxcifar.config.table_pairs import merge_settings
 from jaxcifar.errors import UsageError
 from jaxcifar.studies.grid import grid_name, grid_study
 from jaxcifar.studies.study import Study, StudyRow
@@ -151,7 +152,5 @@ def given_study(options: Namespace, settings: dict[str, Any]) -> GivenStudy:
         return GivenStudy(study, {}, settings, grid_name(options.grid), options.folds)
     path = options.study or ABLATION
     study = Study.read(path)
-    if "arch_args" in settings:  # network arguments are replaced one by one
-        settings["arch_args"] = {**study.config.get("arch_args", {}), **settings["arch_args"]}
-    merged = dataclasses.replace(study, config={**study.config, **settings})
+    merged = dataclasses.replace(study, config=merge_settings(study.config, settings))
     return GivenStudy(merged, study.config, settings, path.stem, options.folds)

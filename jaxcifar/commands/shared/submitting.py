@@ -14,7 +14,7 @@ from jaxcifar.machine.command_job import CommandJob
 from jaxcifar.machine.files import delete_path
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.machine.job_queue import JobQueue, cancel_command
-from jaxcifar.machine.terminal import PrintLine, pluralize
+from jaxcifar.machine.terminal import PrintLine, join_names, pluralize
 
 if TYPE_CHECKING:
     from jaxcifar.runs.task import Task
@@ -184,8 +184,7 @@ def _with_runs_of(tasks: "Sequence[Task]", parts: "Sequence[SentPart]") -> "list
 
 def _names(parts: "Sequence[SentPart]") -> str:
     names = [name for part in parts for name in part.runs]
-    more = f" and {len(names) - _NAMED_PARTS} more" if len(names) > _NAMED_PARTS else ""
-    return ", ".join(names[:_NAMED_PARTS]) + more
+    return join_names(names, _NAMED_PARTS)
 
 
 def sent_and_unfinished(tasks: "Sequence[Task]", out: Path) -> bool:
