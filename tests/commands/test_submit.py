@@ -20,6 +20,11 @@ from jaxcifar.machine import job_queue
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.runs.folder import RunFolder
 
+if find_spec("submitit"):
+    # Its import closes the handlers of all loggers. absl's would close the stream that pytest
+    # captures, unless that stream is sys.stderr at that moment: so import it before any test.
+    import submitit  # noqa: F401
+
 needs = pytest.mark.skipif(find_spec("submitit") is None, reason="submitit is missing")
 on_posix = pytest.mark.skipif(os.name == "nt", reason="submitit needs Linux or macOS")
 
