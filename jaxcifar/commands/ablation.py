@@ -129,7 +129,7 @@ def main(argv: Sequence[str]) -> None:
     study = given.study
     out = options.out or Path("checkpoints", given.name)
     # Check names, values and folders before JAX is imported, which takes seconds.
-    study.check(options.seeds[0])
+    study.check(given.seed, given.first_fold)
     rows = study.select(options.rows)
     study.require_rows(options.force)
     if options.keep == "best" and options.keep_every is not None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, NamedTuple, TypedDict
 from msgspec import Meta
 
 from jaxcifar.config import registry
+from jaxcifar.config.continued_folder import CHOOSE_ANOTHER, finished_run, last_checkpoint
 from jaxcifar.config.fields import DEFAULTS, Fields
 from jaxcifar.config.option_names import reject
 from jaxcifar.config.saved_config import settings_from_file
@@ -23,14 +24,17 @@ from jaxcifar.config.settings import (
     option_text,
 )
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.reading import MEGABYTE, Count, Remedy, read_json, report_errors
+from jaxcifar.machine.reading import MEGABYTE, Count, read_json, report_errors
 
 _MAX_CONFIG_BYTES = MEGABYTE
 _MAX_METADATA_BYTES = 16 * MEGABYTE
-_CHOOSE_ANOTHER = Remedy("choose another run to continue", UsageError)
-# Settings that belong to the epochs which the run has had. A further run has its own, or none.
-_PLAN = ("warmup", "step_size", "gamma", "small_size", "small_part", "init", "continue_from")
 _CONSTANT = "none"  # the schedule with a constant learning rate
+# Settings that belong to the epochs which the run has had. A further run has its own, by default:
+PLAN_OF_FURTHER_RUN = {
+    **{name: DEFAULTS[name] for name in ("warmup", "step_size", "gamma", "small_size")},
+    **{name: DEFAULTS[name] for name in ("small_part", "init", "continue_from")},
+    "schedule": _CONSTANT,
+}
 _ENDS_AT_ZERO = ("cosine", "linear")  # schedules
 # Settings that a further run can't change: its training state and its images depend on them.
 FIXED_SETTINGS = (
@@ -74,9 +78,13 @@ class ContinuedRun(NamedTuple):
 
     def settings(self) -> dict[str, Any]:
         """Return the settings of a further run that sets nothing itself: a constant rate."""
+        return {**self.taken_over(), **PLAN_OF_FURTHER_RUN}
+
+    def taken_over(self) -> dict[str, Any]:
+        """Return this run's settings that a further run has too, unless the user changes them."""
+        left_out = {*DERIVED_FIELDS, *PLAN_OF_FURTHER_RUN}
         names = [field.name for field in dataclasses.fields(self.config)]
-        values = {name: getattr(self.config, name) for name in names if name not in DERIVED_FIELDS}
-        return {**values, **{name: DEFAULTS[name] for name in _PLAN}, "schedule": _CONSTANT}
+        return {name: getattr(self.config, name) for name in names if name not in left_out}
 
     def require_plan(self, given: Mapping[str, Any], epochs: int) -> None:
         """Check that there are epochs left, and that their learning rate is known.
@@ -175,14 +183,6 @@ def settings_with_effect(given: Mapping[str, Any], config: type) -> dict[str, An
     return {name: value for name, value in given.items() if name in effective}
 
 
-def continued_folder(continue_from: str, seed: int) -> Path:
-    """Return the folder of the run to continue; in the folder of a study's row, that of a seed."""
-    path = Path(continue_from)
-    run_of_row = path / f"seed{seed}"
-    is_row = not (path / "config.json").exists() and run_of_row.is_dir()
-    return run_of_row if is_row else path
-
-
 def find_continued_run(given: Mapping[str, Any], config: type) -> ContinuedRun | None:
     """Return the run that `continue_from` names, the run's folder or that of a study's row.
 
@@ -196,44 +196,18 @@ def find_continued_run(given: Mapping[str, Any], config: type) -> ContinuedRun |
     continue_from = given.get("continue_from")
     if not continue_from:
         return None
-    folder = _finished_run(continue_from, given.get("seed", 0))
+    folder = finished_run(continue_from, given.get("seed", 0), given.get("fold", ""))
     config_file, result_file = folder / "config.json", folder / "result.json"
-    content = read_json(config_file, dict[str, Any], _CHOOSE_ANOTHER, _MAX_CONFIG_BYTES)
-    with report_errors(config_file, _CHOOSE_ANOTHER):
+    content = read_json(config_file, dict[str, Any], CHOOSE_ANOTHER, _MAX_CONFIG_BYTES)
+    with report_errors(config_file, CHOOSE_ANOTHER):
         try:
             earlier = config(**settings_from_file(content, config))
         except (TypeError, UsageError) as error:
             raise ValueError(f"is not a config of this version: {error}") from error
-    metadata_file = _last_checkpoint(folder, continue_from) / "notes" / "metadata"
-    result = read_json(result_file, _Result, _CHOOSE_ANOTHER)
-    metadata = read_json(metadata_file, _Metadata, _CHOOSE_ANOTHER, _MAX_METADATA_BYTES)
+    metadata_file = last_checkpoint(folder, continue_from) / "notes" / "metadata"
+    result = read_json(result_file, _Result, CHOOSE_ANOTHER)
+    metadata = read_json(metadata_file, _Metadata, CHOOSE_ANOTHER, _MAX_METADATA_BYTES)
     epochs = result["last_epoch"]["epoch"]
     if len(metadata["history"]) != epochs:
         reject("continue_from", continue_from, "its last checkpoint is missing; use --init instead")
     return ContinuedRun(folder, earlier, epochs, metadata["sha256"])
-
-
-def _finished_run(continue_from: str, seed: int) -> Path:
-    try:
-        folder = continued_folder(continue_from, seed)
-        is_run = (folder / "config.json").exists()
-        is_finished = (folder / "result.json").exists()
-    except OSError as error:  # a name that is too long, or a folder that can't be read
-        reject("continue_from", continue_from, f"can't be read ({error.strerror})")
-    if not is_run:
-        reject("continue_from", continue_from, "there is no run here; give a finished run's folder")
-    if not is_finished:
-        advice = "is not a finished run; repeat its own command to finish it"
-        reject("continue_from", continue_from, advice)
-    return folder
-
-
-def _last_checkpoint(folder: Path, continue_from: str) -> Path:
-    checkpoints = folder / "checkpoints"
-    with report_errors(checkpoints, _CHOOSE_ANOTHER):
-        names = [path.name for path in checkpoints.iterdir()] if checkpoints.is_dir() else []
-    steps = [int(name) for name in names if name.isascii() and name.isdecimal()]
-    if not steps:
-        reason = "has no checkpoints (they were deleted, as by --keep best)"
-        reject("continue_from", continue_from, f"{reason}; start from its weights with --init")
-    return checkpoints / str(max(steps))

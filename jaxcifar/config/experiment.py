@@ -205,6 +205,7 @@ class Config(Fields):
         values = dataclasses.asdict(self)
         if self.continue_from:
             words, usual = [], {name: values[name] for name in (*FIXED_SETTINGS, "init")}
+            usual["fold"] = ""  # the run of a fold is found by the fold's name
         effective = names_with_effect(values)
         for field in dataclasses.fields(self):
             name, value = field.name, getattr(self, field.name)

@@ -31,6 +31,11 @@ def is_fold_or_empty(text: str) -> bool:
     return text == "" or parse_fold(text) is not None
 
 
+def run_folder_name(seed: int, fold: str = "") -> str:
+    """Return the name of a run's folder in that of its row: `seed0`, or `fold1of5_seed0`."""
+    return f"fold{fold.replace('/', 'of')}_seed{seed}" if fold else f"seed{seed}"
+
+
 def all_folds(count: int) -> list[str]:
     """Return the names of all of `count` folds, such as `1/5` to `5/5`; none for a count of 0."""
     return [str(Fold(number, count)) for number in range(1, count + 1)]

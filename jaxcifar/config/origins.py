@@ -1,9 +1,10 @@
-"""Where the settings of a run come from: defaults, a recipe, a file or the command line."""
+"""Where the settings of a run come from: defaults, a recipe or a continued run, a file, options."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from jaxcifar.config.continued_run import PLAN_OF_FURTHER_RUN, find_continued_run
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.fields import DEFAULTS
 from jaxcifar.config.recipes import ANY_NETWORK, RECIPES
@@ -18,6 +19,7 @@ from jaxcifar.machine.terminal import join_names
 
 DEFAULT = "default"
 COMMAND_LINE = "the command line"
+CONTINUED_RUN = "the continued run"
 _MOST_ROWS = 4  # named in a line
 
 
@@ -59,11 +61,10 @@ def settings_by_origin(config: Config, layers: Sequence[Layer]) -> list[SettingO
       config: the settings of the run.
       layers: the settings that were given, from the weakest layer to the strongest.
     """
-    all_layers = [
-        Layer(DEFAULT, {"arch": DEFAULT_ARCH, "recipe": recipe_names(config.arch)[0], **DEFAULTS}),
-        recipe_layer(config),
-        *layers,
-    ]
+    defaults = {"arch": DEFAULT_ARCH, "recipe": recipe_names(config.arch)[0], **DEFAULTS}
+    if config.continue_from:
+        defaults |= PLAN_OF_FURTHER_RUN
+    all_layers = [Layer(DEFAULT, defaults), base_layer(config), *layers]
     values = dataclasses.asdict(config)
     effective = names_with_effect(values)
     found = []
@@ -73,16 +74,23 @@ def settings_by_origin(config: Config, layers: Sequence[Layer]) -> list[SettingO
     return found
 
 
-def recipe_layer(config: Config) -> Layer:
-    """Return the settings that the recipe of a config chooses for its network."""
+def base_layer(config: Config) -> Layer:
+    """Return the settings that a config starts from: of its recipe, or of the run it continues."""
+    given = {name: getattr(config, name) for name in ("continue_from", "seed", "fold")}
+    continued = find_continued_run(given, Config)
+    if continued is not None:
+        return Layer(CONTINUED_RUN, continued.taken_over())
     networks = RECIPES[config.recipe]
     settings = networks.get(config.arch, networks.get(ANY_NETWORK, {}))
     return Layer(f"recipe {config.recipe}", settings)
 
 
 def without_effect_line(config: Config) -> str:
-    """Return a line with the settings of the recipe that other settings switch off, or ""."""
-    origin, settings = recipe_layer(config)
+    """Return a line with the settings of the recipe that other settings switch off, or "".
+
+    For a run that continues another, these are settings of the other run.
+    """
+    origin, settings = base_layer(config)
     values = dataclasses.asdict(config)
     effective = names_with_effect(values)
     cut = [

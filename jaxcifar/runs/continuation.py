@@ -7,7 +7,8 @@ epoch. So the new run does not need the earlier run's folder any more once it ha
 from typing import NamedTuple
 
 from jaxcifar.build.setup import Setup
-from jaxcifar.config.continued_run import continued_folder, find_continued_run
+from jaxcifar.config.continued_folder import continued_folder
+from jaxcifar.config.continued_run import find_continued_run
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.option_names import reject
 from jaxcifar.errors import RunError
@@ -61,7 +62,7 @@ def load_continued_state(config: Config, setup: Setup, state_like: TrainState) -
       UsageError: the run was trained on other images or with other code.
       RunError: a file of the run is missing or damaged, or has changed since the new run began.
     """
-    path = continued_folder(config.continue_from, config.seed)
+    path = continued_folder(config.continue_from, config.seed, config.fold)
     folder = RunFolder(path)
     earlier = folder.read_config(_CHOOSE_ANOTHER)
     _require_same_code_and_images(earlier, config)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from jaxcifar.config.continued_run import continued_folder
+from jaxcifar.config.continued_folder import continued_folder
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.option_names import reject
 from jaxcifar.config.weights_file import WEIGHTS
@@ -65,7 +65,7 @@ class Task:
                 reject("keep_every", self.keep_every, "has no effect with --keep best; remove it")
         if not self.config.continue_from:
             return
-        continued = continued_folder(self.config.continue_from, self.config.seed)
+        continued = continued_folder(self.config.continue_from, self.config.seed, self.config.fold)
         if is_same_path(str(continued), str(self.path)):
             raise UsageError(f"{self.path}: is the run to continue; choose another --run-dir")
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from jaxcifar.build.setup import Setup
 from jaxcifar.build.user_metrics import MetricSet
 from jaxcifar.config.experiment import Config
-from jaxcifar.config.folds import all_folds
+from jaxcifar.config.folds import all_folds, run_folder_name
 from jaxcifar.data import Dataset, load_dataset
 from jaxcifar.errors import BusyError, OutOfMemoryError, RunError, UsageError
 from jaxcifar.machine.files import lock_folder, write_text
@@ -67,7 +67,7 @@ def plan(
     tasks = [
         Task(
             config=study.config_of(row, seed, fold),
-            path=out / row.name / _folder_name(seed, fold),
+            path=out / row.name / run_folder_name(seed, fold),
             name=f"{row.name} fold {fold} seed {seed}" if fold else f"{row.name} seed {seed}",
             overwrite=row.name in force,
             keep_best=keep_best,
@@ -90,11 +90,6 @@ def _require_no_fold(study: Study, rows: Sequence[StudyRow]) -> None:
                 f"--folds: row {row.name} has fold {fold} already; leave out --folds, or the "
                 "setting fold"
             )
-
-
-def _folder_name(seed: int, fold: str) -> str:
-    """Return the name of a run's folder in that of its row: `seed0`, or `fold1of5_seed0`."""
-    return f"fold{fold.replace('/', 'of')}_seed{seed}" if fold else f"seed{seed}"
 
 
 def record(study: Study, out: Path) -> None:

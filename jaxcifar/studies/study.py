@@ -132,23 +132,26 @@ class Study:
         author = "" if study.author is UNSET else study.author
         return cls(study.title, config, rows, msgspec.to_builtins(study.reference), author)
 
-    def check(self, seed: int = 0) -> None:
+    def check(self, seed: int = 0, fold: str = "") -> None:
         """Check that all settings are in range and have an effect.
 
         Args:
           seed: one of the seeds that are to be trained.
+          fold: one of the folds that are to be trained, or "". Folds replace the `val_fraction`
+            that all rows share, so it may be without effect.
 
         Raises:
           UsageError: a value is out of range, a row's setting has no effect on the row, a shared
             setting has no effect on any row, or `sets` names an unknown setting.
         """
         for row in self.rows:
-            self.config_of(row, seed)
-        effective = {row.name: self._effective_settings_of(row, seed) for row in self.rows}
+            self.config_of(row, seed, fold)
+        effective = {row.name: self._effective_settings_of(row, seed, fold) for row in self.rows}
         for row in self.rows:
             for name in row.changes.keys() - effective[row.name].keys():
                 raise UsageError(f"row {row.name}: {name} has no effect on this row; remove it")
-        for name in self.config:
+        replaced_by_fold = {"val_fraction"} if fold else set()
+        for name in self.config.keys() - replaced_by_fold:
             if not any(name in settings for settings in effective.values()):
                 raise UsageError(
                     f"{name}, which all rows share, has no effect on any row; remove it"

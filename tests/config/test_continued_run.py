@@ -7,8 +7,12 @@ import pytest
 from conftest import ROOT
 
 from jaxcifar.commands.run import parse
+from jaxcifar.commands.shared.study_options import GivenStudy
 from jaxcifar.config.experiment import Config
+from jaxcifar.config.origins import COMMAND_LINE, Layer, overruled_lines, settings_by_origin
 from jaxcifar.errors import UsageError
+from jaxcifar.runs.task import Task
+from jaxcifar.studies.conduct import plan
 from jaxcifar.studies.study import Study
 
 DIGEST = "ab" * 32
@@ -198,6 +202,61 @@ def test_a_row_of_a_study_may_continue_a_run(tmp_path):
         study.check(seed=0)
     with pytest.raises(UsageError, match="can't set continue_sha256"):
         Study.from_dict({"rows": {"a": {"continue_sha256": DIGEST}}})
+
+
+def test_of_a_row_with_folds_the_run_of_the_same_fold_is_continued(tmp_path):
+    row = tmp_path / "base"
+    for number in (1, 2):
+        folder = row / f"fold{number}of2_seed3"
+        write_run(folder, digest=f"{number}" * 64, seed=3, fold=f"{number}/2")
+    for number in (1, 2):
+        given = {"continue_from": str(row), "seed": 3, "epochs": 6, "fold": f"{number}/2"}
+        config = Config.create(**given)
+        assert (config.continue_sha256, config.fold) == (f"{number}" * 64, f"{number}/2")
+        assert Config.create(**parse([*config.options(), "--seed", "3"])[0]) == config
+    has = "^--continue .*base: has no run seed3, only fold1of2_seed3 and fold2of2_seed3; name a run"
+    with pytest.raises(UsageError, match=has):
+        Config.create(continue_from=str(row), seed=3, epochs=6)
+    one_run = Config.create(continue_from=str(row / "fold2of2_seed3"), epochs=6, seed=3)
+    assert (one_run.fold, one_run.continue_sha256) == ("2/2", "2" * 64)
+    with pytest.raises(UsageError, match="is the run to continue; choose another --run-dir"):
+        Task(config, row / "fold2of2_seed3")
+
+
+def test_a_study_with_folds_may_continue_a_row_with_folds(tmp_path):
+    for number in (1, 2):
+        folder = tmp_path / "base" / f"fold{number}of2_seed3"
+        write_run(folder, digest=f"{number}" * 64, seed=3, fold=f"{number}/2")
+    row = {"continue_from": str(tmp_path / "base"), "epochs": 9}
+    study = Study.from_dict({"rows": {"more": row}})
+    study.check(3, "1/2")
+    tasks = plan(study, None, [3], tmp_path / "out", [], folds=2)
+    assert [task.config.continue_sha256 for task in tasks] == ["1" * 64, "2" * 64]
+    given = GivenStudy(study, {}, {}, "study", folds=2, seed=3)
+    [settings] = given.origins(study.rows).values()
+    origins = {setting.name: setting.origin for setting in settings}
+    assert (origins["fold"], origins["epochs"]) == ("--folds", "the row")
+    assert origins["optimizer"] == "the continued run"
+
+
+def test_settings_of_the_continued_run_are_said_to_come_from_it(tmp_path):
+    run = write_run(tmp_path / "run", learning_rate=0.02, dropout=0.25, warmup=0.5, seed=7)
+    given = {"continue_from": run, "epochs": 10, "dropout": 0.1}
+    config = Config.create(**given)
+    settings = settings_by_origin(config, [Layer(COMMAND_LINE, given)])
+    found = {setting.name: setting for setting in settings}
+    from_run = {"arch", "recipe", "learning_rate", "optimizer", "batch_size", "seed", "momentum"}
+    assert {name for name in from_run if found[name].origin != "the continued run"} == set()
+    assert (found["learning_rate"].value, found["seed"].value) == (0.02, 7)
+    given_now = {name for name, setting in found.items() if setting.origin == COMMAND_LINE}
+    assert given_now == given.keys()
+    of_the_new_epochs = {"schedule", "warmup"}
+    assert {name for name in found if found[name].origin == "default"} >= of_the_new_epochs
+    assert not {name for name in found if "recipe" in found[name].origin}
+    assert overruled_lines({"": settings}) == [
+        "the command line overrules the continued run: epochs 10 instead of 5, dropout 0.1 instead "
+        "of 0.25"
+    ]
 
 
 def test_a_run_that_continued_another_can_be_continued(tmp_path):

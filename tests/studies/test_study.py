@@ -208,6 +208,20 @@ def test_folds_are_runs_of_each_row_and_seed(tmp_path):
         plan(by_row, None, [0], tmp_path, [], folds=2)
 
 
+def test_a_fold_brings_the_validation_images_that_patience_needs(tmp_path):
+    shared = {**TWO["config"], "val_fraction": 0.0, "patience": 3}
+    study = Study.from_dict({**TWO, "config": shared})
+    with pytest.raises(UsageError, match="patience, which all rows share, has no effect"):
+        study.check()
+    study.check(fold="1/2")
+    tasks = plan(study, ["plain"], [0], tmp_path, [], folds=2)
+    assert {(task.config.patience, task.config.val_fraction) for task in tasks} == {(3, 0.1)}
+    by_row = Study.from_dict({**TWO, "rows": {"one": {"val_fraction": 0.2}}})
+    by_row.check()
+    with pytest.raises(UsageError, match=r"^row one: val_fraction has no effect on this row"):
+        by_row.check(fold="1/2")
+
+
 def test_an_author_survives_the_json_and_is_left_out_without_one():
     """Older versions refuse a key that they do not know."""
     study = Study.from_dict({"author": "Ann Lee", "rows": {"one": {}}})

@@ -39,6 +39,7 @@ class GivenStudy(NamedTuple):
       options: the settings that were given as options.
       name: name for the study's folder.
       folds: number of folds that each row is trained on; 0 for a single split.
+      seed: the first seed of each row.
     """
 
     study: Study
@@ -46,10 +47,16 @@ class GivenStudy(NamedTuple):
     options: Mapping[str, Any]
     name: str
     folds: int
+    seed: int
+
+    @property
+    def first_fold(self) -> str:
+        """The name of the first fold, such as "1/5"; "" without folds."""
+        return next(iter(all_folds(self.folds)), "")
 
     def origins(self, rows: Sequence[StudyRow]) -> dict[str, list[SettingOrigin]]:
         """Return the settings of rows that have an effect, by the row's name."""
-        fold = next(iter(all_folds(self.folds)), "")
+        fold = self.first_fold
         found = {}
         for row in rows:
             layers = [
@@ -58,7 +65,7 @@ class GivenStudy(NamedTuple):
                 Layer(ROW, row.changes),
                 *([Layer("--folds", {"fold": fold})] if fold else []),
             ]
-            config = self.study.config_of(row, seed=0, fold=fold)
+            config = self.study.config_of(row, self.seed, fold)
             settings = settings_by_origin(config, layers)
             found[row.name] = [setting for setting in settings if setting.name != "seed"]
         return found
@@ -149,8 +156,10 @@ def given_study(options: Namespace, settings: dict[str, Any]) -> GivenStudy:
             raise UsageError(
                 "--grid val_fraction: has no effect with --folds; leave one of them out"
             )
-        return GivenStudy(study, {}, settings, grid_name(options.grid), options.folds)
+        name = grid_name(options.grid)
+        return GivenStudy(study, {}, settings, name, options.folds, options.seeds[0])
     path = options.study or ABLATION
     study = Study.read(path)
     merged = dataclasses.replace(study, config=merge_settings(study.config, settings))
-    return GivenStudy(merged, study.config, settings, path.stem, options.folds)
+    seed = options.seeds[0]
+    return GivenStudy(merged, study.config, settings, path.stem, options.folds, seed)

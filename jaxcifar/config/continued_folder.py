@@ -1,0 +1,76 @@
+"""The folder of the run that `--continue` names, and the folder of its last checkpoint."""
+
+from pathlib import Path
+
+from jaxcifar.config.folds import run_folder_name
+from jaxcifar.config.option_names import reject
+from jaxcifar.errors import UsageError
+from jaxcifar.machine.reading import Remedy, report_errors
+from jaxcifar.machine.terminal import join_names
+
+CHOOSE_ANOTHER = Remedy("choose another run to continue", UsageError)
+
+
+def continued_folder(continue_from: str, seed: int, fold: str = "") -> Path:
+    """Return the folder of the run to continue.
+
+    Args:
+      continue_from: folder of the run, or of a study's row. A row has a run for each seed and fold.
+      seed: seed of the run.
+      fold: fold of the run, such as "1/5"; "" for a run without folds.
+    """
+    path = Path(continue_from)
+    run_of_row = path / run_folder_name(seed, fold)
+    is_row = not (path / "config.json").exists() and run_of_row.is_dir()
+    return run_of_row if is_row else path
+
+
+def finished_run(continue_from: str, seed: int, fold: str = "") -> Path:
+    """Return the folder of the run to continue; the arguments are those of `continued_folder`.
+
+    Raises:
+      UsageError: there is no run, or the run is not finished.
+    """
+    try:
+        folder = continued_folder(continue_from, seed, fold)
+        is_run = (folder / "config.json").exists()
+        is_finished = (folder / "result.json").exists()
+        runs_of_row = [] if is_run else _runs_below(folder)
+    except OSError as error:  # a name that is too long, or a folder that can't be read
+        reject("continue_from", continue_from, f"can't be read ({error.strerror})")
+    if runs_of_row:
+        wanted, others = run_folder_name(seed, fold), join_names(runs_of_row)
+        reject("continue_from", continue_from, f"has no run {wanted}, only {others}; name a run")
+    if not is_run:
+        reject("continue_from", continue_from, "there is no run here; give a finished run's folder")
+    if not is_finished:
+        advice = "is not a finished run; repeat its own command to finish it"
+        reject("continue_from", continue_from, advice)
+    return folder
+
+
+def _runs_below(row: Path) -> list[str]:
+    """Return the names of the folders of runs in the folder of a study's row."""
+    if not row.is_dir():
+        return []
+    return sorted(path.name for path in row.iterdir() if (path / "config.json").exists())
+
+
+def last_checkpoint(folder: Path, continue_from: str) -> Path:
+    """Return the folder of a run's last checkpoint.
+
+    Args:
+      folder: the folder of the run.
+      continue_from: what the user calls this run.
+
+    Raises:
+      UsageError: the run has no checkpoints, or they can't be read.
+    """
+    checkpoints = folder / "checkpoints"
+    with report_errors(checkpoints, CHOOSE_ANOTHER):
+        names = [path.name for path in checkpoints.iterdir()] if checkpoints.is_dir() else []
+    steps = [int(name) for name in names if name.isascii() and name.isdecimal()]
+    if not steps:
+        reason = "has no checkpoints (they were deleted, as by --keep best)"
+        reject("continue_from", continue_from, f"{reason}; start from its weights with --init")
+    return checkpoints / str(max(steps))
