@@ -19,7 +19,6 @@ from jaxcifar.build.user_metrics import (
     with_distinct_names,
 )
 from jaxcifar.config import user_reference
-from jaxcifar.config.class_weights import class_weights_text
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.table_pairs import sorted_pairs
 from jaxcifar.data import Dataset, load_dataset
@@ -84,8 +83,6 @@ def train(
     for kind in ("optimizer", "schedule", "augmentation"):
         if callable(settings.get(kind)):
             settings[kind] = code_name(settings[kind])
-    if "class_weights" in settings:
-        settings["class_weights"] = class_weights_text(settings["class_weights"])
     if isinstance(dataset, Dataset):
         settings |= _dataset_settings(dataset, settings)
     else:

@@ -1,6 +1,7 @@
 """The setting `class_weights`: "none", "balanced", or a weight by class name, as JSON text."""
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Mapping
@@ -40,6 +41,13 @@ def class_weights_text(value: Any) -> str:
     if value.startswith("{"):
         return _text_of(parse_class_weights(value), "the table")
     return _text_of(_read(expand_home(value)), value)
+
+
+def short_text(setting: str) -> str:
+    """Return a short text for names of folders: the word, or the first digits of a digest."""
+    if setting in (NO_WEIGHTS, BALANCED):
+        return setting
+    return hashlib.sha256(setting.encode()).hexdigest()[:8]
 
 
 def are_weights(setting: str) -> bool:

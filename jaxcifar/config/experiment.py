@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any, Self
 
 from jaxcifar.config import registry, user_reference
+from jaxcifar.config.class_weights import class_weights_text
 from jaxcifar.config.continued_run import FIXED_SETTINGS, base_settings, find_continued_run
 from jaxcifar.config.field_options import require_in_range
 from jaxcifar.config.fields import DEFAULTS, NAMES_OF_RUNS, Fields, is_newer_and_off
 from jaxcifar.config.option_names import option_name, reject
 from jaxcifar.config.run_name import run_name
 from jaxcifar.config.saved_config import settings_from_file
+from jaxcifar.config.setting_types import check_types
 from jaxcifar.config.settings import (
     TABLES,
     USER_CODE_FIELDS,
-    check_types,
     default_settings,
     effective_settings,
     names_with_effect,
@@ -60,6 +61,8 @@ class Config(Fields):
         if isinstance(overrides.get("arch_args"), tuple):
             overrides["arch_args"] = dict(overrides["arch_args"])
         overrides = check_types("settings", overrides, cls)
+        if "class_weights" in overrides:
+            overrides["class_weights"] = class_weights_text(overrides["class_weights"])
         given = overrides if arch is None else {"arch": arch, **overrides}
         continued = find_continued_run(given, cls)
         settings = {**base_settings(given, continued), **given}

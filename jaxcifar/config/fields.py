@@ -6,6 +6,7 @@ from typing import Any
 from jaxcifar.config import field_options as rules
 from jaxcifar.config.class_weights import BALANCED, NO_WEIGHTS, class_weights_text
 from jaxcifar.config.field_options import derived, on_or_off, option
+from jaxcifar.config.folds import fold_setting
 from jaxcifar.config.image_settings import MAX_SHIFT, PIXELS, SHIFT, SMALL_SIZE
 from jaxcifar.config.recipes import RECIPES
 from jaxcifar.image_size import IMAGE_SIZE
@@ -190,8 +191,9 @@ class Fields:
     )
     fold: str = option(
         "validate on the I-th of K parts of the training images, such as 1/5; replaces "
-        "--val-fraction",
+        "--val-fraction; none turns it off",
         rules.FOLD,
+        type=fold_setting,
         default="",
         is_newer=True,
     )

@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple
 
 _FOLD = re.compile(r"([1-9][0-9]{0,2})/([1-9][0-9]{0,2})")
-RULE = "must be I/K with I from 1 to K and K from 2 to 999, such as 1/5"
+RULE = "must be I/K with I from 1 to K and K from 2 to 999, such as 1/5, or none"
 
 
 class Fold(NamedTuple):
@@ -24,6 +24,11 @@ def parse_fold(text: str) -> Fold | None:
         return None
     fold = Fold(int(match[1]), int(match[2]))
     return fold if fold.number <= fold.total and fold.total >= 2 else None
+
+
+def fold_setting(text: str) -> str:
+    """Return the setting `fold` for the text that a user gives: "none" turns it off."""
+    return "" if text == "none" else text
 
 
 def is_fold_or_empty(text: str) -> bool:

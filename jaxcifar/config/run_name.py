@@ -4,7 +4,7 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING
 
-from jaxcifar.config import registry
+from jaxcifar.config import class_weights, registry
 from jaxcifar.config.option_names import option_name
 from jaxcifar.config.settings import (
     DERIVED_FIELDS,
@@ -43,6 +43,8 @@ def run_name(config: "Config") -> str:
             continue
         if isinstance(value, bool):
             parts.append(option_name(name) if value else f"no-{option_name(name)}")
+        elif name == "class_weights":
+            parts.append(option_name(name) + class_weights.short_text(value))
         else:
             parts.append(option_name(name) + option_text(value).rpartition(":")[2])
     name = re.sub(r"[^\w.+-]+", "-", "_".join(parts))

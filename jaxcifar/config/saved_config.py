@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxcifar.config.fields import DEFAULTS
+from jaxcifar.config.setting_types import check_types
 from jaxcifar.config.settings import (
     TABLES,
     USER_CODE_FIELDS,
-    check_types,
     default_settings,
     effective_settings,
 )

@@ -1,9 +1,8 @@
-"""Settings before they become a `Config`: defaults, types, and which settings have an effect."""
+"""Settings before they become a `Config`: defaults, and which settings have an effect."""
 
 import ast
-import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from jaxcifar.config import registry
 from jaxcifar.config.fields import DEFAULTS
@@ -15,7 +14,6 @@ from jaxcifar.config.image_settings import (
 )
 from jaxcifar.config.option_names import reject
 from jaxcifar.config.recipes import ANY_NETWORK, RECIPES
-from jaxcifar.errors import UsageError
 
 # Fields that are computed from other fields.
 DERIVED_FIELDS = (
@@ -140,40 +138,6 @@ def why_ineffective(name: str, settings: Mapping[str, Any]) -> str:
         return why_without_effect(settings["dataset"])
     reasons = [switch.reason for switch in _SWITCHES if name in switch.ineffective]
     return f"has no effect {reasons[0]}"
-
-
-def check_types(where: str, settings: Mapping[str, Any], config: type) -> dict[str, Any]:
-    """Check that the settings in a file have the types of the fields, and return the settings.
-
-    A whole number becomes a float if the field is a float.
-
-    Args:
-      where: the place in the file, which begins the error message.
-      settings: values by name.
-      config: the dataclass with the fields.
-
-    Raises:
-      UsageError: no field has such a name, or a value has another type.
-    """
-    fields = {field.name: field.type for field in dataclasses.fields(config)}
-    checked = {}
-    for name, value in settings.items():
-        if name not in fields:
-            meant = registry.did_you_mean(name, fields)
-            known = ", ".join(fields)
-            raise UsageError(f"{where}: there is no setting {name}; {meant}choose one of {known}")
-        if value is None and name in DERIVED_FIELDS:
-            continue
-        if name in TABLES:
-            kinds: tuple[type, ...] = (dict,)
-        else:
-            kinds = get_args(fields[name]) or (fields[name],)
-        if float in kinds and type(value) is int and abs(value) < 2**53:
-            value = float(value)
-        if type(value) not in kinds:
-            raise UsageError(f"{where}: {name} = {value!r:.80} is not of type {kinds[0].__name__}")
-        checked[name] = value
-    return checked
 
 
 def recipe_names(arch: str) -> list[str]:

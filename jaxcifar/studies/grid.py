@@ -7,9 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
+from jaxcifar.config.class_weights import short_text
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.option_names import option_name
 from jaxcifar.config.registry import did_you_mean
+from jaxcifar.config.setting_types import OPTIONS_OF_COMMANDS
 from jaxcifar.errors import UsageError
 from jaxcifar.studies.study import MAX_ROWS, Study, StudyRow
 
@@ -73,21 +75,30 @@ def _parse_axis(word: str) -> tuple[str, list[Any]]:
         raise UsageError(f"--grid {word:.80}: must be NAME=VALUE,VALUE such as learning_rate=0.1,1")
     fields = {field.name: field for field in dataclasses.fields(Config)}
     settings = [field for field in fields if "help" in fields[field].metadata]
+    if name in OPTIONS_OF_COMMANDS:
+        raise UsageError(f"--grid {word:.80}: {OPTIONS_OF_COMMANDS[name]}")
     if name not in settings:
         meant = did_you_mean(name, settings) or "see docs/settings.md"
         raise UsageError(f"--grid {word:.80}: there is no setting {name:.80}; {meant.strip()}")
     if name in _NOT_IN_A_GRID:
         raise UsageError(f"--grid {word:.80}: {_NOT_IN_A_GRID[name]}")
-    kinds = get_args(fields[name].type) or (fields[name].type,)
-    values = [_parse_value(word, text, kinds[0]) for text in texts]
+    values = [_parse_value(word, text, _type_of_values(fields[name])) for text in texts]
     for position, value in enumerate(values):
         if value in values[:position]:
             raise UsageError(f"--grid {word:.80}: {texts[position]:.40} is given twice")
     return name, values
 
 
+def _type_of_values(field: dataclasses.Field) -> Any:
+    """Return the type of a setting's values, or a function that makes a value of a text."""
+    if "type" in field.metadata:
+        return field.metadata["type"]
+    types = get_args(field.type) or (field.type,)
+    return types[0]
+
+
 def _parse_value(word: str, text: str, kind: Any) -> Any:
-    """Return the value of type `kind` that a text stands for."""
+    """Return the value that a text stands for; `kind` is a type, or a function of the text."""
     try:
         if kind is bool:
             return _BOOLEANS[text.lower()]
@@ -103,6 +114,8 @@ def _row_name(changes: Mapping[str, Any]) -> str:
     for name, value in changes.items():
         if isinstance(value, bool):
             parts.append(option_name(name) if value else f"no-{option_name(name)}")
+        elif name == "class_weights":
+            parts.append(option_name(name) + short_text(value))
         else:
             parts.append(option_name(name) + str(value).rpartition(":")[2])
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", "_".join(parts))[:_LONGEST_NAME]

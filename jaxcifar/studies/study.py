@@ -14,7 +14,8 @@ from msgspec import UNSET, Meta, UnsetType
 from jaxcifar.config.continued_run import settings_with_effect
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.registry import did_you_mean
-from jaxcifar.config.settings import DERIVED_FIELDS, check_types
+from jaxcifar.config.setting_types import check_types
+from jaxcifar.config.settings import DERIVED_FIELDS
 from jaxcifar.config.table_pairs import merge_settings
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.reading import (

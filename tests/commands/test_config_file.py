@@ -6,6 +6,7 @@ from argparse import Namespace
 import pytest
 from conftest import ROOT, assert_one_line_error, obeyed
 
+from jaxcifar.commands.run import parse
 from jaxcifar.commands.shared.config_file import given_settings
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
@@ -43,10 +44,24 @@ def test_settings_that_an_option_makes_ineffective_are_left_out_and_named(tmp_pa
     assert line in found.lines
 
 
+def test_an_option_switches_a_fold_of_the_file_off(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text("arch = 'cnn'\nfold = '1/4'\n")
+    options, _ = parse(["--fold", "none", "--val-fraction", "0.2"])
+    found = given(file, **options)
+    assert found.config == Config.create("cnn", val_fraction=0.2)
+    assert f"the command line overrules {file}: fold none instead of 1/4" in found.lines[0]
+    file.write_text("arch = 'cnn'\nfold = 'none'\n")
+    assert given(file).config == Config.create("cnn")
+    with pytest.raises(UsageError, match=r"^--fold 5/4: must be I/K .*, or none"):
+        Config.create("cnn", fold="5/4")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("", ["is empty"]),
+        ("keep_every = 5", ["keep_every is not a setting", "the option --keep-every"]),
         ("arch = ", ["is not valid TOML"]),
         ("epoch = 3", ["there is no setting epoch", "epochs"]),
         ("epochs = 'many'", ["epochs = 'many' is not of type int"]),

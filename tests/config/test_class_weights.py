@@ -1,13 +1,17 @@
 """The setting of class weights: words, tables, and files that nobody has checked."""
 
+import hashlib
 import json
+from argparse import Namespace
 
 import pytest
 
 from jaxcifar import api
+from jaxcifar.commands.shared.config_file import given_settings
 from jaxcifar.config.class_weights import class_weights_text, parse_class_weights
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
+from jaxcifar.studies.grid import grid_study
 from jaxcifar.studies.study import Study
 
 WEIGHTS = {"cat": 2.5, "größe, klein": 1.0, "dog": 0.25}
@@ -89,6 +93,55 @@ def test_a_study_names_a_file_beside_it(tmp_path):
     settings = {row.name: study.config_of(row, seed=0).class_weights for row in study.rows}
     assert settings == {"own": '{"cat": 3.0}', "all": "balanced"}
     assert Study.from_dict(json.loads(study.to_json())) == study
+
+
+def test_a_config_takes_a_file_and_a_table(tmp_path):
+    (tmp_path / "w.csv").write_text("cat,3\n")
+    for given in (str(tmp_path / "w.csv"), {"cat": 3}, '{"cat": 3}'):
+        assert Config.create("cnn", class_weights=given).class_weights == '{"cat": 3.0}'
+    with pytest.raises(UsageError, match=r"^--class-weights .*no\.csv: No such file|no\.csv"):
+        Config.create("cnn", class_weights=str(tmp_path / "no.csv"))
+    with pytest.raises(UsageError, match=r"^settings: --class-weights the table: the weight 0 of"):
+        Config.create("cnn", class_weights={"cat": 0})
+
+
+def test_a_study_and_a_config_file_take_a_table(tmp_path):
+    file = tmp_path / "study.toml"
+    file.write_text("[rows]\nown = { class_weights = { cat = 3 } }\nall = {}\n")
+    study = Study.read(file)
+    own, without = (study.config_of(row, seed=0).class_weights for row in study.rows)
+    assert (own, without) == ('{"cat": 3.0}', "none")
+    assert Study.from_dict(json.loads(study.to_json())) == study
+    (tmp_path / "run.toml").write_text("[config.class_weights]\ncat = 3\n")
+    config = given_settings({}, Namespace(config=tmp_path / "run.toml")).config
+    assert config.class_weights == '{"cat": 3.0}'
+    with pytest.raises(UsageError, match=r"^row own: --class-weights the table: the weight 0 of"):
+        Study.from_dict({"rows": {"own": {"class_weights": {"cat": 0}}}})
+
+
+def test_a_grid_takes_files(tmp_path):
+    for name, weight in {"a": 2, "b": 3}.items():
+        (tmp_path / f"{name}.csv").write_text(f"cat,{weight}\n")
+    study = grid_study([f"class_weights=none,balanced,{tmp_path}/a.csv,{tmp_path}/b.csv"], {})
+    study.check()
+    settings = [study.config_of(row, seed=0).class_weights for row in study.rows]
+    assert settings == ["none", "balanced", '{"cat": 2.0}', '{"cat": 3.0}']
+    names = [row.name for row in study.rows]
+    assert names[:2] == ["class-weightsnone", "class-weightsbalanced"]
+    assert len(set(names)) == 4
+    with pytest.raises(UsageError, match="give balanced, or a file of weights"):
+        grid_study(["class_weights=balancd,none"], {})
+
+
+def test_names_of_runs_differ_if_the_weights_do():
+    names = {
+        Config.create("cnn", class_weights=weights).run_name()
+        for weights in ("none", "balanced", {"cat": 2, "dog": 3}, {"cat": 1, "dog": 3})
+    }
+    assert len(names) == 4
+    assert {"cnn_cifar10_seed0", "cnn_cifar10_class-weightsbalanced_seed0"} < names
+    digest = hashlib.sha256(b'{"cat": 2.0, "dog": 3.0}').hexdigest()[:8]
+    assert f"cnn_cifar10_class-weights{digest}_seed0" in names
 
 
 def test_python_takes_a_dict(monkeypatch, easy_dataset, tmp_path):

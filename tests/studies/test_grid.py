@@ -61,6 +61,7 @@ def test_a_grid_goes_on_and_may_grow(tmp_path):
         (["learning_rate=0.1,1e-1"], "1e-1 is given twice"),
         (["epochs=1", "epochs=2"], "epochs is given twice"),
         (["seed=0,1"], "use --seeds"),
+        (["keep_every=1,2"], "keep_every is not a setting; give the command the option --keep-ev"),
         (["arch_args=1,2"], "write a study file"),
         (["batch_size=2,3"], "--batch-size: --grid varies batch_size already"),
         (

@@ -58,6 +58,7 @@ def test_every_study_survives_its_json(path, tmp_path):
         ("[rows]\na = { learning_rate = 'fast' }", "row a: learning_rate = 'fast' is not"),
         ("[rows]\na = { epochs = true }", "row a: epochs = True is not of type int"),
         ("[rows]\na = { learning_rate = -1 }", "row a: --learning-rate -1.0: must be above 0"),
+        ("[rows]\na = { keep_every = 5 }", "row a: keep_every is not a setting; give the command"),
         ("[rows]\na = { seed = 1 }", "row a: a study can't set seed"),
         ("[rows]\na = { reference = [92] }", "row a, reference, [0]: Expected `float` <= 1.0"),
         ("[rows]\n'a/b' = {}", "row 'a/b': use only letters"),

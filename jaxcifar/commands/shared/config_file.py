@@ -22,9 +22,9 @@ from jaxcifar.config.origins import (
     overruled_lines,
     settings_by_origin,
 )
+from jaxcifar.config.setting_types import check_types
 from jaxcifar.config.settings import (
     DERIVED_FIELDS,
-    check_types,
     default_settings,
     effective_settings,
     names_with_effect,
