@@ -1,11 +1,10 @@
 """Run a study, the ten-row ablation by default: `jaxcifar ablation`."""
 
 import dataclasses
-import re
-from argparse import ArgumentTypeError, Namespace
+from argparse import Namespace
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -25,7 +24,13 @@ from jaxcifar.commands.shared.options import add_config_options, add_observers, 
 from jaxcifar.commands.shared.output import screen
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.commands.shared.ranking import show
-from jaxcifar.commands.shared.study_options import GivenStudy, add_study_options, given_study
+from jaxcifar.commands.shared.study_options import (
+    GivenStudy,
+    Shard,
+    add_study_options,
+    given_study,
+    shard,
+)
 from jaxcifar.commands.shared.study_plan import show_study_plan
 from jaxcifar.commands.shared.submit_options import add_submit_options, check_submit_options
 from jaxcifar.commands.shared.submitting import (
@@ -50,13 +55,6 @@ HELP_EXAMPLES = (
         "four rows without a study file",
     ),
 )
-
-
-class Shard(NamedTuple):
-    """The share of a study's runs that one command trains: number `part`, from 1, of `parts`."""
-
-    part: int
-    parts: int
 
 
 def parser() -> Parser:
@@ -113,16 +111,6 @@ def parser() -> Parser:
     return parser
 
 
-def shard(text: str) -> Shard:
-    """Parse an option's value `I/N`, such as `2/4`: share I, from 1, of the N shares of a study."""
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if match:
-        part, parts = map(int, match.groups())
-        if 1 <= part <= parts:
-            return Shard(part, parts)
-    raise ArgumentTypeError(f"{text}: must be I/N with I from 1 to N, such as 2/4")
-
-
 def main(argv: Sequence[str]) -> None:
     options = parser().parse_args(argv)
     given = given_study(options, split_settings(options))
@@ -144,6 +132,11 @@ def main(argv: Sequence[str]) -> None:
     console = screen()
     print_line = line_printer(console)
     print_line(f"{study.title}: {runs}, in {out}")
+    if options.grid is not None:
+        given = given.with_rows_of_earlier_grids(out)
+        study, options.rows = given.study, [row.name for row in rows]
+        for line in given.lines:
+            print_line(line)
     if options.dry_run:
         _show_plan(given, rows, out, options, console)
         return

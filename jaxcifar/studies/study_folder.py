@@ -1,5 +1,6 @@
 """The file `study.json` in the folder of a study, and whether a study may use the folder."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from jaxcifar.errors import UsageError
 from jaxcifar.machine.command_line import program
 from jaxcifar.machine.reading import Remedy
 from jaxcifar.studies.code_files import without_folders
-from jaxcifar.studies.study import Study
+from jaxcifar.studies.study import MAX_ROWS, Study
 
 STUDY_FILE = "study.json"
 REWRITE_STUDY_FILE = Remedy(f"delete it, and {program('ablation')} writes it again")
@@ -26,8 +27,9 @@ def require_same_study(study: Study, out: Path) -> None:
     if not file.exists():
         return
     recorded = Study.read(file, REWRITE_STUDY_FILE).with_settings(without_folders)
-    study = Study.from_dict(json.loads(study.to_json())).with_settings(without_folders)
+    study = _as_recorded(study)
     changes = {row.name: row.changes for row in study.rows}
+    missing = [row.name for row in recorded.rows if row.name not in changes]
     changed = [row.name for row in recorded.rows if changes.get(row.name) != row.changes]
     if recorded.config == study.config and not changed:
         return
@@ -37,5 +39,41 @@ def require_same_study(study: Study, out: Path) -> None:
         new = study.config.get(name, "the default")
         if old != new:
             differences.append(f"{name} is {old} in the folder, {new} now")
+    if missing:
+        differences.append(f"row {missing[0]} is in the folder and not in this study")
     reason = ", ".join(differences) or f"row {changed[0]} differs"
     raise UsageError(f"--out {out}: belongs to another study ({reason}); choose another folder")
+
+
+def with_recorded_rows(study: Study, out: Path) -> Study:
+    """Return a grid with the rows of earlier grids of the same settings in the folder `out`.
+
+    The rows of the earlier grids come last, so the order of the grid's own runs does not depend on
+    the folder. If the folder belongs to another study, the grid is returned without changes, and
+    `require_same_study` refuses the folder.
+
+    Raises:
+      UsageError: there would be more than `MAX_ROWS` rows.
+      RunError: the folder's `study.json` can't be read.
+    """
+    file = out / STUDY_FILE
+    if not file.exists():
+        return study
+    recorded = Study.read(file, REWRITE_STUDY_FILE)
+    config = recorded.with_settings(without_folders).config
+    if recorded.title != study.title or config != _as_recorded(study).config:
+        return study
+    names = {row.name for row in study.rows}
+    earlier_rows = [row for row in recorded.rows if row.name not in names]
+    rows = (*study.rows, *earlier_rows)
+    if len(rows) > MAX_ROWS:
+        raise UsageError(
+            f"--out {out}: would have {len(rows):,} rows with those of earlier grids, more than "
+            f"{MAX_ROWS:,}; choose another folder"
+        )
+    return dataclasses.replace(study, rows=rows)
+
+
+def _as_recorded(study: Study) -> Study:
+    """Return a study as it is after it was written and read, without the folders of user code."""
+    return Study.from_dict(json.loads(study.to_json())).with_settings(without_folders)

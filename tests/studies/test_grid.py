@@ -5,10 +5,12 @@ import json
 import pytest
 from conftest import assert_one_line_error, obeyed
 
+from jaxcifar.commands.shared.study_options import GivenStudy
 from jaxcifar.errors import UsageError
 from jaxcifar.studies.conduct import plan, record
 from jaxcifar.studies.grid import grid_name, grid_study
 from jaxcifar.studies.study import Study
+from jaxcifar.studies.study_folder import with_recorded_rows
 
 
 def test_a_grid_has_a_row_for_each_combination_the_last_setting_first():
@@ -44,8 +46,40 @@ def test_names_of_rows_are_folders_and_differ():
 def test_a_grid_goes_on_and_may_grow(tmp_path):
     record(grid_study(["epochs=1,2"], {"arch": "cnn"}), tmp_path)
     assert len(plan(grid_study(["epochs=1,2,3"], {"arch": "cnn"}), None, [0], tmp_path, [])) == 3
-    with pytest.raises(UsageError, match="belongs to another study"):
+    with pytest.raises(UsageError, match=r"belongs to another study \(row epochs2 is in the fold"):
         plan(grid_study(["epochs=1,3"], {"arch": "cnn"}), None, [0], tmp_path, [])
+
+
+def test_two_grids_of_a_setting_share_a_folder(tmp_path):
+    first = grid_study(["epochs=2,1"], {"arch": "cnn"})
+    record(first, tmp_path)
+    second = grid_study(["epochs=3,1"], {"arch": "cnn"})
+    both = with_recorded_rows(second, tmp_path)
+    assert [row.name for row in both.rows] == ["epochs3", "epochs1", "epochs2"]
+    tasks = plan(both, [row.name for row in second.rows], [0], tmp_path, [])
+    assert [task.name for task in tasks] == ["epochs3 seed 0", "epochs1 seed 0"]
+    record(both, tmp_path)
+    assert Study.read(tmp_path / "study.json") == both
+    assert with_recorded_rows(first, tmp_path).rows[2:] == (second.rows[0],)
+    given = GivenStudy(first, {}, {}, "grid_epochs", folds=0, seed=0)
+    lines = given.with_rows_of_earlier_grids(tmp_path).lines
+    assert lines == (f"the report shows the rows of earlier grids in {tmp_path} too: epochs3",)
+    assert given.with_rows_of_earlier_grids(tmp_path / "new") == given
+
+
+def test_a_grid_of_other_shared_settings_needs_another_folder(tmp_path):
+    record(grid_study(["epochs=1,2"], {"arch": "cnn"}), tmp_path)
+    for words, shared, difference in (
+        (["epochs=1,3"], {"arch": "cnn", "batch_size": 64}, "batch_size is the default in the fol"),
+        (["shift=1,2"], {"arch": "cnn"}, "row epochs1 is in the folder and not in this study"),
+    ):
+        study = grid_study(words, shared)
+        assert with_recorded_rows(study, tmp_path) == study
+        with pytest.raises(UsageError, match=difference):
+            plan(study, None, [0], tmp_path, [])
+    words = ["epochs=" + ",".join(map(str, range(3, 1002)))]
+    with pytest.raises(UsageError, match="would have 1,001 rows with those of earlier grids"):
+        with_recorded_rows(grid_study(words, {"arch": "cnn"}), tmp_path)
 
 
 @pytest.mark.parametrize(

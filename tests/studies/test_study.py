@@ -251,7 +251,7 @@ def test_a_folder_keeps_to_the_rows_that_it_was_begun_with(tmp_path):
     for said, words in (
         (longer, "epochs is 3 in the folder, 4 now"),
         (wider, "row narrow differs"),
-        (fewer, "row other differs"),
+        (fewer, "row other is in the folder and not in this study"),
     ):
         with pytest.raises(UsageError, match=words):
             plan(Study.from_dict(said), None, [0], tmp_path, [])

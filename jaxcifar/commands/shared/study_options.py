@@ -1,6 +1,7 @@
 """Options of `jaxcifar ablation` that say what is trained: `--study`, `--grid` and `--folds`."""
 
 import dataclasses
+import re
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,13 +22,22 @@ from jaxcifar.config.origins import (
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.config.table_pairs import merge_settings
 from jaxcifar.errors import UsageError
+from jaxcifar.machine.terminal import join_names
 from jaxcifar.studies.grid import grid_name, grid_study
 from jaxcifar.studies.study import Study, StudyRow
+from jaxcifar.studies.study_folder import with_recorded_rows
 
 SHIPPED = study_files()
 ABLATION = SHIPPED["ablation"]
 STUDY, ROW = "the study", "the row"  # origins of settings
 _MOST_FOLDS = 999
+
+
+class Shard(NamedTuple):
+    """The share of a study's runs that one command trains: number `part`, from 1, of `parts`."""
+
+    part: int
+    parts: int
 
 
 class GivenStudy(NamedTuple):
@@ -40,6 +50,7 @@ class GivenStudy(NamedTuple):
       name: name for the study's folder.
       folds: number of folds that each row is trained on; 0 for a single split.
       seed: the first seed of each row.
+      lines: lines for the user, about rows of earlier grids in the study's folder.
     """
 
     study: Study
@@ -48,11 +59,26 @@ class GivenStudy(NamedTuple):
     name: str
     folds: int
     seed: int
+    lines: tuple[str, ...] = ()
 
     @property
     def first_fold(self) -> str:
         """The name of the first fold, such as "1/5"; "" without folds."""
         return next(iter(all_folds(self.folds)), "")
+
+    def with_rows_of_earlier_grids(self, out: Path) -> "GivenStudy":
+        """Return a copy whose study has the rows of earlier grids in the folder `out` too.
+
+        Raises:
+          UsageError: there would be too many rows.
+          RunError: the record of the study in the folder can't be read.
+        """
+        study = with_recorded_rows(self.study, out)
+        earlier = [row.name for row in study.rows[len(self.study.rows) :]]
+        if not earlier:
+            return self
+        line = f"the report shows the rows of earlier grids in {out} too: {join_names(earlier)}"
+        return self._replace(study=study, lines=(line,))
 
     def origins(self, rows: Sequence[StudyRow]) -> dict[str, list[SettingOrigin]]:
         """Return the settings of rows that have an effect, by the row's name."""
@@ -127,6 +153,16 @@ def study_file(text: str) -> Path:
         meant = did_you_mean(text, SHIPPED)
         raise ArgumentTypeError(f"{text}: no such file or study; {meant}name a .toml file")
     return SHIPPED[text]
+
+
+def shard(text: str) -> Shard:
+    """Parse an option's value `I/N`, such as `2/4`: share I, from 1, of the N shares of a study."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match:
+        part, parts = map(int, match.groups())
+        if 1 <= part <= parts:
+            return Shard(part, parts)
+    raise ArgumentTypeError(f"{text}: must be I/N with I from 1 to N, such as 2/4")
 
 
 def fold_count(text: str) -> int:
