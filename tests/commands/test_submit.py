@@ -246,7 +246,7 @@ def test_jobs_in_the_queue_are_neither_sent_twice_nor_trained_here(
     said = " ".join(capsys.readouterr().out.split())
     assert "in the queue or running: one seed 0 and two seed 0" in said
     assert len(list(slurm.glob("*.json"))) == 2
-    with pytest.raises(RunError, match=r"2 of 2 parts are not over yet: .* --shard 1/1 to train"):
+    with pytest.raises(RunError, match=r"2 of 2 parts not over yet: .* --shard 1/1 to train"):
         submit("")
     said = " ".join(capsys.readouterr().out.split())
     assert "one seed 0 and two seed 0: job 4711 is PENDING" in said
@@ -256,6 +256,29 @@ def test_jobs_in_the_queue_are_neither_sent_twice_nor_trained_here(
     monkeypatch.setattr(ablation, "_train_and_report", lambda tasks, *_: trained.append(len(tasks)))
     submit("--shard 1/1")
     assert trained == [3]
+
+
+@needs
+@on_posix
+def test_a_second_command_sends_only_the_rows_that_were_never_sent(submit, slurm, out, capsys):
+    from submitit.core.utils import DelayedSubmission
+
+    (slurm / "hold").touch()
+    submit("--submit slurm --no-wait --rows one")
+    with pytest.raises(RunError, match="1 of 1 part not over yet: one seed 0; repeat"):
+        submit("")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "never sent: two seed 0 and three seed 0; add --submit to send them" in said
+    submit("--submit slurm --no-wait")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "in the queue or running: one seed 0 sent 2 parts as jobs 4712_0 to 4712_1: two" in said
+    assert "4712_1: two seed 0 and three seed 0; logs: " in said
+    pickles = sorted(out.glob("_jobs/sent-1/*_submitted.pkl"))
+    commands = [DelayedSubmission.load(file).function.command for file in pickles]
+    assert [words[-2:] for words in commands] == [("--shard", "2/3"), ("--shard", "3/3")]
+    with pytest.raises(RunError, match="3 of 3 parts not over yet"):
+        submit("")
+    assert "never sent" not in capsys.readouterr().out
 
 
 @needs

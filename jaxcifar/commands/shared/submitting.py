@@ -67,7 +67,8 @@ def send_parts(
         jobs = f"job {sent[0].job.identity}"
         if len(sent) > 1:
             jobs = f"jobs {sent[0].job.identity} to {sent[-1].job.identity}"
-        print_line(f"sent {pluralize(len(sent), 'part')} as {jobs}; logs: {folder}")
+        parts = pluralize(len(sent), "part")
+        print_line(f"sent {parts} as {jobs}: {_names(sent)}; logs: {folder}")
     if options.wait is False:
         print_line("the same command without --submit writes the report when they are over")
         return
@@ -200,7 +201,7 @@ def sent_and_unfinished(tasks: "Sequence[Task]", out: Path) -> bool:
 
 
 def require_all_finished(tasks: "Sequence[Task]", out: Path, print_line: PrintLine) -> None:
-    """Print the failed parts of a study with the reasons, and the parts that are not over.
+    """Print failed parts of a study with the reasons, parts that are not over, and runs never sent.
 
     Args:
       tasks: the runs of the study.
@@ -210,7 +211,7 @@ def require_all_finished(tasks: "Sequence[Task]", out: Path, print_line: PrintLi
     Raises:
       RunError: not all parts are finished.
     """
-    from jaxcifar.studies.submitted_parts import failure_reason, progress_of, read_parts
+    from jaxcifar.studies.submitted_parts import failure_reason, is_left, progress_of, read_parts
 
     queue = JobQueue()
     parts = _with_runs_of(tasks, read_parts(out))
@@ -220,6 +221,10 @@ def require_all_finished(tasks: "Sequence[Task]", out: Path, print_line: PrintLi
     for part in failed:
         print_line(f"{_names([part])}: {failure_reason(part, tasks)} (logs: {part.job.folder})")
     number = pluralize(len(parts), "part")
+    sent = {name for part in parts for name in part.runs}
+    never_sent = [task.name for task in tasks if task.name not in sent and is_left(task)]
+    if never_sent:
+        print_line(f"never sent: {join_names(never_sent, _NAMED_PARTS)}; add --submit to send them")
     if failed:
         raise RunError(
             f"{len(failed)} of {number} failed: {_names(failed)}; the same command with "
@@ -227,6 +232,6 @@ def require_all_finished(tasks: "Sequence[Task]", out: Path, print_line: PrintLi
         )
     if unfinished:
         raise RunError(
-            f"{len(unfinished)} of {number} are not over yet: {_names(unfinished)}; repeat the "
+            f"{len(unfinished)} of {number} not over yet: {_names(unfinished)}; repeat the "
             "command later, or add --shard 1/1 to train here"
         )
