@@ -61,7 +61,8 @@ class Checkpoints:
         self._folder, self._exit_stack = folder.resolve(), contextlib.ExitStack()
         self._rule = KeepingRule(keep_every and keep_every * steps_per_epoch)
         self.keeps_always = self._rule.keeps_always
-        arguments: dict[str, Any] = {"read_only": True, "create": False, "save_interval_steps": 0}
+        # orbax only writes when it saves or cleans up. Its own option `read_only` logs a warning.
+        arguments: dict[str, Any] = {"create": False}
         if not read_only:
             arguments = {"preservation_policy": self._rule, "cleanup_tmp_directories": True}
         options = ocp.CheckpointManagerOptions(**arguments)

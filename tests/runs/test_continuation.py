@@ -88,13 +88,14 @@ def four(tmp_path_factory, easy_dataset):
 
 
 def test_two_and_two_epochs_at_a_constant_rate_are_four_bit_for_bit(
-    two, four, tmp_path, easy_dataset
+    two, four, tmp_path, easy_dataset, caplog
 ):
     before, screen = contents(two), io.StringIO()
     config = Config.create(continue_from=str(two), epochs=4)
     result = train(tmp_path / "more", easy_dataset, config, screen)
     assert f"continuing {two} after step 8 (epoch 2).\n" in screen.getvalue()
     assert contents(two) == before
+    assert [line.message for line in caplog.records if line.levelname == "WARNING"] == []
     assert rows(tmp_path / "more") == rows(four)
     assert_same_state(tmp_path / "more", four)
     whole = json.loads((four / "result.json").read_text())
