@@ -61,8 +61,7 @@ class Checkpoints:
         self._folder, self._exit_stack = folder.resolve(), contextlib.ExitStack()
         self._rule = KeepingRule(keep_every and keep_every * steps_per_epoch)
         self.keeps_always = self._rule.keeps_always
-        # orbax only writes when it saves or cleans up. Its own option `read_only` logs a warning.
-        arguments: dict[str, Any] = {"create": False}
+        arguments: dict[str, Any] = {"create": False}  # orbax's `read_only` would log a warning
         if not read_only:
             arguments = {"preservation_policy": self._rule, "cleanup_tmp_directories": True}
         options = ocp.CheckpointManagerOptions(**arguments)

@@ -39,9 +39,12 @@ def require_same_study(study: Study, out: Path) -> None:
         new = study.config.get(name, "the default")
         if old != new:
             differences.append(f"{name} is {old} in the folder, {new} now")
-    if missing:
-        differences.append(f"row {missing[0]} is in the folder and not in this study")
-    reason = ", ".join(differences) or f"row {changed[0]} differs"
+    if differences:
+        reason = ", ".join(differences)
+    elif missing:
+        reason = f"row {missing[0]} is in the folder and not in this study"
+    else:
+        reason = f"row {changed[0]} differs"
     raise UsageError(f"--out {out}: belongs to another study ({reason}); choose another folder")
 
 

@@ -1,8 +1,24 @@
 """What `--dry-run` shows, that it leaves nothing behind, and what overrules what in a study."""
 
+import io
 import re
+from argparse import Namespace
+from pathlib import Path
 
+import jax
+import pytest
+from config.test_continued_run import write_run
 from conftest import obeyed
+from rich.console import Console
+
+from jaxcifar.bench import trial_steps
+from jaxcifar.bench.trial_steps import Trial
+from jaxcifar.build import setup
+from jaxcifar.commands import ablation
+from jaxcifar.commands.shared import dry_run, run_plan
+from jaxcifar.commands.shared.config_file import given_settings
+from jaxcifar.config.experiment import Config
+from jaxcifar.runs.task import Task
 
 NET = "tests/own/net.py:Net"
 SHORT = ("--arch", NET, "--dataset", "shapes10", "--epochs", "3", "--batch-size", "500")
@@ -70,3 +86,67 @@ def test_a_recipe_above_a_study_says_what_the_study_overrules(tmp_path):
     assert "learning_rate 0.01 instead of 0.06 in norm" in by_study
     [by_row] = [line for line in lines if line.startswith("the row overrules")]
     assert by_row == "the row overrules recipe strong: learning_rate 0.1 instead of 0.06 in lr0.1"
+
+
+def test_a_continued_run_is_shown_with_its_origins(tmp_path, monkeypatch, capsys):
+    run = write_run(tmp_path / "run", learning_rate=0.02, batch_size=64)
+    options = Namespace(config=None, overwrite=False, data_dir=tmp_path, devices=1)
+    given = given_settings({"continue_from": run, "epochs": 12, "dropout": 0.25}, options)
+    monkeypatch.setattr(run_plan, "show_costs", lambda *_, **__: None)
+    monkeypatch.setattr(run_plan, "screen", lambda: Console(width=300))
+    run_plan.show_run_plan(given, tmp_path / "more")
+    output = capsys.readouterr().out
+    shown = cells(output)
+    assert shown["learning_rate"] == ("0.02", "the continued run")
+    assert shown["batch_size"] == ("64", "the continued run")
+    assert shown["epochs"] == ("12", "the command line")
+    assert shown["schedule"] == ("none", "default")
+    changes = "epochs 12 instead of 5, dropout 0.25 instead of 0.5"
+    assert f"the command line overrules the continued run: {changes}" in output
+    assert not (tmp_path / "more").exists()
+
+
+def test_only_the_new_epochs_of_a_continued_run_are_estimated(tmp_path, monkeypatch):
+    run = write_run(tmp_path / "run", epochs=5)
+    config = Config.create(continue_from=run, epochs=12)
+    trial = Trial((900, 100, 0), 10, 4, 1.0, 0.0, 0.0, 1, None, None, "float32")
+    monkeypatch.setattr(dry_run, "_try", lambda *_: trial)
+    screen = io.StringIO()
+    task = Task(config, tmp_path / "more")
+    console = Console(file=screen, width=300)
+    dry_run.show_costs(console, [task], tmp_path, jax.devices()[:1], at_once=1)
+    assert "time            ≈ 70 s for 1 run" in screen.getvalue()  # 7 epochs of 10 steps
+
+
+def test_an_empty_shard_of_a_study_costs_nothing(tmp_path, monkeypatch, capsys):
+    def fail(*_):
+        raise AssertionError("nothing is to be timed")
+
+    monkeypatch.setattr("jaxcifar.commands.shared.study_plan.show_costs", fail)
+    words = ["--arch", "cnn", "--grid", "epochs=1,2", "--shard", "3/3", "--dry-run"]
+    ablation.main([*words, "--out", str(tmp_path / "out"), "--data-dir", str(tmp_path)])
+    output = capsys.readouterr().out
+    assert "Grid of epochs: 0 of 2 runs" in output
+    assert output.endswith("no run belongs to this shard\n")
+    assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_steps_of_fed_images_and_of_accumulated_gradients_are_timed(easy_dataset, monkeypatch):
+    """Memory counts all training images, or only those of the steps that are fed at a time."""
+    monkeypatch.setattr(trial_steps, "_ENOUGH_SECONDS", 0.0)
+    images = len(easy_dataset.train.labels)
+
+    def persistent_bytes(steps_at_a_time, accumulate):
+        monkeypatch.setattr(setup, "fed_steps", lambda *_: steps_at_a_time)
+        settings = {"dataset": "shapes10", "batch_size": 16, "accumulate": accumulate}
+        config = Config.create("own.net:Net", **settings)
+        trial = trial_steps.try_steps(config, easy_dataset, 1, jax.devices()[:1], print)
+        assert trial.images[0] == images
+        assert trial.steps_per_epoch == images // 16
+        assert trial.timed_steps >= 1 and trial.step_seconds > 0
+        return trial.persistent_bytes
+
+    resident, fed = persistent_bytes(None, 1), persistent_bytes(3, 1)
+    left_on_the_host = images - 3 * 16
+    assert resident - fed == pytest.approx(left_on_the_host * (32 * 32 * 3 + 4), rel=0.05)
+    assert persistent_bytes(None, 4) == resident
