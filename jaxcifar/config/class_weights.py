@@ -23,7 +23,7 @@ _FORM = "write a weight above 0 for each class, such as cat = 2.5 in a .toml fil
 
 
 def class_weights_text(value: Any) -> str:
-    """Return the setting in the form that a config holds; a file is read here.
+    """Return class weights as the text that a `Config` holds: a word, or JSON; read a file.
 
     Args:
       value: "none", "balanced", the path of a file of weights, weights as JSON text, or weights by
@@ -33,14 +33,14 @@ def class_weights_text(value: Any) -> str:
       UsageError: the file can't be read, or a weight is not a number in [1e-6, 1e6].
     """
     if isinstance(value, Mapping):
-        return _text_of(dict(value), "the table")
+        return _json_text(dict(value), "the table")
     if not isinstance(value, str):
         reject(_FIELD, f"{value!r:.80}", "must be balanced, a file, or weights by class name")
     if value in (NO_WEIGHTS, BALANCED):
         return value
     if value.startswith("{"):
-        return _text_of(parse_class_weights(value), "the table")
-    return _text_of(_read(expand_home(value)), value)
+        return _json_text(parse_class_weights(value), "the table")
+    return _json_text(_read_weights(expand_home(value)), value)
 
 
 def short_text(setting: str) -> str:
@@ -77,15 +77,25 @@ def parse_class_weights(text: str) -> dict[str, float]:
         reject(_FIELD, f"{text:.80}", f"{error}; give balanced, or a file of weights")
 
 
-def _text_of(weights: dict[str, Any], where: str) -> str:
+def _json_text(weights: dict[str, Any], source: str) -> str:
+    """Return class weights as JSON text, sorted by class name.
+
+    Args:
+      weights: class name -> weight, not checked yet.
+      source: where the weights come from, for the error message.
+
+    Raises:
+      UsageError: a name or a weight is not allowed.
+    """
     try:
-        return json.dumps(dict(sorted(_checked(weights).items())), ensure_ascii=False)
+        checked = _checked(weights)
     except ValueError as error:
-        reject(_FIELD, f"{where:.200}", f"{error}; {_FORM}")
+        reject(_FIELD, f"{source:.200}", f"{error}; {_FORM}")
+    return json.dumps(dict(sorted(checked.items())), ensure_ascii=False)
 
 
 def _checked(weights: Any) -> dict[str, float]:
-    """Return the weights as floats.
+    """Return class weights (class name -> weight) with every weight as a float.
 
     Raises:
       ValueError: a name or a weight is not allowed.
@@ -105,8 +115,8 @@ def _checked(weights: Any) -> dict[str, float]:
     return checked
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Return the content of a file of weights, which is checked later.
+def _read_weights(path: Path) -> dict[str, Any]:
+    """Return class name -> weight from a TOML, JSON or CSV file; the weights are checked later.
 
     Raises:
       UsageError: the file can't be read.
@@ -123,11 +133,11 @@ def _read(path: Path) -> dict[str, Any]:
         return read_json(path, dict[str, Any], remedy, _MAX_BYTES, follow=True)
     text = read_text(path, remedy, _MAX_BYTES, follow=True)
     with report_errors(path, remedy):
-        return _of_csv(text.removeprefix("\ufeff"))
+        return _parse_csv(text.removeprefix("\ufeff"))
 
 
-def _of_csv(text: str) -> dict[str, Any]:
-    """Return the weights in lines `NAME,WEIGHT`; a first line `class,weight` is a header.
+def _parse_csv(text: str) -> dict[str, Any]:
+    """Return class name -> weight from lines `NAME,WEIGHT`; skip a header line `class,weight`.
 
     Raises:
       ValueError: a line has another form, or a class has two weights.

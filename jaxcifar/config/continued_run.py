@@ -1,4 +1,4 @@
-"""The run that `--continue` names: its settings, its epochs, and what a further run may change.
+"""The run that `--continue` names: its settings and epochs, and the changes that are allowed.
 
 Only small files of its folder are read here: the config, the result and the metadata of the last
 checkpoint. `runs.continuation` loads the training state.
@@ -77,21 +77,24 @@ class ContinuedRun(NamedTuple):
     sha256: str
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings of a further run that sets nothing itself: a constant rate."""
+        """Return the settings of a run that continues this run, if the user changes none of them.
+
+        Its learning rate is constant.
+        """
         return {**self.taken_over(), **PLAN_OF_FURTHER_RUN}
 
     def taken_over(self) -> dict[str, Any]:
-        """Return this run's settings that a further run has too, unless the user changes them."""
+        """Return this run's settings, without those of its schedule and without computed fields."""
         left_out = {*DERIVED_FIELDS, *PLAN_OF_FURTHER_RUN}
         names = [field.name for field in dataclasses.fields(self.config)]
         return {name: getattr(self.config, name) for name in names if name not in left_out}
 
     def require_plan(self, given: Mapping[str, Any], epochs: int) -> None:
-        """Check that there are epochs left, and that their learning rate is known.
+        """Check that a run that continues this run has epochs to train, and a learning rate.
 
         Args:
-          given: the settings that the user gives for the further run.
-          epochs: number of epochs in all.
+          given: the settings that the user gives for the new run.
+          epochs: number of epochs of both runs together.
 
         Raises:
           UsageError: the run has as many epochs already, its weights are replaced, or its schedule
@@ -115,7 +118,7 @@ class ContinuedRun(NamedTuple):
         )
 
     def require_same_training(self, config: Fields) -> None:
-        """Check that a further run has this run's network, update rule, images and seed.
+        """Check that a run that continues this one has its network, optimizer, images and seed.
 
         Imports of user code and images of the user are compared when they are loaded.
 
@@ -125,7 +128,7 @@ class ContinuedRun(NamedTuple):
         for name in FIXED_SETTINGS:
             earlier, value = getattr(self.config, name), getattr(config, name)
             if not _may_be_same(name, earlier, value):
-                self._reject_change(name, value, f"has {_text(earlier)}")
+                self._reject_change(name, value, f"has {_value_text(earlier)}")
         for kind, digest in self.config.sources or ():
             if kind in FIXED_SETTINGS and dict(config.sources or ()).get(kind) != digest:
                 self._reject_change(kind, getattr(config, kind), "was trained with other code")
@@ -135,11 +138,15 @@ class ContinuedRun(NamedTuple):
 
     def _reject_change(self, name: str, value: Any, reason: str) -> None:
         advice = "leave this setting as it was, or start from the run's weights with --init"
-        reject(name, _text(value), f"the run to continue, {self.folder}, {reason}; {advice}")
+        reject(name, _value_text(value), f"the run to continue, {self.folder}, {reason}; {advice}")
 
 
 def _may_be_same(name: str, earlier: Any, value: Any) -> bool:
-    """Return whether two values of a setting are equal, or name user code or images in a file."""
+    """Return whether two values of a setting may mean the same network, optimizer or images.
+
+    Two paths of images may, and so may the same class in two files: their contents are compared
+    later.
+    """
     if name in registry.KINDS and isinstance(value, str):
         if name == "dataset":
             return earlier == value or not registry.KINDS[name].keys() & {earlier, value}
@@ -148,7 +155,7 @@ def _may_be_same(name: str, earlier: Any, value: Any) -> bool:
     return earlier == value
 
 
-def _text(value: Any) -> str:
+def _value_text(value: Any) -> str:
     """Return the value of a setting as text, such as "128" or "widths=4, hidden=8"."""
     if isinstance(value, tuple):
         return ", ".join(f"{name}={option_text(argument)}" for name, argument in value) or "none"
@@ -156,7 +163,9 @@ def _text(value: Any) -> str:
 
 
 def base_settings(given: Mapping[str, Any], continued: ContinuedRun | None) -> dict[str, Any]:
-    """Return the settings that the user's settings override: a recipe's, or those of a run.
+    """Return the settings that a run starts from before the user's changes.
+
+    They are the settings of a recipe, or of the run that is continued.
 
     Args:
       given: the settings that the user gives.
@@ -169,7 +178,7 @@ def base_settings(given: Mapping[str, Any], continued: ContinuedRun | None) -> d
 
 
 def settings_with_effect(given: Mapping[str, Any], config: type) -> dict[str, Any]:
-    """Return only those of the user's settings that have an effect.
+    """Return the settings that the user gives, without those that have no effect.
 
     Args:
       given: the settings that the user gives.

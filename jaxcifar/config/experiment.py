@@ -131,10 +131,10 @@ class Config(Fields):
             raise ValueError(f"is not a config of this version of jaxcifar: {error}") from error
 
     def settings(self) -> dict[str, Any]:
-        """Return all settings in one flat table.
+        """Return setting -> value in one flat dict, to show and to compare configs.
 
-        The network's arguments are separate entries. User code is named without its folder, because
-        its SHA-256, which is an entry too, identifies it.
+        Each argument of the network, and each SHA-256 of user code, has an entry of its own. User
+        code is named without its folder, because the SHA-256 identifies it.
         """
         values = dataclasses.asdict(self)
         arguments, sources = values.pop("arch_args"), values.pop("sources") or ()
@@ -145,9 +145,10 @@ class Config(Fields):
         for key, digest in imports:
             kind, _, file = key.partition(": ")
             digests[f"SHA-256 of {file}, imported by {values[kind]}"] = digest
-        network = {
-            name if name not in values else f"network's {name}": value for name, value in arguments
-        }
+        network = {}
+        for name, value in arguments:
+            is_field = name in values  # a network may have an argument with the name of a field
+            network[f"network's {name}" if is_field else name] = value
         return values | network | digests
 
     def differences(self, other: "Config") -> dict[str, tuple[Any, Any]]:
@@ -217,7 +218,8 @@ class Config(Fields):
             if not has_option or name not in effective or is_usual:
                 continue
             if name == "arch_args":
-                words += ["--arch-args", *(f"{k}={option_text(v)}" for k, v in value)]
+                arguments = [f"{argument}={option_text(v)}" for argument, v in value]
+                words += ["--arch-args", *arguments]
             elif isinstance(value, bool):
                 words.append(f"--{option_name(name)}" if value else f"--no-{option_name(name)}")
             else:
@@ -225,7 +227,7 @@ class Config(Fields):
         return words
 
     def run_name(self) -> str:
-        """Return a readable folder name: network, data set, changes to the recipe, and seed."""
+        """Return a readable name for the run's folder, such as `cnn_cifar10_epochs5_seed0`."""
         return run_name(self)
 
 

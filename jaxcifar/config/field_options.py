@@ -55,7 +55,11 @@ def option(help: str, rule: Rule | PixelRange | None = None, **metadata: Any) ->
 
 
 def on_or_off(value: float) -> float:
-    """Return one value for all runs that use a feature, and 0 for those that do not."""
+    """Return 0.5 for a setting that is on, and 0 for one that is off (0).
+
+    It replaces the setting in `Config.shared_part`, so that all runs with the feature share a
+    compiled program.
+    """
     return 0.5 if value else 0.0  # 1 is not allowed for all settings
 
 

@@ -26,7 +26,7 @@ class PixelRange(NamedTuple):
 
     @property
     def message(self) -> str:
-        """The text for the default size of images."""
+        """The end of the error message, with the values allowed for images of the default size."""
         return self.text()
 
 
@@ -47,7 +47,7 @@ def without_user_images(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def why_without_effect(dataset: str) -> str:
-    """Return the end of the error message about a setting in `OF_USER_IMAGES`."""
+    """Return the end of an error message: `--image-size` has no effect on this data set."""
     return (
         f"has no effect on {dataset}, which has images of {IMAGE_SIZE}x{IMAGE_SIZE} pixels; use it "
         "with --dataset PATH, the path of images of your own"
@@ -55,9 +55,9 @@ def why_without_effect(dataset: str) -> str:
 
 
 def small_size_in_use(settings: Mapping[str, Any]) -> bool:
-    """Return True if `small_size` is not the full size of the images.
+    """Return True if the setting `small_size` is smaller than the images.
 
-    So 32 is the full size of images of up to 32 pixels, and a small size of larger images.
+    Its default, 32, is the full size of images of up to 32 pixels, and a small size of larger ones.
     """
     small_size, image_size = settings["small_size"], settings["image_size"]
     is_full_size = image_size <= small_size <= max(image_size, IMAGE_SIZE)

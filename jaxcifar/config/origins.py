@@ -1,4 +1,4 @@
-"""Where the settings of a run come from: defaults, a recipe or a continued run, a file, options."""
+"""Find where the settings of a run come from: a default, recipe, continued run, file or option."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ _MOST_ROWS = 4  # named in a line
 
 
 class Layer(NamedTuple):
-    """Settings from one place, which overrule those of the layers before it.
+    """Settings from one place. In a list of layers, each overrules the layers before it.
 
     Attributes:
       origin: name of the place, such as "the command line".
@@ -36,7 +36,12 @@ class Layer(NamedTuple):
 
 
 class Overruled(NamedTuple):
-    """A value that a setting would have without the layers above `origin`."""
+    """A value of a setting that a stronger layer replaces.
+
+    Attributes:
+      origin: name of the layer that has this value, such as "recipe strong".
+      value: the value.
+    """
 
     origin: str
     value: Any
@@ -67,11 +72,11 @@ def settings_by_origin(config: Config, layers: Sequence[Layer]) -> list[SettingO
     all_layers = [Layer(DEFAULT, defaults), base_layer(config), *layers]
     values = dataclasses.asdict(config)
     effective = names_with_effect(values)
-    found = []
+    settings = []
     for field in dataclasses.fields(config):
         if "help" in field.metadata and field.name in effective:
-            found.append(_origin_of(field.name, values[field.name], all_layers))
-    return found
+            settings.append(_setting_origin(field.name, values[field.name], all_layers))
+    return settings
 
 
 def base_layer(config: Config) -> Layer:
@@ -93,26 +98,36 @@ def without_effect_line(config: Config) -> str:
     origin, settings = base_layer(config)
     values = dataclasses.asdict(config)
     effective = names_with_effect(values)
-    cut = [
+    ineffective = [
         f"{name} {value_text(value)}"
         for name, value in settings.items()
         if name not in effective and value != DEFAULTS.get(name)
     ]
-    return f"without effect here, from {origin}: {', '.join(cut)}" if cut else ""
+    if not ineffective:
+        return ""
+    return f"without effect here, from {origin}: {', '.join(ineffective)}"
 
 
-def _origin_of(name: str, value: Any, layers: Sequence[Layer]) -> SettingOrigin:
-    given = [layer for layer in layers if name in layer.settings]
-    overruled = [
-        Overruled(layer.origin, _plain(layer.settings[name]))
-        for layer in given[:-1]
-        if layer.origin != DEFAULT and _plain(layer.settings[name]) != _plain(value)
-    ]
-    return SettingOrigin(name, _plain(value), given[-1].origin, tuple(overruled))
+def _setting_origin(name: str, value: Any, layers: Sequence[Layer]) -> SettingOrigin:
+    """Return the origin of the setting `name`: the last of the layers that have it.
+
+    Args:
+      name: name of the setting.
+      value: its value in the run.
+      layers: all layers, from the weakest to the strongest; at least one has the setting.
+    """
+    value = _plain(value)
+    *weaker_layers, strongest = [layer for layer in layers if name in layer.settings]
+    overruled = []
+    for layer in weaker_layers:
+        replaced = _plain(layer.settings[name])
+        if layer.origin != DEFAULT and replaced != value:
+            overruled.append(Overruled(layer.origin, replaced))
+    return SettingOrigin(name, value, strongest.origin, tuple(overruled))
 
 
 def _plain(value: Any) -> Any:
-    """Return a value with tables and lists in the form that a `Config` has."""
+    """Return a value as a `Config` has it: a table as sorted pairs, a list as a tuple."""
     if isinstance(value, Mapping):
         return sorted_pairs(value)
     if isinstance(value, list):
@@ -124,11 +139,13 @@ def overruled_lines(
     rows: Mapping[str, Sequence[SettingOrigin]],
     is_shown: Callable[[str, str], bool] = lambda winner, loser: True,
 ) -> list[str]:
-    """Return a line for each pair of layers of which one overrules the other.
+    """Return a line such as "run.toml overrules recipe strong: epochs 7 instead of 20".
+
+    There is a line for each pair of layers of which one overrules the other.
 
     Args:
-      rows: the settings of each row of a study, by the row's name; of a single run, any name.
-      is_shown: whether to tell that settings of one layer overrule those of another.
+      rows: row of a study -> its settings. For a single run, any name stands for the row.
+      is_shown: takes the names of the stronger and the weaker layer; returns whether to show them.
     """
     names_by_change: dict[tuple[str, str], dict[tuple[str, str, str], list[str]]] = {}
     for row, settings in rows.items():

@@ -15,10 +15,14 @@ from jaxcifar.config.table_pairs import sorted_pairs
 
 
 def settings_from_file(content: Mapping[str, Any], config: type) -> dict[str, Any]:
-    """Return the fields of a config from the content of a config file.
+    """Return the values of all fields of a `Config` from the content of its file, `config.json`.
 
     Older versions wrote fewer fields. A missing field had no effect in that version, so its default
     is used. Fields that have no effect are ignored.
+
+    Args:
+      content: the parsed content of the file.
+      config: the class `Config`.
 
     Raises:
       ValueError, UsageError: the content is not a config of this version.
@@ -27,9 +31,9 @@ def settings_from_file(content: Mapping[str, Any], config: type) -> dict[str, An
         name = content.get(kind, "" if kind != "arch" else None)
         if not isinstance(name, str):
             raise ValueError(f"it names no {kind}")
-    written = check_types("config", effective_settings(content), config)
-    by_recipe = {**default_settings(content["arch"]), "arch_args": ()}
-    settings = {**DEFAULTS, **effective_settings({**by_recipe, **written})}
+    in_file = check_types("config", effective_settings(content), config)
+    of_recipe = {**default_settings(content["arch"]), "arch_args": ()}
+    settings = {**DEFAULTS, **effective_settings({**of_recipe, **in_file})}
     if settings["lr_scale"] != "none":
         base = default_settings(settings["arch"], settings["recipe"])["batch_size"]
         settings.setdefault("base_batch_size", base)  # which older versions did not write

@@ -91,7 +91,7 @@ def effective_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def ineffective_settings(settings: Mapping[str, Any]) -> set[str]:
-    """Return the names of the settings that another setting, such as `augment`, switches off."""
+    """Return the settings that another one switches off; without `augment`, `shift` is one."""
     names: set[str] = set()
     for switch in _SWITCHES:
         if switch.is_active(settings):
@@ -122,7 +122,10 @@ def settings_without_effect(settings: Mapping[str, Any]) -> set[str]:
 
 
 def _settings_not_taken(kind: str, name: str) -> set[str]:
-    """Return the settings that the choice `name` does not use, but other choices of `kind` do."""
+    """Return the settings that an entry of the registry does not use, and others of its kind do.
+
+    For example, the optimizer "adam" does not use `nesterov`, which "sgd" uses.
+    """
     return registry.settings_of_some_entries(kind).difference(registry.entry(kind, name).takes)
 
 
@@ -193,7 +196,8 @@ def readable_text(value: Any) -> str:
 
 def parse_value(text: str) -> Any:
     """Return the number, boolean or tuple that a text stands for, or else the text itself."""
+    python_text = {"true": "True", "false": "False"}.get(text, text)
     try:
-        return ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+        return ast.literal_eval(python_text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text

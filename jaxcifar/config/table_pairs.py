@@ -44,6 +44,11 @@ def merge_settings(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> d
 
 
 def _as_tuples(value: Any, levels_left: int = _MAX_NESTING) -> Any:
+    """Return an argument of a network with its lists, also nested ones, as tuples.
+
+    Raises:
+      UsageError: the argument can't be written to `config.json`.
+    """
     if isinstance(value, list | tuple) and levels_left:
         return tuple(_as_tuples(item, levels_left - 1) for item in value)
     if isinstance(value, int) and not -_MAX_INTEGER <= value < _MAX_INTEGER:

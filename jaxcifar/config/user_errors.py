@@ -37,7 +37,7 @@ def explain_user_code_errors(*named: tuple[str, str]) -> Iterator[None]:
 
 
 def _entered_first(error: BaseException, user_code: Sequence[tuple[str, str]]) -> tuple[str, str]:
-    """Return (kind, name) of the user code that failed: the code whose file was entered first.
+    """Return (kind, name) of the user code that raised an error: that whose file was called first.
 
     If that file has several of them, the name of the called function decides. If no file was
     entered, return the first piece of user code whose folder appears in the traceback.

@@ -98,6 +98,11 @@ def sources(kind: str, name: str) -> dict[str, bytes]:
 
 
 def _read(kind: str, name: str, path: Path) -> bytes:
+    """Return the content of a file of the user code `name`, as imported or as on the disk.
+
+    Raises:
+      UsageError: the file can't be read, or has more than 1 MiB; `--kind name` begins the message.
+    """
     try:
         if not path.is_file():
             raise UsageError(f"--{kind} {name}: there is no such file as {path}")

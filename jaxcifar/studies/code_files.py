@@ -14,21 +14,21 @@ Settings = dict[str, Any]
 
 
 def find_in_study_folder(folder: Path, settings: Settings) -> Settings:
-    """Return settings that name user code in the study's folder by the path of its file.
+    """Return a study's settings with the paths of user code that is in the study's folder.
 
-    The path is relative to the current folder if the file is below that folder. The name of any
-    other file does not change, so the file is looked for in the current folder. A file of class
-    weights is read, and the settings hold the weights.
+    `net.py:Net` becomes `studies/net.py:Net` if the study is in `studies`. The path is relative to
+    the current folder if the file is below it. Other names do not change, so their files are looked
+    for in the current folder. A file of class weights is read, and the settings hold the weights.
 
     Args:
       folder: the folder of the study's file.
       settings: settings from the study's file.
     """
-    found = {kind: _find(folder, name) for kind, name in _user_files(settings).items()}
+    changes = {kind: _with_path(folder, name) for kind, name in _user_files(settings).items()}
     weights = settings.get("class_weights")
     if weights is not None:
-        found["class_weights"] = class_weights_text(_find_weights(folder, weights))
-    return settings | found
+        changes["class_weights"] = class_weights_text(_weights_path(folder, weights))
+    return settings | changes
 
 
 def without_folders(settings: Settings) -> Settings:
@@ -39,11 +39,11 @@ def without_folders(settings: Settings) -> Settings:
     SHA-256 in each run's config.
     """
     files = _user_files(settings)
-    named = {kind: re.sub(r".*[/\\]", "", name) for kind, name in files.items()}
+    changes = {kind: re.sub(r".*[/\\]", "", name) for kind, name in files.items()}
     dataset = settings.get("dataset")
     if isinstance(dataset, str) and dataset not in KINDS["dataset"]:
-        named["dataset"] = os.path.realpath(expand_home(dataset))
-    return settings | named
+        changes["dataset"] = os.path.realpath(expand_home(dataset))
+    return settings | changes
 
 
 def _user_files(settings: Settings) -> dict[str, str]:
@@ -52,7 +52,8 @@ def _user_files(settings: Settings) -> dict[str, str]:
     return {kind: name for kind, name in named.items() if name.rpartition(":")[0].endswith(".py")}
 
 
-def _find(folder: Path, name: str) -> str:
+def _with_path(folder: Path, name: str) -> str:
+    """Return `FILE.py:NAME` with the path of the file if `folder` has it; else return `name`."""
     file, _, attribute = name.rpartition(":")
     if Path(file).is_absolute() or not _is_file(folder / file):
         return name
@@ -62,12 +63,14 @@ def _find(folder: Path, name: str) -> str:
     return f"{path.as_posix()}:{attribute}"
 
 
-def _find_weights(folder: Path, setting: str) -> str:
+def _weights_path(folder: Path, setting: str) -> str:
+    """Return the path of a file of class weights in `folder`; any other setting is unchanged."""
     is_text = setting in (NO_WEIGHTS, BALANCED) or setting.startswith("{")
     return setting if is_text or not _is_file(folder / setting) else str(folder / setting)
 
 
 def _is_file(path: Path) -> bool:
+    """Return whether a path is a file; False also if that can't be found out."""
     try:
         return path.is_file()
     except OSError:  # the name is too long, or the folder can't be read

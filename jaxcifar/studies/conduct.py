@@ -39,9 +39,9 @@ def plan(
     keep_best: bool = False,
     folds: int = 0,
 ) -> list[Task]:
-    """Return the runs of a study: first all rows with the first seed, then with the next seed.
+    """Return the runs of a study in the order of training: all rows for the first seed come first.
 
-    With folds, all rows are validated on the first fold, then on the next, and so on for each seed.
+    With folds, each seed trains all rows on the first fold, then on the next.
 
     Args:
       study: the study.
@@ -82,7 +82,11 @@ def plan(
 
 
 def _require_no_fold(study: Study, rows: Sequence[StudyRow]) -> None:
-    """Raise a `UsageError` if the study itself chooses the fold of a row."""
+    """Check that no row has the setting `fold`, which `--folds` would replace.
+
+    Raises:
+      UsageError: a row has a fold.
+    """
     for row in rows:
         fold = row.changes.get("fold", study.config.get("fold"))
         if fold:
@@ -189,7 +193,7 @@ def _fit_group(
     progress: TrainProgress,
     stopping: AbstractContextManager[Event],
 ) -> Iterator[Outcome]:
-    """Train one or more tasks that share a program, and yield their outcomes in any order.
+    """Train tasks whose runs share one compiled program, and yield their outcomes in any order.
 
     The images and the program are freed at the end. `planned` describes these runs, and after them
     the runs with other programs. `stopping` gives an event to stop training.
@@ -226,6 +230,7 @@ def _check_row(task: Task, dataset: Dataset, devices: Sequence[jax.Device]) -> N
 
 
 def _by_shared_part(tasks: Sequence[Task]) -> dict[Config, list[Task]]:
+    """Return the tasks in groups whose runs share a compiled program, by `Config.shared_part`."""
     groups: dict[Config, list[Task]] = {}
     for task in tasks:
         groups.setdefault(task.config.shared_part(), []).append(task)

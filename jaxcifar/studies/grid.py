@@ -1,4 +1,4 @@
-"""Make a study of all combinations of some settings' values: `--grid learning_rate=0.01,0.1`."""
+"""Make a study with a row for each combination of values: `--grid learning_rate=0.01,0.1`."""
 
 import dataclasses
 import itertools
@@ -64,6 +64,7 @@ def grid_name(words: Sequence[str]) -> str:
 
 
 def _field_name(text: str) -> str:
+    """Return the name of a field of `Config` from text such as `--learning-rate`."""
     return text.removeprefix("--").replace("-", "_")
 
 
@@ -122,7 +123,7 @@ def _row_name(changes: Mapping[str, Any]) -> str:
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    """Return the names; a number is added to those that occurred before."""
+    """Return names of rows without repetition: a second "a" becomes "a_2"."""
     unique: list[str] = []
     for name in names:
         number, candidate = 1, name

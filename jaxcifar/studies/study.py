@@ -193,6 +193,7 @@ class Study:
             raise UsageError(f"row {row.name}: {error}") from None
 
     def _effective_settings_of(self, row: StudyRow, seed: int, fold: str = "") -> dict[str, Any]:
+        """Return the settings of one run of a row that have an effect, by name."""
         settings = {**merge_settings(self.config, row.changes), "seed": seed}
         if fold:
             settings["fold"] = fold
@@ -221,6 +222,7 @@ class Study:
 
 
 def _row(name: str, values: Any) -> StudyRow:
+    """Return a row of a study from its name and its table in the study's file, after checks."""
     if not _ROW_NAME.fullmatch(name):
         raise UsageError(f"row {name!r}: use only letters, digits and . _ + - in a row's name")
     if not isinstance(values, dict):
@@ -233,6 +235,7 @@ def _row(name: str, values: Any) -> StudyRow:
 
 
 def _settings(where: str, values: Any) -> dict[str, Any]:
+    """Return a table of settings from a study's file, after checks; `where` names the table."""
     if not isinstance(values, Mapping):
         raise UsageError(f"{where}: must be a table of settings, such as learning_rate = 0.1")
     for name in _RUN_SETTINGS & values.keys():

@@ -1,4 +1,4 @@
-"""The file `study.json` in the folder of a study, and whether a study may use the folder."""
+"""Compare a study with `study.json`, the record of the study that a folder belongs to."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""The parts of a study that were sent to a cluster: which jobs train which runs."""
+"""Record which jobs of a cluster train which runs of a study, and read their state."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ _FORGET_JOBS = Remedy("delete it if no job of this study is in the queue")
 
 
 class _PartRecord(msgspec.Struct, forbid_unknown_fields=True):
-    """A part in the file `jobs.json`."""
+    """A job in the file `jobs.json`, with the names of the runs that it trains."""
 
     executor: Executor
     job: Annotated[str, Meta(pattern=r"^[0-9]{1,15}(_[0-9]{1,9})?\Z")]
@@ -123,6 +123,7 @@ def record_parts(out: Path, parts: Sequence[SentPart]) -> None:
 
 
 def _record(job: Job, runs: Sequence[str]) -> _PartRecord:
+    """Return the entry of `jobs.json` for a job that trains the runs with these names."""
     return _PartRecord(job.executor, job.identity, job.folder.name, list(runs))
 
 
@@ -148,10 +149,10 @@ class Progress(NamedTuple):
 def progress_of(
     parts: Sequence[SentPart], tasks: Sequence[Task], is_over: Callable[[Job], bool]
 ) -> Progress:
-    """Return which parts are finished, have failed or are still open.
+    """Sort the jobs of a study into finished, failed and open ones.
 
     Args:
-      parts: the parts that were sent.
+      parts: the jobs that were sent, each with the names of its runs.
       tasks: the runs of the study.
       is_over: returns whether a job has ended.
     """
@@ -196,7 +197,7 @@ def failure_reason(part: SentPart, tasks: Sequence[Task]) -> str:
 
 
 def _end_of(log: Path) -> str:
-    """Return the end of a log; "" if the log can't be read."""
+    """Return the last 64 KiB of a log file as text; "" if the log can't be read."""
     try:
         with open_regular_file(log) as file:
             size = file.seek(0, os.SEEK_END)
