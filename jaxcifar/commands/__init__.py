@@ -12,7 +12,7 @@ _REQUIRED_PACKAGES = ("rich", "jax", "flax", "optax")
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> None:
-    """Handle Ctrl-C: end the process at once, because a stopped import prints a traceback."""
+    """Handle Ctrl-C while modules are imported: end the process with a line, not a traceback."""
     with contextlib.suppress(OSError):  # standard error is closed
         os.write(2, b"interrupted before anything was done\n")
     os._exit(130)

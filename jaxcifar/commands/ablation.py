@@ -58,6 +58,7 @@ HELP_EXAMPLES = (
 
 
 def parser() -> Parser:
+    """Return the parser of the options of `jaxcifar ablation`."""
     parser = Parser(
         "ablation",
         "Train the rows of a study, a table of variations, and write a report. A setting\n"
@@ -112,6 +113,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Train the unfinished rows of a study, or send them to a cluster, and write the report."""
     options = parser().parse_args(argv)
     given = given_study(options, split_settings(options))
     study = given.study

@@ -43,6 +43,7 @@ MINUTES = 20  # for a network; an hour for the three networks of the package
 
 
 def parser() -> Parser:
+    """Return the parser of the options of `jaxcifar bench`."""
     parser = Parser("bench", "Measure how fast networks train and predict here.", HELP_EXAMPLES)
     add_archs(parser, default=None)
     add_config_options(parser, only=("arch_args",), default_of=lambda _: "the network's own")
@@ -156,7 +157,17 @@ def draw(figures: dict[str, Any], file: Path) -> None:
 def measure_study(
     study: Study, rounds: int, on_cpu: bool, progress: BenchProgress
 ) -> list[dict[str, Any]]:
-    """Measure each compiled program of a study, and return the result of `measure_programs`."""
+    """Measure the training speed of each compiled program that the rows of a study need.
+
+    Args:
+      study: the study.
+      rounds: number of rounds to measure.
+      on_cpu: this machine has no accelerator, so a round has fewer steps.
+      progress: shows what is being measured.
+
+    Returns:
+      the figures of each program.
+    """
     from jaxcifar.bench import measure_programs
     from jaxcifar.bench.sizes import model_and_macs, steps_per_round
 

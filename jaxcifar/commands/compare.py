@@ -26,6 +26,7 @@ _COLUMN_GAP = "  "
 
 
 def parser() -> Parser:
+    """Return the parser of the options of `jaxcifar compare`."""
     parser = Parser("compare", "Compare runs side by side, finished or not.", HELP_EXAMPLES)
     parser.add_argument(
         "runs", nargs="+", type=location, metavar="RUN", help="folders of two or more runs"
@@ -35,6 +36,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Print a table of the settings and results of runs, and draw their curves if asked to."""
     options = parser().parse_args(argv)
     paths = list(dict.fromkeys(options.runs))
     if len(paths) < 2:
@@ -59,6 +61,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _read(path: Path) -> "RunRecord":
+    """Read the folder of a run; an error message begins with the path of the folder."""
     from jaxcifar.report.run_reading import read_run
 
     try:
@@ -110,7 +113,7 @@ def _fold_lines(runs: Sequence["RunRecord"]) -> Iterator[str]:
         variation = Variation("", group)
         folds = variation.folds
         if len(folds) > 1:
-            numbers = " ".join(f"({number})" for number, run in enumerate(runs, 1) if run in group)
+            numbers = " ".join(f"({n})" for n, run in enumerate(runs, start=1) if run in group)
             mean = accuracy(variation, "val_accuracy", "val")
             yield (
                 f"{numbers}: validation {mean} over {len(folds)} of {folds[0].total} folds (mean ± "
@@ -161,7 +164,11 @@ def _results(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
 
 
 def _other_metrics(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
-    """Return table rows of all metrics except accuracy: title -> cell for each run."""
+    """Return table rows of all metrics except accuracy.
+
+    Returns:
+      title of the row, such as "test loss" -> text for each run, "-" without a value.
+    """
     from jaxcifar.runs.metric_fields import format_value, measured_metrics
 
     results: list[dict[str, Any]] = [{**run.result} if run.result else {} for run in runs]
@@ -182,10 +189,12 @@ def _other_metrics(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
 
 
 def _percent(values: Mapping[str, Any] | None, name: str) -> str:
+    """Return the value `name` as text, such as "88.41%"; "-" if there is none."""
     return f"{values[name]:.2%}" if values and name in values else "-"
 
 
 def _rate(run: "RunRecord") -> str:
+    """Return the training speed of a run in images per second; "-" before its first epoch."""
     from jaxcifar.runs.result import mean_images_per_second
 
     return f"{mean_images_per_second(run.history):,.0f}" if run.history else "-"

@@ -46,6 +46,7 @@ _WITHOUT_EFFECT = (
 
 
 def parser() -> Parser:
+    """Return the parser of the options of `jaxcifar compile`."""
     description = (
         "Compile the training program for a TPU or an H100 that is not here, and print\n"
         "what its compiler says: memory, kernels, bytes, exchanges, and the least time of\n"
@@ -78,6 +79,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Compile a training program for devices that are not here, and print its memory and limits."""
     options = parser().parse_args(argv)
     target = Target.parse(options.target)
     config = Config.create(**split_settings(options))
@@ -112,7 +114,7 @@ def _compile(config: Config, target: Target, run_count: int, compiler: str) -> "
 
 
 def _show(console: Console, config: Config, program: "AbsentProgram") -> None:
-    """Print what the compiler says of a program."""
+    """Print the memory, kernels, exchanges and least step time of a compiled training program."""
     print_line = line_printer(console)
     target = program.target
     print_line(
@@ -135,6 +137,7 @@ def _show(console: Console, config: Config, program: "AbsentProgram") -> None:
 
 
 def _table_of_kernels(program: "AbsentProgram") -> Table:
+    """Return a table of the kernels of a training step by kind, with the bytes that they move."""
     columns = ("kernels", "bytes moved", "share")
     table = make_table("kernels of a training step", ("kind",), columns)
     for total in program.kinds:
@@ -153,7 +156,10 @@ def _sizes_by_kind(program: "AbsentProgram") -> dict[str, list[int]]:
 
 
 def _show_least_time(program: "AbsentProgram", print_line: PrintLine) -> None:
-    """Print the least time of a step at the published limits, and which limit binds."""
+    """Print the shortest possible time of a training step by the published limits of the device.
+
+    The limits are arithmetic, memory bandwidth and exchanges between devices.
+    """
     target, seconds = program.target, program.least_seconds
     milliseconds = {limit: f"{1e3 * value:.3g} ms" for limit, value in seconds.items()}
     print_line(

@@ -22,8 +22,8 @@ HELP_EXAMPLES = (
 )
 
 
-# Smaller deviations are of a constant channel, or a slip. 1/255 is larger: a network of pixels
-# from 0 to 255 has the deviation 1.
+# A smaller standard deviation means a constant channel, or a mistake. A network for pixels from 0
+# to 255 has the deviation 1; divided by 255, that is still larger.
 SMALLEST_STD = 0.001
 
 
@@ -79,14 +79,17 @@ def check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | Non
 
 
 def _are_between(values: Sequence[float], smallest: float, largest: float) -> bool:
+    """Return whether all values are from `smallest` to `largest`, with both ends."""
     return all(smallest <= value <= largest for value in values)
 
 
 def _joined(values: Sequence[float]) -> str:
+    """Return numbers as words of a command line, such as "0.49 0.48 0.45"."""
     return " ".join(f"{value:g}" for value in values)
 
 
 def parser() -> Parser:
+    """Return the parser of the options of `jaxcifar convert`."""
     parser = Parser("convert", "Convert PyTorch weights to a run, and test it.", HELP_EXAMPLES)
     parser.add_argument(
         "weights",
@@ -113,6 +116,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Convert PyTorch weights to the folder of a run, test them, and print the result."""
     options = parser().parse_args(argv)
     settings = split_settings(options)
     data_dir = data_folder(options.data_dir, settings.get("dataset", "cifar10"))

@@ -23,6 +23,7 @@ HELP_EXAMPLES = (
 
 
 def parser() -> Parser:
+    """Return the parser of the options of `jaxcifar copy`."""
     parser = Parser("copy", "Copy a study or a network that comes with the package.", HELP_EXAMPLES)
     name = parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(_files())}")
     suggest(name, _files())
@@ -37,6 +38,7 @@ def parser() -> Parser:
 
 
 def _files() -> dict[str, Path]:
+    """Return name -> file of all studies and networks that come with the package."""
     return {**study_files(), **network_files()}
 
 
@@ -71,7 +73,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _copy_study(source: Path, copy: Path, print_line: PrintLine) -> None:
-    """Copy a study file, and the files of the package's networks in it, into one folder."""
+    """Copy a study file, and the network files of the package that it names, into one folder."""
     text = source.read_text()
     for name in dict.fromkeys(re.findall(r"\.\./networks/(\w+)\.py", text)):
         network = copy.with_name(f"{name}.py")

@@ -35,6 +35,7 @@ HELP_EXAMPLES = (
 
 
 def parser() -> Parser:
+    """Return the parser of the options of `jaxcifar export`."""
     parser = Parser(
         "export", "Export a trained network to a format of other programs.", HELP_EXAMPLES
     )
@@ -58,6 +59,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Write a trained network to a file in the format of another program."""
     options = parser().parse_args(argv)
     path, suffix = options.file, _SUFFIXES[options.to]
     if path.suffix != suffix or path.is_dir():
@@ -92,7 +94,13 @@ def _importable(name: str) -> bool:
 
 
 def write(classifier: "Classifier", kind: str, path: Path, half: bool) -> str:
-    """Write a network in the format `kind` (`half`: as float16), and return a line to print.
+    """Write a trained network to a file, and return a line that says so.
+
+    Args:
+      classifier: the trained network.
+      kind: the format: "pytorch", "onnx", "stablehlo" or "safetensors".
+      path: the file.
+      half: round the weights to float16; only for "safetensors".
 
     Raises:
       OSError: the file can't be written.

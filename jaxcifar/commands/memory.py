@@ -24,6 +24,7 @@ HELP_EXAMPLES = (
 
 
 def parser() -> Parser:
+    """Return the parser of the options of `jaxcifar memory`."""
     parser = Parser(
         "memory", "Print the memory that training takes, without training.", HELP_EXAMPLES
     )
@@ -54,6 +55,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Compile training programs, and print a table of the memory that they need."""
     options = parser().parse_args(argv)
     image_size = split_image_size(options)
     configs = {

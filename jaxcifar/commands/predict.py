@@ -36,6 +36,7 @@ HELP_EXAMPLES = (
 
 
 def parser() -> Parser:
+    """Return the parser of the options of `jaxcifar predict`."""
     parser = Parser("predict", "Classify image files.", HELP_EXAMPLES)
     images = parser.add_argument(
         "images", nargs="+", type=location, metavar="IMAGE", help="image file, or folder of images"
@@ -155,7 +156,14 @@ def as_json_values(
 def table(
     images: Sequence[str], class_names: Sequence[str], predictions: "Predictions", top: int
 ) -> Iterator[str]:
-    """Yield a line for each image: its name and its `top` likeliest classes in descending order."""
+    """Yield a line for each image: its name and its most probable classes, the first one first.
+
+    Args:
+      images: paths of the images.
+      class_names: names of the classes, by label.
+      predictions: the predictions of the images.
+      top: number of classes to name.
+    """
     shown = [printable(image, _MAX_NAME_LENGTH) for image in images]
     name_width = max(map(len, shown))
     class_width = max(map(len, class_names)) + len(" 100.0%")

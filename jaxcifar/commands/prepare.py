@@ -22,6 +22,7 @@ HELP_EXAMPLES = (
 
 
 def parser() -> Parser:
+    """Return the parser of the options of `jaxcifar prepare`."""
     parser = Parser(
         "prepare", "Prepare a data set once, by download or from an archive.", HELP_EXAMPLES
     )
@@ -46,6 +47,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Download a data set, or read it from an archive or folder, and store it for training."""
     options = parser().parse_args(argv)
     image_size = split_image_size(options)
 

@@ -13,6 +13,7 @@ HELP_EXAMPLES = (("checkpoints", "report all runs"), ("rows", "report one study"
 
 
 def parser() -> Parser:
+    """Return the parser of the options of `jaxcifar report`."""
     parser = Parser(
         "report",
         "Write a report of the runs in a folder: report.html and REPORT.md.",
@@ -33,6 +34,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Write the report of the runs in a folder, and print its path."""
     options = parser().parse_args(argv)
     if not options.folder.is_dir():
         raise UsageError(f"{options.folder}: no such folder")

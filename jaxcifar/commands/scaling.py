@@ -18,6 +18,7 @@ HELP_EXAMPLES = (("--arch resnet18", "one network"), ("", "all networks of the p
 
 
 def parser() -> Parser:
+    """Return the parser of the options of `jaxcifar scaling`."""
     parser = Parser(
         "scaling",
         "Estimate how training scales to many devices, from the bytes sent in a step.",
@@ -28,6 +29,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Print a table of the estimated efficiency of training on many devices."""
     options = parser().parse_args(argv)
     configs = [Config.create(arch) for arch in options.arch]
     console = screen()

@@ -22,6 +22,7 @@ HELP_EXAMPLES = (
 
 
 def parser() -> Parser:
+    """Return the parser of the options of `jaxcifar summary`."""
     parser = Parser("summary", "Show the layers, sizes and FLOPs of a network.", HELP_EXAMPLES)
     add_config_options(parser, only=("arch", "arch_args", "image_size"))
     parser.add_argument(
@@ -32,6 +33,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Print a table of the layers of a network, and draw the network if asked to."""
     options = parser().parse_args(argv)
     image_size = split_image_size(options)
     config = Config.create(**split_settings(options))

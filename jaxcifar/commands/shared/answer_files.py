@@ -76,7 +76,8 @@ def check_answer_files(options: Namespace, runs: Sequence[Path]) -> None:
     Raises:
       UsageError: a file exists already, its folder is missing, or options do not go together.
     """
-    files = {name: getattr(options, name) for name in _OPTIONS if getattr(options, name)}
+    values = {name: getattr(options, name) for name in _OPTIONS}
+    files = {name: path for name, path in values.items() if path}
     for name, path in files.items():
         require_folder_of(f"--{name}", path)
         if path.is_dir():
@@ -157,15 +158,30 @@ def _table(
     predictions: "Predictions",
     with_all_classes: bool,
 ) -> Iterable[Sequence[Any]]:
-    """Yield the heading and a row for each image."""
-    yield ["file", "label", "probability", *(class_names if with_all_classes else ())]
+    """Yield the lines of the file of `--csv`: the headings, and a line for each image.
+
+    Args:
+      names: names of the images.
+      class_names: names of the classes.
+      predictions: the predictions of the same images.
+      with_all_classes: add a column with the probability of each class.
+    """
+    headings = ["file", "label", "probability"]
+    yield [*headings, *class_names] if with_all_classes else headings
     labels, probabilities = predictions.labels, predictions.probabilities
-    for name, label, row in zip(names, labels, probabilities, strict=True):
-        shown = row if with_all_classes else ()
-        yield [name, label, *(f"{probability:.7g}" for probability in (row.max(), *shown))]
+    for name, label, of_classes in zip(names, labels, probabilities, strict=True):
+        shown = [of_classes.max()]
+        if with_all_classes:
+            shown += list(of_classes)
+        yield [name, label, *(f"{probability:.7g}" for probability in shown)]
 
 
 def _write_csv(option: str, path: Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows to the CSV file of `--option`.
+
+    Raises:
+      RunError: the file can't be written.
+    """
     with explain_write_errors(f"--{option} {path}"), atomic_write(path) as file:
         # A file name that is not UTF-8 is written with the same bytes as on the disk.
         text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")

@@ -17,12 +17,16 @@ COMPARABLE = f"PyTorch can be compared only for {', '.join(KNOWN)}, and without 
 
 
 def is_comparable(arch: str, arch_args: dict[str, Any]) -> bool:
-    """Return whether the same network is available in PyTorch, to compare its speed."""
+    """Return whether PyTorch has a network with this name and these arguments, to compare with."""
     return arch in KNOWN and not arch_args
 
 
 def check_networks(options: Namespace) -> None:
-    """Raise a `UsageError` if a network in `options` is unknown, or PyTorch can't be measured."""
+    """Check the networks that `jaxcifar bench` is to measure.
+
+    Raises:
+      UsageError: a network is unknown, or can't be compared with PyTorch as `--peer` asks.
+    """
     arch_args = getattr(options, "arch_args", {})
     for arch in options.arch or ():
         Config.create(arch, arch_args=arch_args)

@@ -24,7 +24,7 @@ _INTERRUPTED = "interrupted; what was saved before is kept"
 
 
 def use_huge_pages_for(command: str) -> None:
-    """Use large pages of memory if the command, such as "run", has large arrays."""
+    """Restart the process with large pages of memory if a command, such as "run", trains."""
     if command in _WITH_LARGE_ARRAYS:
         use_huge_pages()
 
@@ -147,13 +147,13 @@ def _run(command: Callable[[], None]) -> int:
 
 
 def _failed(line: str, code: int) -> int:
-    """Print the error message `line`, wrapped only on a terminal, and return `code`."""
+    """Print an error message, wrapped only on a terminal, and return the exit code `code`."""
     with contextlib.suppress(OSError):  # standard error can't be written
         line_printer(Console(stderr=True), fold=sys.stderr.isatty())(line)
     return code
 
 
 def _print_unraisable_error(unraisable: Any) -> None:
-    """Print an error that Python can't raise, unless it is orbax's error after a failed save."""
+    """Print an error in a destructor or thread, except orbax's error after a failed save."""
     if str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)

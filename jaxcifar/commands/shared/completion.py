@@ -41,7 +41,10 @@ def complete(commands: Sequence[str]) -> NoReturn:
 
 
 def _parser_of_all(commands: Sequence[str], named: str | None) -> argparse.ArgumentParser:
-    """Return a parser with all commands, of which only the one that is `named` has its options."""
+    """Return a parser that knows all commands, and the options of the command `named`.
+
+    Loading the options of all commands would be slow. `named` is None before a command is typed.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("--version", action="store_true")
 
@@ -64,7 +67,7 @@ def _parser_of_all(commands: Sequence[str], named: str | None) -> argparse.Argum
 
 
 def _add_completers(parser: argparse.ArgumentParser) -> None:
-    """Let argcomplete complete the values of options with the names that `suggest` was given.
+    """Let argcomplete complete the values of a parser's options, such as names of networks.
 
     Where no name fits, the shell completes names of files: most of these options take them too.
     """

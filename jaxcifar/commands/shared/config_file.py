@@ -41,7 +41,7 @@ _REMEDY = Remedy("give a TOML file of settings, a run, or a run's config.json", 
 
 
 class GivenSettings(NamedTuple):
-    """The settings of `--config` and of the options above it.
+    """The settings of a run from the file of `--config` and from options, which override the file.
 
     Attributes:
       config: the settings of the run. If the data set is "auto", it has "cifar10".
@@ -124,8 +124,10 @@ def given_settings(options: Mapping[str, Any], other_options: Namespace) -> Give
 
 
 def _create(settings: Mapping[str, Any]) -> Config:
-    is_auto = settings.get("dataset") == "auto"
-    return Config.create(**{**settings, "dataset": "cifar10"} if is_auto else settings)
+    """Return a config with these settings, and "cifar10" in place of the data set "auto"."""
+    if settings.get("dataset") == "auto":
+        settings = {**settings, "dataset": "cifar10"}
+    return Config.create(**settings)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Config | None]:
@@ -167,7 +169,17 @@ def _settings_of(recorded: Config) -> dict[str, Any]:
 def _without_other_recipe(
     file: dict[str, Any], recorded: Config, options: Mapping[str, Any], lines: list[str]
 ) -> dict[str, Any]:
-    """Keep only the changes to the run's recipe if the options name another network or recipe."""
+    """Return the settings of an earlier run that apply to another network or recipe.
+
+    If the options name another network or recipe, these are the run's changes to its own recipe,
+    and a line about them is added to `lines`. Otherwise all settings are returned.
+
+    Args:
+      file: the settings of the earlier run.
+      recorded: its config.
+      options: the settings that were given as options.
+      lines: lines for the user.
+    """
     changed = [
         name
         for name in ("arch", "recipe")
@@ -196,18 +208,22 @@ def _without_other_recipe(
 def _without_ineffective(
     file: dict[str, Any], options: Mapping[str, Any], lines: list[str]
 ) -> dict[str, Any]:
-    """Leave out settings of the file that the options make ineffective."""
+    """Return the settings of a file without those that options make ineffective.
+
+    A line that names the latter is added to `lines`.
+    """
     network = {"arch": options["arch"]} if "arch" in options else {}
     effective_alone = effective_settings({**network, **file})
     effective = effective_settings({**file, **options})
-    kept, cut = {}, []
+    kept, ineffective = {}, []
     for name, value in file.items():
         if name in effective or name in options or name not in effective_alone:
             kept[name] = value
         else:
-            cut.append(f"{name} {value}")
-    if cut:
-        lines.append(f"of the file, without effect with these options: {', '.join(cut)}")
+            ineffective.append(f"{name} {value}")
+    if ineffective:
+        names = ", ".join(ineffective)
+        lines.append(f"of the file, without effect with these options: {names}")
     return kept
 
 

@@ -57,9 +57,9 @@ def show_settings(console: Console, rows: Mapping[str, Sequence[SettingOrigin]])
     table = make_table("", ("setting", "value", "from"), ())
     varying = []
     for name, by_row in by_name.items():
-        found = {(setting.value, setting.origin) for setting in by_row.values()}
-        if len(found) == 1 and len(by_row) == len(rows):
-            [(value, origin)] = found
+        distinct = {(setting.value, setting.origin) for setting in by_row.values()}
+        if len(distinct) == 1 and len(by_row) == len(rows):
+            [(value, origin)] = distinct
             table.add_row(name, Text(printable(value_text(value))), Text(printable(origin)))
         else:
             varying.append(name)
@@ -67,8 +67,8 @@ def show_settings(console: Console, rows: Mapping[str, Sequence[SettingOrigin]])
     if varying:
         by_row_table = make_table("Settings that differ between rows", ("row", *varying), ())
         for row in rows:
-            found_values = [by_name[name].get(row) for name in varying]
-            cells = ["-" if s is None else value_text(s.value) for s in found_values]
+            of_row = [by_name[name].get(row) for name in varying]
+            cells = ["-" if setting is None else value_text(setting.value) for setting in of_row]
             by_row_table.add_row(*[Text(printable(cell)) for cell in (row, *cells)])
         console.print(by_row_table)
 
@@ -135,7 +135,7 @@ def _new_epochs(config: Config) -> int:
 
 
 def _speed_key(config: Config) -> Config:
-    """Return the config with fixed values of the settings that change no program's speed."""
+    """Return a config that is equal for runs whose training steps take the same time."""
     shared = config.shared_part()
     fold = f"1/{config.fold.partition('/')[2]}" if config.fold else ""
     return dataclasses.replace(shared, epochs=1, fold=fold)
@@ -148,7 +148,10 @@ def _try(
     devices: "Sequence[jax.Device]",
     at_once: int,
 ) -> "Trial | None":
-    """Return the measured speed and memory; None if the number of images is not known."""
+    """Time a few steps of a run; return None, after a line, if its images are not prepared.
+
+    Noise stands for the images of a data set of the catalogue.
+    """
     from jaxcifar.bench.trial_steps import noise_like, try_steps
     from jaxcifar.data import CATALOG, NotPreparedError, load_dataset
 
@@ -191,6 +194,7 @@ def _show_trial(
 
 
 def _memory(trial: "Trial") -> str:
+    """Return text about the memory that a run takes, such as "340 MB on each device: ..."."""
     if trial.persistent_bytes is None or trial.step_bytes is None:
         return "XLA does not report it on this device"
     parts: dict[str, Any] = {

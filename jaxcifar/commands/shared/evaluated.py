@@ -23,7 +23,10 @@ RunFigures = Sequence[tuple[str, Figures]]  # (name of the run, its figures on o
 
 
 def short_names(runs: Iterable[Path]) -> dict[Path, str]:
-    """Return a unique short name for the path of each run: two or more last parts of the path."""
+    """Return path of a run -> short name: as many last parts of the path as make all names differ.
+
+    A name has at least two parts, such as `plain/seed0`.
+    """
     runs = list(dict.fromkeys(runs))
     for length in range(2, max(len(run.parts) for run in runs) + 1):
         names = {run: printable(Path(*run.parts[-length:])) for run in runs}
@@ -86,23 +89,31 @@ def show(console: Console, evaluations: Evaluations, looks: Mapping[str, list[Lo
 
 
 def _only_answer(figures: Figures) -> str | None:
-    """Return the class if the network predicts the same class for every image; otherwise None."""
+    """Return the class that the network predicts for every image; None if there is no such class.
+
+    Then the accuracy is 1 on the images of this class, and 0 on the images of all others.
+    """
     accuracies = figures["class_accuracy"]
-    right = [name for name, accuracy in accuracies.items() if accuracy > 0]
-    only = len(accuracies) > 1 and len(right) == 1 and accuracies[right[0]] == 1
-    return right[0] if only else None
+    recognised = [name for name, accuracy in accuracies.items() if accuracy > 0]
+    if len(accuracies) < 2 or len(recognised) != 1:
+        return None
+    [name] = recognised
+    return name if accuracies[name] == 1 else None
 
 
 def _table(title: str, text_columns: Sequence[str], number_columns: Sequence[str]) -> Table:
+    """Return a table without rows; its headings can have any characters, and long ones wrap."""
     headings = [printable(heading) for heading in number_columns]
     return make_table(title, text_columns, headings, wrap_numbers=True)
 
 
 def _add_row(table: Table, run: str, figures: Figures, *cells: str) -> None:
+    """Add a row: the name of a run, the title of the set of images, and the other cells."""
     table.add_row(Text(run), Text(printable(figures["title"])), *cells)
 
 
 def _accuracies(rows: RunFigures) -> Table:
+    """Return a table of the accuracy of each run on each set of images, with its interval."""
     columns = ("number", "accuracy", "95% interval", "flips")
     table = _table("Accuracy", ("run", "images"), columns)
     for run, figures in rows:
@@ -115,7 +126,9 @@ def _accuracies(rows: RunFigures) -> Table:
 
 def _metrics(rows: RunFigures) -> Table:
     """Return a table of all metrics except accuracy and loss, which have their own tables."""
-    metrics = {metric["name"]: metric for _, f in rows for metric in f.get("metrics", [])}
+    metrics: dict[str, Any] = {}
+    for _, figures in rows:
+        metrics |= {metric["name"]: metric for metric in figures.get("metrics", [])}
     for name in ("accuracy", "loss"):
         metrics.pop(name, None)
     titles = [metric["title"] for metric in metrics.values()]
@@ -131,6 +144,7 @@ def _metrics(rows: RunFigures) -> Table:
 
 
 def _calibrations(rows: RunFigures) -> Table:
+    """Return a table of loss and calibration error, without and with the fitted temperature."""
     table = _table("Calibration", ("run", "images"), ("loss", "ECE", "loss/T", "ECE/T"))
     for run, figures in rows:
         cells = []
@@ -148,6 +162,7 @@ def _percent_or_empty(value: float | None) -> str:
 
 
 def _classes(rows: RunFigures) -> Table:
+    """Return a table of the accuracy on each class; of many classes, only the worst are shown."""
     accuracies = [figures["class_accuracy"] for _, figures in rows]
     names = list(dict.fromkeys(name for by_class in accuracies for name in by_class))
     title = "Accuracy by class"
@@ -198,6 +213,7 @@ def _label_errors(run: str, figures: Figures) -> list[str]:
 
 
 def _slips(evaluations: Evaluations) -> Table:
+    """Return a table of accuracies after common mistakes, such as images without normalisation."""
     slips = {
         run: evaluation["slips"] for run, evaluation in evaluations.items() if "slips" in evaluation
     }
@@ -214,6 +230,7 @@ def _slips(evaluations: Evaluations) -> Table:
 
 
 def _corruptions(run: str, corruptions: Corruptions) -> Table:
+    """Return a table of a run's accuracy on corrupted test images, by kind and strength."""
     strengths = [str(level) for level in range(1, LEVELS + 1)]
     title = f"Accuracy on corrupted test images, by strength: {run}"
     table = _table(title, ("corruption",), ("none", *strengths, "mean"))

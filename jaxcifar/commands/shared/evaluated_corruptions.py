@@ -61,6 +61,7 @@ class CorruptionEvaluator:
         }
 
     def _evaluate_base(self, runs: Sequence["LoadedRun"], options: Namespace) -> Results:
+        """Evaluate the run of `--base`, which is loaded unless it is one of `runs`."""
         from jaxcifar.commands.shared.evaluated_runs import LoadedRun, open_corruption_sets
         from jaxcifar.trained.load import load
 
@@ -72,6 +73,7 @@ class CorruptionEvaluator:
         return self._results(base)
 
     def _results(self, run: "LoadedRun") -> Results:
+        """Return the results of a run on its sets of corrupted images, measured only once."""
         from jaxcifar.evaluation.corruption_sets import evaluate_corruption_set
 
         def begin(activity: str) -> None:

@@ -75,7 +75,10 @@ def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -
 
 
 def _with_true_labels(images: ImageSet) -> ImageSet:
-    """Return training images with a title which says that these labels are not those trained on."""
+    """Return a copy of a set of training images whose title says that the labels are true.
+
+    A run with the setting `label_noise` was trained on other labels.
+    """
     return images._replace(title=f"{images.title} with true labels")
 
 
@@ -171,5 +174,6 @@ def _load_sets(
 
 
 def _require_different_names(names: Sequence[str]) -> None:
+    """Raise a `UsageError` if two sets of images of `--on` have the same name."""
     if len(set(names)) < len(names):
         raise UsageError("--on: two sets have the same name; evaluate them in separate commands")

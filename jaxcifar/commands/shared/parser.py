@@ -199,6 +199,7 @@ class _ShowAllHelp(argparse.Action):
 
 
 def _is_number(word: str) -> bool:
+    """Return whether a word of the command line is a number, such as "-1e-3"."""
     try:
         float(word)
     except ValueError:

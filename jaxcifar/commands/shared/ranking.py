@@ -45,6 +45,7 @@ def show(console: Console, records: "Records") -> None:
 
 
 def _table(network: "StudiedNetwork", ties: Sequence[str]) -> Table:
+    """Return a table of one network's rows; the best is marked, or "first" if there are ties."""
     numbers = ("seeds", "validation", "test", "time")
     table = make_table(network.title, ("row",), numbers)
     table.add_column("")  # for the mark of the best row
@@ -62,6 +63,7 @@ def _table(network: "StudiedNetwork", ties: Sequence[str]) -> Table:
 
 
 def _on_all_table(records: "Records") -> Table:
+    """Return a table of the rows that were trained without validation images."""
     from jaxcifar.report.wording import accuracy, accuracy_with_flips
 
     numbers = ("seeds", "test", "with flips", "time")
@@ -101,7 +103,12 @@ def _ties_with_first(network: "StudiedNetwork") -> list[str]:
 
 
 def _winner(network: "StudiedNetwork", ties: Sequence[str]) -> str:
-    """Return a sentence that names the row with the best validation accuracy, and `ties`."""
+    """Return a sentence about the row with the best validation accuracy.
+
+    Args:
+      network: the rows of a study with the same network.
+      ties: names of the rows whose distance from the best row may be chance.
+    """
     from jaxcifar.machine.terminal import join_names
 
     best, *others = network.by_validation

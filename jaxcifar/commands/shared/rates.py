@@ -72,6 +72,7 @@ def _rate(figures: dict[str, Any]) -> str:
 
 
 def _text_or_dash(value: float | None, text_of: Callable[[float], str]) -> str:
+    """Return a number as text by calling `text_of`; "-" for None."""
     return "-" if value is None else text_of(value)
 
 
@@ -82,10 +83,12 @@ def _ratio(ratios: dict[str, Any], name: str) -> str:
 
 
 def _range_of(spread: Sequence[float]) -> str:
+    """Return (lowest, highest) as text, such as "1.02-1.10"."""
     return f"{spread[0]:.2f}-{spread[1]:.2f}"
 
 
 def _gigabytes(memory: float) -> str:
+    """Return a number of bytes as gigabytes, such as "1.25"."""
     return f"{memory / 1e9:.2f}"
 
 

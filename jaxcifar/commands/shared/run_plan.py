@@ -10,7 +10,7 @@ from jaxcifar.machine.terminal import line_printer
 
 
 def show_run_plan(given: GivenSettings, path: Path) -> None:
-    """Show the settings of a run, where they come from, and the time and memory that it takes.
+    """Print the settings of a run, where they come from, and the time and memory that it takes.
 
     Args:
       given: the settings and options.

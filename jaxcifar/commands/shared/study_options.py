@@ -97,7 +97,7 @@ class GivenStudy(NamedTuple):
         return found
 
     def overruled(self, rows: Sequence[StudyRow], is_plan: bool = False) -> list[str]:
-        """Return lines about options that overrule the study, and options that are overruled.
+        """Return lines about options that overrule settings of the study, and the other way round.
 
         Args:
           rows: the rows that are trained.

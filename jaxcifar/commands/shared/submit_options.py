@@ -143,7 +143,7 @@ def job_options(executor: Executor, words: Sequence[tuple[str, str | bool]]) -> 
 
 
 def _minutes(text: str) -> int:
-    """Return the minutes, rounded up, of a time in one of Slurm's forms."""
+    """Return a time in one of Slurm's forms, such as "2:00:00", in minutes, rounded up."""
     match = _TIME.fullmatch(text)
     if match is None:
         raise UsageError(f"--submit-options time={text}: must be minutes, H:MM:SS or D-HH:MM:SS")
@@ -161,6 +161,11 @@ def _minutes(text: str) -> int:
 
 
 def _number_of_jobs(text: str) -> int:
+    """Return the value of `--submit-options at-most=N` as a number.
+
+    Raises:
+      UsageError: it is not a whole number, at least 1.
+    """
     try:
         return count(text)
     except ArgumentTypeError as error:

@@ -78,6 +78,7 @@ def send_parts(
 
 
 def _nothing_left(tasks: "Sequence[Task]") -> str:
+    """Return the error message if all runs of a study are finished, or have failed for good."""
     from jaxcifar.studies.waiting import earlier_failures
 
     failures = earlier_failures(tasks)
@@ -131,6 +132,7 @@ def _send(
 
 
 def _command(words: Sequence[str], shard: str) -> tuple[str, ...]:
+    """Return the command of a job, which trains a shard such as "2/4" of a study."""
     return (sys.executable, "-m", "jaxcifar.commands", "ablation", *words, "--shard", shard)
 
 
@@ -172,6 +174,7 @@ def _wait(
 
 
 def _status(queue: JobQueue, progress: "Progress") -> str:
+    """Return a line such as "jobs: 1 finished, 0 failed, 2 RUNNING"."""
     states = [queue.state(part.job) for part in progress.open]
     counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
     done = f"{len(progress.finished)} finished, {len(progress.failed)} failed"
@@ -179,11 +182,13 @@ def _status(queue: JobQueue, progress: "Progress") -> str:
 
 
 def _with_runs_of(tasks: "Sequence[Task]", parts: "Sequence[SentPart]") -> "list[SentPart]":
+    """Return the jobs that train at least one of the runs in `tasks`."""
     selected = {task.name for task in tasks}
     return [part for part in parts if selected.intersection(part.runs)]
 
 
 def _names(parts: "Sequence[SentPart]") -> str:
+    """Return the names of all runs of some jobs as text; a long list is cut."""
     names = [name for part in parts for name in part.runs]
     return join_names(names, _NAMED_PARTS)
 
