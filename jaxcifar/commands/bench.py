@@ -159,14 +159,7 @@ def measure_study(
 ) -> list[dict[str, Any]]:
     """Measure the training speed of each compiled program that the rows of a study need.
 
-    Args:
-      study: the study.
-      rounds: number of rounds to measure.
-      on_cpu: this machine has no accelerator, so a round has fewer steps.
-      progress: shows what is being measured.
-
-    Returns:
-      the figures of each program.
+    Return the figures of each program. On a CPU (`on_cpu`) a round has fewer steps.
     """
     from jaxcifar.bench import measure_programs
     from jaxcifar.bench.sizes import model_and_macs, steps_per_round
@@ -181,7 +174,15 @@ def measure_study(
 def measure_network(
     arch: str, options: Namespace, on_cpu: bool, figures: dict[str, Any], progress: BenchProgress
 ) -> None:
-    """Measure one network; add the results to `figures`, and write the file of `--json`."""
+    """Measure how fast one network trains and predicts, and write the file of `--json`.
+
+    Args:
+      arch: name of the network.
+      options: the options of the command.
+      on_cpu: this machine has no accelerator, so less is measured.
+      figures: the results of all networks; those of this one are added.
+      progress: shows what is being measured.
+    """
     from jaxcifar.bench import (
         measure,
         measure_parallel_runs,

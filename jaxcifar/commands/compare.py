@@ -103,7 +103,10 @@ def show(console: Console, names: Sequence[str], runs: Sequence["RunRecord"]) ->
 
 
 def _fold_lines(runs: Sequence["RunRecord"]) -> Iterator[str]:
-    """Yield a line with mean and spread for finished runs that differ only in fold and seed."""
+    """Yield a line for each group of finished runs that differ only in fold and seed.
+
+    The line has mean and standard deviation of the validation accuracy over the folds.
+    """
     from jaxcifar.report.run_groups import group_runs
     from jaxcifar.report.run_records import FinishedRun, Variation
     from jaxcifar.report.wording import accuracy

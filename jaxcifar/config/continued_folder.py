@@ -26,7 +26,12 @@ def continued_folder(continue_from: str, seed: int, fold: str = "") -> Path:
 
 
 def finished_run(continue_from: str, seed: int, fold: str = "") -> Path:
-    """Return the folder of the run to continue; the arguments are those of `continued_folder`.
+    """Return the folder of the run to continue, and check that this run is finished.
+
+    Args:
+      continue_from: folder of the run, or of a study's row.
+      seed: seed of the run.
+      fold: fold of the run, such as "1/5"; "" for a run without folds.
 
     Raises:
       UsageError: there is no run, or the run is not finished.

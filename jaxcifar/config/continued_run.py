@@ -142,10 +142,10 @@ class ContinuedRun(NamedTuple):
 
 
 def _may_be_same(name: str, earlier: Any, value: Any) -> bool:
-    """Return whether two values of a setting may mean the same network, optimizer or images.
+    """Return whether two values of the setting `name` are equal, or may stand for equal files.
 
-    Two paths of images may, and so may the same class in two files: their contents are compared
-    later.
+    Two paths of images may, and so may classes of the same name in two files of user code. The
+    contents of the files are compared later.
     """
     if name in registry.KINDS and isinstance(value, str):
         if name == "dataset":

@@ -137,7 +137,8 @@ class Config(Fields):
         code is named without its folder, because the SHA-256 identifies it.
         """
         values = dataclasses.asdict(self)
-        arguments, sources = values.pop("arch_args"), values.pop("sources") or ()
+        arguments = values.pop("arch_args")
+        sources = values.pop("sources") or ()
         imports = values.pop("imports") or ()
         values |= {kind: re.sub(r".*[/\\]", "", values[kind]) for kind, _ in sources}
         values |= {name: Path(values[name]).name for name in NAMES_OF_RUNS}

@@ -108,7 +108,8 @@ def names_with_effect(settings: Mapping[str, Any]) -> set[str]:
 def settings_without_effect(settings: Mapping[str, Any]) -> set[str]:
     """Return the names of the settings that do nothing, given all settings of a run.
 
-    Two settings that switch each other off are one choice together: neither is among the names.
+    Without `--small-size`, `small_part` does nothing, and the other way round. Neither of two such
+    settings is among the names, because setting both has an effect.
     """
     switched_off = ineffective_settings(settings)
     names: set[str] = set()

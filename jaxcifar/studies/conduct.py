@@ -195,8 +195,13 @@ def _fit_group(
 ) -> Iterator[Outcome]:
     """Train tasks whose runs share one compiled program, and yield their outcomes in any order.
 
-    The images and the program are freed at the end. `planned` describes these runs, and after them
-    the runs with other programs. `stopping` gives an event to stop training.
+    Args:
+      tasks: the runs.
+      planned: their number and epochs, then those of the runs of other programs, for the clock.
+      load_images: loads the data set, which is freed at the end.
+      devices: devices to train on.
+      progress: shows the progress.
+      stopping: a context manager that gives an event; once set, the event stops training.
     """
     first, at_once = tasks[0], planned[0].at_once
     try:

@@ -91,7 +91,7 @@ def _parse_axis(word: str) -> tuple[str, list[Any]]:
 
 
 def _type_of_values(field: dataclasses.Field) -> Any:
-    """Return the type of a setting's values, or a function that makes a value of a text."""
+    """Return what converts text to a value of the setting `field`: a type, or a function."""
     if "type" in field.metadata:
         return field.metadata["type"]
     types = get_args(field.type) or (field.type,)

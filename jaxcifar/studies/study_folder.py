@@ -49,11 +49,11 @@ def require_same_study(study: Study, out: Path) -> None:
 
 
 def with_recorded_rows(study: Study, out: Path) -> Study:
-    """Return a grid with the rows of earlier grids of the same settings in the folder `out`.
+    """Return a grid study with additional rows: those that earlier grids left in the folder `out`.
 
-    The rows of the earlier grids come last, so the order of the grid's own runs does not depend on
-    the folder. If the folder belongs to another study, the grid is returned without changes, and
-    `require_same_study` refuses the folder.
+    Earlier grids must vary the same settings and share the others. Their rows come last, so the
+    order of the grid's own runs does not depend on the folder. If the folder belongs to another
+    study, the grid is returned without changes, and `require_same_study` refuses the folder.
 
     Raises:
       UsageError: there would be more than `MAX_ROWS` rows.

@@ -172,10 +172,10 @@ def progress_of(
 
 
 def failure_reason(part: SentPart, tasks: Sequence[Task]) -> str:
-    """Return why a part has failed, on one line: from its runs, or else from the logs of its job.
+    """Return in one line why a job has failed: an error of its runs, or the end of its log.
 
     Args:
-      part: the part.
+      part: the job, with the names of its runs.
       tasks: the runs of the study.
     """
     failures = [earlier_failure(task) for task in tasks if task.name in part.runs]

@@ -73,7 +73,7 @@ class GivenSettings(NamedTuple):
 
     @property
     def origins(self) -> list[SettingOrigin]:
-        """The settings that have an effect, and where each comes from."""
+        """The run's settings that have an effect, each with the place it comes from."""
         layers = [Layer(COMMAND_LINE, self.options)]
         if self.file:
             layers.insert(0, Layer(self.origin, self.file))
@@ -232,7 +232,8 @@ def _changes_since(config: Config, recorded: Config, path: Path) -> list[str]:
     lines = []
     now = user_code.with_imports_on_disk(config, recorded)
     for field in ("sources", "imports"):
-        digests, earlier = dict(getattr(now, field) or ()), dict(getattr(recorded, field) or ())
+        digests = dict(getattr(now, field) or ())
+        earlier = dict(getattr(recorded, field) or ())
         for key, digest in digests.items():
             kind, _, file = key.partition(": ")
             is_same_name = getattr(config, kind) == getattr(recorded, kind)

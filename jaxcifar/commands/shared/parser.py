@@ -151,7 +151,10 @@ class Parser(argparse.ArgumentParser):
         return options
 
     def _suggestion(self, option: str) -> str:
-        """Return the end of an error message, such as "; did you mean --arch?", or ""."""
+        """Return the end of the message about an unknown option, such as "; did you mean --arch?".
+
+        Return "" if no option is similar.
+        """
         known = [name for name in self._option_string_actions if name.startswith("--")]
         bare = option.lstrip("-").lower().replace("_", "-")
         elsewhere = [f"--{name}" for name in _OPTIONS_ELSEWHERE.get(bare, "").split()]

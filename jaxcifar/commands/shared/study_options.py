@@ -118,7 +118,7 @@ class GivenStudy(NamedTuple):
 
 
 def add_study_options(parser: OptionHolder) -> None:
-    """Add the options; `given_study` reads their values."""
+    """Add the options `--study`, `--grid` and `--folds`, whose values `given_study` reads."""
     study_option = parser.add_argument(
         "--study",
         type=study_file,
