@@ -30,8 +30,9 @@ def require_same_study(study: Study, out: Path) -> None:
     study = _as_recorded(study)
     changes = {row.name: row.changes for row in study.rows}
     missing = [row.name for row in recorded.rows if row.name not in changes]
-    changed = [row.name for row in recorded.rows if changes.get(row.name) != row.changes]
-    if recorded.config == study.config and not changed:
+    in_both = [row for row in recorded.rows if row.name in changes]
+    changed = [row.name for row in in_both if changes[row.name] != row.changes]
+    if recorded.config == study.config and not missing and not changed:
         return
     differences = []
     for name in sorted(recorded.config.keys() | study.config.keys()):
@@ -41,10 +42,10 @@ def require_same_study(study: Study, out: Path) -> None:
             differences.append(f"{name} is {old} in the folder, {new} now")
     if differences:
         reason = ", ".join(differences)
-    elif missing:
-        reason = f"row {missing[0]} is in the folder and not in this study"
-    else:
+    elif changed:
         reason = f"row {changed[0]} differs"
+    else:
+        reason = f"row {missing[0]} is in the folder and not in this study"
     raise UsageError(f"--out {out}: belongs to another study ({reason}); choose another folder")
 
 
