@@ -189,7 +189,9 @@ def test_without_slurm_the_error_says_what_to_do(submit, out, monkeypatch):
 @on_posix
 @pytest.mark.parametrize("name", ["50%a", "two\nlines"])
 def test_a_folder_that_slurm_would_misread_is_refused(submit, slurm, tmp_path, name):
-    with pytest.raises(UsageError, match="Slurm can't use a folder whose path has % or unprintable"):
+    with pytest.raises(
+        UsageError, match="Slurm can't use a folder whose path has % or unprintable"
+    ):
         submit(f"--submit slurm --out '{tmp_path / name}'")
 
 
