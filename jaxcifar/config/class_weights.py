@@ -50,7 +50,7 @@ def short_text(setting: str) -> str:
     return hashlib.sha256(setting.encode()).hexdigest()[:8]
 
 
-def are_weights(setting: str) -> bool:
+def are_class_weights(setting: str) -> bool:
     """Return True if a config may hold this text: "none", "balanced", or weights as JSON text."""
     if setting in (NO_WEIGHTS, BALANCED):
         return True

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jaxcifar.config import folds
-from jaxcifar.config.class_weights import are_weights
+from jaxcifar.config.class_weights import are_class_weights
 from jaxcifar.config.image_settings import PixelRange
 from jaxcifar.config.option_names import reject
 from jaxcifar.config.registry import did_you_mean
@@ -33,7 +33,7 @@ SIDE_LENGTH = Rule(
 )
 FRACTION = Rule(lambda value: 0 <= value <= 1, "must be in [0, 1]")
 BETA = Rule(lambda value: value == 0 or 0.01 <= value <= 100, "must be 0, or in [0.01, 100]")
-CLASS_WEIGHTS = Rule(are_weights, "must be none, balanced, or weights by class name")
+CLASS_WEIGHTS = Rule(are_class_weights, "must be none, balanced, or weights by class name")
 COUNT = Rule(lambda value: 1 <= value < _MAX_INT, "must be at least 1, below 2**31")
 
 

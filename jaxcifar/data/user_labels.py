@@ -132,7 +132,7 @@ def _flatten(name: str, labels: np.ndarray, count: int) -> np.ndarray:
         try:
             labels = np.char.decode(labels, "utf-8")
         except UnicodeDecodeError:
-            raise UsageError(f"{name} has strings that are not UTF-8; save it again") from None
+            raise UsageError(f"{name} has strings that are not UTF-8; save them as str") from None
     if labels.shape in ((count,), (count, 1)) and labels.dtype.kind in "iuU":
         return labels.reshape(-1)
     if labels.ndim == 2 and len(labels) == count and labels.dtype.kind in "iufb":

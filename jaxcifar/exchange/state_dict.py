@@ -63,7 +63,7 @@ def read_state_dict(path: Path) -> StateDict:
         import_extra("torch")
     with report_errors(path, _REMEDY), open_regular_file(path) as file:
         if os.fstat(file.fileno()).st_size > _MAX_BYTES:
-            raise ValueError(f"the file has more than {_MAX_BYTES:,} bytes")
+            raise ValueError(f"the file has more than the {_MAX_BYTES:,} bytes that are read")
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
         content = read_safetensors(file) if is_safetensors else _read_torch(file)
@@ -150,7 +150,7 @@ def _find_state_dict(checkpoint: Mapping[Any, Any]) -> Mapping[Any, Any]:
     ]
     if len(entries) > 1:
         names = ", ".join(printable_name(name) for name in entries[:3])
-        raise ValueError(f"the file has {len(entries)} state dicts ({names}); save one of them")
+        raise ValueError(f"the file has {len(entries)} state dicts ({names}); save one as a file")
     return checkpoint[entries[0]] if entries else checkpoint
 
 
