@@ -24,9 +24,9 @@ _INTRODUCTION = """\
 
 <!-- Written by `make docs`; do not edit. -->
 
-Each setting is an option of `jaxcifar run`, a key in a [study](studies.md) and an
-argument of `jaxcifar.train` (there with `_` for `-`). `[0, 1)` means: from 0, and below 1. Options
-that do not apply are an error: `--gamma` without `--schedule step`.
+Each is an option of `jaxcifar run` and an argument of `jaxcifar.train` (there with `_` for
+`-`). Those before “Plan” are also keys in a [study](studies.md). `[0, 1)` means: from 0, and
+below 1. Options that do not apply are an error: `--gamma` without `--schedule step`.
 """
 
 _RECIPES = """\

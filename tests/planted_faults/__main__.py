@@ -1,8 +1,8 @@
 """Plant faults in copies of the checkout and see which of them no test notices: `make faults`.
 
 `make faults ARGS="--only NAME"` tries one, `ARGS=--list` shows all. Results are kept, and belong to
-the repository: a fault is tried again only after it, its file, the files of its tests or their
-helpers have changed. So a run that was stopped or killed goes on where it was, on any machine.
+the repository: a fault is tried again only after it, or the code of its file, of its tests or of
+their helpers has changed. So a run that was stopped or killed goes on where it was, on any machine.
 """
 
 import argparse

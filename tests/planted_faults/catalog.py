@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 from planted_faults.helpers import files_with_helpers
+from planted_faults.plain_code import plain_code
 
 FIELDS = ("name", "file", "text", "replacement", "effect", "tests")
 
@@ -45,14 +46,17 @@ class Fault:
     def key(self, root):
         """Return a checksum over the fault, its source file, its test files and their helpers.
 
-        A change in any of them changes the key.
+        A change in the code of any of them changes the key. Changed comments and docstrings do not.
         """
-        digest = hashlib.sha256(repr(dataclasses.astuple(self)).encode())
+        digest = hashlib.sha256(repr((self.name, self.file, self.tests)).encode())
         files = {root / self.file}
         for test_file in self.test_files:
             files.update(files_with_helpers(root, test_file))
         for file in sorted(files):
-            digest.update(f"{file.relative_to(root).as_posix()}\0".encode() + _content(file))
+            path = file.relative_to(root).as_posix()
+            digest.update(f"{path}\0{_code(path, _content(file))}\0".encode())
+        planted = self.planted(root) if (root / self.file).is_file() else ""
+        digest.update(_code(self.file, planted.encode()).encode())
         return digest.hexdigest()
 
     def problems(self, root):
@@ -105,6 +109,11 @@ def _fault(entry, where):
 
 def _content(path):
     return path.read_bytes() if path.is_file() else b""
+
+
+def _code(path, content):
+    """Return a file's content as text; of Python files the code alone."""
+    return plain_code(content) if path.endswith(".py") else content.decode(errors="replace")
 
 
 def _missing_test(root, test):

@@ -1,6 +1,7 @@
 """The planted faults fit the source, and the script that plants them reports correct results."""
 
 import collections
+import dataclasses
 import json
 import os
 import shutil
@@ -187,10 +188,22 @@ def test_a_fault_is_tried_again_after_a_helper_of_its_tests_has_changed(toy):
     [fault] = read_catalog(tests / "planted_faults")
     key = fault.key(toy)
     for name, text in files.items():
-        (tests / name).write_text(f"{text}# changed\n")
+        (tests / name).write_text(f"{text}changed = True\n")
         assert (fault.key(toy) == key) == (name == "other.py"), name
         (tests / name).write_text(text)
     assert fault.key(toy) == key
+
+
+def test_comments_and_docstrings_do_not_make_a_fault_be_tried_again(toy):
+    write_list(toy, {"subtracts": SLIPS["subtracts"]})
+    [fault] = read_catalog(toy / "tests" / "planted_faults")
+    key, source = fault.key(toy), (toy / "toy.py").read_text()
+    (toy / "toy.py").write_text(f'"""A new docstring."""\n\n# A comment.\n{source}')
+    assert fault.key(toy) == key
+    replacement = dataclasses.replace(fault, replacement="    return a * b\n")
+    assert replacement.key(toy) != key
+    (toy / "toy.py").write_text(f"{source}\n\nunused = 1\n")
+    assert fault.key(toy) != key
 
 
 def test_the_helpers_of_these_tests_are_found():
