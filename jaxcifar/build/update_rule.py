@@ -26,9 +26,10 @@ class UserRule:
 
     Attributes:
       rule: the user's function, which returns an optax rule.
-      by_position: names of the settings that are passed by position, in order.
-      by_name: names of the settings that are passed by name. The learning rate is in one of the two
-        lists, as "learning_rate".
+      by_position: names of the settings that are passed by position, in order. They may include
+        "learning_rate".
+      by_name: names of the settings that are passed by name. If `by_position` lacks
+        "learning_rate", this tuple has it.
     """
 
     rule: UpdateRule
@@ -74,6 +75,8 @@ def update_rule(config: Config) -> UpdateRule:
 
 def require_effect(config: Config, rule: UpdateRule) -> None:
     """Check that a user's update rule uses all settings that differ from the recipe's defaults.
+
+    A recipe is a named set of default settings for a network.
 
     Raises:
       UsageError: the user's rule has no parameter for a setting that differs from the recipe.
@@ -127,7 +130,10 @@ def _can_be_passed_in_order(signature: inspect.Signature, setting_names: Sequenc
 def _taken_by_name(
     parameters: Mapping[str, inspect.Parameter], setting_names: Sequence[str]
 ) -> tuple[str, ...]:
-    """Return the names in `setting_names` that a function with these parameters accepts."""
+    """Return the names in `setting_names` that a function with these parameters accepts.
+
+    `parameters` are those of the function, by name.
+    """
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return tuple(setting_names)
     return tuple(name for name in setting_names if name in parameters)

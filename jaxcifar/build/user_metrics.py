@@ -93,7 +93,10 @@ def metric_of(value: Any, code: str) -> Metric:
 
 
 def _count_required_parameters(function: Callable[..., Any], code: str) -> int:
-    """Return the number of a function's positional parameters without a default value."""
+    """Return the number of a function's positional parameters without a default value.
+
+    `code` is the place of the function, such as `FILE.py:NAME`, for messages.
+    """
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

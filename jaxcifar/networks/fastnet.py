@@ -220,7 +220,7 @@ class FastNet(nn.Module):
         """The number of convolutions of each group.
 
         Raises:
-          ValueError: `depths` does not have one number, at least 1, for each group.
+          ValueError: `depths` has more or fewer numbers than there are groups, or a number below 1.
         """
         depths = self.depths or (2,) * len(self.widths)
         if len(depths) != len(self.widths) or min(depths) < 1:
