@@ -66,7 +66,7 @@ def fed_steps(program: Program, dataset: Dataset, run_count: int) -> int | None:
 
 
 def describe_feeding(dataset: Dataset, devices: Sequence[jax.Device]) -> str:
-    """Return a line with the reason why the images stay in the host's memory: both sizes."""
+    """Return a line that says how large the images are, and why they stay on the host."""
     return (
         f"the images take {format_bytes(image_bytes(dataset))}, and {devices[0].device_kind} has "
         f"{format_bytes(image_memory(devices))} for them: they stay in the host's memory and are "

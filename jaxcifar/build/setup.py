@@ -49,7 +49,7 @@ class _NetworkToCheck:
     num_classes: int
 
 
-# The rows of a study share their program, and to trace a network takes seconds.
+# The runs of a study share their program, and tracing a network takes seconds.
 @lru_cache(maxsize=16)
 def _check_once(checked: _NetworkToCheck) -> None:
     """Check a network by `check_model`, unless an equal network has passed in this process."""
@@ -173,7 +173,7 @@ class Setup:
         return f"{config.network_title} on {self.dataset.title}"
 
     def hyperparameters(self, config: Config) -> Hyperparameters:
-        """Convert a run's settings to hyper-parameters (arrays on the host) for this data set.
+        """Return a run's hyper-parameters as arrays on the host, from its settings and the images.
 
         Raises:
           UsageError: a setting does not fit the user's update rule, or early stopping
@@ -193,7 +193,7 @@ class Setup:
     def images_for(self, orders: jax.Array, first_steps: Sequence[int], steps: int) -> Examples:
         """Return the images and labels to pass to `train_steps` for the next steps of each run.
 
-        Unless all training images fit on the devices, only the images of these steps are returned.
+        All training images are returned if they fit on the devices, else only those of these steps.
 
         Args:
           orders: for each run, the order of the training images in this epoch, `[runs, images]`.

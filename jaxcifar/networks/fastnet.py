@@ -84,7 +84,7 @@ def _patch_pixels(images: Array) -> list[Array]:
 
 
 def _whitening_matrix(values: Array) -> Array:
-    """Return a matrix `[F, F]` so that `values @ matrix` are uncorrelated with variance one."""
+    """Return a matrix `[F, F]`: the columns of `values @ matrix` get covariance 0, variance 1."""
     values = values.reshape(-1, values.shape[-1])
     centred = values - values.mean(0)
     # An accelerator's default precision would lose small eigenvalues.

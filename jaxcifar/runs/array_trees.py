@@ -54,7 +54,10 @@ def describe_differences(actual: PyTree, expected: PyTree, any_float: bool = Fal
 
 
 def _have_same_form(array: Any, expected: Any, any_float: bool) -> bool:
-    """Return True if two arrays have the same shape and dtype, or (`any_float`) both are floats."""
+    """Return True if two arrays have the same shape and dtype.
+
+    If `any_float` is True, all floating-point dtypes count as equal.
+    """
     if tuple(array.shape) != tuple(expected.shape):
         return False
     if array.dtype == expected.dtype:

@@ -241,7 +241,7 @@ def result_to_json(result: Result) -> str:
 
 
 def number(figures: Mapping[str, Any], name: str) -> float:
-    """Return `figures[name]`, a number of a result or row; type checkers accept any field name."""
+    """Return the number in a field of a result or row; unlike a TypedDict, this takes any name."""
     return figures[name]
 
 

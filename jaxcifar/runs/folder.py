@@ -209,7 +209,7 @@ class RunFolder:
         files.write_text(self.failure_file, f"{error}\n")
 
     def read_mistakes(self, classes: int) -> dict[str, np.ndarray]:
-        """Return the most confident wrong predictions (`mistakes.npz`) on `classes` classes."""
+        """Return the arrays of `mistakes.npz` by name: the most confident wrong predictions."""
         form = file_formats.MISTAKES
         return read_images(self.mistakes_file, form, classes, DELETE_IT_AND_RESULT)
 
@@ -240,7 +240,7 @@ class RunFolder:
         files.write_text(self.result_file, file_formats.result_to_json(result))
 
     def read_weights(self, result: Result) -> tuple[dict[str, np.ndarray], Card]:
-        """Return the arrays and the card (description) of the file of the run's weights."""
+        """Return the arrays in the run's file of weights, by name, and its card (a description)."""
         remedy, sha256 = file_formats.GET_WEIGHTS_AGAIN, result.get("weights_sha256")
         return read_weights(self.weights_file, remedy, sha256)
 

@@ -164,7 +164,10 @@ class Pace:
             self._evaluation_costs = sorted([*self._evaluation_costs, seconds_per_image])
 
     def skip(self, train: float, evaluate: float) -> None:
-        """Count images that will not be trained on or evaluated as done, without measuring."""
+        """Count images as done without training on them or evaluating them.
+
+        `train` and `evaluate` are the numbers of images; the measured speed stays the same.
+        """
         self._count_as_done(train, evaluate)
 
     def _count_as_done(self, train: float, evaluate: float) -> None:
@@ -186,8 +189,8 @@ class Pace:
     def _per_evaluated_image(self, per_trained_image: float) -> float:
         """Return the estimated seconds to evaluate an image: the median of all measurements.
 
-        The first evaluation is slow, because its program is traced. So if there is no other, the
-        result is at most `per_trained_image`, the seconds to train on an image.
+        The first evaluation is slow, because its program is traced. If nothing else was measured
+        yet, the result is at most `per_trained_image`, the seconds to train on an image.
         """
         costs = self._evaluation_costs
         if not costs:
