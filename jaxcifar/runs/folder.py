@@ -214,12 +214,12 @@ class RunFolder:
         return read_images(self.mistakes_file, form, classes, DELETE_IT_AND_RESULT)
 
     def read_confusions(self, classes: int) -> dict[str, np.ndarray]:
-        """Return wrong predictions by pair of classes (`confusions.npz`), on `classes` classes."""
+        """Return the arrays of `confusions.npz` by name: wrong predictions by pair of classes."""
         form = file_formats.MISTAKES
         return read_images(self.confusions_file, form, classes, DELETE_IT_AND_RESULT)
 
     def read_training_images(self, classes: int) -> dict[str, np.ndarray]:
-        """Return a few training images, stored and augmented (`training_images.npz`)."""
+        """Return the arrays of `training_images.npz` by name: a few images, plain and augmented."""
         form = file_formats.TRAINING_IMAGES
         return read_images(self.training_images_file, form, classes, DELETE_IMAGES)
 
@@ -245,6 +245,6 @@ class RunFolder:
         return read_weights(self.weights_file, remedy, sha256)
 
     def tidy(self, keep_best: bool) -> None:
-        """Delete a finished run's checkpoints if `keep_best` is True, which keeps only weights."""
+        """Delete a finished run's checkpoints if `keep_best` is True; the file of weights stays."""
         if keep_best and self.result_file.exists() and self.weights_file.exists():
             files.delete_path(self.checkpoints)

@@ -34,8 +34,8 @@ def require_same_start(
 
     Args:
       config: settings of this process.
-      chooses_dataset: True if the user left the choice of the data set to the program. The data
-        sets of the processes may then differ here, because machines have different files.
+      chooses_dataset: True if the program chose the data set because the user named none. Then the
+        data sets are not compared here, because machines may have different files.
       devices: the number of devices that the user asked for; None if the user gave no number.
       user_metrics: metrics that the user defined.
       keep_every: the number given by `--keep-every`, which keeps the checkpoint of every so many
@@ -112,8 +112,8 @@ def has_begun(folder: RunFolder, config: Config) -> bool:
     and of all user code.
 
     Raises:
-      UsageError: the run was begun with other images, or its user code imported other files then.
-        The processes may also import different files.
+      UsageError: the run was begun with other images or other imported files, or the processes
+        import different files.
     """
     # `require_same_start` was called before the imports were known.
     imports = {f"SHA-256 of {file}": digest for file, digest in config.imports or ()}

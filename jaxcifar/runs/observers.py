@@ -189,7 +189,7 @@ def _describe_error(error: BaseException) -> str:
 
 
 def _location_in_user_code(error: BaseException) -> str:
-    """Return "FILE:LINE: " of the line of a user's observer that failed; "" for built-in ones."""
+    """Return "FILE:LINE: " of the line that failed in a user's observer, or "" if there is none."""
     observer_frames = source_frames(error)[1:]  # the first frame is the call in this module
     if not observer_frames:
         return ""

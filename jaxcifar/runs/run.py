@@ -111,7 +111,7 @@ class Run:
         self.observers.began(self.task.observed(config, setup.dataset.title, self._history))
 
     def _resume(self, config: Config, continued: ContinuedState | None) -> None:
-        """Load the newest checkpoint, if any, of this run or (`--continue`) the run to continue."""
+        """Load the newest checkpoint: of this run or else of the run that it continues, if any."""
         checkpoint = self._checkpoints.newest(self.state, self._print_line)
         first_step = self._last_step(config.continue_epochs or 0)
         is_new = checkpoint is None or checkpoint.state.step < first_step

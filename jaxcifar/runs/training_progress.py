@@ -107,7 +107,7 @@ class TrainProgress:
 
     @contextmanager
     def evaluating(self, phase: str, images: int) -> Iterator[None]:
-        """Show "validating" or "testing" while the `with` block evaluates this many images."""
+        """Show "validating" or "testing" (`phase`) while the `with` block evaluates some images."""
         with self.during(phase):
             yield
         self.pace.count_evaluated(images)
