@@ -77,8 +77,11 @@ def describe_feeding(dataset: Dataset, devices: Sequence[jax.Device]) -> str:
 def place_images(examples: Examples, placement: NamedSharding, steps: int | None) -> Examples:
     """Place labels on the devices, and the images too if all images of the data set fit there.
 
-    If `steps` is None, all images fit. Otherwise the images stay on the host, which sends the
-    images of `steps` training steps at a time.
+    Args:
+      examples: images and labels, on the host.
+      placement: where JAX puts the arrays.
+      steps: None if all images fit. Otherwise the images stay on the host, which sends the images
+        of this number of training steps at a time.
     """
     if steps is None:
         return place_on_devices(examples, placement)

@@ -56,7 +56,8 @@ def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
 def _schedule_factors(config: Config, steps_per_epoch: int, total_steps: int) -> list[float]:
     """Return the factors of the learning rate for warm-up and schedule, one for each step.
 
-    `total_steps` is the number of steps without those of a run that this run continues.
+    `total_steps` is the number of these steps. If the run continues another run, the steps of the
+    other run are not counted.
     """
     setting_names = registry.entry("schedule", config.schedule).takes
     settings = {name: getattr(config, name) for name in setting_names}
@@ -74,7 +75,8 @@ def _schedule_factors(config: Config, steps_per_epoch: int, total_steps: int) ->
 def _batch_factors(config: Config, steps_per_epoch: int, steps_left: int) -> np.ndarray:
     """Return the factors of the learning rate for the batch size (`--lr-scale`), one for each step.
 
-    `steps_left` is the number of steps without those of a run that this run continues.
+    `steps_left` is the number of these steps. If the run continues another run, the steps of the
+    other run are not counted.
     """
     ratio = config.batch_size / (config.base_batch_size or config.batch_size)
     factors_by_rule = {"none": 1.0, "linear": ratio, "sqrt": ratio**0.5}

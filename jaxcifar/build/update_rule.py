@@ -116,7 +116,8 @@ def _make_user_rule(rule: UpdateRule, setting_names: Sequence[str]) -> UserRule:
 def _can_be_passed_in_order(signature: inspect.Signature, setting_names: Sequence[str]) -> bool:
     """Return True if a function can be called as `function(learning_rate, *settings)`.
 
-    It must have enough parameters. A parameter with the name of a setting must get that setting.
+    The function must have enough parameters. A parameter with the name of a setting must get that
+    setting.
     """
     # The names of the settings stand in for their values: this shows which parameter gets which.
     try:
@@ -132,7 +133,7 @@ def _taken_by_name(
 ) -> tuple[str, ...]:
     """Return the names in `setting_names` that a function with these parameters accepts.
 
-    `parameters` are those of the function, by name.
+    `parameters` has the function's parameters, by name.
     """
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return tuple(setting_names)

@@ -52,7 +52,7 @@ class ImageSet(NamedTuple):
     Attributes:
       name: unique name in `evaluation.json`.
       title: name in tables and plots.
-      examples: images and labels; class numbers are those of the run.
+      examples: images and labels; labels are the class numbers of the run.
       indices: positions of a subset's images in the whole set; None for a whole set.
     """
 

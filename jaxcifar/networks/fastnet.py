@@ -141,11 +141,11 @@ class Whitening(nn.Module):
 class ConvGroup(nn.Module):
     """3x3 convolutions, with a 2x2 pool directly after the first.
 
-    The pool precedes the normalisation, which then has a quarter of the pixels. With three or more
-    convolutions, the first one's output is added to the last one's, as in airbench96, because deep
-    networks learn faster with a skip connection. A smooth activation generalises better (Page, part
-    8); hlb-CIFAR10 chose GELU. The normalisations have no scale, because Page found that a scale
-    changes little.
+    The pool precedes the normalisation, which then has a quarter of the pixels. In a group of three
+    or more convolutions, the output of the first is added to the output of the last, as in
+    airbench96. Deep networks learn faster with such a skip connection. A smooth activation
+    generalises better (Page, part 8); hlb-CIFAR10 chose GELU. The normalisations have no scale,
+    because Page found that a scale changes little.
     """
 
     features: int

@@ -74,7 +74,7 @@ def without_keys(tree: PyTree) -> PyTree:
     """Return a pytree in which each JAX random key is replaced by `{generator name: key data}`.
 
     Checkpoint files hold numbers only. The generator's name, such as "threefry2x32", becomes part
-    of the array's path, so that a key of another generator is noticed when a checkpoint is read.
+    of the array's path. So a key of another generator is noticed when a checkpoint is read.
     """
 
     def key_to_dict(leaf: Any) -> Any:
@@ -91,7 +91,7 @@ def with_keys(tree: PyTree, like: PyTree) -> PyTree:
 
     Args:
       tree: a pytree in which each random key is a dict `{generator name: key data}`.
-      like: a pytree of the same structure, with a random key in each place of such a dict.
+      like: a pytree with a random key in the place of each of these dicts, and the same otherwise.
     """
 
     def dict_to_key(like_leaf: Any, leaf: Any) -> Any:

@@ -178,7 +178,7 @@ class RunFolder:
     # Each function that reads a file raises RunError if the file can't be read.
 
     def read_config(self, remedy: Remedy = START_AGAIN) -> Config:
-        """Return the run's settings from `config.json`; `remedy` is the advice in an error."""
+        """Return the run's settings (`config.json`); `remedy` is the advice in an error message."""
         values = read_json(self.config_file, dict[str, Any], remedy, file_formats.MAX_CONFIG_BYTES)
         with report_errors(self.config_file, remedy):
             return Config.from_dict(values)
@@ -232,7 +232,7 @@ class RunFolder:
         files.append_to_file(self.metrics_file, f"{json.dumps(row)}\n".encode())
 
     def finish(self, result: Result, mistakes: Mistakes, variables: PyTree) -> None:
-        """Write the wrong predictions, the weights, and last `result.json`: the run is finished."""
+        """Write wrong predictions and weights, then `result.json`, which marks a finished run."""
         write_arrays(self.mistakes_file, mistakes.most_confident)
         write_arrays(self.confusions_file, mistakes.by_cell)
         card = make_card(result)

@@ -137,7 +137,7 @@ def _factory_by_name(name: str) -> ObserverFactory:
 
 
 def _factory_of_object(candidate: Any) -> ObserverFactory:
-    """Return a factory for an observer, or for a class or a function that returns an observer."""
+    """Return a factory (which creates observers) for a class, a function or an observer itself."""
     has_name = inspect.isclass(candidate) or inspect.isroutine(candidate)
     name = candidate.__qualname__ if has_name else type(candidate).__qualname__
     label = f"observer {name}"

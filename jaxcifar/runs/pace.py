@@ -50,12 +50,12 @@ class PlannedRuns(NamedTuple):
 class Pace:
     """The time spent in each phase of a command, and an estimate of the time left.
 
-    Compilation within another phase counts as compiling. If several runs are trained together, the
-    images of only one of these runs are counted, because a step takes as long for all of them.
+    Compilation within another phase counts as compiling. If several runs are trained together, only
+    the images of one run are counted, because a step takes as long for all of them.
 
-    The speed of training is measured over the last half of the training time, without the first
-    dispatch (call to the devices), which is often slow. So a slow start is soon forgotten, and one
-    slow moment changes a long measurement little.
+    The speed of training is measured over the last half of the training time. The first dispatch
+    (call to the devices) is left out, because it is often slow. So a slow start is soon forgotten,
+    and one slow moment changes a long measurement little.
 
     After each call of `expect`, speeds are measured again, because another program has another
     speed. Until the new speed is known, the earlier speed is used.

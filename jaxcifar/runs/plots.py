@@ -180,7 +180,7 @@ def plot_label_errors(
 def _plot_sheet(
     images: np.ndarray, texts: Sequence[str], title: str, file: BinaryIO | Path
 ) -> None:
-    """Draw images in rows of four as a PNG, each with its text above it."""
+    """Draw images in rows of four as a PNG, each with its text from `texts` above it."""
     columns = 4
     rows = max(1, math.ceil(len(images) / columns))
     figure = Figure(figsize=(_SHEET_WIDTH, 0.7 + 1.85 * rows), dpi=120, layout="constrained")

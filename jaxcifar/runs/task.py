@@ -55,7 +55,7 @@ class Task:
         """Check the fields.
 
         Raises:
-          UsageError: `keep_every` is no number of epochs or is combined with `keep_best`, or the
+          UsageError: `keep_every` is no number of epochs, or is combined with `keep_best`. Or the
             run would be written into the folder of the run that it continues.
         """
         if self.keep_every is not None:

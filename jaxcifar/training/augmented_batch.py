@@ -69,8 +69,8 @@ def augmented_pixels(
 ) -> Float32[Array, "images height width 3"]:
     """Return training images with random augmentation as pixels in [0, 1], for pictures.
 
-    The random numbers depend on the run's key and on the epoch. Training uses other random numbers,
-    but if flips alternate, the flips are those of that epoch in training.
+    The random numbers depend on the run's key and on the epoch. Training uses other random numbers.
+    If flips alternate between epochs, training flips the same images in this epoch.
 
     Args:
       augmentation: the augmentation after shifts and flips.
