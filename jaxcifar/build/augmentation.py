@@ -88,7 +88,7 @@ def _images_from_label_augmentation(
       option: the option that names the augmentation, for messages.
 
     Raises:
-      UsageError: the augmentation does not return images and labels, or the labels are no
+      UsageError: the augmentation does not return images and labels, or the labels are not
         distributions over the classes.
     """
     count = images.shape[0]
@@ -121,7 +121,7 @@ def require_pixels(
     `images` and `labels` are the batch. Built-in augmentations are not checked.
 
     Raises:
-      UsageError: a pixel is far outside [0, 1], or the labels are no distributions over the
+      UsageError: a pixel is far outside [0, 1], or the labels are not distributions over the
         classes.
     """
     if not is_user_code(config.augmentation):

@@ -40,8 +40,8 @@ def adapted(
 
     Args:
       axis: name of the mapped axis of the devices that share a batch; None for a single device. A
-        layer with an axis name of its own keeps that name. Flax's BatchNorm keeps it only if the
-        program maps over an axis of that name.
+        layer that names an axis itself keeps its axis. Flax's BatchNorm gets `axis` even so, if the
+        program does not map over the axis that it names.
       product_dtype: dtype to which a CPU rounds the operands of matrix products in convolutions;
         None for float32. A layer with a `product_dtype` of its own keeps its own.
       first_position: position of the network's first image in the whole batch, if the batch is
@@ -67,7 +67,7 @@ def _needed_changes(
     """Return the new values of a layer's fields during a call, by the field's name; often none.
 
     `axis` is the mapped axis of the devices that share a batch; None for a single device. A CPU
-    rounds the operands of matrix products to `product_dtype`, or to float32 if it is None.
+    rounds the operands of matrix products to `product_dtype`; None means float32.
     """
     if isinstance(module, _BATCH_LAYERS) and module.axis_name is None:
         return {"axis_name": axis}
@@ -89,7 +89,7 @@ def _change_nnx_layer(layer: Any, axis: str | None, product_dtype: Dtype | None)
     """Adapt a layer of Flax NNX to several devices and fast CPU convolutions, in place.
 
     `axis` is the mapped axis of the devices that share a batch; None for a single device. A CPU
-    rounds the operands of matrix products to `product_dtype`, or to float32 if it is None.
+    rounds the operands of matrix products to `product_dtype`; None means float32.
     """
     from flax import nnx  # an import that takes time, and that other networks do not need
 

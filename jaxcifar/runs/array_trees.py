@@ -12,7 +12,10 @@ _MAX_SHOWN = 3  # differences in a message; two networks may differ in every lay
 
 
 def named_arrays(tree: PyTree) -> dict[str, Any]:
-    """Return a dict from path, such as `params/Conv_0/kernel`, to array, in the pytree's order."""
+    """Return the arrays of a pytree in a dict, in the order of the pytree.
+
+    A key is the path of an array, such as `params/Conv_0/kernel`.
+    """
     paths_and_leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf

@@ -42,7 +42,7 @@ class Checkpoints:
       folder: the run's folder of checkpoints; created if missing.
       config: the run's config.
       steps_per_epoch: number of steps in an epoch.
-      keep_every: 10 keeps also the checkpoints of epochs 10, 20 and so on; None keeps no others.
+      keep_every: 10 also keeps the checkpoints of epochs 10, 20 and so on; None keeps none extra.
       read_only: True to change nothing in the folder, which must exist.
 
     Raises:

@@ -246,5 +246,5 @@ def number(figures: Mapping[str, Any], name: str) -> float:
 
 
 def class_names(result: Result) -> list[str]:
-    """Return the names of a run's classes, by label, from its result (of any version)."""
+    """Return the names of a run's classes, by label; the result may be from an older version."""
     return list(result.get("class_names") or result["class_accuracy"])

@@ -19,8 +19,7 @@ class Mistakes(NamedTuple):
 
     Attributes:
       most_confident: the wrong predictions with the highest probability (`mistakes.npz`).
-      by_cell: wrong predictions of each cell of the confusion matrix, which is a pair of true and
-        predicted class (`confusions.npz`).
+      by_cell: wrong predictions for each pair of true and predicted class (`confusions.npz`).
     """
 
     most_confident: WrongAnswers

@@ -35,7 +35,7 @@ class Task:
       name: name of the run in lines on the screen; "" if there is only one run.
       overwrite: True to delete an earlier run in the folder.
       keep_best: True to delete the checkpoints of the finished run, and keep only its weights.
-      keep_every: 10 keeps also the checkpoints of epochs 10, 20 and so on; None keeps no others.
+      keep_every: 10 also keeps the checkpoints of epochs 10, 20 and so on; None keeps none extra.
       observers: observers of the run, besides the one that prints a line per epoch.
       scratch: folder to which this process writes instead of `path`; None in the first process.
       user_metrics: metrics that the user defined, measured in addition to the built-in metrics.

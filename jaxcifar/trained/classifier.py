@@ -225,7 +225,7 @@ class Ensemble:
 
     @with_package_settings()
     def predict(self, images: Any) -> Predictions:
-        """Classify images, in any form that a classifier takes, by the mean of the probabilities.
+        """Classify images (arrays, files or folders) by the mean of the members' probabilities.
 
         Raises:
           UsageError: an image can't be read.

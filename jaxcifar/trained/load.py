@@ -153,7 +153,8 @@ def _make_program(
 ) -> tuple[Program, Hyperparameters]:
     """Return a run's program for one device, and its hyper-parameters on that device.
 
-    The number of training images (`train_examples`) matters only if a checkpoint is read.
+    `statistics` has the mean and deviation of the training images. The number of training images
+    (`train_examples`) matters only if a checkpoint is read.
     """
     examples = train_examples or config.batch_size
     program = make_program(config, classes, examples, first_devices(None)[:1])

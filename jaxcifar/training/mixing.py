@@ -128,9 +128,9 @@ def cutmix_shares(
     """Return an image's share in each pixel of a mixed image, for CutMix: 0 or 1.
 
     The share is 0 in a rectangle with the proportions of the image, and 1 outside. The rectangle's
-    area is the fraction 1 - x of the image, with x drawn from Beta(alpha, alpha). Its centre can be
-    any pixel, so a part of the rectangle may be outside the image. Yun et al., "CutMix:
-    regularization strategy to train strong classifiers with localizable features", 2019.
+    area is the fraction 1 - x of the image, with x drawn from Beta(alpha, alpha). The rectangle's
+    centre can be any pixel, so a part of the rectangle may be outside the image. Yun et al.,
+    "CutMix: regularization strategy to train strong classifiers with localizable features", 2019.
     """
     share_key, centre_key = jax.random.split(key)
     side = jnp.sqrt(1 - jax.random.beta(share_key, alpha, alpha))

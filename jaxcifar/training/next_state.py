@@ -32,7 +32,7 @@ def next_state(
       loss: the mean loss of the step's batch, as a function of the parameters.
       update_rule: function that returns the optax rule (optimizer) for a learning rate.
       steps_per_epoch: number of steps in an epoch.
-      offers_loss: True if the update rule may use the loss. The rule then gets it if it does.
+      offers_loss: True to pass the loss to the update rule, if the rule uses the loss.
     """
     gradients = loss.gradients(state.params)
     rule = rule_at_step(update_rule, hyper, state.step)
