@@ -118,7 +118,7 @@ def require_pixels(
 ) -> None:
     """Call a user's augmentation on a batch of training images, and check the values it returns.
 
-    `images` and `labels` are the batch. Built-in augmentations are not checked.
+    The first batch of `images` and `labels` is used. Built-in augmentations are not checked.
 
     Raises:
       UsageError: a pixel is far outside [0, 1], or the labels are not distributions over the
@@ -153,7 +153,7 @@ def _augmented_ranges(
     Returns:
       two arrays. The first has the lowest and the highest pixel. The second describes the labels:
       the lowest probability of a class, and the lowest and highest sum of an image's probabilities.
-      It is [0, 1, 1] if the augmentation returns no labels.
+      The second array is [0, 1, 1] if the augmentation returns no labels.
     """
     count = program.batch_size // program.mesh.size
     pixels, augmentation = augment.pixels(images[:count]), program.augmentation

@@ -28,7 +28,7 @@ def make_hyperparameters(
     """Convert the settings of a run to hyper-parameters: arrays on the host.
 
     The arrays for class weights, label noise and mixed images are left out here, because they need
-    the training labels. `training_hyperparameters` adds them.
+    the data set. `training_hyperparameters` adds them.
 
     Args:
       config: settings of the run.
