@@ -25,7 +25,8 @@ _ROUNDING = 0.01  # of sums of probabilities
 def load_augmentation(config: Config, num_classes: int) -> Augmentation | LabelAugmentation:
     """Return the augmentation function that a config names.
 
-    If it is a user's function with a parameter `labels`, it takes and returns labels too.
+    A user's function with a parameter `labels` takes and returns labels too, as a
+    `LabelAugmentation`.
 
     Raises:
       UsageError: the user code can't be loaded.
@@ -46,7 +47,7 @@ def _has_parameter(function: Any, name: str) -> bool:
 def check_augmentation(config: Config, program: Program, hyper: Hyperparameters) -> None:
     """Check the shapes and dtypes that a user's augmentation returns, without computing values.
 
-    The augmentation of the package is not checked.
+    Built-in augmentations are not checked.
 
     Raises:
       UsageError: the augmentation does not return images or, if it takes labels, images and labels.
@@ -81,10 +82,13 @@ def _images_from_label_augmentation(
 ) -> Any:
     """Check the labels that a user's augmentation returns; return the images that it returns.
 
-    Only shapes are computed. `option` names the augmentation in messages.
+    Args:
+      augmentation: the user's augmentation.
+      images: shape and dtype of a batch. The returned images have only shape and dtype, too.
+      option: the option that names the augmentation, for messages.
 
     Raises:
-      UsageError: the augmentation does not return images and labels, or the labels are no
+      UsageError: the augmentation does not return images and labels, or the labels are not
         distributions over the classes.
     """
     count = images.shape[0]
@@ -114,8 +118,11 @@ def require_pixels(
 ) -> None:
     """Call a user's augmentation on a batch of training images, and check the values it returns.
 
+    The first batch of `images` and `labels` is used. Built-in augmentations are not checked.
+
     Raises:
-      UsageError: a pixel is out of range, or the labels are not distributions over the classes.
+      UsageError: a pixel is far outside [0, 1], or the labels are not distributions over the
+        classes.
     """
     if not is_user_code(config.augmentation):
         return
@@ -144,9 +151,9 @@ def _augmented_ranges(
     """Augment one device's part of the images, and return the range of the results.
 
     Returns:
-      two arrays: the lowest and the highest pixel; and the lowest probability of a class in the
-      labels, with the lowest and highest sum of probabilities. The second array is [0, 1, 1] if the
-      augmentation returns no labels.
+      two arrays. The first has the lowest and the highest pixel. The second describes the labels:
+      the lowest probability of a class, and the lowest and highest sum of an image's probabilities.
+      The second array is [0, 1, 1] if the augmentation returns no labels.
     """
     count = program.batch_size // program.mesh.size
     pixels, augmentation = augment.pixels(images[:count]), program.augmentation

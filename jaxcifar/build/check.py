@@ -34,8 +34,8 @@ def check_training(
 ) -> None:
     """Find errors in user code before training, by tracing the training program for shapes only.
 
-    If the first steps train on smaller images, also check that the network takes these images.
-    `examples` are the training images and labels, whose shapes are used.
+    If the first steps train on smaller images (`--small-size`), also check that the network takes
+    these images. `examples` are the training images and labels, of which only the shapes are used.
 
     Raises:
       UsageError: user code fails or returns a wrong value, or the network can't take small images.
@@ -58,7 +58,10 @@ def check_training(
 def _check_small_images(
     config: Config, program: Program, hyper: Hyperparameters, examples: Examples
 ) -> None:
-    """Raise UsageError if the network can't take images of the size `--small-size`."""
+    """Raise UsageError if the network can't take images of the size `--small-size`.
+
+    `--small-size` reduces the images of the first training steps, to save time.
+    """
     size = config.small_size
     state = program.init.eval_shape(program, hyper, examples.images)
     images = jax.ShapeDtypeStruct((program.batch_size, size, size, 3), jnp.float32)

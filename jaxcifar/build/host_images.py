@@ -25,7 +25,7 @@ _FED_BYTES = 2**28  # largest size of images that are fed at a time
 
 
 def image_memory(devices: Sequence[jax.Device]) -> int:
-    """Return the bytes that images may take in each device's memory: half of the free memory."""
+    """Return how many bytes of images each device may hold: half of its free memory."""
     stats = devices[0].memory_stats() or {}
     if "bytes_limit" in stats:
         free = stats["bytes_limit"] - stats.get("bytes_in_use", 0)
@@ -66,7 +66,7 @@ def fed_steps(program: Program, dataset: Dataset, run_count: int) -> int | None:
 
 
 def describe_feeding(dataset: Dataset, devices: Sequence[jax.Device]) -> str:
-    """Return a line of text that says why the images stay in the host's memory, with both sizes."""
+    """Return a line that says how large the images are, and why they stay on the host."""
     return (
         f"the images take {format_bytes(image_bytes(dataset))}, and {devices[0].device_kind} has "
         f"{format_bytes(image_memory(devices))} for them: they stay in the host's memory and are "
@@ -75,9 +75,13 @@ def describe_feeding(dataset: Dataset, devices: Sequence[jax.Device]) -> str:
 
 
 def place_images(examples: Examples, placement: NamedSharding, steps: int | None) -> Examples:
-    """Place labels and images on the devices; images that the host feeds stay on the host.
+    """Place labels on the devices, and the images too if all images of the data set fit there.
 
-    `steps` is the number of steps whose images are fed at a time; None if images are not fed.
+    Args:
+      examples: images and labels, on the host.
+      placement: where JAX puts the arrays.
+      steps: None if all images fit. Otherwise the images stay on the host, which sends the images
+        of this number of training steps at a time.
     """
     if steps is None:
         return place_on_devices(examples, placement)
@@ -87,7 +91,7 @@ def place_images(examples: Examples, placement: NamedSharding, steps: int | None
 def first_images(program: Program, images: np.ndarray) -> np.ndarray:
     """Return the training images from which a network may compute its initial weights.
 
-    If all images are on the devices, these are all images, otherwise only as many as are needed.
+    If all images are on the devices, all are returned, otherwise only as many as a network needs.
     """
     if program.fed_steps is None:
         return images
@@ -107,8 +111,8 @@ def fed_examples(
     Args:
       parallel_runs: the training program of all runs.
       train: all training images, on the host, and their labels, on the devices.
-      orders: for each run, the order of the images in its epoch, `[runs, all images]`.
-      first_steps: for each run, the number of steps that it was trained for.
+      orders: for each run, the order of the training images in its current epoch, `[runs, N]`.
+      first_steps: for each run, the number of steps that it has been trained for.
       steps: number of steps to gather images for; at most `program.fed_steps`.
 
     Returns:

@@ -27,7 +27,13 @@ def make_hyperparameters(
 ) -> Hyperparameters:
     """Convert the settings of a run to hyper-parameters: arrays on the host.
 
-    Class weights, label noise and mixed images are left to `training_hyperparameters`.
+    The arrays for class weights, label noise and mixed images are left out here, because they need
+    the data set. `training_hyperparameters` adds them.
+
+    Args:
+      config: settings of the run.
+      statistics: mean and standard deviation of the training images.
+      steps_per_epoch: number of steps in an epoch.
 
     Raises:
       UsageError: the run has too many steps, or a user's schedule fails or returns a wrong value.
@@ -59,10 +65,11 @@ def make_hyperparameters(
 
 
 def _count_small_steps(config: Config, steps_per_epoch: int) -> int:
-    """Return the number of steps, from the first, that train on images of reduced size.
+    """Return the number of steps at the beginning of a run that train on images of reduced size.
 
-    In a run that continues another run, the steps of the other run are counted too, and
-    `--small-part` is a fraction of the steps that are left.
+    The option `--small-part` says which fraction of all steps these are. A run that continues
+    another run counts its steps from the start of the other run. So the result is then all steps of
+    the other run, plus the fraction of the new steps.
     """
     if config.small_part == 0:
         return 0
@@ -72,7 +79,7 @@ def _count_small_steps(config: Config, steps_per_epoch: int) -> int:
 
 
 def _settings(config: Config, kind: str) -> dict[str, jax.Array]:
-    """Return the arguments of the config's optimizer or augmentation, by name, from its settings.
+    """Return the settings that the run's optimizer or augmentation takes, by name.
 
     `kind` is "optimizer" or "augmentation".
     """

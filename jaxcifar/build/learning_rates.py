@@ -13,7 +13,7 @@ _MAX_STEPS = 10**7  # keeps the array on a device small
 
 
 def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
-    """Return the learning rate at each step of a run, `[T] float32`.
+    """Return the learning rate at each step of a run, `[steps] float32`.
 
     The rate is the product of `--learning-rate`, the warm-up or the schedule, and a factor for the
     batch size. In the warm-up, the first fraction `--warmup` of all steps, the rate rises linearly
@@ -22,7 +22,8 @@ def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
     The factor for the batch size depends on k, the batch size divided by the recipe's batch size.
     With `--lr-scale linear` the factor is k (Goyal et al., "Accurate, large minibatch SGD", 2017),
     with `sqrt` it is sqrt(k) (Krizhevsky, "One weird trick for parallelizing convolutional neural
-    networks", 2014). A factor above 1 rises linearly from 1, in 5 epochs but at most half the run.
+    networks", 2014). A factor above 1 is reached slowly: it rises linearly from 1, during 5 epochs
+    or half of the run, whichever is shorter.
 
     In a run that continues another run, the rates of the other run's steps are 0. Warm-up and
     schedule then begin at the first new step, with the full factor for the batch size.
@@ -53,7 +54,11 @@ def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
 
 
 def _schedule_factors(config: Config, steps_per_epoch: int, total_steps: int) -> list[float]:
-    """Return the factor of the learning rate at each step, from warm-up and then schedule."""
+    """Return the factors of the learning rate for warm-up and schedule, one for each step.
+
+    `total_steps` is the number of these steps. If the run continues another run, the steps of the
+    other run are not counted.
+    """
     setting_names = registry.entry("schedule", config.schedule).takes
     settings = {name: getattr(config, name) for name in setting_names}
     schedule: Callable[..., float] = user_code.load(config, "schedule")
@@ -68,7 +73,11 @@ def _schedule_factors(config: Config, steps_per_epoch: int, total_steps: int) ->
 
 
 def _batch_factors(config: Config, steps_per_epoch: int, steps_left: int) -> np.ndarray:
-    """Return the factor by which `--lr-scale` multiplies the learning rate, at each step."""
+    """Return the factors of the learning rate for the batch size (`--lr-scale`), one for each step.
+
+    `steps_left` is the number of these steps. If the run continues another run, the steps of the
+    other run are not counted.
+    """
     ratio = config.batch_size / (config.base_batch_size or config.batch_size)
     factors_by_rule = {"none": 1.0, "linear": ratio, "sqrt": ratio**0.5}
     factor = factors_by_rule[config.lr_scale]

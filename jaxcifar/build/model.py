@@ -45,9 +45,9 @@ def create_model(
 ) -> nn.Module:
     """Create the network that a config names, and return it.
 
-    The network gets the config's `arch_args` and the settings that it takes according to the
-    registry. It gets `num_classes`, `dtype` and `axis_name` (the mapped axis of devices that share
-    a batch) if it has fields of these names.
+    The network gets the arguments of `--arch-args`, and the settings that the registry lists for
+    it. It also gets `num_classes`, `dtype` and `axis_name` (the mapped axis of devices that share a
+    batch) if it has fields of these names.
 
     Raises:
       UsageError: the network is unknown, or does not have one of the arguments.

@@ -37,7 +37,7 @@ def makes_nnx_module(constructor: Callable[..., Any], option: str) -> bool:
       option: the option that names it, such as "--arch net.py:Net", for messages.
 
     Raises:
-      UsageError: a class has no parameter `rngs`, or `constructor` is a module and not its class.
+      UsageError: a class of NNX has no parameter `rngs`, or the user named a module, not its class.
     """
     if is_nnx_module(constructor):
         raise UsageError(
@@ -54,7 +54,7 @@ def makes_nnx_module(constructor: Callable[..., Any], option: str) -> bool:
 
 
 def constructor_parameters(constructor: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """Return the parameters of a function or of a class's constructor, by name."""
+    """Return the parameters of a function, or of the `__init__` of a class, by name."""
     if not is_nnx_class(constructor):
         return inspect.signature(constructor).parameters
     # The signature of the class itself is that of Flax's metaclass.

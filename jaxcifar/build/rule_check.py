@@ -24,7 +24,8 @@ class _TracedStep(NamedTuple):
     Attributes:
       params: the network's parameters.
       state: state of the rule before the step.
-      updates, new_state: updates of the parameters and new state, which the rule returns.
+      updates: the updates of the parameters that the rule returns.
+      new_state: the new state that the rule returns.
       has_line_search: True if the rule calls the loss as a function of the parameters.
     """
 
@@ -39,8 +40,8 @@ def check_rule(config: Config, program: Program, hyper: Hyperparameters) -> None
     """Check a user's update rule by tracing one step; built-in rules are not checked.
 
     Raises:
-      UsageError: the code returns no rule, the rule changes the shape of an array, or the rule
-        can't be combined with a setting.
+      UsageError: the user's function returns no optax rule, the rule changes the shape of an array,
+        or the rule can't be combined with a setting.
     """
     if not isinstance(program.optimizer, UserRule):
         return
@@ -95,7 +96,7 @@ def _trace_step(config: Config, program: Program, hyper: Hyperparameters) -> _Tr
     """Trace one step of a user's update rule, and return the shapes of its results.
 
     Raises:
-      UsageError: the code fails, or returns no rule.
+      UsageError: the user's function fails, or returns no optax rule.
     """
     with explain_user_code_errors(("arch", config.arch)):
         params = network.shapes(program.model, program.image_size)["params"]
@@ -125,7 +126,10 @@ def _trace_step(config: Config, program: Program, hyper: Hyperparameters) -> _Tr
 
 
 def _require_evaluation_params(config: Config, state: PyTree, params: PyTree) -> None:
-    """Raise UsageError if a schedule-free rule averages other arrays than the parameters."""
+    """Raise UsageError if a schedule-free rule averages other arrays than the parameters.
+
+    `state` is the state of the rule, which contains the averaged arrays.
+    """
     try:
         schedule_free.evaluation_params(state, params)
     except (TypeError, ValueError) as error:  # raised by JAX

@@ -42,24 +42,24 @@ from jaxcifar.training.state import Hyperparameters
 
 @dataclasses.dataclass(frozen=True)
 class _NetworkToCheck:
-    """A network for `check_model`; two are equal if their programs are equal."""
+    """The arguments of `_check_once`; equal programs and numbers of classes make them equal."""
 
     program: Program
     config: Config = dataclasses.field(compare=False)
     num_classes: int
 
 
-# The rows of a study share their program, and to trace a network takes seconds.
+# The runs of a study share their program, and tracing a network takes seconds.
 @lru_cache(maxsize=16)
 def _check_once(checked: _NetworkToCheck) -> None:
-    """Call `check_model`, unless an equal network has passed it in this process."""
+    """Check a network by `check_model`, unless an equal network has passed in this process."""
     model = network.for_one_device(checked.program.model)
     check_model(checked.config, model, checked.num_classes)
 
 
 @lru_cache(maxsize=16)
 def network_summary(program: Program) -> Summary:
-    """Return the summary of a program's network, which is traced once in each process."""
+    """Return the summary of a program's network; the network is traced once in each process."""
     return summarize(program.model, program.image_size)
 
 
@@ -72,9 +72,9 @@ class Setup:
     Attributes:
       dataset: the data set, on the host.
       parallel_runs: the training program for several runs at a time.
-      train, val: training and validation images, on the devices; on the host if images are fed.
-      summary: the network's layers.
-      metric_set: the metrics of validation and test images.
+      train, val: training and validation images, on the devices if they fit, else on the host.
+      summary: the network's layers and their sizes.
+      metric_set: the metrics to measure on validation and test images.
     """
 
     dataset: Dataset
@@ -173,11 +173,11 @@ class Setup:
         return f"{config.network_title} on {self.dataset.title}"
 
     def hyperparameters(self, config: Config) -> Hyperparameters:
-        """Return the hyper-parameters of a run on the setup's images, as arrays on the host.
+        """Return a run's hyper-parameters as arrays on the host, from its settings and the images.
 
         Raises:
-          UsageError: a user's update rule has no parameter for a setting, or can't be combined
-            with a setting, or training can't end early because there are no validation images.
+          UsageError: a setting does not fit the user's update rule, or early stopping
+            (`--patience`) is on although there are no validation images.
         """
         require_effect(config, self.program.optimizer)
         if config.patience > 0 and len(self.dataset.val.labels) == 0:
@@ -193,11 +193,11 @@ class Setup:
     def images_for(self, orders: jax.Array, first_steps: Sequence[int], steps: int) -> Examples:
         """Return the images and labels to pass to `train_steps` for the next steps of each run.
 
-        These are all training images, unless images are fed from the host.
+        All training images are returned if they fit on the devices, else only those of these steps.
 
         Args:
-          orders: for each run, the order of the images in its epoch, `[runs, all images]`.
-          first_steps: for each run, the number of steps that it was trained for.
+          orders: for each run, the order of the training images in this epoch, `[runs, images]`.
+          first_steps: for each run, the number of steps that it has been trained for.
           steps: number of steps to train.
         """
         if self.program.fed_steps is None:
@@ -207,7 +207,7 @@ class Setup:
     def compile_ahead(
         self, hyper: Hyperparameters, print_line: PrintLine = lambda line: None
     ) -> None:
-        """Start to compile the training program in another thread; it may warn about memory."""
+        """Start to compile the training program in another thread; warn if memory may be short."""
         if self._compiling is None:
             thread = ThreadPoolExecutor(max_workers=1)
             self._compiling = thread.submit(self._compile, hyper, print_line)
@@ -246,5 +246,5 @@ class Setup:
 
     @cached_property
     def test(self) -> Examples:
-        """The test images, on the devices; on the host if images are fed."""
+        """The test images, on the devices if all images fit there, else on the host."""
         return place_images(self.dataset.test, self.program.replicated, self.program.fed_steps)

@@ -26,9 +26,10 @@ class UserRule:
 
     Attributes:
       rule: the user's function, which returns an optax rule.
-      by_position: names of the settings that are passed by position, in order.
-      by_name: names of the settings that are passed by name. The learning rate is in one of the two
-        lists, as "learning_rate".
+      by_position: names of the settings that are passed by position, in order. They may include
+        "learning_rate".
+      by_name: names of the settings that are passed by name. If `by_position` lacks
+        "learning_rate", this tuple has it.
     """
 
     rule: UpdateRule
@@ -75,6 +76,8 @@ def update_rule(config: Config) -> UpdateRule:
 def require_effect(config: Config, rule: UpdateRule) -> None:
     """Check that a user's update rule uses all settings that differ from the recipe's defaults.
 
+    A recipe is a named set of default settings for a network.
+
     Raises:
       UsageError: the user's rule has no parameter for a setting that differs from the recipe.
     """
@@ -113,7 +116,8 @@ def _make_user_rule(rule: UpdateRule, setting_names: Sequence[str]) -> UserRule:
 def _can_be_passed_in_order(signature: inspect.Signature, setting_names: Sequence[str]) -> bool:
     """Return True if a function can be called as `function(learning_rate, *settings)`.
 
-    It must have enough parameters. A parameter with the name of a setting must get that setting.
+    The function must have enough parameters. A parameter with the name of a setting must get that
+    setting.
     """
     # The names of the settings stand in for their values: this shows which parameter gets which.
     try:
@@ -127,7 +131,10 @@ def _can_be_passed_in_order(signature: inspect.Signature, setting_names: Sequenc
 def _taken_by_name(
     parameters: Mapping[str, inspect.Parameter], setting_names: Sequence[str]
 ) -> tuple[str, ...]:
-    """Return the names in `setting_names` that a function with these parameters accepts."""
+    """Return the names in `setting_names` that a function with these parameters accepts.
+
+    `parameters` has the function's parameters, by name.
+    """
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return tuple(setting_names)
     return tuple(name for name in setting_names if name in parameters)

@@ -30,7 +30,7 @@ class UserMetric:
 
     Attributes:
       metric: the metric.
-      code: place of the code, `FILE.py:NAME` or `package.module:NAME`.
+      code: name of the code, `FILE.py:NAME` or `package.module:NAME`.
       sha256: SHA-256 of the file and of the files that it imports from its folder.
     """
 
@@ -64,7 +64,7 @@ def metric_of(value: Any, code: str) -> Metric:
 
     Args:
       value: the `Metric` or the function.
-      code: its place, such as `FILE.py:NAME`, for messages.
+      code: name of the user code, such as `FILE.py:NAME`, for messages.
 
     Raises:
       UsageError: the value is neither a metric nor a suitable function.
@@ -93,7 +93,10 @@ def metric_of(value: Any, code: str) -> Metric:
 
 
 def _count_required_parameters(function: Callable[..., Any], code: str) -> int:
-    """Return the number of a function's positional parameters without a default value."""
+    """Return the number of a function's positional parameters without a default value.
+
+    `code` is the name of the user code, such as `FILE.py:NAME`, for messages.
+    """
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

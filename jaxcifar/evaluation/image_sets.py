@@ -52,7 +52,7 @@ class ImageSet(NamedTuple):
     Attributes:
       name: unique name in `evaluation.json`.
       title: name in tables and plots.
-      examples: images and labels; class numbers are those of the run.
+      examples: images and labels; labels are the class numbers of the run.
       indices: positions of a subset's images in the whole set; None for a whole set.
     """
 
@@ -114,7 +114,7 @@ def load_run_dataset(
 
 
 def check_set_name(name: str) -> None:
-    """Check that a name given to `--on` stands for a set of images; nothing is loaded.
+    """Check that a set of images for evaluation (`--on`) has a valid name; nothing is loaded.
 
     Raises:
       UsageError: `name` is neither a known set nor an existing folder or file.
@@ -151,7 +151,7 @@ def load_set(
 
     Args:
       name: a name that the option `--on` accepts.
-      get_dataset: returns the run's data set; called for `SETS_OF_RUN`.
+      get_dataset: returns the run's data set; called only if `name` is in `SETS_OF_RUN`.
       class_names: names of the run's classes, by label; the set can't have others.
       data_dir: TFDS's folder.
       print_line: prints a line about files that are ignored, and images that are resized.

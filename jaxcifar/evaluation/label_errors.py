@@ -25,8 +25,9 @@ def likely_label_errors(logits: Float[np.ndarray, "images classes"], examples: E
       examples: the images and their labels, on the host.
 
     Returns:
-      up to `MAX_MISTAKES` each of `index`, `label`, `predicted` (int32), `confidence` (float32, the
-      probability of the prediction), `label_probability` (float32) and `image`.
+      arrays by name, with an element for each of up to `MAX_MISTAKES` images. `index`, `label` and
+      `predicted` are int32. `confidence` is the probability of the predicted class, and
+      `label_probability` the probability of the label, both float32. `image` has the images.
     """
     class_logs = log_probabilities(logits)
     predicted, labels = logits.argmax(-1), examples.labels
@@ -51,7 +52,7 @@ def mistake_list(
     """Return wrong predictions as a list of dicts, as `evaluation.json` contains them.
 
     Args:
-      arrays: `index`, `label`, `predicted` and `confidence` of the wrong predictions.
+      arrays: `index`, `label`, `predicted` and `confidence` of the wrong predictions, by name.
       class_names: names of the classes, by label.
     """
     mistakes: list[Mistake] = []

@@ -195,7 +195,8 @@ def evaluate_corrupted(
 ) -> Corruptions:
     """Compute a network's accuracy on images to which each kind of corruption is applied.
 
-    `examples` has at least one image. For the other arguments, see `evaluate_sets`.
+    There must be at least one image. `date` is stored in the results. `report_step` is called with
+    the name of each kind of corruption.
 
     Raises:
       RunError: a logit is not finite.
@@ -227,9 +228,9 @@ def evaluate_with_mistakes(
 ) -> Slips:
     """Compute the accuracy that evaluation code with each common mistake would measure.
 
-    `mistakes` has functions that return logits with a mistake, by the mistake's name. An image
-    whose logits are NaN counts as classified wrongly. `examples` has at least one image. For the
-    other arguments, see `evaluate_sets`.
+    `mistakes` has functions that return logits with a mistake, by the mistake's name. `report_step`
+    is called with each name. `date` is stored in the results. There must be at least one image. An
+    image whose logits are NaN counts as classified wrongly.
 
     Raises:
       RunError: a logit is not finite although no mistake was made.

@@ -63,7 +63,7 @@ def conv2d(
 def uses_matrix_products(
     shape: tuple[int, ...], kernel_shape: tuple[int, ...], stride: int, padding: Padding
 ) -> bool:
-    """Return True if `conv2d` on a CPU uses matrix products for images and kernels of a shape."""
+    """Return True if `conv2d` on a CPU uses matrix products for arrays of these shapes."""
     size = kernel_shape[:2]
     if size == (1, 1):
         return padding == (0, 0)
@@ -137,8 +137,8 @@ def _space_to_depth(x: Array) -> Array:
 def _space_to_depth_kernel(kernel: Array, zeros_before: int) -> Array:
     """Return a 2x2 kernel `[2, 2, 4 C, K]` that replaces a 3x3 kernel with stride 2.
 
-    On the result of `_space_to_depth`, at stride 1, it gives the same output as `kernel` on the
-    image. `zeros_before` is the number of zeros before the image, 0 or 1.
+    The new kernel is for the result of `_space_to_depth`, at stride 1, and gives the same output.
+    `zeros_before` is the number of zeros before the image, 0 or 1.
     """
     _, _, channels, features = kernel.shape
     pads = (zeros_before, 1 - zeros_before)
@@ -152,7 +152,8 @@ def _convolve_by_im2col(
 ) -> Array:
     """Convolve at stride 1 by one matrix product of all inputs of all outputs with the weights.
 
-    The bias is the weight of an added constant input 1.
+    The bias is the weight of an added constant input 1. There are `zeros_before` zeros above and to
+    the left of the images. `extents` is the height and width of the output.
     """
     size, features = len(kernel), kernel.shape[-1]
     batch = len(x)

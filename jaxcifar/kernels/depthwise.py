@@ -42,7 +42,8 @@ def _input_pixels(
     """Return the input pixels under each weight of a kernel, for all outputs of the convolution.
 
     Returns:
-      (row, column) of the weight -> pixels `[B, H', W', C] float32`.
+      a dict. A key is the (row, column) of a weight. The value has the pixels under this weight,
+      `[B, H', W', C] float32`.
     """
     padded = jnp.pad(x.astype(jnp.float32), ((0, 0), *padding, (0, 0)))
     kernel_height, kernel_width = size

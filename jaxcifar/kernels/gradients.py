@@ -79,7 +79,8 @@ def mean_and_var_in_one_pass(
 def _mean_over_devices_and_copies(values: Array, axis_name: str | None, copies: int) -> Array:
     """Return the means of values `[n, C]` over devices and over equal groups of channels.
 
-    There are `copies` groups; channels at the same place in each group get the same mean.
+    `axis_name` is the mapped axis of the devices, or None for a single device. There are `copies`
+    groups; channels at the same place in each group get the same mean.
     """
     device_mean = sharing.sum_over_devices(values, axis_name) / sharing.device_count(axis_name)
     if copies == 1:

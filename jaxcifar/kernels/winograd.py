@@ -49,8 +49,8 @@ def winograd(
       zeros_before: zeros above and to the left of the image; below and to the right are as many
         zeros as the output needs.
       extents: height and width of the output.
-      product_dtype: dtype to which the operands of products are rounded, also those of the
-        gradients.
+      product_dtype: dtype to which the operands of matrix products are rounded, also in the
+        computation of gradients.
     """
     tiling = Tiling(len(kernel), extents)
     weights = _transform_kernel(kernel, tiling).astype(product_dtype)  # once, not in every chunk

@@ -24,7 +24,10 @@ _POINTS = {
 
 
 class Matrices(NamedTuple):
-    """Matrices of Winograd's F(m, r), `[m, n]`, `[n, r]` and `[n, n]`, where n = m + r - 1."""
+    """Matrices of Winograd's F(m, r): tiles of m x m outputs, kernels of r x r weights.
+
+    Their shapes are `[m, n]`, `[n, r]` and `[n, n]`, where n = m + r - 1.
+    """
 
     to_output: Float32[np.ndarray, "outputs points"]
     from_kernel: Float32[np.ndarray, "points weights"]

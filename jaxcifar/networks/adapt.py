@@ -35,12 +35,17 @@ def adapted(
 ) -> Iterator[None]:
     """Adapt Flax's layers to several devices and fast CPU convolutions, in a `with` block.
 
+    While a network is called in the block, its batch normalisation uses the batch of all devices.
+    On a CPU its convolutions use this package's matrix products.
+
     Args:
-      axis: mapped axis of the devices that share a batch, or None; a layer with its own axis keeps
-        that axis, unless Flax's BatchNorm names an axis that does not exist.
-      product_dtype: dtype of the operands of matrix products, see `conv2d`; a layer with its own
-        `product_dtype` keeps them.
-      first_position: position of the first image in the whole batch, if the images are a part.
+      axis: name of the mapped axis of the devices that share a batch; None for a single device. A
+        layer that names an axis itself keeps its axis. Flax's BatchNorm gets `axis` even so, if the
+        program does not map over the axis that it names.
+      product_dtype: dtype to which a CPU rounds the operands of matrix products in convolutions;
+        None for float32. A layer with a `product_dtype` of its own keeps its own.
+      first_position: position of the network's first image in the whole batch, if the batch is
+        computed in parts; otherwise None. Dropout draws its random numbers by position.
     """
 
     def intercept(
@@ -59,7 +64,11 @@ def adapted(
 def _needed_changes(
     module: nn.Module, axis: str | None, product_dtype: Dtype | None
 ) -> dict[str, Any]:
-    """Return the fields of a layer, with their values, that must change while it is called."""
+    """Return the new values of a layer's fields during a call, by the field's name; often none.
+
+    `axis` is the mapped axis of the devices that share a batch; None for a single device. A CPU
+    rounds the operands of matrix products to `product_dtype`; None means float32.
+    """
     if isinstance(module, _BATCH_LAYERS) and module.axis_name is None:
         return {"axis_name": axis}
     if isinstance(module, nn.BatchNorm) and not _is_mapped_axis(module.axis_name):
@@ -77,7 +86,11 @@ def _needed_changes(
 
 
 def _change_nnx_layer(layer: Any, axis: str | None, product_dtype: Dtype | None) -> None:
-    """Adapt a layer of Flax NNX to several devices and fast CPU convolutions, in place."""
+    """Adapt a layer of Flax NNX to several devices and fast CPU convolutions, in place.
+
+    `axis` is the mapped axis of the devices that share a batch; None for a single device. A CPU
+    rounds the operands of matrix products to `product_dtype`; None means float32.
+    """
     from flax import nnx  # an import that takes time, and that other networks do not need
 
     if isinstance(layer, nnx.BatchNorm) and not _is_mapped_axis(layer.axis_name):
@@ -87,7 +100,7 @@ def _change_nnx_layer(layer: Any, axis: str | None, product_dtype: Dtype | None)
 
 
 def _is_mapped_axis(axis: str | Sequence[str] | None) -> bool:
-    """Return True if a layer's `axis_name` names mapped axes of the program that is traced."""
+    """Return True if the program that JAX traces now maps over the axis (or axes) of this name."""
     try:
         return axis is not None and lax.axis_size(axis) > 0
     except NameError:  # raised by JAX
@@ -96,7 +109,10 @@ def _is_mapped_axis(axis: str | Sequence[str] | None) -> bool:
 
 @contextlib.contextmanager
 def _change_fields_temporarily(module: nn.Module, changes: dict[str, Any]) -> Iterator[None]:
-    """Set fields of a layer in a `with` block, and then set them back to their old values."""
+    """Set fields of a layer in a `with` block, and then set them back to their old values.
+
+    `changes` has the new value of each field, by the field's name.
+    """
     # The module itself is changed, because a copy would be another child of its parent.
     original_fields = {name: getattr(module, name, None) for name in changes}
     try:
@@ -115,7 +131,8 @@ class SequentialNetwork(nn.Module):
     """A `nn.Sequential` as a network that is called as `network(images, train)`.
 
     Attributes:
-      network: the layers. BatchNorm and Dropout that were given no mode get it from `train`.
+      network: the layers. If a BatchNorm or Dropout layer has no mode (training or evaluation) of
+        its own, `train` decides its mode.
     """
 
     network: nn.Sequential
@@ -153,7 +170,7 @@ def convolve(
       kernel: weights; `inputs` is the number of channels in a group.
       strides: stride along each spatial axis.
       padding: "SAME", "VALID" or the zeros before and after, along each spatial axis.
-      product_dtype: dtype of the operands of matrix products, see `conv2d`.
+      product_dtype: dtype to which a CPU rounds the operands of matrix products; None for float32.
       feature_group_count: number of groups of channels; each group has its own weights.
       options: other arguments of `lax.conv_general_dilated`.
     """
@@ -186,7 +203,11 @@ def convolve(
 
 
 def _is_plain_image_convolution(x: Array, options: dict[str, Any]) -> bool:
-    """Return True for a convolution of images, up to 32 bits, without dilation or set precision."""
+    """Return True if a convolution of images can be computed by float32 matrix products.
+
+    There must be two spatial axes, no dilation, a dtype of at most 32 bits and no argument
+    `precision`. `options` are arguments of `lax.conv_general_dilated`.
+    """
     input_dilation = options.get("lhs_dilation") or ()
     kernel_dilation = options.get("rhs_dilation") or ()
     is_undilated = all(dilation == 1 for dilation in (*input_dilation, *kernel_dilation))
@@ -204,7 +225,7 @@ def _has_separate_patches(
 
 
 def _convolve_patches(x: Array, kernel: Array) -> Array:
-    """Convolve with a stride equal to the kernel's size: one matrix product over all patches."""
+    """Convolve with a stride equal to the kernel's size, by one matrix product over all patches."""
     batch, height, width, channels = x.shape
     kernel_height, kernel_width, _, features = kernel.shape
     rows, columns = height // kernel_height, width // kernel_width  # of patches

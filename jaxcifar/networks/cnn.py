@@ -25,7 +25,8 @@ class CNN(nn.Module):
     ) -> Float32[Array, "batch {self.num_classes}"]:
         """Return the logits of images.
 
-        If `train`, the random stream "dropout" and the mutable collection "batch_stats" are needed.
+        In training mode (`train`), the random stream "dropout" and a mutable collection
+        "batch_stats" are needed.
         """
         for width in self.widths:
             for _ in range(2):

@@ -84,7 +84,7 @@ def _patch_pixels(images: Array) -> list[Array]:
 
 
 def _whitening_matrix(values: Array) -> Array:
-    """Return a matrix `[F, F]` so that `values @ matrix` are uncorrelated with variance one."""
+    """Return a matrix `[F, F]`: the columns of `values @ matrix` get covariance 0, variance 1."""
     values = values.reshape(-1, values.shape[-1])
     centred = values - values.mean(0)
     # An accelerator's default precision would lose small eigenvalues.
@@ -141,11 +141,11 @@ class Whitening(nn.Module):
 class ConvGroup(nn.Module):
     """3x3 convolutions, with a 2x2 pool directly after the first.
 
-    The pool precedes the normalisation, which then has a quarter of the pixels. With three or more
-    convolutions, the first one's output is added to the last one's, as in airbench96, because deep
-    networks learn faster with a skip connection. A smooth activation generalises better (Page, part
-    8); hlb-CIFAR10 chose GELU. The normalisations have no scale, because Page found that a scale
-    changes little.
+    The pool precedes the normalisation, which then has a quarter of the pixels. In a group of three
+    or more convolutions, the output of the first is added to the output of the last, as in
+    airbench96. Deep networks learn faster with such a skip connection. A smooth activation
+    generalises better (Page, part 8); hlb-CIFAR10 chose GELU. The normalisations have no scale,
+    because Page found that a scale changes little.
     """
 
     features: int
@@ -220,7 +220,7 @@ class FastNet(nn.Module):
         """The number of convolutions of each group.
 
         Raises:
-          ValueError: `depths` does not have one number, at least 1, for each group.
+          ValueError: `depths` has more or fewer numbers than there are groups, or a number below 1.
         """
         depths = self.depths or (2,) * len(self.widths)
         if len(depths) != len(self.widths) or min(depths) < 1:

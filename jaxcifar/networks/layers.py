@@ -38,8 +38,8 @@ class Conv(nn.Module):
     """Convolution with a square kernel.
 
     The padding on every side is `padding` zeros, or `kernel_size // 2` if `padding` is None. With
-    stride 2 this differs from "SAME", which pads only on the right. `conv2d` explains
-    `product_dtype`.
+    stride 2 this differs from "SAME", which pads only on the right. A CPU rounds the operands of
+    matrix products to `product_dtype`.
     """
 
     features: int
@@ -68,7 +68,7 @@ class Conv(nn.Module):
     def weights(
         self, channels: int, features: int
     ) -> Float[Array, "{self.kernel_size} {self.kernel_size} {channels} {features}"]:
-        """Return the kernel for these numbers of input and output channels, a parameter."""
+        """Return the kernel, a parameter, for `channels` inputs and `features` outputs."""
         shape = (self.kernel_size, self.kernel_size, channels)
         return self.param("kernel", self.kernel_init(math.prod(shape)), (*shape, features))
 
@@ -96,9 +96,9 @@ class BatchNorm(nn.Module):
 
     In training the batch is normalised by its biased variance, and the running variance is updated
     with the unbiased variance. Flax's BatchNorm uses the biased variance for both, which gives
-    other numbers in evaluation. With a mapped axis `axis_name`, the batch is that of all devices.
-    The channels are `copies` equal groups; channels at the same place in each group share
-    parameters and statistics.
+    other numbers in evaluation. If `axis_name` names a mapped axis of devices, statistics are
+    computed over the batch of all devices. The channels are `copies` equal groups; channels at the
+    same place in each group share parameters and statistics.
     """
 
     momentum: float = 0.9  # fraction of the running statistics that is kept at each step
@@ -112,7 +112,7 @@ class BatchNorm(nn.Module):
     def __call__(
         self, x: Float[Array, "*others channels"], train: bool
     ) -> Float[Array, "*others channels"]:
-        """Normalise a batch: by its own statistics if `train`, else by those in `batch_stats`."""
+        """Normalise a batch: by its own statistics if `train`, else by the running statistics."""
         features = x.shape[-1] // self.copies
         repeated = partial(tiled, copies=self.copies)
         ones = nn.initializers.ones
@@ -148,7 +148,7 @@ class Dropout(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch *rest"], train: bool) -> Float[Array, "batch *rest"]:
-        """Zero random activations if `train`, drawn from `EXAMPLE_STREAM` or else "dropout"."""
+        """In training mode (`train`), set random activations to zero; otherwise change nothing."""
         if not train or self.rate == 0:
             return x
         stream = EXAMPLE_STREAM if self.has_rng(EXAMPLE_STREAM) else "dropout"

@@ -36,7 +36,8 @@ def with_partners(
 class MirroredConv(Conv):
     """A convolution whose second half of features are mirrored partners of the first half.
 
-    The first `unpaired` inputs are their own partners; see `with_partners`.
+    A mirrored partner of a feature map is what the feature map becomes if the image is mirrored.
+    The first `unpaired` inputs are their own partners.
     """
 
     unpaired: int = 0

@@ -12,7 +12,10 @@ Path = tuple[str, ...]
 
 
 def layers(network: Any) -> list[tuple[Path, Any]]:
-    """Return the (path, module) pairs of all NNX modules in a network, itself included."""
+    """Return all NNX modules in a network, and the network itself, as pairs (path, module).
+
+    A path has the attribute names and list indices that lead from the network to the module.
+    """
     from flax import nnx
 
     modules = []
@@ -38,7 +41,8 @@ def interceptors_of_layers(network: Any, interceptor: Callable[..., Any] | None)
     """In a `with` block, call an interceptor instead of each module in an NNX network.
 
     The interceptor is called as `interceptor(call, args, kwargs, context)`, where `call` calls the
-    module and `context` is a `LayerContext`. None changes nothing.
+    module and `context` is a `LayerContext`. If `interceptor` is None, the modules are called as
+    usual.
     """
     if interceptor is None:
         yield
@@ -58,9 +62,9 @@ def interceptors_of_layers(network: Any, interceptor: Callable[..., Any] | None)
 
 @functools.cache
 def _intercepted_class(layer_class: Any) -> type:
-    """Return a subclass of an NNX module's class whose calls go through their interceptors.
+    """Return a subclass of an NNX module's class whose instances call their interceptors.
 
-    Python looks up `__call__` in the class, so it can't be replaced in a single module.
+    Python looks up `__call__` in the class, so `__call__` can't be replaced in a single module.
     """
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:

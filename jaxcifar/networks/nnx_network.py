@@ -46,7 +46,7 @@ class _Entry(NamedTuple):
 
 
 class _Structure:
-    """Everything of an NNX module but its arrays."""
+    """An NNX module without its arrays: its graph of modules, and an entry for each variable."""
 
     def __init__(self, graph: Any, entries: list[_Entry]) -> None:
         self.graph, self.entries = graph, entries
@@ -60,8 +60,8 @@ class _Structure:
 class NNXNetwork(nn.Module):
     """An NNX network that is called as `network(images, train)`, as a Linen module.
 
-    Its `nnx.Param` variables are the collection "params", its `nnx.BatchStat` variables are
-    "batch_stats", other variables are collections with the names of their classes. In each training
+    Its `nnx.Param` variables are the collection "params", and its `nnx.BatchStat` variables are
+    "batch_stats". Other variables are collections with the names of their classes. In each training
     step, all random streams of the network get new keys from the step's key for dropout.
 
     Attributes:
@@ -70,8 +70,9 @@ class NNXNetwork(nn.Module):
       takes_train: True to pass `train` to the module.
       takes_rngs: True to pass `rngs` to the module.
       dtype: the dtype that the module computes in; None if it has no such argument.
-      change_layer: called with the network and each module in it, before the network is called.
-      interceptor: called instead of each module in the network, as by `nn.intercept_methods`.
+      change_layer: function that is called with each module in the network, and with the network
+        itself, before the network is called.
+      interceptor: function that is called instead of each module, as by `nn.intercept_methods`.
     """
 
     construct: Callable[[Any], Any]
@@ -145,7 +146,10 @@ def _filled_module(network: NNXNetwork, key: Key[Array, ""]) -> Any:
 
 
 def _store_arrays(network: NNXNetwork, module: Any, collections: set[str]) -> None:
-    """Copy the arrays of an NNX module into some collections of the Linen module `network`."""
+    """Copy the arrays of an NNX module into some collections of the Linen module `network`.
+
+    `collections` has the names of these collections; arrays that belong to others are ignored.
+    """
     arrays = {entry.path: entry.arrays for entry in _split_structure(module).entries}
     trees: dict[str, dict[str, Any]] = {name: {} for name in collections}
     for entry in network.structure.entries:
@@ -181,7 +185,7 @@ def nnx_network(construct: Callable[[Any], Any], **options: Any) -> NNXNetwork:
 
 
 def _split_structure(network: Any) -> _Structure:
-    """Return the structure of an NNX module, with the arrays of each variable in its entry."""
+    """Split an NNX module; return its structure, in which each variable's entry has the arrays."""
     from flax import nnx
 
     graph, state = nnx.split(network)
@@ -195,7 +199,8 @@ def _split_structure(network: Any) -> _Structure:
 def _collection_name(leaf: Any) -> str | None:
     """Return the Linen collection that stores a variable of an NNX module; None for random state.
 
-    Variables of unusual classes have a collection with the name of their class.
+    `leaf` is the variable. A variable of an unusual class has a collection with the name of its
+    class.
     """
     from flax import nnx
 
@@ -210,9 +215,11 @@ def _collection_name(leaf: Any) -> str | None:
 
 
 def _random_state(array: Any, key: Key[Array, ""]) -> Array:
-    """Return new state of a random stream: keys made from `key`, or a count of drawn keys of 0.
+    """Return new state of a random stream: new keys, or 0 for the count of keys drawn so far.
 
-    `array` is the old state; the new state has its shape.
+    Args:
+      array: the old state, either keys or a count. The new state has the same shape.
+      key: random key from which the new keys are made.
     """
     if not jax.numpy.issubdtype(array.dtype, jax.dtypes.prng_key):
         return jax.numpy.zeros(array.shape, array.dtype)

@@ -15,7 +15,7 @@ from jaxcifar.networks.layers import BatchNorm, Conv, Dense, Dtype, ReLU
 
 
 class ResBlock(nn.Module):
-    """Two 3x3 convolutions and a skip connection; the skip is projected if the shape changes."""
+    """Two 3x3 convolutions and a skip connection; a changed shape needs a 1x1 convolution there."""
 
     features: int
     stride: int = 1
@@ -52,7 +52,10 @@ class ResNet(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool
     ) -> Float32[Array, "batch {self.num_classes}"]:
-        """Return the logits of images; if `train`, the collection "batch_stats" must be mutable."""
+        """Return the logits of images.
+
+        In training mode (`train`), the collection "batch_stats" must be mutable.
+        """
         x = Conv(self.widths[0], dtype=self.dtype)(x)
         x = ReLU()(BatchNorm(dtype=self.dtype, axis_name=self.axis_name)(x, train))
         for stage, (width, count) in enumerate(zip(self.widths, self.blocks, strict=True)):

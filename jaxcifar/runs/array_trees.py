@@ -12,7 +12,10 @@ _MAX_SHOWN = 3  # differences in a message; two networks may differ in every lay
 
 
 def named_arrays(tree: PyTree) -> dict[str, Any]:
-    """Return a dict from path, such as `params/Conv_0/kernel`, to array, in the pytree's order."""
+    """Return the arrays of a pytree in a dict, in the order of the pytree.
+
+    A key is the path of an array, such as `params/Conv_0/kernel`.
+    """
     paths_and_leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf
@@ -54,7 +57,10 @@ def describe_differences(actual: PyTree, expected: PyTree, any_float: bool = Fal
 
 
 def _have_same_form(array: Any, expected: Any, any_float: bool) -> bool:
-    """Return True if two arrays have the same shape and dtype, or (`any_float`) both are floats."""
+    """Return True if two arrays have the same shape and dtype.
+
+    If `any_float` is True, all floating-point dtypes count as equal.
+    """
     if tuple(array.shape) != tuple(expected.shape):
         return False
     if array.dtype == expected.dtype:
@@ -71,7 +77,7 @@ def without_keys(tree: PyTree) -> PyTree:
     """Return a pytree in which each JAX random key is replaced by `{generator name: key data}`.
 
     Checkpoint files hold numbers only. The generator's name, such as "threefry2x32", becomes part
-    of the array's path, so that a key of another generator is noticed when a checkpoint is read.
+    of the array's path. So a key of another generator is noticed when a checkpoint is read.
     """
 
     def key_to_dict(leaf: Any) -> Any:
@@ -88,7 +94,7 @@ def with_keys(tree: PyTree, like: PyTree) -> PyTree:
 
     Args:
       tree: a pytree in which each random key is a dict `{generator name: key data}`.
-      like: a pytree of the same structure, with a random key in each place of such a dict.
+      like: a pytree with a random key in the place of each of these dicts, and the same otherwise.
     """
 
     def dict_to_key(like_leaf: Any, leaf: Any) -> Any:

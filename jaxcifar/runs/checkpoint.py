@@ -42,7 +42,7 @@ class Checkpoints:
       folder: the run's folder of checkpoints; created if missing.
       config: the run's config.
       steps_per_epoch: number of steps in an epoch.
-      keep_every: also keep the checkpoint of each epoch that is a multiple of this number, or None.
+      keep_every: 10 also keeps the checkpoints of epochs 10, 20 and so on; None keeps none extra.
       read_only: True to change nothing in the folder, which must exist.
 
     Raises:
@@ -166,7 +166,7 @@ class Checkpoints:
         Args:
           step: number of the step after which the checkpoint was written.
           state_like: a training state with the expected shapes and device placement.
-          advice: what the user can do if the checkpoint is missing or damaged.
+          advice: what the user can do if the checkpoint is missing or damaged, for the message.
 
         Raises:
           RunError: the checkpoint is missing or damaged, has other arrays than `state_like`, or
@@ -183,7 +183,7 @@ class Checkpoints:
 
     @report_lost_processes()
     def _read_as_numpy(self, step: int, state_like: TrainState) -> Checkpoint:
-        """Return a step's checkpoint as NumPy arrays; device errors could be taken for damage."""
+        """Return a step's checkpoint as NumPy arrays, so that no device error looks like damage."""
         state_like = without_keys(state_like)
         self._require_same_arrays(step, state_like)
         arrays = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), state_like)

@@ -11,7 +11,8 @@ class KeepingRule(PreservationPolicy):
 
     Attributes:
       kept_steps: further steps whose checkpoints are kept, such as the best epoch's last step.
-      keep_every: the checkpoint of every step that is a multiple of this number is kept; or None.
+      keep_every: 1000 also keeps the checkpoints of steps 1000, 2000 and so on; None keeps none
+        extra.
     """
 
     def __init__(self, keep_every: int | None) -> None:

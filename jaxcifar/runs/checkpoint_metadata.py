@@ -57,7 +57,10 @@ class Notes:
 
 
 def make_metadata(notes: Notes, config: Config, state: TrainState) -> dict[str, Any]:
-    """Return a checkpoint's metadata: notes, config, and one SHA-256 over both and the state."""
+    """Return the metadata of a checkpoint, as values that JSON can store.
+
+    The metadata are the notes, the config, and one SHA-256 over notes, config and training state.
+    """
     metadata = {**dataclasses.asdict(notes), "config": config.to_dict()}
     metadata["sha256"] = _sha256(metadata, state)
     return metadata

@@ -30,7 +30,7 @@ class CheckpointSchedule:
         self._next_write = 0.0
 
     def resume(self, step: int, history: Sequence[Row]) -> None:
-        """Take the checkpoint of `step` as the newest one on disk.
+        """Record that the newest checkpoint on disk is the checkpoint of training step `step`.
 
         `history` has a row of `metrics.jsonl` for each epoch up to that step.
         """
@@ -45,6 +45,11 @@ class CheckpointSchedule:
 
         JAX must not reuse the memory of the state's arrays. Of the states that wait already, only
         the state of the best epoch stays in memory.
+
+        Args:
+          step: number of the step.
+          state: the training state after the step.
+          notes: the run's history up to the step.
         """
         best_steps = self._best_steps(notes.history)
         self._unwritten = {
@@ -56,7 +61,7 @@ class CheckpointSchedule:
             self._unwritten[step] = Checkpoint(state, notes)
 
     def is_due(self) -> bool:
-        """Return True if it is time to write checkpoints; all processes get the same answer."""
+        """Return True if checkpoints should be written now; all processes get the same answer."""
         must_be_kept = any(self._checkpoints.keeps_always(step) for step in self._unwritten)
         is_time = time.monotonic() >= self._next_write
         [is_due_in_any_process] = processes.any_process(must_be_kept or is_time)

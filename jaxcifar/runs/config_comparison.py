@@ -13,7 +13,7 @@ def may_have_same_images(earlier: Config, config: Config, is_finished: bool) -> 
 
     Args:
       earlier: config of a run that was begun; it has the SHA-256 of its images.
-      config: config without such a SHA-256, because the images are not loaded yet.
+      config: config whose images are not loaded yet, so their SHA-256 is not known.
       is_finished: True if the run is finished. Then its images are not loaded, so both paths must
         lead to the same place. Otherwise the images are compared when the run starts.
     """

@@ -91,7 +91,7 @@ def _require_same_code_and_images(earlier: Config, config: Config) -> None:
       config: config of the new run, with the SHA-256 of its images and of all user code.
 
     Raises:
-      UsageError: images, or an import of the network or of the update rule, are not the same.
+      UsageError: the images differ, or a file that the network or the update rule imports.
     """
     if earlier.data_sha256 != config.data_sha256:
         reason = "has other images than the run to continue; give the images it was trained on"
@@ -103,6 +103,9 @@ def _require_same_code_and_images(earlier: Config, config: Config) -> None:
 
 
 def _import_digests(config: Config, kind: str) -> dict[str, str]:
-    """Return the SHA-256 of each file that the user code of a kind imports, by "KIND: FILE"."""
+    """Return the SHA-256 of each file that a run's user code imports, by "KIND: FILE".
+
+    `kind` is the kind of user code: "arch" (the network) or "optimizer" (the update rule).
+    """
     prefix = f"{kind}: "
     return {file: digest for file, digest in config.imports or () if file.startswith(prefix)}

@@ -10,7 +10,7 @@ def stack_curves(histories: Sequence[Sequence[Mapping[str, Any]]], key: str) -> 
     """Return an array `[runs, epochs]` of one metric; NaN after a run's last epoch.
 
     Args:
-      histories: for each run, one row of `metrics.jsonl` per epoch.
+      histories: for each run, the rows of `metrics.jsonl`, one per epoch.
       key: the metric's field in a row, such as `val_loss`.
     """
     epochs = max(len(rows) for rows in histories)

@@ -46,7 +46,8 @@ class EpochLines:
     def _ranked_texts(self, row: Row, with_losses: bool) -> list[tuple[int, str]]:
         """Return the texts of an epoch's line, each as (rank, text).
 
-        If the line is too long, texts with the highest rank are left out first.
+        If the line is too long, texts with the highest rank are left out first. Without
+        `with_losses`, the losses are left out of the texts.
         """
         epochs = self._run.config.epochs
         epoch = str(row["epoch"]).rjust(len(str(epochs)))
@@ -73,7 +74,10 @@ class EpochLines:
 
 
 def _result_text(split: str, loss: float, accuracy: float, with_loss: bool) -> str:
-    """Return a text such as "val loss 1.234 accuracy 56.78%"; `split` is "train" or "val"."""
+    """Return a text such as "val loss 1.234 accuracy 56.78%".
+
+    `split` is "train" or "val". If `with_loss` is False, the loss is left out.
+    """
     loss_text = f"loss {loss:.3f} " if with_loss else ""
     return f"{split} {loss_text}accuracy {accuracy:6.2%}"
 

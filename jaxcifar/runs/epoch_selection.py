@@ -44,7 +44,7 @@ def best_row(rows: Sequence[Row]) -> int:
     Among equal accuracies, the lowest validation loss decides, and then the lowest index.
 
     Args:
-      rows: rows of epochs, at least one; all have `val_accuracy` and `val_loss`.
+      rows: rows of `metrics.jsonl`, at least one; all have `val_accuracy` and `val_loss`.
     """
     highest = max(row["val_accuracy"] for row in rows)
     best_indices = [

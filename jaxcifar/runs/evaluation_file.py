@@ -65,7 +65,8 @@ class Mistake(TypedDict):
 class LabelError(Mistake):
     """A training image whose label may be wrong, because the network predicts another class.
 
-    `label_probability` is the predicted probability of the label; `file` is a user's image file.
+    `label_probability` is the predicted probability of the label. `file` is the image's file, if
+    the user trained on image files.
     """
 
     label_probability: Fraction
@@ -142,7 +143,7 @@ class CorruptionSet(TypedDict):
 
 AnyCorruptions = Corruptions | CorruptionSet
 
-# Names of two mistakes in evaluation code (slips). Only one of them is possible for a network.
+# Names of two mistakes in evaluation code. Only one of them is possible for a network.
 NOT_NORMALISED, NORMALISED = "not normalised", "normalised all the same"
 
 
@@ -172,7 +173,7 @@ class Evaluation(TypedDict):
 
 
 class Look(TypedDict):
-    """A use of the test images after the end of a run: its date, and what it was for."""
+    """A use of the test images after the end of a run: its date and its purpose."""
 
     date: Line
     purpose: Line
@@ -233,7 +234,10 @@ def save_evaluation(path: Path, new_results: Evaluation, look: Look | None) -> l
 def _replacing_results(
     new_results: Mapping[str, Any], earlier_results: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the new results that are from at least as many images as earlier ones of that name."""
+    """Return the new results that replace earlier results: all but those from fewer images.
+
+    Both dicts have results by name, such as the name of a set of images.
+    """
 
     def image_count(result: Any) -> int:
         return result.get("images", 0) if isinstance(result, Mapping) else 0

@@ -241,10 +241,10 @@ def result_to_json(result: Result) -> str:
 
 
 def number(figures: Mapping[str, Any], name: str) -> float:
-    """Return `figures[name]`, a number of a result or row; type checkers accept any field name."""
+    """Return the number in a field of a result or row; its type need not list the field's name."""
     return figures[name]
 
 
 def class_names(result: Result) -> list[str]:
-    """Return the names of a run's classes, by label, from its result, also of an older version."""
+    """Return the names of a run's classes, by label; the result may be from an older version."""
     return list(result.get("class_names") or result["class_accuracy"])

@@ -28,7 +28,8 @@ def fit(
 
     Args:
       task: the run's settings and folder.
-      load: returns the data set; not called if the run is finished, unless its path has changed.
+      load: returns the data set. It is called unless the run is finished and its images are at the
+        same path as before.
       console: terminal or log that shows the progress.
       devices: the devices to train on; None for all devices.
       stopper: called with the console; returns a context manager that yields an event. Setting the
@@ -80,8 +81,8 @@ def _identify_images(task: Task, load: Callable[[], Dataset]) -> tuple[Task, Cal
       load: returns the data set.
 
     Returns:
-      the task, with the SHA-256 of its images if they were loaded; and a function that returns the
-      data set, which is not loaded twice.
+      two values: the task, and a function that returns the data set. If the images were loaded, the
+      task has their SHA-256, and the function does not load them again.
     """
     folder, config = RunFolder(task.path, task.overwrite), task.config
     is_finished = folder.has_begun and folder.result_file.exists()

@@ -178,7 +178,7 @@ class RunFolder:
     # Each function that reads a file raises RunError if the file can't be read.
 
     def read_config(self, remedy: Remedy = START_AGAIN) -> Config:
-        """Return the run's settings from `config.json`; `remedy` is the advice in an error."""
+        """Return the run's settings (`config.json`); `remedy` is the advice in an error message."""
         values = read_json(self.config_file, dict[str, Any], remedy, file_formats.MAX_CONFIG_BYTES)
         with report_errors(self.config_file, remedy):
             return Config.from_dict(values)
@@ -209,17 +209,17 @@ class RunFolder:
         files.write_text(self.failure_file, f"{error}\n")
 
     def read_mistakes(self, classes: int) -> dict[str, np.ndarray]:
-        """Return the most confident wrong predictions (`mistakes.npz`) on `classes` classes."""
+        """Return the arrays of `mistakes.npz` by name: the most confident wrong predictions."""
         form = file_formats.MISTAKES
         return read_images(self.mistakes_file, form, classes, DELETE_IT_AND_RESULT)
 
     def read_confusions(self, classes: int) -> dict[str, np.ndarray]:
-        """Return wrong predictions by pair of classes (`confusions.npz`), on `classes` classes."""
+        """Return the arrays of `confusions.npz` by name: wrong predictions by pair of classes."""
         form = file_formats.MISTAKES
         return read_images(self.confusions_file, form, classes, DELETE_IT_AND_RESULT)
 
     def read_training_images(self, classes: int) -> dict[str, np.ndarray]:
-        """Return a few training images, stored and augmented (`training_images.npz`)."""
+        """Return the arrays of `training_images.npz` by name: a few images, plain and augmented."""
         form = file_formats.TRAINING_IMAGES
         return read_images(self.training_images_file, form, classes, DELETE_IMAGES)
 
@@ -232,7 +232,7 @@ class RunFolder:
         files.append_to_file(self.metrics_file, f"{json.dumps(row)}\n".encode())
 
     def finish(self, result: Result, mistakes: Mistakes, variables: PyTree) -> None:
-        """Write the wrong predictions, the weights, and last `result.json`: the run is finished."""
+        """Write wrong predictions and weights, then `result.json`, which marks a finished run."""
         write_arrays(self.mistakes_file, mistakes.most_confident)
         write_arrays(self.confusions_file, mistakes.by_cell)
         card = make_card(result)
@@ -240,11 +240,11 @@ class RunFolder:
         files.write_text(self.result_file, file_formats.result_to_json(result))
 
     def read_weights(self, result: Result) -> tuple[dict[str, np.ndarray], Card]:
-        """Return the arrays and the card (description) of the file of the run's weights."""
+        """Return the arrays in the run's file of weights, by name, and its card (a description)."""
         remedy, sha256 = file_formats.GET_WEIGHTS_AGAIN, result.get("weights_sha256")
         return read_weights(self.weights_file, remedy, sha256)
 
     def tidy(self, keep_best: bool) -> None:
-        """Delete a finished run's checkpoints if `keep_best` is True, which keeps only weights."""
+        """Delete a finished run's checkpoints if `keep_best` is True; the file of weights stays."""
         if keep_best and self.result_file.exists() and self.weights_file.exists():
             files.delete_path(self.checkpoints)

@@ -22,10 +22,15 @@ def load_initial_weights(
     """Return the training state before the first step, with the weights of another run (`--init`).
 
     If the other run has other classes, the last layer (the layer whose shape depends on the number
-    of classes) keeps the new weights. A line is printed if the other run normalised its images by
-    another mean or deviation.
+    of classes) keeps its new random weights. A line is printed if the other run normalised its
+    images by another mean or deviation.
 
-    `state` has the new weights, and `config` names the other run.
+    Args:
+      state: the training state before the first step, with new random weights.
+      setup: the program and the images.
+      hyper: the run's hyper-parameters.
+      config: the run's settings; `config.init` names the other run.
+      print_line: prints a line.
 
     Raises:
       RunError: the weights can't be read, have changed since the run began, or belong to another
@@ -57,7 +62,8 @@ def load_initial_weights(
 def _options_that_decide_shapes(card: Card, config: Config) -> str:
     """Return text that names the options on which the shapes of a network's arrays depend.
 
-    The image size is named only if it differs between the weights' `card` and `config`.
+    `card` describes the weights, and `config` has the settings of the new run. The image size is
+    named only if the two have different sizes.
     """
     image_size = card["config"].get("image_size", IMAGE_SIZE)
     options = "the --arch and --arch-args"
@@ -67,7 +73,10 @@ def _options_that_decide_shapes(card: Card, config: Config) -> str:
 
 
 def _arrays_of_last_layer(config: Config, classes: int) -> list[str]:
-    """Return the names of a network's arrays whose shape depends on the number of classes."""
+    """Return the names of a network's arrays whose shape depends on the number of classes.
+
+    `classes` is the number of classes.
+    """
 
     def shapes_by_name(classes: int) -> dict[str, tuple[int, ...]]:
         variables = network.shapes(create_model(config, classes), config.image_size)

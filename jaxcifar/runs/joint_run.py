@@ -34,11 +34,12 @@ def require_same_start(
 
     Args:
       config: settings of this process.
-      chooses_dataset: True if each process chose a data set by the files on its machine; then the
-        data sets are not compared.
-      devices: the number of devices that the user asked for, or None.
+      chooses_dataset: True if the program chose the data set because the user named none. Then the
+        data sets are not compared here, because machines may have different files.
+      devices: the number of devices that the user asked for; None if the user gave no number.
       user_metrics: metrics that the user defined.
-      keep_every: the number of epochs given by `--keep-every`, or None.
+      keep_every: the number given by `--keep-every`, which keeps the checkpoint of every so many
+        epochs; None if the option was not given.
 
     Raises:
       UsageError: a process was started with other options, files or versions.
@@ -111,8 +112,8 @@ def has_begun(folder: RunFolder, config: Config) -> bool:
     and of all user code.
 
     Raises:
-      UsageError: the run was begun with other images or other imports of its user code, or the
-        processes have different imports.
+      UsageError: the run was begun with other images or other imported files, or the processes
+        import different files.
     """
     # `require_same_start` was called before the imports were known.
     imports = {f"SHA-256 of {file}": digest for file, digest in config.imports or ()}

@@ -48,14 +48,14 @@ class LiveCurves:
             )
 
     def began(self, run: ObservedRun) -> None:
-        """Show the picture with the curves of the epochs that are finished; none for a new run."""
+        """Show the picture with the epochs that are finished; a new run has no curves yet."""
         self._title, self._epochs = run.title, run.config.epochs
         self._rows = {row["epoch"]: row for row in run.history}
         self._output: Any = None
         self._show()
 
     def epoch(self, row: Row) -> None:
-        """Add an epoch to the curves, and replace the picture if it is two seconds old."""
+        """Add an epoch to the curves; draw the picture again if the last one is two seconds old."""
         self._rows[row["epoch"]] = row
         if time.monotonic() - self._shown_at >= _SECONDS_BETWEEN_PICTURES:
             self._show()

@@ -105,7 +105,7 @@ def check_validation_fields(
 ) -> dict[str, float]:
     """Check the fields `val_NAME` in a row of `metrics.jsonl`, and return their values by field.
 
-    Fields in `known_fields` are left out.
+    Fields in `known_fields`, which are checked elsewhere, are left out.
 
     Raises:
       ValueError: a field is not a finite number, or there are more than `MAX_METRICS` fields.
@@ -119,7 +119,8 @@ def check_test_fields(
 ) -> dict[str, float]:
     """Check the fields `test_NAME` in a `result.json`, and return their values by field.
 
-    NAME is the name of one of `metrics`. Fields in `known_fields` are left out.
+    NAME is the name of one of `metrics`. Fields in `known_fields`, which are checked elsewhere, are
+    left out.
 
     Raises:
       ValueError: a field is not a finite number, or there are more than `MAX_METRICS` fields.

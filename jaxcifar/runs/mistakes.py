@@ -19,7 +19,7 @@ class Mistakes(NamedTuple):
 
     Attributes:
       most_confident: the wrong predictions with the highest probability (`mistakes.npz`).
-      by_cell: wrong predictions of each cell of the confusion matrix (`confusions.npz`).
+      by_cell: wrong predictions for each pair of true and predicted class (`confusions.npz`).
     """
 
     most_confident: WrongAnswers
@@ -44,8 +44,9 @@ def confident_mistakes(logits: np.ndarray, examples: Examples) -> WrongAnswers:
       examples: N images and their labels, on the host.
 
     Returns:
-      up to `MAX_MISTAKES` each of `index`, `label`, `predicted` (int32), `confidence` (float32, the
-      probability of the prediction) and `image` (`[H, W, 3] uint8`, a thumbnail of a large image).
+      arrays by name, with an element for each of up to `MAX_MISTAKES` images. `index`, `label` and
+      `predicted` are int32. `confidence` is the probability of the prediction, float32. `image` is
+      `[H, W, 3] uint8`; large images become thumbnails.
     """
     predicted, confidence = _predictions(logits)
     wrong = np.flatnonzero(predicted != examples.labels)
@@ -57,9 +58,10 @@ def confident_mistakes(logits: np.ndarray, examples: Examples) -> WrongAnswers:
 def mistakes_by_cell(logits: np.ndarray, examples: Examples) -> WrongAnswers:
     """Return wrong predictions of each cell of the confusion matrix, the fullest cell first.
 
-    From each cell, up to `MAX_CELL_IMAGES` predictions with the highest probability are returned.
-    There are at most `MAX_CONFUSION_IMAGES` images; if there would be more, the last cells are left
-    out. The limit is lower for images larger than 32x32, so that the file stays small.
+    A cell is a pair of true and predicted class. From each cell, up to `MAX_CELL_IMAGES`
+    predictions with the highest probability are returned. At most `MAX_CONFUSION_IMAGES` images are
+    returned in total; for more, the last cells are left out. This limit is lower for images larger
+    than 32x32, so that the file stays small.
 
     Args:
       logits: logits of the examples, `[N, K]`.

@@ -137,7 +137,7 @@ def _factory_by_name(name: str) -> ObserverFactory:
 
 
 def _factory_of_object(candidate: Any) -> ObserverFactory:
-    """Return a factory for an observer, or for a class or a function that returns an observer."""
+    """Return a factory (which creates observers) for a class, a function or an observer itself."""
     has_name = inspect.isclass(candidate) or inspect.isroutine(candidate)
     name = candidate.__qualname__ if has_name else type(candidate).__qualname__
     label = f"observer {name}"
@@ -189,7 +189,7 @@ def _describe_error(error: BaseException) -> str:
 
 
 def _location_in_user_code(error: BaseException) -> str:
-    """Return "FILE:LINE: " of the line of a user's observer that failed; "" for built-in ones."""
+    """Return "FILE:LINE: " of the line that failed in a user's observer, or "" if there is none."""
     observer_frames = source_frames(error)[1:]  # the first frame is the call in this module
     if not observer_frames:
         return ""

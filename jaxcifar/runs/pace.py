@@ -50,12 +50,12 @@ class PlannedRuns(NamedTuple):
 class Pace:
     """The time spent in each phase of a command, and an estimate of the time left.
 
-    Compilation within another phase counts as compiling. If several runs are trained together, the
-    images of only one of these runs are counted, because a step takes as long for all of them.
+    Compilation within another phase counts as compiling. If several runs are trained together, only
+    the images of one run are counted, because a step takes as long for all of them.
 
-    The speed of training is measured over the last half of the training time, without the first
-    dispatch (call to the devices), which is often slow. So a slow start is soon forgotten, and one
-    slow moment changes a long measurement little.
+    The speed of training is measured over the last half of the training time. The first dispatch
+    (call to the devices) is left out, because it is often slow. So a slow start is soon forgotten,
+    and one slow moment changes a long measurement little.
 
     After each call of `expect`, speeds are measured again, because another program has another
     speed. Until the new speed is known, the earlier speed is used.
@@ -164,7 +164,10 @@ class Pace:
             self._evaluation_costs = sorted([*self._evaluation_costs, seconds_per_image])
 
     def skip(self, train: float, evaluate: float) -> None:
-        """Count images that will not be trained on or evaluated as done, without measuring."""
+        """Count images as done without training on them or evaluating them.
+
+        `train` and `evaluate` are the numbers of images; the measured speed stays the same.
+        """
         self._count_as_done(train, evaluate)
 
     def _count_as_done(self, train: float, evaluate: float) -> None:
@@ -186,8 +189,8 @@ class Pace:
     def _per_evaluated_image(self, per_trained_image: float) -> float:
         """Return the estimated seconds to evaluate an image: the median of all measurements.
 
-        The first evaluation is slow, because its program is traced. So if there is no other, the
-        result is at most `per_trained_image`, the seconds to train on an image.
+        The first evaluation is slow, because its program is traced. If nothing else was measured
+        yet, the result is at most `per_trained_image`, the seconds to train on an image.
         """
         costs = self._evaluation_costs
         if not costs:

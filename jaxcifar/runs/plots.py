@@ -108,7 +108,7 @@ def figure_with_axes(width: float, height: float, title: str) -> tuple[Figure, A
 
 
 def safe_title(title: str) -> str:
-    """Return a title cut to 4 lines of 300 letters, without unprintable characters."""
+    """Return a title cut to 4 lines of 300 characters, without unprintable characters."""
     lines = title.splitlines()[:_MAX_TITLE_LINES]
     return "\n".join(printable(line, _MAX_TITLE_LETTERS) for line in lines)
 
@@ -116,7 +116,8 @@ def safe_title(title: str) -> str:
 def draw_mean(axes: Axes, curves: np.ndarray, label: str, **style: Any) -> None:
     """Draw the mean of curves `[runs, epochs]`, with a band from lowest to highest value.
 
-    Curves of runs that ended early have NaN at their end, which is left out.
+    Curves of runs that ended early have NaN at their end, which is left out. `label` is the curve's
+    name in the legend, and `style` has arguments of matplotlib's `plot`.
     """
     epochs = np.arange(1, curves.shape[1] + 1)
     epochs_between_markers = math.ceil(len(epochs) / _MARKERS)
@@ -140,7 +141,10 @@ def epoch_ticks(epochs: int, most: int = 8) -> list[int]:
 def plot_mistakes(
     class_names: Sequence[str], mistakes: dict[str, np.ndarray], title: str, file: BinaryIO | Path
 ) -> None:
-    """Draw wrongly classified images (`mistakes.npz`) as a PNG, with predicted and true class."""
+    """Draw wrongly classified images as a PNG, with predicted and true class.
+
+    `mistakes` has the arrays of `mistakes.npz`, by name.
+    """
     names = [shortened(name, _PANEL_LETTERS) for name in class_names]
     texts = [
         f"predicted {names[predicted]} {confidence:.2%}\ntrue {names[label]}"
@@ -156,8 +160,8 @@ def plot_label_errors(
 ) -> None:
     """Draw images that may have a wrong label as a PNG, with their labels and predicted classes.
 
-    `errors` has the arrays that `likely_label_errors` returns: images, labels, predicted classes
-    and the probabilities of both.
+    `errors` has the arrays that `likely_label_errors` returns, by name: images, labels, predicted
+    classes and the probabilities of both classes.
     """
     names = [shortened(name, _PANEL_LETTERS) for name in class_names]
     texts = [
@@ -176,7 +180,7 @@ def plot_label_errors(
 def _plot_sheet(
     images: np.ndarray, texts: Sequence[str], title: str, file: BinaryIO | Path
 ) -> None:
-    """Draw images in rows of four as a PNG, each with its text above it."""
+    """Draw images in rows of four as a PNG, each with its text from `texts` above it."""
     columns = 4
     rows = max(1, math.ceil(len(images) / columns))
     figure = Figure(figsize=(_SHEET_WIDTH, 0.7 + 1.85 * rows), dpi=120, layout="constrained")
@@ -193,9 +197,10 @@ def _plot_sheet(
 def plot_training_images(
     class_names: Sequence[str], sample: dict[str, np.ndarray], title: str, file: BinaryIO | Path
 ) -> None:
-    """Draw a sample of training images as a PNG: a row as stored, and a row per augmentation.
+    """Draw training images as a PNG: one row as they are stored, and rows of augmented versions.
 
-    `sample` has the arrays of `training_images.npz`: images, augmented versions and labels.
+    `sample` has the arrays of `training_images.npz`, by name: images, augmented versions and
+    labels.
     """
     names = [shortened(name, _PANEL_LETTERS) for name in class_names]
     columns = max(1, len(sample["image"]))
@@ -218,7 +223,7 @@ def plot_training_images(
 
 
 def shortened(name: str, letters: int) -> str:
-    """Return a name of at most `letters` letters; "…" replaces the middle of a long name."""
+    """Return a name of at most `letters` characters; "…" replaces the middle of a long name."""
     name = printable(name)
     if len(name) <= letters:
         return name

@@ -130,9 +130,10 @@ def _test(
     dataset: Dataset,
     metric_set: MetricSet,
 ) -> tuple[TestFigures, Mistakes]:
-    """Evaluate weights on the test images of a data set; `test` has these images on the devices.
+    """Evaluate weights on the test images of a data set.
 
-    Of `hyper`, only the mean and deviation of the images are used.
+    `test` has the test images on the devices, and `metric_set` the metrics to compute. Of `hyper`,
+    only the mean and deviation of the images are used.
 
     Returns:
       the fields of `result.json` with test results, and wrongly classified test images.

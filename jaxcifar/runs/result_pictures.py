@@ -19,7 +19,8 @@ from jaxcifar.runs.plots import plot_curves
 def write_network(folder: RunFolder, title: str, summary: Summary, print_line: PrintLine) -> None:
     """Write `summary.txt`, `model.png` and `network.json`, which describe a run's network.
 
-    Existing files are kept, and only the first process writes. If drawing fails, a line says so.
+    Existing files are kept, and only the first process writes. If the picture can't be drawn, a
+    line is printed.
 
     Raises:
       OSError: a file other than the picture can't be written.

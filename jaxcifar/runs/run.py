@@ -32,8 +32,8 @@ class Run:
     """The files, checkpoints and history of a run in training.
 
     The training loop calls `open`, `start`, `end_epoch` for each epoch, `finish` and `close`. They
-    raise RunError if a file can't be read or written, BusyError if another process has locked the
-    folder, and UsageError if the folder belongs to another run or user code fails.
+    raise RunError if a file can't be read or written, and BusyError if another process has locked
+    the folder. UsageError means that the folder belongs to another run or user code fails.
 
     Attributes:
       result: content of `result.json` if the run was finished before it was opened.
@@ -111,7 +111,7 @@ class Run:
         self.observers.began(self.task.observed(config, setup.dataset.title, self._history))
 
     def _resume(self, config: Config, continued: ContinuedState | None) -> None:
-        """Load the newest checkpoint, if any, of this run or (`--continue`) the run to continue."""
+        """Load the newest checkpoint: of this run, or else of the run that it continues, if any."""
         checkpoint = self._checkpoints.newest(self.state, self._print_line)
         first_step = self._last_step(config.continue_epochs or 0)
         is_new = checkpoint is None or checkpoint.state.step < first_step

@@ -35,7 +35,7 @@ class Task:
       name: name of the run in lines on the screen; "" if there is only one run.
       overwrite: True to delete an earlier run in the folder.
       keep_best: True to delete the checkpoints of the finished run, and keep only its weights.
-      keep_every: also keep the checkpoint of each epoch that is a multiple of this number, or None.
+      keep_every: 10 also keeps the checkpoints of epochs 10, 20 and so on; None keeps none extra.
       observers: observers of the run, besides the one that prints a line per epoch.
       scratch: folder to which this process writes instead of `path`; None in the first process.
       user_metrics: metrics that the user defined, measured in addition to the built-in metrics.
@@ -55,7 +55,7 @@ class Task:
         """Check the fields.
 
         Raises:
-          UsageError: `keep_every` is no number of epochs or is combined with `keep_best`, or the
+          UsageError: `keep_every` is no number of epochs, or is combined with `keep_best`. Or the
             run would be written into the folder of the run that it continues.
         """
         if self.keep_every is not None:

@@ -39,8 +39,8 @@ _MAX_PICTURE_BYTES = 16 * MEGABYTE
 class TensorBoard:
     """An observer that writes a run's event file.
 
-    The time of an event is the start of the run plus the seconds of training before it. So pauses
-    between commands do not count, and a file that is written later has the same times.
+    The time of an event is the start of the run plus the seconds of training before the event. So
+    pauses between commands do not count, and a file that is written later has the same times.
 
     Raises:
       RunError: tensorboardX is not installed.
@@ -92,7 +92,10 @@ class TensorBoard:
         self._write([event_file.finished_value(self._time)])
 
     def _picture(self, path: Path) -> list[event_file.Value]:
-        """Return a list with one event, the picture in a file; empty if the file can't be read."""
+        """Return a list with one event that contains the picture in a file.
+
+        The list is empty if the file can't be read.
+        """
         with contextlib.suppress(OSError, ValueError), open_regular_file(path) as file:
             return [event_file.image_value(path.stem, file.read(_MAX_PICTURE_BYTES))]
         return []
@@ -117,10 +120,16 @@ class TensorBoard:
 
 
 def _metric_tags(split: str, metric_names: Iterable[str]) -> dict[str, str]:
-    """Return a dict from a metric's field, such as `val_loss`, to its tag, such as "loss/val"."""
+    """Return the tag of each metric, such as "loss/val", by the metric's field, such as `val_loss`.
+
+    A tag is TensorBoard's name for a curve. `split` is "val" or "test".
+    """
     return {f"{split}_{name}": f"{name}/{split}" for name in metric_names}
 
 
 def _scalars(row: Mapping[str, Any], tags: Mapping[str, str]) -> list[event_file.Value]:
-    """Return an event for each field of a row (or a result) that has a tag in `tags`."""
+    """Return an event for each field of a row (or a result) that has a tag in `tags`.
+
+    `tags` has TensorBoard's names of curves, by field.
+    """
     return [event_file.scalar_value(tag, row[field]) for field, tag in tags.items() if field in row]

@@ -24,7 +24,8 @@ def write_training_images(
     """Write `training_images.npz`: a few training images, as they are stored and augmented.
 
     An existing file is kept, and only the first process writes. If the user's augmentation fails on
-    so few images, a line is printed and nothing is written. `hyper` is on the host.
+    so few images, a line is printed and nothing is written. `hyper` has the run's hyper-parameters
+    as arrays on the host.
 
     Raises:
       OSError: the file can't be written.

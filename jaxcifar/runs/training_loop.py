@@ -144,8 +144,8 @@ class _TrainingLoop:
     def _dispatch(self, train_steps: Compiled, orders: jax.Array) -> Iterator[tuple[int, Means]]:
         """Train all runs until one of them ends an epoch, in dispatches (calls to the devices).
 
-        Yields the number of steps of a dispatch, and the mean loss and accuracy of each run after
-        it. Each dispatch is yielded only when the next has begun, so the devices never wait.
+        Yields a dispatch's number of steps, and each run's mean loss and accuracy in its epoch so
+        far. A dispatch is yielded only after the next one has begun, so the devices never wait.
         """
         self._seconds_counted_until = self._last_save = time.monotonic()
         runs, latest_steps = self.active_runs.values(), 0
@@ -168,7 +168,7 @@ class _TrainingLoop:
     def _save_if_due(self, has_trained: bool) -> bool:
         """Save all runs if the last save was 5 minutes ago, or if the user wants to stop.
 
-        Return whether all losses are finite. Raise `Interrupted` if the user wants to stop.
+        Return True if all losses are finite. Raise `Interrupted` if the user wants to stop.
         """
         is_overdue = time.monotonic() - self._last_save > _AUTOSAVE_SECONDS
         should_stop, should_save = processes.any_process(self._stop.is_set(), is_overdue)

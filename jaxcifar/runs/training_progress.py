@@ -107,7 +107,10 @@ class TrainProgress:
 
     @contextmanager
     def evaluating(self, phase: str, images: int) -> Iterator[None]:
-        """Show "validating" or "testing" while the `with` block evaluates this many images."""
+        """Show a phase, "validating" or "testing", while the `with` block evaluates images.
+
+        `images` is the number of these images.
+        """
         with self.during(phase):
             yield
         self.pace.count_evaluated(images)

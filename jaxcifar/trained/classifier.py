@@ -85,7 +85,7 @@ class Classifier:
         """Return the network's outputs before the softmax, `[N, classes] float32`.
 
         Args:
-          images: images, as for `predict`.
+          images: images in any form that `predict` takes, such as an array or a folder.
 
         Raises:
           UsageError: an image can't be read, or there is no image.
@@ -151,7 +151,7 @@ class Classifier:
         classifier.
 
         Args:
-          images: images, as for `predict`.
+          images: images in any form that `predict` takes, such as an array or a folder.
 
         Raises:
           UsageError: an image can't be read, or no dense layer computes the network's logits.
@@ -165,7 +165,7 @@ class Classifier:
 
 
 def _padded_count(count: int) -> int:
-    """Return the number of images to which `count` images are padded, so few programs are compiled.
+    """Pad a number of images, so that few programs are compiled; return the padded number.
 
     It is the next power of two, or the next multiple of `EVAL_BATCH` if there are more images.
     """
@@ -225,7 +225,7 @@ class Ensemble:
 
     @with_package_settings()
     def predict(self, images: Any) -> Predictions:
-        """Classify images by the mean of the members' probabilities; see `Classifier.predict`.
+        """Classify images (arrays, files or folders) by the mean of the members' probabilities.
 
         Raises:
           UsageError: an image can't be read.

@@ -68,8 +68,8 @@ def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | 
 def load_just_trained(path: Path, data_dir: str | Path | None) -> Classifier:
     """Return the classifier of a run that this process has just trained or opened.
 
-    User code that this process has loaded is used, even if its files were edited since then.
-    `data_dir` is the folder of TensorFlow Datasets, or None for its default.
+    User code that this process has loaded is used, even if its files were edited since then. `path`
+    is the run's folder. `data_dir` is the folder of TensorFlow Datasets, or None for its default.
     """
     return _load_classifier(path, data_dir, code_is_loaded=True)
 
@@ -126,7 +126,10 @@ def _image_statistics(description: Mapping[str, Any]) -> Statistics:
 def _load_from_checkpoint(
     folder: RunFolder, config: Config, result: Result, data_dir: str | Path | None
 ) -> Classifier:
-    """Return the classifier of a run by an older version, whose weights are in a checkpoint."""
+    """Return the classifier of a run by an older version, whose weights are in a checkpoint.
+
+    `data_dir` is the folder of TensorFlow Datasets, or None for its default.
+    """
     from jaxcifar.data import load_dataset  # takes a second to import, as orbax does
     from jaxcifar.runs.checkpoint import Checkpoints
 
@@ -150,7 +153,8 @@ def _make_program(
 ) -> tuple[Program, Hyperparameters]:
     """Return a run's program for one device, and its hyper-parameters on that device.
 
-    The number of training images (`train_examples`) matters only if a checkpoint is read.
+    `statistics` has the mean and deviation of the training images. The number of training images
+    (`train_examples`) matters only if a checkpoint is read.
     """
     examples = train_examples or config.batch_size
     program = make_program(config, classes, examples, first_devices(None)[:1])
@@ -201,7 +205,8 @@ def _require_same_code(path: Path, config: Config, copies: Path | None = None) -
 def _remedy(copies: Path | None, kind: str) -> str:
     """Return advice for an error message about missing or changed user code.
 
-    `copies` is the run's folder of copies of user code, or None. `kind` is such as "arch".
+    `copies` is the run's folder of copies of user code, or None. `kind` is the kind of user code,
+    such as "arch" for a network.
     """
     if copies is None:
         return "get that file from the person who trained the network, or train again"

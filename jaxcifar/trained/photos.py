@@ -104,7 +104,11 @@ def _require_images(
 ) -> None:
     """Check that at least one file was read, and at least one in each folder among `paths`.
 
-    `remarks` has for each file the reason why it was left out, or None.
+    Args:
+      paths: the files and folders that the user named.
+      files: all image files among them and in the folders.
+      is_read: True for each file that could be read.
+      remarks: for each file the reason why it was left out, or None.
 
     Raises:
       UsageError: a folder has no readable image, or no file can be read.

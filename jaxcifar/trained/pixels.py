@@ -56,7 +56,9 @@ def as_photos(images: Any, size: int = IMAGE_SIZE) -> Photos:
 def as_pixels(images: Any, size: int = IMAGE_SIZE) -> np.ndarray:
     """Convert images from any source to pixels, `[N, size, size, 3] uint8`.
 
-    The arguments are those of `as_photos`.
+    Args:
+      images: arrays, Pillow images or paths, in any form that `as_photos` takes.
+      size: height and width of the images that the network takes.
 
     Raises:
       UsageError: an image can't be read, or there is no image.
@@ -86,7 +88,8 @@ def _pixels_of_array(name: str, array: np.ndarray, size: int) -> np.ndarray:
 def _photos_of_one(image: Any, number: int, size: int) -> Photos:
     """Read one element of a list of images: a path, a Pillow image or an array.
 
-    A path of a folder gives several images. `number` is the element's index, for its name.
+    The path of a folder gives several images. `number` is the element's index in the list, for its
+    name. `size` is the height and width of the images that the network takes.
     """
     if isinstance(image, str | Path):
         return _photos_at(Path(image), size)

@@ -56,8 +56,8 @@ def shift_and_flip(
       keys: a random key for each image.
       images: images of any dtype.
       settings: the largest shift, how the border is filled, and how flips are chosen.
-      alternate_flips: the images to flip if `settings.alternate` is True, which replaces random
-        flips (see `alternating_flips`).
+      alternate_flips: True for each image to flip if flips are not random but alternate between
+        epochs (`settings.alternate`).
     """
 
     def draw_flip_and_shift(key: Array) -> tuple[Array, Array]:
@@ -125,9 +125,9 @@ def crop(
 def cut_out(keys: Key[Array, "batch"], images: Pixels, settings: AugmentationSettings) -> Pixels:
     """Return images in which a square at a random place is set to 0, the mean of the pixels.
 
-    The centre of the square can be any pixel, so a part of the square may be outside the image
-    (DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout",
-    2017).
+    The centre of the square can be any pixel, so a part of the square may be outside the image.
+    DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout",
+    2017.
 
     Args:
       keys: a random key for each image; the keys passed to `shift_and_flip` may be used again.

@@ -36,10 +36,11 @@ def augmented_batch(
       flips: True for each image that is flipped, if flips alternate between epochs.
       size: height and width to which images are reduced after shifts and flips; None to keep them.
       axis: name of the mapped axis of devices that share the batch, or None.
-      parts: number of parts in which the batch is computed; see `sharing.batch_positions`.
+      parts: number of parts of the batch that are computed one after another, to save memory.
 
     Returns:
-      the images, and their targets: labels, or distributions over the classes if labels are mixed.
+      two values: the images, and their targets. The targets are labels, or distributions over the
+      classes if images are mixed or a user's augmentation changes labels.
     """
     images = augment.shift_and_flip(keys, images, hyper.augment, flips)
     images = augment.resize(images, size) if size else images
@@ -68,8 +69,8 @@ def augmented_pixels(
 ) -> Float32[Array, "images height width 3"]:
     """Return training images with random augmentation as pixels in [0, 1], for pictures.
 
-    The random numbers depend on the run's key and on the epoch. Training uses other random numbers,
-    but if flips alternate, the flips are those of that epoch in training.
+    The random numbers depend on the run's key and on the epoch. Training uses other random numbers.
+    If flips alternate between epochs, training flips the same images in this epoch.
 
     Args:
       augmentation: the augmentation after shifts and flips.

@@ -120,7 +120,7 @@ class BatchLoss:
         """Call `compute_part` for each part of the batch, and combine the results.
 
         `compute_part` gets the examples of a part and the part's position, and returns two pytrees.
-        The arrays of the first pytree are summed over the parts, those of the second are averaged.
+        Arrays of the first pytree are summed over the parts, and arrays of the second are averaged.
         Arrays that can't be averaged, because they are not floats, are taken from the last part.
         """
         if self.parts == 1:
@@ -187,7 +187,7 @@ def _differentiable(
 ) -> Callable[[PyTree], Array]:
     """Return the function `value`, with derivatives that `value_and_gradients` computes.
 
-    By itself JAX would differentiate a sum over devices once on each device, and would keep the
+    By itself JAX would differentiate a sum over devices once on each device. It would also keep the
     activations of all parts of a batch in memory.
     """
     function = jax.custom_jvp(value)

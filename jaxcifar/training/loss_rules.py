@@ -29,8 +29,15 @@ def find_loss_use(
 ) -> LossUse:
     """Trace one update of an optax rule, to find out whether the rule uses the loss.
 
-    The type of a rule does not tell: `optax.chain` passes the loss to all its rules, and most of
-    them ignore the loss. A program whose rule does not use the loss need not compute it.
+    The type of a rule does not say this: `optax.chain` passes the loss to all its rules, and most
+    of them ignore the loss. A program whose rule does not use the loss need not compute it. Of the
+    arrays, only shapes and dtypes are used.
+
+    Args:
+      rule: the update rule.
+      grads: the gradients.
+      opt_state: the state of the rule.
+      params: the network's parameters.
     """
     if not isinstance(rule, optax.GradientTransformationExtraArgs):
         return LossUse(value=False, function=False)

@@ -212,7 +212,7 @@ def _values_per_image(
 ) -> tuple[dict[str, Array], Array]:
     """Return the values of each per-image metric by the metric's name, and the confusion matrix.
 
-    If a metric's values are integers or booleans, there is one per image; of floats, their mean.
+    Boolean and integer metrics have a value for each image. Float metrics have only the mean value.
     """
     classes = logits.shape[-1]
     confusion = jnp.zeros((classes, classes), jnp.int32).at[labels, logits.argmax(-1)].add(1)

@@ -87,7 +87,7 @@ def mix(
       targets: labels of these images, or distributions over the classes.
       settings: the settings of mixup and CutMix.
       axis: name of the mapped axis of devices that share the batch, or None.
-      parts: number of parts in which the batch is computed; see `sharing.batch_positions`.
+      parts: number of parts of the batch that are computed one after another, to save memory.
     """
     targets = distributions(targets, settings.num_classes)
     partners, partner_targets = sharing.next_examples((inputs, targets), axis, parts)
@@ -114,7 +114,7 @@ def mix(
 def mixup_shares(
     key: Key[Array, ""], alpha: Float32[Array, ""], height: int, width: int
 ) -> Float32[Array, "{height} {width}"]:
-    """Return an image's share (0 to 1) in each pixel of the image mixed by mixup.
+    """Return an image's share (0 to 1) in each pixel of a mixed image, for mixup.
 
     All pixels have the same share, drawn from Beta(alpha, alpha). Zhang et al., "mixup: beyond
     empirical risk minimization", 2018.
@@ -125,12 +125,12 @@ def mixup_shares(
 def cutmix_shares(
     key: Key[Array, ""], alpha: Float32[Array, ""], height: int, width: int
 ) -> Float32[Array, "{height} {width}"]:
-    """Return an image's share in each pixel of the image mixed by CutMix: 0 in a box, 1 outside.
+    """Return an image's share in each pixel of a mixed image, for CutMix: 0 or 1.
 
-    The box has the proportions of the image. Its area is the fraction 1 - x of the image, with x
-    drawn from Beta(alpha, alpha). The centre of the box can be any pixel, so a part of the box may
-    be outside the image. Yun et al., "CutMix: regularization strategy to train strong classifiers
-    with localizable features", 2019.
+    The share is 0 in a rectangle with the proportions of the image, and 1 outside. The rectangle's
+    area is the fraction 1 - x of the image, with x drawn from Beta(alpha, alpha). The rectangle's
+    centre can be any pixel, so a part of the rectangle may be outside the image. Yun et al.,
+    "CutMix: regularization strategy to train strong classifiers with localizable features", 2019.
     """
     share_key, centre_key = jax.random.split(key)
     side = jnp.sqrt(1 - jax.random.beta(share_key, alpha, alpha))

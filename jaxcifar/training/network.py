@@ -77,8 +77,8 @@ def init(
 ) -> tuple[PyTree, PyTree]:
     """Initialise a network; return its parameters, and its other variables as one tree.
 
-    Other variables are those that `variables` describes, such as running statistics. Collections
-    that grow with each call (made by Flax's `sow`) are left out.
+    Other variables are, for example, running statistics (see `variables`). Collections that grow
+    with each call (made by Flax's `sow`) are left out.
 
     Args:
       model: the network.
@@ -167,7 +167,7 @@ def _random_streams(key: Array, axis: str | None, part: Part | None = None) -> d
     """Return a random key for each of Flax's random streams, by the stream's name.
 
     Flax uses the key of "params" for streams that are missing here. Layers derive a key for each
-    image from `EXAMPLE_STREAM`, whatever the device and the part of the batch.
+    image from `EXAMPLE_STREAM`. This key is the same for any device and part of the batch.
     """
     device_key = sharing.device_key(key, axis)
     if part is not None:
@@ -183,7 +183,11 @@ def predict(
 ) -> Float32[Array, "batch classes"]:
     """Return a network's logits in evaluation mode.
 
-    `product_dtype` is the dtype to which operands of matrix products are converted, or None.
+    Args:
+      model: the network.
+      all_variables: the network's variables as Flax collections.
+      images: normalised images.
+      product_dtype: dtype to which operands of matrix products are converted, or None.
     """
     with adapted(None, product_dtype):
         logits: Any = model.apply(all_variables, images, train=False)

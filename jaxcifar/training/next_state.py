@@ -32,7 +32,7 @@ def next_state(
       loss: the mean loss of the step's batch, as a function of the parameters.
       update_rule: function that returns the optax rule (optimizer) for a learning rate.
       steps_per_epoch: number of steps in an epoch.
-      offers_loss: True if the update rule may use the loss.
+      offers_loss: True to pass the loss to the update rule, if the rule uses the loss.
     """
     gradients = loss.gradients(state.params)
     rule = rule_at_step(update_rule, hyper, state.step)
@@ -60,7 +60,10 @@ def next_state(
 def rule_at_step(
     update_rule: UpdateRule, hyper: Hyperparameters, step: Int[Array, ""] | int
 ) -> optax.GradientTransformation:
-    """Return the optax rule (optimizer) with the learning rate of a training step, from 0."""
+    """Return the optax rule (optimizer) with the learning rate of a training step.
+
+    `update_rule` returns the rule for a learning rate, and `step` counts from 0.
+    """
     return update_rule(hyper.learning_rate[step], **hyper.rule)
 
 
@@ -70,9 +73,9 @@ def _loss_arguments(
     gradients: BatchGradients,
     loss: BatchLoss,
 ) -> dict[str, Any]:
-    """Return the keyword arguments through which an optax rule gets the loss.
+    """Return the keyword arguments through which an optax rule gets the loss, by name.
 
-    The dict is empty if the rule does not use the loss. The gradients in it are not clipped.
+    The dict is empty if the rule does not use the loss. The gradients in the dict are not clipped.
     """
     loss_use = find_loss_use(rule, gradients.grads, state.opt_state, state.params)
     uses_loss = loss_use.value or loss_use.function

@@ -63,8 +63,14 @@ def adam(
 ) -> optax.GradientTransformation:
     """Return the update rule Adam, with `weight_decay * p` added to the gradient of parameter p.
 
-    Beta 1 is `momentum`, beta 2 is 0.999, epsilon is 1e-8. The arguments are those of `sgd`. Kingma
-    and Ba, "Adam: a method for stochastic optimization", 2015.
+    Beta 2 is 0.999, and epsilon is 1e-8. Kingma and Ba, "Adam: a method for stochastic
+    optimization", 2015.
+
+    Args:
+      learning_rate: the learning rate.
+      momentum: beta 1, the decay of the mean of the gradients, in [0, 1).
+      weight_decay: factor of the parameters that is added to the gradients.
+      bias_decay: False to leave biases (parameters with one axis) out of weight decay.
     """
     return optax.chain(
         _weight_decay_rule(weight_decay, bias_decay),
@@ -81,10 +87,14 @@ def adamw(
 ) -> optax.GradientTransformation:
     """Return the update rule AdamW: Adam, whose step also subtracts the decay of each parameter p.
 
-    The decay is `learning_rate * weight_decay * p`.
+    The decay is `learning_rate * weight_decay * p`. Beta 2 is 0.999, and epsilon is 1e-8.
+    Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.
 
-    The arguments are those of `sgd`. Loshchilov and Hutter, "Decoupled weight decay
-    regularization", 2019.
+    Args:
+      learning_rate: the learning rate.
+      momentum: beta 1, the decay of the mean of the gradients, in [0, 1).
+      weight_decay: factor of the parameters in the decay.
+      bias_decay: False to leave biases (parameters with one axis) out of weight decay.
     """
     return optax.chain(
         optax.scale_by_adam(b1=momentum),
@@ -107,8 +117,14 @@ def muon(
     Muon makes the momentum of a kernel orthogonal, by Newton-Schulz iterations. For this, a kernel
     `[height, width, C, K]` is a matrix with K columns. After each step the kernel is scaled to the
     norm sqrt(K), as in Jordan's CIFAR-10 trainer. The scale has no effect if BatchNorm follows, and
-    makes weight decay unnecessary. SGD has Nesterov's momentum, and its learning rate is multiplied
-    by `sgd_rate`. The other arguments are those of `sgd`.
+    makes weight decay unnecessary. SGD has Nesterov's momentum.
+
+    Args:
+      learning_rate: the learning rate of Muon.
+      momentum: decay of the velocity, in [0, 1), for both rules.
+      weight_decay: factor of the parameters that SGD adds to the gradients.
+      bias_decay: False to leave biases (parameters with one axis) out of weight decay.
+      sgd_rate: factor by which the learning rate is multiplied for SGD.
     """
     kernels = optax.chain(
         optax.contrib.scale_by_muon(
@@ -171,8 +187,8 @@ def scale_biases(updates: PyTree, factor: Scalar) -> PyTree:
 def _weight_decay_rule(weight_decay: Scalar, bias_decay: Switch) -> optax.GradientTransformation:
     """Return a rule that adds `weight_decay * p` to the gradient of each parameter p.
 
-    If `bias_decay` is 0, biases (parameters with one axis) are left out. He et al., "Bag of tricks
-    for image classification", 2019.
+    If `bias_decay` is False, biases (parameters with one axis) are left out. He et al., "Bag of
+    tricks for image classification", 2019.
     """
     bias_weight_decay = weight_decay * jnp.asarray(bias_decay, jnp.float32)
 

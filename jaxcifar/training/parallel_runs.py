@@ -161,7 +161,7 @@ class ParallelRuns:
 def _map_runs(
     function: Callable[..., PyTree], run_count: int, use_vmap: bool
 ) -> Callable[..., PyTree]:
-    """Return a function of stacked arrays that applies `function`, a function of one run, to all.
+    """Return a function of stacked arrays that applies `function` to each of `run_count` runs.
 
     With `use_vmap`, the runs are batched by `vmap`; otherwise `function` is called once per run. On
     a CPU, `vmap` would turn convolutions into grouped convolutions, XLA's slowest kind.

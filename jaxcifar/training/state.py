@@ -181,9 +181,9 @@ def update_average(
     """Return the moving average of a network's variables after a training step.
 
     It is `decay * average + (1 - decay) * new_variables`, where both pairs are (parameters, other
-    variables). Integer arrays can't be averaged and are those of `new_variables`. The decay is in
-    [0, 1). In the first steps, counted from 0, it is at most `(step + 1) / (step + 10)`, so that
-    the first weights are soon forgotten.
+    variables). Integer arrays can't be averaged; they are taken from `new_variables`. The decay is
+    in [0, 1). In the first steps, counted from 0, the decay is at most `(step + 1) / (step + 10)`.
+    So the first weights are soon forgotten.
 
     Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992, in the
     exponential form of Tarvainen and Valpola, "Mean teachers are better role models", 2017.
