@@ -19,7 +19,13 @@ SCOPE = "module-call-"
 
 @dataclasses.dataclass(frozen=True)
 class Scope:
-    """The loops' repeats, the module call and the functions around an equation; see `Operation`."""
+    """The surroundings of an equation in a traced program.
+
+    Attributes:
+      repeats: how often loops repeat the equation; 0 if it is not counted.
+      call: number of the innermost module call around the equation; None outside of modules.
+      functions: calls of jitted functions around the equation, outermost first.
+    """
 
     repeats: int = 1
     call: int | None = None
@@ -47,10 +53,9 @@ class TracedProgram:
         return next(self._numbers)
 
     def inline(self, jaxpr: ClosedJaxpr | Jaxpr, inputs: Sequence[int], scope: Scope) -> list[int]:
-        """Append the operations of a program, with the programs that it calls.
+        """Append the operations of a program, and of the programs that it calls.
 
-        `inputs` are the numbers of the values that the program takes. Return the numbers of its
-        results.
+        `inputs` and the returned results are numbers of values.
         """
         jaxpr = without_constants(jaxpr)
         number_of_variable = {variable: self.new_value() for variable in jaxpr.constvars}
@@ -224,7 +229,7 @@ class TracedProgram:
 
 
 def _uncounted(scope: Scope) -> Scope:
-    """Return a copy of a scope whose operations count as 0, as in a branch that does not run."""
+    """Return a copy of a scope whose operations count 0 times, as in a branch that does not run."""
     return dataclasses.replace(scope, repeats=0)
 
 
@@ -237,7 +242,8 @@ def _cost(jaxpr: ClosedJaxpr) -> int:
 
 
 def _called_programs(equation: JaxprEqn) -> Iterator[ClosedJaxpr | Jaxpr]:
-    """Yield the programs in an equation's parameters that take the same inputs as the equation."""
+    """Yield the programs that a traced equation calls, such as the body of a jitted function."""
+    # A called program is a parameter that takes inputs of the same shapes as the equation.
     shapes = [shape_of(variable) for variable in equation.invars]
     for parameter in equation.params.values():
         jaxpr = without_constants(parameter)
