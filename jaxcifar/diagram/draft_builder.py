@@ -15,12 +15,7 @@ ParameterPath = tuple[str, ...]
 
 
 class _DrawnOperation(NamedTuple):
-    """An operation that is drawn as a node of its own.
-
-    Attributes:
-      operation: the operation.
-      draft: key of the node's draft, i.e. of the unfinished node.
-    """
+    """An operation that is drawn as a graph node of its own, and the key of that node."""
 
     operation: Operation
     draft: int
@@ -97,12 +92,7 @@ class DraftBuilder:
         return key
 
     def _connect(self, key: int, operation: Operation) -> None:
-        """Record that a node of the graph reads an operation's inputs and computes its outputs.
-
-        Args:
-          key: key of the node.
-          operation: the operation, which is part of the node.
-        """
+        """Record that the graph node `key` reads an operation's inputs and computes its outputs."""
         sources = self._drafts[key].sources
         for value in operation.inputs:
             source = self._draft_of_value.get(value)

@@ -243,8 +243,7 @@ def _cost(jaxpr: ClosedJaxpr) -> int:
 
 def _called_programs(equation: JaxprEqn) -> Iterator[ClosedJaxpr | Jaxpr]:
     """Yield the programs that a traced equation calls, such as the body of a jitted function."""
-    # A called program is a parameter that takes inputs of the same shapes as the equation.
-    shapes = [shape_of(variable) for variable in equation.invars]
+    shapes = [shape_of(variable) for variable in equation.invars]  # a called program has them too
     for parameter in equation.params.values():
         jaxpr = without_constants(parameter)
         if isinstance(jaxpr, Jaxpr) and [shape_of(v) for v in jaxpr.invars] == shapes:
