@@ -85,7 +85,7 @@ def headings(tokens: Sequence[Token]) -> Iterator[Heading]:
 def add_contents(markdown: str) -> str:
     """Return a Markdown report in which a table of contents replaces the text `PLACEHOLDER`.
 
-    The table has a link to each heading of levels 2 and 3, except its own.
+    The table has a link to each heading of levels 2 and 3, except the heading of the table itself.
     """
     indents = {"h2": "", "h3": "  "}
     lines = [
