@@ -123,7 +123,7 @@ def _expect_first_steps(
       ready: the contestants that have compiled and taken first steps.
       total: number of all contestants.
       plan: the measurements of the contest.
-      progress: gets the estimate.
+      progress: shows the estimate.
     """
     getting_ready = fmean(entrant.seconds_to_get_ready for entrant in ready)
     remaining = remaining_entrants(ready)

@@ -40,7 +40,9 @@ _SMALL_ECE = 0.01  # a smaller expected calibration error is not worth correctin
 def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, Any] | None:
     """Draw the pictures of a run's evaluation, and return the values for the report's template.
 
-    Return None if the run was not evaluated. If results can't be read, "missing" says why.
+    `title` names the network in the pictures, and `draw` draws a picture and returns its path.
+    Return None if the run was not evaluated. If results can't be read, the value "missing" says
+    why.
     """
     folder = RunFolder(run.path)
     try:

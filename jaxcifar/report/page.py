@@ -95,7 +95,7 @@ def _read_page_file(name: str) -> str:
 
 
 def _page_script() -> str:
-    """Return the page's own script: its files, joined into one function."""
+    """Return the page's own JavaScript code: the content of all its files, as one function."""
     content = "\n".join(_read_page_file(f"script/{name}.js") for name in _SCRIPT_FILES)
     return f'(() => {{\n"use strict";\n{content}}})();\n'
 
@@ -120,7 +120,7 @@ def _source_hash(content: str) -> str:
 def _replace_styles(tokens: Sequence[Token]) -> None:
     """Replace the alignment style of table cells by a class, because the page forbids styles.
 
-    The tokens, of a parsed Markdown report, are changed in place.
+    `tokens` are from a parsed Markdown report, and are changed in place.
     """
     for token in tokens:
         style = str(token.attrs.get("style", ""))
@@ -132,7 +132,7 @@ def _replace_styles(tokens: Sequence[Token]) -> None:
 def _mark_header_cells(tokens: Sequence[Token]) -> None:
     """Turn the first cell of each table row into a header, and set the `scope` of all headers.
 
-    The tokens, of a parsed Markdown report, are changed in place.
+    `tokens` are from a parsed Markdown report, and are changed in place.
     """
     for index, token in enumerate(tokens):
         if token.type == "th_open":

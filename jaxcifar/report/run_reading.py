@@ -160,8 +160,8 @@ def _read_study(file: Path, validated: Iterable[FinishedRun]) -> StudyRecord:
 def _is_like_reference(run: FinishedRun, reference: Mapping[str, Any]) -> bool:
     """Return whether a run has the network and the data set of a study's reference accuracies.
 
-    `reference` is the part of the study's file on these accuracies. A network or data set that it
-    does not name counts as the same.
+    `reference` is the section of the study's file on these accuracies. A network or data set that
+    this section does not name counts as the same.
     """
     config = run.config
     if "arch" in reference and (config.arch != reference["arch"] or config.alters_network):
@@ -186,7 +186,7 @@ def _group_into_variations(
 ) -> list[Variation]:
     """Group runs that differ only in seed or fold, and return a variation for each group.
 
-    The name of a variation is `name_of` its first run, made unique.
+    `name_of` returns a variation's name from its first run. Repeated names get a number.
     """
     return with_unique_names([Variation(name_of(group[0]), group) for group in group_runs(runs)])
 
