@@ -32,7 +32,10 @@ from jaxcifar.training.metrics import only_predicted_class
 
 
 def compared_row(variation: Variation, earlier: Sequence[Variation]) -> Variation:
-    """Return the earlier variation, the first if several, with the fewest different settings."""
+    """Return the earlier variation that differs from `variation` in the fewest settings.
+
+    If several differ in equally few settings, return the first of them.
+    """
     return min(earlier, key=lambda other: len(other.changes_to(variation)))
 
 

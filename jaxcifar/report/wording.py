@@ -64,12 +64,10 @@ def mean_and_deviation(sample: Sample) -> str:
 
 
 def accuracy(variation: Variation, key: str = "test_accuracy", split: str = "test") -> str:
-    """Return the mean of a variation's accuracies and their standard deviation over seeds or folds.
+    """Return the mean and standard deviation of a variation's accuracies over seeds or folds.
 
-    Args:
-      variation: the variation.
-      key: the field of `result.json` with the accuracy.
-      split: the images on which the accuracy was measured: "test" or "val".
+    `key` is the accuracy's field in `result.json`. `split`, "test" or "val", has the images on
+    which the accuracy was measured.
     """
     return mean_and_deviation(Sample.of(variation, key, split))
 
