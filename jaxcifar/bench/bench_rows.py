@@ -50,8 +50,10 @@ def speed_ratios(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if this package or PyTorch in float32 was not measured.
 
     Returns:
-      phase -> `float32`, the ratio to PyTorch in float32, and `any`, to PyTorch in any precision;
-      `float32_spread` and `any_spread`, the lowest and the highest ratio of a round, or None.
+      phase -> a dict with these keys:
+        `float32`: the ratio to PyTorch in float32.
+        `any`: the ratio to PyTorch in the precision in which it is fastest.
+        `float32_spread`, `any_spread`: the lowest and the highest ratio of a round, or None.
     """
     ratios: dict[str, Any] = {}
     for phase in PHASES:

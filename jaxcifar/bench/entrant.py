@@ -60,7 +60,7 @@ class Entrant:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Run the contestant's process during a `with` block, in which it can be measured."""
+        """Run the contestant's process during a `with` block, in which `measure` may be called."""
         spec = self.spec
         with Contestant(spec.label, spec.implementation, spec.work, self.environment) as contestant:
             self._contestant = contestant

@@ -72,7 +72,7 @@ def step_kernels(program: ProgramText) -> list[Kernel]:
     """Return the kernels of a training step, in the order in which the compiler put them.
 
     The step is the body of the loop with the most kernels, or the whole program if it has no loop.
-    Loops inside the step count once; of several branches, the one with the most bytes counts.
+    Loops inside the step count once. Of several branches, the one with the most bytes counts.
     """
     instructions = itertools.chain(*program.computations.values())
     loop_kernels = []  # the kernels of each loop

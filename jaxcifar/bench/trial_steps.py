@@ -160,7 +160,7 @@ def try_steps(
 
 
 class _TimedSteps:
-    """The compiled training program, with states to time its steps on."""
+    """The compiled training program, with the training states of all runs, to time its steps."""
 
     def __init__(
         self, setup: Setup, hyper: Hyperparameters, state: TrainState, at_once: int

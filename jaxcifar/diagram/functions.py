@@ -94,8 +94,8 @@ def is_average(
       sums: the operation that may be a sum.
       scaling: the multiplication or division of the result of `sums`.
       constant: the index, 0 or 1, of the constant among the inputs of `scaling`.
-      counts: the operation that computes the constant as a sum of ones; None if the network has
-        the constant as a number.
+      counts: the operation that computes the constant as a sum of ones. None if the constant is a
+        number in the program.
     """
     params = sums.equation.params
     if sums.name == "reduce_sum":

@@ -136,7 +136,7 @@ class _Column:
         self._y += _PANEL_NAME_HEIGHT
 
     def _close_panels(self, depth: int) -> None:
-        """End all open panels, except the `depth` outermost ones, at the current height."""
+        """Set the lower edge of all open panels (frames) except the `depth` outermost ones."""
         while len(self._open_panels) > depth:
             self._y += PADDING
             self._open_panels.pop().bottom = self._y

@@ -169,7 +169,7 @@ def summarize(model: nn.Module, image_size: int = IMAGE_SIZE) -> Summary:
 
 
 def _table_layers(traced: Trace) -> tuple[Layer, ...]:
-    """Return the rows of the layer table: one for each module call, in the order of finishing."""
+    """Return the rows of the layer table: the module calls in the order in which they finish."""
     params_of_module = _params_by_module(traced)
     first_calls: dict[tuple[str, ...], int] = {}  # module -> number of its first call
     for call in traced.calls:

@@ -80,7 +80,7 @@ class TracedProgram:
     def _append_equation(
         self, equation: JaxprEqn, inputs: list[int], scope: Scope
     ) -> Sequence[int]:
-        """Append an equation, or the program that it calls; return the numbers of its outputs."""
+        """Append an equation or the program that it calls; inputs and outputs are value numbers."""
         calls = re.findall(rf"{SCOPE}(\d+)", str(equation.source_info.name_stack))
         if calls:
             scope = dataclasses.replace(scope, call=int(calls[-1]))
@@ -102,7 +102,7 @@ class TracedProgram:
     def _append_plain(
         self, equation: JaxprEqn, inputs: Sequence[int], scope: Scope
     ) -> Sequence[int]:
-        """Append an equation that calls no other program; return the numbers of its outputs."""
+        """Append an equation that calls no program; inputs and outputs are numbers of values."""
         name = equation.primitive.name
         outputs = tuple(self.new_value() for _ in equation.outvars)
         depends_on_image = not self.image_dependent.isdisjoint(inputs)

@@ -18,7 +18,7 @@ _SUMMARY = re.compile(r"<summary>([\w ,.()-]+)</summary>", re.ASCII)
 
 
 class Heading(NamedTuple):
-    """A heading of a Markdown report: its opening token, its Markdown text and its link id."""
+    """A heading of a Markdown report: the parser's token that opens it, its text and link id."""
 
     token: Token
     text: str
@@ -46,7 +46,7 @@ def _parse_fold_tag(state: StateBlock, first_line: int, last_line: int, silent: 
       silent: True to only test the line, without adding a token.
 
     Returns:
-      False for any other line, which the next rule then tries.
+      True if the line has such a tag. False for any other line, which the next rule then tries.
     """
     if state.level > 0:  # inside of a list or quotation
         return False

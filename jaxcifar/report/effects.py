@@ -237,7 +237,7 @@ def _plain_interval(difference: Difference) -> str:
 
 
 def _decimals(difference: Difference) -> int:
-    """Return the decimals to print: 1, or 2 for differences below 1 percentage point."""
+    """Return the number of decimals to print: 1, or 2 for differences below 1 percentage point."""
     return 1 if abs(difference.value) >= 0.01 else 2
 
 

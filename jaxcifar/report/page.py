@@ -77,8 +77,9 @@ def _image_tag(path: str, text: str, picture: bytes | None, part_id: str | None)
     Args:
       path: path of the picture in the report; its extension is the format.
       text: the alternative text, not escaped.
-      picture: content of the file; None returns only the alternative text.
-      part_id: key of the interactive part that replaces the picture, or None.
+      picture: content of the file. If it is None, only the alternative text is returned.
+      part_id: key of the chart or table that the page's script shows instead of the picture; None
+        if there is none.
     """
     escaped_text = html.escape(text, quote=True)
     if picture is None:

@@ -109,7 +109,7 @@ def _read_all(
 ) -> list[T]:
     """Call `read` on each path, in sorted order, and return the results.
 
-    Where `read` raises a RunError, its message is stored in `unreadable` under the path.
+    If `read` raises a RunError, the error's message is stored in `unreadable` under the path.
     """
     records = []
     for path in sorted(paths):
@@ -170,7 +170,7 @@ def _is_like_reference(run: FinishedRun, reference: Mapping[str, Any]) -> bool:
 
 
 def _with_notes(study: StudyRecord, unreadable: dict[Path, str]) -> StudyRecord:
-    """Return a study with the text of the user's `NOTES.md`; without it if the file is damaged.
+    """Return a study with the text of the user's `NOTES.md`, or unchanged if the file is damaged.
 
     The reason why the file can't be read is stored in `unreadable` under the file's path.
     """

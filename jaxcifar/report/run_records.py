@@ -24,7 +24,7 @@ _CHECKSUMS = ("data_sha256", "SHA-256 of ")
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """A data set: its name as an option, its title in reports, and (split, SHA-256) pairs."""
+    """A data set: its name in settings, its title in reports, and (split, SHA-256) pairs."""
 
     name: str
     title: str

@@ -80,7 +80,7 @@ def accuracy_with_flips(variation: Variation) -> str:
 
 
 def reference(variation: Variation) -> str:
-    """Return a variation's published reference accuracies, such as "92.17 / 92.48%"."""
+    """Return a variation's published accuracies, such as "92.17 / 92.48%", or "–" without any."""
     values = " / ".join(f"{100 * value:.2f}" for value in variation.reference)
     return f"{values}%" if values else "–"
 
@@ -104,7 +104,7 @@ def field_value(value: Any) -> str:
 
 
 def setting_text(value: Any) -> str:
-    """Return the text for the value of a setting; None, which a row may have, is "not set"."""
+    """Return the text for the value of a setting, or "not set" for a row without it (None)."""
     return "not set" if value is None else field_value(value)
 
 
@@ -141,9 +141,9 @@ def new_values(differing: dict[str, tuple[Any, Any]]) -> str:
 
 
 def unusual_settings(variation: Variation, variations: Sequence[Variation]) -> str:
-    """Return a variation's settings that few `variations` share, such as "learning rate 0.1".
+    """Return the settings in which a variation differs from most, such as "learning rate 0.1".
 
-    If all its values are common, return all settings in which the variations differ.
+    If it differs from most in no setting, return all settings in which `variations` differ.
     """
 
     def value(name: str, row: Variation) -> str:

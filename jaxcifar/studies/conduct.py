@@ -97,7 +97,7 @@ def _require_no_fold(study: Study, rows: Sequence[StudyRow]) -> None:
 
 
 def record(study: Study, out: Path) -> None:
-    """Write the study to its folder `out`, for reports and for later calls of `plan`.
+    """Write the study to its folder `out`, for reports and for later commands.
 
     Raises:
       RunError: the file can't be written.

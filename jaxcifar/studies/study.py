@@ -51,7 +51,7 @@ class Reference(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class StudyFile(msgspec.Struct, forbid_unknown_fields=True):
-    """The content of a study file. Its settings are checked against the fields of `Config`."""
+    """The content of a study file. Its settings are not checked yet (see `Study.from_dict`)."""
 
     rows: Annotated[dict[str, Any], Meta(min_length=1, max_length=MAX_ROWS)]
     title: Line = "Study"
@@ -216,7 +216,7 @@ class Study:
         return tuple(row for row in self.rows if names is None or row.name in names)
 
     def require_rows(self, names: list[str] | None) -> None:
-        """Check that the study has a row with each of these names.
+        """Check that the study has a row with each of these names; None means no names.
 
         Raises:
           UsageError: the study has no such row.

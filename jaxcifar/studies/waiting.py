@@ -35,7 +35,7 @@ def earlier_failures(tasks: Sequence[Task]) -> list[Outcome]:
 
 
 class AfterWaiting(NamedTuple):
-    """The runs of other processes after waiting for them.
+    """The runs that other processes were training, after waiting for these processes.
 
     Attributes:
       released: unfinished runs that their processes have released; this process trains them.
