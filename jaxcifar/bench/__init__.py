@@ -150,9 +150,11 @@ def measure_startup(work: Work, milliseconds: float, progress: BenchProgress) ->
       progress: shows the current activity.
 
     Returns:
-      a dict for the JSON file: the network's name, precision and batch size; the seconds to the
-        first
-      step, "cold" and "warm"; the images and seconds of an epoch; and the seconds outside of steps.
+      a dict for the JSON file. It has the network's `arch`, `dtype` and `batch_size`, and:
+        `first_step_seconds`: seconds to the first step, "cold" (nothing compiled) and "warm".
+        `epoch_images`: number of images in an epoch.
+        `epoch_seconds`: seconds of an epoch of a whole run.
+        `seconds_beyond_steps`: seconds of the whole run outside of its training steps.
 
     Raises:
       RunError: training failed.

@@ -186,7 +186,7 @@ def devices_of(target: Target) -> list[Any]:
 def _tpu_chips(target: Target) -> list[Any]:
     """Return JAX's descriptions of a target's TPU chips.
 
-    For a target of one chip, return the chips of the smallest slice, i.e. group of linked chips.
+    For a target of one chip, return the chips of the smallest slice (group of linked chips).
     """
     # Otherwise libtpu waits for a server that describes a TPU machine.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")

@@ -177,8 +177,8 @@ class _TimedSteps:
         The first step is not timed, because it is often slow.
 
         Args:
-          first_step: number of the first step in the run, from 0; it decides the size of the
-            images.
+          first_step: number of the first step in the run, from 0. The first steps of a run may use
+            smaller images.
         """
         steps_per_epoch = self._setup.program.steps_per_epoch
         step = self._states.step

@@ -128,8 +128,8 @@ def make_boxes(graph: Sequence[Node]) -> list[Box]:
 def _fits_into(node: Node, box: Box) -> bool:
     """Return whether a graph node may be drawn in the box of the nodes before it.
 
-    Only normalisations, activations and dropout may. They must be in the same module as the last
-    node in the box.
+    The node must be a normalisation, an activation or dropout. It must be in the same module as the
+    last node in the box.
     """
     takes_following = box.nodes[0].kind not in _WITHOUT_FOLLOWING
     is_in_same_module = node.path == box.nodes[-1].path

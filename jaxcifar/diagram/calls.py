@@ -111,8 +111,8 @@ class ModuleCalls:
     def _is_box(self, call: Call) -> bool:
         """Return whether a module call may be drawn as one box.
 
-        Layers may. So may a module that calls no other module, if it computes at most one matrix
-        product or convolution.
+        A call of a layer may. A call of another module may if the module calls no modules, and
+        computes at most one matrix product or convolution.
         """
         if not call.path:  # the network itself
             return False
@@ -149,9 +149,12 @@ class ModuleCalls:
         return names
 
     def _repeats(self, number: int | None) -> int:
-        """Return how often loops repeat the module call with a number; 1 for None.
+        """Return how often loops repeat a module call.
 
-        The result is also 1 in a branch of a conditional whose operations are not counted.
+        Return 1 outside of modules, and in a branch of a conditional that is not counted.
+
+        Args:
+          number: number of the module call; None outside of modules.
         """
         operations = () if number is None else self._operations.get(number, ())
         return min((op.repeats for op in operations if op.repeats), default=1)

@@ -162,9 +162,9 @@ class DraftBuilder:
         )
 
     def _count_new_parameters(self, parameters: Iterable[ParameterPath]) -> int:
-        """Return the total size of the parameters that no earlier call of this method counted.
+        """Return the number of elements of the parameters that no earlier call counted.
 
-        `parameters` are paths of parameters.
+        `parameters` are the paths of parameters.
         """
         new_parameters = set(parameters) - self._counted_parameters
         self._counted_parameters |= new_parameters

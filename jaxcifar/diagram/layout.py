@@ -173,8 +173,7 @@ class _Column:
     def _lane_edges(self, branches: Sequence[Branch]) -> list[float]:
         """Return the x coordinates of the edges of all lanes, from left to right.
 
-        A lane is a vertical strip for branches, beside the boxes. There is one edge more than
-        lanes.
+        A lane is a vertical strip for branches. There is one edge more than lanes.
         """
         left = self._x + BOX_WIDTH / 2 + PADDING * (self._depth + 1)
         edges = [left - PADDING * 0.6]

@@ -50,7 +50,7 @@ class Branch:
     lane: int = 0
 
     def overlaps(self, other: "Branch") -> bool:
-        """Return whether two branches have a height y in common, so that they need two strips."""
+        """Return whether two branches have a height in common, and so can't share a lane."""
         return self.top < other.bottom and other.top < self.bottom
 
     @property

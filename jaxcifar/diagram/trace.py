@@ -177,7 +177,7 @@ class _CallRecorder:
     ) -> Any:
         """Call a method of a module and return its output, and record the call with its shapes.
 
-        A method that the same module calls inside of another method is not recorded.
+        A method that a module calls on itself is not recorded.
         """
         parent, parent_path = self._active[-1]
         if path == parent_path:  # a module calls its own methods

@@ -124,10 +124,11 @@ def learning(variation: Variation) -> dict[str, Any]:
     Returns:
       a dict with these keys:
         "name": the variation's name.
-        "train", "val": the mean accuracy of all runs in their last epoch. "gap": the difference of
-        these two accuracies. "epochs": the first epoch with 90% of the last validation accuracy.
-        "of": the number of all epochs. In epochs that some runs do not have, because they ended
-          early, the validation accuracy is the mean of the others.
+        "train", "val": the mean accuracies of all runs in their last epoch.
+        "gap": the difference of these two accuracies.
+        "epochs": the first epoch with 90% of the last validation accuracy.
+        "of": the number of all epochs.
+      If some runs ended early, the validation accuracy of later epochs is the mean of the others.
     """
     last_rows = [run.history[-1] for run in variation.runs]
     train_accuracy = float(np.mean([row["train_accuracy"] for row in last_rows]))

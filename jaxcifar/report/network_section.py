@@ -123,8 +123,8 @@ def _training_images(run: FinishedRun, title: str, draw: DrawPicture) -> dict[st
       draw: draws a picture and returns its path.
 
     Returns:
-      "picture", the path, and "text". If the images can't be read, only "missing", the reason. For
-      a run of an older version, which stored no training images, an empty dict.
+      a dict with "picture", the path, and "text". If the images can't be read, the dict has only
+      "missing", the reason. It is empty for a run of an older version, which stored no images.
     """
     folder = RunFolder(run.path)
     file = folder.training_images_file

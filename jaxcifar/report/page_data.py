@@ -114,7 +114,7 @@ class _CurveStore:
     def curves(self) -> list[dict[str, Any]]:
         """Return all added curves in the order of their indices, as values that fit into JSON.
 
-        Of long curves, only some epochs are returned, so that the page stays small.
+        If there are many numbers, only some epochs are returned, so that the page stays small.
         """
         metrics = len(_SPLITS) * len(_QUANTITIES)
         numbers_per_epoch = 0
@@ -179,8 +179,7 @@ def _run_chart(
       title: not used; the chart has no title.
 
     Returns:
-      the chart as a dict, for the page's script. A chart refers to curves by their index in
-      `store`.
+      a dict for the page's script. It refers to curves by their index in `store`.
     """
     curves = store.add(histories, best_epochs)
     lines = [{"label": "training", "curves": curves, "split": "train"}]
@@ -202,8 +201,7 @@ def _study_chart(
       title: not used; the chart has no title.
 
     Returns:
-      the chart as a dict, for the page's script. A chart refers to curves by their index in
-      `store`.
+      a dict for the page's script. It refers to curves by their index in `store`.
     """
     best_first = sorted(variations, key=lambda v: -v.values("val_accuracy").mean())
     lines = []

@@ -88,8 +88,7 @@ class Pictures:
     def _draw_svg(self, plot: Callable[..., None], arguments: tuple) -> bytes | None:
         """Return a picture as SVG, or None if the page has no room for it.
 
-        `plot` draws the picture. It is called with `arguments`, and with a file as the last
-        argument.
+        `plot` draws the picture. It is called with `arguments` and then a file.
         """
         if self._svg_bytes_left <= 0:
             return None

@@ -141,7 +141,7 @@ def _not_normalised(study: StudyRecord) -> list[Variation]:
 def mismatch_verdict(lines: Sequence[dict[str, Any]]) -> str:
     """Return a sentence on whether wrongly normalised test images explain low published accuracies.
 
-    They explain a published accuracy if our network is about as bad on such images. `lines` has the
+    Such images explain a published accuracy if our network is about as bad on them. `lines` has the
     result of `mismatches`, and is not empty.
     """
     low_lines = [line for line in lines if line["test"] - line["reference"] > 0.02]

@@ -12,8 +12,8 @@ from jaxcifar.report.run_records import FinishedRun, Variation
 def seedless_config(config: Config) -> Config:
     """Return a copy of a config that is equal for all runs which differ only in seed.
 
-    A run may continue a run of another row of its study, with the same seed. Then the folder of
-    that row, such as `ROW` for `ROW/seed3`, becomes `continue_from`.
+    A run may continue a run of another row of its study, with the same seed. Then `continue_from`
+    in the copy is the folder of that row, such as `ROW` for `ROW/seed3`.
     """
     continue_from = config.continue_from
     if continue_from:

@@ -154,10 +154,12 @@ def _not_trained(study: StudyRecord) -> str:
 
 
 def _mismatched_texts(variations: Sequence[Variation]) -> dict[str, str]:
-    """Return name of a variation -> its accuracy, as text, on wrongly normalised test images.
+    """Return the accuracy of each variation on wrongly normalised test images, as text.
 
-    Such images are normalised differently than in training. Return {} if no variation was tested on
-    such images.
+    Such images are normalised differently than in training.
+
+    Returns:
+      name of a variation -> the text; or {} if no variation was tested on such images.
     """
     accuracies = {v.name: references.mismatched_accuracies(v) for v in variations}
     if not any(accuracies.values()):

@@ -14,7 +14,7 @@ Settings = dict[str, Any]
 
 
 def find_in_study_folder(folder: Path, settings: Settings) -> Settings:
-    """Return a study's settings with paths to the files in the study's folder that they name.
+    """Return a study's settings in which paths replace the names of files in the study's folder.
 
     For user code, `net.py:Net` becomes `studies/net.py:Net` if the study is in `studies`. The path
     is relative to the current folder if the file is below it. Other names do not change, so their
@@ -70,7 +70,7 @@ def _with_path(folder: Path, name: str) -> str:
 
 
 def _weights_path(folder: Path, setting: str) -> str:
-    """Return the path of the class weights' file that a setting names, if it is in `folder`.
+    """Return the path of a file of class weights that a setting names, if `folder` has the file.
 
     Return any other setting unchanged: a file elsewhere, the weights themselves as JSON text, or
     the word "none" or "balanced".
@@ -80,7 +80,7 @@ def _weights_path(folder: Path, setting: str) -> str:
 
 
 def _is_file(path: Path) -> bool:
-    """Return whether a path is a file; False if the system does not allow to find out."""
+    """Return whether a path is a file; False if the path is too long or can't be read."""
     try:
         return path.is_file()
     except OSError:  # the name is too long, or the folder can't be read

@@ -235,7 +235,7 @@ def _check_row(task: Task, dataset: Dataset, devices: Sequence[jax.Device]) -> N
 
 
 def _by_shared_part(tasks: Sequence[Task]) -> dict[Config, list[Task]]:
-    """Return runs in groups that share a compiled program, by the settings that they share."""
+    """Group runs that share a compiled program; return the settings that they share -> the runs."""
     groups: dict[Config, list[Task]] = {}
     for task in tasks:
         groups.setdefault(task.config.shared_part(), []).append(task)
