@@ -28,16 +28,18 @@ def measure(
 
     Args:
       work: the network to measure.
-      peer: "torch" to measure PyTorch too, in float32 and in bfloat16.
+      peer: "torch" to measure PyTorch too, in float32 and in bfloat16; None to leave it out.
       rounds: number of times that each implementation is measured; the medians are returned.
       progress: shows the current activity and the time left.
       estimate_rest: called with the measured rates of this package; returns the seconds that the
         command needs after this measurement.
-      seconds: time for this measurement and the rest; without more time, there are fewer rounds.
+      seconds: time limit of this measurement and the rest of the command. If time is short, there
+        are fewer rounds.
 
     Returns:
-      a dict with `rows` (this package's rows first) and `ratio`, as described in
-      `docs/measurements/performance.md`.
+      a dict: "rows", the results of each implementation in training and in evaluation, this package
+      first; and "ratio", how many times as fast this package is as PyTorch.
+      `docs/measurements/performance.md` describes both.
 
     Raises:
       RunError: this package failed to train or evaluate the network.
@@ -76,7 +78,7 @@ def measure_programs(
 
     Args:
       runs: name -> settings of the study's runs.
-      images: approximate number of training images in a round.
+      images: approximate number of training images in one measurement.
       rounds: number of times that each program is measured; the medians are returned.
       progress: shows the current activity and the time left.
 
@@ -148,7 +150,11 @@ def measure_startup(work: Work, milliseconds: float, progress: BenchProgress) ->
       progress: shows the current activity.
 
     Returns:
-      the dict `ours` of `docs/measurements/performance.md`, without `at_once`.
+      a dict for the JSON file. It has the network's `arch`, `dtype` and `batch_size`, and:
+        `first_step_seconds`: seconds to the first step, "cold" (nothing compiled) and "warm".
+        `epoch_images`: number of images in an epoch.
+        `epoch_seconds`: seconds of an epoch of a whole run.
+        `seconds_beyond_steps`: seconds of the whole run outside of its training steps.
 
     Raises:
       RunError: training failed.

@@ -83,7 +83,7 @@ class Target:
     Attributes:
       name: what the user wrote, such as "v5e:2x4".
       kind: "v5e", "v5p" or "h100".
-      shape: number of devices along each dimension of their network.
+      shape: number of devices along each dimension of the network that links them.
     """
 
     name: str
@@ -184,7 +184,10 @@ def devices_of(target: Target) -> list[Any]:
 
 
 def _tpu_chips(target: Target) -> list[Any]:
-    """Return JAX's descriptions of TPU chips; for a target of one chip, of the smallest slice."""
+    """Return JAX's descriptions of a target's TPU chips.
+
+    For a target of one chip, return the chips of the smallest slice (group of linked chips).
+    """
     # Otherwise libtpu waits for a server that describes a TPU machine.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")

@@ -21,12 +21,12 @@ _PANEL_WIDTH, _BAR_HEIGHT, _MARGIN = 4.6, 0.3, 0.9  # inches
 def plot_rates(rows: Sequence[dict[str, Any]], title: str, file: BinaryIO, kind: str) -> None:
     """Draw the images per second of each implementation, with a panel for each network and phase.
 
-    A line on a bar leads from the slowest to the fastest round. A bar is hatched if the contestant
-    was left out of the rounds.
+    A line on a bar leads from the slowest to the fastest round. A bar is hatched if the
+    implementation was left out of the rounds, because it was too slow or failed.
 
     Args:
       rows: rows of the table of results, as `bench_rows.result_rows` returns them.
-      title: the device and the versions.
+      title: title of the chart: the device and the versions of packages.
       file: open file that the picture is written to.
       kind: format of the picture, such as "png".
     """

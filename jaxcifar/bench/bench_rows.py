@@ -14,7 +14,8 @@ OURS = "jaxcifar"
 def result_rows(entrants: Sequence[Entrant]) -> list[dict[str, Any]]:
     """Return the rows in the table of results, one for each contestant and phase.
 
-    A row of another implementation has `ratio`, how many times as fast this package is, and
+    A contestant is an implementation of training, such as PyTorch; the phases are "train" and
+    "eval". A row of another implementation has `ratio`, how many times as fast this package is, and
     `ratio_spread`, the lowest and highest ratio of a round. A value that was not measured is None.
 
     Args:
@@ -49,8 +50,10 @@ def speed_ratios(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if this package or PyTorch in float32 was not measured.
 
     Returns:
-      phase -> `float32`, the ratio to PyTorch in float32, and `any`, to PyTorch in any precision;
-      `float32_spread` and `any_spread`, the lowest and the highest ratio of a round, or None.
+      phase -> a dict with these keys:
+        `float32`: the ratio to PyTorch in float32.
+        `any`: the ratio to PyTorch in the precision in which it is fastest.
+        `float32_spread`, `any_spread`: the lowest and the highest ratio of a round, or None.
     """
     ratios: dict[str, Any] = {}
     for phase in PHASES:
@@ -80,6 +83,11 @@ def _speed_ratio(
     The ratio is the median over the rounds. In each round both were measured within minutes, so a
     slow hour of the machine slows both. If `other` has no rounds, the ratio is that of the rates of
     the first steps, without a spread. An unknown value is None.
+
+    Args:
+      ours: this package, with its measured rates.
+      other: the other implementation, with its measured rates.
+      phase: "train" or "eval".
     """
     our_rates, other_rates = ours.rates.get(phase, []), other.rates.get(phase, [])
     pairs = zip(our_rates, other_rates, strict=False)  # `other` may have fewer rounds

@@ -38,14 +38,14 @@ _WARM_UP = 2  # steps or batches before a measurement: the first ones load progr
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The measurements of a contest.
+    """The measurements of a contest, in which several implementations are measured in turn.
 
     Attributes:
       phases: phases to measure: "train", "eval" or both.
       rounds: number of times that each contestant is measured; fewer if the time is up.
       estimate_rest: called with the measured rates of the first contestant; returns the seconds
         that the command needs after the contest.
-      seconds: time for the contest and what comes after it.
+      seconds: time limit of the contest and of what comes after it.
     """
 
     phases: Sequence[str]
@@ -123,7 +123,7 @@ def _expect_first_steps(
       ready: the contestants that have compiled and taken first steps.
       total: number of all contestants.
       plan: the measurements of the contest.
-      progress: gets the estimate.
+      progress: shows the estimate.
     """
     getting_ready = fmean(entrant.seconds_to_get_ready for entrant in ready)
     remaining = remaining_entrants(ready)

@@ -196,7 +196,7 @@ def _start_resource_tracker() -> None:
 def _serve(connection: Connection, name: str, work: Work, environment: dict[str, str]) -> None:
     """Answer method calls in a contestant's own process until the main process closes `connection`.
 
-    An answer has an error message or None, and the method's result.
+    Each answer is a pair: an error message or None, and the method's result.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows, SIGINT is not blocked yet
     threading.Thread(target=_end_with_the_bench, daemon=True).start()

@@ -129,15 +129,15 @@ def step_seconds(
 def scaling_efficiency(
     machine: Machine, flops: float, exchanged: Sequence[Collective], chips: int, batch: str
 ) -> float:
-    """Estimate the efficiency of training on several chips: their speed per chip to that of one.
+    """Estimate the efficiency of training on several chips: speed per chip over the speed of one.
 
     Args:
       machine: the kind of chips and their links.
       flops: multiplications and additions of a step on one chip.
       exchanged: data exchanges between chips in a step.
       chips: number of chips.
-      batch: "same" if the chips share one batch of constant size, "growing" if the batch grows
-        with the number of chips.
+      batch: "same" if the chips share one batch of constant size, "growing" if the batch grows with
+        the number of chips.
 
     Returns:
       a fraction from 0 to 1.

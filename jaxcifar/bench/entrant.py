@@ -41,9 +41,9 @@ class Entrant:
       spec: name, implementation and work of the contestant.
       environment: environment variables of its processes.
       seconds_to_get_ready: seconds that the contestant took to compile and take first steps.
-      seconds_to_start: seconds of its last turn that were not measured: starting and warming up.
-      first_rates: phase -> images per second of the first steps.
-      rates: phase -> images per second of each round.
+      seconds_to_start: seconds that its last process took to start and warm up.
+      first_rates: "train" or "eval" -> images per second of the first steps.
+      rates: "train" or "eval" -> images per second of each round.
       left_out: reason why the contestant takes part in no more rounds; empty if it takes part.
       peak_memory: maximum bytes of memory in use; None if the process could not report it.
     """
@@ -60,7 +60,7 @@ class Entrant:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Run the contestant's process during a `with` block, in which it can be measured."""
+        """Run the contestant's process during a `with` block, in which `measure` may be called."""
         spec = self.spec
         with Contestant(spec.label, spec.implementation, spec.work, self.environment) as contestant:
             self._contestant = contestant
@@ -140,7 +140,7 @@ class Entrant:
 
 
 def remaining_entrants(entrants: Sequence[Entrant]) -> list[Entrant]:
-    """Return the contestants that were not left out of the contest."""
+    """Return the contestants that were not left out because of an error or low speed."""
     return [entrant for entrant in entrants if not entrant.left_out]
 
 

@@ -80,9 +80,10 @@ def _plain_step(
     labels: jax.Array,
     step: int,
 ) -> tuple[tuple[Any, Any], jax.Array]:
-    """Do one training step on a batch, with a rule of optax and without augmentation.
+    """Do one training step on a batch, with an update rule of optax and without augmentation.
 
-    `state` has the network's variables and the optimizer state. Return the new state and the loss.
+    `state` has the network's variables and the optimizer state; `step` is the seed of dropout.
+    Return the new state and the loss.
     """
     variables, opt_state = state
 

@@ -72,7 +72,7 @@ def step_kernels(program: ProgramText) -> list[Kernel]:
     """Return the kernels of a training step, in the order in which the compiler put them.
 
     The step is the body of the loop with the most kernels, or the whole program if it has no loop.
-    Loops inside the step count once; of several branches, the one with the most bytes counts.
+    Loops inside the step count once. Of several branches, the one with the most bytes counts.
     """
     instructions = itertools.chain(*program.computations.values())
     loop_kernels = []  # the kernels of each loop
@@ -149,7 +149,8 @@ def _workspace_bytes(instruction: Instruction) -> int:
 def _bytes_of_started(instruction: Instruction, read: int) -> int:
     """Return the bytes that an asynchronous operation writes; `read` are the bytes that it reads.
 
-    The operation begins with a "-start" instruction and ends with a later "-done" instruction.
+    The operation begins with the given "-start" instruction, and ends with a later "-done"
+    instruction.
     """
     if instruction.opcode == "copy-start":  # (copy, original, context)
         return instruction.array_bytes[0]
@@ -157,9 +158,14 @@ def _bytes_of_started(instruction: Instruction, read: int) -> int:
 
 
 def _bytes_of_parts(program: ProgramText, instruction: Instruction, index: int) -> int | None:
-    """Return the bytes read from operand `index` of an instruction that reads only parts of it.
+    """Return the bytes read from an operand if an instruction reads only parts of this operand.
 
     Return None if the whole operand is read.
+
+    Args:
+      program: the compiled program.
+      instruction: the instruction.
+      index: index of the operand.
     """
     if instruction.opcode in _TAKES_PARTS:
         return instruction.bytes if index == 0 else None

@@ -41,7 +41,13 @@ class TrainingMemory:
 
 
 class TracedTraining(NamedTuple):
-    """The training program of a config, traced for devices that may be absent."""
+    """The training program of a config, traced for devices that may be absent.
+
+    Attributes:
+      program: the training program of one run.
+      parallel_runs: one or more runs that are trained together by one program.
+      traced: the program of all these runs, as JAX has traced it.
+    """
 
     program: Program
     parallel_runs: ParallelRuns

@@ -54,9 +54,11 @@ class Trial:
     dtype: str
 
     def seconds(self, epochs: int, runs: int = 1) -> float:
-        """Return the estimated seconds of some runs of `epochs` epochs each.
+        """Return the estimated seconds of some runs, without compiling and writing files.
 
-        Time to compile and to write files is not included.
+        Args:
+          epochs: number of epochs of each run.
+          runs: number of runs.
         """
         groups = math.ceil(runs / self.at_once)
         training = groups * epochs * self.steps_per_epoch * self.step_seconds
@@ -117,7 +119,7 @@ def try_steps(
 
     Args:
       config: settings of the run.
-      dataset: its images, or noise.
+      dataset: the data set of the run, or random images of the same size.
       at_once: number of runs that are trained together.
       devices: devices to train on.
       print_line: prints a warning if memory is short.
@@ -158,7 +160,7 @@ def try_steps(
 
 
 class _TimedSteps:
-    """The compiled training program, with states to time its steps on."""
+    """The compiled training program, with the training states of all runs, to time its steps."""
 
     def __init__(
         self, setup: Setup, hyper: Hyperparameters, state: TrainState, at_once: int
@@ -170,10 +172,13 @@ class _TimedSteps:
         self._states, self._hypers, self._orders = joined
 
     def measure(self, first_step: int) -> tuple[float, int]:
-        """Train from step `first_step` on, and return the mean seconds of a step.
+        """Train some steps; return the mean seconds of a step and the number of timed steps.
 
-        The second result is the number of timed steps. The first step is not timed, because it is
-        often slow.
+        The first step is not timed, because it is often slow.
+
+        Args:
+          first_step: number of the first step in the run, from 0. The first steps of a run may use
+            smaller images.
         """
         steps_per_epoch = self._setup.program.steps_per_epoch
         step = self._states.step
@@ -203,7 +208,7 @@ class _TimedSteps:
 
 
 def _seconds_to_evaluate(setup: Setup, hyper: Hyperparameters, state: TrainState) -> float:
-    """Return the seconds to predict the first test images; the first call also compiles."""
+    """Return the seconds to predict a batch of test images; the first call also compiles."""
     images = setup.dataset.test.images[: predicting.EVAL_BATCH]
     began = time.perf_counter()
     np.asarray(predicting.predict(setup.program, state.variables, hyper, images))

@@ -41,7 +41,7 @@ class Work:
       test_images: images that are evaluated in a round.
       eval_batch: images that are evaluated at a time.
       at_once: number of runs that are trained together.
-      arch_args: the network's own arguments, as (name, value).
+      arch_args: the network's own arguments, as (name, value) pairs.
       run: a run's settings for this network and batch size; None to train with plain SGD.
     """
 

@@ -9,7 +9,13 @@ Kind = Literal[
 
 
 class Label(NamedTuple):
-    """A box's label: a kind (it decides the colour), a name such as "3×3 conv, 64", and a note."""
+    """The label of a box in a network's drawing.
+
+    Attributes:
+      kind: the kind of operation in the box, which decides the box's colour.
+      name: a name such as "3×3 conv, 64".
+      note: a detail such as "stride 2", or "".
+    """
 
     kind: Kind
     name: str

@@ -25,7 +25,7 @@ class Box:
     Attributes:
       nodes: the graph nodes in the box; the first node decides the box's colour.
       sources: indices of the boxes whose outputs this box reads.
-      is_side_box: True if the box is alone on its branch and stands to the right of the column.
+      is_side_box: True if the box stands to the right of its column, alone on its branch.
     """
 
     nodes: list[Node]
@@ -34,7 +34,7 @@ class Box:
 
     @property
     def kind(self) -> str:
-        """The kind of the box's first node; "shortcut" for a side box, alone on its branch."""
+        """The kind of the first node, such as "conv", or "shortcut" for a box beside the column."""
         return "shortcut" if self.is_side_box else self.nodes[0].kind
 
     @property
@@ -44,7 +44,7 @@ class Box:
 
     @property
     def path(self) -> tuple[str, ...]:
-        """Names of the panels (frames around modules) that contain the box, outermost first."""
+        """Names of up to three panels (frames around modules) around the box, outermost first."""
         return self.nodes[0].path[:_MOST_PANELS]
 
     @property
@@ -85,12 +85,20 @@ class Box:
 
 
 def shape_text(shape: Shape) -> str:
-    """Return a channels-last shape with channels first, such as "64×32×32"."""
+    """Return a shape as text with channels first, such as "64×32×32" for `(32, 32, 64)`."""
     return "×".join(map(str, (*shape[-1:], *shape[:-1])))
 
 
 def _shapes_text(node: Node, output_shape: Shape) -> str:
-    """Return a box's output shape, or "64×32×32 → 64×16×16" if the input has another shape."""
+    """Return the shapes of a box as text, such as "64×32×32 → 64×16×16".
+
+    The text has only the output shape for data, for convolutions, and if the input has the same
+    shape.
+
+    Args:
+      node: the first node in the box, which reads the box's input.
+      output_shape: the output shape of the box's last node.
+    """
     if node.kind in ("data", "conv") or node.input_shape == output_shape:
         return shape_text(output_shape)
     shapes = (node.input_shape, output_shape)
@@ -120,7 +128,8 @@ def make_boxes(graph: Sequence[Node]) -> list[Box]:
 def _fits_into(node: Node, box: Box) -> bool:
     """Return whether a graph node may be drawn in the box of the nodes before it.
 
-    This holds for normalisations, activations and dropout in the same module as these nodes.
+    The node must be a normalisation, an activation or dropout. It must be in the same module as the
+    last node in the box.
     """
     takes_following = box.nodes[0].kind not in _WITHOUT_FOLLOWING
     is_in_same_module = node.path == box.nodes[-1].path
@@ -128,10 +137,10 @@ def _fits_into(node: Node, box: Box) -> bool:
 
 
 def _readers(sources: Sequence[Sequence[int]]) -> dict[int, list[int]]:
-    """Return node index -> indices of the nodes that read the node's output.
+    """Return the index of each node -> the indices of the nodes that read the node's output.
 
     Args:
-      sources: for each node, the indices of the nodes whose outputs it reads.
+      sources: for each node, the indices of the nodes whose outputs the node reads.
     """
     readers: dict[int, list[int]] = defaultdict(list)
     for index, sources_of_node in enumerate(sources):
@@ -143,8 +152,9 @@ def _readers(sources: Sequence[Sequence[int]]) -> dict[int, list[int]]:
 def _with_side_boxes(boxes: list[Box]) -> list[Box]:
     """Find the side boxes, which stand beside a column, and return all boxes in their new order.
 
-    A side box is the only box on one of two paths from a fork to a join, such as the projection of
-    a residual block. The other path stays in the column. Side boxes move to just before their join.
+    A fork is a box whose output several boxes read; a join is a box that reads several outputs. A
+    side box is the only box on one of two paths from a fork to a join, such as the projection of a
+    residual block. The other path stays in the column. Side boxes move to just before their join.
     """
     readers = _readers([box.sources for box in boxes])
     column_boxes = list(range(len(boxes)))  # boxes that stay in their column

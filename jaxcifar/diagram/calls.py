@@ -38,7 +38,10 @@ _LAYER_STYLES = tuple(_LayerStyle(*style) for style in (
 
 
 class ModuleCalls:
-    """The module calls of a trace by number, with the boxes and panels that are drawn for them."""
+    """Decides which module calls of a traced network are drawn as boxes, and which as panels.
+
+    A panel is a frame around boxes. Each call has a number.
+    """
 
     def __init__(self, trace: Trace) -> None:
         self._calls = {call.number: call for call in trace.calls}
@@ -62,10 +65,12 @@ class ModuleCalls:
         return boxes[-1] if boxes else None
 
     def panels(self, number: int | None) -> tuple[str, ...]:
-        """Return the names of the panels, i.e. drawn frames, around the boxes of a module call.
+        """Return the names of the panels, i.e. drawn frames, around an operation, outermost first.
 
-        They are the panels of module call `number` and of the calls around it, outermost first. The
-        network itself has no panel.
+        Each module call around the operation has a panel, except the call of the network itself.
+
+        Args:
+          number: number of the innermost module call around the operation; None outside of modules.
         """
         outermost_first = reversed(self._enclosing(number))
         return tuple(self._panel_names[call.number] for call in outermost_first if call.path)
@@ -92,7 +97,11 @@ class ModuleCalls:
         return Label(style.kind, product_label.name, product_label.note)
 
     def _enclosing(self, number: int | None) -> list[Call]:
-        """Return module call `number` and the calls around it, innermost first."""
+        """Return a module call and the calls around it, innermost first.
+
+        Args:
+          number: number of the module call; with None, the list is empty.
+        """
         calls = []
         while number in self._calls:
             calls.append(self._calls[number])
@@ -102,7 +111,8 @@ class ModuleCalls:
     def _is_box(self, call: Call) -> bool:
         """Return whether a module call may be drawn as one box.
 
-        This holds for layers, and for modules that call no module and compute at most one product.
+        A call of a layer may. A call of another module may if the module calls no modules, and
+        computes at most one matrix product or convolution.
         """
         if not call.path:  # the network itself
             return False
@@ -116,10 +126,11 @@ class ModuleCalls:
         return [op for op in operations if op.depends_on_image and op.macs > 0]
 
     def _find_panel_names(self) -> dict[int, str]:
-        """Return the name of each module call's panel, by the call's number.
+        """Return the name of each module call's panel (a drawn frame), by the call's number.
 
-        A name such as "block, call 2 ×3" has up to three parts: the module's name, the number of
-        its call from the second one on, and how often a loop repeats the call.
+        A name such as "block, call 2 ×3" has up to three parts. The module's name comes first. Then
+        follow the number of the call, if the module was called before, and how often a loop repeats
+        the call.
         """
         names: dict[int, str] = {}
         calls_of_path: Counter[tuple[str, ...]] = Counter()
@@ -138,7 +149,13 @@ class ModuleCalls:
         return names
 
     def _repeats(self, number: int | None) -> int:
-        """Return how often loops repeat module call `number`; 1 in a branch that is not counted."""
+        """Return how often loops repeat a module call.
+
+        Return 1 outside of modules, and in a branch of a conditional that is not counted.
+
+        Args:
+          number: number of the module call; None outside of modules.
+        """
         operations = () if number is None else self._operations.get(number, ())
         return min((op.repeats for op in operations if op.repeats), default=1)
 
@@ -153,7 +170,7 @@ def _style_of(layer_kind: str) -> _LayerStyle:
 
 
 def _product_label(product: Operation) -> Label:
-    """Return the label of a convolution, or of a matrix product as a dense layer."""
+    """Return the label of a convolution, or of a matrix product, labelled like a dense layer."""
     if product.name != "dot_general":
         return functions.conv_label(product)
     first, second = product.equation.invars

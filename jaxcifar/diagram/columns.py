@@ -14,8 +14,8 @@ _ASPECT = 1.5  # desired ratio of the drawing's width to its height
 def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
     """Divide the boxes of a drawing into columns; yield the box indices of each column.
 
-    A column ends only where a single array is passed on. It ends there if the resolution changes or
-    the column is too high.
+    A column may end where later boxes read only the output of its last box. It ends there if the
+    resolution changes or the column is too high.
     """
     last_readers: dict[int, int] = {}
     for index, box in enumerate(boxes):
@@ -55,10 +55,15 @@ def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
 def _may_end(
     boxes: Sequence[Box], column: Sequence[int], awaiting_readers: set[int], box: Box
 ) -> bool:
-    """Return whether a column of a drawing may end before `box`.
+    """Return whether a column of a drawing may end before the next box.
 
-    It may end if later boxes read only the column's last box. `awaiting_readers` are the boxes
-    with readers that are still to come.
+    It may end if later boxes read only the output of the column's last box.
+
+    Args:
+      boxes: all boxes of the drawing.
+      column: indices of the boxes in the column.
+      awaiting_readers: indices of the boxes whose outputs later boxes read.
+      box: the next box.
     """
     last_box = column[-1]
     touches_side_box = box.is_side_box or boxes[last_box].is_side_box
@@ -70,8 +75,14 @@ def _best_cut(
 ) -> int:
     """Return how many boxes of a column to keep; the others move to the next column.
 
-    Up to three boxes move if a panel begins with them and would be divided otherwise.
-    `possible_cuts` has the allowed numbers of boxes. `following` is the first box after the column.
+    Up to three boxes move if a panel (a frame around a module) begins with them. The end of the
+    column would divide this panel otherwise.
+
+    Args:
+      boxes: all boxes of the drawing.
+      column: indices of the boxes in the column.
+      possible_cuts: the numbers of boxes that may be kept.
+      following: the first box after the column.
     """
     shared_at_end = count_shared(boxes[column[-1]].path, following.path)
     lowest_cut = max(len(column) - 3, 2)
@@ -83,14 +94,16 @@ def _best_cut(
 
 
 def _height(box: Box) -> float:
-    """Return the height in points that a box, its gap and its panels' edges take in a column."""
+    """Return the height in points that a box takes, with the gap and its panels' edges."""
     return box.size[1] + _GAP + _PANEL_EDGES * len(box.path)
 
 
 def count_shared(first_path: Sequence[str], second_path: Sequence[str]) -> int:
-    """Return how many panels contain two boxes, given the names of each box's panels.
+    """Return how many panels, i.e. frames around modules, contain both of two boxes.
 
-    The outermost panel of a box comes first in its path.
+    Args:
+      first_path: names of the panels around the first box, outermost first.
+      second_path: names of the panels around the second box, outermost first.
     """
     shared_count = 0
     for first_panel, second_panel in zip(first_path, second_path, strict=False):

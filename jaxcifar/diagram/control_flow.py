@@ -11,7 +11,13 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn
 
 
 class ScanInputs(NamedTuple):
-    """A scan's inputs: constants, first carried values, and arrays with one slice per step."""
+    """The inputs of a traced `lax.scan`, given as numbers of values in the trace.
+
+    Attributes:
+      constants: values that are the same in every step.
+      carried: initial values of the arrays that each step passes to the next step.
+      stacked: arrays of which each step takes one slice.
+    """
 
     constants: Sequence[int]
     carried: Sequence[int]
@@ -19,7 +25,13 @@ class ScanInputs(NamedTuple):
 
 
 class WhileInputs(NamedTuple):
-    """A while loop's inputs: constants of its condition and body, and first carried values."""
+    """The inputs of a traced `lax.while_loop`, given as numbers of values in the trace.
+
+    Attributes:
+      condition_constants: values that only the condition reads, the same in every step.
+      body_constants: values that only the body reads, the same in every step.
+      carried: initial values of the arrays that each step passes to the next step.
+    """
 
     condition_constants: Sequence[int]
     body_constants: Sequence[int]
@@ -31,6 +43,10 @@ def split_scan(equation: JaxprEqn, inputs: Sequence[int]) -> ScanInputs:
 
     The body takes one slice of each stacked input and returns one slice of each stacked result. So
     stacked arrays have fewer axes inside the body than outside; other values have as many.
+
+    Args:
+      equation: the scan in the traced program.
+      inputs: numbers of the values that the scan takes.
     """
     body = without_constants(equation.params["jaxpr"])
     stacked_input_count = _count_rank_changes(equation.invars, body.invars)
@@ -49,6 +65,10 @@ def split_while(equation: JaxprEqn, inputs: Sequence[int]) -> WhileInputs:
     """Split a while loop's inputs into constants and carried values.
 
     The loop returns all carried values. Its condition takes its own constants before these values.
+
+    Args:
+      equation: the loop in the traced program.
+      inputs: numbers of the values that the loop takes.
     """
     condition = without_constants(equation.params["cond_jaxpr"])
     carried_count = len(equation.outvars)
@@ -71,5 +91,5 @@ def _count_rank_changes(outside: Sequence[Any], inside: Sequence[Any]) -> int:
 
 
 def without_constants(parameter: Any) -> Any:
-    """Return the program inside a `ClosedJaxpr`; return anything else unchanged."""
+    """Return the program (a `Jaxpr`) inside a `ClosedJaxpr`; return anything else unchanged."""
     return parameter.jaxpr if isinstance(parameter, ClosedJaxpr) else parameter

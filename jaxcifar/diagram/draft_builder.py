@@ -15,14 +15,17 @@ ParameterPath = tuple[str, ...]
 
 
 class _DrawnOperation(NamedTuple):
-    """An operation that is a graph node of its own, and the key of that node's draft."""
+    """An operation that is drawn as a graph node of its own, and the key of that node."""
 
     operation: Operation
     draft: int
 
 
 class DraftBuilder:
-    """Builds drafts of a graph's nodes from operations, added in the order in which they run."""
+    """Builds the nodes of a network's graph from operations, added in the order in which they run.
+
+    An unfinished node is a `Draft`. Its key is a number, in the order of computation.
+    """
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
@@ -48,7 +51,8 @@ class DraftBuilder:
     def add(self, operation: Operation) -> None:
         """Add the next operation to the graph.
 
-        It becomes part of the node of its layer or function, or a node of its own, or is skipped.
+        The operation becomes part of the node of its layer or function, or a node of its own. An
+        operation gets no node if it only moves data or does not depend on the image.
         """
         parameters: set[ParameterPath] = set()
         for value in operation.inputs:
@@ -68,7 +72,11 @@ class DraftBuilder:
             self._add_single(operation, parameters)
 
     def finish(self) -> dict[int, Draft]:
-        """Add a node for the logits, and return all drafts of nodes in the order of computation."""
+        """Add a node for the logits, and return all nodes of the network's graph, still unfinished.
+
+        Returns:
+          key of a node -> the unfinished node. Keys are numbers in the order of computation.
+        """
         source = self._draft_of_value.get(self._trace.logits)
         if source is None:  # the logits do not depend on the image
             self._append_draft(Draft(Label("data", "logits"), (), ()))
@@ -78,13 +86,13 @@ class DraftBuilder:
         return self._drafts
 
     def _append_draft(self, draft: Draft) -> int:
-        """Add the draft of a node, and return its key."""
+        """Add an unfinished node to the graph, and return the key of the node."""
         key = len(self._drafts)
         self._drafts[key] = draft
         return key
 
     def _connect(self, key: int, operation: Operation) -> None:
-        """Record that node `key` reads the inputs of an operation and computes its outputs."""
+        """Record that the graph node `key` reads an operation's inputs and computes its outputs."""
         sources = self._drafts[key].sources
         for value in operation.inputs:
             source = self._draft_of_value.get(value)
@@ -95,7 +103,13 @@ class DraftBuilder:
     def _add_to_layer(
         self, layer: Call, operation: Operation, parameters: set[ParameterPath]
     ) -> None:
-        """Add an operation to the node of the layer call that computes it."""
+        """Add an operation to the graph node of the layer that computes the operation.
+
+        Args:
+          layer: the call of the layer.
+          operation: the operation.
+          parameters: paths of the parameters from which the operation's inputs are computed.
+        """
         if layer.number not in self._layer_drafts:
             draft = Draft(self._calls.label(layer), layer.input_shape, layer.output_shape)
             draft.path = self._calls.panels(layer.parent)
@@ -109,7 +123,7 @@ class DraftBuilder:
         self._drafts[key].params += self._count_new_parameters(parameters)
 
     def _add_to_function(self, function: FunctionCall, operation: Operation) -> None:
-        """Add an operation to the node of the function call, such as a softmax, it is part of."""
+        """Add an operation to the graph node of the function, such as a softmax, around it."""
         if function not in self._function_drafts:
             name = functions.NAMED[function.name]
             draft = self._operation_draft(operation, Label(functions.named_kind(name), name))
@@ -120,7 +134,10 @@ class DraftBuilder:
         self._drafts[key].output_shape = operation.output_shape
 
     def _add_single(self, operation: Operation, parameters: set[ParameterPath]) -> None:
-        """Add an operation outside of all layers and named functions as a node, or skip it."""
+        """Add an operation outside of all layers and named functions as a graph node, or skip it.
+
+        `parameters` are the paths of the parameters from which the operation's inputs are computed.
+        """
         label = None
         if not self._rename_to_average(operation):
             label = self._operation_label(operation, parameters)
@@ -145,7 +162,10 @@ class DraftBuilder:
         )
 
     def _count_new_parameters(self, parameters: Iterable[ParameterPath]) -> int:
-        """Return the total size of the parameters that no earlier call of this method counted."""
+        """Return the number of elements of the parameters that no earlier call counted.
+
+        `parameters` are the paths of parameters.
+        """
         new_parameters = set(parameters) - self._counted_parameters
         self._counted_parameters |= new_parameters
         return sum(self._trace.params[path].size for path in new_parameters)
@@ -155,7 +175,7 @@ class DraftBuilder:
         return [value in self._draft_of_value for value in operation.inputs]
 
     def _skip_operation(self, operation: Operation) -> None:
-        """Leave an operation out of the graph; the node before it then computes its outputs."""
+        """Leave an operation out of the graph, as if the node before it computed its outputs."""
         read_value = next(value for value in operation.inputs if value in self._draft_of_value)
         draft = self._draft_of_value[read_value]
         self._draft_of_value |= dict.fromkeys(operation.outputs, draft)
@@ -172,7 +192,7 @@ class DraftBuilder:
             self._drafts[source.draft].output_shape = operation.output_shape
 
     def _rename_to_average(self, operation: Operation) -> bool:
-        """Rename the node of a sum to "average" if an operation divides it by its number of terms.
+        """Rename a sum's node to "average" if `operation` divides the sum by the number of terms.
 
         Returns:
           True if the node was renamed; the dividing operation then needs no node.
@@ -198,9 +218,9 @@ class DraftBuilder:
     def _operation_label(
         self, operation: Operation, parameters: set[ParameterPath]
     ) -> Label | None:
-        """Return the label of an operation's node, such as "+"; None if it is not to be drawn.
+        """Return the label of an operation's node, such as "+"; None if the operation is not drawn.
 
-        `parameters` are the paths of the parameters from which its inputs are computed.
+        `parameters` are the paths of the parameters from which the operation's inputs are computed.
         """
         name = operation.name
         depends_on_image = self._depends_on_image(operation)

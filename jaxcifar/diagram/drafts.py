@@ -1,4 +1,4 @@
-"""Drafts of a graph's nodes: delete unused drafts, and merge groups that form known functions."""
+"""Unfinished nodes of a graph: delete unused nodes, and merge nodes that form known functions."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -11,16 +11,16 @@ from jaxcifar.diagram.operation import Shape
 
 @dataclasses.dataclass
 class Draft:
-    """A node of a network's graph while the graph is being built. Each draft has a key in a dict.
+    """A node of a network's graph while the graph is being built. A dict holds all drafts by key.
 
     Attributes:
       label: the kind, name and note of the node's box.
       input_shape: the shape of the node's first input for one image.
       output_shape: the shape of the node's output for one image.
-      path: names of the panels around the node, outermost first.
+      path: names of the panels (frames around modules) around the node, outermost first.
       params: the number of parameters that the node uses and no earlier node does.
-      sources: keys of the drafts whose outputs the node reads.
-      operations: names of the node's operations; empty if it can't be merged into a function.
+      sources: keys of the nodes whose outputs this node reads.
+      operations: names of the node's operations; empty if the node can't be merged with others.
       factor: the constant of a multiplication; NaN if unknown, None if there is no constant.
       has_several_outputs: True if the node returns several arrays.
     """
@@ -37,9 +37,11 @@ class Draft:
 
 
 def drop_unused(drafts: dict[int, Draft]) -> None:
-    """Delete drafts of graph nodes on which the logits do not depend.
+    """Delete the nodes of an unfinished graph on which the logits do not depend.
 
-    The draft with the highest key is the logits. The input image, with key 0, always stays.
+    Args:
+      drafts: the unfinished nodes by key, changed in place. Key 0 is the input image, which always
+        stays; the highest key is the logits.
     """
     logits = max(drafts)
     used = {0, logits}
@@ -67,13 +69,13 @@ def merge_groups(drafts: dict[int, Draft]) -> None:
 
 
 class _DraftGroup(NamedTuple):
-    """Drafts that compute a known function together.
+    """Unfinished graph nodes that compute a known function together.
 
     Attributes:
       name: the function's name; "" if the network would compute the same without the function.
-      members: keys of the drafts in the group.
+      members: keys of the nodes in the group.
       last: the key of the member whose output is the function's result.
-      source: the key of the only draft outside of the group that the members read.
+      source: the key of the only node outside of the group that the members read.
     """
 
     name: str
@@ -118,7 +120,7 @@ def _find_group(
 
 
 def _function_name(drafts: Iterable[Draft]) -> str | None:
-    """Return the name of the function that nodes compute together; None if it is not known."""
+    """Return the name of the function that graph nodes compute together; None if not known."""
     operations: set[str] = set()
     factors = []
     for draft in drafts:
@@ -136,6 +138,11 @@ def _merge(group: _DraftGroup, drafts: dict[int, Draft], readers: dict[int, set[
     """Replace a group of nodes by one node for the function that they compute together.
 
     If the function has no name, delete the group. Its readers then read the group's source.
+
+    Args:
+      group: the group.
+      drafts: the unfinished nodes of the graph by key, changed in place.
+      readers: key of a node -> keys of the nodes that read its output, changed in place.
     """
     last, source = group.last, group.source
     for member in group.members - {last}:

@@ -109,12 +109,12 @@ def _add_legend(axes: Axes, boxes: Sequence[Box], width: float, top: float) -> f
 
 
 def _style_of(box: Box) -> str:
-    """Return the key of a box's style in `_STYLES`."""
+    """Return the name of a box's style, such as "conv": a key of `_STYLES`."""
     return _SHARED_STYLES.get(box.kind, box.kind)
 
 
 def _draw_header(axes: Axes, header: Header) -> None:
-    """Draw the heading of a column of boxes: the resolution and a cuboid of its output array."""
+    """Draw the heading of a column of boxes: its resolution, and a cuboid for its output."""
     x, shape = header.x, header.shape
     resolution = "×".join(map(str, shape[:-1]))
     if len(shape) == 3:
@@ -219,7 +219,7 @@ def _draw_arrow(axes: Axes, arrow: Arrow) -> None:
 def _write_text(
     axes: Axes, centre: Point, text: str, size: float = _NOTE_SIZE, **style: Any
 ) -> None:
-    """Write a text centred at a point; sizes above `_NOTE_SIZE` are bold by default."""
+    """Write a text centred at a point; text larger than `_NOTE_SIZE` is bold by default."""
     weight = "bold" if size > _NOTE_SIZE else "normal"
     style = {"ha": "center", "va": "center", "color": _INK, "weight": weight, **style}
     # Names come from users: a dollar sign in them must not start a formula.

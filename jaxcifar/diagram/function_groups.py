@@ -20,12 +20,12 @@ _MOMENTS = {
 
 
 class _Pattern(NamedTuple):
-    """A known function, and the operations by which it is recognised in a group.
+    """A known function, and the operations by which the function is recognised in a group.
 
     Attributes:
       name: the function's name; "" if a network computes the same without the function.
       required: names of operations that the group must have.
-      optional: names of operations that the group may have besides.
+      optional: names of other operations that the group may have.
       least_factor, most_factor: limits for the absolute values of constant factors. With a factor
         outside of these limits, the group computes another function.
     """

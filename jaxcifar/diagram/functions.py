@@ -42,7 +42,10 @@ def scale_factor(operation: Operation, depends_on_image: Sequence[bool]) -> floa
     """Return the constant by which an operation multiplies the activations.
 
     Return NaN if the constant is unknown, and None if the operation multiplies by no constant.
-    `depends_on_image` tells for each input whether it depends on the input image.
+
+    Args:
+      operation: the operation.
+      depends_on_image: for each operand, whether it depends on the network's input image.
     """
     if operation.name == "neg":
         return -1
@@ -62,8 +65,12 @@ def arithmetic_name(
 ) -> str | None:
     """Return a name for arithmetic with a constant or parameter, such as "× 2" or "1 − x".
 
-    Return None if the operation changes nothing, such as an addition of 0. `parameters` names the
-    parameters from which the second operand is computed; "" if there are none.
+    Return None if the operation changes nothing, such as an addition of 0.
+
+    Args:
+      operation: the operation.
+      depends_on_image: for each operand, whether it depends on the network's input image.
+      parameters: names of the parameters from which the other operand is computed, or "".
     """
     name = operation.name
     if name == "neg":
@@ -87,8 +94,8 @@ def is_average(
       sums: the operation that may be a sum.
       scaling: the multiplication or division of the result of `sums`.
       constant: the index, 0 or 1, of the constant among the inputs of `scaling`.
-      counts: the operation that computes the constant as a sum of ones; None if the network has
-        the constant as a number.
+      counts: the operation that computes the constant as a sum of ones. None if the constant is a
+        number in the program.
     """
     params = sums.equation.params
     if sums.name == "reduce_sum":
@@ -107,7 +114,10 @@ def is_average(
 
 
 def has_weights(operation: Operation, depends_on_image: Collection[bool]) -> bool:
-    """Return whether an operation multiplies activations by weights, as a layer does."""
+    """Return whether an operation multiplies activations by weights, as a layer does.
+
+    `depends_on_image` has, for each operand, whether it depends on the network's input image.
+    """
     products = ("dot_general", "conv_general_dilated")
     return operation.name in products and not all(depends_on_image)
 

@@ -29,7 +29,7 @@ _PANEL_NAME_HEIGHT = 16
 
 
 class _ColumnEnd(NamedTuple):
-    """A column's last box, and the point where the arrow from it to the next column begins."""
+    """The index of a column's last box, and the point where the arrow to the next column begins."""
 
     box: int
     point: Point
@@ -90,9 +90,13 @@ class _Column:
         return _ColumnEnd(last_box, (self._x, self._bottom(last_box)))
 
     def _lay_out_box(self, index: int, source: int | None) -> None:
-        """Place box `index` below box `source`, with the panel edges and the fork between them.
+        """Place a box below the previous box, with the panel edges and the fork between them.
 
         A fork is the point where an array also leaves the column to other boxes.
+
+        Args:
+          index: index of the box.
+          source: index of the previous box, perhaps in the previous column; None for the first box.
         """
         box, path = self._boxes[index], self._boxes[index].path
         branch_readers = self._branch_readers(source, index)
@@ -117,7 +121,10 @@ class _Column:
             self._layout.arrows.append(Arrow([start, (self._x, top)], bend=0))
 
     def _branch_readers(self, source: int | None, following: int) -> list[int]:
-        """Return the indices of the boxes of this column that read `source`, except `following`."""
+        """Return the indices of the boxes of this column that read the output of the box `source`.
+
+        The box `following` is left out.
+        """
         column = (*self._main_boxes, *self._side_boxes)
         readers = [index for index in column if source in self._boxes[index].sources]
         return [index for index in readers if index != following]
@@ -129,7 +136,7 @@ class _Column:
         self._y += _PANEL_NAME_HEIGHT
 
     def _close_panels(self, depth: int) -> None:
-        """End all open panels, except the `depth` outermost ones, at the current height."""
+        """Set the lower edge of all open panels (frames) except the `depth` outermost ones."""
         while len(self._open_panels) > depth:
             self._y += PADDING
             self._open_panels.pop().bottom = self._y
@@ -164,7 +171,10 @@ class _Column:
         self.right = max([edges[-1] + PADDING * 0.6, *(panel.right for panel in self._panels)])
 
     def _lane_edges(self, branches: Sequence[Branch]) -> list[float]:
-        """Return x of the edges of all lanes, from left to right: one more than there are lanes."""
+        """Return the x coordinates of the edges of all lanes, from left to right.
+
+        A lane is a vertical strip for branches. There is one edge more than lanes.
+        """
         left = self._x + BOX_WIDTH / 2 + PADDING * (self._depth + 1)
         edges = [left - PADDING * 0.6]
         lane_count = max((branch.lane for branch in branches), default=-1) + 1
@@ -196,7 +206,7 @@ class _Column:
     def _draw_branch(self, branch: Branch, lane: float) -> None:
         """Add the arrows of a branch, and its side box or the word "identity".
 
-        `lane` is x of the middle of the branch's lane.
+        `lane` is the x coordinate of the vertical part of the branch, right of the boxes.
         """
         layout = self._layout
         fork = (self._x, branch.top)

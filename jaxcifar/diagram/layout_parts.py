@@ -31,14 +31,14 @@ class Branch:
     """The path of an array from a fork in a column, through a lane beside it, to its readers.
 
     Attributes:
-      start: y where the branch's arrows begin: at the box above the fork, or at the fork itself if
-        an arrow to the box below passes there.
+      start: y where the branch's arrows begin. If an arrow to the box below passes the fork, they
+        begin at the fork, otherwise at the box above.
       top: y of the fork, where the branch leaves the column.
       bottom: y of the last box that reads the array.
       targets: indices of the boxes that read the array.
       side_box: the index of the box in the branch's lane, if there is one.
       is_identity: True if the branch is a plain skip connection, drawn with the word "identity".
-      lane: the number of the branch's lane, from left to right.
+      lane: the number of the branch's lane (a vertical strip), from left to right.
     """
 
     start: float
@@ -50,7 +50,7 @@ class Branch:
     lane: int = 0
 
     def overlaps(self, other: "Branch") -> bool:
-        """Return whether two branches have a height y in common, so that they need two lanes."""
+        """Return whether two branches have a height in common, and so can't share a lane."""
         return self.top < other.bottom and other.top < self.bottom
 
     @property
@@ -69,7 +69,7 @@ class Arrow(NamedTuple):
 
 
 class Header(NamedTuple):
-    """A column's heading: the shape of the column's output, and x of the column's middle."""
+    """A column's heading: the shape of the column's output, and the x coordinate of its middle."""
 
     shape: Shape
     x: float

@@ -38,7 +38,7 @@ _MIB = 2**20
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """One call of a module, with shapes of its first arrays, for one image, channels last.
+    """One call of a module: a row of the layer table. Shapes are for one image, with channels last.
 
     Attributes:
       kind: torchsummary's name for the module, such as "Conv2d", or else its class name.
@@ -137,7 +137,7 @@ def _check_printable(field: str, *texts: str) -> None:
 def _check_graph(graph: tuple[Node, ...]) -> None:
     """Raise a ValueError unless a graph leads from an image to logits without cycles.
 
-    So each node may read only the outputs of earlier nodes.
+    A graph has no cycles if each node reads only the outputs of earlier nodes.
     """
     if len(graph) < 2 or graph[0].kind != "data" or graph[-1].kind != "data":
         raise ValueError('graph: the first and the last node must be of kind "data"')
@@ -169,7 +169,7 @@ def summarize(model: nn.Module, image_size: int = IMAGE_SIZE) -> Summary:
 
 
 def _table_layers(traced: Trace) -> tuple[Layer, ...]:
-    """Return the rows of the layer table: one for each module call, in the order of finishing."""
+    """Return the rows of the layer table: the module calls in the order in which they finish."""
     params_of_module = _params_by_module(traced)
     first_calls: dict[tuple[str, ...], int] = {}  # module -> number of its first call
     for call in traced.calls:
@@ -188,7 +188,8 @@ def _table_layers(traced: Trace) -> tuple[Layer, ...]:
 def _params_by_module(traced: Trace) -> Counter[tuple[str, ...]]:
     """Return the number of parameters of each called module, by the path of the module.
 
-    Parameters of a module that is not called count for the nearest called module around it.
+    A path has the names of the modules around a module, then its own name. Parameters of a module
+    that is not called count for the nearest called module around it.
     """
     called_paths = {call.path for call in traced.calls}
     params: Counter[tuple[str, ...]] = Counter()
@@ -218,7 +219,7 @@ def _is_counted_norm(call: Call) -> bool:
 
 
 def _channels_first(shape: Shape) -> str:
-    """Return a shape as torchsummary prints it, such as "[-1, 64, 32, 32]"."""
+    """Return a channels-last shape as torchsummary prints it, such as "[-1, 64, 32, 32]"."""
     if not shape:
         return "[-1]"
     *spatial, channels = shape

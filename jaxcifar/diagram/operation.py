@@ -50,9 +50,10 @@ class TracedStep:
         return _image_axes(self.traced_output_shape, self.output_batch_axes)
 
     def with_batch_axes(self, larger: Self) -> Self:
-        """Return a copy of this step with its batch axes.
+        """Return a copy of this step in which the batch axes are set.
 
-        `larger` is the same step, traced for more images: its batch axes are longer.
+        Args:
+          larger: the same step, traced for more images. Axes that are longer in it are batch axes.
         """
         return dataclasses.replace(
             self,
@@ -86,8 +87,8 @@ class Operation(TracedStep):
       call: the number of the innermost module call around the operation; None outside of calls.
       functions: calls of jitted functions around the operation, outermost first.
       depends_on_image: True if any input depends on the image.
-      macs: multiply-accumulates of one repetition. Products with a matrix of zeros and ones that
-        is computed from indices count 0, because they only pick values.
+      macs: multiply-accumulates of one repetition. A product with a matrix of zeros and ones that
+        is computed from indices has 0, because it only picks values.
     """
 
     equation: JaxprEqn
@@ -119,7 +120,7 @@ def _image_axes(shape: Shape, batch_axes: Sequence[int]) -> tuple[int, ...]:
 
 
 def _differing_axes(shape: Shape, other_shape: Shape) -> tuple[int, ...]:
-    """Return the axes along which two shapes differ."""
+    """Return the axes along which two shapes with equally many axes differ."""
     axes = []
     for axis, (size, other_size) in enumerate(zip(shape, other_shape, strict=True)):
         if size != other_size:
@@ -130,7 +131,9 @@ def _differing_axes(shape: Shape, other_shape: Shape) -> tuple[int, ...]:
 def constant_result(primitive: str, inputs: Sequence[float | None]) -> float | None:
     """Return the number that every element of an operation's result equals; None if unknown.
 
-    `inputs` has, for each input array, the number that all its elements equal; None if unknown.
+    Args:
+      primitive: JAX's name of the operation, such as "add".
+      inputs: for each input array, the number that all its elements equal; None if unknown.
     """
     if not inputs or None in inputs:
         return None

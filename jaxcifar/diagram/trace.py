@@ -55,7 +55,7 @@ class Trace:
     Attributes:
       calls: module calls in the order in which they finish; the network itself is the last.
       operations: operations in the order in which they are computed.
-      params: the trainable parameters by their paths.
+      params: the trainable parameters by path: names of modules, then the parameter's own name.
       image: the number of the value that is the input image.
       logits: the number of the value that is the logits.
       image_shape: `(height, width, channels)`.
@@ -105,16 +105,22 @@ def trace(model: nn.Module, image_shape: Shape) -> Trace:
 
 
 def _with_batch_axes(steps: list[_Step], larger: list[_Step]) -> list[_Step]:
-    """Return copies of traced steps with their batch axes.
+    """Return copies of traced steps in which the batch axes are set.
 
-    `larger` are the same steps traced for a larger batch: their batch axes are longer.
+    Args:
+      steps: the steps.
+      larger: the same steps, traced for more images. Axes that are longer in them are batch axes.
     """
     pairs = zip(steps, larger, strict=True)
     return [step.with_batch_axes(larger_step) for step, larger_step in pairs]
 
 
 class _TracedEvaluation(NamedTuple):
-    """A traced evaluation; `variables`, `image` and `logits` are numbers of values in the trace."""
+    """A traced evaluation of a network, in which each value has a number.
+
+    `variables`, `image` and `logits` are numbers of values. Calls and operations are in the order
+    in which they end.
+    """
 
     calls: list[Call]
     operations: list[Operation]
@@ -169,7 +175,10 @@ class _CallRecorder:
     def _record(
         self, method: Any, args: Any, kwargs: Any, module: Any, path: tuple[str, ...]
     ) -> Any:
-        """Call a method of a module and return its output; record a call of the module itself."""
+        """Call a method of a module and return its output, and record the call with its shapes.
+
+        A method that a module calls on itself is not recorded.
+        """
         parent, parent_path = self._active[-1]
         if path == parent_path:  # a module calls its own methods
             return method(*args, **kwargs)

@@ -19,7 +19,13 @@ SCOPE = "module-call-"
 
 @dataclasses.dataclass(frozen=True)
 class Scope:
-    """The loops' repeats, the module call and the functions around an equation; see `Operation`."""
+    """The surroundings of an equation in a traced program.
+
+    Attributes:
+      repeats: how often loops repeat the equation; 0 if it is not counted.
+      call: number of the innermost module call around the equation; None outside of modules.
+      functions: calls of jitted functions around the equation, outermost first.
+    """
 
     repeats: int = 1
     call: int | None = None
@@ -47,10 +53,9 @@ class TracedProgram:
         return next(self._numbers)
 
     def inline(self, jaxpr: ClosedJaxpr | Jaxpr, inputs: Sequence[int], scope: Scope) -> list[int]:
-        """Append the operations of a program, with the programs that it calls.
+        """Append the operations of a program, and of the programs that it calls.
 
-        `inputs` are the numbers of the values that the program takes. Return the numbers of its
-        results.
+        `inputs` and the returned results are numbers of values.
         """
         jaxpr = without_constants(jaxpr)
         number_of_variable = {variable: self.new_value() for variable in jaxpr.constvars}
@@ -75,7 +80,7 @@ class TracedProgram:
     def _append_equation(
         self, equation: JaxprEqn, inputs: list[int], scope: Scope
     ) -> Sequence[int]:
-        """Append an equation, or the program that it calls; return the numbers of its outputs."""
+        """Append an equation or the program that it calls; inputs and outputs are value numbers."""
         calls = re.findall(rf"{SCOPE}(\d+)", str(equation.source_info.name_stack))
         if calls:
             scope = dataclasses.replace(scope, call=int(calls[-1]))
@@ -97,7 +102,7 @@ class TracedProgram:
     def _append_plain(
         self, equation: JaxprEqn, inputs: Sequence[int], scope: Scope
     ) -> Sequence[int]:
-        """Append an equation that calls no other program; return the numbers of its outputs."""
+        """Append an equation that calls no program; inputs and outputs are numbers of values."""
         name = equation.primitive.name
         outputs = tuple(self.new_value() for _ in equation.outvars)
         depends_on_image = not self.image_dependent.isdisjoint(inputs)
@@ -224,7 +229,7 @@ class TracedProgram:
 
 
 def _uncounted(scope: Scope) -> Scope:
-    """Return a copy of a scope whose operations count as 0, as in a branch that does not run."""
+    """Return a copy of a scope whose operations count 0 times, as in a branch that does not run."""
     return dataclasses.replace(scope, repeats=0)
 
 
@@ -237,8 +242,8 @@ def _cost(jaxpr: ClosedJaxpr) -> int:
 
 
 def _called_programs(equation: JaxprEqn) -> Iterator[ClosedJaxpr | Jaxpr]:
-    """Yield the programs in an equation's parameters that take the same inputs as the equation."""
-    shapes = [shape_of(variable) for variable in equation.invars]
+    """Yield the programs that a traced equation calls, such as the body of a jitted function."""
+    shapes = [shape_of(variable) for variable in equation.invars]  # a called program has them too
     for parameter in equation.params.values():
         jaxpr = without_constants(parameter)
         if isinstance(jaxpr, Jaxpr) and [shape_of(v) for v in jaxpr.invars] == shapes:

@@ -87,7 +87,12 @@ def confusion_diagonal(run: FinishedRun) -> str:
 
 
 def training_images(class_names: Sequence[str], labels: Iterable[int]) -> str:
-    """Return a text that describes a picture of training images: the class name of each image."""
+    """Return a text that describes a picture of training images: the class name of each image.
+
+    Args:
+      class_names: names of all classes.
+      labels: the class number of each image in the picture.
+    """
     names = _join_first(escape_markdown(class_names[label]) for label in labels)
     return f"Training images as stored, and three random augmentations of each: {names}"
 

@@ -21,8 +21,8 @@ _MAX_SIZE = 5_000  # most layers and channels of a traced network; built-in ones
 def read_architecture(run: FinishedRun) -> Summary:
     """Return the summary of a run's network: its layers, parameters and graph.
 
-    The summary is read from the run folder. Older run folders have none; for a built-in network,
-    the summary is then computed again.
+    The summary is read from the run folder. If an older run folder has none, the summary of a
+    built-in network is computed again.
 
     Raises:
       RunError: the summary is damaged, or it is missing and can't be computed again.
@@ -55,9 +55,10 @@ def _summarize(network: nn.Module, image_size: int) -> Summary:
 
 
 def _size_bound(argument: Any) -> int:
-    """Return an upper bound on the layers and channels that an argument gives to its network.
+    """Return an upper bound on the number of layers and channels of a network with this argument.
 
-    The argument is an integer, a tuple of arguments, or a value that sets no size and counts 0.
+    The bound is the sum of all integers in the argument, plus the lengths of its tuples. For
+    example, `(64, 128)` has the bound 2 + 64 + 128. Other values, such as texts, add nothing.
     """
     if isinstance(argument, tuple):
         return len(argument) + sum(map(_size_bound, argument))

@@ -33,7 +33,7 @@ _MAX_EPOCHS = 5  # chosen epochs that a table cell lists
 def choice_text(network: StudiedNetwork) -> str:
     """Return sentences that name the variation with the best validation accuracy and its lead.
 
-    They also list ties, and say how certain the lead is. Return "" for a single variation.
+    The sentences also list ties, and say how certain the lead is. Return "" for a single variation.
     """
     winner, *others = network.by_validation
     if not others:
@@ -77,7 +77,7 @@ def _all_guess(network: StudiedNetwork) -> bool:
 
 
 def validation_lead(winner: Variation, other: Variation) -> Difference:
-    """Return the validation accuracy of `winner` minus the validation accuracy of `other`."""
+    """Return how far a variation leads another in validation accuracy: `winner` minus `other`."""
     other_sample = Sample.of(other, "val_accuracy", "val")
     winner_sample = Sample.of(winner, "val_accuracy", "val")
     return Difference.between(other_sample, winner_sample)
@@ -94,7 +94,7 @@ def _tie_sentence(network: StudiedNetwork, ties: list[str]) -> str:
 
 
 def _tie_break(winner: Variation, second: Variation) -> str:
-    """Return the reason why `winner` ranks before a variation of equal validation accuracy."""
+    """Return why `winner` ranks before `second`, although their validation accuracies are equal."""
     winner_loss = np.mean([run.selected["val_loss"] for run in winner.runs])
     second_loss = np.mean([run.selected["val_loss"] for run in second.runs])
     return "its lower validation loss" if winner_loss < second_loss else "being listed first"
@@ -136,9 +136,11 @@ def _certainty_sentence(leads: dict[str, Difference], has_ties: bool) -> str:
 
 
 def candidate(variation: Variation, winner: Variation) -> dict[str, Any]:
-    """Return a variation's table cells, by column, in the table that compares it with the winner.
+    """Return a row of the table that compares variations with the best one: its cells by column.
 
-    The winner is the variation with the best validation accuracy.
+    Args:
+      variation: the variation of this row.
+      winner: the variation with the best validation accuracy.
     """
     lead = validation_lead(winner, variation)
     lead_cells = {"points": unsigned_points(lead), "interval": interval(lead), "p": p_cell(lead)}
@@ -157,7 +159,7 @@ def candidate(variation: Variation, winner: Variation) -> dict[str, Any]:
 
 
 def _list_epochs(epochs: list[int]) -> str:
-    """Return epochs as text: up to `_MAX_EPOCHS` in full, such as "3, 4", or else their range."""
+    """Return epochs as text: "3, 4" for up to `_MAX_EPOCHS` epochs, otherwise their range."""
     if len(epochs) <= _MAX_EPOCHS:
         return ", ".join(map(str, epochs))
     return f"{min(epochs)} to {max(epochs)}"
@@ -166,7 +168,9 @@ def _list_epochs(epochs: list[int]) -> str:
 def collapses(network: StudiedNetwork, quote: Callable[[str], str] = quoted) -> list[str]:
     """Return a sentence for each run whose test accuracy is no better than guessing.
 
-    `quote` puts the name of a variation or class in quotes; by default it also escapes Markdown.
+    Args:
+      network: the network with its variations and their runs.
+      quote: puts the name of a variation or class in quotes; by default it also escapes Markdown.
     """
     sentences = []
     for variation in network.variations:
@@ -178,7 +182,10 @@ def collapses(network: StudiedNetwork, quote: Callable[[str], str] = quoted) -> 
 
 
 def _collapse_text(run: FinishedRun, quote: Callable[[str], str]) -> str:
-    """Return the end of a sentence on a run that is no better than guessing; "" for other runs."""
+    """Return the end of a sentence on a run that is no better than guessing; "" for other runs.
+
+    `quote` puts the name of a class in quotes.
+    """
     test_accuracy, guessing = run.result["test_accuracy"], guessing_accuracy(run)
     only_class = only_predicted_class(run.confusion)
     if only_class is not None:

@@ -23,8 +23,8 @@ _LEAST_FONT_SIZE = 5  # points; smaller counts can't be read
 def plot_confusion(run: FinishedRun, title: str, path: Path) -> None:
     """Draw a run's confusion matrix into the picture file `path`.
 
-    A cell's colour shows which share of the true class's test images it has. Cells contain their
-    counts if these fit. With more than `MANY_CLASSES` classes, counts of 0 are left out.
+    The colour of a cell shows its share of the test images of the true class. Each cell contains
+    its count if the counts fit. With more than `MANY_CLASSES` classes, counts of 0 are left out.
     """
     matrix, classes = run.confusion, len(run.class_names)
     side = 1.4 * WIDTH if classes > MANY_CLASSES else WIDTH
@@ -59,7 +59,7 @@ def _write_counts(axes: Axes, matrix: np.ndarray, shares: np.ndarray, size: floa
 
 
 def _label_classes(axes: Axes, class_names: list[str], font_size: float) -> None:
-    """Write the class names along both axes of a confusion matrix; the size is in points."""
+    """Write the class names along both axes of a confusion matrix; `font_size` is in points."""
     classes = len(class_names)
     has_many_classes = classes > MANY_CLASSES
     names = [shortened(name, 18) for name in class_names]
@@ -145,7 +145,8 @@ def _confusion_sentence(matrix: np.ndarray, names: list[str]) -> str:
 def worst_confusions(run: FinishedRun) -> list[dict[str, str]]:
     """Return table rows of the most frequent wrong pairs of true and predicted class.
 
-    The list is empty for `MANY_CLASSES` or fewer: the confusion matrix then shows all counts.
+    The list is empty for at most `MANY_CLASSES` classes: the confusion matrix then shows all
+    counts.
 
     Returns:
       rows with the keys "true", "predicted" and "count", most frequent mistake first.

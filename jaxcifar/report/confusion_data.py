@@ -29,10 +29,15 @@ def confusion_data(run: FinishedRun, max_bytes: int) -> dict[str, Any] | None:
       max_bytes: maximum size of all images together; images that exceed it are left out.
 
     Returns:
-      a dict with "names" of the classes; "matrix" (absent for more than `MANY_CLASSES` classes);
-      "sprite", one picture with all images side by side, and its number of "columns"; "size" of an
-      image, and "step" to the next image, in pixels; and "cells" of the matrix that have images
-      (see `_cells`). None for many classes without images, because nothing could be shown.
+      a dict, or None if there are more than `MANY_CLASSES` classes and no images. Its keys:
+        "kind": always "confusion".
+        "names": the names of the classes.
+        "matrix": the counts; missing if there are more than `MANY_CLASSES` classes.
+        "sprite": one picture with all images side by side, as a data URL; "" without images.
+        "columns": the number of images in each row of the picture.
+        "size": the height and width of an image in pixels.
+        "step": the distance from one image to the next in pixels.
+        "cells": the cells of the matrix that have images, as `_cells` returns them.
     """
     images = _read_images(run)
     sprite, count = _limited_sprite(images["image"], max_bytes)
@@ -56,11 +61,12 @@ def confusion_data(run: FinishedRun, max_bytes: int) -> dict[str, Any] | None:
 def _read_images(run: FinishedRun) -> dict[str, np.ndarray]:
     """Return images of a run's wrong predictions from `confusions.npz` in the run folder.
 
-    Images that do not fit the run's confusion matrix are left out.
+    Images that contradict the run's confusion matrix are left out.
 
     Returns:
-      arrays "image", "label", "predicted" and "confidence" (0 to 1), one element per image. Only
-      "image", without images, if the file is missing or damaged.
+      a dict of arrays with one element per image: "image" (pixels), "label" (true class),
+      "predicted" (predicted class) and "confidence" (probability of that class, 0 to 1). If the
+      file is missing or damaged, the dict has only "image", an array of no images.
     """
     folder = RunFolder(run.path)
     try:
@@ -77,10 +83,16 @@ def _read_images(run: FinishedRun) -> dict[str, np.ndarray]:
 def _cells(
     images: dict[str, np.ndarray], count: int, confusion: np.ndarray
 ) -> list[dict[str, Any]]:
-    """Return the cells of a confusion matrix to which the first `count` images belong.
+    """Return the cells of a confusion matrix that have images, for the HTML page.
 
-    Each cell has the class numbers "true" and "predicted", the "count" of test images, and
-    "images": the index of each image, and the probability of the predicted class.
+    Args:
+      images: arrays "label", "predicted" and "confidence", with one element per image.
+      count: number of images to use, from the first one on.
+      confusion: the confusion matrix: true classes as rows, predicted classes as columns.
+
+    Returns:
+      a dict for each cell: the class numbers "true" and "predicted"; the "count" of test images in
+      the cell; and "images", with the index and the predicted probability of each image.
     """
     cells: dict[tuple[int, int], dict[str, Any]] = {}
     for index in range(count):
@@ -94,7 +106,10 @@ def _cells(
 
 
 def _limited_sprite(images: np.ndarray, max_bytes: int) -> tuple[bytes, int]:
-    """Return one JPEG with as many of the first images as fit in `max_bytes`, and their number."""
+    """Return one JPEG file with several images, and the number of images in it.
+
+    The file has as many of the first images as fit in `max_bytes`.
+    """
     count = len(images)
     while count:
         picture = make_sprite(images[:count])
@@ -105,10 +120,13 @@ def _limited_sprite(images: np.ndarray, max_bytes: int) -> tuple[bytes, int]:
 
 
 def make_sprite(images: np.ndarray) -> bytes:
-    """Return one JPEG file of images `[N, size, size, 3] uint8`, in rows of `SPRITE_COLUMNS`.
+    """Return one JPEG file of many images side by side, in rows of `SPRITE_COLUMNS` images.
 
     JPEG encodes squares of 8 x 8 pixels. Images of other sizes get a margin, so that no square
     mixes two images.
+
+    Args:
+      images: pixels from 0 to 255, `[N, size, size, 3] uint8`.
     """
     margin = -images.shape[1] % _JPEG_SQUARE
     images = np.pad(images, ((0, 0), (0, margin), (0, margin), (0, 0)), "edge")

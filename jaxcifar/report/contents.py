@@ -18,7 +18,7 @@ _SUMMARY = re.compile(r"<summary>([\w ,.()-]+)</summary>", re.ASCII)
 
 
 class Heading(NamedTuple):
-    """A heading of a Markdown report: its opening token, its Markdown text and its link id."""
+    """A heading of a Markdown report: the parser's token that opens it, its text and link id."""
 
     token: Token
     text: str
@@ -46,7 +46,7 @@ def _parse_fold_tag(state: StateBlock, first_line: int, last_line: int, silent: 
       silent: True to only test the line, without adding a token.
 
     Returns:
-      False for any other line, which the next rule then tries.
+      True if the line has such a tag. False for any other line, which the next rule then tries.
     """
     if state.level > 0:  # inside of a list or quotation
         return False
@@ -85,7 +85,7 @@ def headings(tokens: Sequence[Token]) -> Iterator[Heading]:
 def add_contents(markdown: str) -> str:
     """Return a Markdown report in which a table of contents replaces the text `PLACEHOLDER`.
 
-    The table has a link to each heading of levels 2 and 3, except its own.
+    The table has a link to each heading of levels 2 and 3, except the heading of the table itself.
     """
     indents = {"h2": "", "h3": "  "}
     lines = [

@@ -156,7 +156,8 @@ def facts(records: Records) -> list[tuple[str, str]]:
 def _copied_examples(results: Sequence[Result]) -> list[tuple[str, str]]:
     """Return how many validation and test images are exact copies of images in other splits.
 
-    The result is a list with one (name, counts) pair, or [] if no run counted copies.
+    Returns:
+      a list with one (title, counts) pair of texts, or [] if no run counted copies.
     """
     copies = [result["copied_examples"] for result in results if "copied_examples" in result]
     if not copies:

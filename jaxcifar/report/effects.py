@@ -24,11 +24,11 @@ _MAX_SENTENCES = 4  # on settings with an effect; the table of single changes ha
 
 
 class Effect(NamedTuple):
-    """What the change of one setting does to the test accuracy, over all pairs of rows with it.
+    """The effect of a change of one setting on the test accuracy, from pairs of a study's rows.
 
     Attributes:
       setting: the setting that changes from `before` to `after`.
-      differences: the difference in test accuracy of each pair of rows.
+      differences: the difference in test accuracy of each pair of rows with this change.
       pooled: the mean of the differences.
       is_consistent: False if the pairs differ by more than chance explains, so that the effect
         depends on the other settings. Then the mean says little.
@@ -50,7 +50,7 @@ class Effect(NamedTuple):
 
     @property
     def size(self) -> float:
-        """The largest difference in test accuracy, without sign, in the sentence on the effect."""
+        """The mean difference without its sign, or the largest one if pairs are not consistent."""
         if self.is_consistent:
             return abs(self.pooled.value)
         return max(abs(difference.value) for difference in self.differences)
@@ -97,7 +97,10 @@ def _from_usual_value(change: SingleChange, variations: Sequence[Variation]) -> 
 
 
 def _combined_effect(changes: Sequence[SingleChange]) -> Effect:
-    """Return the effect of one change of a setting, which several pairs of variations have."""
+    """Return the effect of changing one setting from one value to another.
+
+    `changes` are all pairs of variations that differ in this change only.
+    """
     sample_pairs = [
         (Sample.of(change.first, "test_accuracy"), Sample.of(change.second, "test_accuracy"))
         for change in changes
@@ -114,9 +117,10 @@ def _combined_effect(changes: Sequence[SingleChange]) -> Effect:
 
 
 def _agree(sample_pairs: Sequence[tuple[Sample, Sample]]) -> bool:
-    """Return whether a change has about the same effect on the accuracy in all pairs of samples.
+    """Return whether a change of a setting has about the same effect in all pairs of samples.
 
-    The effects agree unless two of them differ significantly, with Bonferroni's correction.
+    The effects agree unless two of them differ significantly, with Bonferroni's correction. Each
+    pair has the test accuracies before and after the change.
     """
     comparisons = list(itertools.combinations(sample_pairs, 2))
     level = SIGNIFICANCE_LEVEL / max(len(comparisons), 1)
@@ -233,7 +237,7 @@ def _plain_interval(difference: Difference) -> str:
 
 
 def _decimals(difference: Difference) -> int:
-    """Return the decimals to print: 1, or 2 for differences below 1 percentage point."""
+    """Return the number of decimals to print: 1, or 2 for differences below 1 percentage point."""
     return 1 if abs(difference.value) >= 0.01 else 2
 
 

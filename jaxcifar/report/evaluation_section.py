@@ -40,7 +40,8 @@ _SMALL_ECE = 0.01  # a smaller expected calibration error is not worth correctin
 def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, Any] | None:
     """Draw the pictures of a run's evaluation, and return the values for the report's template.
 
-    Return None if the run was not evaluated. If results can't be read, "missing" says why.
+    `title` names the network. `draw` draws a picture and returns its path. Return None if the run
+    was not evaluated. If results can't be read, "missing" says why.
     """
     folder = RunFolder(run.path)
     try:
@@ -212,7 +213,7 @@ def plot_reliability(figures: Figures, temperature: float | None, title: str, pa
 
 
 def _plot_bins(axes: Axes, calibration: Calibration, name: str, color: str, style: str) -> None:
-    """Plot accuracy by confidence, one point a bin; bins of few images only if all have few."""
+    """Plot each bin's accuracy by its confidence; omit bins of few images if others have more."""
     largest = max(one_bin["images"] for one_bin in calibration["bins"])
     least = max(1, min(_FEW_IMAGES, largest))
     bins = [one_bin for one_bin in calibration["bins"] if one_bin["images"] >= least]

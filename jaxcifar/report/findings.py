@@ -32,7 +32,10 @@ from jaxcifar.training.metrics import only_predicted_class
 
 
 def compared_row(variation: Variation, earlier: Sequence[Variation]) -> Variation:
-    """Return the first of the earlier variations that differs in the fewest settings."""
+    """Return the earlier variation that differs from `variation` in the fewest settings.
+
+    If several differ in equally few settings, return the first of them.
+    """
     return min(earlier, key=lambda other: len(other.changes_to(variation)))
 
 
@@ -63,7 +66,8 @@ def row_findings(variation: Variation, earlier: Sequence[Variation]) -> str:
 def row_cells(variation: Variation, earlier: Sequence[Variation]) -> dict[str, str]:
     """Return the table cells, by column, that compare a variation with an earlier variation.
 
-    That is the most similar one (see `compared_row`). Without an earlier one, the cells are "–".
+    The variation is compared with the most similar earlier one. If there is no earlier variation,
+    most cells are "–".
     """
     cells = {"name": escape_markdown(variation.name), "accuracy": accuracy(variation)}
     if not earlier:
@@ -79,7 +83,7 @@ def row_cells(variation: Variation, earlier: Sequence[Variation]) -> dict[str, s
 
 
 def _collapse_sentence(variation: Variation) -> str:
-    """Return " " and a sentence on runs that predict only one class; "" if there are none."""
+    """Return a space and a sentence on runs that predict only one class; "" without such runs."""
     runs = variation.runs
     collapsed = [run for run in runs if only_predicted_class(run.confusion) is not None]
     if not collapsed:
@@ -118,9 +122,13 @@ def learning(variation: Variation) -> dict[str, Any]:
     """Return how well a variation fits its training images, and how fast it learns.
 
     Returns:
-      the "name"; "train" and "val", the mean accuracies in the last epoch; their difference "gap";
-      "epochs", the first epoch with 90% of the last validation accuracy; and "of", the number of
-      all epochs. Where some runs ended early, the validation curve is the mean of the others.
+      a dict with these keys:
+        "name": the variation's name.
+        "train", "val": the mean accuracies of all runs in their last epoch.
+        "gap": the difference of these two accuracies.
+        "epochs": the first epoch with 90% of the last validation accuracy.
+        "of": the number of all epochs.
+      If some runs ended early, the validation accuracy of later epochs is the mean of the others.
     """
     last_rows = [run.history[-1] for run in variation.runs]
     train_accuracy = float(np.mean([row["train_accuracy"] for row in last_rows]))
@@ -166,5 +174,8 @@ def learning_sentence(lines: Sequence[dict[str, Any]]) -> str:
 
 
 def _names_with(lines: Sequence[dict[str, Any]], key: str, value: float) -> str:
-    """Return the quoted names of the variations whose entry `key` has a value."""
+    """Return the quoted names of the variations for which the number `key` equals `value`.
+
+    `lines` has the result of `learning` for each variation.
+    """
     return join_names(f"“{line['name']}”" for line in lines if line[key] == value)

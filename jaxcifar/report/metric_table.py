@@ -15,8 +15,9 @@ def metric_table(variations: Sequence[Variation]) -> dict[str, Any]:
     """Return the table of all metrics of variations except the accuracy.
 
     Returns:
-      "titles", the column titles, one per metric; and "lines", which has a dict for each variation:
-      its "name" and its "cells". A cell is "–" if a run of the variation lacks the metric.
+      a dict: "titles", the column titles, one per metric; and "lines", with a dict for each
+      variation. That dict has the variation's "name" and its "cells", one per metric. A cell is "–"
+      if a run of the variation lacks the metric.
     """
     results = [run.result for v in variations for run in v.runs]
     metrics = [metric for metric in measured_metrics(results) if metric["name"] != "accuracy"]
@@ -28,7 +29,7 @@ def metric_table(variations: Sequence[Variation]) -> dict[str, Any]:
 
 
 def _column_title(metric: MetricDeclaration) -> str:
-    """Return a metric's title and unit, with an arrow up if higher values are better."""
+    """Return a metric's title and unit, with "↑" if higher values are better, otherwise "↓"."""
     unit = "" if metric["unit"] in ("", PERCENT) else f", {metric['unit']}"
     arrow = "↑" if metric["higher_is_better"] else "↓"
     return escape_markdown(f"{metric['title']}{unit} {arrow}")

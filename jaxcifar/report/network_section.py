@@ -18,7 +18,10 @@ from jaxcifar.runs.plots import plot_mistakes, plot_training_images
 
 
 def network_context(network: StudiedNetwork, pictures: Pictures) -> dict[str, Any]:
-    """Draw the pictures of a network's runs, and return the values for the report's template."""
+    """Draw the pictures of a network's runs, and return the values for the report's template.
+
+    `pictures` draws pictures, and gives them file names.
+    """
     winner, best = network.winner, network.winner.best_run
     draw = pictures.section(winner.config.arch, network.data.name)
     title = f"{winner.name}\n{network.title}"
@@ -62,9 +65,14 @@ def _origin(source: Source) -> str:
 
 
 def _architecture(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, Any]:
-    """Return the layers of a run's network, and draw the network, for the report's template.
+    """Draw a run's network, and return its layers for the report's template.
 
-    If the layers can't be read, the result is "missing" with the reason.
+    If the layers can't be read, the result has only "missing", the reason.
+
+    Args:
+      run: the run.
+      title: title of the picture.
+      draw: draws a picture and returns its path.
     """
     try:
         summary = read_architecture(run)
@@ -86,8 +94,13 @@ def _architecture(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, 
 def _mistakes(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, str]:
     """Draw the run's most confident mistakes on test images, and return the picture's path.
 
+    Args:
+      run: the run.
+      title: title of the picture.
+      draw: draws a picture and returns its path.
+
     Returns:
-      "picture", the path; and "missing", the reason why there is no picture, or "".
+      "missing", the reason why there is no picture, or ""; and "picture", the path if there is one.
     """
     folder = RunFolder(run.path)
     file = folder.mistakes_file
@@ -104,9 +117,14 @@ def _mistakes(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, str]
 def _training_images(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, str]:
     """Draw some training images of a run, and return the picture's path and alternative text.
 
+    Args:
+      run: the run.
+      title: title of the picture.
+      draw: draws a picture and returns its path.
+
     Returns:
-      "picture" and "text"; or "missing", the reason why the images can't be read; or an empty dict
-      for a run of an older version, which stored no training images.
+      a dict with "picture", the path, and "text". If the images can't be read, the dict has only
+      "missing", the reason. It is empty for a run of an older version, which stored no images.
     """
     folder = RunFolder(run.path)
     file = folder.training_images_file

@@ -77,8 +77,9 @@ def _image_tag(path: str, text: str, picture: bytes | None, part_id: str | None)
     Args:
       path: path of the picture in the report; its extension is the format.
       text: the alternative text, not escaped.
-      picture: content of the file; None returns only the alternative text.
-      part_id: key of the interactive part that replaces the picture, or None.
+      picture: content of the file. If it is None, only the alternative text is returned.
+      part_id: key of the chart or table that the page's script shows instead of the picture; None
+        if there is none.
     """
     escaped_text = html.escape(text, quote=True)
     if picture is None:
@@ -95,7 +96,7 @@ def _read_page_file(name: str) -> str:
 
 
 def _page_script() -> str:
-    """Return the page's own script: its files, joined into one function."""
+    """Return the page's own JavaScript code: the content of all its files, as one function."""
     content = "\n".join(_read_page_file(f"script/{name}.js") for name in _SCRIPT_FILES)
     return f'(() => {{\n"use strict";\n{content}}})();\n'
 
@@ -120,7 +121,7 @@ def _source_hash(content: str) -> str:
 def _replace_styles(tokens: Sequence[Token]) -> None:
     """Replace the alignment style of table cells by a class, because the page forbids styles.
 
-    The tokens, of a parsed Markdown report, are changed in place.
+    `tokens` are from a parsed Markdown report, and are changed in place.
     """
     for token in tokens:
         style = str(token.attrs.get("style", ""))
@@ -132,7 +133,7 @@ def _replace_styles(tokens: Sequence[Token]) -> None:
 def _mark_header_cells(tokens: Sequence[Token]) -> None:
     """Turn the first cell of each table row into a header, and set the `scope` of all headers.
 
-    The tokens, of a parsed Markdown report, are changed in place.
+    `tokens` are from a parsed Markdown report, and are changed in place.
     """
     for index, token in enumerate(tokens):
         if token.type == "th_open":

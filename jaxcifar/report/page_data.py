@@ -31,11 +31,11 @@ Histories = Sequence[Sequence[Mapping[str, Any]]]
 
 
 class PageData(NamedTuple):
-    """The data of a page's interactive parts, such as charts.
+    """The data of the interactive charts and tables that replace pictures of a page.
 
     Attributes:
       json: a JSON object that may stand inside of an HTML element (see `json_for_html`).
-      ids: path of a picture -> key of the part that replaces the picture, in the object "parts".
+      ids: path of a picture -> key of its chart or table in the JSON object "parts".
     """
 
     json: str
@@ -80,15 +80,15 @@ def json_for_html(value: Any) -> str:
 
 
 def _function(call: PlotCall) -> Callable[..., None]:
-    """Return the function that drew a picture; a `functools.partial` is unwrapped."""
+    """Return the function that drew a picture, without the arguments of a `functools.partial`."""
     return call.plot.func if isinstance(call.plot, functools.partial) else call.plot
 
 
 class _CurveStore:
-    """Stores the curves of a page's charts, each once even if several charts show it.
+    """Stores the curves of a page's charts; curves that several charts show are stored once.
 
     Attributes:
-      sprite_bytes: maximum size of the images of one confusion matrix.
+      sprite_bytes: maximum size of all images that belong to one confusion matrix.
     """
 
     def __init__(self, sprite_bytes: int) -> None:
@@ -99,8 +99,11 @@ class _CurveStore:
     def add(self, histories: Histories, best_epochs: Sequence[int]) -> int:
         """Add the curves of runs that differ only in seed; return their index in `curves()`.
 
-        Curves that were added before keep their index. `best_epochs` has the best epoch of each
-        run, from 1.
+        Curves that were added before keep their index.
+
+        Args:
+          histories: for each run, a dict of metrics for each epoch.
+          best_epochs: the epoch of each run, from 1, with the best validation accuracy.
         """
         key = tuple(id(history) for history in histories)
         if key not in self._indices:
@@ -109,7 +112,10 @@ class _CurveStore:
         return self._indices[key]
 
     def curves(self) -> list[dict[str, Any]]:
-        """Return all added curves, with so few epochs that the page stays small."""
+        """Return all added curves in the order of their indices, as values that fit into JSON.
+
+        If there are many numbers, only some epochs are returned, so that the page stays small.
+        """
         metrics = len(_SPLITS) * len(_QUANTITIES)
         numbers_per_epoch = 0
         for histories, _ in self._histories:
@@ -120,12 +126,17 @@ class _CurveStore:
 
 
 def _curves(histories: Histories, best_epochs: Sequence[int], points: int) -> dict[str, Any]:
-    """Return the curves of runs that differ only in seed, at about `points` epochs.
+    """Return the curves of runs that differ only in seed, as values that fit into JSON.
+
+    Args:
+      histories: for each run, a dict of metrics for each epoch.
+      best_epochs: the epoch of each run, from 1, with the best validation accuracy.
+      points: about how many epochs to return. The first, the last and the best epochs are included.
 
     Returns:
-      the "epochs", which include the first, the last and each run's best epoch; the best epochs as
-      "chosen"; and for each metric the curve of one run, or mean, minimum and maximum over runs,
-      and its values at the best epochs.
+      a dict: "epochs", the returned epochs; "chosen", the best epochs; and for each metric, such as
+      "val_loss", a list of curves. These are the curve of a single run, or the mean, minimum and
+      maximum of several runs. "val_loss_chosen" has the metric in each run's best epoch.
     """
     length = max(map(len, histories))
     indices = np.round(np.linspace(0, length - 1, min(points, length))).astype(int)
@@ -147,7 +158,7 @@ def _curves(histories: Histories, best_epochs: Sequence[int], points: int) -> di
 
 
 def _rounded(value: float) -> float | None:
-    """Return a number with four significant digits, or None (`null` in JSON) if not finite."""
+    """Return a number with four significant digits; None (`null` in JSON) if it is not finite."""
     return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
@@ -160,7 +171,15 @@ def _run_chart(
 ) -> dict[str, Any]:
     """Return a chart with the training and validation curves of runs that differ only in seed.
 
-    The arguments after `store` are those of `plot_curves`, whose picture the chart replaces.
+    Args:
+      store: the store to which the curves are added.
+      histories: for each run, a dict of metrics for each epoch.
+      best_epochs: the epoch of each run, from 1, with the best validation accuracy.
+      quantity: "accuracy" or "loss".
+      title: not used; the chart has no title.
+
+    Returns:
+      a dict for the page's script. It refers to curves by their index in `store`.
     """
     curves = store.add(histories, best_epochs)
     lines = [{"label": "training", "curves": curves, "split": "train"}]
@@ -174,7 +193,15 @@ def _study_chart(
 ) -> dict[str, Any] | None:
     """Return a chart with a line for each variation, best validation accuracy first.
 
-    It shows accuracies; a reader of the page can change it to losses.
+    The chart shows accuracies; a reader of the page can change it to losses.
+
+    Args:
+      store: the store to which the curves are added.
+      variations: the variations, each with its runs.
+      title: not used; the chart has no title.
+
+    Returns:
+      a dict for the page's script. It refers to curves by their index in `store`.
     """
     best_first = sorted(variations, key=lambda v: -v.values("val_accuracy").mean())
     lines = []

@@ -27,7 +27,7 @@ _DIGITS = re.compile(rb"(\.\d\d)\d+")
 
 
 class PlotCall(NamedTuple):
-    """The function that drew a picture, and its arguments without the file."""
+    """The function that drew a picture, and its arguments except the last one, the file."""
 
     plot: Callable[..., None]
     arguments: tuple[Any, ...]
@@ -86,7 +86,10 @@ class Pictures:
         return draw
 
     def _draw_svg(self, plot: Callable[..., None], arguments: tuple) -> bytes | None:
-        """Return a picture as SVG, or None if the page has no room for it."""
+        """Return a picture as SVG, or None if the page has no room for it.
+
+        `plot` draws the picture. It is called with `arguments` and then a file.
+        """
         if self._svg_bytes_left <= 0:
             return None
         picture = _shortened(_render(_SVG, plot, arguments))
@@ -111,7 +114,13 @@ class Pictures:
 
 
 def _render(settings: Any, plot: Callable[..., None], arguments: tuple) -> bytes:
-    """Return the content of the file that `plot` writes, under some settings of matplotlib."""
+    """Return the content of the picture file that `plot` writes.
+
+    Args:
+      settings: settings of matplotlib (`rcParams`) during the call.
+      plot: draws the picture; it is called with `arguments`, and with a file as the last argument.
+      arguments: all arguments except the file.
+    """
     picture = io.BytesIO()
     with matplotlib.rc_context(settings):
         plot(*arguments, picture)

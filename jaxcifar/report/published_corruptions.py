@@ -21,10 +21,10 @@ def corruption_set_contexts(
       evaluation: the content of a run's `evaluation.json`.
       title: title of the network, for the pictures.
       draw: draws a picture, and returns its path.
-      plot: plots the accuracy by kind of corruption and strength.
+      plot: plots the accuracy by kind of corruption and strength; `draw` calls it.
 
     Returns:
-      for each set, the values that fill the report's template.
+      for each set, a dict of values that fill the report's template.
     """
     contexts = []
     for results in list(evaluation.get("corruption_sets", {}).values())[:_MAX_SETS]:
@@ -55,8 +55,8 @@ def _table_cells(results: CorruptionSet, kind: str) -> dict[str, Any]:
 def _result_sentences(results: CorruptionSet) -> str:
     """Return sentences on the results on a set of corrupted images.
 
-    They have the mean accuracy, the most and the least harmful kind of corruption and, if known,
-    the mean corruption error.
+    The sentences have the mean accuracy, the most and the least harmful kind of corruption and, if
+    known, the mean corruption error.
     """
     means = {kind: float(np.mean(values)) for kind, values in results["accuracy"].items()}
     worst, best = min(means, key=means.__getitem__), max(means, key=means.__getitem__)

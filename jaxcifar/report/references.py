@@ -70,8 +70,9 @@ def nearest_set_text(sets: Sequence[tuple[str, Distance]]) -> str:
 def mismatched_accuracies(variation: Variation) -> tuple[float, ...]:
     """Return each run's test accuracy on images normalised differently than in training.
 
-    The images are normalised if training used no normalisation, and not normalised otherwise.
-    `jaxcifar evaluate --on slips` measures the accuracies. Return () if a run lacks its accuracy.
+    If training used normalisation, the images are not normalised, and the other way round. The
+    command `jaxcifar evaluate --on slips` (common mistakes in test code) measures the accuracies.
+    Return () if a run lacks its accuracy.
     """
     values = [_mismatched_accuracy(run) for run in variation.runs]
     known = tuple(value for value in values if value is not None)
@@ -95,9 +96,12 @@ def _mismatched_accuracy(run: FinishedRun) -> float | None:
 def mismatches(study: StudyRecord) -> list[dict[str, Any]]:
     """Return table rows with accuracies of networks trained without normalisation.
 
-    A row has the accuracy of a variation on the usual test images ("test"), on normalised test
-    images ("mismatched"), and the accuracy published for it ("reference"). Variations that lack one
-    of these are left out.
+    A variation is left out if one of its accuracies is not known.
+
+    Returns:
+      a dict for each variation: its "name"; "test", the accuracy on the usual test images;
+      "mismatched", the accuracy on normalised test images; and "reference", the mean of the
+      accuracies that were published for the variation.
     """
     rows = []
     for variation in _not_normalised(study):
@@ -116,8 +120,8 @@ def mismatches(study: StudyRecord) -> list[dict[str, Any]]:
 def measuring_commands(study: StudyRecord, folder: str) -> list[str]:
     """Return the shell commands that test a study's runs on wrongly normalised images.
 
-    There is a command for each variation that was trained without normalisation and was not tested
-    so yet. `folder` is the study's folder relative to the report.
+    There is a command for each variation that was trained without normalisation, unless it was
+    already tested on such images. `folder` is the study's folder relative to the report.
     """
     commands = []
     for variation in _not_normalised(study):
@@ -137,8 +141,8 @@ def _not_normalised(study: StudyRecord) -> list[Variation]:
 def mismatch_verdict(lines: Sequence[dict[str, Any]]) -> str:
     """Return a sentence on whether wrongly normalised test images explain low published accuracies.
 
-    They explain a published accuracy if our network is about as bad on such images. `lines` has the
-    accuracies of each network: "test", "mismatched" (on such images) and "reference".
+    Such images explain a published accuracy if our network is about as bad on them. `lines` has the
+    result of `mismatches`, and is not empty.
     """
     low_lines = [line for line in lines if line["test"] - line["reference"] > 0.02]
     if not low_lines:
@@ -164,14 +168,20 @@ def mismatch_verdict(lines: Sequence[dict[str, Any]]) -> str:
 
 
 def _fall_share(line: dict[str, Any]) -> float:
-    """Return how far the accuracy falls: 1 means exactly to the reference, 0 not at all."""
+    """Return how far the accuracy falls on wrongly normalised images.
+
+    The result is 1 if the accuracy falls exactly to the reference accuracy, and 0 if it does not
+    fall. `line` is one row of `mismatches`.
+    """
     return (line["test"] - line["mismatched"]) / (line["test"] - line["reference"])
 
 
 def _verdict_start(shares: Sequence[float], all_explained: bool) -> str:
     """Return the beginning of a sentence on whether wrong normalisation explains all references.
 
-    A share is 1 where the accuracy falls exactly to the reference, and 0 where it does not fall.
+    Args:
+      shares: how far each accuracy falls: 1 means exactly to the reference, 0 not at all.
+      all_explained: True if wrong normalisation explains each reference.
     """
     if all_explained:
         return "That explains them: on such images our networks fall about as low"

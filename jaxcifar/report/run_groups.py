@@ -12,7 +12,8 @@ from jaxcifar.report.run_records import FinishedRun, Variation
 def seedless_config(config: Config) -> Config:
     """Return a copy of a config that is equal for all runs which differ only in seed.
 
-    A run that continues the run `ROW/seed3` of another row gets `ROW` as its `continue_from`.
+    A run may continue a run of another row of its study, with the same seed. Then `continue_from`
+    in the copy is the folder of that row, such as `ROW` for `ROW/seed3`.
     """
     continue_from = config.continue_from
     if continue_from:
@@ -23,10 +24,11 @@ def seedless_config(config: Config) -> Config:
 
 
 def group_runs(runs: Iterable[FinishedRun]) -> list[tuple[FinishedRun, ...]]:
-    """Group runs that differ only in seed, or in which of the same number of folds validated them.
+    """Group runs that differ only in seed or fold.
 
-    Each run with converted weights forms its own group. The runs of a group are in the order of
-    their seeds, and of the folds of each seed.
+    Runs with different numbers of folds are in different groups. Each run with converted weights
+    forms its own group. The runs of a group are in the order of their seeds, and of the folds of
+    each seed.
     """
     groups: dict[Any, list[FinishedRun]] = {}
     for run in runs:

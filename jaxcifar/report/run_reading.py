@@ -109,7 +109,7 @@ def _read_all(
 ) -> list[T]:
     """Call `read` on each path, in sorted order, and return the results.
 
-    Where `read` raises a RunError, its message is stored in `unreadable` under the path.
+    If `read` raises a RunError, the error's message is stored in `unreadable` under the path.
     """
     records = []
     for path in sorted(paths):
@@ -160,8 +160,8 @@ def _read_study(file: Path, validated: Iterable[FinishedRun]) -> StudyRecord:
 def _is_like_reference(run: FinishedRun, reference: Mapping[str, Any]) -> bool:
     """Return whether a run has the network and the data set of a study's reference accuracies.
 
-    `reference` is the part of the study's file on these accuracies. A network or data set that it
-    does not name counts as the same.
+    `reference` is the section of the study's file on these accuracies. A network or data set that
+    this section does not name counts as the same.
     """
     config = run.config
     if "arch" in reference and (config.arch != reference["arch"] or config.alters_network):
@@ -170,7 +170,7 @@ def _is_like_reference(run: FinishedRun, reference: Mapping[str, Any]) -> bool:
 
 
 def _with_notes(study: StudyRecord, unreadable: dict[Path, str]) -> StudyRecord:
-    """Return a study with the text of the user's `NOTES.md`; without it if the file is damaged.
+    """Return a study with the text of the user's `NOTES.md`, or unchanged if the file is damaged.
 
     The reason why the file can't be read is stored in `unreadable` under the file's path.
     """
@@ -186,7 +186,7 @@ def _group_into_variations(
 ) -> list[Variation]:
     """Group runs that differ only in seed or fold, and return a variation for each group.
 
-    The name of a variation is `name_of` its first run, made unique.
+    `name_of` returns a variation's name from its first run. Repeated names get a number.
     """
     return with_unique_names([Variation(name_of(group[0]), group) for group in group_runs(runs)])
 

@@ -24,7 +24,7 @@ _CHECKSUMS = ("data_sha256", "SHA-256 of ")
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """A data set: its name as an option, its title in reports, and (split, SHA-256) pairs."""
+    """A data set: its name in settings, its title in reports, and (split, SHA-256) pairs."""
 
     name: str
     title: str
@@ -41,7 +41,7 @@ class RunRecord:
     """The content of one run folder, whether the run is finished or not.
 
     Attributes:
-      history: rows of `metrics.jsonl`, one per epoch.
+      history: metrics of each epoch, the rows of `metrics.jsonl`.
       result: content of `result.json`, or None if the run is not finished (see `FinishedRun`).
       failure: reason why the run failed, or None.
     """
@@ -134,7 +134,8 @@ class Variation:
     def settings(self) -> dict[str, Any]:
         """The values of all settings by name, including the network's arguments.
 
-        The seed and settings without effect are left out. Of several folds, only the number is in.
+        The seed and settings without effect are left out. If there are several folds, the value of
+        "fold" says only how many.
         """
         left_out = {"seed", *self._without_effect}
         settings = self.config.settings().items()
@@ -158,11 +159,13 @@ class Variation:
         return settings_without_effect(vars(self.config))
 
     def values(self, key: str) -> np.ndarray:
-        """Return the number in field `key` of each run's `result.json`, as `[runs]`."""
+        """Return the number in each run's `result.json` under the name `key`, as `[runs]`."""
         return np.asarray([number(run.result, key) for run in self.runs], np.float64)
 
     def repeats(self, key: str) -> np.ndarray:
-        """Return the values of a field of `result.json` whose spread the report gives.
+        """Return a field of `result.json` for each repeat, to compute its mean and spread.
+
+        `key` is the name of the field.
 
         Returns:
           the mean over the seeds of each fold, as `[folds]`; with fewer than two folds, the value
@@ -190,8 +193,8 @@ class Variation:
     def changes_to(self, other: "Variation") -> dict[str, tuple[Any, Any]]:
         """Return the settings that differ, each with its value in this variation and in `other`.
 
-        A value is None in a variation that lacks the setting. Settings that have no effect in one
-        of the two are left out: the setting that switches them off is among those that differ.
+        A value is None in a variation that lacks the setting. A setting that has no effect in one
+        of the two is left out, because the result has the setting that switches it off.
         """
         left_out = {*_IDENTIFIED_BY_SHA256, *self._without_effect, *other._without_effect}
         before, after = self.settings, other.settings

@@ -14,9 +14,10 @@ def settings_tables(variations: Sequence[Variation]) -> dict[str, Any]:
     """Return the tables of the settings of all variations, without settings that have no effect.
 
     Returns:
-      "shared", the (title, value) pairs of settings that are the same in all variations; "fields",
-      the titles of the other settings; and "lines", which has each variation's name, seeds and
-      values of the other settings.
+      a dict with these keys:
+        "shared": (title, value) pairs of the settings that are the same in all variations.
+        "fields": the titles of the other settings.
+        "lines": for each variation its "name", its "seeds", and "values" of the other settings.
     """
     if not variations:
         return {"shared": [], "fields": [], "lines": []}

@@ -28,7 +28,7 @@ class Sample:
 
     @classmethod
     def of(cls, variation: Variation, key: str, split: str = "test") -> "Sample":
-        """Return a variation's accuracies, from field `key` of its results on images of `split`."""
+        """Return a variation's accuracies: field `key` of its results on images of `split`."""
         examples: Mapping[str, Any] = variation.runs[0].result["examples"]
         return cls(tuple(variation.repeats(key).tolist()), examples[split])
 
@@ -54,7 +54,8 @@ class Sample:
     def interval(self) -> tuple[float, float]:
         """The 95% confidence interval of the mean accuracy, by Student's t from several seeds.
 
-        For one seed, or if all seeds agree exactly, it is Wilson's, from the number of images.
+        For one seed, or if all seeds agree exactly, it is Wilson's interval from the number of
+        images.
         """
         count, quantile = len(self.values), 1 - SIGNIFICANCE_LEVEL / 2
         if self.deviation:
@@ -107,7 +108,7 @@ class Difference:
     def between_changes(
         cls, first: tuple[Sample, Sample], second: tuple[Sample, Sample]
     ) -> "Difference":
-        """Return the change in the second (before, after) pair minus the change in the first."""
+        """Return the change in the second (before, after) pair minus that in the first pair."""
         first_change = first[1].mean - first[0].mean
         second_change = second[1].mean - second[0].mean
         weights = (1.0, -1.0, -1.0, 1.0)

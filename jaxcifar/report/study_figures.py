@@ -38,7 +38,8 @@ _LEAST_SPAN = 0.004  # of the axis, as a fraction
 def plot_all_validation(variations: Sequence[Variation], title: str, path: Path) -> None:
     """Draw the validation accuracy of each variation by epoch; the best is first in the legend.
 
-    Each line has a colour of its own. Of more than `MANY_ROWS` rows, only the best are coloured.
+    Each line has a colour of its own. Of more than `MANY_ROWS` variations, only the best are
+    coloured.
     """
     title = f"Validation accuracy by epoch: all {len(variations)} rows\n{title}"
     best_first = sorted(variations, key=lambda v: -v.values("val_accuracy").mean())
@@ -63,7 +64,10 @@ def plot_all_validation(variations: Sequence[Variation], title: str, path: Path)
 
 
 def _style(number: int) -> dict[str, Any]:
-    """Return the colour, line and marker of a curve; the first `MANY_ROWS` differ in colour."""
+    """Return the colour, line and marker of a curve with a number from 0.
+
+    Curves with numbers below `MANY_ROWS` differ in colour.
+    """
     return {
         "color": COLORS[number % len(COLORS)],
         "linestyle": _LINES[number % len(_LINES)],
@@ -83,8 +87,8 @@ def _percent_of(variation: Variation, key: str) -> str:
 def plot_row_panels(variations: Sequence[Variation], title: str, path: Path) -> None:
     """Draw the training and validation accuracy of each variation by epoch, in small panels.
 
-    There are at most `ROWS_ON_A_PAGE` variations. All panels have the same range. They are parts of
-    one pair of axes, because matplotlib takes seconds for many pairs of axes.
+    There may be up to `ROWS_ON_A_PAGE` variations. All panels have the same range. They are parts
+    of one pair of axes, because matplotlib takes seconds for many pairs of axes.
     """
     rows = math.ceil(len(variations) / PANEL_COLUMNS)
     height = 0.8 + 1.05 * rows
@@ -126,7 +130,10 @@ class _Panel(NamedTuple):
     highest: float
 
     def draw(self, axes: Axes, curves: Sequence[np.ndarray], variation: Variation) -> None:
-        """Draw the curves of training and of validation, the frame, its scale and its title."""
+        """Draw a frame with its scale, the training curve, the validation curve, and a title.
+
+        `curves` has the accuracies of training and of validation, by epoch.
+        """
         left, right = self._x(1), self._x(self.epochs)
         bottom, top = self._y(self.lowest), self._y(self.highest)
         axes.plot([left, right, right, left, left], [bottom, bottom, top, top, bottom], **_FRAME)
@@ -154,9 +161,9 @@ def plot_test_accuracies(
 ) -> None:
     """Draw each variation's mean test accuracy as a dot, with its 95% interval and its seeds.
 
-    The axis shows the range of most accuracies. An accuracy outside of the axis is an arrow at its
-    edge. The label of each variation has its accuracy. `reference` is the name of the source of
-    reference accuracies, for the legend.
+    The axis shows the range of most accuracies. An accuracy outside of this range is an arrow at
+    the edge of the axis. The label of each variation has its accuracy. `reference` is the name of
+    the source of reference accuracies, for the legend.
     """
     title = f"Test accuracy of all rows, each of its chosen epoch\n{title}"
     row_height = 0.3 if len(variations) <= MANY_ROWS else 0.18
@@ -206,7 +213,15 @@ def _axis_limits(samples: Sequence[Sample]) -> tuple[float, float]:
 def _draw_dot(
     axes: Axes, value: float, row: int, limits: tuple[float, float], style: dict[str, Any]
 ) -> None:
-    """Draw a dot at `value`, or an arrow at the edge of the axis if `value` is outside `limits`."""
+    """Draw a dot at an accuracy, or an arrow at the edge of the axis if it is outside of the axis.
+
+    Args:
+      axes: the axes.
+      value: the accuracy.
+      row: the vertical position.
+      limits: the lowest and the highest accuracy on the axis.
+      style: matplotlib's settings for the dot.
+    """
     low, high = limits
     if value < low:
         style = {**style, "marker": "<"}
@@ -219,7 +234,10 @@ def _draw_dot(
 def _add_marker_legend(
     figure: Figure, axes: Axes, variations: Sequence[Variation], reference: str
 ) -> None:
-    """Add a legend that explains the markers of means, seeds or folds, and references."""
+    """Add a legend that explains the markers of means, seeds or folds, and reference accuracies.
+
+    `reference` is the name of the source of the reference accuracies.
+    """
     nothing: list[float] = []
     axes.plot(nothing, nothing, "o-", color=TEST, lw=2, label="mean, with its 95% interval")
     if any(len(v.runs) > 1 for v in variations):

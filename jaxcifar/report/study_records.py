@@ -12,7 +12,9 @@ class StudyRecord:
     """The content of a study's folder. Each row of a study is a variation to train.
 
     Attributes:
-      reference: network, data set and epochs of the reference accuracies (`studies.study`).
+      path: the folder.
+      title: the study's title.
+      reference: section `[reference]` of the study's file, on the accuracies published elsewhere.
       variations: variations of the rows that have a finished run.
       rows: number of rows in `study.json`.
       not_begun: names of the rows that have no run.
@@ -40,7 +42,7 @@ class Records:
       outside_studies: variations that belong to no study.
       without_validation: variations trained on all images, so without a validation accuracy.
       unfinished: runs without a result.
-      unreadable: the reason why a run or study can't be read, by its path.
+      unreadable: path of a run or study -> the reason why it can't be read.
     """
 
     networks: tuple[StudiedNetwork, ...]

@@ -22,7 +22,11 @@ def study_context(
 ) -> dict[str, Any]:
     """Draw the pictures of a study, and return the values for the report's template.
 
-    `folder` is the study's folder relative to the report; "." if the report is in that folder.
+    Args:
+      study: the study.
+      records: all runs and studies of the report.
+      folder: the study's folder relative to the report; "." if the report is in that folder.
+      pictures: draws pictures, and gives them file names.
     """
     variations = study.variations
     networks = {v.name: _network_of(v, records) for v in variations}
@@ -65,9 +69,17 @@ def study_context(
 def _shared_pictures(
     variations: Sequence[Variation], reference: str, title: str, draw: DrawPicture
 ) -> dict[str, str]:
-    """Draw two pictures that compare all variations, and return their paths; {} for a single one.
+    """Draw two pictures that compare all variations, and return their paths.
 
-    "validation" has the curves of validation accuracy, and "test" the test accuracies.
+    Args:
+      variations: the variations.
+      reference: name of the source of reference accuracies, for the legend.
+      title: title of the pictures.
+      draw: draws a picture and returns its path.
+
+    Returns:
+      "validation", the path of the curves of validation accuracy, and "test", the path of the test
+      accuracies; or an empty dict for a single variation.
     """
     if len(variations) < 2:
         return {}
@@ -84,9 +96,16 @@ def _row_comparisons(
 ) -> dict[str, Any]:
     """Compare each row of a study with the rows before it, and draw the learning curves.
 
+    Args:
+      variations: the rows of the study.
+      networks: the network of each variation, by the variation's name.
+      title: title of the pictures.
+      draw: draws a picture and returns its path.
+
     Returns:
-      "rows", the values of a section of the report for each row, if there are few rows; otherwise
-      "row_table" and "panels", a table and pictures of all rows. All are empty for a single row.
+      a dict of lists. For a study of few rows, "rows" has the content of a section for each row.
+      For a study of many rows, "row_table" and "panels" have one table, and pictures of all rows.
+      For a study of one row, all lists are empty.
     """
     if len(variations) > study_figures.MANY_ROWS:
         table = [findings.row_cells(v, variations[:row]) for row, v in enumerate(variations)]
@@ -135,9 +154,12 @@ def _not_trained(study: StudyRecord) -> str:
 
 
 def _mismatched_texts(variations: Sequence[Variation]) -> dict[str, str]:
-    """Return each variation's accuracy on images normalised differently than in training.
+    """Return the accuracy of each variation on wrongly normalised test images, as text.
 
-    The accuracies are texts by name of the variation. Return {} if no variation was tested so.
+    Such images are normalised differently than in training.
+
+    Returns:
+      name of a variation -> the text; or {} if no variation was tested on such images.
     """
     accuracies = {v.name: references.mismatched_accuracies(v) for v in variations}
     if not any(accuracies.values()):

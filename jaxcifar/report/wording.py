@@ -47,12 +47,12 @@ def quoted(name: str) -> str:
 
 
 def percent(value: float) -> str:
-    """Return 0.8841 as "88.41%"."""
+    """Return a fraction in percent, such as "88.41%" for 0.8841."""
     return f"{100 * value:.2f}%"
 
 
 def points(value: float) -> str:
-    """Return the difference 0.0123 as "+1.23" percentage points."""
+    """Return a difference of fractions in percentage points, such as "+1.23" for 0.0123."""
     return f"{100 * value:+.2f}"
 
 
@@ -64,7 +64,11 @@ def mean_and_deviation(sample: Sample) -> str:
 
 
 def accuracy(variation: Variation, key: str = "test_accuracy", split: str = "test") -> str:
-    """Return mean and deviation over seeds or folds of the accuracy in field `key`."""
+    """Return the mean and standard deviation of a variation's accuracies over seeds or folds.
+
+    `key` is the accuracy's field in `result.json`. `split`, "test" or "val", has the images on
+    which the accuracy was measured.
+    """
     return mean_and_deviation(Sample.of(variation, key, split))
 
 
@@ -76,7 +80,7 @@ def accuracy_with_flips(variation: Variation) -> str:
 
 
 def reference(variation: Variation) -> str:
-    """Return a variation's published reference accuracies, such as "92.17 / 92.48%"."""
+    """Return a variation's published accuracies, such as "92.17 / 92.48%", or "–" without any."""
     values = " / ".join(f"{100 * value:.2f}" for value in variation.reference)
     return f"{values}%" if values else "–"
 
@@ -100,12 +104,15 @@ def field_value(value: Any) -> str:
 
 
 def setting_text(value: Any) -> str:
-    """Return the text for the value of a setting; None, which a row may have, is "not set"."""
+    """Return the text for the value of a setting, or "not set" for a row without it (None)."""
     return "not set" if value is None else field_value(value)
 
 
 def changes(differing: dict[str, tuple[Any, Any]]) -> str:
-    """Return changed settings as "learning rate 0.01 → 0.1, schedule none → step"."""
+    """Return changed settings as "learning rate 0.01 → 0.1, schedule none → step".
+
+    `differing` has the values of each setting before and after the change.
+    """
     return ", ".join(
         f"{field_title(field)} {setting_text(before)} → {setting_text(after)}"
         for field, (before, after) in differing.items()
@@ -113,7 +120,10 @@ def changes(differing: dict[str, tuple[Any, Any]]) -> str:
 
 
 def changes_in_words(differing: dict[str, tuple[Any, Any]]) -> str:
-    """Return changed settings as "learning rate from 0.01 to 0.1 and schedule from none to ..."."""
+    """Return changed settings as "learning rate from 0.01 to 0.1 and schedule from none to ...".
+
+    `differing` has the values of each setting before and after the change.
+    """
     return join_names(
         f"{field_title(field)} from {setting_text(before)} to {setting_text(after)}"
         for field, (before, after) in differing.items()
@@ -121,16 +131,19 @@ def changes_in_words(differing: dict[str, tuple[Any, Any]]) -> str:
 
 
 def new_values(differing: dict[str, tuple[Any, Any]]) -> str:
-    """Return changed settings with their new values: "learning rate 0.1, schedule step"."""
+    """Return changed settings with their new values: "learning rate 0.1, schedule step".
+
+    `differing` has the values of each setting before and after the change.
+    """
     return ", ".join(
         f"{field_title(name)} {setting_text(new)}" for name, (_, new) in differing.items()
     )
 
 
 def unusual_settings(variation: Variation, variations: Sequence[Variation]) -> str:
-    """Return a variation's settings that few `variations` share, such as "learning rate 0.1".
+    """Return the settings in which a variation differs from most, such as "learning rate 0.1".
 
-    If all its values are common, return all settings in which the variations differ.
+    If it differs from most in no setting, return all settings in which `variations` differ.
     """
 
     def value(name: str, row: Variation) -> str:
@@ -229,7 +242,7 @@ def unsigned_points(difference: Difference) -> str:
 
 
 def verdict(difference: Difference) -> str:
-    """Return how second compares with first: "better", "worse", "a tie", "can't be told apart"."""
+    """Return "better", "worse", "a tie" or "can't be told apart" for a difference in accuracy."""
     if difference.is_tie:
         return "a tie"
     if not difference.is_significant:

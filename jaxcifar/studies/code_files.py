@@ -14,11 +14,12 @@ Settings = dict[str, Any]
 
 
 def find_in_study_folder(folder: Path, settings: Settings) -> Settings:
-    """Return a study's settings with the paths of user code that is in the study's folder.
+    """Return a study's settings in which paths replace the names of files in the study's folder.
 
-    `net.py:Net` becomes `studies/net.py:Net` if the study is in `studies`. The path is relative to
-    the current folder if the file is below it. Other names do not change, so their files are looked
-    for in the current folder. A file of class weights is read, and the settings hold the weights.
+    For user code, `net.py:Net` becomes `studies/net.py:Net` if the study is in `studies`. The path
+    is relative to the current folder if the file is below it. Other names do not change, so their
+    files are looked for in the current folder. If a setting names a file of class weights, the
+    weights replace the name.
 
     Args:
       folder: the folder of the study's file.
@@ -32,7 +33,7 @@ def find_in_study_folder(folder: Path, settings: Settings) -> Settings:
 
 
 def without_folders(settings: Settings) -> Settings:
-    """Return settings that name user code without its folder, and images by their whole path.
+    """Return settings that name user code without its folder, and images by their absolute path.
 
     So a study compares equal to itself when it is started in another folder, or with another
     spelling of the path of its images. The contents of the files and images are compared by the
@@ -47,13 +48,18 @@ def without_folders(settings: Settings) -> Settings:
 
 
 def _user_files(settings: Settings) -> dict[str, str]:
-    """Return field -> `FILE.py:NAME` for the settings that name user code in a file."""
+    """Return the settings that name user code in a file, such as "arch" -> "net.py:Net"."""
     named = {kind: settings[kind] for kind in USER_CODE_FIELDS if kind in settings}
     return {kind: name for kind, name in named.items() if name.rpartition(":")[0].endswith(".py")}
 
 
 def _with_path(folder: Path, name: str) -> str:
-    """Return `FILE.py:NAME` with the path of the file if `folder` has it; else return `name`."""
+    """Return `name` with the path of its file if the file is in `folder`, otherwise unchanged.
+
+    Args:
+      folder: the folder of the study's file.
+      name: user code as `FILE.py:NAME`.
+    """
     file, _, attribute = name.rpartition(":")
     if Path(file).is_absolute() or not _is_file(folder / file):
         return name
@@ -64,13 +70,17 @@ def _with_path(folder: Path, name: str) -> str:
 
 
 def _weights_path(folder: Path, setting: str) -> str:
-    """Return the path of a file of class weights in `folder`; any other setting is unchanged."""
+    """Return the path of a file of class weights that a setting names, if `folder` has the file.
+
+    Return any other setting unchanged: a file elsewhere, the weights themselves as JSON text, or
+    the word "none" or "balanced".
+    """
     is_text = setting in (NO_WEIGHTS, BALANCED) or setting.startswith("{")
     return setting if is_text or not _is_file(folder / setting) else str(folder / setting)
 
 
 def _is_file(path: Path) -> bool:
-    """Return whether a path is a file; False also if that can't be found out."""
+    """Return whether a path is a file; False if the path is too long or can't be read."""
     try:
         return path.is_file()
     except OSError:  # the name is too long, or the folder can't be read

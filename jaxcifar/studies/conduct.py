@@ -50,7 +50,7 @@ def plan(
       out: folder of the study; the folder of a run is `out/ROW/seedN`, or with folds
         `out/ROW/foldIofK_seedN`.
       force: names of the rows to train again from the start.
-      keep_best: delete the checkpoints of finished runs.
+      keep_best: True to delete the checkpoints of finished runs, and keep only their weights.
       folds: train each row and seed once for each of this many folds; 0 for a single split.
 
     Raises:
@@ -82,7 +82,7 @@ def plan(
 
 
 def _require_no_fold(study: Study, rows: Sequence[StudyRow]) -> None:
-    """Check that no row has the setting `fold`, which `--folds` would replace.
+    """Check that no row has the setting `fold`, because `--folds` trains each row on all folds.
 
     Raises:
       UsageError: a row has a fold.
@@ -97,7 +97,7 @@ def _require_no_fold(study: Study, rows: Sequence[StudyRow]) -> None:
 
 
 def record(study: Study, out: Path) -> None:
-    """Write the study to its folder `out`, for reports and for later calls of `plan`.
+    """Write the study to its folder `out`, for reports and for later commands.
 
     Raises:
       RunError: the file can't be written.
@@ -129,7 +129,7 @@ def conduct(
       at_once: number of runs to train together; None for the number that suits the devices.
       devices: devices to train on.
       console: where to show the progress.
-      load: loads a data set, as `load_dataset` does.
+      load: returns the data set for a config, `data_dir`, and a function that prints a line.
       stopper: returns a context manager that gives an event; once set, the event stops training.
 
     Returns:
@@ -197,7 +197,7 @@ def _fit_group(
 
     Args:
       tasks: the runs.
-      planned: their number and epochs, then those of the runs of other programs, for the clock.
+      planned: number and epochs of these runs, then of all later runs, to estimate the time left.
       load_images: loads the data set, which is freed at the end.
       devices: devices to train on.
       progress: shows the progress.
@@ -225,7 +225,7 @@ def _check_row(task: Task, dataset: Dataset, devices: Sequence[jax.Device]) -> N
     """Check the user code and the network arguments of a run.
 
     Raises:
-      UsageError: the run can't be trained with this code or these arguments; the message names it.
+      UsageError: the run can't be trained with this code or these arguments.
     """
     try:
         Setup.check(task.config, dataset, run_count=1, devices=devices)
@@ -235,7 +235,7 @@ def _check_row(task: Task, dataset: Dataset, devices: Sequence[jax.Device]) -> N
 
 
 def _by_shared_part(tasks: Sequence[Task]) -> dict[Config, list[Task]]:
-    """Return the tasks in groups whose runs share a compiled program, by `Config.shared_part`."""
+    """Group runs that share a compiled program; return the settings that they share -> the runs."""
     groups: dict[Config, list[Task]] = {}
     for task in tasks:
         groups.setdefault(task.config.shared_part(), []).append(task)

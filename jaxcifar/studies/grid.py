@@ -32,8 +32,7 @@ def grid_study(words: Sequence[str], shared: Mapping[str, Any]) -> Study:
       shared: the settings that all rows share.
 
     Raises:
-      UsageError: a word is not of this form, a setting is unknown, given twice or also shared, a
-        value has the wrong type, or there are too many rows.
+      UsageError: a setting or value is invalid or given twice, or there are too many rows.
     """
     axes: dict[str, list[Any]] = {}
     for word in words:
@@ -58,7 +57,10 @@ def grid_study(words: Sequence[str], shared: Mapping[str, Any]) -> Study:
 
 
 def grid_name(words: Sequence[str]) -> str:
-    """Return a name for the folder of a grid, made from the settings that vary."""
+    """Return a name for the folder of a grid study, made from the settings that vary.
+
+    `words` has `NAME=V1,V2` for each of these settings.
+    """
     names = [_field_name(word.partition("=")[0]) for word in words]
     return "_".join(["grid", *map(option_name, names)])[:_LONGEST_NAME]
 
@@ -69,7 +71,7 @@ def _field_name(text: str) -> str:
 
 
 def _parse_axis(word: str) -> tuple[str, list[Any]]:
-    """Return the setting's name and its values from a word `NAME=V1,V2`."""
+    """Return the name and the values of a setting, given as `NAME=V1,V2`."""
     name, equals, text = word.partition("=")
     name, texts = _field_name(name), text.split(",")
     if not equals or not all(texts):
@@ -91,7 +93,10 @@ def _parse_axis(word: str) -> tuple[str, list[Any]]:
 
 
 def _type_of_values(field: dataclasses.Field) -> Any:
-    """Return what converts text to a value of the setting `field`: a type, or a function."""
+    """Return the type, or the function, that converts text to a value of a setting.
+
+    `field` is the setting's field in `Config`.
+    """
     if "type" in field.metadata:
         return field.metadata["type"]
     types = get_args(field.type) or (field.type,)
@@ -99,7 +104,13 @@ def _type_of_values(field: dataclasses.Field) -> Any:
 
 
 def _parse_value(word: str, text: str, kind: Any) -> Any:
-    """Return the value that a text stands for; `kind` is a type, or a function of the text."""
+    """Return the value that a text stands for.
+
+    Args:
+      word: the whole text `NAME=V1,V2` that the user gave, for the error message.
+      text: the text of one value.
+      kind: the type of the value, or a function that converts the text.
+    """
     try:
         if kind is bool:
             return _BOOLEANS[text.lower()]
@@ -110,7 +121,10 @@ def _parse_value(word: str, text: str, kind: Any) -> Any:
 
 
 def _row_name(changes: Mapping[str, Any]) -> str:
-    """Return a readable name for a row, such as `learning-rate0.1_no-augment`."""
+    """Return a readable name for a study's row, such as `learning-rate0.1_no-augment`.
+
+    `changes` has the row's value of each setting that varies.
+    """
     parts = []
     for name, value in changes.items():
         if isinstance(value, bool):

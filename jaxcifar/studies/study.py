@@ -38,7 +38,10 @@ _LIKE_THE_EXAMPLE = Remedy("write it like experiments/studies/ablation.toml", Us
 
 
 class Reference(msgspec.Struct, forbid_unknown_fields=True):
-    """The table `[reference]` of a study file: how the published accuracies were measured."""
+    """The section `[reference]` of a study file: how the published accuracies were measured.
+
+    `name` is their source. `sets` lists settings: a report groups the rows by these settings.
+    """
 
     name: Line | UnsetType = UNSET
     arch: Line | UnsetType = UNSET
@@ -48,7 +51,7 @@ class Reference(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class StudyFile(msgspec.Struct, forbid_unknown_fields=True):
-    """The content of a study file. Its settings are checked against the fields of `Config`."""
+    """The content of a study file. Its settings are not checked yet (see `Study.from_dict`)."""
 
     rows: Annotated[dict[str, Any], Meta(min_length=1, max_length=MAX_ROWS)]
     title: Line = "Study"
@@ -63,7 +66,7 @@ class StudyRow:
 
     Attributes:
       name: name of the row and of its folder.
-      changes: the fields of `Config` that this row sets.
+      changes: the fields of `Config` that this row sets, by name.
       reference: published test accuracies of this variation, from 0 to 1; may be empty.
     """
 
@@ -74,13 +77,13 @@ class StudyRow:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """A table of variations of one run.
+    """A list of variations of one training run; each variation is a row.
 
     Attributes:
       title: the study's title in reports.
       config: fields of `Config` that all rows share. Some rows may ignore a field.
       rows: the variations, in the order in which they are trained and reported.
-      reference: the table `[reference]` of the file. A report groups rows by the settings in its
+      reference: the section `[reference]` of the file. A report groups rows by the settings in the
         list `sets`, and says which group comes nearest to its published accuracies.
       author: the name below the title of reports; may be empty.
     """
@@ -93,7 +96,7 @@ class Study:
 
     @classmethod
     def read(cls, path: Path, remedy: Remedy = _LIKE_THE_EXAMPLE) -> Self:
-        """Read a study from a TOML file, as in `experiments/studies`, or from `to_json`'s JSON.
+        """Read a study from a TOML file, or from a JSON file with the text that `to_json` returns.
 
         User code that a TOML file names is first looked for in the folder of the file, then in the
         current folder.
@@ -138,12 +141,11 @@ class Study:
 
         Args:
           seed: one of the seeds that are to be trained.
-          fold: one of the folds that are to be trained, or "". Folds replace the `val_fraction`
-            that all rows share, so it may be without effect.
+          fold: one of the folds that are to be trained, or "" without folds. With a fold, a shared
+            `val_fraction` may be without effect.
 
         Raises:
-          UsageError: a value is out of range, a row's setting has no effect on the row, a shared
-            setting has no effect on any row, or `sets` names an unknown setting.
+          UsageError: a setting is out of range, is unknown, or has no effect.
         """
         for row in self.rows:
             self.config_of(row, seed, fold)
@@ -182,7 +184,12 @@ class Study:
         return json.dumps(content, indent=2) + "\n"
 
     def config_of(self, row: StudyRow, seed: int, fold: str = "") -> Config:
-        """Return the config of one run of a row; a fold replaces the study's `val_fraction`.
+        """Return the config of one run of a row.
+
+        Args:
+          row: the row.
+          seed: seed of the run.
+          fold: fold of the run, which replaces the study's `val_fraction`; "" without folds.
 
         Raises:
           UsageError: a value is out of range.
@@ -209,7 +216,7 @@ class Study:
         return tuple(row for row in self.rows if names is None or row.name in names)
 
     def require_rows(self, names: list[str] | None) -> None:
-        """Check that the study has a row with each of these names.
+        """Check that the study has a row with each of these names; None means no names.
 
         Raises:
           UsageError: the study has no such row.
@@ -222,7 +229,7 @@ class Study:
 
 
 def _row(name: str, values: Any) -> StudyRow:
-    """Return a row of a study from its name and its table in the study's file, after checks."""
+    """Return a row of a study, after checking its name and its `values` from the study's file."""
     if not _ROW_NAME.fullmatch(name):
         raise UsageError(f"row {name!r}: use only letters, digits and . _ + - in a row's name")
     if not isinstance(values, dict):
@@ -235,7 +242,7 @@ def _row(name: str, values: Any) -> StudyRow:
 
 
 def _settings(where: str, values: Any) -> dict[str, Any]:
-    """Return a table of settings from a study's file, after checks; `where` names the table."""
+    """Return settings from a study's file after checks; `where` names the place in the file."""
     if not isinstance(values, Mapping):
         raise UsageError(f"{where}: must be a table of settings, such as learning_rate = 0.1")
     for name in _RUN_SETTINGS & values.keys():

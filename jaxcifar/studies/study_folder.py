@@ -50,11 +50,12 @@ def require_same_study(study: Study, out: Path) -> None:
 
 
 def with_recorded_rows(study: Study, out: Path) -> Study:
-    """Return a grid study with additional rows: those that earlier grids left in the folder `out`.
+    """Return a grid study with the rows added that earlier grids left in the folder `out`.
 
-    Earlier grids must vary the same settings and share the others. Their rows come last, so the
-    order of the grid's own runs does not depend on the folder. If the folder belongs to another
-    study, the grid is returned without changes, and `require_same_study` refuses the folder.
+    A grid study has a row for each combination of values. Earlier grids must vary the same settings
+    and share the others. Their rows come last, so the order of the grid's own runs does not depend
+    on the folder. If the folder belongs to another study, the grid is returned without changes, and
+    `require_same_study` refuses the folder.
 
     Raises:
       UsageError: there would be more than `MAX_ROWS` rows.
@@ -79,5 +80,8 @@ def with_recorded_rows(study: Study, out: Path) -> Study:
 
 
 def _as_recorded(study: Study) -> Study:
-    """Return a study as it is after it was written and read, without the folders of user code."""
+    """Return a study as it is after it was written to `study.json` and read again.
+
+    Names of user code have no folders, so that studies started in different folders compare equal.
+    """
     return Study.from_dict(json.loads(study.to_json())).with_settings(without_folders)

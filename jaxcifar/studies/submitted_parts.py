@@ -27,7 +27,14 @@ _FORGET_JOBS = Remedy("delete it if no job of this study is in the queue")
 
 
 class _PartRecord(msgspec.Struct, forbid_unknown_fields=True):
-    """A job in the file `jobs.json`, with the names of the runs that it trains."""
+    """A job in the file `jobs.json`, with the names of the runs that it trains.
+
+    Attributes:
+      executor: "slurm" for a job of the cluster, or "local" for a process on this machine.
+      job: the job's number in Slurm, or the number of the process.
+      folder: name of the folder with the job's files and logs.
+      runs: names of the runs, such as "norm seed 0".
+    """
 
     executor: Executor
     job: Annotated[str, Meta(pattern=r"^[0-9]{1,15}(_[0-9]{1,9})?\Z")]
@@ -40,7 +47,7 @@ class _PartRecord(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SentPart(NamedTuple):
-    """A part of a study that was sent as a job.
+    """A part of a study's runs that was sent to the cluster as one job.
 
     Attributes:
       job: the job.
@@ -52,13 +59,13 @@ class SentPart(NamedTuple):
 
 
 def jobs_folder(out: Path) -> Path:
-    """Return the folder of the jobs of the study in `out`. No row can have this name."""
+    """Return the folder for the jobs of the study in `out`. No row of a study can have its name."""
     return out / "_jobs"
 
 
 @contextlib.contextmanager
 def lock_jobs(out: Path) -> Iterator[None]:
-    """Let no other process send jobs of the study in `out` until the block ends.
+    """Let no other process send jobs of the study in the folder `out` until the `with` block ends.
 
     Raises:
       BusyError: another process is sending jobs.
@@ -70,9 +77,10 @@ def lock_jobs(out: Path) -> Iterator[None]:
 
 
 def make_job_folder(out: Path) -> Path:
-    """Create and return a new folder for the files and logs of jobs, under `lock_jobs`.
+    """Create and return a new folder for the files and logs of jobs of the study in `out`.
 
-    A job reads a pickle in its folder, so the folder must have no other files.
+    Call this inside `lock_jobs`. A job reads a pickle in its folder, so the folder must have no
+    other files.
 
     Raises:
       RunError: the folder can't be created.
@@ -86,10 +94,12 @@ def make_job_folder(out: Path) -> Path:
 
 
 def read_parts(out: Path) -> list[SentPart]:
-    """Return the parts of the study in the folder `out` that were sent; [] without any.
+    """Return the jobs that were sent for the study in the folder `out`, each with its runs.
+
+    The list is empty if no job was sent.
 
     Raises:
-      RunError: the record can't be read.
+      RunError: the file `jobs.json` can't be read.
     """
     folder = jobs_folder(out)
     if not os.path.lexists(folder / _RECORD):
@@ -103,7 +113,13 @@ def read_parts(out: Path) -> list[SentPart]:
 
 
 def record_parts(out: Path, parts: Sequence[SentPart]) -> None:
-    """Write the parts that were sent, for later commands; a run belongs to its latest job only.
+    """Add jobs that were sent to the file `jobs.json`, for later commands.
+
+    A run belongs to its latest job only.
+
+    Args:
+      out: folder of the study.
+      parts: the jobs, each with the names of its runs.
 
     Raises:
       RunError: the file can't be written.
@@ -128,17 +144,17 @@ def _record(job: Job, runs: Sequence[str]) -> _PartRecord:
 
 
 def is_left(task: Task) -> bool:
-    """Return whether training a run now could finish it: no result yet, and no diverged loss."""
+    """Return whether a run is still to be trained: it has no result and has not diverged."""
     return is_unfinished(task) and earlier_failure(task) is None
 
 
 class Progress(NamedTuple):
-    """The state of the parts of a study.
+    """The state of the jobs of a study.
 
     Attributes:
-      finished: parts whose runs all have a result.
-      failed: parts whose job is over, and whose runs do not all have a result.
-      open: parts whose job is in the queue or running.
+      finished: jobs whose runs all have a result.
+      failed: jobs that are over, and whose runs do not all have a result.
+      open: jobs that are in the queue or running.
     """
 
     finished: list[SentPart]

@@ -15,12 +15,12 @@ _POLL_SECONDS = 1.0  # between two checks of the runs of other processes
 
 
 def is_unfinished(task: Task) -> bool:
-    """Return whether a task has no result yet, or will be retrained from the start."""
+    """Return whether a run has no result yet, or will be retrained from the start."""
     return task.overwrite or not RunFolder(task.path).result_file.exists()
 
 
 def earlier_failure(task: Task) -> DivergedError | None:
-    """Return the error that ended an earlier attempt at a task; None if there was no error.
+    """Return the error that ended an earlier attempt at a run; None if there was no error.
 
     Return None also if the task overwrites that attempt, because training then starts anew.
     """
@@ -35,7 +35,7 @@ def earlier_failures(tasks: Sequence[Task]) -> list[Outcome]:
 
 
 class AfterWaiting(NamedTuple):
-    """The runs of other processes after waiting for them.
+    """The runs that other processes were training, after waiting for these processes.
 
     Attributes:
       released: unfinished runs that their processes have released; this process trains them.
@@ -49,7 +49,7 @@ class AfterWaiting(NamedTuple):
 
 
 def wait_for_others(tasks: Sequence[Task], print_line: PrintLine) -> AfterWaiting:
-    """Wait until other processes have ended all these runs or released an unfinished one."""
+    """Wait until other processes have ended all runs in `tasks`, or given up one of them."""
     print_line(f"waiting for other processes: {', '.join(task.name for task in tasks)}")
     # Another process is already retraining these runs, so do not overwrite them a second time.
     left = [dataclasses.replace(task, overwrite=False) for task in tasks]
