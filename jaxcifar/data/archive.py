@@ -27,8 +27,10 @@ class ArchiveLayout:
 
     Attributes:
       folders: top folder in the binary archive, and in the Python archive.
-      batches: split -> names of its batches; in the binary archive the names end in `.bin`.
-      label_bytes: number of label bytes of a binary record; the last of them is the label.
+      batches: split -> names of its files, called batches. In the binary archive the names end in
+        `.bin`.
+      label_bytes: number of label bytes of an image in the binary archive. The last byte is the
+        label.
       label_key: key of the labels in a batch of the Python archive.
     """
 
@@ -39,7 +41,7 @@ class ArchiveLayout:
 
     @property
     def splits(self) -> dict[str, str]:
-        """For each batch of the archive by name: its split, "train" or "test"."""
+        """Name of each batch (file of the archive) -> its split, "train" or "test"."""
         split_of_batch: dict[str, str] = {}
         for split, batches in self.batches.items():
             split_of_batch |= dict.fromkeys(batches, split)
@@ -70,9 +72,10 @@ def read_archive(path: Path, layout: ArchiveLayout) -> dict[str, Records]:
     The rows keep the order of the archive. Their number and content are not checked.
 
     Args:
-      path: tar archive (packed or not), or the folder that it unpacks to; the binary or the Python
-        version. Or the folder of the parquet files that Hugging Face publishes.
-      layout: names of the archive's batches, and where a batch has its labels.
+      path: a tar archive, compressed or not, or the folder with its unpacked files. The authors'
+        binary and Python versions can be read. The path can also be a folder of the parquet files
+        that Hugging Face publishes.
+      layout: names of the archive's files, and where the labels are in these files.
 
     Returns:
       the records of each split; the keys are "train" and "test".

@@ -23,7 +23,7 @@ class Columns(NamedTuple):
       files: column of file names.
       labels: column of labels.
       split: column of "train", "val" and "test"; None if there is no such column.
-      header: titles of the columns; None if the first row is an image.
+      header: titles of the columns; None if the first row has no titles but an image.
     """
 
     files: int
@@ -41,7 +41,7 @@ def find_columns(table: LabelTable, files: FileNames, label_column: str | None) 
     Args:
       table: the table.
       files: an index of the images that the table may name.
-      label_column: title or number of the column of labels; None to find it.
+      label_column: title or number of the column of labels; None to find the column.
 
     Raises:
       RunError: no column names images, or the column of labels is ambiguous; the message says what
@@ -87,7 +87,7 @@ def _file_column(table: LabelTable, files: FileNames) -> int:
 
 
 def _header(table: LabelTable, files: FileNames, file_column: int) -> list[str] | None:
-    """Return the first row if it holds titles, i.e. names no image; else None."""
+    """Return the first row if it holds titles, that is, names no image; else None."""
     cell = table.rows[0][file_column]
     if files.find(cell) or has_image_suffix(cell) or cell.isdecimal():
         return None
@@ -97,7 +97,7 @@ def _header(table: LabelTable, files: FileNames, file_column: int) -> list[str] 
 def _split_column(
     table: LabelTable, header: Sequence[str] | None, rows: Sequence[Sequence[str]]
 ) -> int | None:
-    """Return the column with the split of each image, found by its title, or None."""
+    """Return the column with the split of each image, found by the column's title, or None."""
     for number, title in enumerate(header or ()):
         if title.casefold() not in _SPLIT_TITLES:
             continue
@@ -118,7 +118,9 @@ def _label_column(
     rows: Sequence[Sequence[str]],
     candidates: Sequence[int],
 ) -> int:
-    """Return the candidate whose values look like labels: at least two, on average of two images.
+    """Return the candidate column whose values look like labels.
+
+    Such a column has at least two different values, and on average two images for each value.
 
     Raises:
       RunError: several columns may be the labels, or none; the message says what to do.
@@ -151,7 +153,7 @@ def _label_column(
 
 
 def _one_hot_columns(rows: Sequence[Sequence[str]], candidates: Sequence[int]) -> list[int]:
-    """Return the columns of zeros and ones if every row has exactly one 1 in them; else none."""
+    """Return the columns of zeros and ones if each row has exactly one 1 in them; else []."""
     binary = [number for number in candidates if all(row[number] in _ZERO_OR_ONE for row in rows)]
     is_one_hot = len(binary) > 1 and all(
         sum(_ZERO_OR_ONE[row[number]] for number in binary) == 1 for row in rows
