@@ -170,7 +170,7 @@ def base_settings(given: Mapping[str, Any], continued: ContinuedRun | None) -> d
 
     Args:
       given: the settings that the user gives.
-      continued: the run that is continued, if any.
+      continued: the run that is continued; None for a run from the beginning.
     """
     if continued is not None:
         return continued.settings()
@@ -197,7 +197,8 @@ def find_continued_run(given: Mapping[str, Any], config: type) -> ContinuedRun |
     """Find the run that the setting `continue_from` names; None if the setting is not given.
 
     Args:
-      given: the settings that the user gives.
+      given: the settings that the user gives; `continue_from` is the folder of the run, or the
+        folder of a study's row, which has a run for each seed and fold.
       config: the class `Config`.
 
     Raises:

@@ -58,10 +58,10 @@ def why_without_effect(dataset: str) -> str:
 
 
 def small_size_in_use(settings: Mapping[str, Any]) -> bool:
-    """Return True if the setting `small_size`, a size for the first epochs, has an effect.
+    """Return True if `small_size`, the size of images in the first steps, is a smaller size.
 
-    Its default, 32, is not smaller than images of up to 32 pixels and so has no effect on them. For
-    larger images the value 32 has an effect.
+    Its default, 32, counts as the full size of images of up to 32 pixels. For larger images, 32 is
+    a smaller size.
     """
     small_size, image_size = settings["small_size"], settings["image_size"]
     is_full_size = image_size <= small_size <= max(image_size, IMAGE_SIZE)

@@ -109,8 +109,8 @@ def names_with_effect(settings: Mapping[str, Any]) -> set[str]:
 def settings_without_effect(settings: Mapping[str, Any]) -> set[str]:
     """Return the names of the settings that do nothing, given all settings of a run.
 
-    `small_size` and `small_part` (the size of images in the first epochs, and the part of the
-    training that uses it) do nothing without each other. Neither is among the names, because
+    `small_size` (size of the images in the first steps) and `small_part` (fraction of the steps
+    that use this size) do nothing without each other. Neither of them is among the names, because
     setting both has an effect.
     """
     switched_off = ineffective_settings(settings)
