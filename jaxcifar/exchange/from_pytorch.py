@@ -37,10 +37,10 @@ class Conversion:
 
     Attributes:
       weights: file of the state dict (see `read_state_dict`).
-      config: config that names the network and the data set; its other settings are unused.
+      config: config that names the network and the data set; its other settings are not used.
       path: the run folder to make.
-      mean, std: `[3]`, mean and deviation that normalise pixels from 0 to 1; None for those of the
-        data set.
+      mean, std: `[3]`, mean and standard deviation that normalise pixels from 0 to 1. None means
+        those of the data set.
       overwrite: True to delete an earlier run in the folder.
     """
 
@@ -69,7 +69,7 @@ def convert(
     Raises:
       UsageError: the network has no PyTorch module, or the folder belongs to another run.
       RunError: the state dict can't be read or is of another network, or a file can't be written.
-        Also if the data set is not available and `mean` or `std` is missing.
+        Also if the data set is not available and `mean` or `std` is None.
     """
     start = time.monotonic()
     require_known(conversion.config.arch)
@@ -167,7 +167,7 @@ def _make_card(conversion: Conversion, config: Config, dataset: Dataset | None) 
 
 
 def _finished_conversion(folder: RunFolder, source: Source) -> Result | None:
-    """Return the result of a run folder that was converted from the same file; else None.
+    """Return the result in a run folder if it was converted from the file `source`; else None.
 
     `source` has the name and SHA-256 of the file of the state dict.
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 def show(console: Console, records: "Records") -> None:
     """Print a table of each network's rows, in the study's order, and name the best row.
 
+    A row has the results of one set of settings, averaged over its seeds and folds.
+
     Args:
       console: where to print.
       records: the runs in the study's folder.
@@ -45,7 +47,10 @@ def show(console: Console, records: "Records") -> None:
 
 
 def _table(network: "StudiedNetwork", ties: Sequence[str]) -> Table:
-    """Return a table of one network's rows; the best is marked, or "first" if there are ties."""
+    """Return a table of one network's rows, in which the best row is marked.
+
+    If there are `ties`, rows that may be as good as the best row, its mark is "first".
+    """
     numbers = ("seeds", "validation", "test", "time")
     table = make_table(network.title, ("row",), numbers)
     table.add_column("")  # for the mark of the best row
@@ -107,7 +112,7 @@ def _winner(network: "StudiedNetwork", ties: Sequence[str]) -> str:
 
     Args:
       network: the rows of a study with the same network.
-      ties: names of the rows whose distance from the best row may be chance.
+      ties: names of other rows that may be as good: their distance may be chance.
     """
     from jaxcifar.machine.terminal import join_names
 

@@ -36,8 +36,8 @@ def send_parts(
     """Send the parts of a study that have unfinished runs, and wait for all jobs if asked to.
 
     Args:
-      tasks: the runs of the study, in the order in which `--shard` counts them.
-      rows: number of rows that the runs belong to.
+      tasks: the runs of the study, in the order in which `--shard I/N` divides them into shares.
+      rows: number of the study's rows (sets of settings), by default also the number of parts.
       argv: the words of this command, which the jobs repeat.
       options: the parsed words; `check_submit_options` has accepted them.
       out: folder of the study.
@@ -78,7 +78,7 @@ def send_parts(
 
 
 def _nothing_left(tasks: "Sequence[Task]") -> str:
-    """Return the error message if all runs of a study are finished, or have failed for good."""
+    """Return the error message for a study whose runs are all finished or have failed for good."""
     from jaxcifar.studies.waiting import earlier_failures
 
     failures = earlier_failures(tasks)
@@ -101,7 +101,10 @@ def _send(
     options: Namespace,
     out: Path,
 ) -> "list[SentPart]":
-    """Send each shard that has one of the runs named in `to_send`, and record the jobs."""
+    """Send a job for each share of a study that has unfinished runs, and record the jobs.
+
+    `to_send` has the names of the unfinished runs. The other arguments are those of `send_parts`.
+    """
     from jaxcifar.studies.submitted_parts import SentPart, make_job_folder, record_parts
 
     number = options.parts or rows
@@ -132,7 +135,7 @@ def _send(
 
 
 def _command(words: Sequence[str], shard: str) -> tuple[str, ...]:
-    """Return the command of a job, which trains a shard such as "2/4" of a study."""
+    """Return the command of a job, which trains a share of a study's runs, such as "2/4"."""
     return (sys.executable, "-m", "jaxcifar.commands", "ablation", *words, "--shard", shard)
 
 
@@ -206,7 +209,9 @@ def sent_and_unfinished(tasks: "Sequence[Task]", out: Path) -> bool:
 
 
 def require_all_finished(tasks: "Sequence[Task]", out: Path, print_line: PrintLine) -> None:
-    """Print failed parts of a study with the reasons, parts that are not over, and runs never sent.
+    """Print what is left of a study that was sent to a cluster; raise an error if parts are left.
+
+    The lines name failed parts with the reasons, parts that are not over, and runs never sent.
 
     Args:
       tasks: the runs of the study.
