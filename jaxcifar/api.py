@@ -179,6 +179,8 @@ def _network_settings(network: NetworkLike, settings: dict[str, Any]) -> dict[st
 def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a config that identify a data set made by the user's program.
 
+    `settings` are the settings that the user gives for the training.
+
     Raises:
       UsageError: the settings would split or resize the images again.
     """

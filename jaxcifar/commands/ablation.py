@@ -165,7 +165,7 @@ def main(argv: Sequence[str]) -> None:
 def _show_plan(
     given: GivenStudy, rows: Sequence[StudyRow], out: Path, options: Namespace, console: Console
 ) -> None:
-    """Show the runs that would be trained, and the time and memory that training them takes."""
+    """Print the settings of the runs that would be trained, and the time and memory they take."""
     from jaxcifar.studies.conduct import plan
 
     tasks = plan(given.study, options.rows, options.seeds, out, options.force, folds=given.folds)

@@ -197,8 +197,8 @@ def find_continued_run(given: Mapping[str, Any], config: type) -> ContinuedRun |
     """Find the run that the setting `continue_from` names; None if the setting is not given.
 
     Args:
-      given: the settings that the user gives; `continue_from` is the folder of the run, or the
-        folder of a study's row, which has a run for each seed and fold.
+      given: the settings that the user gives. `continue_from` is the folder of the run, or of a
+        study's row, which has a run for each seed and fold.
       config: the class `Config`.
 
     Raises:

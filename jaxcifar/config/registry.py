@@ -72,7 +72,7 @@ def is_user_code(name: str) -> bool:
 
 
 def is_path(dataset: str) -> bool:
-    """Return whether a data set's name is a path.
+    """Return whether the setting `dataset` is a path, not the name of a data set.
 
     A path has a separator such as "/", ends in .npz, .parquet or as a table of labels (.csv), or is
     an existing file or folder.

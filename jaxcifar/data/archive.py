@@ -99,7 +99,7 @@ def read_archive(path: Path, layout: ArchiveLayout) -> dict[str, Records]:
 
 
 def _read_batches(path: Path, layout: ArchiveLayout) -> dict[str, Records]:
-    """Return the records of each batch in a tar archive or its unpacked folder, by batch name."""
+    """Return name of a batch (file) -> its records, for a tar archive or its unpacked folder."""
     batch_files = _batches_in_folder if path.is_dir() else _batches_in_tar
     batches: dict[str, Records] = {}
     try:
@@ -185,7 +185,7 @@ def _batches_in_tar(path: Path, layout: ArchiveLayout) -> Iterator[tuple[str, by
 
 
 def _parse_binary(content: bytes, layout: ArchiveLayout) -> np.ndarray:
-    """Return the records in a batch of the binary archive, with only the last label byte."""
+    """Return the records in a file of the binary archive, with only the last label byte of each."""
     record_length = layout.label_bytes + PIXEL_BYTES
     if not content or len(content) % record_length:
         raise ValueError(

@@ -133,7 +133,10 @@ def records_of(
 def _pack_blocks(
     images: ImageBlocks, labels: np.ndarray, class_count: int, resizing: Resizing
 ) -> binary_records.Records:
-    """Return checked images and their class numbers as records, in the order of the images."""
+    """Return checked images and their class numbers as records, in the order of the images.
+
+    Records are rows of label and pixel bytes. `resizing` has the height and width of their images.
+    """
     records = binary_records.empty(len(labels), class_count, resizing.size)
     start = 0
     for block in images.blocks():

@@ -157,7 +157,10 @@ def _files_by_class(
 ) -> Iterator[ImageFile]:
     """Yield the image files of a split, class by class; a class without a folder is skipped.
 
-    `folders` has the folder of each class by name.
+    Args:
+      listing: lists the files of the folders.
+      class_names: names of the classes, by label.
+      folders: class name -> folder of the class in this split.
     """
     for label, class_name in enumerate(class_names):
         if class_name in folders:
@@ -168,7 +171,10 @@ def _files_by_class(
 def _require_images(
     path: Path, class_names: Sequence[str], splits: Mapping[str, Sequence[ImageFile]]
 ) -> None:
-    """Raise an error if a class has no training images, or a split no images."""
+    """Raise an error if a class has no training images, or if a split has no images.
+
+    `path` begins the error message.
+    """
     training_labels = [file.label for file in splits["train"]]
     images_per_class = np.bincount(training_labels, minlength=len(class_names))
     if not images_per_class.all():

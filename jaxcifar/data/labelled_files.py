@@ -193,7 +193,7 @@ def _match(table: LabelTable, columns: Columns, index: FileNames) -> _Matched:
 
 
 def _find_image(table: LabelTable, index: FileNames, cell: str) -> FoundFile | None:
-    """Return the image that a cell of a table names; None if there is no such image."""
+    """Return the image in `index` that a cell of a table names; None if there is no such image."""
     files = index.find(cell)
     if len(files) > 1:
         raise RunError(

@@ -99,9 +99,13 @@ def _holds_images(column_type: Any) -> bool:
 def _choose(
     schema: "pa.Schema", candidates: Sequence[str], usual_names: Sequence[str], meaning: str
 ) -> str:
-    """Return the candidate with the first of the usual names, or else the only candidate.
+    """Return the column with the first of the usual names, or else the only candidate.
 
-    `meaning` says in the error message what the column is for.
+    Args:
+      schema: names and types of all columns, for the error message.
+      candidates: names of the columns that have a suitable type.
+      usual_names: names that such columns usually have, the most usual first.
+      meaning: what the column is for, for the error message.
 
     Raises:
       UsageError: there is no clear choice.

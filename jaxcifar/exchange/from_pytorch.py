@@ -122,7 +122,10 @@ def convert(
 def _to_variables(
     config: Config, classes: int, state_dict: StateDict, path: Path
 ) -> network.Variables:
-    """Convert the state dict in the file `path` to the variables of the network of a config."""
+    """Convert the state dict from the file `path` to the variables of a config's network.
+
+    The network has `classes` outputs, one for each class.
+    """
     abstract_variables = network.shapes(create_model(config, classes), config.image_size)
     arrays_like = named_arrays(abstract_variables)
     arrays = from_state_dict(config, classes, arrays_like, state_dict, path)
@@ -132,7 +135,10 @@ def _to_variables(
 def _load_dataset_if_available(
     conversion: Conversion, load: Callable[[], Dataset], print_line: PrintLine
 ) -> Dataset | None:
-    """Return the data set; None if it is not available but `mean` and `std` are given instead."""
+    """Return the data set by calling `load`; None if it is not available and not needed.
+
+    It is not needed if `conversion` has the mean and standard deviation of the pixels.
+    """
     try:
         return load()
     except RunError as error:
@@ -147,7 +153,10 @@ def _load_dataset_if_available(
 
 
 def _make_card(conversion: Conversion, config: Config, dataset: Dataset | None) -> Card:
-    """Return the data that prediction needs besides weights: config, class names, normalisation."""
+    """Return what prediction needs besides weights: config, class names and normalisation.
+
+    `dataset` is the data set, or None if it is not available.
+    """
     described_dataset = CATALOG[config.dataset] if dataset is None else dataset
     mean, std = conversion.mean, conversion.std
     if mean is None and dataset is not None:

@@ -17,7 +17,10 @@ COMPARABLE = f"PyTorch can be compared only for {', '.join(KNOWN)}, and without 
 
 
 def is_comparable(arch: str, arch_args: dict[str, Any]) -> bool:
-    """Return whether PyTorch has a network with this name and these arguments, to compare with."""
+    """Return whether this package has the same network in PyTorch, to compare with.
+
+    `arch` is the network's name, and `arch_args` are its arguments by name.
+    """
     return arch in KNOWN and not arch_args
 
 

@@ -81,7 +81,7 @@ def _on_all_table(records: "Records") -> Table:
 
 
 def _run_count(variation: "Variation") -> str:
-    """Return the number of seeds, such as "3", or of folds: "5 folds" or "5 folds x 3"."""
+    """Return the number of a row's runs as text: "3" seeds, "5 folds", or "5 folds x 3" seeds."""
     folds = len(variation.folds)
     if folds < 2:
         return str(len(variation.runs))
@@ -90,7 +90,7 @@ def _run_count(variation: "Variation") -> str:
 
 
 def _percent(variation: "Variation", split: str) -> str:
-    """Return the "val" or "test" accuracy as text; "" if it was not measured."""
+    """Return a row's accuracy on the split "val" or "test" as text; "" if it was not measured."""
     from jaxcifar.report.wording import accuracy
 
     key = f"{split}_accuracy"
@@ -98,7 +98,7 @@ def _percent(variation: "Variation", split: str) -> str:
 
 
 def _ties_with_first(network: "StudiedNetwork") -> list[str]:
-    """Return names of rows that are not significantly below the best row in validation accuracy."""
+    """Return names of rows whose validation accuracy is not significantly below the best row's."""
     from jaxcifar.report.choice import validation_lead
 
     first, *others = network.by_validation

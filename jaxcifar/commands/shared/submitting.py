@@ -142,7 +142,9 @@ def _command(words: Sequence[str], shard: str) -> tuple[str, ...]:
 def _wait(
     queue: JobQueue, parts: "Sequence[SentPart]", tasks: "Sequence[Task]", print_line: PrintLine
 ) -> None:
-    """Wait until all jobs are over.
+    """Wait until all jobs are over, and print a line about each that has ended.
+
+    `parts` are the parts of the study, each with its job; `tasks` are the study's runs.
 
     Raises:
       Interrupted: the user has stopped waiting; the jobs go on.
@@ -177,7 +179,7 @@ def _wait(
 
 
 def _status(queue: JobQueue, progress: "Progress") -> str:
-    """Return a line such as "jobs: 1 finished, 0 failed, 2 RUNNING"."""
+    """Return a line about all jobs of a study, such as "jobs: 1 finished, 0 failed, 2 RUNNING"."""
     states = [queue.state(part.job) for part in progress.open]
     counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
     done = f"{len(progress.finished)} finished, {len(progress.failed)} failed"
@@ -185,7 +187,7 @@ def _status(queue: JobQueue, progress: "Progress") -> str:
 
 
 def _with_runs_of(tasks: "Sequence[Task]", parts: "Sequence[SentPart]") -> "list[SentPart]":
-    """Return the jobs that train at least one of the runs in `tasks`."""
+    """Return the parts of a study, each with its job, that train at least one run in `tasks`."""
     selected = {task.name for task in tasks}
     return [part for part in parts if selected.intersection(part.runs)]
 
@@ -197,7 +199,7 @@ def _names(parts: "Sequence[SentPart]") -> str:
 
 
 def sent_and_unfinished(tasks: "Sequence[Task]", out: Path) -> bool:
-    """Return whether an unfinished run was sent to a cluster, so that it must not be trained here.
+    """Return whether one of a study's unfinished runs was sent to a cluster by an earlier command.
 
     Raises:
       RunError: the record of the jobs can't be read.
