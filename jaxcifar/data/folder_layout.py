@@ -143,7 +143,7 @@ def _refuse_partial_splits(
     by_split: Mapping[str, Sequence[Folder]],
     other_folders: Sequence[Folder],
 ) -> None:
-    """Raise an error if a split folder lies beside class folders.
+    """Raise an error if a folder of images is divided into splits only in part.
 
     Args:
       listing: lists the folders.

@@ -81,7 +81,7 @@ def load_records(
       data_dir: folder of TensorFlow Datasets (TFDS). A data set that TFDS has prepared here is not
         downloaded again.
       archive: file or folder with the images, read only if they are not prepared yet. None means
-        to download the images. It must be None for shapes10, whose images are generated.
+        to download the images. shapes10 needs no archive, because its images are generated.
       print_line: prints a line about each slow step.
       may_prepare: False to only read a data set that was prepared before, and write nothing.
 
