@@ -60,15 +60,16 @@ def train(
       network: a name such as "cnn" or "net.py:Net", a Flax Linen module, the class of a Linen or
         NNX module, or a function that returns a module. The class or function must be defined at
         the top level of a file or in a notebook's cell.
-      dataset: images, or the name or path of a data set, as for the option `--dataset`.
+      dataset: images, or the name or path of a data set, such as "cifar10" or "photos/".
       run_dir: folder of the run; by default a readable name under `checkpoints/`.
       overwrite: delete an earlier run in the folder.
       keep_every: also keep the checkpoint of every N-th epoch; None for none of them.
       data_dir: folder of TensorFlow Datasets (TFDS), or None for its default.
       metrics: metrics in addition to the built-in ones. Each is a `Metric`, a function of logits
         and labels or of the confusion matrix, or a name such as "my_metrics.py:mean_rank".
-      observers: observers of the run, classes or functions that return an observer, or values of
-        `--observer`. An observer has some of the methods of `runs.observers.Observer`.
+      observers: objects with methods that are called during training, such as after each epoch;
+        they are some of the methods of `runs.observers.Observer`. Classes and functions that return
+        such an object, and names such as "tensorboard" or "my_code.py:Observer", are possible too.
       **settings: fields of `Config`, such as `epochs=5`. `class_weights` may be a dict.
 
     Returns:
@@ -118,13 +119,17 @@ def train(
 def summarize(
     network: NetworkLike, num_classes: int = 10, image_size: int = IMAGE_SIZE, **arch_args: Any
 ) -> Summary:
-    """Return a table of a network's layers, parameters and FLOPs; `table()` returns it as text.
+    """Return a table of a network's layers, parameters and FLOPs.
 
     Args:
-      network: as for `train`.
+      network: a name such as "cnn" or "net.py:Net", a Flax Linen module, the class of a Linen or
+        NNX module, or a function that returns a module.
       num_classes: number of classes.
       image_size: height and width of the images.
       **arch_args: arguments of the network; by default, those of the network's first recipe.
+
+    Returns:
+      the table; its method `table()` returns the table as text.
 
     Raises:
       UsageError: the network can't be made or called.
@@ -141,7 +146,7 @@ def _network_settings(network: NetworkLike, settings: dict[str, Any]) -> dict[st
     """Return the settings that name a network and its arguments.
 
     Args:
-      network: as for `train`.
+      network: a name or module, or a class or function that returns a module (see `train`).
       settings: the user's settings; their `arch_args` override the fields of a module.
 
     Raises:
@@ -174,9 +179,10 @@ def _network_settings(network: NetworkLike, settings: dict[str, Any]) -> dict[st
 def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a config that identify a data set made by the user's program.
 
+    `settings` are the settings that the user gives for the training.
+
     Raises:
-      UsageError: the user's settings would split or resize the images, which are split and resized
-        already.
+      UsageError: the settings would split or resize the images again.
     """
     for name in ("val_fraction", "fold", "train_examples"):
         if name in settings:
@@ -199,7 +205,7 @@ def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, A
 
 
 def _user_metric(metric: Metric | Callable[..., Any] | str) -> UserMetric:
-    """Return a metric that the user passed to `train`, with the name and SHA-256 of its code.
+    """Convert a metric that the user passed to `train` to a record with its name and SHA-256.
 
     Raises:
       UsageError: the value is not a metric, or its code can't be found.
@@ -212,7 +218,7 @@ def _user_metric(metric: Metric | Callable[..., Any] | str) -> UserMetric:
 
 
 def _name_of_metric(metric: Metric) -> str:
-    """Return `module:NAME` for a `Metric`; NAME is its variable, or else its function."""
+    """Return `module:NAME` for a metric; NAME is the name of its variable, or else its function."""
     name = code_name(metric.per_image or metric.of_confusion)
     module = name.partition(":")[0]
     for variable, value in vars(sys.modules[module]).items():

@@ -31,7 +31,7 @@ __all__ = [
 
 
 class _Unchecked:
-    """Replaces jaxtyping's types outside the tests: `Float[Array, "batch"]` is `Array`."""
+    """A replacement for jaxtyping's types: `Float[Array, "batch"]` is `Array`."""
 
     def __getitem__(self, array_and_shape: tuple[Any, str]) -> Any:
         array, _ = array_and_shape

@@ -39,10 +39,13 @@ def main() -> None:
 
 
 def show(name: str) -> None:
-    """Print the list of commands if `name` is `--help`, or the version if it is `--version`.
+    """Print the list of commands for `--help`, or the version for `--version`.
+
+    Args:
+      name: the first word of the command line, which is not the name of a command.
 
     Raises:
-      UsageError: `name`, the first word of the command line, is neither of these.
+      UsageError: `name` is neither `--help` nor `--version`.
     """
     if name == "--version":
         return print(f"jaxcifar {__version__}")

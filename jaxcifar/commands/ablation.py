@@ -113,7 +113,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Train the unfinished rows of a study, or send them to a cluster, and write the report."""
+    """Train the unfinished runs of a study, or send them to a cluster, and write the report."""
     options = parser().parse_args(argv)
     given = given_study(options, split_settings(options))
     study = given.study
@@ -165,7 +165,7 @@ def main(argv: Sequence[str]) -> None:
 def _show_plan(
     given: GivenStudy, rows: Sequence[StudyRow], out: Path, options: Namespace, console: Console
 ) -> None:
-    """Show what would be trained, and the time and memory that it takes."""
+    """Print the settings of the runs that would be trained, and the time and memory they take."""
     from jaxcifar.studies.conduct import plan
 
     tasks = plan(given.study, options.rows, options.seeds, out, options.force, folds=given.folds)
@@ -178,7 +178,9 @@ def _show_plan(
 def _train_and_report(
     tasks: "Sequence[Task]", out: Path, options: Namespace, console: Console
 ) -> None:
-    """Train the unfinished runs of the shard in `options`, and write a report of all runs in `out`.
+    """Train the unfinished runs of a study, and write a report of all runs in the folder `out`.
+
+    With `--shard I/N`, only the runs of this share of the study are trained.
 
     Raises:
       RunError: a run has failed, or its files can't be read. The report is written first.
@@ -227,7 +229,7 @@ def _train_and_report(
 
 
 def _report(tasks: "Sequence[Task]", out: Path, console: Console) -> Collection[Path]:
-    """Show the rows of a study and write its report, if one of its runs is finished.
+    """Print the tables of a study and write its report, if at least one run is finished.
 
     Returns:
       the folders of runs that can't be read.

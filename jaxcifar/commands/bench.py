@@ -157,9 +157,10 @@ def draw(figures: dict[str, Any], file: Path) -> None:
 def measure_study(
     study: Study, rounds: int, on_cpu: bool, progress: BenchProgress
 ) -> list[dict[str, Any]]:
-    """Measure the training speed of each compiled program that the rows of a study need.
+    """Measure the training speed of each compiled program that the runs of a study need.
 
-    Return the figures of each program. On a CPU (`on_cpu`) a round has fewer steps.
+    Return the results of each program. On a CPU (`on_cpu`) a round has fewer steps. `rounds` is the
+    number of times that each program is measured.
     """
     from jaxcifar.bench import measure_programs
     from jaxcifar.bench.sizes import model_and_macs, steps_per_round
@@ -180,7 +181,7 @@ def measure_network(
       arch: name of the network.
       options: the options of the command.
       on_cpu: this machine has no accelerator, so less is measured.
-      figures: the results of all networks; those of this one are added.
+      figures: the results of all networks; the results of this network are added.
       progress: shows what is being measured.
     """
     from jaxcifar.bench import (
@@ -230,7 +231,9 @@ def measure_network(
 
 
 def time_ablation(options: list[str]) -> dict[str, Any]:
-    """Run the command `ablation` in a new process; return the options and the time in seconds.
+    """Run the command `ablation` in a new process, and measure the time that it takes.
+
+    Returns a dict with the command-line "options" of the command, and its time in "seconds".
 
     Raises:
       RunError: the study failed.

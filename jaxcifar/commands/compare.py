@@ -36,7 +36,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Print a table of the settings and results of runs, and draw their curves if asked to."""
+    """Print a table of the settings and results of runs; draw their curves if `--plot` is given."""
     options = parser().parse_args(argv)
     paths = list(dict.fromkeys(options.runs))
     if len(paths) < 2:
@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _read(path: Path) -> "RunRecord":
-    """Read the folder of a run; an error message begins with the path of the folder."""
+    """Read the folder of a run; error messages begin with the path of the folder."""
     from jaxcifar.report.run_reading import read_run
 
     try:
@@ -71,7 +71,10 @@ def _read(path: Path) -> "RunRecord":
 
 
 def show(console: Console, names: Sequence[str], runs: Sequence["RunRecord"]) -> None:
-    """Print a table with a column for each run; columns that do not fit go to a table below."""
+    """Print a table of settings and results, with a column for each run.
+
+    Columns that do not fit go to a second table below. `names` are the names of the runs.
+    """
     print_line = line_printer(console)
     for number, name in enumerate(names, start=1):
         print_line(f"({number}) {name}")
@@ -105,7 +108,8 @@ def show(console: Console, names: Sequence[str], runs: Sequence["RunRecord"]) ->
 def _fold_lines(runs: Sequence["RunRecord"]) -> Iterator[str]:
     """Yield a line for each group of finished runs that differ only in fold and seed.
 
-    The line has mean and standard deviation of the validation accuracy over the folds.
+    The line has the mean and standard deviation of the validation accuracy over the folds, that is,
+    over different choices of the validation images.
     """
     from jaxcifar.report.run_groups import group_runs
     from jaxcifar.report.run_records import FinishedRun, Variation
@@ -125,7 +129,10 @@ def _fold_lines(runs: Sequence["RunRecord"]) -> Iterator[str]:
 
 
 def _columns_that_fit(widths: Sequence[int], room: int) -> Iterator[range]:
-    """Yield ranges of columns that fit into `room` characters; each range has at least one."""
+    """Yield ranges of columns that fit into a line of `room` characters, at least one in each.
+
+    `widths` are the widths of all columns, in characters.
+    """
     first, used = 0, 0
     for column, width in enumerate(widths):
         needed = len(_COLUMN_GAP) + width
@@ -192,7 +199,7 @@ def _other_metrics(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
 
 
 def _percent(values: Mapping[str, Any] | None, name: str) -> str:
-    """Return the value `name` as text, such as "88.41%"; "-" if there is none."""
+    """Return the value `name` in `values` as text, such as "88.41%"; "-" if there is no value."""
     return f"{values[name]:.2%}" if values and name in values else "-"
 
 

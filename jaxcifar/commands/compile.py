@@ -79,7 +79,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Compile a training program for devices that are not here, and print its memory and limits."""
+    """Compile a training program for devices that this machine does not have, and describe it."""
     options = parser().parse_args(argv)
     target = Target.parse(options.target)
     config = Config.create(**split_settings(options))
@@ -97,7 +97,14 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _compile(config: Config, target: Target, run_count: int, compiler: str) -> "AbsentProgram":
-    """Compile a config's training program for a target, and show on the screen what goes on."""
+    """Compile a config's training program for a target, and show the progress on the screen.
+
+    Args:
+      config: the settings of the runs.
+      target: the devices to compile for.
+      run_count: number of runs that train together in the program.
+      compiler: the compiler's version, for the text on the screen.
+    """
     with show_activity("importing JAX"):
         from jaxcifar.bench.absent_program import compile_for
 
@@ -114,7 +121,7 @@ def _compile(config: Config, target: Target, run_count: int, compiler: str) -> "
 
 
 def _show(console: Console, config: Config, program: "AbsentProgram") -> None:
-    """Print the memory, kernels, exchanges and least step time of a compiled training program."""
+    """Print the memory and kernels of a compiled training program, and its least time per step."""
     print_line = line_printer(console)
     target = program.target
     print_line(
@@ -148,7 +155,7 @@ def _table_of_kernels(program: "AbsentProgram") -> Table:
 
 
 def _sizes_by_kind(program: "AbsentProgram") -> dict[str, list[int]]:
-    """Return the bytes of each exchange between devices, by XLA's name of its kind."""
+    """Return XLA's name of a kind of exchange between devices -> bytes of each such exchange."""
     sizes: defaultdict[str, list[int]] = defaultdict(list)
     for exchange in program.exchanged:
         sizes[exchange.kind].append(exchange.bytes)
@@ -156,9 +163,10 @@ def _sizes_by_kind(program: "AbsentProgram") -> dict[str, list[int]]:
 
 
 def _show_least_time(program: "AbsentProgram", print_line: PrintLine) -> None:
-    """Print the shortest possible time of a training step by the published limits of the device.
+    """Print the shortest time of a training step that the device can reach.
 
-    The limits are arithmetic, memory bandwidth and exchanges between devices.
+    It follows from the published limits of arithmetic, memory bandwidth and exchanges between
+    devices.
     """
     target, seconds = program.target, program.least_seconds
     milliseconds = {limit: f"{1e3 * value:.3g} ms" for limit, value in seconds.items()}

@@ -39,7 +39,7 @@ def finite(text: str) -> float:
 
 
 def check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
-    """Check that numbers can be the mean and the deviation of pixels from 0 to 1.
+    """Check that numbers can be the mean and standard deviation of pixels from 0 to 1.
 
     Args:
       mean: `[3]`, the values of `--mean`, or None if the option was not given.
@@ -47,7 +47,7 @@ def check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | Non
 
     Raises:
       UsageError: a mean is not from 0 to 1, or a deviation is not from `SMALLEST_STD` to 1. If the
-        numbers are of pixels from 0 to 255, the message has the options with the right numbers.
+        numbers seem to belong to pixels from 0 to 255, the message gives the right numbers.
     """
     has_wrong_mean = mean is not None and not _are_between(mean, 0, 1)
     # Beside a mean of pixels from 0 to 255, a deviation of 1 is of these pixels too.
@@ -84,7 +84,7 @@ def _are_between(values: Sequence[float], smallest: float, largest: float) -> bo
 
 
 def _joined(values: Sequence[float]) -> str:
-    """Return numbers as words of a command line, such as "0.49 0.48 0.45"."""
+    """Return numbers as text for a command line, such as "0.49 0.48 0.45"."""
     return " ".join(f"{value:g}" for value in values)
 
 

@@ -73,7 +73,10 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _copy_study(source: Path, copy: Path, print_line: PrintLine) -> None:
-    """Copy a study file, and the network files of the package that it names, into one folder."""
+    """Copy a study file to `copy`, and the package's network files that the study names beside it.
+
+    `print_line` prints a line.
+    """
     text = source.read_text()
     for name in dict.fromkeys(re.findall(r"\.\./networks/(\w+)\.py", text)):
         network = copy.with_name(f"{name}.py")

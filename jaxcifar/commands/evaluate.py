@@ -158,10 +158,10 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _check_order(runs: Sequence[Path], sets: Sequence[str]) -> None:
-    """Check that no run was written after `--on`, which takes all words that follow.
+    """Check that no run was written after `--on SET...`, which takes all words that follow.
 
     Raises:
-      UsageError: there is no run before `--on`, or a set is a run.
+      UsageError: no run is given, or one of the `sets` is the folder of a run.
     """
     example = f"write runs before --on, as in {program('evaluate')} RUN --on test"
     for name in sets:
@@ -174,10 +174,10 @@ def _check_order(runs: Sequence[Path], sets: Sequence[str]) -> None:
 def save(
     folder: Path, evaluation: "Evaluation", look: "Look | None", print_line: PrintLine
 ) -> "list[Look]":
-    """Write an evaluation to the folder of its run; if that fails, only print a line.
+    """Write an evaluation to the folder of its run; if that fails, print a line.
 
     Returns:
-      all recorded evaluations on the test images; `look` is the record of this evaluation.
+      records of all uses of the run's test images. `look` records the use now, if there is one.
     """
     from jaxcifar.runs.evaluation_file import read_evaluation, read_looks, save_evaluation
     from jaxcifar.runs.folder import RunFolder
@@ -203,7 +203,7 @@ def save(
 
 
 def draw(folder: Path, prefix: str, run: "LoadedRun", evaluated: "EvaluationResult") -> None:
-    """For each set of images, draw a run's reliability diagram and mistakes as `prefix*.png`."""
+    """Draw reliability diagrams and mistakes of a run as `PREFIX*.png`, for each set of images."""
     from jaxcifar.report.evaluation_section import plot_reliability
     from jaxcifar.runs.plots import plot_label_errors, plot_mistakes
 
@@ -240,7 +240,7 @@ def draw_corruptions(folder: Path, evaluations: dict[str, "Evaluation"]) -> None
 
 
 def _file_name(text: str) -> str:
-    """Return a text with "-" in place of the characters that are unusual in file names."""
+    """Return a text with "-" in place of characters that are unusual in file names."""
     return "".join(c if c.isascii() and (c.isalnum() or c in ".-") else "-" for c in text)
 
 

@@ -94,7 +94,7 @@ def _importable(name: str) -> bool:
 
 
 def write(classifier: "Classifier", kind: str, path: Path, half: bool) -> str:
-    """Write a trained network to a file, and return a line that says so.
+    """Write a trained network to a file, and return a line for the user that names the file.
 
     Args:
       classifier: the trained network.

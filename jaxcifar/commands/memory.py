@@ -98,7 +98,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _row(network: str, *cells: str, width: int) -> str:
-    """Return a line of a text table; `width` is the width of the first column, `network`."""
+    """Return a line of a text table: the `network` in `width` columns, and then the `cells`."""
     line = f"{network:{width}}"
     for cell, cell_width in zip(cells, _WIDTHS, strict=True):
         line += f"{cell:>{cell_width}}"

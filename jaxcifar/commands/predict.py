@@ -122,11 +122,11 @@ def separate_images(
 ) -> tuple[list[Path], list[Path]]:
     """Return the images and the runs of a command line such as `--run RUN cat.jpg`.
 
-    The option `--run` takes all words after it, also those that the user means as images. Its first
-    value is a run. Of the others, those that exist and are not runs are images.
+    The option `--run` takes all words after it, so its values can include images. The first value
+    is always a run. Each other value is an image if the file exists and is not a run.
 
     Args:
-      images: values before the options; None if there are none.
+      images: the images that the command line names before the options; None if there are none.
       runs: values of `--run`.
     """
     after_first = runs[1:]
@@ -156,7 +156,7 @@ def as_json_values(
 def table(
     images: Sequence[str], class_names: Sequence[str], predictions: "Predictions", top: int
 ) -> Iterator[str]:
-    """Yield a line for each image: its name and its most probable classes, the first one first.
+    """Yield a line for each image: its name and its most probable classes, the likeliest first.
 
     Args:
       images: paths of the images.

@@ -136,14 +136,14 @@ def train(
     metrics: "tuple[UserMetric, ...]",
     earlier: Config | None = None,
 ) -> None:
-    """Train a network. If several processes train together, all call this and the first prints.
+    """Train a network and print the result; if several processes train together, all call this.
 
     Args:
       config: settings of the run.
-      is_auto: train on the drawn images of shapes10 if CIFAR-10 can't be loaded.
+      is_auto: train on shapes10, a generated data set, if CIFAR-10 can't be loaded.
       options: the options that are not settings of the config.
       metrics: metrics of the user, measured in addition to the built-in ones.
-      earlier: the config of the earlier run that the settings are from; None if there is none.
+      earlier: the config of the earlier run whose settings `--config` takes; None without one.
     """
     from jaxcifar.data import Dataset, dataset_title, load_dataset
     from jaxcifar.machine import processes
@@ -197,7 +197,7 @@ def train(
 
 
 def _choose_dataset(data_dir: Path, print_line: PrintLine) -> str:
-    """Return "cifar10", or "shapes10" if any of the training processes can't load CIFAR-10."""
+    """Return "cifar10", or "shapes10" if one of the training processes can't load CIFAR-10."""
     from jaxcifar.data import choose_dataset
     from jaxcifar.machine import processes
 

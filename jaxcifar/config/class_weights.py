@@ -23,11 +23,11 @@ _FORM = "write a weight above 0 for each class, such as cat = 2.5 in a .toml fil
 
 
 def class_weights_text(value: Any) -> str:
-    """Return class weights as the text that a `Config` holds: a word, or JSON; read a file.
+    """Return class weights as the text that a `Config` holds: "none", "balanced", or JSON text.
 
     Args:
-      value: "none", "balanced", the path of a file of weights, weights as JSON text, or weights by
-        class name.
+      value: "none", "balanced", the path of a file of weights, weights as JSON text, or a dict
+        class name -> weight.
 
     Raises:
       UsageError: the file can't be read, or a weight is not a number in [1e-6, 1e6].
@@ -44,7 +44,10 @@ def class_weights_text(value: Any) -> str:
 
 
 def short_text(setting: str) -> str:
-    """Return a short text for names of folders: the word, or the first digits of a digest."""
+    """Return a short text for names of folders.
+
+    It is "none" or "balanced" or, for weights, the first digits of the SHA-256 of `setting`.
+    """
     if setting in (NO_WEIGHTS, BALANCED):
         return setting
     return hashlib.sha256(setting.encode()).hexdigest()[:8]
@@ -95,7 +98,7 @@ def _json_text(weights: dict[str, Any], source: str) -> str:
 
 
 def _checked(weights: Any) -> dict[str, float]:
-    """Return class weights (class name -> weight) with every weight as a float.
+    """Check class weights (class name -> weight), and return them with each weight as a float.
 
     Raises:
       ValueError: a name or a weight is not allowed.

@@ -15,8 +15,9 @@ def continued_folder(continue_from: str, seed: int, fold: str = "") -> Path:
     """Return the folder of the run to continue.
 
     Args:
-      continue_from: folder of the run, or of a study's row. A row has a run for each seed and fold.
-      seed: seed of the run.
+      continue_from: folder of the run. It can also be the folder of a row, that is, of the runs of
+        a study that differ only in seed and fold.
+      seed: seed of the run; finds the run in the folder of a row.
       fold: fold of the run, such as "1/5"; "" for a run without folds.
     """
     path = Path(continue_from)
@@ -29,8 +30,9 @@ def finished_run(continue_from: str, seed: int, fold: str = "") -> Path:
     """Return the folder of the run to continue, and check that this run is finished.
 
     Args:
-      continue_from: folder of the run, or of a study's row.
-      seed: seed of the run.
+      continue_from: folder of the run. It can also be the folder of a row, that is, of the runs of
+        a study that differ only in seed and fold.
+      seed: seed of the run; finds the run in the folder of a row.
       fold: fold of the run, such as "1/5"; "" for a run without folds.
 
     Raises:
@@ -55,7 +57,7 @@ def finished_run(continue_from: str, seed: int, fold: str = "") -> Path:
 
 
 def _runs_below(row: Path) -> list[str]:
-    """Return the names of the folders of runs in the folder of a study's row."""
+    """Return the names of the runs' folders in the folder `row` of a study; [] if it is missing."""
     if not row.is_dir():
         return []
     return sorted(path.name for path in row.iterdir() if (path / "config.json").exists())
@@ -66,7 +68,7 @@ def last_checkpoint(folder: Path, continue_from: str) -> Path:
 
     Args:
       folder: the folder of the run.
-      continue_from: what the user calls this run.
+      continue_from: the value of `--continue` that names this run, for the message.
 
     Raises:
       UsageError: the run has no checkpoints, or they can't be read.

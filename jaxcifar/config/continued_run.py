@@ -77,9 +77,9 @@ class ContinuedRun(NamedTuple):
     sha256: str
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings of a run that continues this run, if the user changes none of them.
+        """Return the settings of a run that continues this run, before any changes by the user.
 
-        Its learning rate is constant.
+        The learning rate is constant.
         """
         return {**self.taken_over(), **PLAN_OF_FURTHER_RUN}
 
@@ -97,8 +97,9 @@ class ContinuedRun(NamedTuple):
           epochs: number of epochs of both runs together.
 
         Raises:
-          UsageError: the run has as many epochs already, its weights are replaced, or its schedule
-            was not constant and the user gives neither a schedule nor a learning rate.
+          UsageError: this run has at least `epochs` epochs already, or `--init` would replace its
+            weights. Also if its learning rate was not constant, and the user gives neither a
+            schedule nor a learning rate for the new run.
         """
         if epochs <= self.epochs:
             has = f"{self.folder} has {self.epochs} epochs already"
@@ -144,8 +145,8 @@ class ContinuedRun(NamedTuple):
 def _may_be_same(name: str, earlier: Any, value: Any) -> bool:
     """Return whether two values of the setting `name` are equal, or may stand for equal files.
 
-    Two paths of images may, and so may classes of the same name in two files of user code. The
-    contents of the files are compared later.
+    Two different paths may lead to equal images. Two files of user code may define the same class,
+    if it has the same name. The contents of the files are compared later.
     """
     if name in registry.KINDS and isinstance(value, str):
         if name == "dataset":
@@ -169,7 +170,7 @@ def base_settings(given: Mapping[str, Any], continued: ContinuedRun | None) -> d
 
     Args:
       given: the settings that the user gives.
-      continued: the run that is continued, if any.
+      continued: the run that is continued; None for a run from the beginning.
     """
     if continued is not None:
         return continued.settings()
@@ -193,10 +194,11 @@ def settings_with_effect(given: Mapping[str, Any], config: type) -> dict[str, An
 
 
 def find_continued_run(given: Mapping[str, Any], config: type) -> ContinuedRun | None:
-    """Return the run that `continue_from` names, the run's folder or that of a study's row.
+    """Find the run that the setting `continue_from` names; None if the setting is not given.
 
     Args:
-      given: the settings that the user gives.
+      given: the settings that the user gives. `continue_from` is the folder of the run, or of a
+        study's row, which has a run for each seed and fold.
       config: the class `Config`.
 
     Raises:

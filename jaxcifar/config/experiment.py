@@ -49,8 +49,9 @@ class Config(Fields):
 
         Args:
           arch: name of the network, or None for the default network.
-          **overrides: fields by name. `recipe` is the recipe's name; the default is the network's
-            first recipe. With `continue_from`, the settings of that run replace the recipe's.
+          **overrides: fields of the config by name. `recipe` is the recipe's name; the default is
+            the network's first recipe. `continue_from` is the folder of a run to continue; then the
+            settings of this run replace those of the recipe.
 
         Raises:
           UsageError: a value is out of range, an override has no effect, or the run to continue
@@ -155,7 +156,8 @@ class Config(Fields):
     def differences(self, other: "Config") -> dict[str, tuple[Any, Any]]:
         """Return setting -> (value in this config, value in `other`) for settings that differ.
 
-        Equal SHA-256s identify other runs and the user's images: then paths do not matter.
+        Paths of other runs do not count, because SHA-256s identify these runs. If both configs have
+        the SHA-256 of the same images, paths of images do not count either.
         """
         ours, theirs = self.settings(), other.settings()
         has_same_images = self.data_sha256 is not None and self.data_sha256 == other.data_sha256
@@ -201,7 +203,7 @@ class Config(Fields):
     def options(self) -> list[str]:
         """Return the command-line options that make this config, without `--seed`.
 
-        A run that continues another has that run's settings, unless an option changes them.
+        If this run continues another run, settings that are equal in both runs need no option.
         """
         words = ["--arch", self.arch]
         if self.recipe != recipe_names(self.arch)[0]:

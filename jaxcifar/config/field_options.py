@@ -45,26 +45,26 @@ def option(help: str, rule: Rule | PixelRange | None = None, **metadata: Any) ->
       rule: the values that are allowed. By default, a whole number must be at least 1.
       metadata: `choices` and `type`, as argparse takes them. `default` is the value if neither the
         user nor the recipe sets the field. `array=VALUE` marks a field that enters the compiled
-        program as an array, so configs that differ only in such fields share the program.
+        program as an array. Configs that differ only in such fields share the program, because
         `Config.shared_part` replaces the field's value by VALUE. If VALUE is a function, it is
         called with the field's value and returns the replacement. `is_newer=True` marks a field
-        that version 0.1 did not have: the file of a config omits it at its default, so that a run
-        without it keeps the file of that version.
+        that version 0.1 did not have. A `config.json` leaves out such a field at its default, so
+        that it equals the file that version 0.1 wrote.
     """
     return dataclasses.field(metadata={"help": help, "rule": rule, **metadata})
 
 
 def on_or_off(value: float) -> float:
-    """Return 0.5 for a setting that is on, and 0 for one that is off (0).
+    """Return 0 for the value 0, with which a setting is off, and 0.5 for all other values.
 
-    It replaces the setting in `Config.shared_part`, so that all runs with the feature share a
-    compiled program.
+    The result replaces the value in `Config.shared_part`. So all runs in which the setting is on
+    share a compiled program.
     """
     return 0.5 if value else 0.0  # 1 is not allowed for all settings
 
 
 def derived(**metadata: Any) -> Any:
-    """Return a dataclass field that is not an option; it is computed from other fields."""
+    """Return a dataclass field that has no option, because it is computed from other fields."""
     return dataclasses.field(default=None, metadata=metadata)
 
 

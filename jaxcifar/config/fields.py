@@ -19,7 +19,7 @@ class Fields:
     """All settings that a run's numbers depend on; the `help` of each field describes it.
 
     Attributes:
-      sources: SHA-256 of the files of user code, `((field, digest), ...)`.
+      sources: SHA-256 of the user code that each field names, `((field, digest), ...)`.
       imports: SHA-256 of each file that user code imports and that is not in `sources`,
         `(("field: path", digest), ...)`. It is set when the user code is loaded (`user_code.py`).
       base_batch_size: batch size of the recipe, which the learning rate was chosen for; set only

@@ -37,7 +37,7 @@ def is_fold_or_empty(text: str) -> bool:
 
 
 def run_folder_name(seed: int, fold: str = "") -> str:
-    """Return the name of a run's folder in that of its row: `seed0`, or `fold1of5_seed0`."""
+    """Return the name of a run's folder: `seed0`, or `fold1of5_seed0` for the fold "1/5"."""
     return f"fold{fold.replace('/', 'of')}_seed{seed}" if fold else f"seed{seed}"
 
 

@@ -11,7 +11,10 @@ OF_USER_IMAGES = ("image_size",)  # settings that only images of the user have
 
 
 class PixelRange(NamedTuple):
-    """The allowed values of a setting in pixels, whose highest value depends on the image size."""
+    """The allowed values of a setting in pixels; the highest depends on the image size.
+
+    `highest` is called with the height and width of the images.
+    """
 
     lowest: int
     highest: Callable[[int], int]
@@ -21,7 +24,7 @@ class PixelRange(NamedTuple):
         return self.lowest <= value <= self.highest(image_size)
 
     def text(self, image_size: int = IMAGE_SIZE) -> str:
-        """Return the end of the error message if a value is not allowed."""
+        """Return the end of the error message for a value that is not allowed."""
         return f"must be in [{self.lowest}, {self.highest(image_size)}]"
 
     @property
@@ -42,7 +45,7 @@ SMALL_SIZE = PixelRange(8, lambda image_size: max(image_size, IMAGE_SIZE))
 
 
 def without_user_images(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the settings that have no effect because the data set is one of the catalogue."""
+    """Return the settings that only images of the user have, if the run has no such images."""
     return OF_USER_IMAGES if settings["dataset"] in registry.KINDS["dataset"] else ()
 
 
@@ -55,9 +58,10 @@ def why_without_effect(dataset: str) -> str:
 
 
 def small_size_in_use(settings: Mapping[str, Any]) -> bool:
-    """Return True if the setting `small_size` is smaller than the images.
+    """Return True if `small_size`, the size of images in the first steps, is a smaller size.
 
-    Its default, 32, is the full size of images of up to 32 pixels, and a small size of larger ones.
+    Its default, 32, counts as the full size of images of up to 32 pixels. For larger images, 32 is
+    a smaller size.
     """
     small_size, image_size = settings["small_size"], settings["image_size"]
     is_full_size = image_size <= small_size <= max(image_size, IMAGE_SIZE)

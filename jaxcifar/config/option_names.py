@@ -9,7 +9,7 @@ _OPTION_NAMES = {"continue_from": "continue"}
 
 
 def option_name(field: str) -> str:
-    """Return a field's name as its option spells it, such as `learning-rate`."""
+    """Return the spelling of a field in its option, such as `learning-rate` for `learning_rate`."""
     return _OPTION_NAMES.get(field, field).replace("_", "-")
 
 

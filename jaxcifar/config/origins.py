@@ -48,9 +48,10 @@ class Overruled(NamedTuple):
 
 
 class SettingOrigin(NamedTuple):
-    """A setting that has an effect, the layer that it comes from, and the values it overrules.
+    """A setting that has an effect, the place that its value comes from, and overruled values.
 
-    The default of a field is never among the overruled values.
+    `origin` is the name of the place. `overruled` has the values from weaker places, except the
+    default of the field.
     """
 
     name: str
@@ -64,7 +65,8 @@ def settings_by_origin(config: Config, layers: Sequence[Layer]) -> list[SettingO
 
     Args:
       config: the settings of the run.
-      layers: the settings that were given, from the weakest layer to the strongest.
+      layers: the settings that were given, one layer for each place. Each layer overrules the
+        layers before it.
     """
     defaults = {"arch": DEFAULT_ARCH, "recipe": recipe_names(config.arch)[0], **DEFAULTS}
     if config.continue_from:
@@ -93,7 +95,7 @@ def base_layer(config: Config) -> Layer:
 def without_effect_line(config: Config) -> str:
     """Return a line with the settings of the recipe that other settings switch off, or "".
 
-    For a run that continues another, these are settings of the other run.
+    If the run continues another run, the settings of the other run take the place of the recipe.
     """
     origin, settings = base_layer(config)
     values = dataclasses.asdict(config)
@@ -109,7 +111,7 @@ def without_effect_line(config: Config) -> str:
 
 
 def _setting_origin(name: str, value: Any, layers: Sequence[Layer]) -> SettingOrigin:
-    """Return the origin of the setting `name`: the last of the layers that have it.
+    """Return the origin of the setting `name`: the strongest layer that has it.
 
     Args:
       name: name of the setting.
@@ -144,7 +146,7 @@ def overruled_lines(
     There is a line for each pair of layers of which one overrules the other.
 
     Args:
-      rows: row of a study -> its settings. For a single run, any name stands for the row.
+      rows: row of a study -> settings of the row. For a single run, the key can have any name.
       is_shown: takes the names of the stronger and the weaker layer; returns whether to show them.
     """
     names_by_change: dict[tuple[str, str], dict[tuple[str, str, str], list[str]]] = {}
@@ -171,7 +173,7 @@ def overruled_lines(
 
 
 def value_text(value: Any) -> str:
-    """Return a value as people write it; a table as `hidden=8 widths=(4,)`."""
+    """Return a value as people write it; (name, value) pairs become `hidden=8 widths=(4,)`."""
     is_table = isinstance(value, tuple) and all(isinstance(pair, tuple) for pair in value)
     if is_table and value:
         return " ".join(f"{name}={readable_text(item)}" for name, item in value)

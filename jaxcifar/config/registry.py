@@ -21,8 +21,8 @@ class Entry:
     Attributes:
       constructor: the class or function, as `package.module:NAME`.
       title: name in tables and plots.
-      takes: the fields of `Config` that this entry uses and some other entries of its kind do not.
-        An update rule or augmentation has arguments with these names.
+      takes: the fields of `Config` that this entry uses, and that some other networks (or update
+        rules, and so on) do not use. An update rule or augmentation has arguments of these names.
     """
 
     constructor: str
@@ -72,10 +72,10 @@ def is_user_code(name: str) -> bool:
 
 
 def is_path(dataset: str) -> bool:
-    """Return whether a data set's name is a path.
+    """Return whether the setting `dataset` is a path, not the name of a data set.
 
-    A path has a separator or the suffix .npz or .parquet, or is that of a table of labels, or it
-    exists.
+    A path has a separator such as "/", ends in .npz, .parquet or as a table of labels (.csv), or is
+    an existing file or folder.
     """
     separators = {os.sep, os.altsep or os.sep, "/"}
     has_suffix = dataset.endswith((".npz", ".parquet")) or parse_table_name(dataset) is not None
@@ -93,8 +93,9 @@ def entry(kind: str, name: str) -> Entry:
     """Return the registry entry of a network, data set and so on, without importing its code.
 
     Args:
-      kind: the field of `Config` that contains the name, or "metric" or "observer".
-      name: an entry's name, the name of user code, or the path of a data set.
+      kind: the field of `Config` that contains the name, such as "arch"; or "metric" or "observer".
+      name: an entry's name such as "cnn", user code such as "net.py:Net", or the path of a data
+        set.
 
     Raises:
       UsageError: the name is none of these.

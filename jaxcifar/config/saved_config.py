@@ -15,7 +15,7 @@ from jaxcifar.config.table_pairs import sorted_pairs
 
 
 def settings_from_file(content: Mapping[str, Any], config: type) -> dict[str, Any]:
-    """Return the values of all fields of a `Config` from the content of its file, `config.json`.
+    """Return field -> value for all fields of a `Config`, from the content of `config.json`.
 
     Older versions wrote fewer fields. A missing field had no effect in that version, so its default
     is used. Fields that have no effect are ignored.

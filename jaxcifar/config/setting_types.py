@@ -20,7 +20,8 @@ OPTIONS_OF_COMMANDS = {
 def check_types(where: str, settings: Mapping[str, Any], config: type) -> dict[str, Any]:
     """Check that settings have the types of the fields, and return the settings.
 
-    A whole number becomes a float if the field is a float. Class weights as a table become text.
+    A whole number becomes a float if the field is a float. Class weights that are a table of the
+    file (class name -> weight) become text.
 
     Args:
       where: the place of the settings, such as a file, which begins the error message.
@@ -55,7 +56,10 @@ def check_types(where: str, settings: Mapping[str, Any], config: type) -> dict[s
 
 
 def _standard_form(where: str, name: str, value: Any) -> Any:
-    """Return a setting's value in the form that a `Config` has, if users may write another."""
+    """Return the value of the setting `name` in the form that a `Config` has.
+
+    Users may write other forms for `fold` and `class_weights`. `where` begins the error message.
+    """
     if name == "fold" and isinstance(value, str):
         return fold_setting(value)
     if name == "class_weights" and isinstance(value, Mapping):

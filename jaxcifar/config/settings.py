@@ -34,9 +34,10 @@ class _Switch(NamedTuple):
 
     Attributes:
       setting: name of the setting.
-      is_active: returns whether all settings of a run make the `ineffective` ones so.
+      is_active: takes all settings of a run, and returns whether `setting` now has the value that
+        makes the others ineffective.
       ineffective: names of the settings that then do nothing.
-      reason: end of a message.
+      reason: end of a message, such as "with --no-augment".
     """
 
     setting: str
@@ -108,8 +109,9 @@ def names_with_effect(settings: Mapping[str, Any]) -> set[str]:
 def settings_without_effect(settings: Mapping[str, Any]) -> set[str]:
     """Return the names of the settings that do nothing, given all settings of a run.
 
-    Without `--small-size`, `small_part` does nothing, and the other way round. Neither of two such
-    settings is among the names, because setting both has an effect.
+    `small_size` (size of the images in the first steps) and `small_part` (fraction of the steps
+    that use this size) do nothing without each other. Neither of them is among the names, because
+    setting both has an effect.
     """
     switched_off = ineffective_settings(settings)
     names: set[str] = set()
@@ -123,9 +125,10 @@ def settings_without_effect(settings: Mapping[str, Any]) -> set[str]:
 
 
 def _settings_not_taken(kind: str, name: str) -> set[str]:
-    """Return the settings that an entry of the registry does not use, and others of its kind do.
+    """Return settings that do nothing for a network, optimizer and so on, but do for others.
 
-    For example, the optimizer "adam" does not use `nesterov`, which "sgd" uses.
+    For example, the optimizer "adam" does not use `nesterov`, which "sgd" uses. `kind` is then
+    "optimizer" and `name` is "adam".
     """
     return registry.settings_of_some_entries(kind).difference(registry.entry(kind, name).takes)
 
@@ -147,7 +150,7 @@ def why_ineffective(name: str, settings: Mapping[str, Any]) -> str:
 def recipe_names(arch: str) -> list[str]:
     """Return the names of a network's recipes; the first one is the default.
 
-    A network that no recipe mentions has the recipes for any network.
+    If no recipe mentions the network `arch`, it has the recipes for any network.
     """
     registry.entry("arch", arch)
     for_this_network = [name for name, networks in RECIPES.items() if arch in networks]

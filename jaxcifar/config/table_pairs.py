@@ -25,12 +25,12 @@ def sorted_pairs(
 def merge_settings(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings with some changes; the network's arguments are changed one by one.
 
-    If the changes name another network, or an empty table of arguments, none of the network
+    If the changes name another network, or their `arch_args` are empty, none of the network's
     arguments in `settings` is kept.
 
     Args:
-      settings: settings by name, with `arch_args` as a table.
-      changes: the settings that replace them.
+      settings: settings by name; `arch_args` is a mapping of the network's arguments.
+      changes: the settings that replace those of `settings`.
     """
     merged = {**settings, **changes}
     if "arch_args" not in merged:
@@ -44,7 +44,7 @@ def merge_settings(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> d
 
 
 def _as_tuples(value: Any, levels_left: int = _MAX_NESTING) -> Any:
-    """Return an argument of a network with its lists, also nested ones, as tuples.
+    """Return an argument of a network with all its lists, also nested lists, as tuples.
 
     Raises:
       UsageError: the argument can't be written to `config.json`.

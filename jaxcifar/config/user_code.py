@@ -19,7 +19,7 @@ def load(config: Config, kind: str) -> Any:
 
     Args:
       config: the config.
-      kind: the field's name, such as "arch".
+      kind: the field's name, such as "arch" for the network.
 
     Raises:
       UsageError: the code is not found, fails, or has been edited since the config was made. The
@@ -30,9 +30,10 @@ def load(config: Config, kind: str) -> Any:
 
 
 def digests(config: Config, kind: str) -> tuple[str, ...]:
-    """Load the user code of the field `kind`; return the SHA-256 (hex) of it and of its imports.
+    """Load the user code that a field of a config names; return the SHA-256 (hex) of its files.
 
-    Return an empty tuple if the field does not name user code.
+    `kind` is the field's name, such as "arch". The first SHA-256 is that of the code itself, and
+    the others are those of its imports. The tuple is empty if the field does not name user code.
     """
     sources = dict(config.sources or ())
     if kind not in sources:
@@ -42,7 +43,7 @@ def digests(config: Config, kind: str) -> tuple[str, ...]:
 
 
 def is_loaded(config: Config) -> bool:
-    """Return whether the user code in this process's memory has the digests in a config."""
+    """Return whether this process has loaded user code with the SHA-256s that a config lists."""
     for kind, sha256 in config.sources or ():
         if not user_reference.is_read(kind, getattr(config, kind), sha256):
             return False
@@ -71,7 +72,7 @@ def with_imports_on_disk(config: Config, recorded: Config) -> Config:
 
     Args:
       config: the config.
-      recorded: a config of the same user code that lists its imports.
+      recorded: a config of an earlier run with the same user code, with the imports listed.
     """
     files_of_kind: dict[str, list[str]] = {}
     for key, _ in recorded.imports or ():
@@ -89,10 +90,10 @@ def with_imports_on_disk(config: Config, recorded: Config) -> Config:
 def refusing_late_imports(config: Config) -> Iterator[None]:
     """Raise an error if user code is imported for the first time inside the `with` block.
 
-    The config's digests cannot cover such code, because they were computed before. Examples are a
-    module that `importlib.import_module` imports in a function, and a file that
-    `spec_from_file_location` runs. Import statements in functions are allowed: the files that they
-    name were hashed with the others.
+    The SHA-256s in the config do not cover such code, because they were computed before. Examples
+    are a module that `importlib.import_module` imports in a function, and a file that
+    `spec_from_file_location` runs. Import statements in functions are allowed, because the files
+    that they name were hashed with the others.
 
     Raises:
       UsageError: user code was imported.
@@ -120,7 +121,7 @@ def copies(config: Config) -> dict[str, bytes]:
     """Return the contents of all files of a config's user code.
 
     Returns:
-      path of the copy in a run's folder `sources` -> content.
+      path that the copy gets in the folder `sources` of a run -> content.
     """
     contents: dict[str, bytes] = {}
     for kind, sha256 in config.sources or ():

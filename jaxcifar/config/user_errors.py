@@ -17,8 +17,8 @@ def explain_user_code_errors(*named: tuple[str, str]) -> Iterator[None]:
     """Turn any exception in user code into a `UsageError` of one line, with file and line.
 
     Args:
-      named: (kind, name) of the code that may fail, such as ("arch", "net.py:Net"). If none of it
-        is user code, exceptions are not changed.
+      named: (option, value) for each piece of code that may fail, such as ("arch", "net.py:Net").
+        If none of the values names user code, exceptions are not changed.
 
     Raises:
       UsageError: the user code has raised an exception.
@@ -37,10 +37,14 @@ def explain_user_code_errors(*named: tuple[str, str]) -> Iterator[None]:
 
 
 def _entered_first(error: BaseException, user_code: Sequence[tuple[str, str]]) -> tuple[str, str]:
-    """Return (kind, name) of the user code that raised an error: that whose file was called first.
+    """Return the piece of user code whose file was called first in the traceback of an error.
 
-    If that file has several of them, the name of the called function decides. If no file was
-    entered, return the first piece of user code whose folder appears in the traceback.
+    If its file has several pieces of user code, the name of the called function decides. If no
+    file was called, return the first piece of user code whose folder appears in the traceback.
+
+    Args:
+      error: the exception.
+      user_code: (option, value) for each piece of user code, such as ("arch", "net.py:Net").
     """
     for frame in source_frames(error):
         file = Path(frame.filename).resolve()
@@ -53,7 +57,7 @@ def _entered_first(error: BaseException, user_code: Sequence[tuple[str, str]]) -
 
 
 def _place_of(error: BaseException, name: str) -> str:
-    """Return the place `FILE:LINE: ` where user code failed, or "" if it is not known."""
+    """Return the place `FILE:LINE: ` where the user code `name` failed; "" if it is not known."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}: "
     return innermost_line(error, _main_file(name).parent)
@@ -74,6 +78,6 @@ def _main_file(name: str) -> Path:
 
 
 def source_frames(error: BaseException) -> list[traceback.FrameSummary]:
-    """Return the traceback frames of an exception, outermost first, without generated code."""
+    """Return the traceback frames of an exception, outermost first, except generated code."""
     frames = traceback.extract_tb(error.__traceback__)
     return [frame for frame in frames if not frame.filename.startswith(("<string>", "<frozen"))]

@@ -31,8 +31,8 @@ def load(kind: str, name: str, sha256: str | None = None) -> Any:
     """Return the class or function that a name stands for.
 
     Args:
-      kind: the field of `Config` that contains the name.
-      name: the field's value.
+      kind: the field of `Config` that contains the name, such as "arch".
+      name: the field's value, such as "cnn" or "net.py:Net".
       sha256: the `digest` of the user code to load; None for the code on the disk.
 
     Raises:
@@ -67,7 +67,7 @@ def _defined_names(module: ModuleType) -> list[str]:
 def sources(kind: str, name: str) -> dict[str, bytes]:
     """Return the contents of the user's file and of the files that it imports from its folder.
 
-    These are the files that `digest` covers.
+    The field `kind` of a config has the value `name`, such as "net.py:Net".
 
     Returns:
       path relative to the folder of the user's file -> content; the user's file comes first.
@@ -124,7 +124,10 @@ def _read(kind: str, name: str, path: Path) -> bytes:
 
 
 def _find_file(kind: str, name: str) -> Path | None:
-    """Return the file of user code, or None if the code is defined in a notebook's cell."""
+    """Return the file of the user code `name`, such as the file net.py for "net.py:Net".
+
+    Return None if a notebook's cell defines the code. `kind` is its option, such as "arch".
+    """
     source = name.rpartition(":")[0]
     if source.endswith(".py"):
         return Path(source)
@@ -145,10 +148,10 @@ def _find_file(kind: str, name: str) -> Path | None:
 
 
 def digest(kind: str, name: str) -> str:
-    """Read user code from the disk and return its SHA-256 (hex).
+    """Read the user code `name`, the value of the field `kind`, and return its SHA-256 (hex).
 
     For a single file this is the file's SHA-256. For several files (see `sources`), it is the
-    SHA-256 of a list of their digests and paths. `load` can then find this code by its digest.
+    SHA-256 of a list of their digests and paths. `load` can then find the code by this SHA-256.
     """
     source, _, attribute = name.rpartition(":")
     files = sources(kind, name)
@@ -181,12 +184,14 @@ def _user_code(kind: str, name: str, sha256: str | None) -> UserCode:
 
 
 def is_read(kind: str, name: str, sha256: str) -> bool:
-    """Return whether this process has read user code of this name with this SHA-256."""
+    """Return whether this process has read the user code `FILE.py:NAME` with this SHA-256."""
     return (name.rpartition(":")[0], sha256) in _known_code
 
 
 def imports(kind: str, name: str, sha256: str) -> dict[str, str]:
     """Load user code and return the SHA-256 (hex) of imported files that `digest` does not cover.
+
+    `name`, such as "net.py:Net", is the value of the field `kind` of a config.
 
     Returns:
       path relative to the folder of the user's file -> SHA-256.
@@ -203,9 +208,9 @@ def imports_on_disk(kind: str, name: str, files: Iterable[str]) -> dict[str, str
     """Return the present SHA-256 of files that user code imports, without loading the code.
 
     Args:
-      kind: the field of `Config` that contains the name.
-      name: the field's value.
-      files: paths as `imports` returns them.
+      kind: the field of `Config` that contains the name, such as "arch".
+      name: the field's value, such as "net.py:Net".
+      files: paths relative to the folder of the user's file, as `imports` returns them.
 
     Returns:
       path -> SHA-256 (hex); None for a file that can't be read.
@@ -224,7 +229,7 @@ def copies(kind: str, name: str, sha256: str) -> dict[str, bytes]:
     """Return the contents of all files that user code was loaded from.
 
     Returns:
-      path of the copy in a folder for copies (see `_path_in_copies`) -> content.
+      path of the copy inside a folder, such as `(up)/lib/x.py` for `../lib/x.py` -> content.
     """
     code = _user_code(kind, name, sha256)
     contents = dict(code.files)
@@ -235,10 +240,7 @@ def copies(kind: str, name: str, sha256: str) -> dict[str, bytes]:
 
 
 def _path_in_copies(file: str) -> str:
-    """Return the path of a file's copy, such as `(up)/lib/x.py` for `../lib/x.py`.
-
-    So the copy of a file outside the user's folder stays inside the folder for copies.
-    """
+    """Return a path without `..` for a file's copy, such as `(up)/lib/x.py` for `../lib/x.py`."""
     parts = PurePath(file).relative_to(PurePath(file).anchor).parts
     return "/".join("(up)" if part == ".." else part for part in parts)
 

@@ -9,7 +9,7 @@ WEIGHTS = "weights.safetensors"
 
 
 def init_file(init: str) -> Path:
-    """Return the file of weights for `init`, the path of the file itself or of its run's folder."""
+    """Return the file of weights for `init`, the path of this file or of its run's folder."""
     path = Path(init)
     return path / WEIGHTS if path.is_dir() else path
 

@@ -56,8 +56,8 @@ def load_dataset(
     """Load the data set that `config` names, and prepare it first if necessary.
 
     Args:
-      config: settings; `dataset`, `image_size`, `val_fraction`, `fold` and `train_examples` are
-        used.
+      config: settings, of which `dataset`, `image_size`, `val_fraction`, `fold` and
+        `train_examples` are used.
       data_dir: folder of TensorFlow Datasets (TFDS), or None for its default.
       print_line: prints a line about each slow step.
       may_prepare: False to only read images that were prepared before, and write nothing.
@@ -65,7 +65,7 @@ def load_dataset(
     Raises:
       NotPreparedError: the images would have to be prepared, but `may_prepare` is False.
       RunError: the images can't be downloaded, read or written to the cache.
-      UsageError: there is no such data set, or the split leaves a part without images.
+      UsageError: there is no such data set, or a split would have no images.
     """
     title = dataset_title(config.dataset)
     data_dir = Path(data_dir or default_data_dir())

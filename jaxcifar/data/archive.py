@@ -27,8 +27,10 @@ class ArchiveLayout:
 
     Attributes:
       folders: top folder in the binary archive, and in the Python archive.
-      batches: split -> names of its batches; in the binary archive the names end in `.bin`.
-      label_bytes: number of label bytes of a binary record; the last of them is the label.
+      batches: split -> names of its files, called batches. In the binary archive the names end in
+        `.bin`.
+      label_bytes: number of label bytes of an image in the binary archive. The last byte is the
+        label.
       label_key: key of the labels in a batch of the Python archive.
     """
 
@@ -39,7 +41,7 @@ class ArchiveLayout:
 
     @property
     def splits(self) -> dict[str, str]:
-        """For each batch of the archive by name: its split, "train" or "test"."""
+        """Name of each batch (file of the archive) -> its split, "train" or "test"."""
         split_of_batch: dict[str, str] = {}
         for split, batches in self.batches.items():
             split_of_batch |= dict.fromkeys(batches, split)
@@ -70,9 +72,10 @@ def read_archive(path: Path, layout: ArchiveLayout) -> dict[str, Records]:
     The rows keep the order of the archive. Their number and content are not checked.
 
     Args:
-      path: tar archive (packed or not), or the folder that it unpacks to; the binary or the Python
-        version. Or the folder of the parquet files that Hugging Face publishes.
-      layout: names of the archive's batches, and where a batch has its labels.
+      path: a tar archive, compressed or not, or the folder with its unpacked files. The authors'
+        binary and Python versions can be read. The path can also be a folder of the parquet files
+        that Hugging Face publishes.
+      layout: names of the archive's files, and where the labels are in these files.
 
     Returns:
       the records of each split; the keys are "train" and "test".
@@ -96,7 +99,7 @@ def read_archive(path: Path, layout: ArchiveLayout) -> dict[str, Records]:
 
 
 def _read_batches(path: Path, layout: ArchiveLayout) -> dict[str, Records]:
-    """Return the records of each batch in a tar archive or its unpacked folder, by batch name."""
+    """Return name of a batch (file) -> its records, for a tar archive or its unpacked folder."""
     batch_files = _batches_in_folder if path.is_dir() else _batches_in_tar
     batches: dict[str, Records] = {}
     try:
@@ -182,7 +185,7 @@ def _batches_in_tar(path: Path, layout: ArchiveLayout) -> Iterator[tuple[str, by
 
 
 def _parse_binary(content: bytes, layout: ArchiveLayout) -> np.ndarray:
-    """Return the records in a batch of the binary archive, with only the last label byte."""
+    """Return the records in a file of the binary archive, with only the last label byte of each."""
     record_length = layout.label_bytes + PIXEL_BYTES
     if not content or len(content) % record_length:
         raise ValueError(

@@ -30,8 +30,8 @@ class ArrayNames(NamedTuple):
     """The names of the arrays to read from a file.
 
     Attributes:
-      splits: "train" and, optionally, "test" and "val" -> names of the arrays.
-      class_names: name of the array of class names; None if there is none.
+      splits: "train" and, optionally, "test" and "val" -> names of the arrays of the split.
+      class_names: name of the array of class names; None if the file has no such array.
       ignored: names of all other arrays.
     """
 
@@ -43,8 +43,8 @@ class ArrayNames(NamedTuple):
 def recognise(names: Collection[str]) -> ArrayNames:
     """Find the arrays of images, labels and class names in a file by their names.
 
-    Known are `x_train`, `train_images`, `X_test`, `val_labels` and the like, and for images without
-    a split `x` and `y`, `images` and `labels`, or `data` and `target`.
+    Known names are `x_train`, `train_images`, `X_test`, `val_labels` and similar ones. If no name
+    says a split, `x` and `y`, `images` and `labels`, or `data` and `target` are known.
 
     Args:
       names: names of all arrays in the file.

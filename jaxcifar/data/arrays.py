@@ -97,11 +97,12 @@ def records_of(
 
     Args:
       splits: "train" and other splits -> images and labels. Images are `[N, H, W, 3]`,
-        `[N, H, W, 1]` or `[N, H, W] uint8`, or channels first; `to_square` converts images of
-        another size. `number_classes` says what labels may be.
-      class_names: names of the classes, by label; None for the numbers of the labels, or for the
-        strings in sorted order.
-      resizing: height and width that images get; it collects their original sizes. None for 32x32.
+        `[N, H, W, 1]` or `[N, H, W] uint8`, or channels first. Images of another size than that of
+        `resizing` are cropped to a square and resized. `number_classes` says what labels may be.
+      class_names: names of the classes, by label. With None, the names are the numbers of the
+        labels or, if the labels are strings, these strings in sorted order.
+      resizing: height and width that images get; None for 32x32. The original sizes of the images
+        are added to this object.
       print_line: prints a line if the images take much memory.
 
     Returns:
@@ -132,7 +133,10 @@ def records_of(
 def _pack_blocks(
     images: ImageBlocks, labels: np.ndarray, class_count: int, resizing: Resizing
 ) -> binary_records.Records:
-    """Return checked images and their class numbers as records, in the order of the images."""
+    """Return checked images and their class numbers as records, in the order of the images.
+
+    Records are rows of label and pixel bytes. `resizing` has the height and width of their images.
+    """
     records = binary_records.empty(len(labels), class_count, resizing.size)
     start = 0
     for block in images.blocks():
@@ -163,7 +167,7 @@ def _check_images(name: str, images: ImageBlocks) -> None:
 def _float_advice(name: str, images: ImageBlocks) -> str:
     """Return the NumPy expression that converts float images to uint8, as advice for the user.
 
-    The pixels are scaled unless the first block of images has a value above 1.
+    The expression multiplies by 255 unless the first block of images has a value above 1.
     """
     first_block = next(images.blocks(), np.zeros(0))
     highest = first_block.max(initial=0)
@@ -173,9 +177,10 @@ def _float_advice(name: str, images: ImageBlocks) -> str:
 
 
 def _to_squares(block: np.ndarray, resizing: Resizing) -> np.ndarray:
-    """Return checked images as RGB squares `[n, size, size, 3] uint8`, and note their old size.
+    """Return checked images as RGB squares `[n, size, size, 3] uint8`.
 
-    `block` is `[n, H, W]`, `[n, H, W, 1]` or `[n, H, W, 3] uint8`.
+    `block` is `[n, H, W]`, `[n, H, W, 1]` or `[n, H, W, 3] uint8`. The original size of the images
+    is added to `resizing`.
     """
     size = resizing.size
     height, width = block.shape[1:3]
@@ -192,7 +197,7 @@ def _to_squares(block: np.ndarray, resizing: Resizing) -> np.ndarray:
 def pixels_of(
     name: str, images: Any, size: int = IMAGE_SIZE
 ) -> UInt8[np.ndarray, "images {size} {size} 3"]:
-    """Check an array of images as is done before training, and return RGB squares.
+    """Check an array of images with the checks before training, and return RGB squares.
 
     Args:
       name: name of the array, for messages.

@@ -119,9 +119,10 @@ def unpack(
 
 
 def _blocks(records: Records, chosen: np.ndarray | None) -> Iterator[tuple[slice, Records]]:
-    """Yield the chosen records in blocks of up to `_BLOCK_BYTES`, each with its place among them.
+    """Yield (slice, records) for blocks of the chosen records, of up to `_BLOCK_BYTES` each.
 
-    `chosen` has the positions of the records, in the order to yield them; None means all records.
+    The slice is the block's place among the chosen records. `chosen` has the positions of these
+    records, in the order to yield them; None means all records.
     """
     count = len(records) if chosen is None else len(chosen)
     step = max(1, _BLOCK_BYTES // records.shape[1])
@@ -136,7 +137,7 @@ def _blocks(records: Records, chosen: np.ndarray | None) -> Iterator[tuple[slice
 def pixels(
     records: UInt8[np.ndarray, "images record_bytes"],
 ) -> UInt8[np.ndarray, "images pixel_bytes"]:
-    """Return the pixels of records, channel by channel."""
+    """Return the pixel bytes of records, without label bytes: first all red, then green, blue."""
     return records[:, _label_bytes(records) :]
 
 
@@ -169,8 +170,8 @@ def channel_statistics(
     """Return the mean and standard deviation of each colour channel, of pixels scaled to [0, 1].
 
     Both are exact except for the last rounding, because they are computed from the number of pixels
-    of each value. Images are divided by the standard deviation, so it is `STD_OF_CONSTANT` for a
-    channel that has the same value in all pixels: normalisation then makes this channel 0.
+    of each value. For a channel that has the same value in all pixels, the standard deviation is
+    `STD_OF_CONSTANT`. So dividing by it is possible, and normalisation makes this channel 0.
 
     Args:
       records: rows of label and pixel bytes, maybe mapped into memory.
@@ -221,7 +222,7 @@ def read_cache(folder: Path, fingerprints: Mapping[str, str]) -> dict[str, Recor
 
     Args:
       folder: folder that `write_cache` wrote.
-      fingerprints: split -> SHA-256 that its records must have.
+      fingerprints: split -> SHA-256 (hex) that the records of this split must have.
     """
     records: dict[str, Records] = {}
     for split, expected in fingerprints.items():

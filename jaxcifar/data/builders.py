@@ -21,7 +21,7 @@ from jaxcifar.errors import RunError, first_line
 
 
 class _ListWriter(tfds.core.ExampleWriter):
-    """A writer that gives TFDS a list: TFDS's parquet writer skips examples of an iterator."""
+    """A writer that gives TFDS a list, because TFDS's parquet writer skips iterators' examples."""
 
     def write(self, path: Any, examples: Iterable[Any]) -> Any:
         return super().write(path, list(examples))

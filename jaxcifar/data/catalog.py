@@ -30,14 +30,14 @@ class KnownDataset:
     """A data set of the catalogue.
 
     Attributes:
-      name: name in options.
+      name: name in options, such as "cifar10".
       version: version of the TFDS builder.
       class_names: names of the classes, by label.
-      fingerprints: split -> SHA-256 of its sorted records (see `binary_records`), if known.
-      class_counts: split -> images of each class.
-      archive_layout: layout of the archives; None if the images are drawn.
-      draw: a function that takes a number of images and a seed, and returns images
-        `[N, H, W, 3] uint8` and labels `[N] uint8`; None if the data set has archives.
+      fingerprints: split -> SHA-256 of its sorted records (see `binary_records`); None if unknown.
+      class_counts: split -> number of images of each class.
+      archive_layout: layout of the archives; None if the images are generated.
+      draw: function that generates images. It takes their number and a seed, and returns images
+        `[N, H, W, 3] uint8` and labels `[N] uint8`. None if the data set has archives.
     """
 
     name: str
@@ -70,7 +70,7 @@ def check_content(
     Args:
       records: split -> sorted records.
       dataset: the data set of the catalogue.
-      source: where the records come from; the error message begins with it.
+      source: where the records come from, such as a path; begins the error message.
 
     Raises:
       RunError: a split has other images or labels.

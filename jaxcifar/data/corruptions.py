@@ -35,8 +35,9 @@ class Corruption:
     Attributes:
       strengths: strengths of the five levels, the weakest first.
       unit: unit of the strengths, in words.
-      apply: function of a random key for each image, images in [0, 1], and a strength. It returns
-        images, whose values may be outside [0, 1]. None for JPEG, because Pillow computes it.
+      apply: function that corrupts images. It takes a random key for each image, images with
+        values in [0, 1], and a strength. The values of the images that it returns may be outside
+        [0, 1]. None for JPEG, which Pillow computes.
     """
 
     strengths: tuple[float, ...]
@@ -63,7 +64,10 @@ def blur(keys: Key[Array, "batch"], images: Images, deviation: Float32[Array, ""
 
 
 def _blur_weights(deviation: Array, side: int) -> Array:
-    """Return the weights `[side, side]` of the input pixels in each blurred pixel, on one axis."""
+    """Return the weights `[side, side]` that blur an axis of length `side`.
+
+    Row i has the weight of each input pixel in the blurred pixel i.
+    """
     offsets = jnp.arange(-side, side + 1)
     reach = jnp.floor(_BLUR_REACH * deviation + 0.5)
     gaussian = jnp.exp(-0.5 * (offsets / deviation) ** 2)
@@ -86,10 +90,10 @@ def shift(keys: Key[Array, "batch"], images: Images, pixels: Float32[Array, ""])
 
 
 def _along_both_axes(weights: Callable[[int], Array], images: Array) -> Array:
-    """Replace each row of an image by a weighted sum of its rows, and each column likewise.
+    """Replace each row of an image by a weighted sum of all rows, then each column likewise.
 
-    `weights(side)` returns the weights for an axis of length `side`, `[side, side]`: row i of the
-    result is the sum of the rows j with the weights `[i, j]`.
+    `weights(side)` returns the weights `[side, side]` for an axis of length `side`. Row i of the
+    result is the sum of all rows j of the image, multiplied by the weights `[i, j]`.
     """
     _, height, width, _ = images.shape
     # The highest precision, because a shift must not change values.
@@ -162,7 +166,7 @@ def corrupted(
     The result for an image depends only on the image and its position, not on a run's seed.
 
     Args:
-      name: the corruption's key in `CORRUPTIONS`.
+      name: the corruption's key in `CORRUPTIONS`, such as "noise".
       level: strength of the corruption, 1 to `STRENGTHS`.
       images: the images.
     """

@@ -43,7 +43,7 @@ class Dataset:
       train, val, test: images and labels of each split.
       mean: mean of each channel of the training images, with pixels in [0, 1].
       std: standard deviation of each channel of the training images.
-      fold: the fold `I/K` of the training images that is used for validation, or "".
+      fold: fold of the training images used for validation, such as "1/5"; "" for none.
 
     Raises:
       UsageError: a label is out of range, or the images are not squares of one size.
@@ -94,15 +94,16 @@ class Dataset:
             one-hot, `[N, classes]`.
           x_test: test images, in one of the same shapes.
           y_test: labels of the test images.
-          class_names: names of the classes, by label; None for the numbers of the labels, or for
-            the strings in sorted order.
+          class_names: names of the classes, by label. With None, the names are the numbers of the
+            labels or, if the labels are strings, these strings in sorted order.
           x_val: validation images; None to keep some of the training images for validation.
           y_val: labels of the validation images, or None.
           name: name of the data set.
           val_fraction: fraction of the training images of each class that is kept for validation;
             None for 0.1. An error if there are validation images.
-          train_examples: largest number of images to train on, or None for all that are left.
-          fold: fold `I/K` of the training images to validate on, instead of `val_fraction`.
+          train_examples: largest number of images to train on; None for no limit.
+          fold: fold, such as "1/5", of the training images to validate on. It replaces
+            `val_fraction`; "" for none.
           image_size: height and width that images get, 28 to 224.
 
         Raises:
@@ -154,14 +155,14 @@ class Dataset:
             training images are kept for validation.
           fingerprints: split -> SHA-256 of its records.
           val_fraction: fraction of the training images of each class that is kept for validation.
-          train_examples: largest number of images to train on, or None for all that are left.
+          train_examples: largest number of images to train on; None for no limit.
           name: short name, usable in file names.
           title: name in plots and reports.
           names: names of the classes, by label.
-          fold: fold `I/K` of the training images to validate on, instead of `val_fraction`.
+          fold: fold, such as "1/5", to validate on instead of `val_fraction`; "" for none.
 
         Raises:
-          UsageError: a part is left without images, or `fold` or `val_fraction` has no effect.
+          UsageError: a split would have no images, or `fold` or `val_fraction` has no effect.
         """
         if "val" in records and (fold or val_fraction != DEFAULT_VAL_FRACTION):
             option = f"--fold {fold}" if fold else f"--val-fraction {val_fraction}"
@@ -236,7 +237,7 @@ class Dataset:
 
     @cached_property
     def doubts(self) -> tuple[str, ...]:
-        """Warnings about what looks wrong in the images, one line each, to read before training."""
+        """Warnings about images that look wrong, one line each; empty if nothing looks wrong."""
         if self.is_known:
             return ()
         constant = np.flatnonzero(self.std == binary_records.STD_OF_CONSTANT)

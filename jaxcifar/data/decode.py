@@ -27,13 +27,15 @@ def read_folder(
 ) -> dict[str, binary_records.Records]:
     """Read the training and test images of a folder.
 
-    A folder without test images is split: a sixth of every class is for testing. The choice depends
-    on the images only, not on the names of their files.
+    If the folder has no test images, a sixth of every class becomes the test images. The choice
+    depends on the images only, not on the names of their files.
 
     Args:
       folder: the names and labels of the image files.
-      print_line: prints a line about files that are ignored, or of which one frame is read.
-      resizing: height and width that images get; it collects their original sizes. None for 32x32.
+      print_line: prints a line about ignored files, and about animations, of which only the first
+        frame is read.
+      resizing: height and width that images get; None for 32x32. The original sizes of the images
+        are added to this object.
 
     Returns:
       the sorted records of "train", "test" and, if the folder has it, "val".
@@ -59,8 +61,10 @@ def read_splits(
 
     Args:
       folder: the names and labels of the image files.
-      print_line: prints a line about files that are ignored, or of which one frame is read.
-      resizing: height and width that images get; it collects their original sizes. None for 32x32.
+      print_line: prints a line about ignored files, and about animations, of which only the first
+        frame is read.
+      resizing: height and width that images get; None for 32x32. The original sizes of the images
+        are added to this object.
 
     Returns:
       the sorted records of "train", and of "test" and "val" if the folder has them.
@@ -107,12 +111,13 @@ def find_files(
 ) -> list[str]:
     """Return the file names of some training images of a folder, in the order of the images.
 
-    The training files of the same classes are decoded and compared with the images. The name is ""
-    if no file has the pixels and the label of an image; if several have, the first is returned.
+    The training files of the same classes are decoded and compared with the images. If several
+    files have the pixels and the label of an image, the first name is returned. The name is "" if
+    no file has them.
 
     Args:
       folder: the folder that the images were read from.
-      images: the images.
+      images: images as `read_folder` converted them: squares of one size.
       labels: the label that each image has in the folder.
     """
     class_count = len(folder.class_names)

@@ -62,9 +62,9 @@ def _count_among(
 
     Args:
       images: images `[N, H, W, 3]`.
-      sums: their checksums, from `_checksums`. Only images with equal checksums are compared, by
-        their SHA-256.
-      others: arrays of other images, each with its checksums.
+      sums: the checksums of `images`, from `_checksums`. Images with equal checksums are compared
+        by their SHA-256; other images are not compared.
+      others: (images, checksums of these images) for each array to search.
     """
     digests_of_others: set[bytes] = set()
     for other_images, other_sums in others:

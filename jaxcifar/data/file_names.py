@@ -19,7 +19,8 @@ class FileNames:
 
     Args:
       files: the files.
-      folder: name of the folder of the files if the table lies beside that folder; else "".
+      folder: name of the folder of the files if the table of labels lies beside that folder; ""
+        if the table is in the folder.
     """
 
     def __init__(self, files: Iterable[FoundFile], folder: str = "") -> None:
@@ -39,7 +40,7 @@ class FileNames:
                 self._by_number.setdefault(number, []).append(indexed)
 
     def find(self, value: str) -> list[FoundFile]:
-        """Return the files that a cell of a table may mean; several if the cell is ambiguous.
+        """Return the files that a cell of a table may mean; none or several are possible.
 
         Args:
           value: a file name with or without suffix, a number, or a path. The path may begin in any
@@ -71,7 +72,7 @@ def _number(name: str) -> str | None:
 def _may_be_in(file_folders: Sequence[str], given_folders: Sequence[str]) -> bool:
     """Return True if a path with `given_folders` may mean a file in `file_folders`.
 
-    That is so if one of the two lists of folders ends with the other list, or is empty.
+    The path may mean the file if one of the two lists of folders ends with the other list.
     """
     common = min(len(file_folders), len(given_folders))
     return common == 0 or list(file_folders[-common:]) == list(given_folders[-common:])
@@ -80,9 +81,9 @@ def _may_be_in(file_folders: Sequence[str], given_folders: Sequence[str]) -> boo
 def _preferred(matches: list[_Indexed], given_folders: Sequence[str]) -> list[_Indexed]:
     """Choose the most likely among the files that a table's cell may mean.
 
-    These are the files whose folders are exactly `given_folders`, else the files in a training
-    folder, else all. Kaggle's tables name the training images only, by numbers that test images
-    have too.
+    Files whose folders are exactly `given_folders` come first. If there are none, the files in a
+    training folder are returned, or else all files. Training folders come before others because
+    Kaggle's tables name only training images, by numbers that test images have too.
     """
     exact_matches = [file for file in matches if list(file.folders) == list(given_folders)]
     if exact_matches:

@@ -29,7 +29,8 @@ class Layout(NamedTuple):
 
     Attributes:
       class_names: names of the classes in sorted order, in Unicode's form NFC.
-      splits: "train", and "val" and "test" if there are such folders -> class name -> folder.
+      splits: split -> class name -> folder of the class. The splits are "train", and "val" and
+        "test" if there are such folders.
     """
 
     class_names: tuple[str, ...]
@@ -37,10 +38,10 @@ class Layout(NamedTuple):
 
 
 def split_of(name: str) -> str | None:
-    """Return the split that a folder or a cell of a table names: "val" for "Validation".
+    """Return the split that a name of a folder, or a cell of a table, means.
 
     Returns:
-      "train", "val" or "test"; None for other names.
+      "train", "val" or "test", such as "val" for "Validation"; None for other names.
     """
     lower = name.strip().casefold()
     return next((split for split, names in _SPLIT_NAMES.items() if lower in names), None)
@@ -51,8 +52,11 @@ def find_layout(listing: FolderListing) -> Layout | None:
 
     Problems, such as files beside the class folders, are added to the listing.
 
+    Args:
+      listing: lists the folder and everything in it.
+
     Returns:
-      the class folders of each split; None if there are not two classes to train on.
+      the class folders of each split; None if there are fewer than two classes to train on.
 
     Raises:
       RunError: the splits contradict each other, a folder can't be listed, or a class name can't be
@@ -77,7 +81,7 @@ def find_layout(listing: FolderListing) -> Layout | None:
 
 
 def describe_content(listing: FolderListing) -> str:
-    """Return what a folder without class folders has, for an error message.
+    """Describe the content of a folder that has no class folders, for an error message.
 
     For example "30 images, 1 folder (images) and no table". Images in its folders are not counted,
     except those of a single class.
@@ -96,7 +100,7 @@ def describe_content(listing: FolderListing) -> str:
 
 
 def _count_and_list(names: Sequence[str], noun: str) -> str:
-    """Return how many names there are, and the first names: "2 folders (a, b)" or "no folder"."""
+    """Return the number of names, and the first names: "2 folders (a, b)" or "no folder"."""
     if not names:
         return f"no {noun}"
     dots = ", ..." if len(names) > _MOST_NAMES else ""
@@ -106,7 +110,7 @@ def _count_and_list(names: Sequence[str], noun: str) -> str:
 def _split_folders(listing: FolderListing) -> dict[str, Folder]:
     """Return the folder of each split that a folder of images has, "train" first.
 
-    If the folder is not divided into splits, "train" is the folder around the class folders.
+    If the folder is not divided into splits, "train" is the folder that contains the class folders.
     """
     top = _unwrapped(listing, listing.top)
     by_split: dict[str, list[Folder]] = {}
@@ -139,10 +143,13 @@ def _refuse_partial_splits(
     by_split: Mapping[str, Sequence[Folder]],
     other_folders: Sequence[Folder],
 ) -> None:
-    """Raise an error about a split folder in a folder that is not divided into splits.
+    """Raise an error if a folder of images is divided into splits only in part.
 
-    `by_split` has the folders with a split's name; folders without subfolders are accepted, because
-    a class may be called "train" or "test". `other_folders` are the folders beside them.
+    Args:
+      listing: lists the folders.
+      by_split: split -> folders with its name. Such a folder without subfolders is no error,
+        because a class may be called "train" or "test".
+      other_folders: the folders beside the folders of `by_split`.
     """
     for split, folders in by_split.items():
         folder = folders[0]
@@ -160,7 +167,7 @@ def _refuse_partial_splits(
 def _unwrapped(listing: FolderListing, folder: Folder, classes: Sequence[str] = ()) -> Folder:
     """Descend from a folder through wrappers, and return the innermost folder.
 
-    A wrapper is a folder with a single subfolder, which has subfolders itself. Its files are
+    A wrapper is a folder whose only subfolder has subfolders itself. Files in a wrapper are
     reported as problems.
 
     Args:
@@ -187,7 +194,7 @@ def _class_folders(
 ) -> dict[str, Folder]:
     """Return the class folders in the folder of a split, by class name.
 
-    `trained` has the class folders of the training split; it is empty while they are looked for.
+    `trained` is the result for the training split; empty if `split_folder` is the training split.
     """
     parent = _unwrapped(listing, split_folder, tuple(trained))
     _report_files(listing, parent)
@@ -219,7 +226,7 @@ def _refuse_splits_in_class(listing: FolderListing, folder: Folder) -> None:
 
 
 def _report_files(listing: FolderListing, folder: Folder) -> None:
-    """Add a problem for each file that lies beside folders of classes."""
+    """Add a problem to the listing for each file that lies beside class folders in `folder`."""
     for name in listing.children(folder).files:
         path = f"{folder.name}/{name}" if folder.name else name
         advice = ""

@@ -21,7 +21,7 @@ _MAX_DEPTH = 32  # of folders inside folders
 
 
 class Folder(NamedTuple):
-    """A folder: its path with links resolved, and its printable name inside the user's folder."""
+    """A folder: its path with links resolved, and its printable path inside the user's folder."""
 
     path: Path
     name: str
@@ -148,7 +148,7 @@ class FolderListing:
             yield from self.files(child)
 
     def _subfolder(self, folder: Folder, entry: os.DirEntry) -> Folder | None:
-        """Return the subfolder of a directory entry; None for a file or a link to a parent."""
+        """Return a directory entry as a folder; None for a file or a link to a parent."""
         if not _is_folder(entry):
             return None
         name = _join(folder.name, entry.name)
@@ -171,7 +171,7 @@ class FolderListing:
         return Folder(path, name)
 
     def _file(self, folder: Folder, entry: os.DirEntry) -> FoundFile | None:
-        """Return the file of a directory entry; add a problem and return None if it is unusable."""
+        """Return a directory entry as a file; add a problem and return None if it is unusable."""
         name = _join(folder.name, entry.name)
         path = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
         try:
@@ -202,7 +202,7 @@ class FolderListing:
         return any(path.is_relative_to(folder) for folder in allowed_folders)
 
     def _visible_entries(self, folder: Folder) -> Iterator[os.DirEntry]:
-        """Yield the entries of a folder in order of their names, and count the hidden ones."""
+        """Yield the entries of a folder in order of their names; only count hidden entries."""
         try:
             with os.scandir(folder.path) as entries:
                 sorted_entries = sorted(entries, key=lambda entry: os.fsencode(entry.name))
@@ -215,7 +215,7 @@ class FolderListing:
                 yield entry
 
     def add_problem(self, problem: str) -> None:
-        """Add a message to `problems` unless it is there: a folder may be listed more than once."""
+        """Add a message to `problems`, but only once, even if a folder is listed several times."""
         self._problems[problem] = None
 
 

@@ -50,8 +50,8 @@ class ImageFolder:
       class_names: names of the classes, by label.
       splits: "train", and "test" and "val" if the folder has them -> files.
       hidden_count: number of ignored files, such as hidden files.
-      table: SHA-256 of the table of labels; "" without a table.
-      notes: lines for the user about the table of labels.
+      table: SHA-256 of the table of labels, such as a CSV file; "" without a table.
+      notes: lines to print for the user about the table of labels.
     """
 
     path: Path
@@ -66,11 +66,12 @@ class ImageFolder:
         """List the labelled images in a folder; no image is opened.
 
         The images lie in folders `train/CLASS/`, `test/CLASS/` and `val/CLASS/`, or in folders
-        `CLASS/`; or a table in the folder or beside it gives each image its label.
+        `CLASS/`. Without such folders, a table of labels (a CSV file) in the folder or beside the
+        folder gives each image its label.
 
         Raises:
-          RunError: the folder can't be listed, has too many files, has something else than class
-            folders with files, or has a class without training images.
+          RunError: the folder can't be listed or has too many files, it has neither class folders
+            nor a table of labels, or a class has no training images.
         """
         listing = FolderListing(path)
         layout = find_layout(listing)
@@ -121,7 +122,7 @@ class ImageFolder:
 
     @property
     def digest(self) -> str:
-        """SHA-256 that changes with the class names, the table, or a file's name, size or time."""
+        """SHA-256 of the class names, the table, and each file's name, size and time of change."""
         digest = hashlib.sha256(repr((self.class_names, self.table)).encode())
         for split, files in self.splits.items():
             for file in files:
@@ -136,7 +137,8 @@ def scan_images(name: str) -> ImageFolder | None:
       name: path of the user's data set.
 
     Returns:
-      the images; None if the path is neither a folder nor a table, such as an `.npz` file.
+      the images; None if the path is neither a folder nor a table of labels, such as an `.npz`
+      file.
 
     Raises:
       RunError: the folder or table can't be used.
@@ -155,7 +157,10 @@ def _files_by_class(
 ) -> Iterator[ImageFile]:
     """Yield the image files of a split, class by class; a class without a folder is skipped.
 
-    `folders` has the folder of each class by name.
+    Args:
+      listing: lists the files of the folders.
+      class_names: names of the classes, by label.
+      folders: class name -> folder of the class in this split.
     """
     for label, class_name in enumerate(class_names):
         if class_name in folders:
@@ -166,7 +171,10 @@ def _files_by_class(
 def _require_images(
     path: Path, class_names: Sequence[str], splits: Mapping[str, Sequence[ImageFile]]
 ) -> None:
-    """Raise an error if a class has no training images, or a split no images."""
+    """Raise an error if a class has no training images, or if a split has no images.
+
+    `path` begins the error message.
+    """
     training_labels = [file.label for file in splits["train"]]
     images_per_class = np.bincount(training_labels, minlength=len(class_names))
     if not images_per_class.all():

@@ -41,7 +41,8 @@ def to_square(image: Image.Image, size: int = IMAGE_SIZE) -> UInt8[np.ndarray, "
     values of 16 bits are scaled to 8 bits. Pillow's bicubic filter resizes without aliasing.
 
     Args:
-      image: an image of any size and any mode except float; of an animation, the current frame.
+      image: an image of any size and any mode except float. Of an animation, the current frame is
+        used.
       size: height and width of the result.
 
     Raises:
@@ -89,7 +90,7 @@ def read_image(path: str | Path, size: int = IMAGE_SIZE) -> DecodedImage:
 
 
 def decode_image(content: bytes, size: int = IMAGE_SIZE) -> DecodedImage:
-    """Return the image that the bytes of an untrusted file encode, as a square of RGB pixels.
+    """Decode the content of an untrusted image file, and convert it to a square of RGB pixels.
 
     Args:
       content: the content of an image file.

@@ -20,7 +20,7 @@ _ADVICE = Remedy("save it as UTF-8 text with a row for each image: file name, la
 
 
 class LabelTable(NamedTuple):
-    """The cells of a table.
+    """The cells of a table of labels, such as a CSV file.
 
     Attributes:
       path: the file.
@@ -93,7 +93,7 @@ def _numbered_rows(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, 
 def _find_delimiter(lines: Sequence[str]) -> str:
     """Return the delimiter that divides each line into the same number of cells, at least two.
 
-    If no delimiter does, return the one that is most frequent in the first line.
+    If there is no such delimiter, return the most frequent delimiter of the first line.
     """
 
     def count_columns(delimiter: str) -> int:

@@ -36,13 +36,16 @@ def read_labels(
 ) -> tuple[Integer[np.ndarray, "images"], Sequence[str]]:
     """Return the labels in the file `labels.npy` beside a file of images, and their class names.
 
-    In a folder `CIFAR-10-C` or `CIFAR-100-C`, labels number the classes of that data set. In other
-    folders they number the classes of the run.
+    In a folder `CIFAR-10-C` or `CIFAR-100-C`, a label is the number of a class of CIFAR-10 or
+    CIFAR-100. In other folders it is the number of a class of the run.
 
     Args:
       images: path of the file of images.
-      count: number of images in that file.
-      run_classes: names of the run's classes, by label.
+      count: number of images in the file `images`.
+      run_classes: names of the classes that the run's network was trained on, by label.
+
+    Returns:
+      the labels, and the names of the classes that they number.
 
     Raises:
       RunError: the labels can't be read, or do not fit the images or the classes.

@@ -27,9 +27,9 @@ class LabelledFiles(NamedTuple):
 
     Attributes:
       table: path of the table.
-      sha256: SHA-256 of the table and the name of its column of labels.
+      sha256: SHA-256 of the table's content and of the name of its column of labels.
       class_names: names of the classes, by label.
-      splits: "train", and "val" and "test" if the table has them -> files and the label of each.
+      splits: "train", and "val" and "test" if the table has them -> (file, label) of each image.
       notes: lines for the user: the columns that are read, and images and rows that are left out.
     """
 
@@ -74,9 +74,9 @@ def find_labelled_files(folder: Path) -> LabelledFiles | None:
 
 
 def _tables_in(folder: Path) -> list[Path]:
-    """Return the first tables in a folder, by name; none if the folder can't be listed.
+    """Return the first .csv and .tsv files in a folder, by name; none if it can't be listed.
 
-    Hidden files are left out, and Kaggle's example of a submission, which has made-up labels.
+    Hidden files, and Kaggle's example of a submission with made-up labels, are left out.
     """
     try:
         tables = sorted(
@@ -93,7 +93,7 @@ def _tables_in(folder: Path) -> list[Path]:
 
 
 def label_files(path: Path, folder: Path, label_column: str | None = None) -> LabelledFiles:
-    """Match the images in a folder with the rows of a table, which has their labels.
+    """Match the images in a folder with the rows of a table that has their labels.
 
     Args:
       path: the table.
@@ -101,8 +101,8 @@ def label_files(path: Path, folder: Path, label_column: str | None = None) -> La
       label_column: title or number of the column of labels; None to find it.
 
     Raises:
-      RunError: the table can't be read, its columns are ambiguous, two rows give an image different
-        labels, or there are too few or too many classes.
+      RunError: the table can't be read, its columns are ambiguous, an image has different labels
+        in two rows, or there are too few or too many classes.
     """
     table = read_table(path)
     listing = FolderListing(folder)
@@ -141,7 +141,7 @@ class _Matched(NamedTuple):
 
     Attributes:
       labels: path of an image -> its label in the table.
-      splits: path of an image -> its split.
+      splits: path of an image -> its split: "train", "val" or "test".
       notes: lines for the user about rows that are left out.
     """
 
@@ -153,7 +153,8 @@ class _Matched(NamedTuple):
 def _match(table: LabelTable, columns: Columns, index: FileNames) -> _Matched:
     """Find the image, label and split of each row of a table.
 
-    Without a column of splits, the folders of the images say the split.
+    `columns` has the numbers of the columns to read; `index` finds the images that cells name.
+    If there is no column of splits, the folder of an image says its split.
     """
     labels: dict[str, str] = {}
     splits: dict[str, str] = {}
@@ -192,7 +193,7 @@ def _match(table: LabelTable, columns: Columns, index: FileNames) -> _Matched:
 
 
 def _find_image(table: LabelTable, index: FileNames, cell: str) -> FoundFile | None:
-    """Return the image that a cell of a table names; None if there is no such image."""
+    """Return the image in `index` that a cell of a table names; None if there is no such image."""
     files = index.find(cell)
     if len(files) > 1:
         raise RunError(
@@ -213,7 +214,7 @@ def _split_of_folders(file: FoundFile) -> str:
 
 
 def _describe_left_out(path: Path, examples: Sequence[str], noun: str, reason: str) -> str:
-    """Return a line about what is left out: "labels.csv: 2 rows without a label are left out"."""
+    """Return a line such as "labels.csv: 2 rows without a label are left out"."""
     verb = "is" if len(examples) == 1 else "are"
     example = printable(examples[0], 60)
     return f"{path.name}: {pluralize(len(examples), noun)} {reason} {verb} left out ({example})."
@@ -225,7 +226,7 @@ def _class_names(path: Path, columns: Columns, labels: Mapping[str, str]) -> tup
     Args:
       path: the table, for error messages.
       columns: the columns of the table.
-      labels: path of an image -> label in the table.
+      labels: path of an image -> its label in the table.
     """
     names = set(labels.values())
     if not 2 <= len(names) <= MAX_CLASSES:

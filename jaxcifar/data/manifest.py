@@ -35,13 +35,13 @@ class _Content(TypedDict):
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """The description of cached records.
+    """The description of cached records: rows of label and pixel bytes, one for each image.
 
     Attributes:
       class_names: names of the classes, by label.
       fingerprints: split -> SHA-256 of its sorted records.
-      source: digest of the names, sizes and times of change of the source files; "" for a data set
-        of the catalogue.
+      source: digest of the names, sizes and times of change of the user's files that the images
+        were read from; "" for a data set of the catalogue.
     """
 
     class_names: tuple[str, ...]

@@ -42,7 +42,7 @@ _THREADS = 4
 
 
 def find_parquet(path: Path) -> list[Path]:
-    """Return the parquet file at a path, or those in this folder or else in its subfolders.
+    """Return the parquet file at a path; for a folder, those in it or else in its subfolders.
 
     Raises:
       RunError: there are too many files.
@@ -80,7 +80,7 @@ def read_parquet(
     Args:
       path: the file or folder of the user; begins the error messages.
       files: the parquet files at this path.
-      resizing: height and width that images get; it collects their original sizes. None for 32x32.
+      resizing: height and width that images get, which collects their old sizes; None for 32x32.
 
     Returns:
       the records of "train" and, if there are such files, "test" and "val"; and the class names.
@@ -107,7 +107,7 @@ def read_parquet(
 
 
 def _group_by_split(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
-    """Group parquet files by split. A single file, or files that name no split, are "train"."""
+    """Return split -> its files. A single file, or files that name no split, are "train"."""
     if path in files:
         return {"train": [path]}
     splits: dict[str, list[Path]] = {}
@@ -133,7 +133,7 @@ def _group_by_split(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def _split_of(path: Path, file: Path) -> str | None:
-    """Return the split that the name of a file, or of its folder inside `path`, says, or None."""
+    """Return the split that a file's name, or its folder's name inside `path`, says; else None."""
     names = [file.stem] if file.parent == path else [file.stem, file.parent.name]
     for name in names:
         for word in re.split("[^a-z]+", name.lower()):

@@ -47,7 +47,7 @@ class Columns:
     def image_bytes(self, column: Any) -> Any:
         """Return the bytes of the image files in a part of the column of images.
 
-        A column of structures has them in the field "bytes".
+        If the column has structures, the bytes are in their field "bytes".
         """
         import pyarrow as pa
 
@@ -99,9 +99,13 @@ def _holds_images(column_type: Any) -> bool:
 def _choose(
     schema: "pa.Schema", candidates: Sequence[str], usual_names: Sequence[str], meaning: str
 ) -> str:
-    """Choose one of several columns of a parquet file that could have a `meaning`.
+    """Return the column with the first of the usual names, or else the only candidate.
 
-    It is the first column with a usual name, or else the only candidate.
+    Args:
+      schema: names and types of all columns, for the error message.
+      candidates: names of the columns that have a suitable type.
+      usual_names: names that such columns usually have, the most usual first.
+      meaning: what the column is for, for the error message.
 
     Raises:
       UsageError: there is no clear choice.
@@ -119,9 +123,9 @@ def _choose(
 
 
 def _class_names(metadata: dict[bytes, bytes], label: str) -> tuple[str, ...] | None:
-    """Return the class names in the metadata that Hugging Face's `datasets` writes, or None.
+    """Return the class names in the metadata that Hugging Face's `datasets` writes.
 
-    `label` is the name of the column of labels.
+    `label` is the name of the column of labels. Return None if the metadata has no class names.
     """
     content = metadata.get(b"huggingface", b"")
     if not 0 < len(content) <= _MAX_METADATA_BYTES:

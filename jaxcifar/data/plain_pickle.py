@@ -104,7 +104,7 @@ class _BatchUnpickler(pickle._Unpickler):
         return replacements[module, name]
 
     def _encode(self, text: str, encoding: str) -> bytes:
-        """Return the bytes that Python 3 stores as latin-1 text in a pickle of protocol 2."""
+        """Return the bytes that a pickle of protocol 2 by Python 3 stores as latin-1 `text`."""
         self._max_encoded -= len(text)
         if self._max_encoded < 0:
             raise ValueError("the pickle encodes the same text too often")

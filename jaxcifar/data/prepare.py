@@ -29,7 +29,7 @@ _NETWORK_SECONDS = 8.0  # TFDS itself would retry for minutes before it gives up
 
 
 class NotPreparedError(RunError):
-    """Images would have to be prepared first, which the caller does not want."""
+    """The images are not prepared yet, and the caller has forbidden to prepare them now."""
 
 
 def default_data_dir() -> Path:
@@ -77,10 +77,11 @@ def load_records(
     """Load a data set of the catalogue as sorted records, and prepare it first if necessary.
 
     Args:
-      dataset: the data set.
-      data_dir: folder of TensorFlow Datasets (TFDS); data sets that TFDS prepared are used.
-      archive: archive with the images, read if they are not prepared yet; None to download it, or
-        for a data set whose images are drawn.
+      dataset: the data set, such as CIFAR-10.
+      data_dir: folder of TensorFlow Datasets (TFDS). A data set that TFDS has prepared here is not
+        downloaded again.
+      archive: file or folder with the images, read only if they are not prepared yet. None means
+        to download the images. shapes10 needs no archive, because its images are generated.
       print_line: prints a line about each slow step.
       may_prepare: False to only read a data set that was prepared before, and write nothing.
 
@@ -123,7 +124,7 @@ def load_records(
 def _prepare_records(
     dataset: KnownDataset, data_dir: Path, archive: Path | None, print_line: PrintLine
 ) -> dict[str, binary_records.Records]:
-    """Draw the images of a data set, or let TFDS prepare them; return sorted records by split."""
+    """Generate the images of a data set, or let TFDS prepare them; return records by split."""
     if dataset.draw is not None:
         print_line(f"Drawing {dataset.title}, once; this takes some seconds.")
         return _draw_records(dataset, dataset.draw)
@@ -136,7 +137,7 @@ def _prepare_records(
 
 
 def _read_cache(cache: Path, dataset: KnownDataset) -> dict[str, binary_records.Records] | None:
-    """Return the records of each split in a cache folder; None if it is damaged or out of date."""
+    """Return the records of each split in a cache folder; None if the cache can't be used."""
     fingerprints = dataset.fingerprints
     if fingerprints is None:  # then they were computed when the data set was prepared
         manifest = Manifest.read(cache)
@@ -164,7 +165,7 @@ def _draw_records(dataset: KnownDataset, draw: Draw) -> dict[str, binary_records
 def _prepare_with_tfds(
     builder: Any, dataset: KnownDataset, data_dir: Path, archive: Path | None, print_line: PrintLine
 ) -> None:
-    """Let TFDS download a data set, or read it from `archive`, and write it to `data_dir`."""
+    """Let TFDS prepare a data set in `data_dir`, from `archive` or, if None, from a download."""
     import tensorflow_datasets as tfds
 
     if not sys.stderr.isatty():

@@ -15,7 +15,7 @@ _MUCH_BYTES = 2**30  # from here on, the memory is printed before the images are
 
 @dataclasses.dataclass
 class Resizing:
-    """The size that images get, and the sizes that they had.
+    """The size that images get, and a set that collects the sizes that they had before.
 
     Attributes:
       size: height and width of the resized images.
@@ -35,7 +35,7 @@ class Resizing:
             )
 
     def require_memory(self, count: int, classes: int, print_line: PrintLine | None = None) -> None:
-        """Check that images fit into memory while they are prepared; print if they take much.
+        """Check that images fit into memory while they are prepared; print if they need much.
 
         Args:
           count: number of images.
@@ -76,7 +76,7 @@ def describe_resizing(original_sizes: Collection[int], size: int, advice: bool =
     Args:
       original_sizes: height and width of the images, after they are cropped to squares.
       size: height and width that the images get.
-      advice: True to name the option that changes the size, too.
+      advice: True to also name the option that changes the size (`--image-size`).
     """
     if all(original_size == size for original_size in original_sizes):
         return ""

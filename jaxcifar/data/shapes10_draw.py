@@ -68,7 +68,7 @@ CLASS_NAMES: tuple[str, ...] = tuple(SHAPES)
 
 
 class _RandomNumbers:
-    """Takes random numbers from a table, `[n, NUMBERS] float64`, one column after the other."""
+    """Random numbers for n images, taken column by column from a table `[n, NUMBERS] float64`."""
 
     def __init__(self, table: np.ndarray) -> None:
         self._columns = iter(table.T[:, :, None, None])
@@ -85,9 +85,9 @@ class _RandomNumbers:
 def _random_coordinates(
     numbers: _RandomNumbers, spread: np.ndarray | float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return pixel coordinates u and v, `[n, 32, 32]`, rotated and shifted at random.
+    """Return pixel coordinates (u, v), rotated and shifted at random for each of n images.
 
-    `spread` is the largest shift along x and along y, in pixels.
+    `spread` is the largest shift along x and along y, in pixels. Both results are `[n, 32, 32]`.
     """
     x = COLUMN - spread * numbers.between(-1, 1)
     y = ROW - spread * numbers.between(-1, 1)

@@ -48,7 +48,7 @@ def stratified_fold(
 
     Args:
       labels: the label of each image; the choice depends on the order of the images.
-      fold: number of the fold, counted from 1, and number of folds.
+      fold: the number of the fold to choose, counted from 1, and the number of folds.
 
     Returns:
       indices of the other images and of the fold's images, both in a fixed random order.
@@ -79,14 +79,14 @@ def train_val_indices(
       val_fraction: fraction of each class used for validation; 0 for no validation images.
       train_examples: largest number of training images, or None for all. The first images in a
         fixed random order are kept.
-      fold: fold `I/K` whose images are used for validation instead of `val_fraction`; "" for none.
+      fold: fold, such as "1/5", that is used for validation instead of `val_fraction`; "" for none.
 
     Returns:
       training indices, in a fixed random order, and validation indices.
 
     Raises:
-      UsageError: `fold` is not I/K, or there would be no training images, or no validation images
-        although there should be some.
+      UsageError: `fold` is not of the form "I/K", there would be no training images, or there
+        would be no validation images although `val_fraction` or `fold` asks for some.
     """
     if fold:
         parsed = parse_fold(fold)
@@ -110,7 +110,8 @@ def split_off_test(
 ) -> dict[str, binary_records.Records]:
     """Take a sixth of each class of the training images as test images; return all splits.
 
-    The choice depends on the images only.
+    The choice depends on the images only, not on their files. Records are rows of label and pixel
+    bytes, one for each image.
 
     Args:
       path: where the images come from; begins the error message.

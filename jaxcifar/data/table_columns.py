@@ -23,7 +23,7 @@ class Columns(NamedTuple):
       files: column of file names.
       labels: column of labels.
       split: column of "train", "val" and "test"; None if there is no such column.
-      header: titles of the columns; None if the first row is an image.
+      header: titles of the columns; None if the first row has no titles but an image.
     """
 
     files: int
@@ -41,7 +41,7 @@ def find_columns(table: LabelTable, files: FileNames, label_column: str | None) 
     Args:
       table: the table.
       files: an index of the images that the table may name.
-      label_column: title or number of the column of labels; None to find it.
+      label_column: title or number of the column of labels; None to find the column.
 
     Raises:
       RunError: no column names images, or the column of labels is ambiguous; the message says what
@@ -62,9 +62,10 @@ def find_columns(table: LabelTable, files: FileNames, label_column: str | None) 
 
 
 def _file_column(table: LabelTable, files: FileNames) -> int:
-    """Return the column that names the largest number of different images.
+    """Return the column of a table that names the largest number of different images.
 
-    Of two columns with the same number, a column with names wins over a column of numbers.
+    If two columns name equally many images, a column with names is preferred to a column of
+    numbers. `files` is an index of the images that the table may name.
     """
     step = math.ceil(len(table.rows) / _SAMPLE)
     sample = table.rows[::step]
@@ -87,7 +88,10 @@ def _file_column(table: LabelTable, files: FileNames) -> int:
 
 
 def _header(table: LabelTable, files: FileNames, file_column: int) -> list[str] | None:
-    """Return the first row if it holds titles, i.e. names no image; else None."""
+    """Return the first row of a table if it holds titles; None if it names an image.
+
+    `files` is an index of the images, and `file_column` the number of the column of file names.
+    """
     cell = table.rows[0][file_column]
     if files.find(cell) or has_image_suffix(cell) or cell.isdecimal():
         return None
@@ -97,7 +101,10 @@ def _header(table: LabelTable, files: FileNames, file_column: int) -> list[str] 
 def _split_column(
     table: LabelTable, header: Sequence[str] | None, rows: Sequence[Sequence[str]]
 ) -> int | None:
-    """Return the column with the split of each image, found by its title, or None."""
+    """Return the number of the column with the split of each image; None without such a column.
+
+    It is found by its title in `header`. `rows` has the cells of the other rows of the table.
+    """
     for number, title in enumerate(header or ()):
         if title.casefold() not in _SPLIT_TITLES:
             continue
@@ -118,7 +125,15 @@ def _label_column(
     rows: Sequence[Sequence[str]],
     candidates: Sequence[int],
 ) -> int:
-    """Return the candidate whose values look like labels: at least two, on average of two images.
+    """Return the number of the column whose values look like labels.
+
+    Such a column has at least two different values, and on average two images for each value.
+
+    Args:
+      table: the table, for error messages.
+      header: titles of the columns; None if the table has no titles.
+      rows: the cells of each row, without titles.
+      candidates: numbers of the columns that may be the labels.
 
     Raises:
       RunError: several columns may be the labels, or none; the message says what to do.
@@ -151,7 +166,7 @@ def _label_column(
 
 
 def _one_hot_columns(rows: Sequence[Sequence[str]], candidates: Sequence[int]) -> list[int]:
-    """Return the columns of zeros and ones if every row has exactly one 1 in them; else none."""
+    """Return the columns of zeros and ones if each row has exactly one 1 in them; else []."""
     binary = [number for number in candidates if all(row[number] in _ZERO_OR_ONE for row in rows)]
     is_one_hot = len(binary) > 1 and all(
         sum(_ZERO_OR_ONE[row[number]] for number in binary) == 1 for row in rows
@@ -160,7 +175,10 @@ def _one_hot_columns(rows: Sequence[Sequence[str]], candidates: Sequence[int]) -
 
 
 def _without_equivalents(rows: Sequence[Sequence[str]], columns: Sequence[int]) -> list[int]:
-    """Leave out each column that says the same as another, such as numbers beside class names."""
+    """Return `columns` without each column that says the same as another column before.
+
+    For example, class numbers say the same as class names, and the names are kept.
+    """
     names_first = sorted(columns, key=lambda number: all(row[number].isdecimal() for row in rows))
     kept: list[int] = []
     for number in names_first:

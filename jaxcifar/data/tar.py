@@ -25,7 +25,7 @@ _OPENERS: dict[bytes, Callable[..., Any]] = {  # first bytes of a file -> functi
 
 
 class RefusedTarError(Exception):
-    """The archive holds something that no CIFAR archive holds."""
+    """The archive holds something that a CIFAR archive never holds, such as a link."""
 
 
 class TarMember(NamedTuple):

@@ -35,8 +35,9 @@ class PreparedImages(NamedTuple):
 def user_data_title(path: str) -> str:
     """Return the title of the user's images: the name of their folder or file.
 
-    For a table of labels, it is the name of the folder that contains the table. A name that also
-    means a data set of the catalogue gets the addition "(own images)".
+    If `path` is a table of labels (a CSV file), the title is the name of the folder that contains
+    the table. A title such as "cifar10", which is also the name of a data set of the catalogue,
+    gets the addition "(own images)".
     """
     table = parse_table_name(path)
     location = _absolute_path(path) if table is None else _absolute_path(str(table.path)).parent
@@ -47,7 +48,7 @@ def user_data_title(path: str) -> str:
 def user_data_name(path: str) -> str:
     """Return a short name for the user's images that can be part of a file name.
 
-    It is the title with other characters than letters, digits, ".", "-" and "_" replaced.
+    In the title, all characters but letters, digits, ".", "-" and "_" are replaced.
     """
     title = _without_suffix(user_data_title(path))
     return re.sub(r"[^\w.-]+", "-", title, flags=re.ASCII).strip("-.")[:60] or "images"
@@ -76,11 +77,11 @@ def load_user_data(
     """Load the user's images, and prepare them first if they are new or have changed.
 
     Args:
-      name: path of the images. It is a folder (`train/CLASS/*` and `test/CLASS/*`, or `CLASS/*`, or
-        images with a table of labels) or a table of labels (`FILE.csv` or `FILE.csv:COLUMN`). Or it
-        is an `.npz` file (`x_train`, `y_train`, `x_test`, `y_test`), or a parquet file or a folder
-        of parquet files.
-      data_dir: folder for the cached records.
+      name: path of the images. It can be a folder with the images of each class in a folder
+        (`train/CLASS/*` and `test/CLASS/*`, or `CLASS/*`), or with a table of labels. It can also
+        be that table (`FILE.csv` or `FILE.csv:COLUMN`), an `.npz` file (`x_train`, `y_train`,
+        `x_test`, `y_test`), a parquet file, or a folder of parquet files.
+      data_dir: folder for the prepared images.
       print_line: prints a line about each slow step, about files that are ignored, and about images
         that are resized.
       image_size: height and width that the images get.
@@ -130,7 +131,8 @@ def load_user_data(
 def _read_cache(cache: Path, source: str, image_size: int) -> PreparedImages | None:
     """Return the user's images from a cache folder, or None if the cache can't be used.
 
-    It must be whole, and made from files with the digest `source` for images of `image_size`.
+    The cache must be whole. Its images must have the height and width `image_size`, and be made
+    from files with the digest `source`.
     """
     manifest = Manifest.read(cache)
     if manifest is None or manifest.source != source:
@@ -149,9 +151,10 @@ def _read_images(
     resizing: Resizing,
     print_line: PrintLine,
 ) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
-    """Return the sorted records of each split, and the class names.
+    """Read images and labels; return the sorted records of each split, and the class names.
 
-    They are read from the image folder, or from parquet files, or from an `.npz` file at `path`.
+    They are read from `folder` if it is not None, or else from `parquet_files` if there are any,
+    or else from the `.npz` file at `path`.
     """
     if folder is not None:
         return read_folder(folder, print_line, resizing), folder.class_names
@@ -163,9 +166,10 @@ def _read_images(
 def _ensure_test_images(
     records: dict[str, binary_records.Records], path: Path, print_line: PrintLine
 ) -> dict[str, binary_records.Records]:
-    """Return the records of all splits; without test images, a sixth of each class becomes "test".
+    """Return the records of all splits, with test images.
 
-    Prints which images are for testing and validation.
+    If there are none, a sixth of each class of the training images becomes the split "test".
+    A line says which images are for testing and validation.
     """
     if "test" not in records:
         print_line(f"{path.name}: no test images; a sixth of each class is kept for testing.")
@@ -185,7 +189,7 @@ def _absolute_path(path: str) -> Path:
 def _digest_of_files(path: Path, parquet_files: Sequence[Path]) -> str:
     """Return a digest of the names, sizes and times of change of the user's files.
 
-    They are the file at `path` or, if `path` is a folder, the parquet files in it.
+    The files are the file at `path` or, if `path` is a folder, the parquet files in it.
     """
     if path.is_file():
         return _file_digest(path)

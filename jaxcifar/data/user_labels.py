@@ -39,8 +39,8 @@ def number_classes(
     Args:
       labels: "train" and other splits -> labels. They are integers from 0, `[N]` or `[N, 1]`;
         strings in one of these shapes; or one-hot, `[N, classes]`.
-      class_names: names of the classes, by label; None for the numbers of the labels, or for the
-        strings in sorted order.
+      class_names: names of the classes, by label. With None, the names are the numbers of the
+        labels or, if the labels are strings, these strings in sorted order.
 
     Raises:
       UsageError: labels or class names have a wrong form; the message names the array.
@@ -75,7 +75,10 @@ def _number_strings(
     array_names: Mapping[str, str],
     class_names: Sequence[str] | None,
 ) -> ClassNumbers:
-    """Convert labels that are strings, `[N]` for each split, to class numbers."""
+    """Convert labels that are strings to class numbers.
+
+    `labels` has strings `[N]` for each split, and `array_names` their arrays' names for messages.
+    """
     if class_names is None:
         class_names = np.unique(labels["train"]).tolist()
     _check_class_names(class_names)
@@ -91,7 +94,10 @@ def _check_integers(
     array_names: Mapping[str, str],
     class_names: Sequence[str] | None,
 ) -> ClassNumbers:
-    """Check that integer labels, `[N]` for each split, count the classes from 0; return them."""
+    """Check that integer labels count the classes from 0; return them with the class names.
+
+    `labels` has integers `[N]` for each split, and `array_names` their arrays' names for messages.
+    """
     numbers = {split: _check_range(array_names[split], array) for split, array in labels.items()}
     _check_first_label(numbers, array_names)
     if class_names is None:
@@ -182,7 +188,7 @@ def _check_range(name: str, labels: np.ndarray) -> np.ndarray:
 def _check_first_label(labels: Mapping[str, np.ndarray], names: Mapping[str, str]) -> None:
     """Raise an error if no label of any split is 0, as in labels that count from 1.
 
-    `names` has, for each split, the name of the array of labels for the message.
+    `names` has for each split the name of its array of labels, for the message.
     """
     smallest = min(int(array.min()) for array in labels.values())
     if smallest > 0:

@@ -33,14 +33,15 @@ def read_npz(
 ) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
     """Read images and labels from the user's `.npz` file as sorted records, without trusting it.
 
-    Its arrays are `x_train`, `y_train`, `x_test`, `y_test` and, optionally, `class_names`;
-    `recognise` says which other names they can have. Test images can be missing, and there can be
-    validation images.
+    The arrays of the file are `x_train`, `y_train`, `x_test`, `y_test` and, optionally,
+    `class_names`. `recognise` says which other names they can have. Test images can be missing, and
+    there can be validation images.
 
     Args:
       path: a regular file; links are not followed.
       print_line: prints a line about arrays that are ignored, or read as channels first.
-      resizing: height and width that images get; it collects their original sizes. None for 32x32.
+      resizing: height and width that images get; None for 32x32. The original sizes of the images
+        are added to this object.
 
     Returns:
       the sorted records (rows of label and pixel bytes) of "train" and, if the file has them,
@@ -68,7 +69,7 @@ def read_npz(
 
 
 class _LimitedReader(io.BufferedReader):
-    """A file that limits a single read, because `zipfile` reads the list of members whole."""
+    """A file whose single reads have a limit, because `zipfile` reads the list of members whole."""
 
     max_read = 2**20
 
@@ -95,7 +96,10 @@ def _check_sizes(archive: zipfile.ZipFile, packed_bytes: int) -> None:
 def _read_arrays(
     archive: zipfile.ZipFile, path: Path, print_line: PrintLine, resizing: Resizing | None
 ) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
-    """Read the arrays of an open `.npz` file whose sizes are checked; see `read_npz`."""
+    """Read images and labels from an open `.npz` file whose sizes are checked.
+
+    The results are those of `read_npz`.
+    """
     members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
     names = recognise(members)
     if names.ignored:
@@ -126,7 +130,7 @@ def _read_class_names(
 
 
 def _image_blocks(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> ImageBlocks:
-    """Return an array of images that is unpacked block by block, when the blocks are read."""
+    """Return an array of images that is unpacked only when its blocks are read, block by block."""
     with archive.open(member) as file:
         header = _read_checked_header(file, member)
 

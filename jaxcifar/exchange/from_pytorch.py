@@ -37,10 +37,10 @@ class Conversion:
 
     Attributes:
       weights: file of the state dict (see `read_state_dict`).
-      config: config that names the network and the data set; its other settings are unused.
+      config: config that names the network and the data set; its other settings are not used.
       path: the run folder to make.
-      mean, std: `[3]`, mean and deviation that normalise pixels from 0 to 1; None for those of the
-        data set.
+      mean, std: `[3]`, mean and standard deviation that normalise pixels from 0 to 1. None means
+        those of the data set.
       overwrite: True to delete an earlier run in the folder.
     """
 
@@ -69,7 +69,7 @@ def convert(
     Raises:
       UsageError: the network has no PyTorch module, or the folder belongs to another run.
       RunError: the state dict can't be read or is of another network, or a file can't be written.
-        Also if the data set is not available and `mean` or `std` is missing.
+        Also if the data set is not available and `mean` or `std` is None.
     """
     start = time.monotonic()
     require_known(conversion.config.arch)
@@ -122,7 +122,10 @@ def convert(
 def _to_variables(
     config: Config, classes: int, state_dict: StateDict, path: Path
 ) -> network.Variables:
-    """Convert the state dict in the file `path` to the variables of the network of a config."""
+    """Convert the state dict from the file `path` to the variables of a config's network.
+
+    The network has `classes` outputs, one for each class.
+    """
     abstract_variables = network.shapes(create_model(config, classes), config.image_size)
     arrays_like = named_arrays(abstract_variables)
     arrays = from_state_dict(config, classes, arrays_like, state_dict, path)
@@ -132,7 +135,10 @@ def _to_variables(
 def _load_dataset_if_available(
     conversion: Conversion, load: Callable[[], Dataset], print_line: PrintLine
 ) -> Dataset | None:
-    """Return the data set; None if it is not available but `mean` and `std` are given instead."""
+    """Return the data set by calling `load`; None if it is not available and not needed.
+
+    It is not needed if `conversion` has the mean and standard deviation of the pixels.
+    """
     try:
         return load()
     except RunError as error:
@@ -147,7 +153,10 @@ def _load_dataset_if_available(
 
 
 def _make_card(conversion: Conversion, config: Config, dataset: Dataset | None) -> Card:
-    """Return the data that prediction needs besides weights: config, class names, normalisation."""
+    """Return what prediction needs besides weights: config, class names and normalisation.
+
+    `dataset` is the data set, or None if it is not available.
+    """
     described_dataset = CATALOG[config.dataset] if dataset is None else dataset
     mean, std = conversion.mean, conversion.std
     if mean is None and dataset is not None:
@@ -167,7 +176,7 @@ def _make_card(conversion: Conversion, config: Config, dataset: Dataset | None) 
 
 
 def _finished_conversion(folder: RunFolder, source: Source) -> Result | None:
-    """Return the result of a run folder that was converted from the same file; else None.
+    """Return the result in a run folder if it was converted from the file `source`; else None.
 
     `source` has the name and SHA-256 of the file of the state dict.
 

@@ -30,7 +30,8 @@ def config_without_mirroring(config: Config) -> Config:
 def expand(arrays: Mapping[str, np.ndarray]) -> Arrays:
     """Convert a mirrored network's arrays to the arrays of the same network without mirroring.
 
-    Filters that share weights as a pair get a copy each. The arrays are given by name.
+    `arrays` is name -> array. The two filters of a pair, which share their weights in a mirrored
+    network, get a copy each.
     """
     # Two thirds of the whitening's biases belong to filters that have no partner.
     unpaired = len(arrays["params/Whitening_0/bias"]) * 2 // 3
@@ -42,9 +43,9 @@ def expand(arrays: Mapping[str, np.ndarray]) -> Arrays:
 
 
 def _expand_array(name: str, array: np.ndarray, unpaired: int) -> np.ndarray:
-    """Return one array of a mirrored network as the network without mirroring has it.
+    """Convert one array of a mirrored network to the array of the network without mirroring.
 
-    `unpaired` is the number of the whitening's filters that have no partner.
+    `unpaired` is the number of filters of the first layer, the whitening, that have no partner.
     """
     layer, leaf = name.split("/")[-2:]
     if layer == "Whitening_0" and leaf == "bias":
@@ -60,7 +61,10 @@ def _expand_array(name: str, array: np.ndarray, unpaired: int) -> np.ndarray:
 
 
 def collapse(arrays: Mapping[str, np.ndarray]) -> Arrays:
-    """Convert arrays, given by name, to those of a mirrored network, as the inverse of `expand`.
+    """Convert a network's arrays to the arrays of the same network with mirroring.
+
+    This is the inverse of `expand`. The two filters of a pair, which must be equal, share one copy
+    of their weights. `arrays` is name -> array.
 
     Raises:
       ValueError: the filters of a pair have different weights.

@@ -33,7 +33,7 @@ class Graph:
     """The nodes and weights of an ONNX graph. A node and its output have the same name.
 
     Attributes:
-      model: the Flax module, for the network's arguments.
+      model: the Flax module, which has the network's arguments.
       image_size: height and width of the images.
       nodes: the nodes added so far.
       weights: float32 arrays by name.
@@ -60,7 +60,7 @@ class Graph:
         return f"{layer}/kernel" in self._arrays
 
     def add(self, operation: str, *inputs: str, name: str = "", **attributes: Any) -> str:
-        """Add a node to the graph and return its name, by default `operation` and a number."""
+        """Add a node to the graph; return its name, by default such as "Relu_3" for "Relu"."""
         output = name or f"{operation}_{len(self.nodes)}"
         node = self._helper.make_node(operation, inputs, [output], output, **attributes)
         self.nodes.append(node)
@@ -72,10 +72,10 @@ class Graph:
         return name
 
     def conv(self, x: str, layer: str, norm: str = "", stride: int = 1) -> str:
-        """Add a convolution of the node `x` and return its name; 3x3 kernels get a padding of 1.
+        """Add the convolution `layer` of the node `x`, and return the name of the new node.
 
-        The batch normalisation `norm` is folded into the convolution. A max pool may come between
-        the two, because it commutes with a normalisation whose scales are not negative.
+        3x3 kernels get a padding of 1. The batch normalisation `norm`, "" for none, is folded into
+        the convolution. In the network, a max pool may come between the two.
         """
         kernel = self._arrays[f"{layer}/kernel"].transpose(3, 2, 0, 1)
         padding = 1 if kernel.shape[-1] == 3 else 0
@@ -83,7 +83,7 @@ class Graph:
         return self.add("Conv", x, *weights, strides=[stride] * 2, pads=[padding] * 4)
 
     def dense(self, x: str, layer: str, norm: str = "", scale: float = 1.0, name: str = "") -> str:
-        """Add a dense layer with the normalisation `norm`; outputs are multiplied by `scale`."""
+        """Add the dense layer `layer`, with `norm` folded in as in `conv`, and scaled outputs."""
         kernel = self._arrays[f"{layer}/kernel"].T
         weights = self._add_folded_weights(kernel, layer, norm, scale)
         return self.add("Gemm", x, *weights, transB=1, name=name)
@@ -91,7 +91,7 @@ class Graph:
     def _add_folded_weights(
         self, kernel: np.ndarray, layer: str, norm: str, scale: float = 1.0
     ) -> tuple[str, ...]:
-        """Add `kernel` `[K, ...]` and any bias, with `norm` and `scale` applied; return names."""
+        """Add a layer's kernel and any bias, with `norm` and `scale` applied; return the names."""
         bias = self._arrays.get(f"{layer}/bias")
         kernel = kernel * scale
         bias = None if bias is None else bias * scale
@@ -117,7 +117,7 @@ class Graph:
 
 
 def _add_normalization(graph: Graph, classifier: Classifier) -> str:
-    """Add nodes that turn uint8 images into normalised floats, channels first; return the last."""
+    """Add nodes that normalise uint8 images, channels first; return the name of the last node."""
     x = graph.add("Transpose", _INPUT, perm=[0, 3, 1, 2])
     x = graph.add("Cast", x, to=1)  # TensorProto.FLOAT
     x = graph.add("Div", x, graph.constant("pixel_maximum", 255))

@@ -41,9 +41,9 @@ class ArrayMapping:
       jaxcifar_name: the array's name in jaxcifar, such as `params/Conv_0/kernel`.
       pytorch_name: the array's name in PyTorch, such as `conv1.weight`.
       shape: the array's shape in jaxcifar.
-      axes: jaxcifar's axes, in the order that PyTorch uses.
+      axes: numbers of the axes in jaxcifar, in the order that PyTorch uses.
       image_shape: height, width and channels of the feature map that is flattened for a dense
-        layer; None for other layers. jaxcifar flattens in this order; PyTorch flattens channels
+        layer; None for other layers. jaxcifar flattens in this order, and PyTorch with the channels
         first.
     """
 
@@ -107,7 +107,8 @@ class _TorchLayer:
 
     Attributes:
       name: the layer's name, such as `layer1.0.conv1`.
-      image_shape: height, width and channels of the feature map that is flattened for the layer.
+      image_shape: height, width and channels of the feature map that is flattened for the layer;
+        None for a layer without flattening.
     """
 
     name: str
@@ -116,9 +117,10 @@ class _TorchLayer:
 
 @cache
 def _pytorch_layers_by_name(config: Config, classes: int) -> dict[str, _TorchLayer]:
-    """Return the layers with weights of a network's PyTorch module.
+    """Return the layers that have weights in the PyTorch module of a network.
 
-    The keys are the layers' names in jaxcifar, such as `ResBlock_0/Conv_1`.
+    Returns:
+      a layer's name in jaxcifar, such as `ResBlock_0/Conv_1` -> its layer in PyTorch.
     """
     require_known(config.arch)
     torch = import_extra("torch")
@@ -153,6 +155,14 @@ def to_pytorch(
     Arrays that only the PyTorch module has are added: a normalisation without a scale gets a scale
     of ones. In a mirrored network, weights that two filters share are written twice.
 
+    Args:
+      config: the config that names the network.
+      classes: number of classes.
+      arrays: the network's arrays by jaxcifar's names.
+
+    Returns:
+      the arrays by PyTorch's names.
+
     Raises:
       UsageError: the network has no PyTorch module.
       RunError: PyTorch is not installed.
@@ -174,7 +184,10 @@ def to_pytorch(
 
 
 def scales_of_one(mappings: Sequence[ArrayMapping]) -> set[str]:
-    """Return PyTorch's names of the normalisation scales that jaxcifar lacks; they must be ones."""
+    """Return the names of the normalisation scales in PyTorch that jaxcifar does not have.
+
+    Such scales must be all ones.
+    """
     names = {mapping.pytorch_name for mapping in mappings}
     norm_scales = {
         name.removesuffix("running_var") + "weight"

@@ -20,7 +20,7 @@ def read_safetensors(file: BufferedReader) -> dict[str, np.ndarray]:
     """Return the tensors of a safetensors file by name; bfloat16 becomes float32.
 
     Raises:
-      ValueError: the file is damaged, or a tensor's type of numbers is not read.
+      ValueError: the file is damaged, or a tensor has a dtype that is not supported.
     """
     try:
         entries = safetensors.deserialize(file.read())
@@ -30,11 +30,11 @@ def read_safetensors(file: BufferedReader) -> dict[str, np.ndarray]:
 
 
 def _array(name: str, entry: Mapping[str, Any]) -> np.ndarray:
-    """Return a tensor as an array; bfloat16 becomes float32.
+    """Convert a tensor of a safetensors file to an array; bfloat16 becomes float32.
 
     Args:
       name: name of the tensor, for the error message.
-      entry: the tensor in a safetensors file: its "dtype", "shape" and "data" (bytes).
+      entry: the tensor: its "dtype", "shape" and "data" (bytes).
     """
     number_type, shape = entry["dtype"], entry["shape"]
     data = entry["data"]

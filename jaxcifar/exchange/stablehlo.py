@@ -17,10 +17,10 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 def export_logits(classifier: Classifier) -> export.Exported:
     """Export a trained network as a function from images to logits, as `jax.export` does.
 
-    It maps `[N, H, W, 3] uint8` images to `[N, classes] float32` logits. N may be any number; H and
-    W are the run's image size. The function contains the weights and computes in float32 on every
-    device. The network gets one image at a time. Otherwise user code that asks for the batch size,
-    for example with `len`, would fail: N is unknown during tracing.
+    The function maps `[N, H, W, 3] uint8` images to `[N, classes] float32` logits. N may be any
+    number; H and W are the run's image size. The function contains the weights and computes in
+    float32 on every device. The network gets one image at a time, because N is unknown during
+    tracing. So user code that asks for the batch size, for example with `len`, does not fail.
     """
     model = create_model(classifier.config, len(classifier.class_names))
     variables = jax.device_get(classifier.variables)

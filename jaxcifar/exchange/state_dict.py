@@ -52,8 +52,8 @@ def read_state_dict(path: Path) -> StateDict:
     """Read a state dict from a file written by `torch.save`, or from a `.safetensors` file.
 
     In a checkpoint, the state dict may be the entry `net`, `state_dict`, `model_state_dict` or
-    `model`, or the only entry with tensors. Counters are left out, such as `n_averaged`, and so is
-    the prefix that all names share.
+    `model`, or the only entry with tensors. Counters such as `n_averaged` are left out. The prefix
+    that all names share, such as `module.`, is removed.
 
     Raises:
       RunError: the file can't be read, or PyTorch is not installed.
@@ -121,7 +121,7 @@ def _read_torch(file: BufferedReader) -> dict[str, np.ndarray]:
 
 
 def _checked_tensor(name: Any, entry: Any) -> Any:
-    """Return an entry of a state dict after checking that it is a plain tensor with a name."""
+    """Check that an entry of a state dict is a plain tensor with a name, and return the tensor."""
     import torch
 
     if not isinstance(name, str) or not isinstance(entry, torch.Tensor):
@@ -133,7 +133,7 @@ def _checked_tensor(name: Any, entry: Any) -> Any:
 
 
 def _find_state_dict(checkpoint: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """Return the state dict inside a checkpoint, or the checkpoint itself if it has none inside.
+    """Return the state dict inside a checkpoint; without one, return the checkpoint itself.
 
     Raises:
       ValueError: several entries have tensors, and none has a usual name such as "model".
@@ -173,7 +173,7 @@ def _check_archive(file: BufferedReader) -> None:
     """Check that a PyTorch file is an archive whose content is no larger than the file.
 
     Raises:
-      ValueError: the content is larger or compressed, or the file is no such archive.
+      ValueError: the file is not a zip archive, or the content is compressed or larger than it.
     """
     try:
         with zipfile.ZipFile(file) as archive:

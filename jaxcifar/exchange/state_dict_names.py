@@ -25,16 +25,17 @@ def printable_name(name: object) -> str:
 
 
 def remove_prefix(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], str]:
-    """Remove from arrays' names the parts that name wrappers, and the prefix that all names share.
+    """Shorten arrays' names: remove the names of wrappers, and the prefix that all names share.
 
-    Whatever module a network is part of, such as `module`, `model` or `backbone`, PyTorch puts the
-    module's name before each array's name. No network that can be converted has such a prefix.
+    A wrapper is a module such as `_orig_mod` of `torch.compile`. If a network is part of another
+    module, such as `model` or `backbone`, PyTorch puts the module's name before each array's name.
+    No network that can be converted has such a prefix itself.
 
     Returns:
       the arrays by the shorter names, and the prefix, such as `module.`, or an empty string.
 
     Raises:
-      ValueError: two names differ only in wrappers, such as `_orig_mod` of `torch.compile`.
+      ValueError: two names differ only in the names of wrappers.
     """
     paths = []
     for name in arrays:
@@ -53,7 +54,12 @@ def remove_prefix(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarra
 
 
 def has_torchvision_names(arch: str, names: Iterable[str]) -> bool:
-    """Return True if a name has a part, such as "downsample", that only torchvision uses."""
+    """Return True if a name has a part, such as "downsample", that only torchvision uses.
+
+    Args:
+      arch: the network's name, such as "resnet18".
+      names: names of arrays in a state dict.
+    """
     torchvision_layers = _TORCHVISION_LAYERS.get(arch, {}).keys()
     return any(not torchvision_layers.isdisjoint(name.split(".")) for name in names)
 
@@ -61,12 +67,13 @@ def has_torchvision_names(arch: str, names: Iterable[str]) -> bool:
 def rename_torchvision_layers(
     arch: str, arrays: Mapping[str, np.ndarray], expected: Collection[str]
 ) -> dict[str, np.ndarray]:
-    """Rename the layers that torchvision's network of the same architecture names differently.
+    """Replace torchvision's names of layers by the names that this package uses.
 
     Args:
-      arch: the network's name.
+      arch: the network's name, such as "resnet18".
       arrays: arrays by the names in the state dict.
-      expected: names of the arrays that the network needs.
+      expected: names of the arrays that the network needs. A name is replaced only if the new name
+        is one of these.
 
     Returns:
       the arrays by their new names.
@@ -83,10 +90,10 @@ def rename_torchvision_layers(
 def describe_differences(
     expected: Mapping[str, Shape], actual: Mapping[str, Shape], prefix: str
 ) -> str:
-    """Describe in one line which arrays of a state dict are not the network's arrays.
+    """Describe in one line the differences between a state dict and the arrays of a network.
 
     Args:
-      expected: shapes of the network's arrays by name; the first names are described first.
+      expected: shapes of the network's arrays by name, in the order in which to describe them.
       actual: shapes of the state dict's arrays by name.
       prefix: the prefix that was removed from the names in the state dict.
 

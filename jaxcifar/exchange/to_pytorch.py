@@ -56,7 +56,9 @@ def write_pytorch(classifier: Classifier, path: Path) -> Path:
 
 
 def module_text(classifier: Classifier) -> str:
-    """Return the code of a PyTorch module with a network's arguments, classes and normalisation.
+    """Return the code of a Python module that defines a trained network in PyTorch.
+
+    The network's arguments, class names and normalisation are constants in the code.
 
     Raises:
       UsageError: the network has no PyTorch module.

@@ -16,10 +16,10 @@ _STOP_SECONDS = 60.0  # submitit warns a job 90 seconds before its time is over
 
 @dataclasses.dataclass
 class CommandJob:
-    """A callable that runs a command in a process of its own. submitit pickles it for a job.
+    """A callable that runs a command in a process of its own.
 
-    When the time of the job is almost over, submitit calls `checkpoint` and puts the job into the
-    queue again.
+    The package submitit pickles this object and sends it to a cluster as a job. When the time of
+    the job is almost over, submitit calls `checkpoint` and puts the job into the queue again.
 
     Attributes:
       command: the words of the command; no shell reads them.

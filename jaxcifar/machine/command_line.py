@@ -7,9 +7,12 @@ from pathlib import Path
 def program(command: str = "") -> str:
     """Return the words that start one of this package's commands, for messages to the user.
 
+    Args:
+      command: name of the command, such as "run"; "" for the words that list all commands.
+
     Returns:
       `python -m experiments.COMMAND` if this process was started in that way, else
-      `jaxcifar COMMAND`; without `command`, the words that list all commands.
+      `jaxcifar COMMAND`.
     """
     if _is_started_in_checkout():
         return f"python -m experiments.{command}".rstrip(".")

@@ -44,5 +44,5 @@ def count_compilations(function: str) -> int:
 
 
 def compile_seconds() -> float:
-    """Return the seconds that this thread has spent compiling since this module was imported."""
+    """Return the seconds that XLA has compiled in this thread since this module was imported."""
     return _seconds_by_thread[threading.get_ident()]

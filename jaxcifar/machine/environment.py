@@ -42,7 +42,8 @@ def use_cpu_cores(batch_size: int, count: int | None = None, parts: int = 1) -> 
       batch_size: images in a batch; the number of devices must divide it.
       count: number of devices. By default it is the number of cores, at most 4, or 1 if several
         processes train together.
-      parts: number of parts in which a batch is computed; the devices share each part.
+      parts: number of parts in which a batch is computed one after another (`--accumulate`). The
+        devices share each part.
 
     Raises:
       UsageError: `count` does not divide the batch size, or the size of a part.
@@ -63,7 +64,7 @@ def use_cpu_cores(batch_size: int, count: int | None = None, parts: int = 1) -> 
 
 
 def _default_cpu_devices(batch_size: int) -> int:
-    """Return the largest number of devices, at most one per core, that divides a batch."""
+    """Return the largest number of devices, at most one per core, that divides the batch size."""
     if jax.distributed.is_initialized():
         return 1
     limit = min(cpu_cores(), _MAX_CPU_DEVICES)

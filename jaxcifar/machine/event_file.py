@@ -31,7 +31,7 @@ def message_types() -> ModuleType:
 
 
 class EventFile:
-    """A TensorBoard event file. Each event is written at once, so TensorBoard can show it."""
+    """A TensorBoard event file. TensorBoard can show each event as soon as `write` returns."""
 
     def __init__(self, path: Path, wall_time: float) -> None:
         """Create the file, or empty it.

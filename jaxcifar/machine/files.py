@@ -125,7 +125,7 @@ def lock_folder(
     Args:
       folder: the folder to lock.
       wait: wait for another process that has locked the folder.
-      check: called once the folder is locked. If it raises an error, the folder stays as it was.
+      check: called when the folder is locked. If it raises an error, the folder stays as it was.
 
     Raises:
       BusyError: another process has locked the folder, and `wait` is false.
@@ -182,7 +182,7 @@ def _open_plain(path: Path, flags: int) -> int:
 
 
 def _is_file_at(path: Path, descriptor: int) -> bool:
-    """Return whether an open file is still the file at `path`, not deleted or replaced."""
+    """Return whether the open file of a descriptor is still at `path`, not deleted or replaced."""
     try:
         return os.path.samestat(path.lstat(), os.fstat(descriptor))
     except FileNotFoundError:
@@ -193,8 +193,8 @@ def _release(descriptor: int, delete: Callable[[], None]) -> None:
     """Delete files by calling `delete`, then release the lock by closing the lock file.
 
     The lock is held while files are deleted, so that no file of another process is deleted. Windows
-    can't delete an open file, so there the lock file is closed first. If another process opens a
-    file in the meantime, Windows does not delete that file either.
+    can't delete an open file, so on Windows the lock file is closed first. Then another process may
+    open a file before `delete` is called, but Windows does not delete this open file either.
     """
     must_close_first = False
     try:

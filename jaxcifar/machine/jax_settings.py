@@ -136,14 +136,14 @@ def compiler_settings() -> dict[str, str]:
 
 
 def value_of_setting(name: str) -> Any:
-    """Return the value of a JAX setting in this thread, with enumeration members as text."""
+    """Return the value of a JAX setting in this thread; a member of an enumeration as text."""
     process_value = jax.config.values[name]
     value = getattr(jax.config, name, process_value)  # some settings exist only process-wide
     return getattr(value, "value", value)
 
 
 def _override_message(name: str) -> str | None:
-    """Return a message if the value of a JAX setting must be overridden; None if it is accepted."""
+    """Return the message about a JAX setting that must be overridden; None if its value is fine."""
     if name not in jax.config.values:
         return None  # this version of JAX has no such setting
     value = value_of_setting(name)

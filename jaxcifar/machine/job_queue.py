@@ -27,7 +27,8 @@ class JobOptions(NamedTuple):
     Attributes:
       minutes: time limit of each job; None for the default.
       at_most: number of jobs that may run at the same time; None for no limit.
-      flags: other options of sbatch by name, such as `{"gres": "gpu:1"}`; True for a flag.
+      flags: other options of sbatch, Slurm's command: name -> value, such as `{"gres": "gpu:1"}`.
+        The value of an option without a value is True.
     """
 
     minutes: int | None
@@ -39,8 +40,8 @@ class Job(NamedTuple):
     """A job that has been sent.
 
     Attributes:
-      executor: "slurm" or "local".
-      identity: the number of the job, such as "4711", or "4711_0" in an array.
+      executor: "slurm" for a cluster, "local" for a process of this machine.
+      identity: the number of the job, such as "4711", or "4711_0" in an array of jobs.
       folder: folder of the job's files and logs.
     """
 
@@ -59,7 +60,7 @@ def check_executor(executor: Executor, folder: Path) -> None:
     """Check that jobs can be sent from this machine to Slurm or to local processes.
 
     Args:
-      executor: "slurm" or "local".
+      executor: "slurm" for a cluster, "local" for processes of this machine.
       folder: where the files and logs of the jobs will be.
 
     Raises:
@@ -87,9 +88,9 @@ def check_executor(executor: Executor, folder: Path) -> None:
 
 
 class JobQueue:
-    """Sends jobs through submitit, and tells whether they are over.
+    """Sends jobs through the package submitit, and says whether they are over.
 
-    The results that jobs pickle are never read, because reading a pickle can execute code.
+    The results that jobs write as pickles are never read, because a pickle can execute code.
     """
 
     def __init__(self) -> None:
@@ -103,7 +104,7 @@ class JobQueue:
         """Send a job for each command; on Slurm, all jobs of this call are one array.
 
         Args:
-          executor: "slurm" or "local"; `check_executor` has accepted it.
+          executor: "slurm" or "local", which `check_executor` has accepted.
           commands: the commands that the jobs run.
           options: time limits and other options that the user asks for.
           folder: a new folder, for the files and logs of the jobs.

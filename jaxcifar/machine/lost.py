@@ -25,7 +25,7 @@ _handlers: list[Callable] = []  # keeps handlers alive, because C code calls the
 
 
 def lost_process_error(error: Exception) -> RunError | None:
-    """Return a one-line error if `error` came from the loss of another process; else None."""
+    """Return a one-line error if another process was lost and caused `error`; else None."""
     line = first_line(error)
     # `process_count()` raises where JAX finds no device, so call it last.
     if any(sign in line for sign in _SIGNS_OF_A_LOST_PROCESS) and jax.process_count() > 1:

@@ -72,7 +72,7 @@ def meet(
       member: this process.
       print_line: prints a line that names the missing processes.
       wait: maximum seconds to wait.
-      silence: seconds between two lines about missing processes.
+      silence: seconds between two printed lines about missing processes.
 
     Raises:
       UsageError: the address is wrong, or the processes have different settings.
@@ -102,14 +102,14 @@ class _Guest:
         self._problem: str | None = "no answer"  # why process 0 can't be reached; None if it can
 
     def missing(self) -> str:
-        """Return, as text for a message, which processes have not come to the meeting yet."""
+        """Describe, for a message, the processes that have not connected yet."""
         if self._problem is None:
             return f"processes other than process 0 (at {self._coordinator})"
         hint = "was one started with --process-id 0?"
         return f"process 0 at {self._coordinator} ({self._problem}; {hint})"
 
     async def attend(self, wait: float) -> _Answer:
-        """Wait up to `wait` seconds for the answer of process 0; without it return an error answer.
+        """Return the answer of process 0, or after `wait` seconds without answer an error.
 
         Raises:
           UsageError: the coordinator's address is wrong.
@@ -156,13 +156,13 @@ class _Host(_Guest):
         self._answer: asyncio.Future[_Answer]
 
     def missing(self) -> str:
-        """Return, as text for a message, which processes have not come to the meeting yet."""
+        """Describe, for a message, the processes that have not connected yet."""
         numbers = range(self._member.count)
         absent = [str(number) for number in numbers if number not in self._present]
         return f"process {', '.join(absent)} of {self._member.count} at {self._coordinator}"
 
     async def attend(self, wait: float) -> _Answer:
-        """Wait up to `wait` seconds for all processes; send them the answer, then return it.
+        """Wait up to `wait` seconds for all processes; send an answer to all, and return it.
 
         Raises:
           UsageError: the coordinator's address is wrong.
@@ -188,7 +188,7 @@ class _Host(_Guest):
         return answer
 
     def _open_socket(self) -> socket.socket:
-        """Return a socket that listens at the coordinator's port and that nobody can share."""
+        """Return a socket that listens at the coordinator's port, which no other can use then."""
         dual_stack = socket.has_dualstack_ipv6()  # IPv4 and IPv6 in one socket
         family = socket.AF_INET6 if dual_stack else socket.AF_INET
         try:
@@ -239,7 +239,7 @@ class _Host(_Guest):
                 self._present.discard(member.number)
 
     def _conflict(self, member: Member) -> str | None:
-        """Return why a process can't train with the processes present; None if it can."""
+        """Return why a process can't train with those that have connected; None if it can."""
         number, last = member.number, self._member.count - 1
         differing = differences(self._member.all_settings, member.all_settings, number)
         if differing is None and number in self._present:

@@ -21,7 +21,7 @@ def report_memory_shortage(activity: str, remedy: str) -> Iterator[None]:
 
     Args:
       activity: what the block does, such as "predicting 40 images"; begins the message.
-      remedy: advice for the user; ends the message.
+      remedy: advice for the user, such as "use a smaller --batch-size"; ends the message.
 
     Raises:
       OutOfMemoryError: instead of the error that Python, NumPy or XLA raised.

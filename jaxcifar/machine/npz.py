@@ -18,8 +18,8 @@ class ArrayForm(NamedTuple):
     Attributes:
       dtype: name of a dtype, or an abstract type such as `np.integer`.
       shape: sizes of all axes but the first; the first axis may have any length.
-      sides: in an array of images, other allowed sizes of height and width, which must be equal;
-        the last axis of the shape is that of channels.
+      sides: other allowed sizes of images, whose `shape` ends in (height, width, channels). Height
+        and width must be equal. None if no other size is allowed.
     """
 
     dtype: str | type[np.generic]
@@ -35,7 +35,7 @@ class ArrayForm(NamedTuple):
         return dtype_fits and len(shape) > 0 and self._has_shape(shape[1:])
 
     def _has_shape(self, shape: tuple[int, ...]) -> bool:
-        """Return whether an array may have this shape, without its first axis."""
+        """Return whether an array may have this `shape`, the sizes of all axes but the first."""
         if shape == self.shape:
             return True
         if self.sides is None or len(shape) != len(self.shape):

@@ -15,7 +15,10 @@ _TABLE_NAME = re.compile(
 
 
 class TableName(NamedTuple):
-    """The path of a table of labels, and the name of its column of labels or None."""
+    """The path of a table of labels (a CSV file), and the name of its column of labels.
+
+    `column` is None if the user has not named a column.
+    """
 
     path: Path
     column: str | None
@@ -31,10 +34,10 @@ def expand_home(path: str) -> Path:
 
 
 def parse_table_name(dataset: str) -> TableName | None:
-    """Parse a data set's name that means a table of labels, `FILE.csv` or `FILE.csv:COLUMN`.
+    """Parse the name of a table of labels, `FILE.csv` or `FILE.csv:COLUMN`.
 
     Returns:
-      the table; None if the name is not that of a table, or is that of a folder.
+      the path and the column; None if `dataset` is another name, or is the path of a folder.
     """
     match = _TABLE_NAME.fullmatch(dataset)
     if match is None or expand_home(dataset).is_dir():
@@ -43,7 +46,11 @@ def parse_table_name(dataset: str) -> TableName | None:
 
 
 def short_dataset_name(dataset: str) -> str:
-    """Return the name of a data set without folders and suffix; for a table, its folder's name."""
+    """Return a short name of a data set, such as "cats" for the path `/data/cats.npz`.
+
+    A table of labels (a CSV file) and its images lie in one folder, so for the path of a table the
+    folder's name is returned: "cats" for `/data/cats/labels.csv`.
+    """
     table = parse_table_name(dataset)
     if table is None:
         return Path(dataset).stem
@@ -60,7 +67,7 @@ def require_image_path(dataset: str) -> None:
     """Check that a path can be a user's data set, without reading it.
 
     Args:
-      dataset: a path, from the option `--dataset`.
+      dataset: the path that the option `--dataset` gives.
 
     Raises:
       UsageError: the path is neither a folder, nor a table of labels, nor an .npz or .parquet file.

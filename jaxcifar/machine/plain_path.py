@@ -23,7 +23,7 @@ def plain_path(folder: Path) -> Iterator[Path]:
     folder. The link is deleted when the block ends.
 
     Args:
-      folder: any folder; it need not exist.
+      folder: the folder, which need not exist.
 
     Raises:
       RunError: a link is needed and can't be made.

@@ -36,8 +36,9 @@ def join_processes(
     Args:
       coordinator: "HOST:PORT" of process 0. None means the address that the cluster gives, if JAX
         knows this kind of cluster (Slurm, Open MPI, a TPU pod, Kubernetes).
-      processes: number of processes; 1 to train without others.
-      process_id: number of this process, from 0.
+      processes: number of processes; 1 to train without others. None means the number that the
+        cluster gives.
+      process_id: number of this process, from 0. None means the number that the cluster gives.
       print_line: prints a line that names the missing processes.
 
     Raises:
@@ -99,7 +100,7 @@ def is_only_process() -> bool:
 
 
 def any_process(*conditions: bool) -> list[bool]:
-    """Return for each condition whether it is true in at least one process of the run.
+    """Return for each condition whether at least one process of the run has passed True.
 
     All processes must call this function, with the same number of conditions.
     """

@@ -118,7 +118,7 @@ def _read_bounded(path: Path, max_bytes: int, follow: bool) -> str:
 def read_json(
     path: Path, structure: type[T], remedy: Remedy, max_bytes: int = MAX_BYTES, follow: bool = False
 ) -> T:
-    """Read a JSON file, and return its value of the type `structure`; see `read_text` for the rest.
+    """Read a JSON file as the type `structure`; the other arguments are those of `read_text`.
 
     Raises:
       RunError, UsageError: the file can't be read, is not JSON, or has another structure.
@@ -233,7 +233,7 @@ def convert_checked(value: Any, structure: type[T], where: str = "") -> T:
     Args:
       value: a value from a JSON or TOML file.
       structure: type that the value must have.
-      where: name of the value; begins the message.
+      where: name of the value; begins the error message.
 
     Raises:
       ValueError: the value has another type; the message names the place in it.

@@ -62,8 +62,13 @@ def batch_positions(count: int, axis: str | None, parts: int = 1) -> jax.Array:
 def example_keys(key: jax.Array, count: int, axis: str | None, parts: int = 1) -> jax.Array:
     """Return a random key for each of this device's `count` examples.
 
-    A key depends on the example's position in the batch of all devices. `axis` is the mapped axis,
-    or None for a single device; `batch_positions` explains `parts`.
+    A key depends on the example's position in the batch of all devices.
+
+    Args:
+      key: random key of the batch.
+      count: number of examples on each device.
+      axis: name of the mapped axis; None for a single device.
+      parts: number of parts in which the batch is computed (see `batch_positions`).
     """
     return keys_at(key, batch_positions(count, axis, parts))
 
@@ -74,14 +79,15 @@ def keys_at(key: jax.Array, positions: jax.Array) -> jax.Array:
 
 
 def next_examples(tree: PyTree, axis: str | None, parts: int = 1) -> PyTree:
-    """Return for each of this device's examples the example after it in the whole batch.
+    """Return for each of this device's examples the next example of the whole batch.
 
-    After the last example of the batch comes the first. Only one example travels to each device.
+    After the last example of the batch comes the first. Each device receives one example for each
+    part of the batch.
 
     Args:
-      tree: arrays whose first axis is this device's part of the batch.
-      axis: name of the mapped axis.
-      parts: number of parts in which the batch is computed; `batch_positions` explains it.
+      tree: arrays whose first axis counts this device's examples.
+      axis: name of the mapped axis; None for a single device.
+      parts: number of parts in which the batch is computed (see `batch_positions`).
     """
 
     def following(examples: jax.Array) -> jax.Array:
@@ -95,8 +101,9 @@ def next_examples(tree: PyTree, axis: str | None, parts: int = 1) -> PyTree:
 def _from_next_device(firsts: jax.Array, axis: str | None) -> jax.Array:
     """Return the next device's first example of each part of the batch, `[parts, 1, ...]`.
 
-    `firsts` are this device's first examples, which it sends to the device before. After the last
-    device's examples of a part come the first device's examples of the next part.
+    `firsts` has this device's first example of each part, `[parts, 1, ...]`. Each device sends it
+    to the device before. The first device's examples of the next part follow the last device's
+    examples of a part.
     """
     firsts_of_next_part = jnp.roll(firsts, -1, axis=0)
     if axis is None:
@@ -135,8 +142,8 @@ def sum_and_mean_over_devices(
 
     Args:
       summed: arrays to sum.
-      averaged: arrays to average; those that are not floats are returned unchanged.
-      axis: name of the mapped axis.
+      averaged: arrays to average; arrays of integers are returned unchanged.
+      axis: name of the mapped axis; None for a single device.
 
     Returns:
       the sums and the means.

@@ -25,7 +25,8 @@ class Status(NamedTuple):
     """The content of a status line.
 
     Attributes:
-      before: (rank, text) of texts on the left of the bar; see `texts_that_fit` for the ranks.
+      before: (rank, text) of texts on the left of the bar. If the line is too short, texts of a
+        high rank are left out first, and texts of rank 0 never.
       after: (rank, text) of texts on the right of the bar.
       done: finished fraction of the work, from 0 to 1.
     """
@@ -55,8 +56,8 @@ def show_status(
 ) -> Iterator[PrintLine]:
     """Show a status line that changes, until the block ends.
 
-    A terminal shows a progress bar. A notebook shows one line that is replaced. Elsewhere, as in a
-    log, the status is printed after a long time without other lines.
+    A terminal shows a progress bar. A notebook shows one line that is replaced. In a file, such as
+    a log, the status is printed after a long time without other lines.
 
     Args:
       console: the console that `print_line` prints to.

@@ -13,10 +13,10 @@ def open_missing_streams() -> None:
     """Connect closed standard streams to the null device.
 
     Otherwise the next file that is opened would get the number of the closed stream. Error messages
-    of libraries would then be written into that file.
+    of libraries would then be written into this file.
 
     Raises:
-      RunError: only standard output is closed, so results would be lost.
+      RunError: standard output is closed and standard error is not. Results would be lost.
     """
     for number in range(3):
         try:
@@ -39,7 +39,7 @@ def _stream(number: int) -> TextIO:
 
 @contextlib.contextmanager
 def checked_output() -> Iterator[None]:
-    """Make standard output accept any text and fail with a clear error, until the block ends.
+    """Make standard output accept any text and raise clear errors, until the block ends.
 
     Characters that the encoding of standard output lacks are printed as escape sequences.
 

@@ -119,7 +119,7 @@ def available_memory() -> int:
 def left_by_containers(
     names: Path = Path("/proc/self/cgroup"), groups: Path = Path("/sys/fs/cgroup")
 ) -> Iterator[int]:
-    """Yield the free bytes of each control group (container) that limits this process's memory.
+    """Yield the free bytes within each control group (container) that limits this process.
 
     Args:
       names: the file in which Linux names the control group of this process.

@@ -44,8 +44,8 @@ def line_printer(console: Console, fold: bool = True) -> PrintLine:
 def wrap_line(line: str, width: int) -> list[str]:
     """Wrap a line between words, and return its parts. Words longer than a part are not divided.
 
-    Continuation lines are indented by 2 columns. If the line begins with a label and its value in
-    column 16, continuation lines are indented to the value.
+    Continuation lines are indented by 2 columns. If the line begins with a label, and a value
+    follows in column 16, continuation lines are indented to the value.
     """
     if len(line) <= width:
         return [line]
@@ -69,7 +69,7 @@ def texts_that_fit(parts: Sequence[tuple[int, str]], width: int) -> list[str]:
     always stay; as the last resort, the longest of them is shortened.
 
     Args:
-      parts: (rank, text) in the order of the line; empty texts are ignored.
+      parts: (rank, text) for each text, in the order of the line; empty texts are ignored.
       width: columns of the line.
     """
     kept = [(rank, text) for rank, text in parts if text]
@@ -131,7 +131,7 @@ def duration(seconds: float) -> str:
 def report_in_silence(
     print_line: PrintLine, status: Callable[[], str], seconds: float = SILENCE_SECONDS
 ) -> Iterator[PrintLine]:
-    """Print a status line whenever the block has printed nothing else for a long time.
+    """Print a status line whenever the `with` block has printed nothing for a long time.
 
     Args:
       print_line: prints a line.

@@ -66,7 +66,7 @@ def check_xla_flags() -> None:
 
 
 def _words(flags: str) -> list[str]:
-    """Return the flags in a text, split like words in a shell, with quotes."""
+    """Split a text into flags as a shell splits words, also inside quotes."""
     try:
         return shlex.split(flags)
     except ValueError:  # a quote that is never closed
@@ -80,10 +80,11 @@ def _is_accepted(flag: str) -> bool:
 
 
 def _has_word(content: mmap.mmap, word: str) -> bool:
-    """Return whether a library holds a C string that is this word, or that ends in it.
+    """Return whether a library holds a C string that is this word or ends in this word.
 
-    Linkers store a string as the end of a longer one, such as "xla.DebugOptions.xla_dump_to". The
-    character before the word must not be a letter, digit or underscore.
+    Linkers may store a string as the end of a longer string, such as "xla_dump_to" in
+    "xla.DebugOptions.xla_dump_to". The character before the word must not be a letter, digit or
+    underscore.
     """
     text = b"%s\0" % word.encode()
     start = content.find(text)

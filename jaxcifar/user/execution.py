@@ -16,7 +16,10 @@ from jaxcifar.user.user_files import is_user_file
 
 
 class _Watcher(NamedTuple):
-    """A thread, and the function to call when the thread is about to run a file."""
+    """The identity of a thread, and the function to call before the thread runs a file.
+
+    The function takes the path of the file.
+    """
 
     thread: int
     notify: Callable[[str], object]
@@ -43,7 +46,7 @@ def watch_executed_files(notify: Callable[[str], object]) -> Iterator[None]:
 
 @functools.cache
 def _add_audit_hook() -> None:
-    """Add the audit hook that reports executed files; once, because Python can't remove hooks."""
+    """Add the audit hook that reports executed files, only once: Python can't remove hooks."""
     sys.addaudithook(_on_audit_event)
 
 

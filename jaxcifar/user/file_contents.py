@@ -22,8 +22,7 @@ class FileContents:
     Args:
       name: the user's name for the module, for error messages.
       main: the module's file.
-      files: contents of the files that the digest covers, by paths relative to the main file's
-        folder.
+      files: the files that are read already: path relative to the folder of `main` -> content.
     """
 
     def __init__(self, name: str, main: Path, files: Mapping[str, bytes]) -> None:
@@ -42,7 +41,7 @@ class FileContents:
 
         Args:
           file: the file's path.
-          module: the file's module if it is already imported.
+          module: the file's module if it is already imported; else None.
 
         Raises:
           UsageError: the file is new, and `is_complete` is True or there are too many files.

@@ -39,9 +39,9 @@ class UserCode:
     Args:
       name: the user's name for the module, a path or a dotted module name.
       main: the module's file.
-      files: contents of the files that the digest covers, by paths relative to the main file's
-        folder.
-      module: the module itself if the user's program has already imported it.
+      files: files that are already read and hashed: path relative to the folder of `main` ->
+        content.
+      module: the module itself if the user's program has already imported it; else None.
     """
 
     def __init__(
@@ -200,7 +200,7 @@ class UserCode:
         return [str(self.main.resolve().parent)] if self.name.endswith(".py") else []
 
     def _find_shadowed_names(self) -> set[str]:
-        """Return names of imported modules that the main file's folder has too.
+        """Return names of imported modules for which the main file's folder has another module.
 
         An import statement in the user code means the module in the main file's folder.
         """
@@ -214,13 +214,13 @@ class UserCode:
         return shadowed
 
     def _import(self, *arguments: Any, **options: Any) -> Any:
-        """Import a module for the user code, whose modules call this function as `__import__`."""
+        """Replace `__import__` in the modules of the user code; the arguments are the same."""
         with self._modules_active():
             return builtins.__import__(*arguments, **options)
 
     @contextmanager
     def _modules_active(self) -> Iterator[None]:
-        """In the `with` block, put this code's modules into `sys.modules` instead of namesakes."""
+        """Put this code's modules into `sys.modules` until the block ends; set others aside."""
         with _LOCK:
             if _active and _active[-1] is self:
                 yield

@@ -12,7 +12,7 @@ class HashedLoader(SourceFileLoader):
       name: the module's name.
       path: the file's path, for error messages.
       content: the file's content.
-      builtin_names: the names that the module sees as Python's built-in functions.
+      builtin_names: name -> value of what the module sees as Python's built-in functions.
     """
 
     def __init__(self, name: str, path: str, content: bytes, builtin_names: dict[str, Any]) -> None:
@@ -38,7 +38,7 @@ def has_hashed_loader(spec: ModuleSpec) -> bool:
 
 
 def late_import_message(file: str) -> str:
-    """Return the error text for a file of user code that is imported after the code was hashed."""
+    """Return the error text for user code in `file` that is imported after hashing the code."""
     return (
         f"{file} is imported only while the code runs, too late for its content to become part of "
         "the config; import it at the top of the file that uses it"

@@ -48,7 +48,7 @@ def file_on_path(module: str) -> str | None:
 
 
 def package_of(spec: ModuleSpec | None) -> str:
-    """Return the package that relative imports in a module start from; "" if it has none."""
+    """Return the package that relative imports in a module start from; "" if there is none."""
     return (spec.parent or "") if spec else ""
 
 
@@ -142,8 +142,8 @@ def imported_names(content: bytes, package: str = "") -> Iterator[str]:
 def imported_from_same_folder(path: Path, content: bytes) -> list[Path]:
     """Return the files that a Python file imports absolutely from its own folder.
 
-    If the file imports a package, all the package's files are returned. These rules must never
-    change: old configs contain checksums of the files that these rules return.
+    If the file imports a package, all the package's files are returned. This function must never
+    return other files: old configs contain checksums of these files.
 
     Args:
       path: the file.
@@ -168,7 +168,7 @@ def imported_from_same_folder(path: Path, content: bytes) -> list[Path]:
 
 
 def _statements(content: bytes) -> Iterator[ast.AST]:
-    """Iterate over all nodes of the syntax tree of Python source; over none if it is invalid."""
+    """Yield all nodes of the syntax tree of Python source; yield none if the source is invalid."""
     try:
         tree = ast.parse(content)
     except (SyntaxError, ValueError, RecursionError):

@@ -87,7 +87,7 @@ def cell_source(value: Any) -> str:
 
 
 def _class_definition(source: str, name: str) -> str | None:
-    """Return the text of the class `name` in a source, with its decorators; None if not found."""
+    """Return the text of the class `name` in `source`, decorators included; None if not found."""
     with suppress(SyntaxError):
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.ClassDef) and node.name == name:
@@ -132,7 +132,7 @@ def _written_since_start(path: Path) -> bool:
 
 
 def _comes_from(module: ModuleType, content: bytes) -> bool:
-    """Return whether a module has the functions and constants of a source, given as `content`."""
+    """Return whether a module has the functions and constants that the source `content` defines."""
     try:
         codes = set(_codes_in(compile(content, module.__file__ or "", "exec")))
     except (SyntaxError, ValueError):
@@ -144,8 +144,8 @@ def _comes_from(module: ModuleType, content: bytes) -> bool:
 def _has_constants_of(module: ModuleType, tree: ast.Module) -> bool:
     """Return whether a module and its classes still have the constants that its source assigns.
 
-    `tree` is the syntax tree of the source. A module's constant that is assigned more than once is
-    not compared: its value may have changed while the module ran.
+    `tree` is the syntax tree of the source. Constants of the module that are assigned more than
+    once are not compared, because their values may have changed while the module ran.
     """
     assigned_names = Counter(node.id for node in ast.walk(tree) if _is_assigned(node))
     for name, value in _constants(tree.body):

@@ -33,7 +33,7 @@ def npz_file(text: str) -> Path:
 
 
 def add_answer_files(parser: OptionHolder) -> None:
-    """Add the options for files of answers and features."""
+    """Add the options for the files of predictions (`--csv`, `--submission`) and features."""
     parser.add_argument(
         "--csv",
         type=location,
@@ -67,11 +67,11 @@ def add_answer_files(parser: OptionHolder) -> None:
 
 
 def check_answer_files(options: Namespace, runs: Sequence[Path]) -> None:
-    """Check the options before anything is computed.
+    """Check the options of `add_answer_files` before anything is computed.
 
     Args:
       options: the options of the command.
-      runs: the runs that predict.
+      runs: the runs whose networks predict.
 
     Raises:
       UsageError: a file exists already, its folder is missing, or options do not go together.
@@ -96,7 +96,11 @@ def check_answer_files(options: Namespace, runs: Sequence[Path]) -> None:
 
 
 def check_ids(submission: Path | None, names: Sequence[str]) -> None:
-    """Check that all images have different ids, if a submission is to be written.
+    """Check that all images have different ids if a submission (as for Kaggle) is to be written.
+
+    Args:
+      submission: the file of `--submission`; None if the option was not given.
+      names: names of the images. An id is a name without folder and ending.
 
     Raises:
       UsageError: two images have the same id.
@@ -122,7 +126,7 @@ def write_answer_files(
 
     Args:
       options: the options of the command.
-      classifier: the network that predicted.
+      classifier: the network, or the ensemble of networks, that predicted.
       photos: the images.
       predictions: the predictions of the same images.
 

@@ -17,7 +17,10 @@ COMPARABLE = f"PyTorch can be compared only for {', '.join(KNOWN)}, and without 
 
 
 def is_comparable(arch: str, arch_args: dict[str, Any]) -> bool:
-    """Return whether PyTorch has a network with this name and these arguments, to compare with."""
+    """Return whether this package has the same network in PyTorch, to compare with.
+
+    `arch` is the network's name, and `arch_args` are its arguments by name.
+    """
     return arch in KNOWN and not arch_args
 
 
@@ -25,7 +28,7 @@ def check_networks(options: Namespace) -> None:
     """Check the networks that `jaxcifar bench` is to measure.
 
     Raises:
-      UsageError: a network is unknown, or can't be compared with PyTorch as `--peer` asks.
+      UsageError: a network is unknown, or `--peer` is given and PyTorch has no such network.
     """
     arch_args = getattr(options, "arch_args", {})
     for arch in options.arch or ():
@@ -57,7 +60,7 @@ def read_study(options: Namespace) -> Study:
 
 
 def expected_time(archs: Sequence[str], options: Namespace) -> str:
-    """Return a line about the time that measuring takes, to be printed before it begins."""
+    """Return a line about the time that measuring will take, to be printed before."""
     each = f"{options.minutes} min"
     names = archs[0] if len(archs) == 1 else f"each of {', '.join(archs)}"
     total = f", {options.minutes * len(archs)} min in all" if len(archs) > 1 else ""

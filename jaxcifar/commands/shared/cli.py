@@ -32,9 +32,9 @@ def use_huge_pages_for(command: str) -> None:
 def use_huge_pages() -> None:
     """On Linux, restart the process with large pages of memory for large arrays.
 
-    On a CPU, XLA allocates the memory of each training step again. With tens of thousands of small
-    pages, this takes a fifth of the CNN's time. The C library glibc reads its setting for large
-    pages only when a process starts. If the user has set GLIBC_TUNABLES, nothing is changed.
+    On a CPU, XLA allocates new memory for each training step. With tens of thousands of small
+    pages, this takes a fifth of the CNN's training time. The C library glibc reads its setting for
+    large pages only when a process starts. If the user has set GLIBC_TUNABLES, nothing is changed.
     """
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         _start_again_with("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
@@ -154,6 +154,6 @@ def _failed(line: str, code: int) -> int:
 
 
 def _print_unraisable_error(unraisable: Any) -> None:
-    """Print an error in a destructor or thread, except orbax's error after a failed save."""
+    """Print an error in a destructor or thread, except orbax's known error after a failed save."""
     if str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)

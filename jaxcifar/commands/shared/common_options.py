@@ -13,7 +13,7 @@ _PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def count(text: str) -> int:
-    """Parse an option's value as a whole number, at least 1 and below 2**31 as in int32."""
+    """Parse an option's value as a whole number, at least 1 and below 2**31."""
     if not text.isdecimal() or not 1 <= len(text) <= 10 or not 1 <= int(text) < 2**31:
         raise ArgumentTypeError(f"{text}: must be at least 1, below 2**31")
     return int(text)
@@ -74,11 +74,11 @@ def add_data_dir(parser: OptionHolder) -> None:
 
 
 def data_folder(given: Path | None, dataset: str = "") -> Path:
-    """Return the folder of data sets: the value of `--data-dir`, or without one the default.
+    """Return the folder of data sets: the value of `--data-dir`, or the default.
 
     Args:
-      given: the value of `--data-dir`.
-      dataset: the data set that is to be loaded; "" if it is not known yet.
+      given: the value of `--data-dir`; None if the option was not given.
+      dataset: name of the data set that is to be loaded; "" if it is not known yet.
 
     Raises:
       UsageError: there is no such folder.
@@ -97,7 +97,10 @@ def data_folder(given: Path | None, dataset: str = "") -> Path:
 
 
 def add_run_dir(parser: OptionHolder, default: str | None = None) -> None:
-    """Add `--overwrite` and `--run-dir`; `--run-dir` is required if no default is described."""
+    """Add `--overwrite` and `--run-dir`, the folder of the run.
+
+    `default` describes the default folder for the help; if it is None, `--run-dir` is required.
+    """
     parser.add_argument(
         "--run-dir",
         type=location,
@@ -111,7 +114,7 @@ def add_run_dir(parser: OptionHolder, default: str | None = None) -> None:
 
 
 def add_keep(parser: OptionHolder) -> None:
-    """Add `--keep` and `--keep-every`."""
+    """Add `--keep` and `--keep-every`, which say which checkpoints stay."""
     parser.add_argument(
         "--keep",
         choices=("all", "best"),

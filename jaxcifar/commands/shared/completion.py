@@ -43,7 +43,8 @@ def complete(commands: Sequence[str]) -> NoReturn:
 def _parser_of_all(commands: Sequence[str], named: str | None) -> argparse.ArgumentParser:
     """Return a parser that knows all commands, and the options of the command `named`.
 
-    Loading the options of all commands would be slow. `named` is None before a command is typed.
+    The options of other commands are not loaded, because this would be slow. `named` is None before
+    a command is typed.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--version", action="store_true")
@@ -69,7 +70,7 @@ def _parser_of_all(commands: Sequence[str], named: str | None) -> argparse.Argum
 def _add_completers(parser: argparse.ArgumentParser) -> None:
     """Let argcomplete complete the values of a parser's options, such as names of networks.
 
-    Where no name fits, the shell completes names of files: most of these options take them too.
+    If no name fits, the shell completes names of files, because most of these options take files.
     """
     for action in parser._actions:
         if names := suggested_names(action):
@@ -77,5 +78,5 @@ def _add_completers(parser: argparse.ArgumentParser) -> None:
 
 
 def _completer_of(names: Sequence[str]) -> Callable[..., list[str]]:
-    """Return a function that argcomplete calls for the words that an option can have."""
+    """Return a function from which argcomplete gets `names`, the possible values of an option."""
     return lambda prefix, **_: [name for name in names if name.startswith(prefix)]

@@ -1,7 +1,6 @@
 """The option `--config`: settings from a TOML file, or from the `config.json` of an earlier run.
 
-A file of settings can come from anywhere. Its size, its structure and the types of its values are
-checked, as for a study.
+The file can come from anywhere, so its size, its structure and the types of values are checked.
 """
 
 import dataclasses
@@ -44,12 +43,12 @@ class GivenSettings(NamedTuple):
     """The settings of a run from the file of `--config` and from options, which override the file.
 
     Attributes:
-      config: the settings of the run. If the data set is "auto", it has "cifar10".
+      config: the settings of the run, with "cifar10" in place of the data set "auto".
       options: the settings that were given as options.
       other_options: the parsed options that are no settings.
       file: the settings of the file that are used; empty without `--config`.
       origin: name of the file in messages.
-      recorded: the config of the earlier run whose file it is; None for other files.
+      recorded: config of an earlier run, if the file is its `config.json`; None for other files.
       lines: lines for the user, such as settings of the file that are not used.
     """
 
@@ -98,7 +97,7 @@ def given_settings(options: Mapping[str, Any], other_options: Namespace) -> Give
       other_options: the parsed options that are no settings.
 
     Raises:
-      UsageError: the file can't be read, or a value is wrong; the message names the place.
+      UsageError: the file can't be read, or a value is wrong. The message names the option or file.
     """
     path: Path | None = other_options.config
     if path is None:
@@ -131,7 +130,7 @@ def _create(settings: Mapping[str, Any]) -> Config:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Config | None]:
-    """Return the settings in a file, and the run's config if it is the file of a run."""
+    """Return the settings in a file; and a run's config if it is the run's file, else None."""
     file = path / "config.json" if path.is_dir() else path
     if path.is_dir() and not file.exists():
         raise UsageError(f"--config {path}: there is no run here{nested_run_hint(path)}")
@@ -169,15 +168,15 @@ def _settings_of(recorded: Config) -> dict[str, Any]:
 def _without_other_recipe(
     file: dict[str, Any], recorded: Config, options: Mapping[str, Any], lines: list[str]
 ) -> dict[str, Any]:
-    """Return the settings of an earlier run that apply to another network or recipe.
+    """Return the settings of an earlier run that also apply to a new run.
 
-    If the options name another network or recipe, these are the run's changes to its own recipe,
-    and a line about them is added to `lines`. Otherwise all settings are returned.
+    If options name another network or recipe, these are the earlier run's changes to its recipe,
+    and a line about the changes is added to `lines`. Otherwise all settings apply.
 
     Args:
       file: the settings of the earlier run.
-      recorded: its config.
-      options: the settings that were given as options.
+      recorded: the config of the earlier run.
+      options: the settings of the new run that were given as options.
       lines: lines for the user.
     """
     changed = [
@@ -210,7 +209,7 @@ def _without_ineffective(
 ) -> dict[str, Any]:
     """Return the settings of a file without those that options make ineffective.
 
-    A line that names the latter is added to `lines`.
+    A line that names the ineffective settings is added to `lines`.
     """
     network = {"arch": options["arch"]} if "arch" in options else {}
     effective_alone = effective_settings({**network, **file})
@@ -228,7 +227,10 @@ def _without_ineffective(
 
 
 def _changes_since(config: Config, recorded: Config, path: Path) -> list[str]:
-    """Return a line for each file of user code, or of weights, that has changed since a run."""
+    """Return lines about user code and weights that have changed since the run at `path`.
+
+    `recorded` is the config of this run, and `config` that of the new run.
+    """
     lines = []
     now = user_code.with_imports_on_disk(config, recorded)
     for field in ("sources", "imports"):

@@ -21,7 +21,7 @@ def require_chosen_network(settings: Mapping[str, Any], config: Config) -> None:
 
     Args:
       settings: the settings on the command line.
-      config: the settings of the run, with defaults.
+      config: all settings of the run, defaults included.
 
     Raises:
       UsageError: `--arch` was not given, and training would take more than an hour on this CPU.

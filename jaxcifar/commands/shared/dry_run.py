@@ -44,11 +44,12 @@ def add_dry_run(parser: OptionHolder) -> None:
 
 
 def show_settings(console: Console, rows: Mapping[str, Sequence[SettingOrigin]]) -> None:
-    """Print a table of the settings that all rows share, and a table of the others by row.
+    """Print a table of the settings that all rows of a study share, and a table of the others.
 
     Args:
       console: where to print.
-      rows: the settings of each row, by its name; of a single run, any name.
+      rows: name of a row of the study -> settings of the row. For a single run, the mapping has one
+        entry, with any name.
     """
     by_name: dict[str, dict[str, SettingOrigin]] = {}
     for row, settings in rows.items():
@@ -130,7 +131,7 @@ def show_costs(
 
 
 def _new_epochs(config: Config) -> int:
-    """Return the number of epochs of a run without those of the run that it continues."""
+    """Return the number of epochs that a run trains, without those of a run that it continues."""
     return config.epochs - (config.continue_epochs or 0)
 
 
@@ -148,9 +149,17 @@ def _try(
     devices: "Sequence[jax.Device]",
     at_once: int,
 ) -> "Trial | None":
-    """Time a few steps of a run; return None, after a line, if its images are not prepared.
+    """Time a few training steps of a run.
 
-    Noise stands for the images of a data set of the catalogue.
+    If images of the user are not prepared, print a line and return None. If CIFAR-10 or another
+    data set of the catalogue is not prepared, train on random noise of the same size instead.
+
+    Args:
+      console: where to print.
+      config: the settings of the run.
+      data_dir: folder of data sets.
+      devices: devices to train on.
+      at_once: number of runs that are trained together.
     """
     from jaxcifar.bench.trial_steps import noise_like, try_steps
     from jaxcifar.data import CATALOG, NotPreparedError, load_dataset
@@ -175,7 +184,16 @@ def _try(
 def _show_trial(
     print_line: PrintLine, tasks: "Sequence[Task]", trial: "Trial", seconds: float
 ) -> None:
-    """Print the images, steps, time and memory of runs that share a program."""
+    """Print the size and cost of runs that share a compiled program.
+
+    The lines are the numbers of images and of training steps, the time and the memory.
+
+    Args:
+      print_line: prints a line.
+      tasks: the runs.
+      trial: the measured time and memory of a few steps.
+      seconds: the estimated time of all these runs.
+    """
     train, val, test = trial.images
     epochs = sorted({task.config.epochs for task in tasks})
     print_line(f"images          {train:,} to train, {val:,} to validate, {test:,} to test")
@@ -194,7 +212,7 @@ def _show_trial(
 
 
 def _memory(trial: "Trial") -> str:
-    """Return text about the memory that a run takes, such as "340 MB on each device: ..."."""
+    """Return text about the memory that a trial measured, such as "340 MB on each device: ..."."""
     if trial.persistent_bytes is None or trial.step_bytes is None:
         return "XLA does not report it on this device"
     parts: dict[str, Any] = {

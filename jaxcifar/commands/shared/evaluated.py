@@ -23,9 +23,9 @@ RunFigures = Sequence[tuple[str, Figures]]  # (name of the run, its figures on o
 
 
 def short_names(runs: Iterable[Path]) -> dict[Path, str]:
-    """Return path of a run -> short name: as many last parts of the path as make all names differ.
+    """Return path of a run -> short name, such as `plain/seed0`.
 
-    A name has at least two parts, such as `plain/seed0`.
+    Each name has the last two parts of the path, or more if names would be equal otherwise.
     """
     runs = list(dict.fromkeys(runs))
     for length in range(2, max(len(run.parts) for run in runs) + 1):
@@ -40,8 +40,8 @@ def show(console: Console, evaluations: Evaluations, looks: Mapping[str, list[Lo
 
     Args:
       console: where to print.
-      evaluations: content of `evaluation.json` for each run.
-      looks: for each run, the records of all its evaluations on the test images.
+      evaluations: name of a run -> content of its `evaluation.json`.
+      looks: name of a run -> records of all its evaluations on the test images.
     """
     print_line = line_printer(console)
     rows = [
@@ -91,7 +91,7 @@ def show(console: Console, evaluations: Evaluations, looks: Mapping[str, list[Lo
 def _only_answer(figures: Figures) -> str | None:
     """Return the class that the network predicts for every image; None if there is no such class.
 
-    Then the accuracy is 1 on the images of this class, and 0 on the images of all others.
+    It is recognised by an accuracy of 1 on the images of this class and 0 on all other images.
     """
     accuracies = figures["class_accuracy"]
     recognised = [name for name, accuracy in accuracies.items() if accuracy > 0]
@@ -102,7 +102,7 @@ def _only_answer(figures: Figures) -> str | None:
 
 
 def _table(title: str, text_columns: Sequence[str], number_columns: Sequence[str]) -> Table:
-    """Return a table without rows; its headings can have any characters, and long ones wrap."""
+    """Return a table without rows. Headings can have any characters; long headings are wrapped."""
     headings = [printable(heading) for heading in number_columns]
     return make_table(title, text_columns, headings, wrap_numbers=True)
 
@@ -113,7 +113,7 @@ def _add_row(table: Table, run: str, figures: Figures, *cells: str) -> None:
 
 
 def _accuracies(rows: RunFigures) -> Table:
-    """Return a table of the accuracy of each run on each set of images, with its interval."""
+    """Return a table of each run's accuracy on each set of images, with confidence intervals."""
     columns = ("number", "accuracy", "95% interval", "flips")
     table = _table("Accuracy", ("run", "images"), columns)
     for run, figures in rows:
@@ -144,7 +144,7 @@ def _metrics(rows: RunFigures) -> Table:
 
 
 def _calibrations(rows: RunFigures) -> Table:
-    """Return a table of loss and calibration error, without and with the fitted temperature."""
+    """Return a table of loss and calibration error, before and after temperature scaling."""
     table = _table("Calibration", ("run", "images"), ("loss", "ECE", "loss/T", "ECE/T"))
     for run, figures in rows:
         cells = []
@@ -185,7 +185,7 @@ def _classes(rows: RunFigures) -> Table:
 def _mistakes(run: str, figures: Figures) -> list[str]:
     """Return lines that list a run's most confident mistakes on one set of images.
 
-    Of training images, the likeliest label errors are listed instead.
+    If these are training images, the lines list the likeliest label errors instead.
     """
     if "label_errors" in figures:
         return _label_errors(run, figures)
@@ -213,7 +213,7 @@ def _label_errors(run: str, figures: Figures) -> list[str]:
 
 
 def _slips(evaluations: Evaluations) -> Table:
-    """Return a table of accuracies after common mistakes, such as images without normalisation."""
+    """Return a table of test accuracies with a mistake in evaluating, such as no normalisation."""
     slips = {
         run: evaluation["slips"] for run, evaluation in evaluations.items() if "slips" in evaluation
     }

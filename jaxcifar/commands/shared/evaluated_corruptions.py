@@ -20,7 +20,10 @@ Results = dict[str, CorruptionSet]  # by the title of the set
 
 
 class CorruptionEvaluator:
-    """Evaluates runs on sets of corrupted images; the base run is evaluated first, and once.
+    """Evaluates runs on sets of corrupted images, such as CIFAR-10-C.
+
+    If there is a base run (`--base`), errors are also given relative to the errors of this run. It
+    is evaluated first, and only once.
 
     Args:
       runs: the runs that will be evaluated.
@@ -48,7 +51,7 @@ class CorruptionEvaluator:
         """Evaluate a run on its sets of corrupted images.
 
         Raises:
-          RunError: a logit is not finite, or the base run makes no errors on a kind.
+          RunError: a logit is not finite, or the base run makes no errors on a kind of corruption.
         """
         from jaxcifar.evaluation.corruption_sets import with_corruption_errors
 
@@ -61,7 +64,7 @@ class CorruptionEvaluator:
         }
 
     def _evaluate_base(self, runs: Sequence["LoadedRun"], options: Namespace) -> Results:
-        """Evaluate the run of `--base`, which is loaded unless it is one of `runs`."""
+        """Evaluate the run of `--base`; load this run first unless it is one of `runs`."""
         from jaxcifar.commands.shared.evaluated_runs import LoadedRun, open_corruption_sets
         from jaxcifar.trained.load import load
 
@@ -73,7 +76,7 @@ class CorruptionEvaluator:
         return self._results(base)
 
     def _results(self, run: "LoadedRun") -> Results:
-        """Return the results of a run on its sets of corrupted images, measured only once."""
+        """Return the results of a run on its sets of corrupted images; measure them only once."""
         from jaxcifar.evaluation.corruption_sets import evaluate_corruption_set
 
         def begin(activity: str) -> None:

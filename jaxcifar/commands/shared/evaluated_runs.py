@@ -77,15 +77,16 @@ def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -
 def _with_true_labels(images: ImageSet) -> ImageSet:
     """Return a copy of a set of training images whose title says that the labels are true.
 
-    A run with the setting `label_noise` was trained on other labels.
+    The run was trained on other labels, some of them random (setting `label_noise`).
     """
     return images._replace(title=f"{images.title} with true labels")
 
 
 def name_files(run: LoadedRun, evaluated: EvaluationResult) -> None:
-    """Add the names of files to the likeliest label errors of images in a user's folder.
+    """Add the names of the image files to the likeliest label errors in `evaluated`.
 
-    Nothing is added for images that are not in a folder, or if the folder can't be read.
+    Nothing is added for images that are not in a folder of the user, or if the folder can't be
+    read.
     """
     result = evaluated.results.get(TRAIN)
     if result is None or not result.label_errors:
@@ -128,7 +129,7 @@ def open_corruption_sets(
 def _load_dataset(
     run: Path, classifier: Classifier, options: Namespace, print_line: PrintLine
 ) -> Dataset | None:
-    """Return the data set of a run; None if it can't be loaded and no set in `--on` needs it."""
+    """Return the data set of a run; None if it can't be loaded and no set of `--on` needs it."""
     try:
         return load_run_dataset(
             classifier.config, classifier.class_names, options.data_dir, print_line
@@ -146,7 +147,9 @@ def _load_dataset(
 def _load_sets(
     dataset: Dataset | None, classifier: Classifier, options: Namespace, print_line: PrintLine
 ) -> list[ImageSet]:
-    """Load the sets of images that the option `--on` names; `dataset` is that of the run.
+    """Load the sets of images that the option `--on` names.
+
+    `dataset` is the data set of the run; None if it can't be loaded and no set needs it.
 
     Raises:
       UsageError: a set of images can't be used, or two sets have the same name.

@@ -6,7 +6,7 @@ _PACKAGE = Path(__file__).resolve().parents[2]
 
 
 def examples_folder() -> Path:
-    """Return the folder that has the `studies/` and `networks/` that come with the package."""
+    """Return the folder of the package that contains `studies/` and `networks/`."""
     installed = _PACKAGE / "examples"
     return installed if installed.is_dir() else _PACKAGE.parent / "experiments"
 

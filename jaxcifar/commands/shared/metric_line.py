@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 def show_metric(
     print_line: PrintLine, result: "Result", user_metric: "UserMetric", path: Path
 ) -> None:
-    """Print the value of a user's metric on the test images, or why there is none."""
+    """Print the value of a user's metric on the test images, or why there is no value.
+
+    `result` is the result of the run whose folder is `path`.
+    """
     from jaxcifar.runs.file_formats import number
     from jaxcifar.runs.metric_fields import format_value
 

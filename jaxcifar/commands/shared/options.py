@@ -46,7 +46,7 @@ _DEFAULTS_IN_WORDS = {
 
 
 def reference_default(name: str) -> str:
-    """Return help text about a setting's default, such as "0.1; 0.001 for cnn" by network."""
+    """Return help text about a setting's default for each network, such as "0.1; 0.001 for cnn"."""
     if name in _DEFAULTS_IN_WORDS:
         return _DEFAULTS_IN_WORDS[name]
     values = {arch: readable_text(default_settings(arch)[name]) for arch in registry.KINDS["arch"]}
@@ -64,7 +64,10 @@ def _possible_names(kind: str) -> str:
 
 
 def _restriction(name: str) -> str:
-    """Return " (NAMES only)" if only some networks, update rules and so on use a field, or ""."""
+    """Return help text that says which networks, update rules and so on use the field `name`.
+
+    The text is like " (sgd only)", or "" if all of them use the field.
+    """
     for entries in registry.KINDS.values():
         takers = [known for known, entry in entries.items() if name in entry.takes]
         if 0 < len(takers) < len(entries):
@@ -102,9 +105,10 @@ def add_config_options(
 
 
 def _with_unlisted_fields(members: Iterable[str]) -> Iterator[str]:
-    """Yield the fields, each followed by the settings of its choices that are in no group.
+    """Yield the names of fields, and after a field the settings that only some of its values use.
 
-    For example, "optimizer" is followed by a setting that only one optimiser takes.
+    For example, after "optimizer" come settings that only some optimizers use. Settings that are in
+    a group of options themselves are left out here.
     """
     listed = {name for names in GROUPS.values() for name in names}
     for name in members:
@@ -119,7 +123,7 @@ def _add_option(group: Any, field: dataclasses.Field, default: str | None, is_au
     Args:
       group: the group.
       field: the field; its metadata has the help text.
-      default: help text about the default, or None.
+      default: help text about the default; None for no text.
       is_auto: the help describes the value "auto" too.
     """
     options = {k: v for k, v in field.metadata.items() if k in ("help", "choices", "type")}
@@ -174,10 +178,10 @@ def split_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def split_image_size(options: argparse.Namespace) -> int:
-    """Remove the value of `--image-size` from parsed options, and return it or the default.
+    """Remove the value of `--image-size` from parsed options, and return the value or the default.
 
-    It is for commands without a data set. `Config.create` takes the setting only for images of the
-    user.
+    Commands without a data set call this function, because `Config.create` takes an image size only
+    for images of the user.
     """
     image_size: int = getattr(options, "image_size", IMAGE_SIZE)
     if hasattr(options, "image_size"):
@@ -186,7 +190,10 @@ def split_image_size(options: argparse.Namespace) -> int:
 
 
 def add_archs(parser: OptionHolder, default: Sequence[str] | None = ARCHS) -> None:
-    """Add `--arch` for several networks; `default` must stand for all networks of the package."""
+    """Add `--arch` for several networks.
+
+    The help says that the default is all networks of the package, and `default` must mean this.
+    """
     action = parser.add_argument(
         "--arch",
         nargs="+",
@@ -198,7 +205,10 @@ def add_archs(parser: OptionHolder, default: Sequence[str] | None = ARCHS) -> No
 
 
 def add_observers(parser: OptionHolder) -> None:
-    """Add `--observer` and an option for each built-in observer; all fill the list `observers`."""
+    """Add `--observer` and an option for each built-in observer, such as `--tensorboard`.
+
+    An observer is called during training. All these options fill the list `observers`.
+    """
     for name, entry in registry.KINDS["observer"].items():
         parser.add_argument(
             f"--{name}",

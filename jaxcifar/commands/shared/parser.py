@@ -59,7 +59,7 @@ class Parser(argparse.ArgumentParser):
       command: name of the command.
       description: what the command does, in a sentence.
       examples: (arguments, explanation) of example calls; shown below the options.
-      common: the options that `--help` shows, such as "--arch"; `--help-all` shows all options. By
+      common: the options that `--help` shows, such as "--arch", while `--help-all` shows all. By
         default `--help` shows all options.
     """
 
@@ -151,7 +151,7 @@ class Parser(argparse.ArgumentParser):
         return options
 
     def _suggestion(self, option: str) -> str:
-        """Return the end of the message about an unknown option, such as "; did you mean --arch?".
+        """Return advice about an unknown option, such as "; did you mean --arch?".
 
         Return "" if no option is similar.
         """

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 def show(console: Console, records: "Records") -> None:
     """Print a table of each network's rows, in the study's order, and name the best row.
 
+    A row has the results of one set of settings, averaged over its seeds and folds.
+
     Args:
       console: where to print.
       records: the runs in the study's folder.
@@ -45,7 +47,10 @@ def show(console: Console, records: "Records") -> None:
 
 
 def _table(network: "StudiedNetwork", ties: Sequence[str]) -> Table:
-    """Return a table of one network's rows; the best is marked, or "first" if there are ties."""
+    """Return a table of one network's rows, in which the best row is marked.
+
+    If there are `ties`, rows that may be as good as the best row, its mark is "first".
+    """
     numbers = ("seeds", "validation", "test", "time")
     table = make_table(network.title, ("row",), numbers)
     table.add_column("")  # for the mark of the best row
@@ -76,7 +81,7 @@ def _on_all_table(records: "Records") -> Table:
 
 
 def _run_count(variation: "Variation") -> str:
-    """Return the number of seeds, such as "3", or of folds: "5 folds" or "5 folds x 3"."""
+    """Return the number of a row's runs as text: "3" seeds, "5 folds", or "5 folds x 3" seeds."""
     folds = len(variation.folds)
     if folds < 2:
         return str(len(variation.runs))
@@ -85,7 +90,7 @@ def _run_count(variation: "Variation") -> str:
 
 
 def _percent(variation: "Variation", split: str) -> str:
-    """Return the "val" or "test" accuracy as text; "" if it was not measured."""
+    """Return a row's accuracy on the split "val" or "test" as text; "" if it was not measured."""
     from jaxcifar.report.wording import accuracy
 
     key = f"{split}_accuracy"
@@ -93,7 +98,7 @@ def _percent(variation: "Variation", split: str) -> str:
 
 
 def _ties_with_first(network: "StudiedNetwork") -> list[str]:
-    """Return names of rows that are not significantly below the best row in validation accuracy."""
+    """Return names of rows whose validation accuracy is not significantly below the best row's."""
     from jaxcifar.report.choice import validation_lead
 
     first, *others = network.by_validation
@@ -107,7 +112,7 @@ def _winner(network: "StudiedNetwork", ties: Sequence[str]) -> str:
 
     Args:
       network: the rows of a study with the same network.
-      ties: names of the rows whose distance from the best row may be chance.
+      ties: names of other rows that may be as good: their distance may be chance.
     """
     from jaxcifar.machine.terminal import join_names
 

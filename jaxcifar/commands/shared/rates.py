@@ -13,7 +13,10 @@ from jaxcifar.machine.terminal import PrintLine, line_printer
 
 
 def show(console: Console, figures: dict[str, Any]) -> None:
-    """Print benchmark results in a table for each network, at most 80 characters wide."""
+    """Print benchmark results in a table for each network, at most 80 characters wide.
+
+    `figures` is the content of the file that `jaxcifar bench --json` writes.
+    """
     print_line = line_printer(console)
     print_line(f"{figures['device']}, jax {figures['versions']['jax']}")
     for arch in dict.fromkeys(row["arch"] for row in figures["rows"]):
@@ -48,10 +51,10 @@ def show(console: Console, figures: dict[str, Any]) -> None:
 
 
 def _print_left_out(contestants: list[tuple[str, dict[str, Any]]], print_line: PrintLine) -> None:
-    """Print why some contestants, that is, implementations, were left out of the timed rounds.
+    """Print why some programs were left out of the timed rounds.
 
     Args:
-      contestants: (name, measured results) of all contestants.
+      contestants: (name, measured results) of each program that was to be measured.
       print_line: prints a line.
     """
     reasons = {name: figures["left_out"] for name, figures in contestants if "left_out" in figures}
@@ -77,7 +80,7 @@ def _text_or_dash(value: float | None, text_of: Callable[[float], str]) -> str:
 
 
 def _ratio(ratios: dict[str, Any], name: str) -> str:
-    """Return the ratio `name`, and its spread over the rounds if known, such as "1.1 (1.0-1.2)"."""
+    """Return the ratio `name` as text, with the range over the rounds if known: "1.1 (1.0-1.2)"."""
     spread = ratios[f"{name}_spread"]
     return f"{ratios[name]:.2f} ({_range_of(spread)})" if spread else f"{ratios[name]:.2f}"
 
@@ -111,7 +114,7 @@ def _table(arch: str, rows: list[dict[str, Any]]) -> Table:
 
 
 def _programs(programs: list[dict[str, Any]]) -> Table:
-    """Return a table of the speed of each compiled program, with the study rows that use it."""
+    """Return a table of the speed of each compiled program, with the runs that use the program."""
     numbers = ("batch", "precision", "images/s", "from-to")
     table = make_table("", ("rows",), numbers)
     for program in programs:

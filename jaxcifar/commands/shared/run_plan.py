@@ -13,11 +13,11 @@ def show_run_plan(given: GivenSettings, path: Path) -> None:
     """Print the settings of a run, where they come from, and the time and memory that it takes.
 
     Args:
-      given: the settings and options.
+      given: the settings of the run, and the options.
       path: the folder of the run.
 
     Raises:
-      UsageError: the folder belongs to another run, or the run can't be trained so.
+      UsageError: the folder belongs to another run, or training is impossible with these settings.
       RunError: a file of the folder can't be read, or the devices have too little memory.
     """
     from jaxcifar.data import dataset_title

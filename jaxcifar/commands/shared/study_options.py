@@ -34,23 +34,27 @@ _MOST_FOLDS = 999
 
 
 class Shard(NamedTuple):
-    """The share of a study's runs that one command trains: number `part`, from 1, of `parts`."""
+    """The share of a study's runs that one command trains.
+
+    The runs are divided into `parts` shares. `part` is the number of this share, from 1.
+    """
 
     part: int
     parts: int
 
 
 class GivenStudy(NamedTuple):
-    """The study that the options describe.
+    """The study that the options describe: rows, each a set of settings to train.
 
     Attributes:
       study: the study, with the settings that were given as options.
-      shared: the settings that all rows share by the study's file.
+      shared: the settings that all rows have by the study's file.
       options: the settings that were given as options.
       name: name for the study's folder.
-      folds: number of folds that each row is trained on; 0 for a single split.
+      folds: number of folds (cross-validation) that each row is trained on; 0 for a single split.
       seed: the first seed of each row.
-      lines: lines for the user, about rows of earlier grids in the study's folder.
+      lines: lines for the user, about rows that earlier values of `--grid` have added to the
+        study's folder.
     """
 
     study: Study
@@ -67,7 +71,9 @@ class GivenStudy(NamedTuple):
         return next(iter(all_folds(self.folds)), "")
 
     def with_rows_of_earlier_grids(self, out: Path) -> "GivenStudy":
-        """Return a copy whose study has the rows of earlier grids in the folder `out` too.
+        """Return a copy whose study has the rows of earlier grids too.
+
+        These are the rows in the folder `out` that earlier values of `--grid` have added.
 
         Raises:
           UsageError: there would be too many rows.
@@ -81,7 +87,7 @@ class GivenStudy(NamedTuple):
         return self._replace(study=study, lines=(line,))
 
     def origins(self, rows: Sequence[StudyRow]) -> dict[str, list[SettingOrigin]]:
-        """Return the settings of rows that have an effect, by the row's name."""
+        """Return name of a row -> its settings that have an effect, with where each comes from."""
         fold = self.first_fold
         found = {}
         for row in rows:
@@ -101,7 +107,7 @@ class GivenStudy(NamedTuple):
 
         Args:
           rows: the rows that are trained.
-          is_plan: also tell which settings of recipes are overruled that no option names.
+          is_plan: True to also list overruled settings of recipes that no option has chosen.
         """
         recipe = f"recipe {self.options['recipe']}" if "recipe" in self.options else None
 
@@ -156,7 +162,7 @@ def study_file(text: str) -> Path:
 
 
 def shard(text: str) -> Shard:
-    """Parse an option's value `I/N`, such as `2/4`: share I, from 1, of the N shares of a study."""
+    """Parse an option's value such as `2/4`, the second of four shares of a study's runs."""
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if match:
         part, parts = map(int, match.groups())
@@ -177,7 +183,8 @@ def given_study(options: Namespace, settings: dict[str, Any]) -> GivenStudy:
 
     Args:
       options: the parsed options that are no settings.
-      settings: the settings that were given as options; they replace those that all rows share.
+      settings: the settings that were given as options. They replace the settings in the study's
+        file that all rows share.
 
     Raises:
       UsageError, RunError: the study can't be read, or options do not go together.

@@ -25,7 +25,7 @@ def show_study_plan(
     device_count: int | None,
     at_once: int | None,
 ) -> None:
-    """Show the settings of a study's rows, where they come from, and the time and memory.
+    """Show the settings of a study's rows, where they come from, and the cost of training.
 
     Args:
       console: where to print.

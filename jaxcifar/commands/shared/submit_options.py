@@ -56,7 +56,7 @@ def add_submit_options(parser: OptionHolder) -> None:
 
 
 def check_submit_options(options: argparse.Namespace, runs: int, out: Path) -> None:
-    """Check the options of `add_submit_options`, before anything that takes long.
+    """Check the options that send a study to a cluster, before anything that takes long.
 
     Args:
       options: the parsed options of the command.
@@ -88,11 +88,11 @@ def check_submit_options(options: argparse.Namespace, runs: int, out: Path) -> N
 
 
 def without_submit_options(argv: Sequence[str], also: str | None = None) -> list[str]:
-    """Return the words of a command line without the options of `add_submit_options`.
+    """Return the words of a command line without the options that send a study to a cluster.
 
     Args:
       argv: the words of a command line that the command's parser has accepted.
-      also: another option to leave out, with all its values.
+      also: another option to leave out with all its values, such as "--force"; None for none.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     add_submit_options(parser)
@@ -103,7 +103,11 @@ def without_submit_options(argv: Sequence[str], also: str | None = None) -> list
 
 
 def submit_option(text: str) -> tuple[str, str | bool]:
-    """Parse a word of `--submit-options`: `NAME=VALUE`, or `NAME` for a flag of sbatch."""
+    """Parse a word of `--submit-options`, an option of sbatch (Slurm's command) without `--`.
+
+    Returns:
+      the name and the value of `NAME=VALUE`; for `NAME` alone, the name and True.
+    """
     name, equals, value = text.partition("=")
     name = name.removeprefix("--").replace("_", "-")
     if not _NAME.fullmatch(name):
@@ -120,11 +124,11 @@ def submit_option(text: str) -> tuple[str, str | bool]:
 
 
 def job_options(executor: Executor, words: Sequence[tuple[str, str | bool]]) -> JobOptions:
-    """Return what the words of `--submit-options` ask for.
+    """Return the time limit, number of jobs and other options that `--submit-options` asks for.
 
     Args:
-      executor: "slurm" or "local".
-      words: the names and values.
+      executor: "slurm" for a cluster, or "local" for processes of this machine.
+      words: (name, value) for each word of the option.
 
     Raises:
       UsageError: a value is wrong, or the executor has no such option.
@@ -164,7 +168,7 @@ def _number_of_jobs(text: str) -> int:
     """Return the value of `--submit-options at-most=N` as a number.
 
     Raises:
-      UsageError: it is not a whole number, at least 1.
+      UsageError: `text` is not a whole number, at least 1.
     """
     try:
         return count(text)

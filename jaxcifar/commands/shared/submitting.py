@@ -36,8 +36,8 @@ def send_parts(
     """Send the parts of a study that have unfinished runs, and wait for all jobs if asked to.
 
     Args:
-      tasks: the runs of the study, in the order in which `--shard` counts them.
-      rows: number of rows that the runs belong to.
+      tasks: the runs of the study, in the order in which `--shard I/N` divides them into shares.
+      rows: number of the study's rows (sets of settings), by default also the number of parts.
       argv: the words of this command, which the jobs repeat.
       options: the parsed words; `check_submit_options` has accepted them.
       out: folder of the study.
@@ -78,7 +78,7 @@ def send_parts(
 
 
 def _nothing_left(tasks: "Sequence[Task]") -> str:
-    """Return the error message if all runs of a study are finished, or have failed for good."""
+    """Return the error message for a study whose runs are all finished or have failed for good."""
     from jaxcifar.studies.waiting import earlier_failures
 
     failures = earlier_failures(tasks)
@@ -101,7 +101,10 @@ def _send(
     options: Namespace,
     out: Path,
 ) -> "list[SentPart]":
-    """Send each shard that has one of the runs named in `to_send`, and record the jobs."""
+    """Send a job for each share of a study that has unfinished runs, and record the jobs.
+
+    `to_send` has the names of the unfinished runs. The other arguments are those of `send_parts`.
+    """
     from jaxcifar.studies.submitted_parts import SentPart, make_job_folder, record_parts
 
     number = options.parts or rows
@@ -132,14 +135,16 @@ def _send(
 
 
 def _command(words: Sequence[str], shard: str) -> tuple[str, ...]:
-    """Return the command of a job, which trains a shard such as "2/4" of a study."""
+    """Return the command of a job, which trains a share of a study's runs, such as "2/4"."""
     return (sys.executable, "-m", "jaxcifar.commands", "ablation", *words, "--shard", shard)
 
 
 def _wait(
     queue: JobQueue, parts: "Sequence[SentPart]", tasks: "Sequence[Task]", print_line: PrintLine
 ) -> None:
-    """Wait until all jobs are over.
+    """Wait until all jobs are over, and print a line about each that has ended.
+
+    `parts` are the parts of the study, each with its job; `tasks` are the study's runs.
 
     Raises:
       Interrupted: the user has stopped waiting; the jobs go on.
@@ -174,7 +179,7 @@ def _wait(
 
 
 def _status(queue: JobQueue, progress: "Progress") -> str:
-    """Return a line such as "jobs: 1 finished, 0 failed, 2 RUNNING"."""
+    """Return a line about all jobs of a study, such as "jobs: 1 finished, 0 failed, 2 RUNNING"."""
     states = [queue.state(part.job) for part in progress.open]
     counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
     done = f"{len(progress.finished)} finished, {len(progress.failed)} failed"
@@ -182,7 +187,7 @@ def _status(queue: JobQueue, progress: "Progress") -> str:
 
 
 def _with_runs_of(tasks: "Sequence[Task]", parts: "Sequence[SentPart]") -> "list[SentPart]":
-    """Return the jobs that train at least one of the runs in `tasks`."""
+    """Return the parts of a study, each with its job, that train at least one run in `tasks`."""
     selected = {task.name for task in tasks}
     return [part for part in parts if selected.intersection(part.runs)]
 
@@ -194,7 +199,7 @@ def _names(parts: "Sequence[SentPart]") -> str:
 
 
 def sent_and_unfinished(tasks: "Sequence[Task]", out: Path) -> bool:
-    """Return whether an unfinished run was sent to a cluster, so that it must not be trained here.
+    """Return whether one of a study's unfinished runs was sent to a cluster by an earlier command.
 
     Raises:
       RunError: the record of the jobs can't be read.
@@ -206,7 +211,9 @@ def sent_and_unfinished(tasks: "Sequence[Task]", out: Path) -> bool:
 
 
 def require_all_finished(tasks: "Sequence[Task]", out: Path, print_line: PrintLine) -> None:
-    """Print failed parts of a study with the reasons, parts that are not over, and runs never sent.
+    """Print what is left of a study that was sent to a cluster; raise an error if parts are left.
+
+    The lines name failed parts with the reasons, parts that are not over, and runs never sent.
 
     Args:
       tasks: the runs of the study.

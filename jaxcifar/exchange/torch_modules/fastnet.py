@@ -31,7 +31,7 @@ def _norm(width: int) -> nn.BatchNorm2d:
 def _pool(x: torch.Tensor, mirrored: bool, blurred: bool) -> torch.Tensor:
     """Return the maximum over 2x2 pixels, or over 2x3 in a mirrored network with an odd width.
 
-    If `blurred`, windows along an odd height or width have 3 pixels and overlap, and the result is
+    If `blurred`, windows along an odd height or width have 3 pixels and overlap. Then the result is
     the mean of the maxima over 2x2 pixels in each window.
     """
     if blurred:
@@ -43,7 +43,10 @@ def _pool(x: torch.Tensor, mirrored: bool, blurred: bool) -> torch.Tensor:
 
 
 class Group(nn.Module):
-    """3x3 convolutions with a pool after the first; three or more also get a skip connection."""
+    """`depth` 3x3 convolutions, with a pool after the first.
+
+    Three or more convolutions also get a skip connection, which begins after the pool.
+    """
 
     def __init__(self, inputs: int, width: int, depth: int, mirrored: bool, blurred: bool) -> None:
         super().__init__()
