@@ -62,7 +62,7 @@ def train(
         the top level of a file or in a notebook's cell.
       dataset: images, or the name or path of a data set, such as "cifar10" or "photos/".
       run_dir: folder of the run; by default a readable name under `checkpoints/`.
-      overwrite: delete an earlier run in the folder.
+      overwrite: True to delete an earlier run in the folder.
       keep_every: also keep the checkpoint of every N-th epoch; None for none of them.
       data_dir: folder of TensorFlow Datasets (TFDS), or None for its default.
       metrics: metrics in addition to the built-in ones. Each is a `Metric`, a function of logits

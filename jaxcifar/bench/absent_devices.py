@@ -234,7 +234,7 @@ def _h100_cards(target: Target) -> list[Any]:
 
 
 def _load_cuda_libraries() -> None:
-    """Load NVIDIA's libraries, installed beside JAX's plugin for CUDA, that its compiler needs."""
+    """Load NVIDIA's installed libraries, which the compiler in JAX's plugin for CUDA needs."""
     plugin = _cuda_plugin()
     spec = find_spec(plugin) if plugin else None
     assert spec is not None and spec.submodule_search_locations  # `compiler_version` has found it

@@ -135,7 +135,7 @@ def _expect_first_steps(
 
 
 def _get_ready(entrant: Entrant, others: Sequence[Entrant], plan: Plan, end: float) -> None:
-    """Let a contestant compile and take first steps; leave it out if it fails or is too slow.
+    """Make a contestant compile and take first steps; leave it out if it fails or is too slow.
 
     Args:
       entrant: the contestant.
@@ -167,7 +167,8 @@ def _get_ready(entrant: Entrant, others: Sequence[Entrant], plan: Plan, end: flo
 def _first_rate(entrant: Entrant, phase: str, deadline: Deadline | None) -> float:
     """Return the images per second of a contestant, measured for at least two seconds.
 
-    If a whole round is shorter than that, one round is measured.
+    If a whole round takes less than two seconds, one round is measured. Once `deadline` passes, the
+    contestant is stopped with an error; None means no deadline.
     """
     work, iterations = entrant.spec.work, 1
     while True:
@@ -180,7 +181,7 @@ def _first_rate(entrant: Entrant, phase: str, deadline: Deadline | None) -> floa
 def _leave_out_slow_entrants(
     entrants: Sequence[Entrant], phases: Sequence[str], progress: BenchProgress
 ) -> None:
-    """Leave out contestants much slower than the fastest, once the first rates of all are known."""
+    """Leave out the contestants whose first rates are below a tenth of the fastest one's."""
     for entrant in remaining_entrants(entrants[1:]):
         reasons = [reason_if_slow(entrant, entrants, phase) for phase in phases]
         first_reason = next(filter(None, reasons), "")

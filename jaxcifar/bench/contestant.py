@@ -164,8 +164,8 @@ def _children_ignore_interrupts() -> Iterator[None]:
     """Make processes that the block starts ignore Ctrl-C from their first moment on.
 
     A terminal sends SIGINT to all processes of the benchmark. Only the main process may react, and
-    it kills the others. So SIGINT is blocked here, and new processes inherit that. A SIGINT during
-    the block reaches the main process when the block ends.
+    it kills the others. So SIGINT is blocked during the `with` block, and new processes keep it
+    blocked. A SIGINT that came meanwhile reaches the main process when the `with` block ends.
     """
     if not hasattr(signal, "pthread_sigmask"):  # on Windows
         yield
@@ -224,7 +224,7 @@ def _serve(connection: Connection, name: str, work: Work, environment: dict[str,
 
 
 def _end_with_the_bench() -> None:
-    """End a contestant's process when the main process ends, even in the middle of a step."""
+    """Wait for the end of the main process, then end this process, even in the middle of a step."""
     bench = multiprocessing.parent_process()
     assert bench is not None  # this process was started by `Contestant`
     bench.join()

@@ -67,7 +67,7 @@ class Entrant:
             yield
 
     def measure(self, phase: str, iterations: int, deadline: Deadline | None) -> Timing:
-        """Let the contestant train some steps or evaluate some batches, and return the time.
+        """Make the contestant train or evaluate; return the number of images and the seconds.
 
         Args:
           phase: "train" or "eval".
@@ -169,7 +169,7 @@ def seconds_allowed_to_get_ready(work: Work, first: Entrant) -> float:
 
 
 def reason_if_slow(entrant: Entrant, others: Sequence[Entrant], phase: str) -> str:
-    """Return a message if a contestant is far slower than the fastest one, otherwise "".
+    """Return a message if a contestant has less than a tenth of the best speed, otherwise "".
 
     Args:
       entrant: the contestant to check.

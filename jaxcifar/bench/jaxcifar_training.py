@@ -44,7 +44,7 @@ class JaxcifarTraining:
         self._train_steps = self._setup.train_steps
 
     def train(self, steps: int) -> Timing:
-        """Train all runs for some steps; return the number of images and the seconds."""
+        """Train all runs for `steps` steps; return the number of images and the seconds."""
         step = self._states.step
         first_step = jax.device_put(np.zeros_like(step), step.sharding)
         self._states = self._states.replace(step=first_step)

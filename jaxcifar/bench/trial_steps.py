@@ -174,7 +174,8 @@ class _TimedSteps:
     def measure(self, first_step: int) -> tuple[float, int]:
         """Train some steps; return the mean seconds of a step and the number of timed steps.
 
-        The first step is not timed, because it is often slow.
+        The timed steps take at least `_ENOUGH_SECONDS`, or are a whole epoch. The first step is not
+        timed, because it is often slow.
 
         Args:
           first_step: number of the first step in the run, from 0. The first steps of a run may use
@@ -193,7 +194,7 @@ class _TimedSteps:
             steps = min(2 * steps, steps_per_epoch)
 
     def _train(self, steps: int) -> float:
-        """Train all runs for some steps, and return the seconds."""
+        """Train all runs for `steps` steps, and return the seconds."""
         began = time.perf_counter()
         trained_steps = 0
         for count in dispatch_sizes(steps, self._setup.program):

@@ -185,7 +185,7 @@ def _batches_in_tar(path: Path, layout: ArchiveLayout) -> Iterator[tuple[str, by
 
 
 def _parse_binary(content: bytes, layout: ArchiveLayout) -> np.ndarray:
-    """Return the records in a file of the binary archive, with only the last label byte of each."""
+    """Return the records in a file of the binary archive; each keeps only its last label byte."""
     record_length = layout.label_bytes + PIXEL_BYTES
     if not content or len(content) % record_length:
         raise ValueError(

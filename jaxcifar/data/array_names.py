@@ -44,7 +44,7 @@ def recognise(names: Collection[str]) -> ArrayNames:
     """Find the arrays of images, labels and class names in a file by their names.
 
     Known names are `x_train`, `train_images`, `X_test`, `val_labels` and similar ones. If no name
-    says a split, `x` and `y`, `images` and `labels`, or `data` and `target` are known.
+    says a split, `x` and `y`, `images` and `labels`, or `data` and `target` are accepted.
 
     Args:
       names: names of all arrays in the file.
@@ -128,7 +128,7 @@ def _find_spelling(
 
 
 def _list_names(names: Collection[str]) -> str:
-    """Return the first few names as printable text, and the number of the others."""
+    """Return up to `_MAX_SHOWN` names as printable text, and the number of the others."""
     shown = []
     for name in sorted(names)[:_MAX_SHOWN]:
         quoted = ascii(name[:40])

@@ -27,7 +27,7 @@ class ImageBlocks:
     Attributes:
       shape: shape of the array of all images, not checked yet.
       dtype: dtype of the array, not checked yet.
-      blocks: returns an iterator over consecutive parts of the array.
+      blocks: function that returns an iterator over consecutive parts of the array.
     """
 
     shape: tuple[int, ...]
@@ -36,7 +36,7 @@ class ImageBlocks:
 
     @classmethod
     def of(cls, array: Any) -> Self:
-        """Return an object that reads the images of an array in memory in blocks."""
+        """Return an `ImageBlocks` for images in memory; the blocks are slices of `array`."""
         array = np.asarray(array)
         images_per_block = block_length(array.shape, array.dtype)
 
@@ -197,7 +197,7 @@ def _to_squares(block: np.ndarray, resizing: Resizing) -> np.ndarray:
 def pixels_of(
     name: str, images: Any, size: int = IMAGE_SIZE
 ) -> UInt8[np.ndarray, "images {size} {size} 3"]:
-    """Check an array of images with the checks before training, and return RGB squares.
+    """Check an array of images as training does, and convert the images to RGB squares.
 
     Args:
       name: name of the array, for messages.

@@ -37,7 +37,7 @@ class Corruption:
       unit: unit of the strengths, in words.
       apply: function that corrupts images. It takes a random key for each image, images with
         values in [0, 1], and a strength. The values of the images that it returns may be outside
-        [0, 1]. None for JPEG, which Pillow computes.
+        [0, 1]. `apply` is None for JPEG, which Pillow computes.
     """
 
     strengths: tuple[float, ...]
@@ -200,7 +200,7 @@ def _corrupt_block(
 def jpeg(
     image: UInt8[np.ndarray, "height width 3"], quality: int
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Return an image after Pillow has compressed it as JPEG of a quality from 1 to 95."""
+    """Compress an image as JPEG with a `quality` from 1 to 95, and return the decoded image."""
     jpeg_file = io.BytesIO()
     Image.fromarray(image).save(jpeg_file, "JPEG", quality=quality)
     return np.asarray(Image.open(jpeg_file))

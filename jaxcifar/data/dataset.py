@@ -228,7 +228,7 @@ class Dataset:
     def copies(self) -> Mapping[str, int]:
         """The number of "val" and "test" images that are exact copies of images in earlier splits.
 
-        Empty if there are no copies, or if the data set is one of the catalogue.
+        The order is "train", "val", "test". Empty without copies, and for catalogue data sets.
         """
         if self.is_known:
             return {}

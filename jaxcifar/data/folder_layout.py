@@ -83,8 +83,8 @@ def find_layout(listing: FolderListing) -> Layout | None:
 def describe_content(listing: FolderListing) -> str:
     """Describe the content of a folder that has no class folders, for an error message.
 
-    For example "30 images, 1 folder (images) and no table". Images in its folders are not counted,
-    except those of a single class.
+    For example "30 images, 1 folder (images) and no table". Images in subfolders are counted only
+    if there is a single class folder.
     """
     classes = _class_folders(listing, _split_folders(listing)["train"], {})
     if len(classes) == 1:
@@ -100,7 +100,7 @@ def describe_content(listing: FolderListing) -> str:
 
 
 def _count_and_list(names: Sequence[str], noun: str) -> str:
-    """Return the number of names, and the first names: "2 folders (a, b)" or "no folder"."""
+    """Return the number of names, and up to `_MOST_NAMES` names, such as "2 folders (a, b)"."""
     if not names:
         return f"no {noun}"
     dots = ", ..." if len(names) > _MOST_NAMES else ""

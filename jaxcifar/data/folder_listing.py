@@ -117,7 +117,7 @@ class FolderListing:
         return len(self._hidden)
 
     def children(self, folder: Folder) -> FolderContent:
-        """Return the subfolders of a folder and the names of its files, without hidden ones."""
+        """Return the subfolders of a folder and the names of its files, without hidden entries."""
         folders: list[Folder] = []
         files: list[str] = []
         for entry in self._visible_entries(folder):

@@ -36,7 +36,7 @@ class LabelTable(NamedTuple):
 def read_table(path: Path) -> LabelTable:
     """Read an untrusted text file with a table of labels.
 
-    Its cells are separated by commas, semicolons, tabs or bars.
+    The table's cells are separated by commas, semicolons, tabs or bars.
 
     Raises:
       RunError: the file can't be read, is too large, or is no table.

@@ -74,7 +74,7 @@ def find_labelled_files(folder: Path) -> LabelledFiles | None:
 
 
 def _tables_in(folder: Path) -> list[Path]:
-    """Return the first .csv and .tsv files in a folder, by name; none if it can't be listed.
+    """Return up to `_MAX_TABLES` .csv and .tsv files of a folder, sorted by name; [] if unreadable.
 
     Hidden files, and Kaggle's example of a submission with made-up labels, are left out.
     """

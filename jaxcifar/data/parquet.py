@@ -42,7 +42,7 @@ _THREADS = 4
 
 
 def find_parquet(path: Path) -> list[Path]:
-    """Return the parquet file at a path; for a folder, those in it or else in its subfolders.
+    """Return the parquet file `path`, or those in the folder `path` or else in its subfolders.
 
     Raises:
       RunError: there are too many files.
@@ -62,7 +62,7 @@ def find_parquet(path: Path) -> list[Path]:
 
 
 def _folders_with_parquet(path: Path) -> list[Path]:
-    """Return the subfolders that seem to have parquet files, judging by a few of their entries."""
+    """Return the subfolders that have a parquet file among their first `_MAX_ENTRIES` entries."""
     subfolders = []
     for folder in sorted(path.iterdir()):
         if folder.is_dir() and not folder.name.startswith("."):
@@ -80,7 +80,7 @@ def read_parquet(
     Args:
       path: the file or folder of the user; begins the error messages.
       files: the parquet files at this path.
-      resizing: height and width that images get, which collects their old sizes; None for 32x32.
+      resizing: size that images get, 32x32 if None; their original sizes are added to this object.
 
     Returns:
       the records of "train" and, if there are such files, "test" and "val"; and the class names.
@@ -133,7 +133,7 @@ def _group_by_split(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def _split_of(path: Path, file: Path) -> str | None:
-    """Return the split that a file's name, or its folder's name inside `path`, says; else None."""
+    """Return the split that the name of a file, or of its folder in `path`, says; else None."""
     names = [file.stem] if file.parent == path else [file.stem, file.parent.name]
     for name in names:
         for word in re.split("[^a-z]+", name.lower()):
@@ -240,7 +240,7 @@ def _opened(file: Path) -> "Iterator[ParquetFile]":
 
 
 def _checked_count(file: Path, opened: "ParquetFile") -> int:
-    """Return the number of rows of a parquet file, after checking its unpacked size."""
+    """Return the number of rows of a parquet file; raise if the unpacked size is too large."""
     metadata = opened.metadata
     packed = file.stat().st_size
     unpacked = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))

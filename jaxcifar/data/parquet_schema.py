@@ -45,9 +45,9 @@ class Columns:
     class_names: tuple[str, ...] | None
 
     def image_bytes(self, column: Any) -> Any:
-        """Return the bytes of the image files in a part of the column of images.
+        """Return the bytes of the image files in `column`, a part of the column of images.
 
-        If the column has structures, the bytes are in their field "bytes".
+        If `column` has structures, the bytes are in the field "bytes" of each structure.
         """
         import pyarrow as pa
 

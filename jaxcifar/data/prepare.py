@@ -36,7 +36,7 @@ def default_data_dir() -> Path:
     """Return TFDS's folder of data sets: `TFDS_DATA_DIR`, or else `~/tensorflow_datasets`.
 
     Raises:
-      UsageError: the system does not know the home folder in this path.
+      UsageError: the path begins with `~`, and the system knows no such home folder.
     """
     path = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     folder = expand_home(path)
@@ -124,7 +124,12 @@ def load_records(
 def _prepare_records(
     dataset: KnownDataset, data_dir: Path, archive: Path | None, print_line: PrintLine
 ) -> dict[str, binary_records.Records]:
-    """Generate the images of a data set, or let TFDS prepare them; return records by split."""
+    """Generate the images of a data set, or read them with TFDS; return split -> records.
+
+    The images are generated if the data set has a function `draw`. Otherwise TFDS reads them from
+    `data_dir`. If they are not there yet, TFDS first writes them to `data_dir`. It takes them from
+    `archive` or, if `archive` is None, downloads them.
+    """
     if dataset.draw is not None:
         print_line(f"Drawing {dataset.title}, once; this takes some seconds.")
         return _draw_records(dataset, dataset.draw)
@@ -165,7 +170,11 @@ def _draw_records(dataset: KnownDataset, draw: Draw) -> dict[str, binary_records
 def _prepare_with_tfds(
     builder: Any, dataset: KnownDataset, data_dir: Path, archive: Path | None, print_line: PrintLine
 ) -> None:
-    """Let TFDS prepare a data set in `data_dir`, from `archive` or, if None, from a download."""
+    """Prepare a data set with TFDS, and print each step.
+
+    `builder` takes the images from `archive` or, if `archive` is None, downloads them. The
+    builder writes them to `data_dir`.
+    """
     import tensorflow_datasets as tfds
 
     if not sys.stderr.isatty():

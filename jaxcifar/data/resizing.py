@@ -35,7 +35,7 @@ class Resizing:
             )
 
     def require_memory(self, count: int, classes: int, print_line: PrintLine | None = None) -> None:
-        """Check that images fit into memory while they are prepared; print if they need much.
+        """Check that images fit into memory; print a line if they need at least `_MUCH_BYTES`.
 
         Args:
           count: number of images.

@@ -23,7 +23,7 @@ class Columns(NamedTuple):
       files: column of file names.
       labels: column of labels.
       split: column of "train", "val" and "test"; None if there is no such column.
-      header: titles of the columns; None if the first row has no titles but an image.
+      header: titles of the columns; None if the first row already names an image.
     """
 
     files: int
@@ -103,7 +103,7 @@ def _split_column(
 ) -> int | None:
     """Return the number of the column with the split of each image; None without such a column.
 
-    It is found by its title in `header`. `rows` has the cells of the other rows of the table.
+    The column is found by its title in `header`. `rows` has the cells of the table's other rows.
     """
     for number, title in enumerate(header or ()):
         if title.casefold() not in _SPLIT_TITLES:

@@ -91,7 +91,7 @@ class _BoundedStream:
         """Return exactly the next `size` bytes of the unpacked archive.
 
         Raises:
-          RefusedTarError: `size` is larger than any header, or the content unpacks too far.
+          RefusedTarError: `size` is larger than any header, or over `MAX_BYTES` were unpacked.
           EOFError: fewer bytes are left.
         """
         if size > _MAX_READ:
@@ -108,7 +108,7 @@ class _BoundedStream:
         return content
 
     def read_all(self, size: int) -> bytes:
-        """Return the next `size` bytes of the unpacked archive, which is read in pieces."""
+        """Return the next `size` bytes of the unpacked archive, more than `read` allows at once."""
         content = bytearray()
         while len(content) < size:
             content += self.read(min(_MAX_READ, size - len(content)))

@@ -153,7 +153,7 @@ def _read_images(
 ) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
     """Read images and labels; return the sorted records of each split, and the class names.
 
-    They are read from `folder` if it is not None, or else from `parquet_files` if there are any,
+    The images are read from `folder` if it is not None, else from `parquet_files` if there are any,
     or else from the `.npz` file at `path`.
     """
     if folder is not None:
@@ -168,8 +168,8 @@ def _ensure_test_images(
 ) -> dict[str, binary_records.Records]:
     """Return the records of all splits, with test images.
 
-    If there are none, a sixth of each class of the training images becomes the split "test".
-    A line says which images are for testing and validation.
+    If there are no test images, a sixth of each class of the training images becomes "test". A
+    printed line says which images are for testing and validation.
     """
     if "test" not in records:
         print_line(f"{path.name}: no test images; a sixth of each class is kept for testing.")

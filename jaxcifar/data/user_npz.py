@@ -96,7 +96,7 @@ def _check_sizes(archive: zipfile.ZipFile, packed_bytes: int) -> None:
 def _read_arrays(
     archive: zipfile.ZipFile, path: Path, print_line: PrintLine, resizing: Resizing | None
 ) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
-    """Read images and labels from an open `.npz` file whose sizes are checked.
+    """Read images and labels from an open `.npz` file, whose sizes have been checked.
 
     The results are those of `read_npz`.
     """
@@ -130,7 +130,7 @@ def _read_class_names(
 
 
 def _image_blocks(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> ImageBlocks:
-    """Return an array of images that is unpacked only when its blocks are read, block by block."""
+    """Return the images in a member of a zip file; a block is unpacked only when it is read."""
     with archive.open(member) as file:
         header = _read_checked_header(file, member)
 

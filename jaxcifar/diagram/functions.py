@@ -70,7 +70,8 @@ def arithmetic_name(
     Args:
       operation: the operation.
       depends_on_image: for each operand, whether it depends on the network's input image.
-      parameters: names of the parameters from which the other operand is computed, or "".
+      parameters: names of the parameters from which the other operand is computed; ""
+        if that operand depends on no parameters.
     """
     name = operation.name
     if name == "neg":

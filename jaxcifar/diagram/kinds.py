@@ -58,7 +58,7 @@ def kind_of(module: Any, output_shape: tuple[int, ...]) -> str:
 
 
 def _known_name(cls: type) -> str | None:
-    """Return torchsummary's name for a class of layers; None if it has no name there."""
+    """Return torchsummary's name for a class of layers; None if torchsummary has no name."""
     if cls.__module__.startswith(_NNX):
         return _NNX_NAMES.get(cls.__name__)
     return _NAMES.get(cls)

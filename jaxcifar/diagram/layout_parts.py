@@ -31,8 +31,8 @@ class Branch:
     """The path of an array from a fork in a column, through a lane beside it, to its readers.
 
     Attributes:
-      start: y where the branch's arrows begin. If an arrow to the box below passes the fork, they
-        begin at the fork, otherwise at the box above.
+      start: y where the branch's arrows begin. If an arrow to the box below passes the fork, the
+        branch's arrows begin at the fork, otherwise at the box above.
       top: y of the fork, where the branch leaves the column.
       bottom: y of the last box that reads the array.
       targets: indices of the boxes that read the array.

@@ -69,7 +69,7 @@ def convert(
     Raises:
       UsageError: the network has no PyTorch module, or the folder belongs to another run.
       RunError: the state dict can't be read or is of another network, or a file can't be written.
-        Also if the data set is not available and `mean` or `std` is None.
+        The same error is raised if `mean` or `std` is None and the data set is not available.
     """
     start = time.monotonic()
     require_known(conversion.config.arch)
@@ -137,7 +137,7 @@ def _load_dataset_if_available(
 ) -> Dataset | None:
     """Return the data set by calling `load`; None if it is not available and not needed.
 
-    It is not needed if `conversion` has the mean and standard deviation of the pixels.
+    The data set is not needed if `conversion` has the mean and standard deviation of the pixels.
     """
     try:
         return load()

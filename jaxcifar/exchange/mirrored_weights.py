@@ -1,7 +1,9 @@
 """Convert weights between a mirrored FastNet and the same network without mirroring.
 
-In a mirrored network, pairs of filters share their weights. Without mirroring, both filters of a
-pair have their own copy. Both networks compute the same, except for pools of odd width.
+A mirrored network gives the same logits for an image and its mirror image. For this, pairs of
+filters share their weights: one filter is the mirror image of the other. In the same network
+without mirroring, each filter has its own weights. Both networks compute the same, except for
+pools of odd width.
 """
 
 import dataclasses
@@ -28,10 +30,10 @@ def config_without_mirroring(config: Config) -> Config:
 
 
 def expand(arrays: Mapping[str, np.ndarray]) -> Arrays:
-    """Convert a mirrored network's arrays to the arrays of the same network without mirroring.
+    """Convert the arrays of a mirrored FastNet to those of the same network without mirroring.
 
-    `arrays` is name -> array. The two filters of a pair, which share their weights in a mirrored
-    network, get a copy each.
+    In a mirrored network, a filter and its mirror image share their weights. In the result, each
+    filter has its own copy. `arrays` and the result are name -> array.
     """
     # Two thirds of the whitening's biases belong to filters that have no partner.
     unpaired = len(arrays["params/Whitening_0/bias"]) * 2 // 3
@@ -43,9 +45,12 @@ def expand(arrays: Mapping[str, np.ndarray]) -> Arrays:
 
 
 def _expand_array(name: str, array: np.ndarray, unpaired: int) -> np.ndarray:
-    """Convert one array of a mirrored network to the array of the network without mirroring.
+    """Convert one array of a mirrored FastNet to the array of the network without mirroring.
 
-    `unpaired` is the number of filters of the first layer, the whitening, that have no partner.
+    Args:
+      name: the array's name in the mirrored network.
+      array: the array. A filter and its mirror image share their weights in this array.
+      unpaired: number of filters in the network's first layer that are their own mirror images.
     """
     layer, leaf = name.split("/")[-2:]
     if layer == "Whitening_0" and leaf == "bias":
@@ -61,13 +66,13 @@ def _expand_array(name: str, array: np.ndarray, unpaired: int) -> np.ndarray:
 
 
 def collapse(arrays: Mapping[str, np.ndarray]) -> Arrays:
-    """Convert a network's arrays to the arrays of the same network with mirroring.
+    """Convert the arrays of a FastNet to those of a mirrored FastNet; the inverse of `expand`.
 
-    This is the inverse of `expand`. The two filters of a pair, which must be equal, share one copy
-    of their weights. `arrays` is name -> array.
+    In a mirrored network, a filter and its mirror image share their weights. `arrays` and the
+    result are name -> array.
 
     Raises:
-      ValueError: the filters of a pair have different weights.
+      ValueError: the two filters of a pair are not mirror images of each other.
     """
     mirrored = {}
     for name, array in arrays.items():

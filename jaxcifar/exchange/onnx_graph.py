@@ -83,7 +83,7 @@ class Graph:
         return self.add("Conv", x, *weights, strides=[stride] * 2, pads=[padding] * 4)
 
     def dense(self, x: str, layer: str, norm: str = "", scale: float = 1.0, name: str = "") -> str:
-        """Add the dense layer `layer`, with `norm` folded in as in `conv`, and scaled outputs."""
+        """Add the dense layer `layer` of node `x`, as in `conv`; scale its outputs by `scale`."""
         kernel = self._arrays[f"{layer}/kernel"].T
         weights = self._add_folded_weights(kernel, layer, norm, scale)
         return self.add("Gemm", x, *weights, transB=1, name=name)

@@ -173,7 +173,7 @@ def _check_archive(file: BufferedReader) -> None:
     """Check that a PyTorch file is an archive whose content is no larger than the file.
 
     Raises:
-      ValueError: the file is not a zip archive, or the content is compressed or larger than it.
+      ValueError: the file is no zip archive, or the content is compressed or larger than the file.
     """
     try:
         with zipfile.ZipFile(file) as archive:

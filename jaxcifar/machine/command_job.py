@@ -63,7 +63,7 @@ class CommandJob:
         return import_extra("submitit").helpers.DelayedSubmission(next_job)
 
     def _stop(self) -> None:
-        """End the command with SIGTERM, at which a training saves its state; kill it after 60 s."""
+        """Send SIGTERM, at which a training saves its state and ends; kill it after 60 s."""
         if self._process is None:
             return
         self._process.terminate()
@@ -76,7 +76,7 @@ class CommandJob:
 def _start_without_time_signal(command: tuple[str, ...], folder: str) -> "subprocess.Popen[bytes]":
     """Start a command that ignores SIGUSR2, the signal before the end of a job's time.
 
-    Slurm sends this signal to all processes of a job, and it would end the command at once.
+    Slurm sends SIGUSR2 to all processes of a job. The signal would end the command at once.
     """
     handler = signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # the new process inherits "ignore"
     try:

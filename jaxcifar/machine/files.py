@@ -124,7 +124,7 @@ def lock_folder(
 
     Args:
       folder: the folder to lock.
-      wait: wait for another process that has locked the folder.
+      wait: True to wait while another process has locked the folder; False to raise an error.
       check: called when the folder is locked. If it raises an error, the folder stays as it was.
 
     Raises:

@@ -119,7 +119,7 @@ def unblock_interrupts() -> None:
 
 @contextmanager
 def stop_signal(console: Console) -> Iterator[threading.Event]:
-    """Yield an event that the first SIGINT or SIGTERM sets. A second signal interrupts at once.
+    """Yield an event that the first SIGINT or SIGTERM sets; a second one interrupts at once.
 
     An exception in the middle of a training step could destroy the arrays of the training state. So
     training checks the event between steps instead.

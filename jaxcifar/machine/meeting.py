@@ -188,7 +188,7 @@ class _Host(_Guest):
         return answer
 
     def _open_socket(self) -> socket.socket:
-        """Return a socket that listens at the coordinator's port, which no other can use then."""
+        """Return a socket that listens at the coordinator's port, so that no other process can."""
         dual_stack = socket.has_dualstack_ipv6()  # IPv4 and IPv6 in one socket
         family = socket.AF_INET6 if dual_stack else socket.AF_INET
         try:

@@ -101,9 +101,9 @@ def next_examples(tree: PyTree, axis: str | None, parts: int = 1) -> PyTree:
 def _from_next_device(firsts: jax.Array, axis: str | None) -> jax.Array:
     """Return the next device's first example of each part of the batch, `[parts, 1, ...]`.
 
-    `firsts` has this device's first example of each part, `[parts, 1, ...]`. Each device sends it
-    to the device before. The first device's examples of the next part follow the last device's
-    examples of a part.
+    `firsts` has this device's first example of each part, `[parts, 1, ...]`. Each device sends
+    its `firsts` to the device before. The last device receives the first device's example of the
+    next part.
     """
     firsts_of_next_part = jnp.roll(firsts, -1, axis=0)
     if axis is None:

@@ -57,7 +57,7 @@ def show_status(
     """Show a status line that changes, until the block ends.
 
     A terminal shows a progress bar. A notebook shows one line that is replaced. In a file, such as
-    a log, the status is printed after a long time without other lines.
+    a log, the status is printed after `terminal.SILENCE_SECONDS` without other lines.
 
     Args:
       console: the console that `print_line` prints to.

@@ -57,7 +57,7 @@ def lock_file(descriptor: int, wait: bool) -> bool:
 
     Args:
       descriptor: descriptor of the file.
-      wait: wait for another process that has locked the file.
+      wait: True to wait while another process has locked the file; False to return at once.
 
     Returns:
       True if the file is now locked; False if another process has locked it.

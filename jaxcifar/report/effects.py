@@ -50,7 +50,7 @@ class Effect(NamedTuple):
 
     @property
     def size(self) -> float:
-        """The mean difference without its sign, or the largest one if pairs are not consistent."""
+        """The mean difference without sign; if pairs are not consistent, the largest difference."""
         if self.is_consistent:
             return abs(self.pooled.value)
         return max(abs(difference.value) for difference in self.differences)
@@ -83,7 +83,7 @@ def _usual_value(setting: str, variations: Sequence[Variation]) -> Any:
 
 
 def _from_usual_value(change: SingleChange, variations: Sequence[Variation]) -> SingleChange:
-    """Return the change, or its reverse, so that it does not end at the setting's usual value.
+    """Return the change or its reverse: the one that does not end at the setting's usual value.
 
     The usual value is the most frequent one. The change of a boolean goes from False to True.
     """
@@ -205,7 +205,7 @@ def _not_measured_sentence(small_effects: Sequence[Effect]) -> str:
 def _basis_sentence(all_effects: Sequence[Effect]) -> str:
     """Return a sentence that says how the confidence intervals of effects were computed.
 
-    They are computed from the spread between seeds, from the number of test images, or both.
+    The spread between seeds is used or, for a row with a single seed, the number of test images.
     """
     by_seeds = [effect.pooled.by_seeds for effect in all_effects]
     if all(by_seeds):

@@ -193,8 +193,8 @@ def _corruption_text(corrupted: Corruptions) -> str:
 def plot_reliability(figures: Figures, temperature: float | None, title: str, path: Path) -> None:
     """Draw a reliability diagram: the accuracy, and the share of the images, by confidence.
 
-    `figures` are the results on one set of images. Its "tempered" results are those of logits that
-    were divided by `temperature`.
+    `figures` has the results on one set of images. For the results "tempered" in `figures`, the
+    logits were divided by `temperature`.
     """
     figure, axes = figure_with_axes(WIDTH, 4.6, title)
     middles = (np.arange(BINS) + 0.5) / BINS
@@ -213,7 +213,7 @@ def plot_reliability(figures: Figures, temperature: float | None, title: str, pa
 
 
 def _plot_bins(axes: Axes, calibration: Calibration, name: str, color: str, style: str) -> None:
-    """Plot each bin's accuracy by its confidence; omit bins of few images if others have more."""
+    """Plot accuracy by confidence for bins of at least `_FEW_IMAGES` images, or the largest bin."""
     largest = max(one_bin["images"] for one_bin in calibration["bins"])
     least = max(1, min(_FEW_IMAGES, largest))
     bins = [one_bin for one_bin in calibration["bins"] if one_bin["images"] >= least]

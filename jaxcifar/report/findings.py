@@ -128,7 +128,7 @@ def learning(variation: Variation) -> dict[str, Any]:
         "gap": the difference of these two accuracies.
         "epochs": the first epoch with 90% of the last validation accuracy.
         "of": the number of all epochs.
-      If some runs ended early, the validation accuracy of later epochs is the mean of the others.
+      If some runs ended early, the validation accuracy of later epochs is that of the other runs.
     """
     last_rows = [run.history[-1] for run in variation.runs]
     train_accuracy = float(np.mean([row["train_accuracy"] for row in last_rows]))

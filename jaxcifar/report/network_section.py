@@ -115,7 +115,7 @@ def _mistakes(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, str]
 
 
 def _training_images(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, str]:
-    """Draw some training images of a run, and return the picture's path and alternative text.
+    """Draw the training images stored in a run's folder; return the path and alternative text.
 
     Args:
       run: the run.
@@ -124,7 +124,7 @@ def _training_images(run: FinishedRun, title: str, draw: DrawPicture) -> dict[st
 
     Returns:
       a dict with "picture", the path, and "text". If the images can't be read, the dict has only
-      "missing", the reason. It is empty for a run of an older version, which stored no images.
+      "missing", the reason. The dict is empty for a run of an older version, without stored images.
     """
     folder = RunFolder(run.path)
     file = folder.training_images_file

@@ -114,7 +114,7 @@ class _CurveStore:
     def curves(self) -> list[dict[str, Any]]:
         """Return all added curves in the order of their indices, as values that fit into JSON.
 
-        If there are many numbers, only some epochs are returned, so that the page stays small.
+        If there are more than `_MAX_NUMBERS` numbers, only some of the epochs are returned.
         """
         metrics = len(_SPLITS) * len(_QUANTITIES)
         numbers_per_epoch = 0

@@ -54,7 +54,7 @@ class Sample:
     def interval(self) -> tuple[float, float]:
         """The 95% confidence interval of the mean accuracy, by Student's t from several seeds.
 
-        For one seed, or if all seeds agree exactly, it is Wilson's interval from the number of
+        For one seed, or if all seeds agree exactly, the interval is Wilson's, from the number of
         images.
         """
         count, quantile = len(self.values), 1 - SIGNIFICANCE_LEVEL / 2

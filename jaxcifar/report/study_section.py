@@ -103,8 +103,9 @@ def _row_comparisons(
       draw: draws a picture and returns its path.
 
     Returns:
-      a dict of lists. For a study of few rows, "rows" has the content of a section for each row.
-      For a study of many rows, "row_table" and "panels" have one table, and pictures of all rows.
+      a dict of lists. For a study of up to `MANY_ROWS` rows, "rows" has the content of a section
+      for each row. For a larger study, "row_table" has a row of one table for each row of the
+      study, and "panels" has pictures of all rows.
       For a study of one row, all lists are empty.
     """
     if len(variations) > study_figures.MANY_ROWS:
@@ -146,7 +147,7 @@ def _panels(variations: Sequence[Variation], title: str, draw: DrawPicture) -> l
 
 
 def _not_trained(study: StudyRecord) -> str:
-    """Return a sentence on the rows of a study that have no run yet; "" if all have one."""
+    """Return a sentence on the rows of a study that have no run yet; "" if there are none."""
     if not study.not_begun:
         return ""
     names = join_names(escape_markdown(name) for name in study.not_begun)

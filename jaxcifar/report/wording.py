@@ -143,7 +143,7 @@ def new_values(differing: dict[str, tuple[Any, Any]]) -> str:
 def unusual_settings(variation: Variation, variations: Sequence[Variation]) -> str:
     """Return the settings in which a variation differs from most, such as "learning rate 0.1".
 
-    If it differs from most in no setting, return all settings in which `variations` differ.
+    If there are no such settings, return all settings in which `variations` differ.
     """
 
     def value(name: str, row: Variation) -> str:
@@ -167,7 +167,7 @@ def unusual_settings(variation: Variation, variations: Sequence[Variation]) -> s
 def varied_fields(variations: Sequence[Variation]) -> list[str]:
     """Return the names of all settings, other than the seed, in which variations differ.
 
-    A setting that has an effect in some variations only is compared between these.
+    A setting is compared only between the variations in which it has an effect.
     """
     names = dict.fromkeys(_FIELD_TITLES)  # first, as the most important
     varied: set[str] = set()

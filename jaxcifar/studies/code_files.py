@@ -1,4 +1,4 @@
-"""Find the files that a study names: user code as FILE.py:NAME, and weights of classes."""
+"""Find the files that a study names: user code as FILE.py:NAME, and files of class weights."""
 
 import os
 import re
@@ -16,10 +16,10 @@ Settings = dict[str, Any]
 def find_in_study_folder(folder: Path, settings: Settings) -> Settings:
     """Return a study's settings in which paths replace the names of files in the study's folder.
 
-    For user code, `net.py:Net` becomes `studies/net.py:Net` if the study is in `studies`. The path
-    is relative to the current folder if the file is below it. Other names do not change, so their
-    files are looked for in the current folder. If a setting names a file of class weights, the
-    weights replace the name.
+    For user code, `net.py:Net` becomes `studies/net.py:Net` if the study is in `studies`. The new
+    path is relative to the current folder if that folder contains the file. Names of other files
+    do not change, so they are looked for in the current folder. If a setting names a file with
+    the loss weights of the classes, these weights replace the name.
 
     Args:
       folder: the folder of the study's file.

@@ -120,7 +120,7 @@ def conduct(
 ) -> list[Outcome]:
     """Train the unfinished runs of a study; runs with the same program compile it only once.
 
-    Wait for runs that other processes are training, and take over a run if its process ends early.
+    Wait for runs that other processes are training. If such a process ends early, train its run.
     When this returns, every task has a result or an error.
 
     Args:
@@ -133,7 +133,7 @@ def conduct(
       stopper: returns a context manager that gives an event; once set, the event stops training.
 
     Returns:
-      the outcomes of tasks that ended now, and of tasks that failed earlier or in other processes.
+      the outcomes of tasks that ended in this call, or that failed earlier or in other processes.
       A task that runs out of memory fails; the others continue.
 
     Raises:

@@ -59,13 +59,13 @@ class SentPart(NamedTuple):
 
 
 def jobs_folder(out: Path) -> Path:
-    """Return the folder for the jobs of the study in `out`. No row of a study can have its name."""
+    """Return the folder for the jobs of the study in `out`. No row can have this folder's name."""
     return out / "_jobs"
 
 
 @contextlib.contextmanager
 def lock_jobs(out: Path) -> Iterator[None]:
-    """Let no other process send jobs of the study in the folder `out` until the `with` block ends.
+    """Prevent other processes from sending jobs of the study in `out` until the block ends.
 
     Raises:
       BusyError: another process is sending jobs.

@@ -49,7 +49,7 @@ class AfterWaiting(NamedTuple):
 
 
 def wait_for_others(tasks: Sequence[Task], print_line: PrintLine) -> AfterWaiting:
-    """Wait until other processes have ended all runs in `tasks`, or given up one of them."""
+    """Wait until all runs in `tasks` have ended, or another process has released one unfinished."""
     print_line(f"waiting for other processes: {', '.join(task.name for task in tasks)}")
     # Another process is already retraining these runs, so do not overwrite them a second time.
     left = [dataclasses.replace(task, overwrite=False) for task in tasks]

@@ -220,7 +220,7 @@ class UserCode:
 
     @contextmanager
     def _modules_active(self) -> Iterator[None]:
-        """Put this code's modules into `sys.modules` until the block ends; set others aside."""
+        """Put this code's modules into `sys.modules` in place of others, until the block ends."""
         with _LOCK:
             if _active and _active[-1] is self:
                 yield
