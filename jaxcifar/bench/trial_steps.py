@@ -54,7 +54,7 @@ class Trial:
     dtype: str
 
     def seconds(self, epochs: int, runs: int = 1) -> float:
-        """Return the estimated seconds of some runs, without compiling and writing files.
+        """Estimate the seconds that runs take, without compiling and writing files.
 
         Args:
           epochs: number of epochs of each run.

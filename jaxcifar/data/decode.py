@@ -109,7 +109,7 @@ def find_files(
     images: UInt8[np.ndarray, "images size size 3"],
     labels: Integer[np.ndarray, "images"],
 ) -> list[str]:
-    """Return the file names of some training images of a folder, in the order of the images.
+    """Return the file name of each image in `images`, which are training images of a folder.
 
     The training files of the same classes are decoded and compared with the images. If several
     files have the pixels and the label of an image, the first name is returned. The name is "" if
