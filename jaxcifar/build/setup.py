@@ -230,7 +230,7 @@ class Setup:
 
     @property
     def train_steps(self) -> Compiled:
-        """The compiled function that trains for some steps; waits until it has been compiled.
+        """The function that trains for a number of steps; waits until it has been compiled.
 
         Raises:
           RunError: the devices have too little memory for the program.

@@ -179,7 +179,7 @@ class Config(Fields):
             blank = field.metadata.get("array")
             if blank is not None:
                 blanks[field.name] = blank(getattr(self, field.name)) if callable(blank) else blank
-        blanks["recipe"] = recipe_names(self.arch)[0]  # the other fields have all that it sets
+        blanks["recipe"] = recipe_names(self.arch)[0]  # its settings are in the other fields
         sources = tuple(pair for pair in self.sources or () if pair[0] not in blanks)
         return dataclasses.replace(self, **blanks, sources=sources)
 

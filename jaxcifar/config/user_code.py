@@ -72,7 +72,7 @@ def with_imports_on_disk(config: Config, recorded: Config) -> Config:
 
     Args:
       config: the config.
-      recorded: a config of an earlier run with the same user code, with the imports listed.
+      recorded: a config of an earlier run with the same user code, which lists the imports.
     """
     files_of_kind: dict[str, list[str]] = {}
     for key, _ in recorded.imports or ():

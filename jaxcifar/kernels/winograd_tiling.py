@@ -37,7 +37,7 @@ class Matrices(NamedTuple):
 class Tiling:
     """Square tiles that cover the output of a Winograd convolution.
 
-    Their size is the one that needs the fewest multiplications.
+    The tile size is the size that needs the fewest multiplications.
 
     Attributes:
       kernel_size: height and width r of the kernel.

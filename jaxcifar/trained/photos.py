@@ -106,7 +106,7 @@ def _require_images(
 
     Args:
       paths: the files and folders that the user named.
-      files: all image files among them and in the folders.
+      files: all image files among `paths` and in the folders.
       is_read: True for each file that could be read.
       remarks: for each file the reason why it was left out, or None.
 
