@@ -193,7 +193,7 @@ class Setup:
     def images_for(self, orders: jax.Array, first_steps: Sequence[int], steps: int) -> Examples:
         """Return the images and labels to pass to `train_steps` for the next steps of each run.
 
-        All training images are returned if they fit on the devices, else only those of these steps.
+        If all training images fit on the devices, all are returned; else the images of the steps.
 
         Args:
           orders: for each run, the order of the training images in this epoch, `[runs, images]`.

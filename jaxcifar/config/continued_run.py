@@ -179,7 +179,7 @@ def base_settings(given: Mapping[str, Any], continued: ContinuedRun | None) -> d
 
 
 def settings_with_effect(given: Mapping[str, Any], config: type) -> dict[str, Any]:
-    """Return the settings that the user gives, without those that have no effect.
+    """Return the settings that the user gives, except settings without effect.
 
     Args:
       given: the settings that the user gives.

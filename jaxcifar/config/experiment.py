@@ -185,7 +185,7 @@ class Config(Fields):
 
     @property
     def alters_network(self) -> bool:
-        """True if the network's arguments differ from those of the recipe."""
+        """True if the network's arguments differ from the arguments in the recipe."""
         return self.arch_args != default_settings(self.arch, self.recipe)["arch_args"]
 
     @property

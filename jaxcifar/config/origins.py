@@ -147,7 +147,7 @@ def overruled_lines(
 ) -> list[str]:
     """Return a line such as "run.toml overrules recipe strong: epochs 7 instead of 20".
 
-    There is a line for each pair of layers of which one overrules the other.
+    There is a line for each pair of layers in which one layer overrules the other.
 
     Args:
       rows: row of a study -> settings of the row. For a single run, the key can have any name.

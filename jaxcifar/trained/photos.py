@@ -144,7 +144,7 @@ def draw_sheet(path: Path, photos: Photos, predictions: Predictions) -> None:
 
     Args:
       path: the picture's file; its suffix chooses the format.
-      photos: the images, of which the first `MAX_ON_SHEET` are drawn.
+      photos: the images; only the first `MAX_ON_SHEET` are drawn.
       predictions: the predictions for the same images.
 
     Raises:

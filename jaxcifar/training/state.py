@@ -144,8 +144,7 @@ class TrainState:
         """The network's weights and other variables for evaluation.
 
         If the run keeps a moving average, the average is returned. If the update rule is
-        schedule-free, the parameters are those that `optax.contrib.schedule_free_eval_params`
-        returns.
+        schedule-free, `optax.contrib.schedule_free_eval_params` computes the parameters.
         """
         if self.average is not None:
             return network.variables(*self.average)

@@ -207,7 +207,7 @@ def _without_other_recipe(
 def _without_ineffective(
     file: dict[str, Any], options: Mapping[str, Any], lines: list[str]
 ) -> dict[str, Any]:
-    """Return the settings of a file without those that options make ineffective.
+    """Return the settings of a file, except settings that options make ineffective.
 
     A line that names the ineffective settings is added to `lines`.
     """
