@@ -35,7 +35,7 @@ def check_training(
     """Find errors in user code before training, by tracing the training program for shapes only.
 
     If the first steps train on smaller images (`--small-size`), also check that the network takes
-    these images. `examples` are the training images and labels, of which only the shapes are used.
+    these images. `examples` are the training images and labels; only their shapes are used.
 
     Raises:
       UsageError: user code fails or returns a wrong value, or the network can't take small images.

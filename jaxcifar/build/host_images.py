@@ -91,7 +91,8 @@ def place_images(examples: Examples, placement: NamedSharding, steps: int | None
 def first_images(program: Program, images: np.ndarray) -> np.ndarray:
     """Return the training images from which a network may compute its initial weights.
 
-    If all images are on the devices, all are returned, otherwise only as many as a network needs.
+    If the images are on the devices, all of them are returned. Otherwise the first images are
+    returned, as many as `network.init_image_count` allows.
     """
     if program.fed_steps is None:
         return images

@@ -193,7 +193,7 @@ class Setup:
     def images_for(self, orders: jax.Array, first_steps: Sequence[int], steps: int) -> Examples:
         """Return the images and labels to pass to `train_steps` for the next steps of each run.
 
-        All training images are returned if they fit on the devices, else only those of these steps.
+        If all training images fit on the devices, all are returned; else the images of the steps.
 
         Args:
           orders: for each run, the order of the training images in this epoch, `[runs, images]`.
@@ -230,7 +230,7 @@ class Setup:
 
     @property
     def train_steps(self) -> Compiled:
-        """The compiled function that trains for some steps; waits until it has been compiled.
+        """The function that trains for a number of steps; waits until it has been compiled.
 
         Raises:
           RunError: the devices have too little memory for the program.

@@ -20,9 +20,10 @@ _NOISE_STREAM = 2017  # keeps the random numbers apart from those of the split
 def training_hyperparameters(
     config: Config, dataset: Dataset, steps_per_epoch: int
 ) -> Hyperparameters:
-    """Return all hyper-parameters of a run, also for settings that concern the training labels.
+    """Return all hyper-parameters of a run, as arrays on the host.
 
-    These settings are class weights, label noise and mixed images.
+    Unlike `make_hyperparameters`, this function adds the arrays that need the data set: the arrays
+    for class weights, label noise and mixed images.
 
     Raises:
       UsageError: a weight is for a class that the images do not have, the run has too many steps,

@@ -119,7 +119,7 @@ def _can_be_passed_in_order(signature: inspect.Signature, setting_names: Sequenc
     The function must have enough parameters. A parameter with the name of a setting must get that
     setting.
     """
-    # The names of the settings stand in for their values: this shows which parameter gets which.
+    # Names of settings are bound instead of values, to find out which parameter gets which setting.
     try:
         setting_of_parameter = signature.bind(_RATE, *setting_names).arguments
     except TypeError:

@@ -153,7 +153,7 @@ def main(argv: Sequence[str]) -> None:
         send_parts(tasks, len(rows), argv, options, out, print_line)
         is_waiting = options.wait is not False
     else:
-        # The jobs themselves have the option --shard. Without it, do not train what they train.
+        # Jobs have the option --shard. Without this option, do not train runs that jobs train.
         is_waiting = options.shard is None and sent_and_unfinished(tasks, out)
         if not is_waiting:
             _train_and_report(tasks, out, options, console)

@@ -180,7 +180,7 @@ def measure_network(
     Args:
       arch: name of the network.
       options: the options of the command.
-      on_cpu: this machine has no accelerator, so less is measured.
+      on_cpu: True if this machine has no accelerator; then less is measured.
       figures: the results of all networks; the results of this network are added.
       progress: shows what is being measured.
     """

@@ -38,7 +38,7 @@ COMMON_OPTIONS = (
     *("--json", "--hlo"),
 )
 
-# Settings that the compiled program has nothing of: it trains on CIFAR-10 with its own labels.
+# Settings that this command ignores: its program trains on CIFAR-10 with unchanged labels.
 _WITHOUT_EFFECT = (
     *("dataset", "image_size", "train_examples", "val_fraction", "fold", "init", "continue_from"),
     *("patience", "label_noise", "class_weights", "mixup", "cutmix"),
@@ -155,7 +155,7 @@ def _table_of_kernels(program: "AbsentProgram") -> Table:
 
 
 def _sizes_by_kind(program: "AbsentProgram") -> dict[str, list[int]]:
-    """Return XLA's name of a kind of exchange between devices -> bytes of each such exchange."""
+    """Return the bytes of each exchange between devices, by XLA's name of the kind of exchange."""
     sizes: defaultdict[str, list[int]] = defaultdict(list)
     for exchange in program.exchanged:
         sizes[exchange.kind].append(exchange.bytes)

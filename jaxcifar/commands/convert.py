@@ -50,7 +50,7 @@ def check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | Non
         numbers seem to belong to pixels from 0 to 255, the message gives the right numbers.
     """
     has_wrong_mean = mean is not None and not _are_between(mean, 0, 1)
-    # Beside a mean of pixels from 0 to 255, a deviation of 1 is of these pixels too.
+    # If the mean is for pixels from 0 to 255, a deviation of 1 is for these pixels too.
     is_std_of_large_pixels = has_wrong_mean and std is not None and set(std) == {1}
     has_wrong_std = std is not None and not _are_between(std, SMALLEST_STD, 1)
     wrong_options = []

@@ -38,7 +38,7 @@ def parser() -> Parser:
 
 
 def _files() -> dict[str, Path]:
-    """Return name -> file of all studies and networks that come with the package."""
+    """Return the files of all studies and networks that come with the package, by name."""
     return {**study_files(), **network_files()}
 
 
@@ -73,9 +73,10 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _copy_study(source: Path, copy: Path, print_line: PrintLine) -> None:
-    """Copy a study file to `copy`, and the package's network files that the study names beside it.
+    """Copy a study file of the package to the path `copy`.
 
-    `print_line` prints a line.
+    The package's network files that the study names are copied to the same folder. `print_line`
+    prints a line for each of them.
     """
     text = source.read_text()
     for name in dict.fromkeys(re.findall(r"\.\./networks/(\w+)\.py", text)):

@@ -136,11 +136,11 @@ def train(
     metrics: "tuple[UserMetric, ...]",
     earlier: Config | None = None,
 ) -> None:
-    """Train a network and print the result; if several processes train together, all call this.
+    """Train a network and print the result; processes that train together all call this function.
 
     Args:
       config: settings of the run.
-      is_auto: train on shapes10, a generated data set, if CIFAR-10 can't be loaded.
+      is_auto: True to train on shapes10, a generated data set, if CIFAR-10 can't be loaded.
       options: the options that are not settings of the config.
       metrics: metrics of the user, measured in addition to the built-in ones.
       earlier: the config of the earlier run whose settings `--config` takes; None without one.

@@ -44,9 +44,10 @@ def class_weights_text(value: Any) -> str:
 
 
 def short_text(setting: str) -> str:
-    """Return a short text for names of folders.
+    """Return a short text that stands for the class weights of a config in names of folders.
 
-    It is "none" or "balanced" or, for weights, the first digits of the SHA-256 of `setting`.
+    The texts "none" and "balanced" are returned unchanged. For weights as JSON text, the first 8
+    hexadecimal digits of the text's SHA-256 are returned.
     """
     if setting in (NO_WEIGHTS, BALANCED):
         return setting

@@ -29,14 +29,14 @@ from jaxcifar.machine.reading import MEGABYTE, Count, read_json, report_errors
 _MAX_CONFIG_BYTES = MEGABYTE
 _MAX_METADATA_BYTES = 16 * MEGABYTE
 _CONSTANT = "none"  # the schedule with a constant learning rate
-# Settings that belong to the epochs which the run has had. A further run has its own, by default:
+# Settings that describe only the finished epochs. A run that continues has these defaults instead:
 PLAN_OF_FURTHER_RUN = {
     **{name: DEFAULTS[name] for name in ("warmup", "step_size", "gamma", "small_size")},
     **{name: DEFAULTS[name] for name in ("small_part", "init", "continue_from")},
     "schedule": _CONSTANT,
 }
 _ENDS_AT_ZERO = ("cosine", "linear")  # schedules
-# Settings that a further run can't change: its training state and its images depend on them.
+# Settings that a run that continues can't change: the training state and images depend on them.
 FIXED_SETTINGS = (
     *("arch", "arch_args", "recipe", "dataset", "image_size", "train_examples"),
     *("val_fraction", "fold", "normalize"),
@@ -79,12 +79,12 @@ class ContinuedRun(NamedTuple):
     def settings(self) -> dict[str, Any]:
         """Return the settings of a run that continues this run, before any changes by the user.
 
-        The learning rate is constant.
+        In these settings the learning rate is constant.
         """
         return {**self.taken_over(), **PLAN_OF_FURTHER_RUN}
 
     def taken_over(self) -> dict[str, Any]:
-        """Return this run's settings, without those of its schedule and without computed fields."""
+        """Return this run's settings, except computed fields and the settings of its schedule."""
         left_out = {*DERIVED_FIELDS, *PLAN_OF_FURTHER_RUN}
         names = [field.name for field in dataclasses.fields(self.config)]
         return {name: getattr(self.config, name) for name in names if name not in left_out}
@@ -98,8 +98,8 @@ class ContinuedRun(NamedTuple):
 
         Raises:
           UsageError: this run has at least `epochs` epochs already, or `--init` would replace its
-            weights. Also if its learning rate was not constant, and the user gives neither a
-            schedule nor a learning rate for the new run.
+            weights. Or this run's learning rate was not constant, and the user gives no schedule
+            and no learning rate for the new run.
         """
         if epochs <= self.epochs:
             has = f"{self.folder} has {self.epochs} epochs already"
@@ -145,8 +145,8 @@ class ContinuedRun(NamedTuple):
 def _may_be_same(name: str, earlier: Any, value: Any) -> bool:
     """Return whether two values of the setting `name` are equal, or may stand for equal files.
 
-    Two different paths may lead to equal images. Two files of user code may define the same class,
-    if it has the same name. The contents of the files are compared later.
+    Two different paths may lead to equal images. Two files of user code may define the same class
+    if the class has the same name in both. The contents of the files are compared later.
     """
     if name in registry.KINDS and isinstance(value, str):
         if name == "dataset":
@@ -166,7 +166,7 @@ def _value_text(value: Any) -> str:
 def base_settings(given: Mapping[str, Any], continued: ContinuedRun | None) -> dict[str, Any]:
     """Return the settings that a run starts from before the user's changes.
 
-    They are the settings of a recipe, or of the run that is continued.
+    These are the settings of the run that is continued or, without such a run, of a recipe.
 
     Args:
       given: the settings that the user gives.
@@ -179,7 +179,7 @@ def base_settings(given: Mapping[str, Any], continued: ContinuedRun | None) -> d
 
 
 def settings_with_effect(given: Mapping[str, Any], config: type) -> dict[str, Any]:
-    """Return the settings that the user gives, without those that have no effect.
+    """Return the settings that the user gives, except settings without effect.
 
     Args:
       given: the settings that the user gives.

@@ -179,13 +179,13 @@ class Config(Fields):
             blank = field.metadata.get("array")
             if blank is not None:
                 blanks[field.name] = blank(getattr(self, field.name)) if callable(blank) else blank
-        blanks["recipe"] = recipe_names(self.arch)[0]  # the other fields have all that it sets
+        blanks["recipe"] = recipe_names(self.arch)[0]  # its settings are in the other fields
         sources = tuple(pair for pair in self.sources or () if pair[0] not in blanks)
         return dataclasses.replace(self, **blanks, sources=sources)
 
     @property
     def alters_network(self) -> bool:
-        """True if the network's arguments differ from those of the recipe."""
+        """True if the network's arguments differ from the arguments in the recipe."""
         return self.arch_args != default_settings(self.arch, self.recipe)["arch_args"]
 
     @property

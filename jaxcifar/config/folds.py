@@ -27,12 +27,12 @@ def parse_fold(text: str) -> Fold | None:
 
 
 def fold_setting(text: str) -> str:
-    """Return the setting `fold` for the text that a user gives: "none" turns it off."""
+    """Return the setting `fold` for the text that a user gives: "" for "none", or the text."""
     return "" if text == "none" else text
 
 
 def is_fold_or_empty(text: str) -> bool:
-    """Return whether a text is a value of the setting `fold`: "" turns it off."""
+    """Return whether a text is a value of the setting `fold`: a fold such as "1/5", or ""."""
     return text == "" or parse_fold(text) is not None
 
 
@@ -42,5 +42,5 @@ def run_folder_name(seed: int, fold: str = "") -> str:
 
 
 def all_folds(count: int) -> list[str]:
-    """Return the names of all of `count` folds, such as `1/5` to `5/5`; none for a count of 0."""
+    """Return the names of all of `count` folds, such as `1/5` to `5/5`; an empty list for 0."""
     return [str(Fold(number, count)) for number in range(1, count + 1)]

@@ -45,7 +45,7 @@ SMALL_SIZE = PixelRange(8, lambda image_size: max(image_size, IMAGE_SIZE))
 
 
 def without_user_images(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the settings that only images of the user have, if the run has no such images."""
+    """Return the settings that need images of the user; empty if the run has such images."""
     return OF_USER_IMAGES if settings["dataset"] in registry.KINDS["dataset"] else ()
 
 
@@ -58,10 +58,9 @@ def why_without_effect(dataset: str) -> str:
 
 
 def small_size_in_use(settings: Mapping[str, Any]) -> bool:
-    """Return True if `small_size`, the size of images in the first steps, is a smaller size.
+    """Return True if `small_size`, the size of images in the first steps, is not the full size.
 
-    Its default, 32, counts as the full size of images of up to 32 pixels. For larger images, 32 is
-    a smaller size.
+    The default of `small_size`, 32, counts as the full size of images of up to 32 pixels.
     """
     small_size, image_size = settings["small_size"], settings["image_size"]
     is_full_size = image_size <= small_size <= max(image_size, IMAGE_SIZE)

@@ -82,7 +82,11 @@ def settings_by_origin(config: Config, layers: Sequence[Layer]) -> list[SettingO
 
 
 def base_layer(config: Config) -> Layer:
-    """Return the settings that a config starts from: of its recipe, or of the run it continues."""
+    """Return the settings that a config starts from.
+
+    These are the settings of the run that the config continues or, without such a run, of its
+    recipe.
+    """
     given = {name: getattr(config, name) for name in ("continue_from", "seed", "fold")}
     continued = find_continued_run(given, Config)
     if continued is not None:
@@ -143,7 +147,7 @@ def overruled_lines(
 ) -> list[str]:
     """Return a line such as "run.toml overrules recipe strong: epochs 7 instead of 20".
 
-    There is a line for each pair of layers of which one overrules the other.
+    There is a line for each pair of layers in which one layer overrules the other.
 
     Args:
       rows: row of a study -> settings of the row. For a single run, the key can have any name.

@@ -92,7 +92,10 @@ def effective_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def ineffective_settings(settings: Mapping[str, Any]) -> set[str]:
-    """Return the settings that another one switches off; without `augment`, `shift` is one."""
+    """Return the settings that another setting switches off.
+
+    For example, the setting `augment=False` switches off `shift`.
+    """
     names: set[str] = set()
     for switch in _SWITCHES:
         if switch.is_active(settings):
@@ -125,7 +128,7 @@ def settings_without_effect(settings: Mapping[str, Any]) -> set[str]:
 
 
 def _settings_not_taken(kind: str, name: str) -> set[str]:
-    """Return settings that do nothing for a network, optimizer and so on, but do for others.
+    """Return settings that one network, optimizer and so on ignores, and others of its kind use.
 
     For example, the optimizer "adam" does not use `nesterov`, which "sgd" uses. `kind` is then
     "optimizer" and `name` is "adam".

@@ -30,7 +30,7 @@ def merge_settings(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> d
 
     Args:
       settings: settings by name; `arch_args` is a mapping of the network's arguments.
-      changes: the settings that replace those of `settings`.
+      changes: new values of settings, by name.
     """
     merged = {**settings, **changes}
     if "arch_args" not in merged:

@@ -32,8 +32,8 @@ def load(config: Config, kind: str) -> Any:
 def digests(config: Config, kind: str) -> tuple[str, ...]:
     """Load the user code that a field of a config names; return the SHA-256 (hex) of its files.
 
-    `kind` is the field's name, such as "arch". The first SHA-256 is that of the code itself, and
-    the others are those of its imports. The tuple is empty if the field does not name user code.
+    `kind` is the field's name, such as "arch". The first SHA-256 identifies the code itself, and
+    the others its imports. The tuple is empty if the field does not name user code.
     """
     sources = dict(config.sources or ())
     if kind not in sources:
@@ -72,7 +72,7 @@ def with_imports_on_disk(config: Config, recorded: Config) -> Config:
 
     Args:
       config: the config.
-      recorded: a config of an earlier run with the same user code, with the imports listed.
+      recorded: a config of an earlier run with the same user code, which lists the imports.
     """
     files_of_kind: dict[str, list[str]] = {}
     for key, _ in recorded.imports or ():

@@ -8,7 +8,7 @@ from pathlib import Path
 from jaxcifar.config.registry import is_user_code
 from jaxcifar.errors import UsageError, first_line
 
-# The main file of user code that was read, by the part of its name before the colon.
+# The main file of user code that was read, by the part of the code's name before the colon.
 main_files: dict[str, Path] = {}
 
 
@@ -39,8 +39,8 @@ def explain_user_code_errors(*named: tuple[str, str]) -> Iterator[None]:
 def _entered_first(error: BaseException, user_code: Sequence[tuple[str, str]]) -> tuple[str, str]:
     """Return the piece of user code whose file was called first in the traceback of an error.
 
-    If its file has several pieces of user code, the name of the called function decides. If no
-    file was called, return the first piece of user code whose folder appears in the traceback.
+    If a file has several pieces of user code, the name of the called function decides. If no file
+    was called, return the first piece of user code whose folder appears in the traceback.
 
     Args:
       error: the exception.

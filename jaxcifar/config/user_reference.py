@@ -23,7 +23,7 @@ from jaxcifar.user.user_program import cell_source, imported_source, module_of_f
 
 _MAX_SOURCE_BYTES = 2**20
 _MAX_SOURCES = 100
-# User code that this process has read, by the part of its name before the colon and its digest.
+# User code that this process has read, by (part of the code's name before the colon, digest).
 _known_code: dict[tuple[str, str | None], UserCode] = {}
 
 
@@ -98,7 +98,7 @@ def sources(kind: str, name: str) -> dict[str, bytes]:
 
 
 def _read(kind: str, name: str, path: Path) -> bytes:
-    """Return the content of a file of the user code `name`, as imported or as on the disk.
+    """Return the content of a file of the user code `name`, as imported, else from the disk.
 
     Raises:
       UsageError: the file can't be read, or has more than 1 MiB; `--kind name` begins the message.

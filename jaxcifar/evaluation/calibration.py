@@ -53,7 +53,7 @@ def calibration(
     """Measure the calibration of a network: loss, expected calibration error and its bins.
 
     A bin contains the images of similar confidence (the probability of the predicted class). The
-    error is the distance between a bin's mean confidence and its accuracy, averaged over images
+    error is the distance between mean confidence and accuracy of a bin, averaged over all images
     (Guo et al. 2017).
 
     Args:
@@ -90,8 +90,9 @@ def fitted_temperature(
     """Return the temperature with the lowest cross-entropy loss (Guo et al. 2017).
 
     Logits are divided by the temperature, which lies between `LOWEST_TEMPERATURE` and
-    `HIGHEST_TEMPERATURE`. The loss is convex in the inverse temperature, so its minimum is where
-    its derivative is 0: the mean of expected logit minus true-class logit.
+    `HIGHEST_TEMPERATURE`. The loss is convex in the inverse temperature, so the loss is lowest
+    where its derivative is 0. The derivative is a mean over the images: the expected logit minus
+    the logit of the true class.
 
     Args:
       logits: logits of images that were not used for training.

@@ -23,7 +23,7 @@ _BATCH_SIZES = (1, 512)
 def evaluation_mistakes(classifier: Classifier) -> dict[str, Predict]:
     """Return functions that compute a network's logits as faulty evaluation code would.
 
-    The functions are returned by the name of the mistake. The mistakes are:
+    A key of the dict is the name of a mistake. The mistakes are:
 
     - Images are normalised although training images were not, or the other way round.
     - Images are scaled to [-1, 1] by a mean and deviation of 0.5, as many examples do.

@@ -207,7 +207,7 @@ def _load_user_images(
 def _load_array(
     path: Path, class_names: Sequence[str], print_line: PrintLine, image_size: int
 ) -> ImageSet:
-    """Load the images in an `.npy` file, with the labels in `labels.npy` beside it."""
+    """Load the images in an `.npy` file, and the labels in `labels.npy` in the same folder."""
     array = map_images(path)
     labels, set_classes = read_labels(path, len(array), class_names)
     pixels = resized(str(path), array, image_size, print_line)

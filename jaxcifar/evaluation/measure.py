@@ -36,7 +36,7 @@ class SetResult(NamedTuple):
 
 
 class EvaluationResult(NamedTuple):
-    """The content of `evaluation.json`, and the results on each set of images by its name."""
+    """The content of `evaluation.json`, and the results on each set of images by the set's name."""
 
     evaluation: Evaluation
     results: dict[str, SetResult]

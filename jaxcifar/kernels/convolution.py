@@ -150,7 +150,7 @@ def _space_to_depth_kernel(kernel: Array, zeros_before: int) -> Array:
 def _convolve_by_im2col(
     x: Array, kernel: Array, bias: Array, zeros_before: int, extents: Extents
 ) -> Array:
-    """Convolve at stride 1 by one matrix product of all inputs of all outputs with the weights.
+    """Convolve at stride 1 by one matrix product: the inputs of each output times the weights.
 
     The bias is the weight of an added constant input 1. There are `zeros_before` zeros above and to
     the left of the images. `extents` is the height and width of the output.

@@ -141,7 +141,7 @@ def pointwise(
     """Convolve with a 1x1 kernel, as a matrix product over the channels.
 
     For the kernel's gradient a CPU would reorder all pixels, which costs a tenth of a step's time.
-    Computed as a sum over a few parts of the batch, the gradient needs no reordering.
+    Computed as a sum over up to `_MAX_BATCH_PARTS` parts of the batch, it needs no reordering.
     """
     return x @ kernel
 

@@ -37,14 +37,14 @@ class Matrices(NamedTuple):
 class Tiling:
     """Square tiles that cover the output of a Winograd convolution.
 
-    Their size is the one that needs the fewest multiplications.
+    The tile size is the size that needs the fewest multiplications.
 
     Attributes:
       kernel_size: height and width r of the kernel.
       extents: height and width of the output.
       tile_size: height and width m of a tile.
       tile_counts: number of tiles along each axis.
-      covered_extents: height and width of all tiles together; not less than those of the output.
+      covered_extents: height and width of all tiles together, at least `extents`.
     """
 
     def __init__(self, kernel_size: int, extents: Extents) -> None:
@@ -68,8 +68,8 @@ class Tiling:
 def _matrices(tile_size: int, kernel_size: int) -> Matrices:
     """Return the matrices of Winograd's convolution for output tiles and kernels of these sizes.
 
-    Polynomials can be multiplied by their values at n points, the last of which is infinity.
-    Winograd's method is the transpose of that multiplication.
+    Two polynomials can be multiplied by multiplying their values at n points. The last point is
+    infinity. Winograd's method is the transpose of this algorithm.
     """
     points = _POINTS[tile_size + kernel_size - 2]
     rows = [[point**power for power in range(len(points) + 1)] for point in points]

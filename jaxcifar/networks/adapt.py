@@ -40,10 +40,10 @@ def adapted(
 
     Args:
       axis: name of the mapped axis of the devices that share a batch; None for a single device. A
-        layer that names an axis itself keeps its axis. Flax's BatchNorm gets `axis` even so, if the
-        program does not map over the axis that it names.
+        layer that names an axis itself keeps its axis. But if the program does not map over that
+        axis, Flax's BatchNorm gets `axis`.
       product_dtype: dtype to which a CPU rounds the operands of matrix products in convolutions;
-        None for float32. A layer with a `product_dtype` of its own keeps its own.
+        None for float32. A layer that has a `product_dtype` already keeps it.
       first_position: position of the network's first image in the whole batch, if the batch is
         computed in parts; otherwise None. Dropout draws its random numbers by position.
     """

@@ -58,8 +58,8 @@ def mirrored_whitening_kernel(
     """Return a 2x2 kernel that whitens images and their mirror images together.
 
     Over images and mirror images, the sum and the difference of a patch's two columns are
-    uncorrelated, so each is whitened separately. The first half of the outputs are the same for the
-    mirror image. The other outputs change their sign: the mirrored partner of each is its negative.
+    uncorrelated. So the sum and the difference are whitened separately. For a mirrored patch, the
+    first half of the outputs stays the same, and the other half changes only its sign.
 
     Args:
       images: images, normalised as in training.
@@ -117,8 +117,8 @@ class Whitening(nn.Module):
     """A 2x2 convolution without padding that whitens patches (Page, part 8).
 
     Its kernel is computed from the images given to `init`, and is a variable of the collection
-    "whitening". It is not trained, because the first, large steps would destroy it. Its bias is a
-    parameter, as in airbench; mirrored partners share the bias.
+    "whitening". It is not trained, because the first, large steps would destroy it. The bias is
+    trained, as in airbench. If `mirrored`, outputs that swap places in a mirror image share a bias.
     """
 
     mirrored: bool = False
@@ -202,7 +202,7 @@ class FastNet(nn.Module):
       widths: number of features of each group.
       depths: number of convolutions in each group; two each by default.
       mirrored: give the same logits for an image and its mirror image (see `networks/mirrored.py`).
-        The widths must be even. The linear layer's input is the sum of mirrored partners.
+        The widths must be even. The linear layer gets sums over the image and its mirror image.
       blurred: pool by `MaxBlurPool`; the last pool is the mean of the maxima over 2x2 pixels, not
         the maximum.
     """

@@ -37,9 +37,9 @@ def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
 class Conv(nn.Module):
     """Convolution with a square kernel.
 
-    The padding on every side is `padding` zeros, or `kernel_size // 2` if `padding` is None. With
-    stride 2 this differs from "SAME", which pads only on the right. A CPU rounds the operands of
-    matrix products to `product_dtype`.
+    The padding on every side is `padding` zeros; None means `kernel_size // 2` zeros. At stride 2,
+    Flax's "SAME" would pad only on the right. A CPU rounds the operands of matrix products to
+    `product_dtype`.
     """
 
     features: int

@@ -15,7 +15,7 @@ from jaxcifar.networks.layers import BatchNorm, Conv, Dense, Dtype, ReLU
 
 
 class ResBlock(nn.Module):
-    """Two 3x3 convolutions and a skip connection; a changed shape needs a 1x1 convolution there."""
+    """Two 3x3 convolutions and a skip connection, with a 1x1 convolution if the shape changes."""
 
     features: int
     stride: int = 1
@@ -40,7 +40,7 @@ class ResBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A 3x3 convolution and stages of residual blocks; all but the first begin with stride 2."""
+    """A 3x3 convolution and stages of residual blocks; all later stages begin with stride 2."""
 
     widths: tuple[int, ...] = (64, 128, 256, 512)
     blocks: tuple[int, ...] = (2, 2, 2, 2)

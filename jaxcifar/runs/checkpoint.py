@@ -79,7 +79,7 @@ class Checkpoints:
             ) from error
 
     def _require_read_permission(self) -> None:
-        """Raise OSError if a checkpoint can't be read; orbax would report it as damaged."""
+        """Raise OSError for a checkpoint without read permission, which orbax calls damaged."""
         if self._folder.exists():
             require_readable(self._folder)
             for path in self._folder.iterdir():

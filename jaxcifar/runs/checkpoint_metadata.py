@@ -79,7 +79,7 @@ def read_metadata(
       epochs: number of epochs that were finished when the checkpoint was written.
 
     Returns:
-      the notes, and the config; None instead of the config if an older version wrote none.
+      the notes and the config. The config is None if an older version wrote the checkpoint.
 
     Raises:
       ValueError: the checksum is wrong, or the notes have a wrong structure.

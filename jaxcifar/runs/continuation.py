@@ -27,7 +27,8 @@ class ContinuedState(NamedTuple):
 
     Attributes:
       last: checkpoint of the last epoch.
-      best: checkpoint of the epoch with the best validation accuracy; None if it is the last epoch.
+      best: checkpoint of the epoch with the best validation accuracy; None if the last epoch is the
+        best.
     """
 
     last: Checkpoint
@@ -91,7 +92,7 @@ def _require_same_code_and_images(earlier: Config, config: Config) -> None:
       config: config of the new run, with the SHA-256 of its images and of all user code.
 
     Raises:
-      UsageError: the images differ, or a file that the network or the update rule imports.
+      UsageError: the images differ, or the network or the update rule imports other files.
     """
     if earlier.data_sha256 != config.data_sha256:
         reason = "has other images than the run to continue; give the images it was trained on"
@@ -103,9 +104,10 @@ def _require_same_code_and_images(earlier: Config, config: Config) -> None:
 
 
 def _import_digests(config: Config, kind: str) -> dict[str, str]:
-    """Return the SHA-256 of each file that a run's user code imports, by "KIND: FILE".
+    """Return the SHA-256 of each file that the user code of a kind imports.
 
-    `kind` is the kind of user code: "arch" (the network) or "optimizer" (the update rule).
+    `kind` is "arch" (the network) or "optimizer" (the update rule). A key of the dict has the kind
+    and the path of the file, such as "arch: blocks.py".
     """
     prefix = f"{kind}: "
     return {file: digest for file, digest in config.imports or () if file.startswith(prefix)}

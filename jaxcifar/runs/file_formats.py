@@ -241,7 +241,7 @@ def result_to_json(result: Result) -> str:
 
 
 def number(figures: Mapping[str, Any], name: str) -> float:
-    """Return the number in a field of a result or row; its type need not list the field's name."""
+    """Return the number in a field of a result or row, even if the type does not list the field."""
     return figures[name]
 
 

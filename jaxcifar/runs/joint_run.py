@@ -38,8 +38,8 @@ def require_same_start(
         data sets are not compared here, because machines may have different files.
       devices: the number of devices that the user asked for; None if the user gave no number.
       user_metrics: metrics that the user defined.
-      keep_every: the number given by `--keep-every`, which keeps the checkpoint of every so many
-        epochs; None if the option was not given.
+      keep_every: the number N of `--keep-every N`, which keeps the checkpoint of every N-th epoch;
+        None if the option was not given.
 
     Raises:
       UsageError: a process was started with other options, files or versions.

@@ -55,13 +55,13 @@ class LiveCurves:
         self._show()
 
     def epoch(self, row: Row) -> None:
-        """Add an epoch to the curves; draw the picture again if the last one is two seconds old."""
+        """Add an epoch to the curves; replace the picture if it is at least two seconds old."""
         self._rows[row["epoch"]] = row
         if time.monotonic() - self._shown_at >= _SECONDS_BETWEEN_PICTURES:
             self._show()
 
     def finished(self, result: Result) -> None:
-        """Replace the picture by the final one, which marks the epoch whose weights are kept."""
+        """Show the final picture, which marks the epoch whose weights are kept."""
         self._show(result.get("selected_epoch"))
 
     def failed(self, error: Exception) -> None:

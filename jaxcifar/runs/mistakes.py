@@ -60,8 +60,8 @@ def mistakes_by_cell(logits: np.ndarray, examples: Examples) -> WrongAnswers:
 
     A cell is a pair of true and predicted class. From each cell, up to `MAX_CELL_IMAGES`
     predictions with the highest probability are returned. At most `MAX_CONFUSION_IMAGES` images are
-    returned in total; for more, the last cells are left out. This limit is lower for images larger
-    than 32x32, so that the file stays small.
+    returned in total; if there are more, the last cells are left out. This limit is lower for
+    images larger than 32x32, so that the file stays small.
 
     Args:
       logits: logits of the examples, `[N, K]`.

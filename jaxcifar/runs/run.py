@@ -31,9 +31,9 @@ from jaxcifar.training.state import TrainState
 class Run:
     """The files, checkpoints and history of a run in training.
 
-    The training loop calls `open`, `start`, `end_epoch` for each epoch, `finish` and `close`. They
-    raise RunError if a file can't be read or written, and BusyError if another process has locked
-    the folder. UsageError means that the folder belongs to another run or user code fails.
+    The training loop calls `open`, `start`, `end_epoch` for each epoch, `finish` and `close`. These
+    methods raise RunError if a file can't be read or written, and BusyError if another process has
+    locked the folder. UsageError means that the folder belongs to another run or user code fails.
 
     Attributes:
       result: content of `result.json` if the run was finished before it was opened.
@@ -111,7 +111,7 @@ class Run:
         self.observers.began(self.task.observed(config, setup.dataset.title, self._history))
 
     def _resume(self, config: Config, continued: ContinuedState | None) -> None:
-        """Load the newest checkpoint: of this run, or else of the run that it continues, if any."""
+        """Load this run's newest checkpoint, or else the last checkpoint of the run to continue."""
         checkpoint = self._checkpoints.newest(self.state, self._print_line)
         first_step = self._last_step(config.continue_epochs or 0)
         is_new = checkpoint is None or checkpoint.state.step < first_step
@@ -178,9 +178,10 @@ class Run:
         raise error
 
     def end_epoch(self, state: TrainState, trained: dict[str, float]) -> Row:
-        """Validate, append the epoch's row to `metrics.jsonl`, and return the row.
+        """Validate the network, append the epoch's row to `metrics.jsonl`, and return the row.
 
-        If it is time, a checkpoint is written. `trained` has the epoch's mean training `loss`.
+        Checkpoints are written if the schedule says so, and always after the last epoch.
+        `trained` has the mean training `loss` of the epoch.
 
         Raises:
           DivergedError: the training or validation loss is not finite.

@@ -100,7 +100,7 @@ class Outcome(NamedTuple):
 def nested_run_hint(path: Path) -> str:
     """Return text, for an error message, that names a run in a folder that is not a run itself.
 
-    Runs one or two levels below the folder are found. The text is empty if there is none.
+    Runs one or two levels below the folder are found. The text is empty if no run is found.
     """
     configs = [*path.glob("*/config.json"), *path.glob("*/*/config.json")]
     return f"; {min(configs).parent} is one" if configs else ""

@@ -21,7 +21,7 @@ MAX_IMAGES = 8
 def write_training_images(
     folder: RunFolder, setup: Setup, hyper: Hyperparameters, print_line: PrintLine
 ) -> None:
-    """Write `training_images.npz`: a few training images, as they are stored and augmented.
+    """Write `training_images.npz`: up to `MAX_IMAGES` training images, and augmented versions.
 
     An existing file is kept, and only the first process writes. If the user's augmentation fails on
     so few images, a line is printed and nothing is written. `hyper` has the run's hyper-parameters
@@ -51,7 +51,9 @@ def sample_images(
     images: np.ndarray,
     labels: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Choose a few training images, augment each three times, and return both as arrays by name.
+    """Choose up to `MAX_IMAGES` training images; return them and augmented versions.
+
+    Each image is augmented three times.
 
     Args:
       augmentation: the augmentation after shifts and flips.
@@ -83,7 +85,7 @@ def sample_images(
 def choose_images(labels: np.ndarray) -> np.ndarray:
     """Return the indices of up to `MAX_IMAGES` images: the first image of each class.
 
-    If there are fewer classes than `MAX_IMAGES`, the first other images follow.
+    If there are fewer classes than `MAX_IMAGES`, other images follow in the order of their indices.
     """
     _, first_of_class = np.unique(labels, return_index=True)
     all_indices = np.arange(len(labels))

@@ -27,16 +27,13 @@ _AUTOSAVE_SECONDS = 300.0  # between two checkpoints within a long epoch
 def fit_all(
     runs: Iterable[Run], setup: Setup, progress: TrainProgress, stop: Event
 ) -> Iterator[Outcome]:
-    """Train runs that share one compiled program, several at a time; yield the outcome of each.
+    """Train runs that share one compiled program; yield the outcome of each run when it ends.
 
     Args:
       runs: the runs, opened or not; the next run starts when another run ends.
       setup: the program and images of all runs, and the number of runs at a time.
       progress: shows the progress.
       stop: the caller sets this event to save all runs and stop.
-
-    Yields:
-      the outcome of each run, in the order in which the runs end.
 
     Raises:
       Interrupted: `stop` was set, and all runs are saved.
@@ -195,7 +192,10 @@ class _TrainingLoop:
         return losses
 
     def _end_epochs(self) -> Iterator[Outcome]:
-        """End the epochs that are over; yield the outcomes of ended runs and free their slots."""
+        """Validate each run whose epoch is over, and append a row to the run's `metrics.jsonl`.
+
+        Yield the outcomes of runs that fail or are finished, and free the slots of these runs.
+        """
         with self._progress.during(TRAINING):
             states = self._setup.parallel_runs.split(self._states)
             means = jax.device_get(self._epoch_means)
@@ -206,7 +206,7 @@ class _TrainingLoop:
                 yield outcome
 
     def _end_epoch(self, run: Run, state: TrainState, trained: dict[str, float]) -> Outcome | None:
-        """End a run's epoch if it is over; return the outcome if the run fails or is finished."""
+        """Validate a run if its epoch is over; return its outcome if it fails or is finished."""
         try:
             run.require_finite("training", trained["loss"])
             if run.epoch_over:

@@ -36,7 +36,7 @@ class TrainProgress:
     """The progress of all runs of a command.
 
     A terminal shows a bar, and a notebook shows a line that is replaced. A log gets a line if no
-    other line was printed for a long time.
+    other line was printed for `terminal.SILENCE_SECONDS`.
 
     Attributes:
       print_line: prints a line.
@@ -71,8 +71,8 @@ class TrainProgress:
         Args:
           setup: program and images of the runs that begin now.
           begun: number of these runs and of their epochs.
-          later: runs with other programs that follow. For the estimate, they have as many images as
-            the runs that begin now, and take as long for an image.
+          later: runs with other programs that follow. The estimate assumes that these have as many
+            images as the runs that begin now, and take as long for an image.
         """
         program, dataset = setup.program, setup.dataset
         name = type(program.model).__name__
@@ -137,7 +137,10 @@ class TrainProgress:
 
     @contextmanager
     def testing(self, run: Run, setup: Setup) -> Iterator[None]:
-        """Show "testing" while the `with` block tests a run; print a line if it ended early."""
+        """Show "testing" during the `with` block, in which the caller tests a trained run.
+
+        If early stopping (`--patience`) has ended the training, a line says so.
+        """
         config, trained_epochs = run.task.config, run.epoch - 1
         if trained_epochs < config.epochs:
             reason = f"no epoch was better in the last {config.patience} (--patience)"

@@ -34,7 +34,7 @@ _unfinished: dict[str, Any] = {}
 
 
 class UploadState(TypedDict):
-    """Which parts of a run have been uploaded to W&B; the content of `wandb/jaxcifar.json`.
+    """The parts of a run that have been uploaded to W&B: the content of `wandb/jaxcifar.json`.
 
     Attributes:
       id: id of W&B's run.
@@ -113,7 +113,7 @@ class WeightsAndBiases:
             self._end_wandb_run(0)
 
     def failed(self, error: Exception) -> None:
-        """End W&B's run as failed; resuming the training run continues W&B's run."""
+        """Mark W&B's run as failed; if the training run is resumed, W&B's run is resumed too."""
         if self._wandb_run is not None:
             self._end_wandb_run(1)
 
@@ -149,7 +149,7 @@ def _wandb_mode() -> str:
 
 @functools.cache
 def _log_in() -> None:
-    """Log in to W&B if its mode is online. If no API key is stored, W&B asks on a terminal.
+    """Log in to W&B if its mode is online. If no API key is stored, W&B asks for a key.
 
     Raises:
       RunError: the login failed.

@@ -167,7 +167,7 @@ class Classifier:
 def _padded_count(count: int) -> int:
     """Pad a number of images, so that few programs are compiled; return the padded number.
 
-    It is the next power of two, or the next multiple of `EVAL_BATCH` if there are more images.
+    A number up to `EVAL_BATCH` becomes a power of two, a larger number a multiple of `EVAL_BATCH`.
     """
     if count > EVAL_BATCH:
         batches = math.ceil(count / EVAL_BATCH)

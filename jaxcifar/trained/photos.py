@@ -106,7 +106,7 @@ def _require_images(
 
     Args:
       paths: the files and folders that the user named.
-      files: all image files among them and in the folders.
+      files: all image files among `paths` and in the folders.
       is_read: True for each file that could be read.
       remarks: for each file the reason why it was left out, or None.
 
@@ -144,7 +144,7 @@ def draw_sheet(path: Path, photos: Photos, predictions: Predictions) -> None:
 
     Args:
       path: the picture's file; its suffix chooses the format.
-      photos: the images, of which the first `MAX_ON_SHEET` are drawn.
+      photos: the images; only the first `MAX_ON_SHEET` are drawn.
       predictions: the predictions for the same images.
 
     Raises:

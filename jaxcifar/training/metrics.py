@@ -202,7 +202,7 @@ def measure(
 
 
 def decimal(value: Any) -> float:
-    """Convert a float32 to the float with the fewest digits: 0.6124, not 0.6123999953269958."""
+    """Return the shortest decimal number that rounds to this float32: 0.6124, not 0.612399995."""
     return float(str(np.float32(value)))
 
 

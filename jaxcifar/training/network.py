@@ -145,8 +145,8 @@ def forward(
       all_variables: the network's variables as Flax collections.
       images: normalised images.
       key: random key for dropout and other random layers.
-      axis: name of the mapped axis of the devices that share the batch, or None.
-      product_dtype: dtype to which operands of matrix products are converted, or None.
+      axis: name of the mapped axis of the devices that share the batch; None for one device.
+      product_dtype: dtype to which a CPU rounds operands of matrix products; None for float32.
       part: position of the images if they are a part of the batch, else None. Each part draws
         other random numbers.
 
@@ -166,8 +166,9 @@ def forward(
 def _random_streams(key: Array, axis: str | None, part: Part | None = None) -> dict[str, Array]:
     """Return a random key for each of Flax's random streams, by the stream's name.
 
-    Flax uses the key of "params" for streams that are missing here. Layers derive a key for each
-    image from `EXAMPLE_STREAM`. This key is the same for any device and part of the batch.
+    Flax uses the key of "params" for streams that are missing here. The key of `EXAMPLE_STREAM` is
+    the same on all devices and for all parts of a batch. Layers derive a key for each image from
+    this key.
     """
     device_key = sharing.device_key(key, axis)
     if part is not None:
@@ -187,7 +188,7 @@ def predict(
       model: the network.
       all_variables: the network's variables as Flax collections.
       images: normalised images.
-      product_dtype: dtype to which operands of matrix products are converted, or None.
+      product_dtype: dtype to which a CPU rounds operands of matrix products; None for float32.
     """
     with adapted(None, product_dtype):
         logits: Any = model.apply(all_variables, images, train=False)

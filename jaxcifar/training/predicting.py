@@ -74,7 +74,7 @@ def _predict_in_blocks(
 ) -> Array:
     """Return the logits of images on the host, which are moved to the devices block by block.
 
-    Each block has several chunks of `size` images.
+    A block has as many chunks of `size` images as fit into `HOST_BLOCK_BYTES`, but at least one.
     """
     bytes_in_chunk = size * images[:1].nbytes
     chunks_in_block = max(1, HOST_BLOCK_BYTES // bytes_in_chunk)
@@ -151,7 +151,7 @@ def _concatenate(program: Program, chunks: list[Array], count: int) -> Array:
 def _logits_of_chunk(
     program: Program, variables: Variables, hyper: Hyperparameters, images: Array
 ) -> Array:
-    """Return the logits of a chunk of images; each device computes some of the logits."""
+    """Return the logits of a chunk of images; each device computes an equal share of them."""
 
     def logits(variables: Variables, hyper: Hyperparameters, images: Array) -> Array:
         images = augment.normalize(augment.pixels(images), hyper.mean, hyper.std)

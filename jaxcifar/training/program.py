@@ -49,7 +49,7 @@ class Program:
       averages: True to keep a moving average of the weights, which is used in evaluation.
       small_size: width to which images are reduced in the first steps of training, or None.
       axis: name of the axis of devices that share each batch; None if a device trains by itself.
-      product_dtype: dtype to which operands of matrix products are converted, or None.
+      product_dtype: dtype to which a CPU rounds operands of matrix products; None for float32.
       identity: a hashable value that is equal for equal networks; by default the network.
       image_size: height and width of the images.
       fed_steps: largest number of steps whose images `train_steps` gets; None if it gets all.
@@ -99,7 +99,7 @@ class Program:
 
     @property
     def compiles_loops(self) -> bool:
-        """True if compiled functions loop over several steps, or over several chunks of images."""
+        """True if compiled functions loop: over steps in training, or over chunks of images."""
         return compiles_loops(self)
 
     def replicate(self, tree: PyTree) -> PyTree:
@@ -113,7 +113,7 @@ class Program:
     ) -> TrainState:
         """Return the training state before the first step, with new random weights.
 
-        `images` are training images: a network may compute its first weights from some of them.
+        `images` are training images; a network may compute weights from `init_image_count` of them.
         """
         pixels = augment.pixels(images[: network.init_image_count(images.shape)])
         first_images = augment.normalize(pixels, hyper.mean, hyper.std)

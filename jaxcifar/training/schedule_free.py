@@ -22,9 +22,9 @@ def find_states(opt_state: PyTree) -> list[optax.contrib.ScheduleFreeState]:
 def evaluation_params(opt_state: PyTree, params: PyTree) -> PyTree:
     """Return the parameters that a network is evaluated with.
 
-    They are `params` unless the update rule is schedule-free, which evaluates an average instead.
-    If a schedule-free rule trains only some parameters (`optax.masked`, `optax.partition`), the
-    others are returned unchanged. If `params` has only shapes and no values, it is returned.
+    For most update rules this is `params`. A schedule-free rule evaluates an average instead. If
+    such a rule trains only some parameters (`optax.masked`, `optax.partition`), the others are
+    returned unchanged. If `params` has only shapes and no values, `params` is returned.
     """
     states = find_states(opt_state)
     has_values = not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(params))

@@ -26,8 +26,8 @@ def step(
 def cosine(step: int, steps_per_epoch: int, total_steps: int) -> float:
     """Return the learning rate at a step, as a fraction of the highest learning rate.
 
-    It falls along a cosine to 0: `(1 + cos(pi * step / total_steps)) / 2`. Loshchilov and Hutter,
-    "SGDR: stochastic gradient descent with warm restarts", 2017; here without restarts.
+    The rate falls along a cosine to 0: `(1 + cos(pi * step / total_steps)) / 2`. Loshchilov and
+    Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017; here without restarts.
     """
     return (1 + math.cos(math.pi * step / total_steps)) / 2
 
@@ -35,9 +35,9 @@ def cosine(step: int, steps_per_epoch: int, total_steps: int) -> float:
 def linear(step: int, steps_per_epoch: int, total_steps: int) -> float:
     """Return the learning rate at a step, as a fraction of the highest learning rate.
 
-    It falls linearly to 0: `1 - step / total_steps`. After a warm-up this is the one-cycle schedule
-    of Smith and Topin, "Super-convergence: very fast training of neural networks using large
-    learning rates", 2019, with a straight line down to 0.
+    The rate falls linearly to 0: `1 - step / total_steps`. After a warm-up this is the one-cycle
+    schedule of Smith and Topin, "Super-convergence: very fast training of neural networks using
+    large learning rates", 2019, with a straight line down to 0.
     """
     return 1 - step / total_steps
 

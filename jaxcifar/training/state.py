@@ -33,7 +33,7 @@ class Hyperparameters:
       small_steps: number of steps, from the first, that train on images of reduced size.
       mixing: settings of mixup and CutMix, or None if images are not mixed.
       class_weights: weight of each class in the loss, or None if all weights are 1.
-      labels: labels to train on instead of the data set's, or None.
+      labels: labels to train on; None for the labels of the data set.
     """
 
     key: Key[Array, ""]
@@ -143,8 +143,8 @@ class TrainState:
     def variables(self) -> Variables:
         """The network's weights and other variables for evaluation.
 
-        They are the moving average, if the run keeps one. If the update rule is schedule-free, the
-        parameters are those that `optax.contrib.schedule_free_eval_params` returns.
+        If the run keeps a moving average, the average is returned. If the update rule is
+        schedule-free, `optax.contrib.schedule_free_eval_params` computes the parameters.
         """
         if self.average is not None:
             return network.variables(*self.average)
@@ -180,10 +180,10 @@ def update_average(
 ) -> tuple[PyTree, PyTree]:
     """Return the moving average of a network's variables after a training step.
 
-    It is `decay * average + (1 - decay) * new_variables`, where both pairs are (parameters, other
-    variables). Integer arrays can't be averaged; they are taken from `new_variables`. The decay is
-    in [0, 1). In the first steps, counted from 0, the decay is at most `(step + 1) / (step + 10)`.
-    So the first weights are soon forgotten.
+    The result is `decay * average + (1 - decay) * new_variables`; each pair has the parameters and
+    the other variables. Integer arrays can't be averaged; they are taken from `new_variables`. The
+    decay is in [0, 1). In the first steps, a large decay is replaced by `(step + 1) / (step + 10)`,
+    where `step` counts from 0. So the first weights are soon forgotten.
 
     Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992, in the
     exponential form of Tarvainen and Valpola, "Mean teachers are better role models", 2017.

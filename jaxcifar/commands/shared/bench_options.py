@@ -60,7 +60,7 @@ def read_study(options: Namespace) -> Study:
 
 
 def expected_time(archs: Sequence[str], options: Namespace) -> str:
-    """Return a line about the time that measuring will take, to be printed before."""
+    """Return a line for the user about the time that the measurements will take."""
     each = f"{options.minutes} min"
     names = archs[0] if len(archs) == 1 else f"each of {', '.join(archs)}"
     total = f", {options.minutes * len(archs)} min in all" if len(archs) > 1 else ""

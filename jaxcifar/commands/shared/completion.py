@@ -68,7 +68,7 @@ def _parser_of_all(commands: Sequence[str], named: str | None) -> argparse.Argum
 
 
 def _add_completers(parser: argparse.ArgumentParser) -> None:
-    """Let argcomplete complete the values of a parser's options, such as names of networks.
+    """Give argcomplete the possible values of a parser's options, such as names of networks.
 
     If no name fits, the shell completes names of files, because most of these options take files.
     """

@@ -130,7 +130,7 @@ def _create(settings: Mapping[str, Any]) -> Config:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Config | None]:
-    """Return the settings in a file; and a run's config if it is the run's file, else None."""
+    """Return a file's settings, and a run's config if the file is its `config.json`, else None."""
     file = path / "config.json" if path.is_dir() else path
     if path.is_dir() and not file.exists():
         raise UsageError(f"--config {path}: there is no run here{nested_run_hint(path)}")
@@ -170,14 +170,14 @@ def _without_other_recipe(
 ) -> dict[str, Any]:
     """Return the settings of an earlier run that also apply to a new run.
 
-    If options name another network or recipe, these are the earlier run's changes to its recipe,
-    and a line about the changes is added to `lines`. Otherwise all settings apply.
+    If options name another network or recipe, only the settings apply that differ from the earlier
+    run's recipe. A line in `lines` then names these settings. Otherwise all settings apply.
 
     Args:
       file: the settings of the earlier run.
       recorded: the config of the earlier run.
       options: the settings of the new run that were given as options.
-      lines: lines for the user.
+      lines: lines for the user, to which a line may be added.
     """
     changed = [
         name
@@ -207,7 +207,7 @@ def _without_other_recipe(
 def _without_ineffective(
     file: dict[str, Any], options: Mapping[str, Any], lines: list[str]
 ) -> dict[str, Any]:
-    """Return the settings of a file without those that options make ineffective.
+    """Return the settings of a file, except settings that options make ineffective.
 
     A line that names the ineffective settings is added to `lines`.
     """

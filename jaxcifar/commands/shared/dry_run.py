@@ -131,7 +131,7 @@ def show_costs(
 
 
 def _new_epochs(config: Config) -> int:
-    """Return the number of epochs that a run trains, without those of a run that it continues."""
+    """Return the number of epochs that a run trains, without the epochs of a continued run."""
     return config.epochs - (config.continue_epochs or 0)
 
 

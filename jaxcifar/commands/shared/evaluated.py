@@ -23,7 +23,7 @@ RunFigures = Sequence[tuple[str, Figures]]  # (name of the run, its figures on o
 
 
 def short_names(runs: Iterable[Path]) -> dict[Path, str]:
-    """Return path of a run -> short name, such as `plain/seed0`.
+    """Return a short name such as `plain/seed0` for each run, by the run's path.
 
     Each name has the last two parts of the path, or more if names would be equal otherwise.
     """
@@ -91,7 +91,7 @@ def show(console: Console, evaluations: Evaluations, looks: Mapping[str, list[Lo
 def _only_answer(figures: Figures) -> str | None:
     """Return the class that the network predicts for every image; None if there is no such class.
 
-    It is recognised by an accuracy of 1 on the images of this class and 0 on all other images.
+    Such a class has an accuracy of 1, and all other classes have an accuracy of 0.
     """
     accuracies = figures["class_accuracy"]
     recognised = [name for name, accuracy in accuracies.items() if accuracy > 0]

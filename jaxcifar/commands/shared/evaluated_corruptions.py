@@ -22,8 +22,8 @@ Results = dict[str, CorruptionSet]  # by the title of the set
 class CorruptionEvaluator:
     """Evaluates runs on sets of corrupted images, such as CIFAR-10-C.
 
-    If there is a base run (`--base`), errors are also given relative to the errors of this run. It
-    is evaluated first, and only once.
+    If there is a base run (`--base`), errors are also given relative to the errors of this run. The
+    base run is evaluated first, and only once.
 
     Args:
       runs: the runs that will be evaluated.

@@ -12,10 +12,10 @@ def examples_folder() -> Path:
 
 
 def study_files() -> dict[str, Path]:
-    """Return name -> file of each study that comes with the package."""
+    """Return the file of each study that comes with the package, by the study's name."""
     return {file.stem: file for file in sorted((examples_folder() / "studies").glob("*.toml"))}
 
 
 def network_files() -> dict[str, Path]:
-    """Return name -> file of each example network that comes with the package."""
+    """Return the file of each example network that comes with the package, by its name."""
     return {file.stem: file for file in sorted((examples_folder() / "networks").glob("*.py"))}

@@ -15,7 +15,7 @@ from jaxcifar.config.settings import DEFAULT_ARCH, default_settings, parse_value
 from jaxcifar.image_size import IMAGE_SIZE
 
 # The fields of `Config`, in the order of their options in the help. A field that only some entries
-# of the registry take need not be listed: it follows the field that names the entry.
+# of the registry take need not be listed: its option follows the field that names the entry.
 GROUPS = {
     "network and data": (
         "arch", "arch_args", "recipe", "dataset", "image_size", "train_examples", "val_fraction",

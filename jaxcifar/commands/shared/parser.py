@@ -14,8 +14,8 @@ _GENERAL = ("--help", "--help-all", "--version")
 _SUGGESTIONS = "suggested_names"  # the attribute of an argparse action
 OptionHolder = argparse.ArgumentParser | argparse._ArgumentGroup  # options can be added to both
 
-# Options of other programs, and the options of jaxcifar that their users may mean. The first of
-# them that the command has is suggested.
+# Options of other programs, and for each the options of jaxcifar that a user may mean. The message
+# suggests the first of these options that the command has.
 _OPTIONS_ELSEWHERE = {
     "a": "arch", "b": "batch-size", "bs": "batch-size", "batch": "batch-size",
     "checkpoint": "run init run-dir", "ckpt": "run init run-dir", "d": "dataset",
@@ -42,7 +42,7 @@ _ADVICE = {
 
 
 def suggest(action: argparse.Action, names: Iterable[str]) -> None:
-    """Let the shell complete an option's value with these names; other values are allowed too."""
+    """Set the names that the shell suggests for an option's value; other values are allowed too."""
     setattr(action, _SUGGESTIONS, tuple(names))
 
 

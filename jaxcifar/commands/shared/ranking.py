@@ -49,7 +49,7 @@ def show(console: Console, records: "Records") -> None:
 def _table(network: "StudiedNetwork", ties: Sequence[str]) -> Table:
     """Return a table of one network's rows, in which the best row is marked.
 
-    If there are `ties`, rows that may be as good as the best row, its mark is "first".
+    The mark is "best", or "first" if there are `ties`: names of rows that may be as good.
     """
     numbers = ("seeds", "validation", "test", "time")
     table = make_table(network.title, ("row",), numbers)

@@ -48,7 +48,7 @@ class GivenStudy(NamedTuple):
 
     Attributes:
       study: the study, with the settings that were given as options.
-      shared: the settings that all rows have by the study's file.
+      shared: the settings that the study's file gives to all rows.
       options: the settings that were given as options.
       name: name for the study's folder.
       folds: number of folds (cross-validation) that each row is trained on; 0 for a single split.
@@ -87,7 +87,7 @@ class GivenStudy(NamedTuple):
         return self._replace(study=study, lines=(line,))
 
     def origins(self, rows: Sequence[StudyRow]) -> dict[str, list[SettingOrigin]]:
-        """Return name of a row -> its settings that have an effect, with where each comes from."""
+        """Return each row's settings that have an effect, and their origins, by the row's name."""
         fold = self.first_fold
         found = {}
         for row in rows:

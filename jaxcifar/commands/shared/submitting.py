@@ -33,7 +33,7 @@ def send_parts(
     out: Path,
     print_line: PrintLine,
 ) -> None:
-    """Send the parts of a study that have unfinished runs, and wait for all jobs if asked to.
+    """Send the parts of a study that have unfinished runs; wait for all jobs unless `--no-wait`.
 
     Args:
       tasks: the runs of the study, in the order in which `--shard I/N` divides them into shares.
