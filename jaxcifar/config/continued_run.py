@@ -84,7 +84,11 @@ class ContinuedRun(NamedTuple):
         return {**self.taken_over(), **PLAN_OF_FURTHER_RUN}
 
     def taken_over(self) -> dict[str, Any]:
-        """Return this run's settings, except computed fields and the settings of its schedule."""
+        """Return the settings that a run which continues this run starts with.
+
+        These are this run's settings. Left out are fields that are computed, and the learning rate
+        schedule and its length, which the new run chooses.
+        """
         left_out = {*DERIVED_FIELDS, *PLAN_OF_FURTHER_RUN}
         names = [field.name for field in dataclasses.fields(self.config)]
         return {name: getattr(self.config, name) for name in names if name not in left_out}

@@ -135,7 +135,8 @@ def _pack_blocks(
 ) -> binary_records.Records:
     """Return checked images and their class numbers as records, in the order of the images.
 
-    Records are rows of label and pixel bytes. `resizing` has the height and width of their images.
+    Records are rows of label and pixel bytes. `resizing` gives the height and width
+    of the images in the records.
     """
     records = binary_records.empty(len(labels), class_count, resizing.size)
     start = 0
