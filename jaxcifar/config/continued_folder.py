@@ -15,8 +15,8 @@ def continued_folder(continue_from: str, seed: int, fold: str = "") -> Path:
     """Return the folder of the run to continue.
 
     Args:
-      continue_from: folder of the run, or of a row of a study. The folder of a row holds the folders
-        of its runs, which differ only in seed and fold.
+      continue_from: folder of the run, or of a row of a study. The folder of a row holds the
+        folders of its runs, which differ only in seed and fold.
       seed: seed of the run; finds the run in the folder of a row.
       fold: fold of the run, such as "1/5"; "" for a run without folds.
     """
@@ -30,8 +30,8 @@ def finished_run(continue_from: str, seed: int, fold: str = "") -> Path:
     """Return the folder of the run to continue, and check that this run is finished.
 
     Args:
-      continue_from: folder of the run, or of a row of a study. The folder of a row holds the folders
-        of its runs, which differ only in seed and fold.
+      continue_from: folder of the run, or of a row of a study. The folder of a row holds the
+        folders of its runs, which differ only in seed and fold.
       seed: seed of the run; finds the run in the folder of a row.
       fold: fold of the run, such as "1/5"; "" for a run without folds.
 

@@ -28,7 +28,7 @@ class Sample:
 
     @classmethod
     def of(cls, variation: Variation, key: str, split: str = "test") -> "Sample":
-        """Return the accuracies (field `key` of each result) of a variation's runs on `split`."""
+        """Return the accuracies of a variation's runs: the field `key` of each result."""
         examples: Mapping[str, Any] = variation.runs[0].result["examples"]
         return cls(tuple(variation.repeats(key).tolist()), examples[split])
 
