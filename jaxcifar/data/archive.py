@@ -13,7 +13,8 @@ import numpy as np
 
 from jaxcifar.data import plain_pickle, tar
 from jaxcifar.data.binary_records import PIXEL_BYTES, SPLITS, Records
-from jaxcifar.data.parquet import find_parquet, read_parquet
+from jaxcifar.data.parquet import read_parquet
+from jaxcifar.data.parquet_files import find_parquet
 from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.reading import open_regular_file
 

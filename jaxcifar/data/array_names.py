@@ -4,13 +4,9 @@ import re
 from collections.abc import Collection
 from typing import NamedTuple
 
+from jaxcifar.data.split_names import SPLIT_WORDS
 from jaxcifar.errors import UsageError
 
-_SPLIT_WORDS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
 _WORDS = {
     "images": ("x", "image", "images", "img", "imgs", "data"),
     "labels": ("y", "label", "labels", "target", "targets"),
@@ -53,7 +49,7 @@ def recognise(names: Collection[str]) -> ArrayNames:
       UsageError: an array is missing, or two arrays could have the same meaning.
     """
     splits: dict[str, NamesOfSplit] = {}
-    for split in _SPLIT_WORDS:
+    for split in SPLIT_WORDS:
         images = _find(names, "images", split)
         labels = _find(names, "labels", split)
         if split == "train" and not _any_names_a_split(names):
@@ -91,7 +87,7 @@ def _find(names: Collection[str], content: str, split: str | None) -> str | None
 def _any_names_a_split(names: Collection[str]) -> bool:
     """Return True if the name of any array says its split, such as `x_train`."""
     for content in _WORDS:
-        names_with_split = [_find(names, content, split) for split in _SPLIT_WORDS]
+        names_with_split = [_find(names, content, split) for split in SPLIT_WORDS]
         if any(names_with_split):
             return True
     return False
@@ -101,7 +97,7 @@ def _spellings(content: str, split: str) -> set[str]:
     """Return all names, in letters only, for the images or labels (`content`) of a split."""
     spellings = set()
     for word in _WORDS[content]:
-        for split_word in _SPLIT_WORDS[split]:
+        for split_word in SPLIT_WORDS[split]:
             spellings |= {word + split_word, split_word + word}
     return spellings
 

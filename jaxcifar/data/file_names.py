@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from jaxcifar.data.folder_layout import split_of
 from jaxcifar.data.folder_listing import FoundFile, normal_form
+from jaxcifar.data.split_names import split_of
 
 
 class _Indexed(NamedTuple):

@@ -11,15 +11,11 @@ from jaxcifar.data.folder_listing import (
     normal_form,
     shown,
 )
+from jaxcifar.data.split_names import SPLIT_WORDS, split_of
 from jaxcifar.errors import RunError
 from jaxcifar.machine.paths import TABLE_SUFFIXES
 from jaxcifar.machine.terminal import pluralize
 
-_SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
 _MOST_NAMES = 5  # of folders in a message
 _MAX_WRAPPERS = 8  # folders around the class folders, one inside another
 
@@ -35,16 +31,6 @@ class Layout(NamedTuple):
 
     class_names: tuple[str, ...]
     splits: Mapping[str, Mapping[str, Folder]]
-
-
-def split_of(name: str) -> str | None:
-    """Return the split that a name of a folder, or a cell of a table, means.
-
-    Returns:
-      "train", "val" or "test", such as "val" for "Validation"; None for other names.
-    """
-    lower = name.strip().casefold()
-    return next((split for split, names in _SPLIT_NAMES.items() if lower in names), None)
 
 
 def find_layout(listing: FolderListing) -> Layout | None:
@@ -134,7 +120,7 @@ def _split_folders(listing: FolderListing) -> dict[str, Folder]:
     for folder in other_folders:
         listing.add_problem(f"{shown(folder.name)} is an extra folder beside train and test")
     _report_files(listing, top)
-    ordered_splits = [split for split in _SPLIT_NAMES if split in by_split]
+    ordered_splits = [split for split in SPLIT_WORDS if split in by_split]
     return {split: by_split[split][0] for split in ordered_splits}
 
 

@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 from jaxcifar.data.binary_records import MAX_CLASSES
 from jaxcifar.data.file_names import FileNames
-from jaxcifar.data.folder_layout import split_of
 from jaxcifar.data.folder_listing import (
     FolderListing,
     FoundFile,
     has_image_suffix,
 )
 from jaxcifar.data.label_table import LabelTable, read_table
+from jaxcifar.data.split_names import split_of
 from jaxcifar.data.table_columns import Columns, find_columns
 from jaxcifar.errors import RunError, printable
 from jaxcifar.machine.paths import TABLE_SUFFIXES

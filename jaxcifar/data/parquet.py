@@ -1,12 +1,10 @@
 """Read images and labels from parquet files as Hugging Face publishes them, without trusting them.
 
 Such a file has a column of images, each with the `bytes` of a PNG or JPEG file, and a column of
-labels. The name of the file, or of its folder, says the split.
+labels.
 """
 
 import contextlib
-import itertools
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,18 +17,16 @@ import numpy as np
 from jaxcifar.data import binary_records
 from jaxcifar.data.arrays import MAX_IMAGES, ImageBlocks, SplitArrays, records_of
 from jaxcifar.data.images import DecodedImage, decode_image
+from jaxcifar.data.parquet_files import group_by_split
 from jaxcifar.data.parquet_schema import Columns, find_columns, longest_string
 from jaxcifar.data.resizing import Resizing
 from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.reading import open_regular_file
+from jaxcifar.machine.terminal import PrintLine
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
-SUFFIX = ".parquet"
-_SPLIT_WORDS = {"train": "train", "test": "test", "validation": "val", "valid": "val", "val": "val"}
-_MAX_FILES = 10_000
-_MAX_ENTRIES = 100  # of a subfolder that are looked at to find a parquet file
 _MAX_IMAGE_BYTES = 2**26  # as stored, of one image
 _MAX_BYTES = 2**40  # of all columns, unpacked
 _MAX_RATIO = 1000  # unpacked to packed bytes; files up to `_ALWAYS_BYTES` may have any ratio
@@ -41,39 +37,11 @@ _LABEL_BATCH = 10_000
 _THREADS = 4
 
 
-def find_parquet(path: Path) -> list[Path]:
-    """Return the parquet file `path`, or those in the folder `path` or else in its subfolders.
-
-    Raises:
-      RunError: there are too many files.
-    """
-    if path.is_file():
-        return [path] if path.suffix == SUFFIX else []
-    try:
-        files = sorted(path.glob(f"*{SUFFIX}"))
-        if not files:
-            for folder in _folders_with_parquet(path):
-                files += sorted(folder.glob(f"*{SUFFIX}"))
-    except OSError:
-        return []  # whoever lists the images reports the reason
-    if len(files) > _MAX_FILES:
-        raise RunError(f"{path}: has more than {_MAX_FILES:,} parquet files; give fewer")
-    return files
-
-
-def _folders_with_parquet(path: Path) -> list[Path]:
-    """Return the subfolders that have a parquet file among their first `_MAX_ENTRIES` entries."""
-    subfolders = []
-    for folder in sorted(path.iterdir()):
-        if folder.is_dir() and not folder.name.startswith("."):
-            few_entries = itertools.islice(folder.iterdir(), _MAX_ENTRIES)
-            if any(entry.suffix == SUFFIX for entry in few_entries):
-                subfolders.append(folder)
-    return subfolders
-
-
 def read_parquet(
-    path: Path, files: Sequence[Path], resizing: Resizing | None = None
+    path: Path,
+    files: Sequence[Path],
+    resizing: Resizing | None = None,
+    print_line: PrintLine | None = None,
 ) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
     """Read images and labels from parquet files as sorted records: rows of label and pixel bytes.
 
@@ -81,6 +49,8 @@ def read_parquet(
       path: the file or folder of the user; begins the error messages.
       files: the parquet files at this path.
       resizing: size that images get, 32x32 if None; their original sizes are added to this object.
+      print_line: prints a line about files whose names do not say their split, and about labels
+        that count from 1; None to print nothing.
 
     Returns:
       the records of "train" and, if there are such files, "test" and "val"; and the class names.
@@ -94,52 +64,17 @@ def read_parquet(
         raise RunError(f"{path}: parquet files need pyarrow; pip install pyarrow") from None
     resizing = resizing or Resizing()
     try:
-        files_by_split = _group_by_split(path, files)
+        files_by_split = group_by_split(path, files, print_line)
         tables = {split: _Table(paths, resizing) for split, paths in files_by_split.items()}
         if "train" not in tables:
             raise UsageError("there is no parquet file of the training images, train-*.parquet")
         arrays = {split: table.arrays(split) for split, table in tables.items()}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about oddities in files that it can read
-            return records_of(arrays, tables["train"].columns.class_names, Resizing(resizing.size))
+            class_names = tables["train"].columns.class_names
+            return records_of(arrays, class_names, Resizing(resizing.size), print_line)
     except UsageError as error:
         raise RunError(f"{path}: {error}") from error
-
-
-def _group_by_split(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
-    """Return split -> its files. A single file, or files that name no split, are "train"."""
-    if path in files:
-        return {"train": [path]}
-    splits: dict[str, list[Path]] = {}
-    for file in files:
-        split = _split_of(path, file)
-        splits.setdefault(split or "unnamed", []).append(file)
-    unnamed = splits.pop("unnamed", [])
-    if not splits:
-        return {"train": unnamed}
-    if unnamed:
-        raise UsageError(
-            f"{unnamed[0].name} names no split; begin the name of each file with train, test or "
-            "validation"
-        )
-    for files_of_split in splits.values():
-        folders = [file.parent for file in files_of_split]
-        if len(set(folders)) > 1:
-            raise UsageError(
-                f"{folders[0].name} and {folders[-1].name} have files of the same split; give one "
-                "of these folders"
-            )
-    return splits
-
-
-def _split_of(path: Path, file: Path) -> str | None:
-    """Return the split that the name of a file, or of its folder in `path`, says; else None."""
-    names = [file.stem] if file.parent == path else [file.stem, file.parent.name]
-    for name in names:
-        for word in re.split("[^a-z]+", name.lower()):
-            if word in _SPLIT_WORDS:
-                return _SPLIT_WORDS[word]
-    return None
 
 
 class _Table:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from jaxcifar.data.file_names import FileNames
-from jaxcifar.data.folder_layout import split_of
 from jaxcifar.data.folder_listing import has_image_suffix
 from jaxcifar.data.label_table import LabelTable, column_title, find_column
+from jaxcifar.data.split_names import split_of
 from jaxcifar.errors import RunError, printable
 
 _SAMPLE = 2000  # rows in which file names are looked for

@@ -12,8 +12,9 @@ from jaxcifar.data.catalog import CATALOG
 from jaxcifar.data.decode import read_folder
 from jaxcifar.data.image_folder import ImageFolder, scan_images
 from jaxcifar.data.manifest import Manifest
-from jaxcifar.data.parquet import SUFFIX as PARQUET
-from jaxcifar.data.parquet import find_parquet, read_parquet
+from jaxcifar.data.parquet import read_parquet
+from jaxcifar.data.parquet_files import SUFFIX as PARQUET
+from jaxcifar.data.parquet_files import find_parquet, split_of_file
 from jaxcifar.data.prepare import NotPreparedError, report_unwritable
 from jaxcifar.data.resizing import Resizing
 from jaxcifar.data.split import split_off_test
@@ -159,7 +160,7 @@ def _read_images(
     if folder is not None:
         return read_folder(folder, print_line, resizing), folder.class_names
     if parquet_files:
-        return read_parquet(path, parquet_files, resizing)
+        return read_parquet(path, parquet_files, resizing, print_line)
     return read_npz(path.resolve(), print_line, resizing)
 
 
@@ -187,13 +188,16 @@ def _absolute_path(path: str) -> Path:
 
 
 def _digest_of_files(path: Path, parquet_files: Sequence[Path]) -> str:
-    """Return a digest of the names, sizes and times of change of the user's files.
+    """Return a digest of the names, splits, sizes and times of change of the user's files.
 
     The files are the file at `path` or, if `path` is a folder, the parquet files in it.
     """
     if path.is_file():
         return _file_digest(path)
-    files = [(os.fsencode(file.relative_to(path)), _file_digest(file)) for file in parquet_files]
+    files = [
+        (os.fsencode(file.relative_to(path)), split_of_file(path, file), _file_digest(file))
+        for file in parquet_files
+    ]
     return _digest(repr(files).encode())
 
 

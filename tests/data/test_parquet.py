@@ -14,10 +14,11 @@ from PIL import Image
 from small import entry_of
 
 from jaxcifar.config.experiment import Config
-from jaxcifar.data import binary_records, load_dataset, parquet
+from jaxcifar.data import binary_records, load_dataset, parquet, parquet_files
 from jaxcifar.data.archive import CIFAR10_LAYOUT, CIFAR100_LAYOUT, read_archive
 from jaxcifar.data.images import to_square
-from jaxcifar.data.parquet import find_parquet, read_parquet
+from jaxcifar.data.parquet import read_parquet
+from jaxcifar.data.parquet_files import find_parquet
 from jaxcifar.data.prepare import load_records
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.evaluation.image_sets import load_set
@@ -158,6 +159,43 @@ def test_the_split_can_be_the_name_of_a_subfolder(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("train", "test"), [("training", "testing"), ("my.Training-0001", "my.TESTING_0001")]
+)
+def test_the_words_for_splits_are_those_of_folders(tmp_path, train, test):
+    files = {name: tmp_path / "all" / f"{name}.parquet" for name in (train, test)}
+    for seed, file in enumerate(files.values()):
+        write(file, image=image_column(pixels(6, seed)), label=np.arange(6) % 3)
+    test_images = load(tmp_path / "all", tmp_path, val_fraction=0.5).test.images
+    assert sorted(x.tobytes() for x in test_images) == sorted(x.tobytes() for x in pixels(6, 1))
+
+
+def test_a_cache_made_with_other_splits_is_not_used(insects, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        for module in ("parquet_files", "user_data"):
+            patch.setattr(f"jaxcifar.data.{module}.split_of_file", lambda *_: "train")
+        merged = load(insects, tmp_path)
+        assert len(merged.train.labels) + len(merged.val.labels) == 27  # a sixth is for testing
+    assert_holds(load(insects, tmp_path).test, (2, 6))
+
+
+def test_files_that_name_no_split_are_training_images_and_a_line_says_so(tmp_path):
+    for seed in range(5):
+        name = f"part{seed}.parquet"
+        write(tmp_path / "all" / name, image=image_column(pixels(6, seed)), label=np.arange(6) % 3)
+    lines = []
+    path = tmp_path / "all"
+    splits, _ = read_parquet(path, find_parquet(path), print_line=lines.append)
+    assert {split: len(records) for split, records in splits.items()} == {"train": 30}
+    [line] = lines
+    assert line.startswith(
+        "all: part0.parquet, part1.parquet, part2.parquet and 2 more are all training images;"
+    )
+    only = path / "part0.parquet"
+    read_parquet(only, [only], print_line=lines.append)  # a single file is no surprise
+    assert len(lines) == 1
+
+
 def test_columns(tmp_path):
     """Fine labels are the classes; strings are class names; JPEG and plain bytes are images."""
     fine, coarse = np.arange(6) % 3, np.zeros(6, int)
@@ -264,6 +302,12 @@ def no_training(folder):
     return "no parquet file of the training images"
 
 
+def two_splits_in_a_name(folder):
+    write(folder / "train.parquet", **good_columns())
+    write(folder / "valid.test.parquet", **good_columns())
+    return r"valid\.test\.parquet names no split"
+
+
 def some_without_split(folder):
     write(folder / "train.parquet", **good_columns())
     write(folder / "more.parquet", **good_columns())
@@ -279,7 +323,7 @@ def two_data_sets(folder):
 SPOILERS = [
     no_image_column, no_label_column, two_label_columns, only_paths, damaged_image, hidden_labels,
     missing_labels, long_labels, not_parquet, cut_off, pipe, no_training, some_without_split,
-    two_data_sets,
+    two_splits_in_a_name, two_data_sets,
 ]  # fmt: skip
 
 
@@ -292,15 +336,15 @@ def test_odd_files_are_refused_in_one_line(tmp_path, spoil):
 
 
 def test_bounds(insects, tmp_path, monkeypatch):
-    def refused(name, value):
+    def refused(name, value, module=parquet):
         with monkeypatch.context() as patch:
-            patch.setattr(parquet, name, value)
+            patch.setattr(module, name, value)
             with pytest.raises(RunError) as caught:
                 load(insects, tmp_path)
         return str(caught.value)
 
     assert "has more than 14 images" in refused("MAX_IMAGES", 14)
-    assert "has more than 3 parquet files" in refused("_MAX_FILES", 3)
+    assert "has more than 3 parquet files" in refused("_MAX_FILES", 3, parquet_files)
     assert "unpacks to" in refused("_MAX_BYTES", 1000)
     assert "an image has more than 0 MiB" in refused("_MAX_IMAGE_BYTES", 1000)
     with monkeypatch.context() as patch:
