@@ -8,8 +8,13 @@ from jaxcifar.data.folder_listing import (
     Folder,
     FolderListing,
     has_image_suffix,
-    normal_form,
     shown,
+)
+from jaxcifar.data.split_folders import (
+    named_splits,
+    refuse_partial_splits,
+    refuse_splits_in_class,
+    refuse_unnamed_splits,
 )
 from jaxcifar.data.split_names import SPLIT_WORDS, split_of
 from jaxcifar.errors import RunError
@@ -49,8 +54,12 @@ def find_layout(listing: FolderListing) -> Layout | None:
         used.
     """
     splits: dict[str, dict[str, Folder]] = {}
-    for split, folder in _split_folders(listing).items():
+    split_folders = _split_folders(listing)
+    for split, folder in split_folders.items():
         splits[split] = _class_folders(listing, folder, splits.get("train", {}))
+    is_train_named = split_of(split_folders["train"].last_part) is not None
+    if len(splits) == 1 and not is_train_named and not listing.problems:
+        refuse_unnamed_splits(listing, splits["train"])
     class_names = sorted(splits["train"])
     if len(class_names) < 2:
         return None
@@ -101,15 +110,15 @@ def _split_folders(listing: FolderListing) -> dict[str, Folder]:
     top = _unwrapped(listing, listing.top)
     by_split: dict[str, list[Folder]] = {}
     other_folders = []
-    for folder in listing.children(top).folders:
-        split = split_of(_last_part(folder))
+    folders = listing.children(top).folders
+    for folder, split in zip(folders, named_splits(listing, folders), strict=True):
         if split is None:
             other_folders.append(folder)
         else:
             by_split.setdefault(split, []).append(folder)
     is_divided = "train" in by_split and (len(by_split) > 1 or not other_folders)
     if not is_divided:
-        _refuse_partial_splits(listing, by_split, other_folders)
+        refuse_partial_splits(listing, by_split, other_folders)
         return {"train": top}
     for split, folders in by_split.items():
         if len(folders) > 1:
@@ -122,32 +131,6 @@ def _split_folders(listing: FolderListing) -> dict[str, Folder]:
     _report_files(listing, top)
     ordered_splits = [split for split in SPLIT_WORDS if split in by_split]
     return {split: by_split[split][0] for split in ordered_splits}
-
-
-def _refuse_partial_splits(
-    listing: FolderListing,
-    by_split: Mapping[str, Sequence[Folder]],
-    other_folders: Sequence[Folder],
-) -> None:
-    """Raise an error if a folder of images is divided into splits only in part.
-
-    Args:
-      listing: lists the folders.
-      by_split: split -> folders with its name. Such a folder without subfolders is no error,
-        because a class may be called "train" or "test".
-      other_folders: the folders beside the folders of `by_split`.
-    """
-    for split, folders in by_split.items():
-        folder = folders[0]
-        if not listing.children(folder).folders:
-            continue
-        neighbour = f" beside {shown(other_folders[0].name)}" if other_folders else ""
-        missing = "" if "train" in by_split else " but no train folder"
-        raise RunError(
-            f"{listing.root}: has a {split} folder of folders ({shown(folder.name)}){neighbour}"
-            f"{missing}; put the classes into train/ and test/, or give {folder.path} to have a "
-            "sixth of every class taken for testing"
-        )
 
 
 def _unwrapped(listing: FolderListing, folder: Folder, classes: Sequence[str] = ()) -> Folder:
@@ -166,7 +149,7 @@ def _unwrapped(listing: FolderListing, folder: Folder, classes: Sequence[str] = 
         if len(subfolders) != 1:
             return folder
         [only_subfolder] = subfolders
-        if split_of(_last_part(only_subfolder)) or _class_name(only_subfolder) in classes:
+        if split_of(only_subfolder.last_part) or only_subfolder.class_name in classes:
             return folder
         if not listing.children(only_subfolder).folders:
             return folder  # the subfolder has only files: a class, or all the images
@@ -186,29 +169,18 @@ def _class_folders(
     _report_files(listing, parent)
     classes: dict[str, Folder] = {}
     for folder in listing.children(parent).folders:
-        name = _class_name(folder)
+        name = folder.class_name
         if not name.isprintable() or not name.strip():
             raise RunError(f"{listing.root}: class {name!a} can't be printed; rename its folder")
         if name in classes:
             raise RunError(
-                f"{listing.root}: the folders {_last_part(classes[name])!a} and "
-                f"{_last_part(folder)!a} have the same name, {name}, in two forms of Unicode; "
+                f"{listing.root}: the folders {classes[name].last_part!a} and "
+                f"{folder.last_part!a} have the same name, {name}, in two forms of Unicode; "
                 "put their images into one folder"
             )
-        _refuse_splits_in_class(listing, folder)
+        refuse_splits_in_class(listing, folder)
         classes[name] = folder
     return classes
-
-
-def _refuse_splits_in_class(listing: FolderListing, folder: Folder) -> None:
-    """Raise an error if a class folder has a train folder and another split inside."""
-    subfolders = listing.children(folder).folders
-    splits_inside = {split_of(_last_part(subfolder)) for subfolder in subfolders} - {None}
-    if "train" in splits_inside and len(splits_inside) > 1:
-        raise RunError(
-            f"{listing.root}: {shown(folder.name)} is divided into train and test itself; put the "
-            "classes into train/ and test/ instead (train/CLASS, test/CLASS)"
-        )
 
 
 def _report_files(listing: FolderListing, folder: Folder) -> None:
@@ -219,11 +191,3 @@ def _report_files(listing: FolderListing, folder: Folder) -> None:
         if name.lower().endswith(TABLE_SUFFIXES):
             advice = f" (to read labels from it, give --dataset {folder.path / name})"
         listing.add_problem(f"{shown(path)} is not in the folder of a class{advice}")
-
-
-def _last_part(folder: Folder) -> str:
-    return folder.name.rpartition("/")[2]
-
-
-def _class_name(folder: Folder) -> str:
-    return normal_form(_last_part(folder))

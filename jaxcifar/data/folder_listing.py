@@ -26,6 +26,16 @@ class Folder(NamedTuple):
     path: Path
     name: str
 
+    @property
+    def last_part(self) -> str:
+        """Its name without the folders around it."""
+        return self.name.rpartition("/")[2]
+
+    @property
+    def class_name(self) -> str:
+        """The name of the class of its images if it is a class folder."""
+        return normal_form(self.last_part)
+
 
 class FoundFile(NamedTuple):
     """A file in a folder of the user.

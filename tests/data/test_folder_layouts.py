@@ -40,7 +40,14 @@ def pairs(label, count, grey):
 
 @pytest.mark.parametrize(
     ("train", "val", "test"),
-    [("train", "val", "test"), ("Training", "Validation", "Testing"), ("TRAIN", "valid", "Test")],
+    [
+        ("train", "val", "test"),
+        ("Training", "Validation", "Testing"),
+        ("TRAIN", "valid", "Test"),
+        ("training_set", "validation_set", "test_set"),
+        ("train", "my.valid", "Test-Set"),
+        ("seg_train/seg_train", "seg_val/seg_val", "seg_test/seg_test"),
+    ],
 )
 def test_the_names_of_the_splits(tmp_path, train, val, test):
     for split, count, grey in ((train, 6, 0), (val, 2, 50), (test, 3, 100)):
@@ -54,6 +61,36 @@ def test_the_names_of_the_splits(tmp_path, train, val, test):
         "test": pairs(0, 3, 100) + pairs(1, 3, 120),
     }
     assert load(tmp_path / "pets", tmp_path)[0] == found  # from the cache
+
+
+@pytest.mark.parametrize("name", ["test_tube", "bullet-train", "x.val"])
+def test_a_class_may_have_a_split_in_its_name(tmp_path, name):
+    write_images(tmp_path / "lab" / name, 6, 0)
+    write_images(tmp_path / "lab" / "beaker" / "small", 6, 20)
+    assert load(tmp_path / "lab", tmp_path)[1] == tuple(sorted(("beaker", name)))
+    write_images(tmp_path / "lab" / name / "tall", 6, 40)  # folders in it change nothing
+    assert load(tmp_path / "lab", tmp_path)[1] == tuple(sorted(("beaker", name)))
+
+
+def test_classes_with_different_splits_in_their_names(tmp_path):
+    for grey, name in enumerate(("bullet_train", "crash_test", "car")):
+        write_images(tmp_path / "things" / name, 6, 20 * grey)
+    write_images(tmp_path / "things" / "bullet_train" / "japan", 6, 100)
+    assert load(tmp_path / "things", tmp_path)[1] == ("bullet_train", "car", "crash_test")
+
+
+def test_folders_of_the_same_names_inside_classes(tmp_path):
+    for name in ("cat", "dog"):  # one folder in each, or a class without: no splits
+        write_images(tmp_path / "one" / name / "images", 6, 0)
+        write_images(tmp_path / "three" / name / "a", 6, 0)
+        write_images(tmp_path / "three" / name / "b", 6, 0)
+    write_images(tmp_path / "three" / "fox", 6, 0)
+    assert load(tmp_path / "one", tmp_path)[1] == ("cat", "dog")
+    assert load(tmp_path / "three", tmp_path)[1] == ("cat", "dog", "fox")
+    # Within a folder called "train", these are classes.
+    shutil.copytree(tmp_path / "three", tmp_path / "named" / "train")
+    shutil.rmtree(tmp_path / "named" / "train" / "fox")
+    assert load(tmp_path / "named", tmp_path)[1] == ("cat", "dog")
 
 
 def test_without_test_images_a_sixth_of_the_training_images_is_kept(tmp_path):
@@ -133,6 +170,45 @@ def splits_in_classes(pets):
     return "train/cat is divided into train and test itself"
 
 
+def splits_by_other_names(pets):
+    (pets / "train").rename(pets / "learn")
+    (pets / "test").rename(pets / "check")
+    return (
+        "check and learn both hold the folders cat, dog: they look like splits; "
+        "rename them to train and test"
+    )
+
+
+def five_folds(pets):
+    (pets / "train").rename(pets / "fold1")
+    (pets / "test").rename(pets / "fold2")
+    for fold in (3, 4, 5):
+        shutil.copytree(pets / "fold1", pets / f"fold{fold}")
+    return r"fold1 and fold2 \(and 3 other folders\) both hold the folders cat, dog"
+
+
+def flat_test_images(pets):
+    (pets / "train").rename(pets / "train_set")
+    shutil.rmtree(pets / "test")
+    write_images(pets / "test_set", 2, 0)
+    return "test_set/00.png is not in the folder of a class"
+
+
+def more_than_splits(pets):
+    for split in ("train", "test"):
+        (pets / split).rename(pets / f"{split}_set")
+    write_images(pets / "single_prediction", 2, 0)
+    return "single_prediction is an extra folder beside train and test"
+
+
+def splits_in_all_classes(pets):
+    for split in ("train", "test"):
+        shutil.rmtree(pets / split)
+        for name in ("cat", "dog"):
+            write_images(pets / name / f"{split}_set", 3, 0)
+    return "cat is divided into train and test itself"
+
+
 def empty_val(pets):
     (pets / "val" / "cat").mkdir(parents=True)
     return "val holds no images"
@@ -163,6 +239,11 @@ def one_class_to_train_on(pets):
     [
         two_training_folders,
         splits_in_classes,
+        splits_by_other_names,
+        five_folds,
+        flat_test_images,
+        more_than_splits,
+        splits_in_all_classes,
         empty_val,
         only_images,
         one_class,
