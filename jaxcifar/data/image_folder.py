@@ -13,7 +13,8 @@ import numpy as np
 
 from jaxcifar.data.folder_layout import Layout, describe_content, find_layout
 from jaxcifar.data.folder_listing import Folder, FolderListing, FoundFile, raise_problems, shown
-from jaxcifar.data.labelled_files import LabelledFiles, find_labelled_files, label_files
+from jaxcifar.data.labelled_files import LabelledFiles, label_files
+from jaxcifar.data.table_search import describe_unusable_table, find_labelled_files
 from jaxcifar.errors import RunError
 from jaxcifar.machine.paths import expand_home, parse_table_name
 
@@ -80,9 +81,16 @@ class ImageFolder:
         labelled = find_labelled_files(path)
         if labelled is not None:
             return cls._of_table(path, labelled)
+        content = describe_content(listing)
+        unusable_table = describe_unusable_table(path)
+        if unusable_table:
+            raise RunError(
+                f"{listing.root}: has no folder for each of at least two classes; it has "
+                f"{content}; {unusable_table}"
+            )
         raise RunError(
             f"{listing.root}: has no folder for each class, and no table of labels; it has "
-            f"{describe_content(listing)}: move the images of each class into a folder with the "
+            f"{content}: move the images of each class into a folder with the "
             "name of the class (at least two classes), or put a table (.csv) with file names and "
             "labels beside the images"
         )

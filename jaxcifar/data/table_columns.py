@@ -16,6 +16,10 @@ _ZERO_OR_ONE = {"0": 0, "0.0": 0, "1": 1, "1.0": 1}
 _SPLIT_TITLES = ("split", "set", "subset", "partition")
 
 
+class NoImageNamedError(RunError):
+    """No column of a table names an image of the folder: the table may be about other files."""
+
+
 class Columns(NamedTuple):
     """The numbers of a table's columns.
 
@@ -80,7 +84,7 @@ def _file_column(table: LabelTable, files: FileNames) -> int:
     if best_score[0] == 0:
         example_row = table.rows[1] if len(table.rows) > 1 else table.rows[0]
         first_cell = printable(example_row[0], 60)
-        raise RunError(
+        raise NoImageNamedError(
             f"{table.path}: no column names images of its folder (one row begins with "
             f"{first_cell!r}); write the names of the files, or their paths, into a column"
         )

@@ -211,6 +211,29 @@ def test_wrong_tables_are_refused_in_one_line(tmp_path, text, words):
     assert "labels.csv" in str(caught.value) and "\n" not in str(caught.value)
 
 
+UNUSABLE = {
+    "ambiguous": (
+        "".join(f"{i}.png,{'ab'[i % 2]},{'xyz'[i % 3]}\n" for i in range(6)),
+        r"several columns may be the labels \(2, 3\); name the right one, such as --dataset ",
+    ),
+    "ragged": ("0.png,cat\n1.png,dog,x\n", "line 2 has 3 cells, but the lines before have 2; save it as"),
+    "no names": ("a,cat\nb,dog\n", r"no column names images of its folder \(one row begins with"),
+}
+
+
+@pytest.mark.parametrize(("text", "reason"), UNUSABLE.values(), ids=UNUSABLE)
+def test_a_table_beside_the_folder_that_is_unusable_is_named(tmp_path, text, reason):
+    images = tmp_path / "pets" / "images"
+    write_images(images, [f"{i}.png" for i in range(6)])
+    (tmp_path / "pets" / "another.csv").write_text("file,label\nzebra.png,x\nlion.png,y\n")
+    (tmp_path / "pets" / "labels.csv").write_text(text)
+    expected_name = "another" if reason.startswith("no column") else "labels"
+    words = rf"it has 6 images, .*; {expected_name}\.csv beside it can't be used: {reason}"
+    with pytest.raises(RunError, match=words) as caught:
+        load(images, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_files_that_are_no_tables(tmp_path, monkeypatch):
     write_images(tmp_path / "pets", [f"{i}.png" for i in range(4)])
     table = tmp_path / "pets" / "labels.csv"
