@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxcifar.data.folder_listing import FolderListing, has_image_suffix, shown
 from jaxcifar.data.split_names import SPLIT_WORDS, split_within
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.terminal import PrintLine
@@ -31,6 +32,26 @@ def find_parquet(path: Path) -> list[Path]:
         return []  # whoever lists the images reports the reason
     if len(files) > _MAX_FILES:
         raise RunError(f"{path}: has more than {_MAX_FILES:,} parquet files; give fewer")
+    return files
+
+
+def find_only_parquet(path: Path) -> list[Path]:
+    """Return what `find_parquet` returns for a user's data set, which has no other images.
+
+    Raises:
+      RunError: there are too many files, or class folders beside the parquet files.
+    """
+    files = find_parquet(path)
+    if files and path.is_dir():
+        listing = FolderListing(path)
+        names = [file.name for file in listing.files(listing.top) if has_image_suffix(file.name)]
+        folders = sorted({name.rpartition("/")[0] for name in names} - {""})
+        if len(folders) > 1:
+            first_file = files[0].relative_to(path).as_posix()
+            raise RunError(
+                f"{path}: holds class folders ({shown(folders[0])}, {shown(folders[1])}) and "
+                f"parquet files ({shown(first_file)}); give {path / first_file}, or move it out"
+            )
     return files
 
 

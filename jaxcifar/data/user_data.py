@@ -14,7 +14,7 @@ from jaxcifar.data.image_folder import ImageFolder, scan_images
 from jaxcifar.data.manifest import Manifest
 from jaxcifar.data.parquet import read_parquet
 from jaxcifar.data.parquet_files import SUFFIX as PARQUET
-from jaxcifar.data.parquet_files import find_parquet, split_of_file
+from jaxcifar.data.parquet_files import find_only_parquet, split_of_file
 from jaxcifar.data.prepare import NotPreparedError, report_unwritable
 from jaxcifar.data.resizing import Resizing
 from jaxcifar.data.split import split_off_test
@@ -99,7 +99,7 @@ def load_user_data(
         raise UsageError(
             f"--data-dir {data_dir}: lies in the folder of the images; choose a folder outside it"
         )
-    parquet_files = find_parquet(path)
+    parquet_files = find_only_parquet(path)
     folder = None if parquet_files else scan_images(name)
     source = folder.digest if folder else _digest_of_files(path, parquet_files)
     path_digest = _digest(os.fsencode(path))[:12]

@@ -16,7 +16,7 @@ from jaxcifar.data.folder_listing import normal_form
 from jaxcifar.data.image_folder import scan_images
 from jaxcifar.data.labelled_arrays import LABELS, map_images, read_labels
 from jaxcifar.data.parquet import read_parquet
-from jaxcifar.data.parquet_files import find_parquet
+from jaxcifar.data.parquet_files import find_only_parquet
 from jaxcifar.data.resizing import Resizing
 from jaxcifar.data.split import stratified
 from jaxcifar.data.user_data import user_data_title
@@ -188,7 +188,7 @@ def _load_user_images(
 ) -> ImageSet:
     """Load the test images in a user's folder or file, or all images if none are test images."""
     path, resizing = expand_home(name), Resizing(image_size)
-    if parquet_files := find_parquet(path):
+    if parquet_files := find_only_parquet(path):
         splits, user_classes = read_parquet(path, parquet_files, resizing, print_line)
     elif (folder := scan_images(name)) is not None:
         splits, user_classes = read_splits(folder, print_line, resizing), folder.class_names

@@ -216,7 +216,10 @@ UNUSABLE = {
         "".join(f"{i}.png,{'ab'[i % 2]},{'xyz'[i % 3]}\n" for i in range(6)),
         r"several columns may be the labels \(2, 3\); name the right one, such as --dataset ",
     ),
-    "ragged": ("0.png,cat\n1.png,dog,x\n", "line 2 has 3 cells, but the lines before have 2; save it as"),
+    "ragged": (
+        "0.png,cat\n1.png,dog,x\n",
+        "line 2 has 3 cells, but the lines before have 2; save it",
+    ),
     "no names": ("a,cat\nb,dog\n", r"no column names images of its folder \(one row begins with"),
 }
 

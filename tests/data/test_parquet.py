@@ -370,6 +370,29 @@ def test_a_folder_of_images_has_no_parquet_files(tmp_path):
     assert find_parquet(tmp_path / "nowhere") == []
 
 
+@pytest.mark.parametrize("file", ["x.parquet", "more/x.parquet"])
+@pytest.mark.parametrize("classes", [("cat", "dog"), ("train/cat", "train/dog", "test/cat")])
+def test_class_folders_beside_a_parquet_file_are_refused(tmp_path, classes, file):
+    for name in classes:
+        image = tmp_path / "pets" / name / "a.png"
+        image.parent.mkdir(parents=True)
+        image.write_bytes(encoded(pixels(1, 0)[0]))
+    write(tmp_path / "pets" / file, **good_columns())
+    words = rf"holds class folders \(.*\) and parquet files \({file}\); give .*pets/{file}, or move"
+    with pytest.raises(RunError, match=words):
+        load(tmp_path / "pets", tmp_path)
+    with pytest.raises(RunError, match=words):
+        load_set(str(tmp_path / "pets"), None, NAMES, tmp_path)
+    assert load_set(str(tmp_path / "pets" / file), None, ("0", "1", "2"), tmp_path).examples
+
+
+def test_pictures_of_a_readme_beside_parquet_files(insects, tmp_path):
+    (insects / "assets").mkdir()
+    for name in ("logo.png", "assets/a.png", "assets/b.png"):
+        (insects / name).write_bytes(encoded(pixels(1, 0)[0]))
+    assert_holds(load(insects, tmp_path).test, (2, 6))
+
+
 def test_cifar10_from_hugging_face(tmp_path, tiny_records, tiny_entry):
     folder = write_cifar(tmp_path / "cifar10" / "plain_text", tiny_records)
     for path in (folder, folder.parent):
