@@ -103,7 +103,7 @@ def records_of(
         labels or, if the labels are strings, these strings in sorted order.
       resizing: height and width that images get; None for 32x32. The original sizes of the images
         are added to this object.
-      print_line: prints a line if the images take much memory.
+      print_line: prints a line if the images take much memory, or if the labels count from 1.
 
     Returns:
       the sorted records of each split, by split name; and the class names.
@@ -120,7 +120,7 @@ def records_of(
         count = images[split].shape[0]
         labels[split] = NamedLabels(arrays.label_name, arrays.labels, count)
     given_names = None if class_names is None else [str(name) for name in class_names]
-    class_numbers, final_names = number_classes(labels, given_names)
+    class_numbers, final_names = number_classes(labels, given_names, print_line)
     image_count = sum(map(len, class_numbers.values()))
     resizing.require_memory(image_count, len(final_names), print_line)
     records = {}

@@ -90,8 +90,8 @@ class Dataset:
         Args:
           x_train: training images `[N, H, W, 3]`, `[N, H, W, 1]` or `[N, H, W] uint8`, or channels
             first. Images of another size than `image_size` are cropped to a square and resized.
-          y_train: labels of the training images, `[N]` or `[N, 1]`, integers from 0 or strings; or
-            one-hot, `[N, classes]`.
+          y_train: labels of the training images, `[N]` or `[N, 1]`, integers from 0 (or from 1: a
+            line says so) or strings; or one-hot, `[N, classes]`.
           x_test: test images, in one of the same shapes.
           y_test: labels of the test images.
           class_names: names of the classes, by label. With None, the names are the numbers of the
@@ -123,7 +123,7 @@ class Dataset:
             split: SplitArrays(ImageBlocks.of(x), np.asarray(y), f"x_{split}", f"y_{split}")
             for split, (x, y) in arrays.items()
         }
-        records, names = records_of(splits, class_names, Resizing(image_size))
+        records, names = records_of(splits, class_names, Resizing(image_size), print)
         return cls.from_records(
             records,
             {split: binary_records.fingerprint(array) for split, array in records.items()},

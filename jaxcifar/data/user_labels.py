@@ -8,6 +8,7 @@ import numpy as np
 from jaxcifar.array_types import Int64, Shaped
 from jaxcifar.data import binary_records
 from jaxcifar.errors import UsageError
+from jaxcifar.machine.terminal import PrintLine
 
 
 class NamedLabels(NamedTuple):
@@ -32,15 +33,18 @@ class ClassNumbers(NamedTuple):
 
 
 def number_classes(
-    labels: Mapping[str, NamedLabels], class_names: Sequence[str] | None
+    labels: Mapping[str, NamedLabels],
+    class_names: Sequence[str] | None,
+    print_line: PrintLine | None = None,
 ) -> ClassNumbers:
     """Check labels of any usual form, and convert them to class numbers from 0.
 
     Args:
-      labels: "train" and other splits -> labels. They are integers from 0, `[N]` or `[N, 1]`;
+      labels: "train" and other splits -> labels. They are integers from 0 or 1, `[N]` or `[N, 1]`;
         strings in one of these shapes; or one-hot, `[N, classes]`.
       class_names: names of the classes, by label. With None, the names are the numbers of the
         labels or, if the labels are strings, these strings in sorted order.
+      print_line: prints a line if the labels count from 1; None to print nothing.
 
     Raises:
       UsageError: labels or class names have a wrong form; the message names the array.
@@ -54,18 +58,27 @@ def number_classes(
         raise UsageError(
             f"{', '.join(array_names.values())} mix integers and strings; use one of them for all"
         )
+    first_label = 0
     if any(are_strings):
         numbered = _number_strings(flat_labels, array_names, class_names)
     else:
-        numbered = _check_integers(flat_labels, array_names, class_names)
+        if not any(map(_is_one_hot, labels.values())):
+            first_label = _first_label(flat_labels, class_names)
+        numbered = _check_integers(flat_labels, array_names, class_names, first_label)
     class_names = numbered.class_names
     images_per_class = np.bincount(numbered.splits["train"], minlength=len(class_names))
     if not images_per_class.all():
-        label = int(np.argmin(images_per_class))
+        empty = int(np.argmin(images_per_class))
         raise UsageError(
-            f"class {class_names[label]!r} (label {label}) has no training images in "
+            f"class {class_names[empty]!r} (label {empty + first_label}) has no training images in "
             f"{array_names['train']}; number the classes from 0 without gaps, each with images to "
             "train on"
+        )
+    if first_label == 1 and print_line:
+        print_line(
+            f"The labels in {' and '.join(array_names.values())} go from 1 to {len(class_names)}: "
+            f"label 1 is class {class_names[0]!r}, label {len(class_names)} is class "
+            f"{class_names[-1]!r}."
         )
     return numbered
 
@@ -93,18 +106,19 @@ def _check_integers(
     labels: Mapping[str, np.ndarray],
     array_names: Mapping[str, str],
     class_names: Sequence[str] | None,
+    first_label: int,
 ) -> ClassNumbers:
-    """Check that integer labels count the classes from 0; return them with the class names.
+    """Check integer labels that count the classes from `first_label`; return class numbers from 0.
 
     `labels` has integers `[N]` for each split, and `array_names` their arrays' names for messages.
     """
-    numbers = {split: _check_range(array_names[split], array) for split, array in labels.items()}
-    _check_first_label(numbers, array_names)
+    checked = {split: _check_range(array_names[split], array) for split, array in labels.items()}
     if class_names is None:
-        class_count = int(numbers["train"].max()) + 1
-        class_names = [str(number) for number in range(class_count)]
+        last_label = int(checked["train"].max())
+        class_names = [str(label) for label in range(first_label, last_label + 1)]
     _check_class_names(class_names)
-    _check_largest_labels(numbers, array_names, len(class_names))
+    _check_largest_labels(checked, array_names, len(class_names), first_label)
+    numbers = {split: array - first_label for split, array in checked.items()}
     return ClassNumbers(numbers, tuple(class_names))
 
 
@@ -185,33 +199,33 @@ def _check_range(name: str, labels: np.ndarray) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-def _check_first_label(labels: Mapping[str, np.ndarray], names: Mapping[str, str]) -> None:
-    """Raise an error if no label of any split is 0, as in labels that count from 1.
+def _is_one_hot(labels: NamedLabels) -> bool:
+    """Return True if labels are rows of numbers, one for each class."""
+    return labels.values.shape not in ((labels.images,), (labels.images, 1))
 
-    `names` has for each split the name of its array of labels, for the message.
+
+def _first_label(labels: Mapping[str, np.ndarray], class_names: Sequence[str] | None) -> int:
+    """Return the label of the first class, 0 or 1.
+
+    It is 1 if no label of any split is 0 and, where names are given, each label has its name then.
     """
     smallest = min(int(array.min()) for array in labels.values())
-    if smallest > 0:
-        largest = max(int(array.max()) for array in labels.values())
-        arrays = ", ".join(names.values())
-        shifted = ", ".join(f"{name} - {smallest}" for name in names.values())
-        raise UsageError(
-            f"{arrays} count labels from {smallest} to {largest}, so the class with label 0 has no "
-            f"images; count from 0 ({shifted})"
-        )
+    largest = max(int(array.max()) for array in labels.values())
+    has_names = class_names is None or len(class_names) == largest
+    return 1 if smallest == 1 and has_names else 0
 
 
 def _check_largest_labels(
-    labels: Mapping[str, np.ndarray], names: Mapping[str, str], classes: int
+    labels: Mapping[str, np.ndarray], names: Mapping[str, str], classes: int, first_label: int
 ) -> None:
     largest = {split: int(array.max()) for split, array in labels.items()}
-    if largest["train"] >= classes:
+    if largest["train"] >= first_label + classes:
         raise UsageError(
             f"{names['train']} has the label {largest['train']}, but there are only {classes} "
             "class names; give one for each class"
         )
     for split, label in largest.items():
-        if label >= classes:
+        if label >= first_label + classes:
             raise UsageError(
                 f"{names[split]} has the label {label}, but the training images have only "
                 f"{classes} classes; remove those images, or add training images of that class"

@@ -170,6 +170,22 @@ def test_the_words_for_splits_are_those_of_folders(tmp_path, train, test):
     assert sorted(x.tobytes() for x in test_images) == sorted(x.tobytes() for x in pixels(6, 1))
 
 
+def test_labels_from_1(tmp_path):
+    for split, seed in (("test", 1), ("train", 0)):
+        columns = {"image": image_column(pixels(6, seed)), "label": np.arange(6) % 3 + 1}
+        write(tmp_path / "all" / f"{split}.parquet", features(label=NAMES), **columns)
+    lines = []
+    splits, names = read_parquet(
+        tmp_path / "all", find_parquet(tmp_path / "all"), print_line=lines.append
+    )
+    assert names == tuple(NAMES)
+    assert binary_records.labels(splits["train"]).tolist() == [0, 0, 1, 1, 2, 2]
+    assert lines == [
+        "The labels in column label (train) and column label (test) go from 1 to 3: "
+        "label 1 is class 'ant', label 3 is class 'cow'."
+    ]
+
+
 def test_a_cache_made_with_other_splits_is_not_used(insects, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         for module in ("parquet_files", "user_data"):

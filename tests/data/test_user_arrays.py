@@ -216,12 +216,52 @@ def test_pixels_that_are_floats_are_refused_with_advice(highest, advice):
         Dataset.from_arrays(images, labels(30), pixels(3, 1), labels(3))
 
 
-@pytest.mark.parametrize("class_names", [None, NAMES])
-def test_labels_from_1_are_refused_with_advice(class_names):
+@pytest.mark.parametrize(("class_names", "names"), [(None, ("1", "2", "3")), (NAMES, NAMES)])
+def test_labels_from_1_are_the_classes_by_number(tmp_path, capsys, class_names, names):
     numbers = labels(30) + 1
-    message = r"count labels from 1 to 3, so the class with label 0 .*\(y_train - 1, y_test - 1\)"
-    with pytest.raises(UsageError, match=message):
-        Dataset.from_arrays(pixels(30, 0), numbers, pixels(3, 1), numbers[:3], class_names)
+    dataset = Dataset.from_arrays(pixels(30, 0), numbers, pixels(5, 1), numbers[:5], class_names)
+    assert dataset.class_names == names
+    assert images_by_class(dataset.test) == expected_by_class(pixels(5, 1), numbers[:5] - 1)
+    line = (
+        "The labels in y_train and y_test go from 1 to 3: "
+        f"label 1 is class {names[0]!r}, label 3 is class {names[2]!r}."
+    )
+    assert capsys.readouterr().out == line + "\n"
+    arrays = {} if class_names is None else {"class_names": class_names}
+    arrays |= {"x_train": pixels(30, 0), "y_train": numbers[:, None].astype(np.uint8)}
+    np.savez(tmp_path / "a.npz", **arrays, x_test=pixels(5, 1), y_test=numbers[:5])
+    from_file = load(tmp_path / "a.npz", tmp_path, lines := [])
+    assert line in lines
+    assert from_file.sha256 == dataset.sha256
+
+
+MISSING_CLASSES = {
+    "gap": ([1, 3, 4], [1], None, r"class '2' \(label 2\) has no training images"),
+    "gap, with names": ([1, 3], [1], NAMES, r"class 'bee' \(label 2\) has no training images"),
+    "from 2": ([2, 3, 4], [2], None, r"class '0' \(label 0\) has no training images"),
+    "one more name": ([1, 2, 3], [1], (*NAMES, "elk"), r"class 'ant' \(label 0\) has no training"),
+    "one name less": ([1, 2, 3], [1], NAMES[:2], "has the label 3, but there are only 2 class na"),
+    "last only in test": ([1, 2], [3], NAMES, r"class 'cow' \(label 3\) has no training images"),
+    "test beyond": ([1, 2], [3], None, "y_test has the label 3, but .* have only 2 classes"),
+    "0 only in test": ([1, 2], [0], None, r"class '0' \(label 0\) has no training images"),
+}
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "class_names", "words"), MISSING_CLASSES.values(), ids=MISSING_CLASSES
+)
+def test_labels_from_1_with_missing_classes_are_refused(train, test, class_names, words, capsys):
+    y_train, y_test = np.tile(train, 10), np.tile(test, 3)
+    with pytest.raises(UsageError, match=words) as caught:
+        Dataset.from_arrays(pixels(len(y_train), 0), y_train, pixels(3, 1), y_test, class_names)
+    assert "\n" not in str(caught.value)
+    assert not capsys.readouterr().out
+
+
+def test_a_one_hot_column_without_images_is_no_label_from_1():
+    rows = np.eye(4)[labels(30) + 1]
+    with pytest.raises(UsageError, match=r"class '0' \(label 0\) has no training images"):
+        Dataset.from_arrays(pixels(30, 0), rows, pixels(3, 1), rows[:3])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
