@@ -16,8 +16,9 @@ from jaxcifar.data import Examples
 from jaxcifar.data.arrays import pixels_of
 from jaxcifar.data.labelled_arrays import map_images, read_labels
 from jaxcifar.errors import RunError, UsageError
+from jaxcifar.evaluation.class_numbers import renumber
 from jaxcifar.evaluation.evaluation_mistakes import Predict
-from jaxcifar.evaluation.image_sets import KINDS, STANDARD_KINDS, ImageSet, renumber
+from jaxcifar.evaluation.image_sets import KINDS, STANDARD_KINDS, ImageSet
 from jaxcifar.evaluation.measure import accuracy_of, finite_logits
 from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.paths import expand_home

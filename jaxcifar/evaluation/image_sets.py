@@ -6,13 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcifar.array_types import Int32, Int64, Integer
+from jaxcifar.array_types import Int64
 from jaxcifar.config import registry
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import CATALOG, Dataset, Examples, binary_records, load_dataset
 from jaxcifar.data.cifar10_1 import load_cifar10_1
 from jaxcifar.data.decode import read_splits
-from jaxcifar.data.folder_listing import normal_form
 from jaxcifar.data.image_folder import scan_images
 from jaxcifar.data.labelled_arrays import LABELS, map_images, read_labels
 from jaxcifar.data.parquet import read_parquet
@@ -22,6 +21,7 @@ from jaxcifar.data.split import stratified
 from jaxcifar.data.user_data import user_data_title
 from jaxcifar.data.user_npz import read_npz
 from jaxcifar.errors import UsageError
+from jaxcifar.evaluation.class_numbers import renumber
 from jaxcifar.evaluation.resized_images import resized, say_resized
 from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.paths import expand_home, parse_table_name
@@ -220,31 +220,3 @@ def _load_array(
 def _unknown_set(name: str) -> UsageError:
     hint = registry.did_you_mean(name, SET_NAMES)
     return UsageError(f"--on {name}: no such set; {hint}choose {_CHOICES}")
-
-
-def renumber(
-    title: str,
-    labels: Integer[np.ndarray, "images"],
-    set_classes: Sequence[str],
-    run_classes: Sequence[str],
-) -> Int32[np.ndarray, "images"]:
-    """Convert labels from a set's class numbers to a run's class numbers, by the class names.
-
-    Args:
-      title: name of the set, for the message.
-      labels: labels of the set's images.
-      set_classes: names of the set's classes, by label.
-      run_classes: names of the run's classes, by label.
-
-    Raises:
-      UsageError: the run lacks a class of the set.
-    """
-    number_in_run = {normal_form(name): number for number, name in enumerate(run_classes)}
-    unknown = [name for name in set_classes if normal_form(name) not in number_in_run]
-    if unknown:
-        raise UsageError(
-            f"{title}: class {unknown[0]!r} is not a class of the run; remove it, or rename it to "
-            f"one of {', '.join(run_classes)}"
-        )
-    new_numbers = np.asarray([number_in_run[normal_form(name)] for name in set_classes], np.int32)
-    return new_numbers[labels]

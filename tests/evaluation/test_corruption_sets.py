@@ -95,7 +95,11 @@ def test_labels_number_the_classes_of_the_published_set(tmp_path):
     turned = NAMES[::-1]
     of_run = open_corruption_set(path, turned, None, lambda line: None).labels
     assert [turned[label] for label in of_run] == [NAMES[label] for label in LABELS]
-    with pytest.raises(UsageError, match="class 'airplane' is not a class of the run"):
+    words = (
+        "the set and the run have different classes: airplane, automobile, bird, cat, deer and 5 "
+        "more are not classes of the run, which has a, b, c, d, e and 5 more; choose another set"
+    )
+    with pytest.raises(UsageError, match=words):
         open_corruption_set(path, tuple("abcdefghij"), None, lambda line: None)
     mine = write_set(tmp_path / "mine", ["fog"])  # not of CIFAR-10
     labels = open_corruption_set(mine, tuple("abcdefghij"), None, lambda line: None).labels
