@@ -1,6 +1,7 @@
 """Find image files by the names that a table gives them."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from jaxcifar.data.folder_listing import FoundFile, normal_form
@@ -21,15 +22,22 @@ class FileNames:
       files: the files.
       folder: name of the folder of the files if the table of labels lies beside that folder; ""
         if the table is in the folder.
+      roots: absolute paths of the folder of the files.
     """
 
-    def __init__(self, files: Iterable[FoundFile], folder: str = "") -> None:
+    def __init__(
+        self, files: Iterable[FoundFile], folder: str = "", roots: Iterable[Path] = ()
+    ) -> None:
         outer_folders = [normal_form(folder)] if folder else []
+        self._roots = [normal_form(root.as_posix()) for root in roots]
+        self._by_path: dict[str, FoundFile] = {}
         self._by_name: dict[str, list[_Indexed]] = {}
         self._by_stem: dict[str, list[_Indexed]] = {}
         self._by_number: dict[str, list[_Indexed]] = {}
         for file in files:
-            path_parts = normal_form(file.name).split("/")
+            path = normal_form(file.name)
+            self._by_path[path] = file
+            path_parts = path.split("/")
             name = path_parts.pop()
             indexed = _Indexed((*outer_folders, *path_parts), file)
             stem = name.rpartition(".")[0] or name
@@ -46,7 +54,11 @@ class FileNames:
           value: a file name with or without suffix, a number, or a path. The path may begin in any
             folder around or inside the user's folder.
         """
-        path_parts = value.replace("\\", "/").split("/")
+        path = value.replace("\\", "/")
+        for root in self._roots:
+            if path.startswith(f"{root}/") and path.removeprefix(f"{root}/") in self._by_path:
+                return [self._by_path[path.removeprefix(f"{root}/")]]
+        path_parts = path.split("/")
         folders = [part for part in path_parts if part not in ("", ".", "..")]
         if not folders:
             return []

@@ -101,7 +101,8 @@ class ImageFolder:
 
         Args:
           path: the table.
-          column: title or number of the column of labels; None to find it.
+          column: title or number of the column of labels, or those of the columns of file names
+            and labels with a colon between; None to find both columns.
 
         Raises:
           RunError: the table or the folder can't be used.

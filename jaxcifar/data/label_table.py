@@ -132,9 +132,20 @@ def find_column(path: Path, name: str, rows: Sequence[Sequence[str]]) -> int:
       RunError: the table has no such column.
     """
     titles = rows[0]
+    number = column_number(name, titles)
+    if number is None:
+        shown = ", ".join(printable(title, 40) or str(i + 1) for i, title in enumerate(titles))
+        raise RunError(f"{path}: has no column {name!r:.80}; its columns are {shown}")
+    return number
+
+
+def column_number(name: str, titles: Sequence[str]) -> int | None:
+    """Return the number, counted from 0, of the column with a title or a number counted from 1.
+
+    It is None if there is no such column. `titles` are the cells of the table's first row.
+    """
     if normal_form(name) in titles:
         return titles.index(normal_form(name))
     if name.isdecimal() and 1 <= int(name[:9]) <= len(titles):
         return int(name) - 1
-    shown = ", ".join(printable(title, 40) or str(i + 1) for i, title in enumerate(titles))
-    raise RunError(f"{path}: has no column {name!r:.80}; its columns are {shown}")
+    return None

@@ -25,7 +25,7 @@ class LabelledFiles(NamedTuple):
 
     Attributes:
       table: path of the table.
-      sha256: SHA-256 of the table's content and of the name of its column of labels.
+      sha256: SHA-256 of the table's content, and the numbers of the columns that the user has named.
       class_names: names of the classes, by label.
       splits: "train", and "val" and "test" if the table has them -> (file, label) of each image.
       notes: lines for the user: the columns that are read, and images and rows that are left out.
@@ -38,13 +38,14 @@ class LabelledFiles(NamedTuple):
     notes: tuple[str, ...]
 
 
-def label_files(path: Path, folder: Path, label_column: str | None = None) -> LabelledFiles:
+def label_files(path: Path, folder: Path, named_columns: str | None = None) -> LabelledFiles:
     """Match the images in a folder with the rows of a table that has their labels.
 
     Args:
       path: the table.
       folder: the folder of the images.
-      label_column: title or number of the column of labels; None to find it.
+      named_columns: title or number of the column of labels, or those of the columns of file names
+        and labels with a colon between; None to find both columns.
 
     Raises:
       RunError: the table can't be read, its columns are ambiguous, an image has different labels
@@ -58,8 +59,9 @@ def label_files(path: Path, folder: Path, label_column: str | None = None) -> La
     if not images:
         images = files
     table_is_inside = path.absolute().is_relative_to(folder.absolute())
-    index = FileNames(images, "" if table_is_inside else folder.absolute().name)
-    columns = find_columns(table, index, label_column)
+    outer_folder = "" if table_is_inside else folder.absolute().name
+    index = FileNames(images, outer_folder, (folder.absolute(), folder.resolve()))
+    columns = find_columns(table, index, named_columns)
     matched = _match(table, columns, index)
     class_names = _class_names(path, columns, matched.labels)
     label_of_class = {name: label for label, name in enumerate(class_names)}
@@ -79,6 +81,8 @@ def label_files(path: Path, folder: Path, label_column: str | None = None) -> La
     if matched.notes and listing.problems:
         notes.append(f"{path.name}: {listing.problems[0]}.")
     sha256 = f"{table.sha256} {columns.labels}"
+    if named_columns is not None and ":" in named_columns:
+        sha256 += f" {columns.files}"
     return LabelledFiles(path, sha256, class_names, splits, tuple(notes))
 
 
@@ -179,7 +183,7 @@ def _class_names(path: Path, columns: Columns, labels: Mapping[str, str]) -> tup
         raise RunError(
             f"{path}: column {columns.title(columns.labels)} has {pluralize(len(names), 'label')} "
             f"of images; give images of 2 to {MAX_CLASSES:,} classes, or name another column, as "
-            f"--dataset {path}:COLUMN"
+            f"--dataset {path}:COLUMN, or {path}:FILES:LABELS"
         )
     for name in names:
         problem = ""

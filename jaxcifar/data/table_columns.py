@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 from jaxcifar.data.file_names import FileNames
 from jaxcifar.data.folder_listing import has_image_suffix
-from jaxcifar.data.label_table import LabelTable, column_title, find_column
+from jaxcifar.data.label_table import LabelTable, column_number, column_title, find_column
 from jaxcifar.data.split_names import split_of
 from jaxcifar.errors import RunError, printable
 
 _SAMPLE = 2000  # rows in which file names are looked for
 _LABEL_TITLES = ("label", "labels", "class", "class_name", "classname", "category", "target")
+_MAX_COLONS = 20  # in the text that names two columns
 _ZERO_OR_ONE = {"0": 0, "0.0": 0, "1": 1, "1.0": 1}
 _SPLIT_TITLES = ("split", "set", "subset", "partition")
 
@@ -39,42 +40,65 @@ class Columns(NamedTuple):
         return column_title(number, self.header)
 
 
-def find_columns(table: LabelTable, files: FileNames, label_column: str | None) -> Columns:
+def find_columns(table: LabelTable, files: FileNames, named_columns: str | None) -> Columns:
     """Find the columns of file names, labels and splits in a table of labels.
 
     Args:
       table: the table.
       files: an index of the images that the table may name.
-      label_column: title or number of the column of labels; None to find the column.
+      named_columns: title or number of the column of labels, or those of the columns of file names
+        and labels with a colon between; None to find both columns.
 
     Raises:
       RunError: no column names images, or the column of labels is ambiguous; the message says what
         to do.
     """
-    file_column = _file_column(table, files)
+    pair = None if named_columns is None else _named_pair(table, named_columns)
+    file_column = _file_column(table, files, pair[0] if pair else None)
     header = _header(table, files, file_column)
     rows = table.rows[1:] if header else table.rows
     if not rows:
         raise RunError(f"{table.path}: has no rows below its header; add a row for each image")
     split_column = _split_column(table, header, rows)
-    if label_column is not None:
-        labels = find_column(table.path, label_column, table.rows)
+    if pair is not None:
+        labels = pair[1]
+    elif named_columns is not None:
+        labels = find_column(table.path, named_columns, table.rows)
     else:
         candidates = [i for i in range(len(rows[0])) if i not in (file_column, split_column)]
         labels = _label_column(table, header, rows, candidates)
     return Columns(file_column, labels, split_column, header)
 
 
-def _file_column(table: LabelTable, files: FileNames) -> int:
+def _named_pair(table: LabelTable, named_columns: str) -> tuple[int, int] | None:
+    """Return the columns of file names and of labels that the text FILES:LABELS names.
+
+    It is None if the text does not name two columns. A title may have colons itself.
+    """
+    titles = table.rows[0]
+    if column_number(named_columns, titles) is not None:
+        return None
+    parts = named_columns.split(":")
+    for end in range(1, min(len(parts), _MAX_COLONS)):
+        files = column_number(":".join(parts[:end]), titles)
+        labels = column_number(":".join(parts[end:]), titles)
+        if files is not None and labels is not None:
+            return files, labels
+    return None
+
+
+def _file_column(table: LabelTable, files: FileNames, named_column: int | None) -> int:
     """Return the column of a table that names the largest number of different images.
 
     If two columns name equally many images, a column with names is preferred to a column of
-    numbers. `files` is an index of the images that the table may name.
+    numbers. `files` is an index of the images that the table may name. If the user has named a
+    column, that column is returned, and must name an image.
     """
     step = math.ceil(len(table.rows) / _SAMPLE)
     sample = table.rows[::step]
     scores = []
-    for column in range(len(sample[0])):
+    columns = range(len(sample[0])) if named_column is None else [named_column]
+    for column in columns:
         cells = {row[column] for row in sample}
         images_of_cell = {cell: files.find(cell) for cell in cells}
         distinct_images = {images[0].path for images in images_of_cell.values() if images}
@@ -83,12 +107,15 @@ def _file_column(table: LabelTable, files: FileNames) -> int:
     best_score = max(scores)
     if best_score[0] == 0:
         example_row = table.rows[1] if len(table.rows) > 1 else table.rows[0]
-        first_cell = printable(example_row[0], 60)
+        cell = printable(example_row[named_column or 0], 60)
+        problem = f"no column names images of its folder (one row begins with {cell!r})"
+        if named_column is not None:
+            title = column_title(named_column, table.rows[0])
+            problem = f"column {title} names no image of its folder (one row has {cell!r})"
         raise NoImageNamedError(
-            f"{table.path}: no column names images of its folder (one row begins with "
-            f"{first_cell!r}); write the names of the files, or their paths, into a column"
+            f"{table.path}: {problem}; write the names of the files, or their paths, into a column"
         )
-    return scores.index(best_score)
+    return columns[scores.index(best_score)]
 
 
 def _header(table: LabelTable, files: FileNames, file_column: int) -> list[str] | None:
@@ -165,7 +192,8 @@ def _label_column(
     example = titles_to_choose[0] if titles_to_choose else column_title(0, header)
     raise RunError(
         f"{table.path}: {problem} ({', '.join(titles_to_choose)}); name the right one, such as "
-        f"--dataset {table.path}:{example}"
+        f"--dataset {table.path}:{example}, or the columns of file names and labels, as "
+        f"{table.path}:FILES:LABELS"
     )
 
 

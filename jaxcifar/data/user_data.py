@@ -80,8 +80,9 @@ def load_user_data(
     Args:
       name: path of the images. It can be a folder with the images of each class in a folder
         (`train/CLASS/*` and `test/CLASS/*`, or `CLASS/*`), or with a table of labels. It can also
-        be that table (`FILE.csv` or `FILE.csv:COLUMN`), an `.npz` file (`x_train`, `y_train`,
-        `x_test`, `y_test`), a parquet file, or a folder of parquet files.
+        be that table (`FILE.csv`, or with names of columns `FILE.csv:LABELS` or
+        `FILE.csv:FILES:LABELS`), an `.npz` file (`x_train`, `y_train`, `x_test`, `y_test`), a
+        parquet file, or a folder of parquet files.
       data_dir: folder for the prepared images.
       print_line: prints a line about each slow step, about files that are ignored, and about images
         that are resized.

@@ -17,7 +17,8 @@ _TABLE_NAME = re.compile(
 class TableName(NamedTuple):
     """The path of a table of labels (a CSV file), and the name of its column of labels.
 
-    `column` is None if the user has not named a column.
+    `column` may also be FILES:LABELS, with the name of the column of file names. It is None if the
+    user has not named a column.
     """
 
     path: Path
@@ -35,6 +36,8 @@ def expand_home(path: str) -> Path:
 
 def parse_table_name(dataset: str) -> TableName | None:
     """Parse the name of a table of labels, `FILE.csv` or `FILE.csv:COLUMN`.
+
+    The column may be a pair, `FILE.csv:FILES:LABELS`.
 
     Returns:
       the path and the column; None if `dataset` is another name, or is the path of a folder.

@@ -155,6 +155,50 @@ def test_the_column_of_labels_can_be_named(tmp_path):
         load(f"{table}:kind", tmp_path)
 
 
+def test_the_column_of_files_can_be_named(tmp_path):
+    """Two columns name images: "copy" the wrong ones, but more of them."""
+    write_images(tmp_path / "skin", [f"I{i}.png" for i in range(12)])
+    rows = [f"I{i % 11},I{(i + 1) % 12},{animal(i % 11)},{'mf'[i % 2]}\n" for i in range(12)]
+    table = tmp_path / "skin" / "meta.csv"
+    table.write_text("image: it,copy,dx,sex\n" + "".join(rows))
+    with pytest.raises(RunError, match=r"meta\.csv:dx, or the columns .*meta\.csv:FILES:LABELS"):
+        load(tmp_path / "skin", tmp_path)
+    right = {i: animal(i) for i in range(11)}
+    assert load(f"{table}:dx", tmp_path)[0] != right
+    for columns in ("image: it:dx", "1:3", "image: it:3"):
+        assert load(f"{table}:{columns}", tmp_path)[0] == right
+    with pytest.raises(RunError, match="has no column 'image: it:kind'; its columns are image: it"):
+        load(f"{table}:image: it:kind", tmp_path)
+    with pytest.raises(RunError, match=r"column sex names no image of its folder .one row has 'm'"):
+        load(f"{table}:sex:dx", tmp_path)
+
+
+def test_a_title_with_a_colon_is_one_column(tmp_path):
+    write_images(tmp_path / "skin", [f"I{i}.png" for i in range(12)])
+    rows = [f"I{i},{animal(i)},{'mf'[i % 2]}\n" for i in range(12)]
+    table = tmp_path / "skin" / "meta.csv"
+    table.write_text("1,1:dx,dx\n" + "".join(rows))
+    assert load(f"{table}:1:dx", tmp_path)[0] == expected(12)
+    assert set(load(f"{table}:1:3", tmp_path)[0].values()) == {"m", "f"}
+
+
+@pytest.mark.parametrize("through_link", [False, True])
+def test_absolute_paths_of_files_of_the_same_name(tmp_path, through_link):
+    for folder, start in (("pets", 0), ("pets/a", 4), ("pets/b/a", 8)):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        for i in range(4):
+            image = Image.fromarray(np.full((32, 32, 3), start + i, np.uint8))
+            image.save(tmp_path / folder / f"{i}.png")
+    folders = ("", "a/", "b/a/")
+    (tmp_path / "link").symlink_to(tmp_path / "pets")
+    for root in ("pets", "link"):
+        rows = [f"{tmp_path}/{root}/{folders[i // 4]}{i % 4}.png,{animal(i)}\n" for i in range(12)]
+        (tmp_path / "pets" / "labels.csv").write_text("".join(rows))
+        if through_link or root == "pets":
+            name = "link" if through_link else "pets"
+            assert load(tmp_path / name / "labels.csv", tmp_path)[0] == expected(12)
+
+
 def test_a_number_beside_each_class_name_is_no_second_label(tmp_path):
     write_images(tmp_path / "pets", [f"{i}.png" for i in range(12)])
     rows = [f"{i}.png,{int(animal(i) == 'cat')},{animal(i)}\n" for i in range(12)]
