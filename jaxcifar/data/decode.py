@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxcifar.array_types import Integer, UInt8
 from jaxcifar.data import binary_records
-from jaxcifar.data.folder_listing import raise_problems
+from jaxcifar.data.folder_problems import raise_problems
 from jaxcifar.data.image_folder import ImageFile, ImageFolder
 from jaxcifar.data.images import read_image
 from jaxcifar.data.resizing import Resizing

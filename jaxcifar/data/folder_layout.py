@@ -127,7 +127,8 @@ def _split_folders(listing: FolderListing) -> dict[str, Folder]:
                 f"like the {split} folder; keep one of them"
             )
     for folder in other_folders:
-        listing.add_problem(f"{shown(folder.name)} is an extra folder beside train and test")
+        problem = f"{shown(folder.name)} is an extra folder beside train and test"
+        listing.add_problem(problem, f"move the folder out of {listing.root}")
     _report_files(listing, top)
     ordered_splits = [split for split in SPLIT_WORDS if split in by_split]
     return {split: by_split[split][0] for split in ordered_splits}

@@ -3,11 +3,12 @@
 import os
 import stat
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from jaxcifar.data.arrays import MAX_IMAGES
+from jaxcifar.data.folder_problems import raise_problems
 from jaxcifar.errors import RunError
 
 _IMAGE_SUFFIXES = {
@@ -75,23 +76,6 @@ def has_image_suffix(name: str) -> bool:
     return Path(name).suffix.lower() in _IMAGE_SUFFIXES
 
 
-def raise_problems(root: Path, problems: Sequence[str]) -> None:
-    """Raise an error about the first problem found in a folder, if there is one.
-
-    Args:
-      root: the user's folder, which begins the error message.
-      problems: a message about each unusable file.
-
-    Raises:
-      RunError: there is at least one problem.
-    """
-    if problems:
-        others = f" (and {len(problems) - 1:,} more)" if len(problems) > 1 else ""
-        raise RunError(
-            f"{root}: {problems[0]}{others}; correct this, or move the file out of the folder"
-        )
-
-
 class FolderListing:
     """Lists folders and files, and collects messages about unusable files.
 
@@ -106,7 +90,7 @@ class FolderListing:
 
     def __init__(self, root: Path) -> None:
         self.root = Path(os.path.realpath(root))
-        self._problems: dict[str, None] = {}
+        self._problems: dict[str, str] = {}  # message -> advice
         self._hidden: set[str] = set()
         self._linked_folders: list[Path] = []
         # The folders from the root down to each listed folder, itself included.
@@ -193,7 +177,10 @@ class FolderListing:
             self.add_problem(f"{shown(name)} {problem}")
             return None
         if entry.is_symlink() and not self._is_in_allowed_folder(Path(path)):
-            self.add_problem(f"{shown(name)} is a link to outside the folder")
+            self.add_problem(
+                f"{shown(name)} is a link to outside the folder",
+                "copy the file in place of the link, or link the whole class folder",
+            )
             return None
         if not stat.S_ISREG(status.st_mode):
             self.add_problem(f"{shown(name)} is not a regular file")
@@ -224,9 +211,22 @@ class FolderListing:
             else:
                 yield entry
 
-    def add_problem(self, problem: str) -> None:
-        """Add a message to `problems`, but only once, even if a folder is listed several times."""
-        self._problems[problem] = None
+    def add_problem(self, problem: str, advice: str = "") -> None:
+        """Add a message to `problems`, but only once, even if a folder is listed several times.
+
+        `advice` says what to do; "" means that the file should be corrected or moved.
+        """
+        self._problems[problem] = advice
+
+    def raise_problems(self) -> None:
+        """Raise an error about the first problem, if there is one.
+
+        Raises:
+          RunError: there is at least one problem.
+        """
+        if self._problems:
+            first_advice = next(iter(self._problems.values()))
+            raise_problems(self.root, self.problems, first_advice)
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

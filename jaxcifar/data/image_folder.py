@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from jaxcifar.data.folder_layout import Layout, describe_content, find_layout
-from jaxcifar.data.folder_listing import Folder, FolderListing, FoundFile, raise_problems, shown
+from jaxcifar.data.folder_listing import Folder, FolderListing, FoundFile, shown
 from jaxcifar.data.labelled_files import LabelledFiles, label_files
 from jaxcifar.data.table_search import describe_unusable_table, find_labelled_files
 from jaxcifar.errors import RunError
@@ -111,12 +111,12 @@ class ImageFolder:
 
     @classmethod
     def _of_class_folders(cls, listing: FolderListing, layout: Layout) -> Self:
-        raise_problems(listing.root, listing.problems)
+        listing.raise_problems()
         splits = {
             split: list(_files_by_class(listing, layout.class_names, folders))
             for split, folders in layout.splits.items()
         }
-        raise_problems(listing.root, listing.problems)
+        listing.raise_problems()
         _require_images(listing.root, layout.class_names, splits)
         return cls(listing.root, layout.class_names, splits, listing.hidden_count)
 

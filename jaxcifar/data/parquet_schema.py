@@ -118,7 +118,8 @@ def _choose(
     quoted_names = [ascii(name[:40]) for name in schema.names[:10]]
     shown = ", ".join(quoted[1:-1] for quoted in quoted_names)
     raise UsageError(
-        f"the parquet file has no clear column of {meaning} among {shown}; name it {usual_names[0]}"
+        f"the parquet file has no clear column of {meaning} among {shown}; rename the right column "
+        f"to {usual_names[0]}"
     )
 
 

@@ -192,6 +192,11 @@ def _numbers_of_strings(name: str, labels: np.ndarray, class_names: Sequence[str
 def _check_range(name: str, labels: np.ndarray) -> np.ndarray:
     if labels.min() < 0 or labels.max() >= binary_records.MAX_CLASSES:
         wrong = labels.min() if labels.min() < 0 else labels.max()
+        if wrong == -1:
+            raise UsageError(
+                f"{name} has the label -1, which stands for a hidden label; images without labels "
+                "can't be used, so leave them (or this file) out"
+            )
         raise UsageError(
             f"{name} has the label {wrong}, which is out of range; count classes from 0, to at "
             f"most {binary_records.MAX_CLASSES - 1:,}"

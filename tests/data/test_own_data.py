@@ -161,7 +161,10 @@ def device(pets):
 def link_outside(pets):
     Image.new("RGB", (32, 32)).save(pets.parent / "a.png")
     (pets / "train" / "cat" / "a.png").symlink_to(pets.parent / "a.png")
-    return "train/cat/a.png is a link to outside"
+    return (
+        "train/cat/a.png is a link to outside the folder; copy the file in place of the link, or "
+        "link the whole class folder$"
+    )
 
 
 def dead_link(pets):
@@ -186,7 +189,7 @@ def no_train(pets):
 
 def extra_folder(pets):
     (pets / "more").mkdir()
-    return "more is an extra folder beside train and test"
+    return "more is an extra folder beside train and test; move the folder out of .*pets$"
 
 
 def bad_name(pets):
@@ -343,7 +346,11 @@ WRONG = {
     "other number": ({"y_test": np.arange(7) % 4}, r"y_test has shape \(7,\).* 8 images"),
     "many-hot": ({"y_test": np.ones((8, 4), int)}, r"y_test has shape \(8, 4\), but row 0 is"),
     "float labels": ({"y_train": np.zeros(40)}, "y_train has shape .* dtype float64"),
-    "negative": ({"y_train": np.arange(40) % 4 - 1}, "y_train has the label -1, which is out of"),
+    "negative": (
+        {"y_train": np.arange(40) % 4 - 1},
+        "y_train has the label -1, .* so leave them .* out",
+    ),
+    "more negative": ({"y_train": np.arange(40) % 4 - 2}, "y_train has the label -2, which is out"),
     "too large": ({"y_train": np.arange(40) + 65_500}, "y_train has the label 65539, which is"),
     "untrained": ({"y_test": np.arange(8)}, "y_test has the label 7, .* have only 4 classes"),
     "gap": ({"y_train": np.arange(40) % 4 * 2}, r"class '1' \(label 1\) has no training images"),
@@ -410,7 +417,9 @@ def test_hostile_npz(tmp_path, monkeypatch):
         "damaged: its shape": {"x_train": npy_header((-1, -1)) + b"x"},
         "version 1.0": {"x_test": b"\x93NUMPY\x02\x00\xff\xff\xff\xff"},
         "can't be read": {"x_test": b"no array"},
-        "Fortran": {"x_test": np.asfortranarray(pixels(8, 0, (28, 28)))},
+        r"Fortran order .save np.ascontiguousarray": {
+            "x_test": np.asfortranarray(pixels(8, 0, (28, 28)))
+        },
         "list of strings": {"class_names": np.arange(4)},
     }
     for words, member in members.items():

@@ -251,7 +251,7 @@ def good_columns():
 
 def no_image_column(folder):
     write(folder / "a.parquet", a=[1, 2], label=[0, 1])
-    return "no clear column of images .* among a, label; name it img"
+    return "no clear column of images .* among a, label; rename the right column to img"
 
 
 def no_label_column(folder):
@@ -280,7 +280,9 @@ def hidden_labels(folder):
     columns = {"image": image_column(pixels(2, 0)), "label": [-1, -1]}
     write(folder / "train.parquet", **good_columns())
     write(folder / "test.parquet", **columns)
-    return r"column label \(test\) has the label -1"
+    return (
+        r"column label \(test\) has the label -1, .*images without labels can't be used, so leave"
+    )
 
 
 def missing_labels(folder):
