@@ -59,7 +59,7 @@ def parser() -> Parser:
         help="images to evaluate on: val; test; train (lists likely label errors); corruptions "
         "(corrupted test images); slips (test images, evaluated with mistakes); cifar10.1 (TFDS), "
         "or cifar10.1:FOLDER (its .npy files); the folder of CIFAR-10-C or CIFAR-100-C; a folder "
-        "of images by class; or FILE.npy with labels.npy beside it (default: test)",
+        "by class; FILE.csv of labels; .npz; parquet; FILE.npy beside labels.npy (default: test)",
     )
     suggest(sets, SET_NAMES)
     parser.add_argument(

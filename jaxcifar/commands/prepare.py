@@ -1,6 +1,7 @@
 """Prepare a data set once: `jaxcifar prepare [--dataset NAME] [--archive PATH]`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -13,6 +14,10 @@ from jaxcifar.config.registry import KINDS
 from jaxcifar.errors import UsageError
 from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.terminal import line_printer, report_elapsed_time
+
+if TYPE_CHECKING:
+    from jaxcifar.data.binary_records import Records
+    from jaxcifar.data.manifest import Manifest
 
 HELP_EXAMPLES = (
     ("", "download CIFAR-10"),
@@ -30,8 +35,9 @@ def parser() -> Parser:
         "--dataset",
         metavar="NAME",
         default="cifar10",
-        help="cifar10, cifar100, shapes10, or the path of your own images: a folder by class, an "
-        ".npz file, or parquet files (default: cifar10)",
+        help="cifar10, cifar100, shapes10, or the path of your own images: a folder by class, a "
+        "table of labels (FILE.csv, :LABELS or :FILES:LABELS after it names columns), an .npz "
+        "file, or parquet files (default: cifar10)",
     )
     suggest(dataset, KINDS["dataset"])
     parser.add_argument(
@@ -69,8 +75,26 @@ def main(argv: Sequence[str]) -> None:
         if entry is None:
             records, manifest = load_user_data(options.dataset, data_dir, print_line, image_size)
             verified = f"{len(manifest.class_names):,} classes"
+            for line in _doubts(records, manifest, title):
+                print_line(line)
         else:
             records = load_records(entry, data_dir, options.archive, print_line)
             verified = entry.verified
     counts = ", ".join(f"{len(array):,} {split}" for split, array in records.items())
     print_line(f"{title} is ready in {data_dir}: {counts} images, {verified}.")
+
+
+def _doubts(records: "Mapping[str, Records]", manifest: "Manifest", title: str) -> tuple[str, ...]:
+    """Return the warnings about the user's images that `jaxcifar run` prints by default."""
+    from jaxcifar.data.dataset import DEFAULT_VAL_FRACTION, Dataset
+
+    names, fingerprints = manifest.class_names, manifest.fingerprints
+    for val_fraction in (DEFAULT_VAL_FRACTION, 0.0):
+        try:
+            dataset = Dataset.from_records(
+                records, fingerprints, val_fraction, None, name=title, title=title, names=names
+            )
+        except UsageError:  # too few images to keep some for validation
+            continue
+        return dataset.doubts
+    return ()

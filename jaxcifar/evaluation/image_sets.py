@@ -35,7 +35,8 @@ SETS_OF_RUN = (TRAIN, "val", *TEST_SETS)  # made from the run's data set
 SET_NAMES = ("val", "test", TRAIN, "cifar10.1", CORRUPTIONS, EVALUATION_MISTAKES)
 _CHOICES = (
     "val, test, train, cifar10.1 (or cifar10.1:FOLDER), corruptions, slips, a folder of images by "
-    "class, or images in an .npy file with labels.npy beside it"
+    "class, a .csv with their labels, an .npz file, parquet files, or images in an .npy file with "
+    "labels.npy beside it"
 )
 # The kinds of corruption of CIFAR-10-C; each is a file of images.
 STANDARD_KINDS = (

@@ -9,6 +9,7 @@ from PIL import Image
 from small import SMALL
 
 import jaxcifar
+from jaxcifar.commands import prepare
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset, binary_records, load_dataset
 from jaxcifar.data.array_names import recognise
@@ -363,6 +364,19 @@ def test_copies_are_told_and_images_of_the_catalogue_are_not_compared(easy_datas
     object.__setattr__(known, "_verified", {"train": "0" * 64, "test": "1" * 64})
     monkeypatch.setattr("jaxcifar.data.dataset.count_copies", lambda *_: pytest.fail("compared"))
     assert (known.copies, known.doubts) == ({}, ())
+
+
+@pytest.mark.parametrize("count", [30, 4])  # 4 are too few for validation images
+def test_prepare_tells_the_doubts_that_run_tells(tmp_path, capsys, count):
+    train = pixels(count, 0)
+    train[..., 2] = 7
+    y_train = np.arange(count) % 2
+    np.savez(tmp_path / "a.npz", x_train=train, y_train=y_train, x_test=train[:2], y_test=[0, 1])
+    prepare.main(["--dataset", str(tmp_path / "a.npz"), "--data-dir", str(tmp_path / "data")])
+    screen = " ".join(capsys.readouterr().out.split())
+    assert "a.npz: these channels have the same value in all training images: blue (7)" in screen
+    assert "a.npz: 2 of the 2 test images are also training or validation images" in screen
+    assert f"{count} train, 2 test images, 2 classes." in screen
 
 
 # A run
