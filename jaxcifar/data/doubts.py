@@ -10,6 +10,7 @@ from jaxcifar.array_types import Integer, UInt8
 
 _CHANNELS = ("red", "green", "blue")
 _WORD_BYTES = 8
+_BLOCK_BYTES = 2**24  # of images at a time
 
 Images = UInt8[np.ndarray, "_ size size 3"]  # any number of images
 
@@ -86,10 +87,15 @@ def _checksums(images: np.ndarray) -> np.ndarray:
     missing_bytes = -image_bytes % _WORD_BYTES
     word_count = (image_bytes + missing_bytes) // _WORD_BYTES
     weights = np.random.RandomState(0).randint(1, 2**63, word_count, dtype=np.uint64) | np.uint64(1)
-    rows = np.ascontiguousarray(images).reshape(len(images), image_bytes)
-    if missing_bytes:
-        rows = np.pad(rows, ((0, 0), (0, missing_bytes)))
-    return rows.view(np.uint64) @ weights
+    checksums = np.empty(len(images), np.uint64)
+    images_per_block = max(1, _BLOCK_BYTES // image_bytes)
+    for start in range(0, len(images), images_per_block):
+        block = slice(start, start + images_per_block)
+        rows = np.ascontiguousarray(images[block]).reshape(-1, image_bytes)
+        if missing_bytes:
+            rows = np.pad(rows, ((0, 0), (0, missing_bytes)))  # copies the block
+        checksums[block] = rows.view(np.uint64) @ weights
+    return checksums
 
 
 def _digest(image: np.ndarray) -> bytes:

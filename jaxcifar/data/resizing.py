@@ -34,24 +34,32 @@ class Resizing:
                 f"image_size {self.size}: must be in [{SMALLEST_IMAGE_SIZE}, {LARGEST_IMAGE_SIZE}]"
             )
 
-    def require_memory(self, count: int, classes: int, print_line: PrintLine | None = None) -> None:
+    def require_memory(
+        self,
+        count: int,
+        classes: int,
+        print_line: PrintLine | None = None,
+        *,
+        are_prepared: bool = False,
+    ) -> None:
         """Check that images fit into memory; print a line if they need at least `_MUCH_BYTES`.
 
         Args:
           count: number of images.
           classes: number of classes, on which the length of a label depends.
           print_line: prints the line; None to print nothing.
+          are_prepared: True for images that were prepared before, which need less memory.
 
         Raises:
           UsageError: the images need more memory than is free.
         """
         record_bytes = binary_records.record_bytes(classes, self.size)
-        needed = _COPIES * count * record_bytes
+        needed = count * record_bytes * (1 if are_prepared else _COPIES)
         if needed < _MUCH_BYTES:
             return
         text = (
             f"{count:,} images of {self.size}x{self.size} pixels take {format_bytes(needed)} of "
-            "memory while they are prepared"
+            f"memory{'' if are_prepared else ' while they are prepared'}"
         )
         available = available_memory()
         if needed > available:

@@ -19,7 +19,7 @@ from jaxcifar.data.prepare import NotPreparedError, report_unwritable
 from jaxcifar.data.resizing import Resizing
 from jaxcifar.data.split import split_off_test
 from jaxcifar.data.user_npz import read_npz
-from jaxcifar.errors import UsageError
+from jaxcifar.errors import RunError, UsageError
 from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.files import lock_folder
 from jaxcifar.machine.paths import expand_home, parse_table_name, require_image_path
@@ -92,7 +92,8 @@ def load_user_data(
     Raises:
       UsageError: there is no such folder or file.
       NotPreparedError: the images are not prepared, and `may_prepare` is False.
-      RunError: the images can't be read, or `data_dir` can't be written.
+      RunError: the images can't be read, `data_dir` can't be written, or the images need more
+        memory than is free.
     """
     path = _absolute_path(name)
     require_image_path(name)
@@ -106,13 +107,13 @@ def load_user_data(
     path_digest = _digest(os.fsencode(path))[:12]
     size_in_name = "" if image_size == IMAGE_SIZE else f"-{image_size}"
     cache = data_dir / "own" / f"{user_data_name(name)}-{path_digest}{size_in_name}"
-    cached_images = _read_cache(cache, source, image_size)
+    cached_images = _read_cache(cache, path, source, image_size)
     if cached_images is not None:
         return cached_images
     if not may_prepare:
         raise NotPreparedError(f"{user_data_title(name)} is not prepared in {data_dir}")
     with report_unwritable(data_dir), lock_folder(cache):
-        cached_images = _read_cache(cache, source, image_size)
+        cached_images = _read_cache(cache, path, source, image_size)
         if cached_images is not None:
             return cached_images  # another process was faster
         print_line(
@@ -130,11 +131,14 @@ def load_user_data(
         return PreparedImages(records, manifest)
 
 
-def _read_cache(cache: Path, source: str, image_size: int) -> PreparedImages | None:
-    """Return the user's images from a cache folder, or None if the cache can't be used.
+def _read_cache(cache: Path, path: Path, source: str, image_size: int) -> PreparedImages | None:
+    """Return the images at `path` from a cache folder, or None if the cache can't be used.
 
     The cache must be whole. Its images must have the height and width `image_size`, and be made
     from files with the digest `source`.
+
+    Raises:
+      RunError: the images need more memory than is free.
     """
     manifest = Manifest.read(cache)
     if manifest is None or manifest.source != source:
@@ -143,6 +147,12 @@ def _read_cache(cache: Path, source: str, image_size: int) -> PreparedImages | N
     record_length = binary_records.record_bytes(len(manifest.class_names), image_size)
     if records is None or any(array.shape[1] != record_length for array in records.values()):
         return None
+    image_count = sum(map(len, records.values()))
+    class_count = len(manifest.class_names)
+    try:
+        Resizing(image_size).require_memory(image_count, class_count, are_prepared=True)
+    except UsageError as error:
+        raise RunError(f"{path}: {error}") from error
     return PreparedImages(records, manifest)
 
 

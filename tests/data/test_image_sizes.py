@@ -145,7 +145,15 @@ def test_images_that_need_too_much_memory_are_refused_before_they_are_read(tmp_p
     write_npz(tmp_path / "x.npz", 32)
     lines = []
     load(tmp_path / "x.npz", tmp_path, 32, lines)
-    assert "16 images of 32x32 pixels take 1 MB of memory" in str(lines)
+    assert "16 images of 32x32 pixels take 1 MB of memory while they are prepared" in str(lines)
+    load(tmp_path / "x.npz", tmp_path, 32)  # from the cache
+    monkeypatch.setattr(resizing, "available_memory", lambda: 16 * 3073 - 1)
+    expected = r"x\.npz: 16 images of 32x32 pixels take 1 MB of memory, and .*are free"
+    with pytest.raises(RunError, match=expected):
+        load(tmp_path / "x.npz", tmp_path, 32)
+    monkeypatch.setattr(resizing, "available_memory", lambda: 16 * 3073)
+    assert len(load(tmp_path / "x.npz", tmp_path, 32).test.labels) == 4
+    monkeypatch.setattr(resizing, "available_memory", lambda: 10**6)
     expected = r"16 images of 224x224 pixels take .*are free; choose a smaller --image-size"
     with pytest.raises(RunError, match=expected):
         load(tmp_path / "x.npz", tmp_path, 224)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -340,6 +341,22 @@ def test_copies_are_counted():
     assert count_copies(train, val, test) == {"val": 3, "test": 3}
     assert count_copies(train, val[:0], test) == {"val": 0, "test": 2}
     assert count_copies(train, val, test[:0]) == {"val": 3, "test": 0}
+
+
+@pytest.mark.parametrize("size", [29, 32])
+def test_copies_are_counted_in_blocks(monkeypatch, size):
+    """A row of 29x29 images is no multiple of eight bytes, so that it is padded, in a copy."""
+    train, test = pixels(600, 0, (size, size, 3)), pixels(50, 1, (size, size, 3))
+    test[49] = train[599]
+    monkeypatch.setattr("jaxcifar.data.doubts._BLOCK_BYTES", 7 * size * size * 3)
+    tracemalloc.start()
+    try:
+        copies = count_copies(train, train[:0], test)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert copies == {"val": 0, "test": 1}
+    assert peak < train.nbytes / 4
 
 
 def test_equal_checksums_of_different_images_are_not_copies(monkeypatch):
