@@ -25,7 +25,7 @@ class LabelledFiles(NamedTuple):
 
     Attributes:
       table: path of the table.
-      sha256: SHA-256 of the table's content, and the numbers of the columns that the user has named.
+      sha256: SHA-256 of the table's content, and the numbers of the columns that the user named.
       class_names: names of the classes, by label.
       splits: "train", and "val" and "test" if the table has them -> (file, label) of each image.
       notes: lines for the user: the columns that are read, and images and rows that are left out.
