@@ -1,6 +1,6 @@
 """Give the images of a folder the labels in a table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from jaxcifar.data.folder_listing import (
     has_image_suffix,
 )
 from jaxcifar.data.label_table import LabelTable, read_table
-from jaxcifar.data.split_names import split_of
+from jaxcifar.data.split_names import split_of, split_within
 from jaxcifar.data.table_columns import Columns, find_columns
 from jaxcifar.errors import RunError, printable
 from jaxcifar.machine.terminal import pluralize
@@ -108,7 +108,7 @@ def _match(table: LabelTable, columns: Columns, index: FileNames) -> _Matched:
     """
     labels: dict[str, str] = {}
     splits: dict[str, str] = {}
-    folder_splits: dict[str, str] = {}
+    files: list[FoundFile] = []
     cells_without_image: list[str] = []
     cells_without_label: list[str] = []
     for row in table.rows[1:] if columns.header else table.rows:
@@ -126,14 +126,11 @@ def _match(table: LabelTable, columns: Columns, index: FileNames) -> _Matched:
                 f"{printable(labels[file.path], 40)} and {printable(label, 40)}; keep one row for "
                 "each image"
             )
+        files.append(file)
         if columns.split is not None:
             splits[file.path] = split_of(row[columns.split]) or "train"
-        else:
-            folder_splits[file.path] = _split_of_folders(file)
     if columns.split is None:
-        # Images that a folder keeps for testing must not be trained on.
-        is_divided = "train" in folder_splits.values()
-        splits = folder_splits if is_divided else dict.fromkeys(labels, "train")
+        splits = _splits_of_folders(files)
     notes = []
     if cells_without_image:
         notes.append(_describe_left_out(table.path, cells_without_image, "row", "without an image"))
@@ -153,14 +150,26 @@ def _find_image(table: LabelTable, index: FileNames, cell: str) -> FoundFile | N
     return files[0] if files else None
 
 
-def _split_of_folders(file: FoundFile) -> str:
-    """Return "train", "val" or "test" by the name of a folder around a file, by default "train"."""
+def _splits_of_folders(files: Sequence[FoundFile]) -> dict[str, str]:
+    """Return path -> split of each file by the names of the folders around it, by default "train".
+
+    So images that a folder keeps for testing are not trained on. A split that is only a part of a
+    name, as in "test_set", counts if such names say "train" and another split.
+    """
+    by_whole_name = {file.path: _split_of_folders(file, split_of) for file in files}
+    by_part = {file.path: _split_of_folders(file, split_within) for file in files}
+    splits_by_part = set(by_part.values()) - {None}
+    are_splits = "train" in splits_by_part and len(splits_by_part) > 1
+    found = by_part if are_splits else by_whole_name
+    splits = {path: split or "train" for path, split in found.items()}
+    is_divided = "train" in splits.values()
+    return splits if is_divided else dict.fromkeys(splits, "train")
+
+
+def _split_of_folders(file: FoundFile, split_of_name: Callable[[str], str | None]) -> str | None:
+    """Return the split that the first folder around a file with a split's name says, or None."""
     folders = file.name.split("/")[:-1]
-    for folder in folders:
-        split = split_of(folder)
-        if split is not None:
-            return split
-    return "train"
+    return next((split for split in map(split_of_name, folders) if split is not None), None)
 
 
 def _describe_left_out(path: Path, examples: Sequence[str], noun: str, reason: str) -> str:

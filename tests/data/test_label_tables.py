@@ -117,13 +117,25 @@ def test_a_split_column_is_used(tmp_path):
     assert splits == {"train": set(range(6)), "val": {6, 7, 8, 9}, "test": {10, 11}}
 
 
-def test_images_in_a_test_folder_are_not_trained_on(tmp_path):
-    write_images(tmp_path / "pets" / "train", [f"{i}.png" for i in range(6)])
-    write_images(tmp_path / "pets" / "test", [f"{i}.png" for i in range(6)])
-    rows = [f"{split}/{i}.png,{animal(i)}\n" for split in ("train", "test") for i in range(6)]
+@pytest.mark.parametrize(("train", "test"), [("train", "test"), ("training_set", "my-test")])
+def test_images_in_a_test_folder_are_not_trained_on(tmp_path, train, test):
+    write_images(tmp_path / "pets" / train, [f"{i}.png" for i in range(6)])
+    write_images(tmp_path / "pets" / test, [f"{i}.png" for i in range(6)])
+    rows = [f"{split}/{i}.png,{animal(i)}\n" for split in (train, test) for i in range(6)]
     (tmp_path / "pets" / "labels.csv").write_text("".join(rows))
-    _, splits = load(tmp_path / "pets", tmp_path)
+    _, splits = load(tmp_path / "pets" / "labels.csv", tmp_path)
     assert splits == {"train": set(range(6)), "test": set(range(6))}
+
+
+def test_folders_with_a_split_in_their_names_beside_others_are_trained_on(tmp_path):
+    for folder in ("test_tube", "beaker"):
+        write_images(tmp_path / "lab" / folder, [f"{folder}{i}.png" for i in range(12)])
+    rows = [f"{name}{i}.png,{animal(i)}\n" for name in ("test_tube", "beaker") for i in range(12)]
+    (tmp_path / "lab" / "labels.csv").write_text("".join(rows))
+    lines = []
+    _, splits = load(tmp_path / "lab" / "labels.csv", tmp_path, lines)
+    assert any("a sixth of each class (4 images) is kept for testing" in line for line in lines)
+    assert splits["train"] | splits["test"] == set(range(12))
 
 
 def test_the_table_is_part_of_the_data(tmp_path):
