@@ -175,7 +175,7 @@ def read_header(file: IO[bytes], name: str) -> ArrayHeader:
             f"{name}.astype(str), numbers as {name}.astype(int))"
         )
     if fortran_order and len(shape) > 1:
-        raise ValueError(f"{name} is in Fortran order (save np.ascontiguousarray(ARRAY) instead)")
+        raise ValueError(f"{name} is not in C order (save np.ascontiguousarray(ARRAY) instead)")
     if min(shape, default=0) < 0:
         raise ValueError(f"{name} is damaged: its shape is {shape}")
     return ArrayHeader(shape, dtype)

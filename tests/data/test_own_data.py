@@ -417,7 +417,7 @@ def test_hostile_npz(tmp_path, monkeypatch):
         "damaged: its shape": {"x_train": npy_header((-1, -1)) + b"x"},
         "version 1.0": {"x_test": b"\x93NUMPY\x02\x00\xff\xff\xff\xff"},
         "can't be read": {"x_test": b"no array"},
-        r"Fortran order .save np.ascontiguousarray": {
+        r"not in C order .save np.ascontiguousarray": {
             "x_test": np.asfortranarray(pixels(8, 0, (28, 28)))
         },
         "list of strings": {"class_names": np.arange(4)},
