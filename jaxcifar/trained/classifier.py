@@ -242,6 +242,17 @@ class Ensemble:
         names = photos[self.image_size].names
         return Predictions.of(np.mean(probabilities, axis=0), self.class_names, names)
 
+    def features(self, images: Any) -> np.ndarray:
+        """Raise an error: an ensemble has no features of its own, only its members have.
+
+        Raises:
+          UsageError: always.
+        """
+        raise UsageError(
+            f"these are {len(self.members)} runs, each with its own features; load one run, or use "
+            "members[0].features(images)"
+        )
+
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return the softmax of logits `[N, classes]`: probabilities of the same shape."""
