@@ -19,6 +19,7 @@ from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
 
 _LARGEST_PIXEL = 10.0  # noise and contrast leave the range from 0 to 1; pixels up to 255 are wrong
+_DARKEST = 0.05  # fraction of the highest pixel; if all values are lower, 255 divided them
 _ROUNDING = 0.01  # of sums of probabilities
 
 
@@ -118,23 +119,29 @@ def require_pixels(
 ) -> None:
     """Call a user's augmentation on a batch of training images, and check the values it returns.
 
-    The first batch of `images` and `labels` is used. Built-in augmentations are not checked.
+        The first batch of `images` and `labels` is used. Built-in augmentations are not checked.
 
-    Raises:
-      UsageError: a pixel is far outside [0, 1], or the labels are not distributions over the
-        classes.
-    """
+        Raises:
+              UsageError: a pixel is out of range, all pixels are nearly 0, or the labels are not
+            distributions over the classes.
+        """
     if not is_user_code(config.augmentation):
         return
     option = f"--augmentation {config.augmentation}:"
     first_images, first_labels = images[: program.batch_size], labels[: program.batch_size]
     ranges = jax.device_get(_augmented_ranges(program, hyper, first_images, first_labels))
-    (lowest, highest), (lowest_share, lowest_sum, highest_sum) = ranges
+    (lowest, highest, highest_given), (lowest_share, lowest_sum, highest_sum) = ranges
     are_pixels = lowest >= -_LARGEST_PIXEL and highest <= _LARGEST_PIXEL
     if not are_pixels:  # also for NaN
         raise UsageError(
             f"{option} returns values from {lowest:.4g} to {highest:.4g}; it gets floats from 0 to "
             "1 and must return such floats"
+        )
+    largest = max(abs(lowest), abs(highest))
+    if largest < _DARKEST * highest_given:
+        raise UsageError(
+            f"{option} returns values up to {largest:.4g} for pixels up to {highest_given:.4g}; "
+            "the pixels that it gets are from 0 to 1 already, so leave out a division by 255"
         )
     are_distributions = lowest_share >= 0 and max(1 - lowest_sum, highest_sum - 1) <= _ROUNDING
     if not are_distributions:  # also for NaN
@@ -150,11 +157,11 @@ def _augmented_ranges(
 ) -> tuple[jax.Array, jax.Array]:
     """Augment one device's part of the images, and return the range of the results.
 
-    Returns:
-      two arrays. The first has the lowest and the highest pixel. The second describes the labels:
-      the lowest probability of a class, and the lowest and highest sum of an image's probabilities.
-      The second array is [0, 1, 1] if the augmentation returns no labels.
-    """
+        Returns:
+              two arrays: the lowest and the highest pixel, and the highest pixel before; and the lowest
+          probability of a class in the labels, with the lowest and highest sum of probabilities. The
+          second array is [0, 1, 1] if the augmentation returns no labels.
+        """
     count = program.batch_size // program.mesh.size
     pixels, augmentation = augment.pixels(images[:count]), program.augmentation
     target_ranges = jnp.asarray([0.0, 1.0, 1.0])
@@ -164,4 +171,4 @@ def _augmented_ranges(
         target_ranges = jnp.stack([targets.min(), sums.min(), sums.max()])
     else:
         augmented = augmentation(hyper.step_key, pixels, **hyper.augmentation)
-    return jnp.stack([augmented.min(), augmented.max()]), target_ranges
+    return jnp.stack([augmented.min(), augmented.max(), pixels.max()]), target_ranges
