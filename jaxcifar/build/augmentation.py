@@ -119,12 +119,12 @@ def require_pixels(
 ) -> None:
     """Call a user's augmentation on a batch of training images, and check the values it returns.
 
-        The first batch of `images` and `labels` is used. Built-in augmentations are not checked.
+    The first batch of `images` and `labels` is used. Built-in augmentations are not checked.
 
-        Raises:
-              UsageError: a pixel is out of range, all pixels are nearly 0, or the labels are not
-            distributions over the classes.
-        """
+    Raises:
+      UsageError: a pixel is far outside [0, 1], all pixels are nearly 0, or the labels are not
+        distributions over the classes.
+    """
     if not is_user_code(config.augmentation):
         return
     option = f"--augmentation {config.augmentation}:"
@@ -157,11 +157,12 @@ def _augmented_ranges(
 ) -> tuple[jax.Array, jax.Array]:
     """Augment one device's part of the images, and return the range of the results.
 
-        Returns:
-              two arrays: the lowest and the highest pixel, and the highest pixel before; and the lowest
-          probability of a class in the labels, with the lowest and highest sum of probabilities. The
-          second array is [0, 1, 1] if the augmentation returns no labels.
-        """
+    Returns:
+      two arrays. The first has the lowest and the highest pixel that is returned, and the highest
+      pixel that was given. The second describes the labels: the lowest probability of a class, and
+      the lowest and highest sum of an image's probabilities. The second array is [0, 1, 1] if the
+      augmentation returns no labels.
+    """
     count = program.batch_size // program.mesh.size
     pixels, augmentation = augment.pixels(images[:count]), program.augmentation
     target_ranges = jnp.asarray([0.0, 1.0, 1.0])

@@ -54,10 +54,7 @@ class Calibration(TypedDict):
 
 
 class Mistake(TypedDict):
-    """A wrong prediction: image index, true and predicted class name, predicted probability.
-
-    `file` is the image's file, if the image is from a user's folder.
-    """
+    """A wrong prediction: image index, class names, predicted probability, and a user's file."""
 
     index: ImageCount
     label: Line
@@ -88,8 +85,7 @@ class Figures(TypedDict):
     the mean of the logits of an image and of its mirror image. `class_accuracy` has only classes
     of these images. `plain` is the calibration, `tempered` the calibration with the logits divided
     by a temperature. `metrics` has only finite values; older versions wrote no `metrics`. Only
-    training images have `label_errors`. `split` is the split that the indices of images count in;
-    images without splits have none.
+    training images have `label_errors`. Indices count in `split`, if there are several splits.
     """
 
     title: Line

@@ -23,7 +23,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.weights import arrange_arrays, read_weights, write_weights
-from jaxcifar.trained.classifier import Ensemble
+from jaxcifar.trained.ensemble import Ensemble
 from jaxcifar.training import predicting
 
 LONGEST_SUM = 16 * 16 * 4  # that of the first dense layer
