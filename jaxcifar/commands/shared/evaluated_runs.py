@@ -113,7 +113,7 @@ def name_files(
         mistakes: Sequence[Mistake] = result.figures["mistakes"]
         listed = [*mistakes, *result.figures.get("label_errors", [])]
         if listed:
-            print_line(f"{run.name}: {sets[name].title}: file names")
+            print_line(f"{run.name}: {sets[name].title}: finding the files of listed images")
             _add_file_names(listed, folder, sets[name], split)
 
 
