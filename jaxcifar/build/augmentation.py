@@ -19,6 +19,7 @@ from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
 
 _LARGEST_PIXEL = 10.0  # noise and contrast leave the range from 0 to 1; pixels up to 255 are wrong
+_DARKEST = 0.05  # fraction of the highest pixel; if all values are lower, 255 divided them
 _ROUNDING = 0.01  # of sums of probabilities
 
 
@@ -121,20 +122,26 @@ def require_pixels(
     The first batch of `images` and `labels` is used. Built-in augmentations are not checked.
 
     Raises:
-      UsageError: a pixel is far outside [0, 1], or the labels are not distributions over the
-        classes.
+      UsageError: a pixel is far outside [0, 1], all pixels are nearly 0, or the labels are not
+        distributions over the classes.
     """
     if not is_user_code(config.augmentation):
         return
     option = f"--augmentation {config.augmentation}:"
     first_images, first_labels = images[: program.batch_size], labels[: program.batch_size]
     ranges = jax.device_get(_augmented_ranges(program, hyper, first_images, first_labels))
-    (lowest, highest), (lowest_share, lowest_sum, highest_sum) = ranges
+    (lowest, highest, highest_given), (lowest_share, lowest_sum, highest_sum) = ranges
     are_pixels = lowest >= -_LARGEST_PIXEL and highest <= _LARGEST_PIXEL
     if not are_pixels:  # also for NaN
         raise UsageError(
             f"{option} returns values from {lowest:.4g} to {highest:.4g}; it gets floats from 0 to "
             "1 and must return such floats"
+        )
+    largest = max(abs(lowest), abs(highest))
+    if largest < _DARKEST * highest_given:
+        raise UsageError(
+            f"{option} returns values up to {largest:.4g} for pixels up to {highest_given:.4g}; "
+            "the pixels that it gets are from 0 to 1 already, so leave out a division by 255"
         )
     are_distributions = lowest_share >= 0 and max(1 - lowest_sum, highest_sum - 1) <= _ROUNDING
     if not are_distributions:  # also for NaN
@@ -151,9 +158,10 @@ def _augmented_ranges(
     """Augment one device's part of the images, and return the range of the results.
 
     Returns:
-      two arrays. The first has the lowest and the highest pixel. The second describes the labels:
-      the lowest probability of a class, and the lowest and highest sum of an image's probabilities.
-      The second array is [0, 1, 1] if the augmentation returns no labels.
+      two arrays. The first has the lowest and the highest pixel that is returned, and the highest
+      pixel that was given. The second describes the labels: the lowest probability of a class, and
+      the lowest and highest sum of an image's probabilities. The second array is [0, 1, 1] if the
+      augmentation returns no labels.
     """
     count = program.batch_size // program.mesh.size
     pixels, augmentation = augment.pixels(images[:count]), program.augmentation
@@ -164,4 +172,4 @@ def _augmented_ranges(
         target_ranges = jnp.stack([targets.min(), sums.min(), sums.max()])
     else:
         augmented = augmentation(hyper.step_key, pixels, **hyper.augmentation)
-    return jnp.stack([augmented.min(), augmented.max()]), target_ranges
+    return jnp.stack([augmented.min(), augmented.max(), pixels.max()]), target_ranges

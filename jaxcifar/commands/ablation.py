@@ -31,7 +31,7 @@ from jaxcifar.commands.shared.study_options import (
     given_study,
     shard,
 )
-from jaxcifar.commands.shared.study_plan import show_study_plan
+from jaxcifar.commands.shared.study_plan import plan_runs, show_study_plan
 from jaxcifar.commands.shared.submit_options import add_submit_options, check_submit_options
 from jaxcifar.commands.shared.submitting import (
     require_all_finished,
@@ -144,10 +144,9 @@ def main(argv: Sequence[str]) -> None:
         return
     for line in given.overruled(rows):
         print_line(line)
-    from jaxcifar.studies.conduct import plan, record
+    from jaxcifar.studies.conduct import record
 
-    keep_best = options.keep == "best"
-    tasks = plan(study, options.rows, options.seeds, out, options.force, keep_best, options.folds)
+    tasks = plan_runs(study, out, options, print_line)
     record(study, out)
     if options.submit is not None:
         send_parts(tasks, len(rows), argv, options, out, print_line)
@@ -166,9 +165,7 @@ def _show_plan(
     given: GivenStudy, rows: Sequence[StudyRow], out: Path, options: Namespace, console: Console
 ) -> None:
     """Print the settings of the runs that would be trained, and the time and memory they take."""
-    from jaxcifar.studies.conduct import plan
-
-    tasks = plan(given.study, options.rows, options.seeds, out, options.force, folds=given.folds)
+    tasks = plan_runs(given.study, out, options, line_printer(console))
     part, parts = options.shard or Shard(1, 1)
     devices, at_once = options.devices, options.at_once
     in_shard = tasks[part - 1 :: parts]

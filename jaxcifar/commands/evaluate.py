@@ -139,7 +139,7 @@ def main(argv: Sequence[str]) -> None:
             report_step=print_activity,
             user_metrics=metrics,
         )
-        name_files(run, evaluated)
+        name_files(run, evaluated, print_line)
         if run.corrupted:
             evaluated.evaluation["corruption_sets"] = evaluator.evaluate(run)
         evaluations[run.name], looks[run.name] = evaluated.evaluation, []

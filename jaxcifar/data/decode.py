@@ -108,10 +108,11 @@ def find_files(
     folder: ImageFolder,
     images: UInt8[np.ndarray, "images size size 3"],
     labels: Integer[np.ndarray, "images"],
+    split: str = "train",
 ) -> list[str]:
-    """Return the file name of each image in `images`, which are training images of a folder.
+    """Return the file name of each image in `images`, which are images of a folder.
 
-    The training files of the same classes are decoded and compared with the images. If several
+    The files of the same split and classes are decoded and compared with the images. If several
     files have the pixels and the label of an image, the first name is returned. The name is "" if
     no file has them.
 
@@ -119,10 +120,12 @@ def find_files(
       folder: the folder that the images were read from.
       images: images as `read_folder` converted them: squares of one size.
       labels: the label that each image has in the folder.
+      split: the split of the images. If the folder lacks it, they are from the split "train".
     """
     class_count = len(folder.class_names)
     labels_of_images = set(labels.tolist())
-    files = [file for file in folder.splits["train"] if file.label in labels_of_images]
+    files_of_split = folder.splits.get(split, folder.splits["train"])
+    files = [file for file in files_of_split if file.label in labels_of_images]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         decoded = _decode_files(files, class_count, Resizing(images.shape[1]))

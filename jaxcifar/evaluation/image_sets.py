@@ -9,20 +9,15 @@ import numpy as np
 from jaxcifar.array_types import Int64
 from jaxcifar.config import registry
 from jaxcifar.config.experiment import Config
-from jaxcifar.data import CATALOG, Dataset, Examples, binary_records, load_dataset
+from jaxcifar.data import CATALOG, Dataset, Examples, load_dataset
 from jaxcifar.data.cifar10_1 import load_cifar10_1
-from jaxcifar.data.decode import read_splits
-from jaxcifar.data.image_folder import scan_images
 from jaxcifar.data.labelled_arrays import LABELS, map_images, read_labels
-from jaxcifar.data.parquet import read_parquet
-from jaxcifar.data.parquet_files import find_only_parquet
-from jaxcifar.data.resizing import Resizing
 from jaxcifar.data.split import stratified
 from jaxcifar.data.user_data import user_data_title
-from jaxcifar.data.user_npz import read_npz
 from jaxcifar.errors import UsageError
 from jaxcifar.evaluation.class_numbers import renumber
-from jaxcifar.evaluation.resized_images import resized, say_resized
+from jaxcifar.evaluation.resized_images import resized
+from jaxcifar.evaluation.user_images import read_user_images
 from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.paths import expand_home, parse_table_name
 from jaxcifar.machine.terminal import PrintLine
@@ -56,12 +51,16 @@ class ImageSet(NamedTuple):
       title: name in tables and plots.
       examples: images and labels; labels are the class numbers of the run.
       indices: positions of a subset's images in the whole set; None for a whole set.
+      path: path of the user's folder or file that the images are from; "" for other images.
+      split: "test" or "val", the split of the folder or file; "" for images that are not in splits.
     """
 
     name: str
     title: str
     examples: Examples
     indices: Int64[np.ndarray, "images"] | None = None
+    path: str = ""
+    split: str = ""
 
     def subset(self, max_images: int | None) -> "ImageSet":
         """Return a set of about `max_images` of the images, the same fraction of every class.
@@ -187,23 +186,22 @@ def load_set(
 def _load_user_images(
     name: str, class_names: Sequence[str], print_line: PrintLine, image_size: int
 ) -> ImageSet:
-    """Load the test images in a user's folder or file, or all images if none are test images."""
-    path, resizing = expand_home(name), Resizing(image_size)
-    if parquet_files := find_only_parquet(path):
-        splits, user_classes = read_parquet(path, parquet_files, resizing, print_line)
-    elif (folder := scan_images(name)) is not None:
-        splits, user_classes = read_splits(folder, print_line, resizing), folder.class_names
-    elif path.suffix == ".npy" and path.is_file():
+    """Load a user's images: the test images, else the validation images, else all images."""
+    path = expand_home(name)
+    user_images = read_user_images(name, print_line, image_size)
+    if user_images is None and path.suffix == ".npy" and path.is_file():
         return _load_array(path, class_names, print_line, image_size)
-    elif path.suffix == ".npz" and path.is_file():
-        splits, user_classes = read_npz(path.resolve(), print_line, resizing)
-    else:
+    if user_images is None:
         raise _unknown_set(name)
-    images, labels = binary_records.unpack(splits.get("test", splits["train"]))
-    title = user_data_title(name)
-    say_resized(title, resizing.original_sizes, image_size, print_line)
-    labels = renumber(title, labels, user_classes, class_names)
-    return ImageSet(f"own:{title}", title, Examples(images, labels))
+    images, user_labels = user_images.examples
+    labels = renumber(user_images.title, user_labels, user_images.class_names, class_names)
+    return ImageSet(
+        f"own:{user_data_title(name)}",
+        user_images.title,
+        Examples(images, labels),
+        path=name,
+        split=user_images.split,
+    )
 
 
 def _load_array(

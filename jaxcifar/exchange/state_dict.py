@@ -19,6 +19,7 @@ from jaxcifar.exchange.pytorch_names import COUNTER, array_mappings, scales_of_o
 from jaxcifar.exchange.safetensors_arrays import read_safetensors
 from jaxcifar.exchange.state_dict_names import (
     describe_differences,
+    describe_large_stem,
     printable_name,
     remove_prefix,
     rename_torchvision_layers,
@@ -224,6 +225,9 @@ def from_state_dict(
                 "scales; convert a network whose normalisations have none"
             )
     actual = {name: array.shape for name, array in arrays.items() if name not in scales}
+    large_stem = describe_large_stem(expected, actual)
+    if large_stem:
+        raise RunError(f"{path}: {large_stem}")
     differences = describe_differences(expected, actual, state.prefix)
     if differences:
         raise RunError(

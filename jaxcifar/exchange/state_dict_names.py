@@ -11,6 +11,7 @@ Shape = tuple[int, ...]
 
 _MAX_SHOWN, _MAX_NAME = 3, 80  # array names in a message, characters of a name
 _MAX_COMPARED = 500  # names among which the nearest name is searched
+_IMAGENET_KERNEL = 7  # height and width of the smallest first convolution of ImageNet networks
 _LOWEST_SIMILARITY = 0.5  # of names, from 0 to 1; names that differ more are not shown as nearest
 # Modules that wrap another module: torch.compile, FSDP and checkpointed activations. They can
 # also be inside a network.
@@ -126,6 +127,36 @@ def describe_differences(
             f"all names in the file begin with {printable_name(prefix)}, which is left out here"
         )
     return "; ".join(differences)
+
+
+def describe_large_stem(expected: Mapping[str, Shape], actual: Mapping[str, Shape]) -> str:
+    """Describe in one line that a state dict's first convolution is that of an ImageNet network.
+
+    Its kernel is at least 7x7, and the network's first convolution is smaller.
+
+    Args:
+      expected: shapes of the network's arrays by name.
+      actual: shapes of the state dict's arrays by name.
+
+    Returns:
+      the description, or an empty string if there is no such convolution.
+    """
+    known_kernels = [shape[2:] for shape in expected.values() if _is_stem(shape)]
+    small_kernels = " or ".join(dict.fromkeys(f"{h}x{w}" for h, w in known_kernels)) or "3x3"
+    for name, shape in actual.items():
+        kernel = shape[2:]
+        if not _is_stem(shape) or min(kernel) < _IMAGENET_KERNEL or kernel in known_kernels:
+            continue
+        return (
+            f"the first convolution ({printable_name(name)}) is {kernel[0]}x{kernel[1]}, of an "
+            f"ImageNet network; only networks for small images ({small_kernels}) can be imported"
+        )
+    return ""
+
+
+def _is_stem(shape: Shape) -> bool:
+    """Return True if a shape is that of a convolution of colour images."""
+    return len(shape) == 4 and shape[1] == 3
 
 
 def _nearest(name: str, shape: Shape, others: Mapping[str, Shape]) -> str:

@@ -54,23 +54,22 @@ class Calibration(TypedDict):
 
 
 class Mistake(TypedDict):
-    """A wrong prediction: image index, true and predicted class name, predicted probability."""
+    """A wrong prediction: image index, class names, predicted probability, and a user's file."""
 
     index: ImageCount
     label: Line
     predicted: Line
     confidence: Fraction
+    file: NotRequired[Line]
 
 
 class LabelError(Mistake):
     """A training image whose label may be wrong, because the network predicts another class.
 
-    `label_probability` is the predicted probability of the label. `file` is the image's file, if
-    the user trained on image files.
+    `label_probability` is the predicted probability of the label.
     """
 
     label_probability: Fraction
-    file: NotRequired[Line]
 
 
 class Value(MetricDeclaration):
@@ -86,10 +85,11 @@ class Figures(TypedDict):
     the mean of the logits of an image and of its mirror image. `class_accuracy` has only classes
     of these images. `plain` is the calibration, `tempered` the calibration with the logits divided
     by a temperature. `metrics` has only finite values; older versions wrote no `metrics`. Only
-    training images have `label_errors`.
+    training images have `label_errors`. Indices count in `split`, if there are several splits.
     """
 
     title: Line
+    split: NotRequired[Line]
     date: Line
     images: Count
     accuracy: Accuracy

@@ -25,8 +25,10 @@ from jaxcifar.runs.run import Run
 from jaxcifar.runs.task import Outcome, Task
 from jaxcifar.runs.training_loop import fit_all
 from jaxcifar.runs.training_progress import TrainProgress
-from jaxcifar.studies.study import Study, StudyRow
+from jaxcifar.studies.moved_images import ImageDigests, Sha256Of, with_digests_of_moved_images
+from jaxcifar.studies.study import Study
 from jaxcifar.studies.study_folder import STUDY_FILE, require_same_study
+from jaxcifar.studies.study_folds import require_no_fold
 from jaxcifar.studies.waiting import earlier_failures, is_unfinished, wait_for_others
 
 
@@ -38,6 +40,7 @@ def plan(
     force: Sequence[str],
     keep_best: bool = False,
     folds: int = 0,
+    load_sha256: Sha256Of | None = None,
 ) -> list[Task]:
     """Return the runs of a study in the order of training: all rows for the first seed come first.
 
@@ -52,18 +55,21 @@ def plan(
       force: names of the rows to train again from the start.
       keep_best: True to delete the checkpoints of finished runs, and keep only their weights.
       folds: train each row and seed once for each of this many folds; 0 for a single split.
+      load_sha256: loads the images of a config, and returns their SHA-256. Called only if the path
+        of a user's images has changed. None to refuse another path.
 
     Raises:
       UsageError: a row is unknown, or a folder belongs to another study or config.
       RunError: a file in the study's folder can't be read.
     """
-    require_same_study(study, out)
+    digests = ImageDigests(load_sha256) if load_sha256 else None
+    require_same_study(study, out, digests)
     selected = study.select(rows)
     for row in study.select(list(force)):
         if row not in selected:
             raise UsageError(f"--force {row.name}: this row is not among --rows; add it there")
     if folds:
-        _require_no_fold(study, selected)
+        require_no_fold(study, selected)
     tasks = [
         Task(
             config=study.config_of(row, seed, fold),
@@ -76,24 +82,11 @@ def plan(
         for fold in all_folds(folds) or [""]
         for row in selected
     ]
+    if digests is not None:
+        tasks = with_digests_of_moved_images(tasks, digests)
     for task in tasks:
         RunFolder(task.path, task.overwrite).check(task.config)
     return tasks
-
-
-def _require_no_fold(study: Study, rows: Sequence[StudyRow]) -> None:
-    """Check that no row has the setting `fold`, because `--folds` trains each row on all folds.
-
-    Raises:
-      UsageError: a row has a fold.
-    """
-    for row in rows:
-        fold = row.changes.get("fold", study.config.get("fold"))
-        if fold:
-            raise UsageError(
-                f"--folds: row {row.name} has fold {fold} already; leave out --folds, or the "
-                "setting fold"
-            )
 
 
 def record(study: Study, out: Path) -> None:

@@ -1,8 +1,8 @@
-"""Trained networks that classify images, and ensembles of them."""
+"""Trained networks that classify images."""
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Self
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxcifar.build.hyperparameters import on_host
 from jaxcifar.config.experiment import Config
-from jaxcifar.errors import RunError, UsageError
+from jaxcifar.errors import RunError
 from jaxcifar.machine.computing import with_package_settings
 from jaxcifar.machine.memory import report_memory_shortage
 from jaxcifar.machine.sharing import AnyArray
@@ -188,59 +188,6 @@ def _training_logits(
     model = network.for_one_device(program.model)
     logits, _ = network.forward(model, variables, images, key, None, program.product_dtype)
     return logits
-
-
-@dataclasses.dataclass(frozen=True)
-class Ensemble:
-    """Several classifiers that predict together: their probabilities are averaged.
-
-    Attributes:
-      members: classifiers with the same classes.
-      class_names: names of the classes, by label.
-    """
-
-    members: tuple[Classifier, ...]
-    class_names: tuple[str, ...]
-
-    @property
-    def image_size(self) -> int:
-        """The height and width of the images that a member takes, the largest of all members."""
-        return max(member.image_size for member in self.members)
-
-    @classmethod
-    def of(cls, members: Sequence[Classifier]) -> Self:
-        """Return an ensemble of one or more classifiers.
-
-        Raises:
-          UsageError: the classifiers have different classes.
-        """
-        class_names = members[0].class_names
-        for member in members:
-            if member.class_names != class_names:
-                raise UsageError(
-                    f"the runs have different classes: {', '.join(class_names[:3])}... and "
-                    f"{', '.join(member.class_names[:3])}...; give runs on one data set"
-                )
-        return cls(tuple(members), class_names)
-
-    @with_package_settings()
-    def predict(self, images: Any) -> Predictions:
-        """Classify images (arrays, files or folders) by the mean of the members' probabilities.
-
-        Raises:
-          UsageError: an image can't be read.
-          RunError: a logit is not finite.
-        """
-        if isinstance(images, Iterator):  # it may be read twice
-            images = list(images)
-        sizes = {member.image_size for member in self.members}
-        photos = {size: as_photos(images, size) for size in sizes}
-        probabilities = [
-            member.predict(photos[member.image_size].pixels).probabilities
-            for member in self.members
-        ]
-        names = photos[self.image_size].names
-        return Predictions.of(np.mean(probabilities, axis=0), self.class_names, names)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -24,7 +24,8 @@ from jaxcifar.runs.file_formats import Result, class_names, read_result
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import is_untested, require_trained
 from jaxcifar.runs.weights import Card, arrange_arrays, read_weights
-from jaxcifar.trained.classifier import Classifier, Ensemble
+from jaxcifar.trained.classifier import Classifier
+from jaxcifar.trained.ensemble import Ensemble
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters, TrainState
 

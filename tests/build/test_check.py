@@ -54,6 +54,7 @@ def test_the_code_that_is_wrong_is_named(easy_dataset, names, words):
     ("name", "words"),
     [
         ("up_to_255", r"returns values from 0 to 2\d\d;"),
+        ("divides_by_255", r"values up to 0\.00\d+ for pixels up to [01]\S*; .* division by 255"),
         ("not_a_number", "returns values from inf to inf;"),
         ("doubles_labels", "returns labels from 0 that sum to 2 to 2;"),
     ],

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ from jaxcifar.evaluation.image_sets import (
     load_set,
     uses_test_images,
 )
-from jaxcifar.trained.load import SHIPPED
+from jaxcifar.runs.weights import read_weights, write_weights
+from jaxcifar.trained.load import SHIPPED, load
 
 DATE = "2026-01-02T03:04:05+00:00"
 NAMES = CIFAR10.class_names
@@ -201,3 +203,37 @@ def test_the_command_shows_and_writes_what_it_finds(tmp_path, capsys, monkeypatc
     ):
         with pytest.raises(UsageError, match=said):
             evaluate_command.main(words)
+
+
+def test_the_run_and_its_base_are_not_confused_if_their_short_names_are_equal(
+    tmp_path, capsys, monkeypatch
+):
+    """The base is the shipped network with two classes exchanged, so its accuracy is different."""
+    path = write_set(tmp_path / "CIFAR-10-C", ["fog"])
+    arrays, card = read_weights(SHIPPED)
+    exchanged = [1, 0, *range(2, 10)]
+    swapped = {
+        name: array[..., exchanged] if array.shape[-1:] == (10,) else array
+        for name, array in arrays.items()
+    }
+    weights, base = (tmp_path / study / "cnn" / "net.safetensors" for study in ("other", "here"))
+    for file in (weights, base):
+        file.parent.mkdir(parents=True)
+    shutil.copy(SHIPPED, weights)
+    write_weights(base, swapped, card)
+    images = np.random.RandomState(2).randint(0, 256, (5 * COUNT, 32, 32, 3)).astype(np.uint8)
+    answers = load(SHIPPED).logits(images).argmax(-1)
+    labels = np.where(np.arange(5 * COUNT) % 4 == 0, (answers + 2) % 10, answers)
+    np.save(tmp_path / "CIFAR-10-C" / "fog.npy", images)
+    np.save(tmp_path / "CIFAR-10-C" / "labels.npy", labels)
+    monkeypatch.chdir(base.parents[1])
+    words = [str(weights), "--on", path, "--base", "cnn/net.safetensors", "--json", "all.json"]
+    evaluate_command.main(words)
+    [run] = json.loads(Path("all.json").read_text())["runs"]
+    found = run["corruption_sets"]["CIFAR-10-C"]
+    assert run["run"] == found["base"] == "cnn/net.safetensors"  # the short names are equal
+    answers_of_base = load(base).logits(images).argmax(-1)
+    assert (answers_of_base != answers).any()
+    assert found["mean"] == pytest.approx((answers == labels).mean()) == pytest.approx(0.75)
+    expected = (answers != labels).sum() / (answers_of_base != labels).sum()
+    assert found["mean_corruption_error"] == pytest.approx(expected)

@@ -43,6 +43,7 @@ from jaxcifar.evaluation.measure import (
     evaluate_sets,
     evaluate_with_mistakes,
 )
+from jaxcifar.evaluation.user_images import describe_training_copies
 from jaxcifar.machine.files import lock_folder
 from jaxcifar.report import write_report
 from jaxcifar.runs.evaluation_file import read_evaluation, read_looks, save_evaluation
@@ -168,13 +169,50 @@ def test_a_folder_of_images_is_numbered_as_the_run_is(tmp_path):
 def test_of_a_folder_in_two_parts_the_tests_are_taken(tmp_path):
     for part, counts in (("train", {"a": 9, "b": 9}), ("test", {"a": 3, "b": 2})):
         write_images(tmp_path / "both" / part, counts)
-    found = load_set(str(tmp_path / "both"), None, NAMES, tmp_path / "data", print)
+    lines = []
+    found = load_set(str(tmp_path / "both"), None, NAMES, tmp_path / "data", lines.append)
     assert len(found.examples.labels) == 5
+    assert (found.name, found.title, found.split) == ("own:both", "both, test", "test")
+    assert "both: has several splits; only its 5 test images are evaluated" in lines
     images, labels = np.zeros((8, 9, 9, 3), np.uint8), np.arange(8) % 2
     np.savez(tmp_path / "x.npz", x_train=images, y_train=labels, x_test=images[:3],
              y_test=labels[:3], class_names=["b", "a"])  # fmt: skip
     found = load_set(str(tmp_path / "x.npz"), None, NAMES, tmp_path / "data", print)
     assert sorted(found.examples.labels) == [0, 1, 1]
+
+
+@pytest.mark.parametrize("kind", ["folder", "npz"])
+def test_validation_images_are_taken_if_there_are_no_test_images(tmp_path, kind):
+    if kind == "folder":
+        path = tmp_path / "zoo"
+        for part, counts in (("train", {"a": 9, "b": 9}), ("val", {"a": 3, "b": 2})):
+            write_images(path / part, counts)
+    else:
+        path = tmp_path / "zoo.npz"
+        images, labels = np.zeros((9, 32, 32, 3), np.uint8), np.arange(9) % 2
+        np.savez(path, x_train=images, y_train=labels, x_val=images[:5], y_val=labels[:5])
+    lines = []
+    run_classes = NAMES if kind == "folder" else ("0", "1")
+    found = load_set(str(path), None, run_classes, tmp_path / "data", lines.append)
+    assert sorted(found.examples.labels) == [0, 0, 0, 1, 1]
+    assert (found.title, found.split) == (f"{path.name}, validation", "val")
+    assert any("only its 5 validation images are evaluated" in line for line in lines)
+
+
+def test_training_images_among_the_evaluated_images_are_counted(easy_dataset):
+    others = np.random.RandomState(0).randint(0, 256, (5, 32, 32, 3)).astype(np.uint8)
+    copies = easy_dataset.train.images[[7, 3]]
+    val_image = easy_dataset.val.images[:1]
+    images = np.concatenate([others, copies, val_image])
+    examples = Examples(images, np.zeros(len(images), np.int32))
+    line = describe_training_copies("photos", examples, easy_dataset)
+    assert line.startswith("photos: 2 of the 8 images are also training images of the run")
+    assert (
+        describe_training_copies("photos", Examples(others, examples.labels[:5]), easy_dataset)
+        == ""
+    )
+    large = Examples(np.zeros((2, 64, 64, 3), np.uint8), examples.labels[:2])
+    assert describe_training_copies("photos", large, easy_dataset) == ""
 
 
 def test_sets_that_there_are_not(tmp_path, easy_dataset):

@@ -2,12 +2,16 @@
 
 import dataclasses
 import io
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from PIL import Image
 from rich.console import Console
 
 from jaxcifar.commands.shared.evaluated import show
+from jaxcifar.commands.shared.evaluated_runs import LoadedRun, name_files
 from jaxcifar.data import Examples
 from jaxcifar.data.decode import find_files
 from jaxcifar.data.image_folder import scan_images
@@ -125,3 +129,50 @@ def test_a_folders_files_are_found_by_their_pixels(tmp_path):
     assert find_files(folder, IMAGES[some], LABELS[some]) == expected
     others = dataclasses.replace(folder, splits={"train": folder.splits["train"][:1]})
     assert "" in find_files(others, IMAGES[some], LABELS[some])
+
+
+@pytest.mark.parametrize("max_images", [None, 18])
+def test_mistakes_have_the_names_of_their_files_for_every_split(tmp_path, max_images):
+    parts = {"train": range(30), "val": range(30, 45), "test": range(45, 60)}
+    for split, numbers in parts.items():
+        for i in numbers:
+            folder = tmp_path / "zoo" / split / NAMES[LABELS[i]]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(IMAGES[i]).save(folder / f"{i}.png")
+    path = str(tmp_path / "zoo")
+    examples = {
+        split: Examples(IMAGES[list(numbers)], LABELS[list(numbers)])
+        for split, numbers in parts.items()
+    }
+    sets = [ImageSet(split, split, examples[split]).subset(max_images) for split in parts]
+    own = load_set(path, None, NAMES, tmp_path, print).subset(max_images)
+    classifier = SimpleNamespace(config=SimpleNamespace(dataset=path), class_names=NAMES)
+    run = LoadedRun("run", None, classifier, [*sets, own], [], None)
+    found = evaluate_sets(answers, run.sets, mistakes={}, class_names=NAMES, val=None, date=DATE)
+    name_files(run, found)
+    named = 0
+    for name, figures in found.evaluation["sets"].items():
+        split = "test" if name == "own:zoo" else name
+        assert figures["split"] == split
+        for mistake in [*figures["mistakes"], *figures.get("label_errors", [])]:
+            class_name, file_name = Path(mistake["file"]).parts[-2:]
+            i = int(Path(file_name).stem)
+            assert i in parts[split]
+            assert class_name == mistake["label"] == NAMES[LABELS[i]]
+            assert NAMES[LOGITS[i].argmax()] == mistake["predicted"]
+            named += 1
+    assert named > 20
+    assert found.evaluation["sets"].keys() == {"train", "val", "test", "own:zoo"}
+
+
+def test_images_without_files_have_their_position_in_the_split():
+    examples = Examples(IMAGES, LABELS)
+    sets = [ImageSet(name, name, examples) for name in ("test", "val", "own:C/mine")]
+    classifier = SimpleNamespace(config=SimpleNamespace(dataset="shapes10"), class_names=NAMES)
+    run = LoadedRun("run", None, classifier, sets, [], None)
+    found = evaluate_sets(answers, sets, mistakes={}, class_names=NAMES, val=None, date=DATE)
+    name_files(run, found)
+    lines = lines_of(found.evaluation)
+    index = found.evaluation["sets"]["test"]["mistakes"][0]["index"]
+    for words in ("test image", "validation image", "image"):
+        assert any(line.startswith(f"  {words} {index} is ") for line in lines)

@@ -168,11 +168,26 @@ def test_an_error_about_torchvisions_weights_is_of_what_differs_in_shape_alone(
     network, easy_dataset, tmp_path
 ):
     state = torchvision_names(network.state_dict())
-    stem = torch.zeros(4, 3, 7, 7)
+    stem = torch.zeros(4, 3, 5, 5)
     torch.save({**state, "conv1.weight": stem}, tmp_path / "w.pth")
-    with pytest.raises(RunError, match=r"conv1\.weight: \[4, 3, 7, 7\] in the file") as caught:
+    with pytest.raises(RunError, match=r"conv1\.weight: \[4, 3, 5, 5\] in the file") as caught:
         converted(tmp_path / "w.pth", tmp_path / "run", easy_dataset, "resnet18")
     assert "fc.weight" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kernel", [7, 16])
+def test_an_imagenet_networks_first_convolution_is_the_reason(easy_dataset, tmp_path, kernel):
+    """Of torchvision's ResNet-18 and its 1,000 classes, and of a network with larger kernels."""
+    state = torchvision_names(Network().state_dict())
+    state["conv1.weight"] = torch.zeros(64, 3, kernel, kernel)
+    state["fc.weight"], state["fc.bias"] = torch.zeros(1000, 512), torch.zeros(1000)
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(RunError) as caught:
+        converted(tmp_path / "w.pth", tmp_path / "run", easy_dataset, "resnet18")
+    assert str(caught.value) == (
+        f"{tmp_path / 'w.pth'}: the first convolution (conv1.weight) is {kernel}x{kernel}, of an "
+        "ImageNet network; only networks for small images (3x3) can be imported"
+    )
 
 
 @pytest.mark.parametrize(

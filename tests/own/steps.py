@@ -57,6 +57,10 @@ def up_to_255(key, images):
     return images * 255
 
 
+def divides_by_255(key, images):
+    return images / 255
+
+
 def noise(key, images):
     return 2 * images - 0.5 + 0.2 * jax.random.normal(key, images.shape)
 

@@ -23,7 +23,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.weights import arrange_arrays, read_weights, write_weights
-from jaxcifar.trained.classifier import Ensemble
+from jaxcifar.trained.ensemble import Ensemble
 from jaxcifar.training import predicting
 
 LONGEST_SUM = 16 * 16 * 4  # that of the first dense layer
@@ -367,3 +367,5 @@ def test_an_ensemble_needs_classes_in_the_same_order():
     assert Ensemble.of([cats_first, cats_first]).class_names == ("cat", "dog")
     with pytest.raises(UsageError, match="the runs have different classes"):
         Ensemble.of([cats_first, dogs_first])
+    with pytest.raises(UsageError, match="2 runs, each with its own features; load one run"):
+        Ensemble.of([cats_first, cats_first]).features(np.zeros((1, 32, 32, 3), np.uint8))

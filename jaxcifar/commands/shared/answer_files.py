@@ -17,7 +17,8 @@ from jaxcifar.machine.files import atomic_write
 from jaxcifar.machine.paths import require_folder_of
 
 if TYPE_CHECKING:
-    from jaxcifar.trained.classifier import Classifier, Ensemble
+    from jaxcifar.trained.classifier import Classifier
+    from jaxcifar.trained.ensemble import Ensemble
     from jaxcifar.trained.photos import Photos
     from jaxcifar.trained.predictions import Predictions
 

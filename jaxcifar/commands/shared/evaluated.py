@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxcifar.commands.shared.evaluated_corruptions import corruption_table
+from jaxcifar.commands.shared.evaluated_images import list_mistakes
 from jaxcifar.commands.shared.output import make_table
 from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import line_printer
@@ -17,7 +18,6 @@ from jaxcifar.runs.evaluation_file import BINS, LEVELS, Corruptions, Evaluation,
 from jaxcifar.runs.metric_fields import format_value
 
 _MAX_CLASSES = 20  # rows of the table by class; the worst classes are shown
-_MAX_MISTAKES = 5  # of each set of images
 Evaluations = Mapping[str, Evaluation]  # by the name of the run
 RunFigures = Sequence[tuple[str, Figures]]  # (name of the run, its figures on one set of images)
 
@@ -66,7 +66,7 @@ def show(console: Console, evaluations: Evaluations, looks: Mapping[str, list[Lo
         )
         console.print(_classes(rows))
         for run, figures in rows:
-            for line in _mistakes(run, figures):
+            for line in list_mistakes(run, figures):
                 print_line(line)
     for run, evaluation in evaluations.items():
         if "corruptions" in evaluation:
@@ -180,36 +180,6 @@ def _classes(rows: RunFigures) -> Table:
         cells = (_percent_or_empty(by_class.get(name)) for by_class in accuracies)
         table.add_row(Text(printable(name)), *cells)
     return table
-
-
-def _mistakes(run: str, figures: Figures) -> list[str]:
-    """Return lines that list a run's most confident mistakes on one set of images.
-
-    If these are training images, the lines list the likeliest label errors instead.
-    """
-    if "label_errors" in figures:
-        return _label_errors(run, figures)
-    lines = [
-        f"  image {mistake['index']:,} is {mistake['label']}, classified as "
-        f"{mistake['predicted']} ({mistake['confidence']:.2%})"
-        for mistake in figures["mistakes"][:_MAX_MISTAKES]
-    ]
-    return [f"{run}, {figures['title']}: most confident mistakes", *lines] if lines else []
-
-
-def _label_errors(run: str, figures: Figures) -> list[str]:
-    """Return lines that list the training images whose labels are least probable."""
-    title = f"{run}, {figures['title']}"
-    errors = figures["label_errors"]
-    if not errors:
-        return [f"{title}: every image is classified as its label, so no label looks wrong"]
-    lines = [
-        f"  {error.get('file') or 'image {:,}'.format(error['index'])} is labelled "
-        f"{error['label']} ({error['label_probability']:.2%}), classified as "
-        f"{error['predicted']} ({error['confidence']:.2%})"
-        for error in errors
-    ]
-    return [f"{title}: labels most likely to be wrong", *lines]
 
 
 def _slips(evaluations: Evaluations) -> Table:

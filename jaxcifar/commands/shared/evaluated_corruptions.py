@@ -10,6 +10,7 @@ from rich.text import Text
 
 from jaxcifar.commands.shared.output import make_table
 from jaxcifar.errors import printable
+from jaxcifar.machine.paths import is_same_path
 from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.evaluation_file import LEVELS, CorruptionSet
 
@@ -42,10 +43,8 @@ class CorruptionEvaluator:
         self._date = date
         self._print_line = print_line
         self._base_name = printable(options.base) if options.base else None
-        self._found: dict[str, Results] = {}  # by the name of the run
-        self._base: Results = {}
-        if options.base:
-            self._base = self._evaluate_base(runs, options)
+        self._base_run = self._load_base(runs, options) if options.base else None
+        self._base: Results = self._measure(self._base_run) if self._base_run else {}
 
     def evaluate(self, run: "LoadedRun") -> Results:
         """Evaluate a run on its sets of corrupted images.
@@ -55,7 +54,8 @@ class CorruptionEvaluator:
         """
         from jaxcifar.evaluation.corruption_sets import with_corruption_errors
 
-        results = self._results(run)
+        # Compare runs themselves: the base and another run may have the same short name.
+        results = self._base if run is self._base_run else self._measure(run)
         if self._base_name is None:
             return results
         return {
@@ -63,33 +63,31 @@ class CorruptionEvaluator:
             for title, found in results.items()
         }
 
-    def _evaluate_base(self, runs: Sequence["LoadedRun"], options: Namespace) -> Results:
-        """Evaluate the run of `--base`; load this run first unless it is one of `runs`."""
+    def _load_base(self, runs: Sequence["LoadedRun"], options: Namespace) -> "LoadedRun":
+        """Return the run of `--base`; load it unless it is one of `runs`."""
         from jaxcifar.commands.shared.evaluated_runs import LoadedRun, open_corruption_sets
         from jaxcifar.trained.load import load
 
-        base = next((run for run in runs if run.folder == options.base), None)
-        if base is None:
-            classifier = load(options.base, data_dir=options.data_dir)
-            corrupted = open_corruption_sets(classifier, options, print_line=lambda line: None)
-            base = LoadedRun(str(self._base_name), None, classifier, [], corrupted, None)
-        return self._results(base)
+        for run in runs:
+            if run.folder is not None and is_same_path(str(run.folder), str(options.base)):
+                return run
+        classifier = load(options.base, data_dir=options.data_dir)
+        corrupted = open_corruption_sets(classifier, options, print_line=lambda line: None)
+        return LoadedRun(str(self._base_name), None, classifier, [], corrupted, None)
 
-    def _results(self, run: "LoadedRun") -> Results:
-        """Return the results of a run on its sets of corrupted images; measure them only once."""
+    def _measure(self, run: "LoadedRun") -> Results:
+        """Evaluate a run on its sets of corrupted images."""
         from jaxcifar.evaluation.corruption_sets import evaluate_corruption_set
 
         def begin(activity: str) -> None:
             self._print_line(f"{run.name}: {activity}")
 
-        if run.name not in self._found:
-            self._found[run.name] = {
-                corrupted.title: evaluate_corruption_set(
-                    run.classifier.logits, corrupted, self._date, begin
-                )
-                for corrupted in run.corrupted
-            }
-        return self._found[run.name]
+        return {
+            corrupted.title: evaluate_corruption_set(
+                run.classifier.logits, corrupted, self._date, begin
+            )
+            for corrupted in run.corrupted
+        }
 
 
 def corruption_table(run: str, found: CorruptionSet) -> Table:

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from jaxcifar.config.registry import KINDS
 from jaxcifar.config.weights_file import WEIGHTS
 from jaxcifar.data import Dataset, Examples
 from jaxcifar.data.decode import find_files
-from jaxcifar.data.image_folder import scan_images
+from jaxcifar.data.folder_listing import normal_form
+from jaxcifar.data.image_folder import ImageFolder, scan_images
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.evaluation.corruption_sets import CorruptedImages, open_corruption_set
 from jaxcifar.evaluation.image_sets import (
@@ -21,8 +24,9 @@ from jaxcifar.evaluation.image_sets import (
     load_set,
 )
 from jaxcifar.evaluation.measure import EvaluationResult
+from jaxcifar.evaluation.user_images import describe_training_copies
 from jaxcifar.machine.terminal import PrintLine
-from jaxcifar.runs.evaluation_file import read_evaluation, read_looks
+from jaxcifar.runs.evaluation_file import Mistake, read_evaluation, read_looks
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.trained.classifier import Classifier
 from jaxcifar.trained.load import load
@@ -70,6 +74,13 @@ def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -
     sets = _load_sets(dataset, classifier, options, print_line)
     if classifier.config.label_noise:
         sets = [_with_true_labels(images) if images.name == TRAIN else images for images in sets]
+    if dataset is not None:
+        for images in sets:
+            warning = ""
+            if images.path:
+                warning = describe_training_copies(images.title, images.examples, dataset)
+            if warning:
+                print_line(f"{name}: {warning}")
     val = dataset.val if dataset else None
     return LoadedRun(name, folder, classifier, sets, corrupted, val)
 
@@ -82,28 +93,54 @@ def _with_true_labels(images: ImageSet) -> ImageSet:
     return images._replace(title=f"{images.title} with true labels")
 
 
-def name_files(run: LoadedRun, evaluated: EvaluationResult) -> None:
-    """Add the names of the image files to the likeliest label errors in `evaluated`.
+def name_files(
+    run: LoadedRun, evaluated: EvaluationResult, print_line: PrintLine = lambda line: None
+) -> None:
+    """Add the split to the figures of each set, and file names to its mistakes and label errors.
 
-    Nothing is added for images that are not in a folder of the user, or if the folder can't be
-    read.
+    Only images in a user's folder have file names. None are added if the folder can't be read.
     """
-    result = evaluated.results.get(TRAIN)
-    if result is None or not result.label_errors:
-        return
-    dataset = run.classifier.config.dataset
-    if dataset in KINDS["dataset"]:
-        return
-    try:
-        folder = scan_images(dataset)
-    except RunError:
-        return
-    if folder is None:
-        return
-    names = find_files(folder, result.label_errors["image"], result.label_errors["label"])
-    for label_error, name in zip(result.figures["label_errors"], names, strict=True):
+    sets = {images.name: images for images in run.sets}
+    for name, result in evaluated.results.items():
+        path, split = run.classifier.config.dataset, name
+        if name not in SETS_OF_RUN:
+            path, split = sets[name].path, sets[name].split
+        if split:
+            result.figures["split"] = split
+        folder = _scan_user_folder(path)
+        if folder is None:
+            continue
+        mistakes: Sequence[Mistake] = result.figures["mistakes"]
+        listed = [*mistakes, *result.figures.get("label_errors", [])]
+        if listed:
+            print_line(f"{run.name}: {sets[name].title}: finding the files of listed images")
+            _add_file_names(listed, folder, sets[name], split)
+
+
+def _add_file_names(
+    listed: Sequence[Mistake], folder: ImageFolder, image_set: ImageSet, split: str
+) -> None:
+    """Add the key `file` to each listed image of a set whose file is found in the user's folder."""
+    number_in_folder = {normal_form(name): i for i, name in enumerate(folder.class_names)}
+    labels = [number_in_folder.get(normal_form(entry["label"]), -1) for entry in listed]
+    positions = np.asarray([entry["index"] for entry in listed])
+    if image_set.indices is not None:  # the positions count in the whole set, of which this is part
+        positions = np.searchsorted(image_set.indices, positions)
+    images = image_set.examples.images[positions]
+    names = find_files(folder, images, np.asarray(labels), split)
+    for entry, name in zip(listed, names, strict=True):
         if name:
-            label_error["file"] = name[:_LONGEST_FILE_NAME]
+            entry["file"] = name[:_LONGEST_FILE_NAME]
+
+
+def _scan_user_folder(path: str) -> ImageFolder | None:
+    """Return the listed images of a user's folder; None if the path is no folder of images."""
+    if not path or path in KINDS["dataset"]:
+        return None
+    try:
+        return scan_images(path)
+    except RunError:
+        return None
 
 
 def open_corruption_sets(

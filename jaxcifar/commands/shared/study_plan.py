@@ -1,6 +1,8 @@
-"""What `jaxcifar ablation --dry-run` shows."""
+"""Plan the runs of `jaxcifar ablation`, and show the plan for `--dry-run`."""
 
+from argparse import Namespace
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,11 +11,31 @@ from rich.console import Console
 from jaxcifar.commands.shared.cli import start_jax
 from jaxcifar.commands.shared.dry_run import show_costs, show_settings
 from jaxcifar.commands.shared.study_options import GivenStudy
-from jaxcifar.machine.terminal import line_printer
-from jaxcifar.studies.study import StudyRow
+from jaxcifar.machine.terminal import PrintLine, line_printer
+from jaxcifar.studies.study import Study, StudyRow
 
 if TYPE_CHECKING:
     from jaxcifar.runs.task import Task
+
+
+def plan_runs(study: Study, out: Path, options: Namespace, print_line: PrintLine) -> "list[Task]":
+    """Return the runs of a study by the options of the command; see `plan`.
+
+    If the path of the user's images has changed, the images are loaded and compared with those of
+    the finished runs. A dry run does not prepare them.
+    """
+    from jaxcifar.studies.conduct import plan
+    from jaxcifar.studies.moved_images import load_sha256
+
+    load = partial(
+        load_sha256,
+        data_dir=options.data_dir,
+        print_line=print_line,
+        may_prepare=not options.dry_run,
+    )
+    keep_best = options.keep == "best"
+    rows, seeds, force, folds = options.rows, options.seeds, options.force, options.folds
+    return plan(study, rows, seeds, out, force, keep_best, folds, load)
 
 
 def show_study_plan(

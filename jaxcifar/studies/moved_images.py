@@ -1,0 +1,146 @@
+"""Recognise the images of a study at a new path, by the SHA-256 that its runs have recorded."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxcifar.config.experiment import Config
+from jaxcifar.config.registry import KINDS
+from jaxcifar.data import NotPreparedError, load_dataset
+from jaxcifar.errors import RunError
+from jaxcifar.machine.command_line import program
+from jaxcifar.machine.terminal import PrintLine
+from jaxcifar.runs.config_comparison import may_have_same_images
+from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.task import Task
+from jaxcifar.studies.study import Study, StudyRow
+
+Sha256Of = Callable[[Config], str]  # loads the images of a config, and returns their SHA-256
+
+
+class ImageDigests:
+    """The SHA-256 of the images of configs; each data set is loaded at most once.
+
+    Args:
+      load_sha256: loads the images of a config, and returns their SHA-256.
+    """
+
+    def __init__(self, load_sha256: Sha256Of) -> None:
+        self._load_sha256 = load_sha256
+        self._digests: dict[tuple[str, int], str] = {}
+
+    def sha256_of(self, config: Config) -> str:
+        """Return the SHA-256 of the images of a config.
+
+        Raises:
+          UsageError, RunError: the images can't be loaded.
+        """
+        key = config.dataset, config.image_size
+        if key not in self._digests:
+            try:
+                self._digests[key] = self._load_sha256(config)
+            except NotPreparedError as error:
+                command = f"{program('prepare')} --dataset {config.dataset}"
+                raise RunError(
+                    f"{error}; {command} prepares them, so that they can be compared with the "
+                    "images of the finished runs"
+                ) from error
+        return self._digests[key]
+
+
+def load_sha256(
+    config: Config, data_dir: Path, print_line: PrintLine, may_prepare: bool = True
+) -> str:
+    """Load the images of a config, and return their SHA-256; see `load_dataset`."""
+    return load_dataset(config, data_dir, print_line, may_prepare).sha256
+
+
+def with_new_image_paths(
+    recorded: Study, study: Study, given_study: Study, out: Path, digests: ImageDigests
+) -> Study:
+    """Return the recorded study with the paths of images that `study` has for the same images.
+
+    Images are the same if each run in the folder that was trained on them has recorded the SHA-256
+    of the images at the new path.
+
+    Args:
+      recorded: the study in the record of the folder `out`.
+      study: the study that is to be trained, in the same form: with the whole paths of images.
+      given_study: the study that is to be trained, as the user gave it.
+      out: the folder of the study.
+      digests: the SHA-256 of the images of configs.
+
+    Raises:
+      UsageError, RunError: images at a new path, or the config of a run, can't be read.
+    """
+    rows = {row.name: row for row in study.rows}
+    given_rows = {row.name: row for row in given_study.rows}
+    new_paths: dict[str, str] = {}
+    other_images: set[str] = set()
+    for recorded_row in recorded.rows:
+        row = rows.get(recorded_row.name)
+        if row is None:
+            continue
+        old_path, new_path = _dataset(recorded, recorded_row), _dataset(study, row)
+        if not old_path or not new_path or old_path == new_path:
+            continue
+        new_paths[old_path] = new_path
+        config = given_study.config_of(given_rows[row.name], seed=0)
+        if not _has_same_images(config, out / row.name, digests):
+            other_images.add(old_path)
+
+    def with_new_path(settings: dict[str, Any]) -> dict[str, Any]:
+        old_path = settings.get("dataset")
+        if old_path in other_images or old_path not in new_paths:
+            return settings
+        return settings | {"dataset": new_paths[old_path]}
+
+    return recorded.with_settings(with_new_path)
+
+
+def _dataset(study: Study, row: StudyRow) -> str:
+    """Return the path of the images of a row; "" for images that have a name instead."""
+    path = {**study.config, **row.changes}.get("dataset", "")
+    return "" if path in KINDS["dataset"] else str(path)
+
+
+def _has_same_images(config: Config, folder: Path, digests: ImageDigests) -> bool:
+    """Return True if all runs in the folder of a row were trained on the images of a config."""
+    for config_file in sorted(folder.glob("*/config.json")):
+        recorded_sha256 = RunFolder(config_file.parent).read_config().data_sha256
+        if recorded_sha256 is None or recorded_sha256 != digests.sha256_of(config):
+            return False
+    return True
+
+
+def with_digests_of_moved_images(tasks: Sequence[Task], digests: ImageDigests) -> list[Task]:
+    """Return the tasks, with the SHA-256 of images whose path differs from that of a finished run.
+
+    `RunFolder.check` then compares the images instead of their paths. All tasks on the same images
+    get the SHA-256, so that they still share one compiled program.
+
+    Raises:
+      UsageError, RunError: images at a new path, or the config of a run, can't be read.
+    """
+    moved: set[tuple[str, int]] = set()
+    for task in tasks:
+        folder = RunFolder(task.path, task.overwrite)
+        if not folder.has_begun or not folder.result_file.exists():
+            continue
+        earlier = folder.read_config()
+        is_same_path = may_have_same_images(earlier, task.config, is_finished=True)
+        may_have_moved = may_have_same_images(earlier, task.config, is_finished=False)
+        if may_have_moved and not is_same_path:
+            moved.add((task.config.dataset, task.config.image_size))
+    return [
+        _with_digest(task, digests)
+        if (task.config.dataset, task.config.image_size) in moved
+        else task
+        for task in tasks
+    ]
+
+
+def _with_digest(task: Task, digests: ImageDigests) -> Task:
+    config = dataclasses.replace(task.config, data_sha256=digests.sha256_of(task.config))
+    return dataclasses.replace(task, config=config)

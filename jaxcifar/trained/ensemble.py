@@ -1,0 +1,77 @@
+"""Several trained networks that classify images together."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from jaxcifar.errors import UsageError
+from jaxcifar.machine.computing import with_package_settings
+from jaxcifar.trained.classifier import Classifier
+from jaxcifar.trained.pixels import as_photos
+from jaxcifar.trained.predictions import Predictions
+
+
+@dataclasses.dataclass(frozen=True)
+class Ensemble:
+    """Several classifiers that predict together: their probabilities are averaged.
+
+    Attributes:
+      members: classifiers with the same classes.
+      class_names: names of the classes, by label.
+    """
+
+    members: tuple[Classifier, ...]
+    class_names: tuple[str, ...]
+
+    @property
+    def image_size(self) -> int:
+        """The height and width of the images that a member takes, the largest of all members."""
+        return max(member.image_size for member in self.members)
+
+    @classmethod
+    def of(cls, members: Sequence[Classifier]) -> Self:
+        """Return an ensemble of one or more classifiers.
+
+        Raises:
+          UsageError: the classifiers have different classes.
+        """
+        class_names = members[0].class_names
+        for member in members:
+            if member.class_names != class_names:
+                raise UsageError(
+                    f"the runs have different classes: {', '.join(class_names[:3])}... and "
+                    f"{', '.join(member.class_names[:3])}...; give runs on one data set"
+                )
+        return cls(tuple(members), class_names)
+
+    @with_package_settings()
+    def predict(self, images: Any) -> Predictions:
+        """Classify images (arrays, files or folders) by the mean of the members' probabilities.
+
+        Raises:
+          UsageError: an image can't be read.
+          RunError: a logit is not finite.
+        """
+        if isinstance(images, Iterator):  # it may be read twice
+            images = list(images)
+        sizes = {member.image_size for member in self.members}
+        photos = {size: as_photos(images, size) for size in sizes}
+        probabilities = [
+            member.predict(photos[member.image_size].pixels).probabilities
+            for member in self.members
+        ]
+        names = photos[self.image_size].names
+        return Predictions.of(np.mean(probabilities, axis=0), self.class_names, names)
+
+    def features(self, images: Any) -> np.ndarray:
+        """Raise an error: an ensemble has no features of its own, only its members have.
+
+        Raises:
+          UsageError: always.
+        """
+        raise UsageError(
+            f"these are {len(self.members)} runs, each with its own features; load one run, or use "
+            "members[0].features(images)"
+        )
