@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from jaxcifar.config.continued_run import settings_with_effect
+from jaxcifar.config.continued_run import reason_without_effect, settings_with_effect
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.config.setting_types import check_types
@@ -152,7 +152,9 @@ class Study:
         effective = {row.name: self._effective_settings_of(row, seed, fold) for row in self.rows}
         for row in self.rows:
             for name in row.changes.keys() - effective[row.name].keys():
-                raise UsageError(f"row {row.name}: {name} has no effect on this row; remove it")
+                given = self._settings_of(row, seed, fold)
+                reason = reason_without_effect(name, given, Config)
+                raise UsageError(f"row {row.name}: {name} {reason}")
         replaced_by_fold = {"val_fraction"} if fold else set()
         for name in self.config.keys() - replaced_by_fold:
             if not any(name in settings for settings in effective.values()):
@@ -201,10 +203,14 @@ class Study:
 
     def _effective_settings_of(self, row: StudyRow, seed: int, fold: str = "") -> dict[str, Any]:
         """Return the settings of one run of a row that have an effect, by name."""
+        return settings_with_effect(self._settings_of(row, seed, fold), Config)
+
+    def _settings_of(self, row: StudyRow, seed: int, fold: str) -> dict[str, Any]:
+        """Return the settings of one run of a row, by name, also those without an effect."""
         settings = {**merge_settings(self.config, row.changes), "seed": seed}
         if fold:
             settings["fold"] = fold
-        return settings_with_effect(settings, Config)
+        return settings
 
     def select(self, names: list[str] | None) -> tuple[StudyRow, ...]:
         """Return the rows with these names, in the study's order; None means all rows.
