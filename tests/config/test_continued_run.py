@@ -55,6 +55,12 @@ def test_a_run_without_the_new_settings_has_the_same_file_as_before():
     assert Config.create("cnn", patience=3).to_dict()["patience"] == 3
 
 
+def test_a_run_to_continue_may_be_given_as_a_path(tmp_path):
+    run = write_run(tmp_path / "run")
+    config = Config.create(continue_from=tmp_path / "run", epochs=10)
+    assert config == Config.create(continue_from=run, epochs=10)
+
+
 def test_the_options_of_a_further_run_make_its_config_again(tmp_path):
     run = write_run(tmp_path / "run", dropout=0.25, label_smoothing=0.1)
     config = Config.create(continue_from=run, epochs=9, dropout=0.5, schedule="cosine", warmup=0.1)
