@@ -10,6 +10,7 @@ from conftest import ROOT
 from scipy import stats
 
 from jaxcifar.build.make_program import make_program
+from jaxcifar.build.setup import Setup
 from jaxcifar.build.training_labels import class_weights, noisy_labels, training_hyperparameters
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Examples
@@ -111,6 +112,18 @@ def test_a_step_follows_the_gradient_of_pytorchs_weighted_loss(easy_dataset):
 
     expected = jax.tree.map(lambda p, g: p - 0.5 * g, params, jax.grad(loss)(params))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), after.params, expected)
+
+
+def test_only_training_labels_are_noisy(easy_dataset):
+    """The labels of the setup, which validation and test use, are those of the data set."""
+    noisy = Config.create("cnn", **SETTINGS, label_noise=1.0)
+    before = [easy_dataset.val.labels.copy(), easy_dataset.test.labels.copy()]
+    setup = Setup.create(noisy, easy_dataset, devices=jax.devices()[:1])
+    hyper = setup.hyperparameters(noisy)
+    assert hyper.labels.shape == easy_dataset.train.labels.shape
+    assert (hyper.labels != easy_dataset.train.labels).any()
+    np.testing.assert_array_equal(setup.val.labels, before[0])
+    np.testing.assert_array_equal(setup.test.labels, before[1])
 
 
 def test_a_run_trains_on_its_noisy_labels(easy_dataset):
