@@ -82,7 +82,7 @@ def train(
       Interrupted: the user pressed Ctrl-C; the run is saved.
     """
     for name in settings.keys() & OPTIONS_OF_COMMANDS.keys():
-        raise UsageError(f"{name}: is an option of commands only; train has no such argument")
+        raise UsageError(f"{name}: only commands have this option; train has no such argument")
     settings |= _network_settings(network, settings)
     for kind in ("optimizer", "schedule", "augmentation"):
         if callable(settings.get(kind)):

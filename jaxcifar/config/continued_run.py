@@ -178,7 +178,7 @@ def _value_text(name: str, value: Any) -> str:
     if value == "":
         return "none"
     if isinstance(value, tuple):
-        return ", ".join(f"{name}={option_text(argument)}" for name, argument in value) or "none"
+        return ", ".join(f"{field}={option_text(item)}" for field, item in value) or "none"
     return "all" if value is None else option_text(value)
 
 
