@@ -20,9 +20,7 @@ from jaxcifar.config.settings import (
     DEFAULT_ARCH,
     DERIVED_FIELDS,
     default_settings,
-    effective_settings,
     option_text,
-    why_ineffective,
 )
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.reading import MEGABYTE, Count, read_json, report_errors
@@ -195,34 +193,6 @@ def base_settings(given: Mapping[str, Any], continued: ContinuedRun | None) -> d
         return continued.settings()
     arch = given.get("arch", DEFAULT_ARCH)
     return {"arch": arch, **default_settings(arch, given.get("recipe"))}
-
-
-def settings_with_effect(given: Mapping[str, Any], config: type) -> dict[str, Any]:
-    """Return the settings that the user gives, except settings without effect.
-
-    Args:
-      given: the settings that the user gives.
-      config: the class `Config`.
-
-    Raises:
-      UsageError: a recipe is unknown, or the run to continue can't be read.
-    """
-    base = base_settings(given, find_continued_run(given, config))
-    effective = effective_settings({**base, **given})
-    return {name: value for name, value in given.items() if name in effective}
-
-
-def reason_without_effect(name: str, given: Mapping[str, Any], config: type) -> str:
-    """Return the end of an error message: the reason why a setting has no effect, and what to do.
-
-    Args:
-      name: name of the setting.
-      given: the settings that the user gives.
-      config: the class `Config`.
-    """
-    base = base_settings(given, find_continued_run(given, config))
-    reason = why_ineffective(name, {**base, **given})
-    return reason if ";" in reason else f"{reason}; remove it"
 
 
 def find_continued_run(given: Mapping[str, Any], config: type) -> ContinuedRun | None:

@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET
 
-from jaxcifar.config.continued_run import reason_without_effect, settings_with_effect
+from jaxcifar.config.effective import reason_without_effect, settings_with_effect
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.config.setting_types import check_types
@@ -20,44 +20,19 @@ from jaxcifar.config.table_pairs import merge_settings
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.reading import (
     MEGABYTE,
-    Count,
     Fraction,
-    Line,
     Remedy,
     convert_checked,
     read_json,
     read_toml,
 )
 from jaxcifar.studies.code_files import find_in_study_folder
+from jaxcifar.studies.study_file import StudyFile
 
 _ROW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{,199}")
 _RUN_SETTINGS = {"seed", *DERIVED_FIELDS}  # settings of a single run, which no study file may have
 _MAX_BYTES = 16 * MEGABYTE
-MAX_ROWS = 1000
 _LIKE_THE_EXAMPLE = Remedy("write it like experiments/studies/ablation.toml", UsageError)
-
-
-class Reference(msgspec.Struct, forbid_unknown_fields=True):
-    """The section `[reference]` of a study file: how the published accuracies were measured.
-
-    `name` is their source. `sets` lists settings: a report groups the rows by these settings.
-    """
-
-    name: Line | UnsetType = UNSET
-    arch: Line | UnsetType = UNSET
-    dataset: Line | UnsetType = UNSET
-    epochs: Count | UnsetType = UNSET
-    sets: list[Line] | UnsetType = UNSET
-
-
-class StudyFile(msgspec.Struct, forbid_unknown_fields=True):
-    """The content of a study file. Its settings are not checked yet (see `Study.from_dict`)."""
-
-    rows: Annotated[dict[str, Any], Meta(min_length=1, max_length=MAX_ROWS)]
-    title: Line = "Study"
-    author: Line | UnsetType = UNSET
-    config: dict[str, Any] = {}
-    reference: Reference = msgspec.field(default_factory=Reference)
 
 
 @dataclasses.dataclass(frozen=True)
