@@ -20,6 +20,7 @@ from jaxcifar.build.user_metrics import (
 )
 from jaxcifar.config import user_reference
 from jaxcifar.config.experiment import Config
+from jaxcifar.config.setting_types import OPTIONS_OF_COMMANDS
 from jaxcifar.config.table_pairs import sorted_pairs
 from jaxcifar.data import Dataset, load_dataset
 from jaxcifar.data.prepare import default_data_dir
@@ -80,6 +81,8 @@ def train(
       RunError: a file can't be read or written, or the loss is not finite.
       Interrupted: the user pressed Ctrl-C; the run is saved.
     """
+    for name in settings.keys() & OPTIONS_OF_COMMANDS.keys():
+        raise UsageError(f"{name}: only commands have this option; train has no such argument")
     settings |= _network_settings(network, settings)
     for kind in ("optimizer", "schedule", "augmentation"):
         if callable(settings.get(kind)):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcifar.build.augmentation import check_augmentation, require_pixels
-from jaxcifar.build.rule_check import check_rule
+from jaxcifar.build.rule_check import check_rule, rate_note
 from jaxcifar.build.update_rule import require_effect
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.settings import USER_CODE_FIELDS
@@ -81,7 +81,8 @@ def require_finite_start(
     """Try one training step of a run with user code; check that its results are finite numbers.
 
     Runs without user code are not checked. A line is printed if the network seems to return
-    probabilities instead of logits. `state` is the training state before the first step.
+    probabilities instead of logits, or if the update rule and the schedule both adapt the learning
+    rate. `state` is the training state before the first step.
 
     Raises:
       UsageError: a logit, the loss or a weight is not finite, or a user's augmentation returns
@@ -102,6 +103,8 @@ def require_finite_start(
             f"--arch {config.arch}: the outputs look like probabilities (they are positive and sum "
             "to 1); return the logits, without softmax, because the loss contains it."
         )
+    if note := rate_note(config, program, hyper):
+        print_line(note)
     require_pixels(config, program, hyper, *setup.train)
     order = program.epoch_order(hyper, np.int32(0), len(setup.train.labels))
     run_count = parallel_runs.run_count

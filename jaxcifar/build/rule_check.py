@@ -13,9 +13,11 @@ from jaxcifar.config.user_errors import explain_user_code_errors
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.training import network, schedule_free
-from jaxcifar.training.loss_rules import find_loss_use, loss_arguments, stand_in_value
+from jaxcifar.training.loss_rules import LossUse, find_loss_use, loss_arguments, stand_in_value
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
+
+_CONSTANT = "none"  # the schedule with a constant learning rate
 
 
 class _TracedStep(NamedTuple):
@@ -26,14 +28,24 @@ class _TracedStep(NamedTuple):
       state: state of the rule before the step.
       updates: the updates of the parameters that the rule returns.
       new_state: the new state that the rule returns.
-      has_line_search: True if the rule calls the loss as a function of the parameters.
+      loss_use: tells whether the rule uses the loss, and whether it calls it in a line search.
     """
 
     params: PyTree
     state: PyTree
     updates: PyTree
     new_state: PyTree
-    has_line_search: bool
+    loss_use: LossUse
+
+    @property
+    def has_line_search(self) -> bool:
+        """True if the rule calls the loss as a function of the parameters."""
+        return self.loss_use.function
+
+    @property
+    def is_schedule_free(self) -> bool:
+        """True if the rule evaluates an average of its own, as optax's `schedule_free` does."""
+        return bool(schedule_free.find_states(self.state))
 
 
 def check_rule(config: Config, program: Program, hyper: Hyperparameters) -> None:
@@ -74,20 +86,36 @@ def require_combination(config: Config, program: Program, hyper: Hyperparameters
         _reject_settings(config, _trace_step(config, program, hyper))
 
 
+def rate_note(config: Config, program: Program, hyper: Hyperparameters) -> str:
+    """Return a line for the user if both the update rule and a schedule adapt the learning rate.
+
+    Return "" if the rule is built in, does not adapt the rate, or the schedule is constant. A rule
+    that uses the loss adapts the rate, and so does a schedule-free rule.
+    """
+    if not isinstance(program.optimizer, UserRule) or config.schedule == _CONSTANT:
+        return ""
+    step = _trace_step(config, program, hyper)
+    if not any(step.loss_use) and not step.is_schedule_free:
+        return ""
+    return (
+        f"--optimizer {config.optimizer}: adapts the learning rate itself, and --schedule "
+        f"{config.schedule} changes it too; with --schedule {_CONSTANT} only the rule does."
+    )
+
+
 def _reject_settings(config: Config, step: _TracedStep) -> None:
     """Raise UsageError if a setting of the run can't be combined with the user's update rule."""
     rule = f"--optimizer {config.optimizer}"
-    is_schedule_free = bool(schedule_free.find_states(step.state))
     if step.has_line_search and config.clip_norm > 0:
         reason = f"{rule} has a line search; put optax.clip_by_global_norm into your rule instead"
         reject("clip_norm", config.clip_norm, reason)
     if step.has_line_search and config.bias_rate != 1:
         reason = f"{rule} has a line search, which chooses the length of the step"
         reject("bias_rate", config.bias_rate, f"{reason}; use --bias-rate 1")
-    if is_schedule_free and config.bias_rate != 1:
+    if step.is_schedule_free and config.bias_rate != 1:
         reason = f"{rule} is schedule-free, which computes its average from whole steps"
         reject("bias_rate", config.bias_rate, f"{reason}; use --bias-rate 1")
-    if is_schedule_free and config.average > 0:
+    if step.is_schedule_free and config.average > 0:
         reason = f"{rule} is schedule-free, which evaluates an average of its own"
         reject("average", config.average, f"{reason}; use --average 0")
 
@@ -100,16 +128,16 @@ def _trace_step(config: Config, program: Program, hyper: Hyperparameters) -> _Tr
     """
     with explain_user_code_errors(("arch", config.arch)):
         params = network.shapes(program.model, program.image_size)["params"]
-    has_line_search = False
+    loss_use = LossUse(value=False, function=False)
 
     def step(params: PyTree, rate: jax.Array, settings: PyTree) -> tuple[PyTree, PyTree, PyTree]:
-        nonlocal has_line_search
+        nonlocal loss_use
         rule = program.optimizer(rate, **settings)
         state = rule.init(params)
         grads = params  # arrays of the same shapes
         loss_by_name: dict[str, Any] = {}
         if isinstance(rule, optax.GradientTransformationExtraArgs):
-            has_line_search = find_loss_use(rule, grads, state, params).function
+            loss_use = find_loss_use(rule, grads, state, params)
             loss_by_name = loss_arguments(stand_in_value(params), grads, stand_in_value)
         updates, new_state = rule.update(grads, state, params, **loss_by_name)
         _require_evaluation_params(config, new_state, params)
@@ -122,7 +150,7 @@ def _trace_step(config: Config, program: Program, hyper: Hyperparameters) -> _Tr
                 f"--optimizer {config.optimizer}: returns {type(rule).__name__}, not an optax rule"
             )
         state, updates, new_state = jax.eval_shape(step, params, hyper.learning_rate[0], hyper.rule)
-    return _TracedStep(params, state, updates, new_state, has_line_search)
+    return _TracedStep(params, state, updates, new_state, loss_use)
 
 
 def _require_evaluation_params(config: Config, state: PyTree, params: PyTree) -> None:

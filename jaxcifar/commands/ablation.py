@@ -14,6 +14,7 @@ from jaxcifar.commands.shared.common_options import (
     add_devices,
     add_keep,
     add_metric,
+    check_keep,
     count,
     data_folder,
     location,
@@ -38,7 +39,6 @@ from jaxcifar.commands.shared.submitting import (
     send_parts,
     sent_and_unfinished,
 )
-from jaxcifar.config.option_names import reject
 from jaxcifar.errors import RunError
 from jaxcifar.machine.terminal import line_printer, pluralize
 from jaxcifar.studies.study import StudyRow
@@ -122,8 +122,7 @@ def main(argv: Sequence[str]) -> None:
     study.check(given.seed, given.first_fold)
     rows = study.select(options.rows)
     study.require_rows(options.force)
-    if options.keep == "best" and options.keep_every is not None:
-        reject("keep_every", options.keep_every, "has no effect with --keep best; remove it")
+    check_keep(options)
     options.data_dir = data_folder(options.data_dir)
     number = len(rows) * len(set(options.seeds)) * max(1, options.folds)
     check_submit_options(options, number, out)

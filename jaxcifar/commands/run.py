@@ -15,6 +15,7 @@ from jaxcifar.commands.shared.common_options import (
     add_keep,
     add_metric,
     add_run_dir,
+    check_keep,
     count,
     data_folder,
     ordinal,
@@ -92,6 +93,7 @@ def parse(argv: Sequence[str]) -> tuple[dict[str, Any], argparse.Namespace]:
 def main(argv: Sequence[str]) -> None:
     """Train a network and print the result; for a finished run, only print the result."""
     settings, options = parse(argv)
+    check_keep(options)
     if settings.get("dataset") == "auto" and settings.get("continue_from"):
         del settings["dataset"]  # that run chose it
     given = given_settings(settings, options)
@@ -155,9 +157,7 @@ def train(
     from jaxcifar.runs.task import Task
 
     console_of_this_process = screen()
-    console = console_of_this_process
-    if not processes.is_first_process():
-        console = Console(quiet=True)
+    console = console_of_this_process if processes.is_first_process() else Console(quiet=True)
     print_line = line_printer(console)
     devices = first_devices(options.devices)
     if is_auto:

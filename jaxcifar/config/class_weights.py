@@ -35,7 +35,8 @@ def class_weights_text(value: Any) -> str:
     if isinstance(value, Mapping):
         return _json_text(dict(value), "the table")
     if not isinstance(value, str):
-        reject(_FIELD, f"{value!r:.80}", "must be balanced, a file, or weights by class name")
+        rule = "must be none, balanced, a file, or a table such as {'cat': 2.5}"
+        reject(_FIELD, f"{value!r:.80}", rule)
     if value in (NO_WEIGHTS, BALANCED):
         return value
     if value.startswith("{"):

@@ -14,13 +14,12 @@ from msgspec import Meta
 from jaxcifar.config import registry
 from jaxcifar.config.continued_folder import CHOOSE_ANOTHER, finished_run, last_checkpoint
 from jaxcifar.config.fields import DEFAULTS, Fields
-from jaxcifar.config.option_names import reject
+from jaxcifar.config.option_names import option_name, reject
 from jaxcifar.config.saved_config import settings_from_file
 from jaxcifar.config.settings import (
     DEFAULT_ARCH,
     DERIVED_FIELDS,
     default_settings,
-    effective_settings,
     option_text,
 )
 from jaxcifar.errors import UsageError
@@ -105,22 +104,26 @@ class ContinuedRun(NamedTuple):
             weights. Or this run's learning rate was not constant, and the user gives no schedule
             and no learning rate for the new run.
         """
+        has = f"has {self.epochs} epochs already"
+        if epochs <= self.epochs and "epochs" in given:
+            advice = "give the number of epochs in all, a higher one"
+            reject("epochs", epochs, f"{self.folder} {has}; {advice}")
         if epochs <= self.epochs:
-            has = f"{self.folder} has {self.epochs} epochs already"
-            reject("epochs", epochs, f"{has}; give the number of epochs in all, a higher one")
+            advice = "give --epochs, the number of epochs in all"
+            reject("continue_from", self.folder, f"{has}; {advice}")
         if given.get("init"):
             reject("init", given["init"], "can't be used with --continue; leave one of them out")
         schedule = self.config.schedule
         if schedule == _CONSTANT or not {"schedule", "learning_rate"}.isdisjoint(given):
             return
-        is_at_zero = schedule in _ENDS_AT_ZERO and self.epochs == self.config.epochs
-        rate = " at a learning rate of 0, where nothing more is learnt" if is_at_zero else ""
-        reject(
-            "continue_from",
-            self.folder,
-            f"its schedule {schedule} ended{rate}; give the epochs that are left a --schedule, or "
-            "a --learning-rate that stays constant",
-        )
+        if self.epochs < self.config.epochs:
+            end = f"is for {self.config.epochs} epochs, but the run ended after {self.epochs}"
+        elif schedule in _ENDS_AT_ZERO:
+            end = "ended at a learning rate of 0, where nothing more is learnt"
+        else:
+            end = "ended"
+        advice = "give the epochs that are left a --schedule, or a --learning-rate that stays"
+        reject("continue_from", self.folder, f"its schedule {schedule} {end}; {advice} constant")
 
     def require_same_training(self, config: Fields) -> None:
         """Check that a run that continues this one has its network, optimizer, images and seed.
@@ -133,7 +136,7 @@ class ContinuedRun(NamedTuple):
         for name in FIXED_SETTINGS:
             earlier, value = getattr(self.config, name), getattr(config, name)
             if not _may_be_same(name, earlier, value):
-                self._reject_change(name, value, f"has {_value_text(earlier)}")
+                self._reject_change(name, value, f"has {_value_text(name, earlier)}")
         for kind, digest in self.config.sources or ():
             if kind in FIXED_SETTINGS and dict(config.sources or ()).get(kind) != digest:
                 self._reject_change(kind, getattr(config, kind), "was trained with other code")
@@ -143,7 +146,10 @@ class ContinuedRun(NamedTuple):
 
     def _reject_change(self, name: str, value: Any, reason: str) -> None:
         advice = "leave this setting as it was, or start from the run's weights with --init"
-        reject(name, _value_text(value), f"the run to continue, {self.folder}, {reason}; {advice}")
+        message = f"the run to continue, {self.folder}, {reason}; {advice}"
+        if isinstance(value, bool):  # its text is the whole option
+            raise UsageError(f"{_value_text(name, value)}: {message}")
+        reject(name, _value_text(name, value), message)
 
 
 def _may_be_same(name: str, earlier: Any, value: Any) -> bool:
@@ -160,10 +166,17 @@ def _may_be_same(name: str, earlier: Any, value: Any) -> bool:
     return earlier == value
 
 
-def _value_text(value: Any) -> str:
-    """Return the value of a setting as text, such as "128" or "widths=4, hidden=8"."""
+def _value_text(name: str, value: Any) -> str:
+    """Return the value of the setting `name` as text, such as "128" or "widths=4, hidden=8".
+
+    For a setting that is True or False, return its option, such as "--no-normalize".
+    """
+    if isinstance(value, bool):
+        return f"--{option_name(name)}" if value else f"--no-{option_name(name)}"
+    if value == "":
+        return "none"
     if isinstance(value, tuple):
-        return ", ".join(f"{name}={option_text(argument)}" for name, argument in value) or "none"
+        return ", ".join(f"{field}={option_text(item)}" for field, item in value) or "none"
     return "all" if value is None else option_text(value)
 
 
@@ -180,21 +193,6 @@ def base_settings(given: Mapping[str, Any], continued: ContinuedRun | None) -> d
         return continued.settings()
     arch = given.get("arch", DEFAULT_ARCH)
     return {"arch": arch, **default_settings(arch, given.get("recipe"))}
-
-
-def settings_with_effect(given: Mapping[str, Any], config: type) -> dict[str, Any]:
-    """Return the settings that the user gives, except settings without effect.
-
-    Args:
-      given: the settings that the user gives.
-      config: the class `Config`.
-
-    Raises:
-      UsageError: a recipe is unknown, or the run to continue can't be read.
-    """
-    base = base_settings(given, find_continued_run(given, config))
-    effective = effective_settings({**base, **given})
-    return {name: value for name, value in given.items() if name in effective}
 
 
 def find_continued_run(given: Mapping[str, Any], config: type) -> ContinuedRun | None:

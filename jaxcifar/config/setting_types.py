@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any, get_args
 
 from jaxcifar.config import registry
@@ -21,7 +22,7 @@ def check_types(where: str, settings: Mapping[str, Any], config: type) -> dict[s
     """Check that settings have the types of the fields, and return the settings.
 
     A whole number becomes a float if the field is a float. Class weights that are a table of the
-    file (class name -> weight) become text.
+    file (class name -> weight) become text, and so do `Path` objects.
 
     Args:
       where: the place of the settings, such as a file, which begins the error message.
@@ -37,9 +38,9 @@ def check_types(where: str, settings: Mapping[str, Any], config: type) -> dict[s
         if name in OPTIONS_OF_COMMANDS:
             raise UsageError(f"{where}: {OPTIONS_OF_COMMANDS[name]}")
         if name not in fields:
-            meant = registry.did_you_mean(name, fields)
-            known = ", ".join(fields)
-            raise UsageError(f"{where}: there is no setting {name}; {meant}choose one of {known}")
+            known = [field for field in fields if field not in DERIVED_FIELDS]
+            advice = f"{registry.did_you_mean(name, known)}choose one of {', '.join(known)}"
+            raise UsageError(f"{where}: there is no setting {name}; {advice}")
         if value is None and name in DERIVED_FIELDS:
             continue
         value = _standard_form(where, name, value)
@@ -62,7 +63,9 @@ def _standard_form(where: str, name: str, value: Any) -> Any:
     """
     if name == "fold" and isinstance(value, str):
         return fold_setting(value)
-    if name == "class_weights" and isinstance(value, Mapping):
+    if isinstance(value, PurePath):
+        return str(value)
+    if name == "class_weights" and not isinstance(value, str):
         try:
             return class_weights_text(value)
         except UsageError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxcifar.config.experiment import Config
+from jaxcifar.config.folds import run_folder_name
 from jaxcifar.report.run_records import FinishedRun, Variation
 
 
@@ -13,14 +14,28 @@ def seedless_config(config: Config) -> Config:
     """Return a copy of a config that is equal for all runs which differ only in seed.
 
     A run may continue a run of another row of its study, with the same seed. Then `continue_from`
-    in the copy is the folder of that row, such as `ROW` for `ROW/seed3`.
+    in the copy is the folder of that row, such as `ROW` for `ROW/seed3`. The runs of that row may
+    have ended early, at different epochs.
     """
-    continue_from = config.continue_from
-    if continue_from:
-        path = Path(continue_from)
-        is_run_of_row = path.name == f"seed{config.seed}"
-        continue_from = str(path.parent if is_run_of_row else path)
-    return dataclasses.replace(config, seed=0, continue_from=continue_from, continue_sha256=None)
+    return dataclasses.replace(
+        config,
+        seed=0,
+        continue_from=continued_row_or_run(config),
+        continue_sha256=None,
+        continue_epochs=None,
+    )
+
+
+def continued_row_or_run(config: Config) -> str:
+    """Return the path of the row of a study that a run continues, or of the run outside a row.
+
+    The path of the run `ROW/seed3` of a row is `ROW`. Return "" if the run continues no other run.
+    """
+    if not config.continue_from:
+        return ""
+    path = Path(config.continue_from)
+    is_run_of_row = path.name == run_folder_name(config.seed, config.fold)
+    return str(path.parent if is_run_of_row else path)
 
 
 def group_runs(runs: Iterable[FinishedRun]) -> list[tuple[FinishedRun, ...]]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import PurePath
 
 from jaxcifar.machine.terminal import pluralize
+from jaxcifar.report.run_groups import continued_row_or_run
 from jaxcifar.report.run_records import Variation
 from jaxcifar.report.wording import escape_markdown, join_names, quoted
 
@@ -23,13 +24,13 @@ def _continued(variation: Variation) -> str:
     config = variation.config
     if not config.continue_from:
         return ""
-    path = PurePath(config.continue_from)
-    is_run_of_row = path.name == f"seed{config.seed}"
-    name = escape_markdown(path.parent.name if is_run_of_row else path.name)
+    name = escape_markdown(PurePath(continued_row_or_run(config)).name)
+    lengths = sorted({run.config.continue_epochs or 0 for run in variation.runs})
+    epochs = join_names(map(str, lengths))
     digests = [(run.config.continue_sha256 or "")[:_DIGEST_LETTERS] for run in variation.runs]
     shown = join_names(f"`{digest}…`" for digest in digests)
     return (
-        f"{quoted(variation.name)} continues {name} after epoch {config.continue_epochs} "
+        f"{quoted(variation.name)} continues {name} after epoch {epochs} "
         f"(SHA-256 of its last checkpoint: {shown}); its curves and times include that run."
     )
 

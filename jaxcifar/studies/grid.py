@@ -13,7 +13,8 @@ from jaxcifar.config.option_names import option_name
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.config.setting_types import OPTIONS_OF_COMMANDS
 from jaxcifar.errors import UsageError
-from jaxcifar.studies.study import MAX_ROWS, Study, StudyRow
+from jaxcifar.studies.study import Study, StudyRow
+from jaxcifar.studies.study_file import MAX_ROWS
 
 _LONGEST_NAME = 200  # characters of a row's name
 _BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}

@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET
 
-from jaxcifar.config.continued_run import settings_with_effect
+from jaxcifar.config.effective import reason_without_effect, settings_with_effect
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.config.setting_types import check_types
@@ -20,44 +20,19 @@ from jaxcifar.config.table_pairs import merge_settings
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.reading import (
     MEGABYTE,
-    Count,
     Fraction,
-    Line,
     Remedy,
     convert_checked,
     read_json,
     read_toml,
 )
 from jaxcifar.studies.code_files import find_in_study_folder
+from jaxcifar.studies.study_file import StudyFile
 
 _ROW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{,199}")
 _RUN_SETTINGS = {"seed", *DERIVED_FIELDS}  # settings of a single run, which no study file may have
 _MAX_BYTES = 16 * MEGABYTE
-MAX_ROWS = 1000
 _LIKE_THE_EXAMPLE = Remedy("write it like experiments/studies/ablation.toml", UsageError)
-
-
-class Reference(msgspec.Struct, forbid_unknown_fields=True):
-    """The section `[reference]` of a study file: how the published accuracies were measured.
-
-    `name` is their source. `sets` lists settings: a report groups the rows by these settings.
-    """
-
-    name: Line | UnsetType = UNSET
-    arch: Line | UnsetType = UNSET
-    dataset: Line | UnsetType = UNSET
-    epochs: Count | UnsetType = UNSET
-    sets: list[Line] | UnsetType = UNSET
-
-
-class StudyFile(msgspec.Struct, forbid_unknown_fields=True):
-    """The content of a study file. Its settings are not checked yet (see `Study.from_dict`)."""
-
-    rows: Annotated[dict[str, Any], Meta(min_length=1, max_length=MAX_ROWS)]
-    title: Line = "Study"
-    author: Line | UnsetType = UNSET
-    config: dict[str, Any] = {}
-    reference: Reference = msgspec.field(default_factory=Reference)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +127,9 @@ class Study:
         effective = {row.name: self._effective_settings_of(row, seed, fold) for row in self.rows}
         for row in self.rows:
             for name in row.changes.keys() - effective[row.name].keys():
-                raise UsageError(f"row {row.name}: {name} has no effect on this row; remove it")
+                given = self._settings_of(row, seed, fold)
+                reason = reason_without_effect(name, given, Config)
+                raise UsageError(f"row {row.name}: {name} {reason}")
         replaced_by_fold = {"val_fraction"} if fold else set()
         for name in self.config.keys() - replaced_by_fold:
             if not any(name in settings for settings in effective.values()):
@@ -201,10 +178,14 @@ class Study:
 
     def _effective_settings_of(self, row: StudyRow, seed: int, fold: str = "") -> dict[str, Any]:
         """Return the settings of one run of a row that have an effect, by name."""
+        return settings_with_effect(self._settings_of(row, seed, fold), Config)
+
+    def _settings_of(self, row: StudyRow, seed: int, fold: str) -> dict[str, Any]:
+        """Return the settings of one run of a row, by name, also those without an effect."""
         settings = {**merge_settings(self.config, row.changes), "seed": seed}
         if fold:
             settings["fold"] = fold
-        return settings_with_effect(settings, Config)
+        return settings
 
     def select(self, names: list[str] | None) -> tuple[StudyRow, ...]:
         """Return the rows with these names, in the study's order; None means all rows.

@@ -10,7 +10,8 @@ from jaxcifar.errors import UsageError
 from jaxcifar.machine.command_line import program
 from jaxcifar.machine.reading import Remedy
 from jaxcifar.studies.code_files import without_folders
-from jaxcifar.studies.study import MAX_ROWS, Study
+from jaxcifar.studies.study import Study
+from jaxcifar.studies.study_file import MAX_ROWS
 
 if TYPE_CHECKING:  # it would import JAX, which takes a moment
     from jaxcifar.studies.moved_images import ImageDigests

@@ -5,7 +5,9 @@ import pytest
 from conftest import ROOT
 
 from jaxcifar.build.make_program import make_program
+from jaxcifar.build.rule_check import rate_note
 from jaxcifar.build.setup import Setup
+from jaxcifar.build.training_labels import training_hyperparameters
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.environment import use_cpu_cores
@@ -59,6 +61,31 @@ def test_another_row_of_a_study_is_checked_when_its_run_begins(easy_dataset):
 )
 def test_what_can_be_combined_passes(easy_dataset, rule, settings):
     Setup.check(config_with(rule, **settings), easy_dataset, 1, jax.devices()[:1])
+
+
+@pytest.mark.parametrize(
+    ("rule", "settings", "is_noted"),
+    [
+        (f"{FILE}:plateau", {}, True),
+        (f"{FILE}:lbfgs", {"schedule": "linear"}, True),
+        (f"{FILE}:schedule_free", {}, True),
+        (f"{FILE}:schedule_free_for_the_head", {}, True),
+        (f"{FILE}:schedule_free", {"schedule": "none"}, False),
+        (f"{OWN / 'steps.py'}:noisy", {}, False),
+        ("sgd", {}, False),
+    ],
+)
+def test_a_rule_and_a_schedule_that_both_adapt_the_rate_are_noted(
+    easy_dataset, rule, settings, is_noted
+):
+    network = f"{OWN / 'net.py'}:Net"
+    images = {"dataset": "shapes10", "batch_size": 32}
+    config = Config.create(network, **images, optimizer=rule, **settings)
+    program = make_program(config, 10, 128, jax.devices()[:1])
+    note = rate_note(config, program, training_hyperparameters(config, easy_dataset, 4))
+    schedule = settings.get("schedule", "cosine")  # the default for a user's network
+    line = f"--optimizer {rule}: adapts the learning rate itself, and --schedule {schedule} changes"
+    assert note.startswith(line) if is_noted else note == ""
 
 
 @pytest.mark.parametrize(

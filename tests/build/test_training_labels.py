@@ -10,10 +10,14 @@ from conftest import ROOT
 from scipy import stats
 
 from jaxcifar.build.make_program import make_program
+from jaxcifar.build.setup import Setup
 from jaxcifar.build.training_labels import class_weights, noisy_labels, training_hyperparameters
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Examples
 from jaxcifar.errors import UsageError
+from jaxcifar.machine import sharing
+from jaxcifar.training import mixing
+from jaxcifar.training.augment import MIXING
 
 NET = f"{ROOT / 'tests' / 'own' / 'net.py'}:Net"
 NAMES = ("cat", "dog", "frog")
@@ -110,6 +114,18 @@ def test_a_step_follows_the_gradient_of_pytorchs_weighted_loss(easy_dataset):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), after.params, expected)
 
 
+def test_only_training_labels_are_noisy(easy_dataset):
+    """The labels of the setup, which validation and test use, are those of the data set."""
+    noisy = Config.create("cnn", **SETTINGS, label_noise=1.0)
+    before = [easy_dataset.val.labels.copy(), easy_dataset.test.labels.copy()]
+    setup = Setup.create(noisy, easy_dataset, devices=jax.devices()[:1])
+    hyper = setup.hyperparameters(noisy)
+    assert hyper.labels.shape == easy_dataset.train.labels.shape
+    assert (hyper.labels != easy_dataset.train.labels).any()
+    np.testing.assert_array_equal(setup.val.labels, before[0])
+    np.testing.assert_array_equal(setup.test.labels, before[1])
+
+
 def test_a_run_trains_on_its_noisy_labels(easy_dataset):
     noisy = config(label_noise=0.5, seed=3)
     labels = noisy_labels(easy_dataset.train.labels, 10, 0.5, seed=3)
@@ -119,6 +135,49 @@ def test_a_run_trains_on_its_noisy_labels(easy_dataset):
     )
     jax.tree.map(np.testing.assert_array_equal, with_noise.params, with_these.params)
     assert (labels != easy_dataset.train.labels).any()
+
+
+def shares_of_first_step(hyper, count, name, alpha):
+    """Each image's share in its pixels, drawn from the same random numbers as in the first step."""
+    augment_key = jax.random.split(jax.random.fold_in(hyper.step_key, 0))[0]
+
+    def draw(key):
+        _, mixup_key, cutmix_key = jax.random.split(jax.random.fold_in(key, MIXING), 3)
+        if name == "mixup":
+            return mixing.mixup_shares(mixup_key, alpha, 32, 32)
+        return mixing.cutmix_shares(cutmix_key, alpha, 32, 32)
+
+    return np.asarray(jax.vmap(draw)(sharing.example_keys(augment_key, count, axis=None)))
+
+
+@pytest.mark.parametrize("name", ["mixup", "cutmix"])
+def test_a_step_follows_the_gradient_on_images_that_numpy_mixes(easy_dataset, name):
+    alpha = 0.7
+    settings = config(**{name: alpha})
+    params, after, (images, labels) = after_one_step(settings, easy_dataset)
+    hyper = training_hyperparameters(settings, easy_dataset, 4)
+    shares = shares_of_first_step(hyper, len(labels), name, jnp.float32(alpha))[..., None]
+    pixels = (np.float32(images) / 255 - easy_dataset.mean) / easy_dataset.std
+    mixed = shares * pixels + (1 - shares) * np.roll(pixels, -1, axis=0)
+    one_hot = np.eye(10)[labels]
+    share = shares.mean((1, 2))
+    targets = share * one_hot + (1 - share) * np.roll(one_hot, -1, axis=0)
+
+    def loss(params, images, targets):
+        body, head = params["body"], params["head"]
+        hidden = jax.nn.relu(images.mean((1, 2)) @ body["kernel"] + body["bias"])
+        log_odds = jax.nn.log_softmax(hidden @ head["kernel"] + head["bias"])
+        return -(targets * log_odds).sum(1).mean()
+
+    def step_on(images, targets):
+        gradient = jax.grad(loss)(params, images, targets)
+        return jax.tree.map(lambda p, g: p - 0.5 * g, params, gradient)
+
+    expected = step_on(mixed, targets)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), after.params, expected)
+    without_mixing = step_on(pixels, one_hot)
+    difference = after.params["head"]["bias"] - without_mixing["head"]["bias"]
+    assert np.abs(difference).max() > 1e-3  # far above the tolerance
 
 
 def test_a_step_takes_mixed_images_and_a_users_labels(easy_dataset):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from argparse import Namespace
 
 import pytest
@@ -31,6 +32,13 @@ def test_every_form_gives_the_same_setting(tmp_path):
     assert parse_class_weights(text) == WEIGHTS
     assert class_weights_text(text) == text
     assert [class_weights_text(word) for word in ("none", "balanced")] == ["none", "balanced"]
+
+
+@pytest.mark.parametrize("value", [[1, 2], 3, None, True])
+def test_a_value_of_another_type_names_the_allowed_forms(value):
+    words = "must be none, balanced, a file, or a table such as {'cat': 2.5}"
+    with pytest.raises(UsageError, match=f"--class-weights {re.escape(repr(value))}: {words}"):
+        Config.create("cnn", class_weights=value)
 
 
 def test_a_config_holds_the_weights_and_not_their_file(tmp_path):

@@ -10,6 +10,22 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.config.table_pairs import merge_settings
 from jaxcifar.errors import UsageError
 
+# The file of a config that sets nothing new has these fields, as in version 0.1. A new field must
+# be declared with `is_newer=True`: otherwise the config of every earlier run changes.
+FIELDS_OF_VERSION_0_1 = {
+    "arch", "arch_args", "recipe", "dataset", "epochs", "batch_size", "optimizer", "learning_rate",
+    "momentum", "nesterov", "weight_decay", "bias_decay", "bias_rate", "sgd_rate", "clip_norm",
+    "lr_scale", "schedule", "warmup", "step_size", "gamma", "label_smoothing", "average", "dropout",
+    "normalize", "augment", "shift", "border", "flip", "cutout", "small_size", "small_part",
+    "augmentation", "val_fraction", "train_examples", "dtype", "init", "seed", "sources", "imports",
+    "base_batch_size", "init_sha256", "data_sha256",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "cnn", "fastnet"])
+def test_the_file_of_a_config_has_the_fields_of_version_0_1(arch):
+    assert json.loads(Config.create(arch).to_json()).keys() == FIELDS_OF_VERSION_0_1
+
 
 def test_reference_settings():
     resnet, cnn = Config.create("resnet18"), Config.create("cnn")

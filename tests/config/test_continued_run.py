@@ -6,7 +6,9 @@ import json
 import pytest
 from conftest import ROOT
 
+from jaxcifar.commands import run
 from jaxcifar.commands.run import parse
+from jaxcifar.commands.shared.config_file import given_settings
 from jaxcifar.commands.shared.study_options import GivenStudy
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.origins import COMMAND_LINE, Layer, overruled_lines, settings_by_origin
@@ -53,6 +55,12 @@ def test_a_run_without_the_new_settings_has_the_same_file_as_before():
     assert Config.create("cnn", patience=3).to_dict()["patience"] == 3
 
 
+def test_a_run_to_continue_may_be_given_as_a_path(tmp_path):
+    run = write_run(tmp_path / "run")
+    config = Config.create(continue_from=tmp_path / "run", epochs=10)
+    assert config == Config.create(continue_from=run, epochs=10)
+
+
 def test_the_options_of_a_further_run_make_its_config_again(tmp_path):
     run = write_run(tmp_path / "run", dropout=0.25, label_smoothing=0.1)
     config = Config.create(continue_from=run, epochs=9, dropout=0.5, schedule="cosine", warmup=0.1)
@@ -94,7 +102,8 @@ def test_the_rest_of_a_schedule_that_is_over_must_be_given(tmp_path, schedule, w
         ("dataset", "cifar100", "--dataset cifar100: .* has cifar10"),
         ("train_examples", 500, "--train-examples 500: .* has all"),
         ("val_fraction", 0.2, "--val-fraction 0.2: .* has 0.1"),
-        ("normalize", False, "--normalize False: .* has True"),
+        ("normalize", False, "--no-normalize: .* has --normalize; leave this setting as it was"),
+        ("fold", "1/5", "--fold 1/5: .*run, has none; leave this setting as it was"),
         ("batch_size", 64, "--batch-size 64: .* has 128; .* or start from .* with --init"),
         ("optimizer", "sgd", "--optimizer sgd: .* has adam"),
         ("average", 0.9, "--average 0.9: .* has an average of 0"),
@@ -110,10 +119,49 @@ def test_what_the_training_state_depends_on_can_not_be_changed(tmp_path, name, v
         Config.create(**{"continue_from": run, "epochs": 10, name: value})
 
 
+@pytest.mark.parametrize(
+    ("earlier", "changes", "words"),
+    [
+        ({"fold": "2/5"}, {"fold": "none"}, "--fold none: .*run, has 2/5; leave this setting"),
+        ({"normalize": False}, {"normalize": True}, "--normalize: .* has --no-normalize; leave"),
+        ({"dataset": "./own.npz"}, {"image_size": 64}, "--image-size 64: .*run, has 32; leave"),
+    ],
+)
+def test_what_an_earlier_run_turned_off_or_on_can_not_be_changed(tmp_path, earlier, changes, words):
+    run = write_run(tmp_path / "run", **earlier)
+    with pytest.raises(UsageError, match=f"^{words}"):
+        Config.create(continue_from=run, epochs=10, **changes)
+
+
 def test_more_epochs_must_be_asked_for(tmp_path):
     run = write_run(tmp_path / "run")
-    with pytest.raises(UsageError, match=r"--epochs 5: .* has 5 epochs already"):
+    words = rf"^--continue {run}: has 5 epochs already; give --epochs, the number of epochs in all"
+    with pytest.raises(UsageError, match=words):
         Config.create(continue_from=run)
+
+
+def test_the_schedule_of_a_run_that_ended_early_has_not_ended(tmp_path):
+    run = write_run(tmp_path / "run", schedule="cosine", patience=1)
+    config_file = tmp_path / "run" / "config.json"
+    config_file.write_text(json.dumps(json.loads(config_file.read_text()) | {"epochs": 10}))
+    words = "its schedule cosine is for 10 epochs, but the run ended after 5; give the"
+    with pytest.raises(UsageError, match=f"^--continue {run}: {words}"):
+        Config.create(continue_from=run, epochs=12)
+
+
+def test_the_images_that_auto_chose_are_those_of_the_continued_run(tmp_path, monkeypatch):
+    run_folder = write_run(tmp_path / "run", dataset="shapes10")
+    found = []
+
+    def keep_and_stop(settings, options):
+        found.append(given_settings(settings, options))
+        raise InterruptedError
+
+    monkeypatch.setattr(run, "given_settings", keep_and_stop)
+    with pytest.raises(InterruptedError):
+        run.main(["--dataset", "auto", "--continue", run_folder, "--epochs", "10"])
+    [given] = found
+    assert (given.config.dataset, given.is_auto) == ("shapes10", False)
 
 
 def test_an_edited_network_is_another_network(tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,8 +11,10 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from jaxcifar.commands.shared import evaluated_runs
 from jaxcifar.commands.shared.evaluated import show
 from jaxcifar.commands.shared.evaluated_runs import LoadedRun, name_files
+from jaxcifar.config.experiment import Config
 from jaxcifar.data import Examples
 from jaxcifar.data.decode import find_files
 from jaxcifar.data.image_folder import scan_images
@@ -118,11 +121,15 @@ def test_the_training_images_are_the_runs(easy_dataset, tmp_path):
     assert not uses_test_images("train")
 
 
-def test_a_folders_files_are_found_by_their_pixels(tmp_path):
+def write_folder(folder):
+    """Write all images as files by class; their numbers are their names."""
     for i, (image, label) in enumerate(zip(IMAGES, LABELS, strict=True)):
-        folder = tmp_path / "zoo" / NAMES[label]
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(folder / f"{i}.png")
+        (folder / NAMES[label]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / NAMES[label] / f"{i}.png")
+
+
+def test_a_folders_files_are_found_by_their_pixels(tmp_path):
+    write_folder(tmp_path / "zoo")
     folder = scan_images(str(tmp_path / "zoo"))
     some = [41, 3, 17]
     expected = [f"{NAMES[LABELS[i]]}/{i}.png" for i in some]
@@ -176,3 +183,22 @@ def test_images_without_files_have_their_position_in_the_split():
     index = found.evaluation["sets"]["test"]["mistakes"][0]["index"]
     for words in ("test image", "validation image", "image"):
         assert any(line.startswith(f"  {words} {index} is ") for line in lines)
+
+
+@pytest.mark.parametrize(("noise", "addition"), [(0.5, " with true labels"), (0.0, "")])
+def test_of_a_run_with_noisy_labels_the_title_says_that_labels_are_true(
+    easy_dataset, tmp_path, monkeypatch, noise, addition
+):
+    classifier = SimpleNamespace(
+        config=Config.create("cnn", label_noise=noise),
+        class_names=easy_dataset.class_names,
+        image_size=32,
+    )
+    monkeypatch.setattr(evaluated_runs, "load", lambda path, data_dir: classifier)
+    monkeypatch.setattr(evaluated_runs, "load_run_dataset", lambda *arguments: easy_dataset)
+    options = Namespace(data_dir=tmp_path, on=["train", "val"], images=None)
+    run = evaluated_runs.load_run(tmp_path, "run", options, lambda line: None)
+    assert [images.title for images in run.sets] == [
+        f"{easy_dataset.title}, training{addition}",
+        f"{easy_dataset.title}, validation",
+    ]

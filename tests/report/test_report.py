@@ -487,7 +487,7 @@ def test_runs_that_ended_early_or_continue_another_are_named(tmp_path):
             rows = [*rows[:2], {**rows[2], "val_accuracy": 0.0}]
         change_run(path, rows, {"patience": 1}, selected_epoch=2 + 2 * (seed == 0))
         path = tmp_path / "fast" / f"seed{seed}"
-        continued = {"continue_from": f"old/base/seed{seed}", "continue_epochs": 2}
+        continued = {"continue_from": f"old/base/seed{seed}", "continue_epochs": 2 + seed}
         continued["continue_sha256"] = f"{seed}" * 64
         change_run(path, RunFolder(path).read_history(), continued)
     [study] = read_records(tmp_path).studies
@@ -497,7 +497,7 @@ def test_runs_that_ended_early_or_continue_another_are_named(tmp_path):
         "- “norm” ended early in 1 of 2 runs, after epoch 3 of 4: no epoch was better in the last 1"
     ) in text
     assert (
-        "- “fast” continues base after epoch 2 (SHA-256 of its last checkpoint: "
+        "- “fast” continues base after epoch 2 and 3 (SHA-256 of its last checkpoint: "
         "`000000000000…` and `111111111111…`); its curves and times include that run."
     ) in text
     assert "4, 2 of 3, 4 |" in text  # the chosen epochs of the row, and its epochs

@@ -15,12 +15,17 @@ from jaxcifar.commands import ablation, run
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Examples
 from jaxcifar.errors import RunError, UsageError
+from jaxcifar.machine import environment
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.report.run_reading import read_run
+from jaxcifar.runs import checkpoint_schedule
+from jaxcifar.runs import fit as fit_module
 from jaxcifar.runs import run as run_module
-from jaxcifar.runs.epoch_selection import ends_early
+from jaxcifar.runs.epoch_selection import best_epoch, ends_early
 from jaxcifar.runs.fit import fit
+from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
+from jaxcifar.studies import conduct
 
 pytestmark = pytest.mark.usefixtures("step_by_step")
 SETTINGS = {
@@ -107,15 +112,19 @@ def test_the_rates_are_planned_for_all_epochs():
     np.testing.assert_array_equal(learning_rates(patient, STEPS), learning_rates(config, STEPS))
 
 
-def test_the_checkpoint_of_every_second_epoch_stays(tmp_path, easy_dataset):
-    """Also those that were written before a stop."""
+def test_the_checkpoint_of_every_second_epoch_stays(tmp_path, easy_dataset, monkeypatch):
+    """Also those that were written before a stop. Of the others, only those that a run needs."""
+    monkeypatch.setattr(checkpoint_schedule, "_MAX_TIME_SHARE", np.inf)  # one for each epoch
     config = Config.create("cnn", **SETTINGS)
     keeping = {"task": {"keep_every": 2}}
     with pytest.raises(Interrupted):
         train(tmp_path, easy_dataset, config, stopper=stopped_after(10), **keeping)
     train(tmp_path, easy_dataset, config, **keeping)
     kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir()}
-    assert kept >= {2 * STEPS, 4 * STEPS, 6 * STEPS}
+    newest_two = {5 * STEPS, 6 * STEPS}
+    rows = RunFolder(tmp_path).read_history()
+    best_of_each = {best_epoch(rows[:epochs]) * STEPS for epochs in (5, 6)}
+    assert kept == {2 * STEPS, 4 * STEPS, 6 * STEPS} | newest_two | best_of_each
 
 
 def test_patience_needs_validation_images(tmp_path, easy_dataset):
@@ -148,3 +157,24 @@ def test_python_and_the_command_line_take_both(monkeypatch, tmp_path):
     settings, options = run.parse(["--patience", "2", "--keep-every", "3"])
     assert (settings, options.keep_every) == ({"patience": 2}, 3)
     assert ablation.parser().parse_args(["--keep-every", "3"]).keep_every == 3
+
+
+def test_the_commands_pass_the_number_of_epochs_to_keep_on_to_the_runs(monkeypatch, tmp_path):
+    tasks = []
+    monkeypatch.setattr(fit_module, "fit", lambda task, *others: tasks.append(task))
+    monkeypatch.setattr(run, "show", lambda *arguments: None)
+    _, options = run.parse(["--keep-every", "3", "--run-dir", str(tmp_path / "run")])
+    run.train(Config.create("cnn", **SETTINGS), False, options, ())
+    monkeypatch.setattr(conduct, "conduct", lambda given, *others: tasks.extend(given) or [])
+    monkeypatch.setattr(ablation, "start_jax", lambda: None)
+    monkeypatch.setattr(environment, "use_cpu_cores", lambda *arguments: None)
+    task_of_row = Task(Config.create("cnn", **SETTINGS), tmp_path / "study" / "row" / "seed0")
+    options = ablation.parser().parse_args(["--keep-every", "2"])
+    ablation._train_and_report([task_of_row], tmp_path / "study", options, Console(quiet=True))
+    assert [task.keep_every for task in tasks] == [3, 2]
+
+
+def test_options_that_only_commands_have_are_no_arguments_of_train(tmp_path):
+    for name, value in (("keep", "best"), ("folds", 5), ("devices", 1)):
+        with pytest.raises(UsageError, match=f"^{name}: only commands have this option; train has"):
+            api.train("cnn", run_dir=tmp_path, **{name: value})

@@ -1,5 +1,6 @@
 """A whole run of a schedule-free rule: all that is measured and written is of its average."""
 
+import io
 import json
 
 import numpy as np
@@ -17,7 +18,9 @@ import jaxcifar
 def test_its_average_is_validated_tested_written_and_loaded(easy_dataset, tmp_path):
     config = config_with("schedule_free", learning_rate=0.5, augment=False)
     path = tmp_path / "run"
-    result = train(path, easy_dataset, config)
+    screen = io.StringIO()
+    result = train(path, easy_dataset, config, screen=screen)
+    assert "and --schedule cosine changes it too" in " ".join(screen.getvalue().split())
     state = final_state(path, easy_dataset, config)
     params = optax.contrib.schedule_free_eval_params(state.opt_state, state.params)
     kernel = np.asarray(params["head"]["kernel"])

@@ -119,7 +119,7 @@ def test_bad_grids_are_refused_in_one_line(words, message):
         (["--grid", "gamma=0.1,0.5"], ["row gamma0.1", "gamma has no effect"]),
         (["--folds", "1"], ["--folds", "from 2 to 999"]),
         (["--folds", "2", "--val-fraction", "0.2"], ["--val-fraction", "--folds"]),
-        (["--folds", "2", "--fold", "1/2"], ["has fold 1/2 already", "leave out --folds"]),
+        (["--folds", "2", "--fold", "1/2"], ["--fold 1/2: --folds trains every fold; leave one"]),
     ],
 )
 def test_bad_options_of_a_grid_are_one_line_and_exit_2(arguments, words, tmp_path):

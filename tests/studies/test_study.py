@@ -1,6 +1,7 @@
 """Studies: what their files say, and what is refused."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -219,8 +220,26 @@ def test_a_fold_brings_the_validation_images_that_patience_needs(tmp_path):
     assert {(task.config.patience, task.config.val_fraction) for task in tasks} == {(3, 0.1)}
     by_row = Study.from_dict({**TWO, "rows": {"one": {"val_fraction": 0.2}}})
     by_row.check()
-    with pytest.raises(UsageError, match=r"^row one: val_fraction has no effect on this row"):
+    with pytest.raises(
+        UsageError, match=r"^row one: val_fraction has no effect with --fold; remove"
+    ):
         by_row.check(fold="1/2")
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (
+            {"patience": 3, "val_fraction": 0.0},
+            "patience has no effect without validation images (--val-fraction 0); remove it",
+        ),
+        ({"gamma": 0.5, "schedule": "cosine"}, "gamma has no effect on --schedule cosine; remove"),
+    ],
+)
+def test_a_setting_without_effect_on_its_row_is_refused_with_the_reason(row, words):
+    study = Study.from_dict({**TWO, "rows": {"one": row}})
+    with pytest.raises(UsageError, match=f"^row one: {re.escape(words)}"):
+        study.check()
 
 
 def test_an_author_survives_the_json_and_is_left_out_without_one():

@@ -2,10 +2,11 @@
 
 import errno
 import os
-from argparse import ArgumentTypeError
+from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 
 from jaxcifar.commands.shared.parser import OptionHolder
+from jaxcifar.config.option_names import reject
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.command_line import program
 
@@ -129,6 +130,16 @@ def add_keep(parser: OptionHolder) -> None:
         help="also keep the checkpoint of every N-th epoch (default: only the newest two and the "
         "best are kept)",
     )
+
+
+def check_keep(options: Namespace) -> None:
+    """Check that `--keep` and `--keep-every` go together.
+
+    Raises:
+      UsageError: the checkpoints of `--keep-every` would be deleted.
+    """
+    if options.keep == "best" and options.keep_every is not None:
+        reject("keep_every", options.keep_every, "has no effect with --keep best; remove it")
 
 
 def add_devices(parser: OptionHolder) -> None:

@@ -15,9 +15,12 @@ _SUGGESTIONS = "suggested_names"  # the attribute of an argparse action
 OptionHolder = argparse.ArgumentParser | argparse._ArgumentGroup  # options can be added to both
 
 # Options of other programs, and for each the options of jaxcifar that a user may mean. The message
-# suggests the first of these options that the command has.
+# suggests the first of these options that the command has, with the value after "=", if any.
 _OPTIONS_ELSEWHERE = {
-    "a": "arch", "b": "batch-size", "bs": "batch-size", "batch": "batch-size",
+    "a": "arch", "accumulate-grad-batches": "accumulate=N", "b": "batch-size", "bs": "batch-size",
+    "balanced-sampling": "class-weights=balanced", "batch": "batch-size",
+    "early-stopping": "patience=N", "early-stopping-patience": "patience=N",
+    "gradient-accumulation-steps": "accumulate=N",
     "checkpoint": "run init run-dir", "ckpt": "run init run-dir", "d": "dataset",
     "data": "dataset data-dir", "data-path": "data-dir dataset", "e": "epochs",
     "f": "force overwrite", "gpus": "devices", "j": "at-once", "jobs": "at-once", "k": "top",
@@ -29,7 +32,10 @@ _OPTIONS_ELSEWHERE = {
 }  # fmt: skip
 # Options of other programs that no option here replaces, and what to do instead.
 _ADVICE = {
-    **dict.fromkeys(("resume", "continue"), "the same command resumes a stopped run"),
+    **dict.fromkeys(
+        ("resume", "resume-from", "continue"),
+        "the same command resumes a stopped run; run --continue RUN trains a finished run further",
+    ),
     **dict.fromkeys(
         ("gpu", "cuda", "cpu"),
         "a GPU is used if JAX finds one; JAX_PLATFORMS=cpu before the command chooses the CPU",
@@ -158,11 +164,11 @@ class Parser(argparse.ArgumentParser):
         known = [name for name in self._option_string_actions if name.startswith("--")]
         bare = option.lstrip("-").lower().replace("_", "-")
         elsewhere = [f"--{name}" for name in _OPTIONS_ELSEWHERE.get(bare, "").split()]
-        candidates = [name for name in elsewhere if name in known]
+        candidates = [name for name in elsewhere if name.partition("=")[0] in known]
         if len(bare) > 1:
             candidates += [name for name in known if name.startswith(f"--{bare}")]
         if candidates:
-            return f"; did you mean {candidates[0]}?"
+            return f"; did you mean {candidates[0].replace('=', ' ')}?"
         if bare in _ADVICE:
             return f"; {_ADVICE[bare]}"
         meant = did_you_mean(f"--{bare}", known).strip()

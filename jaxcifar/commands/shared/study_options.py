@@ -191,6 +191,9 @@ def given_study(options: Namespace, settings: dict[str, Any]) -> GivenStudy:
     """
     if options.folds and "val_fraction" in settings:
         raise UsageError("--val-fraction: has no effect with --folds; leave one of them out")
+    if options.folds and settings.get("fold"):
+        fold = settings["fold"]
+        raise UsageError(f"--fold {fold}: --folds trains every fold; leave one of them out")
     if options.grid is not None:
         if options.study is not None:
             raise UsageError("--grid: makes the rows, as --study does; leave one of them out")
