@@ -5,8 +5,8 @@ from pathlib import Path
 from jaxcifar.config.folds import run_folder_name
 from jaxcifar.config.option_names import reject
 from jaxcifar.errors import UsageError
+from jaxcifar.machine.name_lists import join_names
 from jaxcifar.machine.reading import Remedy, report_errors
-from jaxcifar.machine.terminal import join_names
 
 CHOOSE_ANOTHER = Remedy("choose another run to continue", UsageError)
 

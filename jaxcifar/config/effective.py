@@ -17,8 +17,7 @@ def settings_with_effect(given: Mapping[str, Any], config: type) -> dict[str, An
     Raises:
       UsageError: a recipe is unknown, or the run to continue can't be read.
     """
-    base = base_settings(given, find_continued_run(given, config))
-    effective = effective_settings({**base, **given})
+    effective = effective_settings(_with_base(given, config))
     return {name: value for name, value in given.items() if name in effective}
 
 
@@ -30,6 +29,15 @@ def reason_without_effect(name: str, given: Mapping[str, Any], config: type) -> 
       given: the settings that the user gives.
       config: the class `Config`.
     """
-    base = base_settings(given, find_continued_run(given, config))
-    reason = why_ineffective(name, {**base, **given})
+    reason = why_ineffective(name, _with_base(given, config))
     return reason if ";" in reason else f"{reason}; remove it"
+
+
+def _with_base(given: Mapping[str, Any], config: type) -> dict[str, Any]:
+    """Return the settings that the user gives, and below them those of the recipe or continued run.
+
+    Args:
+      given: the settings that the user gives.
+      config: the class `Config`.
+    """
+    return {**base_settings(given, find_continued_run(given, config)), **given}

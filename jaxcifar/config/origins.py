@@ -15,7 +15,7 @@ from jaxcifar.config.settings import (
     recipe_names,
 )
 from jaxcifar.config.table_pairs import sorted_pairs
-from jaxcifar.machine.terminal import join_names
+from jaxcifar.machine.name_lists import join_names
 
 DEFAULT = "default"
 COMMAND_LINE = "the command line"

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from jaxcifar.data.split_names import SPLIT_WORDS
 from jaxcifar.errors import UsageError
+from jaxcifar.machine.name_lists import join_first
 
 _WORDS = {
     "images": ("x", "image", "images", "img", "imgs", "data"),
@@ -126,9 +127,7 @@ def _find_spelling(
 def _list_names(names: Collection[str]) -> str:
     """Return up to `_MAX_SHOWN` names as printable text, and the number of the others."""
     shown = []
-    for name in sorted(names)[:_MAX_SHOWN]:
+    for name in sorted(names):
         quoted = ascii(name[:40])
         shown.append(quoted[1:-1])
-    listed = ", ".join(shown)
-    more = len(names) - len(shown)
-    return f"{listed} and {more:,} more" if more > 0 else listed
+    return join_first(shown, _MAX_SHOWN)

@@ -8,6 +8,7 @@ from jaxcifar.data.folder_listing import (
     Folder,
     FolderListing,
     has_image_suffix,
+    list_some,
     shown,
 )
 from jaxcifar.data.split_folders import (
@@ -21,7 +22,6 @@ from jaxcifar.errors import RunError
 from jaxcifar.machine.paths import TABLE_SUFFIXES
 from jaxcifar.machine.terminal import pluralize
 
-_MOST_NAMES = 5  # of folders in a message
 _MAX_WRAPPERS = 8  # folders around the class folders, one inside another
 
 
@@ -95,11 +95,10 @@ def describe_content(listing: FolderListing) -> str:
 
 
 def _count_and_list(names: Sequence[str], noun: str) -> str:
-    """Return the number of names, and up to `_MOST_NAMES` names, such as "2 folders (a, b)"."""
+    """Return the number of names, and the first names, such as "2 folders (a, b)"."""
     if not names:
         return f"no {noun}"
-    dots = ", ..." if len(names) > _MOST_NAMES else ""
-    return f"{pluralize(len(names), noun)} ({', '.join(names[:_MOST_NAMES])}{dots})"
+    return f"{pluralize(len(names), noun)} ({list_some(names)})"
 
 
 def _split_folders(listing: FolderListing) -> dict[str, Folder]:

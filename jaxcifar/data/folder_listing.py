@@ -3,7 +3,7 @@
 import os
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ _IGNORED_NAMES = {"Thumbs.db", "desktop.ini", "__MACOSX"}
 _MAX_BYTES = 2**40  # of all files together
 _MAX_FOLDERS = 10**6
 _MAX_DEPTH = 32  # of folders inside folders
+_MOST_NAMES = 5  # of folders or tables in a message
 
 
 class Folder(NamedTuple):
@@ -69,6 +70,14 @@ def normal_form(name: str) -> str:
 def shown(name: str) -> str:
     """Return a name for a message: unprintable names are escaped."""
     return name if name.isprintable() else ascii(name)
+
+
+def list_some(names: Sequence[str]) -> str:
+    """Return the first names for a message, with dots if there are more, such as "a, b, ..."."""
+    some = list(names[:_MOST_NAMES])
+    if len(names) > _MOST_NAMES:
+        some.append("...")
+    return ", ".join(some)
 
 
 def has_image_suffix(name: str) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from jaxcifar.data.folder_listing import FolderListing, has_image_suffix, shown
 from jaxcifar.data.split_names import SPLIT_WORDS, split_within
 from jaxcifar.errors import RunError, UsageError
+from jaxcifar.machine.name_lists import join_first
 from jaxcifar.machine.terminal import PrintLine
 
 SUFFIX = ".parquet"
@@ -88,9 +89,7 @@ def group_by_split(
     unnamed = splits.pop("unnamed", [])
     if not splits:
         if len(unnamed) > 1 and print_line:
-            names = ", ".join(file.name for file in unnamed[:_MOST_NAMES])
-            more = len(unnamed) - _MOST_NAMES
-            listed = f"{names} and {more:,} more" if more > 0 else names
+            listed = join_first([file.name for file in unnamed], _MOST_NAMES)
             print_line(
                 f"{path.name}: {listed} are all training images; begin the names of files with "
                 "test or validation if they are not"

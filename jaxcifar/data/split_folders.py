@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from jaxcifar.data.folder_listing import Folder, FolderListing, shown
+from jaxcifar.data.folder_listing import Folder, FolderListing, list_some, shown
 from jaxcifar.data.split_names import split_of, split_within
 from jaxcifar.errors import RunError
 from jaxcifar.machine.terminal import pluralize
-
-_MOST_NAMES = 5  # of folders in a message
 
 
 def named_splits(listing: FolderListing, folders: Sequence[Folder]) -> list[str | None]:
@@ -75,10 +73,9 @@ def refuse_unnamed_splits(listing: FolderListing, classes: Mapping[str, Folder])
         common_names = names
     first, second, *others = (shown(folder.name) for folder in classes.values())
     more = f" (and {pluralize(len(others), 'other folder')})" if others else ""
-    dots = ", ..." if len(common_names) > _MOST_NAMES else ""
-    listed = ", ".join(shown(name) for name in sorted(common_names)[:_MOST_NAMES])
+    listed = list_some([shown(name) for name in sorted(common_names)])
     raise RunError(
-        f"{listing.root}: {first} and {second}{more} both hold the folders {listed}{dots}: they "
+        f"{listing.root}: {first} and {second}{more} both hold the folders {listed}: they "
         "look like splits; rename them to train and test, or, if they are classes, move their "
         "images out of these folders"
     )

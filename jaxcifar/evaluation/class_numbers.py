@@ -7,6 +7,7 @@ import numpy as np
 from jaxcifar.array_types import Int32, Integer
 from jaxcifar.data.folder_listing import normal_form
 from jaxcifar.errors import UsageError, printable
+from jaxcifar.machine.name_lists import join_first
 
 _MOST_NAMES = 5  # of classes in a message
 
@@ -47,6 +48,4 @@ def renumber(
 
 def _list_some(names: Sequence[str]) -> str:
     """Return the first few names, and the number of the others."""
-    more = len(names) - _MOST_NAMES
-    listed = ", ".join(printable(name, 40) for name in names[:_MOST_NAMES])
-    return f"{listed} and {more:,} more" if more > 0 else listed
+    return join_first([printable(name, 40) for name in names], _MOST_NAMES)

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.build.make_program import make_program
 from jaxcifar.build.model import create_model
+from jaxcifar.build.setup import network_summary
 from jaxcifar.config import user_code
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import CATALOG, Dataset
-from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.exchange.state_dict import StateDict, from_state_dict, read_state_dict
 from jaxcifar.exchange.state_dict_names import has_torchvision_names
@@ -98,7 +98,7 @@ def convert(
         with folder.writing():
             folder.begin(config)
             title = f"{config.network_title} on {card['dataset']}"
-            write_network(folder, title, summarize(program.model, config.image_size), print_line)
+            write_network(folder, title, network_summary(program), print_line)
             if dataset is None:
                 write_weights(folder.weights_file, variables, card)
                 return None

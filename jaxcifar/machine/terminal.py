@@ -4,7 +4,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -91,21 +91,6 @@ def pluralize(number: int, noun: str) -> str:
     """Return a number with a noun in singular or plural, such as "1 epoch" or "5 epochs"."""
     ending = "" if number == 1 else "s"
     return f"{number:,} {noun}{ending}"
-
-
-def join_names(names: Iterable[str], most: int = 6) -> str:
-    """Return names as "a, b and c".
-
-    A list of more than `most` names is cut, and its last item is the number of the other names.
-    """
-    names = list(names)
-    if len(names) > most:
-        others = len(names) - most + 1
-        names = [*names[: most - 1], f"{others} others"]
-    if len(names) < 2:
-        return "".join(names)
-    *first_names, last_name = names
-    return f"{', '.join(first_names)} and {last_name}"
 
 
 def format_bytes(count: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from jaxcifar.config.fields import DEFAULTS
 from jaxcifar.config.settings import readable_text
 from jaxcifar.errors import printable
-from jaxcifar.machine.terminal import join_names as join_names
+from jaxcifar.machine.name_lists import join_names as join_names
 from jaxcifar.machine.terminal import pluralize
 from jaxcifar.report.run_records import Variation
 from jaxcifar.report.statistics import Difference, Sample

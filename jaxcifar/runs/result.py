@@ -6,11 +6,11 @@ from typing import cast
 
 import numpy as np
 
-from jaxcifar.build.setup import Setup
+from jaxcifar.build.setup import Setup, network_summary
 from jaxcifar.build.user_metrics import MetricSet
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset, Examples
-from jaxcifar.diagram.network_summary import Summary, summarize
+from jaxcifar.diagram.network_summary import Summary
 from jaxcifar.machine import environment
 from jaxcifar.machine.jax_settings import compiler_settings
 from jaxcifar.machine.sharing import place_on_devices
@@ -115,7 +115,7 @@ def measure_weights(
     figures, mistakes = _test(program, variables, hyper, test, dataset, metric_set)
     measured: Measured = {
         **figures,
-        **_describe_run(config, dataset, summarize(program.model, program.image_size)),
+        **_describe_run(config, dataset, network_summary(program)),
         **_environment(program),
         "at_once": 1,
     }

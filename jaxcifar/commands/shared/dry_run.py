@@ -14,11 +14,11 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.config.origins import SettingOrigin, value_text
 from jaxcifar.errors import printable
 from jaxcifar.machine.command_line import program
+from jaxcifar.machine.name_lists import join_names
 from jaxcifar.machine.terminal import (
     PrintLine,
     duration,
     format_bytes,
-    join_names,
     line_printer,
     pluralize,
     show_activity,

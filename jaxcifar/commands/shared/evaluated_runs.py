@@ -76,9 +76,9 @@ def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -
         sets = [_with_true_labels(images) if images.name == TRAIN else images for images in sets]
     if dataset is not None:
         for images in sets:
-            warning = ""
-            if images.path:
-                warning = describe_training_copies(images.title, images.examples, dataset)
+            if not images.path:
+                continue
+            warning = describe_training_copies(images.title, images.examples, dataset)
             if warning:
                 print_line(f"{name}: {warning}")
     val = dataset.val if dataset else None

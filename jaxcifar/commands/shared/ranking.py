@@ -114,7 +114,7 @@ def _winner(network: "StudiedNetwork", ties: Sequence[str]) -> str:
       network: the rows of a study with the same network.
       ties: names of other rows that may be as good: their distance may be chance.
     """
-    from jaxcifar.machine.terminal import join_names
+    from jaxcifar.machine.name_lists import join_names
 
     best, *others = network.by_validation
     sentence = f"{'first' if ties else 'best'}: {best.name}"

@@ -22,7 +22,7 @@ from jaxcifar.config.origins import (
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.config.table_pairs import merge_settings
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.terminal import join_names
+from jaxcifar.machine.name_lists import join_names
 from jaxcifar.studies.grid import grid_name, grid_study
 from jaxcifar.studies.study import Study, StudyRow
 from jaxcifar.studies.study_folder import with_recorded_rows

@@ -14,7 +14,8 @@ from jaxcifar.machine.command_job import CommandJob
 from jaxcifar.machine.files import delete_path
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.machine.job_queue import JobQueue, cancel_command
-from jaxcifar.machine.terminal import PrintLine, join_names, pluralize
+from jaxcifar.machine.name_lists import join_names
+from jaxcifar.machine.terminal import PrintLine, pluralize
 
 if TYPE_CHECKING:
     from jaxcifar.runs.task import Task
