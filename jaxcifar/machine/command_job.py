@@ -10,8 +10,8 @@ from typing import Any
 from jaxcifar.errors import RunError
 from jaxcifar.machine.extras import import_extra
 
-_POLL_SECONDS = 0.2
-_STOP_SECONDS = 60.0  # submitit warns a job 90 seconds before its time is over
+_SECONDS_BETWEEN_CHECKS = 0.2
+_SECONDS_BEFORE_KILL = 60.0  # submitit warns a job 90 seconds before its time is over
 
 
 @dataclasses.dataclass
@@ -40,17 +40,20 @@ class CommandJob:
         Raises:
           RunError: the command failed; its own error message is in the log of the job.
         """
-        self._process = _start_without_time_signal(self.command, self.folder)
+        self._process = _start_ignoring_time_signal(self.command, self.folder)
         try:
             # `wait` would hold a lock that `checkpoint`, called by a signal, then waits for.
             while self._process.poll() is None:
-                time.sleep(_POLL_SECONDS)
+                time.sleep(_SECONDS_BETWEEN_CHECKS)
         except BaseException:
             self._stop()
             raise
-        code = self._process.returncode
-        if code:
-            raise RunError(f"the command has ended with exit code {code}")
+        exit_code = self._process.returncode
+        if exit_code:
+            raise RunError(
+                f"the command has ended with exit code {exit_code}; its own error message is in "
+                "the job's log"
+            )
 
     def checkpoint(self) -> Any:
         """Stop the command, so that it saves its state, and return the job for submitit's queue.
@@ -67,20 +70,21 @@ class CommandJob:
         if self._process is None:
             return
         self._process.terminate()
-        deadline = time.monotonic() + _STOP_SECONDS
+        deadline = time.monotonic() + _SECONDS_BEFORE_KILL
         while self._process.poll() is None and time.monotonic() < deadline:
-            time.sleep(_POLL_SECONDS)
+            time.sleep(_SECONDS_BETWEEN_CHECKS)
         self._process.kill()
 
 
-def _start_without_time_signal(command: tuple[str, ...], folder: str) -> "subprocess.Popen[bytes]":
+def _start_ignoring_time_signal(command: tuple[str, ...], folder: str) -> "subprocess.Popen[bytes]":
     """Start a command that ignores SIGUSR2, the signal before the end of a job's time.
 
     Slurm sends SIGUSR2 to all processes of a job. The signal would end the command at once.
     """
-    handler = signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # the new process inherits "ignore"
+    # The new process inherits "ignore".
+    previous_handler = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     try:
         return subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL)
     finally:
         with contextlib.suppress(TypeError):  # the handler was not set by Python
-            signal.signal(signal.SIGUSR2, handler)
+            signal.signal(signal.SIGUSR2, previous_handler)

@@ -25,22 +25,22 @@ _counts_by_program: Counter[str] = Counter()
 _seconds_by_thread: defaultdict[int, float] = defaultdict(float)
 
 
-def _on_event(event: str, duration_secs: float, **details: Any) -> None:
+def _record_compilation(event: str, duration_secs: float, **details: Any) -> None:
     if event == _COMPILATION_EVENT:
         _counts_by_program[details.get("fun_name", "")] += 1
         _seconds_by_thread[threading.get_ident()] += duration_secs
 
 
-jax.monitoring.register_event_duration_secs_listener(_on_event)
+jax.monitoring.register_event_duration_secs_listener(_record_compilation)
 
 
-def count_compilations(function: str) -> int:
+def count_compilations(function_name: str) -> int:
     """Return how often XLA has compiled a jitted function since this module was imported.
 
     Args:
-      function: name of the Python function.
+      function_name: name of the Python function.
     """
-    return _counts_by_program[f"jit({function})"]
+    return _counts_by_program[f"jit({function_name})"]
 
 
 def compile_seconds() -> float:

@@ -10,7 +10,7 @@ from jaxcifar.machine.failures import as_one_line_error
 from jaxcifar.machine.jax_settings import package_settings, warn_about_settings
 from jaxcifar.machine.xla_flags import check_xla_flags
 
-_STACK_LEVELS = 4  # frames of `contextlib` and of this file between the caller and the warning
+_FRAMES_TO_CALLER = 4  # frames of `contextlib` and this file between the caller and the warning
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def with_package_settings() -> Iterator[None]:
       RunError: memory is short, or a result is not finite and JAX is set to raise an error then.
     """
     with package_settings() as messages:
-        warn_about_settings(messages, _STACK_LEVELS)
+        warn_about_settings(messages, _FRAMES_TO_CALLER)
         check_xla_flags()
         try:
             yield

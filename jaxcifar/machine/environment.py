@@ -18,7 +18,7 @@ from jaxcifar.machine.paths import expand_home
 from jaxcifar.machine.terminal import pluralize
 
 _MAX_CPU_DEVICES = 4  # each device holds a copy of the images, 180 MB
-_PACKAGES = (
+_RECORDED_PACKAGES = (
     "jaxcifar",
     "jax",
     "jaxlib",
@@ -28,10 +28,10 @@ _PACKAGES = (
     "tensorflow-datasets",
     "numpy",
 )
-_PROGRAM_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
+_PACKAGES_TO_MATCH = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 
 
-def use_cpu_cores(batch_size: int, count: int | None = None, parts: int = 1) -> None:
+def use_cpu_cores(batch_size: int, device_count: int | None = None, parts: int = 1) -> None:
     """Split the CPU into several JAX devices, so that the cores share each batch.
 
     With one device, XLA leaves part of a second core idle. Two devices on two cores train the CNN
@@ -40,35 +40,35 @@ def use_cpu_cores(batch_size: int, count: int | None = None, parts: int = 1) -> 
 
     Args:
       batch_size: images in a batch; the number of devices must divide it.
-      count: number of devices. By default it is the number of cores, at most 4, or 1 if several
-        processes train together.
+      device_count: number of devices. By default it is the number of cores, at most 4, or 1 if
+        several processes train together.
       parts: number of parts in which a batch is computed one after another (`--accumulate`). The
         devices share each part.
 
     Raises:
-      UsageError: `count` does not divide the batch size, or the size of a part.
+      UsageError: `device_count` does not divide the batch size, or the size of a part.
     """
-    if count is not None and batch_size % (count * parts):
+    if device_count is not None and batch_size % (device_count * parts):
         times_parts = f" times --accumulate {parts}" if parts > 1 else ""
         raise UsageError(
-            f"--batch-size {batch_size} is not a multiple of --devices {count}{times_parts}; "
-            "change one of them"
+            f"--batch-size {batch_size} is not a multiple of --devices "
+            f"{device_count}{times_parts}; change one of them"
         )
-    set_by_flag = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if set_by_flag or value_of_setting("jax_num_cpu_devices") > 0:
+    is_set_by_flag = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if is_set_by_flag or value_of_setting("jax_num_cpu_devices") > 0:
         return
-    if count is None:
-        count = _default_cpu_devices(batch_size // parts)
+    if device_count is None:
+        device_count = _default_cpu_devices(batch_size // parts)
     with contextlib.suppress(RuntimeError):  # JAX has computed already and keeps its devices
-        jax.config.update("jax_num_cpu_devices", count)
+        jax.config.update("jax_num_cpu_devices", device_count)
 
 
 def _default_cpu_devices(batch_size: int) -> int:
     """Return the largest number of devices, at most one per core, that divides the batch size."""
     if jax.distributed.is_initialized():
         return 1
-    limit = min(cpu_cores(), _MAX_CPU_DEVICES)
-    divisors = [count for count in range(1, limit + 1) if batch_size % count == 0]
+    max_devices = min(cpu_cores(), _MAX_CPU_DEVICES)
+    divisors = [count for count in range(1, max_devices + 1) if batch_size % count == 0]
     return max(divisors)
 
 
@@ -79,52 +79,53 @@ def use_compilation_cache() -> None:
     the cache off. If the cache can't be read or written, programs are compiled without it.
     """
     if value_of_setting("jax_compilation_cache_dir") is None:
-        home = expand_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-        if str(home).startswith("~"):
+        cache_home = expand_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+        if str(cache_home).startswith("~"):
             return  # the system knows no home, as in a container for a user without a name
         # Machines that share a home may have different processors, with other instructions.
         processor = re.sub(r"\W+", "-", _cpu_name()) or "unknown"
-        folder = home / "jaxcifar" / "compiled" / processor
+        folder = cache_home / "jaxcifar" / "compiled" / processor
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
-def first_devices(count: int | None) -> list[jax.Device]:
-    """Return the first `count` devices of each process, or all devices if `count` is None.
+def first_devices(count_per_process: int | None) -> list[jax.Device]:
+    """Return the first devices of each process; all devices if `count_per_process` is None.
 
     Raises:
       UsageError: this machine has too few devices, or none of the kind that JAX is set to use.
       RunError: JAX finds no device at all.
     """
-    devices = _devices()
-    if count is None:
+    devices = _all_devices()
+    if count_per_process is None:
         return devices
-    if not 1 <= count <= jax.local_device_count():
+    if not 1 <= count_per_process <= jax.local_device_count():
         available = jax.local_device_count()
         raise UsageError(
-            f"--devices {count}: must be from 1 to {available}, the number of devices here"
+            f"--devices {count_per_process}: must be from 1 to {available}, the number of devices "
+            "here"
         )
     devices_by_process: dict[int, list[jax.Device]] = {}
     for device in devices:
         devices_by_process.setdefault(device.process_index, []).append(device)
-    chosen: list[jax.Device] = []
+    first_of_all_processes: list[jax.Device] = []
     for devices_of_process in devices_by_process.values():
-        chosen += devices_of_process[:count]
-    return chosen
+        first_of_all_processes += devices_of_process[:count_per_process]
+    return first_of_all_processes
 
 
-def _devices() -> list[jax.Device]:
+def _all_devices() -> list[jax.Device]:
     try:
         return jax.devices()
     # JAX 0.10 raises an AssertionError without a message.
     except (RuntimeError, AssertionError) as error:
         reason = f" ({first_line(error)})" if str(error) else ""
-        for name in ("jax_platforms", "jax_platform_name"):
-            value = jax.config.values.get(name)
+        for setting in ("jax_platforms", "jax_platform_name"):
+            value = jax.config.values.get(setting)
             if value:
                 raise UsageError(
-                    f"{name.upper()}={value}: there is no such device here{reason}; unset it, or "
-                    "set it to cpu"
+                    f"{setting.upper()}={value}: there is no such device here{reason}; unset it, "
+                    "or set it to cpu"
                 ) from error
         raise RunError(
             f"JAX finds no device to compute on{reason}; install jax and jaxlib again, or set "
@@ -164,18 +165,18 @@ def package_versions() -> dict[str, str | None]:
       package name -> version, or None if the package is not installed.
     """
     versions: dict[str, str | None] = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        versions[package] = _version(package)
+    for package in _RECORDED_PACKAGES:
+        versions[package] = _installed_version(package)
     return versions
 
 
-def program_versions() -> dict[str, str | None]:
+def versions_to_match() -> dict[str, str | None]:
     """Return the package versions that must be the same in processes that train together.
 
     Returns:
       package name -> version, or None if the package is not installed.
     """
-    return {package: _version(package) for package in _PROGRAM_PACKAGES}
+    return {package: _installed_version(package) for package in _PACKAGES_TO_MATCH}
 
 
 def code_sha256() -> str:
@@ -183,14 +184,15 @@ def code_sha256() -> str:
 
     It depends on their content and their paths inside the package, not on the installation folder.
     """
-    package = Path(__file__).resolve().parents[1]
+    package_folder = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    for source_file in sorted(package_folder.rglob("*.py")):
+        relative_path = source_file.relative_to(package_folder).as_posix()
+        digest.update(relative_path.encode() + b"\0" + source_file.read_bytes())
     return digest.hexdigest()
 
 
-def _version(package: str) -> str | None:
+def _installed_version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -206,14 +208,14 @@ def git_commit() -> str | None:
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None  # installed, or inside the repository of another project
-    commit = _git(root, "rev-parse", "HEAD")
-    changes = _git(root, "status", "--porcelain", "-uno")
+    commit = _git_output(root, "rev-parse", "HEAD")
+    changes = _git_output(root, "status", "--porcelain", "-uno")
     if commit is None:
         return None
     return f"{commit}-dirty" if changes else commit
 
 
-def _git(root: Path, *command: str) -> str | None:
+def _git_output(root: Path, *command: str) -> str | None:
     """Return the output of a Git command run in the folder `root`, or None if it fails."""
     try:
         finished = subprocess.run(

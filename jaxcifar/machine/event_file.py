@@ -13,8 +13,8 @@ from typing import Any
 from jaxcifar.machine.extras import import_extra
 
 Value = Any  # tensorboardX's `Summary.Value`: a number, image or table row with its tag
-_MODULES = ("event_pb2", "plugin_hparams_pb2", "summary_pb2")
-_RGBA = 4  # TensorBoard's number for this colour space
+_MESSAGE_MODULES = ("event_pb2", "plugin_hparams_pb2", "summary_pb2")
+_RGBA_COLOR_SPACE = 4  # TensorBoard's number for this colour space
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_HEADER_BYTES = 24  # signature, chunk header, width and height
 
@@ -25,7 +25,7 @@ def message_types() -> ModuleType:
     Raises:
       RunError: tensorboardX can't be imported; the message says how to install it.
     """
-    for module in _MODULES:
+    for module in _MESSAGE_MODULES:
         import_extra(f"tensorboardX.proto.{module}")
     return import_extra("tensorboardX.proto")
 
@@ -44,7 +44,7 @@ class EventFile:
           OSError: the file can't be written.
         """
         events = message_types().event_pb2
-        self._records = import_extra("tensorboardX.record_writer").RecordWriter(str(path))
+        self._record_writer = import_extra("tensorboardX.record_writer").RecordWriter(str(path))
         self._append(events.Event(wall_time=wall_time, file_version="brain.Event:2"))
         # The start of a session makes TensorBoard forget an earlier file of this run.
         session = events.SessionLog(status=events.SessionLog.START)
@@ -64,8 +64,8 @@ class EventFile:
             self._append(messages.event_pb2.Event(wall_time=wall_time, step=step, summary=summary))
 
     def _append(self, event: Any) -> None:
-        self._records.write(event.SerializeToString())
-        self._records.flush()
+        self._record_writer.write(event.SerializeToString())
+        self._record_writer.flush()
 
 
 def scalar_value(tag: str, value: float) -> Value:
@@ -87,46 +87,52 @@ def image_value(tag: str, png: bytes) -> Value:
         raise ValueError("is not a PNG file")
     width, height = struct.unpack(">II", png[16:24])  # the first two fields of a PNG header
     summary = message_types().summary_pb2.Summary
-    image = summary.Image(width=width, height=height, colorspace=_RGBA, encoded_image_string=png)
+    image = summary.Image(
+        width=width, height=height, colorspace=_RGBA_COLOR_SPACE, encoded_image_string=png
+    )
     return summary.Value(tag=tag, image=image)
 
 
-def hyperparameters_value(values: Mapping[str, bool | int | float | str], began: float) -> Value:
+def hyperparameters_value(
+    values: Mapping[str, bool | int | float | str], start_time: float
+) -> Value:
     """Return a message that adds a run's row to TensorBoard's table of hyper-parameters.
 
     TensorBoard makes one column for each name that any of its runs has.
 
     Args:
       values: name -> value of the hyper-parameters.
-      began: start of the run, seconds since 1970.
+      start_time: start of the run, seconds since 1970.
     """
-    start = message_types().plugin_hparams_pb2.SessionStartInfo(start_time_secs=began)
+    session_start = message_types().plugin_hparams_pb2.SessionStartInfo(start_time_secs=start_time)
     for name, value in values.items():
-        cell = start.hparams[name]
+        cell = session_start.hparams[name]
         if isinstance(value, bool):
             cell.bool_value = value
         elif isinstance(value, int | float):
             cell.number_value = value
         else:
             cell.string_value = value
-    return _hparams_value("session_start_info", start)
+    return _hparams_value("session_start_info", session_start)
 
 
-def finished_value(ended: float) -> Value:
+def session_end_value(end_time: float) -> Value:
     """Return a message that marks a run as finished in TensorBoard's table of hyper-parameters.
 
     Args:
-      ended: end of the run, seconds since 1970.
+      end_time: end of the run, seconds since 1970.
     """
-    end = message_types().plugin_hparams_pb2.SessionEndInfo(
-        status="STATUS_SUCCESS", end_time_secs=ended
+    session_end = message_types().plugin_hparams_pb2.SessionEndInfo(
+        status="STATUS_SUCCESS", end_time_secs=end_time
     )
-    return _hparams_value("session_end_info", end)
+    return _hparams_value("session_end_info", session_end)
 
 
-def _hparams_value(name: str, info: Any) -> Value:
+def _hparams_value(field: str, session_message: Any) -> Value:
     messages = message_types()
-    data = messages.plugin_hparams_pb2.HParamsPluginData(version=0, **{name: info})
-    plugin = {"plugin_name": "hparams", "content": data.SerializeToString()}
+    plugin_data = messages.plugin_hparams_pb2.HParamsPluginData(
+        version=0, **{field: session_message}
+    )
+    plugin = {"plugin_name": "hparams", "content": plugin_data.SerializeToString()}
     metadata = messages.summary_pb2.SummaryMetadata(plugin_data=plugin)
-    return messages.summary_pb2.Summary.Value(tag=f"_hparams_/{name}", metadata=metadata)
+    return messages.summary_pb2.Summary.Value(tag=f"_hparams_/{field}", metadata=metadata)

@@ -9,14 +9,14 @@ from jaxcifar.errors import OneLineError, RunError, UsageError, first_line
 from jaxcifar.machine.terminal import format_bytes
 
 # Texts in the errors of XLA, CUDA and TPUs when memory is short.
-_SHORTAGES = re.compile(r"RESOURCE_EXHAUSTED|OUT_OF_MEMORY|out of memory", re.IGNORECASE)
-_AMOUNT = re.compile(r"\b(\d[\d.]*) ?(bytes|[KMGT](?:i?B)?)\b")
-_UNITS = {"b": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-_NON_FINITE = re.compile(r"invalid value \((nan|inf)\)|^\('jit\(.*', '(nan|inf)'\)$")
+_SHORTAGE_PATTERN = re.compile(r"RESOURCE_EXHAUSTED|OUT_OF_MEMORY|out of memory", re.IGNORECASE)
+_AMOUNT_PATTERN = re.compile(r"\b(\d[\d.]*) ?(bytes|[KMGT](?:i?B)?)\b")
+_BYTES_IN_UNIT = {"b": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_NON_FINITE_PATTERN = re.compile(r"invalid value \((nan|inf)\)|^\('jit\(.*', '(nan|inf)'\)$")
 # A program that was compiled ahead of time raises the second one, which has no public name.
-_NON_FINITE_ERRORS = ("FloatingPointError", "InternalFloatingPointError")
-_NO_THREAD = "can't start new thread"  # in CPython's message
-_INVALID_SETTING = re.compile(r"JAX flag jax_\w+|environment '?JAX_\w+")
+_NON_FINITE_ERROR_TYPES = ("FloatingPointError", "InternalFloatingPointError")
+_NO_THREAD_TEXT = "can't start new thread"  # in CPython's message
+_INVALID_SETTING_PATTERN = re.compile(r"JAX flag jax_\w+|environment '?JAX_\w+")
 
 
 def memory_shortage(error: BaseException) -> str | None:
@@ -29,14 +29,14 @@ def memory_shortage(error: BaseException) -> str | None:
       text such as "4.1 GB could not be allocated"; None if the exception has another cause.
     """
     text = str(error)
-    raised_by_xla = isinstance(error, RuntimeError) and _SHORTAGES.search(text)
-    if not raised_by_xla and not isinstance(error, MemoryError):
+    is_raised_by_xla = isinstance(error, RuntimeError) and _SHORTAGE_PATTERN.search(text)
+    if not is_raised_by_xla and not isinstance(error, MemoryError):
         return None
-    amount = _AMOUNT.search(text)
+    amount = _AMOUNT_PATTERN.search(text)
     if amount is None:
         return "there is not enough"
     number, unit = amount.groups()
-    byte_count = float(number) * _UNITS[unit[0]]
+    byte_count = float(number) * _BYTES_IN_UNIT[unit[0]]
     return f"{format_bytes(byte_count)} could not be allocated"
 
 
@@ -53,14 +53,16 @@ def as_one_line_error(error: BaseException) -> OneLineError | None:
     if shortage:
         remedy = "close other programs, or use a machine with more memory"
         return RunError(f"out of memory, {shortage}; {remedy}")
-    if isinstance(error, RuntimeError) and _NO_THREAD in str(error):
+    if isinstance(error, RuntimeError) and _NO_THREAD_TEXT in str(error):
         limits = "the limits on memory and processes (ulimit -v, ulimit -u)"
         return RunError(f"the system starts no more threads for this command; raise {limits}")
-    value = _non_finite_value(error)
-    if value:
-        setting = {"nan": "JAX_DEBUG_NANS", "inf": "JAX_DEBUG_INFS"}[value]
-        return RunError(f"{setting} is set, and a result has the value {value}; unset it to go on")
-    if isinstance(error, ValueError) and _INVALID_SETTING.search(str(error)):
+    found_value = _non_finite_value(error)
+    if found_value:
+        setting = {"nan": "JAX_DEBUG_NANS", "inf": "JAX_DEBUG_INFS"}[found_value]
+        return RunError(
+            f"{setting} is set, and a result has the value {found_value}; unset {setting} to go on"
+        )
+    if isinstance(error, ValueError) and _INVALID_SETTING_PATTERN.search(str(error)):
         return UsageError(
             f"{first_line(error)}: this JAX setting is invalid; unset it or correct its value"
         )
@@ -69,9 +71,9 @@ def as_one_line_error(error: BaseException) -> OneLineError | None:
 
 def _non_finite_value(error: BaseException) -> str | None:
     """Return "nan" or "inf" if JAX raised `error` because of such a number; else None."""
-    if type(error).__name__ not in _NON_FINITE_ERRORS:
+    if type(error).__name__ not in _NON_FINITE_ERROR_TYPES:
         return None
-    match = _NON_FINITE.search(str(error))
+    match = _NON_FINITE_PATTERN.search(str(error))
     if match is None:
         return None
     return match[1] or match[2]

@@ -12,12 +12,12 @@ from typing import BinaryIO
 from jaxcifar.errors import BusyError, RunError
 from jaxcifar.machine.system import is_running, lock_file, open_descriptor, retry_if_denied
 
-_LOCK = ".jaxcifar.lock"
+_LOCK_FILE_NAME = ".jaxcifar.lock"
 # Name of a temporary file that `atomic_write` makes; it ends in the number of the process.
-_PARTIAL = re.compile(
+_PARTIAL_FILE_PATTERN = re.compile(
     r"\.[\w+-]+\.(?:html|jsonl?|md|np[yz]|pdf|png|py|safetensors|svg|txt)\.(\d{1,10})"
 )
-_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+_ERRORS_IN_READ_ONLY_FOLDERS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextlib.contextmanager
@@ -30,16 +30,16 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     Raises:
       OSError: the file can't be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary_path = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.unlink(missing_ok=True)  # left by a dead process that had our number
-        with partial.open("xb") as file:
+        temporary_path.unlink(missing_ok=True)  # left by a dead process that had our number
+        with temporary_path.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        retry_if_denied(lambda: partial.replace(path))
+        retry_if_denied(lambda: temporary_path.replace(path))
     finally:
-        partial.unlink(missing_ok=True)
+        temporary_path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -55,7 +55,7 @@ def append_to_file(path: Path, content: bytes) -> None:
       RunError: a link, pipe, device or folder is at `path`.
       OSError: the file can't be written.
     """
-    with os.fdopen(_open_plain(path, os.O_WRONLY | os.O_APPEND), "ab") as file:
+    with os.fdopen(_open_regular_file(path, os.O_WRONLY | os.O_APPEND), "ab") as file:
         file.write(content)
 
 
@@ -104,11 +104,11 @@ def delete_partial_files(folder: Path) -> None:
     """
     with contextlib.suppress(OSError):  # files that can't be deleted do no harm: nothing reads them
         for entry in list(os.scandir(folder)):
-            match = _PARTIAL.fullmatch(entry.name)
+            match = _PARTIAL_FILE_PATTERN.fullmatch(entry.name)
             if match is None or not entry.is_file(follow_symlinks=False):
                 continue
-            process = int(match[1])
-            if process == os.getpid() or not is_running(process):
+            process_number = int(match[1])
+            if process_number == os.getpid() or not is_running(process_number):
                 Path(entry.path).unlink()
 
 
@@ -133,11 +133,11 @@ def lock_folder(
       OSError: the folder can't be created.
     """
     try:
-        created = [path for path in (folder, *folder.parents) if not path.exists()]
-        had_lock_file = os.path.lexists(folder / _LOCK)
-        descriptor = _acquire(folder, wait)
+        new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
+        had_lock_file = os.path.lexists(folder / _LOCK_FILE_NAME)
+        descriptor = _open_and_lock(folder, wait)
     except OSError as error:
-        if error.errno not in _READ_ONLY or not folder.is_dir():
+        if error.errno not in _ERRORS_IN_READ_ONLY_FOLDERS or not folder.is_dir():
             raise
         check()
         yield  # nothing can be written in a read-only folder, so it needs no lock
@@ -150,21 +150,26 @@ def lock_folder(
         succeeded = True
     finally:
         keep_lock_file = succeeded or had_lock_file
-        _release(descriptor, lambda: _clean_up(folder, created, keep_lock_file))
+        _delete_and_unlock(
+            descriptor,
+            lambda: _delete_lock_file_and_new_folders(folder, new_folders, keep_lock_file),
+        )
 
 
-def _acquire(folder: Path, wait: bool) -> int:
+def _open_and_lock(folder: Path, wait: bool) -> int:
     """Lock the lock file in a folder, creating both if missing; return the file's descriptor."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            descriptor = retry_if_denied(lambda: _open_plain(folder / _LOCK, os.O_RDWR))
+            descriptor = retry_if_denied(
+                lambda: _open_regular_file(folder / _LOCK_FILE_NAME, os.O_RDWR)
+            )
         except FileNotFoundError:  # the process that held the lock has just deleted the folder
             continue
         try:
             if not lock_file(descriptor, wait):
                 raise BusyError(f"{folder}: another process is at work here; wait for it")
-            if _is_file_at(folder / _LOCK, descriptor):
+            if _is_file_at(folder / _LOCK_FILE_NAME, descriptor):
                 return descriptor
         except BaseException:
             os.close(descriptor)
@@ -172,7 +177,7 @@ def _acquire(folder: Path, wait: bool) -> int:
         os.close(descriptor)
 
 
-def _open_plain(path: Path, flags: int) -> int:
+def _open_regular_file(path: Path, flags: int) -> int:
     """Open a file and return its descriptor; create a missing file, refuse links and folders."""
     try:
         return open_descriptor(path, flags | os.O_CREAT)
@@ -189,38 +194,40 @@ def _is_file_at(path: Path, descriptor: int) -> bool:
         return False
 
 
-def _release(descriptor: int, delete: Callable[[], None]) -> None:
-    """Delete files by calling `delete`, then release the lock by closing the lock file.
+def _delete_and_unlock(descriptor: int, delete_files: Callable[[], None]) -> None:
+    """Delete files by calling `delete_files`, then release the lock by closing the lock file.
 
     The lock is held while files are deleted, so that no file of another process is deleted. Windows
     can't delete an open file, so on Windows the lock file is closed first. Then another process may
-    open a file before `delete` is called, but Windows does not delete this open file either.
+    open a file before `delete_files` is called, but Windows does not delete this open file either.
     """
-    must_close_first = False
+    must_delete_after_closing = False
     try:
-        delete()
+        delete_files()
     except PermissionError:
-        must_close_first = True
+        must_delete_after_closing = True
     except OSError:
         pass  # the files stay
     finally:
         os.close(descriptor)
-    if must_close_first:
+    if must_delete_after_closing:
         with contextlib.suppress(OSError):
-            delete()
+            delete_files()
 
 
-def _clean_up(folder: Path, created: Sequence[Path], keep_lock_file: bool) -> None:
-    """Delete the lock file, and then the `created` folders if they are empty.
+def _delete_lock_file_and_new_folders(
+    folder: Path, new_folders: Sequence[Path], keep_lock_file: bool
+) -> None:
+    """Delete the lock file, and then the `new_folders` if they are empty.
 
     Args:
       folder: the locked folder.
-      created: folders that `lock_folder` created, the innermost first.
+      new_folders: folders that `lock_folder` created, the innermost first.
       keep_lock_file: True to keep the lock file if the folder has other files too.
     """
-    is_empty = [path.name for path in folder.iterdir()] == [_LOCK]
-    if is_empty or not keep_lock_file:
-        (folder / _LOCK).unlink()
-    if is_empty:
-        for path in created:
+    has_only_lock_file = [path.name for path in folder.iterdir()] == [_LOCK_FILE_NAME]
+    if has_only_lock_file or not keep_lock_file:
+        (folder / _LOCK_FILE_NAME).unlink()
+    if has_only_lock_file:
+        for path in new_folders:
             path.rmdir()
