@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.diagram.network_summary import summarize
     from jaxcifar.machine.environment import use_cpu_cores
 
-    use_cpu_cores(batch_size=2, count=2)
+    use_cpu_cores(batch_size=2, device_count=2)
     start_jax()
     for arch, config in zip(options.arch, configs, strict=True):
         work = Work(arch, "float32", batch_size=8, steps=1, test_images=8, eval_batch=8)

@@ -16,7 +16,7 @@ from rich.console import Console
 from jaxcifar.errors import OneLineError
 from jaxcifar.machine.terminal import line_printer
 
-_RETRY_SECONDS = 0.05
+_SECONDS_UNTIL_RAISED_AGAIN = 0.05
 _EXIT_CODE = 130  # what shells report for a process that SIGINT ended
 
 
@@ -43,32 +43,32 @@ class InterruptGuard:
 
     def __init__(self, farewell: str) -> None:
         self._farewell = farewell
-        self._requested = False
+        self._was_interrupted = False
 
     def __enter__(self) -> Self:
-        self._hook_before = sys.unraisablehook
+        self._previous_hook = sys.unraisablehook
         sys.unraisablehook = self._on_unraisable
-        self._handler_before = None
+        self._previous_handler = None
         if threading.current_thread() is threading.main_thread():
             # A shell script starts background commands with SIGINT ignored; keep it ignored.
             if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-                self._handler_before = signal.signal(signal.SIGINT, self._on_signal)
+                self._previous_handler = signal.signal(signal.SIGINT, self._on_signal)
             unblock_interrupts()
         return self
 
     def __exit__(
-        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._handler_before is not None:
-            signal.signal(signal.SIGINT, self._handler_before)
-        sys.unraisablehook = self._hook_before
-        if self._requested and not isinstance(error, KeyboardInterrupt | Interrupted):
+        if self._previous_handler is not None:
+            signal.signal(signal.SIGINT, self._previous_handler)
+        sys.unraisablehook = self._previous_hook
+        if self._was_interrupted and not isinstance(error, KeyboardInterrupt | Interrupted):
             raise KeyboardInterrupt from error
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, signal_number: int, frame: FrameType | None) -> None:
         if _is_importing(frame):
             self._end_process()
-        self._requested = True
+        self._was_interrupted = True
         raise KeyboardInterrupt
 
     def _end_process(self) -> None:
@@ -76,16 +76,20 @@ class InterruptGuard:
             os.write(2, f"{self._farewell}\n".encode())
         os._exit(_EXIT_CODE)
 
-    def _on_unraisable(self, dropped: Any) -> None:
-        if not isinstance(dropped.exc_value, KeyboardInterrupt):
-            return self._hook_before(dropped)
-        # An exception raised here would be dropped too. A timer raises it a little later.
+    def _on_unraisable(self, unraisable: Any) -> None:
+        if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+            return self._previous_hook(unraisable)
+        # Python would drop an exception that is raised here, too.
         try:
-            timer = threading.Timer(_RETRY_SECONDS, _interrupt_main_thread)
-            timer.daemon = True
-            timer.start()
+            _interrupt_main_thread_soon()
         except RuntimeError:  # the system starts no more threads
             self._end_process()
+
+
+def _interrupt_main_thread_soon() -> None:
+    timer = threading.Timer(_SECONDS_UNTIL_RAISED_AGAIN, _interrupt_main_thread)
+    timer.daemon = True
+    timer.start()
 
 
 def _interrupt_main_thread() -> None:
@@ -127,33 +131,33 @@ def stop_signal(console: Console) -> Iterator[threading.Event]:
     Args:
       console: where to print that the signal has been received.
     """
-    stop = threading.Event()
+    stop_event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield stop  # only the main thread may set handlers
+        yield stop_event  # only the main thread may set handlers
         return
-    signals = (signal.SIGINT, signal.SIGTERM)
-    handlers_before = {number: signal.getsignal(number) for number in signals}
-    interrupt = handlers_before[signal.SIGINT]
-    if not callable(interrupt):  # SIGINT was ignored, as in the background of a shell script
-        interrupt = signal.default_int_handler
+    handled_signals = (signal.SIGINT, signal.SIGTERM)
+    previous_handlers = {number: signal.getsignal(number) for number in handled_signals}
+    interrupt_at_once = previous_handlers[signal.SIGINT]
+    if not callable(interrupt_at_once):  # SIGINT is ignored, as in the background of a script
+        interrupt_at_once = signal.default_int_handler
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        for other in signals:
-            signal.signal(other, interrupt)
+    def on_signal(signal_number: int, frame: FrameType | None) -> None:
+        stop_event.set()
+        for handled_signal in handled_signals:
+            signal.signal(handled_signal, interrupt_at_once)
         # The signal may arrive while another line is printed; printing then fails.
         with contextlib.suppress(OSError, RuntimeError):
             line_printer(console)(
                 "stopping after the step or compilation under way; once more to stop at once"
             )
 
-    for number in signals:
-        signal.signal(number, on_signal)
+    for signal_number in handled_signals:
+        signal.signal(signal_number, on_signal)
     try:
-        yield stop
+        yield stop_event
     finally:
-        for number, handler in handlers_before.items():
-            signal.signal(number, handler)
+        for signal_number, handler in previous_handlers.items():
+            signal.signal(signal_number, handler)
 
 
 # A function like `stop_signal`: takes a console, and returns a context with the stop event.

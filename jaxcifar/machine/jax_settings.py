@@ -18,7 +18,7 @@ from jaxcifar.errors import UsageError, printable
 
 # Settings with values that the package accepts: name -> accepted values. The first one overrides
 # any other value. JAX has a context manager for each setting, which is valid for one thread.
-_ACCEPTED: dict[str, tuple[Any, ...]] = {
+_ACCEPTED_VALUES: dict[str, tuple[Any, ...]] = {
     # These change numbers, and the config of a run does not record them.
     "jax_enable_x64": (False,),
     "jax_default_prng_impl": ("threefry2x32",),
@@ -45,7 +45,7 @@ _ACCEPTED: dict[str, tuple[Any, ...]] = {
 _CHANGES_RANDOM_NUMBERS = "it changes random numbers, and the config of a run does not record it"
 _ADDS_CHECKS = "it adds run-time checks that jaxcifar's layers do not support"
 # Settings that can't be overridden for one thread: name -> (value that the package needs, reason).
-_REQUIRED = {
+_REQUIRED_VALUES = {
     "jax_random_seed_offset": (0, _CHANGES_RANDOM_NUMBERS),
     "jax_high_dynamic_range_gumbel": (False, _CHANGES_RANDOM_NUMBERS),
     "jax_error_checking_behavior_nan": ("ignore", _ADDS_CHECKS),
@@ -79,12 +79,11 @@ def use_package_settings() -> list[str]:
     """
     _require_usable_settings()
     messages = []
-    for name in _ACCEPTED:
+    for name in _ACCEPTED_VALUES:
         message = _override_message(name)
         if message is not None:
             messages.append(message)
-            new_value = _ACCEPTED[name][0]
-            jax.config.update(name, new_value)
+            jax.config.update(name, _replacement_value(name))
     return messages
 
 
@@ -101,13 +100,12 @@ def package_settings() -> Iterator[list[str]]:
     _require_usable_settings()
     messages = []
     with ExitStack() as stack:
-        for name in _ACCEPTED:
+        for name in _ACCEPTED_VALUES:
             message = _override_message(name)
             if message is not None:
                 messages.append(message)
                 set_in_block = _context_manager_of(name)
-                new_value = _ACCEPTED[name][0]
-                stack.enter_context(set_in_block(new_value))
+                stack.enter_context(set_in_block(_replacement_value(name)))
         yield messages
 
 
@@ -124,15 +122,15 @@ def warn_about_settings(messages: list[str], stack_level: int) -> None:
 
 def compiler_settings() -> dict[str, str]:
     """Return XLA compiler settings that the user has changed: environment variable -> value."""
-    changed = {}
+    changed_settings = {}
     for variable in _COMPILER_VARIABLES:
         value = os.environ.get(variable)
         if value:
-            changed[variable] = printable(value)
+            changed_settings[variable] = printable(value)
     for name, default in _COMPILER_DEFAULTS.items():
         if name in jax.config.values and value_of_setting(name) != default:
-            changed[name.upper()] = printable(value_of_setting(name))
-    return changed
+            changed_settings[name.upper()] = printable(value_of_setting(name))
+    return changed_settings
 
 
 def value_of_setting(name: str) -> Any:
@@ -147,11 +145,15 @@ def _override_message(name: str) -> str | None:
     if name not in jax.config.values:
         return None  # this version of JAX has no such setting
     value = value_of_setting(name)
-    if value in _ACCEPTED[name]:
+    if value in _ACCEPTED_VALUES[name]:
         return None
     variable = name.upper()
-    new_value = _ACCEPTED[name][0]
+    new_value = _replacement_value(name)
     return f"{variable}={value} is set aside: jaxcifar computes with {variable}={new_value}"
+
+
+def _replacement_value(name: str) -> Any:
+    return _ACCEPTED_VALUES[name][0]
 
 
 def _context_manager_of(name: str) -> Callable[[Any], AbstractContextManager]:
@@ -168,7 +170,7 @@ def _require_usable_settings() -> None:
         raise UsageError(
             "jax.set_mesh: jaxcifar makes its own mesh; call jaxcifar outside of jax.set_mesh"
         )
-    for name, (needed, reason) in _REQUIRED.items():
+    for name, (needed, reason) in _REQUIRED_VALUES.items():
         if name not in jax.config.values:
             continue  # this version of JAX has no such setting
         value = value_of_setting(name)

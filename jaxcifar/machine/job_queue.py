@@ -18,7 +18,7 @@ EXECUTORS: tuple[Executor, ...] = ("slurm", "local")
 _SLURM_PROGRAMS = ("sbatch", "srun")
 _SLURM_MINUTES = 60
 _LOCAL_MINUTES = 7 * 24 * 60  # submitit ends a local job after its time
-_MOST_TIMES = 20  # how often a job whose time is over is put into the queue again
+_MAX_RESTARTS_AFTER_TIMEOUT = 20  # how often a job whose time is over is put into the queue again
 
 
 class JobOptions(NamedTuple):
@@ -26,13 +26,13 @@ class JobOptions(NamedTuple):
 
     Attributes:
       minutes: time limit of each job; None for the default.
-      at_most: number of jobs that may run at the same time; None for no limit.
+      max_running_jobs: number of jobs that may run at the same time; None for no limit.
       flags: other options of sbatch, Slurm's command: name -> value, such as `{"gres": "gpu:1"}`.
         The value of an option without a value is True.
     """
 
     minutes: int | None
-    at_most: int | None
+    max_running_jobs: int | None
     flags: dict[str, str | bool]
 
 
@@ -52,8 +52,9 @@ class Job(NamedTuple):
     @property
     def logs(self) -> tuple[Path, Path]:
         """The paths of the logs of standard error and of standard output."""
-        names = f"{self.identity}_0_log.err", f"{self.identity}_0_log.out"
-        return self.folder / names[0], self.folder / names[1]
+        error_log = self.folder / f"{self.identity}_0_log.err"
+        output_log = self.folder / f"{self.identity}_0_log.out"
+        return error_log, output_log
 
 
 def check_executor(executor: Executor, folder: Path) -> None:
@@ -67,22 +68,22 @@ def check_executor(executor: Executor, folder: Path) -> None:
       UsageError: submitit or Slurm is missing, or the folder's name can't be used.
     """
     if WINDOWS:
-        raise UsageError("--submit: needs Linux or macOS")
+        raise UsageError("--submit: jobs can't be sent from Windows; use Linux or macOS")
     try:
         import_extra("submitit")
     except RunError as error:
         raise UsageError(f"--submit {executor}: {error}") from error
     needed_programs = _SLURM_PROGRAMS if executor == "slurm" else ()
-    for name in needed_programs:
-        if shutil.which(name) is None:
+    for needed_program in needed_programs:
+        if shutil.which(needed_program) is None:
             raise UsageError(
-                f"--submit slurm: there is no program {name} on the path; use a machine from which "
-                "jobs are sent to the cluster, or try --submit local"
+                f"--submit slurm: there is no program {needed_program} on the path; use a machine "
+                "from which jobs are sent to the cluster, or try --submit local"
             )
-    path = str(folder.absolute())
-    if "%" in path or not path.isprintable():
+    absolute_path = str(folder.absolute())
+    if "%" in absolute_path or not absolute_path.isprintable():
         raise UsageError(
-            f"{printable(path)}: Slurm can't use a folder whose path has % or unprintable "
+            f"{printable(absolute_path)}: Slurm can't use a folder whose path has % or unprintable "
             "characters; choose another run folder"
         )
 
@@ -112,34 +113,41 @@ class JobQueue:
         Raises:
           RunError: the jobs can't be sent.
         """
-        messages = io.StringIO()
+        sbatch_messages = io.StringIO()
         try:
             # submitit prints what sbatch says before it raises an error that says it too.
-            with contextlib.redirect_stderr(messages):
-                queue = self._executor(executor, options, folder)
-                submitted = queue.submit_array(list(commands))
+            with contextlib.redirect_stderr(sbatch_messages):
+                submitit_executor = self._executor(executor, options, folder)
+                submitit_jobs = submitit_executor.submit_array(list(commands))
         except (OSError, RuntimeError, ValueError) as error:
             reason = printable(first_line(error), 300)
-            raise RunError(f"--submit {executor}: the jobs can't be sent ({reason})") from error
-        jobs = [Job(executor, job.job_id, folder) for job in submitted]
-        self._jobs.update(zip(jobs, submitted, strict=True))
+            raise RunError(
+                f"--submit {executor}: the jobs can't be sent ({reason}); correct this, or "
+                "use --submit local"
+            ) from error
+        jobs = [Job(executor, job.job_id, folder) for job in submitit_jobs]
+        self._jobs.update(zip(jobs, submitit_jobs, strict=True))
         return jobs
 
     def _executor(self, executor: Executor, options: JobOptions, folder: Path) -> Any:
         """Return submitit's object that sends jobs, with the user's options."""
         if executor == "local":
-            queue = self._submitit.LocalExecutor(folder, max_num_timeout=_MOST_TIMES)
-            queue.update_parameters(timeout_min=options.minutes or _LOCAL_MINUTES)
-            return queue
-        queue = self._submitit.SlurmExecutor(folder, max_num_timeout=_MOST_TIMES)
-        parameters: dict[str, Any] = {
+            submitit_executor = self._submitit.LocalExecutor(
+                folder, max_num_timeout=_MAX_RESTARTS_AFTER_TIMEOUT
+            )
+            submitit_executor.update_parameters(timeout_min=options.minutes or _LOCAL_MINUTES)
+            return submitit_executor
+        submitit_executor = self._submitit.SlurmExecutor(
+            folder, max_num_timeout=_MAX_RESTARTS_AFTER_TIMEOUT
+        )
+        slurm_parameters: dict[str, Any] = {
             "time": options.minutes or _SLURM_MINUTES,
             "additional_parameters": {"job_name": "jaxcifar", **options.flags},
         }
-        if options.at_most:
-            parameters["array_parallelism"] = options.at_most
-        queue.update_parameters(**parameters)
-        return queue
+        if options.max_running_jobs:
+            slurm_parameters["array_parallelism"] = options.max_running_jobs
+        submitit_executor.update_parameters(**slurm_parameters)
+        return submitit_executor
 
     def is_over(self, job: Job) -> bool:
         """Return True if a job has ended: it succeeded, failed or was cancelled."""
@@ -165,5 +173,5 @@ class JobQueue:
 def cancel_command(jobs: Sequence[Job]) -> str:
     """Return the shell command that cancels the Slurm jobs among `jobs`; "" if there are none."""
     slurm_jobs = [job for job in jobs if job.executor == "slurm"]
-    arrays = dict.fromkeys(job.identity.split("_")[0] for job in slurm_jobs)
-    return " ".join(["scancel", *arrays]) if arrays else ""
+    array_ids = dict.fromkeys(job.identity.split("_")[0] for job in slurm_jobs)
+    return " ".join(["scancel", *array_ids]) if array_ids else ""

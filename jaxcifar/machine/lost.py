@@ -19,9 +19,9 @@ LOST_PROCESS_MESSAGE = (
     "go on from the newest checkpoint"
 )
 _SIGNS_OF_A_LOST_PROCESS = ("Gloo", "NCCL", "UNAVAILABLE", "oordination", "arrier timed out")
-_JAX_GIVES_UP = b"JAX distributed service detected fatal errors"  # printed before the abort
+_JAX_ABORT_MESSAGE = b"JAX distributed service detected fatal errors"  # printed before the abort
 _MAX_MESSAGE_BYTES = 2**20
-_handlers: list[Callable] = []  # keeps handlers alive, because C code calls them
+_abort_handlers: list[Callable] = []  # keeps handlers alive, because C code calls them
 
 
 def lost_process_error(error: Exception) -> RunError | None:
@@ -67,33 +67,33 @@ def hold_back_cpp_messages() -> Callable[[], None]:
         return lambda: None  # JAX's own messages stay
     sys.stderr.flush()
     python_stream = sys.stderr
-    screen = os.dup(2)
+    user_stderr = os.dup(2)
     with tempfile.TemporaryFile() as file:
-        messages = os.dup(file.fileno())
-    os.dup2(messages, 2)
+        message_file = os.dup(file.fileno())
+    os.dup2(message_file, 2)
     sys.stderr = os.fdopen(
-        screen, "w", buffering=1, encoding=python_stream.encoding, errors=python_stream.errors
+        user_stderr, "w", buffering=1, encoding=python_stream.encoding, errors=python_stream.errors
     )
     if faulthandler.is_enabled():
         faulthandler.enable(sys.stderr)
 
     @ctypes.CFUNCTYPE(None, ctypes.c_int)
-    def on_abort(number: int) -> None:
-        text = os.pread(messages, _MAX_MESSAGE_BYTES, 0)
-        if _JAX_GIVES_UP in text:
-            os.write(screen, f"error: {LOST_PROCESS_MESSAGE}\n".encode())
+    def on_abort(signal_number: int) -> None:
+        text = os.pread(message_file, _MAX_MESSAGE_BYTES, 0)
+        if _JAX_ABORT_MESSAGE in text:
+            os.write(user_stderr, f"error: {LOST_PROCESS_MESSAGE}\n".encode())
             os._exit(1)
-        os.write(screen, text)  # when this handler returns, the abort goes on
+        os.write(user_stderr, text)  # when this handler returns, the abort goes on
 
-    _handlers.append(on_abort)
+    _abort_handlers.append(on_abort)
     ctypes.CDLL(None).signal(int(signal.SIGABRT), on_abort)
 
-    def undo() -> None:
+    def restore_cpp_stderr() -> None:
         ctypes.CDLL(None).signal(int(signal.SIGABRT), None)
         sys.stderr.flush()
-        os.dup2(screen, 2)
+        os.dup2(user_stderr, 2)
         sys.stderr = python_stream
         if faulthandler.is_enabled():
             faulthandler.enable(sys.stderr)
 
-    return undo
+    return restore_cpp_stderr

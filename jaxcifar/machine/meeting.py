@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from jaxcifar.errors import RunError, UsageError, first_line
-from jaxcifar.machine.member import Member, differences
+from jaxcifar.machine.member import Member, describe_different_settings
 from jaxcifar.machine.terminal import SILENCE_SECONDS, PrintLine, duration, report_in_silence
 
 WAIT_SECONDS = 300.0  # people start the processes by hand, on one machine after the other
@@ -50,20 +50,21 @@ def split_address(coordinator: str) -> tuple[str, int]:
     Raises:
       UsageError: `coordinator` has another form, or the port is out of range.
     """
-    address = re.fullmatch(r"(\S+):(\d{1,5})", coordinator)
-    if not address or not 1 <= int(address[2]) < 2**16:
+    address = re.fullmatch(r"(?P<host>\S+):(?P<port>\d{1,5})", coordinator)
+    if not address or not 1 <= int(address["port"]) < 2**16:
         raise UsageError(
             f"--coordinator {coordinator}: must be HOST:PORT with a port from 1 to 65535"
         )
-    return address[1].strip("[]"), int(address[2])  # IPv6 addresses have brackets
+    host = address["host"].strip("[]")  # IPv6 addresses have brackets
+    return host, int(address["port"])
 
 
 def meet(
     coordinator: str,
     member: Member,
     print_line: PrintLine,
-    wait: float = WAIT_SECONDS,
-    silence: float = SILENCE_SECONDS,
+    wait_seconds: float = WAIT_SECONDS,
+    silence_seconds: float = SILENCE_SECONDS,
 ) -> None:
     """Wait until all processes of a run have met at the address of process 0.
 
@@ -71,24 +72,26 @@ def meet(
       coordinator: "HOST:PORT" of process 0.
       member: this process.
       print_line: prints a line that names the missing processes.
-      wait: maximum seconds to wait.
-      silence: seconds between two printed lines about missing processes.
+      wait_seconds: maximum seconds to wait.
+      silence_seconds: seconds between two printed lines about missing processes.
 
     Raises:
       UsageError: the address is wrong, or the processes have different settings.
-      RunError: a process is still missing after `wait` seconds.
+      RunError: a process is still missing after `wait_seconds`.
     """
     host, port = split_address(coordinator)
-    print_line(f"waiting up to {duration(wait)} for all {member.count} processes, at {coordinator}")
-    role = _Host if member.number == 0 else _Guest
-    participant = role(member, coordinator, host, port)
+    print_line(
+        f"waiting up to {duration(wait_seconds)} for all {member.count} processes, at {coordinator}"
+    )
+    participant_type = _Host if member.number == 0 else _Guest
+    participant = participant_type(member, coordinator, host, port)
     began = time.monotonic()
 
     def status() -> str:
         return f"waiting for {participant.missing()}, {duration(time.monotonic() - began)} so far"
 
-    with report_in_silence(print_line, status, silence):
-        answer = asyncio.run(participant.attend(wait))
+    with report_in_silence(print_line, status, silence_seconds):
+        answer = asyncio.run(participant.attend(wait_seconds))
     answer.raise_error()
 
 
@@ -108,18 +111,18 @@ class _Guest:
         hint = "was one started with --process-id 0?"
         return f"process 0 at {self._coordinator} ({self._problem}; {hint})"
 
-    async def attend(self, wait: float) -> _Answer:
-        """Return the answer of process 0, or after `wait` seconds without answer an error.
+    async def attend(self, wait_seconds: float) -> _Answer:
+        """Return the answer of process 0, or an error after `wait_seconds` without an answer.
 
         Raises:
           UsageError: the coordinator's address is wrong.
         """
         try:
-            return await asyncio.wait_for(self._visit(), wait)
+            return await asyncio.wait_for(self._visit(), wait_seconds)
         except TimeoutError:
             return _Answer(
-                f"waited {duration(wait)} for {self.missing()}; start all processes within that "
-                "time, or one alone with --processes 1"
+                f"waited {duration(wait_seconds)} for {self.missing()}; start all processes within "
+                "that time, or one alone with --processes 1"
             )
 
     async def _visit(self) -> _Answer:
@@ -151,25 +154,26 @@ class _Host(_Guest):
 
     def __init__(self, member: Member, coordinator: str, host: str, port: int) -> None:
         super().__init__(member, coordinator, host, port)
-        self._present: set[int] = set()  # numbers of the processes that have come
-        self._visits: set[asyncio.Task[Any]] = set()
+        self._present_numbers: set[int] = set()  # numbers of the processes that have come
+        self._visit_tasks: set[asyncio.Task[Any]] = set()
         self._answer: asyncio.Future[_Answer]
 
     def missing(self) -> str:
         """Describe, for a message, the processes that have not connected yet."""
-        numbers = range(self._member.count)
-        absent = [str(number) for number in numbers if number not in self._present]
-        return f"process {', '.join(absent)} of {self._member.count} at {self._coordinator}"
+        all_numbers = range(self._member.count)
+        missing_numbers = [str(n) for n in all_numbers if n not in self._present_numbers]
+        listed = ", ".join(missing_numbers)
+        return f"process {listed} of {self._member.count} at {self._coordinator}"
 
-    async def attend(self, wait: float) -> _Answer:
-        """Wait up to `wait` seconds for all processes; send an answer to all, and return it.
+    async def attend(self, wait_seconds: float) -> _Answer:
+        """Wait for all processes, up to `wait_seconds`; send an answer to all, and return it.
 
         Raises:
           UsageError: the coordinator's address is wrong.
         """
         self._answer = asyncio.get_running_loop().create_future()
         try:
-            listener = self._open_socket()
+            listener = self._open_listening_socket()
         except UsageError:
             # If another process 0 holds the port, visiting it ends both with the same error.
             guest = _Guest(self._member, self._coordinator, self._host, self._port)
@@ -179,15 +183,15 @@ class _Host(_Guest):
             raise
         server = await asyncio.start_server(self._receive, sock=listener, limit=_MAX_LINE_BYTES)
         try:
-            answer = await super().attend(wait)
+            answer = await super().attend(wait_seconds)
             self._set_answer(answer)
-            if self._visits:
-                await asyncio.wait(self._visits, timeout=_LINE_SECONDS)
+            if self._visit_tasks:
+                await asyncio.wait(self._visit_tasks, timeout=_LINE_SECONDS)
         finally:
             server.close()
         return answer
 
-    def _open_socket(self) -> socket.socket:
+    def _open_listening_socket(self) -> socket.socket:
         """Return a socket that listens at the coordinator's port, so that no other process can."""
         dual_stack = socket.has_dualstack_ipv6()  # IPv4 and IPv6 in one socket
         family = socket.AF_INET6 if dual_stack else socket.AF_INET
@@ -215,19 +219,19 @@ class _Host(_Guest):
         """Serve one connected process until it has read the answer or closes the connection."""
         visit = asyncio.current_task()
         assert visit is not None  # asyncio runs this method as a task
-        self._visits.add(visit)
+        self._visit_tasks.add(visit)
         with contextlib.closing(writer), contextlib.suppress(OSError):
             try:
                 line = await asyncio.wait_for(reader.readline(), _LINE_SECONDS)
                 member = msgspec.json.decode(line, type=Member)
             except (ValueError, TimeoutError):
                 return  # another program has connected
-            conflict = self._conflict(member)
+            conflict = self._conflict_with_others(member)
             if conflict is None:
-                self._present.add(member.number)
+                self._present_numbers.add(member.number)
             else:
                 self._set_answer(_Answer(conflict, is_usage_error=True))
-            if len(self._present) == self._member.count:
+            if len(self._present_numbers) == self._member.count:
                 self._set_answer(_Answer(error=None))
             disconnected = asyncio.ensure_future(reader.read())
             events: set[asyncio.Future[Any]] = {disconnected, self._answer}
@@ -236,13 +240,15 @@ class _Host(_Guest):
                 writer.write(msgspec.json.encode(self._answer.result()) + b"\n")
                 await disconnected  # closing the connection earlier might lose the answer
             else:
-                self._present.discard(member.number)
+                self._present_numbers.discard(member.number)
 
-    def _conflict(self, member: Member) -> str | None:
+    def _conflict_with_others(self, member: Member) -> str | None:
         """Return why a process can't train with those that have connected; None if it can."""
-        number, last = member.number, self._member.count - 1
-        differing = differences(self._member.all_settings, member.all_settings, number)
-        if differing is None and number in self._present:
+        number, last_number = member.number, self._member.count - 1
+        different_settings = describe_different_settings(
+            self._member.all_settings, member.all_settings, number
+        )
+        if different_settings is None and number in self._present_numbers:
             problem = f"--process-id {number}: two processes have this number"
-            return f"{problem}; give each process another number, from 0 to {last}"
-        return differing
+            return f"{problem}; give each process another number, from 0 to {last_number}"
+        return different_settings

@@ -26,22 +26,29 @@ class Member(msgspec.Struct, frozen=True):
         return {"--processes": str(self.count), **self.settings}
 
 
-def differences(first: Mapping[str, str], other: Mapping[str, str], number: int) -> str | None:
+def describe_different_settings(
+    first_settings: Mapping[str, str], other_settings: Mapping[str, str], other_number: int
+) -> str | None:
     """Return a message about the settings that differ between process 0 and another process.
 
     Args:
-      first: settings of process 0.
-      other: settings of the other process.
-      number: number of the other process.
+      first_settings: settings of process 0.
+      other_settings: settings of the other process.
+      other_number: number of the other process.
 
     Returns:
       the message, or None if all settings are the same.
     """
-    differing = [name for name in {**first, **other} if first.get(name) != other.get(name)]
-    if not differing:
+    different_names = [
+        name
+        for name in {**first_settings, **other_settings}
+        if first_settings.get(name) != other_settings.get(name)
+    ]
+    if not different_names:
         return None
-    shown = ", ".join(
-        f"{name} is {first.get(name)} in process 0 and {other.get(name)} in process {number}"
-        for name in differing[:_MAX_DIFFERENCES]
-    )
-    return f"{shown}; start all processes with the same options, files and versions"
+    texts = [
+        f"{name} is {first_settings.get(name)} in process 0 and {other_settings.get(name)} in "
+        f"process {other_number}"
+        for name in different_names[:_MAX_DIFFERENCES]
+    ]
+    return f"{', '.join(texts)}; start all processes with the same options, files and versions"

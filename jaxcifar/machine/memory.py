@@ -44,16 +44,20 @@ def program_bytes(compiled: Any) -> int | None:
     Returns:
       the bytes, or None if XLA does not report them.
     """
-    sizes = compiled.memory_analysis()
-    if sizes is None:
+    memory_sizes = compiled.memory_analysis()
+    if memory_sizes is None:
         return None
     # Aliased results take the memory of arguments.
-    new_results = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
-    return sizes.temp_size_in_bytes + new_results + sizes.generated_code_size_in_bytes
+    new_result_bytes = memory_sizes.output_size_in_bytes - memory_sizes.alias_size_in_bytes
+    return (
+        memory_sizes.temp_size_in_bytes
+        + new_result_bytes
+        + memory_sizes.generated_code_size_in_bytes
+    )
 
 
 def check_memory(
-    compiled: Any, devices: Sequence[Any], program: str, print_line: Callable[[str], None]
+    compiled: Any, devices: Sequence[Any], program_name: str, print_line: Callable[[str], None]
 ) -> None:
     """Compare the memory that a program needs with the memory of its devices.
 
@@ -63,29 +67,30 @@ def check_memory(
     Args:
       compiled: the compiled program; its arguments must be on the devices already.
       devices: the devices of this process.
-      program: the program's name; begins the message.
+      program_name: the program's name; begins the message.
       print_line: prints the warning.
 
     Raises:
       OutOfMemoryError: the program does not fit into an accelerator's memory.
     """
-    needed = program_bytes(compiled)
-    if needed is None:
+    needed_bytes = program_bytes(compiled)
+    if needed_bytes is None:
         return
     if devices[0].platform == "cpu":
-        needed *= len(devices)  # CPU devices share the memory
-        available = available_memory()
-        if needed > available:
+        needed_bytes *= len(devices)  # CPU devices share the memory
+        available_bytes = available_memory()
+        if needed_bytes > available_bytes:
             print_line(
-                f"{program} takes {format_bytes(needed)} of memory, and {format_bytes(available)} "
-                f"are free: it may fail or be slow; {LESS_MEMORY_ADVICE}"
+                f"{program_name} takes {format_bytes(needed_bytes)} of memory, and "
+                f"{format_bytes(available_bytes)} are free: it may fail or be slow; "
+                f"{LESS_MEMORY_ADVICE}"
             )
         return
-    total = needed + compiled.memory_analysis().argument_size_in_bytes
+    total_bytes = needed_bytes + compiled.memory_analysis().argument_size_in_bytes
     memory_stats = devices[0].memory_stats() or {}
-    limit = memory_stats.get("bytes_limit")
-    if limit and total > limit:
+    memory_limit = memory_stats.get("bytes_limit")
+    if memory_limit and total_bytes > memory_limit:
         raise OutOfMemoryError(
-            f"{program} takes {format_bytes(total)} of memory, and {devices[0].device_kind} has "
-            f"{format_bytes(limit)}; {LESS_MEMORY_ADVICE}"
+            f"{program_name} takes {format_bytes(total_bytes)} of memory, and "
+            f"{devices[0].device_kind} has {format_bytes(memory_limit)}; {LESS_MEMORY_ADVICE}"
         )

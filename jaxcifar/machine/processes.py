@@ -19,10 +19,11 @@ from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.jax_settings import value_of_setting
 from jaxcifar.machine.lost import hold_back_cpp_messages
 from jaxcifar.machine.meeting import WAIT_SECONDS, meet, split_address
-from jaxcifar.machine.member import Member, differences
+from jaxcifar.machine.member import Member, describe_different_settings
 from jaxcifar.machine.terminal import PrintLine, pluralize
 
 _HEARTBEAT_SECONDS = 20  # a process that is silent for longer counts as lost
+_FIRST_PROCESS_DONE = "after the first"  # name of a moment at which all processes wait
 
 
 def join_processes(
@@ -120,12 +121,15 @@ def gather_texts(text: str) -> list[str]:
     """Return the texts that all processes of the run pass, in the order of process numbers."""
     if is_only_process():
         return [text]
-    content = np.frombuffer(text.encode(), np.uint8)
-    sizes = multihost_utils.process_allgather(np.int32(len(content)))
-    padded = np.zeros(sizes.max(), np.uint8)
-    padded[: len(content)] = content
-    rows = multihost_utils.process_allgather(padded)
-    return [row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)]
+    text_bytes = np.frombuffer(text.encode(), np.uint8)
+    byte_counts = multihost_utils.process_allgather(np.int32(len(text_bytes)))
+    padded_bytes = np.zeros(byte_counts.max(), np.uint8)
+    padded_bytes[: len(text_bytes)] = text_bytes
+    padded_bytes_of_all = multihost_utils.process_allgather(padded_bytes)
+    return [
+        padded_text_bytes[:byte_count].tobytes().decode()
+        for padded_text_bytes, byte_count in zip(padded_bytes_of_all, byte_counts, strict=True)
+    ]
 
 
 def require_same_settings(settings: Mapping[str, object]) -> None:
@@ -140,7 +144,7 @@ def require_same_settings(settings: Mapping[str, object]) -> None:
     settings_as_text = {name: str(value) for name, value in settings.items()}
     settings_of_all = [json.loads(text) for text in gather_texts(json.dumps(settings_as_text))]
     for number, other_settings in enumerate(settings_of_all):
-        message = differences(settings_of_all[0], other_settings, number)
+        message = describe_different_settings(settings_of_all[0], other_settings, number)
         if message is not None:
             raise UsageError(message)
 
@@ -151,12 +155,12 @@ def require_equal_devices() -> None:
     Raises:
       UsageError: the numbers of devices differ.
     """
-    counts = Counter(device.process_index for device in jax.devices())
-    for number, count in sorted(counts.items()):
-        if count != counts[0]:
+    device_counts = Counter(device.process_index for device in jax.devices())
+    for number, device_count in sorted(device_counts.items()):
+        if device_count != device_counts[0]:
             raise UsageError(
-                f"process 0 has {pluralize(counts[0], 'device')} and process {number} has {count}: "
-                "all must have the same number; set it with CUDA_VISIBLE_DEVICES, "
+                f"process 0 has {pluralize(device_counts[0], 'device')} and process {number} has "
+                f"{device_count}: all must have the same number; set it with CUDA_VISIBLE_DEVICES, "
                 "JAX_NUM_CPU_DEVICES or --devices"
             )
 
@@ -165,7 +169,7 @@ def require_equal_devices() -> None:
 def first_process_first() -> Iterator[None]:
     """Run the `with` block in process 0 of the run first, and then in the other processes."""
     if not is_first_process():
-        wait_for_all("after the first")
+        wait_for_all(_FIRST_PROCESS_DONE)
     yield
     if is_first_process():
-        wait_for_all("after the first")
+        wait_for_all(_FIRST_PROCESS_DONE)

@@ -52,7 +52,7 @@ def require_same_start(
         "dataset": "auto" if chooses_dataset else config.dataset,
         "devices": devices,
         "keep-every": keep_every,
-        **environment.program_versions(),
+        **environment.versions_to_match(),
         "SHA-256 of jaxcifar's code": environment.code_sha256(),
         "metric": ", ".join(f"{metric.code} ({metric.sha256})" for metric in user_metrics),
     }

@@ -39,7 +39,7 @@ def met(*members, address=None, wait=30.0, between=0.05):
     def come(place, process):
         lines[place] = []
         try:
-            meet(address, process, lines[place].append, wait, silence=0.1)
+            meet(address, process, lines[place].append, wait, silence_seconds=0.1)
         except Exception as error:
             errors[place] = error
 

@@ -141,7 +141,7 @@ def job_options(executor: Executor, words: Sequence[tuple[str, str | bool]]) -> 
         raise UsageError(f"--submit-options {name}: only Slurm has it; --submit local takes time")
     return JobOptions(
         minutes=None if minutes is None else _minutes(str(minutes)),
-        at_most=None if at_most is None else _number_of_jobs(str(at_most)),
+        max_running_jobs=None if at_most is None else _number_of_jobs(str(at_most)),
         flags={name.replace("-", "_"): value for name, value in flags.items()},
     )
 
