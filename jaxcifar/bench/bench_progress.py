@@ -81,9 +81,9 @@ class BenchProgress:
             (2, f"{duration(now - self._activity_began)} so far"),
         ]
         if left is None:
-            return Status(before, after=[], done=0.0)
+            return Status(before, texts_after_bar=[], fraction_done=0.0)
         if left == 0:  # the benchmark takes longer than estimated
-            return Status(before, after=[], done=1.0)
+            return Status(before, texts_after_bar=[], fraction_done=1.0)
         spent = now - self._began
         after = [(0, f"{duration(left)} left")]
-        return Status(before, after, done=spent / (spent + left))
+        return Status(before, after, fraction_done=spent / (spent + left))

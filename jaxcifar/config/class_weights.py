@@ -135,8 +135,8 @@ def _read_weights(path: Path) -> dict[str, Any]:
     if suffix == ".toml":
         return read_toml(path, dict[str, Any], remedy)
     if suffix == ".json":
-        return read_json(path, dict[str, Any], remedy, _MAX_BYTES, follow=True)
-    text = read_text(path, remedy, _MAX_BYTES, follow=True)
+        return read_json(path, dict[str, Any], remedy, _MAX_BYTES, follow_links=True)
+    text = read_text(path, remedy, _MAX_BYTES, follow_links=True)
     with report_errors(path, remedy):
         return _parse_csv(text.removeprefix("\ufeff"))
 

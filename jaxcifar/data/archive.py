@@ -159,7 +159,7 @@ def _batches_in_folder(path: Path, layout: ArchiveLayout) -> Iterator[tuple[str,
 
 
 def _read_file(path: Path) -> bytes:
-    with open_regular_file(path, follow=True) as file:
+    with open_regular_file(path, follow_links=True) as file:
         content = file.read(_MAX_BATCH_BYTES + 1)
     if len(content) > _MAX_BATCH_BYTES:
         raise ValueError(f"{path.name} is larger than any CIFAR batch")
@@ -169,7 +169,7 @@ def _read_file(path: Path) -> bytes:
 def _batches_in_tar(path: Path, layout: ArchiveLayout) -> Iterator[tuple[str, bytes]]:
     """Yield the file name and content of each CIFAR batch in a tar archive, in its order."""
     batches_read = set()
-    with open_regular_file(path, follow=True) as file:
+    with open_regular_file(path, follow_links=True) as file:
         for member in tar.files_in_tar(file):
             member_path = PurePosixPath(member.name)
             if member_path.is_absolute() or ".." in member_path.parts:

@@ -42,7 +42,7 @@ def read_table(path: Path) -> LabelTable:
       RunError: the file can't be read, is too large, or is no table.
     """
     with report_errors(path, _ADVICE):
-        with open_regular_file(path, follow=True) as file:
+        with open_regular_file(path, follow_links=True) as file:
             content = file.read(MAX_TABLE_BYTES + 1)
         if len(content) > MAX_TABLE_BYTES:
             raise ValueError(f"has more than {MAX_TABLE_BYTES // 2**20} MiB")

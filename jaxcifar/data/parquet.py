@@ -164,7 +164,7 @@ def _opened(file: Path) -> "Iterator[ParquetFile]":
 
     try:
         # Hugging Face's cache of downloads consists of symbolic links.
-        with open_regular_file(file, follow=True) as opened:
+        with open_regular_file(file, follow_links=True) as opened:
             yield ParquetFile(opened, pre_buffer=False, buffer_size=2**20)
     except UsageError:
         raise

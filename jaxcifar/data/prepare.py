@@ -21,7 +21,7 @@ from jaxcifar.errors import RunError, UsageError
 from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.files import lock_folder
 from jaxcifar.machine.paths import expand_home
-from jaxcifar.machine.plain_path import plain_path
+from jaxcifar.machine.plain_path import path_without_special_characters
 from jaxcifar.machine.terminal import PrintLine
 
 _BLOCK = 1000  # TFDS reads many examples at once in half the time of single examples
@@ -133,7 +133,7 @@ def _prepare_records(
     if dataset.draw is not None:
         print_line(f"Drawing {dataset.title}, once; this takes some seconds.")
         return _draw_records(dataset, dataset.draw)
-    with plain_path(data_dir) as utf8_data_dir:  # TFDS needs paths in UTF-8
+    with path_without_special_characters(data_dir) as utf8_data_dir:  # TFDS needs paths in UTF-8
         builder = _make_builder(dataset, utf8_data_dir, archive)
         if not builder.is_prepared():
             _prepare_with_tfds(builder, dataset, data_dir, archive, print_line)
@@ -222,7 +222,7 @@ def _decode_records(builder: Any, dataset: KnownDataset) -> dict[str, binary_rec
 
 def _require_source(dataset: KnownDataset, data_dir: Path) -> None:
     """Raise an error if TFDS has not prepared a data set and can't download it now."""
-    with plain_path(data_dir) as utf8_data_dir:
+    with path_without_special_characters(data_dir) as utf8_data_dir:
         builder = _make_builder(dataset, utf8_data_dir, None)
         if not builder.is_prepared():
             _require_network(builder.download_url)

@@ -151,10 +151,10 @@ def _image_blocks(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> ImageBlo
 def _read_small_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(member) as file:
         header = _read_checked_header(file, member)
-        if header.size > _MAX_SMALL_BYTES:
+        if header.byte_count > _MAX_SMALL_BYTES:
             raise UsageError(
-                f"array {member.filename} has {header.size:,} bytes, far too many for labels or "
-                "names"
+                f"array {member.filename} has {header.byte_count:,} bytes, far too many for "
+                "labels or names"
             )
         return read_content(file, member.filename, header)
 
@@ -166,7 +166,7 @@ def _read_checked_header(file: IO[bytes], member: zipfile.ZipInfo) -> ArrayHeade
             f"array {member.filename} has another compression than np.savez uses; save it again"
         )
     header = read_header(file, member.filename)
-    if header.size != member.file_size - file.tell():
+    if header.byte_count != member.file_size - file.tell():
         raise UsageError(
             f"array {member.filename} is damaged: its header does not agree with its size"
         )

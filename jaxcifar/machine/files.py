@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from jaxcifar.errors import BusyError, RunError
-from jaxcifar.machine.system import is_running, lock_file, open_descriptor, retry_if_denied
+from jaxcifar.machine.system import is_running, lock_file, open_descriptor, retry_if_access_denied
 
 _LOCK_FILE_NAME = ".jaxcifar.lock"
 # Name of a temporary file that `atomic_write` makes; it ends in the number of the process.
@@ -37,7 +37,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        retry_if_denied(lambda: temporary_path.replace(path))
+        retry_if_access_denied(lambda: temporary_path.replace(path))
     finally:
         temporary_path.unlink(missing_ok=True)
 
@@ -158,18 +158,17 @@ def lock_folder(
 
 def _open_and_lock(folder: Path, wait: bool) -> int:
     """Lock the lock file in a folder, creating both if missing; return the file's descriptor."""
+    lock_path = folder / _LOCK_FILE_NAME
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            descriptor = retry_if_denied(
-                lambda: _open_regular_file(folder / _LOCK_FILE_NAME, os.O_RDWR)
-            )
+            descriptor = retry_if_access_denied(lambda: _open_regular_file(lock_path, os.O_RDWR))
         except FileNotFoundError:  # the process that held the lock has just deleted the folder
             continue
         try:
             if not lock_file(descriptor, wait):
                 raise BusyError(f"{folder}: another process is at work here; wait for it")
-            if _is_file_at(folder / _LOCK_FILE_NAME, descriptor):
+            if _is_file_at(lock_path, descriptor):
                 return descriptor
         except BaseException:
             os.close(descriptor)

@@ -18,7 +18,7 @@ import msgspec
 
 from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.member import Member, describe_different_settings
-from jaxcifar.machine.terminal import SILENCE_SECONDS, PrintLine, duration, report_in_silence
+from jaxcifar.machine.terminal import SILENCE_SECONDS, PrintLine, duration, print_after_silence
 
 WAIT_SECONDS = 300.0  # people start the processes by hand, on one machine after the other
 _RETRY_SECONDS = 0.5
@@ -80,9 +80,8 @@ def meet(
       RunError: a process is still missing after `wait_seconds`.
     """
     host, port = split_address(coordinator)
-    print_line(
-        f"waiting up to {duration(wait_seconds)} for all {member.count} processes, at {coordinator}"
-    )
+    wait = duration(wait_seconds)
+    print_line(f"waiting up to {wait} for all {member.count} processes, at {coordinator}")
     participant_type = _Host if member.number == 0 else _Guest
     participant = participant_type(member, coordinator, host, port)
     began = time.monotonic()
@@ -90,7 +89,7 @@ def meet(
     def status() -> str:
         return f"waiting for {participant.missing()}, {duration(time.monotonic() - began)} so far"
 
-    with report_in_silence(print_line, status, silence_seconds):
+    with print_after_silence(print_line, status, silence_seconds):
         answer = asyncio.run(participant.attend(wait_seconds))
     answer.raise_error()
 
@@ -161,9 +160,8 @@ class _Host(_Guest):
     def missing(self) -> str:
         """Describe, for a message, the processes that have not connected yet."""
         all_numbers = range(self._member.count)
-        missing_numbers = [str(n) for n in all_numbers if n not in self._present_numbers]
-        listed = ", ".join(missing_numbers)
-        return f"process {listed} of {self._member.count} at {self._coordinator}"
+        missing_numbers = ", ".join(str(n) for n in all_numbers if n not in self._present_numbers)
+        return f"process {missing_numbers} of {self._member.count} at {self._coordinator}"
 
     async def attend(self, wait_seconds: float) -> _Answer:
         """Wait for all processes, up to `wait_seconds`; send an answer to all, and return it.
@@ -245,10 +243,8 @@ class _Host(_Guest):
     def _conflict_with_others(self, member: Member) -> str | None:
         """Return why a process can't train with those that have connected; None if it can."""
         number, last_number = member.number, self._member.count - 1
-        different_settings = describe_different_settings(
-            self._member.all_settings, member.all_settings, number
-        )
-        if different_settings is None and number in self._present_numbers:
+        reason = describe_different_settings(self._member.all_settings, member.all_settings, number)
+        if reason is None and number in self._present_numbers:
             problem = f"--process-id {number}: two processes have this number"
             return f"{problem}; give each process another number, from 0 to {last_number}"
-        return different_settings
+        return reason

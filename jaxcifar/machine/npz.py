@@ -17,14 +17,14 @@ class ArrayForm(NamedTuple):
 
     Attributes:
       dtype: name of a dtype, or an abstract type such as `np.integer`.
-      shape: sizes of all axes but the first; the first axis may have any length.
-      sides: other allowed sizes of images, whose `shape` ends in (height, width, channels). Height
-        and width must be equal. None if no other size is allowed.
+      row_shape: sizes of all axes but the first; the first axis may have any length.
+      allowed_sides: other allowed sizes of images, whose `row_shape` ends in (height, width,
+        channels). Height and width must be equal. None if no other size is allowed.
     """
 
     dtype: str | type[np.generic]
-    shape: tuple[int, ...] = ()
-    sides: range | None = None
+    row_shape: tuple[int, ...] = ()
+    allowed_sides: range | None = None
 
     def fits(self, dtype: np.dtype, shape: tuple[int, ...]) -> bool:
         """Return whether an array with this dtype and shape is allowed in the file."""
@@ -32,24 +32,27 @@ class ArrayForm(NamedTuple):
             dtype_fits = dtype == np.dtype(self.dtype)
         else:
             dtype_fits = np.issubdtype(dtype, self.dtype)
-        return dtype_fits and len(shape) > 0 and self._has_shape(shape[1:])
+        return dtype_fits and len(shape) > 0 and self._fits_row_shape(shape[1:])
 
-    def _has_shape(self, shape: tuple[int, ...]) -> bool:
-        """Return whether an array may have this `shape`, the sizes of all axes but the first."""
-        if shape == self.shape:
+    def _fits_row_shape(self, row_shape: tuple[int, ...]) -> bool:
+        """Return whether all axes but the first may have these sizes."""
+        if row_shape == self.row_shape:
             return True
-        if self.sides is None or len(shape) != len(self.shape):
+        if self.allowed_sides is None or len(row_shape) != len(self.row_shape):
             return False
-        height, width = shape[-3:-1]
-        other_axes_fit = shape[:-3] == self.shape[:-3] and shape[-1] == self.shape[-1]
-        return height == width and height in self.sides and other_axes_fit
+        height, width = row_shape[-3:-1]
+        other_axes_fit = (
+            row_shape[:-3] == self.row_shape[:-3] and row_shape[-1] == self.row_shape[-1]
+        )
+        return height == width and height in self.allowed_sides and other_axes_fit
 
     def __str__(self) -> str:
         dtype = self.dtype if isinstance(self.dtype, str) else self.dtype.__name__
-        text = f"{dtype} of shape {['N', *self.shape]}"
-        if self.sides is None:
-            return text
-        return f"{text}, or squares of {self.sides.start} to {self.sides.stop - 1} pixels"
+        dtype_and_shape = f"{dtype} of shape {['N', *self.row_shape]}"
+        if self.allowed_sides is None:
+            return dtype_and_shape
+        smallest, largest = self.allowed_sides[0], self.allowed_sides[-1]
+        return f"{dtype_and_shape}, or squares of {smallest} to {largest} pixels"
 
 
 def read_array(path: Path, form: ArrayForm, remedy: Remedy, max_bytes: int) -> np.ndarray:
@@ -85,9 +88,9 @@ def map_array(path: Path, remedy: Remedy) -> np.ndarray:
         try:
             header = read_header(file, "it")
             content_start = file.tell()
-            if header.size == 0 or not header.shape:
+            if header.byte_count == 0 or not header.shape:
                 raise ValueError(f"it has shape {header.shape}, and so no rows")
-            if os.fstat(file.fileno()).st_size < content_start + header.size:
+            if os.fstat(file.fileno()).st_size < content_start + header.byte_count:
                 raise ValueError("it ends too soon")
             return np.memmap(file, header.dtype, "r", content_start, header.shape)
         except Exception as error:  # a damaged header can raise anything
@@ -139,7 +142,7 @@ def _read_archive(
 def _read_array(file: IO[bytes], name: str, form: ArrayForm, max_bytes: int) -> np.ndarray:
     """Read an array in the `.npy` format from an open file, after checking its header."""
     header = read_header(file, name)
-    if not form.fits(header.dtype, header.shape) or header.size > max_bytes:
+    if not form.fits(header.dtype, header.shape) or header.byte_count > max_bytes:
         raise ValueError(f"{name} is not {form}")
     return read_content(file, name, header)
 
@@ -151,7 +154,7 @@ class ArrayHeader(NamedTuple):
     dtype: np.dtype
 
     @property
-    def size(self) -> int:
+    def byte_count(self) -> int:
         """Number of bytes of the array's content."""
         return math.prod(self.shape) * self.dtype.itemsize
 
@@ -189,7 +192,7 @@ def read_content(file: IO[bytes], name: str, header: ArrayHeader) -> np.ndarray:
     Raises:
       ValueError: the content is shorter than the header says.
     """
-    content = file.read(header.size)
-    if len(content) != header.size:
+    content = file.read(header.byte_count)
+    if len(content) != header.byte_count:
         raise ValueError(f"{name} ends too soon")
     return np.frombuffer(content, header.dtype).reshape(header.shape)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from jaxcifar.errors import UsageError
 
 TABLE_SUFFIXES = (".csv", ".tsv")
-_TABLE_NAME = re.compile(
+_TABLE_NAME_PATTERN = re.compile(
     r"(?P<path>.*\.(?:csv|tsv))(?::(?P<column>.+))?", re.IGNORECASE | re.DOTALL
 )
 
@@ -42,7 +42,7 @@ def parse_table_name(dataset: str) -> TableName | None:
     Returns:
       the path and the column; None if `dataset` is another name, or is the path of a folder.
     """
-    match = _TABLE_NAME.fullmatch(dataset)
+    match = _TABLE_NAME_PATTERN.fullmatch(dataset)
     if match is None or expand_home(dataset).is_dir():
         return None
     return TableName(expand_home(match["path"]), match["column"])
@@ -60,10 +60,9 @@ def short_dataset_name(dataset: str) -> str:
     return table.path.absolute().parent.name or table.path.stem
 
 
-def is_same_path(path: str, other: str) -> bool:
+def is_same_path(path: str, other_path: str) -> bool:
     """Return True if two paths lead to the same place, whatever links and `~` they contain."""
-    places = {os.path.realpath(expand_home(name)) for name in (path, other)}
-    return len(places) == 1
+    return os.path.realpath(expand_home(path)) == os.path.realpath(expand_home(other_path))
 
 
 def require_image_path(dataset: str) -> None:
@@ -77,8 +76,8 @@ def require_image_path(dataset: str) -> None:
     """
     table = parse_table_name(dataset)
     path = table.path if table else expand_home(dataset)
-    is_readable = table is not None or path.suffix in (".npz", ".parquet")
-    if path.is_dir() or (path.is_file() and is_readable):
+    is_data_file = table is not None or path.suffix in (".npz", ".parquet")
+    if path.is_dir() or (path.is_file() and is_data_file):
         return
     problem = "no such folder or file"
     if path.exists():

@@ -22,14 +22,14 @@ from jaxcifar.machine.system import open_descriptor
 
 MEGABYTE = 2**20
 MAX_BYTES = 64 * MEGABYTE
-_MAX_VALUES = 2**22  # in a document; Python takes up to 72 bytes for each
-_MAX_DEPTH = 32  # of nested lists and tables
+_MAX_JSON_VALUES = 2**22  # in a document; Python takes up to 72 bytes for each
+_MAX_NESTING = 32  # of nested lists and tables
 _INTEGER_LIMIT = 2**63
 _MAX_REASON_CHARACTERS = 200
-# The TOML parser's time and memory grow with the square of the number of parts in a key. A line of
-# a megabyte takes 16 GB.
+# The TOML parser's memory grows with the square of a key's parts: 16 GB for a line of a megabyte.
 _MAX_TOML_BYTES = 2**17
-_MAX_TOML_LINE = 2**11  # characters
+_MAX_TOML_LINE_LENGTH = 2**11  # characters
+_ROOT_PATTERN = re.compile(r"^(key` in `)?\$\.?")  # the whole value, in a message of msgspec
 
 Line = Annotated[str, msgspec.Meta(max_length=1000)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -50,31 +50,27 @@ class Remedy(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_regular_file(path: Path, follow: bool = False) -> Iterator[BufferedReader]:
+def open_regular_file(path: Path, follow_links: bool = False) -> Iterator[BufferedReader]:
     """Yield a regular file that is open for reading, and close it when the block ends.
 
     Pipes and devices are refused at once, because reading from them could wait for ever.
 
     Args:
       path: the file.
-      follow: follow a symbolic link at `path`.
+      follow_links: follow a symbolic link at `path`.
 
     Raises:
       OSError: the file can't be opened.
-      ValueError: `path` is not a regular file, or is a link and `follow` is false.
+      ValueError: `path` is not a regular file, or is a link and `follow_links` is false.
     """
-    descriptor = open_descriptor(path, os.O_RDONLY, follow)
+    descriptor = open_descriptor(path, os.O_RDONLY, follow_links)
     with os.fdopen(descriptor, "rb") as file:
         yield file
 
 
 @contextlib.contextmanager
 def report_errors(path: Path, remedy: Remedy) -> Iterator[None]:
-    """Turn an `OSError` or `ValueError` about a file into a one-line error.
-
-    Args:
-      path: the file; begins the message.
-      remedy: the advice and type of the error.
+    """Turn an `OSError` or `ValueError` about the file `path` into a one-line error.
 
     Raises:
       RunError, UsageError: the type that `remedy` gives.
@@ -87,25 +83,27 @@ def report_errors(path: Path, remedy: Remedy) -> Iterator[None]:
         raise remedy.error(f"{path}: {reason}; {remedy.advice}") from error
 
 
-def read_text(path: Path, remedy: Remedy, max_bytes: int = MAX_BYTES, follow: bool = False) -> str:
+def read_text(
+    path: Path, remedy: Remedy, max_bytes: int = MAX_BYTES, follow_links: bool = False
+) -> str:
     """Return the text of a UTF-8 file.
 
     Args:
       path: the file.
       remedy: the advice and type of the error if the file can't be read.
       max_bytes: maximum size of the file.
-      follow: follow a symbolic link at `path`.
+      follow_links: follow a symbolic link at `path`.
 
     Raises:
       RunError, UsageError: the file can't be read, is too large or is not UTF-8.
     """
     with report_errors(path, remedy):
-        return _read_bounded(path, max_bytes, follow)
+        return _read_bounded(path, max_bytes, follow_links)
 
 
-def _read_bounded(path: Path, max_bytes: int, follow: bool) -> str:
+def _read_bounded(path: Path, max_bytes: int, follow_links: bool) -> str:
     """Return the text of a UTF-8 file of at most `max_bytes` bytes."""
-    with open_regular_file(path, follow) as file:
+    with open_regular_file(path, follow_links) as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
         raise ValueError(f"has more than {max_bytes:,} bytes")
@@ -116,7 +114,11 @@ def _read_bounded(path: Path, max_bytes: int, follow: bool) -> str:
 
 
 def read_json(
-    path: Path, structure: type[T], remedy: Remedy, max_bytes: int = MAX_BYTES, follow: bool = False
+    path: Path,
+    structure: type[T],
+    remedy: Remedy,
+    max_bytes: int = MAX_BYTES,
+    follow_links: bool = False,
 ) -> T:
     """Read a JSON file as the type `structure`; the other arguments are those of `read_text`.
 
@@ -124,7 +126,7 @@ def read_json(
       RunError, UsageError: the file can't be read, is not JSON, or has another structure.
     """
     with report_errors(path, remedy):
-        value = parse_json(_read_bounded(path, max_bytes, follow))
+        value = parse_json(_read_bounded(path, max_bytes, follow_links))
         return convert_checked(value, structure)
 
 
@@ -140,18 +142,18 @@ def read_json_lines(path: Path, structure: type[T], remedy: Remedy) -> list[T]:
       RunError, UsageError: the file can't be read, or a line is not JSON or has another structure.
     """
     with report_errors(path, remedy):
-        text = _read_bounded(path, MAX_BYTES, follow=False).removesuffix("\n")
+        text = _read_bounded(path, MAX_BYTES, follow_links=False).removesuffix("\n")
         if text == "":
             return []
         lines = text.split("\n")
         return [_parse_line(line, structure, number) for number, line in enumerate(lines, start=1)]
 
 
-def _parse_line(line: str, structure: type[T], number: int) -> T:
+def _parse_line(line: str, structure: type[T], line_number: int) -> T:
     try:
         return convert_checked(parse_json(line), structure)
     except ValueError as error:
-        raise ValueError(f"line {number}: {error}") from error
+        raise ValueError(f"line {line_number}: {error}") from error
 
 
 def read_toml(path: Path, structure: type[T], remedy: Remedy) -> T:
@@ -163,11 +165,11 @@ def read_toml(path: Path, structure: type[T], remedy: Remedy) -> T:
       RunError, UsageError: the file can't be read, is not TOML, or has another structure.
     """
     with report_errors(path, remedy):
-        text = _read_bounded(path, _MAX_TOML_BYTES, follow=True)
+        text = _read_bounded(path, _MAX_TOML_BYTES, follow_links=True)
         longest_line = max(map(len, text.splitlines()), default=0)
-        if longest_line > _MAX_TOML_LINE:
-            raise ValueError(f"has a line of more than {_MAX_TOML_LINE:,} characters")
-        return convert_checked(_parse(text, tomllib.loads), structure)
+        if longest_line > _MAX_TOML_LINE_LENGTH:
+            raise ValueError(f"has a line of more than {_MAX_TOML_LINE_LENGTH:,} characters")
+        return convert_checked(_parse_bounded(text, tomllib.loads), structure)
 
 
 def parse_json(text: str) -> Any:
@@ -176,18 +178,19 @@ def parse_json(text: str) -> Any:
     Raises:
       ValueError: the text is not JSON, has too many values, or is nested too deeply.
     """
-    max_count = sum(map(text.count, ",[{"))  # each value but the first follows one of these
-    if max_count > _MAX_VALUES:
-        raise ValueError(f"has more than {_MAX_VALUES:,} values")
-    return _parse(text, json.loads)
+    marks_before_values = ",[{"  # each value but the first follows one of these
+    value_count = sum(text.count(mark) for mark in marks_before_values)
+    if value_count > _MAX_JSON_VALUES:
+        raise ValueError(f"has more than {_MAX_JSON_VALUES:,} values")
+    return _parse_bounded(text, json.loads)
 
 
-def _parse(text: str, parse: Callable[[str], Any]) -> Any:
-    """Return `parse(text)`; turn every error of the JSON or TOML parser into a `ValueError`."""
+def _parse_bounded(text: str, parse_text: Callable[[str], Any]) -> Any:
+    """Return `parse_text(text)`; turn each error of the JSON or TOML parser into `ValueError`."""
     if not text.strip():
         raise ValueError("is empty")
     try:
-        value = parse(text)
+        value = parse_text(text)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise ValueError(f"is not valid JSON ({error.msg}: {where})") from None
@@ -197,20 +200,17 @@ def _parse(text: str, parse: Callable[[str], Any]) -> Any:
         raise ValueError("is nested too deeply") from None
     except ValueError:  # both parsers: a number with too many digits, or an impossible date
         raise ValueError("has a number or date that is out of range") from None
-    _require_bounded(value)
+    _require_bounded_value(value)
     return value
 
 
-def _require_bounded(value: Any) -> None:
-    """Check that a JSON or TOML value is not nested deeply and has no integers above 64 bits.
+def _require_bounded_value(value: Any) -> None:
+    """Raise ValueError if a value is nested too deeply or has an integer of more than 64 bits.
 
     The loop goes through the value level by level, because recursion might overflow the stack.
-
-    Raises:
-      ValueError: the value is out of bounds.
     """
     level = [value]
-    for _ in range(_MAX_DEPTH):
+    for _ in range(_MAX_NESTING):
         next_level: list[Any] = []
         for item in level:
             if isinstance(item, dict):
@@ -245,6 +245,6 @@ def convert_checked(value: Any, structure: type[T], where: str = "") -> T:
         raise ValueError(f"{where}: {problem}" if where else problem) from None
     except msgspec.ValidationError as error:
         problem, _, path = str(error).partition(" - at `")
-        place_in_value = re.sub(r"^(key` in `)?\$\.?", "", path.removesuffix("`"))
+        place_in_value = _ROOT_PATTERN.sub("", path.removesuffix("`"))
         place = ", ".join(part for part in (where, place_in_value) if part)
         raise ValueError(f"{place}: {problem}" if place else problem) from None

@@ -26,14 +26,14 @@ def place_on_devices(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
       sharding: the devices, and how they share each array.
     """
 
-    def put(array: Any) -> jax.Array:
+    def place_array(array: Any) -> jax.Array:
         if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-            kind = jax.random.key_impl(array)
-            return jax.random.wrap_key_data(put(jax.random.key_data(array)), impl=kind)
+            generator = jax.random.key_impl(array)
+            return jax.random.wrap_key_data(place_array(jax.random.key_data(array)), impl=generator)
         array = np.asarray(array)
         return jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
 
-    return jax.tree.map(put, tree)
+    return jax.tree.map(place_array, tree)
 
 
 def device_count(axis: str | None) -> int:
@@ -41,36 +41,38 @@ def device_count(axis: str | None) -> int:
     return lax.axis_size(axis) if axis else 1
 
 
-def batch_positions(count: int, axis: str | None, parts: int = 1) -> jax.Array:
+def batch_positions(examples_per_device: int, axis: str | None, parts: int = 1) -> jax.Array:
     """Return the positions of this device's examples in the whole batch, `[count] int32`.
 
     Args:
-      count: number of examples on each device.
+      examples_per_device: number of examples on each device.
       axis: name of the mapped axis; None for a single device.
       parts: number of parts in which the batch is computed. All devices share each part, so that a
         part has the same examples on any number of devices. The positions are in order of parts.
     """
     if parts > 1:
-        positions_in_part = batch_positions(count // parts, axis)
-        part_size = count // parts * device_count(axis)  # on all devices
-        first_positions = jnp.arange(parts, dtype=jnp.int32) * part_size
+        positions_in_part = batch_positions(examples_per_device // parts, axis)
+        examples_in_part = examples_per_device // parts * device_count(axis)  # on all devices
+        first_positions = jnp.arange(parts, dtype=jnp.int32) * examples_in_part
         return (first_positions[:, None] + positions_in_part).ravel()
-    first_position = lax.axis_index(axis) * count if axis else 0
-    return first_position + jnp.arange(count, dtype=jnp.int32)
+    first_position = lax.axis_index(axis) * examples_per_device if axis else 0
+    return first_position + jnp.arange(examples_per_device, dtype=jnp.int32)
 
 
-def example_keys(key: jax.Array, count: int, axis: str | None, parts: int = 1) -> jax.Array:
-    """Return a random key for each of this device's `count` examples.
+def example_keys(
+    key: jax.Array, examples_per_device: int, axis: str | None, parts: int = 1
+) -> jax.Array:
+    """Return a random key for each of this device's examples.
 
     A key depends on the example's position in the batch of all devices.
 
     Args:
       key: random key of the batch.
-      count: number of examples on each device.
+      examples_per_device: number of examples on each device.
       axis: name of the mapped axis; None for a single device.
       parts: number of parts in which the batch is computed (see `batch_positions`).
     """
-    return keys_at(key, batch_positions(count, axis, parts))
+    return keys_at(key, batch_positions(examples_per_device, axis, parts))
 
 
 def keys_at(key: jax.Array, positions: jax.Array) -> jax.Array:
@@ -90,29 +92,30 @@ def next_examples(tree: PyTree, axis: str | None, parts: int = 1) -> PyTree:
       parts: number of parts in which the batch is computed (see `batch_positions`).
     """
 
-    def following(examples: jax.Array) -> jax.Array:
-        by_part = examples.reshape(parts, -1, *examples.shape[1:])
-        first_of_next = _from_next_device(by_part[:, :1], axis)
-        return jnp.concatenate([by_part[:, 1:], first_of_next], 1).reshape(examples.shape)
+    def next_of_each(examples: jax.Array) -> jax.Array:
+        examples_by_part = examples.reshape(parts, -1, *examples.shape[1:])
+        first_of_next_device = _from_next_device(examples_by_part[:, :1], axis)
+        next_by_part = jnp.concatenate([examples_by_part[:, 1:], first_of_next_device], 1)
+        return next_by_part.reshape(examples.shape)
 
-    return jax.tree.map(following, tree)
+    return jax.tree.map(next_of_each, tree)
 
 
-def _from_next_device(firsts: jax.Array, axis: str | None) -> jax.Array:
+def _from_next_device(first_examples: jax.Array, axis: str | None) -> jax.Array:
     """Return the next device's first example of each part of the batch, `[parts, 1, ...]`.
 
-    `firsts` has this device's first example of each part, `[parts, 1, ...]`. Each device sends
-    its `firsts` to the device before. The last device receives the first device's example of the
-    next part.
+    `first_examples` has this device's first example of each part, `[parts, 1, ...]`. Each device
+    sends its `first_examples` to the device before. The last device receives the first device's
+    example of the next part.
     """
-    firsts_of_next_part = jnp.roll(firsts, -1, axis=0)
+    first_examples_of_next_part = jnp.roll(first_examples, -1, axis=0)
     if axis is None:
-        return firsts_of_next_part
-    count = device_count(axis)
-    to_previous = [((device + 1) % count, device) for device in range(count)]
+        return first_examples_of_next_part
+    devices = device_count(axis)
+    to_previous_device = [((device + 1) % devices, device) for device in range(devices)]
     is_first_device = lax.axis_index(axis) == 0
-    sent = jnp.where(is_first_device, firsts_of_next_part, firsts)
-    return lax.ppermute(sent, axis, to_previous)
+    sent_examples = jnp.where(is_first_device, first_examples_of_next_part, first_examples)
+    return lax.ppermute(sent_examples, axis, to_previous_device)
 
 
 def device_key(key: jax.Array, axis: str | None) -> jax.Array:
@@ -131,8 +134,8 @@ def sum_over_devices(tree: PyTree, axis: str | None) -> PyTree:
     if axis is None:
         return tree
     # One array of one dtype: counts travel as floats, which are exact for fewer than 2**24 images.
-    flat, unflatten = ravel_pytree(tree)
-    return unflatten(lax.psum(flat, axis))
+    flat_array, unflatten = ravel_pytree(tree)
+    return unflatten(lax.psum(flat_array, axis))
 
 
 def sum_and_mean_over_devices(
@@ -149,8 +152,10 @@ def sum_and_mean_over_devices(
       the sums and the means.
     """
     leaves, structure = jax.tree.flatten(averaged)
-    floats = {i: leaf for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.floating)}
-    sums, sums_of_floats = sum_over_devices((summed, floats), axis)
-    for i, leaf_sum in sums_of_floats.items():
-        leaves[i] = leaf_sum / device_count(axis)
+    floats_by_index = {
+        index: leaf for index, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.floating)
+    }
+    sums, float_sums_by_index = sum_over_devices((summed, floats_by_index), axis)
+    for index, leaf_sum in float_sums_by_index.items():
+        leaves[index] = leaf_sum / device_count(axis)
     return sums, jax.tree.unflatten(structure, leaves)

@@ -11,42 +11,47 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxcifar.machine.terminal import (
+    ALWAYS_SHOWN,
     REFRESH_SECONDS,
     PrintLine,
-    notebook_line,
-    report_in_silence,
+    RankedText,
+    print_after_silence,
+    show_notebook_line,
     texts_that_fit,
 )
 
-_BAR = " " * 10  # placeholder for the progress bar, which is at least this wide
+_BAR_PLACEHOLDER = " " * 10  # the progress bar is at least as wide
 
 
 class Status(NamedTuple):
     """The content of a status line.
 
     Attributes:
-      before: (rank, text) of texts on the left of the bar. If the line is too short, texts of a
-        high rank are left out first, and texts of rank 0 never.
-      after: (rank, text) of texts on the right of the bar.
-      done: finished fraction of the work, from 0 to 1.
+      texts_before_bar: (rank, text) of texts on the left of the bar. If the line is too short,
+        texts of a high rank are left out first, and texts of the rank `ALWAYS_SHOWN` never.
+      texts_after_bar: (rank, text) of texts on the right of the bar.
+      fraction_done: finished fraction of the work, from 0 to 1.
     """
 
-    before: Sequence[tuple[int, str]]
-    after: Sequence[tuple[int, str]]
-    done: float
+    texts_before_bar: Sequence[RankedText]
+    texts_after_bar: Sequence[RankedText]
+    fraction_done: float
 
     def line(self, width: int) -> str:
         """Return the texts of the status as one line of up to `width` columns, without a bar."""
-        return "  ".join(texts_that_fit([*self.before, *self.after], width))
+        return "  ".join(texts_that_fit([*self.texts_before_bar, *self.texts_after_bar], width))
 
     def line_with_bar(self, width: int) -> Table:
         """Return the texts as one line; a progress bar fills the rest of `width` columns."""
-        texts = texts_that_fit([*self.before, (0, _BAR), *self.after], width - 1)
-        bar = ProgressBar(total=1.0, completed=self.done)
+        texts = texts_that_fit(
+            [*self.texts_before_bar, (ALWAYS_SHOWN, _BAR_PLACEHOLDER), *self.texts_after_bar],
+            width - 1,
+        )
+        bar = ProgressBar(total=1.0, completed=self.fraction_done)
         line = Table.grid(padding=(0, 2, 0, 0), expand=True)
         for text in texts:
-            line.add_column(no_wrap=True, ratio=1 if text == _BAR else None)
-        line.add_row(*(bar if text == _BAR else Text(text) for text in texts))
+            line.add_column(no_wrap=True, ratio=1 if text == _BAR_PLACEHOLDER else None)
+        line.add_row(*(bar if text == _BAR_PLACEHOLDER else Text(text) for text in texts))
         return line
 
 
@@ -68,7 +73,7 @@ def show_status(
       the function that the block must use to print lines.
     """
     if console.is_jupyter:
-        with notebook_line(lambda: status().line(console.width)):
+        with show_notebook_line(lambda: status().line(console.width)):
             yield print_line
     elif console.is_terminal:
         with Live(
@@ -79,5 +84,5 @@ def show_status(
         ):
             yield print_line
     else:
-        with report_in_silence(print_line, lambda: status().line(console.width)) as print_in_log:
+        with print_after_silence(print_line, lambda: status().line(console.width)) as print_in_log:
             yield print_in_log

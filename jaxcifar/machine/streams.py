@@ -8,6 +8,8 @@ from typing import Any, TextIO
 
 from jaxcifar.errors import RunError
 
+_STDIN, _STDOUT, _STDERR = 0, 1, 2  # descriptors of the standard streams
+
 
 def open_missing_streams() -> None:
     """Connect closed standard streams to the null device.
@@ -18,23 +20,24 @@ def open_missing_streams() -> None:
     Raises:
       RunError: standard output is closed and standard error is not. Results would be lost.
     """
-    for number in range(3):
+    for standard_descriptor in (_STDIN, _STDOUT, _STDERR):
         try:
-            os.fstat(number)
+            os.fstat(standard_descriptor)
         except OSError:
             # The system gives a new descriptor the lowest free number, which is this one.
-            descriptor = os.open(os.devnull, os.O_RDWR)
-            os.set_inheritable(descriptor, True)
+            new_descriptor = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(new_descriptor, True)
     if sys.stderr is None:
-        sys.stderr = _stream(2)
-        sys.stdout = sys.stdout or _stream(1)  # with stderr closed too, no error can be shown
+        sys.stderr = _open_standard_stream(_STDERR)
+        if sys.stdout is None:  # both are closed: no error can be shown
+            sys.stdout = _open_standard_stream(_STDOUT)
     if sys.stdout is None:
-        sys.stdout = _stream(1)
+        sys.stdout = _open_standard_stream(_STDOUT)
         raise RunError("standard output is closed; redirect it to a file, or to /dev/null")
 
 
-def _stream(number: int) -> TextIO:
-    return open(number, "w", closefd=False)
+def _open_standard_stream(descriptor: int) -> TextIO:
+    return open(descriptor, "w", closefd=False)
 
 
 @contextlib.contextmanager

@@ -15,13 +15,13 @@ import psutil
 WINDOWS = sys.platform == "win32"
 _RETRIES = 20
 _SECONDS_BETWEEN_RETRIES = 0.05
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_DO_NOT_FOLLOW_LINKS = getattr(os, "O_NOFOLLOW", 0)
 # Do not wait for a pipe (not on Windows), and do not convert line ends (only on Windows).
-_PLAIN = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_DO_NOT_WAIT_OR_CONVERT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 T = TypeVar("T")
 
 
-def open_descriptor(path: Path, flags: int, follow: bool = False) -> int:
+def open_descriptor(path: Path, flags: int, follow_links: bool = False) -> int:
     """Open a regular file and return its descriptor, without waiting for pipes or devices.
 
     Windows can't open a file without following links. There, a link that replaces the file during
@@ -30,18 +30,19 @@ def open_descriptor(path: Path, flags: int, follow: bool = False) -> int:
     Args:
       path: the file.
       flags: flags for `os.open`.
-      follow: follow a symbolic link at `path`.
+      follow_links: follow a symbolic link at `path`.
 
     Raises:
       OSError: the file can't be opened.
-      ValueError: `path` is not a regular file, or is a link and `follow` is false.
+      ValueError: `path` is not a regular file, or is a link and `follow_links` is false.
     """
-    if not follow and not _NO_LINK and path.is_symlink():
+    if not follow_links and not _DO_NOT_FOLLOW_LINKS and path.is_symlink():
         raise ValueError("is a link, which is not followed")
+    link_flag = 0 if follow_links else _DO_NOT_FOLLOW_LINKS
     try:
-        descriptor = os.open(path, flags | _PLAIN | (0 if follow else _NO_LINK), 0o666)
+        descriptor = os.open(path, flags | _DO_NOT_WAIT_OR_CONVERT | link_flag, mode=0o666)
     except OSError:  # the error for a link or a folder differs between systems
-        if not follow and path.is_symlink():
+        if not follow_links and path.is_symlink():
             raise ValueError("is a link, which is not followed") from None
         if path.exists() and not path.is_file():
             raise ValueError("is not a regular file") from None
@@ -68,28 +69,28 @@ def lock_file(descriptor: int, wait: bool) -> bool:
     return filelock.lock_descriptor(descriptor, blocking=wait)
 
 
-def retry_if_denied(act: Callable[[], T]) -> T:
-    """Call `act` and return its result; on Windows, retry for a second while access is denied.
+def retry_if_access_denied(action: Callable[[], T]) -> T:
+    """Call `action` and return its result; on Windows, retry for a second while access is denied.
 
     Windows denies replacing a file that another process, such as a virus scanner, has open. It also
     denies opening a file that is being deleted.
 
     Raises:
-      OSError: raised by `act`.
+      OSError: raised by `action`.
     """
     retries = _RETRIES if WINDOWS else 0
     for _ in range(retries):
         try:
-            return act()
+            return action()
         except PermissionError:
             time.sleep(_SECONDS_BETWEEN_RETRIES)
-    return act()
+    return action()
 
 
-def is_running(process: int) -> bool:
+def is_running(process_number: int) -> bool:
     """Return whether a process with this number is running on this machine."""
     try:
-        return psutil.pid_exists(process)  # `os.kill(process, 0)` would end it on Windows
+        return psutil.pid_exists(process_number)  # `os.kill(process, 0)` would end it on Windows
     except OverflowError:
         return False
 
@@ -100,8 +101,8 @@ def peak_memory() -> int:
         return psutil.Process().memory_info().peak_wset  # type: ignore[attr-defined]
     import resource  # not on Windows
 
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    bytes_in_unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * bytes_in_unit
 
 
 def available_memory() -> int:
@@ -111,39 +112,39 @@ def available_memory() -> int:
     container's limit (Linux, cgroup version 2), and the rest of the limit by `ulimit -v`. The
     system's cache of files counts as free.
     """
-    free = psutil.virtual_memory().available
-    smallest = min([free, *left_by_containers(), *_left_by_ulimit()])
-    return max(0, smallest)
+    free_bytes = psutil.virtual_memory().available
+    smallest_free_bytes = min([free_bytes, *free_bytes_in_containers(), *_free_bytes_by_ulimit()])
+    return max(0, smallest_free_bytes)
 
 
-def left_by_containers(
-    names: Path = Path("/proc/self/cgroup"), groups: Path = Path("/sys/fs/cgroup")
+def free_bytes_in_containers(
+    group_names_file: Path = Path("/proc/self/cgroup"), groups_folder: Path = Path("/sys/fs/cgroup")
 ) -> Iterator[int]:
     """Yield the free bytes within each control group (container) that limits this process.
 
     Args:
-      names: the file in which Linux names the control group of this process.
-      groups: the folder of all control groups.
+      group_names_file: the file in which Linux names the control group of this process.
+      groups_folder: the folder of all control groups.
     """
-    lines = names.read_text().splitlines() if names.exists() else []
-    group_paths = [line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
+    group_lines = group_names_file.read_text().splitlines() if group_names_file.exists() else []
+    group_paths = [line.removeprefix("0::/") for line in group_lines if line.startswith("0::/")]
     if not group_paths:
         return  # another system, or control groups of version 1
-    innermost = groups / group_paths[0]
+    innermost = groups_folder / group_paths[0]
     for group in (innermost, *innermost.parents):
         try:
-            limit = (group / "memory.max").read_text()
-            used = (group / "memory.current").read_text()
-            statistics = (group / "memory.stat").read_text()
+            byte_limit = (group / "memory.max").read_text()
+            used_bytes = (group / "memory.current").read_text()
+            memory_statistics = (group / "memory.stat").read_text()
         except OSError:
             continue  # the root group and the folders above it have no limit
-        cached = re.search(r"^inactive_file (\d+)$", statistics, re.MULTILINE)
-        cached_bytes = int(cached[1]) if cached else 0
-        if limit.strip() != "max":
-            yield int(limit) - int(used) + cached_bytes
+        cache_line = re.search(r"^inactive_file (\d+)$", memory_statistics, re.MULTILINE)
+        cached_bytes = int(cache_line[1]) if cache_line else 0
+        if byte_limit.strip() != "max":
+            yield int(byte_limit) - int(used_bytes) + cached_bytes
 
 
-def _left_by_ulimit() -> Iterator[int]:
+def _free_bytes_by_ulimit() -> Iterator[int]:
     if WINDOWS:
         return
     import resource  # not on Windows

@@ -12,26 +12,28 @@ from rich.console import Console
 from jaxcifar.errors import RunError, printable
 
 PrintLine = Callable[[str], None]
+RankedText = tuple[int, str]  # texts with the highest rank are left out of a short line first
+ALWAYS_SHOWN = 0  # rank of texts that are never left out
 REFRESH_SECONDS = 0.5  # between two updates of a status line
 SILENCE_SECONDS = 25.0  # a log without new lines for longer looks like a program that hangs
-_LABEL_COLUMNS = 16  # of a line such as "data set:      cifar10"
-_MIN_SHORTENED = 8  # characters of a text that is shortened to fit into a line
+_VALUE_COLUMN = 16  # of a line such as "data set:      cifar10"
+_MIN_SHORTENED_LENGTH = 8  # characters of a text that is shortened to fit into a line
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
-def line_printer(console: Console, fold: bool = True) -> PrintLine:
+def line_printer(console: Console, wrap: bool = True) -> PrintLine:
     """Return a function that prints a line to a console, with control characters escaped.
 
     In a notebook it uses Python's `print`, because rich would make a separate output of each line.
 
     Args:
       console: where to print. A console is as wide as its terminal, or 80 columns for a file.
-      fold: wrap a long line between words. Error messages are not wrapped in a file.
+      wrap: wrap a long line between words. Error messages are not wrapped in a file.
     """
 
     def print_line(line: str) -> None:
         text = printable(line)
-        if fold:
+        if wrap:
             text = "\n".join(wrap_line(text, console.width))
         if console.is_jupyter:
             print(text, file=console.file)
@@ -49,42 +51,42 @@ def wrap_line(line: str, width: int) -> list[str]:
     """
     if len(line) <= width:
         return [line]
-    gap = line[_LABEL_COLUMNS - 2 : _LABEL_COLUMNS]
-    value = line[_LABEL_COLUMNS:]
-    has_label = gap == "  " and value != "" and not value.startswith(" ")
+    columns_before_value = line[_VALUE_COLUMN - 2 : _VALUE_COLUMN]
+    value = line[_VALUE_COLUMN:]
+    has_label = columns_before_value == "  " and value != "" and not value.startswith(" ")
     return textwrap.wrap(
         line,
         width,
-        subsequent_indent=" " * (_LABEL_COLUMNS if has_label else 2),
+        subsequent_indent=" " * (_VALUE_COLUMN if has_label else 2),
         break_long_words=False,
         break_on_hyphens=False,
         drop_whitespace=True,
     )
 
 
-def texts_that_fit(parts: Sequence[tuple[int, str]], width: int) -> list[str]:
+def texts_that_fit(ranked_texts: Sequence[RankedText], width: int) -> list[str]:
     """Return the texts of a status line that fit into `width` columns, with two spaces between.
 
-    If the line is too short, the texts with the highest rank are left out first. Texts with rank 0
-    always stay; as the last resort, the longest of them is shortened.
+    If the line is too short, the texts with the highest rank are left out first. Texts with the
+    rank `ALWAYS_SHOWN` stay; as the last resort, the longest of them is shortened.
 
     Args:
-      parts: (rank, text) for each text, in the order of the line; empty texts are ignored.
+      ranked_texts: (rank, text) for each text, in the order of the line; empty texts are ignored.
       width: columns of the line.
     """
-    kept = [(rank, text) for rank, text in parts if text]
+    remaining = [(rank, text) for rank, text in ranked_texts if text]
     while True:
-        texts = [text for _, text in kept]
+        texts = [text for _, text in remaining]
         excess = len("  ".join(texts)) - width
         if excess <= 0:
             return texts
-        highest_rank = max(rank for rank, _ in kept)
-        if highest_rank == 0:
+        highest_rank = max(rank for rank, _ in remaining)
+        if highest_rank == ALWAYS_SHOWN:
             longest = max(texts, key=len)
-            limit = max(_MIN_SHORTENED, len(longest) - excess)
-            texts[texts.index(longest)] = printable(longest, limit)
+            max_length = max(_MIN_SHORTENED_LENGTH, len(longest) - excess)
+            texts[texts.index(longest)] = printable(longest, max_length)
             return texts
-        kept = [(rank, text) for rank, text in kept if rank != highest_rank]
+        remaining = [(rank, text) for rank, text in remaining if rank != highest_rank]
 
 
 def pluralize(number: int, noun: str) -> str:
@@ -93,11 +95,11 @@ def pluralize(number: int, noun: str) -> str:
     return f"{number:,} {noun}{ending}"
 
 
-def format_bytes(count: float) -> str:
+def format_bytes(byte_count: float) -> str:
     """Return a number of bytes as text, such as "340 MB" or "4.1 GB"."""
-    if count < 1e9:
-        return f"{max(1, round(count / 1e6)):,} MB"
-    return f"{count / 1e9:,.1f} GB"
+    if byte_count < 1e9:
+        return f"{max(1, round(byte_count / 1e6)):,} MB"
+    return f"{byte_count / 1e9:,.1f} GB"
 
 
 def duration(seconds: float) -> str:
@@ -113,36 +115,36 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def report_in_silence(
-    print_line: PrintLine, status: Callable[[], str], seconds: float = SILENCE_SECONDS
+def print_after_silence(
+    print_line: PrintLine, status: Callable[[], str], silence_seconds: float = SILENCE_SECONDS
 ) -> Iterator[PrintLine]:
     """Print a status line whenever the `with` block has printed nothing for a long time.
 
     Args:
       print_line: prints a line.
       status: returns the status as text; called in another thread.
-      seconds: time without a printed line after which the status is printed.
+      silence_seconds: time without a printed line after which the status is printed.
 
     Yields:
       the function that the block must use to print lines.
     """
     block_ended = threading.Event()
-    last_time = time.monotonic()
+    last_printed_at = time.monotonic()
 
     def print_and_note_time(line: str) -> None:
-        nonlocal last_time
-        last_time = time.monotonic()
+        nonlocal last_printed_at
+        last_printed_at = time.monotonic()
         print_line(line)
 
-    def watch() -> None:
-        while not block_ended.wait(max(0.01, last_time + seconds - time.monotonic())):
-            if time.monotonic() - last_time >= seconds:
+    def print_status_when_silent() -> None:
+        while not block_ended.wait(max(0.01, last_printed_at + silence_seconds - time.monotonic())):
+            if time.monotonic() - last_printed_at >= silence_seconds:
                 try:
                     print_and_note_time(status())
                 except (OSError, RunError):  # the block's next line raises this error too
                     return
 
-    thread = threading.Thread(target=watch, daemon=True)
+    thread = threading.Thread(target=print_status_when_silent, daemon=True)
     thread.start()
     try:
         yield print_and_note_time
@@ -152,38 +154,40 @@ def report_in_silence(
 
 
 @contextmanager
-def notebook_line(status: Callable[[], str], seconds: float = REFRESH_SECONDS) -> Iterator[None]:
+def show_notebook_line(
+    status: Callable[[], str], seconds_between_updates: float = REFRESH_SECONDS
+) -> Iterator[None]:
     """Show the status as one line in a notebook until the block ends; keep it up to date.
 
     Args:
       status: returns the text to show; called in another thread.
-      seconds: seconds between two calls of `status`.
+      seconds_between_updates: seconds between two calls of `status`.
     """
     from IPython.display import display  # every notebook has IPython, other Pythons may not
 
     block_ended = threading.Event()
-    shown = status()
-    output = display({"text/plain": shown}, raw=True, display_id=True)
+    shown_text = status()
+    output = display({"text/plain": shown_text}, raw=True, display_id=True)
 
-    def update(text: str) -> None:
-        output.update({"text/plain": text}, raw=True)
+    def replace_line(new_text: str) -> None:
+        output.update({"text/plain": new_text}, raw=True)
 
-    def watch() -> None:
-        nonlocal shown
-        while not block_ended.wait(seconds):
-            text = status()
-            if text != shown:
-                shown = text
-                update(text)
+    def keep_line_up_to_date() -> None:
+        nonlocal shown_text
+        while not block_ended.wait(seconds_between_updates):
+            new_text = status()
+            if new_text != shown_text:
+                shown_text = new_text
+                replace_line(new_text)
 
-    thread = threading.Thread(target=watch, daemon=True)
+    thread = threading.Thread(target=keep_line_up_to_date, daemon=True)
     thread.start()
     try:
         yield
     finally:
         block_ended.set()
         thread.join()
-        update("")
+        replace_line("")
 
 
 @contextmanager
@@ -231,5 +235,5 @@ def report_elapsed_time(
     def status() -> str:
         return f"{activity}, {duration(time.monotonic() - began)} so far"
 
-    with report_in_silence(print_line, status) as print_in_log:
+    with print_after_silence(print_line, status) as print_in_log:
         yield print_in_log

@@ -20,24 +20,24 @@ from jaxcifar.errors import UsageError
 
 def known_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the compiler options in `options` that the installed jaxlib knows."""
-    return {name: value for name, value in options.items() if is_known(name)}
+    return {name: value for name, value in options.items() if is_known_flag(name)}
 
 
 @functools.cache
-def is_known(flag: str) -> bool:
+def is_known_flag(flag: str) -> bool:
     """Return whether the installed jaxlib has a flag of this name, such as "xla_cpu_max_isa".
 
     The function searches the library's file, where the names of flags are C strings. It finds a
     known name in about 10 ms. A missing name takes 0.2 s, once in each process.
     """
-    library = _library()
+    library = _xla_library()
     if library is None:
         return False
     with (
         library.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
     ):
-        return _has_word(content, flag)
+        return _has_string_ending_in(content, flag)
 
 
 def check_xla_flags() -> None:
@@ -55,17 +55,18 @@ def check_xla_flags() -> None:
                 f"XLA_FLAGS={flags}: {error.strerror}; a flag begins with --, and anything else "
                 "is the name of a file with flags"
             ) from error
-    if _library() is None:  # then no flag can be checked
+    if _xla_library() is None:  # then no flag can be checked
         return
-    unknown = [flag for flag in _words(flags) if not _is_accepted(flag)]
-    if unknown:
+    unknown_flags = [flag for flag in _split_flags(flags) if not _is_accepted(flag)]
+    if unknown_flags:
+        listed = ", ".join(unknown_flags)
         raise UsageError(
-            f"XLA_FLAGS: jaxlib {metadata.version('jaxlib')} does not know {', '.join(unknown)}; "
+            f"XLA_FLAGS: jaxlib {metadata.version('jaxlib')} does not know {listed}; "
             "remove it from the variable"
         )
 
 
-def _words(flags: str) -> list[str]:
+def _split_flags(flags: str) -> list[str]:
     """Split a text into flags as a shell splits words, also inside quotes."""
     try:
         return shlex.split(flags)
@@ -76,29 +77,31 @@ def _words(flags: str) -> list[str]:
 def _is_accepted(flag: str) -> bool:
     """Return whether a text is "--name" or "--name=value", and XLA has a flag of that name."""
     match = re.fullmatch(r"--(\w+)(=.*)?", flag, re.DOTALL)
-    return match is not None and is_known(match[1])
+    return match is not None and is_known_flag(match[1])
 
 
-def _has_word(content: mmap.mmap, word: str) -> bool:
+def _has_string_ending_in(content: mmap.mmap, word: str) -> bool:
     """Return whether a library holds a C string that is this word or ends in this word.
 
     Linkers may store a string as the end of a longer string, such as "xla_dump_to" in
     "xla.DebugOptions.xla_dump_to". The character before the word must not be a letter, digit or
     underscore.
     """
-    text = b"%s\0" % word.encode()
-    start = content.find(text)
+    c_string = b"%s\0" % word.encode()
+    start = content.find(c_string)
     while start > 0:
         if not re.match(rb"\w", content[start - 1 : start]):
             return True
-        start = content.find(text, start + 1)
+        start = content.find(c_string, start + 1)
     return False
 
 
 @functools.cache
-def _library() -> Path | None:
+def _xla_library() -> Path | None:
     """Return the path of jaxlib's library that contains XLA; None if it is not found."""
-    jaxlib = importlib.util.find_spec("jaxlib")
-    folders = (jaxlib.submodule_search_locations or ()) if jaxlib else ()
-    files = [file for folder in folders for file in Path(folder).glob("*jax_common.*")]
-    return files[0] if files else None
+    jaxlib_spec = importlib.util.find_spec("jaxlib")
+    folders = (jaxlib_spec.submodule_search_locations or ()) if jaxlib_spec else ()
+    for folder in folders:
+        for library_file in Path(folder).glob("*jax_common.*"):
+            return library_file
+    return None

@@ -15,7 +15,7 @@ from jaxcifar.errors import RunError, first_line, last_cause
 from jaxcifar.machine import processes
 from jaxcifar.machine.files import require_readable, unused_path
 from jaxcifar.machine.lost import lost_process_error, report_lost_processes
-from jaxcifar.machine.plain_path import plain_path
+from jaxcifar.machine.plain_path import path_without_special_characters
 from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.array_trees import describe_differences, place_like, with_keys, without_keys
 from jaxcifar.runs.checkpoint_keeping import KeepingRule
@@ -70,7 +70,7 @@ class Checkpoints:
             self._require_read_permission()
             if not read_only:
                 self._folder.mkdir(parents=True, exist_ok=True)
-            path = self._exit_stack.enter_context(plain_path(self._folder))
+            path = self._exit_stack.enter_context(path_without_special_characters(self._folder))
             self._manager = ocp.CheckpointManager(path, options=options, item_handlers=handlers)
         except OSError as error:
             raise RunError(

@@ -212,7 +212,7 @@ def read_result(path: Path) -> Result:
     Raises:
       RunError: the file can't be read, or its fields contradict each other.
     """
-    values = read_json(path, dict[str, Any], DELETE_RESULT, follow=True)
+    values = read_json(path, dict[str, Any], DELETE_RESULT, follow_links=True)
     with report_errors(path, DELETE_RESULT):
         known_fields = convert_checked(values, Result)
         metrics = known_fields.get("metrics", [])

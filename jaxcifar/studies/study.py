@@ -84,7 +84,7 @@ class Study:
           RunError, UsageError: the file can't be read, or is not a valid study.
         """
         if path.suffix == ".json":
-            content = read_json(path, dict[str, Any], remedy, _MAX_BYTES, follow=True)
+            content = read_json(path, dict[str, Any], remedy, _MAX_BYTES, follow_links=True)
         else:
             content = read_toml(path, dict[str, Any], remedy)
         try:

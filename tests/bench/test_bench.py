@@ -499,7 +499,7 @@ def test_the_status_says_who_which_round_and_how_long():
     status = progress.status()
     assert status.line(80) == "cnn  torch float32: round 2 of 5  4 s so far  106 s left"
     assert status.line(45) == "cnn  torch float32: round 2 of 5  106 s left"
-    assert status.done == 34 / (34 + 106)
+    assert status.fraction_done == 34 / (34 + 106)
     now[0] += 60
     assert progress.status().line(80).endswith("64 s so far  100 s left")
 

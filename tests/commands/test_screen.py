@@ -37,7 +37,7 @@ from jaxcifar.errors import UsageError
 from jaxcifar.machine.terminal import (
     duration,
     pluralize,
-    report_in_silence,
+    print_after_silence,
     show_activity,
     texts_that_fit,
     wrap_line,
@@ -204,7 +204,7 @@ def test_durations_in_words():
 
 def test_what_is_silent_for_long_says_what_it_does():
     said = []
-    with report_in_silence(said.append, lambda: "working", seconds=0.05) as say:
+    with print_after_silence(said.append, lambda: "working", silence_seconds=0.05) as say:
         say("begun")
         time.sleep(0.4)
     assert said[0] == "begun"

@@ -161,8 +161,8 @@ def test_the_limit_of_a_container_counts(tmp_path):
         (group / "memory.current").write_text("2500\n")
         (group / "memory.stat").write_text("anon 2000\ninactive_file 400\n")
     names.write_text("4:memory:/older\n0::/outer/own\n")
-    assert list(system.left_by_containers(names, tmp_path / "groups")) == [900]
-    assert list(system.left_by_containers(tmp_path / "absent", tmp_path / "groups")) == []
+    assert list(system.free_bytes_in_containers(names, tmp_path / "groups")) == [900]
+    assert list(system.free_bytes_in_containers(tmp_path / "absent", tmp_path / "groups")) == []
 
 
 def test_the_memory_of_training():

@@ -95,8 +95,8 @@ def test_only_regular_files_are_opened(tmp_path):
         assert "is a link" in refusal(read_text, tmp_path / name)
     assert "No such file" in refusal(read_text, tmp_path / "nothing")
     with pytest.raises(UsageError, match="not a regular file"):
-        read_text(tmp_path / "device", REMEDY, follow=True)
-    assert read_text(tmp_path / "link", REMEDY, follow=True) == "s3cret"
+        read_text(tmp_path / "device", REMEDY, follow_links=True)
+    assert read_text(tmp_path / "link", REMEDY, follow_links=True) == "s3cret"
 
 
 def test_size_is_bounded(tmp_path):

@@ -45,13 +45,13 @@ def test_windows_denies_for_a_moment_only(monkeypatch):
         return "done"
 
     with pytest.raises(PermissionError):
-        system.retry_if_denied(denied_twice)
+        system.retry_if_access_denied(denied_twice)
     monkeypatch.setattr(system, "WINDOWS", True)
-    assert system.retry_if_denied(denied_twice) == "done"
+    assert system.retry_if_access_denied(denied_twice) == "done"
     calls.clear()
     monkeypatch.setattr(system, "_RETRIES", 1)
     with pytest.raises(PermissionError):
-        system.retry_if_denied(denied_twice)
+        system.retry_if_access_denied(denied_twice)
 
 
 def test_which_processes_run():
@@ -72,7 +72,7 @@ def test_peak_memory_grows_by_what_is_taken():
 @pytest.fixture
 def without_flags(monkeypatch):
     """As Windows, which knows neither flag."""
-    monkeypatch.setattr(system, "_NO_LINK", 0)
+    monkeypatch.setattr(system, "_DO_NOT_FOLLOW_LINKS", 0)
 
 
 def test_no_link_is_followed_where_there_is_no_flag_for_it(tmp_path, without_flags):

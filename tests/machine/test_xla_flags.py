@@ -11,7 +11,7 @@ from conftest import assert_one_line_error, obeyed, with_quick_compilation
 import jaxcifar
 from jaxcifar.errors import UsageError
 from jaxcifar.machine import compilations, xla_flags
-from jaxcifar.machine.xla_flags import check_xla_flags, is_known, known_options
+from jaxcifar.machine.xla_flags import check_xla_flags, is_known_flag, known_options
 
 
 def flags_that_xla_lists():
@@ -29,15 +29,15 @@ def flags_that_xla_lists():
 def test_the_flags_that_xla_lists_are_known():
     names = flags_that_xla_lists()
     assert len(names) > 50
-    assert [name for name in names if not is_known(name)] == []
-    assert not is_known("xla_no_such_flag")
-    assert not is_known("backend_optimization_level")  # the end of a flag's name
+    assert [name for name in names if not is_known_flag(name)] == []
+    assert not is_known_flag("xla_no_such_flag")
+    assert not is_known_flag("backend_optimization_level")  # the end of a flag's name
 
 
 def test_nothing_is_known_of_flags_without_the_library(monkeypatch):
-    monkeypatch.setattr(xla_flags, "_library", lambda: None)
+    monkeypatch.setattr(xla_flags, "_xla_library", lambda: None)
     monkeypatch.setenv("XLA_FLAGS", "--xla_perhaps=1")
-    assert not is_known("xla_perhaps")
+    assert not is_known_flag("xla_perhaps")
     check_xla_flags()
 
 

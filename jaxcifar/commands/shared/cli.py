@@ -149,7 +149,7 @@ def _run(command: Callable[[], None]) -> int:
 def _failed(line: str, code: int) -> int:
     """Print an error message, wrapped only on a terminal, and return the exit code `code`."""
     with contextlib.suppress(OSError):  # standard error can't be written
-        line_printer(Console(stderr=True), fold=sys.stderr.isatty())(line)
+        line_printer(Console(stderr=True), wrap=sys.stderr.isatty())(line)
     return code
 
 

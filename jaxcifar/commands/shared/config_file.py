@@ -135,7 +135,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Config | None]:
     if path.is_dir() and not file.exists():
         raise UsageError(f"--config {path}: there is no run here{nested_run_hint(path)}")
     if file.suffix == ".json":
-        content = read_json(file, dict[str, Any], _REMEDY, _MAX_BYTES, follow=True)
+        content = read_json(file, dict[str, Any], _REMEDY, _MAX_BYTES, follow_links=True)
         with report_errors(file, _REMEDY):
             recorded = Config.from_dict(content)
         return _settings_of(recorded), recorded
