@@ -125,7 +125,7 @@ def _easy_dataset():
 def step_by_step():
     """Trains a step a dispatch, to be stopped after any."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dispatches, "_CPU_IMAGES", 1)
+        patch.setattr(dispatches, "_IMAGES_PER_CPU_DISPATCH", 1)
         yield
 
 

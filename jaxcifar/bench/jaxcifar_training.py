@@ -12,7 +12,7 @@ from jaxcifar.bench.work import CLASSES, Timing, Work, random_examples
 from jaxcifar.build.setup import Setup
 from jaxcifar.data import Dataset
 from jaxcifar.machine.environment import use_cpu_cores
-from jaxcifar.runs.dispatches import dispatch_sizes
+from jaxcifar.runs.dispatches import split_into_dispatches
 from jaxcifar.runs.file_formats import Result
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.task import Task
@@ -50,7 +50,7 @@ class JaxcifarTraining:
         self._states = self._states.replace(step=first_step)
         began = time.perf_counter()
         trained_steps = 0
-        for count in dispatch_sizes(steps, self._setup.program):
+        for count in split_into_dispatches(steps, self._setup.program):
             positions = [trained_steps] * self._work.at_once  # the same in each run
             examples = self._setup.images_for(self._orders, positions, count)
             self._states, means = self._train_steps(

@@ -15,7 +15,7 @@ from jaxcifar.data import CATALOG, Dataset, Examples
 from jaxcifar.data.split import train_val_indices
 from jaxcifar.machine.memory import program_bytes
 from jaxcifar.machine.terminal import PrintLine
-from jaxcifar.runs.dispatches import dispatch_sizes
+from jaxcifar.runs.dispatches import split_into_dispatches
 from jaxcifar.runs.pace import TEST_PASSES
 from jaxcifar.training import predicting
 from jaxcifar.training.state import Hyperparameters, TrainState
@@ -197,7 +197,7 @@ class _TimedSteps:
         """Train all runs for `steps` steps, and return the seconds."""
         began = time.perf_counter()
         trained_steps = 0
-        for count in dispatch_sizes(steps, self._setup.program):
+        for count in split_into_dispatches(steps, self._setup.program):
             positions = [trained_steps] * len(self._orders)  # the same in each run
             examples = self._setup.images_for(self._orders, positions, count)
             self._states, means = self._setup.train_steps(

@@ -12,7 +12,7 @@ from jaxcifar.config.fields import NAMES_OF_RUNS
 from jaxcifar.config.folds import Fold, parse_fold
 from jaxcifar.config.settings import settings_without_effect
 from jaxcifar.runs.curves import stack_curves
-from jaxcifar.runs.epoch_selection import best_epoch, best_row
+from jaxcifar.runs.epoch_selection import best_epoch, best_row_index
 from jaxcifar.runs.file_formats import Result, Row, Source, class_names, number
 
 SYNTHETIC = "shapes10"
@@ -212,7 +212,7 @@ class Variation:
         """The run with the best validation accuracy; the first one if weights were converted."""
         if self.runs[0].converted:
             return self.runs[0]
-        return self.runs[best_row([run.selected for run in self.runs])]
+        return self.runs[best_row_index([run.selected for run in self.runs])]
 
 
 @dataclasses.dataclass(frozen=True)

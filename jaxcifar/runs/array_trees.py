@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxcifar.machine.sharing import PyTree, place_on_devices
 
-_MAX_SHOWN = 3  # differences in a message; two networks may differ in every layer
+_MAX_SHOWN_DIFFERENCES = 3  # differences in a message; two networks may differ in every layer
 
 
 def named_arrays(tree: PyTree) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def named_arrays(tree: PyTree) -> dict[str, Any]:
     }
 
 
-def describe_differences(actual: PyTree, expected: PyTree, any_float: bool = False) -> str:
+def describe_differences(actual: PyTree, expected: PyTree, ignore_float_dtype: bool = False) -> str:
     """Compare the arrays of two pytrees; return text that names up to three differences.
 
     An array may be missing, unexpected, or of another dtype or shape; values are not compared. The
@@ -32,7 +32,7 @@ def describe_differences(actual: PyTree, expected: PyTree, any_float: bool = Fal
     Args:
       actual: a pytree whose leaves have a shape and a dtype, such as arrays or orbax's metadata.
       expected: the pytree that `actual` is compared with.
-      any_float: True if all floating-point dtypes count as equal.
+      ignore_float_dtype: True if all floating-point dtypes count as equal.
     """
     actual_arrays, expected_arrays = named_arrays(actual), named_arrays(expected)
     differences = []
@@ -42,38 +42,38 @@ def describe_differences(actual: PyTree, expected: PyTree, any_float: bool = Fal
             differences.append(f"{name} is missing")
         elif expected_array is None:
             differences.append(f"{name} is not expected")
-        elif not _have_same_form(array, expected_array, any_float):
+        elif not _have_same_shape_and_dtype(array, expected_array, ignore_float_dtype):
             differences.append(
                 f"{name} is {_dtype_and_shape(array)}, not {_dtype_and_shape(expected_array)}"
             )
     # Parameters first: other differences follow from them.
-    of_parameters = [text for text in differences if text.startswith("params/")]
-    of_other_arrays = [text for text in differences if not text.startswith("params/")]
-    shown_differences = [*of_parameters, *of_other_arrays][:_MAX_SHOWN]
+    parameter_differences = [text for text in differences if text.startswith("params/")]
+    other_differences = [text for text in differences if not text.startswith("params/")]
+    shown_differences = [*parameter_differences, *other_differences][:_MAX_SHOWN_DIFFERENCES]
     hidden_count = len(differences) - len(shown_differences)
     if hidden_count > 0:
         shown_differences.append(f"and {hidden_count} more")
     return "; ".join(shown_differences)
 
 
-def _have_same_form(array: Any, expected: Any, any_float: bool) -> bool:
+def _have_same_shape_and_dtype(array: Any, expected: Any, ignore_float_dtype: bool) -> bool:
     """Return True if two arrays have the same shape and dtype.
 
-    If `any_float` is True, all floating-point dtypes count as equal.
+    If `ignore_float_dtype` is True, all floating-point dtypes count as equal.
     """
     if tuple(array.shape) != tuple(expected.shape):
         return False
     if array.dtype == expected.dtype:
         return True
     are_both_floats = np.dtype(array.dtype).kind == "f" and np.dtype(expected.dtype).kind == "f"
-    return any_float and are_both_floats
+    return ignore_float_dtype and are_both_floats
 
 
 def _dtype_and_shape(array: Any) -> str:
     return f"{array.dtype}{list(array.shape)}"
 
 
-def without_keys(tree: PyTree) -> PyTree:
+def random_keys_to_dicts(tree: PyTree) -> PyTree:
     """Return a pytree in which each JAX random key is replaced by `{generator name: key data}`.
 
     Checkpoint files hold numbers only. The generator's name, such as "threefry2x32", becomes part
@@ -89,8 +89,8 @@ def without_keys(tree: PyTree) -> PyTree:
     return jax.tree.map(key_to_dict, tree)
 
 
-def with_keys(tree: PyTree, like: PyTree) -> PyTree:
-    """Return a pytree with JAX random keys made of stored key data; undoes `without_keys`.
+def dicts_to_random_keys(tree: PyTree, like: PyTree) -> PyTree:
+    """Return a pytree with JAX random keys made of stored key data; undoes `random_keys_to_dicts`.
 
     Args:
       tree: a pytree in which each random key is a dict `{generator name: key data}`.
@@ -107,7 +107,7 @@ def with_keys(tree: PyTree, like: PyTree) -> PyTree:
     return jax.tree.map(dict_to_key, like, tree)
 
 
-def place_like(tree: PyTree, like: PyTree) -> PyTree:
+def place_on_devices_like(tree: PyTree, like: PyTree) -> PyTree:
     """Return a pytree whose arrays are on the same devices as the arrays of `like`."""
 
     def place(array: Any, like_array: jax.Array) -> Any:

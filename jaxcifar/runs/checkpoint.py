@@ -17,7 +17,7 @@ from jaxcifar.machine.files import require_readable, unused_path
 from jaxcifar.machine.lost import lost_process_error, report_lost_processes
 from jaxcifar.machine.plain_path import path_without_special_characters
 from jaxcifar.machine.terminal import PrintLine
-from jaxcifar.runs.array_trees import describe_differences, place_like, with_keys, without_keys
+from jaxcifar.runs import array_trees
 from jaxcifar.runs.checkpoint_keeping import KeepingRule
 from jaxcifar.runs.checkpoint_metadata import Notes, make_metadata, read_metadata
 from jaxcifar.runs.config_comparison import describe_config_differences
@@ -59,11 +59,12 @@ class Checkpoints:
     ) -> None:
         self._config, self._steps_per_epoch = config, steps_per_epoch
         self._folder, self._exit_stack = folder.resolve(), contextlib.ExitStack()
-        self._rule = KeepingRule(keep_every and keep_every * steps_per_epoch)
-        self.keeps_always = self._rule.keeps_always
+        keep_every_steps = None if keep_every is None else keep_every * steps_per_epoch
+        self._keeping_rule = KeepingRule(keep_every_steps)
+        self.is_always_kept = self._keeping_rule.is_always_kept
         arguments: dict[str, Any] = {"create": False}  # orbax's `read_only` would log a warning
         if not read_only:
-            arguments = {"preservation_policy": self._rule, "cleanup_tmp_directories": True}
+            arguments = {"preservation_policy": self._keeping_rule, "cleanup_tmp_directories": True}
         options = ocp.CheckpointManagerOptions(**arguments)
         handlers = {"state": ocp.StandardCheckpointHandler(), "notes": ocp.JsonCheckpointHandler()}
         try:
@@ -94,9 +95,9 @@ class Checkpoints:
         the state's arrays (donation). Earlier checkpoints are deleted, except the newest one and
         the checkpoints of the steps in `keep`.
         """
-        state = without_keys(state)
-        self._require_space(state)
-        self._rule.kept_steps = frozenset(keep)
+        state = array_trees.random_keys_to_dicts(state)
+        self._require_disk_space(state)
+        self._keeping_rule.kept_steps = frozenset(keep)
         # Orbax would save arrays on several devices in slices, and XLA would compile a program for
         # each slice. So the arrays are copied to the host first.
         arrays = jax.device_get(state)
@@ -107,32 +108,30 @@ class Checkpoints:
         try:
             self._manager.save(step, args=content)
         except Exception as error:
-            raise lost_process_error(error) or self._unwritable(last_cause(error)) from error
+            raise lost_process_error(error) or self._save_error(last_cause(error)) from error
 
     def wait(self) -> None:
         """Wait until all checkpoints are on disk."""
         try:
             self._manager.wait_until_finished()
         except Exception as error:
-            raise lost_process_error(error) or self._unwritable(last_cause(error)) from error
+            raise lost_process_error(error) or self._save_error(last_cause(error)) from error
         processes.wait_for_all("all is saved")
 
-    def _require_space(self, state: TrainState) -> None:
+    def _require_disk_space(self, state: TrainState) -> None:
         """Raise RunError if the disk is too full for a state; orbax would print tracebacks."""
         needed_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free_bytes = shutil.disk_usage(self._folder).free
         if free_bytes < needed_bytes:
-            raise self._unwritable(
-                f"it needs {needed_bytes:,} bytes, and {free_bytes:,} bytes are free"
-            )
+            raise self._save_error(f"it needs {needed_bytes:,} bytes, and {free_bytes:,} are free")
 
-    def _unwritable(self, reason: str) -> RunError:
+    def _save_error(self, reason: str) -> RunError:
         return RunError(
             f"{self._folder}: checkpoint not written ({reason}); the ones before are kept: make "
             "room, then run the same command to go on"
         )
 
-    def newest(self, state_like: TrainState, print_line: PrintLine) -> Checkpoint | None:
+    def load_newest(self, state_like: TrainState, print_line: PrintLine) -> Checkpoint | None:
         """Return the newest checkpoint that is not damaged, or None if there is none.
 
         Damaged checkpoints are renamed, and a printed line names each of them. `state_like` is a
@@ -151,7 +150,7 @@ class Checkpoints:
                 reason = first_line(error)[:120]
             [is_damaged] = processes.any_process(checkpoint is None)
             if checkpoint is not None and not is_damaged:
-                return _place_like(checkpoint, state_like)
+                return _place_restored(checkpoint, state_like)
             print_line(
                 f"checkpoint {step} is damaged ({reason}): set aside, trying the one before."
             )
@@ -169,11 +168,10 @@ class Checkpoints:
           advice: what the user can do if the checkpoint is missing or damaged, for the message.
 
         Raises:
-          RunError: the checkpoint is missing or damaged, has other arrays than `state_like`, or
-            belongs to another config.
+          RunError: the checkpoint is missing or damaged, or is of another network or config.
         """
         try:
-            return _place_like(self._read_as_numpy(step, state_like), state_like)
+            return _place_restored(self._read_as_numpy(step, state_like), state_like)
         except RunError:
             raise
         except Exception as error:
@@ -184,13 +182,13 @@ class Checkpoints:
     @report_lost_processes()
     def _read_as_numpy(self, step: int, state_like: TrainState) -> Checkpoint:
         """Return a step's checkpoint as NumPy arrays, so that no device error looks like damage."""
-        state_like = without_keys(state_like)
+        state_like = array_trees.random_keys_to_dicts(state_like)
         self._require_same_arrays(step, state_like)
-        arrays = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), state_like)
+        empty_arrays = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), state_like)
         restored = self._manager.restore(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(arrays.to_dict()), notes=ocp.args.JsonRestore()
+                state=ocp.args.StandardRestore(empty_arrays.to_dict()), notes=ocp.args.JsonRestore()
             ),
         )
         state = TrainState.from_dict(restored["state"])
@@ -207,10 +205,10 @@ class Checkpoints:
 
     def _require_same_arrays(self, step: int, state_like: TrainState) -> None:
         """Raise RunError if a checkpoint's arrays differ from `state_like` in name or shape."""
-        saved = self._manager.item_metadata(step).get("state")
-        if saved is None:
+        saved_metadata = self._manager.item_metadata(step).get("state")
+        if saved_metadata is None:
             raise ValueError("it has no training state")
-        differences = describe_differences(saved.tree, state_like.to_dict())
+        differences = array_trees.describe_differences(saved_metadata.tree, state_like.to_dict())
         if differences:
             raise RunError(
                 f"{self._folder}: checkpoint {step} holds another state than this run trains "
@@ -245,6 +243,6 @@ class Checkpoints:
             self._manager.close()
 
 
-def _place_like(checkpoint: Checkpoint, state_like: TrainState) -> Checkpoint:
-    state = with_keys(checkpoint.state, state_like)
-    return checkpoint._replace(state=place_like(state, state_like))
+def _place_restored(checkpoint: Checkpoint, state_like: TrainState) -> Checkpoint:
+    state = array_trees.dicts_to_random_keys(checkpoint.state, state_like)
+    return checkpoint._replace(state=array_trees.place_on_devices_like(state, state_like))

@@ -5,31 +5,33 @@ from typing import Any
 
 from orbax.checkpoint.checkpoint_managers import PolicyCheckpointInfo, PreservationPolicy
 
+_NEWEST_CHECKPOINTS = 2  # if the newest one is damaged, the run resumes from the other one
+
 
 class KeepingRule(PreservationPolicy):
     """A rule that tells orbax which checkpoints to keep: the newest two, and chosen steps.
 
     Attributes:
       kept_steps: further steps whose checkpoints are kept, such as the best epoch's last step.
-      keep_every: 1000 also keeps the checkpoints of steps 1000, 2000 and so on; None keeps none
-        extra.
+      keep_every_steps: 1000 also keeps the checkpoints of steps 1000, 2000 and so on; None keeps
+        none extra.
     """
 
-    def __init__(self, keep_every: int | None) -> None:
+    def __init__(self, keep_every_steps: int | None) -> None:
         self.kept_steps: Collection[int] = ()
-        self.keep_every = keep_every
+        self.keep_every_steps = keep_every_steps
 
-    def keeps_always(self, step: int) -> bool:
+    def is_always_kept(self, step: int) -> bool:
         """Return True if the checkpoint of a step is never deleted (`--keep-every`)."""
-        return self.keep_every is not None and step % self.keep_every == 0
+        return self.keep_every_steps is not None and step % self.keep_every_steps == 0
 
     def should_preserve(
         self, checkpoints: Sequence[PolicyCheckpointInfo], **_: Any
     ) -> Sequence[bool]:
         """Return True for each checkpoint to keep; orbax calls this function after each save."""
         steps = [checkpoint.step for checkpoint in checkpoints]
-        newest_steps = sorted(steps)[-2:]
+        newest_steps = sorted(steps)[-_NEWEST_CHECKPOINTS:]
         return [
-            step in newest_steps or step in self.kept_steps or self.keeps_always(step)
+            step in newest_steps or step in self.kept_steps or self.is_always_kept(step)
             for step in steps
         ]

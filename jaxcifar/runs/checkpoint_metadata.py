@@ -32,27 +32,29 @@ class Notes:
     wall_seconds: float
 
     @classmethod
-    def read(cls, values: Any, epochs: int) -> Self:
+    def read(cls, note_values: Any, finished_epochs: int) -> Self:
         """Check a run's history that was read from a checkpoint, and return it.
 
         Args:
-          values: a dict with the fields of this class, as read from JSON.
-          epochs: number of epochs that were finished when the checkpoint was written.
+          note_values: a dict with the fields of this class, as read from JSON.
+          finished_epochs: number of epochs that were finished when the checkpoint was written.
 
         Raises:
           ValueError: the values have a wrong structure, or not one row for each finished epoch.
         """
         field_names = {field.name for field in dataclasses.fields(cls)}
-        if not isinstance(values, dict) or values.keys() != field_names:
+        if not isinstance(note_values, dict) or note_values.keys() != field_names:
             raise ValueError("its notes have unknown or missing fields")
         seconds = convert_checked(
-            {name: values[name] for name in ("epoch_seconds", "wall_seconds")},
+            {name: note_values[name] for name in ("epoch_seconds", "wall_seconds")},
             dict[str, Amount],
             "notes",
         )
-        history = check_rows(convert_checked(values["history"], list[dict[str, Any]], "history"))
-        if len(history) != epochs:
-            raise ValueError(f"its history has {len(history)} epochs, not {epochs}")
+        history = check_rows(
+            convert_checked(note_values["history"], list[dict[str, Any]], "history")
+        )
+        if len(history) != finished_epochs:
+            raise ValueError(f"its history has {len(history)} epochs, not {finished_epochs}")
         return cls(history, **seconds)
 
 
@@ -67,7 +69,7 @@ def make_metadata(notes: Notes, config: Config, state: TrainState) -> dict[str, 
 
 
 def read_metadata(
-    metadata: Mapping[str, Any], state: TrainState, epochs: int
+    metadata: Mapping[str, Any], state: TrainState, finished_epochs: int
 ) -> tuple[Notes, Config | None]:
     """Check a checkpoint's metadata, and return the run's history (notes) and config.
 
@@ -76,7 +78,7 @@ def read_metadata(
     Args:
       metadata: the JSON values that were read from the checkpoint.
       state: the training state that was read from the checkpoint.
-      epochs: number of epochs that were finished when the checkpoint was written.
+      finished_epochs: number of epochs that were finished when the checkpoint was written.
 
     Returns:
       the notes and the config. The config is None if an older version wrote the checkpoint.
@@ -85,26 +87,27 @@ def read_metadata(
       ValueError: the checksum is wrong, or the notes have a wrong structure.
       RunError: this version can't read the config.
     """
-    values, config = dict(metadata), None
-    if "sha256" in values:
-        is_intact = values.pop("sha256") == _sha256(values, state)
+    unchecked_values = dict(metadata)
+    config = None
+    if "sha256" in unchecked_values:
+        is_intact = unchecked_values.pop("sha256") == _sha256(unchecked_values, state)
     else:
-        is_intact = values.pop("checksum", None) == _crc32(state)
+        is_intact = unchecked_values.pop("checksum", None) == _crc32(state)
     if not is_intact:
         raise ValueError("its checksum is wrong")
-    if "config" in values:
+    if "config" in unchecked_values:
         try:
-            config = Config.from_dict(values.pop("config"))
+            config = Config.from_dict(unchecked_values.pop("config"))
         except ValueError as error:  # not damage: the checksum is right
             raise RunError(f"its config {error}") from error
-    return Notes.read(values, epochs), config
+    return Notes.read(unchecked_values, finished_epochs), config
 
 
 def _sha256(values: Mapping[str, Any], state: TrainState) -> str:
     """Return the SHA-256 over JSON values and all arrays of a training state."""
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
     for leaf in jax.tree.leaves(state):
-        digest.update(_as_bytes(leaf).data)
+        digest.update(_view_as_bytes(leaf).data)
     return digest.hexdigest()
 
 
@@ -112,10 +115,10 @@ def _crc32(state: TrainState) -> int:
     """Return the CRC-32 of all arrays of a training state."""
     checksum = 0
     for leaf in jax.tree.leaves(state):
-        checksum = zlib.crc32(_as_bytes(leaf).data, checksum)
+        checksum = zlib.crc32(_view_as_bytes(leaf).data, checksum)
     return checksum
 
 
-def _as_bytes(array: np.ndarray) -> np.ndarray:
+def _view_as_bytes(array: np.ndarray) -> np.ndarray:
     """Return the bytes of an array, `[N] uint8`; hash functions can't read bfloat16 arrays."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)

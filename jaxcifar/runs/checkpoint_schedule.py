@@ -24,17 +24,17 @@ class CheckpointSchedule:
 
     def __init__(self, checkpoints: Checkpoints, steps_per_epoch: int) -> None:
         self._checkpoints, self._steps_per_epoch = checkpoints, steps_per_epoch
-        self._unwritten: dict[int, Checkpoint] = {}  # by step, not written yet
-        self._written_step = 0
-        self._best_when_written: set[int] = set()  # best step according to the newest checkpoint
-        self._next_write = 0.0
+        self._unwritten_checkpoints: dict[int, Checkpoint] = {}  # by step
+        self._last_written_step = 0
+        self._best_steps_at_last_write: set[int] = set()  # none, or the best step
+        self._next_write_time = 0.0
 
     def resume(self, step: int, history: Sequence[Row]) -> None:
         """Record that the newest checkpoint on disk is the checkpoint of training step `step`.
 
         `history` has a row of `metrics.jsonl` for each epoch up to that step.
         """
-        self._written_step, self._best_when_written = step, self._best_steps(history)
+        self._last_written_step, self._best_steps_at_last_write = step, self._best_steps(history)
 
     def _best_steps(self, history: Sequence[Row]) -> set[int]:
         """Return a set with the last step of the best epoch; empty if no epoch is finished."""
@@ -52,19 +52,21 @@ class CheckpointSchedule:
           notes: the run's history up to the step.
         """
         best_steps = self._best_steps(notes.history)
-        self._unwritten = {
+        self._unwritten_checkpoints = {
             unwritten_step: checkpoint
-            for unwritten_step, checkpoint in self._unwritten.items()
+            for unwritten_step, checkpoint in self._unwritten_checkpoints.items()
             if unwritten_step in best_steps
         }
-        if step > self._written_step:
-            self._unwritten[step] = Checkpoint(state, notes)
+        if step > self._last_written_step:
+            self._unwritten_checkpoints[step] = Checkpoint(state, notes)
 
     def is_due(self) -> bool:
         """Return True if checkpoints should be written now; all processes get the same answer."""
-        must_be_kept = any(self._checkpoints.keeps_always(step) for step in self._unwritten)
-        is_time = time.monotonic() >= self._next_write
-        [is_due_in_any_process] = processes.any_process(must_be_kept or is_time)
+        must_be_kept = any(
+            self._checkpoints.is_always_kept(step) for step in self._unwritten_checkpoints
+        )
+        is_next_write_due = time.monotonic() >= self._next_write_time
+        [is_due_in_any_process] = processes.any_process(must_be_kept or is_next_write_due)
         return is_due_in_any_process
 
     def write(self) -> None:
@@ -73,15 +75,15 @@ class CheckpointSchedule:
         Raises:
           RunError: a state can't be written.
         """
-        start = time.monotonic()
-        for step, (state, notes) in self._unwritten.items():
+        write_began = time.monotonic()
+        for step, (state, notes) in self._unwritten_checkpoints.items():
             # If this checkpoint is damaged later, the run resumes from the one before, and needs
             # the checkpoint of the epoch that was best then.
             best_steps = self._best_steps(notes.history)
-            kept_steps = best_steps | self._best_when_written
+            kept_steps = best_steps | self._best_steps_at_last_write
             self._checkpoints.save(step, state, notes, kept_steps)
-            self._written_step, self._best_when_written = step, best_steps
-        self._unwritten = {}
-        end = time.monotonic()
-        writing_seconds = end - start
-        self._next_write = end + writing_seconds / _MAX_TIME_SHARE
+            self._last_written_step, self._best_steps_at_last_write = step, best_steps
+        self._unwritten_checkpoints = {}
+        write_ended = time.monotonic()
+        writing_seconds = write_ended - write_began
+        self._next_write_time = write_ended + writing_seconds / _MAX_TIME_SHARE

@@ -18,21 +18,21 @@ from jaxcifar.runs.epoch_selection import best_epoch
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.training.state import TrainState
 
-_USE_WEIGHTS = "start from the run's weights with --init"
-_CHOOSE_ANOTHER = Remedy("choose another run to continue")
+_USE_WEIGHTS_ADVICE = "start from the run's weights with --init"
+_CHOOSE_ANOTHER_RUN = Remedy("choose another run to continue")
 
 
 class ContinuedState(NamedTuple):
     """The checkpoints of an earlier run, from which a new run (`--continue`) goes on.
 
     Attributes:
-      last: checkpoint of the last epoch.
-      best: checkpoint of the epoch with the best validation accuracy; None if the last epoch is the
-        best.
+      last_checkpoint: checkpoint of the last epoch.
+      best_checkpoint: checkpoint of the epoch with the best validation accuracy; None if the last
+        epoch is the best.
     """
 
-    last: Checkpoint
-    best: Checkpoint | None
+    last_checkpoint: Checkpoint
+    best_checkpoint: Checkpoint | None
 
     def copy_to(self, checkpoints: Checkpoints) -> None:
         """Write the earlier run's checkpoints to `checkpoints`, the folder of the new run.
@@ -43,9 +43,11 @@ class ContinuedState(NamedTuple):
           RunError: a file can't be written.
         """
         checkpoints.delete_all()  # an earlier command may have been killed while it wrote them
-        copied = [self.last] if self.best is None else [self.best, self.last]
-        best_step = int(copied[0].state.step)
-        for checkpoint in copied:
+        checkpoints_to_copy = [self.last_checkpoint]
+        if self.best_checkpoint is not None:
+            checkpoints_to_copy = [self.best_checkpoint, self.last_checkpoint]
+        best_step = int(checkpoints_to_copy[0].state.step)
+        for checkpoint in checkpoints_to_copy:
             step = int(checkpoint.state.step)
             checkpoints.save(step, checkpoint.state, checkpoint.notes, keep={best_step})
         checkpoints.wait()
@@ -65,23 +67,23 @@ def load_continued_state(config: Config, setup: Setup, state_like: TrainState) -
     """
     path = continued_folder(config.continue_from, config.seed, config.fold)
     folder = RunFolder(path)
-    earlier = folder.read_config(_CHOOSE_ANOTHER)
+    earlier = folder.read_config(_CHOOSE_ANOTHER_RUN)
     _require_same_code_and_images(earlier, config)
     steps_per_epoch = setup.program.steps_per_epoch
     last_step = (config.continue_epochs or 0) * steps_per_epoch
     with Checkpoints(folder.checkpoints, earlier, steps_per_epoch, read_only=True) as checkpoints:
-        last = checkpoints.load(last_step, state_like, _USE_WEIGHTS)
-        best_step = best_epoch(last.notes.history) * steps_per_epoch
-        best = None
+        last_checkpoint = checkpoints.load(last_step, state_like, _USE_WEIGHTS_ADVICE)
+        best_step = best_epoch(last_checkpoint.notes.history) * steps_per_epoch
+        best_checkpoint = None
         if best_step != last_step:
-            best = checkpoints.load(best_step, state_like, _USE_WEIGHTS)
+            best_checkpoint = checkpoints.load(best_step, state_like, _USE_WEIGHTS_ADVICE)
     run_on_disk = find_continued_run({"continue_from": str(path)}, Config)
     if run_on_disk is None or run_on_disk.sha256 != config.continue_sha256:
         raise RunError(
             f"{path}: its last checkpoint has changed since it was to be continued; begin again "
             "with --overwrite (in a study: --force ROW)"
         )
-    return ContinuedState(last, best)
+    return ContinuedState(last_checkpoint, best_checkpoint)
 
 
 def _require_same_code_and_images(earlier: Config, config: Config) -> None:
@@ -97,17 +99,17 @@ def _require_same_code_and_images(earlier: Config, config: Config) -> None:
     if earlier.data_sha256 != config.data_sha256:
         reason = "has other images than the run to continue; give the images it was trained on"
         reject("dataset", config.dataset, reason)
-    for kind in ("arch", "optimizer"):
-        if _import_digests(earlier, kind) != _import_digests(config, kind):
+    for code_kind in ("arch", "optimizer"):
+        if _import_digests(earlier, code_kind) != _import_digests(config, code_kind):
             reason = "imports other code than the run to continue was trained with"
-            reject(kind, getattr(config, kind), f"{reason}; {_USE_WEIGHTS}")
+            reject(code_kind, getattr(config, code_kind), f"{reason}; {_USE_WEIGHTS_ADVICE}")
 
 
-def _import_digests(config: Config, kind: str) -> dict[str, str]:
+def _import_digests(config: Config, code_kind: str) -> dict[str, str]:
     """Return the SHA-256 of each file that the user code of a kind imports.
 
-    `kind` is "arch" (the network) or "optimizer" (the update rule). A key of the dict has the kind
-    and the path of the file, such as "arch: blocks.py".
+    `code_kind` is "arch" (the network) or "optimizer" (the update rule). A key of the dict has the
+    kind and the path of the file, such as "arch: blocks.py".
     """
-    prefix = f"{kind}: "
+    prefix = f"{code_kind}: "
     return {file: digest for file, digest in config.imports or () if file.startswith(prefix)}

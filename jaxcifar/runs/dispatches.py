@@ -2,10 +2,10 @@
 
 from jaxcifar.training.program import Program
 
-_CPU_IMAGES = 512  # images per dispatch on a CPU: one or two seconds, seven for ResNet-18
+_IMAGES_PER_CPU_DISPATCH = 512  # they take one or two seconds, seven for ResNet-18
 
 
-def dispatch_sizes(steps: int, program: Program) -> list[int]:
+def split_into_dispatches(steps: int, program: Program) -> list[int]:
     """Split `steps` training steps into dispatches; return the number of steps in each.
 
     A dispatch is one call to the devices. On an accelerator one dispatch trains all steps. On a CPU
@@ -13,13 +13,13 @@ def dispatch_sizes(steps: int, program: Program) -> list[int]:
     loops trains one step per dispatch. A program that gets its images from the host trains at most
     `program.fed_steps` steps per dispatch.
     """
-    on_cpu = program.mesh.devices.flat[0].platform == "cpu"
+    is_on_cpu = program.mesh.devices.flat[0].platform == "cpu"
     if not program.compiles_loops:
-        largest_size = 1
-    elif on_cpu:
-        largest_size = max(1, _CPU_IMAGES // program.batch_size)
+        max_steps = 1
+    elif is_on_cpu:
+        max_steps = max(1, _IMAGES_PER_CPU_DISPATCH // program.batch_size)
     else:
-        largest_size = max(1, steps)
+        max_steps = max(1, steps)
     if program.fed_steps is not None:
-        largest_size = min(largest_size, program.fed_steps)
-    return [min(largest_size, steps - start) for start in range(0, steps, largest_size)]
+        max_steps = min(max_steps, program.fed_steps)
+    return [min(max_steps, steps - start) for start in range(0, steps, max_steps)]

@@ -1,20 +1,32 @@
 """The line that is printed for each epoch, with losses and accuracies."""
 
+import enum
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 
 from jaxcifar.build.user_metrics import UserMetric
-from jaxcifar.machine.terminal import PrintLine, texts_that_fit
+from jaxcifar.machine.terminal import ALWAYS_SHOWN, PrintLine, RankedText, texts_that_fit
 from jaxcifar.runs.file_formats import Row
 from jaxcifar.runs.metric_fields import format_value
 from jaxcifar.runs.observers import ObservedRun
 from jaxcifar.training import metrics as training_metrics
 from jaxcifar.training.metrics import ACCURACY, LOSS, Metric
 
-_RATE_WIDTH = len("lr 0.00012")
-_RESULT_RANK = 2  # of the training results in an epoch's line; see `texts_that_fit`
+_LEARNING_RATE_WIDTH = len("lr 0.00012")
+
+
+class _Rank(enum.IntEnum):
+    """Ranks of the texts in an epoch's line; see `texts_that_fit`."""
+
+    RUN_AND_EPOCH = ALWAYS_SHOWN
+    VALIDATION = ALWAYS_SHOWN
+    USER_METRICS = 1
+    TRAINING = 2
+    LEARNING_RATE = 3
+    SPEED = 4
+    OTHER_METRICS = 5
 
 
 class EpochLines:
@@ -38,12 +50,14 @@ class EpochLines:
         """
         width = self._console.width
         ranked_texts = self._ranked_texts(row, with_losses=True)
-        results = [text for rank, text in ranked_texts if rank <= _RESULT_RANK and text]
-        if len("  ".join(results)) > width:
+        texts_that_should_fit = [
+            text for rank, text in ranked_texts if rank <= _Rank.TRAINING and text
+        ]
+        if len("  ".join(texts_that_should_fit)) > width:
             ranked_texts = self._ranked_texts(row, with_losses=False)
         self._print_line("  ".join(texts_that_fit(ranked_texts, width)).rstrip())
 
-    def _ranked_texts(self, row: Row, with_losses: bool) -> list[tuple[int, str]]:
+    def _ranked_texts(self, row: Row, with_losses: bool) -> list[RankedText]:
         """Return the texts of an epoch's line, each as (rank, text).
 
         If the line is too long, texts with the highest rank are left out first. Without
@@ -52,6 +66,8 @@ class EpochLines:
         epochs = self._run.config.epochs
         epoch = str(row["epoch"]).rjust(len(str(epochs)))
         learning_rate = f"lr {row['learning_rate']:.2g}"
+        # Padded, so that either all lines have the learning rate or none has it.
+        padded_learning_rate = learning_rate.ljust(_LEARNING_RATE_WIDTH)
         training = _result_text("train", row["train_loss"], row["train_accuracy"], with_losses)
         validation = ""
         if "val_loss" in row:
@@ -62,14 +78,14 @@ class EpochLines:
             if metric not in (LOSS, ACCURACY) and f"val_{metric.name}" in row
         ]
         return [
-            (0, self._run.name),
-            (0, f"epoch {epoch}/{epochs}"),
-            (_RESULT_RANK, training),
-            (0, validation),
-            *((1, text) for text in _metric_texts(self._user_metrics, row)),
-            (3, learning_rate.ljust(_RATE_WIDTH)),  # padded, so that all lines have it or none
-            (4, f"{row['images_per_second']:,.0f} images/s"),
-            *((5, text) for text in _metric_texts(other_metrics, row)),
+            (_Rank.RUN_AND_EPOCH, self._run.name),
+            (_Rank.RUN_AND_EPOCH, f"epoch {epoch}/{epochs}"),
+            (_Rank.TRAINING, training),
+            (_Rank.VALIDATION, validation),
+            *((_Rank.USER_METRICS, text) for text in _metric_texts(self._user_metrics, row)),
+            (_Rank.LEARNING_RATE, padded_learning_rate),
+            (_Rank.SPEED, f"{row['images_per_second']:,.0f} images/s"),
+            *((_Rank.OTHER_METRICS, text) for text in _metric_texts(other_metrics, row)),
         ]
 
 

@@ -7,7 +7,7 @@ from jaxcifar.runs.file_formats import Row
 SELECTION_RULE = "highest validation accuracy, then lowest validation loss"
 WITHOUT_VALIDATION = "last epoch: no images were kept for validation"
 # Older versions rounded accuracies to float32. A smaller difference than this is rounding.
-_ROUNDING = 2e-7
+_ROUNDING_ERROR = 2e-7
 
 
 def best_epoch(history: Sequence[Row]) -> int:
@@ -20,7 +20,7 @@ def best_epoch(history: Sequence[Row]) -> int:
     """
     if "val_accuracy" not in history[-1]:
         return len(history)
-    return history[best_row(history)]["epoch"]
+    return history[best_row_index(history)]["epoch"]
 
 
 def ends_early(history: Sequence[Row], patience: int, earlier_epochs: int | None = None) -> bool:
@@ -34,11 +34,11 @@ def ends_early(history: Sequence[Row], patience: int, earlier_epochs: int | None
     """
     if patience == 0 or not history:
         return False
-    waiting_since = max(best_epoch(history), earlier_epochs or 0)
-    return len(history) - waiting_since >= patience
+    last_improved_epoch = max(best_epoch(history), earlier_epochs or 0)
+    return len(history) - last_improved_epoch >= patience
 
 
-def best_row(rows: Sequence[Row]) -> int:
+def best_row_index(rows: Sequence[Row]) -> int:
     """Return the index of the row with the highest validation accuracy.
 
     Among equal accuracies, the lowest validation loss decides, and then the lowest index.
@@ -46,8 +46,10 @@ def best_row(rows: Sequence[Row]) -> int:
     Args:
       rows: rows of `metrics.jsonl`, at least one; all have `val_accuracy` and `val_loss`.
     """
-    highest = max(row["val_accuracy"] for row in rows)
+    highest_accuracy = max(row["val_accuracy"] for row in rows)
     best_indices = [
-        index for index, row in enumerate(rows) if highest - row["val_accuracy"] < _ROUNDING
+        index
+        for index, row in enumerate(rows)
+        if highest_accuracy - row["val_accuracy"] < _ROUNDING_ERROR
     ]
     return min(best_indices, key=lambda index: rows[index]["val_loss"])

@@ -216,18 +216,18 @@ def save_evaluation(path: Path, new_results: Evaluation, look: Look | None) -> l
     folder = RunFolder(path)
     with lock_folder(path, wait=False):
         looks = read_looks(folder)
-        earlier: Mapping = read_evaluation(folder) or {"sets": {}}
-        merged = {**earlier, **_replacing_results(new_results, earlier)}
+        earlier_results: Mapping = read_evaluation(folder) or {"sets": {}}
+        all_results = {**earlier_results, **_replacing_results(new_results, earlier_results)}
         for field in ("sets", "corruption_sets"):
-            earlier_sets: Mapping = earlier.get(field, {})
+            earlier_sets: Mapping = earlier_results.get(field, {})
             new_sets: Any = new_results.get(field, {})
             if earlier_sets or new_sets or field == "sets":
-                merged[field] = {**earlier_sets, **_replacing_results(new_sets, earlier_sets)}
+                all_results[field] = {**earlier_sets, **_replacing_results(new_sets, earlier_sets)}
         if look:
             looks.append(look)
             lines = [json.dumps(each_look) + "\n" for each_look in looks]
             write_text(folder.test_looks_file, "".join(lines))
-        write_text(folder.evaluation_file, json.dumps(merged, indent=1) + "\n")
+        write_text(folder.evaluation_file, json.dumps(all_results, indent=1) + "\n")
     return looks
 
 

@@ -91,7 +91,7 @@ class Run:
         continued = None
         if config.continue_from and not is_resumed:
             continued = load_continued_state(config, setup, self.state)
-            self.state = continued.last.state
+            self.state = continued.last_checkpoint.state
         if not is_resumed:  # a failed start must leave no config.json: the next command may differ
             require_finite_start(setup, config, self.state, self.hyper, self._print_line)
         with self._folder.writing():
@@ -112,13 +112,13 @@ class Run:
 
     def _resume(self, config: Config, continued: ContinuedState | None) -> None:
         """Load this run's newest checkpoint, or else the last checkpoint of the run to continue."""
-        checkpoint = self._checkpoints.newest(self.state, self._print_line)
+        checkpoint = self._checkpoints.load_newest(self.state, self._print_line)
         first_step = self._last_step(config.continue_epochs or 0)
         is_new = checkpoint is None or checkpoint.state.step < first_step
         if config.continue_from and is_new:
             continued = continued or load_continued_state(config, self.setup, self.state)
             continued.copy_to(self._checkpoints)
-            checkpoint = continued.last
+            checkpoint = continued.last_checkpoint
         if checkpoint is None:
             return
         self.state, notes = checkpoint

@@ -13,7 +13,7 @@ from jaxcifar.build.setup import Setup
 from jaxcifar.errors import OutOfMemoryError, RunError, UsageError
 from jaxcifar.machine import processes
 from jaxcifar.machine.interrupt import Interrupted
-from jaxcifar.runs.dispatches import dispatch_sizes
+from jaxcifar.runs.dispatches import split_into_dispatches
 from jaxcifar.runs.pace import COMPILING, STARTING, TRAINING, VALIDATING
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.task import Outcome
@@ -146,7 +146,7 @@ class _TrainingLoop:
         """
         self._seconds_counted_until = self._last_save = time.monotonic()
         runs, latest_steps = self.active_runs.values(), 0
-        for steps in dispatch_sizes(min(run.steps_left for run in runs), self._setup.program):
+        for steps in split_into_dispatches(min(run.steps_left for run in runs), self._setup.program):
             if not self._save_if_due(latest_steps > 0):
                 break
             latest_means = self._epoch_means

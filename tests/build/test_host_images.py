@@ -13,7 +13,7 @@ from jaxcifar.build.host_images import fed_steps
 from jaxcifar.build.setup import Setup
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset
-from jaxcifar.runs.dispatches import dispatch_sizes
+from jaxcifar.runs.dispatches import split_into_dispatches
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
@@ -143,9 +143,9 @@ def test_how_many_steps_are_fed_at_a_time(platform, memory, steps, easy_dataset,
 def test_a_dispatch_has_no_more_steps_than_are_fed():
     mesh = SimpleNamespace(devices=np.asarray(devices("gpu"), object))
     program = SimpleNamespace(mesh=mesh, compiles_loops=True, batch_size=16, fed_steps=3)
-    assert dispatch_sizes(8, program) == [3, 3, 2]
+    assert split_into_dispatches(8, program) == [3, 3, 2]
     program.fed_steps = None
-    assert dispatch_sizes(8, program) == [8]
+    assert split_into_dispatches(8, program) == [8]
 
 
 @pytest.mark.parametrize(("size", "count"), [(28, 5000), (32, 5000), (64, 1250), (224, 102)])

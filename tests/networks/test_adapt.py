@@ -25,7 +25,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.machine.sharing import AXIS
 from jaxcifar.networks.adapt import adapted
 from jaxcifar.networks.layers import Conv, Dropout
-from jaxcifar.runs.dispatches import dispatch_sizes
+from jaxcifar.runs.dispatches import split_into_dispatches
 from jaxcifar.training import network, predicting
 from jaxcifar.training.augment import unchanged
 from jaxcifar.training.optim import sgd
@@ -144,7 +144,7 @@ def test_a_convolution_left_to_xla_is_not_looped(kernel):
     model = Plain(kernel, norm=False)
     program = program_of(model, one_device())
     assert program.compiles_loops == (kernel == 3)
-    assert dispatch_sizes(4, program) == ([4] if kernel == 3 else [1] * 4)
+    assert split_into_dispatches(4, program) == ([4] if kernel == 3 else [1] * 4)
     assert network.has_convolution(model, "cuda")
     images = examples()[0][:10]
     hp = hyperparameters()

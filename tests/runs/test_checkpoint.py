@@ -75,7 +75,7 @@ def test_newest_two_and_those_asked_for_are_kept(tmp_path):
     assert kept(tmp_path) == {2, 4, 5}
     with opened(tmp_path) as checkpoints:
         assert_state(checkpoints.load(2, state_at(0)), 2)
-        assert_state(checkpoints.newest(state_at(0), quiet), 5)
+        assert_state(checkpoints.load_newest(state_at(0), quiet), 5)
 
 
 def saved_by_accuracy(folder, accuracies, first=1, written_after=None):
@@ -109,7 +109,7 @@ def test_the_best_before_the_newest_stays_until_the_newest_is_not_alone(tmp_path
     assert kept(tmp_path) == {2, 4, 5}
     flip_a_byte(tmp_path / "5")
     with opened(tmp_path) as checkpoints:
-        newest = checkpoints.newest(state_at(0), quiet)
+        newest = checkpoints.load_newest(state_at(0), quiet)
         assert int(newest.state.step) == 4
         best = best_epoch(newest.notes.history)
         assert best == 2
@@ -156,7 +156,7 @@ def test_any_name_of_a_folder_is_as_good_as_any_other(name):
             assume(False)  # a name that this file system does not take, or ".."
         save_all(folder / "checkpoints", {1: {1}, 2: {1}})
         with opened(folder / "checkpoints") as checkpoints:
-            assert_state(checkpoints.newest(state_at(0), quiet), 2)
+            assert_state(checkpoints.load_newest(state_at(0), quiet), 2)
             assert_state(checkpoints.load(1, state_at(0)), 1)
         assert kept(folder / "checkpoints") == {1, 2}
 
@@ -240,10 +240,10 @@ def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path, damage):
     damage(tmp_path / "3")
     said = []
     with opened(tmp_path) as checkpoints:
-        assert_state(checkpoints.newest(state_at(0), said.append), 2)
+        assert_state(checkpoints.load_newest(state_at(0), said.append), 2)
         checkpoints.save(3, state_at(3), notes_at(3))
         checkpoints.wait()
-        assert_state(checkpoints.newest(state_at(0), said.append), 3)
+        assert_state(checkpoints.load_newest(state_at(0), said.append), 3)
     assert len(said) == 1
     assert "checkpoint 3 is damaged" in said[0]
     assert (tmp_path / "damaged-3").is_dir()
@@ -255,7 +255,7 @@ def test_a_checkpoint_that_another_process_can_not_read_is_damaged_for_all(tmp_p
     monkeypatch.setattr(processes, "any_process", lambda *mine: others.pop(0))
     said = []
     with opened(tmp_path) as checkpoints:
-        assert_state(checkpoints.newest(state_at(0), said.append), 1)
+        assert_state(checkpoints.load_newest(state_at(0), said.append), 1)
     assert said == [
         "checkpoint 2 is damaged (another process can't read it): set aside, trying the one before."
     ]
@@ -272,7 +272,7 @@ def test_a_lost_process_does_not_pass_for_damage_or_a_full_disk(tmp_path, monkey
         for method in ("restore", "save", "wait_until_finished"):
             monkeypatch.setattr(checkpoints._manager, method, lose)
         for act in (
-            lambda: checkpoints.newest(state_at(0), quiet),
+            lambda: checkpoints.load_newest(state_at(0), quiet),
             lambda: checkpoints.load(1, state_at(0)),
             lambda: checkpoints.save(2, state_at(2), notes_at(2)),
             checkpoints.wait,
@@ -344,19 +344,24 @@ def test_another_state_is_told_and_left_as_it_is(tmp_path, other, difference):
         for step in (2, 3):
             checkpoints.save(step, mine.replace(step=jnp.int32(step)), notes_at(step))
         checkpoints.wait()
-        for ask in (lambda: checkpoints.newest(other, quiet), lambda: checkpoints.load(3, other)):
+        for ask in (
+            lambda: checkpoints.load_newest(other, quiet),
+            lambda: checkpoints.load(3, other),
+        ):
             with pytest.raises(RunError) as error:
                 ask()
             assert "checkpoint 3 holds another state" in str(error.value)
             assert f"({difference})" in str(error.value)
             assert "--overwrite" in str(error.value)
         assert kept(tmp_path) == {2, 3}
-        jax.tree.map(np.testing.assert_array_equal, checkpoints.newest(mine, quiet).state, mine)
+        jax.tree.map(
+            np.testing.assert_array_equal, checkpoints.load_newest(mine, quiet).state, mine
+        )
 
 
 def test_an_empty_folder_has_no_newest(tmp_path):
     with opened(tmp_path) as checkpoints:
-        assert checkpoints.newest(state_at(0), quiet) is None
+        assert checkpoints.load_newest(state_at(0), quiet) is None
 
 
 def test_another_config_is_told_and_left_as_it_is(tmp_path):
@@ -364,7 +369,10 @@ def test_another_config_is_told_and_left_as_it_is(tmp_path):
     other = dataclasses.replace(CONFIG, seed=5)
     with opened(tmp_path, other) as checkpoints:
         like = state_at(0)
-        for ask in (lambda: checkpoints.newest(like, quiet), lambda: checkpoints.load(1, like)):
+        for ask in (
+            lambda: checkpoints.load_newest(like, quiet),
+            lambda: checkpoints.load(1, like),
+        ):
             with pytest.raises(RunError, match=r"another config \(seed 0 there, 5 asked for\)"):
                 ask()
     assert kept(tmp_path) == {1, 2}
@@ -386,7 +394,7 @@ def test_a_checkpoint_of_an_older_version_is_read(tmp_path):
     save_all(tmp_path, {1: (), 2: ()})
     age(tmp_path / "2")
     with opened(tmp_path) as checkpoints:
-        assert_state(checkpoints.newest(state_at(0), pytest.fail), 2)
+        assert_state(checkpoints.load_newest(state_at(0), pytest.fail), 2)
 
 
 @pytest.mark.parametrize(
@@ -405,7 +413,7 @@ def test_what_an_older_version_wrote_is_checked(tmp_path, change):
     age(tmp_path / "2", change)
     said = []
     with opened(tmp_path) as checkpoints:
-        assert_state(checkpoints.newest(state_at(0), said.append), 1)
+        assert_state(checkpoints.load_newest(state_at(0), said.append), 1)
     assert "checkpoint 2 is damaged" in said[0]
 
 
@@ -416,7 +424,7 @@ def test_states_of_versions_without_averages_are_read(tmp_path):
     parts = {entry["key_metadata"][0]["key"] for entry in written["tree_metadata"].values()}
     assert parts == {"step", "params", "batch_stats", "opt_state", "metrics"}
     with opened(tmp_path) as checkpoints:
-        assert_state(checkpoints.newest(state_at(0), pytest.fail), 3)
+        assert_state(checkpoints.load_newest(state_at(0), pytest.fail), 3)
 
 
 def test_averages_are_kept_and_asked_for(tmp_path):
@@ -426,7 +434,7 @@ def test_averages_are_kept_and_asked_for(tmp_path):
         checkpoints.save(3, state, notes_at(3))
         checkpoints.wait()
         like = state_at(0).replace(average=(state.params, state.batch_stats))
-        restored = checkpoints.newest(like, pytest.fail).state
+        restored = checkpoints.load_newest(like, pytest.fail).state
         jax.tree.map(np.testing.assert_array_equal, restored.average, state.average)
         with pytest.raises(RunError, match=r"holds another state than this run trains.*average"):
-            checkpoints.newest(state_at(0), pytest.fail)
+            checkpoints.load_newest(state_at(0), pytest.fail)

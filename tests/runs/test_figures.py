@@ -177,7 +177,7 @@ def watch(patch, recording, clock, compiling):
     patch.setattr(predicting, "predict", slow_predict)
     patch.setattr(ParallelRuns, "trace", slowly_compiled)
     patch.setattr(predicting, "EVAL_BATCH", AT_A_TIME)
-    patch.setattr(dispatches, "_CPU_IMAGES", 1)  # a step at a time
+    patch.setattr(dispatches, "_IMAGES_PER_CPU_DISPATCH", 1)  # a step at a time
     for module in (training_loop, run_module):
         patch.setattr(module, "time", clock)
     patch.setattr(setup, "time", compiling)

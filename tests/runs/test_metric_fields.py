@@ -13,7 +13,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
 from jaxcifar.runs import file_formats
 from jaxcifar.runs.checkpoint_metadata import Notes
-from jaxcifar.runs.epoch_selection import best_epoch, best_row
+from jaxcifar.runs.epoch_selection import best_epoch, best_row_index
 from jaxcifar.runs.file_formats import Result, Row
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.metric_fields import format_value, measured_metrics
@@ -143,7 +143,7 @@ def rows(accuracies, losses):
 
 def test_the_best_of_rows_does_not_depend_on_their_epochs():
     for order in itertools.permutations(rows([0.5, 0.7, 0.7], [0.1, 0.9, 0.4])):
-        assert order[best_row(order)]["val_loss"] == 0.4
+        assert order[best_row_index(order)]["val_loss"] == 0.4
 
 
 def test_values_are_spelled_with_their_unit():
