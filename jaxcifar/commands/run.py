@@ -214,7 +214,7 @@ def show(print_line: PrintLine, result: "Result", path: Path) -> None:
     """Print the result of a run, such as its test accuracy; `path` is the folder of the run."""
     import numpy as np
 
-    from jaxcifar.runs.file_formats import class_names, number
+    from jaxcifar.runs.file_formats import class_names, get_number
     from jaxcifar.training.metrics import only_predicted_class
 
     print_line(f"test accuracy   {result['test_accuracy']:.2%} on {result['dataset']}")
@@ -228,7 +228,7 @@ def show(print_line: PrintLine, result: "Result", path: Path) -> None:
         return
     confusion = np.asarray(result["confusion_matrix"])
     if len(set(confusion.sum(axis=1))) > 1 and "test_balanced_accuracy" in result:
-        balanced = number(result, "test_balanced_accuracy")
+        balanced = get_number(result, "test_balanced_accuracy")
         print_line(f"balanced        {balanced:.2%}, the mean of the accuracies of the classes")
     label = only_predicted_class(confusion)
     if label is not None:

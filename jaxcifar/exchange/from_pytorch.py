@@ -95,7 +95,7 @@ def convert(
             return earlier_result
         device = environment.first_devices(None)[:1]
         program = make_program(config, classes, config.batch_size, device)
-        with folder.writing():
+        with folder.report_write_errors():
             folder.begin(config)
             title = f"{config.network_title} on {card['dataset']}"
             write_network(folder, title, network_summary(program), print_line)
@@ -114,7 +114,7 @@ def convert(
             "wall_seconds": time.monotonic() - start,
             "git_commit": environment.git_commit(),
         }
-        with folder.writing():
+        with folder.report_write_errors():
             folder.finish(result, mistakes, variables)
     return result
 

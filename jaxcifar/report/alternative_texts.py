@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from jaxcifar.report.classes import classes_by_accuracy
 from jaxcifar.report.run_records import FinishedRun, Variation
 from jaxcifar.report.wording import escape_markdown, percent
-from jaxcifar.runs.file_formats import number
+from jaxcifar.runs.file_formats import get_number
 
 _MAX_VALUES = 40
 
@@ -24,15 +24,15 @@ def curves(runs: Sequence[FinishedRun], name: str, quantity: str) -> str:
     ranges = []
     for split, title in (("train", "training"), ("val", "validation")):
         key = f"{split}_{quantity}"
-        first = sum(number(run.history[0], key) for run in runs) / len(runs)
-        last = sum(number(run.history[-1], key) for run in runs) / len(runs)
+        first = sum(get_number(run.history[0], key) for run in runs) / len(runs)
+        last = sum(get_number(run.history[-1], key) for run in runs) / len(runs)
         ranges.append(
             f"{title} from {_format_value(first, quantity)} to {_format_value(last, quantity)}"
         )
     best_values = []
     for run in runs:
         epoch = run.result["selected_epoch"]
-        value = number(run.history[epoch - 1], f"val_{quantity}")
+        value = get_number(run.history[epoch - 1], f"val_{quantity}")
         best_values.append(f"{_format_value(value, quantity)} in epoch {epoch}")
     epochs = max(len(run.history) for run in runs)
     return (

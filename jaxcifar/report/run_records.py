@@ -13,7 +13,7 @@ from jaxcifar.config.folds import Fold, parse_fold
 from jaxcifar.config.settings import settings_without_effect
 from jaxcifar.runs.curves import stack_curves
 from jaxcifar.runs.epoch_selection import best_epoch, best_row_index
-from jaxcifar.runs.file_formats import Result, Row, Source, class_names, number
+from jaxcifar.runs.file_formats import Result, Row, Source, class_names, get_number
 
 SYNTHETIC = "shapes10"
 # Settings that name files. If a file name changes, the change of its checksum is not listed too.
@@ -160,7 +160,7 @@ class Variation:
 
     def values(self, key: str) -> np.ndarray:
         """Return the number in each run's `result.json` under the name `key`, as `[runs]`."""
-        return np.asarray([number(run.result, key) for run in self.runs], np.float64)
+        return np.asarray([get_number(run.result, key) for run in self.runs], np.float64)
 
     def repeats(self, key: str) -> np.ndarray:
         """Return a field of `result.json` for each repeat, to compute its mean and spread.

@@ -141,7 +141,8 @@ class Checkpoints:
           RunError: a checkpoint has other arrays than `state_like`, or belongs to another config.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
-            checkpoint, reason = None, "another process can't read it"
+            checkpoint = None
+            reason = "another process can't read it"
             try:
                 checkpoint = self._read_as_numpy(step, state_like)
             except RunError:

@@ -31,7 +31,7 @@ from jaxcifar.runs.metric_fields import (
 
 _MAX_AMOUNT = 1e15
 # A list of numbers that `json.dumps` split over lines; no JSON string contains a line end.
-_INDENTED_NUMBERS = re.compile(r"\[\n\s*([^\[\]{}\"]*?)\s*\n\s*\]")
+_INDENTED_NUMBERS_PATTERN = re.compile(r"\[\n\s*([^\[\]{}\"]*?)\s*\n\s*\]")
 _TRAINING_FIELDS = ("selected_epoch", "selection_rule", "last_epoch", "images_per_second")
 Accuracy = Annotated[float, Meta(ge=0, le=1.00001)]  # a mean of float32s may be slightly above 1
 Single = Annotated[float, Meta(ge=-3.5e38, le=3.5e38)]  # a finite float32
@@ -42,10 +42,7 @@ Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class Validation(TypedDict):
-    """The validation metrics of an epoch; empty if the run has no validation images.
-
-    Each other metric NAME has a field `val_NAME`, too.
-    """
+    """The validation metrics of an epoch, a field `val_NAME` each; empty without such images."""
 
     val_loss: NotRequired[Single]
     val_accuracy: NotRequired[Accuracy]
@@ -156,19 +153,19 @@ class Result(Measured):
 
 
 # The arrays of `mistakes.npz` and `confusions.npz`: index and label of test images, and so on.
-_IMAGE = ArrayForm("uint8", image_shape(), STORED_SIDES)
-MISTAKES = {
+_IMAGE_FORM = ArrayForm("uint8", image_shape(), STORED_SIDES)
+MISTAKE_ARRAYS = {
     "index": ArrayForm("int32"),
     "label": ArrayForm("int32"),
     "predicted": ArrayForm("int32"),
     "confidence": ArrayForm("float32"),
-    "image": _IMAGE,
+    "image": _IMAGE_FORM,
 }
 # The arrays of `training_images.npz`; each image has three augmented versions.
-TRAINING_IMAGES = {
+TRAINING_IMAGE_ARRAYS = {
     "index": ArrayForm("int32"),
     "label": ArrayForm("int32"),
-    "image": _IMAGE,
+    "image": _IMAGE_FORM,
     "augmented": ArrayForm("uint8", (3, *image_shape()), STORED_SIDES),
 }
 MAX_IMAGES_BYTES = 2 * MEGABYTE  # of a file of images
@@ -219,14 +216,16 @@ def read_result(path: Path) -> Result:
         other_fields = check_test_fields(values, metrics, Result.__annotations__)
         result = cast(Result, {**known_fields, **other_fields})
         is_converted = "converted" in result
-        for name in _TRAINING_FIELDS:
-            if (name in result) is is_converted:
-                raise ValueError(f"the file must have one of the fields {name} and converted")
-        classes, matrix = len(class_names(result)), result["confusion_matrix"]
-        is_square = len(matrix) == classes and all(len(row) == classes for row in matrix)
+        for field in _TRAINING_FIELDS:
+            has_training_field = field in result
+            if has_training_field == is_converted:
+                raise ValueError(f"the file must have one of the fields {field} and converted")
+        class_count = len(class_names(result))
+        matrix = result["confusion_matrix"]
+        is_square = len(matrix) == class_count and all(len(row) == class_count for row in matrix)
         has_images = any(any(row) for row in matrix)
         if not is_square or not has_images:
-            raise ValueError(f"confusion_matrix must have image counts for {classes} classes")
+            raise ValueError(f"confusion_matrix must have image counts for {class_count} classes")
     return result
 
 
@@ -237,12 +236,12 @@ def result_to_json(result: Result) -> str:
         return f"[{' '.join(indented_numbers[1].split())}]"
 
     text = json.dumps(result, indent=2)
-    return _INDENTED_NUMBERS.sub(on_one_line, text) + "\n"
+    return _INDENTED_NUMBERS_PATTERN.sub(on_one_line, text) + "\n"
 
 
-def number(figures: Mapping[str, Any], name: str) -> float:
+def get_number(row_or_result: Mapping[str, Any], field: str) -> float:
     """Return the number in a field of a result or row, even if the type does not list the field."""
-    return figures[name]
+    return row_or_result[field]
 
 
 def class_names(result: Result) -> list[str]:

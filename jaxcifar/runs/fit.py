@@ -19,7 +19,7 @@ from jaxcifar.runs.training_progress import TrainProgress
 
 def fit(
     task: Task,
-    load: Callable[[], Dataset],
+    load_dataset: Callable[[], Dataset],
     console: Console,
     devices: Sequence[jax.Device] | None = None,
     stopper: Stopper = stop_signal,
@@ -28,8 +28,8 @@ def fit(
 
     Args:
       task: the run's settings and folder.
-      load: returns the data set. It is called unless the run is finished and its images are at the
-        same path as before.
+      load_dataset: returns the data set. It is called unless the run is finished and its images are
+        at the same path as before.
       console: terminal or log that shows the progress.
       devices: the devices to train on; None for all devices.
       stopper: called with the console; returns a context manager that yields an event. Setting the
@@ -44,8 +44,8 @@ def fit(
       UsageError: the folder belongs to another run, the batch size does not fit the images or the
         devices, or user code fails.
     """
-    task, load = _identify_images(task, load)
-    with stopper(console) as stop, TrainProgress(console) as progress:
+    task, load_dataset = _identify_images(task, load_dataset)
+    with stopper(console) as stop_event, TrainProgress(console) as progress:
         run = Run(task, progress.print_line, progress.observers_of(task))
         try:
             run.open()
@@ -53,14 +53,14 @@ def fit(
                 progress.print_line("This run is finished; --overwrite trains anew.")
                 return run.result
             with progress.during(STARTING):
-                dataset = load()
+                dataset = load_dataset()
                 for line in dataset.doubts:
                     progress.print_line(line)
                 setup = Setup.create(
                     task.config, dataset, devices=devices, user_metrics=task.user_metrics
                 )
             progress.expect(setup, PlannedRuns(task.config.epochs))
-            [outcome] = fit_all([run], setup, progress, stop)
+            [outcome] = fit_all([run], setup, progress, stop_event)
             if outcome.result:
                 progress.print_times()
         finally:
@@ -71,14 +71,16 @@ def fit(
     return outcome.result
 
 
-def _identify_images(task: Task, load: Callable[[], Dataset]) -> tuple[Task, Callable[[], Dataset]]:
+def _identify_images(
+    task: Task, load_dataset: Callable[[], Dataset]
+) -> tuple[Task, Callable[[], Dataset]]:
     """Load the images of a task if its run is finished and the path of its images has changed.
 
     The SHA-256 of the loaded images then shows whether they are the images of the finished run.
 
     Args:
       task: the run's settings and folder.
-      load: returns the data set.
+      load_dataset: returns the data set.
 
     Returns:
       two values: the task, and a function that returns the data set. If the images were loaded, the
@@ -87,12 +89,12 @@ def _identify_images(task: Task, load: Callable[[], Dataset]) -> tuple[Task, Cal
     folder, config = RunFolder(task.path, task.overwrite), task.config
     is_finished = folder.has_begun and folder.result_file.exists()
     if not is_finished or config.data_sha256 is not None:
-        return task, load
+        return task, load_dataset
     earlier = folder.read_config()
     is_same_path = may_have_same_images(earlier, config, is_finished=True)
     may_have_moved = may_have_same_images(earlier, config, is_finished=False)
     if is_same_path or not may_have_moved:
-        return task, load
-    dataset = load()
+        return task, load_dataset
+    dataset = load_dataset()
     config_with_digest = dataclasses.replace(config, data_sha256=dataset.sha256)
     return dataclasses.replace(task, config=config_with_digest), lambda: dataset

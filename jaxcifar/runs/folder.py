@@ -78,8 +78,8 @@ class RunFolder:
           BusyError: another process has locked the folder.
           RunError: the folder can't be written.
         """
-        check = partial(self.check, config)
-        with self.writing(), files.lock_folder(self.path, wait=False, check=check):
+        check = partial(self.require_usable, config)
+        with self.report_write_errors(), files.lock_folder(self.path, wait=False, check=check):
             if not self.sources.is_symlink():
                 files.delete_partial_files(self.sources)
             yield self
@@ -106,12 +106,8 @@ class RunFolder:
         write_sources(self.sources, config)
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Turn an OSError in the `with` block into a RunError of one line.
-
-        Raises:
-          RunError: a file can't be written.
-        """
+    def report_write_errors(self) -> Iterator[None]:
+        """Turn an OSError in the `with` block into a RunError: a file can't be written."""
         try:
             yield
         except OSError as error:
@@ -120,7 +116,7 @@ class RunFolder:
                 "kept: make room or choose another folder, then run the same command"
             ) from error
 
-    def check(self, config: Config) -> None:
+    def require_usable(self, config: Config) -> None:
         """Check that a run with this config may use the folder.
 
         Raises:
@@ -128,20 +124,21 @@ class RunFolder:
           RunError: the config in the folder can't be read.
         """
         if not self.config_file.exists():
-            files_found = [path for path in self.path.glob("*") if not path.name.startswith(".")]
-            if files_found:
+            visible_files = [path for path in self.path.glob("*") if not path.name.startswith(".")]
+            if visible_files:
                 raise UsageError(
-                    f"{self.path}: holds files but no run ({files_found[0].name}, ...); choose an "
-                    "empty or new folder"
+                    f"{self.path}: holds files but no run ({visible_files[0].name}, ...); choose "
+                    "an empty or new folder"
                 )
         elif not self.overwrite:
-            earlier = self.read_config()
-            differences = earlier.differences(user_code.with_imports_on_disk(config, earlier))
+            earlier_config = self.read_config()
+            config_with_imports = user_code.with_imports_on_disk(config, earlier_config)
+            differences = earlier_config.differences(config_with_imports)
             if config.data_sha256 is None:  # the images are not loaded yet; see `require_same`
                 differences.pop("data_sha256", None)
-                if may_have_same_images(earlier, config, self.result_file.exists()):
+                if may_have_same_images(earlier_config, config, self.result_file.exists()):
                     differences.pop("dataset", None)
-            self._require_no_differences(differences)
+            self._refuse_differences(differences)
 
     def require_same(self, config: Config) -> None:
         """Check that the run in the folder was begun with this config.
@@ -152,9 +149,9 @@ class RunFolder:
           UsageError: the run in the folder was begun with another config.
           RunError: the config in the folder can't be read.
         """
-        self._require_no_differences(self.read_config().differences(config))
+        self._refuse_differences(self.read_config().differences(config))
 
-    def _require_no_differences(self, differences: dict[str, tuple[Any, Any]]) -> None:
+    def _refuse_differences(self, differences: dict[str, tuple[Any, Any]]) -> None:
         if differences:
             raise UsageError(
                 f"{self.path}: belongs to another config "
@@ -171,7 +168,7 @@ class RunFolder:
                 files.delete_path(path)
             except OSError as error:
                 raise RunError(
-                    f"{path}: is an earlier run's and can't be deleted "
+                    f"{path}: belongs to an earlier run and can't be deleted "
                     f"({error.strerror or error}); delete it yourself, or choose another folder"
                 ) from error
 
@@ -208,20 +205,20 @@ class RunFolder:
         """Write `failure.txt`: the reason why the run can't be finished."""
         files.write_text(self.failure_file, f"{error}\n")
 
-    def read_mistakes(self, classes: int) -> dict[str, np.ndarray]:
+    def read_mistakes(self, class_count: int) -> dict[str, np.ndarray]:
         """Return the arrays of `mistakes.npz` by name: the most confident wrong predictions."""
-        form = file_formats.MISTAKES
-        return read_images(self.mistakes_file, form, classes, DELETE_IT_AND_RESULT)
+        forms = file_formats.MISTAKE_ARRAYS
+        return read_images(self.mistakes_file, forms, class_count, DELETE_IT_AND_RESULT)
 
-    def read_confusions(self, classes: int) -> dict[str, np.ndarray]:
+    def read_confusions(self, class_count: int) -> dict[str, np.ndarray]:
         """Return the arrays of `confusions.npz` by name: wrong predictions by pair of classes."""
-        form = file_formats.MISTAKES
-        return read_images(self.confusions_file, form, classes, DELETE_IT_AND_RESULT)
+        forms = file_formats.MISTAKE_ARRAYS
+        return read_images(self.confusions_file, forms, class_count, DELETE_IT_AND_RESULT)
 
-    def read_training_images(self, classes: int) -> dict[str, np.ndarray]:
+    def read_training_images(self, class_count: int) -> dict[str, np.ndarray]:
         """Return the arrays of `training_images.npz` by name: a few images, plain and augmented."""
-        form = file_formats.TRAINING_IMAGES
-        return read_images(self.training_images_file, form, classes, DELETE_IMAGES)
+        forms = file_formats.TRAINING_IMAGE_ARRAYS
+        return read_images(self.training_images_file, forms, class_count, DELETE_IMAGES)
 
     def write_history(self, history: Sequence[Row]) -> None:
         """Replace the content of `metrics.jsonl` with these rows, one per finished epoch."""
@@ -244,7 +241,7 @@ class RunFolder:
         remedy, sha256 = file_formats.GET_WEIGHTS_AGAIN, result.get("weights_sha256")
         return read_weights(self.weights_file, remedy, sha256)
 
-    def tidy(self, keep_best: bool) -> None:
+    def delete_unneeded_checkpoints(self, keep_best: bool) -> None:
         """Delete a finished run's checkpoints if `keep_best` is True; the file of weights stays."""
         if keep_best and self.result_file.exists() and self.weights_file.exists():
             files.delete_path(self.checkpoints)

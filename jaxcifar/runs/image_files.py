@@ -11,7 +11,7 @@ from jaxcifar.machine.npz import ArrayForm, read_arrays
 from jaxcifar.machine.reading import Remedy, report_errors
 from jaxcifar.runs.file_formats import MAX_IMAGES_BYTES
 
-_CLASS_NUMBERS = ("label", "predicted")  # arrays of class numbers
+_CLASS_NUMBER_ARRAYS = ("label", "predicted")  # arrays of class numbers
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -26,14 +26,14 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_images(
-    path: Path, forms: Mapping[str, ArrayForm], classes: int, remedy: Remedy
+    path: Path, forms: Mapping[str, ArrayForm], class_count: int, remedy: Remedy
 ) -> dict[str, np.ndarray]:
-    """Return the arrays of an `.npz` file with images of `classes` classes.
+    """Return the arrays of an `.npz` file with images of `class_count` classes.
 
     Args:
       path: the file.
       forms: dtype and shape of each array that the file must have, by the array's name.
-      classes: number of classes.
+      class_count: number of classes.
       remedy: the advice in the message if the file can't be used.
 
     Raises:
@@ -41,9 +41,10 @@ def read_images(
     """
     arrays = read_arrays(path, forms, remedy, MAX_IMAGES_BYTES)
     with report_errors(path, remedy):
-        for name in _CLASS_NUMBERS:
-            labels = arrays.get(name, np.zeros(0))
-            are_valid = (labels >= 0) & (labels < classes)
-            if not are_valid.all():
-                raise ValueError(f"{name} is not of {classes} classes")
+        for name in _CLASS_NUMBER_ARRAYS:
+            class_numbers = arrays.get(name, np.zeros(0))
+            is_valid = (class_numbers >= 0) & (class_numbers < class_count)
+            if not is_valid.all():
+                largest = class_count - 1
+                raise ValueError(f"{name} has a class number that is not from 0 to {largest}")
     return arrays

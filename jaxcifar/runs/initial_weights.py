@@ -72,16 +72,13 @@ def _options_that_decide_shapes(card: Card, config: Config) -> str:
     return options
 
 
-def _arrays_of_last_layer(config: Config, classes: int) -> list[str]:
-    """Return the names of a network's arrays whose shape depends on the number of classes.
+def _arrays_of_last_layer(config: Config, class_count: int) -> list[str]:
+    """Return the names of a network's arrays whose shape depends on the number of classes."""
 
-    `classes` is the number of classes.
-    """
-
-    def shapes_by_name(classes: int) -> dict[str, tuple[int, ...]]:
-        variables = network.shapes(create_model(config, classes), config.image_size)
+    def shapes_by_name(class_count: int) -> dict[str, tuple[int, ...]]:
+        variables = network.shapes(create_model(config, class_count), config.image_size)
         return {name: leaf.shape for name, leaf in named_arrays(variables).items()}
 
-    shapes = shapes_by_name(classes)
-    shapes_for_one_more_class = shapes_by_name(classes + 1)
-    return [name for name in shapes if shapes[name] != shapes_for_one_more_class.get(name)]
+    shapes_now = shapes_by_name(class_count)
+    shapes_for_one_more_class = shapes_by_name(class_count + 1)
+    return [name for name in shapes_now if shapes_now[name] != shapes_for_one_more_class.get(name)]

@@ -75,8 +75,9 @@ def task_of_process(task: Task) -> Iterator[Task]:
     if processes.is_first_process():
         yield task
         return
-    with tempfile.TemporaryDirectory(prefix="jaxcifar-") as scratch:
-        scratch_folder, run_folder = RunFolder(Path(scratch)), RunFolder(task.path)
+    with tempfile.TemporaryDirectory(prefix="jaxcifar-") as scratch_path:
+        scratch_folder = RunFolder(Path(scratch_path))
+        run_folder = RunFolder(task.path)
         write_text(scratch_folder.config_file, task.config.to_json())
         scratch_folder.checkpoints.symlink_to(run_folder.checkpoints.absolute())
         if not task.overwrite:  # else the first process deletes the result
@@ -93,7 +94,8 @@ def call_in_first_process(function: Callable[[], T]) -> T | None:
     Raises:
       UsageError: in all processes, if the function raised a UsageError in the first process.
     """
-    result, message = None, ""
+    result = None
+    message = ""
     if processes.is_first_process():
         try:
             result = function()
@@ -116,8 +118,8 @@ def has_begun(folder: RunFolder, config: Config) -> bool:
         import different files.
     """
     # `require_same_start` was called before the imports were known.
-    imports = {f"SHA-256 of {file}": digest for file, digest in config.imports or ()}
-    processes.require_same_settings(imports)
+    import_digests = {f"SHA-256 of {file}": digest for file, digest in config.imports or ()}
+    processes.require_same_settings(import_digests)
 
     def has_begun_here() -> bool:
         if folder.has_begun:
@@ -137,9 +139,11 @@ def require_same_folder(task: Task) -> None:
     """
     folder = RunFolder(task.path)
     for _ in range(_ATTEMPTS):
-        times = [_modification_second(path) for path in (folder.config_file, folder.result_file)]
-        times_in_processes = processes.gather_texts(str(times))
-        if len(set(times_in_processes)) == 1:
+        modification_times = [
+            _modification_second(path) for path in (folder.config_file, folder.result_file)
+        ]
+        times_in_all_processes = processes.gather_texts(str(modification_times))
+        if len(set(times_in_all_processes)) == 1:
             return
         time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
     raise UsageError(

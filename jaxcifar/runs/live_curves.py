@@ -24,7 +24,7 @@ from jaxcifar.runs.plots import (
 )
 
 _WIDTH, _HEIGHT, _DOTS_PER_INCH = 9.0, 3.6, 100  # 900 pixels: a notebook shows all of the picture
-_TITLE_LETTERS = 110  # fit into a line
+_MAX_TITLE_LETTERS = 110  # fit into a line
 _MARGINS = {"left": 0.07, "right": 0.985, "bottom": 0.14, "top": 0.83, "wspace": 0.16}
 _SECONDS_BETWEEN_PICTURES = 2.0  # training waits while a picture is drawn, a quarter of a second
 
@@ -57,7 +57,7 @@ class LiveCurves:
     def epoch(self, row: Row) -> None:
         """Add an epoch to the curves; replace the picture if it is at least two seconds old."""
         self._rows[row["epoch"]] = row
-        if time.monotonic() - self._shown_at >= _SECONDS_BETWEEN_PICTURES:
+        if time.monotonic() - self._last_shown_at >= _SECONDS_BETWEEN_PICTURES:
             self._show()
 
     def finished(self, result: Result) -> None:
@@ -79,7 +79,7 @@ class LiveCurves:
             self._output = display(content, raw=True, display_id=True)
         else:
             self._output.update(content, raw=True)
-        self._shown_at = time.monotonic()
+        self._last_shown_at = time.monotonic()
 
 
 def draw_curves(
@@ -94,7 +94,7 @@ def draw_curves(
       chosen_epoch: the epoch, from 1, whose weights are kept; None if it is not known yet.
     """
     figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=_DOTS_PER_INCH)
-    figure.suptitle(shortened(title, _TITLE_LETTERS), fontsize=10, parse_math=False)
+    figure.suptitle(shortened(title, _MAX_TITLE_LETTERS), fontsize=10, parse_math=False)
     accuracy_axes, loss_axes = figure.subplots(1, 2, gridspec_kw=_MARGINS)
     for axes, quantity in ((accuracy_axes, "accuracy"), (loss_axes, "loss")):
         _draw_quantity(axes, rows, quantity, chosen_epoch)
@@ -127,11 +127,11 @@ def _caption(rows: Sequence[Row], epochs: int) -> str:
     """Return a text with the last epoch's accuracies, for programs that show no pictures."""
     if not rows:
         return f"curves: no epoch of {epochs} yet"
-    last = rows[-1]
-    texts = [f"training accuracy {last['train_accuracy']:.2%}"]
-    if "val_accuracy" in last:
-        texts.append(f"validation accuracy {last['val_accuracy']:.2%}")
-    return f"curves: epoch {last['epoch']} of {epochs}, {', '.join(texts)}"
+    last_row = rows[-1]
+    accuracy_texts = [f"training accuracy {last_row['train_accuracy']:.2%}"]
+    if "val_accuracy" in last_row:
+        accuracy_texts.append(f"validation accuracy {last_row['val_accuracy']:.2%}")
+    return f"curves: epoch {last_row['epoch']} of {epochs}, {', '.join(accuracy_texts)}"
 
 
 def _png_as_base64(figure: Figure) -> str:

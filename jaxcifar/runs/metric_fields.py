@@ -16,8 +16,8 @@ from jaxcifar.training import metrics as training_metrics
 from jaxcifar.training.metrics import MAX_LETTERS, NAME_PATTERN, PERCENT
 
 MAX_METRICS = 100
-_VALIDATION_FIELD = re.compile(f"val_{NAME_PATTERN}")
-_DIFFERS = " (differs between runs)"
+_VALIDATION_FIELD_PATTERN = re.compile(f"val_{NAME_PATTERN}")
+_DIFFERS_NOTE = " (differs between runs)"
 _Text = Annotated[str, Meta(max_length=MAX_LETTERS)]
 
 
@@ -67,29 +67,32 @@ def measured_metrics(
       rows: rows of `metrics.jsonl` of unfinished runs.
     """
     built_in = declare_metrics(MetricSet(training_metrics.METRICS))
-    by_name = {declaration["name"]: declaration for declaration in built_in}
-    measured: set[str] = set()
+    declarations_by_name = {declaration["name"]: declaration for declaration in built_in}
+    measured_names: set[str] = set()
     for result in results:
         for declaration in result.get("metrics", []):
             name = declaration["name"]
-            earlier = by_name.setdefault(name, declaration)
-            is_marked = earlier["title"].endswith(_DIFFERS)
+            earlier = declarations_by_name.setdefault(name, declaration)
+            is_marked = earlier["title"].endswith(_DIFFERS_NOTE)
             if not is_marked and _are_different_metrics(earlier, declaration):
-                by_name[name] = {**earlier, "title": f"{earlier['title']}{_DIFFERS}"}
-        measured |= {name for name in by_name if f"test_{name}" in result}
+                title = f"{earlier['title']}{_DIFFERS_NOTE}"
+                declarations_by_name[name] = {**earlier, "title": title}
+        measured_names |= {name for name in declarations_by_name if f"test_{name}" in result}
     for row in rows:
         for name in validation_metric_names(row):
-            by_name.setdefault(
+            declarations_by_name.setdefault(
                 name, {"name": name, "title": name, "unit": "", "higher_is_better": True}
             )
-            measured.add(name)
-    return [declaration for name, declaration in by_name.items() if name in measured]
+            measured_names.add(name)
+    return [
+        declaration for name, declaration in declarations_by_name.items() if name in measured_names
+    ]
 
 
 def _are_different_metrics(first: MetricDeclaration, second: MetricDeclaration) -> bool:
     """Return True if two declarations with the same name describe different metrics."""
-    keys = ("title", "unit", "higher_is_better", "sha256")
-    return any(first.get(key) != second.get(key) for key in keys)
+    compared_fields = ("title", "unit", "higher_is_better", "sha256")
+    return any(first.get(field) != second.get(field) for field in compared_fields)
 
 
 def finite_fields(split: str, values: Mapping[str, float]) -> dict[str, float]:
@@ -110,8 +113,12 @@ def check_validation_fields(
     Raises:
       ValueError: a field is not a finite number, or there are more than `MAX_METRICS` fields.
     """
-    names = [name for name in row if name not in known_fields and _VALIDATION_FIELD.fullmatch(name)]
-    return _check_numbers(row, names)
+    fields = [
+        field
+        for field in row
+        if field not in known_fields and _VALIDATION_FIELD_PATTERN.fullmatch(field)
+    ]
+    return _check_numbers(row, fields)
 
 
 def check_test_fields(
@@ -125,20 +132,22 @@ def check_test_fields(
     Raises:
       ValueError: a field is not a finite number, or there are more than `MAX_METRICS` fields.
     """
-    names = [f"test_{metric['name']}" for metric in metrics]
-    present_names = [name for name in names if name in result and name not in known_fields]
-    return _check_numbers(result, present_names)
+    all_fields = [f"test_{metric['name']}" for metric in metrics]
+    present_fields = [
+        field for field in all_fields if field in result and field not in known_fields
+    ]
+    return _check_numbers(result, present_fields)
 
 
-def _check_numbers(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
-    if len(names) > MAX_METRICS:
+def _check_numbers(values: Mapping[str, Any], fields: Sequence[str]) -> dict[str, float]:
+    if len(fields) > MAX_METRICS:
         raise ValueError(f"has more than {MAX_METRICS} metrics")
-    for name in names:
-        value = values[name]
+    for field in fields:
+        value = values[field]
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not math.isfinite(value):
-            raise ValueError(f"{name} is not a finite number")
-    return {name: float(values[name]) for name in names}
+            raise ValueError(f"{field} is not a finite number")
+    return {field: float(values[field]) for field in fields}
 
 
 def format_value(value: float, unit: str) -> str:
@@ -150,4 +159,6 @@ def format_value(value: float, unit: str) -> str:
 
 def validation_metric_names(row: Mapping[str, Any]) -> list[str]:
     """Return the names of the validation metrics in an epoch's row: NAME of each `val_NAME`."""
-    return [name.removeprefix("val_") for name in row if _VALIDATION_FIELD.fullmatch(name)]
+    return [
+        field.removeprefix("val_") for field in row if _VALIDATION_FIELD_PATTERN.fullmatch(field)
+    ]

@@ -25,7 +25,7 @@ def replay_runs(tasks: Iterable[Task], print_line: PrintLine) -> None:
         if not task.observers or not folder.config_file.exists():
             continue
         try:
-            with folder.writing(), lock_folder(task.path, wait=False):
+            with folder.report_write_errors(), lock_folder(task.path, wait=False):
                 replay_run(task, folder, print_named_line)
         except BusyError:
             pass  # the process that has locked the run calls its observers

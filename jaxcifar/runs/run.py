@@ -65,8 +65,8 @@ class Run:
         self._git_commit = environment.git_commit()  # the checkout may change during a long run
         self.result = self._folder.finished_result()
         if self.result:
-            with self._folder.writing():
-                self._folder.tidy(self.task.keep_best)
+            with self._folder.report_write_errors():
+                self._folder.delete_unneeded_checkpoints(self.task.keep_best)
             replay_run(self.task, self._folder, self._print_line)
 
     def close(self, error: BaseException | None = None) -> None:
@@ -94,7 +94,7 @@ class Run:
             self.state = continued.last_checkpoint.state
         if not is_resumed:  # a failed start must leave no config.json: the next command may differ
             require_finite_start(setup, config, self.state, self.hyper, self._print_line)
-        with self._folder.writing():
+        with self._folder.report_write_errors():
             self._folder.begin(config)
             write_network(self._folder, setup.title(config), setup.summary, self._print_line)
             write_training_images(self._folder, setup, hyper, self._print_line)
@@ -106,7 +106,7 @@ class Run:
         self._schedule = CheckpointSchedule(self._checkpoints, steps)
         self._resume(config, continued)
         self._first_step = self.step
-        with self._folder.writing():
+        with self._folder.report_write_errors():
             self._folder.write_history(self._history)
         self.observers.began(self.task.observed(config, setup.dataset.title, self._history))
 
@@ -173,7 +173,7 @@ class Run:
         self._schedule.write()
         self.wait()
         error = DivergedError.of_loss(name, loss, len(self._history))
-        with self._folder.writing():
+        with self._folder.report_write_errors():
             self._folder.write_failure(error)
         raise error
 
@@ -202,7 +202,7 @@ class Run:
         self.require_finite("validation", row.get("val_loss", 0.0))
         self._history.append(row)
         self.epoch_seconds = 0.0
-        with self._folder.writing():
+        with self._folder.report_write_errors():
             self._folder.append_row(row)
             self._hold_state(state)
             if self.is_trained or self._schedule.is_due():
@@ -243,8 +243,8 @@ class Run:
             "wall_seconds": self._wall_seconds,
             "git_commit": self._git_commit,
         }
-        with self._folder.writing():
+        with self._folder.report_write_errors():
             write_curves(self._folder, f"{setup.title(config)}, seed {config.seed}", history)
             self._folder.finish(result, mistakes, best_state.variables)
-            self._folder.tidy(self.task.keep_best)
+            self._folder.delete_unneeded_checkpoints(self.task.keep_best)
         return result

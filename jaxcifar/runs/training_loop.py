@@ -146,7 +146,8 @@ class _TrainingLoop:
         """
         self._seconds_counted_until = self._last_save = time.monotonic()
         runs, latest_steps = self.active_runs.values(), 0
-        for steps in split_into_dispatches(min(run.steps_left for run in runs), self._setup.program):
+        steps_left = min(run.steps_left for run in runs)
+        for steps in split_into_dispatches(steps_left, self._setup.program):
             if not self._save_if_due(latest_steps > 0):
                 break
             latest_means = self._epoch_means

@@ -74,7 +74,7 @@ def submit(tmp_path, out, monkeypatch):
     monkeypatch.setattr(submitting, "_command", command)
     monkeypatch.setattr(submitting, "_POLL_SECONDS", 0.1)
     monkeypatch.setattr(ablation, "_report", lambda *_: ())
-    monkeypatch.setattr(RunFolder, "check", lambda *_: None)  # of folders without a config
+    monkeypatch.setattr(RunFolder, "require_usable", lambda *_: None)  # of folders without a config
     study = ["--study", tmp_path / "study.toml", "--out", out, "--data-dir", tmp_path]
 
     def submit(words):

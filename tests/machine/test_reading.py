@@ -258,13 +258,14 @@ def test_a_config_that_is_none_is_one_line(tmp_path, change, reason):
 def test_mistakes_are_of_the_classes_there_are(tmp_path):
     folder = RunFolder(tmp_path)
     arrays = {
-        name: np.zeros((2, *kind.shape), kind.dtype) for name, kind in file_formats.MISTAKES.items()
+        name: np.zeros((2, *kind.row_shape), kind.dtype)
+        for name, kind in file_formats.MISTAKE_ARRAYS.items()
     }
     np.savez(folder.mistakes_file, **arrays)
     assert folder.read_mistakes(10).keys() == arrays.keys()
     for label in (-1, 10):
         np.savez(folder.mistakes_file, **arrays | {"predicted": np.full(2, label, np.int32)})
-        with pytest.raises(RunError, match="predicted is not of 10 classes"):
+        with pytest.raises(RunError, match="predicted has a class number that is not from 0 to 9"):
             folder.read_mistakes(10)
 
 

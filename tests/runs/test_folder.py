@@ -82,7 +82,7 @@ def test_what_cannot_be_cleared_stops_the_command(run_folder):
     finally:
         subprocess.run(["chattr", "-i", str(run_folder.checkpoints)], check=True)
     with pytest.raises(UsageError, match="seed 0 there, 5 asked for"):
-        run_folder.check(OTHER)
+        run_folder.require_usable(OTHER)
 
 
 def test_an_epoch_is_not_appended_to_what_a_link_leads_to(run_folder, outside):

@@ -70,23 +70,23 @@ def test_without_mistakes_there_are_no_images():
     assert {name: len(array) for name, array in got.items()} == dict.fromkeys(got, 0)
 
 
-@pytest.mark.parametrize("form", [file_formats.MISTAKES, file_formats.TRAINING_IMAGES])
+@pytest.mark.parametrize("form", [file_formats.MISTAKE_ARRAYS, file_formats.TRAINING_IMAGE_ARRAYS])
 def test_files_of_images_are_checked(tmp_path, form):
     folder = RunFolder(tmp_path)
     read, path = {
         5: (folder.read_confusions, folder.confusions_file),
         4: (folder.read_training_images, folder.training_images_file),
     }[len(form)]
-    arrays = {name: np.ones((3, *kind.shape), kind.dtype) for name, kind in form.items()}
+    arrays = {name: np.ones((3, *kind.row_shape), kind.dtype) for name, kind in form.items()}
     write_arrays(path, arrays)
     for name, array in read(2).items():
         np.testing.assert_array_equal(array, arrays[name])
-    with pytest.raises(RunError, match="label is not of 1 classes"):
+    with pytest.raises(RunError, match="label has a class number that is not from 0 to 0"):
         read(1)
     write_arrays(path, arrays | {"image": np.ones((3, 16, 16, 3), np.uint8)})
     with pytest.raises(RunError, match="image is not uint8 of shape"):
         read(2)
-    large = {name: np.zeros((2000, *kind.shape), kind.dtype) for name, kind in form.items()}
+    large = {name: np.zeros((2000, *kind.row_shape), kind.dtype) for name, kind in form.items()}
     write_arrays(path, large)  # a small file of large arrays
     with pytest.raises(RunError, match=r"npz: .*; delete it"):
         read(2)

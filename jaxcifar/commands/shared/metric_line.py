@@ -18,7 +18,7 @@ def show_metric(
 
     `result` is the result of the run whose folder is `path`.
     """
-    from jaxcifar.runs.file_formats import number
+    from jaxcifar.runs.file_formats import get_number
     from jaxcifar.runs.metric_fields import format_value
 
     metric = user_metric.metric
@@ -31,5 +31,5 @@ def show_metric(
     elif f"test_{metric.name}" not in result:
         value = "not a finite number"
     else:
-        value = format_value(number(result, f"test_{metric.name}"), metric.unit)
+        value = format_value(get_number(result, f"test_{metric.name}"), metric.unit)
     print_line(f"{metric.title:15} {value}")

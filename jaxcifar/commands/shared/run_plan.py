@@ -34,7 +34,7 @@ def show_run_plan(given: GivenSettings, path: Path) -> None:
         "cache of compiled programs"
     )
     folder = RunFolder(path, options.overwrite)
-    folder.check(config)
+    folder.require_usable(config)
     if folder.has_begun:
         done = len(folder.read_history())
         print_line(f"begun           {done} of {config.epochs} epochs are done in this folder")
