@@ -9,7 +9,7 @@ from jaxcifar.data.images import thumbnails
 from jaxcifar.image_size import IMAGE_SIZE, LARGEST_STORED_SIZE
 
 MAX_MISTAKES = 20
-MAX_CELL_IMAGES = 4  # of each cell of the confusion matrix
+MAX_IMAGES_PER_CELL = 4  # of each cell of the confusion matrix
 MAX_CONFUSION_IMAGES = 400  # of all cells, at 32x32 pixels: 1.2 MB before compression
 WrongAnswers = dict[str, np.ndarray]  # `index`, `label`, `predicted`, `confidence`, `image`
 
@@ -49,16 +49,16 @@ def confident_mistakes(logits: np.ndarray, examples: Examples) -> WrongAnswers:
       `[H, W, 3] uint8`; large images become thumbnails.
     """
     predicted, confidence = _predictions(logits)
-    wrong = np.flatnonzero(predicted != examples.labels)
-    most_confident_first = np.argsort(-confidence[wrong], kind="stable")
-    index = wrong[most_confident_first][:MAX_MISTAKES]
-    return _wrong_answers(index, predicted, confidence, examples)
+    wrong_indices = np.flatnonzero(predicted != examples.labels)
+    most_confident_first = np.argsort(-confidence[wrong_indices], kind="stable")
+    indices = wrong_indices[most_confident_first][:MAX_MISTAKES]
+    return _wrong_answers(indices, predicted, confidence, examples)
 
 
 def mistakes_by_cell(logits: np.ndarray, examples: Examples) -> WrongAnswers:
     """Return wrong predictions of each cell of the confusion matrix, the fullest cell first.
 
-    A cell is a pair of true and predicted class. From each cell, up to `MAX_CELL_IMAGES`
+    A cell is a pair of true and predicted class. From each cell, up to `MAX_IMAGES_PER_CELL`
     predictions with the highest probability are returned. At most `MAX_CONFUSION_IMAGES` images are
     returned in total; if there are more, the last cells are left out. This limit is lower for
     images larger than 32x32, so that the file stays small.
@@ -71,23 +71,29 @@ def mistakes_by_cell(logits: np.ndarray, examples: Examples) -> WrongAnswers:
       the same arrays as `confident_mistakes`.
     """
     predicted, confidence = _predictions(logits)
-    wrong = np.flatnonzero(predicted != examples.labels)
+    wrong_indices = np.flatnonzero(predicted != examples.labels)
     classes = logits.shape[-1]
-    cell_of_wrong = examples.labels[wrong].astype(np.int64) * classes + predicted[wrong]
-    cells, counts = np.unique(cell_of_wrong, return_counts=True)
-    stored_size = min(examples.images.shape[1], LARGEST_STORED_SIZE)
-    limit_by_size = MAX_CONFUSION_IMAGES * IMAGE_SIZE**2 // stored_size**2
-    max_images = min(MAX_CONFUSION_IMAGES, limit_by_size)
-    chosen: list[int] = []
+    true_labels = examples.labels[wrong_indices].astype(np.int64)
+    cell_numbers = true_labels * classes + predicted[wrong_indices]
+    cells, counts = np.unique(cell_numbers, return_counts=True)
+    max_images = _max_confusion_images(image_size=examples.images.shape[1])
+    chosen_indices: list[int] = []
     fullest_first = np.argsort(-counts, kind="stable")
     for cell in cells[fullest_first]:
-        in_cell = wrong[cell_of_wrong == cell]
-        most_confident_first = np.argsort(-confidence[in_cell], kind="stable")
-        chosen += in_cell[most_confident_first][:MAX_CELL_IMAGES].tolist()
-        if len(chosen) >= max_images:
+        indices_in_cell = wrong_indices[cell_numbers == cell]
+        most_confident_first = np.argsort(-confidence[indices_in_cell], kind="stable")
+        chosen_indices += indices_in_cell[most_confident_first][:MAX_IMAGES_PER_CELL].tolist()
+        if len(chosen_indices) >= max_images:
             break
-    index = np.asarray(chosen[:max_images], np.int64)
-    return _wrong_answers(index, predicted, confidence, examples)
+    indices = np.asarray(chosen_indices[:max_images], np.int64)
+    return _wrong_answers(indices, predicted, confidence, examples)
+
+
+def _max_confusion_images(image_size: int) -> int:
+    """Return how many images of this height a run stores, so that the file stays small."""
+    stored_size = min(image_size, LARGEST_STORED_SIZE)
+    images_of_same_bytes = MAX_CONFUSION_IMAGES * IMAGE_SIZE**2 // stored_size**2
+    return min(MAX_CONFUSION_IMAGES, images_of_same_bytes)
 
 
 def _predictions(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -98,12 +104,12 @@ def _predictions(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _wrong_answers(
-    index: np.ndarray, predicted: np.ndarray, confidence: np.ndarray, examples: Examples
+    indices: np.ndarray, predicted: np.ndarray, confidence: np.ndarray, examples: Examples
 ) -> WrongAnswers:
     return {
-        "index": index.astype(np.int32),
-        "label": examples.labels[index].astype(np.int32),
-        "predicted": predicted[index].astype(np.int32),
-        "confidence": confidence[index].astype(np.float32),
-        "image": thumbnails(examples.images[index]),
+        "index": indices.astype(np.int32),
+        "label": examples.labels[indices].astype(np.int32),
+        "predicted": predicted[indices].astype(np.int32),
+        "confidence": confidence[indices].astype(np.float32),
+        "image": thumbnails(examples.images[indices]),
     }

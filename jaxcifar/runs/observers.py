@@ -23,9 +23,9 @@ from jaxcifar.machine.terminal import PrintLine
 if TYPE_CHECKING:  # it would import NumPy, which takes a moment
     from jaxcifar.runs.file_formats import Result, Row
 
-METHODS = ("began", "epoch", "finished", "failed")
-_BUILT_IN = Path(__file__).resolve().parent  # folder of the observers that come with the package
-_DROPPED = "this observer is not called again, the run is not affected"
+OBSERVER_METHODS = ("began", "epoch", "finished", "failed")
+_BUILT_IN_FOLDER = Path(__file__).resolve().parent  # of observers that come with the package
+_OBSERVER_DROPPED = "this observer is not called again, the run is not affected"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,13 +118,13 @@ def find_factories(observers: Iterable[Any]) -> list[ObserverFactory]:
     # Repeated observers are dropped: two TensorBoard observers would write to the same folder.
     factories: dict[str | int, ObserverFactory] = {}
     for observer in observers:
-        key = observer if isinstance(observer, str) else id(observer)
-        if key in factories:
+        identity = observer if isinstance(observer, str) else id(observer)
+        if identity in factories:
             continue
         if isinstance(observer, str):
-            factories[key] = _factory_by_name(observer)
+            factories[identity] = _factory_by_name(observer)
         else:
-            factories[key] = _factory_of_object(observer)
+            factories[identity] = _factory_of_object(observer)
     return list(factories.values())
 
 
@@ -148,7 +148,7 @@ def _factory_of_object(candidate: Any) -> ObserverFactory:
 
 
 def _has_observer_method(observer: Any) -> bool:
-    return any(callable(getattr(observer, name, None)) for name in METHODS)
+    return any(callable(getattr(observer, method_name, None)) for method_name in OBSERVER_METHODS)
 
 
 def create_observers(factories: Iterable[ObserverFactory]) -> tuple[NamedObserver, ...]:
@@ -172,7 +172,7 @@ def _create_observer(factory: ObserverFactory) -> Any:
         type_name = type(observer).__name__
         raise UsageError(
             f"{factory.label}: returned {type_name}, which is not an observer; define at least one "
-            f"of the methods {', '.join(METHODS)}"
+            f"of the methods {', '.join(OBSERVER_METHODS)}"
         )
     return observer
 
@@ -194,7 +194,7 @@ def _location_in_user_code(error: BaseException) -> str:
     if not observer_frames:
         return ""
     observer_folder = Path(observer_frames[0].filename).resolve().parent
-    if observer_folder == _BUILT_IN:
+    if observer_folder == _BUILT_IN_FOLDER:
         return ""
     return innermost_line(error, observer_folder)
 
@@ -234,15 +234,15 @@ class Observers:
             self._has_begun = False
             self._call("failed", lambda: error)
 
-    def _call(self, name: str, argument: Callable[[], Any]) -> None:
+    def _call(self, method_name: str, make_argument: Callable[[], Any]) -> None:
         for named_observer in list(self._observers):
             try:
-                method = getattr(named_observer.observer, name, None)
+                method = getattr(named_observer.observer, method_name, None)
                 if callable(method):
-                    method(argument())
+                    method(make_argument())
             except (KeyboardInterrupt, Interrupted):
                 raise
             except BaseException as error:
                 self._observers.remove(named_observer)
                 reason = _describe_error(error)
-                self._print_line(f"{named_observer.label}: {reason}; {_DROPPED}")
+                self._print_line(f"{named_observer.label}: {reason}; {_OBSERVER_DROPPED}")

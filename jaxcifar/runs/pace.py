@@ -1,5 +1,6 @@
 """The time that runs have spent in each phase, and an estimate of the time left."""
 
+import bisect
 import math
 import time
 from collections import deque
@@ -14,9 +15,9 @@ TRAINING, VALIDATING, TESTING = "training", "validating", "testing"
 PHASES = (COMPILING, TRAINING, VALIDATING, TESTING, STARTING)
 # Time of a forward pass, or of compiling it, as a fraction of a training step: the gradient takes
 # the other two thirds. Used until a forward pass is measured.
-_FORWARD = 1 / 3
+_FORWARD_SHARE_OF_STEP = 1 / 3
 TEST_PASSES = 3  # passes over the test images: best weights, last weights, mirrored images
-_ENOUGH_SECONDS = 10.0  # of measured training before a time left is shown
+_MIN_MEASURED_SECONDS = 10.0  # of measured training before a time left is shown
 
 
 class _Measurement(NamedTuple):
@@ -64,158 +65,163 @@ class Pace:
       phase: the current phase.
       phase_began: time at which the current phase began, as the argument `clock` returned it.
       seconds: seconds spent in each phase so far.
-      to_train, to_evaluate: number of images still to be trained on and to be evaluated.
-      trained: number of images trained on since the last call of `expect`.
+      images_to_train, images_to_evaluate: number of images still to be trained on and evaluated.
+      trained_images: number of images trained on since the last call of `expect`.
     """
 
     def __init__(
         self,
         clock: Callable[[], float] = time.monotonic,
-        compiled: Callable[[], float] = compile_seconds,
+        seconds_compiled: Callable[[], float] = compile_seconds,
     ) -> None:
-        self._clock, self._compiled = clock, compiled
+        self._clock, self._seconds_compiled = clock, seconds_compiled
         self._began = clock()
         self.phase, self.phase_began = STARTING, self._began
-        self._compiled_before_phase = 0.0
+        self._seconds_compiled_before_phase = 0.0
         self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
-        self.to_train = self.to_evaluate = 0.0
+        self.images_to_train = self.images_to_evaluate = 0.0
         self._work_done = 0.0
-        self._per_trained_image: float | None = None  # seconds
+        self._seconds_per_trained_image: float | None = None  # seconds
         self._begin_to_measure()
 
     def _begin_to_measure(self) -> None:
         """Forget all measurements except the latest speed of training."""
-        self.trained = 0
+        self.trained_images = 0
         self._first_measurement: _Measurement | None = None
-        self._measurements: deque[_Measurement] = deque()  # of the last half of the time
+        self._recent_measurements: deque[_Measurement] = deque()  # of the last half of the time
         self._last_measured_at = self._clock()
-        self._evaluation_costs: list[float] = []  # seconds per image, in ascending order
-        self._earlier_seconds = dict(self.seconds)
+        self._seconds_per_evaluated_image: list[float] = []  # seconds per image, in ascending order
+        self._seconds_before_expect = dict(self.seconds)
         self._evaluation_seconds = 0.0
         self._is_compiled = {VALIDATING: False, TESTING: False}
 
-    def expect(self, train: int, validate: int, test: int) -> None:
+    def expect(self, train_images: int, val_images: int, test_images: int) -> None:
         """Set the number of images that the command will process from now on.
 
         Args:
-          train: number of training images in all epochs, where runs trained together count once.
-          validate: number of validation images in all epochs of all runs.
-          test: number of test images of all runs.
+          train_images: number of training images in all epochs; runs trained together count once.
+          val_images: number of validation images in all epochs of all runs.
+          test_images: number of test images of all runs.
         """
-        self.to_train, self.to_evaluate = float(train), float(validate + TEST_PASSES * test)
+        self.images_to_train = float(train_images)
+        self.images_to_evaluate = float(val_images + TEST_PASSES * test_images)
         self._begin_to_measure()
-        self._is_compiled[VALIDATING] = validate == 0
+        self._is_compiled[VALIDATING] = val_images == 0
 
     @contextmanager
     def during(self, phase: str) -> Iterator[None]:
         """Add the duration of the `with` block to the seconds of a phase, such as "training"."""
         outer_phase = self.phase
         self.phase, self.phase_began = phase, self._clock()
-        compiled_before = self._compiled_before_phase = self._compiled()
+        seconds_compiled_before = self._seconds_compiled_before_phase = self._seconds_compiled()
         try:
             yield
         finally:
-            seconds = self._clock() - self.phase_began
-            compiling = min(seconds, self._compiled() - compiled_before)
-            if phase == COMPILING:
-                compiling = seconds
-            self.seconds[phase] += seconds - compiling
-            self.seconds[COMPILING] += compiling
+            seconds_of_block = self._clock() - self.phase_began
+            seconds_of_compilation = seconds_of_block
+            if phase != COMPILING:
+                compiled_in_block = self._seconds_compiled() - seconds_compiled_before
+                seconds_of_compilation = min(seconds_of_block, compiled_in_block)
+            self.seconds[phase] += seconds_of_block - seconds_of_compilation
+            self.seconds[COMPILING] += seconds_of_compilation
             if phase in self._is_compiled:
                 self._is_compiled[phase] = True
             self.phase, self.phase_began = outer_phase, self._clock()
 
-    def count_trained(self, images: int) -> None:
+    def count_trained(self, image_count: int) -> None:
         """Count images that were just trained on, and measure the speed of training."""
-        if images == 0:
+        if image_count == 0:
             return
-        self.trained += images
-        self._count_as_done(images, 0)
+        self.trained_images += image_count
+        self._count_as_done(image_count, 0)
         self._last_measured_at = self._clock()
-        compiling = self._compiled() - self._compiled_before_phase
-        seconds_in_phase = self._last_measured_at - self.phase_began - compiling
-        latest = _Measurement(self.trained, self._seconds_in(TRAINING) + seconds_in_phase)
-        self._measurements.append(latest)
+        seconds_of_compilation = self._seconds_compiled() - self._seconds_compiled_before_phase
+        seconds_in_phase = self._last_measured_at - self.phase_began - seconds_of_compilation
+        latest = _Measurement(self.trained_images, self._seconds_in(TRAINING) + seconds_in_phase)
+        self._recent_measurements.append(latest)
         if self._first_measurement is None:
             self._first_measurement = latest
         measured_seconds = latest.seconds - self._first_measurement.seconds
         self._keep_last(measured_seconds / 2)
-        if measured_seconds >= _ENOUGH_SECONDS:
-            begin = self._measurements[0]
-            seconds, images = latest.seconds - begin.seconds, latest.images - begin.images
-            self._per_trained_image = seconds / images
+        if measured_seconds >= _MIN_MEASURED_SECONDS:
+            oldest = self._recent_measurements[0]
+            seconds, image_count = latest.seconds - oldest.seconds, latest.images - oldest.images
+            self._seconds_per_trained_image = seconds / image_count
 
     def _keep_last(self, seconds: float) -> None:
         """Keep only as many measurements as are needed to span the last `seconds` seconds."""
-        latest = self._measurements[-1]
-        while len(self._measurements) > 1:
-            span_without_first = latest.seconds - self._measurements[1].seconds
+        latest = self._recent_measurements[-1]
+        while len(self._recent_measurements) > 1:
+            span_without_first = latest.seconds - self._recent_measurements[1].seconds
             if span_without_first < seconds:
                 return
-            self._measurements.popleft()
+            self._recent_measurements.popleft()
 
-    def count_evaluated(self, images: int) -> None:
+    def count_evaluated(self, image_count: int) -> None:
         """Count images that were just validated or tested, and measure the time per image."""
-        self._count_as_done(0, images)
+        self._count_as_done(0, image_count)
         seconds_before = self._evaluation_seconds
         self._evaluation_seconds = self._seconds_in(VALIDATING, TESTING)
-        if images:
-            seconds_per_image = (self._evaluation_seconds - seconds_before) / images
-            self._evaluation_costs = sorted([*self._evaluation_costs, seconds_per_image])
+        if image_count:
+            seconds_per_image = (self._evaluation_seconds - seconds_before) / image_count
+            bisect.insort(self._seconds_per_evaluated_image, seconds_per_image)
 
-    def skip(self, train: float, evaluate: float) -> None:
+    def skip(self, trained_images: float, evaluated_images: float) -> None:
         """Count images as done without training on them or evaluating them.
 
-        `train` and `evaluate` are the numbers of images; the measured speed stays the same.
+        Both arguments are numbers of images. The measured speed stays the same.
         """
-        self._count_as_done(train, evaluate)
+        self._count_as_done(trained_images, evaluated_images)
 
-    def _count_as_done(self, train: float, evaluate: float) -> None:
-        self.to_train = max(0.0, self.to_train - train)
-        self.to_evaluate = max(0.0, self.to_evaluate - evaluate)
-        self._work_done += train + _FORWARD * evaluate
+    def _count_as_done(self, trained_images: float, evaluated_images: float) -> None:
+        self.images_to_train = max(0.0, self.images_to_train - trained_images)
+        self.images_to_evaluate = max(0.0, self.images_to_evaluate - evaluated_images)
+        self._work_done += trained_images + _FORWARD_SHARE_OF_STEP * evaluated_images
 
     @property
-    def done(self) -> float:
+    def fraction_done(self) -> float:
         """The fraction of the command's work that is done, from 0 to 1."""
-        work_left = self.to_train + _FORWARD * self.to_evaluate
-        work = self._work_done + work_left
-        return self._work_done / work if work else 0.0
+        work_left = self.images_to_train + _FORWARD_SHARE_OF_STEP * self.images_to_evaluate
+        total_work = self._work_done + work_left
+        return self._work_done / total_work if total_work else 0.0
 
     def _seconds_in(self, *phases: str) -> float:
         """Return the seconds spent in these phases since the last call of `expect`."""
-        return sum(self.seconds[phase] - self._earlier_seconds[phase] for phase in phases)
+        return sum(self.seconds[phase] - self._seconds_before_expect[phase] for phase in phases)
 
-    def _per_evaluated_image(self, per_trained_image: float) -> float:
+    def _median_seconds_per_evaluated_image(self, seconds_per_trained_image: float) -> float:
         """Return the estimated seconds to evaluate an image: the median of all measurements.
 
         The first evaluation is slow, because its program is traced. If nothing else was measured
-        yet, the result is at most `per_trained_image`, the seconds to train on an image.
+        yet, the result is at most `seconds_per_trained_image`, the seconds to train on an image.
         """
-        costs = self._evaluation_costs
-        if not costs:
-            return _FORWARD * per_trained_image
-        if len(costs) == 1:
-            return min(costs[0], per_trained_image)
-        middle = (len(costs) - 1) // 2
-        return costs[middle]
+        measured_seconds = self._seconds_per_evaluated_image
+        if not measured_seconds:
+            return _FORWARD_SHARE_OF_STEP * seconds_per_trained_image
+        if len(measured_seconds) == 1:
+            return min(measured_seconds[0], seconds_per_trained_image)
+        middle = (len(measured_seconds) - 1) // 2
+        return measured_seconds[middle]
 
     def seconds_left(self) -> float | None:
         """Return the estimated seconds left; None until the speed of training has been measured."""
-        per_trained_image = self._per_trained_image
-        if per_trained_image is None:
+        seconds_per_trained_image = self._seconds_per_trained_image
+        if seconds_per_trained_image is None:
             return None
-        training = self.to_train * per_trained_image
-        evaluating = self.to_evaluate * self._per_evaluated_image(per_trained_image)
-        programs_left = list(self._is_compiled.values()).count(False)
-        compiling = programs_left * _FORWARD * self._seconds_in(COMPILING) / 2
-        not_counted_yet = 0.0  # time since the images were counted
+        training_seconds = self.images_to_train * seconds_per_trained_image
+        seconds_per_image = self._median_seconds_per_evaluated_image(seconds_per_trained_image)
+        evaluation_seconds = self.images_to_evaluate * seconds_per_image
+        uncompiled_phases = [phase for phase in self._is_compiled if not self._is_compiled[phase]]
+        seconds_per_program = _FORWARD_SHARE_OF_STEP * self._seconds_in(COMPILING) / 2
+        compilation_seconds = len(uncompiled_phases) * seconds_per_program
+        uncounted_seconds = 0.0  # time since the images were counted
         if self.phase in (TRAINING, VALIDATING, TESTING):
-            not_counted_yet = self._clock() - max(self.phase_began, self._last_measured_at)
-        return max(0.0, training + evaluating + compiling - not_counted_yet)
+            uncounted_seconds = self._clock() - max(self.phase_began, self._last_measured_at)
+        seconds = training_seconds + evaluation_seconds + compilation_seconds
+        return max(0.0, seconds - uncounted_seconds)
 
     def seconds_by_phase(self) -> dict[str, float]:
         """Return the seconds spent in each phase and in "the rest", without times below 0.5 s."""
-        spent = {phase: self.seconds[phase] for phase in PHASES}
-        spent["the rest"] = self._clock() - self._began - sum(spent.values())
-        return {phase: seconds for phase, seconds in spent.items() if seconds >= 0.5}
+        spent_seconds = {phase: self.seconds[phase] for phase in PHASES}
+        spent_seconds["the rest"] = self._clock() - self._began - sum(spent_seconds.values())
+        return {phase: seconds for phase, seconds in spent_seconds.items() if seconds >= 0.5}

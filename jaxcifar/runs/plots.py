@@ -29,16 +29,17 @@ SPLITS = {
     ),
     "val": ("validation", {"color": "#00457c", "linestyle": "-", "marker": "o"}),
 }
-_MARKERS = 12  # approximate number of markers on a curve
+_MARKERS_PER_CURVE = 12  # approximate number of markers on a curve
 _LETTERS_PER_INCH = 10  # in a title
 _MAX_TITLE_LETTERS, _MAX_TITLE_LINES = 300, 4
 _SHEET_WIDTH = 7.68  # inches
-_PANEL_LETTERS = 12  # length of a class name above an image
+_SHEET_COLUMNS = 4
+_MAX_PANEL_LETTERS = 12  # length of a class name above an image
 
 
 def plot_curves(
     histories: Sequence[Sequence[Mapping[str, Any]]],
-    chosen: Sequence[int],
+    chosen_epochs: Sequence[int],
     quantity: str,
     title: str,
     file: BinaryIO,
@@ -50,7 +51,7 @@ def plot_curves(
 
     Args:
       histories: for each run the rows of its `metrics.jsonl`.
-      chosen: for each run the epoch, from 1, whose weights are kept; it is marked on the curve.
+      chosen_epochs: for each run the epoch, from 1, whose weights are kept; it is marked.
       quantity: "accuracy" or "loss".
       title: network and data set, for the plot's title.
       file: open file that the picture is written to.
@@ -58,13 +59,13 @@ def plot_curves(
     """
     figure, axes = figure_with_axes(*size, f"{quantity.capitalize()} by epoch: {title}")
     for split, (label, style) in SPLITS.items():
-        key = f"{split}_{quantity}"
-        if key not in histories[0][0]:  # a run without validation images
+        field = f"{split}_{quantity}"
+        if field not in histories[0][0]:  # a run without validation images
             continue
-        curves = stack_curves(histories, key)
+        curves = stack_curves(histories, field)
         draw_mean(axes, curves, label, **style)
         if split == "val":
-            draw_chosen_epochs(axes, curves, chosen, style["color"])
+            draw_chosen_epochs(axes, curves, chosen_epochs, style["color"])
     axes.set(xlabel="epoch", ylabel=quantity)
     if quantity == "accuracy":
         format_as_percent(axes.yaxis)
@@ -72,19 +73,21 @@ def plot_curves(
     figure.savefig(file)
 
 
-def draw_chosen_epochs(axes: Axes, curves: np.ndarray, chosen: Sequence[int], color: str) -> None:
+def draw_chosen_epochs(
+    axes: Axes, curves: np.ndarray, chosen_epochs: Sequence[int], color: str
+) -> None:
     """Mark on the curves of runs the epoch whose weights each run keeps.
 
     Args:
       axes: the axes with the curves.
       curves: the metric's values, `[runs, epochs]`.
-      chosen: for each run the epoch, from 1.
+      chosen_epochs: for each run the epoch, from 1.
       color: the colour of the marks.
     """
-    label = "chosen epoch" if len(set(chosen)) > 1 else f"chosen epoch: {chosen[0]}"
-    values = [curve[epoch - 1] for curve, epoch in zip(curves, chosen, strict=True)]
+    label = "chosen epoch" if len(set(chosen_epochs)) > 1 else f"chosen epoch: {chosen_epochs[0]}"
+    values = [curve[epoch - 1] for curve, epoch in zip(curves, chosen_epochs, strict=True)]
     style: dict[str, Any] = {"markerfacecolor": "white", "markeredgewidth": 1.8, "markersize": 9}
-    axes.plot(chosen, values, "D", color=color, label=label, zorder=5, **style)
+    axes.plot(chosen_epochs, values, "D", color=color, label=label, zorder=5, **style)
 
 
 def format_as_percent(axis: Axis) -> None:
@@ -120,7 +123,7 @@ def draw_mean(axes: Axes, curves: np.ndarray, label: str, **style: Any) -> None:
     name in the legend, and `style` has arguments of matplotlib's `plot`.
     """
     epochs = np.arange(1, curves.shape[1] + 1)
-    epochs_between_markers = math.ceil(len(epochs) / _MARKERS)
+    epochs_between_markers = math.ceil(len(epochs) / _MARKERS_PER_CURVE)
     style = {"markersize": 3.5, "markevery": epochs_between_markers, **style}
     axes.plot(epochs, np.nanmean(curves, 0), label=label, **style)
     if len(curves) > 1:
@@ -129,13 +132,13 @@ def draw_mean(axes: Axes, curves: np.ndarray, label: str, **style: Any) -> None:
     axes.set_xticks(epoch_ticks(round(axes.dataLim.xmax)))  # the longest curve so far
 
 
-def epoch_ticks(epochs: int, most: int = 8) -> list[int]:
-    """Return about `most` ticks for an axis of epochs: the first, the last and round numbers."""
-    round_steps = (size * 10**power for power in range(10) for size in (1, 2, 5))
-    step = next(round_step for round_step in round_steps if epochs <= round_step * most)
+def epoch_ticks(epochs: int, max_ticks: int = 8) -> list[int]:
+    """Return the first, the last and round epochs, about `max_ticks` of them, for an axis."""
+    round_steps = [digit * 10**power for power in range(10) for digit in (1, 2, 5)]
+    step = min(round_step for round_step in round_steps if epochs <= round_step * max_ticks)
     round_epochs = range(step, epochs, step)
-    between = [epoch for epoch in round_epochs if epoch > 1 and epochs - epoch > step / 2]
-    return sorted({1, *between, epochs})
+    ticks_between = [epoch for epoch in round_epochs if epoch > 1 and epochs - epoch > step / 2]
+    return sorted({1, *ticks_between, epochs})
 
 
 def plot_mistakes(
@@ -145,14 +148,14 @@ def plot_mistakes(
 
     `mistakes` has the arrays of `mistakes.npz`, by name.
     """
-    names = [shortened(name, _PANEL_LETTERS) for name in class_names]
+    names = [shortened(name, _MAX_PANEL_LETTERS) for name in class_names]
     texts = [
         f"predicted {names[predicted]} {confidence:.2%}\ntrue {names[label]}"
         for predicted, confidence, label in zip(
             mistakes["predicted"], mistakes["confidence"], mistakes["label"], strict=True
         )
     ]
-    _plot_sheet(mistakes["image"], texts, title, file)
+    _plot_image_sheet(mistakes["image"], texts, title, file)
 
 
 def plot_label_errors(
@@ -163,7 +166,7 @@ def plot_label_errors(
     `errors` has the arrays that `likely_label_errors` returns, by name: images, labels, predicted
     classes and the probabilities of both classes.
     """
-    names = [shortened(name, _PANEL_LETTERS) for name in class_names]
+    names = [shortened(name, _MAX_PANEL_LETTERS) for name in class_names]
     texts = [
         f"labelled {names[label]} {probability:.2%}\npredicted {names[predicted]} {confidence:.2%}"
         for label, probability, predicted, confidence in zip(
@@ -174,18 +177,17 @@ def plot_label_errors(
             strict=True,
         )
     ]
-    _plot_sheet(errors["image"], texts, title, file)
+    _plot_image_sheet(errors["image"], texts, title, file)
 
 
-def _plot_sheet(
+def _plot_image_sheet(
     images: np.ndarray, texts: Sequence[str], title: str, file: BinaryIO | Path
 ) -> None:
     """Draw images in rows of four as a PNG, each with its text from `texts` above it."""
-    columns = 4
-    rows = max(1, math.ceil(len(images) / columns))
+    rows = max(1, math.ceil(len(images) / _SHEET_COLUMNS))
     figure = Figure(figsize=(_SHEET_WIDTH, 0.7 + 1.85 * rows), dpi=120, layout="constrained")
     figure.suptitle(safe_title(title), fontsize=11, parse_math=False)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    panels = figure.subplots(rows, _SHEET_COLUMNS, squeeze=False).ravel()
     for panel in panels:
         panel.set_axis_off()
     for panel, image, text in zip(panels, images, texts, strict=False):
@@ -195,16 +197,16 @@ def _plot_sheet(
 
 
 def plot_training_images(
-    class_names: Sequence[str], sample: dict[str, np.ndarray], title: str, file: BinaryIO | Path
+    class_names: Sequence[str], arrays: dict[str, np.ndarray], title: str, file: BinaryIO | Path
 ) -> None:
     """Draw training images as a PNG: one row as they are stored, and rows of augmented versions.
 
-    `sample` has the arrays of `training_images.npz`, by name: images, augmented versions and
+    `arrays` has the arrays of `training_images.npz`, by name: images, augmented versions and
     labels.
     """
-    names = [shortened(name, _PANEL_LETTERS) for name in class_names]
-    columns = max(1, len(sample["image"]))
-    versions = [sample["image"], *np.moveaxis(sample["augmented"], 1, 0)]
+    names = [shortened(name, _MAX_PANEL_LETTERS) for name in class_names]
+    columns = max(1, len(arrays["image"]))
+    versions = [arrays["image"], *np.moveaxis(arrays["augmented"], 1, 0)]
     labels = ["as stored", *(f"augmented {number}" for number in range(1, len(versions)))]
     size = (_SHEET_WIDTH, 0.7 + 0.95 * len(versions))
     figure = Figure(figsize=size, dpi=120, layout="constrained")
@@ -217,16 +219,16 @@ def plot_training_images(
             panel.set_frame_on(False)
         for panel, image in zip(grid[row], images, strict=False):
             panel.imshow(image, interpolation="nearest")
-    for panel, label in zip(grid[0], sample["label"], strict=False):
+    for panel, label in zip(grid[0], arrays["label"], strict=False):
         panel.set_title(names[label], fontsize=8, parse_math=False)
     figure.savefig(file, format="png")
 
 
-def shortened(name: str, letters: int) -> str:
-    """Return a name of at most `letters` characters; "…" replaces the middle of a long name."""
+def shortened(name: str, max_letters: int) -> str:
+    """Return a name of at most `max_letters` characters; "…" replaces the middle of a long name."""
     name = printable(name)
-    if len(name) <= letters:
+    if len(name) <= max_letters:
         return name
-    letters_at_end = letters // 3
-    letters_at_start = letters - letters_at_end - 1
+    letters_at_end = max_letters // 3
+    letters_at_start = max_letters - letters_at_end - 1
     return f"{name[:letters_at_start].rstrip()}…{name[-letters_at_end:].lstrip()}"

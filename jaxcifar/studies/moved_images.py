@@ -117,8 +117,8 @@ def _has_same_images(config: Config, folder: Path, digests: ImageDigests) -> boo
 def with_digests_of_moved_images(tasks: Sequence[Task], digests: ImageDigests) -> list[Task]:
     """Return the tasks, with the SHA-256 of images whose path differs from that of a finished run.
 
-    `RunFolder.require_usable` then compares the images instead of their paths. All tasks on the same
-    images get the SHA-256, so that they still share one compiled program.
+    `RunFolder.require_usable` then compares the images instead of their paths. All tasks on the
+    same images get the SHA-256, so that they still share one compiled program.
 
     Raises:
       UsageError, RunError: images at a new path, or the config of a run, can't be read.

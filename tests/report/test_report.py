@@ -535,7 +535,7 @@ def test_the_axis_of_epochs_shows_the_first_the_last_and_round_ones():
     assert epoch_ticks(8) == [1, 2, 3, 4, 5, 6, 7, 8]
     assert epoch_ticks(20) == [1, 5, 10, 15, 20]
     assert epoch_ticks(101) == [1, 20, 40, 60, 80, 101]  # 100 would run into 101
-    assert epoch_ticks(30, most=4) == [1, 10, 20, 30]
+    assert epoch_ticks(30, max_ticks=4) == [1, 10, 20, 30]
 
 
 def test_curves_are_means_and_differ_without_their_colours(monkeypatch, tmp_path):

@@ -62,7 +62,7 @@ class Simulation:
         config = SimpleNamespace(epochs=epochs)
         run = SimpleNamespace(
             task=SimpleNamespace(name="", config=config),
-            epoch=1, epoch_over=False, images_per_second=1.0,
+            epoch=1, is_epoch_over=False, images_per_second=1.0,
         )  # fmt: skip
         val = len(setup.val.labels)
         for runs in run_counts:
@@ -121,10 +121,10 @@ def test_the_time_left_is_right_after_a_resume():
     work.progress.expect(setup, PlannedRuns(10))
     run = SimpleNamespace(setup=setup, step=7 * setup.program.steps_per_epoch)
     work.progress.skip_finished_epochs(run)
-    assert work.pace.done == pytest.approx(0.7, abs=0.02)
+    assert work.pace.fraction_done == pytest.approx(0.7, abs=0.02)
     work.train([1], 10, setup, first_epoch=7)
     work.assert_true()
-    assert work.pace.done == pytest.approx(1.0)
+    assert work.pace.fraction_done == pytest.approx(1.0)
 
 
 def test_the_time_left_of_several_runs_at_once_counts_rounds_of_runs():
@@ -134,7 +134,7 @@ def test_the_time_left_of_several_runs_at_once_counts_rounds_of_runs():
     work.progress.expect(setup, PlannedRuns(5, runs=12, at_once=8))
     work.train([8, 4], 5, setup)
     work.assert_true()
-    assert work.pace.to_train == 0 and work.pace.to_evaluate == 0
+    assert work.pace.images_to_train == 0 and work.pace.images_to_evaluate == 0
 
 
 def test_runs_at_once_that_are_resumed_together():
@@ -156,11 +156,11 @@ def test_the_time_left_of_a_study_is_that_of_all_its_runs():
     done = []
     for number, group in enumerate(groups):
         work.progress.expect(setup, group, groups[number + 1 :])
-        done.append(work.pace.done)
+        done.append(work.pace.fraction_done)
         work.train([1] * group.runs, group.epochs, setup)
     work.assert_true(until=0.85)
     assert done == pytest.approx([0, 4 / 10, 6 / 10], abs=0.01)
-    assert work.pace.done == pytest.approx(1.0)
+    assert work.pace.fraction_done == pytest.approx(1.0)
 
 
 def test_another_speed_is_soon_noticed():
@@ -189,7 +189,7 @@ def test_images_per_second_counts_and_not_the_pauses_between():
 def test_a_time_left_is_not_shown_before_ten_seconds_are_measured():
     now = [0.0]
     pace = Pace(lambda: now[0], lambda: 0.0)
-    pace.expect(train=1000, validate=0, test=0)
+    pace.expect(train_images=1000, val_images=0, test_images=0)
     with pace.during(TRAINING):
         for now[0] in (50.0, 52.0, 59.9):
             pace.count_trained(100)
