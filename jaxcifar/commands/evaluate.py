@@ -27,7 +27,7 @@ from jaxcifar.machine.command_line import program
 from jaxcifar.machine.files import atomic_write
 from jaxcifar.machine.paths import require_folder_of
 from jaxcifar.machine.terminal import PrintLine, line_printer, pluralize
-from jaxcifar.runs.task import is_run, require_trained
+from jaxcifar.runs.task import looks_like_run, require_trained
 
 if TYPE_CHECKING:
     from jaxcifar.commands.shared.evaluated_runs import LoadedRun
@@ -165,7 +165,7 @@ def _check_order(runs: Sequence[Path], sets: Sequence[str]) -> None:
     """
     example = f"write runs before --on, as in {program('evaluate')} RUN --on test"
     for name in sets:
-        if name not in SET_NAMES and is_run(Path(name)):
+        if name not in SET_NAMES and looks_like_run(Path(name)):
             raise UsageError(f"--on {name}: is a run, not a set of images; {example}")
     if not runs:
         raise UsageError(f"no RUN is given; {example}")

@@ -19,7 +19,7 @@ from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.errors import RunError, UsageError, printable
 from jaxcifar.machine.paths import require_existing
 from jaxcifar.machine.terminal import line_printer, show_activity
-from jaxcifar.runs.task import is_run, require_trained
+from jaxcifar.runs.task import looks_like_run, require_trained
 
 if TYPE_CHECKING:
     from jaxcifar.trained.predictions import Predictions
@@ -130,7 +130,7 @@ def separate_images(
       runs: values of `--run`.
     """
     after_first = runs[1:]
-    meant_as_images = [path for path in after_first if path.exists() and not is_run(path)]
+    meant_as_images = [path for path in after_first if path.exists() and not looks_like_run(path)]
     others = [path for path in after_first if path not in meant_as_images]
     return [*(images or []), *meant_as_images], [*runs[:1], *others]
 

@@ -21,7 +21,7 @@ def replay_runs(tasks: Iterable[Task], print_line: PrintLine) -> None:
     printed.
     """
     for task in tasks:
-        folder, print_named_line = RunFolder(task.path), task.with_name(print_line)
+        folder, print_named_line = RunFolder(task.path), task.print_with_name(print_line)
         if not task.observers or not folder.config_file.exists():
             continue
         try:
@@ -49,7 +49,7 @@ def replay_run(task: Task, folder: RunFolder, print_line: PrintLine) -> None:
     config, history = folder.read_config(), folder.read_history()
     title = result["dataset"] if result else dataset_title(config.dataset)
     observers = Observers(task.observers, print_line)
-    observers.began(task.observed(config, title, history, already_over=True))
+    observers.began(task.describe(config, title, history, already_over=True))
     if result is not None:
         observers.finished(result)
     else:

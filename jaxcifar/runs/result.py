@@ -58,8 +58,8 @@ def measure_run(
     hyper: Hyperparameters,
     history: Sequence[Row],
     *,
-    last: TrainState,
-    best: TrainState,
+    last_state: TrainState,
+    best_state: TrainState,
 ) -> tuple[Measured, Mistakes]:
     """Evaluate a trained network on the test images, with the weights of the best epoch.
 
@@ -70,8 +70,8 @@ def measure_run(
       setup: the program and the images.
       hyper: the run's hyper-parameters, on the devices.
       history: the rows of all epochs.
-      last: the training state after the last epoch.
-      best: the training state after the best epoch.
+      last_state: the training state after the last epoch.
+      best_state: the training state after the best epoch.
 
     Returns:
       the content of `result.json` without times, and wrongly classified test images.
@@ -79,24 +79,24 @@ def measure_run(
     Raises:
       UsageError: a user's metric fails.
     """
-    figures, mistakes = _test(
-        setup.program, best.variables, hyper, setup.test, setup.dataset, setup.metric_set
+    test_fields, mistakes = _evaluate_on_test_images(
+        setup.program, best_state.variables, hyper, setup.test, setup.dataset, setup.metric_set
     )
     last_values: Mapping[str, float] = {
-        "accuracy": figures["test_accuracy"],
-        "loss": figures["test_loss"],
+        "accuracy": test_fields["test_accuracy"],
+        "loss": test_fields["test_loss"],
     }
     if best_epoch(history) != len(history):
-        logits = predicting.predict(setup.program, last.variables, hyper, setup.test.images)
+        logits = predicting.predict(setup.program, last_state.variables, hyper, setup.test.images)
         last_values = setup.metric_set.measure(np.asarray(logits), setup.test.labels).values
-    measured: Measured = {
-        **figures,
-        **_training_figures(config, history, last_values),
-        **_describe_run(setup.config_of(config), setup.dataset, setup.summary),
-        **_environment(setup.program),
+    all_fields: Measured = {
+        **test_fields,
+        **_training_fields(config, history, last_values),
+        **_description_fields(setup.config_of(config), setup.dataset, setup.summary),
+        **_environment_fields(setup.program),
         "at_once": setup.parallel_runs.run_count,
     }
-    return measured, mistakes
+    return all_fields, mistakes
 
 
 def measure_weights(
@@ -112,17 +112,19 @@ def measure_weights(
     """
     test = place_on_devices(dataset.test, program.replicated)
     metric_set = MetricSet.create(dataset.num_classes)
-    figures, mistakes = _test(program, variables, hyper, test, dataset, metric_set)
-    measured: Measured = {
-        **figures,
-        **_describe_run(config, dataset, network_summary(program)),
-        **_environment(program),
+    test_fields, mistakes = _evaluate_on_test_images(
+        program, variables, hyper, test, dataset, metric_set
+    )
+    all_fields: Measured = {
+        **test_fields,
+        **_description_fields(config, dataset, network_summary(program)),
+        **_environment_fields(program),
         "at_once": 1,
     }
-    return measured, mistakes
+    return all_fields, mistakes
 
 
-def _test(
+def _evaluate_on_test_images(
     program: Program,
     variables: Variables,
     hyper: Hyperparameters,
@@ -158,11 +160,11 @@ def _test(
         "class_accuracy": class_accuracy,
         "confusion_matrix": confusion.tolist(),  # rows are true classes, columns predicted classes
     }
-    figures = cast(TestFigures, {**finite_fields("test", values), **required_fields})
-    return figures, choose_mistakes(logits, dataset.test)
+    test_fields = cast(TestFigures, {**finite_fields("test", values), **required_fields})
+    return test_fields, choose_mistakes(logits, dataset.test)
 
 
-def _training_figures(
+def _training_fields(
     config: Config, history: Sequence[Row], last_values: Mapping[str, float]
 ) -> TrainingFigures:
     """Return the fields of `result.json` that describe training.
@@ -172,13 +174,16 @@ def _training_figures(
       history: rows of `metrics.jsonl`, one per epoch.
       last_values: test `accuracy` and `loss` with the weights of the last epoch.
     """
-    epoch = best_epoch(history)
-    best_row = history[epoch - 1]
+    selected_epoch = best_epoch(history)
+    best_row = history[selected_epoch - 1]
     selection: TrainingFigures = {"selection_rule": WITHOUT_VALIDATION}
     if "val_accuracy" in best_row:
-        selection = {"selection_rule": SELECTION_RULE, "val_accuracy": best_row["val_accuracy"]}
-    figures: TrainingFigures = {
-        "selected_epoch": epoch,
+        selection = {
+            "selection_rule": SELECTION_RULE,
+            "val_accuracy": best_row["val_accuracy"],
+        }
+    training_fields: TrainingFigures = {
+        "selected_epoch": selected_epoch,
         **selection,
         "last_epoch": {
             "epoch": history[-1]["epoch"],
@@ -188,17 +193,17 @@ def _training_figures(
         "images_per_second": mean_images_per_second(history),
     }
     if len(history) < config.epochs:
-        figures["planned_epochs"] = config.epochs
-    return figures
+        training_fields["planned_epochs"] = config.epochs
+    return training_fields
 
 
 def mean_images_per_second(history: Sequence[Row]) -> float:
     """Return the training images per second, over all epochs in rows of `metrics.jsonl`."""
-    images = sum(row["seconds"] * row["images_per_second"] for row in history)
-    return images / sum(row["seconds"] for row in history)
+    image_count = sum(row["seconds"] * row["images_per_second"] for row in history)
+    return image_count / sum(row["seconds"] for row in history)
 
 
-def _describe_run(config: Config, dataset: Dataset, summary: Summary) -> RunDescription:
+def _description_fields(config: Config, dataset: Dataset, summary: Summary) -> RunDescription:
     description: RunDescription = {
         "dataset": dataset.title,
         "dataset_name": dataset.name,
@@ -221,7 +226,7 @@ def _describe_run(config: Config, dataset: Dataset, summary: Summary) -> RunDesc
     return description
 
 
-def _environment(program: Program) -> Environment:
+def _environment_fields(program: Program) -> Environment:
     return {
         "compiler_settings": compiler_settings(),
         "device": environment.describe_devices(program.mesh.devices.tolist()),

@@ -49,7 +49,7 @@ class Run:
         self.task, self.observers = task, observers
         self.result: Result | None = None
         self.step, self.epoch_seconds = 0, 0.0
-        self._print_line = task.with_name(print_line)
+        self._print_line = task.print_with_name(print_line)
         self._history: list[Row] = []
         self._folder = RunFolder(task.scratch or task.path, task.overwrite)
         self._is_open, self._exit_stack = False, ExitStack()
@@ -61,7 +61,7 @@ class Run:
         self._exit_stack.enter_context(self._folder.locked(self.task.config))
         self._is_open = True
         self._opened_at = time.monotonic()
-        self._earlier_seconds = 0.0  # wall-clock seconds of earlier commands
+        self._seconds_of_earlier_commands = 0.0
         self._git_commit = environment.git_commit()  # the checkout may change during a long run
         self.result = self._folder.finished_result()
         if self.result:
@@ -99,23 +99,23 @@ class Run:
             write_network(self._folder, setup.title(config), setup.summary, self._print_line)
             write_training_images(self._folder, setup, hyper, self._print_line)
         require_same_folder(self.task)
-        steps = program.steps_per_epoch
+        steps_per_epoch = program.steps_per_epoch
         self._checkpoints = self._exit_stack.enter_context(
-            Checkpoints(self._folder.checkpoints, config, steps, self.task.keep_every)
+            Checkpoints(self._folder.checkpoints, config, steps_per_epoch, self.task.keep_every)
         )
-        self._schedule = CheckpointSchedule(self._checkpoints, steps)
-        self._resume(config, continued)
-        self._first_step = self.step
+        self._schedule = CheckpointSchedule(self._checkpoints, steps_per_epoch)
+        self._load_checkpoint(config, continued)
+        self._first_step_of_command = self.step
         with self._folder.report_write_errors():
             self._folder.write_history(self._history)
-        self.observers.began(self.task.observed(config, setup.dataset.title, self._history))
+        self.observers.began(self.task.describe(config, setup.dataset.title, self._history))
 
-    def _resume(self, config: Config, continued: ContinuedState | None) -> None:
+    def _load_checkpoint(self, config: Config, continued: ContinuedState | None) -> None:
         """Load this run's newest checkpoint, or else the last checkpoint of the run to continue."""
         checkpoint = self._checkpoints.load_newest(self.state, self._print_line)
-        first_step = self._last_step(config.continue_epochs or 0)
-        is_new = checkpoint is None or checkpoint.state.step < first_step
-        if config.continue_from and is_new:
+        first_own_step = self._last_step(config.continue_epochs or 0)
+        has_no_own_checkpoint = checkpoint is None or checkpoint.state.step < first_own_step
+        if config.continue_from and has_no_own_checkpoint:
             continued = continued or load_continued_state(config, self.setup, self.state)
             continued.copy_to(self._checkpoints)
             checkpoint = continued.last_checkpoint
@@ -124,10 +124,10 @@ class Run:
         self.state, notes = checkpoint
         self.step = int(self.state.step)
         self._history, self.epoch_seconds = notes.history, notes.epoch_seconds
-        self._earlier_seconds = notes.wall_seconds
+        self._seconds_of_earlier_commands = notes.wall_seconds
         self._schedule.resume(self.step, self._history)
         epoch_of_step = math.ceil(self.step / self.setup.program.steps_per_epoch)
-        verb = f"continuing {config.continue_from}" if is_new else "resuming"
+        verb = f"continuing {config.continue_from}" if has_no_own_checkpoint else "resuming"
         self._print_line(f"{verb} after step {self.step} (epoch {epoch_of_step}).")
 
     @property
@@ -141,7 +141,7 @@ class Run:
         return self._last_step(self.epoch) - self.step
 
     @property
-    def epoch_over(self) -> bool:
+    def is_epoch_over(self) -> bool:
         """True if the last step ended an epoch that is not in `metrics.jsonl` yet."""
         return self.step == self._last_step(len(self._history) + 1)
 
@@ -161,39 +161,39 @@ class Run:
     def _last_step(self, epoch: int) -> int:
         return epoch * self.setup.program.steps_per_epoch
 
-    def require_finite(self, name: str, loss: float) -> None:
+    def require_finite(self, loss_name: str, loss: float) -> None:
         """Raise an error if a loss is not finite, after writing the last good checkpoint.
 
         Raises:
-          DivergedError: the loss, called `name` ("training" or "validation"), is not finite.
+          DivergedError: the loss, called `loss_name` ("training" or "validation"), is not finite.
           RunError: a file can't be written.
         """
         if math.isfinite(loss):
             return
         self._schedule.write()
         self.wait()
-        error = DivergedError.of_loss(name, loss, len(self._history))
+        error = DivergedError.of_loss(loss_name, loss, len(self._history))
         with self._folder.report_write_errors():
             self._folder.write_failure(error)
         raise error
 
-    def end_epoch(self, state: TrainState, trained: dict[str, float]) -> Row:
+    def end_epoch(self, state: TrainState, training_means: dict[str, float]) -> Row:
         """Validate the network, append the epoch's row to `metrics.jsonl`, and return the row.
 
         Checkpoints are written if the schedule says so, and always after the last epoch.
-        `trained` has the mean training `loss` of the epoch.
+        `training_means` has the mean training `loss` of the epoch.
 
         Raises:
           DivergedError: the training or validation loss is not finite.
           UsageError: a user's metric fails.
           RunError: a file can't be written.
         """
-        self.require_finite("training", trained["loss"])
+        self.require_finite("training", training_means["loss"])
         epoch = len(self._history) + 1
         row: Row = {
             "epoch": epoch,
             "learning_rate": decimal(self._learning_rates[self._last_step(epoch - 1)]),
-            "train_loss": decimal(trained["loss"]),
+            "train_loss": decimal(training_means["loss"]),
             "train_accuracy": state.sums.accuracy(),
             **validation_metrics(self.setup, state.variables, self.hyper),
             "seconds": self.epoch_seconds,
@@ -220,7 +220,7 @@ class Run:
 
     @property
     def _wall_seconds(self) -> float:
-        return self._earlier_seconds + time.monotonic() - self._opened_at
+        return self._seconds_of_earlier_commands + time.monotonic() - self._opened_at
 
     def wait(self) -> None:
         """Wait until all saved checkpoints are on disk."""
@@ -230,16 +230,16 @@ class Run:
         """Test the best epoch's weights after the last step; write and return the results."""
         self.wait()
         config, setup, history = self.task.config, self.setup, self._history
-        best_state, epoch = last_state, best_epoch(history)
-        if epoch != len(history):
-            best_state = self._checkpoints.load(self._last_step(epoch), last_state).state
-        measured, mistakes = measure_run(
-            config, setup, self.hyper, history, last=last_state, best=best_state
+        best_state, selected_epoch = last_state, best_epoch(history)
+        if selected_epoch != len(history):
+            best_state = self._checkpoints.load(self._last_step(selected_epoch), last_state).state
+        result_fields, mistakes = measure_run(
+            config, setup, self.hyper, history, last_state=last_state, best_state=best_state
         )
-        if self.step > self._first_step:  # else an earlier command compiled and trained
-            measured["compile_seconds"] = setup.seconds_to_compile
+        if self.step > self._first_step_of_command:  # else an earlier command compiled and trained
+            result_fields["compile_seconds"] = setup.seconds_to_compile
         result: Result = {
-            **measured,
+            **result_fields,
             "wall_seconds": self._wall_seconds,
             "git_commit": self._git_commit,
         }

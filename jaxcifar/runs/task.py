@@ -65,17 +65,18 @@ class Task:
                 reject("keep_every", self.keep_every, "has no effect with --keep best; remove it")
         if not self.config.continue_from:
             return
-        continued = continued_folder(self.config.continue_from, self.config.seed, self.config.fold)
-        if is_same_path(str(continued), str(self.path)):
+        config = self.config
+        continued_path = continued_folder(config.continue_from, config.seed, config.fold)
+        if is_same_path(str(continued_path), str(self.path)):
             raise UsageError(f"{self.path}: is the run to continue; choose another --run-dir")
 
-    def with_name(self, print_line: PrintLine) -> PrintLine:
+    def print_with_name(self, print_line: PrintLine) -> PrintLine:
         """Return a function that prints a line with the run's name before it, if it has a name."""
         if not self.name:
             return print_line
         return lambda line: print_line(f"{self.name}: {line}")
 
-    def observed(
+    def describe(
         self, config: Config, dataset: str, history: "Sequence[Row]", already_over: bool = False
     ) -> ObservedRun:
         """Return the run's description for its observers.
@@ -102,8 +103,8 @@ def nested_run_hint(path: Path) -> str:
 
     Runs one or two levels below the folder are found. The text is empty if no run is found.
     """
-    configs = [*path.glob("*/config.json"), *path.glob("*/*/config.json")]
-    return f"; {min(configs).parent} is one" if configs else ""
+    config_files = [*path.glob("*/config.json"), *path.glob("*/*/config.json")]
+    return f"; {min(config_files).parent} is one" if config_files else ""
 
 
 def require_trained(path: Path) -> None:
@@ -114,13 +115,13 @@ def require_trained(path: Path) -> None:
     """
     if not path.is_dir():
         _require_weights(Path(os.path.realpath(path)))
-    elif not (path / "result.json").exists() and not is_untested(path):
+    elif not (path / "result.json").exists() and not has_untested_weights(path):
         if (path / "config.json").exists():
             raise UsageError(f"{path}: is not a finished run; repeat its command to finish it")
         raise UsageError(f"{path}: there is no run here{nested_run_hint(path)}")
 
 
-def is_run(path: Path) -> bool:
+def looks_like_run(path: Path) -> bool:
     """Return True if a path looks like a run, a folder that contains runs, or a file of weights.
 
     The run may be unfinished, and the weights may be a PyTorch file.
@@ -131,7 +132,7 @@ def is_run(path: Path) -> bool:
     return has_run_files or nested_run_hint(path) != ""
 
 
-def is_untested(path: Path) -> bool:
+def has_untested_weights(path: Path) -> bool:
     """Return True if a folder has weights that were converted from a file and never tested.
 
     Such a folder has no `result.json` and no `metrics.jsonl`.

@@ -24,7 +24,7 @@ from jaxcifar.runs.sources import require_no_link
 
 # Column of `metrics.jsonl` -> TensorBoard's tag. Tags with the same text before "/" form a section.
 # The tags of validation and test metrics come from `_metric_tags`.
-TAGS = {
+EPOCH_TAGS = {
     "train_accuracy": "accuracy/train",
     "train_loss": "loss/train",
     "learning_rate": "training/learning_rate",
@@ -32,7 +32,7 @@ TAGS = {
 }
 # Field of `result.json` -> tag. The step of these events is the best epoch.
 TEST_TAGS = {"test_accuracy_flip": "accuracy/test_flip"}
-_EVENT_FILES = "events.out.tfevents.*.jaxcifar"  # only our event files: the folder may hold others
+_EVENT_FILE_PATTERN = "events.out.tfevents.*.jaxcifar"  # not the files of other programs
 _MAX_PICTURE_BYTES = 16 * MEGABYTE
 
 
@@ -62,36 +62,37 @@ class TensorBoard:
         folder = self._folder.tensorboard
         require_no_link(folder)
         folder.mkdir(exist_ok=True)
-        for old_file in folder.glob(_EVENT_FILES):
+        for old_file in folder.glob(_EVENT_FILE_PATTERN):
             old_file.unlink()
-        self._time, self._epoch = self._folder.config_file.stat().st_mtime, 0
-        name = _EVENT_FILES.replace("*", f"{time.time():017.6f}")
-        self._file = EventFile(folder / name, self._time)
-        settings = event_file.hyperparameters_value(run.settings, self._time)
-        self._write([settings, *self._picture(self._folder.model_plot)])
+        self._event_time = self._folder.config_file.stat().st_mtime
+        self._event_step = 0
+        file_name = _EVENT_FILE_PATTERN.replace("*", f"{time.time():017.6f}")
+        self._file = EventFile(folder / file_name, self._event_time)
+        settings = event_file.hyperparameters_value(run.settings, self._event_time)
+        self._write([settings, *self._picture_values(self._folder.model_plot)])
         for row in run.history:
             self.epoch(row)
 
     def epoch(self, row: Row) -> None:
         """Write the numbers in an epoch's row of `metrics.jsonl`."""
-        self._time += row["seconds"]
-        self._epoch = row["epoch"]
+        self._event_time += row["seconds"]
+        self._event_step = row["epoch"]
         metric_tags = _metric_tags("val", validation_metric_names(row))
-        self._write(_scalars(row, {**TAGS, **metric_tags}))
+        self._write(_scalar_values(row, {**EPOCH_TAGS, **metric_tags}))
 
     def finished(self, result: Result) -> None:
         """Write test metrics and pictures, and an event that marks the run as finished."""
-        self._epoch = result.get("selected_epoch", 0)  # a run converted from PyTorch has no epochs
-        metric_tags = _metric_tags(
-            "test", [metric["name"] for metric in measured_metrics([result])]
-        )
-        self._write(_scalars(result, {**metric_tags, **TEST_TAGS}))
-        self._write(self._mistakes_picture(result))
-        self._write(self._picture(self._folder.accuracy_plot))
-        self._write(self._picture(self._folder.loss_plot))
-        self._write([event_file.finished_value(self._time)])
+        # A run converted from PyTorch has no epochs.
+        self._event_step = result.get("selected_epoch", 0)
+        metric_names = [metric["name"] for metric in measured_metrics([result])]
+        metric_tags = _metric_tags("test", metric_names)
+        self._write(_scalar_values(result, {**metric_tags, **TEST_TAGS}))
+        self._write(self._mistakes_values(result))
+        self._write(self._picture_values(self._folder.accuracy_plot))
+        self._write(self._picture_values(self._folder.loss_plot))
+        self._write([event_file.session_end_value(self._event_time)])
 
-    def _picture(self, path: Path) -> list[event_file.Value]:
+    def _picture_values(self, path: Path) -> list[event_file.Value]:
         """Return a list with one event that contains the picture in a file.
 
         The list is empty if the file can't be read.
@@ -100,7 +101,7 @@ class TensorBoard:
             return [event_file.image_value(path.stem, file.read(_MAX_PICTURE_BYTES))]
         return []
 
-    def _mistakes_picture(self, result: Result) -> list[event_file.Value]:
+    def _mistakes_values(self, result: Result) -> list[event_file.Value]:
         """Return a list with one event, a picture of wrongly classified images.
 
         The list is empty if `mistakes.npz` can't be read.
@@ -116,7 +117,7 @@ class TensorBoard:
         return [event_file.image_value("mistakes", png_file.getvalue())]
 
     def _write(self, values: Sequence[event_file.Value]) -> None:
-        self._file.write(values, self._epoch, self._time)
+        self._file.write(values, self._event_step, self._event_time)
 
 
 def _metric_tags(split: str, metric_names: Iterable[str]) -> dict[str, str]:
@@ -127,9 +128,13 @@ def _metric_tags(split: str, metric_names: Iterable[str]) -> dict[str, str]:
     return {f"{split}_{name}": f"{name}/{split}" for name in metric_names}
 
 
-def _scalars(row: Mapping[str, Any], tags: Mapping[str, str]) -> list[event_file.Value]:
+def _scalar_values(fields: Mapping[str, Any], tags: Mapping[str, str]) -> list[event_file.Value]:
     """Return an event for each field of a row (or a result) that has a tag in `tags`.
 
     `tags` has TensorBoard's names of curves, by field.
     """
-    return [event_file.scalar_value(tag, row[field]) for field, tag in tags.items() if field in row]
+    return [
+        event_file.scalar_value(tag, fields[field])
+        for field, tag in tags.items()
+        if field in fields
+    ]

@@ -16,6 +16,7 @@ from jaxcifar.training.mixing import LabelAugmentation
 from jaxcifar.training.state import Hyperparameters
 
 MAX_IMAGES = 8
+_AUGMENTED_VERSIONS = 3  # of each image
 
 
 def write_training_images(
@@ -33,7 +34,7 @@ def write_training_images(
     if folder.training_images_file.exists() or not processes.is_first_process():
         return
     try:
-        arrays = sample_images(
+        arrays = choose_and_augment_images(
             setup.program.augmentation,
             hyper,
             setup.dataset.train.images,
@@ -45,7 +46,7 @@ def write_training_images(
     write_arrays(folder.training_images_file, arrays)
 
 
-def sample_images(
+def choose_and_augment_images(
     augmentation: Augmentation | LabelAugmentation,
     hyper: Hyperparameters,
     images: np.ndarray,
@@ -66,34 +67,36 @@ def sample_images(
       and `label` (int32), `image` (`[H, W, 3] uint8`) and `augmented` (`[3, H, W, 3] uint8`). Large
       images become thumbnails.
     """
-    index = choose_images(labels).astype(np.int32)
-    stored, chosen_labels = images[index], labels[index].astype(np.int32)
+    indices = choose_image_indices(labels).astype(np.int32)
+    chosen_images, chosen_labels = images[indices], labels[indices].astype(np.int32)
     # The same program computes each version, so that it is compiled once.
-    versions = [
-        augmented_pixels(augmentation, hyper, stored, chosen_labels, index, np.int32(epoch))
-        for epoch in range(3)
+    augmented_versions = [
+        augmented_pixels(
+            augmentation, hyper, chosen_images, chosen_labels, indices, np.int32(epoch)
+        )
+        for epoch in range(_AUGMENTED_VERSIONS)
     ]
-    augmented = np.stack([to_bytes(version) for version in versions], axis=1)
+    augmented = np.stack([pixels_to_uint8(version) for version in augmented_versions], axis=1)
     return {
-        "index": index,
+        "index": indices,
         "label": chosen_labels,
-        "image": thumbnails(stored),
+        "image": thumbnails(chosen_images),
         "augmented": thumbnails(augmented),
     }
 
 
-def choose_images(labels: np.ndarray) -> np.ndarray:
+def choose_image_indices(labels: np.ndarray) -> np.ndarray:
     """Return the indices of up to `MAX_IMAGES` images: the first image of each class.
 
     If there are fewer classes than `MAX_IMAGES`, other images follow in the order of their indices.
     """
-    _, first_of_class = np.unique(labels, return_index=True)
+    _, first_index_of_each_class = np.unique(labels, return_index=True)
     all_indices = np.arange(len(labels))
-    other_indices = np.setdiff1d(all_indices, first_of_class)
-    return np.concatenate([first_of_class, other_indices])[:MAX_IMAGES]
+    other_indices = np.setdiff1d(all_indices, first_index_of_each_class)
+    return np.concatenate([first_index_of_each_class, other_indices])[:MAX_IMAGES]
 
 
-def to_bytes(pixels: jax.Array) -> np.ndarray:
+def pixels_to_uint8(pixels: jax.Array) -> np.ndarray:
     """Return pixels in [0, 1] as whole numbers from 0 to 255; other values are clipped."""
     finite = np.nan_to_num(np.asarray(pixels, np.float32))
     return np.round(255 * np.clip(finite, 0, 1)).astype(np.uint8)

@@ -25,7 +25,7 @@ _AUTOSAVE_SECONDS = 300.0  # between two checkpoints within a long epoch
 
 
 def fit_all(
-    runs: Iterable[Run], setup: Setup, progress: TrainProgress, stop: Event
+    runs: Iterable[Run], setup: Setup, progress: TrainProgress, stop_event: Event
 ) -> Iterator[Outcome]:
     """Train runs that share one compiled program; yield the outcome of each run when it ends.
 
@@ -33,12 +33,12 @@ def fit_all(
       runs: the runs, opened or not; the next run starts when another run ends.
       setup: the program and images of all runs, and the number of runs at a time.
       progress: shows the progress.
-      stop: the caller sets this event to save all runs and stop.
+      stop_event: the caller sets this event to save all runs and stop.
 
     Raises:
-      Interrupted: `stop` was set, and all runs are saved.
+      Interrupted: `stop_event` was set, and all runs are saved.
     """
-    loop = _TrainingLoop(iter(runs), setup, progress, stop)
+    loop = _TrainingLoop(iter(runs), setup, progress, stop_event)
     try:
         yield from loop.train_all()
     except BaseException as error:
@@ -51,10 +51,10 @@ class _TrainingLoop:
     """The runs in training, whose arrays are stacked; a slot is the index of a run in the stack."""
 
     def __init__(
-        self, runs: Iterator[Run], setup: Setup, progress: TrainProgress, stop: Event
+        self, runs: Iterator[Run], setup: Setup, progress: TrainProgress, stop_event: Event
     ) -> None:
         self._waiting_runs, self._setup = runs, setup
-        self._progress, self._stop = progress, stop
+        self._progress, self._stop_event = progress, stop_event
         self._slots: list[Run | None] = [None] * setup.parallel_runs.run_count
         self._states: TrainState | None = None  # of all slots
         self._hypers: Hyperparameters | None = None
@@ -169,7 +169,7 @@ class _TrainingLoop:
         Return True if all losses are finite. Raise `Interrupted` if the user wants to stop.
         """
         is_overdue = time.monotonic() - self._last_save > _AUTOSAVE_SECONDS
-        should_stop, should_save = processes.any_process(self._stop.is_set(), is_overdue)
+        should_stop, should_save = processes.any_process(self._stop_event.is_set(), is_overdue)
         if not should_stop and not should_save:
             return True
         # The checkpoint will contain the steps in progress, so their seconds are counted first.
@@ -193,26 +193,24 @@ class _TrainingLoop:
         return losses
 
     def _end_epochs(self) -> Iterator[Outcome]:
-        """Validate each run whose epoch is over, and append a row to the run's `metrics.jsonl`.
-
-        Yield the outcomes of runs that fail or are finished, and free the slots of these runs.
-        """
+        """Validate runs at the end of an epoch; free the slots of ended runs, yield outcomes."""
         with self._progress.during(TRAINING):
             states = self._setup.parallel_runs.split(self._states)
-            means = jax.device_get(self._epoch_means)
+            stacked_means = jax.device_get(self._epoch_means)
         for slot, run in self.active_runs.items():
-            trained = {name: float(values[slot]) for name, values in means.items()}
-            if outcome := self._end_epoch(run, states[slot], trained):
+            means_of_run = {name: float(values[slot]) for name, values in stacked_means.items()}
+            outcome = self._end_epoch(run, states[slot], means_of_run)
+            if outcome is not None:
                 self._slots[slot] = None
                 yield outcome
 
-    def _end_epoch(self, run: Run, state: TrainState, trained: dict[str, float]) -> Outcome | None:
+    def _end_epoch(self, run: Run, state: TrainState, means: dict[str, float]) -> Outcome | None:
         """Validate a run if its epoch is over; return its outcome if it fails or is finished."""
         try:
-            run.require_finite("training", trained["loss"])
-            if run.epoch_over:
+            run.require_finite("training", means["loss"])
+            if run.is_epoch_over:
                 with self._progress.evaluating(VALIDATING, len(self._setup.val.labels)):
-                    row = run.end_epoch(state, trained)
+                    row = run.end_epoch(state, means)
                 run.observers.epoch(row)
         except (RunError, UsageError) as error:  # a UsageError if a user's metric fails
             return self._close_failed(run, error)

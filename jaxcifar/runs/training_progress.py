@@ -1,5 +1,6 @@
 """The progress of training on the screen: a status line with a bar, and the time left."""
 
+import enum
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,7 +13,7 @@ from rich.console import Console
 from jaxcifar.build.setup import Setup
 from jaxcifar.machine.memory import LESS_MEMORY_ADVICE, report_memory_shortage
 from jaxcifar.machine.status import Status, show_status
-from jaxcifar.machine.terminal import duration, line_printer
+from jaxcifar.machine.terminal import ALWAYS_SHOWN, RankedText, duration, line_printer
 from jaxcifar.runs.epoch_lines import EpochLines
 from jaxcifar.runs.observers import NamedObserver, Observers
 from jaxcifar.runs.pace import (
@@ -28,15 +29,28 @@ from jaxcifar.runs.pace import (
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.task import Task
 
-_LONG_SECONDS = 1800.0  # a warning is printed if training on a CPU will take longer
+_LONG_TRAINING_SECONDS = 1800.0  # a warning is printed if training on a CPU will take longer
 _SUGGESTED_EPOCHS = (1, 2, 5, 10, 20, 50)
+
+
+class _Rank(enum.IntEnum):
+    """Ranks of the texts in the status line; see `texts_that_fit`."""
+
+    RUNS = ALWAYS_SHOWN
+    PHASE = ALWAYS_SHOWN
+    FRACTION = ALWAYS_SHOWN
+    TIME_LEFT = ALWAYS_SHOWN
+    EPOCH = 1
+    FINISHED_RUNS = 2
+    SPEED = 3
+    LOSS = 4
+    COMPILATION_NOTE = 5
 
 
 class TrainProgress:
     """The progress of all runs of a command.
 
-    A terminal shows a bar, and a notebook shows a line that is replaced. A log gets a line if no
-    other line was printed for `terminal.SILENCE_SECONDS`.
+    A terminal shows a bar, a notebook a line that is replaced. See `status.show_status`.
 
     Attributes:
       print_line: prints a line.
@@ -47,51 +61,54 @@ class TrainProgress:
         self.print_line = line_printer(console)
         self.pace = Pace()
         self._console = console
-        self._runs_done, self._runs_total = 0, 0
-        self._name = self._epoch = self._loss = self._rate = ""  # of the latest dispatch
-        self._work = ""  # network and batch size, for the message that memory is short
+        self._finished_runs, self._total_runs = 0, 0
+        self._runs_text = self._epoch_text = self._loss_text = self._speed_text = ""
+        self._work_text = ""  # network and batch size, for the message that memory is short
         self._warns_about_time = False
         self._planned_epochs, self._planned_runs = 0, 0
         self._at_once = 1  # number of runs that are trained together
-        self._exit = ExitStack()
+        self._exit_stack = ExitStack()
 
     def __enter__(self) -> Self:
         status = show_status(self._console, self.print_line, self._status)
-        self.print_line = self._exit.enter_context(status)
+        self.print_line = self._exit_stack.enter_context(status)
         return self
 
     def __exit__(
-        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._exit.__exit__(kind, error, trace)
+        self._exit_stack.__exit__(error_type, error, traceback)
 
-    def expect(self, setup: Setup, begun: PlannedRuns, later: Sequence[PlannedRuns] = ()) -> None:
+    def expect(
+        self, setup: Setup, current_runs: PlannedRuns, later_runs: Sequence[PlannedRuns] = ()
+    ) -> None:
         """Set how much work is left, from which the fraction done and the time left are computed.
 
         Args:
           setup: program and images of the runs that begin now.
-          begun: number of these runs and of their epochs.
-          later: runs with other programs that follow. The estimate assumes that these have as many
-            images as the runs that begin now, and take as long for an image.
+          current_runs: number of these runs and of their epochs.
+          later_runs: runs with other programs that follow. The estimate assumes that these have as
+            many images as the runs that begin now, and take as long for an image.
         """
         program, dataset = setup.program, setup.dataset
-        name = type(program.model).__name__
-        self._work = f" {name} with --batch-size {program.batch_size}"
+        network_name = type(program.model).__name__
+        self._work_text = f" {network_name} with --batch-size {program.batch_size}"
         is_first_program = self._planned_runs == 0
-        on_cpu = program.mesh.devices.flat[0].platform == "cpu"
-        self._warns_about_time = is_first_program and on_cpu
-        groups = [begun, *later]
-        self._planned_runs = sum(group.runs for group in groups)
-        self._planned_epochs, self._at_once = begun.epochs, min(begun.at_once, begun.runs)
+        is_on_cpu = program.mesh.devices.flat[0].platform == "cpu"
+        self._warns_about_time = is_first_program and is_on_cpu
+        groups_of_runs = [current_runs, *later_runs]
+        self._planned_runs = sum(group.runs for group in groups_of_runs)
+        self._planned_epochs = current_runs.epochs
+        self._at_once = min(current_runs.at_once, current_runs.runs)
         self.pace.expect(
-            program.images_per_epoch * sum(group.epochs_in_a_row for group in groups),
-            len(dataset.val.labels) * sum(group.runs * group.epochs for group in groups),
+            program.images_per_epoch * sum(group.epochs_in_a_row for group in groups_of_runs),
+            len(dataset.val.labels) * sum(group.runs * group.epochs for group in groups_of_runs),
             len(dataset.test.labels) * self._planned_runs,
         )
 
-    def show_runs(self, done: int, total: int) -> None:
-        """Show that `done` of `total` runs have ended."""
-        self._runs_done, self._runs_total = done, total
+    def show_runs(self, finished_runs: int, total_runs: int) -> None:
+        """Show how many of all runs have ended."""
+        self._finished_runs, self._total_runs = finished_runs, total_runs
 
     @contextmanager
     def during(self, phase: str) -> Iterator[None]:
@@ -100,8 +117,8 @@ class TrainProgress:
         Raises:
           OutOfMemoryError: memory is short; the message names the phase.
         """
-        # While starting, `_work` still describes the previous runs.
-        activity = phase if phase == STARTING else phase + self._work
+        # While starting, `_work_text` still describes the previous runs.
+        activity = phase if phase == STARTING else phase + self._work_text
         with report_memory_shortage(activity, LESS_MEMORY_ADVICE), self.pace.during(phase):
             yield
 
@@ -127,8 +144,8 @@ class TrainProgress:
         program, epochs = setup.program, run.task.config.epochs
         steps_left = epochs * program.steps_per_epoch - run.step
         epochs_left = epochs - run.step // program.steps_per_epoch
-        to_train = steps_left * program.batch_size
-        self.pace.skip(to_train / self._at_once, epochs_left * len(setup.dataset.val.labels))
+        images_left = steps_left * program.batch_size
+        self.pace.skip(images_left / self._at_once, epochs_left * len(setup.dataset.val.labels))
 
     def skip_failed_run(self, run: Run, setup: Setup) -> None:
         """Count as done the remaining epochs and the test of a run that failed."""
@@ -144,49 +161,49 @@ class TrainProgress:
         config, trained_epochs = run.task.config, run.epoch - 1
         if trained_epochs < config.epochs:
             reason = f"no epoch was better in the last {config.patience} (--patience)"
-            print_line = run.task.with_name(self.print_line)
+            print_line = run.task.print_with_name(self.print_line)
             print_line(f"ended early after epoch {trained_epochs}: {reason}.")
         self.skip_epochs_left(run, setup)
         with self.evaluating(TESTING, TEST_PASSES * len(setup.dataset.test.labels)):
             yield
 
-    def show(self, runs: Sequence[Run], images: int, losses: np.ndarray) -> None:
+    def show(self, runs: Sequence[Run], image_count: int, losses: np.ndarray) -> None:
         """Show the progress of training: epoch and loss of the first run, and the total speed.
 
         Args:
           runs: the runs that are trained together.
-          images: number of images that each run was trained on since the last call.
+          image_count: number of images that each run was trained on since the last call.
           losses: the training loss of each run.
         """
-        self.pace.count_trained(images)
+        self.pace.count_trained(image_count)
         first_run, other_run_count = runs[0], len(runs) - 1
-        epoch = first_run.epoch - 1 if first_run.epoch_over else first_run.epoch
-        more = f" and {other_run_count} more" if other_run_count else ""
+        epoch = first_run.epoch - 1 if first_run.is_epoch_over else first_run.epoch
+        other_runs = f" and {other_run_count} more" if other_run_count else ""
         images_per_second = sum(run.images_per_second for run in runs)
-        self._name = first_run.task.name + more
-        self._epoch = f"epoch {epoch}/{first_run.task.config.epochs}"
-        self._loss = f"loss {losses[0]:.3f}"
-        self._rate = f"{images_per_second:,.0f} images/s"
+        self._runs_text = first_run.task.name + other_runs
+        self._epoch_text = f"epoch {epoch}/{first_run.task.config.epochs}"
+        self._loss_text = f"loss {losses[0]:.3f}"
+        self._speed_text = f"{images_per_second:,.0f} images/s"
         seconds_left = self.pace.seconds_left()
         if self._warns_about_time and seconds_left is not None:
             self._warns_about_time = False
-            if seconds_left >= _LONG_SECONDS:
+            if seconds_left >= _LONG_TRAINING_SECONDS:
                 self._warn_about_time(seconds_left, self._planned_epochs, self._planned_runs)
 
     def _warn_about_time(self, seconds_left: float, epochs: int, runs: int) -> None:
         """Print how long training will take on this CPU, and suggest a smaller number of epochs."""
         subject = "this run" if runs == 1 else f"these {runs} runs"
         line = f"on this CPU {subject} will take about {duration(seconds_left)}, by the first steps"
-        is_resumed = self.pace.done * epochs >= 1  # then the number of epochs can't be changed
-        under_one_hour = [
+        is_resumed = self.pace.fraction_done * epochs >= 1  # its number of epochs can't change
+        epochs_under_one_hour = [
             fewer_epochs
             for fewer_epochs in _SUGGESTED_EPOCHS
             if fewer_epochs < epochs and seconds_left * fewer_epochs / epochs < 3600
         ]
-        suggested = max(under_one_hour, default=1)
-        if not is_resumed and suggested < epochs:
-            time_of_suggested = duration(seconds_left * suggested / epochs)
-            line += f" (with --epochs {suggested} about {time_of_suggested})"
+        suggested_epochs = max(epochs_under_one_hour, default=1)
+        if not is_resumed and suggested_epochs < epochs:
+            time_of_suggested = duration(seconds_left * suggested_epochs / epochs)
+            line += f" (with --epochs {suggested_epochs} about {time_of_suggested})"
         self.print_line(line)
 
     def print_times(self) -> None:
@@ -202,25 +219,31 @@ class TrainProgress:
         Each text has a rank. On a narrow screen, texts with the highest rank are left out first.
         """
         pace = self.pace
-        before: list[tuple[int, str]] = []
-        after = [(0, f"{pace.done:.0%}" if pace.done else "")]
-        if self._runs_total:
-            before.append((2, f"{self._runs_done}/{self._runs_total} runs"))
+        before_bar: list[RankedText] = []
+        after_bar: list[RankedText] = []
+        if self._total_runs:
+            runs_text = f"{self._finished_runs}/{self._total_runs} runs"
+            before_bar.append((_Rank.FINISHED_RUNS, runs_text))
         if pace.phase in (TRAINING, VALIDATING, TESTING):
-            before += [(0, self._name), (1, self._epoch)]
+            before_bar += [(_Rank.RUNS, self._runs_text), (_Rank.EPOCH, self._epoch_text)]
+        if pace.fraction_done > 0:
+            after_bar.append((_Rank.FRACTION, f"{pace.fraction_done:.0%}"))
         if pace.phase == TRAINING:
-            before.append((0, "" if pace.trained else TRAINING))
-            after += [(4, self._loss), (3, self._rate)]
+            before_bar.append((_Rank.PHASE, "" if pace.trained_images else TRAINING))
+            after_bar += [(_Rank.LOSS, self._loss_text), (_Rank.SPEED, self._speed_text)]
         else:
-            before.append((0, f"{pace.phase} {duration(time.monotonic() - pace.phase_began)}"))
+            seconds_in_phase = time.monotonic() - pace.phase_began
+            before_bar.append((_Rank.PHASE, f"{pace.phase} {duration(seconds_in_phase)}"))
         if pace.phase == COMPILING:
-            before.append((5, "once, then kept for later runs"))
+            before_bar.append((_Rank.COMPILATION_NOTE, "once, then kept for later runs"))
         seconds_left = pace.seconds_left()
-        after.append((0, "" if seconds_left is None else f"{duration(seconds_left)} left"))
-        return Status(before, after, pace.done)
+        if seconds_left is not None:
+            after_bar.append((_Rank.TIME_LEFT, f"{duration(seconds_left)} left"))
+        return Status(before_bar, after_bar, pace.fraction_done)
 
     def observers_of(self, task: Task) -> Observers:
         """Return a run's observers: one that prints a line per epoch, and the task's observers."""
         epoch_lines = EpochLines(self.print_line, self._console, task.user_metrics)
         named_epoch_lines = NamedObserver("the line of an epoch", epoch_lines)
-        return Observers([named_epoch_lines, *task.observers], task.with_name(self.print_line))
+        print_line = task.print_with_name(self.print_line)
+        return Observers([named_epoch_lines, *task.observers], print_line)

@@ -34,10 +34,11 @@ from jaxcifar.runs.array_trees import describe_differences, named_arrays
 from jaxcifar.runs.file_formats import Accuracy, Source, SplitSizes
 from jaxcifar.runs.task import PYTORCH_SUFFIXES
 
-_CHOOSE_ANOTHER = Remedy("choose another file of weights")
+_CHOOSE_ANOTHER_FILE = Remedy("choose another file of weights")
 _MAX_BYTES = 2**32
+_LENGTH_BYTES = 8  # the header's length, at the beginning of a safetensors file
 _MAX_HEADER_BYTES = 4 * MEGABYTE  # a line for each of about 10,000 arrays
-_CARD_KEY = "jaxcifar"  # the card's name in the header
+_CARD_NAME = "jaxcifar"  # the card's name in the header
 
 Channels = Annotated[
     list[Annotated[float, Meta(ge=-1e6, le=1e6)]], Meta(min_length=3, max_length=3)
@@ -88,14 +89,14 @@ def write_weights(path: Path, variables: PyTree, card: Card, as_float16: bool = 
     """
     arrays = {name: np.asarray(leaf) for name, leaf in named_arrays(variables).items()}
     if as_float16:
-        arrays = {name: _rounded_to_float16(name, array) for name, array in arrays.items()}
-    content = safetensors.numpy.save(arrays, {_CARD_KEY: json.dumps(card)})
+        arrays = {name: _round_to_float16(name, array) for name, array in arrays.items()}
+    content = safetensors.numpy.save(arrays, {_CARD_NAME: json.dumps(card)})
     with atomic_write(path) as file:
         file.write(content)
     return hashlib.sha256(content).hexdigest()
 
 
-def _rounded_to_float16(name: str, array: np.ndarray) -> np.ndarray:
+def _round_to_float16(name: str, array: np.ndarray) -> np.ndarray:
     if not np.issubdtype(array.dtype, np.floating):
         return array
     with np.errstate(over="ignore"):
@@ -108,7 +109,7 @@ def _rounded_to_float16(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def read_weights(
-    path: Path, remedy: Remedy = _CHOOSE_ANOTHER, digest: str | None = None
+    path: Path, remedy: Remedy = _CHOOSE_ANOTHER_FILE, digest: str | None = None
 ) -> tuple[dict[str, np.ndarray], Card]:
     """Check an untrusted weights file, and return its arrays by name and its card (description).
 
@@ -120,7 +121,7 @@ def read_weights(
     Raises:
       RunError, UsageError: the file can't be read.
     """
-    content = _read_bytes(path, remedy)
+    content = _read_weights_bytes(path, remedy)
     with report_errors(path, remedy):
         if digest is not None and hashlib.sha256(content).hexdigest() != digest:
             raise ValueError("is not the file that its run wrote")
@@ -134,7 +135,7 @@ def read_weights(
         return arrays, card
 
 
-def _read_bytes(path: Path, remedy: Remedy) -> bytes:
+def _read_weights_bytes(path: Path, remedy: Remedy) -> bytes:
     with report_errors(path, remedy), open_regular_file(path) as file:
         if path.suffix in PYTORCH_SUFFIXES:
             raise ValueError(f"is a PyTorch file; {program('convert')} makes a run of it")
@@ -145,16 +146,17 @@ def _read_bytes(path: Path, remedy: Remedy) -> bytes:
 
 def _parse_card(content: bytes) -> Any:
     """Return the card (description) in the header of a weights file, parsed from JSON."""
-    header_length = int.from_bytes(content[:8], "little")
-    longest = min(_MAX_HEADER_BYTES, len(content) - 8)
-    if not 2 <= header_length <= longest:
+    header_length = int.from_bytes(content[:_LENGTH_BYTES], "little")
+    longest_header = min(_MAX_HEADER_BYTES, len(content) - _LENGTH_BYTES)
+    if not 2 <= header_length <= longest_header:
         raise ValueError("is not a safetensors file, or is damaged")
     try:
-        header = parse_json(content[8 : 8 + header_length].decode())
+        header_end = _LENGTH_BYTES + header_length
+        header = parse_json(content[_LENGTH_BYTES:header_end].decode())
     except UnicodeDecodeError:
         raise ValueError("is not a safetensors file, or is damaged") from None
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
-    card = metadata.get(_CARD_KEY) if isinstance(metadata, dict) else None
+    card = metadata.get(_CARD_NAME) if isinstance(metadata, dict) else None
     if not isinstance(card, str):
         raise ValueError("has no card of jaxcifar, which would name the network")
     return parse_json(card)

@@ -25,12 +25,13 @@ from jaxcifar.runs.observers import ObservedRun
 from jaxcifar.runs.sources import require_no_link
 
 _PROJECT = "jaxcifar"
-_STATE_FILE = "jaxcifar.json"
+_STATE_FILE_NAME = "jaxcifar.json"
 _DELETE_STATE = Remedy("delete it; the run then becomes a new run of Weights & Biases")
 _MAX_STATE_BYTES = MEGABYTE // 16
-_ONLINE = ("online", "shared")  # modes in which W&B uploads during the run
+_ONLINE_MODES = ("online", "shared")  # modes in which W&B uploads during the run
+_SUCCESS, _FAILURE = 0, 1  # exit codes of W&B's runs
 # W&B's runs of this process by id. A run that a second Ctrl-C interrupts stays here, unfinished.
-_unfinished: dict[str, Any] = {}
+_unfinished_wandb_runs: dict[str, Any] = {}
 
 
 class UploadState(TypedDict):
@@ -70,38 +71,39 @@ class WeightsAndBiases:
         folder = RunFolder(run.path)
         require_no_link(folder.wandb)
         folder.wandb.mkdir(exist_ok=True)
-        self._state_file, self._epoch = folder.wandb / _STATE_FILE, 0
+        self._state_file = folder.wandb / _STATE_FILE_NAME
+        self._last_epoch = 0
         uploaded = self._read_upload_state()
-        self._id = uploaded["id"]
+        self._wandb_id = uploaded["id"]
         has_all_epochs = uploaded["epochs"] == len(run.history)
         has_result = uploaded["result"] == folder.result_file.exists()
         if run.already_over and has_all_epochs and has_result:
             return
         self._write_upload_state(0, result=False)
-        interrupted_run = _unfinished.pop(self._id, None)
+        interrupted_run = _unfinished_wandb_runs.pop(self._wandb_id, None)
         if interrupted_run:
-            interrupted_run.finish(exit_code=1)
-        for old_copy in folder.wandb.glob(f"offline-run-*-{self._id}"):
+            interrupted_run.finish(exit_code=_FAILURE)
+        for old_copy in folder.wandb.glob(f"offline-run-*-{self._wandb_id}"):
             delete_path(old_copy)
         self._wandb_run = self._wandb.init(
             project=os.environ.get("WANDB_PROJECT", _PROJECT),
-            id=self._id,
+            id=self._wandb_id,
             name=run.name or run.path.name,
             dir=str(run.path),
             config=run.settings,
-            resume="allow" if _wandb_mode() in _ONLINE else None,
+            resume="allow" if _wandb_mode() in _ONLINE_MODES else None,
             reinit="create_new",  # runs that train at the same time are separate
             settings=self._wandb.Settings(console="off", quiet=True),
         )
-        _unfinished[self._id] = self._wandb_run
+        _unfinished_wandb_runs[self._wandb_id] = self._wandb_run
         for row in run.history:
             self.epoch(row)
 
     def epoch(self, row: Row) -> None:
         """Log the row of an epoch, unless W&B already has it."""
-        self._epoch = row["epoch"]
-        if self._wandb_run is not None and self._epoch >= self._wandb_run.starting_step:
-            self._wandb_run.log(dict(row), step=self._epoch, commit=True)
+        self._last_epoch = row["epoch"]
+        if self._wandb_run is not None and self._last_epoch >= self._wandb_run.starting_step:
+            self._wandb_run.log(dict(row), step=self._last_epoch, commit=True)
 
     def finished(self, result: Result) -> None:
         """Write the numbers of the result to the summary of W&B's run, and end that run."""
@@ -110,17 +112,17 @@ class WeightsAndBiases:
                 name: value for name, value in result.items() if isinstance(value, int | float)
             }
             self._wandb_run.summary.update(numbers)
-            self._end_wandb_run(0)
+            self._end_wandb_run(_SUCCESS)
 
     def failed(self, error: Exception) -> None:
         """Mark W&B's run as failed; if the training run is resumed, W&B's run is resumed too."""
         if self._wandb_run is not None:
-            self._end_wandb_run(1)
+            self._end_wandb_run(_FAILURE)
 
     def _end_wandb_run(self, exit_code: int) -> None:
         self._wandb_run.finish(exit_code=exit_code)  # returns when all data are written or uploaded
-        del _unfinished[self._id]
-        self._write_upload_state(self._epoch, result=exit_code == 0)
+        del _unfinished_wandb_runs[self._wandb_id]
+        self._write_upload_state(self._last_epoch, result=exit_code == _SUCCESS)
 
     def _read_upload_state(self) -> UploadState:
         if not self._state_file.exists():
@@ -128,7 +130,7 @@ class WeightsAndBiases:
         return read_json(self._state_file, UploadState, _DELETE_STATE, _MAX_STATE_BYTES)
 
     def _write_upload_state(self, epochs: int, result: bool) -> None:
-        uploaded: UploadState = {"id": self._id, "epochs": epochs, "result": result}
+        uploaded: UploadState = {"id": self._wandb_id, "epochs": epochs, "result": result}
         write_text(self._state_file, json.dumps(uploaded))
 
 
@@ -154,7 +156,7 @@ def _log_in() -> None:
     Raises:
       RunError: the login failed.
     """
-    if _wandb_mode() not in _ONLINE:
+    if _wandb_mode() not in _ONLINE_MODES:
         return
     try:
         _wandb_package().login()

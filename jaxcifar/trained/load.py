@@ -22,7 +22,7 @@ from jaxcifar.machine.reading import Remedy
 from jaxcifar.machine.sharing import place_on_devices
 from jaxcifar.runs.file_formats import Result, class_names, read_result
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.task import is_untested, require_trained
+from jaxcifar.runs.task import has_untested_weights, require_trained
 from jaxcifar.runs.weights import Card, arrange_arrays, read_weights
 from jaxcifar.trained.classifier import Classifier
 from jaxcifar.trained.ensemble import Ensemble
@@ -82,7 +82,7 @@ def _load_classifier(
     folder = RunFolder(path)
     if not path.is_dir():
         return _load_from_weights_file(Path(os.path.realpath(path)))
-    if is_untested(path):
+    if has_untested_weights(path):
         return _load_from_weights_file(folder.weights_file)
     result = read_result(folder.result_file)
     config = folder.read_config(_SAME_VERSION)

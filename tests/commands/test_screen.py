@@ -161,7 +161,7 @@ def test_an_epochs_line_is_as_wide_as_the_screen(width):
     lines = TrainProgress(Console(file=out, width=width)).observers_of(task)
     row = {"epoch": 7, "train_loss": 2.3456, "train_accuracy": 1.0, "learning_rate": 0.00095}
     row |= {"val_loss": 2.5, "val_accuracy": 0.9012, "images_per_second": 123456.7}
-    lines.began(task.describe_for_observers(task.config, "shapes10", []))
+    lines.began(task.describe(task.config, "shapes10", []))
     lines.epoch(row)
     [line] = out.getvalue().splitlines()
     assert len(line) <= width

@@ -22,7 +22,7 @@ from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.observers import create_observers, find_factories
 from jaxcifar.runs.task import Task
-from jaxcifar.runs.tensorboard import TAGS, TEST_TAGS
+from jaxcifar.runs.tensorboard import EPOCH_TAGS, TEST_TAGS
 from jaxcifar.studies.conduct import conduct, plan
 from jaxcifar.studies.study import Study
 
@@ -94,7 +94,7 @@ def expected(run):
     epochs = [
         (tag, row["epoch"], float(np.float32(row[name])))
         for row in rows(run)
-        for name, tag in {**TAGS, **VALIDATED}.items()
+        for name, tag in {**EPOCH_TAGS, **VALIDATED}.items()
     ]
     if not (run / "result.json").exists():
         return epochs
@@ -124,7 +124,9 @@ def test_the_events_say_what_the_runs_files_say(finished):
     assert first.file_version == "brain.Event:2"
     assert anew.session_log.status == anew.session_log.START
     assert scalars(path) == expected(path)
-    assert len(scalars(path)) == 3 * (len(TAGS) + len(METRICS)) + len(METRICS) + len(TEST_TAGS)
+    assert len(scalars(path)) == 3 * (len(EPOCH_TAGS) + len(METRICS)) + len(METRICS) + len(
+        TEST_TAGS
+    )
     times = [event.wall_time for event in events(path)]
     assert times == sorted(times)
     trained = sum(row["seconds"] for row in rows(path))

@@ -9,7 +9,11 @@ import pytest
 from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.config.experiment import Config
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.training_images import choose_images, sample_images, write_training_images
+from jaxcifar.runs.training_images import (
+    choose_and_augment_images,
+    choose_image_indices,
+    write_training_images,
+)
 from jaxcifar.training.augment import unchanged
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -21,7 +25,9 @@ LABELS = np.arange(40, dtype=np.int32) % 10
 def sample(augmentation=unchanged, images=IMAGES, labels=LABELS, **settings):
     config = dataclasses.replace(Config.create("cnn", epochs=2), **settings)
     statistics = SimpleNamespace(mean=np.asarray(MEAN), std=np.asarray(STD))
-    return sample_images(augmentation, make_hyperparameters(config, statistics, 3), images, labels)
+    return choose_and_augment_images(
+        augmentation, make_hyperparameters(config, statistics, 3), images, labels
+    )
 
 
 def shifted(image, down, right):
@@ -97,9 +103,9 @@ def test_a_users_augmentation_is_shown():
 
 def test_images_of_different_classes_come_first():
     labels = np.asarray([3, 3, 3, 0, 3, 0, 3, 3, 3, 3])
-    assert choose_images(labels).tolist() == [3, 0, 1, 2, 4, 5, 6, 7]
-    assert choose_images(labels[:3]).tolist() == [0, 1, 2]
-    assert choose_images(np.arange(100)[::-1]).tolist() == list(range(99, 91, -1))
+    assert choose_image_indices(labels).tolist() == [3, 0, 1, 2, 4, 5, 6, 7]
+    assert choose_image_indices(labels[:3]).tolist() == [0, 1, 2]
+    assert choose_image_indices(np.arange(100)[::-1]).tolist() == list(range(99, 91, -1))
 
 
 def setup_with(augmentation):
