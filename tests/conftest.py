@@ -19,7 +19,7 @@ import pytest
 from hostile.worker import Worker
 from small import easy_dataset, entry_of, random_records
 
-from jaxcifar.machine.xla_flags import is_known
+from jaxcifar.machine.xla_flags import is_known_flag
 from jaxcifar.runs import dispatches
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,7 +61,7 @@ def with_quick_compilation(callers):
     """XLA_FLAGS with flags that compile quickly before those of the caller, which win."""
     if callers and not callers.startswith("-"):  # the name of a file, to which nothing can be added
         return callers
-    ours = [f"--{name}={value}" for name, value in _COMPILE_QUICKLY.items() if is_known(name)]
+    ours = [f"--{name}={value}" for name, value in _COMPILE_QUICKLY.items() if is_known_flag(name)]
     return " ".join([*ours, callers]).strip()
 
 

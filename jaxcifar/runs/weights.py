@@ -187,7 +187,7 @@ def arrange_arrays(arrays: dict[str, np.ndarray], variables_like: PyTree, path: 
     Raises:
       RunError: the arrays belong to another network.
     """
-    differences = describe_differences(arrays, variables_like, any_float=True)
+    differences = describe_differences(arrays, variables_like, ignore_float_dtype=True)
     if differences:
         raise RunError(f"{path}: the weights are not those of this network ({differences})")
     leaves = [

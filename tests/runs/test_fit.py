@@ -75,7 +75,7 @@ def final_state(path, dataset, config=CONFIG):
     hp = make_hyperparameters(config, dataset, program.steps_per_epoch)
     state = program.init(hp, dataset.train.images)
     with Checkpoints(path / "checkpoints", config, program.steps_per_epoch) as checkpoints:
-        return checkpoints.newest(state, pytest.fail).state
+        return checkpoints.load_newest(state, pytest.fail).state
 
 
 def assert_same_run(path, other, dataset):

@@ -203,7 +203,7 @@ def test_compiling_is_not_training_and_each_phase_has_its_seconds():
     """Programs for validating and testing are still to be compiled, each in 1/6 of the time."""
     now, compiled = [0.0], [0.0]
     pace = Pace(lambda: now[0], lambda: compiled[0])
-    pace.expect(train=4000, validate=200, test=50)
+    pace.expect(train_images=4000, val_images=200, test_images=50)
     with pace.during(COMPILING):
         now[0] += 12
     with pace.during(TRAINING):

@@ -59,7 +59,7 @@ def test_keys_are_kept_with_their_kind(tmp_path, kind):
         zeros = with_key(kind).replace(
             opt_state={"keys": jax.random.split(jax.random.key(0, impl=kind), 3)}
         )
-        keys = checkpoints.newest(zeros, quiet).state.opt_state["keys"]
+        keys = checkpoints.load_newest(zeros, quiet).state.opt_state["keys"]
         assert keys.dtype == with_key(kind).opt_state["keys"].dtype
         drawn = [
             jax.vmap(jax.random.bits)(each) for each in (keys, with_key(kind).opt_state["keys"])
