@@ -12,7 +12,7 @@ from jaxcifar.commands.shared.cli import run_command, use_huge_pages_for
 from jaxcifar.commands.shared.completion import complete, is_completing
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.command_line import program
+from jaxcifar.machine.command_line import shell_command
 from jaxcifar.machine.terminal import line_printer
 
 # In the order in which most users need them.
@@ -58,7 +58,7 @@ def show(name: str) -> None:
         source = Path(__file__).with_name(f"{command}.py").read_text()
         purpose = (ast.get_docstring(ast.parse(source)) or "").partition(":")[0]
         print_line(f"{command:14}  {purpose.strip('.')}")
-    print_line(f"For options and examples of a command: {program('run')} --help")
+    print_line(f"For options and examples of a command: {shell_command('run')} --help")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from jaxcifar.commands.shared.example_files import network_files, study_files
 from jaxcifar.commands.shared.parser import Parser, suggest
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.command_line import program
+from jaxcifar.machine.command_line import shell_command
 from jaxcifar.machine.files import write_text
 from jaxcifar.machine.terminal import PrintLine, line_printer
 
@@ -65,11 +65,11 @@ def main(argv: Sequence[str]) -> None:
     print_line = line_printer(Console())
     if source.suffix == ".toml":
         _copy_study(source, copy, print_line)
-        print_line(f"{copy}: change it, then run {program('ablation')} --study {copy}")
+        print_line(f"{copy}: change it, then run {shell_command('ablation')} --study {copy}")
     else:
         write_text(copy, source.read_text())
         network = f"{copy}:{_network_in(source)}"
-        print_line(f"{copy}: change it, then run {program('run')} --arch {network}")
+        print_line(f"{copy}: change it, then run {shell_command('run')} --arch {network}")
 
 
 def _copy_study(source: Path, copy: Path, print_line: PrintLine) -> None:

@@ -23,7 +23,7 @@ from jaxcifar.evaluation.image_sets import (
     is_corruption_set,
     uses_test_images,
 )
-from jaxcifar.machine.command_line import program
+from jaxcifar.machine.command_line import shell_command
 from jaxcifar.machine.files import atomic_write
 from jaxcifar.machine.paths import require_folder_of
 from jaxcifar.machine.terminal import PrintLine, line_printer, pluralize
@@ -163,7 +163,7 @@ def _check_order(runs: Sequence[Path], sets: Sequence[str]) -> None:
     Raises:
       UsageError: no run is given, or one of the `sets` is the folder of a run.
     """
-    example = f"write runs before --on, as in {program('evaluate')} RUN --on test"
+    example = f"write runs before --on, as in {shell_command('evaluate')} RUN --on test"
     for name in sets:
         if name not in SET_NAMES and looks_like_run(Path(name)):
             raise UsageError(f"--on {name}: is a run, not a set of images; {example}")

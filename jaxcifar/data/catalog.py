@@ -11,10 +11,10 @@ from jaxcifar.config import registry
 from jaxcifar.data import binary_records, cifar100, shapes10_draw
 from jaxcifar.data.archive import CIFAR10_LAYOUT, CIFAR100_LAYOUT, ArchiveLayout
 from jaxcifar.errors import RunError
-from jaxcifar.machine.command_line import program
+from jaxcifar.machine.command_line import shell_command
 
 WAYS_OUT = (  # advice if a data set can't be downloaded
-    f"give an archive you have with `{program('prepare')} --archive PATH` (for CIFAR-100, "
+    f"give an archive you have with `{shell_command('prepare')} --archive PATH` (for CIFAR-100, "
     "add --dataset cifar100), or use the embedded images with --dataset shapes10"
 )
 

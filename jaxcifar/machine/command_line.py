@@ -4,19 +4,19 @@ import sys
 from pathlib import Path
 
 
-def program(command: str = "") -> str:
+def shell_command(command_name: str = "") -> str:
     """Return the words that start one of this package's commands, for messages to the user.
 
     Args:
-      command: name of the command, such as "run"; "" for the words that list all commands.
+      command_name: name of the command, such as "run"; "" for the words that list all commands.
 
     Returns:
       `python -m experiments.COMMAND` if this process was started in that way, else
       `jaxcifar COMMAND`.
     """
     if _is_started_in_checkout():
-        return f"python -m experiments.{command}".rstrip(".")
-    return f"jaxcifar {command}".rstrip()
+        return f"python -m experiments.{command_name}".rstrip(".")
+    return f"jaxcifar {command_name}".rstrip()
 
 
 def _is_started_in_checkout() -> bool:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 from msgspec import Meta
 
 from jaxcifar.data.corruptions import STRENGTHS as LEVELS
-from jaxcifar.machine.command_line import program
+from jaxcifar.machine.command_line import shell_command
 from jaxcifar.machine.files import lock_folder, write_text
 from jaxcifar.machine.reading import (
     MEGABYTE,
@@ -31,7 +31,7 @@ BINS = 15  # number of bins of confidence, all of the same width
 _MAX_SETS = 1000
 _MAX_FINITE = 1.7e308  # excludes infinity
 _MAX_BYTES = 16 * MEGABYTE
-_EVALUATE_AGAIN = Remedy(f"delete it, and {program('evaluate')} writes it again")
+_EVALUATE_AGAIN = Remedy(f"delete it, and {shell_command('evaluate')} writes it again")
 _MEND_LOOKS = Remedy("mend it, or delete it: then looks are counted anew")
 
 Temperature = Annotated[float, Meta(gt=0, le=1000)]

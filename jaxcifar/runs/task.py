@@ -11,7 +11,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.config.option_names import reject
 from jaxcifar.config.weights_file import WEIGHTS
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.command_line import program
+from jaxcifar.machine.command_line import shell_command
 from jaxcifar.machine.paths import is_same_path
 from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.observers import NamedObserver, ObservedRun
@@ -147,7 +147,7 @@ def _require_weights(path: Path) -> None:
         raise UsageError(f"{path}: does not exist; give a finished run, or a file of weights")
     if path.suffix != _WEIGHTS_SUFFIX:
         is_pytorch = path.suffix in PYTORCH_SUFFIXES
-        hint = f"; {program('convert')} makes a run of it" if is_pytorch else ""
+        hint = f"; {shell_command('convert')} makes a run of it" if is_pytorch else ""
         raise UsageError(
             f"{path}: is neither a run nor a file of weights ({_WEIGHTS_SUFFIX}){hint}"
         )

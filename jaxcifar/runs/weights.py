@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, first_line
-from jaxcifar.machine.command_line import program
+from jaxcifar.machine.command_line import shell_command
 from jaxcifar.machine.files import atomic_write
 from jaxcifar.machine.reading import (
     MEGABYTE,
@@ -138,7 +138,7 @@ def read_weights(
 def _read_weights_bytes(path: Path, remedy: Remedy) -> bytes:
     with report_errors(path, remedy), open_regular_file(path) as file:
         if path.suffix in PYTORCH_SUFFIXES:
-            raise ValueError(f"is a PyTorch file; {program('convert')} makes a run of it")
+            raise ValueError(f"is a PyTorch file; {shell_command('convert')} makes a run of it")
         if os.fstat(file.fileno()).st_size > _MAX_BYTES:
             raise ValueError(f"has more than {_MAX_BYTES:,} bytes")
         return file.read()

@@ -9,7 +9,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.config.registry import KINDS
 from jaxcifar.data import NotPreparedError, load_dataset
 from jaxcifar.errors import RunError
-from jaxcifar.machine.command_line import program
+from jaxcifar.machine.command_line import shell_command
 from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.config_comparison import may_have_same_images
 from jaxcifar.runs.folder import RunFolder
@@ -41,7 +41,7 @@ class ImageDigests:
             try:
                 self._digests[key] = self._load_sha256(config)
             except NotPreparedError as error:
-                command = f"{program('prepare')} --dataset {config.dataset}"
+                command = f"{shell_command('prepare')} --dataset {config.dataset}"
                 raise RunError(
                     f"{error}; {command} prepares them, so that they can be compared with the "
                     "images of the finished runs"

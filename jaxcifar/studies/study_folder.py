@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxcifar.config.registry import KINDS
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.command_line import program
+from jaxcifar.machine.command_line import shell_command
 from jaxcifar.machine.reading import Remedy
 from jaxcifar.studies.code_files import without_folders
 from jaxcifar.studies.study import Study
@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # it would import JAX, which takes a moment
     from jaxcifar.studies.moved_images import ImageDigests
 
 STUDY_FILE = "study.json"
-REWRITE_STUDY_FILE = Remedy(f"delete it, and {program('ablation')} writes it again")
+REWRITE_STUDY_FILE = Remedy(f"delete it, and {shell_command('ablation')} writes it again")
 
 
 def require_same_study(study: Study, out: Path, digests: "ImageDigests | None" = None) -> None:

@@ -7,7 +7,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from jaxcifar.machine.command_line import program
+from jaxcifar.machine.command_line import shell_command
 
 
 @pytest.mark.parametrize(
@@ -24,8 +24,8 @@ from jaxcifar.machine.command_line import program
 )
 def test_commands_are_named_in_the_form_that_was_used(monkeypatch, arguments, first_word):
     monkeypatch.setattr(sys, "argv", arguments)
-    assert program("report") == first_word
-    assert program() == first_word.removesuffix("report").rstrip(". ")
+    assert shell_command("report") == first_word
+    assert shell_command() == first_word.removesuffix("report").rstrip(". ")
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_while_a_module_of_the_checkout_is_looked_up_its_form_is_known(monkeypat
     """As the first modules are imported, Python has not set the name of the file."""
     monkeypatch.setattr(sys, "argv", ["-m", "--arch", "cnn"])
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "experiments.run", "--arch", "cnn"])
-    assert program("run") == "python -m experiments.run"
+    assert shell_command("run") == "python -m experiments.run"
 
 
 def test_the_readme_names_the_form_of_a_checkout():

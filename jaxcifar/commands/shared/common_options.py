@@ -8,7 +8,7 @@ from pathlib import Path
 from jaxcifar.commands.shared.parser import OptionHolder
 from jaxcifar.config.option_names import reject
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.command_line import program
+from jaxcifar.machine.command_line import shell_command
 
 _PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -92,7 +92,7 @@ def data_folder(given: Path | None, dataset: str = "") -> Path:
         named = f"--dataset {dataset or 'NAME'} "
         raise UsageError(
             f"--data-dir {given}: there is no such folder; make it, or prepare the data set there: "
-            f"{program('prepare')} {'' if dataset == 'cifar10' else named}--data-dir {given}"
+            f"{shell_command('prepare')} {'' if dataset == 'cifar10' else named}--data-dir {given}"
         )
     return given
 

@@ -30,7 +30,7 @@ from jaxcifar.config.settings import (
 )
 from jaxcifar.config.table_pairs import merge_settings
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.command_line import program
+from jaxcifar.machine.command_line import shell_command
 from jaxcifar.machine.reading import MEGABYTE, Remedy, read_json, read_toml, report_errors
 from jaxcifar.runs.task import nested_run_hint
 from jaxcifar.studies.code_files import find_in_study_folder
@@ -142,7 +142,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Config | None]:
     content = read_toml(file, dict[str, Any], _REMEDY)
     if "rows" in content:
         raise UsageError(
-            f"--config {path}: is a study; train it with {program('ablation')} --study {path}"
+            f"--config {path}: is a study; train it with {shell_command('ablation')} --study {path}"
         )
     if isinstance(content.get("config"), dict):
         others = sorted(content.keys() - {"config"})

@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.command_line import program
+from jaxcifar.machine.command_line import shell_command
 from jaxcifar.machine.terminal import duration
 
 _IMAGES_PER_SECOND = 28  # training rate of ResNet-18 on one core of an AMD EPYC, in float32
@@ -36,7 +36,7 @@ def require_chosen_network(settings: Mapping[str, Any], config: Config) -> None:
     images = config.epochs * (config.train_examples or _TRAINING_IMAGES)
     seconds = images / (_IMAGES_PER_SECOND * cores)
     if seconds > _LONGEST_SECONDS:
-        small = f"{program('run')} --arch cnn --recipe strong"
+        small = f"{shell_command('run')} --arch cnn --recipe strong"
         raise UsageError(
             f"{config.arch}, the default network, would train for about {duration(seconds)} on "
             f"this CPU (an estimate); train the small network instead with {small} (about half "

@@ -13,7 +13,7 @@ from jaxcifar.commands.shared.parser import OptionHolder
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.origins import SettingOrigin, value_text
 from jaxcifar.errors import printable
-from jaxcifar.machine.command_line import program
+from jaxcifar.machine.command_line import shell_command
 from jaxcifar.machine.name_lists import join_names
 from jaxcifar.machine.terminal import (
     PrintLine,
@@ -169,7 +169,7 @@ def _try(
         dataset = load_dataset(config, data_dir, print_line, may_prepare=False)
     except NotPreparedError as reason:
         if config.dataset not in CATALOG:
-            command = f"{program('prepare')} --dataset {config.dataset}"
+            command = f"{shell_command('prepare')} --dataset {config.dataset}"
             print_line(f"{reason}: time and memory are known after {command}")
             return None
         is_drawn = CATALOG[config.dataset].draw is not None

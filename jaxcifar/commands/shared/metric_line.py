@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxcifar.machine.command_line import program
+from jaxcifar.machine.command_line import shell_command
 from jaxcifar.machine.terminal import PrintLine
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def show_metric(
     if (metric.name, user_metric.sha256) not in measured:
         value = (
             "not measured, because the run was finished before; measure it with "
-            f"{program('evaluate')} {path} --metric {user_metric.code}"
+            f"{shell_command('evaluate')} {path} --metric {user_metric.code}"
         )
     elif f"test_{metric.name}" not in result:
         value = "not a finite number"

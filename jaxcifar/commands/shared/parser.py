@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from jaxcifar import __version__
 from jaxcifar.config.registry import KINDS, did_you_mean
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.command_line import program
+from jaxcifar.machine.command_line import shell_command
 
 _GENERAL = ("--help", "--help-all", "--version")
 _SUGGESTIONS = "suggested_names"  # the attribute of an argparse action
@@ -76,7 +76,7 @@ class Parser(argparse.ArgumentParser):
         examples: Sequence[tuple[str, str]] = (),
         common: Sequence[str] = (),
     ) -> None:
-        prog = program(command)
+        prog = shell_command(command)
         epilog = "examples:"
         for arguments, explanation in examples:
             epilog += f"\n  {f'{prog} {arguments}'.rstrip()}\n      {explanation}"
