@@ -58,12 +58,12 @@ def use_cpu_cores(batch_size: int, device_count: int | None = None, parts: int =
     if is_set_by_flag or value_of_setting("jax_num_cpu_devices") > 0:
         return
     if device_count is None:
-        device_count = _default_cpu_devices(batch_size // parts)
+        device_count = _default_cpu_device_count(batch_size // parts)
     with contextlib.suppress(RuntimeError):  # JAX has computed already and keeps its devices
         jax.config.update("jax_num_cpu_devices", device_count)
 
 
-def _default_cpu_devices(batch_size: int) -> int:
+def _default_cpu_device_count(batch_size: int) -> int:
     """Return the largest number of devices, at most one per core, that divides the batch size."""
     if jax.distributed.is_initialized():
         return 1

@@ -17,6 +17,7 @@ from jaxcifar.errors import OneLineError
 from jaxcifar.machine.terminal import line_printer
 
 _SECONDS_UNTIL_RAISED_AGAIN = 0.05
+_STDERR = 2  # descriptor of standard error
 _EXIT_CODE = 130  # what shells report for a process that SIGINT ended
 
 
@@ -73,7 +74,7 @@ class InterruptGuard:
 
     def _end_process(self) -> None:
         with contextlib.suppress(OSError):
-            os.write(2, f"{self._farewell}\n".encode())
+            os.write(_STDERR, f"{self._farewell}\n".encode())
         os._exit(_EXIT_CODE)
 
     def _on_unraisable(self, unraisable: Any) -> None:

@@ -21,6 +21,7 @@ LOST_PROCESS_MESSAGE = (
 _SIGNS_OF_A_LOST_PROCESS = ("Gloo", "NCCL", "UNAVAILABLE", "oordination", "arrier timed out")
 _JAX_ABORT_MESSAGE = b"JAX distributed service detected fatal errors"  # printed before the abort
 _MAX_MESSAGE_BYTES = 2**20
+_STDERR = 2  # descriptor of standard error
 _abort_handlers: list[Callable] = []  # keeps handlers alive, because C code calls them
 
 
@@ -67,10 +68,10 @@ def hold_back_cpp_messages() -> Callable[[], None]:
         return lambda: None  # JAX's own messages stay
     sys.stderr.flush()
     python_stream = sys.stderr
-    user_stderr = os.dup(2)
+    user_stderr = os.dup(_STDERR)
     with tempfile.TemporaryFile() as file:
         message_file = os.dup(file.fileno())
-    os.dup2(message_file, 2)
+    os.dup2(message_file, _STDERR)
     sys.stderr = os.fdopen(
         user_stderr, "w", buffering=1, encoding=python_stream.encoding, errors=python_stream.errors
     )
@@ -91,7 +92,7 @@ def hold_back_cpp_messages() -> Callable[[], None]:
     def restore_cpp_stderr() -> None:
         ctypes.CDLL(None).signal(int(signal.SIGABRT), None)
         sys.stderr.flush()
-        os.dup2(user_stderr, 2)
+        os.dup2(user_stderr, _STDERR)
         sys.stderr = python_stream
         if faulthandler.is_enabled():
             faulthandler.enable(sys.stderr)

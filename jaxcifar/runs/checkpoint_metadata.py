@@ -13,7 +13,7 @@ import numpy as np
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
 from jaxcifar.machine.reading import convert_checked
-from jaxcifar.runs.file_formats import Amount, Row, check_rows
+from jaxcifar.runs.file_formats import START_AGAIN, Amount, Row, check_rows
 from jaxcifar.training.state import TrainState
 
 
@@ -99,7 +99,7 @@ def read_metadata(
         try:
             config = Config.from_dict(unchecked_values.pop("config"))
         except ValueError as error:  # not damage: the checksum is right
-            raise RunError(f"its config {error}") from error
+            raise RunError(f"a checkpoint's config {error}; {START_AGAIN.advice}") from error
     return Notes.read(unchecked_values, finished_epochs), config
 
 

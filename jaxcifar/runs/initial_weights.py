@@ -6,7 +6,6 @@ from jaxcifar.build.model import create_model
 from jaxcifar.build.setup import Setup
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.weights_file import init_file
-from jaxcifar.errors import RunError
 from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.sharing import place_on_devices
 from jaxcifar.machine.terminal import PrintLine
@@ -51,11 +50,8 @@ def load_initial_weights(
             f"{path} was trained on images of mean and deviation {trained_statistics}; here they "
             f"are {rounded_statistics}."
         )
-    try:
-        variables = arrange_arrays(arrays, state.variables, path)
-    except RunError as error:
-        options = _options_that_decide_shapes(card, config)
-        raise RunError(f"{error}; use {options} of these weights") from error
+    advice = f"use {_options_that_decide_shapes(card, config)} of these weights"
+    variables = arrange_arrays(arrays, state.variables, path, advice)
     return setup.program.init_from(hyper, place_on_devices(variables, setup.program.replicated))
 
 

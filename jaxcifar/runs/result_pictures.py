@@ -32,7 +32,9 @@ def write_network(folder: RunFolder, title: str, summary: Summary, print_line: P
         with atomic_write(folder.model_plot) as file:
             file.write(picture)
     except Exception as error:  # the drawing of a user's network may fail anywhere
-        print_line(f"no picture of the network ({first_line(error)})")
+        print_line(
+            f"the network can't be drawn ({first_line(error)}); the run goes on without its picture"
+        )
     write_text(folder.summary_file, summary.table())
     write_text(folder.network_file, summary.to_json())
 

@@ -99,12 +99,19 @@ class Outcome(NamedTuple):
 
 
 def nested_run_hint(path: Path) -> str:
-    """Return text, for an error message, that names a run in a folder that is not a run itself.
+    """Return advice, for an error message, about a folder that is not a run itself.
 
-    Runs one or two levels below the folder are found. The text is empty if no run is found.
+    It names a run one or two levels below the folder, if there is one.
     """
-    config_files = [*path.glob("*/config.json"), *path.glob("*/*/config.json")]
-    return f"; {min(config_files).parent} is one" if config_files else ""
+    config_files = _config_files_below(path)
+    if not config_files:
+        return "; give the folder of a run"
+    return f"; {min(config_files).parent} is one"
+
+
+def _config_files_below(path: Path) -> list[Path]:
+    """Return the config files of runs that are one or two levels below a folder."""
+    return [*path.glob("*/config.json"), *path.glob("*/*/config.json")]
 
 
 def require_trained(path: Path) -> None:
@@ -129,7 +136,7 @@ def looks_like_run(path: Path) -> bool:
     if not path.is_dir():
         return path.suffix == _WEIGHTS_SUFFIX or path.suffix in PYTORCH_SUFFIXES
     has_run_files = any((path / name).exists() for name in _RUN_FILES)
-    return has_run_files or nested_run_hint(path) != ""
+    return has_run_files or len(_config_files_below(path)) > 0
 
 
 def has_untested_weights(path: Path) -> bool:

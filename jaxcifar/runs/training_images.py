@@ -41,7 +41,8 @@ def write_training_images(
             np.asarray(hyper.labels_or(setup.dataset.train.labels)),
         )
     except Exception as error:  # a user's augmentation may fail anywhere
-        print_line(f"no picture of augmented training images ({first_line(error)})")
+        reason = first_line(error)
+        print_line(f"no training images can be shown augmented ({reason}); the run goes on")
         return
     write_arrays(folder.training_images_file, arrays)
 

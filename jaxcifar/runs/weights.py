@@ -176,20 +176,27 @@ def _require_numbers(arrays: Mapping[str, np.ndarray]) -> None:
             raise ValueError(f"{name} has NaN or infinite values")
 
 
-def arrange_arrays(arrays: dict[str, np.ndarray], variables_like: PyTree, path: Path) -> PyTree:
+def arrange_arrays(
+    arrays: dict[str, np.ndarray],
+    variables_like: PyTree,
+    path: Path,
+    advice: str = _CHOOSE_ANOTHER_FILE.advice,
+) -> PyTree:
     """Arrange the arrays of a weights file as a network's variables, and return the variables.
 
     Args:
       arrays: arrays by name, such as `params/Conv_0/kernel`.
       variables_like: variables with the network's structure, shapes and dtypes.
       path: the weights file, for the message.
+      advice: what the user can do; ends the message.
 
     Raises:
       RunError: the arrays belong to another network.
     """
     differences = describe_differences(arrays, variables_like, ignore_float_dtype=True)
     if differences:
-        raise RunError(f"{path}: the weights are not those of this network ({differences})")
+        problem = f"the weights are not those of this network ({differences})"
+        raise RunError(f"{path}: {problem}; {advice}")
     leaves = [
         arrays[name].astype(leaf.dtype) for name, leaf in named_arrays(variables_like).items()
     ]

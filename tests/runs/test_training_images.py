@@ -136,5 +136,7 @@ def failing(key, images):
 def test_an_augmentation_that_fails_on_few_images_ends_no_run(tmp_path):
     folder, lines = RunFolder(tmp_path), []
     write_training_images(folder, setup_with(failing), hyperparameters(), lines.append)
-    assert lines == ["no picture of augmented training images (only batches of 128)"]
+    assert lines == [
+        "no training images can be shown augmented (only batches of 128); the run goes on"
+    ]
     assert not folder.training_images_file.exists()
