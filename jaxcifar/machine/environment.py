@@ -108,10 +108,10 @@ def first_devices(count_per_process: int | None) -> list[jax.Device]:
     devices_by_process: dict[int, list[jax.Device]] = {}
     for device in devices:
         devices_by_process.setdefault(device.process_index, []).append(device)
-    first_of_all_processes: list[jax.Device] = []
+    first_devices_of_processes: list[jax.Device] = []
     for devices_of_process in devices_by_process.values():
-        first_of_all_processes += devices_of_process[:count_per_process]
-    return first_of_all_processes
+        first_devices_of_processes += devices_of_process[:count_per_process]
+    return first_devices_of_processes
 
 
 def _all_devices() -> list[jax.Device]:

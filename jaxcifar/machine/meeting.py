@@ -80,8 +80,8 @@ def meet(
       RunError: a process is still missing after `wait_seconds`.
     """
     host, port = split_address(coordinator)
-    wait = duration(wait_seconds)
-    print_line(f"waiting up to {wait} for all {member.count} processes, at {coordinator}")
+    time_limit = duration(wait_seconds)
+    print_line(f"waiting up to {time_limit} for all {member.count} processes, at {coordinator}")
     participant_type = _Host if member.number == 0 else _Guest
     participant = participant_type(member, coordinator, host, port)
     began = time.monotonic()

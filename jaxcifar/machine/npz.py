@@ -139,12 +139,12 @@ def _read_archive(
     return arrays
 
 
-def _read_array(file: IO[bytes], name: str, form: ArrayForm, max_bytes: int) -> np.ndarray:
+def _read_array(file: IO[bytes], array_name: str, form: ArrayForm, max_bytes: int) -> np.ndarray:
     """Read an array in the `.npy` format from an open file, after checking its header."""
-    header = read_header(file, name)
+    header = read_header(file, array_name)
     if not form.fits(header.dtype, header.shape) or header.byte_count > max_bytes:
-        raise ValueError(f"{name} is not {form}")
-    return read_content(file, name, header)
+        raise ValueError(f"{array_name} is not {form}")
+    return read_content(file, array_name, header)
 
 
 class ArrayHeader(NamedTuple):
@@ -159,32 +159,34 @@ class ArrayHeader(NamedTuple):
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def read_header(file: IO[bytes], name: str) -> ArrayHeader:
+def read_header(file: IO[bytes], array_name: str) -> ArrayHeader:
     """Read the header of an array in the `.npy` format.
 
     Args:
       file: a file, positioned at the header; afterwards positioned at the array's content.
-      name: name of the array, for the message.
+      array_name: name of the array, for the message.
 
     Raises:
       ValueError: the file is damaged, or the array has Python objects or is in Fortran order.
     """
     if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError(f"{name} is not of version 1.0 of the npy format")
+        raise ValueError(f"{array_name} is not of version 1.0 of the npy format")
     shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
     if dtype.hasobject:
         raise ValueError(
-            f"{name} is not a plain array: pickled objects are not read (write text as "
-            f"{name}.astype(str), numbers as {name}.astype(int))"
+            f"{array_name} is not a plain array: pickled objects are not read (write text as "
+            f"{array_name}.astype(str), numbers as {array_name}.astype(int))"
         )
     if fortran_order and len(shape) > 1:
-        raise ValueError(f"{name} is not in C order (save np.ascontiguousarray(ARRAY) instead)")
+        raise ValueError(
+            f"{array_name} is not in C order (save np.ascontiguousarray(ARRAY) instead)"
+        )
     if min(shape, default=0) < 0:
-        raise ValueError(f"{name} is damaged: its shape is {shape}")
+        raise ValueError(f"{array_name} is damaged: its shape is {shape}")
     return ArrayHeader(shape, dtype)
 
 
-def read_content(file: IO[bytes], name: str, header: ArrayHeader) -> np.ndarray:
+def read_content(file: IO[bytes], array_name: str, header: ArrayHeader) -> np.ndarray:
     """Read the content of an array, after its header, from an open file in the `.npy` format.
 
     Memory is allocated only for content that exists.
@@ -194,5 +196,5 @@ def read_content(file: IO[bytes], name: str, header: ArrayHeader) -> np.ndarray:
     """
     content = file.read(header.byte_count)
     if len(content) != header.byte_count:
-        raise ValueError(f"{name} ends too soon")
+        raise ValueError(f"{array_name} ends too soon")
     return np.frombuffer(content, header.dtype).reshape(header.shape)

@@ -111,10 +111,10 @@ def any_process(*conditions: bool) -> list[bool]:
     return conditions_of_all.any(axis=0).tolist()
 
 
-def wait_for_all(name: str) -> None:
+def wait_for_all(barrier_name: str) -> None:
     """Wait until all processes of the run have called this function with the same name."""
     if not is_only_process():
-        multihost_utils.sync_global_devices(name)
+        multihost_utils.sync_global_devices(barrier_name)
 
 
 def gather_texts(text: str) -> list[str]:

@@ -8,18 +8,18 @@ from jaxcifar.config.registry import KINDS
 from jaxcifar.machine.paths import is_same_path
 
 
-def may_have_same_images(earlier: Config, config: Config, is_finished: bool) -> bool:
+def may_have_same_images(earlier_config: Config, config: Config, is_finished: bool) -> bool:
     """Return True if two configs may use the same images of the user, at two different paths.
 
     Args:
-      earlier: config of a run that was begun; it has the SHA-256 of its images.
+      earlier_config: config of a run that was begun; it has the SHA-256 of its images.
       config: config whose images are not loaded yet, so their SHA-256 is not known.
       is_finished: True if the run is finished. Then its images are not loaded, so both paths must
         lead to the same place. Otherwise the images are compared when the run starts.
     """
-    if earlier.data_sha256 is None or config.dataset in KINDS["dataset"]:
+    if earlier_config.data_sha256 is None or config.dataset in KINDS["dataset"]:
         return False
-    return not is_finished or is_same_path(earlier.dataset, config.dataset)
+    return not is_finished or is_same_path(earlier_config.dataset, config.dataset)
 
 
 def describe_config_differences(differences: Mapping[str, tuple[Any, Any]]) -> str:

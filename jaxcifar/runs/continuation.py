@@ -67,11 +67,13 @@ def load_continued_state(config: Config, setup: Setup, state_like: TrainState) -
     """
     path = continued_folder(config.continue_from, config.seed, config.fold)
     folder = RunFolder(path)
-    earlier = folder.read_config(_CHOOSE_ANOTHER_RUN)
-    _require_same_code_and_images(earlier, config)
+    earlier_config = folder.read_config(_CHOOSE_ANOTHER_RUN)
+    _require_same_code_and_images(earlier_config, config)
     steps_per_epoch = setup.program.steps_per_epoch
     last_step = (config.continue_epochs or 0) * steps_per_epoch
-    with Checkpoints(folder.checkpoints, earlier, steps_per_epoch, read_only=True) as checkpoints:
+    with Checkpoints(
+        folder.checkpoints, earlier_config, steps_per_epoch, read_only=True
+    ) as checkpoints:
         last_checkpoint = checkpoints.load(last_step, state_like, _USE_WEIGHTS_ADVICE)
         best_step = best_epoch(last_checkpoint.notes.history) * steps_per_epoch
         best_checkpoint = None
@@ -86,21 +88,21 @@ def load_continued_state(config: Config, setup: Setup, state_like: TrainState) -
     return ContinuedState(last_checkpoint, best_checkpoint)
 
 
-def _require_same_code_and_images(earlier: Config, config: Config) -> None:
+def _require_same_code_and_images(earlier_config: Config, config: Config) -> None:
     """Check that a new run has the images and the imported user code of the run it continues.
 
     Args:
-      earlier: config of the run to continue.
+      earlier_config: config of the run to continue.
       config: config of the new run, with the SHA-256 of its images and of all user code.
 
     Raises:
       UsageError: the images differ, or the network or the update rule imports other files.
     """
-    if earlier.data_sha256 != config.data_sha256:
+    if earlier_config.data_sha256 != config.data_sha256:
         reason = "has other images than the run to continue; give the images it was trained on"
         reject("dataset", config.dataset, reason)
     for code_kind in ("arch", "optimizer"):
-        if _import_digests(earlier, code_kind) != _import_digests(config, code_kind):
+        if _import_digests(earlier_config, code_kind) != _import_digests(config, code_kind):
             reason = "imports other code than the run to continue was trained with"
             reject(code_kind, getattr(config, code_kind), f"{reason}; {_USE_WEIGHTS_ADVICE}")
 

@@ -32,7 +32,7 @@ _MAX_SETS = 1000
 _MAX_FINITE = 1.7e308  # excludes infinity
 _MAX_BYTES = 16 * MEGABYTE
 _EVALUATE_AGAIN = Remedy(f"delete it, and {shell_command('evaluate')} writes it again")
-_MEND_LOOKS = Remedy("mend it, or delete it: then looks are counted anew")
+_CORRECT_LOOKS = Remedy("correct it, or delete it: then uses of the test images are counted anew")
 
 Temperature = Annotated[float, Meta(gt=0, le=1000)]
 
@@ -196,7 +196,7 @@ def read_looks(folder: RunFolder) -> list[Look]:
       RunError: the file can't be read.
     """
     path = folder.test_looks_file
-    return read_json_lines(path, Look, _MEND_LOOKS) if path.exists() else []
+    return read_json_lines(path, Look, _CORRECT_LOOKS) if path.exists() else []
 
 
 def save_evaluation(path: Path, new_results: Evaluation, look: Look | None) -> list[Look]:
@@ -225,7 +225,7 @@ def save_evaluation(path: Path, new_results: Evaluation, look: Look | None) -> l
                 all_results[field] = {**earlier_sets, **_replacing_results(new_sets, earlier_sets)}
         if look:
             looks.append(look)
-            lines = [json.dumps(each_look) + "\n" for each_look in looks]
+            lines = [json.dumps(recorded_look) + "\n" for recorded_look in looks]
             write_text(folder.test_looks_file, "".join(lines))
         write_text(folder.evaluation_file, json.dumps(all_results, indent=1) + "\n")
     return looks

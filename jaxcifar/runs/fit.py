@@ -90,9 +90,9 @@ def _identify_images(
     is_finished = folder.has_begun and folder.result_file.exists()
     if not is_finished or config.data_sha256 is not None:
         return task, load_dataset
-    earlier = folder.read_config()
-    is_same_path = may_have_same_images(earlier, config, is_finished=True)
-    may_have_moved = may_have_same_images(earlier, config, is_finished=False)
+    earlier_config = folder.read_config()
+    is_same_path = may_have_same_images(earlier_config, config, is_finished=True)
+    may_have_moved = may_have_same_images(earlier_config, config, is_finished=False)
     if is_same_path or not may_have_moved:
         return task, load_dataset
     dataset = load_dataset()

@@ -75,14 +75,15 @@ def task_of_process(task: Task) -> Iterator[Task]:
     if processes.is_first_process():
         yield task
         return
-    with tempfile.TemporaryDirectory(prefix="jaxcifar-") as scratch_path:
-        scratch_folder = RunFolder(Path(scratch_path))
+    with tempfile.TemporaryDirectory(prefix="jaxcifar-") as temporary_path:
+        scratch_folder = RunFolder(Path(temporary_path))
         run_folder = RunFolder(task.path)
         write_text(scratch_folder.config_file, task.config.to_json())
         scratch_folder.checkpoints.symlink_to(run_folder.checkpoints.absolute())
         if not task.overwrite:  # else the first process deletes the result
             scratch_folder.result_file.symlink_to(run_folder.result_file.absolute())
-        yield dataclasses.replace(task, scratch=scratch_folder.path, overwrite=False, observers=())
+        scratch_path = scratch_folder.path
+        yield dataclasses.replace(task, scratch_path=scratch_path, overwrite=False, observers=())
 
 
 def call_in_first_process(function: Callable[[], T]) -> T | None:

@@ -72,11 +72,11 @@ def measured_metrics(
     for result in results:
         for declaration in result.get("metrics", []):
             name = declaration["name"]
-            earlier = declarations_by_name.setdefault(name, declaration)
-            is_marked = earlier["title"].endswith(_DIFFERS_NOTE)
-            if not is_marked and _are_different_metrics(earlier, declaration):
-                title = f"{earlier['title']}{_DIFFERS_NOTE}"
-                declarations_by_name[name] = {**earlier, "title": title}
+            earlier_declaration = declarations_by_name.setdefault(name, declaration)
+            is_marked = earlier_declaration["title"].endswith(_DIFFERS_NOTE)
+            if not is_marked and _are_different_metrics(earlier_declaration, declaration):
+                title = f"{earlier_declaration['title']}{_DIFFERS_NOTE}"
+                declarations_by_name[name] = {**earlier_declaration, "title": title}
         measured_names |= {name for name in declarations_by_name if f"test_{name}" in result}
     for row in rows:
         for name in validation_metric_names(row):

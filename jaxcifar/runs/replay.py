@@ -21,7 +21,7 @@ def replay_runs(tasks: Iterable[Task], print_line: PrintLine) -> None:
     printed.
     """
     for task in tasks:
-        folder, print_named_line = RunFolder(task.path), task.print_with_name(print_line)
+        folder, print_named_line = RunFolder(task.path), task.named_line_printer(print_line)
         if not task.observers or not folder.config_file.exists():
             continue
         try:

@@ -49,9 +49,9 @@ class Run:
         self.task, self.observers = task, observers
         self.result: Result | None = None
         self.step, self.epoch_seconds = 0, 0.0
-        self._print_line = task.print_with_name(print_line)
+        self._print_line = task.named_line_printer(print_line)
         self._history: list[Row] = []
-        self._folder = RunFolder(task.scratch or task.path, task.overwrite)
+        self._folder = RunFolder(task.scratch_path or task.path, task.overwrite)
         self._is_open, self._exit_stack = False, ExitStack()
 
     def open(self) -> None:
@@ -88,10 +88,10 @@ class Run:
             self.state = load_initial_weights(
                 self.state, setup, self.hyper, config, self._print_line
             )
-        continued = None
+        earlier_run = None
         if config.continue_from and not is_resumed:
-            continued = load_continued_state(config, setup, self.state)
-            self.state = continued.last_checkpoint.state
+            earlier_run = load_continued_state(config, setup, self.state)
+            self.state = earlier_run.last_checkpoint.state
         if not is_resumed:  # a failed start must leave no config.json: the next command may differ
             require_finite_start(setup, config, self.state, self.hyper, self._print_line)
         with self._folder.report_write_errors():
@@ -104,21 +104,21 @@ class Run:
             Checkpoints(self._folder.checkpoints, config, steps_per_epoch, self.task.keep_every)
         )
         self._schedule = CheckpointSchedule(self._checkpoints, steps_per_epoch)
-        self._load_checkpoint(config, continued)
+        self._load_checkpoint(config, earlier_run)
         self._first_step_of_command = self.step
         with self._folder.report_write_errors():
             self._folder.write_history(self._history)
         self.observers.began(self.task.describe(config, setup.dataset.title, self._history))
 
-    def _load_checkpoint(self, config: Config, continued: ContinuedState | None) -> None:
+    def _load_checkpoint(self, config: Config, earlier_run: ContinuedState | None) -> None:
         """Load this run's newest checkpoint, or else the last checkpoint of the run to continue."""
         checkpoint = self._checkpoints.load_newest(self.state, self._print_line)
         first_own_step = self._last_step(config.continue_epochs or 0)
         has_no_own_checkpoint = checkpoint is None or checkpoint.state.step < first_own_step
         if config.continue_from and has_no_own_checkpoint:
-            continued = continued or load_continued_state(config, self.setup, self.state)
-            continued.copy_to(self._checkpoints)
-            checkpoint = continued.last_checkpoint
+            earlier_run = earlier_run or load_continued_state(config, self.setup, self.state)
+            earlier_run.copy_to(self._checkpoints)
+            checkpoint = earlier_run.last_checkpoint
         if checkpoint is None:
             return
         self.state, notes = checkpoint

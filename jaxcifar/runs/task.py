@@ -37,7 +37,7 @@ class Task:
       keep_best: True to delete the checkpoints of the finished run, and keep only its weights.
       keep_every: 10 also keeps the checkpoints of epochs 10, 20 and so on; None keeps none extra.
       observers: observers of the run, besides the one that prints a line per epoch.
-      scratch: folder to which this process writes instead of `path`; None in the first process.
+      scratch_path: folder to which this process writes, not to `path`; None in the first process.
       user_metrics: metrics that the user defined, measured in addition to the built-in metrics.
     """
 
@@ -47,7 +47,7 @@ class Task:
     overwrite: bool = False
     keep_best: bool = False
     observers: tuple[NamedObserver, ...] = dataclasses.field(default=(), compare=False)
-    scratch: Path | None = None
+    scratch_path: Path | None = None
     user_metrics: "tuple[UserMetric, ...]" = ()
     keep_every: int | None = None
 
@@ -70,7 +70,7 @@ class Task:
         if is_same_path(str(continued_path), str(self.path)):
             raise UsageError(f"{self.path}: is the run to continue; choose another --run-dir")
 
-    def print_with_name(self, print_line: PrintLine) -> PrintLine:
+    def named_line_printer(self, print_line: PrintLine) -> PrintLine:
         """Return a function that prints a line with the run's name before it, if it has a name."""
         if not self.name:
             return print_line

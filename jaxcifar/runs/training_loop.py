@@ -59,7 +59,7 @@ class _TrainingLoop:
         self._states: TrainState | None = None  # of all slots
         self._hypers: Hyperparameters | None = None
         self._epoch_means: Means = {}
-        self._seconds_counted_until = self._last_save = 0.0
+        self._seconds_counted_until = self._last_save_time = 0.0
 
     @property
     def active_runs(self) -> dict[int, Run]:
@@ -144,7 +144,7 @@ class _TrainingLoop:
         Yields a dispatch's number of steps, and each run's mean loss and accuracy in its epoch so
         far. A dispatch is yielded only after the next one has begun, so the devices never wait.
         """
-        self._seconds_counted_until = self._last_save = time.monotonic()
+        self._seconds_counted_until = self._last_save_time = time.monotonic()
         runs, latest_steps = self.active_runs.values(), 0
         steps_left = min(run.steps_left for run in runs)
         for steps in split_into_dispatches(steps_left, self._setup.program):
@@ -168,7 +168,7 @@ class _TrainingLoop:
 
         Return True if all losses are finite. Raise `Interrupted` if the user wants to stop.
         """
-        is_overdue = time.monotonic() - self._last_save > _AUTOSAVE_SECONDS
+        is_overdue = time.monotonic() - self._last_save_time > _AUTOSAVE_SECONDS
         should_stop, should_save = processes.any_process(self._stop_event.is_set(), is_overdue)
         if not should_stop and not should_save:
             return True
@@ -180,7 +180,7 @@ class _TrainingLoop:
             run.save(states[slot])
         if should_stop:
             self._raise_interrupted()
-        self._last_save = time.monotonic()
+        self._last_save_time = time.monotonic()
         return True
 
     def _wait_for_losses(self, means: Means) -> np.ndarray:

@@ -161,7 +161,7 @@ class TrainProgress:
         config, trained_epochs = run.task.config, run.epoch - 1
         if trained_epochs < config.epochs:
             reason = f"no epoch was better in the last {config.patience} (--patience)"
-            print_line = run.task.print_with_name(self.print_line)
+            print_line = run.task.named_line_printer(self.print_line)
             print_line(f"ended early after epoch {trained_epochs}: {reason}.")
         self.skip_epochs_left(run, setup)
         with self.evaluating(TESTING, TEST_PASSES * len(setup.dataset.test.labels)):
@@ -245,5 +245,5 @@ class TrainProgress:
         """Return a run's observers: one that prints a line per epoch, and the task's observers."""
         epoch_lines = EpochLines(self.print_line, self._console, task.user_metrics)
         named_epoch_lines = NamedObserver("the line of an epoch", epoch_lines)
-        print_line = task.print_with_name(self.print_line)
+        print_line = task.named_line_printer(self.print_line)
         return Observers([named_epoch_lines, *task.observers], print_line)

@@ -248,7 +248,7 @@ def test_a_run_folder_that_only_one_sees_is_refused(tmp_path, monkeypatch):
     with of_runs.task_of_process(Task(config, path)) as task:
         assert task.path == path
         assert RunFolder(task.scratch).checkpoints.resolve() == path / "checkpoints"
-    assert not task.scratch.exists()
+    assert not task.scratch_path.exists()
 
 
 def test_a_helper_that_is_another_file_in_another_process_is_refused(tmp_path, monkeypatch):
