@@ -85,7 +85,7 @@ def plan(
     if digests is not None:
         tasks = with_digests_of_moved_images(tasks, digests)
     for task in tasks:
-        RunFolder(task.path, task.overwrite).check(task.config)
+        RunFolder(task.path, task.overwrite).require_usable(task.config)
     return tasks
 
 
