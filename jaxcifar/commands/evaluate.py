@@ -205,7 +205,7 @@ def save(
 def draw(folder: Path, prefix: str, run: "LoadedRun", evaluated: "EvaluationResult") -> None:
     """Draw reliability diagrams and mistakes of a run as `PREFIX*.png`, for each set of images."""
     from jaxcifar.report.evaluation_section import plot_reliability
-    from jaxcifar.runs.plots import plot_label_errors, plot_mistakes
+    from jaxcifar.runs.image_sheets import plot_label_errors, plot_mistakes
 
     temperature, class_names = evaluated.evaluation.get("temperature"), run.classifier.class_names
     for name, (figures, mistakes, label_errors) in evaluated.results.items():

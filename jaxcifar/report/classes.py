@@ -55,7 +55,8 @@ def _write_counts(axes: Axes, matrix: np.ndarray, shares: np.ndarray, size: floa
         if count == 0 and has_many_classes:
             continue
         color = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, count, ha="center", va="center", color=color, fontsize=size)
+        text = axes.text(column, row, count, ha="center", va="center", color=color, fontsize=size)
+        text.set_in_layout(False)  # it is inside the axes; to measure each text takes long
 
 
 def _label_classes(axes: Axes, class_names: list[str], font_size: float) -> None:

@@ -14,7 +14,7 @@ from jaxcifar.report.run_records import FinishedRun, StudiedNetwork
 from jaxcifar.report.wording import escape_markdown, unusual_settings
 from jaxcifar.runs.file_formats import Source
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.plots import plot_mistakes, plot_training_images
+from jaxcifar.runs.image_sheets import plot_mistakes, plot_training_images
 
 
 def network_context(network: StudiedNetwork, pictures: Pictures) -> dict[str, Any]:

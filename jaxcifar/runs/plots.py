@@ -1,4 +1,4 @@
-"""Plots by matplotlib, for runs and reports: curves by epoch, and wrongly classified images.
+"""Plots by matplotlib, for runs and reports: curves by epoch, and what all plots share.
 
 Each split has one colour in all plots: orange, dark blue or green. Colour-blind people can
 distinguish these colours (after Okabe and Ito, https://jfly.uni-koeln.de/color/). Training and
@@ -8,7 +8,6 @@ validation also differ in lightness (L* 62 and 28), line and marker, even in gre
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -32,9 +31,6 @@ SPLITS = {
 _MARKERS_PER_CURVE = 12  # approximate number of markers on a curve
 _LETTERS_PER_INCH = 10  # in a title
 _MAX_TITLE_LETTERS, _MAX_TITLE_LINES = 300, 4
-_SHEET_WIDTH = 7.68  # inches
-_SHEET_COLUMNS = 4
-_MAX_PANEL_LETTERS = 12  # length of a class name above an image
 
 
 def plot_curves(
@@ -139,89 +135,6 @@ def epoch_ticks(epochs: int, max_ticks: int = 8) -> list[int]:
     round_epochs = range(step, epochs, step)
     ticks_between = [epoch for epoch in round_epochs if epoch > 1 and epochs - epoch > step / 2]
     return sorted({1, *ticks_between, epochs})
-
-
-def plot_mistakes(
-    class_names: Sequence[str], mistakes: dict[str, np.ndarray], title: str, file: BinaryIO | Path
-) -> None:
-    """Draw wrongly classified images as a PNG, with predicted and true class.
-
-    `mistakes` has the arrays of `mistakes.npz`, by name.
-    """
-    names = [shortened(name, _MAX_PANEL_LETTERS) for name in class_names]
-    texts = [
-        f"predicted {names[predicted]} {confidence:.2%}\ntrue {names[label]}"
-        for predicted, confidence, label in zip(
-            mistakes["predicted"], mistakes["confidence"], mistakes["label"], strict=True
-        )
-    ]
-    _plot_image_sheet(mistakes["image"], texts, title, file)
-
-
-def plot_label_errors(
-    class_names: Sequence[str], errors: dict[str, np.ndarray], title: str, file: BinaryIO | Path
-) -> None:
-    """Draw images that may have a wrong label as a PNG, with their labels and predicted classes.
-
-    `errors` has the arrays that `likely_label_errors` returns, by name: images, labels, predicted
-    classes and the probabilities of both classes.
-    """
-    names = [shortened(name, _MAX_PANEL_LETTERS) for name in class_names]
-    texts = [
-        f"labelled {names[label]} {probability:.2%}\npredicted {names[predicted]} {confidence:.2%}"
-        for label, probability, predicted, confidence in zip(
-            errors["label"],
-            errors["label_probability"],
-            errors["predicted"],
-            errors["confidence"],
-            strict=True,
-        )
-    ]
-    _plot_image_sheet(errors["image"], texts, title, file)
-
-
-def _plot_image_sheet(
-    images: np.ndarray, texts: Sequence[str], title: str, file: BinaryIO | Path
-) -> None:
-    """Draw images in rows of four as a PNG, each with its text from `texts` above it."""
-    rows = max(1, math.ceil(len(images) / _SHEET_COLUMNS))
-    figure = Figure(figsize=(_SHEET_WIDTH, 0.7 + 1.85 * rows), dpi=120, layout="constrained")
-    figure.suptitle(safe_title(title), fontsize=11, parse_math=False)
-    panels = figure.subplots(rows, _SHEET_COLUMNS, squeeze=False).ravel()
-    for panel in panels:
-        panel.set_axis_off()
-    for panel, image, text in zip(panels, images, texts, strict=False):
-        panel.imshow(image, interpolation="nearest")
-        panel.set_title(text, fontsize=8, parse_math=False)
-    figure.savefig(file, format="png")
-
-
-def plot_training_images(
-    class_names: Sequence[str], arrays: dict[str, np.ndarray], title: str, file: BinaryIO | Path
-) -> None:
-    """Draw training images as a PNG: one row as they are stored, and rows of augmented versions.
-
-    `arrays` has the arrays of `training_images.npz`, by name: images, augmented versions and
-    labels.
-    """
-    names = [shortened(name, _MAX_PANEL_LETTERS) for name in class_names]
-    columns = max(1, len(arrays["image"]))
-    versions = [arrays["image"], *np.moveaxis(arrays["augmented"], 1, 0)]
-    labels = ["as stored", *(f"augmented {number}" for number in range(1, len(versions)))]
-    size = (_SHEET_WIDTH, 0.7 + 0.95 * len(versions))
-    figure = Figure(figsize=size, dpi=120, layout="constrained")
-    figure.suptitle(safe_title(title), fontsize=11, parse_math=False)
-    grid = figure.subplots(len(versions), columns, squeeze=False)
-    for row, (label, images) in enumerate(zip(labels, versions, strict=True)):
-        grid[row, 0].set_ylabel(label, fontsize=8)
-        for panel in grid[row]:
-            panel.set(xticks=[], yticks=[])
-            panel.set_frame_on(False)
-        for panel, image in zip(grid[row], images, strict=False):
-            panel.imshow(image, interpolation="nearest")
-    for panel, label in zip(grid[0], arrays["label"], strict=False):
-        panel.set_title(names[label], fontsize=8, parse_math=False)
-    figure.savefig(file, format="png")
 
 
 def shortened(name: str, max_letters: int) -> str:

@@ -17,9 +17,9 @@ from jaxcifar.machine.event_file import EventFile
 from jaxcifar.machine.reading import MEGABYTE, open_regular_file
 from jaxcifar.runs.file_formats import Result, Row, class_names
 from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.image_sheets import plot_mistakes
 from jaxcifar.runs.metric_fields import measured_metrics, validation_metric_names
 from jaxcifar.runs.observers import ObservedRun
-from jaxcifar.runs.plots import plot_mistakes
 from jaxcifar.runs.sources import require_no_link
 
 # Column of `metrics.jsonl` -> TensorBoard's tag. Tags with the same text before "/" form a section.

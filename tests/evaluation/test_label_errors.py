@@ -21,7 +21,7 @@ from jaxcifar.data.image_folder import scan_images
 from jaxcifar.evaluation.image_sets import ImageSet, load_set, uses_test_images
 from jaxcifar.evaluation.label_errors import likely_label_errors
 from jaxcifar.evaluation.measure import evaluate, evaluate_sets
-from jaxcifar.runs.plots import plot_label_errors
+from jaxcifar.runs.image_sheets import plot_label_errors
 
 NAMES = ("a", "b", "c")
 DATE = "2026-01-02T03:04:05+00:00"
