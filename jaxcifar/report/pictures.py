@@ -1,15 +1,13 @@
 """Draw the report's pictures: choose their file names and formats, and limit their sizes."""
 
-import io
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
-
 from jaxcifar.errors import RunError
 from jaxcifar.machine.files import atomic_write
+from jaxcifar.runs.picture_cache import draw_once
 
 FOLDER = "report"
 DrawPicture = Callable[..., str]
@@ -74,7 +72,7 @@ class Pictures:
             picture = None if photos else self._draw_svg(plot, arguments)
             extension = "png" if picture is None else "svg"
             if picture is None:
-                picture = _render(_PHOTO if photos else _PNG, plot, arguments)
+                picture = draw_once(plot, arguments, _PHOTO if photos else _PNG)
             file_name = self._unused_name(f"{prefix}-{_slug(name)}")
             path = f"{FOLDER}/{file_name}.{extension}"
             with atomic_write(self._folder / path) as file:
@@ -92,7 +90,7 @@ class Pictures:
         """
         if self._svg_bytes_left <= 0:
             return None
-        picture = _shortened(_render(_SVG, plot, arguments))
+        picture = _shortened(draw_once(plot, arguments, _SVG))
         self._svg_bytes_left -= len(picture)
         return picture if self._svg_bytes_left >= 0 else None
 
@@ -111,20 +109,6 @@ class Pictures:
             unused_name = f"{name}-{number}"
         self._used_names.add(unused_name.lower())
         return unused_name
-
-
-def _render(settings: Any, plot: Callable[..., None], arguments: tuple) -> bytes:
-    """Return the content of the picture file that `plot` writes.
-
-    Args:
-      settings: settings of matplotlib (`rcParams`) during the call.
-      plot: draws the picture; it is called with `arguments`, and with a file as the last argument.
-      arguments: all arguments except the file.
-    """
-    picture = io.BytesIO()
-    with matplotlib.rc_context(settings):
-        plot(*arguments, picture)
-    return picture.getvalue()
 
 
 def _shortened(svg: bytes) -> bytes:

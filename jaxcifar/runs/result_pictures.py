@@ -1,8 +1,6 @@
 """Write tables and pictures of a run: the network, and curves by epoch."""
 
-import io
 from collections.abc import Sequence
-from functools import lru_cache
 
 from jaxcifar.diagram.drawing import plot_network
 from jaxcifar.diagram.network_summary import Summary
@@ -13,6 +11,7 @@ from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.epoch_selection import best_epoch
 from jaxcifar.runs.file_formats import Row
 from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.picture_cache import draw_once
 from jaxcifar.runs.plots import plot_curves
 
 
@@ -28,7 +27,7 @@ def write_network(folder: RunFolder, title: str, summary: Summary, print_line: P
     if folder.network_file.exists() or not processes.is_first_process():
         return
     try:
-        picture = _network_picture(summary, title)
+        picture = draw_once(plot_network, (summary, title))
         with atomic_write(folder.model_plot) as file:
             file.write(picture)
     except Exception as error:  # the drawing of a user's network may fail anywhere
@@ -37,14 +36,6 @@ def write_network(folder: RunFolder, title: str, summary: Summary, print_line: P
         )
     write_text(folder.summary_file, summary.table())
     write_text(folder.network_file, summary.to_json())
-
-
-# The runs of a study share their network, and to draw it takes a second.
-@lru_cache(maxsize=8)
-def _network_picture(summary: Summary, title: str) -> bytes:
-    file = io.BytesIO()
-    plot_network(summary, title, file)
-    return file.getvalue()
 
 
 def write_curves(folder: RunFolder, title: str, history: Sequence[Row]) -> None:
@@ -57,5 +48,6 @@ def write_curves(folder: RunFolder, title: str, history: Sequence[Row]) -> None:
         return
     best_epochs = [best_epoch(history)]
     for quantity, path in (("accuracy", folder.accuracy_plot), ("loss", folder.loss_plot)):
+        picture = draw_once(plot_curves, ([history], best_epochs, quantity, title))
         with atomic_write(path) as file:
-            plot_curves([history], best_epochs, quantity, title, file)
+            file.write(picture)

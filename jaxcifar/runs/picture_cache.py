@@ -1,0 +1,57 @@
+"""Draw pictures, and keep them: the same plot of the same data is drawn once in each process."""
+
+import hashlib
+import io
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import matplotlib
+
+_MAX_PICTURES = 256  # about 20 MB
+_pictures: OrderedDict[bytes, bytes] = OrderedDict()  # digest of plot and data -> picture file
+
+
+def draw_once(
+    plot: Callable[..., None], arguments: tuple[Any, ...], settings: Mapping[str, Any] | None = None
+) -> bytes:
+    """Return the content of the picture file that `plot` writes.
+
+    A report shows some curves twice, and is often written again with a few runs more. A picture
+    takes a quarter of a second, so that a picture drawn before is returned again.
+
+    Args:
+      plot: draws the picture; it is called with `arguments`, and with a file as the last argument.
+      arguments: all arguments except the file.
+      settings: settings of matplotlib (`rcParams`) during the call.
+    """
+    digest = _digest(plot, arguments, settings)
+    picture = _pictures.pop(digest, None) if digest else None
+    if picture is None:
+        picture = _draw(plot, arguments, settings)
+    if digest:
+        _pictures[digest] = picture  # the last used picture stands at the end
+        if len(_pictures) > _MAX_PICTURES:
+            _pictures.popitem(last=False)
+    return picture
+
+
+def _digest(
+    plot: Callable[..., None], arguments: tuple[Any, ...], settings: Mapping[str, Any] | None
+) -> bytes | None:
+    """Return a digest of everything that a picture depends on; None if it can't be computed."""
+    try:
+        content = pickle.dumps((plot, arguments, settings))
+    except Exception:  # objects that can't be pickled may raise anything
+        return None
+    return hashlib.sha256(content).digest()
+
+
+def _draw(
+    plot: Callable[..., None], arguments: tuple[Any, ...], settings: Mapping[str, Any] | None
+) -> bytes:
+    file = io.BytesIO()
+    with matplotlib.rc_context(dict(settings or {})):
+        plot(*arguments, file)
+    return file.getvalue()
