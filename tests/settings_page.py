@@ -24,9 +24,10 @@ _INTRODUCTION = """\
 
 <!-- Written by `make docs`; do not edit. -->
 
-Each is an option of `jaxcifar run` and an argument of `jaxcifar.train` (there with `_` for
-`-`). Those before “Plan” are also keys in a [study](studies.md). `[0, 1)` means: from 0, and
-below 1. Options that do not apply are an error: `--gamma` without `--schedule step`.
+All are options of `jaxcifar run`. Those before “Plan” are also arguments of `jaxcifar.train`
+(there with `_` for `-`, and `continue_from`) and, without the seed, keys in a
+[study](studies.md). `[0, 1)` means: from 0, and below 1. Ranges in pixels are for 32x32 images.
+Options that do not apply are an error: `--gamma` without `--schedule step`.
 """
 
 _RECIPES = """\

@@ -33,7 +33,7 @@ from jaxcifar.machine.terminal import line_printer
 from jaxcifar.studies.study import Study
 
 HELP_EXAMPLES = (
-    ("--arch cnn --rounds 3", "measure the CNN, in a minute or two"),
+    ("--arch cnn --rounds 3", "measure the CNN, in a few minutes"),
     ("--arch cnn resnet18 --peer torch", "compare two networks with PyTorch"),
     ("--arch cnn --at-once 2 4", "measure 2 and 4 runs that train together"),
     ("--study recipes_cnn", "measure the cost of the parts of a recipe"),
