@@ -42,7 +42,7 @@ from jaxcifar.bench.work import PHASES, TRAIN, Timing, Work
 from jaxcifar.commands import bench as bench_command
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
-from jaxcifar.exchange.torch_modules import KNOWN
+from jaxcifar.exchange.torch_modules import ARCHS_IN_PYTORCH
 
 WORK = Work("cnn", "float32", batch_size=4, steps=2, test_images=8, eval_batch=8)
 
@@ -221,7 +221,7 @@ def test_where_pytorch_has_no_counterpart_to_any_network_it_is_not_left_out_in_s
     assert_one_line_error(unknown, 2, "did you mean cnn")
 
 
-@pytest.mark.parametrize("arch", KNOWN)
+@pytest.mark.parametrize("arch", ARCHS_IN_PYTORCH)
 def test_pytorch_is_measured_by_the_module_that_users_get_exported(arch):
     pytest.importorskip("torch", reason="PyTorch is not installed")
     from jaxcifar.bench.torch_peer import TorchPeer
