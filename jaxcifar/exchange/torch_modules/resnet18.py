@@ -35,7 +35,7 @@ class Block(nn.Module):
             self.shortcut = nn.Sequential(conv, nn.BatchNorm2d(out_channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the features `[B, outputs, H / stride, W / stride]` of an input `[B, C, H, W]`."""
+        """Return features `[B, out_channels, H / stride, W / stride]` of inputs `[B, C, H, W]`."""
         y = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
 
