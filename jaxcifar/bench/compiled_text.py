@@ -26,22 +26,22 @@ class Instruction:
 
     Attributes:
       name: the name of its result.
-      type: the type of its result, as XLA writes it, with layouts.
+      result_type: the type of its result, as XLA writes it, with layouts.
       opcode: XLA's name of the operation, such as "fusion".
       operands: names of the results that the operation takes.
-      parameter: for a parameter of a computation, its index in the call; else None.
-      called: kind of a call (such as "body") -> names of the called computations.
-      target: the name of a library's function if the operation is a custom call, else "".
+      parameter_index: for a parameter of a computation, its index in the call; else None.
+      called_computations: kind of a call (such as "body") -> names of the called computations.
+      custom_call_target: the name of the library's function that a custom call calls, else "".
       is_root: True if this is the result of its computation.
     """
 
     name: str
-    type: str
+    result_type: str
     opcode: str
     operands: tuple[str, ...]
-    parameter: int | None
-    called: dict[str, tuple[str, ...]]
-    target: str
+    parameter_index: int | None
+    called_computations: dict[str, tuple[str, ...]]
+    custom_call_target: str
     is_root: bool
 
     @property
@@ -52,13 +52,13 @@ class Instruction:
     @property
     def is_scalar(self) -> bool:
         """True if the result is a single number, or a tuple of single numbers."""
-        shapes = [array["shape"] for array in _ARRAY_PATTERN.finditer(self.type)]
+        shapes = [array["shape"] for array in _ARRAY_PATTERN.finditer(self.result_type)]
         return not any(shapes)
 
     @property
     def array_bytes(self) -> list[int]:
         """Bytes of each array of the result in main memory; several arrays form a tuple."""
-        return [_array_bytes(array) for array in _ARRAY_PATTERN.finditer(self.type)]
+        return [_array_bytes(array) for array in _ARRAY_PATTERN.finditer(self.result_type)]
 
 
 def _array_bytes(array: re.Match[str]) -> int:
@@ -93,7 +93,7 @@ class ProgramText:
           instruction: the instruction.
           kinds: kinds of calls, such as "body"; all kinds if none is given.
         """
-        for kind, names in instruction.called.items():
+        for kind, names in instruction.called_computations.items():
             if not kinds or kind in kinds:
                 yield from (name for name in names if name in self.computations)
 
@@ -136,19 +136,21 @@ def _parse_instruction(line: re.Match[str]) -> Instruction:
     operands_end = _closing_bracket(operation, len(opcode))
     operands = operation[len(opcode) + 1 : operands_end]
     attributes = operation[operands_end:]
-    called = {}
+    called_computations = {}
     for kind, names_text in _CALL_PATTERN.findall(attributes):
-        names = _NAME_PATTERN.findall(names_text) or [names_text.strip("{}")]
-        called[kind] = tuple(names)
-    target = _CUSTOM_TARGET_PATTERN.search(attributes)
+        names = _NAME_PATTERN.findall(names_text)
+        if not names:  # without a percent sign
+            names = [names_text.strip("{}")]
+        called_computations[kind] = tuple(names)
+    custom_call_target = _CUSTOM_TARGET_PATTERN.search(attributes)
     return Instruction(
         name=name,
-        type=result_type,
+        result_type=result_type,
         opcode=opcode,
         operands=tuple(_NAME_PATTERN.findall(operands)),
-        parameter=int(operands) if opcode == "parameter" else None,
-        called=called,
-        target=target[1] if target else "",
+        parameter_index=int(operands) if opcode == "parameter" else None,
+        called_computations=called_computations,
+        custom_call_target=custom_call_target[1] if custom_call_target else "",
         is_root=root_keyword is not None,
     )
 

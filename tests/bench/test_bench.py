@@ -146,7 +146,7 @@ def test_a_round_is_the_same_steps_as_the_one_before(monkeypatch):
     ours = JaxcifarTraining(Work.for_run(run, "float32", steps=3))
     for _ in range(2):
         ours.train(3)
-        assert int(ours._states.step[0]) == 3
+        assert int(ours._training.states.step[0]) == 3
 
 
 STUDY = """
