@@ -183,7 +183,8 @@ def devices_of(target: Target) -> list[Any]:
     try:
         devices = _h100_cards(target) if target.kind == "h100" else _tpu_chips(target)
     except Exception as error:  # of a library that is loaded for a machine that is not here
-        raise RunError(f"--target {target.name}: {first_line(error)}") from error
+        reason = first_line(error)
+        raise RunError(f"--target {target.name}: {reason}; choose another target") from error
     return devices[: target.device_count]
 
 
@@ -202,8 +203,7 @@ def _tpu_chips(target: Target) -> list[Any]:
     if target.device_count == 1:
         slice_shape = _SMALLEST_SLICE_SHAPE[target.kind]
     slice_name = f"{target.kind}:{slice_shape}"
-    topology = topologies.get_topology_desc(topology_name=slice_name, platform="tpu")
-    return list(topology.devices)
+    return list(topologies.get_topology_desc(slice_name, platform="tpu").devices)
 
 
 def _find_cuda_plugin() -> str | None:

@@ -123,5 +123,5 @@ def describe_training_copies(title: str, examples: Examples, dataset: Dataset) -
         return ""
     return (
         f"{title}: {copy_count:,} of the {len(examples.labels):,} images are also training "
-        "images of the run, as exact copies; the accuracy on them says little"
+        "images of the run, as exact copies; remove them, because their accuracy says little"
     )

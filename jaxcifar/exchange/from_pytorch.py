@@ -22,13 +22,15 @@ from jaxcifar.machine.extras import import_extra
 from jaxcifar.machine.sharing import place_on_devices
 from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.array_trees import named_arrays
-from jaxcifar.runs.file_formats import Result, Source
+from jaxcifar.runs.file_formats import Measured, Result, Source
 from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.mistakes import Mistakes
 from jaxcifar.runs.result import measure_weights
 from jaxcifar.runs.result_pictures import write_network
 from jaxcifar.runs.weights import Card, arrange_arrays, write_weights
 from jaxcifar.training import network
 from jaxcifar.training.metrics import decimal
+from jaxcifar.training.program import Program
 
 _TORCHVISION_NOTE = (
     "The layers have torchvision's names. Weights do not show strides and pools: this conversion "
@@ -105,10 +107,7 @@ def convert(
                 write_weights(folder.weights_file, variables, card)
                 return None
         print_line(f"testing on {len(dataset.test.labels):,} images")
-        pixel_statistics = SimpleNamespace(mean=card["channel_mean"], std=card["channel_std"])
-        hyper = make_hyperparameters(config, pixel_statistics, program.steps_per_epoch)
-        placed_variables, hyper = place_on_devices((variables, hyper), program.replicated)
-        measurements, mistakes = measure_weights(config, program, placed_variables, hyper, dataset)
+        measurements, mistakes = _measure_on_test_images(config, program, variables, card, dataset)
         result: Result = {
             **measurements,
             **card,
@@ -119,6 +118,16 @@ def convert(
         with folder.writing():
             folder.finish(result, mistakes, variables)
     return result
+
+
+def _measure_on_test_images(
+    config: Config, program: Program, variables: network.Variables, card: Card, dataset: Dataset
+) -> tuple[Measured, Mistakes]:
+    """Evaluate a converted network with the normalisation in its card (see `measure_weights`)."""
+    pixel_statistics = SimpleNamespace(mean=card["channel_mean"], std=card["channel_std"])
+    hyper = make_hyperparameters(config, pixel_statistics, program.steps_per_epoch)
+    placed_variables, placed_hyper = place_on_devices((variables, hyper), program.replicated)
+    return measure_weights(config, program, placed_variables, placed_hyper, dataset)
 
 
 def _convert_to_variables(

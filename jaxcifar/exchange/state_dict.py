@@ -2,10 +2,7 @@
 
 import hashlib
 import os
-import re
-import zipfile
 from collections.abc import Mapping
-from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,23 +15,21 @@ from jaxcifar.exchange.mirrored_weights import collapse, config_without_mirrorin
 from jaxcifar.exchange.pytorch_names import BATCH_COUNTER, array_mappings, names_of_unit_scales
 from jaxcifar.exchange.safetensors_arrays import read_safetensors
 from jaxcifar.exchange.state_dict_names import (
+    Shape,
     describe_differences,
     describe_large_stem,
     printable_name,
     remove_prefix,
     rename_torchvision_layers,
 )
+from jaxcifar.exchange.torch_file import read_torch_file
 from jaxcifar.machine.extras import import_extra
-from jaxcifar.machine.name_lists import join_first
 from jaxcifar.machine.reading import Remedy, open_regular_file, report_errors
 from jaxcifar.runs.array_trees import named_arrays
 from jaxcifar.training import network
 
 _GIVE_STATE_DICT = Remedy("give a state dict, as torch.save(network.state_dict(), FILE) writes it")
 _MAX_FILE_BYTES = 2**32
-_MAX_ARCHIVE_MEMBERS = 10_000  # in the archive, one per tensor
-_MAX_NAMES_SHOWN = 3  # of state dicts in a message
-_STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "net")  # in a checkpoint
 
 
 class StateDict(NamedTuple):
@@ -69,128 +64,34 @@ def read_state_dict(path: Path) -> StateDict:
             raise ValueError(f"the file is larger than the limit of {_MAX_FILE_BYTES:,} bytes")
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
-        tensors = read_safetensors(file) if is_safetensors else _read_torch_file(file)
+        tensors = read_safetensors(file) if is_safetensors else read_torch_file(file)
         arrays = {name: array for name, array in tensors.items() if not _is_counter(name, array)}
         if not arrays:
             raise ValueError("the file has no tensors")
         arrays, prefix = remove_prefix(arrays)
-        for name, array in arrays.items():
-            with np.errstate(over="ignore"):  # a float64 too large for float32 becomes infinite
-                float32_array = array.astype(np.float32)
-            if array.dtype.kind != "f" or not np.isfinite(float32_array).all():
-                raise ValueError(
-                    f"the tensor {printable_name(name)} has values that are not finite numbers"
-                )
-            arrays[name] = float32_array
-        return StateDict(arrays, digest, prefix)
+        float32_arrays = {name: _to_float32(name, array) for name, array in arrays.items()}
+        return StateDict(float32_arrays, digest, prefix)
+
+
+def _to_float32(name: str, array: np.ndarray) -> np.ndarray:
+    """Convert a tensor of floating-point numbers to float32; `name` is the tensor's name.
+
+    Raises:
+      ValueError: the numbers are integers, or a number is not finite in float32.
+    """
+    with np.errstate(over="ignore"):  # a float64 too large for float32 becomes infinite
+        float32_array = array.astype(np.float32)
+    if array.dtype.kind != "f" or not np.isfinite(float32_array).all():
+        raise ValueError(
+            f"the tensor {printable_name(name)} has values that are not finite numbers"
+        )
+    return float32_array
 
 
 def _is_counter(name: str, array: np.ndarray) -> bool:
     """Return whether a tensor counts steps or epochs; such a tensor is no weight of the network."""
     is_single_integer = array.ndim == 0 and array.dtype.kind in "iub"
     return is_single_integer or name.rpartition(".")[2] == BATCH_COUNTER
-
-
-def _read_torch_file(file: BufferedReader) -> dict[str, np.ndarray]:
-    """Return the tensors of a `torch.save` file by name; no code from the file is executed."""
-    import torch
-
-    _check_torch_archive(file)
-    bytes_left = os.fstat(file.fileno()).st_size
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged and hostile files can raise anything
-        raise ValueError(
-            f"the file is damaged or has something other than tensors ({_torch_reason(error)})"
-        ) from error
-    if isinstance(content, Mapping):
-        content = _find_state_dict(content)
-    if not isinstance(content, Mapping):
-        raise ValueError(f"the file has a {type(content).__name__} instead of a state dict")
-    arrays = {}
-    for name, entry in content.items():
-        if isinstance(name, str) and isinstance(entry, int | float):
-            continue  # a number of a trainer, such as the epoch
-        tensor = _check_tensor(name, entry)
-        # A view can be far larger than the memory that it shows.
-        bytes_left -= tensor.nbytes
-        if bytes_left < 0:
-            raise ValueError("tensors in the file share their memory")
-        tensor = tensor.detach()
-        if tensor.is_floating_point():
-            tensor = tensor.float()
-        arrays[name] = tensor.numpy()
-    return arrays
-
-
-def _check_tensor(name: Any, entry: Any) -> Any:
-    """Check that an entry of a state dict is a plain tensor with a name, and return the tensor."""
-    import torch
-
-    if not isinstance(name, str) or not isinstance(entry, torch.Tensor):
-        raise ValueError(f"the entry {printable_name(name)} is no tensor")
-    is_dense = entry.layout == torch.strided and entry.device.type == "cpu"
-    if not is_dense or entry.is_quantized:
-        raise ValueError(f"{printable_name(name)} is a sparse or quantised tensor, not a plain one")
-    return entry
-
-
-def _find_state_dict(checkpoint: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """Return the state dict inside a checkpoint; without one, return the checkpoint itself.
-
-    Raises:
-      ValueError: several entries have tensors, and none has a usual name such as "model".
-    """
-    for key in _STATE_DICT_KEYS:
-        if isinstance(checkpoint.get(key), Mapping):
-            return checkpoint[key]
-    if _has_weights(checkpoint):
-        return checkpoint
-    state_dicts = {
-        name: entry
-        for name, entry in checkpoint.items()
-        if isinstance(entry, Mapping) and _has_weights(entry)
-    }
-    if len(state_dicts) > 1:
-        names = join_first([printable_name(name) for name in state_dicts], _MAX_NAMES_SHOWN)
-        raise ValueError(
-            f"the file has {len(state_dicts)} state dicts ({names}); save one as a file"
-        )
-    return next(iter(state_dicts.values()), checkpoint)
-
-
-def _has_weights(entries: Mapping[Any, Any]) -> bool:
-    from torch import Tensor
-
-    return any(isinstance(entry, Tensor) and entry.ndim > 0 for entry in entries.values())
-
-
-def _torch_reason(error: Exception) -> str:
-    """Return the reason in a PyTorch error, without PyTorch's advice to execute the file."""
-    explanation = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
-    first_sentence = re.split(r"\.\s|\n", explanation, maxsplit=1)[0]
-    if "trust" in first_sentence:
-        return "PyTorch does not read it"
-    return printable_name(first_sentence)
-
-
-def _check_torch_archive(file: BufferedReader) -> None:
-    """Check that a PyTorch file is an archive whose content is no larger than the file.
-
-    Raises:
-      ValueError: the file is no zip archive, or the content is compressed or larger than the file.
-    """
-    try:
-        with zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
-    except Exception as error:  # a hostile archive can raise anything
-        raise ValueError("the file is not in the format of torch.save since PyTorch 1.6") from error
-    is_compressed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
-    content_size = sum(member.file_size for member in members)
-    is_too_large = content_size > os.fstat(file.fileno()).st_size
-    if is_compressed or len(members) > _MAX_ARCHIVE_MEMBERS or is_too_large:
-        raise ValueError("the file is not packed as torch.save packs files")
-    file.seek(0)
 
 
 def from_state_dict(
@@ -235,16 +136,35 @@ def from_state_dict(
                 "scales; convert a network whose normalisations have none"
             )
     actual_shapes = {name: array.shape for name, array in arrays.items() if name not in unit_scales}
-    large_stem = describe_large_stem(expected_shapes, actual_shapes)
-    if large_stem:
-        raise RunError(f"{path}: {large_stem}")
-    differences = describe_differences(expected_shapes, actual_shapes, state_dict.prefix)
-    if differences:
-        raise RunError(
-            f"{path}: its tensors are not those of {config.network_title} for {class_count} "
-            f"classes ({differences}); choose its --arch, --arch-args and --dataset"
-        )
+    wrong_shapes = _describe_wrong_shapes(
+        config, class_count, expected_shapes, actual_shapes, state_dict.prefix
+    )
+    if wrong_shapes:
+        raise RunError(f"{path}: {wrong_shapes}")
     return {
         mapping.jaxcifar_name: mapping.to_jaxcifar_layout(arrays[mapping.pytorch_name])
         for mapping in mappings
     }
+
+
+def _describe_wrong_shapes(
+    config: Config,
+    class_count: int,
+    expected_shapes: Mapping[str, Shape],
+    actual_shapes: Mapping[str, Shape],
+    prefix: str,
+) -> str:
+    """Describe in one line why arrays do not fit a config's network; "" if they fit.
+
+    `prefix` is the prefix that was removed from the names in the state dict.
+    """
+    large_stem = describe_large_stem(expected_shapes, actual_shapes)
+    if large_stem:
+        return large_stem
+    differences = describe_differences(expected_shapes, actual_shapes, prefix)
+    if not differences:
+        return ""
+    return (
+        f"its tensors are not those of {config.network_title} for {class_count} classes "
+        f"({differences}); choose its --arch, --arch-args and --dataset"
+    )
