@@ -17,7 +17,7 @@ from jaxcifar.machine.terminal import duration
 # same work.
 MIN_RELATIVE_RATE = 0.1
 # An entrant is stopped after this number of times its expected seconds, plus these seconds.
-_TIMES_EXPECTED_SECONDS, _EXTRA_SECONDS = 5, 120
+_DEADLINE_FACTOR, _DEADLINE_EXTRA_SECONDS = 5, 120
 _VERBS = {"train": "trains", "eval": "evaluates"}
 
 
@@ -178,7 +178,7 @@ def seconds_allowed(expected_seconds: float) -> float:
     Args:
       expected_seconds: seconds that the contestant is expected to take.
     """
-    return _EXTRA_SECONDS + _TIMES_EXPECTED_SECONDS * expected_seconds
+    return _DEADLINE_EXTRA_SECONDS + _DEADLINE_FACTOR * expected_seconds
 
 
 def seconds_allowed_to_get_ready(work: Work, first_entrant: Entrant) -> float:
