@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxcifar.bench.bench_rows import OURS
+from jaxcifar.bench.bench_rows import OUR_IMPLEMENTATION
 from jaxcifar.bench.work import PHASES
 from jaxcifar.runs.plots import safe_title
 
@@ -57,7 +57,7 @@ def _draw_bars(panel: Axes, rows: Sequence[dict[str, Any]]) -> None:
         rate = row["images_per_second"]
         lowest_rate, highest_rate = row["spread"]
         color = _COLOR_OF_DTYPE.get(row["dtype"], "grey")
-        if row["implementation"] == OURS:
+        if row["implementation"] == OUR_IMPLEMENTATION:
             color = _OUR_COLOR
         took_part_in_rounds = row["rounds"] > 0
         hatch = None if took_part_in_rounds else "///"

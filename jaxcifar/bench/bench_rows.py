@@ -8,7 +8,7 @@ import numpy as np
 from jaxcifar.bench.entrant import Entrant
 from jaxcifar.bench.work import PHASES
 
-OURS = "jaxcifar"
+OUR_IMPLEMENTATION = "jaxcifar"
 
 
 def result_rows(entrants: Sequence[Entrant]) -> list[dict[str, Any]]:
@@ -37,7 +37,7 @@ def result_rows(entrants: Sequence[Entrant]) -> list[dict[str, Any]]:
                 "milliseconds": None if rate is None else 1e3 * work.batch_size / rate,
                 "peak_memory_bytes": entrant.peak_memory,
             }
-            if entrant.spec.implementation != OURS:
+            if entrant.spec.implementation != OUR_IMPLEMENTATION:
                 speed_ratio = _speed_ratio(entrants[0], entrant, phase)
                 row["ratio"], row["ratio_spread"] = speed_ratio.ratio, speed_ratio.spread
             rows.append(row)

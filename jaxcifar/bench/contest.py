@@ -71,8 +71,8 @@ def compete(specs: Sequence[EntrantSpec], plan: Plan, progress: BenchProgress) -
     end_time = time.monotonic() + plan.time_limit
     entrants: list[Entrant] = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        for number, spec in enumerate(specs, 1):
-            progress.doing(f"{spec.label}: first steps ({number} of {len(specs)})")
+        for spec_number, spec in enumerate(specs, 1):
+            progress.doing(f"{spec.label}: first steps ({spec_number} of {len(specs)})")
             if entrants:
                 _expect_first_steps(entrants, len(specs), plan, progress)
             entrant = Entrant(spec, cache_environment(folder))
@@ -81,8 +81,9 @@ def compete(specs: Sequence[EntrantSpec], plan: Plan, progress: BenchProgress) -
             progress.say(entrant.status_message(plan.phases))
         _exclude_slow_entrants(entrants, plan.phases, progress)
         for round_number in range(1, plan.rounds + 1):
-            has_time = _expected_seconds_left(entrants, plan) <= end_time - time.monotonic()
-            if round_number > 1 and not has_time:
+            needed_seconds = _seconds_for_another_round_and_rest(entrants, plan)
+            seconds_left = end_time - time.monotonic()
+            if round_number > 1 and needed_seconds > seconds_left:
                 progress.say(f"no time is left for round {round_number} of {plan.rounds}")
                 break
             _measure_round(entrants, round_number, plan, progress)
@@ -90,7 +91,7 @@ def compete(specs: Sequence[EntrantSpec], plan: Plan, progress: BenchProgress) -
     return entrants
 
 
-def _expected_seconds_left(entrants: Sequence[Entrant], plan: Plan) -> float:
+def _seconds_for_another_round_and_rest(entrants: Sequence[Entrant], plan: Plan) -> float:
     """Return the expected seconds of one more round and of everything after the contest."""
     remaining = remaining_entrants(entrants)
     round_seconds = sum(entrant.seconds_of_a_round(plan.phases) for entrant in remaining)
@@ -137,7 +138,8 @@ def _get_entrant_ready(
     start_time = time.monotonic()
     deadline = None
     if ready_entrants:
-        seconds_left = end_time - start_time - _expected_seconds_left(ready_entrants, plan)
+        reserved_seconds = _seconds_for_another_round_and_rest(ready_entrants, plan)
+        seconds_left = end_time - start_time - reserved_seconds
         allowed_seconds = seconds_allowed_to_get_ready(entrant.spec.work, ready_entrants[0])
         deadline = Deadline(max(0.0, min(allowed_seconds, seconds_left)))
     try:
@@ -189,13 +191,13 @@ def _measure_round(
     later_rounds = plan.rounds - round_number
     for position, entrant in enumerate(remaining):
         seconds_of_turns = [other.seconds_of_a_round(plan.phases) for other in remaining]
-        seconds_of_round = sum(seconds_of_turns[position + 1 :])
+        seconds_of_other_turns = sum(seconds_of_turns[position + 1 :])
         seconds_of_later_rounds = later_rounds * sum(seconds_of_turns)
         seconds_after_contest = plan.estimate_later_seconds(entrants[0])
         progress.doing(f"{entrant.spec.label}: round {round_number} of {plan.rounds}")
         progress.expect(
             seconds_of_turns[position],
-            seconds_of_round + seconds_of_later_rounds + seconds_after_contest,
+            seconds_of_other_turns + seconds_of_later_rounds + seconds_after_contest,
         )
         try:
             deadline = Deadline(seconds_allowed(seconds_of_turns[position]))

@@ -48,11 +48,11 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._end = time.monotonic() + seconds
+        self._end_time = time.monotonic() + seconds
 
     def seconds_left(self) -> float:
         """Return the seconds until the deadline; 0 if it has passed."""
-        return max(0.0, self._end - time.monotonic())
+        return max(0.0, self._end_time - time.monotonic())
 
 
 class Contestant:

@@ -167,9 +167,10 @@ def _bytes_written_later(instruction: Instruction, read_bytes: int) -> int:
     The operation begins with the given "-start" instruction, and ends with a later "-done"
     instruction.
     """
-    if instruction.opcode == "copy-start":  # (copy, original, context)
-        return instruction.array_bytes[0]
-    return read_bytes
+    if instruction.opcode == "copy-start":  # its result is (copy, original, context)
+        bytes_of_copy, *_ = instruction.array_bytes
+        return bytes_of_copy
+    return read_bytes  # it writes as many bytes as it reads
 
 
 def _bytes_read_in_parts(
@@ -185,7 +186,8 @@ def _bytes_read_in_parts(
       operand_index: index of the operand.
     """
     if instruction.opcode in _OPCODES_READING_PARTS:
-        return instruction.bytes if operand_index == 0 else None
+        is_array_to_read = operand_index == 0  # the other operands are indices
+        return instruction.bytes if is_array_to_read else None
     if instruction.opcode != "fusion":
         return None
     for fused_name in program.called_by(instruction, "calls"):

@@ -151,7 +151,7 @@ def evaluate_corruption_set(
       UsageError: images have a wrong shape or dtype.
     """
     accuracy: dict[str, list[float]] = {}
-    for kind in corrupted.images:
+    for kind in corrupted.images_by_kind:
         report_step(f"{corrupted.title}: {kind}")
         accuracy[kind] = []
         for level in range(1, LEVELS + 1):
