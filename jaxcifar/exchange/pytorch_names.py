@@ -62,7 +62,8 @@ class ArrayMapping:
         """Convert an array from jaxcifar's layout to PyTorch's layout."""
         if self.image_shape:
             channels_last = array.reshape(*self.image_shape, -1)
-            array = channels_last.transpose(2, 0, 1, 3).reshape(self.shape)
+            channels_first = channels_last.transpose(2, 0, 1, 3)
+            array = channels_first.reshape(self.shape)
         return np.array(array.transpose(self.axes), order="C")
 
     def to_jaxcifar_layout(self, array: np.ndarray) -> np.ndarray:
@@ -71,7 +72,7 @@ class ArrayMapping:
         if self.image_shape:
             height, width, channels = self.image_shape
             channels_first = array.reshape(channels, height, width, -1)
-            array = channels_first.transpose(1, 2, 0, 3)
+            array = channels_first.transpose(1, 2, 0, 3)  # channels last
         return np.array(array.reshape(self.shape), order="C")
 
 

@@ -173,12 +173,13 @@ def describe_large_stem(
     kernel_texts = dict.fromkeys(f"{height}x{width}" for height, width in expected_kernels)
     possible_kernels = " or ".join(kernel_texts) if kernel_texts else "3x3"
     for name, shape in actual_shapes.items():
-        kernel = shape[2:]
-        if not _takes_color_images(shape) or kernel in expected_kernels:
+        if not _takes_color_images(shape):
             continue
-        if min(kernel) >= _IMAGENET_KERNEL_SIZE:
+        height, width = shape[2:]
+        is_large = min(height, width) >= _IMAGENET_KERNEL_SIZE
+        if is_large and (height, width) not in expected_kernels:
             return (
-                f"the first convolution ({printable_name(name)}) is {kernel[0]}x{kernel[1]}, of an "
+                f"the first convolution ({printable_name(name)}) is {height}x{width}, of an "
                 f"ImageNet network; only networks for small images ({possible_kernels}) can be "
                 "imported"
             )
@@ -187,7 +188,10 @@ def describe_large_stem(
 
 def _takes_color_images(shape: Shape) -> bool:
     """Return True if a shape is that of a convolution of colour images."""
-    return len(shape) == 4 and shape[1] == 3
+    if len(shape) != 4:
+        return False
+    _, input_channels, _, _ = shape
+    return input_channels == 3
 
 
 def _describe_nearest(name: str, shape: Shape, other_shapes: Mapping[str, Shape]) -> str:
