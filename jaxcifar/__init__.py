@@ -18,7 +18,7 @@ import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-_MODULE_OF = {
+_MODULE_OF_NAME = {
     "Config": "jaxcifar.config.experiment",
     "Dataset": "jaxcifar.data",
     "Interrupted": "jaxcifar.machine.interrupt",
@@ -31,13 +31,13 @@ _MODULE_OF = {
     "summarize": "jaxcifar.api",
     "train": "jaxcifar.api",
 }
-__all__ = ["__version__", *_MODULE_OF]
+__all__ = ["__version__", *_MODULE_OF_NAME]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
+    if name not in _MODULE_OF_NAME:
         raise AttributeError(f"module 'jaxcifar' has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULE_OF[name]), name)
+    return getattr(importlib.import_module(_MODULE_OF_NAME[name]), name)
 
 
 def __dir__() -> list[str]:

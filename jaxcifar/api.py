@@ -38,7 +38,7 @@ from jaxcifar.trained.classifier import Classifier
 from jaxcifar.trained.load import load_just_trained
 from jaxcifar.training.metrics import Metric
 
-_FIELDS_SET_BY_JAXCIFAR = ("parent", "name", "num_classes", "dtype", "axis_name")
+_FIELDS_SET_BY_PACKAGE = ("parent", "name", "num_classes", "dtype", "axis_name")
 NetworkLike = str | nn.Module | Callable[..., Any]
 
 
@@ -81,12 +81,12 @@ def train(
       RunError: a file can't be read or written, or the loss is not finite.
       Interrupted: the user pressed Ctrl-C; the run is saved.
     """
-    for name in settings.keys() & OPTIONS_OF_COMMANDS.keys():
-        raise UsageError(f"{name}: only commands have this option; train has no such argument")
+    for option in settings.keys() & OPTIONS_OF_COMMANDS.keys():
+        raise UsageError(f"{option}: only commands have this option; call train without it")
     settings |= _network_settings(network, settings)
-    for kind in ("optimizer", "schedule", "augmentation"):
-        if callable(settings.get(kind)):
-            settings[kind] = code_name(settings[kind])
+    for setting in ("optimizer", "schedule", "augmentation"):
+        if callable(settings.get(setting)):
+            settings[setting] = code_name(settings[setting])
     if isinstance(dataset, Dataset):
         settings |= _dataset_settings(dataset, settings)
     else:
@@ -95,27 +95,26 @@ def train(
     environment.use_cpu_cores(config.batch_size, parts=config.accumulate)
     environment.use_compilation_cache()
     if not isinstance(metrics, list | tuple):
-        raise UsageError(f"metrics {metrics!r:.80}: must be a list")
+        raise UsageError(f"metrics {metrics!r:.80}: must be a list; write metrics=[...]")
     user_metrics = with_distinct_names([_user_metric(metric) for metric in metrics])
-    path = Path(run_dir or Path("checkpoints", config.run_name()))
+    run_path = Path(run_dir) if run_dir else Path("checkpoints", config.run_name())
     console = Console(emoji=False, highlight=False)
 
-    def images() -> Dataset:
+    def get_dataset() -> Dataset:
         if isinstance(dataset, Dataset):
             return dataset
         return load_dataset(config, Path(data_dir or default_data_dir()), line_printer(console))
 
-    named_observers = create_observers(find_factories(observers))
     task = Task(
         config,
-        path,
+        run_path,
         overwrite=overwrite,
-        observers=named_observers,
+        observers=create_observers(find_factories(observers)),
         user_metrics=user_metrics,
         keep_every=keep_every,
     )
-    fit(task, images, console)
-    return load_just_trained(path, data_dir)
+    fit(task, get_dataset, console)
+    return load_just_trained(run_path, data_dir)
 
 
 @with_package_settings()
@@ -160,23 +159,29 @@ def _network_settings(network: NetworkLike, settings: dict[str, Any]) -> dict[st
     if isinstance(network, nn.Module):
         if getattr(network, "dtype", None) not in (None, jnp.float32):
             network_settings["dtype"] = jnp.dtype(network.dtype).name
-        for field in dataclasses.fields(network):
-            value = getattr(network, field.name)
-            is_users = field.init and field.name not in _FIELDS_SET_BY_JAXCIFAR
-            if is_users and value is not field.default:
-                arguments[field.name] = value
+        arguments = _arguments_of_module(network)
         network = type(network)
-        try:
-            arguments = dict(sorted_pairs(arguments))
-        except UsageError as error:
-            raise UsageError(
-                f"{network.__name__}: a field can't be written to the run's config ({error}); pass "
-                "a function that returns the network instead"
-            ) from error
     network_settings["arch"] = network if isinstance(network, str) else code_name(network)
     if arguments or "arch_args" in settings:  # otherwise, the recipe's arguments are used
         network_settings["arch_args"] = {**arguments, **settings.get("arch_args", {})}
     return network_settings
+
+
+def _arguments_of_module(module: nn.Module) -> dict[str, Any]:
+    """Return the fields of a module that the user has set, by name."""
+    arguments = {}
+    for field in dataclasses.fields(module):
+        value = getattr(module, field.name)
+        is_network_argument = field.init and field.name not in _FIELDS_SET_BY_PACKAGE
+        if is_network_argument and value is not field.default:
+            arguments[field.name] = value
+    try:
+        return dict(sorted_pairs(arguments))
+    except UsageError as error:
+        raise UsageError(
+            f"{type(module).__name__}: a field can't be written to the run's config ({error}); "
+            "pass a function that returns the network instead"
+        ) from error
 
 
 def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, Any]:
@@ -192,18 +197,17 @@ def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, A
             raise UsageError(
                 f"{name}: these images are split already; give it to Dataset.from_arrays instead"
             )
-    size = dataset.image_size
-    if settings.get("image_size", size) != size:
+    image_size = dataset.image_size
+    if settings.get("image_size", image_size) != image_size:
         raise UsageError(
-            f"image_size {settings['image_size']}: these images have {size}x{size} pixels already; "
-            "give it to Dataset.from_arrays instead"
+            f"image_size {settings['image_size']}: these images have {image_size}x{image_size} "
+            "pixels already; give it to Dataset.from_arrays instead"
         )
-    digest = None if dataset.is_known else dataset.sha256
     return {
         "dataset": dataset.name,
-        "data_sha256": digest,
+        "data_sha256": None if dataset.is_known else dataset.sha256,
         "fold": dataset.fold,
-        "image_size": size,
+        "image_size": image_size,
     }
 
 
@@ -214,20 +218,20 @@ def _user_metric(metric: Metric | Callable[..., Any] | str) -> UserMetric:
       UsageError: the value is not a metric, or its code can't be found.
     """
     if isinstance(metric, str):
-        [loaded] = load_metrics([metric])
-        return loaded
+        [user_metric] = load_metrics([metric])
+        return user_metric
     name = _name_of_metric(metric) if isinstance(metric, Metric) else code_name(metric)
     return UserMetric(metric_of(metric, name), name, user_reference.digest(METRIC_OPTION, name))
 
 
 def _name_of_metric(metric: Metric) -> str:
     """Return `module:NAME` for a metric; NAME is the name of its variable, or else its function."""
-    name = code_name(metric.per_image or metric.of_confusion)
-    module = name.partition(":")[0]
+    name_of_function = code_name(metric.per_image or metric.of_confusion)
+    module = name_of_function.partition(":")[0]
     for variable, value in vars(sys.modules[module]).items():
         if value is metric:
             return f"{module}:{variable}"
-    return name
+    return name_of_function
 
 
 def code_name(code: Any) -> str:
@@ -237,10 +241,10 @@ def code_name(code: Any) -> str:
       UsageError: the code has no name, such as the result of `functools.partial`.
     """
     module = getattr(code, "__module__", None)
-    name = getattr(code, "__qualname__", "")
-    if not module or not name or "<" in name:
+    name_in_module = getattr(code, "__qualname__", "")
+    if not module or not name_in_module or "<" in name_in_module:
         raise UsageError(
             f"{code!r:.80}: must be a class or function that is defined with a name at the top "
             "level of a file or in a notebook's cell"
         )
-    return f"{module}:{name}"
+    return f"{module}:{name_in_module}"

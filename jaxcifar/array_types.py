@@ -30,7 +30,7 @@ __all__ = [
 # fmt: on
 
 
-class _Unchecked:
+class _ArrayTypeWithoutShape:
     """A replacement for jaxtyping's types: `Float[Array, "batch"]` is `Array`."""
 
     def __getitem__(self, array_and_shape: tuple[Any, str]) -> Any:
@@ -42,4 +42,4 @@ if not TYPE_CHECKING:
     # The tests import jaxtyping before this module, because of its import hook.
     jaxtyping = sys.modules.get("jaxtyping")
     for _name in __all__:
-        globals()[_name] = getattr(jaxtyping, _name) if jaxtyping else _Unchecked()
+        globals()[_name] = getattr(jaxtyping, _name) if jaxtyping else _ArrayTypeWithoutShape()

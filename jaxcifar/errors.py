@@ -7,6 +7,8 @@ exit with code 2 after a `UsageError` and with code 1 after a `RunError`.
 import re
 from typing import Self
 
+_START_OF_SPECIFICATION = r" \[\w+='"  # in TensorStore's messages: the file that it opened
+
 
 class OneLineError(Exception):
     """Base class of errors that are shown as one line, without a traceback."""
@@ -36,18 +38,19 @@ class DivergedError(RunError):
     """The loss became infinite or not a number; repeating the same run gives the same result."""
 
     @classmethod
-    def of_loss(cls, name: str, loss: float, finished_epochs: int) -> Self:
+    def of_loss(cls, loss_name: str, loss: float, finished_epochs: int) -> Self:
         """Return the error for a loss that became infinite or not a number.
 
         Args:
-          name: name of the loss, such as "training".
+          loss_name: name of the loss, such as "training".
           loss: its value.
           finished_epochs: number of epochs that finished before this loss.
         """
-        checkpoint = f"that of epoch {finished_epochs}" if finished_epochs else "none yet"
+        last_checkpoint = f"that of epoch {finished_epochs}" if finished_epochs else "none yet"
         return cls(
-            f"the {name} loss became {loss} in epoch {finished_epochs + 1}; the last good "
-            f"checkpoint is kept ({checkpoint}): try a lower --learning-rate in another run folder"
+            f"the {loss_name} loss became {loss} in epoch {finished_epochs + 1}; the last good "
+            f"checkpoint is kept ({last_checkpoint}): try a lower --learning-rate in another run "
+            "folder"
         )
 
 
@@ -65,11 +68,11 @@ def last_cause(error: BaseException) -> str:
     """
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    causes = re.split(r" \[\w+='", first_line(error))[0]  # without TensorStore's specification
-    return causes.rsplit(": ", 1)[-1]
+    message_without_specification, *_ = re.split(_START_OF_SPECIFICATION, first_line(error))
+    return message_without_specification.rsplit(": ", 1)[-1]
 
 
-def printable(text: object, limit: int = 1000) -> str:
+def printable(text: object, max_length: int = 1000) -> str:
     """Return text as one line that can't control the terminal.
 
     Characters that are not printable are escaped as in Python source: control characters, line
@@ -78,20 +81,21 @@ def printable(text: object, limit: int = 1000) -> str:
 
     Args:
       text: any object that `str` converts to text.
-      limit: maximum number of characters in the result.
+      max_length: maximum number of characters in the result.
     """
     text = str(text)
-    if len(text) > 2 * limit:
-        text = text[:limit] + text[-limit:]  # the middle will not be shown
-    escaped = _escaped(text)
-    if len(escaped) <= limit:
-        return escaped
-    end_length = limit // 3
-    start_length = limit - end_length - 1  # one character is the ellipsis
-    return f"{escaped[:start_length]}…{escaped[len(escaped) - end_length :]}"
+    if len(text) > 2 * max_length:
+        text = text[:max_length] + text[-max_length:]  # the middle will not be shown
+    escaped_text = _escape_unprintable(text)
+    if len(escaped_text) <= max_length:
+        return escaped_text
+    end_length = max_length // 3
+    start_length = max_length - end_length - 1  # one character is the ellipsis
+    start_of_end = len(escaped_text) - end_length
+    return f"{escaped_text[:start_length]}…{escaped_text[start_of_end:]}"
 
 
-def _escaped(text: str) -> str:
+def _escape_unprintable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

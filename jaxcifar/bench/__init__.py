@@ -15,14 +15,17 @@ from jaxcifar.bench.entrant import Entrant, EntrantSpec
 from jaxcifar.bench.work import PHASES, TRAIN, Work
 from jaxcifar.config.experiment import Config
 
+_MIN_STEPS = 3  # of a measured program
+_MIN_STEPS_WITH_SMALL_IMAGES = 20  # if only a fraction of the steps uses smaller images
 
-def measure(
+
+def measure_implementations(
     work: Work,
     peer: str | None,
     rounds: int,
     progress: BenchProgress,
-    estimate_rest: Callable[[Entrant], float] = lambda ours: 0.0,
-    seconds: float = math.inf,
+    estimate_later_seconds: Callable[[Entrant], float] = lambda our_entrant: 0.0,
+    time_limit: float = math.inf,
 ) -> dict[str, Any]:
     """Measure how fast this package, plain Flax and PyTorch train and evaluate a network.
 
@@ -31,9 +34,9 @@ def measure(
       peer: "torch" to measure PyTorch too, in float32 and in bfloat16; None to leave it out.
       rounds: number of times that each implementation is measured; the medians are returned.
       progress: shows the current activity and the time left.
-      estimate_rest: called with the measured rates of this package; returns the seconds that the
-        command needs after this measurement.
-      seconds: time limit of this measurement and the rest of the command. If time is short, there
+      estimate_later_seconds: called with the measured rates of this package; returns the seconds
+        that the command needs after this measurement.
+      time_limit: seconds for this measurement and the rest of the command. If time is short, there
         are fewer rounds.
 
     Returns:
@@ -44,31 +47,31 @@ def measure(
     Raises:
       RunError: this package failed to train or evaluate the network.
     """
-    plan = Plan(PHASES, rounds, estimate_rest, seconds)
-    rows = result_rows(compete(specs_of(work, peer), plan, progress))
+    plan = Plan(PHASES, rounds, estimate_later_seconds, time_limit)
+    rows = result_rows(compete(contestant_specs(work, peer), plan, progress))
     return {"rows": rows, "ratio": speed_ratios(rows)}
 
 
-def specs_of(work: Work, peer: str | None) -> list[EntrantSpec]:
+def contestant_specs(work: Work, peer: str | None) -> list[EntrantSpec]:
     """Return the contestants: this package, plain Flax, and PyTorch if `peer` is "torch".
 
     PyTorch in bfloat16 is the last, because some processors emulate bfloat16 slowly.
     """
-    specs = [_spec("jaxcifar", work), _spec("plain flax", work)]
+    specs = [_contestant_spec("jaxcifar", work), _contestant_spec("plain flax", work)]
     if peer:
         torch_names = [name for name in IMPLEMENTATIONS if name.startswith("torch")]
         for dtype in ("float32", "bfloat16"):
             work_in_dtype = dataclasses.replace(work, dtype=dtype)
-            specs += [_spec(name, work_in_dtype) for name in torch_names]
+            specs += [_contestant_spec(name, work_in_dtype) for name in torch_names]
     return specs
 
 
-def _spec(implementation: str, work: Work) -> EntrantSpec:
+def _contestant_spec(implementation: str, work: Work) -> EntrantSpec:
     return EntrantSpec(f"{implementation} {work.dtype}", implementation, work)
 
 
 def measure_programs(
-    runs: Mapping[str, Config], images: int, rounds: int, progress: BenchProgress
+    runs: Mapping[str, Config], images_per_measurement: int, rounds: int, progress: BenchProgress
 ) -> list[dict[str, Any]]:
     """Measure the training speed of each compiled program that a study's runs need.
 
@@ -78,7 +81,7 @@ def measure_programs(
 
     Args:
       runs: name -> settings of the study's runs.
-      images: approximate number of training images in one measurement.
+      images_per_measurement: approximate number of training images in one measurement.
       rounds: number of times that each program is measured; the medians are returned.
       progress: shows the current activity and the time left.
 
@@ -95,27 +98,24 @@ def measure_programs(
     from jaxcifar.build.model import compute_dtype
 
     names_by_program: dict[tuple[Config, float], list[str]] = {}
-    works: list[Work] = []  # one for each program
-    for name, run in runs.items():
-        dtype = str(compute_dtype(run, jax.devices()[0]))
-        # Only a fraction of the steps uses small images, so more steps are needed to measure it.
-        min_steps = 3 if run.small_part == 0 else 20
-        work = Work.for_run(run, dtype, max(min_steps, images // run.batch_size))
-        key = work.config.shared_part(), run.small_part
-        if key not in names_by_program:
-            names_by_program[key] = []
-            works.append(work)
-        names_by_program[key].append(name)
-    run_names = list(names_by_program.values())
+    work_by_program: dict[tuple[Config, float], Work] = {}
+    for name, config in runs.items():
+        dtype = str(compute_dtype(config, jax.devices()[0]))
+        min_steps = _MIN_STEPS if config.small_part == 0 else _MIN_STEPS_WITH_SMALL_IMAGES
+        steps = max(min_steps, images_per_measurement // config.batch_size)
+        work = Work.for_run(config, dtype, steps)
+        program_key = work.config.shared_part(), config.small_part
+        names_by_program.setdefault(program_key, []).append(name)
+        work_by_program.setdefault(program_key, work)
     specs = [
-        EntrantSpec(_names_label(names), "jaxcifar", work)
-        for names, work in zip(run_names, works, strict=True)
+        EntrantSpec(_names_label(names_by_program[program_key]), "jaxcifar", work)
+        for program_key, work in work_by_program.items()
     ]
     entrants = _compete_in_training(specs, rounds, progress)
     results = []
-    for names, work, entrant in zip(run_names, works, entrants, strict=True):
-        costs = {"runs": names, "batch_size": work.batch_size, "dtype": work.dtype}
-        results.append({**costs, **entrant.summary(TRAIN)})
+    for names, spec, entrant in zip(names_by_program.values(), specs, entrants, strict=True):
+        program = {"runs": names, "batch_size": spec.work.batch_size, "dtype": spec.work.dtype}
+        results.append({**program, **entrant.summary(TRAIN)})
     return results
 
 
@@ -124,21 +124,26 @@ def _names_label(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
-def seconds_of_remaining_measurements(at_once: Sequence[int], rounds: int, ours: Entrant) -> float:
+def seconds_of_remaining_measurements(
+    run_counts: Sequence[int], rounds: int, our_entrant: Entrant
+) -> float:
     """Return the seconds that `measure_startup` and `measure_parallel_runs` will take.
 
     Args:
-      at_once: for each later measurement, the number of runs that are trained together.
+      run_counts: for each later measurement, the number of runs that are trained together.
       rounds: number of times that each measurement is repeated.
-      ours: the measured rates of this package.
+      our_entrant: the measured rates of this package.
     """
-    start_seconds, round_seconds = ours.seconds_to_get_ready, ours.seconds_of_work([TRAIN])
-    startup = 2 * start_seconds + 2 * round_seconds
-    parallel_runs = sum(start_seconds + rounds * runs * round_seconds for runs in at_once)
-    return startup + parallel_runs
+    start_seconds = our_entrant.seconds_to_get_ready
+    round_seconds = our_entrant.seconds_of_work([TRAIN])
+    startup_seconds = 2 * start_seconds + 2 * round_seconds
+    parallel_seconds = sum(start_seconds + rounds * runs * round_seconds for runs in run_counts)
+    return startup_seconds + parallel_seconds
 
 
-def measure_startup(work: Work, milliseconds: float, progress: BenchProgress) -> dict[str, Any]:
+def measure_startup(
+    work: Work, step_milliseconds: float, progress: BenchProgress
+) -> dict[str, Any]:
     """Measure how long training needs to start, and the seconds of a run outside its steps.
 
     The first training step is timed twice: with nothing compiled before, and with a compiled
@@ -146,7 +151,7 @@ def measure_startup(work: Work, milliseconds: float, progress: BenchProgress) ->
 
     Args:
       work: the network to measure.
-      milliseconds: time of a training step.
+      step_milliseconds: time of a training step.
       progress: shows the current activity.
 
     Returns:
@@ -167,32 +172,32 @@ def measure_startup(work: Work, milliseconds: float, progress: BenchProgress) ->
         }
         progress.doing(f"{label}: starting, nothing compiled before")
         with Contestant(label, "jaxcifar", work, environment) as contestant:
-            cold = contestant.seconds_to_first_step()
+            cold_seconds = contestant.seconds_to_first_step()
         progress.doing(f"{label}: starting again, then a whole run")
         with Contestant(label, "jaxcifar", work, environment) as contestant:
-            warm = contestant.seconds_to_first_step()
+            warm_seconds = contestant.seconds_to_first_step()
             result = contestant.ask("whole_run", Path(folder, "run"))
-    steps = work.config.epochs * work.steps
+    step_count = work.config.epochs * work.steps
     run_seconds = result["wall_seconds"]
     return {
         "arch": work.arch,
         "dtype": work.dtype,
         "batch_size": work.batch_size,
-        "first_step_seconds": {"cold": cold, "warm": warm},
+        "first_step_seconds": {"cold": cold_seconds, "warm": warm_seconds},
         "epoch_images": work.steps * work.batch_size,
         "epoch_seconds": run_seconds / work.config.epochs,
-        "seconds_beyond_steps": run_seconds - steps * milliseconds / 1e3,
+        "seconds_beyond_steps": run_seconds - step_count * step_milliseconds / 1e3,
     }
 
 
 def measure_parallel_runs(
-    work: Work, numbers: Sequence[int], rounds: int, progress: BenchProgress
+    work: Work, run_counts: Sequence[int], rounds: int, progress: BenchProgress
 ) -> list[dict[str, Any]]:
     """Measure how fast several runs train together.
 
     Args:
       work: the network and the batch size of a single run.
-      numbers: for each measurement, the number of runs that are trained together.
+      run_counts: for each measurement, the number of runs that are trained together.
       rounds: number of times that each measurement is repeated; the medians are returned.
       progress: shows the current activity and the time left.
 
@@ -203,14 +208,16 @@ def measure_parallel_runs(
     Raises:
       RunError: the first measurement failed.
     """
-    if not numbers:
+    if not run_counts:
         return []
     specs = []
-    for number in numbers:
-        work_at_once = dataclasses.replace(work, at_once=number)
-        specs.append(EntrantSpec(f"{number} at once", "jaxcifar", work_at_once))
+    for run_count in run_counts:
+        work_of_runs = dataclasses.replace(work, runs_at_once=run_count)
+        specs.append(EntrantSpec(f"{run_count} at once", "jaxcifar", work_of_runs))
     entrants = _compete_in_training(specs, rounds, progress)
-    return [{"runs": entrant.spec.work.at_once, **entrant.summary(TRAIN)} for entrant in entrants]
+    return [
+        {"runs": entrant.spec.work.runs_at_once, **entrant.summary(TRAIN)} for entrant in entrants
+    ]
 
 
 def _compete_in_training(

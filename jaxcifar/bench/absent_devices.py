@@ -19,15 +19,16 @@ from jaxcifar.bench.device_traffic import MACHINES, Machine
 from jaxcifar.errors import RunError, UsageError, first_line
 
 EXAMPLES = ("v5e", "v5e:2x4", "v5p:2x2x1", "h100", "h100:8")
-_SMALLEST_SLICE = {"v5e": "2x2", "v5p": "2x2x1"}  # a target of one chip uses one chip of it
-_DIMENSIONS = {"v5e": 2, "v5p": 3}
-_CARDS_IN_A_NODE = 8
+_SMALLEST_SLICE_SHAPE = {"v5e": "2x2", "v5p": "2x2x1"}  # a target of one chip uses one chip of it
+_NETWORK_DIMENSIONS = {"v5e": 2, "v5p": 3}
+_MAX_H100_CARDS = 8
 _MACHINE_NAMES = {"v5e": "TPU v5e", "v5p": "TPU v5p", "h100": "H100, 8 a node"}
+_SHAPE_PATTERN = re.compile(r"\d{1,4}(x\d{1,4})*")  # such as 2x4
 _CUDA_PLUGINS = ("jax_plugins.xla_cuda12", "jax_plugins.xla_cuda13")
 
 # An H100 SXM as XLA's compiler wants it described (the fields are those of XLA's message
 # `GpuTargetConfigProto`), by NVIDIA's data sheet and what CUDA reports of such a card.
-_H100 = """
+_H100_DESCRIPTION = """
 platform_name: "CUDA"
 device_description_str: "NVIDIA H100 80GB HBM3"
 gpu_device_info {
@@ -56,7 +57,7 @@ dnn_version_info { major: 9 minor: 10 patch: 0 }
 
 
 @dataclasses.dataclass(frozen=True)
-class Chip:
+class ChipLimits:
     """Published limits of a chip.
 
     Attributes:
@@ -69,10 +70,10 @@ class Chip:
 
 
 # NVIDIA's data sheet of the H100 SXM; Google Cloud's pages of TPU v5e and v5p.
-_CHIPS = {
-    "v5e": Chip(memory=16e9, bandwidth=819e9),
-    "v5p": Chip(memory=95e9, bandwidth=2765e9),
-    "h100": Chip(memory=80e9, bandwidth=3350e9),
+_LIMITS_OF_KIND = {
+    "v5e": ChipLimits(memory=16e9, bandwidth=819e9),
+    "v5p": ChipLimits(memory=95e9, bandwidth=2765e9),
+    "h100": ChipLimits(memory=80e9, bandwidth=3350e9),
 }
 
 
@@ -91,25 +92,28 @@ class Target:
     shape: tuple[int, ...]
 
     @classmethod
-    def parse(cls, text: str) -> "Target":
-        """Return the devices that a text names: a kind and a shape such as "v5e:2x4".
+    def parse(cls, name: str) -> "Target":
+        """Return the devices that a name such as "v5e:2x4" means: a kind and a shape.
 
-        A text without a shape names one device.
+        A name without a shape means one device.
 
         Raises:
           UsageError: the kind is unknown, or it has no devices in this shape.
         """
-        kind, _, shape_text = text.partition(":")
-        if kind not in _CHIPS:
+        kind, _, shape_text = name.partition(":")
+        if kind not in _LIMITS_OF_KIND:
             examples = ", ".join(EXAMPLES)
-            raise UsageError(f"--target {text}: choose one of {examples}, or other numbers of them")
-        shape_error = f"--target {text}: write the numbers of devices like {_example(kind)}"
-        if not re.fullmatch(r"(\d{1,4}(x\d{1,4})*)?", shape_text) or text.endswith(":"):
-            raise UsageError(shape_error)
-        shape = tuple(int(size) for size in shape_text.split("x")) if shape_text else (1,)
+            raise UsageError(f"--target {name}: choose one of {examples}, or other numbers of them")
+        example = _example_target(kind)
+        shape_error = UsageError(f"--target {name}: write the numbers of devices like {example}")
+        if name == kind:
+            return cls(name, kind, shape=(1,))
+        if not _SHAPE_PATTERN.fullmatch(shape_text):
+            raise shape_error
+        shape = tuple(int(axis_size) for axis_size in shape_text.split("x"))
         if not _is_allowed_shape(kind, shape):
-            raise UsageError(shape_error)
-        return cls(text, kind, shape)
+            raise shape_error
+        return cls(name, kind, shape)
 
     @property
     def device_count(self) -> int:
@@ -117,9 +121,9 @@ class Target:
         return math.prod(self.shape)
 
     @property
-    def chip(self) -> Chip:
+    def chip(self) -> ChipLimits:
         """The limits of each device."""
-        return _CHIPS[self.kind]
+        return _LIMITS_OF_KIND[self.kind]
 
     @property
     def machine(self) -> Machine:
@@ -138,11 +142,11 @@ def _is_allowed_shape(kind: str, shape: tuple[int, ...]) -> bool:
     if min(shape) == 0:
         return False
     if kind == "h100":
-        return len(shape) == 1 and shape[0] <= _CARDS_IN_A_NODE
-    return math.prod(shape) == 1 or len(shape) == _DIMENSIONS[kind]
+        return len(shape) == 1 and shape[0] <= _MAX_H100_CARDS
+    return math.prod(shape) == 1 or len(shape) == _NETWORK_DIMENSIONS[kind]
 
 
-def _example(kind: str) -> str:
+def _example_target(kind: str) -> str:
     """Return a target of several devices of a kind, such as "v5e:2x4"."""
     return next(example for example in EXAMPLES if example.startswith(f"{kind}:"))
 
@@ -154,7 +158,7 @@ def compiler_version(target: Target) -> str:
       UsageError: the package is not installed; the message says how to install it.
     """
     if target.kind == "h100":
-        extra, package = "cuda12", _cuda_package()
+        extra, package = "cuda12", _find_cuda_package()
     else:
         extra, package = "tpu", "libtpu" if find_spec("libtpu") else None
     if package is None:
@@ -179,7 +183,8 @@ def devices_of(target: Target) -> list[Any]:
     try:
         devices = _h100_cards(target) if target.kind == "h100" else _tpu_chips(target)
     except Exception as error:  # of a library that is loaded for a machine that is not here
-        raise RunError(f"--target {target.name}: {first_line(error)}") from error
+        reason = first_line(error)
+        raise RunError(f"--target {target.name}: {reason}; choose another target") from error
     return devices[: target.device_count]
 
 
@@ -194,25 +199,25 @@ def _tpu_chips(target: Target) -> list[Any]:
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
     from jax.experimental import topologies
 
-    shape = "x".join(map(str, target.shape))
+    slice_shape = "x".join(map(str, target.shape))
     if target.device_count == 1:
-        shape = _SMALLEST_SLICE[target.kind]
-    name = f"{target.kind}:{shape}"
-    return list(topologies.get_topology_desc(topology_name=name, platform="tpu").devices)
+        slice_shape = _SMALLEST_SLICE_SHAPE[target.kind]
+    slice_name = f"{target.kind}:{slice_shape}"
+    return list(topologies.get_topology_desc(slice_name, platform="tpu").devices)
 
 
-def _cuda_plugin() -> str | None:
+def _find_cuda_plugin() -> str | None:
     """Return the module of JAX's plugin for CUDA, or None if it is not installed."""
-    for name in _CUDA_PLUGINS:
+    for module_name in _CUDA_PLUGINS:
         with contextlib.suppress(ModuleNotFoundError):  # there is no package jax_plugins
-            if find_spec(name):
-                return name
+            if find_spec(module_name):
+                return module_name
     return None
 
 
-def _cuda_package() -> str | None:
+def _find_cuda_package() -> str | None:
     """Return the name of the package with JAX's plugin for CUDA, or None if not installed."""
-    plugin = _cuda_plugin()
+    plugin = _find_cuda_plugin()
     if plugin is None:
         return None
     _, _, cuda_version = plugin.rpartition("_")
@@ -229,16 +234,17 @@ def _h100_cards(target: Target) -> list[Any]:
     jax.devices("cpu")  # JAX finds its plugins
     if not xla_client.pjrt_plugin_initialized("cuda"):
         xla_client.initialize_pjrt_plugin("cuda")
-    description = {"target_config": _H100, "topology": f"1x1x{target.device_count}"}
+    description = {"target_config": _H100_DESCRIPTION, "topology": f"1x1x{target.device_count}"}
     return list(topologies.get_topology_desc("", platform="cuda", **description).devices)
 
 
 def _load_cuda_libraries() -> None:
     """Load NVIDIA's installed libraries, which the compiler in JAX's plugin for CUDA needs."""
-    plugin = _cuda_plugin()
+    plugin = _find_cuda_plugin()
     spec = find_spec(plugin) if plugin else None
     assert spec is not None and spec.submodule_search_locations  # `compiler_version` has found it
-    for folder in spec.submodule_search_locations:
-        for library in sorted(Path(folder).parents[1].glob("nvidia/*/lib/*.so*")):
+    for plugin_folder in spec.submodule_search_locations:
+        site_packages = Path(plugin_folder).parents[1]
+        for library in sorted(site_packages.glob("nvidia/*/lib/*.so*")):
             with contextlib.suppress(OSError):  # some need the driver; the compiler needs none
                 ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)

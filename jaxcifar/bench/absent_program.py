@@ -15,7 +15,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.machine.memory import program_bytes
 
-_PASSES = 3  # the forward pass, and twice its arithmetic for the gradients
+_FORWARD_PASSES_PER_STEP = 3  # the forward pass, and twice its arithmetic for the gradients
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,10 +82,10 @@ class AbsentProgram:
 
     def as_record(self) -> dict[str, Any]:
         """Return everything except the program's text as values that fit into a JSON file."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        del fields["text"]
+        record = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del record["text"]
         return {
-            **fields,
+            **record,
             "target": self.target.name,
             "kinds": [dataclasses.asdict(total) for total in self.kinds],
             "exchanged": [dataclasses.asdict(collective) for collective in self.exchanged],
@@ -111,10 +111,10 @@ def compile_for(target: Target, config: Config, run_count: int = 1) -> AbsentPro
       RunError: the compiler can't be loaded, or does not know the target.
     """
     devices = devices_of(target)
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     training = trace_training(config, devices, run_count, is_placed=True)
     compiled = training.traced.lower().compile()
-    compile_seconds = time.perf_counter() - began
+    compile_seconds = time.perf_counter() - start_time
     text = compiled.as_text() or ""
     kernels = step_kernels(read_program(text))
     device_count = len(training.parallel_runs.replicated.mesh.devices)
@@ -128,7 +128,7 @@ def compile_for(target: Target, config: Config, run_count: int = 1) -> AbsentPro
         compile_seconds=compile_seconds,
         persistent_bytes=_argument_bytes(compiled),
         step_bytes=program_bytes(compiled) or 0,
-        flops=2.0 * _PASSES * macs * images_per_device,
+        flops=2.0 * _FORWARD_PASSES_PER_STEP * macs * images_per_device,
         kinds=totals_by_kind(kernels),
         branch_kernels=sum(kernel.in_branch for kernel in kernels),
         exchanged=find_collectives(text),
@@ -137,5 +137,5 @@ def compile_for(target: Target, config: Config, run_count: int = 1) -> AbsentPro
 
 
 def _argument_bytes(compiled: Compiled) -> int:
-    sizes = compiled.memory_analysis()
-    return int(sizes.argument_size_in_bytes) if sizes else 0
+    memory_analysis = compiled.memory_analysis()
+    return int(memory_analysis.argument_size_in_bytes) if memory_analysis else 0

@@ -12,6 +12,9 @@ from jaxcifar.errors import printable
 from jaxcifar.machine.status import Status, show_status
 from jaxcifar.machine.terminal import duration, line_printer
 
+# Ranks of texts in the status line: if the line is too short, the highest rank is left out first.
+_ALWAYS_SHOWN, _TITLE_RANK, _DURATION_RANK = 0, 1, 2
+
 
 class BenchProgress:
     """Shows the progress of the benchmark, inside a `with` statement.
@@ -31,59 +34,69 @@ class BenchProgress:
           clock: returns the time in seconds.
         """
         self._console, self._title, self._clock = console, printable(title), clock
-        self._print = line_printer(console)
-        self._exit = ExitStack()
+        self._print_line = line_printer(console)
+        self._exit_stack = ExitStack()
         self._activity = "starting"
-        self._began = self._activity_began = self._expected_at = clock()
-        self._seconds: float | None = None
-        self._afterwards = 0.0
+        self._start_time = self._activity_start_time = self._estimate_time = clock()
+        self._activity_seconds: float | None = None
+        self._later_seconds = 0.0
 
     def __enter__(self) -> Self:
-        self._print = self._exit.enter_context(show_status(self._console, self._print, self.status))
+        status_line = show_status(self._console, self._print_line, self.status)
+        self._print_line = self._exit_stack.enter_context(status_line)
         return self
 
     def __exit__(
-        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        error_type: type | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
-        self._exit.__exit__(kind, error, trace)
+        self._exit_stack.__exit__(error_type, error, traceback)
 
     def say(self, line: str) -> None:
         """Print a line that stays on the screen."""
-        self._print(f"{self._title}: {line}")
+        self._print_line(f"{self._title}: {line}")
 
     def doing(self, activity: str) -> None:
         """Set the text of the current activity, which has just begun."""
-        self._activity, self._activity_began = printable(activity), self._clock()
+        self._activity, self._activity_start_time = printable(activity), self._clock()
 
-    def expect(self, seconds: float, afterwards: float = 0.0) -> None:
+    def expect(self, activity_seconds: float, later_seconds: float = 0.0) -> None:
         """Set a new estimate of the time left.
 
         Args:
-          seconds: seconds that the current activity takes from now on.
-          afterwards: seconds that all later activities take.
+          activity_seconds: seconds that the current activity takes from now on.
+          later_seconds: seconds that all later activities take.
         """
-        self._seconds, self._afterwards, self._expected_at = seconds, afterwards, self._clock()
+        self._activity_seconds, self._later_seconds = activity_seconds, later_seconds
+        self._estimate_time = self._clock()
 
     @property
     def seconds_left(self) -> float | None:
         """Estimated seconds until the benchmark ends; None before the first estimate."""
-        if self._seconds is None:
+        if self._activity_seconds is None:
             return None
-        spent = self._clock() - self._expected_at
-        return max(0.0, self._seconds - spent) + self._afterwards
+        seconds_since_estimate = self._clock() - self._estimate_time
+        rest_of_activity = max(0.0, self._activity_seconds - seconds_since_estimate)
+        return rest_of_activity + self._later_seconds
 
     def status(self) -> Status:
         """Return the content of the status line: activity, time since it began, and time left."""
-        now, left = self._clock(), self.seconds_left
-        before = [
-            (1, self._title),
-            (0, self._activity),
-            (2, f"{duration(now - self._activity_began)} so far"),
+        now, seconds_left = self._clock(), self.seconds_left
+        activity_seconds = now - self._activity_start_time
+        texts_before_bar = [
+            (_TITLE_RANK, self._title),
+            (_ALWAYS_SHOWN, self._activity),
+            (_DURATION_RANK, f"{duration(activity_seconds)} so far"),
         ]
-        if left is None:
-            return Status(before, texts_after_bar=[], fraction_done=0.0)
-        if left == 0:  # the benchmark takes longer than estimated
-            return Status(before, texts_after_bar=[], fraction_done=1.0)
-        spent = now - self._began
-        after = [(0, f"{duration(left)} left")]
-        return Status(before, after, fraction_done=spent / (spent + left))
+        texts_after_bar = []
+        if seconds_left is None:
+            fraction_done = 0.0
+        elif seconds_left == 0:  # the benchmark takes longer than estimated
+            fraction_done = 1.0
+        else:
+            texts_after_bar.append((_ALWAYS_SHOWN, f"{duration(seconds_left)} left"))
+            seconds_spent = now - self._start_time
+            fraction_done = seconds_spent / (seconds_spent + seconds_left)
+        return Status(texts_before_bar, texts_after_bar, fraction_done)

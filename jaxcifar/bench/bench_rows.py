@@ -1,14 +1,14 @@
 """Rows in the benchmark's table of results, and ratios of their speeds."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxcifar.bench.entrant import Entrant
 from jaxcifar.bench.work import PHASES
 
-OURS = "jaxcifar"
+OUR_IMPLEMENTATION = "jaxcifar"
 
 
 def result_rows(entrants: Sequence[Entrant]) -> list[dict[str, Any]]:
@@ -37,8 +37,9 @@ def result_rows(entrants: Sequence[Entrant]) -> list[dict[str, Any]]:
                 "milliseconds": None if rate is None else 1e3 * work.batch_size / rate,
                 "peak_memory_bytes": entrant.peak_memory,
             }
-            if entrant.spec.implementation != OURS:
-                row["ratio"], row["ratio_spread"] = _speed_ratio(entrants[0], entrant, phase)
+            if entrant.spec.implementation != OUR_IMPLEMENTATION:
+                speed_ratio = _speed_ratio(entrants[0], entrant, phase)
+                row["ratio"], row["ratio_spread"] = speed_ratio.ratio, speed_ratio.spread
             rows.append(row)
     return rows
 
@@ -62,10 +63,10 @@ def speed_ratios(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         if not float32_rows:
             continue
         ratios[phase] = {}
-        for name, candidates in {"float32": float32_rows, "any": torch_rows}.items():
-            best = max(candidates, key=lambda row: row["images_per_second"])
-            ratios[phase][name] = best["ratio"]
-            ratios[phase][f"{name}_spread"] = best["ratio_spread"]
+        for precision, compared_rows in {"float32": float32_rows, "any": torch_rows}.items():
+            fastest_row = max(compared_rows, key=lambda row: row["images_per_second"])
+            ratios[phase][precision] = fastest_row["ratio"]
+            ratios[phase][f"{precision}_spread"] = fastest_row["ratio_spread"]
     return ratios
 
 
@@ -75,27 +76,32 @@ def _is_measured_torch(row: dict[str, Any]) -> bool:
     return is_torch and bool(row["images_per_second"]) and bool(row["ratio"])
 
 
-def _speed_ratio(
-    ours: Entrant, other: Entrant, phase: str
-) -> tuple[float | None, list[float] | None]:
-    """Return how many times as fast `ours` is as `other`, and the lowest and highest ratio.
+class _SpeedRatio(NamedTuple):
+    """How many times as fast this package is, and the lowest and highest ratio of a round."""
+
+    ratio: float | None
+    spread: list[float] | None
+
+
+def _speed_ratio(our_entrant: Entrant, other_entrant: Entrant, phase: str) -> _SpeedRatio:
+    """Return how many times as fast `our_entrant` is as `other_entrant`.
 
     The ratio is the median over the rounds. In each round both were measured within minutes, so a
-    slow hour of the machine slows both. If `other` has no rounds, the ratio is that of the rates of
-    the first steps, without a spread. An unknown value is None.
+    slow hour of the machine slows both. If `other_entrant` has no rounds, the ratio is that of the
+    rates of the first steps, without a spread. An unknown value is None.
 
     Args:
-      ours: this package, with its measured rates.
-      other: the other implementation, with its measured rates.
+      our_entrant: this package, with its measured rates.
+      other_entrant: the other implementation, with its measured rates.
       phase: "train" or "eval".
     """
-    our_rates, other_rates = ours.rates.get(phase, []), other.rates.get(phase, [])
+    our_rates, other_rates = our_entrant.rates.get(phase, []), other_entrant.rates.get(phase, [])
     pairs = zip(our_rates, other_rates, strict=False)  # `other` may have fewer rounds
     ratios = [our_rate / other_rate for our_rate, other_rate in pairs]
     if ratios:
-        return float(np.median(ratios)), [min(ratios), max(ratios)]
-    our_rate = ours.summary(phase)["images_per_second"]
-    other_rate = other.summary(phase)["images_per_second"]
+        return _SpeedRatio(float(np.median(ratios)), [min(ratios), max(ratios)])
+    our_rate = our_entrant.summary(phase)["images_per_second"]
+    other_rate = other_entrant.summary(phase)["images_per_second"]
     if not our_rate or not other_rate:
-        return None, None
-    return our_rate / other_rate, None
+        return _SpeedRatio(None, None)
+    return _SpeedRatio(our_rate / other_rate, None)

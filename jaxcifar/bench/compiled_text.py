@@ -5,17 +5,19 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 
-_ARRAY = re.compile(r"\b(pred|[a-z]+(\d+)\w*)\[([\d,]*)\](\{[^}]*\})?")
-_HEADING = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
-_INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = (.*)$")
-_NAME = re.compile(r"%([\w.\-]+)")
-_CALLED = re.compile(
+_ARRAY_PATTERN = re.compile(
+    r"\b(?P<dtype>pred|[a-z]+(?P<bits>\d+)\w*)\[(?P<shape>[\d,]*)\](?P<layout>\{[^}]*\})?"
+)
+_HEADING_PATTERN = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
+_INSTRUCTION_PATTERN = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = (.*)$")
+_NAME_PATTERN = re.compile(r"%([\w.\-]+)")
+_CALL_PATTERN = re.compile(
     r"\b(calls|to_apply|body|condition|branch_computations|true_computation|false_computation)"
     r"=(\{[^}]*\}|%[\w.\-]+)"
 )
-_CUSTOM_TARGET = re.compile(r'\bcustom_call_target="([^"]*)"')
+_CUSTOM_TARGET_PATTERN = re.compile(r'\bcustom_call_target="([^"]*)"')
 # In the layout of an array: it lies in a chip's fast memory, not in its main memory.
-_FAST_MEMORY = re.compile(r"S\([1-9]\d*\)")
+_FAST_MEMORY_PATTERN = re.compile(r"S\([1-9]\d*\)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,39 +26,39 @@ class Instruction:
 
     Attributes:
       name: the name of its result.
-      type: the type of its result, as XLA writes it, with layouts.
+      result_type: the type of its result, as XLA writes it, with layouts.
       opcode: XLA's name of the operation, such as "fusion".
       operands: names of the results that the operation takes.
-      parameter: for a parameter of a computation, its index in the call; else None.
-      called: kind of a call (such as "body") -> names of the called computations.
-      target: the name of a library's function if the operation is a custom call, else "".
+      parameter_index: for a parameter of a computation, its index in the call; else None.
+      called_computations: kind of a call (such as "body") -> names of the called computations.
+      custom_call_target: the name of the library's function that a custom call calls, else "".
       is_root: True if this is the result of its computation.
     """
 
     name: str
-    type: str
+    result_type: str
     opcode: str
     operands: tuple[str, ...]
-    parameter: int | None
-    called: dict[str, tuple[str, ...]]
-    target: str
+    parameter_index: int | None
+    called_computations: dict[str, tuple[str, ...]]
+    custom_call_target: str
     is_root: bool
 
     @property
     def bytes(self) -> int:
         """Bytes of the result in main memory."""
-        return sum(_array_bytes(array) for array in _ARRAY.finditer(self.type))
+        return sum(self.array_bytes)
 
     @property
     def is_scalar(self) -> bool:
         """True if the result is a single number, or a tuple of single numbers."""
-        shapes = [array[3] for array in _ARRAY.finditer(self.type)]
+        shapes = [array["shape"] for array in _ARRAY_PATTERN.finditer(self.result_type)]
         return not any(shapes)
 
     @property
     def array_bytes(self) -> list[int]:
         """Bytes of each array of the result in main memory; several arrays form a tuple."""
-        return [_array_bytes(array) for array in _ARRAY.finditer(self.type)]
+        return [_array_bytes(array) for array in _ARRAY_PATTERN.finditer(self.result_type)]
 
 
 def _array_bytes(array: re.Match[str]) -> int:
@@ -64,12 +66,12 @@ def _array_bytes(array: re.Match[str]) -> int:
 
     `array` is the match of a type such as "f32[128,10]{1,0}".
     """
-    dtype, bits, shape, layout = array.groups()
-    if layout and _FAST_MEMORY.search(layout):
+    layout = array["layout"]
+    if layout and _FAST_MEMORY_PATTERN.search(layout):
         return 0
-    elements = math.prod(int(size) for size in shape.split(",") if size)
-    bits_of_element = 8 if dtype == "pred" else int(bits)
-    return elements * bits_of_element // 8
+    axis_sizes = [int(axis_size) for axis_size in array["shape"].split(",") if axis_size]
+    bits_of_element = 8 if array["dtype"] == "pred" else int(array["bits"])
+    return math.prod(axis_sizes) * bits_of_element // 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +93,7 @@ class ProgramText:
           instruction: the instruction.
           kinds: kinds of calls, such as "body"; all kinds if none is given.
         """
-        for kind, names in instruction.called.items():
+        for kind, names in instruction.called_computations.items():
             if not kinds or kind in kinds:
                 yield from (name for name in names if name in self.computations)
 
@@ -106,19 +108,19 @@ def read_program(text: str) -> ProgramText:
       ValueError: the text has no entry computation.
     """
     computations: dict[str, list[Instruction]] = {}
-    current: list[Instruction] | None = None
+    instructions: list[Instruction] | None = None  # of the computation that the line is in
     entry = None
     for line in text.splitlines():
-        heading, instruction = _HEADING.match(line), _INSTRUCTION.match(line)
+        heading, instruction = _HEADING_PATTERN.match(line), _INSTRUCTION_PATTERN.match(line)
         if heading:
             entry_keyword, name = heading.groups()
-            current = computations.setdefault(name, [])
+            instructions = computations.setdefault(name, [])
             if entry_keyword:
                 entry = name
         elif line.startswith("}"):
-            current = None
-        elif instruction and current is not None:
-            current.append(_parse_instruction(instruction))
+            instructions = None
+        elif instruction and instructions is not None:
+            instructions.append(_parse_instruction(instruction))
     if entry is None:
         raise ValueError("this is not the text of a compiled program: it has no ENTRY")
     return ProgramText(computations, entry)
@@ -126,33 +128,37 @@ def read_program(text: str) -> ProgramText:
 
 def _parse_instruction(line: re.Match[str]) -> Instruction:
     """Return the instruction in a line `NAME = TYPE OPCODE(OPERANDS), ATTRIBUTES`."""
-    root, name, rest = line.groups()
-    type_end = _closing_bracket(rest, 0) + 1 if rest.startswith("(") else rest.find(" ")
-    result_type, operation = rest[:type_end], rest[type_end:].strip()
+    root_keyword, name, definition = line.groups()
+    is_tuple = definition.startswith("(")
+    type_end = _closing_bracket(definition, 0) + 1 if is_tuple else definition.find(" ")
+    result_type, operation = definition[:type_end], definition[type_end:].strip()
     opcode, _, _ = operation.partition("(")
     operands_end = _closing_bracket(operation, len(opcode))
-    operands, attributes = operation[len(opcode) + 1 : operands_end], operation[operands_end:]
-    called = {}
-    for kind, names_text in _CALLED.findall(attributes):
-        names = _NAME.findall(names_text) or [names_text.strip("{}")]
-        called[kind] = tuple(names)
-    target = _CUSTOM_TARGET.search(attributes)
+    operands = operation[len(opcode) + 1 : operands_end]
+    attributes = operation[operands_end:]
+    called_computations = {}
+    for kind, names_text in _CALL_PATTERN.findall(attributes):
+        names = _NAME_PATTERN.findall(names_text)
+        if not names:  # without a percent sign
+            names = [names_text.strip("{}")]
+        called_computations[kind] = tuple(names)
+    custom_call_target = _CUSTOM_TARGET_PATTERN.search(attributes)
     return Instruction(
         name=name,
-        type=result_type,
+        result_type=result_type,
         opcode=opcode,
-        operands=tuple(_NAME.findall(operands)),
-        parameter=int(operands) if opcode == "parameter" else None,
-        called=called,
-        target=target[1] if target else "",
-        is_root=root is not None,
+        operands=tuple(_NAME_PATTERN.findall(operands)),
+        parameter_index=int(operands) if opcode == "parameter" else None,
+        called_computations=called_computations,
+        custom_call_target=custom_call_target[1] if custom_call_target else "",
+        is_root=root_keyword is not None,
     )
 
 
-def _closing_bracket(text: str, start: int) -> int:
-    """Return the index of the bracket that closes the one at `start`, or the text's last index."""
+def _closing_bracket(text: str, opening_bracket: int) -> int:
+    """Return the index of the bracket that closes another one, or the text's last index."""
     depth = 0
-    for index in range(start, len(text)):
+    for index in range(opening_bracket, len(text)):
         if text[index] == "(":
             depth += 1
         elif text[index] == ")":

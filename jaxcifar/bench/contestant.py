@@ -22,13 +22,13 @@ from jaxcifar.machine.terminal import duration
 
 # Name of a form of PyTorch -> mode of `torch.compile`, or None for PyTorch without its compiler.
 # In all of them, images have their channels last in memory, which is faster than channels first.
-_TORCH_MODES = {
+_TORCH_COMPILE_MODES = {
     "torch channels_last": None,
     "torch compiled": "default",
     "torch max-autotune": "max-autotune",
 }
-IMPLEMENTATIONS = ("jaxcifar", "plain flax", *_TORCH_MODES)
-_SECONDS_TO_END = 30.0  # time for a process to end before it is killed
+IMPLEMENTATIONS = ("jaxcifar", "plain flax", *_TORCH_COMPILE_MODES)
+_MAX_SECONDS_TO_EXIT = 30.0  # time for a process to end before it is killed
 
 
 class ContestantError(RunError):
@@ -48,38 +48,36 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._end = time.monotonic() + seconds
+        self._end_time = time.monotonic() + seconds
 
     def seconds_left(self) -> float:
         """Return the seconds until the deadline; 0 if it has passed."""
-        return max(0.0, self._end - time.monotonic())
+        return max(0.0, self._end_time - time.monotonic())
 
 
 class Contestant:
     """A benchmark contestant that runs in its own process until it is closed.
 
-    Attributes:
-      label: the contestant's name in messages.
-      work: the network to measure.
+    The attribute `label` is the contestant's name in messages.
     """
 
     def __init__(
-        self, label: str, name: str, work: Work, environment: dict[str, str] | None = None
+        self, label: str, implementation: str, work: Work, environment: dict[str, str] | None = None
     ) -> None:
         """Start the process.
 
         Args:
           label: the contestant's name in messages.
-          name: one of `IMPLEMENTATIONS`.
+          implementation: one of `IMPLEMENTATIONS`.
           work: the network to measure.
           environment: environment variables that the process sets before it imports JAX or PyTorch.
         """
-        self.label, self.work = label, work
-        self._began = time.perf_counter()
+        self.label = label
+        self._start_time = time.perf_counter()
         context = multiprocessing.get_context("spawn")
         self._connection, process_connection = context.Pipe()
-        arguments = (process_connection, name, work, environment or {})
-        self._process = context.Process(target=_serve, args=arguments, daemon=True)
+        arguments = (process_connection, implementation, work, environment or {})
+        self._process = context.Process(target=_answer_method_calls, args=arguments, daemon=True)
         with _children_ignore_interrupts():
             self._process.start()
         process_connection.close()
@@ -87,8 +85,8 @@ class Contestant:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        if kind is None:
+    def __exit__(self, error_type: type | None, *_: object) -> None:
+        if error_type is None:
             self.close()
         else:
             self.kill()
@@ -96,14 +94,14 @@ class Contestant:
     def close(self) -> None:
         """Ask the contestant's process to end; kill the process if it does not."""
         self._connection.close()
-        self._process.join(timeout=_SECONDS_TO_END)
+        self._process.join(timeout=_MAX_SECONDS_TO_EXIT)
         self.kill()
 
     def kill(self) -> None:
         """Kill the contestant's process and all processes that it started, such as compilers."""
         if self._process.is_alive():
             assert self._process.pid is not None  # the process has been started
-            for descendant in _descendants(self._process.pid):
+            for descendant in _descendant_processes(self._process.pid):
                 with contextlib.suppress(psutil.Error):
                     descendant.kill()
         self._process.kill()
@@ -128,30 +126,30 @@ class Contestant:
                 assert deadline is not None  # without one, `poll` waits until there is an answer
                 self.kill()
                 raise ContestantError(self.label, f"not done after {duration(deadline.seconds)}")
-            failure, value = self._connection.recv()
+            error_message, result = self._connection.recv()
         except (EOFError, OSError):
-            failure, value = self._describe_end(), None
-        if failure:
-            raise ContestantError(self.label, failure)
-        return value
+            error_message, result = self._describe_exit(), None
+        if error_message:
+            raise ContestantError(self.label, error_message)
+        return result
 
-    def _describe_end(self) -> str:
+    def _describe_exit(self) -> str:
         """Return how the contestant's process ended, such as "its process ended (exit code 1)"."""
-        self._process.join(timeout=_SECONDS_TO_END)
-        code = self._process.exitcode
-        if code is not None and code < 0:
-            name = signal.Signals(-code).name
-            hint = "; is there enough memory?" if name == "SIGKILL" else ""
-            return f"its process was ended by {name}{hint}"
-        return f"its process ended (exit code {code})"
+        self._process.join(timeout=_MAX_SECONDS_TO_EXIT)
+        exit_code = self._process.exitcode
+        if exit_code is not None and exit_code < 0:
+            signal_name = signal.Signals(-exit_code).name
+            hint = "; is there enough memory?" if signal_name == "SIGKILL" else ""
+            return f"its process was ended by {signal_name}{hint}"
+        return f"its process ended (exit code {exit_code})"
 
     def seconds_to_first_step(self) -> float:
         """Train one step; return the seconds from the process's start to the end of the step."""
         self.ask("train", 1)
-        return time.perf_counter() - self._began
+        return time.perf_counter() - self._start_time
 
 
-def _descendants(process_id: int) -> list[psutil.Process]:
+def _descendant_processes(process_id: int) -> list[psutil.Process]:
     """Return all processes that a process started, directly or not; [] if it has ended."""
     try:
         return psutil.Process(process_id).children(recursive=True)
@@ -171,11 +169,11 @@ def _children_ignore_interrupts() -> Iterator[None]:
         yield
         return
     _start_resource_tracker()  # before the signal is blocked, because starting it unblocks SIGINT
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
 
 
 def _start_resource_tracker() -> None:
@@ -184,22 +182,24 @@ def _start_resource_tracker() -> None:
     A contestant that is killed leaves semaphores of PyTorch's compiler behind. The tracker removes
     them when the benchmark ends, and would print a warning for each.
     """
-    options_before = list(sys.warnoptions)
+    previous_options = list(sys.warnoptions)
     # The tracker inherits this option.
     sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
     try:
         resource_tracker.ensure_running()
     finally:
-        sys.warnoptions[:] = options_before
+        sys.warnoptions[:] = previous_options
 
 
-def _serve(connection: Connection, name: str, work: Work, environment: dict[str, str]) -> None:
+def _answer_method_calls(
+    connection: Connection, implementation: str, work: Work, environment: dict[str, str]
+) -> None:
     """Answer method calls in a contestant's own process until the main process closes `connection`.
 
     Each answer is a pair: an error message or None, and the method's result.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows, SIGINT is not blocked yet
-    threading.Thread(target=_end_with_the_bench, daemon=True).start()
+    threading.Thread(target=_exit_with_main_process, daemon=True).start()
     os.environ |= environment
     contestant = None
     while True:
@@ -208,41 +208,43 @@ def _serve(connection: Connection, name: str, work: Work, environment: dict[str,
         except (EOFError, OSError):
             return
         try:
-            contestant = contestant or _create(name, work)
+            if contestant is None:
+                contestant = _create_contestant(implementation, work)
             if method == "peak_memory":
-                value = contestant.peak_memory() or peak_memory()
+                result = contestant.peak_memory() or peak_memory()
             else:
-                value = getattr(contestant, method)(*arguments)
-            answer: tuple[str | None, Any] = (None, value)
+                result = getattr(contestant, method)(*arguments)
+            answer: tuple[str | None, Any] = (None, result)
         except Exception as error:  # sent to the main process, which raises `ContestantError`
-            failure = as_one_line_error(error) or f"{type(error).__name__}: {first_line(error)}"
-            answer = (str(failure), None)
+            known_failure = as_one_line_error(error)
+            unknown_failure = f"{type(error).__name__}: {first_line(error)}"
+            answer = (str(known_failure or unknown_failure), None)
         try:
             connection.send(answer)
         except OSError:  # the main process has closed the connection
             return
 
 
-def _end_with_the_bench() -> None:
+def _exit_with_main_process() -> None:
     """Wait for the end of the main process, then end this process, even in the middle of a step."""
-    bench = multiprocessing.parent_process()
-    assert bench is not None  # this process was started by `Contestant`
-    bench.join()
+    main_process = multiprocessing.parent_process()
+    assert main_process is not None  # this process was started by `Contestant`
+    main_process.join()
     os._exit(1)
 
 
-def _create(name: str, work: Work) -> Any:
-    """Return the contestant called `name`, an object that trains and evaluates the network.
+def _create_contestant(implementation: str, work: Work) -> Any:
+    """Return a contestant, an object that trains and evaluates the network.
 
     PyTorch or JAX is imported only here, so that each process imports what it needs.
     """
-    if name in _TORCH_MODES:
+    if implementation in _TORCH_COMPILE_MODES:
         from jaxcifar.bench.torch_peer import TorchPeer
 
-        return TorchPeer(work, _TORCH_MODES[name])
+        return TorchPeer(work, _TORCH_COMPILE_MODES[implementation])
     from jaxcifar.bench.jaxcifar_training import JaxcifarTraining
     from jaxcifar.bench.plain_flax import PlainFlaxTraining
     from jaxcifar.machine.jax_settings import use_package_settings
 
     use_package_settings()
-    return JaxcifarTraining(work) if name == "jaxcifar" else PlainFlaxTraining(work)
+    return JaxcifarTraining(work) if implementation == "jaxcifar" else PlainFlaxTraining(work)

@@ -18,11 +18,11 @@ import math
 import re
 from collections.abc import Sequence
 
-_COLLECTIVE = re.compile(
+_COLLECTIVE_PATTERN = re.compile(
     r"= (?P<type>\(.*?\)|\S+) "
     r"(?P<kind>all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)(?:-start)?\("
 )
-_ARRAY = re.compile(r"\b(?P<kind>[a-z]+)(?P<bits>\d+)\[(?P<shape>[\d,]*)\]")
+_ARRAY_PATTERN = re.compile(r"\b(?P<kind>[a-z]+)(?P<bits>\d+)\[(?P<shape>[\d,]*)\]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +44,8 @@ def find_collectives(program: str) -> list[Collective]:
     An exchange in the body of a loop is counted once.
     """
     collectives = []
-    for match in _COLLECTIVE.finditer(program):
-        array_sizes = [_array_bytes(array) for array in _ARRAY.finditer(match["type"])]
+    for match in _COLLECTIVE_PATTERN.finditer(program):
+        array_sizes = [_array_bytes(array) for array in _ARRAY_PATTERN.finditer(match["type"])]
         collectives.append(Collective(match["kind"], sum(array_sizes)))
     return collectives
 
@@ -62,40 +62,43 @@ class Machine:
     Attributes:
       name: name to show.
       flops: bfloat16 multiplications and additions per second of one chip.
-      group: number of chips in a group.
+      chips_per_group: number of chips in a group.
       bandwidth: bytes per second that a chip sends: (within its group, between groups).
       latency: seconds for one hop: (within a group, between groups).
-      torus: number of dimensions, if the chips of a group are linked in rings. None if they are
-        linked by switches, where sums are made along a tree.
+      torus_dimensions: number of dimensions, if the chips of a group are linked in rings. None if
+        they are linked by switches, where sums are made along a tree.
     """
 
     name: str
     flops: float
-    group: int
+    chips_per_group: int
     bandwidth: tuple[float, float]
     latency: tuple[float, float]
-    torus: int | None = None
+    torus_dimensions: int | None = None
 
-    def all_reduce_seconds(self, size: int, chips: int) -> float:
+    def all_reduce_seconds(self, array_bytes: int, chips: int) -> float:
         """Estimate the seconds of an all-reduce, which sums an array over all chips.
 
         Args:
-          size: bytes of the array on each chip.
+          array_bytes: bytes of the array on each chip.
           chips: number of chips.
         """
         bandwidth_within, bandwidth_between = self.bandwidth
         latency_within, latency_between = self.latency
-        chips_in_group = min(chips, self.group)
+        chips_in_group = min(chips, self.chips_per_group)
         groups = chips / chips_in_group
         hops_in_group = math.log2(chips_in_group)
-        if self.torus:
-            ring_length = chips_in_group ** (1 / self.torus)
-            hops_in_group = self.torus * math.ceil((ring_length - 1) / 2)  # half way round each
+        if self.torus_dimensions:
+            ring_length = chips_in_group ** (1 / self.torus_dimensions)
+            hops_half_way_round = math.ceil((ring_length - 1) / 2)
+            hops_in_group = self.torus_dimensions * hops_half_way_round
         hops_between = math.log2(groups)
-        waiting = 2 * (hops_in_group * latency_within + hops_between * latency_between)
-        within = 2 * (chips_in_group - 1) / chips_in_group * size / bandwidth_within
-        between = 2 * (groups - 1) / groups * size / chips_in_group / bandwidth_between
-        return waiting + within + between
+        latency = 2 * (hops_in_group * latency_within + hops_between * latency_between)
+        bytes_sent_within = 2 * (chips_in_group - 1) / chips_in_group * array_bytes
+        bytes_sent_between = 2 * (groups - 1) / groups * array_bytes / chips_in_group
+        return (
+            latency + bytes_sent_within / bandwidth_within + bytes_sent_between / bandwidth_between
+        )
 
 
 # Published numbers; bandwidths are in one direction. Sources: NVIDIA's data sheets of H100 SXM (989
@@ -104,37 +107,37 @@ class Machine:
 # pods) and v5p (459, 1,200, 8,960, 50 Gbit/s a chip). The latencies are assumed.
 MACHINES = (
     Machine("H100, 8 a node", 989e12, 8, (450e9, 50e9), (2e-6, 5e-6)),
-    Machine("TPU v5e", 197e12, 256, (200e9, 3.1e9), (1e-6, 50e-6), torus=2),
-    Machine("TPU v5p", 459e12, 8960, (600e9, 6.25e9), (1e-6, 50e-6), torus=3),
+    Machine("TPU v5e", 197e12, 256, (200e9, 3.1e9), (1e-6, 50e-6), torus_dimensions=2),
+    Machine("TPU v5p", 459e12, 8960, (600e9, 6.25e9), (1e-6, 50e-6), torus_dimensions=3),
 )
 UTILISATION = 0.4  # fraction of a chip's published peak that training reaches
 
 
 def step_seconds(
-    machine: Machine, flops: float, exchanged: Sequence[Collective], chips: int
+    machine: Machine, flops: float, exchanges: Sequence[Collective], chips: int
 ) -> float:
     """Estimate the seconds of a training step: computation, then all data exchanges one by one.
 
     Args:
       machine: the kind of chips and their links.
       flops: multiplications and additions of one chip in the step.
-      exchanged: data exchanges between chips in the step.
+      exchanges: data exchanges between chips in the step.
       chips: number of chips.
     """
-    computing = flops / (UTILISATION * machine.flops)
-    exchanging = sum(machine.all_reduce_seconds(exchange.bytes, chips) for exchange in exchanged)
-    return computing + exchanging
+    compute_seconds = flops / (UTILISATION * machine.flops)
+    exchange_seconds = [machine.all_reduce_seconds(each.bytes, chips) for each in exchanges]
+    return compute_seconds + sum(exchange_seconds)
 
 
 def scaling_efficiency(
-    machine: Machine, flops: float, exchanged: Sequence[Collective], chips: int, batch: str
+    machine: Machine, flops: float, exchanges: Sequence[Collective], chips: int, batch: str
 ) -> float:
     """Estimate the efficiency of training on several chips: speed per chip over the speed of one.
 
     Args:
       machine: the kind of chips and their links.
       flops: multiplications and additions of a step on one chip.
-      exchanged: data exchanges between chips in a step.
+      exchanges: data exchanges between chips in a step.
       chips: number of chips.
       batch: "same" if the chips share one batch of constant size, "growing" if the batch grows with
         the number of chips.
@@ -143,5 +146,5 @@ def scaling_efficiency(
       a fraction from 0 to 1.
     """
     flops_per_chip = flops / chips if batch == "same" else flops
-    computing = flops_per_chip / (UTILISATION * machine.flops)
-    return computing / step_seconds(machine, flops_per_chip, exchanged, chips)
+    compute_seconds = flops_per_chip / (UTILISATION * machine.flops)
+    return compute_seconds / step_seconds(machine, flops_per_chip, exchanges, chips)

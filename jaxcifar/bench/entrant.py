@@ -1,21 +1,24 @@
 """Contestants with their measured rates, and the rules for leaving out a slow contestant."""
 
 import dataclasses
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxcifar.bench.contestant import Contestant, ContestantError, Deadline
 from jaxcifar.bench.work import TRAIN, Timing, Work
+from jaxcifar.machine.terminal import duration
 
 # An entrant is left out of the rounds if its rate is below this fraction of the best rate for the
 # same work.
 MIN_RELATIVE_RATE = 0.1
 # An entrant is stopped after this number of times its expected seconds, plus these seconds.
-_MAX_TIMES_EXPECTED, _EXTRA_SECONDS = 5, 120
-VERBS = {"train": "trains", "eval": "evaluates"}
+_DEADLINE_FACTOR, _DEADLINE_EXTRA_SECONDS = 5, 120
+_VERBS = {"train": "trains", "eval": "evaluates"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Entrant:
       seconds_to_start: seconds that its last process took to start and warm up.
       first_rates: "train" or "eval" -> images per second of the first steps.
       rates: "train" or "eval" -> images per second of each round.
-      left_out: reason why the contestant takes part in no more rounds; empty if it takes part.
+      exclusion_reason: why the contestant takes part in no more rounds; empty if it takes part.
       peak_memory: maximum bytes of memory in use; None if the process could not report it.
     """
 
@@ -54,7 +57,7 @@ class Entrant:
     seconds_to_start: float = 0.0
     first_rates: dict[str, float] = dataclasses.field(default_factory=dict)
     rates: dict[str, list[float]] = dataclasses.field(default_factory=dict)
-    left_out: str = ""
+    exclusion_reason: str = ""
     peak_memory: int | None = None
     _contestant: Contestant | None = None
 
@@ -115,18 +118,28 @@ class Entrant:
           `left_out`: reason why the contestant was left out; missing if it was not.
         """
         rates = self.rates.get(phase, [])
-        shown = rates
+        summarized_rates = rates
         if not rates and phase in self.first_rates:
-            shown = [self.first_rates[phase]]
+            summarized_rates = [self.first_rates[phase]]
+        has_rate = len(summarized_rates) > 0
         summary: dict[str, Any] = {
-            "images_per_second": float(np.median(shown)) if shown else None,
-            "spread": [min(shown), max(shown)] if shown else None,
+            "images_per_second": float(np.median(summarized_rates)) if has_rate else None,
+            "spread": [min(summarized_rates), max(summarized_rates)] if has_rate else None,
             "rounds": len(rates),
             "rates": rates,
         }
-        if self.left_out:
-            summary["left_out"] = self.left_out
+        if self.exclusion_reason:
+            summary["left_out"] = self.exclusion_reason
         return summary
+
+    def status_message(self, phases: Sequence[str]) -> str:
+        """Return a message with the first rates of these phases, or why the contestant left."""
+        label = self.spec.label
+        if self.exclusion_reason:
+            return f"{label} is left out of the rounds: {self.exclusion_reason}"
+        rates = [f"{_VERBS[phase]} {self.first_rates[phase]:,.0f} images/s" for phase in phases]
+        time_to_get_ready = duration(self.seconds_to_get_ready)
+        return f"{label} is ready after {time_to_get_ready}, {' and '.join(rates)}"
 
     def ask_for_memory(self) -> None:
         """Ask the contestant's process for its peak memory, and store it as `peak_memory`.
@@ -135,25 +148,40 @@ class Entrant:
         """
         assert self._contestant is not None  # this is called in a turn
         with suppress(ContestantError):
-            deadline = Deadline(seconds_allowed(seconds=0))
+            deadline = Deadline(seconds_allowed(expected_seconds=0))
             self.peak_memory = self._contestant.ask("peak_memory", deadline=deadline)
+
+
+def cache_environment(folder: str) -> dict[str, str]:
+    """Return environment variables by which JAX and PyTorch keep compiled programs in a folder.
+
+    Where the user has set a variable, its value stays.
+    """
+    default_values = {
+        "JAX_COMPILATION_CACHE_DIR": str(Path(folder, "jax")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "TORCHINDUCTOR_CACHE_DIR": str(Path(folder, "torch")),
+        "TORCHINDUCTOR_FX_GRAPH_CACHE": "1",
+        "TORCHINDUCTOR_AUTOGRAD_CACHE": "1",
+    }
+    return {name: os.environ.get(name, value) for name, value in default_values.items()}
 
 
 def remaining_entrants(entrants: Sequence[Entrant]) -> list[Entrant]:
     """Return the contestants that were not left out because of an error or low speed."""
-    return [entrant for entrant in entrants if not entrant.left_out]
+    return [entrant for entrant in entrants if not entrant.exclusion_reason]
 
 
-def seconds_allowed(seconds: float) -> float:
+def seconds_allowed(expected_seconds: float) -> float:
     """Return the seconds after which a contestant is stopped.
 
     Args:
-      seconds: seconds that the contestant is expected to take.
+      expected_seconds: seconds that the contestant is expected to take.
     """
-    return _EXTRA_SECONDS + _MAX_TIMES_EXPECTED * seconds
+    return _DEADLINE_EXTRA_SECONDS + _DEADLINE_FACTOR * expected_seconds
 
 
-def seconds_allowed_to_get_ready(work: Work, first: Entrant) -> float:
+def seconds_allowed_to_get_ready(work: Work, first_entrant: Entrant) -> float:
     """Return the seconds that a contestant may take to compile and take first steps.
 
     A contestant is expected to take as long as the first one, or longer in proportion if its steps
@@ -161,32 +189,34 @@ def seconds_allowed_to_get_ready(work: Work, first: Entrant) -> float:
 
     Args:
       work: the network that the contestant trains, and its images in a step.
-      first: the first contestant.
+      first_entrant: the first contestant.
     """
-    first_work = first.spec.work
+    first_work = first_entrant.spec.work
     times_larger = max(1.0, work.images_per_step / first_work.images_per_step)
-    return seconds_allowed(times_larger * first.seconds_to_get_ready)
+    return seconds_allowed(times_larger * first_entrant.seconds_to_get_ready)
 
 
-def reason_if_slow(entrant: Entrant, others: Sequence[Entrant], phase: str) -> str:
+def reason_if_slow(entrant: Entrant, other_entrants: Sequence[Entrant], phase: str) -> str:
     """Return a message if a contestant has less than a tenth of the best speed, otherwise "".
 
     Args:
       entrant: the contestant to check.
-      others: contestants to compare with; those that measure another network are ignored.
+      other_entrants: contestants to compare with; those that measure another network are ignored.
       phase: "train" or "eval".
     """
-    key = entrant.spec.work.comparison_key
-    comparable = [other for other in others if other.spec.work.comparison_key == key]
-    rivals = [other for other in comparable if phase in other.first_rates]
+    comparison_key = entrant.spec.work.comparison_key
+    comparable_entrants = [
+        other for other in other_entrants if other.spec.work.comparison_key == comparison_key
+    ]
+    rivals = [other for other in comparable_entrants if phase in other.first_rates]
     if not rivals or phase not in entrant.first_rates:
         return ""
-    best = max(rivals, key=lambda rival: rival.first_rates[phase])
-    rate, best_rate = entrant.first_rates[phase], best.first_rates[phase]
-    if rate >= MIN_RELATIVE_RATE * best_rate:
+    fastest_rival = max(rivals, key=lambda rival: rival.first_rates[phase])
+    rate, fastest_rate = entrant.first_rates[phase], fastest_rival.first_rates[phase]
+    if rate >= MIN_RELATIVE_RATE * fastest_rate:
         return ""
     shown_rate = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
     return (
-        f"it {VERBS[phase]} {shown_rate} images/s in its first steps, less than a tenth of "
-        f"{best.spec.label}'s {best_rate:,.0f}"
+        f"it {_VERBS[phase]} {shown_rate} images/s in its first steps, less than a tenth of "
+        f"{fastest_rival.spec.label}'s {fastest_rate:,.0f}"
     )

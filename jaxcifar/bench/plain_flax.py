@@ -24,8 +24,9 @@ class PlainFlaxTraining:
         self._work = work
         self._train, self._test = random_examples(work)
         self._model = _plain_model(work)
-        images = _normalize(self._train.images[:1])
-        variables = network.variables(*network.init(self._model, jax.random.key(0), images))
+        one_image = _normalize(self._train.images[:1])
+        params_and_state = network.init(self._model, jax.random.key(0), one_image)
+        variables = network.variables(*params_and_state)
         rule = optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(0.01, momentum=0.9))
         self._state = variables, rule.init(variables["params"])
         self._train_step = jax.jit(partial(_plain_step, self._model, rule))
@@ -33,18 +34,19 @@ class PlainFlaxTraining:
 
     def train(self, steps: int) -> Timing:
         """Train for `steps` steps; return the number of images and the seconds."""
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         for step in range(steps):
             start = step * self._work.batch_size
             batch = slice(start, start + self._work.batch_size)
-            images, labels = self._train.images[batch], self._train.labels[batch]
+            images = self._train.images[batch]
+            labels = self._train.labels[batch]
             self._state, loss = self._train_step(self._state, _normalize(images), labels, step)
         loss.block_until_ready()
-        return Timing(steps * self._work.batch_size, time.perf_counter() - began)
+        return Timing(steps * self._work.batch_size, time.perf_counter() - start_time)
 
     def evaluate(self, batches: int) -> Timing:
         """Predict `batches` batches of test images; return the number of images and the seconds."""
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         variables, _ = self._state
         batch_size = self._work.eval_batch
         images = self._test.images[: batches * batch_size]
@@ -52,7 +54,7 @@ class PlainFlaxTraining:
             batch = _normalize(images[start : start + batch_size])
             logits = self._predict(variables, batch)
         logits.block_until_ready()
-        return Timing(len(images), time.perf_counter() - began)
+        return Timing(len(images), time.perf_counter() - start_time)
 
     def peak_memory(self) -> int | None:
         """Return the maximum bytes used on an accelerator so far; None on a CPU."""
@@ -87,18 +89,19 @@ def _plain_step(
     """
     variables, opt_state = state
 
-    def loss_fn(params: Any) -> tuple[jax.Array, Any]:
+    def loss_and_statistics(params: Any) -> tuple[jax.Array, Any]:
         rngs = {"dropout": jax.random.key(step), "params": jax.random.key(step)}
         inputs = {**variables, "params": params}
         mutable = [name for name in variables if name != "params"]
-        logits, updated = model.apply(inputs, images, train=True, mutable=mutable, rngs=rngs)
+        logits, statistics = model.apply(inputs, images, train=True, mutable=mutable, rngs=rngs)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return losses.mean(), updated
+        return losses.mean(), statistics
 
-    (loss, updated), grads = jax.value_and_grad(loss_fn, has_aux=True)(variables["params"])
-    updates, opt_state = rule.update(grads, opt_state, variables["params"])
+    compute_gradients = jax.value_and_grad(loss_and_statistics, has_aux=True)
+    (loss, new_statistics), gradients = compute_gradients(variables["params"])
+    updates, opt_state = rule.update(gradients, opt_state, variables["params"])
     params = optax.apply_updates(variables["params"], updates)
-    return ({"params": params, **updated}, opt_state), loss
+    return ({"params": params, **new_statistics}, opt_state), loss
 
 
 class _PlainCNN(nn.Module):

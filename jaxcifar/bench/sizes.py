@@ -8,7 +8,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.machine.environment import first_devices
 
-_LARGE = 1e8  # multiply-accumulates of the forward pass of one image
+_MIN_MACS_OF_LARGE_NETWORK = 1e8  # multiply-accumulates of the forward pass of one image
 
 
 def model_and_macs(config: Config) -> tuple[Any, int]:
@@ -28,7 +28,7 @@ def is_large(macs: int) -> bool:
     Args:
       macs: multiply-accumulates of the forward pass of one image.
     """
-    return macs > _LARGE
+    return macs > _MIN_MACS_OF_LARGE_NETWORK
 
 
 def steps_per_round(macs: int, on_cpu: bool) -> int:

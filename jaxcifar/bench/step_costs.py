@@ -15,31 +15,35 @@ from collections.abc import Iterator, Sequence
 from jaxcifar.bench.compiled_text import Instruction, ProgramText, users_of
 
 # They name or group values, and move no data.
-_FREE = {
+_OPCODES_WITHOUT_DATA = {
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"),
     *("partition-id", "replica-id", "opt-barrier", "add-dependency"),
 }
-_EXCHANGES = {
+_EXCHANGE_OPCODES = {
     *("all-reduce", "all-gather", "all-to-all", "reduce-scatter", "collective-permute"),
     "collective-broadcast",
 }
-_FREE_TARGETS = {"AllocateBuffer"}  # custom calls that move no data
-_TAKES_PARTS = {"gather", "dynamic-slice"}  # of their first operand
+_CUSTOM_CALLS_WITHOUT_DATA = {"AllocateBuffer"}  # custom calls that move no data
+_OPCODES_READING_PARTS = {"gather", "dynamic-slice"}  # of their first operand
 _LIBRARIES_WITH_WORKSPACE = ("__cudnn", "__cublas")
-_WORKSPACE = "u8["  # the type of a library's scratch memory, the last array of its result
+_WORKSPACE_TYPE = "u8["  # the type of a library's scratch memory, the last array of its result
 # The kind of a kernel is the first one of which it has an operation.
-_KINDS = (
+_OPCODES_OF_KINDS = (
     ("convolution", {"convolution"}),
     ("matrix product", {"dot"}),
-    ("exchange between devices", _EXCHANGES),
+    ("exchange between devices", _EXCHANGE_OPCODES),
     ("sorting", {"sort"}),
     ("scattering", {"scatter", "select-and-scatter"}),
     ("reduction", {"reduce", "reduce-window"}),
     ("gathering", {"gather", "dynamic-slice", "dynamic-update-slice"}),
 )
-_KINDS_OF_LIBRARIES = {"conv": "convolution", "gemm": "matrix product", "matmul": "matrix product"}
-_MOVES = {"transpose", "copy"}
-_CONVERTS = {*_MOVES, *_FREE, "reshape", "convert"}
+_KIND_OF_LIBRARY_WORD = {
+    "conv": "convolution",
+    "gemm": "matrix product",
+    "matmul": "matrix product",
+}
+_MOVE_OPCODES = {"transpose", "copy"}
+_CONVERSION_OPCODES = {*_MOVE_OPCODES, *_OPCODES_WITHOUT_DATA, "reshape", "convert"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,85 +83,99 @@ def step_kernels(program: ProgramText) -> list[Kernel]:
     for instruction in instructions:
         if instruction.opcode == "while":
             for body in program.called_by(instruction, "body"):
-                loop_kernels.append(list(_kernels_of(program, body)))
+                loop_kernels.append(list(_kernels_in(program, body)))
     if not loop_kernels:
-        return list(_kernels_of(program, program.entry))
+        return list(_kernels_in(program, program.entry))
     return max(loop_kernels, key=len)
 
 
 def totals_by_kind(kernels: Sequence[Kernel]) -> list[KindTotal]:
     """Return the number and the bytes of each kind of kernels, most bytes first."""
-    by_kind: defaultdict[str, list[Kernel]] = defaultdict(list)
+    kernels_by_kind: defaultdict[str, list[Kernel]] = defaultdict(list)
     for kernel in kernels:
-        by_kind[kernel.kind].append(kernel)
+        kernels_by_kind[kernel.kind].append(kernel)
     totals = [
-        KindTotal(kind, len(members), _total_bytes(members)) for kind, members in by_kind.items()
+        KindTotal(kind, len(kernels_of_kind), _bytes_together(kernels_of_kind))
+        for kind, kernels_of_kind in kernels_by_kind.items()
     ]
     return sorted(totals, key=lambda total: -total.bytes)
 
 
-def _total_bytes(kernels: Sequence[Kernel]) -> int:
+def _bytes_together(kernels: Sequence[Kernel]) -> int:
     return sum(kernel.bytes for kernel in kernels)
 
 
-def _kernels_of(program: ProgramText, computation: str) -> Iterator[Kernel]:
+def _kernels_in(program: ProgramText, computation: str) -> Iterator[Kernel]:
     """Yield the kernels of a computation and of the computations that it calls.
 
     Of several branches, only the one with the most bytes counts.
     """
     instructions = program.computations[computation]
-    by_name = {instruction.name: instruction for instruction in instructions}
+    instruction_of_name = {instruction.name: instruction for instruction in instructions}
     for instruction in instructions:
         opcode = instruction.opcode
-        is_free = opcode in _FREE or instruction.target in _FREE_TARGETS
-        if is_free or opcode.endswith(("-done", "-update")):
+        moves_no_data = (
+            opcode in _OPCODES_WITHOUT_DATA
+            or instruction.custom_call_target in _CUSTOM_CALLS_WITHOUT_DATA
+        )
+        if moves_no_data or opcode.endswith(("-done", "-update")):
             continue
         if opcode in ("while", "call", "async-start"):
-            for called in program.called_by(instruction, "body", "to_apply", "calls"):
-                yield from _kernels_of(program, called)
+            for called_name in program.called_by(instruction, "body", "to_apply", "calls"):
+                yield from _kernels_in(program, called_name)
         elif opcode == "conditional":
-            branches = [list(_kernels_of(program, name)) for name in program.called_by(instruction)]
-            largest = max(branches, key=_total_bytes)
-            yield from (dataclasses.replace(kernel, in_branch=True) for kernel in largest)
+            branches = [list(_kernels_in(program, name)) for name in program.called_by(instruction)]
+            largest_branch = max(branches, key=_bytes_together)
+            yield from (dataclasses.replace(kernel, in_branch=True) for kernel in largest_branch)
         elif opcode in ("fusion", "custom-call") or not instruction.is_scalar:
-            operands = [by_name[name] for name in instruction.operands if name in by_name]
-            moved_bytes = _bytes_moved(program, instruction, operands)
-            yield Kernel(instruction.name, _kernel_kind(program, instruction), moved_bytes)
+            operands = [
+                instruction_of_name[name]
+                for name in instruction.operands
+                if name in instruction_of_name
+            ]
+            kind = _kind_of_kernel(program, instruction)
+            yield Kernel(instruction.name, kind, _moved_bytes(program, instruction, operands))
 
 
-def _bytes_moved(
+def _moved_bytes(
     program: ProgramText, instruction: Instruction, operands: Sequence[Instruction]
 ) -> int:
     """Return the bytes that an instruction reads from its operands and writes to its result."""
-    read = 0
-    for index, operand in enumerate(operands):
-        bytes_of_parts = _bytes_of_parts(program, instruction, index)
-        read += operand.bytes if bytes_of_parts is None else min(bytes_of_parts, operand.bytes)
+    read_bytes = 0
+    for operand_index, operand in enumerate(operands):
+        bytes_of_parts = _bytes_read_in_parts(program, instruction, operand_index)
+        if bytes_of_parts is None:
+            read_bytes += operand.bytes
+        else:
+            read_bytes += min(bytes_of_parts, operand.bytes)
     if instruction.opcode.endswith("-start"):  # its type repeats the operands
-        return read + _bytes_of_started(instruction, read)
-    return read + instruction.bytes - _workspace_bytes(instruction)
+        return read_bytes + _bytes_written_later(instruction, read_bytes)
+    return read_bytes + instruction.bytes - _workspace_bytes(instruction)
 
 
 def _workspace_bytes(instruction: Instruction) -> int:
     """Return the bytes of the scratch memory that is part of the result of a library's function."""
-    if not instruction.target.startswith(_LIBRARIES_WITH_WORKSPACE):
+    if not instruction.custom_call_target.startswith(_LIBRARIES_WITH_WORKSPACE):
         return 0
-    *_, last_type = instruction.type.rstrip(")").split(", ")
-    return instruction.array_bytes[-1] if last_type.startswith(_WORKSPACE) else 0
+    *_, last_type = instruction.result_type.rstrip(")").split(", ")
+    return instruction.array_bytes[-1] if last_type.startswith(_WORKSPACE_TYPE) else 0
 
 
-def _bytes_of_started(instruction: Instruction, read: int) -> int:
-    """Return the bytes that an asynchronous operation writes; `read` are the bytes that it reads.
+def _bytes_written_later(instruction: Instruction, read_bytes: int) -> int:
+    """Return the bytes that an asynchronous operation writes, given the bytes that it reads.
 
     The operation begins with the given "-start" instruction, and ends with a later "-done"
     instruction.
     """
-    if instruction.opcode == "copy-start":  # (copy, original, context)
-        return instruction.array_bytes[0]
-    return read
+    if instruction.opcode == "copy-start":  # its result is (copy, original, context)
+        bytes_of_copy, *_ = instruction.array_bytes
+        return bytes_of_copy
+    return read_bytes  # it writes as many bytes as it reads
 
 
-def _bytes_of_parts(program: ProgramText, instruction: Instruction, index: int) -> int | None:
+def _bytes_read_in_parts(
+    program: ProgramText, instruction: Instruction, operand_index: int
+) -> int | None:
     """Return the bytes read from an operand if an instruction reads only parts of this operand.
 
     Return None if the whole operand is read.
@@ -165,19 +183,21 @@ def _bytes_of_parts(program: ProgramText, instruction: Instruction, index: int) 
     Args:
       program: the compiled program.
       instruction: the instruction.
-      index: index of the operand.
+      operand_index: index of the operand.
     """
-    if instruction.opcode in _TAKES_PARTS:
-        return instruction.bytes if index == 0 else None
+    if instruction.opcode in _OPCODES_READING_PARTS:
+        is_array_to_read = operand_index == 0  # the other operands are indices
+        return instruction.bytes if is_array_to_read else None
     if instruction.opcode != "fusion":
         return None
-    for called in program.called_by(instruction, "calls"):
-        fused = program.computations[called]
+    for fused_name in program.called_by(instruction, "calls"):
+        fused_instructions = program.computations[fused_name]
         users: list[Instruction] = []
-        for inner in fused:
-            if inner.parameter == index:
-                users += _final_users(inner.name, fused)
-        if users and all(user.opcode in _TAKES_PARTS for user in users):
+        for fused_instruction in fused_instructions:
+            if fused_instruction.parameter_index == operand_index:
+                users += _final_users(fused_instruction.name, fused_instructions)
+        all_read_parts = all(user.opcode in _OPCODES_READING_PARTS for user in users)
+        if users and all_read_parts:
             return sum(user.bytes for user in users)
     return None
 
@@ -193,28 +213,28 @@ def _final_users(name: str, instructions: Sequence[Instruction]) -> list[Instruc
     return users
 
 
-def _kernel_kind(program: ProgramText, instruction: Instruction) -> str:
+def _kind_of_kernel(program: ProgramText, instruction: Instruction) -> str:
     """Return the kind of work of a kernel, such as "convolution" or "elementwise"."""
     if instruction.opcode == "custom-call":
-        target = instruction.target.lower()
-        for word, kind in _KINDS_OF_LIBRARIES.items():
-            if word in target:
+        library_function = instruction.custom_call_target.lower()
+        for word, kind in _KIND_OF_LIBRARY_WORD.items():
+            if word in library_function:
                 return kind
-        return instruction.target or instruction.opcode
+        return instruction.custom_call_target or instruction.opcode
     opcodes = set(_opcodes(program, instruction))
-    for kind, members in _KINDS:
-        if opcodes & members:
+    for kind, opcodes_of_kind in _OPCODES_OF_KINDS:
+        if opcodes & opcodes_of_kind:
             return kind
-    if opcodes <= _CONVERTS:
-        return "transposition or copy" if opcodes & _MOVES else "conversion"
+    if opcodes <= _CONVERSION_OPCODES:
+        return "transposition or copy" if opcodes & _MOVE_OPCODES else "conversion"
     return "elementwise"
 
 
 def _opcodes(program: ProgramText, instruction: Instruction) -> Iterator[str]:
     """Yield XLA's names of the operations in an instruction: its own, or all that it fuses."""
-    called = list(program.called_by(instruction, "calls"))
-    if not called:
+    fused_names = list(program.called_by(instruction, "calls"))
+    if not fused_names:
         yield instruction.opcode.removesuffix("-start")
-    for name in called:
-        for inner in program.computations[name]:
-            yield from _opcodes(program, inner)
+    for fused_name in fused_names:
+        for fused_instruction in program.computations[fused_name]:
+            yield from _opcodes(program, fused_instruction)

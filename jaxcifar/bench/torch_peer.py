@@ -18,21 +18,21 @@ class TorchPeer:
     A step gathers a batch, normalises it, trains on it and sums the loss; it does not augment.
     """
 
-    def __init__(self, work: Work, mode: str | None) -> None:
+    def __init__(self, work: Work, compile_mode: str | None) -> None:
         """Create the network, and place it and the images on the GPU, or on the CPU without one.
 
         Args:
           work: the network to measure.
-          mode: mode of `torch.compile`, such as "max-autotune"; None not to compile.
+          compile_mode: mode of `torch.compile`, such as "max-autotune"; None not to compile.
         """
         self._work = work
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
         train, test = random_examples(work)
-        self._images = torch.from_numpy(train.images).to(self._device)
-        self._labels = torch.from_numpy(train.labels).to(self._device).long()
-        self._test = torch.from_numpy(test.images).to(self._device)
+        self._train_images = torch.from_numpy(train.images).to(self._device)
+        self._train_labels = torch.from_numpy(train.labels).to(self._device).long()
+        self._test_images = torch.from_numpy(test.images).to(self._device)
         model = create_model(work.config, CLASSES)
         # Any, because PyTorch declares no `memory_format`, nor that `compile` gives a module.
         network: Any = torch_network(work.arch, model, mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -40,43 +40,45 @@ class TorchPeer:
         self._optimizer = torch.optim.SGD(
             network.parameters(), 0.01, momentum=0.9, weight_decay=5e-4
         )
-        self._network: Any = torch.compile(network, mode=mode) if mode else network
+        self._network: Any = torch.compile(network, mode=compile_mode) if compile_mode else network
 
     def train(self, steps: int) -> Timing:
         """Train for `steps` steps; return the number of images and the seconds."""
         self._network.train()
         batch_size = self._work.batch_size
-        began = time.perf_counter()
-        total = torch.zeros((), device=self._device)
-        order = torch.randperm(len(self._images), device=self._device)
+        start_time = time.perf_counter()
+        loss_sum = torch.zeros((), device=self._device)
+        order = torch.randperm(len(self._train_images), device=self._device)
         for step in range(steps):
             start = step * batch_size % (len(order) - batch_size + 1)
             batch = order[start : start + batch_size]
+            images, labels = self._train_images[batch], self._train_labels[batch]
             torch.compiler.cudagraph_mark_step_begin()
-            with self._precision():
-                logits = self._network(self._inputs(self._images[batch]))
-            loss = F.cross_entropy(logits.float(), self._labels[batch])
+            with self._autocast():
+                logits = self._network(self._network_inputs(images))
+            loss = F.cross_entropy(logits.float(), labels)
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
-            total += loss.detach()
-        total.item()  # waits until all steps are done
-        return Timing(steps * batch_size, time.perf_counter() - began)
+            loss_sum += loss.detach()
+        loss_sum.item()  # waits until all steps are done
+        return Timing(steps * batch_size, time.perf_counter() - start_time)
 
     @torch.no_grad()
     def evaluate(self, batches: int) -> Timing:
         """Predict `batches` batches of test images; return the number of images and the seconds."""
         self._network.eval()
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         predictions_of_class_0 = torch.zeros((), device=self._device)  # so that all are computed
         batch_size = self._work.eval_batch
-        images = self._test[: batches * batch_size]
+        images = self._test_images[: batches * batch_size]
         for start in range(0, len(images), batch_size):
-            with self._precision():
-                logits = self._network(self._inputs(images[start : start + batch_size]))
+            batch = images[start : start + batch_size]
+            with self._autocast():
+                logits = self._network(self._network_inputs(batch))
             predictions_of_class_0 += (logits.argmax(1) == 0).sum()
         predictions_of_class_0.item()  # waits until all batches are done
-        return Timing(len(images), time.perf_counter() - began)
+        return Timing(len(images), time.perf_counter() - start_time)
 
     def peak_memory(self) -> int | None:
         """Return the maximum bytes used on an accelerator so far; None on a CPU."""
@@ -84,11 +86,11 @@ class TorchPeer:
             return None
         return torch.cuda.max_memory_allocated()
 
-    def _inputs(self, images: torch.Tensor) -> torch.Tensor:
-        inputs = images.permute(0, 3, 1, 2).float() / 255  # the network normalises them
-        return inputs.contiguous(memory_format=torch.channels_last)
+    def _network_inputs(self, images: torch.Tensor) -> torch.Tensor:
+        channels_first = images.permute(0, 3, 1, 2)
+        pixels = channels_first.float() / 255  # the network normalises them
+        return pixels.contiguous(memory_format=torch.channels_last)
 
-    def _precision(self) -> AbstractContextManager:
-        return torch.autocast(
-            self._device.type, torch.bfloat16, enabled=self._work.dtype == "bfloat16"
-        )
+    def _autocast(self) -> AbstractContextManager:
+        uses_bfloat16 = self._work.dtype == "bfloat16"
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=uses_bfloat16)

@@ -20,9 +20,9 @@ from jaxcifar.machine.memory import program_bytes
 from jaxcifar.training.parallel_runs import ParallelRuns
 from jaxcifar.training.program import Program
 
-_TRAIN_IMAGES = 45_000  # of CIFAR-10
+_CIFAR10_TRAIN_IMAGES = 45_000  # of CIFAR-10
 # Of the pixels; they do not affect what is compiled.
-_STATISTICS = SimpleNamespace(mean=np.full(3, 0.5), std=np.full(3, 0.25))
+_PIXEL_STATISTICS = SimpleNamespace(mean=np.full(3, 0.5), std=np.full(3, 0.25))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,14 +68,14 @@ def trace_training(
     Raises:
       UsageError: the batch size does not fit the devices, or user code can't be loaded.
     """
-    count = max(_TRAIN_IMAGES, config.batch_size)
-    program = make_program(config, CLASSES, count, devices)
-    hyper = make_hyperparameters(config, _STATISTICS, program.steps_per_epoch)
+    image_count = max(_CIFAR10_TRAIN_IMAGES, config.batch_size)
+    program = make_program(config, CLASSES, image_count, devices)
+    hyper = make_hyperparameters(config, _PIXEL_STATISTICS, program.steps_per_epoch)
     parallel_runs = ParallelRuns(program, run_count)
     placement = parallel_runs.replicated if is_placed else None
-    images_shape = count, *image_shape(config.image_size)
-    images = jax.ShapeDtypeStruct(images_shape, jnp.uint8, sharding=placement)
-    labels = jax.ShapeDtypeStruct((count,), jnp.int32, sharding=placement)
+    shape_of_images = image_count, *image_shape(config.image_size)
+    images = jax.ShapeDtypeStruct(shape_of_images, jnp.uint8, sharding=placement)
+    labels = jax.ShapeDtypeStruct((image_count,), jnp.int32, sharding=placement)
     traced = parallel_runs.trace(hyper, images, labels)
     return TracedTraining(program, parallel_runs, traced)
 

@@ -4,10 +4,12 @@ import dataclasses
 import math
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
+from jaxcifar.bench.timed_training import TimedTraining
 from jaxcifar.build.host_images import first_images
 from jaxcifar.build.setup import Setup
 from jaxcifar.config.experiment import Config
@@ -15,13 +17,12 @@ from jaxcifar.data import CATALOG, Dataset, Examples
 from jaxcifar.data.split import train_val_indices
 from jaxcifar.machine.memory import program_bytes
 from jaxcifar.machine.terminal import PrintLine
-from jaxcifar.runs.dispatches import split_into_dispatches
 from jaxcifar.runs.pace import TEST_PASSES
 from jaxcifar.training import predicting
 from jaxcifar.training.state import Hyperparameters, TrainState
 
-_ENOUGH_SECONDS = 2.0  # of timed steps
-_NOISE = "noise"
+_MIN_TIMED_SECONDS = 2.0  # of timed steps
+_NOISE_NAME = "noise"
 _EVALUATION_PROGRAMS = 2  # for the validation images and for the test images
 
 
@@ -36,7 +37,7 @@ class Trial:
       step_seconds: seconds of a step of all runs that are trained together, on average over a run.
       evaluation_seconds: seconds to evaluate an image.
       compile_seconds: seconds to compile all programs; few if JAX's cache has them.
-      at_once: number of runs that are trained together.
+      runs_at_once: number of runs that are trained together.
       persistent_bytes: images, weights and optimizer state on one device; None if XLA does not say.
       step_bytes: additional memory in one step on one device, or None.
       dtype: precision that the network computes in.
@@ -48,7 +49,7 @@ class Trial:
     step_seconds: float
     evaluation_seconds: float
     compile_seconds: float
-    at_once: int
+    runs_at_once: int
     persistent_bytes: int | None
     step_bytes: int | None
     dtype: str
@@ -60,14 +61,21 @@ class Trial:
           epochs: number of epochs of each run.
           runs: number of runs.
         """
-        groups = math.ceil(runs / self.at_once)
-        training = groups * epochs * self.steps_per_epoch * self.step_seconds
+        groups_of_runs = math.ceil(runs / self.runs_at_once)
+        training_seconds = groups_of_runs * epochs * self.steps_per_epoch * self.step_seconds
         _, val_images, test_images = self.images
         evaluated_images = runs * (epochs * val_images + TEST_PASSES * test_images)
-        return training + evaluated_images * self.evaluation_seconds
+        return training_seconds + evaluated_images * self.evaluation_seconds
 
 
-def noise_like(config: Config) -> tuple[Config, Dataset]:
+class _StepTiming(NamedTuple):
+    """Mean seconds of a training step, and the number of steps that were timed."""
+
+    step_seconds: float
+    timed_steps: int
+
+
+def random_dataset_like(config: Config) -> tuple[Config, Dataset]:
     """Return a data set of random images that has the size of the config's own data set.
 
     The speed of training does not depend on the content of images.
@@ -92,8 +100,8 @@ def noise_like(config: Config) -> tuple[Config, Dataset]:
         return Examples(images, labels)
 
     dataset = Dataset(
-        name=_NOISE,
-        title=_NOISE,
+        name=_NOISE_NAME,
+        title=_NOISE_NAME,
         class_names=catalog_entry.class_names,
         train=random_images(train_labels[train_indices]),
         val=random_images(train_labels[val_indices]),
@@ -102,14 +110,14 @@ def noise_like(config: Config) -> tuple[Config, Dataset]:
         std=np.full(3, 0.25, np.float32),
     )
     # No run is saved with this config, so the SHA-256 of the images is not needed.
-    noise_config = dataclasses.replace(config, dataset=_NOISE, data_sha256="0" * 64)
+    noise_config = dataclasses.replace(config, dataset=_NOISE_NAME, data_sha256="0" * 64)
     return noise_config, dataset
 
 
-def try_steps(
+def time_trial_steps(
     config: Config,
     dataset: Dataset,
-    at_once: int,
+    runs_at_once: int,
     devices: Sequence[jax.Device],
     print_line: PrintLine,
 ) -> Trial:
@@ -120,7 +128,7 @@ def try_steps(
     Args:
       config: settings of the run.
       dataset: the data set of the run, or random images of the same size.
-      at_once: number of runs that are trained together.
+      runs_at_once: number of runs that are trained together.
       devices: devices to train on.
       print_line: prints a warning if memory is short.
 
@@ -128,89 +136,64 @@ def try_steps(
       UsageError: the batch size does not fit the images or devices, or user code fails.
       RunError: the devices have too little memory for the program.
     """
-    setup = Setup.create(config, dataset, at_once, devices)
+    setup = Setup.create(config, dataset, runs_at_once, devices)
     program = setup.program
     hyper = setup.place(setup.hyperparameters(config))
     setup.compile_ahead(hyper, print_line)
     state = program.init(hyper, first_images(program, dataset.train.images))
-    steps = _TimedSteps(setup, hyper, state, at_once)
-    step_seconds, timed_steps = steps.measure(first_step=0)
+    training = TimedTraining(setup, hyper, state, runs_at_once)
+    step_seconds, timed_steps = _measure_step(training, first_step=0)
     if program.small_size is not None:  # the first steps use smaller images
-        full_size_seconds, full_size_steps = steps.measure(first_step=int(hyper.small_steps))
+        full_size = _measure_step(training, first_step=int(hyper.small_steps))
         small_part = config.small_part
-        step_seconds = small_part * step_seconds + (1 - small_part) * full_size_seconds
-        timed_steps += full_size_steps
-    with_compiling = _seconds_to_evaluate(setup, hyper, state)
-    evaluation = _seconds_to_evaluate(setup, hyper, state)
-    evaluation_compiling = _EVALUATION_PROGRAMS * max(0.0, with_compiling - evaluation)
-    evaluated_images = min(predicting.EVAL_BATCH, len(dataset.test.labels))
-    sizes = setup.train_steps.memory_analysis()
+        step_seconds = small_part * step_seconds + (1 - small_part) * full_size.step_seconds
+        timed_steps += full_size.timed_steps
+    first_batch_seconds = _seconds_to_predict_batch(setup, hyper, state)  # with compiling
+    batch_seconds = _seconds_to_predict_batch(setup, hyper, state)
+    seconds_to_compile_once = max(0.0, first_batch_seconds - batch_seconds)
+    evaluation_compile_seconds = _EVALUATION_PROGRAMS * seconds_to_compile_once
+    images_in_batch = min(predicting.EVAL_BATCH, len(dataset.test.labels))
+    memory_analysis = setup.train_steps.memory_analysis()
+    persistent_bytes = memory_analysis.argument_size_in_bytes if memory_analysis else None
     return Trial(
         images=(len(dataset.train.labels), len(dataset.val.labels), len(dataset.test.labels)),
         steps_per_epoch=program.steps_per_epoch,
         timed_steps=timed_steps,
         step_seconds=step_seconds,
-        evaluation_seconds=evaluation / evaluated_images,
-        compile_seconds=setup.seconds_to_compile + evaluation_compiling,
-        at_once=at_once,
-        persistent_bytes=None if sizes is None else sizes.argument_size_in_bytes,
+        evaluation_seconds=batch_seconds / images_in_batch,
+        compile_seconds=setup.seconds_to_compile + evaluation_compile_seconds,
+        runs_at_once=runs_at_once,
+        persistent_bytes=persistent_bytes,
         step_bytes=program_bytes(setup.train_steps),
         dtype=str(program.dtype),
     )
 
 
-class _TimedSteps:
-    """The compiled training program, with the training states of all runs, to time its steps."""
+def _measure_step(training: TimedTraining, first_step: int) -> _StepTiming:
+    """Train some steps, and return the mean seconds of a step and the number of timed steps.
 
-    def __init__(
-        self, setup: Setup, hyper: Hyperparameters, state: TrainState, at_once: int
-    ) -> None:
-        program = setup.program
-        order = program.epoch_order(hyper, np.int32(0), len(setup.train.labels))
-        joined = setup.parallel_runs.join([(state, hyper, order)] * at_once)
-        self._setup = setup
-        self._states, self._hypers, self._orders = joined
+    The timed steps take at least `_MIN_TIMED_SECONDS`, or are a whole epoch. The first step is not
+    timed, because it is often slow.
 
-    def measure(self, first_step: int) -> tuple[float, int]:
-        """Train some steps; return the mean seconds of a step and the number of timed steps.
-
-        The timed steps take at least `_ENOUGH_SECONDS`, or are a whole epoch. The first step is not
-        timed, because it is often slow.
-
-        Args:
-          first_step: number of the first step in the run, from 0. The first steps of a run may use
-            smaller images.
-        """
-        steps_per_epoch = self._setup.program.steps_per_epoch
-        step = self._states.step
-        start = jax.device_put(np.full_like(step, first_step), step.sharding)
-        self._states = self._states.replace(step=start)
-        self._train(1)
-        steps = 1
-        while True:
-            seconds = self._train(steps)
-            if seconds >= _ENOUGH_SECONDS or steps >= steps_per_epoch:
-                return seconds / steps, steps
-            steps = min(2 * steps, steps_per_epoch)
-
-    def _train(self, steps: int) -> float:
-        """Train all runs for `steps` steps, and return the seconds."""
-        began = time.perf_counter()
-        trained_steps = 0
-        for count in split_into_dispatches(steps, self._setup.program):
-            positions = [trained_steps] * len(self._orders)  # the same in each run
-            examples = self._setup.images_for(self._orders, positions, count)
-            self._states, means = self._setup.train_steps(
-                self._states, self._hypers, *examples, self._orders, np.int32(count)
-            )
-            trained_steps += count
-        np.asarray(means["loss"])  # waits until all steps are done
-        return time.perf_counter() - began
+    Args:
+      training: the training of all runs.
+      first_step: number of the first step in the run, from 0. The first steps of a run may use
+        smaller images.
+    """
+    steps_per_epoch = training.steps_per_epoch
+    training.continue_at(first_step)
+    training.train(steps=1)
+    timed_steps = 1
+    while True:
+        seconds = training.train(timed_steps)
+        if seconds >= _MIN_TIMED_SECONDS or timed_steps >= steps_per_epoch:
+            return _StepTiming(seconds / timed_steps, timed_steps)
+        timed_steps = min(2 * timed_steps, steps_per_epoch)
 
 
-def _seconds_to_evaluate(setup: Setup, hyper: Hyperparameters, state: TrainState) -> float:
+def _seconds_to_predict_batch(setup: Setup, hyper: Hyperparameters, state: TrainState) -> float:
     """Return the seconds to predict a batch of test images; the first call also compiles."""
     images = setup.dataset.test.images[: predicting.EVAL_BATCH]
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     np.asarray(predicting.predict(setup.program, state.variables, hyper, images))
-    return time.perf_counter() - began
+    return time.perf_counter() - start_time

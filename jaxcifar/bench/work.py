@@ -12,7 +12,6 @@ from jaxcifar.image_size import image_shape
 
 CLASSES = 10  # as in CIFAR-10
 
-
 TRAIN, EVAL = "train", "eval"
 PHASES = (TRAIN, EVAL)
 
@@ -40,7 +39,7 @@ class Work:
       steps: training steps in a round.
       test_images: images that are evaluated in a round.
       eval_batch: images that are evaluated at a time.
-      at_once: number of runs that are trained together.
+      runs_at_once: number of runs that are trained together.
       arch_args: the network's own arguments, as (name, value) pairs.
       run: a run's settings for this network and batch size; None to train with plain SGD.
     """
@@ -51,7 +50,7 @@ class Work:
     steps: int
     test_images: int
     eval_batch: int
-    at_once: int = 1
+    runs_at_once: int = 1
     arch_args: tuple[tuple[str, Any], ...] = ()
     run: Config | None = None
 
@@ -78,12 +77,12 @@ class Work:
     @property
     def comparison_key(self) -> tuple[Any, ...]:
         """Values that must be equal for the rates of two contestants to be comparable."""
-        return self.arch, self.arch_args, self.batch_size, self.at_once
+        return self.arch, self.arch_args, self.batch_size, self.runs_at_once
 
     @property
     def images_per_step(self) -> int:
         """Images in a training step of all runs that are trained together."""
-        return self.at_once * self.batch_size
+        return self.runs_at_once * self.batch_size
 
     def iterations(self, phase: str) -> int:
         """Return the training steps in a round, or the evaluated batches if `phase` is "eval"."""
@@ -93,12 +92,16 @@ class Work:
 
     def images(self, phase: str) -> int:
         """Return the number of images in a round of a phase, "train" or "eval"."""
-        return self.steps * self.images_per_step if phase == TRAIN else self.test_images
+        if phase == TRAIN:
+            return self.steps * self.images_per_step
+        return self.test_images
 
     @property
     def config(self) -> Config:
         """The settings to train with: `run`, or plain SGD for two epochs of one round each."""
-        return self.run or Config.create(
+        if self.run is not None:
+            return self.run
+        return Config.create(
             self.arch,
             arch_args=self.arch_args,
             dtype=self.dtype,
@@ -112,11 +115,13 @@ class Work:
 def random_examples(work: Work) -> tuple[Examples, Examples]:
     """Return training and test images of random pixels: speed does not depend on their content."""
     rng = np.random.default_rng(0)
-    size = image_shape(work.config.image_size)
+    shape_of_image = image_shape(work.config.image_size)
 
-    def random_images(count: int) -> Examples:
-        images = rng.integers(0, 256, (count, *size), np.uint8)
-        labels = rng.integers(0, CLASSES, count).astype(np.int32)
+    def random_images(image_count: int) -> Examples:
+        images = rng.integers(0, 256, (image_count, *shape_of_image), np.uint8)
+        labels = rng.integers(0, CLASSES, image_count).astype(np.int32)
         return Examples(images, labels)
 
-    return random_images(work.steps * work.batch_size), random_images(work.test_images)
+    train_examples = random_images(work.steps * work.batch_size)
+    test_examples = random_images(work.test_images)
+    return train_examples, test_examples

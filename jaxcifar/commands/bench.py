@@ -185,7 +185,7 @@ def measure_network(
       progress: shows what is being measured.
     """
     from jaxcifar.bench import (
-        measure,
+        measure_implementations,
         measure_parallel_runs,
         measure_startup,
         seconds_of_remaining_measurements,
@@ -220,7 +220,7 @@ def measure_network(
     rounds = options.rounds
     estimate_rest = partial(seconds_of_remaining_measurements, at_once, rounds)
     seconds = 60.0 * options.minutes
-    measured = measure(work, peer, rounds, progress, estimate_rest, seconds)
+    measured = measure_implementations(work, peer, rounds, progress, estimate_rest, seconds)
     figures["rows"] += measured["rows"]
     figures["ratio"][arch] = measured["ratio"]
     write_json(options.json, figures)

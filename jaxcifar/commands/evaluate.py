@@ -132,7 +132,7 @@ def main(argv: Sequence[str]) -> None:
         evaluated = evaluate_sets(
             classifier.logits,
             run.sets,
-            mistakes=evaluation_mistakes(classifier),
+            predict_by_mistake=evaluation_mistakes(classifier),
             class_names=classifier.class_names,
             val=run.val,
             date=date,

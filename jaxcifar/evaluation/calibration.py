@@ -18,22 +18,23 @@ LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.01, 100.0
 _CONFIDENCE_LEVEL = 0.95
 
 
-def wilson_interval(correct: int, images: int) -> tuple[float, float]:
+def wilson_interval(correct_count: int, image_count: int) -> tuple[float, float]:
     """Return Wilson's 95% confidence interval of an accuracy, as fractions from 0 to 1.
 
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
 
     Args:
-      correct: number of correctly classified images.
-      images: number of all images, at least 1.
+      correct_count: number of correctly classified images.
+      image_count: number of all images, at least 1.
     """
     z = norm.ppf((1 + _CONFIDENCE_LEVEL) / 2)
-    accuracy, weight = correct / images, z**2 / images
-    centre = accuracy + weight / 2
-    half_width = np.sqrt(accuracy * (1 - accuracy) * weight + weight**2 / 4)
-    low = (centre - half_width) / (1 + weight)
-    high = (centre + half_width) / (1 + weight)
-    return max(0.0, float(low)), min(1.0, float(high))
+    accuracy = correct_count / image_count
+    z_weight = z**2 / image_count
+    centre = accuracy + z_weight / 2
+    half_width = np.sqrt(accuracy * (1 - accuracy) * z_weight + z_weight**2 / 4)
+    lower_limit = (centre - half_width) / (1 + z_weight)
+    upper_limit = (centre + half_width) / (1 + z_weight)
+    return max(0.0, float(lower_limit)), min(1.0, float(upper_limit))
 
 
 def log_probabilities(
@@ -61,27 +62,27 @@ def calibration(
       labels: true class of each image.
       temperature: number by which the logits are divided.
     """
-    logs = log_probabilities(np.asarray(logits, np.float64) / temperature)
-    are_correct = is_right(logs, labels)
-    confidence = np.minimum(np.exp(logs.max(-1)), 1.0)
-    bin_numbers = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
-    counts = np.bincount(bin_numbers, minlength=BINS)
-    confidence_sums = np.bincount(bin_numbers, confidence, minlength=BINS)
-    correct_counts = np.bincount(bin_numbers, are_correct, minlength=BINS)
+    log_probs = log_probabilities(np.asarray(logits, np.float64) / temperature)
+    are_correct = is_right(log_probs, labels)
+    confidences = np.minimum(np.exp(log_probs.max(-1)), 1.0)
+    bin_of_image = np.clip(np.ceil(confidences * BINS).astype(int) - 1, 0, BINS - 1)
+    image_counts = np.bincount(bin_of_image, minlength=BINS)
+    confidence_sums = np.bincount(bin_of_image, confidences, minlength=BINS)
+    correct_counts = np.bincount(bin_of_image, are_correct, minlength=BINS)
     bins: list[Any] = []
-    for number in range(BINS):
-        divisor = max(counts[number], 1)  # the bin may be empty
-        mean_confidence = float(confidence_sums[number] / divisor)
+    for bin_number in range(BINS):
+        divisor = max(image_counts[bin_number], 1)  # the bin may be empty
+        mean_confidence = float(confidence_sums[bin_number] / divisor)
         bins.append(
             {
-                "images": int(counts[number]),
+                "images": int(image_counts[bin_number]),
                 "confidence": min(1.0, mean_confidence),
-                "accuracy": float(correct_counts[number] / divisor),
+                "accuracy": float(correct_counts[bin_number] / divisor),
             }
         )
-    error = float(np.abs(confidence_sums - correct_counts).sum() / len(labels))
-    true_class_logs = logs[np.arange(len(labels)), labels]
-    return {"loss": float(-true_class_logs.mean()), "ece": min(1.0, error), "bins": bins}
+    ece = float(np.abs(confidence_sums - correct_counts).sum() / len(labels))
+    log_probs_of_labels = log_probs[np.arange(len(labels)), labels]
+    return {"loss": float(-log_probs_of_labels.mean()), "ece": min(1.0, ece), "bins": bins}
 
 
 def fitted_temperature(
@@ -100,18 +101,19 @@ def fitted_temperature(
     """
     logits = np.asarray(logits, np.float64)
     logits = logits - logits.max(-1, keepdims=True)
-    true_class_logits = logits[np.arange(len(labels)), labels]
+    logits_of_labels = logits[np.arange(len(labels)), labels]
 
-    def derivative(log_inverse_temperature: float) -> float:
+    def loss_derivative(log_inverse_temperature: float) -> float:
         scaled_logits = np.exp(log_inverse_temperature) * logits
         probabilities = np.exp(log_probabilities(scaled_logits))
         expected_logits = (probabilities * logits).sum(-1)
-        return float((expected_logits - true_class_logits).mean())
+        return float((expected_logits - logits_of_labels).mean())
 
-    low, high = np.log(1 / HIGHEST_TEMPERATURE), np.log(1 / LOWEST_TEMPERATURE)
-    if derivative(low) >= 0:
+    lowest_log_inverse = np.log(1 / HIGHEST_TEMPERATURE)
+    highest_log_inverse = np.log(1 / LOWEST_TEMPERATURE)
+    if loss_derivative(lowest_log_inverse) >= 0:
         return HIGHEST_TEMPERATURE
-    if derivative(high) <= 0:
+    if loss_derivative(highest_log_inverse) <= 0:
         return LOWEST_TEMPERATURE
-    root = brentq(derivative, low, high, xtol=1e-10)
-    return float(np.exp(-root))
+    best_log_inverse = brentq(loss_derivative, lowest_log_inverse, highest_log_inverse, xtol=1e-10)
+    return float(np.exp(-best_log_inverse))

@@ -9,11 +9,12 @@ from jaxcifar.data.folder_listing import normal_form
 from jaxcifar.errors import UsageError, printable
 from jaxcifar.machine.name_lists import join_first
 
-_MOST_NAMES = 5  # of classes in a message
+_MAX_NAMES_SHOWN = 5  # of classes in a message
+_MAX_NAME_LENGTH = 40  # characters of a class name in a message
 
 
-def renumber(
-    title: str,
+def convert_to_run_labels(
+    set_title: str,
     labels: Integer[np.ndarray, "images"],
     set_classes: Sequence[str],
     run_classes: Sequence[str],
@@ -21,7 +22,7 @@ def renumber(
     """Convert labels from a set's class numbers to a run's class numbers, by the class names.
 
     Args:
-      title: name of the set, for the message.
+      set_title: name of the set, for the message.
       labels: labels of the set's images.
       set_classes: names of the set's classes, by label.
       run_classes: names of the run's classes, by label.
@@ -29,23 +30,26 @@ def renumber(
     Raises:
       UsageError: the run lacks a class of the set.
     """
-    number_in_run = {normal_form(name): number for number, name in enumerate(run_classes)}
-    unknown = [name for name in set_classes if normal_form(name) not in number_in_run]
-    if unknown:
-        run_has = _list_some(run_classes)
-        if len(unknown) == 1:
+    run_label_of_class = {normal_form(name): label for label, name in enumerate(run_classes)}
+    unknown_classes = [name for name in set_classes if normal_form(name) not in run_label_of_class]
+    if unknown_classes:
+        classes_of_run = _list_first_names(run_classes)
+        if len(unknown_classes) == 1:
             raise UsageError(
-                f"{title}: class {unknown[0]!r} is not a class of the run; remove it, or rename it "
-                f"to one of {run_has}"
+                f"{set_title}: class {unknown_classes[0]!r} is not a class of the run; remove it, "
+                f"or rename it to one of {classes_of_run}"
             )
         raise UsageError(
-            f"{title}: the set and the run have different classes: {_list_some(unknown)} are not "
-            f"classes of the run, which has {run_has}; choose another set, or rename its classes"
+            f"{set_title}: the set and the run have different classes: "
+            f"{_list_first_names(unknown_classes)} are not classes of the run, which has "
+            f"{classes_of_run}; choose another set, or rename its classes"
         )
-    new_numbers = np.asarray([number_in_run[normal_form(name)] for name in set_classes], np.int32)
-    return new_numbers[labels]
+    run_labels = [run_label_of_class[normal_form(name)] for name in set_classes]
+    run_label_of_set_label = np.asarray(run_labels, np.int32)
+    return run_label_of_set_label[labels]
 
 
-def _list_some(names: Sequence[str]) -> str:
+def _list_first_names(names: Sequence[str]) -> str:
     """Return the first few names, and the number of the others."""
-    return join_first([printable(name, 40) for name in names], _MOST_NAMES)
+    short_names = [printable(name, _MAX_NAME_LENGTH) for name in names]
+    return join_first(short_names, _MAX_NAMES_SHOWN)

@@ -16,9 +16,9 @@ from jaxcifar.data import Examples
 from jaxcifar.data.arrays import pixels_of
 from jaxcifar.data.labelled_arrays import map_images, read_labels
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.evaluation.class_numbers import renumber
+from jaxcifar.evaluation.class_numbers import convert_to_run_labels
 from jaxcifar.evaluation.evaluation_mistakes import Predict
-from jaxcifar.evaluation.image_sets import KINDS, STANDARD_KINDS, ImageSet
+from jaxcifar.evaluation.image_sets import ALL_CORRUPTIONS, STANDARD_CORRUPTIONS, ImageSet
 from jaxcifar.evaluation.measure import accuracy_of, finite_logits
 from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.paths import expand_home
@@ -32,15 +32,15 @@ class CorruptedImages:
 
     Attributes:
       title: name of the folder.
-      images: for each kind of corruption, the images of five strengths one after the other, as an
-        array that is mapped into memory.
+      images_by_kind: for each kind of corruption, the images of five strengths one after the
+        other, as an array that is mapped into memory.
       labels: label of each image of a kind, by the class numbers of the run to evaluate.
       max_images: number of images of each kind and strength to use; None for all.
       image_size: height and width to which the images are resized.
     """
 
     title: str
-    images: Mapping[str, Shaped[np.ndarray, "images *of_image"]]
+    images_by_kind: Mapping[str, Shaped[np.ndarray, "images *of_image"]]
     labels: Int32[np.ndarray, "images"]
     max_images: int | None
     image_size: int = IMAGE_SIZE
@@ -51,16 +51,18 @@ class CorruptedImages:
         Raises:
           UsageError: the images have a wrong shape or dtype, or `max_images` is too small.
         """
-        count = len(self.labels) // LEVELS
-        of_level = slice((level - 1) * count, level * count)
-        name = f"{self.title}/{kind}.npy"
-        pixels = pixels_of(name, self.images[kind][of_level], self.image_size)
-        image_set = ImageSet(name, name, Examples(pixels, self.labels[of_level]))
+        images_per_level = len(self.labels) // LEVELS
+        images_of_level = slice((level - 1) * images_per_level, level * images_per_level)
+        file_name = f"{self.title}/{kind}.npy"
+        original_images = self.images_by_kind[kind][images_of_level]
+        pixels = pixels_of(file_name, original_images, self.image_size)
+        examples = Examples(pixels, self.labels[images_of_level])
+        image_set = ImageSet(file_name, file_name, examples)
         return image_set.subset(self.max_images).examples
 
 
 def open_corruption_set(
-    name: str,
+    folder_name: str,
     class_names: Sequence[str],
     max_images: int | None,
     print_line: PrintLine,
@@ -71,7 +73,7 @@ def open_corruption_set(
     The pixels are not read yet.
 
     Args:
-      name: path of the folder.
+      folder_name: path of the folder.
       class_names: names of the run's classes, by label.
       max_images: number of images of each kind and strength to use; None for all.
       print_line: prints a line about files that are ignored, and kinds that are missing.
@@ -81,48 +83,51 @@ def open_corruption_set(
       UsageError: no file has the name of a corruption, or the run lacks a class of the images.
       RunError: a file can't be read, or the files do not fit together.
     """
-    paths = _corruption_files(name, print_line)
-    images = {kind: map_images(path) for kind, path in paths.items()}
+    paths = _corruption_files(folder_name, print_line)
+    images_by_kind = {kind: map_images(path) for kind, path in paths.items()}
     for kind, path in paths.items():
-        count = len(images[kind])
-        if count % LEVELS:
+        image_count = len(images_by_kind[kind])
+        if image_count % LEVELS:
             raise RunError(
-                f"{path}: has {count:,} images, which are not {LEVELS} strengths of equally many"
+                f"{path}: has {image_count:,} images, which are not {LEVELS} strengths of equally "
+                "many; download the file again"
             )
-        labels, set_classes = read_labels(path, count, class_names)
-    title = expand_home(name).absolute().name
-    run_labels = renumber(title, labels, set_classes, class_names)
-    return CorruptedImages(title, images, run_labels, max_images, image_size)
+        labels, set_classes = read_labels(path, image_count, class_names)
+    title = expand_home(folder_name).absolute().name
+    run_labels = convert_to_run_labels(title, labels, set_classes, class_names)
+    return CorruptedImages(title, images_by_kind, run_labels, max_images, image_size)
 
 
-def _corruption_files(name: str, print_line: PrintLine) -> dict[str, Path]:
-    """Return the file of each kind of corruption in the folder `name`.
+def _corruption_files(folder_name: str, print_line: PrintLine) -> dict[str, Path]:
+    """Return the file of each kind of corruption in the folder `folder_name`.
 
     A line is printed about other `.npy` files, and about missing standard kinds.
 
     Raises:
       UsageError: no file has the name of a corruption.
     """
-    folder = expand_home(name)
-    paths = {kind: folder / f"{kind}.npy" for kind in KINDS if (folder / f"{kind}.npy").exists()}
-    other_names = sorted({path.stem for path in folder.glob("*.npy")} - {*KINDS, "labels"})
+    folder = expand_home(folder_name)
+    possible_paths = {kind: folder / f"{kind}.npy" for kind in ALL_CORRUPTIONS}
+    paths = {kind: path for kind, path in possible_paths.items() if path.exists()}
+    names_in_folder = {path.stem for path in folder.glob("*.npy")}
+    other_names = sorted(names_in_folder - {*ALL_CORRUPTIONS, "labels"})
     if not paths:
-        example = ""
+        hint = ""
         if other_names:
-            example = f"; --on {folder / other_names[0]}.npy evaluates on one file"
+            hint = f"; --on {folder / other_names[0]}.npy evaluates on one file"
         raise UsageError(
-            f"--on {name}: no file is named after a corruption, such as fog.npy{example}"
+            f"--on {folder_name}: no file is named after a corruption, such as fog.npy{hint}"
         )
     if other_names:
         print_line(
-            f"{name}: {pluralize(len(other_names), 'other file')} ignored ({other_names[0]}.npy); "
-            "give each as --on FILE.npy"
+            f"{folder_name}: {pluralize(len(other_names), 'other file')} ignored "
+            f"({other_names[0]}.npy); give each as --on FILE.npy"
         )
-    missing = [kind for kind in STANDARD_KINDS if kind not in paths]
-    if missing:
+    missing_kinds = [kind for kind in STANDARD_CORRUPTIONS if kind not in paths]
+    if missing_kinds:
         print_line(
-            f"{name}: {len(missing)} of the {len(STANDARD_KINDS)} standard corruptions are missing "
-            f"({missing[0]}); the mean is over the others"
+            f"{folder_name}: {len(missing_kinds)} of the {len(STANDARD_CORRUPTIONS)} standard "
+            f"corruptions are missing ({missing_kinds[0]}); the mean is over the others"
         )
     return paths
 
@@ -131,7 +136,7 @@ def evaluate_corruption_set(
     predict: Predict,
     corrupted: CorruptedImages,
     date: str,
-    begin: Callable[[str], None] = lambda step: None,
+    report_step: Callable[[str], None] = lambda step: None,
 ) -> CorruptionSet:
     """Compute a network's accuracy on each kind and strength of corruption.
 
@@ -139,15 +144,15 @@ def evaluate_corruption_set(
       predict: returns the network's logits for images.
       corrupted: the images.
       date: date and time of the evaluation.
-      begin: called with a description of each step before it begins.
+      report_step: called with a description of each step before it begins.
 
     Raises:
       RunError: a logit is not finite.
       UsageError: images have a wrong shape or dtype.
     """
     accuracy: dict[str, list[float]] = {}
-    for kind in corrupted.images:
-        begin(f"{corrupted.title}: {kind}")
+    for kind in corrupted.images_by_kind:
+        report_step(f"{corrupted.title}: {kind}")
         accuracy[kind] = []
         for level in range(1, LEVELS + 1):
             images, labels = corrupted.examples(kind, level)
@@ -163,7 +168,9 @@ def evaluate_corruption_set(
     }
 
 
-def with_corruption_errors(results: CorruptionSet, base: CorruptionSet, name: str) -> CorruptionSet:
+def with_corruption_errors(
+    results: CorruptionSet, base_results: CorruptionSet, base_name: str
+) -> CorruptionSet:
     """Return a copy of a network's results, with its errors relative to a base network.
 
     The corruption error of a kind is the sum of the network's errors over all strengths, divided by
@@ -171,27 +178,27 @@ def with_corruption_errors(results: CorruptionSet, base: CorruptionSet, name: st
 
     Args:
       results: results of the network.
-      base: results of the base network on the same images.
-      name: name of the base network.
+      base_results: results of the base network on the same images.
+      base_name: name of the base network.
 
     Raises:
       RunError: the base network makes no errors on a kind.
     """
-    errors = {}
+    corruption_errors = {}
     for kind, accuracies in results["accuracy"].items():
-        base_error = sum(1 - accuracy for accuracy in base["accuracy"][kind])
+        base_error = sum(1 - accuracy for accuracy in base_results["accuracy"][kind])
         if base_error <= 0:
             raise RunError(
-                f"--base {name}: makes no errors on {kind}, so that no corruption error is "
+                f"--base {base_name}: makes no errors on {kind}, so that no corruption error is "
                 "defined; choose another base, or more images"
             )
-        errors[kind] = sum(1 - accuracy for accuracy in accuracies) / base_error
-    mean = _mean_over_standard_kinds(errors)
+        corruption_errors[kind] = sum(1 - accuracy for accuracy in accuracies) / base_error
+    mean_error = _mean_over_standard_kinds(corruption_errors)
     with_errors: CorruptionSet = {
         **results,
-        "base": name,
-        "corruption_error": errors,
-        "mean_corruption_error": mean,
+        "base": base_name,
+        "corruption_error": corruption_errors,
+        "mean_corruption_error": mean_error,
     }
     return with_errors
 
@@ -201,5 +208,7 @@ def _mean_over_standard_kinds(values: Mapping[str, float]) -> float:
 
     If none of the kinds is standard, return the mean of all values.
     """
-    standard_values = [value for kind, value in values.items() if kind in STANDARD_KINDS]
-    return float(np.mean(standard_values or list(values.values())))
+    averaged_values = [value for kind, value in values.items() if kind in STANDARD_CORRUPTIONS]
+    if not averaged_values:
+        averaged_values = list(values.values())
+    return float(np.mean(averaged_values))

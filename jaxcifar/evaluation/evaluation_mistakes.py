@@ -16,8 +16,8 @@ from jaxcifar.training import augment
 Predict = Callable[[UInt8[np.ndarray, "images size size 3"]], Float32[np.ndarray, "images classes"]]
 
 _SEED = 17  # not the run's seed, so that all runs see the same images
-_SHIFT = 4  # pixels, as usual in training on CIFAR-10
-_BATCH_SIZES = (1, 512)
+_MAX_SHIFT = 4  # pixels, as usual in training on CIFAR-10
+_TRAINING_MODE_BATCH_SIZES = (1, 512)
 
 
 def evaluation_mistakes(classifier: Classifier) -> dict[str, Predict]:
@@ -44,13 +44,14 @@ def evaluation_mistakes(classifier: Classifier) -> dict[str, Predict]:
     elif channel_mean is not None and channel_std is not None:
         data_mean, data_std = np.asarray(channel_mean), np.asarray(channel_std)
         mistakes[NORMALISED] = classifier.with_normalization(data_mean, data_std).logits
-    half = np.full(3, 0.5)
-    mistakes["normalised by 0.5"] = classifier.with_normalization(half, half).logits
+    one_half = np.full(3, 0.5)
+    mistakes["normalised by 0.5"] = classifier.with_normalization(one_half, one_half).logits
     mistakes["pixels 0 to 255"] = classifier.with_normalization(mean / 255, std / 255).logits
     mistakes["red and blue swapped"] = lambda images: classifier.logits(images[..., ::-1])
     mistakes["shifted and flipped"] = lambda images: classifier.logits(shifted_and_flipped(images))
-    for size in _BATCH_SIZES:
-        mistakes[f"training mode, {size} at once"] = partial(training_mode_logits, classifier, size)
+    for batch_size in _TRAINING_MODE_BATCH_SIZES:
+        name = f"training mode, {batch_size} at once"
+        mistakes[name] = partial(training_mode_logits, classifier, batch_size)
     return mistakes
 
 
@@ -58,18 +59,18 @@ def shifted_and_flipped(
     images: UInt8[np.ndarray, "images height width 3"],
 ) -> UInt8[np.ndarray, "images height width 3"]:
     """Return images that are shifted and flipped at random; each call draws the same numbers."""
-    keys = jax.random.split(jax.random.key(_SEED), len(images))
+    image_keys = jax.random.split(jax.random.key(_SEED), len(images))
     settings = augment.AugmentationSettings(
         enabled=jnp.asarray(True),
-        shift=jnp.int32(_SHIFT),
+        shift=jnp.int32(_MAX_SHIFT),
         reflect=jnp.asarray(False),
         alternate=jnp.asarray(False),
         cutout=jnp.int32(0),
-        max_shift=_SHIFT,
+        max_shift=_MAX_SHIFT,
     )
     alternate_flips = jnp.zeros(len(images), bool)  # not used: flips are random
     shift_and_flip = jax.jit(augment.shift_and_flip)
-    return np.asarray(shift_and_flip(keys, images, settings, alternate_flips))
+    return np.asarray(shift_and_flip(image_keys, images, settings, alternate_flips))
 
 
 def training_mode_logits(
@@ -85,17 +86,17 @@ def training_mode_logits(
       batch_size: number of images in a batch.
       images: images to classify.
     """
-    order = np.random.RandomState(_SEED).permutation(len(images))
-    shuffled = images[order]
+    shuffled_order = np.random.RandomState(_SEED).permutation(len(images))
+    shuffled_images = images[shuffled_order]
     batch_size = min(batch_size, len(images))
-    logits = []
-    for next_image in range(0, len(images), batch_size):
-        start_of_last_batch = len(images) - batch_size
-        start = min(next_image, start_of_last_batch)
-        batch = shuffled[start : start + batch_size]
-        key = jax.random.fold_in(jax.random.key(_SEED), next_image)
-        batch_logits = classifier.training_logits(batch, key)
-        repeated_images = next_image - start
-        logits.append(batch_logits[repeated_images:])
-    original_order = np.argsort(order)
-    return np.concatenate(logits)[original_order]
+    start_of_last_batch = len(images) - batch_size
+    new_logits = []  # of the images in each batch that no earlier batch had
+    for first_new_image in range(0, len(images), batch_size):
+        start = min(first_new_image, start_of_last_batch)
+        batch = shuffled_images[start : start + batch_size]
+        batch_key = jax.random.fold_in(jax.random.key(_SEED), first_new_image)
+        batch_logits = classifier.training_logits(batch, batch_key)
+        repeated_images = first_new_image - start
+        new_logits.append(batch_logits[repeated_images:])
+    original_order = np.argsort(shuffled_order)
+    return np.concatenate(new_logits)[original_order]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcifar.array_types import Int64
+from jaxcifar.array_types import Int64, Integer
 from jaxcifar.config import registry
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import CATALOG, Dataset, Examples, load_dataset
@@ -15,32 +15,32 @@ from jaxcifar.data.labelled_arrays import LABELS, map_images, read_labels
 from jaxcifar.data.split import stratified
 from jaxcifar.data.user_data import user_data_title
 from jaxcifar.errors import UsageError
-from jaxcifar.evaluation.class_numbers import renumber
-from jaxcifar.evaluation.resized_images import resized
+from jaxcifar.evaluation.class_numbers import convert_to_run_labels
+from jaxcifar.evaluation.resized_images import resize_images
 from jaxcifar.evaluation.user_images import read_user_images
 from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.paths import expand_home, parse_table_name
 from jaxcifar.machine.terminal import PrintLine
 
-TRAIN = "train"
-CORRUPTIONS = "corruptions"
-EVALUATION_MISTAKES = "slips"
-TEST_SETS = ("test", CORRUPTIONS, EVALUATION_MISTAKES)  # made from the run's test images
-SETS_OF_RUN = (TRAIN, "val", *TEST_SETS)  # made from the run's data set
-SET_NAMES = ("val", "test", TRAIN, "cifar10.1", CORRUPTIONS, EVALUATION_MISTAKES)
-_CHOICES = (
+TRAIN_SET = "train"
+CORRUPTIONS_SET = "corruptions"
+MISTAKES_SET = "slips"
+TEST_SETS = ("test", CORRUPTIONS_SET, MISTAKES_SET)  # made from the run's test images
+SETS_OF_RUN = (TRAIN_SET, "val", *TEST_SETS)  # made from the run's data set
+SET_NAMES = ("val", "test", TRAIN_SET, "cifar10.1", CORRUPTIONS_SET, MISTAKES_SET)
+_SET_CHOICES = (
     "val, test, train, cifar10.1 (or cifar10.1:FOLDER), corruptions, slips, a folder of images by "
     "class, a .csv with their labels, an .npz file, parquet files, or images in an .npy file with "
     "labels.npy beside it"
 )
 # The kinds of corruption of CIFAR-10-C; each is a file of images.
-STANDARD_KINDS = (
+STANDARD_CORRUPTIONS = (
     "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur",
     "zoom_blur", "snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate",
     "jpeg_compression",
 )  # fmt: skip
-EXTRA_KINDS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")  # not in the means
-KINDS = (*STANDARD_KINDS, *EXTRA_KINDS)
+EXTRA_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")  # not in the means
+ALL_CORRUPTIONS = (*STANDARD_CORRUPTIONS, *EXTRA_CORRUPTIONS)
 
 
 class ImageSet(NamedTuple):
@@ -73,13 +73,19 @@ class ImageSet(NamedTuple):
         images, labels = self.examples
         if max_images is None or max_images >= len(labels):
             return self
-        _, indices = stratified(labels, max_images / len(labels))
-        if not len(indices):
+        _, chosen_indices = stratified(labels, max_images / len(labels))
+        if not len(chosen_indices):
             raise UsageError(
                 f"--images {max_images} is too few for an image of each class; give more"
             )
-        indices = np.sort(indices)
+        indices = np.sort(chosen_indices)
         return self._replace(examples=Examples(images[indices], labels[indices]), indices=indices)
+
+    def indices_in_whole_set(
+        self, indices: Integer[np.ndarray, "chosen"]
+    ) -> Integer[np.ndarray, "chosen"]:
+        """Convert indices of images in this set to their indices in the set it was taken from."""
+        return indices if self.indices is None else self.indices[indices]
 
 
 def load_run_dataset(
@@ -104,7 +110,8 @@ def load_run_dataset(
             f"the run's training images were not found ({error}); evaluate --on a folder of images "
             "by class"
         ) from error
-    has_other_images = config.data_sha256 not in (None, dataset.sha256)
+    expected_sha256 = config.data_sha256
+    has_other_images = expected_sha256 is not None and expected_sha256 != dataset.sha256
     has_other_classes = dataset.class_names != tuple(class_names)
     if has_other_images or has_other_classes:
         raise UsageError(
@@ -125,7 +132,7 @@ def check_set_name(name: str) -> None:
     table = parse_table_name(name)
     path = table.path if table else expand_home(name)
     if not path.exists():
-        raise _unknown_set(name)
+        raise _unknown_set_error(name)
 
 
 def is_corruption_set(name: str) -> bool:
@@ -136,7 +143,7 @@ def is_corruption_set(name: str) -> bool:
 def uses_test_images(name: str) -> bool:
     """Return True if the set of images `name` consists of test images, plain or corrupted."""
     path = expand_home(name)
-    is_corruption_file = path.stem in KINDS and path.suffix == ".npy"
+    is_corruption_file = path.stem in ALL_CORRUPTIONS and path.suffix == ".npy"
     return name in TEST_SETS or is_corruption_set(name) or is_corruption_file
 
 
@@ -162,17 +169,19 @@ def load_set(
       UsageError: there is no such set, it has no images, or it has a class that the run lacks.
       RunError: the images can't be read.
     """
-    set_name, _, folder = name.partition(":")
+    set_name, _, folder_name = name.partition(":")
     if set_name == "cifar10.1":
-        version, examples = load_cifar10_1(Path(folder) if folder else None, data_dir)
+        folder = Path(folder_name) if folder_name else None
+        version, examples = load_cifar10_1(folder, data_dir)
         title = f"CIFAR-10.1 {version}"
-        labels = renumber(title, examples.labels, CATALOG["cifar10"].class_names, class_names)
-        pixels = resized(title, examples.images, image_size, print_line)
+        cifar10_classes = CATALOG["cifar10"].class_names
+        labels = convert_to_run_labels(title, examples.labels, cifar10_classes, class_names)
+        pixels = resize_images(title, examples.images, image_size, print_line)
         return ImageSet(f"cifar10.1-{version}", title, Examples(pixels, labels))
     if name in TEST_SETS:
         dataset = get_dataset()
         return ImageSet(name, f"{dataset.title}, test", dataset.test)
-    if name == TRAIN:
+    if name == TRAIN_SET:
         dataset = get_dataset()
         return ImageSet(name, f"{dataset.title}, training", dataset.train)
     if name == "val":
@@ -190,11 +199,13 @@ def _load_user_images(
     path = expand_home(name)
     user_images = read_user_images(name, print_line, image_size)
     if user_images is None and path.suffix == ".npy" and path.is_file():
-        return _load_array(path, class_names, print_line, image_size)
+        return _load_npy(path, class_names, print_line, image_size)
     if user_images is None:
-        raise _unknown_set(name)
-    images, user_labels = user_images.examples
-    labels = renumber(user_images.title, user_labels, user_images.class_names, class_names)
+        raise _unknown_set_error(name)
+    images, set_labels = user_images.examples
+    labels = convert_to_run_labels(
+        user_images.title, set_labels, user_images.class_names, class_names
+    )
     return ImageSet(
         f"own:{user_data_title(name)}",
         user_images.title,
@@ -204,18 +215,18 @@ def _load_user_images(
     )
 
 
-def _load_array(
+def _load_npy(
     path: Path, class_names: Sequence[str], print_line: PrintLine, image_size: int
 ) -> ImageSet:
     """Load the images in an `.npy` file, and the labels in `labels.npy` in the same folder."""
-    array = map_images(path)
-    labels, set_classes = read_labels(path, len(array), class_names)
-    pixels = resized(str(path), array, image_size, print_line)
+    original_images = map_images(path)
+    labels, set_classes = read_labels(path, len(original_images), class_names)
+    pixels = resize_images(str(path), original_images, image_size, print_line)
     title = f"{path.absolute().parent.name}/{path.stem}"
-    labels = renumber(title, labels, set_classes, class_names)
+    labels = convert_to_run_labels(title, labels, set_classes, class_names)
     return ImageSet(f"own:{title}", title, Examples(pixels, labels))
 
 
-def _unknown_set(name: str) -> UsageError:
-    hint = registry.did_you_mean(name, SET_NAMES)
-    return UsageError(f"--on {name}: no such set; {hint}choose {_CHOICES}")
+def _unknown_set_error(name: str) -> UsageError:
+    suggestion = registry.did_you_mean(name, SET_NAMES)
+    return UsageError(f"--on {name}: no such set; {suggestion}choose {_SET_CHOICES}")

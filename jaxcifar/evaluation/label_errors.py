@@ -10,10 +10,12 @@ from jaxcifar.evaluation.calibration import log_probabilities
 from jaxcifar.runs.evaluation_file import LabelError, Mistake
 from jaxcifar.runs.mistakes import MAX_MISTAKES
 
-Columns = dict[str, Shaped[np.ndarray, "listed ..."]]
+MistakeColumns = dict[str, Shaped[np.ndarray, "listed ..."]]
 
 
-def likely_label_errors(logits: Float[np.ndarray, "images classes"], examples: Examples) -> Columns:
+def likely_label_errors(
+    logits: Float[np.ndarray, "images classes"], examples: Examples
+) -> MistakeColumns:
     """Return the images whose labels are probably wrong, the most suspicious image first.
 
     These are the wrongly classified images whose label has the lowest predicted probability.
@@ -29,56 +31,56 @@ def likely_label_errors(logits: Float[np.ndarray, "images classes"], examples: E
       `predicted` are int32. `confidence` is the probability of the predicted class, and
       `label_probability` the probability of the label, both float32. `image` has the images.
     """
-    class_logs = log_probabilities(logits)
+    log_probs = log_probabilities(logits)
     predicted, labels = logits.argmax(-1), examples.labels
-    label_logs = np.take_along_axis(class_logs, labels[:, None].astype(np.int64), -1)[:, 0]
-    wrong = np.flatnonzero(predicted != labels)
-    least_probable_first = np.argsort(label_logs[wrong], kind="stable")
-    index = wrong[least_probable_first][:MAX_MISTAKES]
-    predicted_logs = class_logs[index, predicted[index]]
+    log_probs_of_labels = log_probs[np.arange(len(labels)), labels]
+    wrong_indices = np.flatnonzero(predicted != labels)
+    least_probable_first = np.argsort(log_probs_of_labels[wrong_indices], kind="stable")
+    indices = wrong_indices[least_probable_first][:MAX_MISTAKES]
+    log_confidences = log_probs[indices, predicted[indices]]
     return {
-        "index": index.astype(np.int32),
-        "label": labels[index].astype(np.int32),
-        "predicted": predicted[index].astype(np.int32),
-        "confidence": np.exp(predicted_logs).astype(np.float32),
-        "label_probability": np.exp(label_logs[index]).astype(np.float32),
-        "image": examples.images[index],
+        "index": indices.astype(np.int32),
+        "label": labels[indices].astype(np.int32),
+        "predicted": predicted[indices].astype(np.int32),
+        "confidence": np.exp(log_confidences).astype(np.float32),
+        "label_probability": np.exp(log_probs_of_labels[indices]).astype(np.float32),
+        "image": examples.images[indices],
     }
 
 
 def mistake_list(
-    arrays: Mapping[str, Shaped[np.ndarray, "listed ..."]], class_names: Sequence[str]
+    columns: Mapping[str, Shaped[np.ndarray, "listed ..."]], class_names: Sequence[str]
 ) -> list[Mistake]:
     """Return wrong predictions as a list of dicts, as `evaluation.json` contains them.
 
     Args:
-      arrays: `index`, `label`, `predicted` and `confidence` of the wrong predictions, by name.
+      columns: `index`, `label`, `predicted` and `confidence` of the wrong predictions, by name.
       class_names: names of the classes, by label.
     """
     mistakes: list[Mistake] = []
-    for number, index in enumerate(arrays["index"]):
+    for row, index in enumerate(columns["index"]):
         mistakes.append(
             {
                 "index": int(index),
-                "label": class_names[arrays["label"][number]],
-                "predicted": class_names[arrays["predicted"][number]],
-                "confidence": min(1.0, float(arrays["confidence"][number])),
+                "label": class_names[columns["label"][row]],
+                "predicted": class_names[columns["predicted"][row]],
+                "confidence": min(1.0, float(columns["confidence"][row])),
             }
         )
     return mistakes
 
 
 def label_error_list(
-    arrays: Mapping[str, Shaped[np.ndarray, "listed ..."]], class_names: Sequence[str]
+    columns: Mapping[str, Shaped[np.ndarray, "listed ..."]], class_names: Sequence[str]
 ) -> list[LabelError]:
     """Return probable label errors as a list of dicts, as `evaluation.json` contains them.
 
     Args:
-      arrays: the arrays that `likely_label_errors` returns.
+      columns: the arrays that `likely_label_errors` returns.
       class_names: names of the classes, by label.
     """
     label_errors: list[LabelError] = []
-    for number, mistake in enumerate(mistake_list(arrays, class_names)):
-        probability = min(1.0, float(arrays["label_probability"][number]))
+    for row, mistake in enumerate(mistake_list(columns, class_names)):
+        probability = min(1.0, float(columns["label_probability"][row]))
         label_errors.append({**mistake, "label_probability": probability})
     return label_errors

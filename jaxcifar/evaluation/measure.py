@@ -46,7 +46,7 @@ def evaluate_sets(
     predict: Predict,
     sets: Sequence[ImageSet],
     *,
-    mistakes: Mapping[str, Predict],
+    predict_by_mistake: Mapping[str, Predict],
     class_names: Sequence[str],
     val: Examples | None,
     date: str,
@@ -57,9 +57,9 @@ def evaluate_sets(
 
     Args:
       predict: returns the network's logits for images.
-      sets: the sets of images. A set with the name `CORRUPTIONS` is evaluated with corruptions, and
-        a set with the name `EVALUATION_MISTAKES` is evaluated with the functions in `mistakes`.
-      mistakes: functions that return logits with a mistake, by the mistake's name.
+      sets: the sets of images. The set named `CORRUPTIONS_SET` is evaluated with corruptions, and
+        the set named `MISTAKES_SET` with the functions in `predict_by_mistake`.
+      predict_by_mistake: functions that return logits with a mistake, by the mistake's name.
       class_names: names of the classes, by label.
       val: validation images, to which a softmax temperature is fitted; None for no temperature.
       date: date and time of the evaluation.
@@ -71,30 +71,30 @@ def evaluate_sets(
       UsageError: a metric that the user defined fails.
     """
     metrics = MetricSet.create(len(class_names), user_metrics)
-    results: dict[str, SetResult] = {}
+    results_by_set: dict[str, SetResult] = {}
     evaluation: Evaluation = {"sets": {}}
-    without_temperature = {image_sets.CORRUPTIONS, image_sets.EVALUATION_MISTAKES}
-    needs_temperature = any(image_set.name not in without_temperature for image_set in sets)
+    sets_without_temperature = {image_sets.CORRUPTIONS_SET, image_sets.MISTAKES_SET}
+    set_names = {image_set.name for image_set in sets}
+    needs_temperature = bool(set_names - sets_without_temperature)
     if needs_temperature and val is not None and len(val.labels):
         report_step("the temperature, on the validation images")
         logits = finite_logits(predict, val.images, "validation")
         evaluation["temperature"] = fitted_temperature(logits, val.labels)
     for image_set in sets:
         name, examples = image_set.name, image_set.examples
-        if name == image_sets.CORRUPTIONS:
-            evaluation["corruptions"] = evaluate_corrupted(
-                predict, examples, date, lambda kind: report_step(f"corruptions: {kind}")
-            )
-        elif name == image_sets.EVALUATION_MISTAKES:
+        if name == image_sets.CORRUPTIONS_SET:
+            evaluation["corruptions"] = evaluate_corrupted(predict, examples, date, report_step)
+        elif name == image_sets.MISTAKES_SET:
             evaluation["slips"] = evaluate_with_mistakes(
-                predict, mistakes, examples, date, lambda mistake: report_step(f"slips: {mistake}")
+                predict, predict_by_mistake, examples, date, report_step
             )
         else:
             report_step(f"{image_set.title}, {len(examples.labels):,} images")
             temperature = evaluation.get("temperature")
-            result = evaluate(predict, image_set, class_names, temperature, date, metrics)
-            evaluation["sets"][name], results[name] = result.figures, result
-    return EvaluationResult(evaluation, results)
+            result = evaluate_set(predict, image_set, class_names, temperature, date, metrics)
+            evaluation["sets"][name] = result.figures
+            results_by_set[name] = result
+    return EvaluationResult(evaluation, results_by_set)
 
 
 def finite_logits(
@@ -118,7 +118,7 @@ def accuracy_of(
     return float(is_right(logits, labels).mean())
 
 
-def evaluate(
+def evaluate_set(
     predict: Predict,
     image_set: ImageSet,
     class_names: Sequence[str],
@@ -145,11 +145,12 @@ def evaluate(
     logits = predict_finite(images)
     flip_logits = np.asarray(both_sides(predict_finite, images, logits))
     are_correct = is_right(logits, labels)
-    counts = np.bincount(labels, minlength=len(class_names))
+    image_counts = np.bincount(labels, minlength=len(class_names))
     correct_counts = np.bincount(labels, are_correct, minlength=len(class_names))
     mistakes = confident_mistakes(logits, image_set.examples)
-    if image_set.indices is not None:
-        mistakes["index"] = image_set.indices[mistakes["index"]]
+    mistakes["index"] = image_set.indices_in_whole_set(mistakes["index"])
+    if metrics is None:
+        metrics = MetricSet.create(len(class_names))
     figures: Figures = {
         "title": image_set.title,
         "date": date,
@@ -158,33 +159,33 @@ def evaluate(
         "interval": list(wilson_interval(int(are_correct.sum()), len(labels))),
         "accuracy_flip": accuracy_of(flip_logits, labels),
         "class_accuracy": {
-            name: float(correct_counts[label] / counts[label])
+            name: float(correct_counts[label] / image_counts[label])
             for label, name in enumerate(class_names)
-            if counts[label]
+            if image_counts[label]
         },
         "plain": calibration(logits, labels),
         "mistakes": mistake_list(mistakes, class_names),
-        "metrics": _finite_values(metrics or MetricSet.create(len(class_names)), logits, labels),
+        "metrics": _finite_metrics(metrics, logits, labels),
     }
     if temperature is not None:
         figures["tempered"] = calibration(logits, labels, temperature)
-    if image_set.name != image_sets.TRAIN:
+    if image_set.name != image_sets.TRAIN_SET:
         return SetResult(figures, mistakes)
     label_errors = likely_label_errors(logits, image_set.examples)
-    if image_set.indices is not None:
-        label_errors["index"] = image_set.indices[label_errors["index"]]
+    label_errors["index"] = image_set.indices_in_whole_set(label_errors["index"])
     figures["label_errors"] = label_error_list(label_errors, class_names)
     return SetResult(figures, mistakes, label_errors)
 
 
-def _finite_values(metrics: MetricSet, logits: np.ndarray, labels: np.ndarray) -> list[Value]:
+def _finite_metrics(metrics: MetricSet, logits: np.ndarray, labels: np.ndarray) -> list[Value]:
     """Return name, title, unit and value of each metric whose value is finite."""
-    values = metrics.measure(logits, labels).values
-    return [
-        {**declaration, "value": values[declaration["name"]]}
-        for declaration in declare_metrics(metrics)
-        if math.isfinite(values[declaration["name"]])
-    ]
+    value_by_name = metrics.measure(logits, labels).values
+    finite_metrics: list[Value] = []
+    for declaration in declare_metrics(metrics):
+        value = value_by_name[declaration["name"]]
+        if math.isfinite(value):
+            finite_metrics.append({**declaration, "value": value})
+    return finite_metrics
 
 
 def evaluate_corrupted(
@@ -195,8 +196,7 @@ def evaluate_corrupted(
 ) -> Corruptions:
     """Compute a network's accuracy on images to which each kind of corruption is applied.
 
-    There must be at least one image. `date` is stored in the results. `report_step` is called with
-    the name of each kind of corruption.
+    There must be at least one image. `date` is stored, and `report_step` is called for each kind.
 
     Raises:
       RunError: a logit is not finite.
@@ -205,7 +205,7 @@ def evaluate_corrupted(
     accuracy: dict[str, list[float]] = {}
     clean_logits = finite_logits(predict, images, "clean images")
     for corruption in CORRUPTIONS:
-        report_step(corruption)
+        report_step(f"corruptions: {corruption}")
         accuracy[corruption] = []
         for level in range(1, STRENGTHS + 1):
             corrupted_images = corrupted(corruption, level, images)
@@ -221,24 +221,24 @@ def evaluate_corrupted(
 
 def evaluate_with_mistakes(
     predict: Predict,
-    mistakes: Mapping[str, Predict],
+    predict_by_mistake: Mapping[str, Predict],
     examples: Examples,
     date: str,
     report_step: Callable[[str], None] = lambda step: None,
 ) -> Slips:
     """Compute the accuracy that evaluation code with each common mistake would measure.
 
-    `mistakes` has functions that return logits with a mistake, by the mistake's name. `report_step`
-    is called with each name. `date` is stored in the results. There must be at least one image. An
-    image whose logits are NaN counts as classified wrongly.
+    `predict_by_mistake` has functions that return logits with a mistake, by the mistake's name.
+    `report_step` is called with a text that has the name. `date` is stored in the results. There
+    must be at least one image. An image whose logits are NaN counts as classified wrongly.
 
     Raises:
       RunError: a logit is not finite although no mistake was made.
     """
-    images, labels = (np.ascontiguousarray(array) for array in examples)
+    images, labels = np.ascontiguousarray(examples.images), examples.labels
     accuracy: dict[str, float] = {}
-    for name, predict_with_mistake in mistakes.items():
-        report_step(name)
+    for name, predict_with_mistake in predict_by_mistake.items():
+        report_step(f"slips: {name}")
         logits = np.nan_to_num(predict_with_mistake(images), nan=-np.inf)
         are_correct = is_right(logits, labels) & np.isfinite(logits).any(-1)
         accuracy[name] = float(are_correct.mean())

@@ -13,7 +13,7 @@ from jaxcifar.data.parquet_files import find_only_parquet
 from jaxcifar.data.resizing import Resizing
 from jaxcifar.data.user_data import user_data_title
 from jaxcifar.data.user_npz import read_npz
-from jaxcifar.evaluation.resized_images import say_resized
+from jaxcifar.evaluation.resized_images import print_resizing
 from jaxcifar.machine.paths import expand_home
 from jaxcifar.machine.terminal import PrintLine
 
@@ -50,33 +50,52 @@ def read_user_images(name: str, print_line: PrintLine, image_size: int) -> UserI
     Raises:
       RunError: the images can't be read.
     """
-    path, resizing = expand_home(name), Resizing(image_size)
-    class_names: tuple[str, ...]
-    if parquet_files := find_only_parquet(path):
-        records, class_names = read_parquet(path, parquet_files, resizing, print_line)
-        splits: Collection[str] = records.keys()
-    elif (folder := scan_images(name)) is not None:
-        splits, class_names = folder.splits.keys(), folder.class_names
-        chosen = _choose_split(splits)
-        chosen_folder = dataclasses.replace(folder, splits={chosen: folder.splits[chosen]})
-        records = read_splits(chosen_folder, print_line, resizing)
-    elif path.suffix == ".npz" and path.is_file():
-        records, class_names = read_npz(path.resolve(), print_line, resizing)
-        splits = records.keys()
-    else:
+    resizing = Resizing(image_size)
+    chosen_split = _read_chosen_split(name, print_line, resizing)
+    if chosen_split is None:
         return None
-    chosen = _choose_split(splits)
-    examples = Examples(*binary_records.unpack(records[chosen]))
+    split, class_names = chosen_split.split, chosen_split.class_names
+    examples = Examples(*binary_records.unpack(chosen_split.records))
     title = user_data_title(name)
-    say_resized(title, resizing.original_sizes, image_size, print_line)
-    if len(splits) == 1:
+    print_resizing(title, resizing.original_sizes, image_size, print_line)
+    if chosen_split.is_only_split:
         return UserImages(title, examples, class_names, split="")
-    split_title = SPLIT_TITLES[chosen]
+    split_title = SPLIT_TITLES[split]
     print_line(
         f"{title}: has several splits; only its {len(examples.labels):,} {split_title} images are "
         "evaluated"
     )
-    return UserImages(f"{title}, {split_title}", examples, class_names, chosen)
+    return UserImages(f"{title}, {split_title}", examples, class_names, split)
+
+
+class _ChosenSplit(NamedTuple):
+    """The split of a folder or file that is evaluated: its name, packed images and classes."""
+
+    split: str
+    is_only_split: bool
+    records: binary_records.Records
+    class_names: tuple[str, ...]
+
+
+def _read_chosen_split(name: str, print_line: PrintLine, resizing: Resizing) -> _ChosenSplit | None:
+    """Read the split to evaluate from a folder, table or file; None if `name` is none of these."""
+    path = expand_home(name)
+    parquet_files = find_only_parquet(path)
+    if parquet_files:
+        all_records, class_names = read_parquet(path, parquet_files, resizing, print_line)
+        split = _choose_split(all_records)
+        return _ChosenSplit(split, len(all_records) == 1, all_records[split], class_names)
+    folder = scan_images(name)
+    if folder is not None:
+        split = _choose_split(folder.splits)
+        folder_with_one_split = dataclasses.replace(folder, splits={split: folder.splits[split]})
+        records = read_splits(folder_with_one_split, print_line, resizing)[split]
+        return _ChosenSplit(split, len(folder.splits) == 1, records, folder.class_names)
+    if path.suffix == ".npz" and path.is_file():
+        all_records, class_names = read_npz(path.resolve(), print_line, resizing)
+        split = _choose_split(all_records)
+        return _ChosenSplit(split, len(all_records) == 1, all_records[split], class_names)
+    return None
 
 
 def _choose_split(splits: Collection[str]) -> str:
@@ -95,14 +114,14 @@ def describe_training_copies(title: str, examples: Examples, dataset: Dataset) -
     Returns:
       one line; an empty string if there are no copies, or if the sizes of the images differ.
     """
-    train = dataset.train.images
-    if train.shape[1:] != examples.images.shape[1:]:
+    train_images = dataset.train.images
+    if train_images.shape[1:] != examples.images.shape[1:]:
         return ""
-    no_images = train[:0]
-    count = count_copies(train, no_images, examples.images)["test"]
-    if not count:
+    no_images = train_images[:0]
+    copy_count = count_copies(train_images, no_images, examples.images)["test"]
+    if not copy_count:
         return ""
     return (
-        f"{title}: {count:,} of the {len(examples.labels):,} images are also training images of "
-        "the run, as exact copies; the accuracy on them says little"
+        f"{title}: {copy_count:,} of the {len(examples.labels):,} images are also training "
+        "images of the run, as exact copies; remove them, because their accuracy says little"
     )

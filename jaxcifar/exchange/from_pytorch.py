@@ -16,19 +16,26 @@ from jaxcifar.data import CATALOG, Dataset
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.exchange.state_dict import StateDict, from_state_dict, read_state_dict
 from jaxcifar.exchange.state_dict_names import has_torchvision_names
-from jaxcifar.exchange.torch_modules import require_known
+from jaxcifar.exchange.torch_modules import require_pytorch_module
 from jaxcifar.machine import environment
 from jaxcifar.machine.extras import import_extra
 from jaxcifar.machine.sharing import place_on_devices
 from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.array_trees import named_arrays
-from jaxcifar.runs.file_formats import Result, Source
+from jaxcifar.runs.file_formats import Measured, Result, Source
 from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.mistakes import Mistakes
 from jaxcifar.runs.result import measure_weights
 from jaxcifar.runs.result_pictures import write_network
 from jaxcifar.runs.weights import Card, arrange_arrays, write_weights
 from jaxcifar.training import network
 from jaxcifar.training.metrics import decimal
+from jaxcifar.training.program import Program
+
+_TORCHVISION_NOTE = (
+    "The layers have torchvision's names. Weights do not show strides and pools: this conversion "
+    "is right if conv1 has stride 1 and maxpool is nn.Identity()."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +60,13 @@ class Conversion:
 
 
 def convert(
-    conversion: Conversion, load: Callable[[], Dataset], print_line: PrintLine
+    conversion: Conversion, load_dataset: Callable[[], Dataset], print_line: PrintLine
 ) -> Result | None:
     """Make a run folder from a PyTorch state dict, and evaluate the network on the test images.
 
     Args:
       conversion: the state dict, the network and the run folder.
-      load: returns the data set, or raises a `RunError` if the data set is not available.
+      load_dataset: returns the data set, or raises a `RunError` if the data set is not available.
       print_line: prints a line about the progress.
 
     Returns:
@@ -71,30 +78,27 @@ def convert(
       RunError: the state dict can't be read or is of another network, or a file can't be written.
         The same error is raised if `mean` or `std` is None and the data set is not available.
     """
-    start = time.monotonic()
-    require_known(conversion.config.arch)
+    start_time = time.monotonic()
+    require_pytorch_module(conversion.config.arch)
     import_extra("torch")
     state_dict = read_state_dict(conversion.weights)
     source: Source = {"file": conversion.weights.name, "sha256": state_dict.sha256}
-    dataset = _load_dataset_if_available(conversion, load, print_line)
+    dataset = _load_dataset_if_available(conversion, load_dataset, print_line)
     config = user_code.with_imports(conversion.config)
     if dataset is not None and not dataset.is_known:
         config = dataclasses.replace(config, data_sha256=dataset.sha256)
-    card = _make_card(conversion, config, dataset)
-    classes = len(card["class_names"])
-    variables = _to_variables(config, classes, state_dict, conversion.weights)
+    card = _make_weights_card(conversion, config, dataset)
+    class_count = len(card["class_names"])
+    variables = _convert_to_variables(config, class_count, state_dict, conversion.weights)
     if has_torchvision_names(config.arch, state_dict.arrays):
-        print_line(
-            "These are torchvision's names. Weights do not show strides and pools: this conversion "
-            "is right if conv1 has stride 1 and maxpool is nn.Identity()."
-        )
+        print_line(_TORCHVISION_NOTE)
     with RunFolder(conversion.path, conversion.overwrite).locked(config) as folder:
         earlier_result = _finished_conversion(folder, source)
         if earlier_result is not None:
-            print_line("This is converted already; use --overwrite to convert it again.")
+            print_line("This file is converted already; use --overwrite to convert it again.")
             return earlier_result
-        device = environment.first_devices(None)[:1]
-        program = make_program(config, classes, config.batch_size, device)
+        one_device = environment.first_devices(None)[:1]
+        program = make_program(config, class_count, config.batch_size, one_device)
         with folder.report_write_errors():
             folder.begin(config)
             title = f"{config.network_title} on {card['dataset']}"
@@ -103,15 +107,12 @@ def convert(
                 write_weights(folder.weights_file, variables, card)
                 return None
         print_line(f"testing on {len(dataset.test.labels):,} images")
-        statistics = SimpleNamespace(mean=card["channel_mean"], std=card["channel_std"])
-        hyper = make_hyperparameters(config, statistics, program.steps_per_epoch)
-        placed_variables, hyper = place_on_devices((variables, hyper), program.replicated)
-        measurements, mistakes = measure_weights(config, program, placed_variables, hyper, dataset)
+        measurements, mistakes = _measure_on_test_images(config, program, variables, card, dataset)
         result: Result = {
             **measurements,
             **card,
             "converted": source,
-            "wall_seconds": time.monotonic() - start,
+            "wall_seconds": time.monotonic() - start_time,
             "git_commit": environment.git_commit(),
         }
         with folder.report_write_errors():
@@ -119,28 +120,39 @@ def convert(
     return result
 
 
-def _to_variables(
-    config: Config, classes: int, state_dict: StateDict, path: Path
+def _measure_on_test_images(
+    config: Config, program: Program, variables: network.Variables, card: Card, dataset: Dataset
+) -> tuple[Measured, Mistakes]:
+    """Evaluate a converted network with the normalisation in its card (see `measure_weights`)."""
+    pixel_statistics = SimpleNamespace(mean=card["channel_mean"], std=card["channel_std"])
+    hyper = make_hyperparameters(config, pixel_statistics, program.steps_per_epoch)
+    placed_variables, placed_hyper = place_on_devices((variables, hyper), program.replicated)
+    return measure_weights(config, program, placed_variables, placed_hyper, dataset)
+
+
+def _convert_to_variables(
+    config: Config, class_count: int, state_dict: StateDict, path: Path
 ) -> network.Variables:
     """Convert the state dict from the file `path` to the variables of a config's network.
 
-    The network has `classes` outputs, one for each class.
+    The network has `class_count` outputs, one for each class.
     """
-    abstract_variables = network.shapes(create_model(config, classes), config.image_size)
-    arrays_like = named_arrays(abstract_variables)
-    arrays = from_state_dict(config, classes, arrays_like, state_dict, path)
+    model = create_model(config, class_count)
+    abstract_variables = network.shapes(model, config.image_size)
+    abstract_arrays = named_arrays(abstract_variables)
+    arrays = from_state_dict(config, class_count, abstract_arrays, state_dict, path)
     return arrange_arrays(arrays, abstract_variables, path)
 
 
 def _load_dataset_if_available(
-    conversion: Conversion, load: Callable[[], Dataset], print_line: PrintLine
+    conversion: Conversion, load_dataset: Callable[[], Dataset], print_line: PrintLine
 ) -> Dataset | None:
-    """Return the data set by calling `load`; None if it is not available and not needed.
+    """Return the data set by calling `load_dataset`; None if it is not available and not needed.
 
     The data set is not needed if `conversion` has the mean and standard deviation of the pixels.
     """
     try:
-        return load()
+        return load_dataset()
     except RunError as error:
         if conversion.config.dataset not in CATALOG:
             raise
@@ -148,11 +160,11 @@ def _load_dataset_if_available(
             raise RunError(
                 f"{error}; or give --mean and --std: then the weights are converted, but not tested"
             ) from error
-        print_line(f"not tested: {error}")
+        print_line(f"the weights are not tested: {error}")
         return None
 
 
-def _make_card(conversion: Conversion, config: Config, dataset: Dataset | None) -> Card:
+def _make_weights_card(conversion: Conversion, config: Config, dataset: Dataset | None) -> Card:
     """Return what prediction needs besides weights: config, class names and normalisation.
 
     `dataset` is the data set, or None if it is not available.
@@ -183,10 +195,10 @@ def _finished_conversion(folder: RunFolder, source: Source) -> Result | None:
     Raises:
       UsageError: the folder belongs to another run.
     """
-    result = folder.finished_result()
-    if result and result.get("converted") == source:
-        return result
-    if result or (folder.has_begun and folder.metrics_file.exists()):
+    earlier_result = folder.finished_result()
+    if earlier_result and earlier_result.get("converted") == source:
+        return earlier_result
+    if earlier_result or (folder.has_begun and folder.metrics_file.exists()):
         raise UsageError(
             f"{folder.path}: holds another run; choose another folder, or use --overwrite to "
             "delete that run"

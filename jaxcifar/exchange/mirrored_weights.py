@@ -17,7 +17,8 @@ from jaxcifar.networks.mirrored import with_partners
 
 Arrays = dict[str, np.ndarray]
 
-_PREFIX = "Mirrored"  # of a mirrored layer's name
+_MIRRORED_PREFIX = "Mirrored"  # of a mirrored layer's name
+_WHITENING_BIAS = "params/Whitening_0/bias"
 
 
 def is_mirrored(config: Config) -> bool:
@@ -25,8 +26,8 @@ def is_mirrored(config: Config) -> bool:
 
 
 def config_without_mirroring(config: Config) -> Config:
-    arguments = tuple(pair for pair in config.arch_args if pair[0] != "mirrored")
-    return dataclasses.replace(config, arch_args=arguments)
+    other_arguments = [(name, value) for name, value in config.arch_args if name != "mirrored"]
+    return dataclasses.replace(config, arch_args=tuple(other_arguments))
 
 
 def expand(arrays: Mapping[str, np.ndarray]) -> Arrays:
@@ -36,31 +37,31 @@ def expand(arrays: Mapping[str, np.ndarray]) -> Arrays:
     filter has its own copy. `arrays` and the result are name -> array.
     """
     # Two thirds of the whitening's biases belong to filters that have no partner.
-    unpaired = len(arrays["params/Whitening_0/bias"]) * 2 // 3
-    expanded = {}
+    unpaired_filters = len(arrays[_WHITENING_BIAS]) * 2 // 3
+    expanded_arrays = {}
     for name, array in arrays.items():
-        plain_name = name.replace(_PREFIX, "")
-        expanded[plain_name] = _expand_array(name, array, unpaired)
-    return expanded
+        expanded_name = name.replace(_MIRRORED_PREFIX, "")
+        expanded_arrays[expanded_name] = _expand_array(name, array, unpaired_filters)
+    return expanded_arrays
 
 
-def _expand_array(name: str, array: np.ndarray, unpaired: int) -> np.ndarray:
+def _expand_array(name: str, array: np.ndarray, unpaired_filters: int) -> np.ndarray:
     """Convert one array of a mirrored FastNet to the array of the network without mirroring.
 
     Args:
       name: the array's name in the mirrored network.
       array: the array. A filter and its mirror image share their weights in this array.
-      unpaired: number of filters in the network's first layer that are their own mirror images.
+      unpaired_filters: number of filters in the first layer that are their own mirror images.
     """
-    layer, leaf = name.split("/")[-2:]
-    if layer == "Whitening_0" and leaf == "bias":
-        paired_biases = array[unpaired:]
+    layer, array_kind = name.split("/")[-2:]
+    if layer == "Whitening_0" and array_kind == "bias":
+        paired_biases = array[unpaired_filters:]
         return np.concatenate([array, paired_biases])
     if layer == "Whitening_0":
         return array
-    if layer.startswith(_PREFIX):
-        reads_whitening = name.endswith("ConvGroup_0/MirroredConv_0/kernel")
-        unpaired_inputs = unpaired if reads_whitening else 0
+    if layer.startswith(_MIRRORED_PREFIX):
+        follows_whitening = name.endswith("ConvGroup_0/MirroredConv_0/kernel")
+        unpaired_inputs = unpaired_filters if follows_whitening else 0
         return np.asarray(with_partners(jnp.asarray(array), unpaired_inputs))
     return np.concatenate([array, array])  # a normalisation, or the kernel of the last layer
 
@@ -74,19 +75,21 @@ def collapse(arrays: Mapping[str, np.ndarray]) -> Arrays:
     Raises:
       ValueError: the two filters of a pair are not mirror images of each other.
     """
-    mirrored = {}
+    mirrored_arrays = {}
     for name, array in arrays.items():
-        if name == "params/Whitening_0/bias":
-            bias_count = len(array) * 3 // 4  # the others are copies for the partners
-            mirrored[name] = array[:bias_count]
+        if name == _WHITENING_BIAS:
+            learnt_biases = len(array) * 3 // 4  # the others are copies for the partners
+            mirrored_arrays[name] = array[:learnt_biases]
         elif name.endswith("Dense_0/kernel"):
-            mirrored[name] = array[: len(array) // 2]
+            learnt_rows = len(array) // 2
+            mirrored_arrays[name] = array[:learnt_rows]
         elif "ConvGroup" in name:
-            first_half = array[..., : array.shape[-1] // 2]
-            mirrored[name.replace("/Conv_", f"/{_PREFIX}Conv_")] = first_half
+            learnt_filters = array.shape[-1] // 2
+            mirrored_name = name.replace("/Conv_", f"/{_MIRRORED_PREFIX}Conv_")
+            mirrored_arrays[mirrored_name] = array[..., :learnt_filters]
         else:
-            mirrored[name] = array
-    for name, array in expand(mirrored).items():
+            mirrored_arrays[name] = array
+    for name, array in expand(mirrored_arrays).items():
         if not np.array_equal(array, arrays[name]):
             raise ValueError(f"{name}: the filters of a mirrored pair differ")
-    return mirrored
+    return mirrored_arrays

@@ -15,12 +15,12 @@ from jaxcifar.build.model import create_model
 from jaxcifar.config.experiment import Config
 from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.exchange.mirrored_weights import config_without_mirroring, expand, is_mirrored
-from jaxcifar.exchange.torch_modules import require_known, torch_network
+from jaxcifar.exchange.torch_modules import require_pytorch_module, torch_network
 from jaxcifar.machine.extras import import_extra
 
-COUNTER = "num_batches_tracked"  # PyTorch's BatchNorm stores this number; we set it to 0
+BATCH_COUNTER = "num_batches_tracked"  # PyTorch's BatchNorm stores this number; we set it to 0
 
-_PYTORCH_NAMES = {  # last part of jaxcifar's name -> last part of PyTorch's name
+_PYTORCH_ARRAY_NAMES = {  # last part of jaxcifar's name -> last part of PyTorch's name
     "kernel": "weight",
     "scale": "weight",
     "bias": "bias",
@@ -28,7 +28,7 @@ _PYTORCH_NAMES = {  # last part of jaxcifar's name -> last part of PyTorch's nam
     "var": "running_var",
 }
 # Number of axes -> jaxcifar's axes in PyTorch's order: of a vector, dense and convolution kernel.
-_PYTORCH_AXES = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
+_AXES_IN_PYTORCH_ORDER = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
 
 ImageShape = tuple[int, int, int]  # height, width and channels
 
@@ -62,7 +62,8 @@ class ArrayMapping:
         """Convert an array from jaxcifar's layout to PyTorch's layout."""
         if self.image_shape:
             channels_last = array.reshape(*self.image_shape, -1)
-            array = channels_last.transpose(2, 0, 1, 3).reshape(self.shape)
+            channels_first = channels_last.transpose(2, 0, 1, 3)
+            array = channels_first.reshape(self.shape)
         return np.array(array.transpose(self.axes), order="C")
 
     def to_jaxcifar_layout(self, array: np.ndarray) -> np.ndarray:
@@ -71,31 +72,34 @@ class ArrayMapping:
         if self.image_shape:
             height, width, channels = self.image_shape
             channels_first = array.reshape(channels, height, width, -1)
-            array = channels_first.transpose(1, 2, 0, 3)
+            array = channels_first.transpose(1, 2, 0, 3)  # channels last
         return np.array(array.reshape(self.shape), order="C")
 
 
-def array_mappings(config: Config, classes: int, arrays: Mapping[str, Any]) -> list[ArrayMapping]:
+def array_mappings(
+    config: Config, class_count: int, abstract_arrays: Mapping[str, Any]
+) -> list[ArrayMapping]:
     """Return for each array of a network its names and layouts in jaxcifar and in PyTorch.
 
     Args:
       config: the config that names the network.
-      classes: number of classes.
-      arrays: the network's arrays by name; only their shapes are used.
+      class_count: number of classes.
+      abstract_arrays: the network's arrays by name; only their shapes are used.
 
     Raises:
       UsageError: the network has no PyTorch module.
       RunError: PyTorch is not installed.
     """
-    layers = _pytorch_layers_by_name(config, classes)
+    layers = _pytorch_layers_by_name(config, class_count)
     mappings = []
-    for jaxcifar_name, array in arrays.items():
+    for jaxcifar_name, array in abstract_arrays.items():
         name_parts = jaxcifar_name.split("/")  # such as params, Conv_0, kernel
-        leaf = name_parts[-1]
-        layer = layers["/".join(name_parts[1:-1])]
-        axes = _PYTORCH_AXES[len(array.shape)]
-        image_shape = layer.image_shape if leaf == "kernel" else None
-        pytorch_name = f"{layer.name}.{_PYTORCH_NAMES[leaf]}"
+        array_kind = name_parts[-1]
+        layer_name = "/".join(name_parts[1:-1])
+        layer = layers[layer_name]
+        axes = _AXES_IN_PYTORCH_ORDER[len(array.shape)]
+        image_shape = layer.image_shape if array_kind == "kernel" else None
+        pytorch_name = f"{layer.name}.{_PYTORCH_ARRAY_NAMES[array_kind]}"
         mapping = ArrayMapping(jaxcifar_name, pytorch_name, array.shape, axes, image_shape)
         mappings.append(mapping)
     return mappings
@@ -116,15 +120,15 @@ class _TorchLayer:
 
 
 @cache
-def _pytorch_layers_by_name(config: Config, classes: int) -> dict[str, _TorchLayer]:
+def _pytorch_layers_by_name(config: Config, class_count: int) -> dict[str, _TorchLayer]:
     """Return the layers that have weights in the PyTorch module of a network.
 
     Returns:
       a layer's name in jaxcifar, such as `ResBlock_0/Conv_1` -> its layer in PyTorch.
     """
-    require_known(config.arch)
+    require_pytorch_module(config.arch)
     torch = import_extra("torch")
-    model = create_model(config, classes)
+    model = create_model(config, class_count)
     layers = summarize(model, config.image_size).layers
     jaxcifar_layers = [layer for layer in layers if layer.params]
     with torch.device("meta"):  # only names are needed, so no memory for weights
@@ -138,9 +142,10 @@ def _pytorch_layers_by_name(config: Config, classes: int) -> dict[str, _TorchLay
     # each PyTorch module is written with its layers in the order of our layer table.
     for layer, pytorch_name in zip(jaxcifar_layers, pytorch_names, strict=True):
         image_shape = None
-        if layer.kind == "Linear" and layer.input_shape[-1] > channels:
-            # More inputs than channels: the layer gets a flattened, square feature map.
-            side = math.isqrt(layer.input_shape[-1] // channels)
+        input_count = layer.input_shape[-1]
+        gets_flattened_map = layer.kind == "Linear" and input_count > channels
+        if gets_flattened_map:  # of a square feature map
+            side = math.isqrt(input_count // channels)
             image_shape = (side, side, channels)
         pytorch_layers["/".join(layer.path)] = _TorchLayer(pytorch_name, image_shape)
         channels = layer.output_shape[-1]
@@ -148,7 +153,7 @@ def _pytorch_layers_by_name(config: Config, classes: int) -> dict[str, _TorchLay
 
 
 def to_pytorch(
-    config: Config, classes: int, arrays: Mapping[str, np.ndarray]
+    config: Config, class_count: int, arrays: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Convert a network's arrays to PyTorch's names and layouts.
 
@@ -157,7 +162,7 @@ def to_pytorch(
 
     Args:
       config: the config that names the network.
-      classes: number of classes.
+      class_count: number of classes.
       arrays: the network's arrays by jaxcifar's names.
 
     Returns:
@@ -170,28 +175,25 @@ def to_pytorch(
     if is_mirrored(config):
         config = config_without_mirroring(config)
         arrays = expand(arrays)
-    mappings = array_mappings(config, classes, arrays)
+    mappings = array_mappings(config, class_count, arrays)
     state_dict: dict[str, np.ndarray] = {}
     for mapping in mappings:
         array = np.asarray(arrays[mapping.jaxcifar_name])
         state_dict[mapping.pytorch_name] = mapping.to_pytorch_layout(array)
     for mapping in mappings:
         if mapping.pytorch_name.endswith("running_var"):
-            prefix = mapping.pytorch_name.removesuffix("running_var")
-            state_dict[prefix + COUNTER] = np.zeros((), np.int64)
-            state_dict.setdefault(f"{prefix}weight", np.ones(mapping.shape, np.float32))
+            layer_prefix = mapping.pytorch_name.removesuffix("running_var")
+            state_dict[layer_prefix + BATCH_COUNTER] = np.zeros((), np.int64)
+            state_dict.setdefault(f"{layer_prefix}weight", np.ones(mapping.shape, np.float32))
     return state_dict
 
 
-def scales_of_one(mappings: Sequence[ArrayMapping]) -> set[str]:
+def names_of_unit_scales(mappings: Sequence[ArrayMapping]) -> set[str]:
     """Return the names of the normalisation scales in PyTorch that jaxcifar does not have.
 
     Such scales must be all ones.
     """
-    names = {mapping.pytorch_name for mapping in mappings}
-    norm_scales = {
-        name.removesuffix("running_var") + "weight"
-        for name in names
-        if name.endswith("running_var")
-    }
-    return norm_scales - names
+    pytorch_names = {mapping.pytorch_name for mapping in mappings}
+    variance_names = [name for name in pytorch_names if name.endswith("running_var")]
+    scale_names = {name.removesuffix("running_var") + "weight" for name in variance_names}
+    return scale_names - pytorch_names

@@ -10,7 +10,7 @@ import safetensors
 from jaxcifar.errors import first_line
 from jaxcifar.exchange.state_dict_names import printable_name
 
-_NUMBER_TYPES = {
+_NUMPY_DTYPES = {
     **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?"},
     **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1"},
 }
@@ -23,27 +23,27 @@ def read_safetensors(file: BufferedReader) -> dict[str, np.ndarray]:
       ValueError: the file is damaged, or a tensor has a dtype that is not supported.
     """
     try:
-        entries = safetensors.deserialize(file.read())
+        tensor_entries = safetensors.deserialize(file.read())
     except Exception as error:
         raise ValueError(f"the file is damaged ({first_line(error)})") from error
-    return {name: _array(name, entry) for name, entry in entries}
+    return {name: _convert_to_array(name, tensor_entry) for name, tensor_entry in tensor_entries}
 
 
-def _array(name: str, entry: Mapping[str, Any]) -> np.ndarray:
+def _convert_to_array(name: str, tensor_entry: Mapping[str, Any]) -> np.ndarray:
     """Convert a tensor of a safetensors file to an array; bfloat16 becomes float32.
 
     Args:
       name: name of the tensor, for the error message.
-      entry: the tensor: its "dtype", "shape" and "data" (bytes).
+      tensor_entry: the tensor: its "dtype", "shape" and "data" (bytes).
     """
-    number_type, shape = entry["dtype"], entry["shape"]
-    data = entry["data"]
-    if number_type == "BF16":  # the first 16 bits of a float32
-        upper_bits = np.frombuffer(data, "<u2").astype(np.uint32)
+    dtype_name, shape = tensor_entry["dtype"], tensor_entry["shape"]
+    tensor_bytes = tensor_entry["data"]
+    if dtype_name == "BF16":  # the first 16 bits of a float32
+        upper_bits = np.frombuffer(tensor_bytes, "<u2").astype(np.uint32)
         return (upper_bits << 16).view(np.float32).reshape(shape)
-    if number_type not in _NUMBER_TYPES:
+    if dtype_name not in _NUMPY_DTYPES:
         raise ValueError(
-            f"the tensor {printable_name(name)} has numbers of the type {number_type}; "
+            f"the tensor {printable_name(name)} has numbers of the type {dtype_name}; "
             "save it as float32"
         )
-    return np.frombuffer(data, _NUMBER_TYPES[number_type]).reshape(shape)
+    return np.frombuffer(tensor_bytes, _NUMPY_DTYPES[dtype_name]).reshape(shape)

@@ -26,16 +26,18 @@ def export_logits(classifier: Classifier) -> export.Exported:
     variables = jax.device_get(classifier.variables)
 
     def logits(image: jax.Array) -> jax.Array:
-        images = augment.normalize(augment.pixels(image), classifier.mean, classifier.std)
+        pixels = augment.pixels(image)
+        normalized_image = augment.normalize(pixels, classifier.mean, classifier.std)
         constants = jax.tree.map(jnp.asarray, variables)
-        return network.predict(model, constants, images[None])[0]
+        return network.predict(model, constants, normalized_image[None])[0]
 
-    size = classifier.config.image_size
-    shape = export.symbolic_shape(f"batch, {size}, {size}, 3")
-    images = jax.ShapeDtypeStruct(shape, jnp.uint8)
+    image_size = classifier.config.image_size
+    images_shape = export.symbolic_shape(f"batch, {image_size}, {image_size}, 3")
+    images = jax.ShapeDtypeStruct(images_shape, jnp.uint8)
+    logits_of_images = jax.jit(jax.vmap(logits))
     # By default, GPUs and TPUs round the operands of matrix products.
     with jax.default_matmul_precision("float32"):
-        return export.export(jax.jit(jax.vmap(logits)), platforms=PLATFORMS)(images)
+        return export.export(logits_of_images, platforms=PLATFORMS)(images)
 
 
 def write_stablehlo(classifier: Classifier, path: Path) -> None:

@@ -9,20 +9,21 @@ from jaxcifar.errors import printable
 
 Shape = tuple[int, ...]
 
-_MAX_SHOWN, _MAX_NAME = 3, 80  # array names in a message, characters of a name
-_MAX_COMPARED = 500  # names among which the nearest name is searched
-_IMAGENET_KERNEL = 7  # height and width of the smallest first convolution of ImageNet networks
+_MAX_DIFFERENCES = 3  # arrays that a message describes
+_MAX_NAME_LENGTH = 80  # characters of an array's name in a message
+_MAX_NAMES_COMPARED = 500  # names among which the nearest name is searched
+_IMAGENET_KERNEL_SIZE = 7  # smallest height and width of ImageNet networks' first convolution
 _LOWEST_SIMILARITY = 0.5  # of names, from 0 to 1; names that differ more are not shown as nearest
 # Modules that wrap another module: torch.compile, FSDP and checkpointed activations. They can
 # also be inside a network.
-_WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+_WRAPPER_MODULES = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 # Layers of torchvision's networks, by the network that has these layers under other names.
 _TORCHVISION_LAYERS = {"resnet18": {"downsample": "shortcut", "fc": "linear"}}
 
 
 def printable_name(name: object) -> str:
     """Return the name of an array as one printable line of at most 80 characters."""
-    return printable(name, _MAX_NAME)
+    return printable(name, _MAX_NAME_LENGTH)
 
 
 def remove_prefix(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], str]:
@@ -38,20 +39,23 @@ def remove_prefix(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarra
     Raises:
       ValueError: two names differ only in the names of wrappers.
     """
-    paths = []
-    for name in arrays:
-        paths.append([part for part in name.split(".") if part not in _WRAPPERS])
+    paths = [_path_without_wrappers(name) for name in arrays]
     module_paths = [path[:-1] for path in paths]
     shared_modules = []
-    for modules in zip(*module_paths, strict=False):  # as deep as the shortest path
-        if len(set(modules)) > 1:
+    for modules_at_depth in zip(*module_paths, strict=False):  # as deep as the shortest path
+        if len(set(modules_at_depth)) > 1:
             break
-        shared_modules.append(modules[0])
-    names = [".".join(path[len(shared_modules) :]) for path in paths]
+        shared_modules.append(modules_at_depth[0])
+    short_names = [".".join(path[len(shared_modules) :]) for path in paths]
     prefix = "".join(f"{module}." for module in shared_modules)
-    if len(set(names)) < len(names):
+    if len(set(short_names)) < len(short_names):
         raise ValueError("two tensors have the same name, apart from the names of wrappers")
-    return dict(zip(names, arrays.values(), strict=True)), prefix
+    return dict(zip(short_names, arrays.values(), strict=True)), prefix
+
+
+def _path_without_wrappers(name: str) -> list[str]:
+    """Split an array's name into the names of its modules, without wrappers, and its own name."""
+    return [part for part in name.split(".") if part not in _WRAPPER_MODULES]
 
 
 def has_torchvision_names(arch: str, names: Iterable[str]) -> bool:
@@ -66,62 +70,53 @@ def has_torchvision_names(arch: str, names: Iterable[str]) -> bool:
 
 
 def rename_torchvision_layers(
-    arch: str, arrays: Mapping[str, np.ndarray], expected: Collection[str]
+    arch: str, arrays: Mapping[str, np.ndarray], expected_names: Collection[str]
 ) -> dict[str, np.ndarray]:
     """Replace torchvision's names of layers by the names that this package uses.
 
     Args:
       arch: the network's name, such as "resnet18".
       arrays: arrays by the names in the state dict.
-      expected: names of the arrays that the network needs. A name is replaced only if the new name
-        is one of these.
+      expected_names: names of the arrays that the network needs. A name is replaced only if the
+        new name is one of these.
 
     Returns:
       the arrays by their new names.
     """
-    new_names = _TORCHVISION_LAYERS.get(arch, {})
-    renamed = {}
+    our_layer_names = _TORCHVISION_LAYERS.get(arch, {})
+    renamed_arrays = {}
     for name, array in arrays.items():
-        new_name = ".".join(new_names.get(part, part) for part in name.split("."))
-        is_needed = name not in expected and new_name in expected and new_name not in arrays
-        renamed[new_name if is_needed else name] = array
-    return renamed
+        our_name = ".".join(our_layer_names.get(part, part) for part in name.split("."))
+        is_known_name = name in expected_names
+        is_our_name_wanted = our_name in expected_names and our_name not in arrays
+        new_name = our_name if is_our_name_wanted and not is_known_name else name
+        renamed_arrays[new_name] = array
+    return renamed_arrays
 
 
 def describe_differences(
-    expected: Mapping[str, Shape], actual: Mapping[str, Shape], prefix: str
+    expected_shapes: Mapping[str, Shape], actual_shapes: Mapping[str, Shape], prefix: str
 ) -> str:
     """Describe in one line the differences between a state dict and the arrays of a network.
 
     Args:
-      expected: shapes of the network's arrays by name, in the order in which to describe them.
-      actual: shapes of the state dict's arrays by name.
+      expected_shapes: shapes of the network's arrays by name, in the order to describe them in.
+      actual_shapes: shapes of the state dict's arrays by name.
       prefix: the prefix that was removed from the names in the state dict.
 
     Returns:
       the description, or an empty string if names and shapes are equal.
     """
-    names = dict.fromkeys([*expected, *actual])
-    differing_names = [name for name in names if expected.get(name) != actual.get(name)]
-    missing = {name: shape for name, shape in expected.items() if name not in actual}
-    unexpected = {name: shape for name, shape in actual.items() if name not in expected}
-    differences = []
-    for name in differing_names[:_MAX_SHOWN]:
-        difference = (
-            f"{printable_name(name)}: {_shape_text(actual.get(name))} in the file, "
-            f"{_shape_text(expected.get(name))} expected"
-        )
-        similar_name = ""
-        if name in missing:
-            similar_name = _nearest(name, missing[name], unexpected)
-        elif name in unexpected:
-            similar_name = _nearest(name, unexpected[name], missing)
-        if similar_name:
-            place = "in the file" if name in missing else "expected"
-            difference += f", nearest {place}: {similar_name}"
-        differences.append(difference)
-    if len(differing_names) > _MAX_SHOWN:
-        differences.append(f"and {len(differing_names) - _MAX_SHOWN} more")
+    names = dict.fromkeys([*expected_shapes, *actual_shapes])
+    differing_names = [
+        name for name in names if expected_shapes.get(name) != actual_shapes.get(name)
+    ]
+    differences = [
+        _describe_difference(name, expected_shapes, actual_shapes)
+        for name in differing_names[:_MAX_DIFFERENCES]
+    ]
+    if len(differing_names) > _MAX_DIFFERENCES:
+        differences.append(f"and {len(differing_names) - _MAX_DIFFERENCES} more")
     if differing_names and prefix:
         differences.append(
             f"all names in the file begin with {printable_name(prefix)}, which is left out here"
@@ -129,56 +124,100 @@ def describe_differences(
     return "; ".join(differences)
 
 
-def describe_large_stem(expected: Mapping[str, Shape], actual: Mapping[str, Shape]) -> str:
+def _describe_difference(
+    name: str, expected_shapes: Mapping[str, Shape], actual_shapes: Mapping[str, Shape]
+) -> str:
+    """Describe the shapes of an array in a file and in a network, and the most similar array."""
+    actual, expected = actual_shapes.get(name), expected_shapes.get(name)
+    difference = (
+        f"{printable_name(name)}: {_describe_shape(actual)} in the file, "
+        f"{_describe_shape(expected)} expected"
+    )
+    nearest_array = ""
+    if actual is None and expected is not None:
+        unexpected_shapes = _shapes_only_in(actual_shapes, expected_shapes)
+        nearest_array, place = _describe_nearest(name, expected, unexpected_shapes), "in the file"
+    elif expected is None and actual is not None:
+        missing_shapes = _shapes_only_in(expected_shapes, actual_shapes)
+        nearest_array, place = _describe_nearest(name, actual, missing_shapes), "expected"
+    if not nearest_array:
+        return difference
+    return f"{difference}, nearest {place}: {nearest_array}"
+
+
+def _shapes_only_in(
+    shapes: Mapping[str, Shape], other_shapes: Mapping[str, Shape]
+) -> dict[str, Shape]:
+    """Return the arrays in `shapes` whose names `other_shapes` does not have."""
+    return {name: shape for name, shape in shapes.items() if name not in other_shapes}
+
+
+def describe_large_stem(
+    expected_shapes: Mapping[str, Shape], actual_shapes: Mapping[str, Shape]
+) -> str:
     """Describe in one line that a state dict's first convolution is that of an ImageNet network.
 
     Its kernel is at least 7x7, and the network's first convolution is smaller.
 
     Args:
-      expected: shapes of the network's arrays by name.
-      actual: shapes of the state dict's arrays by name.
+      expected_shapes: shapes of the network's arrays by name.
+      actual_shapes: shapes of the state dict's arrays by name.
 
     Returns:
       the description, or an empty string if there is no such convolution.
     """
-    known_kernels = [shape[2:] for shape in expected.values() if _is_stem(shape)]
-    small_kernels = " or ".join(dict.fromkeys(f"{h}x{w}" for h, w in known_kernels)) or "3x3"
-    for name, shape in actual.items():
-        kernel = shape[2:]
-        if not _is_stem(shape) or min(kernel) < _IMAGENET_KERNEL or kernel in known_kernels:
+    expected_kernels = []  # (height, width) of each
+    for shape in expected_shapes.values():
+        if _takes_color_images(shape):
+            expected_kernels.append(shape[2:])
+    kernel_texts = dict.fromkeys(f"{height}x{width}" for height, width in expected_kernels)
+    possible_kernels = " or ".join(kernel_texts) if kernel_texts else "3x3"
+    for name, shape in actual_shapes.items():
+        if not _takes_color_images(shape):
             continue
-        return (
-            f"the first convolution ({printable_name(name)}) is {kernel[0]}x{kernel[1]}, of an "
-            f"ImageNet network; only networks for small images ({small_kernels}) can be imported"
-        )
+        height, width = shape[2:]
+        is_large = min(height, width) >= _IMAGENET_KERNEL_SIZE
+        if is_large and (height, width) not in expected_kernels:
+            return (
+                f"the first convolution ({printable_name(name)}) is {height}x{width}, of an "
+                f"ImageNet network; only networks for small images ({possible_kernels}) can be "
+                "imported"
+            )
     return ""
 
 
-def _is_stem(shape: Shape) -> bool:
+def _takes_color_images(shape: Shape) -> bool:
     """Return True if a shape is that of a convolution of colour images."""
-    return len(shape) == 4 and shape[1] == 3
+    if len(shape) != 4:
+        return False
+    _, input_channels, _, _ = shape
+    return input_channels == 3
 
 
-def _nearest(name: str, shape: Shape, others: Mapping[str, Shape]) -> str:
-    """Return the name and shape of the array in `others` with the most similar name.
+def _describe_nearest(name: str, shape: Shape, other_shapes: Mapping[str, Shape]) -> str:
+    """Return the name and shape of the array in `other_shapes` with the most similar name.
 
     Arrays with the same shape come first. The text is empty if no name is similar.
     """
-    same_shape = [other for other in others if others[other] == shape]
-    nearest = _most_similar(name, same_shape) or _most_similar(name, others)
-    return f"{printable_name(nearest)} {_shape_text(others[nearest])}" if nearest else ""
+    names_of_same_shape = [other for other in other_shapes if other_shapes[other] == shape]
+    nearest_name = _most_similar(name, names_of_same_shape)
+    if nearest_name is None:
+        nearest_name = _most_similar(name, other_shapes)
+    if nearest_name is None:
+        return ""
+    return f"{printable_name(nearest_name)} {_describe_shape(other_shapes[nearest_name])}"
 
 
 def _most_similar(name: str, candidates: Iterable[str]) -> str | None:
     """Return the candidate that is most similar to a name; None if no candidate is similar."""
     # Comparing takes time that grows with the names' lengths, and the file may be hostile.
-    short_names = [candidate for candidate in candidates if len(candidate) <= _MAX_NAME]
-    compared_names = short_names[:_MAX_COMPARED]
+    short_names = [candidate for candidate in candidates if len(candidate) <= _MAX_NAME_LENGTH]
+    compared_names = short_names[:_MAX_NAMES_COMPARED]
     matches = difflib.get_close_matches(
-        name[:_MAX_NAME], compared_names, n=1, cutoff=_LOWEST_SIMILARITY
+        name[:_MAX_NAME_LENGTH], compared_names, n=1, cutoff=_LOWEST_SIMILARITY
     )
     return matches[0] if matches else None
 
 
-def _shape_text(shape: Shape | None) -> str:
+def _describe_shape(shape: Shape | None) -> str:
     return "none" if shape is None else str(list(shape))

@@ -9,15 +9,17 @@ import numpy as np
 from jaxcifar.build.model import create_model
 from jaxcifar.errors import UsageError
 from jaxcifar.exchange.pytorch_names import to_pytorch
-from jaxcifar.exchange.torch_modules import arguments, require_known, source
+from jaxcifar.exchange.torch_modules import module_source, network_arguments, require_pytorch_module
 from jaxcifar.machine.extras import import_extra
 from jaxcifar.machine.files import atomic_write, write_text
 from jaxcifar.runs.array_trees import named_arrays
 from jaxcifar.trained.classifier import Classifier
 from jaxcifar.training.metrics import decimal
 
+_MAX_FIRST_LINE = 1000  # bytes
 
-def state_dict(classifier: Classifier) -> dict[str, np.ndarray]:
+
+def pytorch_state_dict(classifier: Classifier) -> dict[str, np.ndarray]:
     """Return a trained network's arrays with PyTorch's names and layouts.
 
     Raises:
@@ -43,16 +45,17 @@ def write_pytorch(classifier: Classifier, path: Path) -> Path:
       RunError: PyTorch is not installed.
       OSError: a file can't be written.
     """
-    require_known(classifier.config.arch)
+    require_pytorch_module(classifier.config.arch)
     torch = import_extra("torch")
-    module = path.with_suffix(".py")
-    text = module_text(classifier)
-    _check_overwriting(module, text)
-    state = {name: torch.from_numpy(array) for name, array in state_dict(classifier).items()}
+    module_path = path.with_suffix(".py")
+    module_code = module_text(classifier)
+    _check_is_no_user_file(module_path, module_code)
+    arrays = pytorch_state_dict(classifier)
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     with atomic_write(path) as file:
-        torch.save(state, file)
-    write_text(module, text)
-    return module
+        torch.save(tensors, file)
+    write_text(module_path, module_code)
+    return module_path
 
 
 def module_text(classifier: Classifier) -> str:
@@ -64,33 +67,34 @@ def module_text(classifier: Classifier) -> str:
       UsageError: the network has no PyTorch module.
     """
     arch = classifier.config.arch
-    require_known(arch)
+    require_pytorch_module(arch)
     model = create_model(classifier.config, len(classifier.class_names))
-    constants = {name.upper(): value for name, value in arguments(arch, model).items()}
+    constants = {name.upper(): value for name, value in network_arguments(arch, model).items()}
     constants["CLASS_NAMES"] = tuple(map(str, classifier.class_names))
     constants["MEAN"] = tuple(map(decimal, classifier.mean))
     constants["STD"] = tuple(map(decimal, classifier.std))
     constants["IMAGE_SIZE"] = classifier.config.image_size
-    code = source(arch)
+    module_code = module_source(arch)
     for name, value in constants.items():
-        code = _replace_constant(code, name, value)
-    return code
+        module_code = _replace_constant(module_code, name, value)
+    return module_code
 
 
 def _replace_constant(code: str, name: str, value: Any) -> str:
-    line = f"{name} = {value!r}"
-    return re.sub(rf"^{name} = .*$", lambda _: line, code, count=1, flags=re.M)
+    new_line = f"{name} = {value!r}"
+    return re.sub(rf"^{name} = .*$", lambda _: new_line, code, count=1, flags=re.M)
 
 
-def _check_overwriting(module: Path, text: str) -> None:
-    """Raise a `UsageError` if the file `module` exists and its first line is not that of `text`."""
+def _check_is_no_user_file(module_path: Path, module_code: str) -> None:
+    """Raise a `UsageError` if the file exists and its first line is not that of `module_code`."""
     try:
-        with module.open("rb") as file:
-            first_line = file.readline(1000)
+        with module_path.open("rb") as file:
+            first_line_of_file = file.readline(_MAX_FIRST_LINE)
     except FileNotFoundError:
         return
-    if first_line != text.encode().splitlines(keepends=True)[0]:
+    first_line_of_code, *_ = module_code.encode().splitlines(keepends=True)
+    if first_line_of_file != first_line_of_code:
         raise UsageError(
-            f"{module}: the PyTorch module would replace this file, which is not an exported "
+            f"{module_path}: the PyTorch module would replace this file, which is not an exported "
             "module; choose another name"
         )

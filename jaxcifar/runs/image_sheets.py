@@ -66,7 +66,7 @@ def _plot_image_sheet(
     """Draw images in rows of four as a PNG, each with its text from `texts` above it."""
     rows = max(1, math.ceil(len(images) / _MISTAKES_PER_ROW))
     row_height = _TEXT_HEIGHT + _MISTAKE_SIDE + _MARGIN
-    sheet = _empty_sheet(rows * row_height, title)
+    figure, sheet = _empty_sheet(rows * row_height, title)
     column_width = _SHEET_WIDTH / _MISTAKES_PER_ROW
     for number, (image, text) in enumerate(zip(images, texts, strict=False)):
         row, column = divmod(number, _MISTAKES_PER_ROW)
@@ -74,7 +74,7 @@ def _plot_image_sheet(
         top = row * row_height + _TEXT_HEIGHT
         _place_image(sheet, image, center - _MISTAKE_SIDE / 2, top, _MISTAKE_SIDE)
         _place_text(sheet, text, center, top)
-    sheet.figure.savefig(file, format="png")
+    figure.savefig(file, format="png")
 
 
 def plot_training_images(
@@ -91,7 +91,7 @@ def plot_training_images(
     columns = max(1, len(arrays["image"]))
     column_width = (_SHEET_WIDTH - _ROW_LABEL_WIDTH) / columns
     side = 0.9 * column_width
-    sheet = _empty_sheet(_TEXT_HEIGHT + len(versions) * column_width, title)
+    figure, sheet = _empty_sheet(_TEXT_HEIGHT + len(versions) * column_width, title)
     for row, (label, images) in enumerate(zip(labels, versions, strict=True)):
         top = _TEXT_HEIGHT + row * column_width
         _place_row_label(sheet, label, top + side / 2)
@@ -100,11 +100,11 @@ def plot_training_images(
     for column, label in enumerate(arrays["label"]):
         center = _ROW_LABEL_WIDTH + column * column_width + side / 2
         _place_text(sheet, names[label], center, _TEXT_HEIGHT)
-    sheet.figure.savefig(file, format="png")
+    figure.savefig(file, format="png")
 
 
-def _empty_sheet(height: float, title: str) -> Axes:
-    """Return the axes of a new figure, in which positions are inches below the title.
+def _empty_sheet(height: float, title: str) -> tuple[Figure, Axes]:
+    """Return a new figure and its axes, in which positions are inches below the title.
 
     All images share the axes: matplotlib would need a second to lay out axes for each image.
 
@@ -121,7 +121,7 @@ def _empty_sheet(height: float, title: str) -> Axes:
     axes = figure.add_axes((0, 0, 1, height / figure_height))
     axes.set_axis_off()
     axes.set(xlim=(0, _SHEET_WIDTH), ylim=(height, 0))
-    return axes
+    return figure, axes
 
 
 def _place_image(sheet: Axes, image: np.ndarray, left: float, top: float, side: float) -> None:

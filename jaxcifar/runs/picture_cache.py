@@ -4,7 +4,7 @@ import hashlib
 import io
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib
@@ -13,9 +13,7 @@ _MAX_PICTURES = 256  # about 20 MB
 _pictures: OrderedDict[bytes, bytes] = OrderedDict()  # digest of plot and data -> picture file
 
 
-def draw_once(
-    plot: Callable[..., None], arguments: tuple[Any, ...], settings: Mapping[str, Any] | None = None
-) -> bytes:
+def draw_once(plot: Callable[..., None], arguments: tuple[Any, ...], settings: Any = None) -> bytes:
     """Return the content of the picture file that `plot` writes.
 
     A report shows some curves twice, and is often written again with a few runs more. A picture
@@ -24,7 +22,7 @@ def draw_once(
     Args:
       plot: draws the picture; it is called with `arguments`, and with a file as the last argument.
       arguments: all arguments except the file.
-      settings: settings of matplotlib (`rcParams`) during the call.
+      settings: a dict of matplotlib's settings (`rcParams`) during the call, or None.
     """
     digest = _digest(plot, arguments, settings)
     picture = _pictures.pop(digest, None) if digest else None
@@ -37,9 +35,7 @@ def draw_once(
     return picture
 
 
-def _digest(
-    plot: Callable[..., None], arguments: tuple[Any, ...], settings: Mapping[str, Any] | None
-) -> bytes | None:
+def _digest(plot: Callable[..., None], arguments: tuple[Any, ...], settings: Any) -> bytes | None:
     """Return a digest of everything that a picture depends on; None if it can't be computed."""
     try:
         content = pickle.dumps((plot, arguments, settings))
@@ -48,10 +44,8 @@ def _digest(
     return hashlib.sha256(content).digest()
 
 
-def _draw(
-    plot: Callable[..., None], arguments: tuple[Any, ...], settings: Mapping[str, Any] | None
-) -> bytes:
+def _draw(plot: Callable[..., None], arguments: tuple[Any, ...], settings: Any) -> bytes:
     file = io.BytesIO()
-    with matplotlib.rc_context(dict(settings or {})):
+    with matplotlib.rc_context(settings):
         plot(*arguments, file)
     return file.getvalue()

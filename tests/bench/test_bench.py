@@ -42,7 +42,7 @@ from jaxcifar.bench.work import PHASES, TRAIN, Timing, Work
 from jaxcifar.commands import bench as bench_command
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
-from jaxcifar.exchange.torch_modules import KNOWN
+from jaxcifar.exchange.torch_modules import ARCHS_IN_PYTORCH
 
 WORK = Work("cnn", "float32", batch_size=4, steps=2, test_images=8, eval_batch=8)
 
@@ -117,7 +117,7 @@ def test_each_does_its_work_in_a_process_of_its_own_and_one_that_fails_is_left_o
         assert len(entrant.rates["train"]) == len(entrant.rates["eval"]) == 1
         assert min(entrant.rates["train"] + entrant.rates["eval"]) > 0
         assert entrant.peak_memory > 10e6
-    assert failed.left_out.startswith("first steps: UsageError")
+    assert failed.exclusion_reason.startswith("first steps: UsageError")
     assert failed.rates == {}
 
 
@@ -146,7 +146,7 @@ def test_a_round_is_the_same_steps_as_the_one_before(monkeypatch):
     ours = JaxcifarTraining(Work.for_run(run, "float32", steps=3))
     for _ in range(2):
         ours.train(3)
-        assert int(ours._states.step[0]) == 3
+        assert int(ours._training.states.step[0]) == 3
 
 
 STUDY = """
@@ -192,7 +192,7 @@ def test_rows_of_a_study_share_a_rate_only_if_they_cost_the_same(monkeypatch):
         "many small": Config.create("cnn", small_part=0.5, **settings),
         "few, slower": Config.create("cnn", small_part=0.2, learning_rate=0.01, **settings),
     }
-    rows = bench.measure_programs(runs, images=256, rounds=1, progress=None)
+    rows = bench.measure_programs(runs, images_per_measurement=256, rounds=1, progress=None)
     assert [row["runs"] for row in rows] == [["few small", "few, slower"], ["many small"]]
 
 
@@ -221,7 +221,7 @@ def test_where_pytorch_has_no_counterpart_to_any_network_it_is_not_left_out_in_s
     assert_one_line_error(unknown, 2, "did you mean cnn")
 
 
-@pytest.mark.parametrize("arch", KNOWN)
+@pytest.mark.parametrize("arch", ARCHS_IN_PYTORCH)
 def test_pytorch_is_measured_by_the_module_that_users_get_exported(arch):
     pytest.importorskip("torch", reason="PyTorch is not installed")
     from jaxcifar.bench.torch_peer import TorchPeer
@@ -244,7 +244,7 @@ def test_of_several_networks_those_without_a_counterpart_are_measured_and_a_line
         rows = [{"milliseconds": 1.0}]
         return {"rows": rows, "ratio": {}}
 
-    monkeypatch.setattr(bench, "measure", measured)
+    monkeypatch.setattr(bench, "measure_implementations", measured)
     monkeypatch.setattr(bench, "measure_startup", lambda *_: {})
     monkeypatch.setattr(bench_command, "show", lambda *_: None)
     bench_command.main(["--arch", own, "cnn", "--peer", "torch"])
@@ -348,7 +348,7 @@ def test_a_row_by_hand():
 
 
 def test_images_of_a_round_are_those_of_all_runs_and_of_a_last_batch_that_is_not_full():
-    work = dataclasses.replace(WORK, at_once=3, test_images=10)  # 8 of them at a time
+    work = dataclasses.replace(WORK, runs_at_once=3, test_images=10)  # 8 of them at a time
     assert (work.iterations("train"), work.images("train")) == (2, 2 * 3 * 4)
     assert (work.iterations("eval"), work.images("eval")) == (2, 10)
 
@@ -403,13 +403,13 @@ def test_one_whose_first_steps_are_hopeless_is_named_and_left_out_of_the_rounds(
 def test_the_best_may_come_last_and_the_first_is_measured_whatever_it_is(fake_contest):
     (first, second, best), said, _ = fake_contest({"first": 11.0, "second": 15.0, "best": 200.0})
     assert len(first.rates["train"]) == len(best.rates["train"]) == 2
-    assert second.rates == {} and "a tenth of best's 200" in second.left_out
+    assert second.rates == {} and "a tenth of best's 200" in second.exclusion_reason
     assert said.count("is left out") == 1
 
 
 def test_rates_are_compared_for_the_same_work_alone(fake_contest):
     """As several runs at once, or another network, are another work."""
-    works = {"4 at once": dataclasses.replace(ROUNDS, at_once=4)}
+    works = {"4 at once": dataclasses.replace(ROUNDS, runs_at_once=4)}
     works["other"] = dataclasses.replace(ROUNDS, arch="resnet18")
     rates = {"1 at once": 10.0, "4 at once": 1000.0, "other": 0.5}
     field, _, _ = fake_contest(rates, [TRAIN], works=works)
@@ -422,7 +422,7 @@ def test_one_that_hangs_in_its_first_step_is_stopped(fake_contest):
     ours = 0.5 + (0.5 + 2.0) + 1.0 + 1.0
     assert field[0].seconds_to_get_ready == ours
     hangs, fair = field[2:]
-    assert hangs.left_out == f"first steps: not done after {120 + 5 * ours:.0f} s"
+    assert hangs.exclusion_reason == f"first steps: not done after {120 + 5 * ours:.0f} s"
     assert hangs.summary("train")["images_per_second"] is None
     assert hangs.peak_memory is None
     assert fair.rates == {"train": [8.0], "eval": [8.0]}
@@ -430,9 +430,9 @@ def test_one_that_hangs_in_its_first_step_is_stopped(fake_contest):
 
 
 def test_more_runs_at_once_may_take_longer(fake_contest):
-    works = {"hangs": dataclasses.replace(ROUNDS, at_once=10)}
+    works = {"hangs": dataclasses.replace(ROUNDS, runs_at_once=10)}
     field, _, _ = fake_contest({"ours": 8.0, "hangs": 0}, [TRAIN], works=works)
-    assert field[1].left_out == f"first steps: not done after {120 + 5 * 10 * 3:.0f} s"
+    assert field[1].exclusion_reason == f"first steps: not done after {120 + 5 * 10 * 3:.0f} s"
 
 
 def test_one_that_dies_in_a_round_keeps_the_rates_before_it(fake_contest):
@@ -440,7 +440,7 @@ def test_one_that_dies_in_a_round_keeps_the_rates_before_it(fake_contest):
     rates = {"ours": 8.0, "dies": [8.0, 8.0, 8.0, 8.0, 7.0, None], "fair": 8.0}
     field, said, _ = fake_contest(rates, [TRAIN], rounds=3)
     assert field[1].rates == {TRAIN: [7.0]}
-    assert field[1].left_out == "round 2: its process ended (exit code 3)"
+    assert field[1].exclusion_reason == "round 2: its process ended (exit code 3)"
     assert field[1].summary(TRAIN)["rounds"] == 1
     assert len(field[0].rates[TRAIN]) == len(field[2].rates[TRAIN]) == 3
     assert "dies is left out of the rounds: round 2" in said
@@ -457,15 +457,15 @@ def test_rounds_end_when_the_time_is_up(fake_contest):
     """A round takes 11 s of ours and 22 s of the other, with two steps to warm up."""
     rates = {"ours": 8.0, "other": 4.0}
     for seconds, rounds in ((9 + 33, 1), (9 + 3 * 33 + 1, 3), (1000, 5)):
-        field, said, _ = fake_contest(rates, [TRAIN], rounds=5, seconds=seconds)
+        field, said, _ = fake_contest(rates, [TRAIN], rounds=5, time_limit=seconds)
         assert [entrant.summary(TRAIN)["rounds"] for entrant in field] == [rounds, rounds]
         assert ("no time is left for round" in said) == (rounds < 5)
 
 
 def test_one_that_gets_ready_when_no_time_is_left_is_stopped(fake_contest):
-    field, _, _ = fake_contest({"ours": 8.0, "hangs": 0}, [TRAIN], rounds=1, seconds=100)
+    field, _, _ = fake_contest({"ours": 8.0, "hangs": 0}, [TRAIN], rounds=1, time_limit=100)
     # Ours has taken 3 s, and needs 3 s to start and 10 s for a round.
-    assert field[1].left_out == f"first steps: not done after {100 - 3 - 3 - 10} s"
+    assert field[1].exclusion_reason == f"first steps: not done after {100 - 3 - 3 - 10} s"
 
 
 def test_the_time_left_is_that_of_what_is_to_come(fake_contest):
@@ -474,7 +474,7 @@ def test_the_time_left_is_that_of_what_is_to_come(fake_contest):
     Starting is expected to take as long as first steps, and takes two steps: 1 s and 2 s.
     """
     rates = {"ours": 8.0, "other": 4.0}
-    field, _, lefts = fake_contest(rates, [TRAIN], estimate_rest=lambda first: 100.0)
+    field, _, lefts = fake_contest(rates, [TRAIN], estimate_later_seconds=lambda first: 100.0)
     ready = [entrant.seconds_to_get_ready for entrant in field]
     assert ready == [3.0, 6.0]
     assert lefts == pytest.approx([

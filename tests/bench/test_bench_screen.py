@@ -148,8 +148,8 @@ def test_the_work_fits_the_network_and_the_device(
 ):
     asked = {}
 
-    def measure(work, peer, rounds, progress, estimate_rest, seconds):
-        asked["measure"] = work, peer, rounds, seconds
+    def measure(work, peer, rounds, progress, estimate_later_seconds, time_limit):
+        asked["measure"] = work, peer, rounds, time_limit
         rows = [{"phase": "train", "milliseconds": 7.5}, {"phase": "eval", "milliseconds": 2.5}]
         return {"rows": rows, "ratio": {"train": "a ratio"}}
 
@@ -161,7 +161,7 @@ def test_the_work_fits_the_network_and_the_device(
         asked["at_once"] = work, numbers, rounds
         return ["so fast"]
 
-    monkeypatch.setattr(bench, "measure", measure)
+    monkeypatch.setattr(bench, "measure_implementations", measure)
     monkeypatch.setattr(bench, "measure_startup", measure_startup)
     monkeypatch.setattr(bench, "measure_parallel_runs", measure_parallel_runs)
     model, _ = sizes.model_and_macs(Config.create(NET))

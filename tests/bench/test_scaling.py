@@ -37,7 +37,7 @@ def test_an_all_reduce_by_hand():
     # Between four groups each chip has an eighth of the bytes to send.
     within, between = 2 * 7 / 8 / 100, 2 * 3 / 4 / 8 / 10
     assert switched.all_reduce_seconds(10**9, 32) == pytest.approx(46e-6 + within + between)
-    rings = Machine("", 1e12, 64, (100e9, 10e9), (1e-6, 10e-6), torus=2)
+    rings = Machine("", 1e12, 64, (100e9, 10e9), (1e-6, 10e-6), torus_dimensions=2)
     assert rings.all_reduce_seconds(0, 64) == pytest.approx(2 * 2 * 4e-6)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxcifar.bench.trial_steps import Trial, noise_like
+from jaxcifar.bench.trial_steps import Trial, random_dataset_like
 from jaxcifar.config.experiment import Config
 
 
@@ -16,7 +16,7 @@ def test_the_estimate_counts_steps_of_runs_together_and_images_of_each():
 
 def test_noise_has_the_numbers_and_classes_of_the_images():
     config = Config.create("cnn", dataset="cifar10", fold="1/5", train_examples=30)
-    named, dataset = noise_like(config)
+    named, dataset = random_dataset_like(config)
     assert (named.dataset, named.fold) == ("noise", "1/5")
     assert not dataset.is_known
     assert [len(split.labels) for split in (dataset.train, dataset.val, dataset.test)] == [

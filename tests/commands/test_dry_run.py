@@ -133,14 +133,14 @@ def test_an_empty_shard_of_a_study_costs_nothing(tmp_path, monkeypatch, capsys):
 
 def test_steps_of_fed_images_and_of_accumulated_gradients_are_timed(easy_dataset, monkeypatch):
     """Memory counts all training images, or only those of the steps that are fed at a time."""
-    monkeypatch.setattr(trial_steps, "_ENOUGH_SECONDS", 0.0)
+    monkeypatch.setattr(trial_steps, "_MIN_TIMED_SECONDS", 0.0)
     images = len(easy_dataset.train.labels)
 
     def persistent_bytes(steps_at_a_time, accumulate):
         monkeypatch.setattr(setup, "fed_steps", lambda *_: steps_at_a_time)
         settings = {"dataset": "shapes10", "batch_size": 16, "accumulate": accumulate}
         config = Config.create("own.net:Net", **settings)
-        trial = trial_steps.try_steps(config, easy_dataset, 1, jax.devices()[:1], print)
+        trial = trial_steps.time_trial_steps(config, easy_dataset, 1, jax.devices()[:1], print)
         assert trial.images[0] == images
         assert trial.steps_per_epoch == images // 16
         assert trial.timed_steps >= 1 and trial.step_seconds > 0

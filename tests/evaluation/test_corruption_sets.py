@@ -17,8 +17,8 @@ from jaxcifar.evaluation.corruption_sets import (
     with_corruption_errors,
 )
 from jaxcifar.evaluation.image_sets import (
-    EXTRA_KINDS,
-    STANDARD_KINDS,
+    EXTRA_CORRUPTIONS,
+    STANDARD_CORRUPTIONS,
     is_corruption_set,
     load_set,
     uses_test_images,
@@ -60,17 +60,19 @@ def evaluated(predict, path, most=None):
 
 
 def test_accuracy_by_kind_and_strength_is_that_of_the_files(tmp_path):
-    path = write_set(tmp_path / "CIFAR-10-C", [*STANDARD_KINDS, *EXTRA_KINDS])
+    path = write_set(tmp_path / "CIFAR-10-C", [*STANDARD_CORRUPTIONS, *EXTRA_CORRUPTIONS])
     found = evaluated(by_first_pixel, path)
     assert (found["title"], found["images"]) == ("CIFAR-10-C", COUNT)
-    assert list(found["accuracy"]) == [*STANDARD_KINDS, *EXTRA_KINDS]
+    assert list(found["accuracy"]) == [*STANDARD_CORRUPTIONS, *EXTRA_CORRUPTIONS]
     expected = {}
     for kind, values in found["accuracy"].items():
         right = np.load(tmp_path / "CIFAR-10-C" / f"{kind}.npy")[:, 0, 0, 0] == LABELS
         expected[kind] = [right[COUNT * s : COUNT * (s + 1)].mean() for s in range(5)]
         assert values == pytest.approx(expected[kind])
     assert len(set(map(tuple, expected.values()))) > 10  # kinds and strengths differ
-    assert found["mean"] == pytest.approx(np.mean([expected[kind] for kind in STANDARD_KINDS]))
+    assert found["mean"] == pytest.approx(
+        np.mean([expected[kind] for kind in STANDARD_CORRUPTIONS])
+    )
     assert found["mean"] != pytest.approx(np.mean(list(expected.values())))
 
 

@@ -38,8 +38,8 @@ from jaxcifar.evaluation.evaluation_mistakes import (
 )
 from jaxcifar.evaluation.image_sets import ImageSet, load_run_dataset, load_set
 from jaxcifar.evaluation.measure import (
-    evaluate,
     evaluate_corrupted,
+    evaluate_set,
     evaluate_sets,
     evaluate_with_mistakes,
 )
@@ -79,7 +79,9 @@ def as_set(examples):
 
 
 def evaluate_all(test, val):
-    return evaluate_sets(linear, [as_set(test)], mistakes={}, class_names=NAMES, val=val, date=DATE)
+    return evaluate_sets(
+        linear, [as_set(test)], predict_by_mistake={}, class_names=NAMES, val=val, date=DATE
+    )
 
 
 def test_figures_by_a_loop():
@@ -87,7 +89,7 @@ def test_figures_by_a_loop():
     images, _ = some_images()
     counts = [13, 1, 9, 4, 12, 7, 14]
     labels = np.random.RandomState(5).permutation(np.repeat(np.arange(7, dtype=np.int32), counts))
-    found = evaluate(linear, as_set(Examples(images, labels)), NAMES, 2.0, DATE)
+    found = evaluate_set(linear, as_set(Examples(images, labels)), NAMES, 2.0, DATE)
     figures, right, flipped, mistakes = found.figures, [], [], []
     for i, (image, label) in enumerate(zip(images, labels, strict=True)):
         logits, mirrored = linear(image[None])[0], linear(image[None, :, ::-1])[0]
@@ -132,7 +134,8 @@ def test_corruptions_are_of_all_kinds_and_strengths():
     images, labels = some_images(20)
     told = []
     found = evaluate_corrupted(linear, Examples(images, labels), DATE, told.append)
-    assert told == list(CORRUPTIONS) == list(found["accuracy"])
+    assert list(found["accuracy"]) == list(CORRUPTIONS)
+    assert told == [f"corruptions: {kind}" for kind in CORRUPTIONS]
     for kind, values in found["accuracy"].items():
         expected = [
             (linear(corrupted(kind, level, images)).argmax(-1) == labels).mean()
@@ -144,7 +147,7 @@ def test_corruptions_are_of_all_kinds_and_strengths():
 
 def test_answers_that_are_no_numbers_are_refused():
     with pytest.raises(RunError, match="some: some logits of the network are not finite"):
-        evaluate(lambda x: linear(x) * np.nan, as_set(some_images()), NAMES, None, DATE)
+        evaluate_set(lambda x: linear(x) * np.nan, as_set(some_images()), NAMES, None, DATE)
 
 
 def write_images(folder, counts):
@@ -249,7 +252,7 @@ def test_some_of_a_set_has_the_same_share_of_each_class():
     np.testing.assert_array_equal(images, whole.examples.images[few.indices])
     np.testing.assert_array_equal(few.indices, whole.subset(21).indices)
     assert whole.subset(70) is whole.subset(None) is whole
-    told = evaluate(linear, few, NAMES, None, DATE).figures["mistakes"]
+    told = evaluate_set(linear, few, NAMES, None, DATE).figures["mistakes"]
     assert {mistake["index"] for mistake in told} <= set(few.indices.tolist())
     with pytest.raises(UsageError, match="--images 1"):
         whole.subset(1)
@@ -336,7 +339,7 @@ def test_accuracy_on_corruptions_is_shown_with_its_means():
 
 
 def test_the_table_has_the_figures_of_each_column_and_the_worst_of_many_classes():
-    figures = evaluate(linear, as_set(some_images()), NAMES, 2.0, DATE).figures
+    figures = evaluate_set(linear, as_set(some_images()), NAMES, 2.0, DATE).figures
     many = {f"class{c}": ((c * 7) % 25) / 25 for c in range(25)}
     low, high = (100 * end for end in figures["interval"])
     plain, tempered = figures["plain"], figures["tempered"]
@@ -491,7 +494,7 @@ def test_images_that_are_gone_cost_the_temperature_alone(finished, monkeypatch, 
 
 def found_in(name, images, **said):
     examples = some_images(images)
-    figures = evaluate(linear, as_set(examples), NAMES, None, DATE).figures
+    figures = evaluate_set(linear, as_set(examples), NAMES, None, DATE).figures
     return {"sets": {name: figures}, **said}
 
 
@@ -688,7 +691,7 @@ def test_the_accuracy_of_a_mistake_is_the_share_of_right_answers():
         "clean": pytest.approx(right["clean"]),
         "accuracy": {"mirrored": pytest.approx(right["mirrored"]), "lost": 0.0},
     }
-    assert told == ["mirrored", "lost"]
+    assert told == ["slips: mirrored", "slips: lost"]
 
 
 def test_evaluating_mistakes_keeps_and_reports_their_accuracy(

@@ -20,7 +20,7 @@ from jaxcifar.data.decode import find_files
 from jaxcifar.data.image_folder import scan_images
 from jaxcifar.evaluation.image_sets import ImageSet, load_set, uses_test_images
 from jaxcifar.evaluation.label_errors import likely_label_errors
-from jaxcifar.evaluation.measure import evaluate, evaluate_sets
+from jaxcifar.evaluation.measure import evaluate_set, evaluate_sets
 from jaxcifar.runs.image_sheets import plot_label_errors
 
 NAMES = ("a", "b", "c")
@@ -77,7 +77,9 @@ def lines_of(evaluation):
 def test_they_are_listed_for_training_images_only(tmp_path):
     examples = Examples(IMAGES, LABELS)
     sets = [ImageSet(name, f"zoo, {name}", examples) for name in ("train", "val")]
-    found = evaluate_sets(answers, sets, mistakes={}, class_names=NAMES, val=None, date=DATE)
+    found = evaluate_sets(
+        answers, sets, predict_by_mistake={}, class_names=NAMES, val=None, date=DATE
+    )
     assert "label_errors" not in found.evaluation["sets"]["val"]
     assert found.results["val"].label_errors is None
     listed = found.evaluation["sets"]["train"]["label_errors"]
@@ -99,7 +101,7 @@ def test_they_are_listed_for_training_images_only(tmp_path):
 
 def test_where_every_answer_is_the_label_nothing_is_listed():
     examples = Examples(IMAGES, LOGITS.argmax(1).astype(np.int32))
-    figures = evaluate(answers, ImageSet("train", "zoo", examples), NAMES, None, DATE).figures
+    figures = evaluate_set(answers, ImageSet("train", "zoo", examples), NAMES, None, DATE).figures
     assert figures["label_errors"] == []
     assert "run, zoo: every image is classified as its label, so no label looks wrong" in lines_of(
         {"sets": {"train": figures}}
@@ -108,7 +110,7 @@ def test_where_every_answer_is_the_label_nothing_is_listed():
 
 def test_some_of_the_images_keep_their_places_in_the_whole_set():
     part = ImageSet("train", "zoo", Examples(IMAGES, LABELS)).subset(30)
-    figures = evaluate(answers, part, NAMES, None, DATE).figures
+    figures = evaluate_set(answers, part, NAMES, None, DATE).figures
     assert {error["index"] for error in figures["label_errors"]} <= set(part.indices.tolist())
     for error in figures["label_errors"]:
         assert NAMES[LABELS[error["index"]]] == error["label"]
@@ -155,7 +157,9 @@ def test_mistakes_have_the_names_of_their_files_for_every_split(tmp_path, max_im
     own = load_set(path, None, NAMES, tmp_path, print).subset(max_images)
     classifier = SimpleNamespace(config=SimpleNamespace(dataset=path), class_names=NAMES)
     run = LoadedRun("run", None, classifier, [*sets, own], [], None)
-    found = evaluate_sets(answers, run.sets, mistakes={}, class_names=NAMES, val=None, date=DATE)
+    found = evaluate_sets(
+        answers, run.sets, predict_by_mistake={}, class_names=NAMES, val=None, date=DATE
+    )
     name_files(run, found)
     named = 0
     for name, figures in found.evaluation["sets"].items():
@@ -177,7 +181,9 @@ def test_images_without_files_have_their_position_in_the_split():
     sets = [ImageSet(name, name, examples) for name in ("test", "val", "own:C/mine")]
     classifier = SimpleNamespace(config=SimpleNamespace(dataset="shapes10"), class_names=NAMES)
     run = LoadedRun("run", None, classifier, sets, [], None)
-    found = evaluate_sets(answers, sets, mistakes={}, class_names=NAMES, val=None, date=DATE)
+    found = evaluate_sets(
+        answers, sets, predict_by_mistake={}, class_names=NAMES, val=None, date=DATE
+    )
     name_files(run, found)
     lines = lines_of(found.evaluation)
     index = found.evaluation["sets"]["test"]["mistakes"][0]["index"]

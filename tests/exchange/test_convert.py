@@ -19,7 +19,7 @@ from jaxcifar.data import Dataset
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.exchange.from_pytorch import Conversion, convert
 from jaxcifar.exchange.state_dict import read_state_dict
-from jaxcifar.exchange.to_pytorch import state_dict, write_pytorch
+from jaxcifar.exchange.to_pytorch import pytorch_state_dict, write_pytorch
 from jaxcifar.report import write_report
 from jaxcifar.runs.array_trees import named_arrays
 from jaxcifar.runs.folder import RunFolder
@@ -178,7 +178,7 @@ def test_a_state_dict_of_the_usual_resnet18(easy_dataset, tmp_path):
     convert(conversion, lambda: easy_dataset, quiet)
     theirs = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     counted = {name: np.zeros_like(a) if "num_b" in name else a for name, a in theirs.items()}
-    assert_same_arrays(state_dict(load(tmp_path / "run")), counted)
+    assert_same_arrays(pytorch_state_dict(load(tmp_path / "run")), counted)
 
 
 class Bomb:

@@ -20,7 +20,7 @@ from jaxcifar.data import load_dataset
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.exchange.onnx_graph import onnx_model, write_onnx
 from jaxcifar.exchange.stablehlo import PLATFORMS, write_stablehlo
-from jaxcifar.exchange.to_pytorch import module_text, state_dict, write_pytorch
+from jaxcifar.exchange.to_pytorch import module_text, pytorch_state_dict, write_pytorch
 from jaxcifar.machine.extras import import_extra
 from jaxcifar.runs.array_trees import named_arrays
 from jaxcifar.runs.weights import read_weights, write_weights
@@ -167,7 +167,7 @@ def test_the_examples_of_the_docs(tmp_path):
 
 def test_resnet18_has_the_usual_names(tmp_path):
     """Those of pytorch-cifar's ResNet18, spelled out from its description."""
-    state = state_dict(load(write_random(tmp_path / "w.safetensors", "resnet18")))
+    state = pytorch_state_dict(load(write_random(tmp_path / "w.safetensors", "resnet18")))
     norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
     names = {"conv1.weight", "linear.weight", "linear.bias", *(f"bn1.{leaf}" for leaf in norm)}
     for block in (f"layer{stage}.{number}" for stage in (1, 2, 3, 4) for number in (0, 1)):

@@ -8,8 +8,13 @@ import pytest
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
-from jaxcifar.exchange.pytorch_names import ArrayMapping, array_mappings, scales_of_one, to_pytorch
-from jaxcifar.exchange.torch_modules import KNOWN, require_known, source
+from jaxcifar.exchange.pytorch_names import (
+    ArrayMapping,
+    array_mappings,
+    names_of_unit_scales,
+    to_pytorch,
+)
+from jaxcifar.exchange.torch_modules import ARCHS_IN_PYTORCH, module_source, require_pytorch_module
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
 
@@ -116,8 +121,10 @@ def test_a_norm_without_a_scale_gets_ones():
     assert scale.dtype == np.float32
     assert scale.tolist() == [1.0] * 6
     norms = {name for layer, name in CNN_LAYERS.items() if "Norm" in layer}
-    assert scales_of_one(array_mappings(CNN, 10, arrays)) == {f"{norm}.weight" for norm in norms}
-    assert scales_of_one(array_mappings(CNN, 10, CNN_ARRAYS)) == set()
+    assert names_of_unit_scales(array_mappings(CNN, 10, arrays)) == {
+        f"{norm}.weight" for norm in norms
+    }
+    assert names_of_unit_scales(array_mappings(CNN, 10, CNN_ARRAYS)) == set()
 
 
 @pytest.mark.parametrize("image_shape", [None, (2, 3, 4)])
@@ -194,22 +201,25 @@ def test_a_mirrored_network_is_expanded_first():
 
 def test_an_unknown_network_is_refused():
     config = Config.create("experiments.networks.mixer:Mixer")
-    for ask in (lambda: require_known(config.arch), lambda: array_mappings(config, 10, {})):
+    for ask in (
+        lambda: require_pytorch_module(config.arch),
+        lambda: array_mappings(config, 10, {}),
+    ):
         with pytest.raises(UsageError) as error:
             ask()
         assert str(error.value) == (
-            f"--arch experiments.networks.mixer:Mixer: only {', '.join(KNOWN)} have a PyTorch "
-            "module; the formats stablehlo and safetensors take any network"
+            f"--arch experiments.networks.mixer:Mixer: only {', '.join(ARCHS_IN_PYTORCH)} have a "
+            "PyTorch module; the formats stablehlo and safetensors take any network"
         )
-    assert {*KNOWN} >= {"cnn", "resnet18", "fastnet"}
-    for name in KNOWN:
-        require_known(name)
+    assert {*ARCHS_IN_PYTORCH} >= {"cnn", "resnet18", "fastnet"}
+    for name in ARCHS_IN_PYTORCH:
+        require_pytorch_module(name)
 
 
-@pytest.mark.parametrize("arch", KNOWN)
+@pytest.mark.parametrize("arch", ARCHS_IN_PYTORCH)
 def test_an_exported_module_imports_only_pytorch(arch):
     """And Python's own packages: users have it without ours."""
-    tree = ast.parse(source(arch))
+    tree = ast.parse(module_source(arch))
     imported = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

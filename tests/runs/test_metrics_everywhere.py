@@ -159,7 +159,7 @@ def test_evaluating_has_it(done, users, easy_dataset):
     found = evaluate_sets(
         predict,
         [part],
-        mistakes={},
+        predict_by_mistake={},
         class_names="abcdefghij",
         val=None,
         date="now",

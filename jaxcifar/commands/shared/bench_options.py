@@ -9,11 +9,13 @@ from typing import Any
 from jaxcifar.config.experiment import ARCHS, Config
 from jaxcifar.config.option_names import option_name
 from jaxcifar.errors import UsageError
-from jaxcifar.exchange.torch_modules import KNOWN
+from jaxcifar.exchange.torch_modules import ARCHS_IN_PYTORCH
 from jaxcifar.machine.terminal import pluralize
 from jaxcifar.studies.study import Study
 
-COMPARABLE = f"PyTorch can be compared only for {', '.join(KNOWN)}, and without --arch-args"
+COMPARABLE = (
+    f"PyTorch can be compared only for {', '.join(ARCHS_IN_PYTORCH)}, and without --arch-args"
+)
 
 
 def is_comparable(arch: str, arch_args: dict[str, Any]) -> bool:
@@ -21,7 +23,7 @@ def is_comparable(arch: str, arch_args: dict[str, Any]) -> bool:
 
     `arch` is the network's name, and `arch_args` are its arguments by name.
     """
-    return arch in KNOWN and not arch_args
+    return arch in ARCHS_IN_PYTORCH and not arch_args
 
 
 def check_networks(options: Namespace) -> None:

@@ -161,7 +161,7 @@ def _try(
       devices: devices to train on.
       at_once: number of runs that are trained together.
     """
-    from jaxcifar.bench.trial_steps import noise_like, try_steps
+    from jaxcifar.bench.trial_steps import random_dataset_like, time_trial_steps
     from jaxcifar.data import CATALOG, NotPreparedError, load_dataset
 
     print_line = line_printer(console)
@@ -175,10 +175,10 @@ def _try(
         is_drawn = CATALOG[config.dataset].draw is not None
         source = "drawn" if is_drawn else "downloaded (about 170 MB), unless TFDS has them,"
         print_line(f"{reason}: its images would be {source} and prepared. Noise stands for them.")
-        config, dataset = noise_like(config)
+        config, dataset = random_dataset_like(config)
     activity = f"compiling and timing {config.arch} with batch size {config.batch_size}"
     with show_activity(activity):
-        return try_steps(config, dataset, at_once, devices, print_line)
+        return time_trial_steps(config, dataset, at_once, devices, print_line)
 
 
 def _show_trial(
@@ -201,7 +201,7 @@ def _show_trial(
         f"steps           {', '.join(map(str, epochs))} epochs of {trial.steps_per_epoch:,} steps "
         f"of {tasks[0].config.batch_size:,} images"
     )
-    together = f" of {trial.at_once} runs together" if trial.at_once > 1 else ""
+    together = f" of {trial.runs_at_once} runs together" if trial.runs_at_once > 1 else ""
     print_line(
         f"time            ≈ {duration(seconds)} for {pluralize(len(tasks), 'run')}: "
         f"{1000 * trial.step_seconds:,.1f} ms a step{together} (mean of {trial.timed_steps}), "

@@ -92,7 +92,7 @@ class CorruptionEvaluator:
 
 def corruption_table(run: str, found: CorruptionSet) -> Table:
     """Return a table of a run's accuracy on a set such as CIFAR-10-C, by kind and strength."""
-    from jaxcifar.evaluation.image_sets import EXTRA_KINDS, STANDARD_KINDS
+    from jaxcifar.evaluation.image_sets import EXTRA_CORRUPTIONS, STANDARD_CORRUPTIONS
 
     strengths = [str(level) for level in range(1, LEVELS + 1)]
     errors = found.get("corruption_error")
@@ -107,14 +107,14 @@ def corruption_table(run: str, found: CorruptionSet) -> Table:
         table.add_row(Text(printable(kind)), *cells, *([] if error is None else [f"{error:.1%}"]))
 
     accuracy = found["accuracy"]
-    standard = [kind for kind in accuracy if kind in STANDARD_KINDS]
+    standard = [kind for kind in accuracy if kind in STANDARD_CORRUPTIONS]
     in_mean = standard or list(accuracy)
     for kind in in_mean:
         add_row(kind, accuracy[kind], errors[kind] if errors else None)
     means = np.mean([accuracy[kind] for kind in in_mean], axis=0)
     table.add_section()
     add_row(f"mean of {len(in_mean)}", means, found.get("mean_corruption_error"))
-    extra = [kind for kind in accuracy if kind in EXTRA_KINDS and kind not in in_mean]
+    extra = [kind for kind in accuracy if kind in EXTRA_CORRUPTIONS and kind not in in_mean]
     if extra:
         table.add_section()
     for kind in extra:

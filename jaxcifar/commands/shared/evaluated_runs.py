@@ -17,7 +17,7 @@ from jaxcifar.errors import RunError, UsageError
 from jaxcifar.evaluation.corruption_sets import CorruptedImages, open_corruption_set
 from jaxcifar.evaluation.image_sets import (
     SETS_OF_RUN,
-    TRAIN,
+    TRAIN_SET,
     ImageSet,
     is_corruption_set,
     load_run_dataset,
@@ -73,7 +73,9 @@ def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -
     dataset = _load_dataset(path, classifier, options, print_line) if needs_dataset else None
     sets = _load_sets(dataset, classifier, options, print_line)
     if classifier.config.label_noise:
-        sets = [_with_true_labels(images) if images.name == TRAIN else images for images in sets]
+        sets = [
+            _with_true_labels(images) if images.name == TRAIN_SET else images for images in sets
+        ]
     if dataset is not None:
         for images in sets:
             if not images.path:

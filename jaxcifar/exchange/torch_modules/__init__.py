@@ -18,28 +18,32 @@ from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.extras import import_extra
 
 _FOLDER = Path(__file__).parent
-KNOWN = tuple(name for name in KINDS["arch"] if (_FOLDER / f"{name}.py").is_file())
-_COMPUTED_FIELDS = {"depths": "group_depths"}  # field -> the property with its computed value
+ARCHS_IN_PYTORCH = tuple(name for name in KINDS["arch"] if (_FOLDER / f"{name}.py").is_file())
+_COMPUTED_FIELDS = {"depths": "group_depths"}  # argument -> the property with its computed value
 
 
-def require_known(arch: str) -> None:
+def require_pytorch_module(arch: str) -> None:
     """Raise a `UsageError` if a network has no PyTorch module in this package."""
-    if arch not in KNOWN:
+    if arch not in ARCHS_IN_PYTORCH:
         raise UsageError(
-            f"--arch {arch}: only {', '.join(KNOWN)} have a PyTorch module; the formats "
+            f"--arch {arch}: only {', '.join(ARCHS_IN_PYTORCH)} have a PyTorch module; the formats "
             "stablehlo and safetensors take any network"
         )
 
 
-def source(arch: str) -> str:
+def module_source(arch: str) -> str:
     return (_FOLDER / f"{arch}.py").read_text()
 
 
-def arguments(arch: str, model: Any) -> dict[str, Any]:
+def network_arguments(arch: str, model: Any) -> dict[str, Any]:
     """Return the arguments that make PyTorch's `Network` the same network as the Flax `model`."""
-    constants = re.findall(r"^([A-Z]+) = ", source(arch), re.M)
-    fields = [constant.lower() for constant in constants if hasattr(model, constant.lower())]
-    return {field: getattr(model, _COMPUTED_FIELDS.get(field, field)) for field in fields}
+    constant_names = re.findall(r"^([A-Z]+) = ", module_source(arch), re.M)
+    argument_values = {}
+    for argument in map(str.lower, constant_names):
+        if hasattr(model, argument):
+            field = _COMPUTED_FIELDS.get(argument, argument)
+            argument_values[argument] = getattr(model, field)
+    return argument_values
 
 
 def torch_network(
@@ -52,7 +56,7 @@ def torch_network(
     """Return a network as a PyTorch module with random weights.
 
     Args:
-      arch: the network's name, one of `KNOWN`.
+      arch: the network's name, one of `ARCHS_IN_PYTORCH`.
       model: the Flax module, which has the network's arguments.
       mean: `[3]`, subtracted from pixels that range from 0 to 1.
       std: `[3]`, by which the difference is divided.
@@ -62,10 +66,10 @@ def torch_network(
       UsageError: the network has no PyTorch module.
       RunError: PyTorch is not installed.
     """
-    require_known(arch)
+    require_pytorch_module(arch)
     import_extra("torch")
     module = importlib.import_module(f"{__name__}.{arch}")
-    settings = arguments(arch, model)
+    arguments = network_arguments(arch, model)
     if hasattr(module, "IMAGE_SIZE"):  # only the CNN has a layer that depends on it
-        settings["image_size"] = image_size
-    return module.Network(**settings, classes=model.num_classes, mean=mean, std=std)
+        arguments["image_size"] = image_size
+    return module.Network(**arguments, classes=model.num_classes, mean=mean, std=std)

@@ -42,18 +42,19 @@ class Network(nn.Module):
         for name, values in (("mean", mean), ("std", std)):  # not part of the state dict
             numbers = torch.tensor(values, dtype=torch.float32)
             self.register_buffer(name, numbers.view(3, 1, 1), persistent=False)
-        layers, inputs = [], 3
+        layers: list[nn.Module] = []
+        in_channels = 3
         for width in widths:
-            for channels in (inputs, width):
-                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width)]
-                layers.append(nn.ReLU())
+            for conv_channels in (in_channels, width):
+                layers.append(nn.Conv2d(conv_channels, width, 3, padding=1))
+                layers += [nn.BatchNorm2d(width), nn.ReLU()]
             layers.append(nn.MaxPool2d(2))
-            inputs = width
+            in_channels = width
         self.features = nn.Sequential(*layers)
-        extent = image_size // 2 ** len(widths)
+        pooled_size = image_size // 2 ** len(widths)
         self.classifier = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(inputs * extent**2, hidden),
+            nn.Linear(in_channels * pooled_size**2, hidden),
             nn.BatchNorm1d(hidden),
             nn.ReLU(),
             nn.Dropout(dropout),
@@ -62,7 +63,8 @@ class Network(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return the logits `[B, classes]` of pixels `[B, 3, H, W]` from 0 to 1."""
-        return self.classifier(self.features((pixels - self.mean) / self.std))
+        images = (pixels - self.mean) / self.std
+        return self.classifier(self.features(images))
 
 
 def load(path: str | Path = WEIGHTS) -> Network:

@@ -20,9 +20,10 @@ CLASS_NAMES = tuple("0123456789")
 MEAN = (0.0, 0.0, 0.0)
 STD = (1.0, 1.0, 1.0)
 WEIGHTS = Path(__file__).with_suffix(".pth")
+_LOGIT_DIVISOR = 9
 
 
-def _norm(width: int) -> nn.BatchNorm2d:
+def _norm_with_fixed_scale(width: int) -> nn.BatchNorm2d:
     norm = nn.BatchNorm2d(width, momentum=0.4)
     norm.weight.requires_grad = False
     return norm
@@ -35,11 +36,13 @@ def _pool(x: torch.Tensor, mirrored: bool, blurred: bool) -> torch.Tensor:
     the mean of the maxima over 2x2 pixels in each window.
     """
     if blurred:
-        strides = [1 if extent % 2 else 2 for extent in x.shape[-2:]]
-        means = [2 if extent % 2 else 1 for extent in x.shape[-2:]]
-        return F.avg_pool2d(F.max_pool2d(x, 2, strides), means)
-    columns = 3 if mirrored and x.shape[-1] % 2 else 2
-    return F.max_pool2d(x, (2, columns), 2)
+        strides = [1 if side % 2 else 2 for side in x.shape[-2:]]
+        mean_windows = [2 if side % 2 else 1 for side in x.shape[-2:]]
+        maxima = F.max_pool2d(x, 2, strides)
+        return F.avg_pool2d(maxima, mean_windows)
+    has_odd_width = x.shape[-1] % 2 == 1
+    window_columns = 3 if mirrored and has_odd_width else 2
+    return F.max_pool2d(x, (2, window_columns), 2)
 
 
 class Group(nn.Module):
@@ -48,14 +51,16 @@ class Group(nn.Module):
     Three or more convolutions also get a skip connection, which begins after the pool.
     """
 
-    def __init__(self, inputs: int, width: int, depth: int, mirrored: bool, blurred: bool) -> None:
+    def __init__(
+        self, in_channels: int, width: int, depth: int, mirrored: bool, blurred: bool
+    ) -> None:
         super().__init__()
         self.depth, self.mirrored, self.blurred = depth, mirrored, blurred
         for number in range(1, depth + 1):
-            conv = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
+            conv = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
             self.add_module(f"conv{number}", conv)
-            self.add_module(f"bn{number}", _norm(width))
-            inputs = width
+            self.add_module(f"bn{number}", _norm_with_fixed_scale(width))
+            in_channels = width
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the features `[B, width, H // 2, W // 2]` of an input `[B, C, H, W]`."""
@@ -63,7 +68,7 @@ class Group(nn.Module):
         skip = F.gelu(norm(_pool(conv(x), self.mirrored, self.blurred)))
         x = skip
         for number in range(2, self.depth + 1):
-            conv, norm = (self.get_submodule(f"{name}{number}") for name in ("conv", "bn"))
+            conv, norm = self.get_submodule(f"conv{number}"), self.get_submodule(f"bn{number}")
             x = norm(conv(x))
             has_skip = self.depth > 2 and number == self.depth
             x = F.gelu(x + skip if has_skip else x)
@@ -90,22 +95,23 @@ class Network(nn.Module):
         for name, values in (("mean", mean), ("std", std)):  # not part of the state dict
             numbers = torch.tensor(values, dtype=torch.float32)
             self.register_buffer(name, numbers.view(3, 1, 1), persistent=False)
-        self.groups, self.blurred = len(widths), blurred
-        inputs = 24
-        self.whitening = nn.Conv2d(3, inputs, 2)
+        self.group_count, self.blurred = len(widths), blurred
+        in_channels = 24
+        self.whitening = nn.Conv2d(3, in_channels, 2)
         self.whitening.weight.requires_grad = False
         for number, (width, depth) in enumerate(zip(widths, depths, strict=True), start=1):
-            self.add_module(f"layer{number}", Group(inputs, width, depth, mirrored, blurred))
-            inputs = width
-        self.linear = nn.Linear(inputs, classes, bias=False)
+            self.add_module(f"layer{number}", Group(in_channels, width, depth, mirrored, blurred))
+            in_channels = width
+        self.linear = nn.Linear(in_channels, classes, bias=False)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return the logits `[B, classes]` of pixels `[B, 3, H, W]` from 0 to 1."""
-        x = F.gelu(self.whitening((pixels - self.mean) / self.std))
-        for number in range(1, self.groups + 1):
+        images = (pixels - self.mean) / self.std
+        x = F.gelu(self.whitening(images))
+        for number in range(1, self.group_count + 1):
             x = self.get_submodule(f"layer{number}")(x)
         x = F.max_pool2d(x, 2, 1).mean((2, 3)) if self.blurred else x.amax((2, 3))
-        return self.linear(x) / 9
+        return self.linear(x) / _LOGIT_DIVISOR
 
 
 def load(path: str | Path = WEIGHTS) -> Network:

@@ -23,19 +23,19 @@ WEIGHTS = Path(__file__).with_suffix(".pth")
 class Block(nn.Module):
     """Two 3x3 convolutions and a skip connection, which is projected if the shape changes."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
         self.shortcut = nn.Sequential()
-        if stride != 1 or inputs != outputs:
-            conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
-            self.shortcut = nn.Sequential(conv, nn.BatchNorm2d(outputs))
+        if stride != 1 or in_channels != out_channels:
+            conv = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(conv, nn.BatchNorm2d(out_channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the features `[B, outputs, H / stride, W / stride]` of an input `[B, C, H, W]`."""
+        """Return features `[B, out_channels, H / stride, W / stride]` of inputs `[B, C, H, W]`."""
         y = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
 
@@ -58,22 +58,23 @@ class Network(nn.Module):
         for name, values in (("mean", mean), ("std", std)):  # not part of the state dict
             numbers = torch.tensor(values, dtype=torch.float32)
             self.register_buffer(name, numbers.view(3, 1, 1), persistent=False)
-        self.stages = len(widths)
+        self.stage_count = len(widths)
         self.conv1 = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
-        inputs = widths[0]
-        for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
-            first = Block(inputs, width, stride=2 if stage else 1)
-            others = [Block(width, width, stride=1) for _ in range(count - 1)]
-            self.add_module(f"layer{stage + 1}", nn.Sequential(first, *others))
-            inputs = width
-        self.linear = nn.Linear(inputs, classes)
+        in_channels = widths[0]
+        for stage, (width, block_count) in enumerate(zip(widths, blocks, strict=True), start=1):
+            first_block = Block(in_channels, width, stride=1 if stage == 1 else 2)
+            other_blocks = [Block(width, width, stride=1) for _ in range(block_count - 1)]
+            self.add_module(f"layer{stage}", nn.Sequential(first_block, *other_blocks))
+            in_channels = width
+        self.linear = nn.Linear(in_channels, classes)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return the logits `[B, classes]` of pixels `[B, 3, H, W]` from 0 to 1."""
-        x = F.relu(self.bn1(self.conv1((pixels - self.mean) / self.std)))
-        for stage in range(self.stages):
-            x = self.get_submodule(f"layer{stage + 1}")(x)
+        images = (pixels - self.mean) / self.std
+        x = F.relu(self.bn1(self.conv1(images)))
+        for stage in range(1, self.stage_count + 1):
+            x = self.get_submodule(f"layer{stage}")(x)
         return self.linear(x.mean((2, 3)))
 
 
