@@ -110,7 +110,7 @@ def write(classifier: "Classifier", kind: str, path: Path, half: bool) -> str:
 
         return f"{path}, and {write_pytorch(classifier, path)}: its load() gives the network"
     if kind == "onnx":
-        from jaxcifar.exchange.onnx_graph import write_onnx
+        from jaxcifar.exchange.onnx.onnx_file import write_onnx
 
         write_onnx(classifier, path)
     elif kind == "stablehlo":
