@@ -2,8 +2,15 @@
 
 import math
 
+from jaxcifar.exchange.onnx import (
+    convolution_nodes,
+    indexing_nodes,
+    joining_nodes,
+    pooling_nodes,
+    product_nodes,
+    softmax_nodes,
+)
 from jaxcifar.exchange.onnx import elementwise_nodes as elements
-from jaxcifar.exchange.onnx import indexing_nodes, joining_nodes, pooling_nodes, product_nodes
 from jaxcifar.exchange.onnx import rearranging_nodes as rearranging
 from jaxcifar.exchange.onnx import reducing_nodes as reducing
 from jaxcifar.exchange.onnx.elementwise_nodes import Conversion, by_node, chain, with_number
@@ -24,7 +31,7 @@ _ELEMENTWISE: dict[str, Conversion] = {
     "convert_element_type": elements.convert_element_type,
     "cos": by_node("Cos"),
     "cosh": by_node("Cosh"),
-    "div": elements.div,
+    "div": softmax_nodes.div,
     "eq": elements.comparison("Equal"),
     "erf": elements.erf,
     "erfc": chain(by_node("Erf"), with_number("Sub", 1, first=True)),
@@ -83,7 +90,7 @@ CONVERSIONS: dict[str, Conversion] = {
     "argmin": reducing.position_of("ArgMin"),
     "broadcast_in_dim": rearranging.broadcast_in_dim,
     "concatenate": joining_nodes.concatenate,
-    "conv_general_dilated": product_nodes.conv_general_dilated,
+    "conv_general_dilated": convolution_nodes.conv_general_dilated,
     "cumsum": reducing.cumsum,
     "dot_general": product_nodes.dot_general,
     "dynamic_slice": rearranging.dynamic_slice,

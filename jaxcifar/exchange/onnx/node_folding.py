@@ -107,14 +107,8 @@ class _Folding:
 
     def _fold_into_layer(self, layer: Node, operation: str, number: np.ndarray) -> bool:
         """Fold a number into the weights of a layer, if possible; return True if it was folded."""
-        if layer.operation == "MaxPool":
-            is_monotonic = operation == "Add" or bool(np.all(number > 0))
-            before = self._only_node_before(layer)
-            return (
-                is_monotonic
-                and before is not None
-                and self._fold_into_layer(before, operation, number)
-            )
+        if layer.operation in ("MaxPool", "AveragePool"):
+            return self._fold_before_pool(layer, operation, number)
         if layer.operation not in ("Conv", "ConvTranspose", "Gemm"):
             return False
         weights = self._graph.constants.get(layer.inputs[1])
@@ -139,6 +133,19 @@ class _Folding:
         if operation == "Add" or len(layer.inputs) > 2:
             layer.inputs[2:] = [self._graph.constant(bias.astype(np.float32))]
         return True
+
+    def _fold_before_pool(self, pool: Node, operation: str, number: np.ndarray) -> bool:
+        """Fold a number into the layer before a pool, if the pool gives the same result then."""
+        before = self._only_node_before(pool)
+        if pool.operation == "MaxPool":
+            is_exchangeable = operation == "Add" or bool(np.all(number > 0))
+        else:
+            is_exchangeable = (
+                "pads" not in pool.attributes
+            )  # the zeros of the padding do not change
+        if before is None or not is_exchangeable:
+            return False
+        return self._fold_into_layer(before, operation, number)
 
     def _can_join(self, product: Node, addition: Node) -> bool:
         """Return True if there is a product before `addition`, or a sum after `product`.

@@ -97,11 +97,13 @@ class OnnxBuilder:
         """Add a constant array and return its name. An equal array is not added again."""
         array = np.asarray(array)
         content = (array.shape, array.dtype.str, hashlib.sha256(array.tobytes()).digest())
-        if content not in self._names_by_content:
-            name = f"constant_{len(self.constants)}"
+        name = self._names_by_content.get(content)
+        if name not in self.constants:
+            name = f"constant_{self._count}"
+            self._count += 1
             self.constants[name] = array
             self._names_by_content[content] = name
-        return self._names_by_content[content]
+        return name
 
     def integers(self, numbers: Sequence[int]) -> str:
         """Add a constant list of integers, such as axes, and return its name."""
