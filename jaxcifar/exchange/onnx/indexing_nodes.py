@@ -22,6 +22,8 @@ from jaxcifar.exchange.onnx.onnx_values import (
 from jaxcifar.exchange.onnx.rearranging_nodes import clamped_starts, sliced
 from jaxcifar.exchange.onnx.traced_step import Step
 
+_LARGEST_EXACT = 2**24  # float32 has each integer up to this number
+
 
 def pad(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add elements before and after those along each axis; negative numbers remove elements."""
@@ -130,9 +132,9 @@ def _take_elements(
         by_image = np.moveaxis(np.asarray(array), result_axis, 0)
         first_numbers = np.arange(step.shape[result_axis][trace]) * element_count
         positions += list(by_image - first_numbers.reshape(-1, *[1] * (by_image.ndim - 1)))
-    is_outside = (positions[0] < 0) | (positions[0] >= element_count)
+    is_inside = (positions[0] >= 0) & (positions[0] < element_count)  # elsewhere JAX may give NaN
     is_same = all(np.array_equal(positions[0], others) for others in positions)
-    if not is_same or is_outside.any():
+    if not is_same or not is_inside.all():
         raise UnconvertibleError("indices that are out of range or differ between images")
     flat = []
     for source in sources:
@@ -167,6 +169,8 @@ def _element_numbers(sources: Sequence[Value]) -> list[Constant]:
     if not all(_has_one_batch_axis(source.shape) for source in sources):
         raise UnconvertibleError("indices that depend on the images")
     counts = [_image_size(source.shape) for source in sources]
+    if sum(counts) * max(BATCH_SIZES) > _LARGEST_EXACT:
+        raise UnconvertibleError("indices into an array with too many elements")
     numbered = []
     for place, source in enumerate(sources):
         axis = _batch_axis(source.shape)
@@ -176,6 +180,6 @@ def _element_numbers(sources: Sequence[Value]) -> list[Constant]:
             sizes = [size[trace] for size in source.shape if size.is_fixed]
             first_numbers = np.arange(images) * sum(counts) + sum(counts[:place])
             numbers = first_numbers[:, None] + np.arange(counts[place])
-            arrays.append(np.moveaxis(numbers.astype(np.int32).reshape(images, *sizes), 0, axis))
+            arrays.append(np.moveaxis(numbers.astype(np.float32).reshape(images, *sizes), 0, axis))
         numbered.append(Constant(*arrays))
     return numbered
