@@ -15,6 +15,7 @@ from jaxcifar.exchange.onnx.onnx_values import (
     Constant,
     Tensor,
     UnconvertibleError,
+    Value,
     exported_dtype,
     identity,
     paired_shape,
@@ -67,13 +68,15 @@ def function_graph(
             traces.append(jax.make_jaxpr(function)(arrays, example))
         except Exception as error:  # user code raises any
             raise _usage_error(f"it fails for {count} images: {first_line(error)}") from error
+    for_two, for_three = traces
     shape = paired_shape(*[(count, *image_shape) for count in BATCH_SIZES])
     order = identity(len(shape))
     images = Tensor(IMAGES, shape, shape, order, exported_dtype(dtype))
     graph = OnnxBuilder(IMAGES)
-    inputs = [*[Constant(array, array) for array in jax.tree.leaves(arrays)], images]
+    inputs: list[Value] = [Constant(array, array) for array in jax.tree.leaves(arrays)]
+    inputs.append(images)
     try:
-        [result] = convert(graph, *traces, inputs)
+        [result] = convert(graph, for_two, for_three, inputs)
         result = graph.whole(result)
     except UnconvertibleError as error:
         place = f" (in {error.layer})" if error.layer else ""

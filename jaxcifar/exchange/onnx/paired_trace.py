@@ -38,8 +38,8 @@ _TracedValue = Value | _Platform
 
 def convert(
     graph: OnnxBuilder,
-    for_two: ClosedJaxpr,
-    for_three: ClosedJaxpr,
+    for_two: _Program,
+    for_three: _Program,
     inputs: Sequence[Value],
     layer: str = "",
 ) -> list[Any]:
@@ -96,7 +96,7 @@ def _constants(program: _Program) -> list[Any]:
     return list(program.consts) if isinstance(program, ClosedJaxpr) else []
 
 
-def _literal(for_two: Literal, for_three: Any) -> Constant:
+def _literal(for_two: Any, for_three: Any) -> Constant:
     two = np.asarray(for_two.val, for_two.aval.dtype)
     three = np.asarray(for_three.val, for_three.aval.dtype)
     return Constant(two, two if np.array_equal(two, three) else three)
@@ -114,15 +114,15 @@ def _convert_equation(
         raise UnconvertibleError("operations that depend on the number of images")
     if name == "cond":
         branch = _branch(equation, inputs[0])
-        programs = [step.params["branches"][branch] for step in (equation, other)]
-        return convert(graph, *programs, inputs[1:], layer)
+        for_two, for_three = [step.params["branches"][branch] for step in (equation, other)]
+        return convert(graph, for_two, for_three, inputs[1:], layer)
     if name == "platform_index" or any(value is _PLATFORM for value in inputs):
         return [_PLATFORM] * len(equation.outvars)
     is_constant = all(isinstance(value, Constant) for value in inputs)
     if name not in ("scan", "while"):
-        bodies = [next(called_programs(step), None) for step in (equation, other)]
-        if bodies[0] is not None:
-            return convert(graph, *bodies, inputs, layer)
+        body, other_body = [next(called_programs(step), None) for step in (equation, other)]
+        if body is not None and other_body is not None:
+            return convert(graph, body, other_body, inputs, layer)
     step = Step(equation, other, tuple(inputs))
     if is_constant:
         return step.compute(inputs)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jax.extend.core import JaxprEqn
 
+from jaxcifar.diagram.count import shape_of
 from jaxcifar.exchange.onnx.onnx_values import (
     Constant,
     Shape,
@@ -44,7 +45,7 @@ class Step:
     def shapes(self) -> list[Shape]:
         """The shapes of the results."""
         pairs = zip(self.for_two.outvars, self.for_three.outvars, strict=True)
-        return [paired_shape(two.aval.shape, three.aval.shape) for two, three in pairs]
+        return [paired_shape(shape_of(two), shape_of(three)) for two, three in pairs]
 
     @property
     def shape(self) -> Shape:
@@ -54,7 +55,8 @@ class Step:
     @property
     def dtype(self) -> np.dtype:
         """The dtype of the first result in the graph."""
-        return exported_dtype(self.for_two.outvars[0].aval.dtype)
+        aval: Any = self.for_two.outvars[0].aval
+        return exported_dtype(aval.dtype)
 
     def constant_inputs(self, first: int, what: str) -> list[Constant]:
         """Return the inputs from number `first` on, which must be constants.
