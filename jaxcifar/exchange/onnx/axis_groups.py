@@ -20,7 +20,7 @@ class AxisGroup:
 
     @property
     def changes(self) -> bool:
-        """Whether the group is reshaped; else it is one axis before and after."""
+        """True if the group is reshaped; False if it is one axis that stays."""
         return len(self.before) != 1 or len(self.after) != 1
 
 

@@ -61,7 +61,7 @@ def by_node(operation: str, **attributes: Any) -> Conversion:
 
 
 def commutative(operation: str) -> Conversion:
-    """Return the conversion of an operation of two inputs, a constant of which comes second."""
+    """Return the conversion of an operation whose inputs may be swapped; a constant comes second."""
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         inputs = sorted(step.inputs, key=lambda value: isinstance(value, Constant))
@@ -71,7 +71,7 @@ def commutative(operation: str) -> Conversion:
 
 
 def chain(*conversions: Conversion) -> Conversion:
-    """Return a conversion by several others, each of which takes the result of the one before."""
+    """Return a conversion that applies several conversions, each to the result before."""
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         for conversion in conversions:
@@ -100,7 +100,7 @@ def with_number(operation: str, number: float, *, first: bool = False) -> Conver
 
 
 def _mapped(value: Constant, function: Callable[[np.ndarray], np.ndarray]) -> Constant:
-    """Return a constant whose arrays are those of another constant, changed by a function."""
+    """Apply a function to the arrays of a constant; return the new constant."""
     two = function(np.asarray(value.for_two))
     return Constant(two, two if value.is_shared else function(np.asarray(value.for_three)))
 

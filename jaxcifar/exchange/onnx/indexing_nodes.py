@@ -164,7 +164,7 @@ def _image_size(shape: Shape) -> int:
 def _element_numbers(sources: Sequence[Value]) -> list[Constant]:
     """Return arrays of the shapes of other arrays, in which the elements are numbered.
 
-    The elements of the first image in all arrays come first, then those of the second image.
+    All elements of the first image come first, in all arrays, then all of the second image.
     """
     if not all(_has_one_batch_axis(source.shape) for source in sources):
         raise UnconvertibleError("indices that depend on the images")

@@ -48,7 +48,7 @@ class _Folding:
         self._removed: set[int] = set()  # identities of nodes
 
     def move_transposition_to_images(self) -> bool:
-        """Move a transposition before an operation of single elements; False if there is none.
+        """Move one transposition before an operation of single elements; False if none can move.
 
         Only transpositions of the images are moved, so that bytes are transposed, not floats.
         """

@@ -147,7 +147,7 @@ class OnnxBuilder:
         """Return a tensor in which repeated values are written out."""
         if tensor.stored == tensor.shape:
             return tensor
-        sizes: list[Size] = []  # ONNX leaves an axis as it is if its new size is 1
+        sizes: list[Size] = []  # ONNX does not change an axis whose new size is 1
         for axis in tensor.order:
             is_repeated = tensor.stored[axis] != tensor.shape[axis]
             sizes.append(tensor.shape[axis] if is_repeated else ONE)
@@ -202,7 +202,7 @@ def common_order(values: Sequence[Value], axis_count: int) -> Order:
 
 
 def shape_in_graph(tensors: Sequence[Tensor], shape: Shape) -> Shape:
-    """Return the stored sizes of an elementwise result, in JAX's order, from those of its inputs.
+    """Return the sizes in the graph of an elementwise result, in JAX's order of axes.
 
     Args:
       tensors: the inputs; each has the axes of the result, or no axes.

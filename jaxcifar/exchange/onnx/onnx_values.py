@@ -92,7 +92,7 @@ class Constant:
 
     @property
     def is_shared(self) -> bool:
-        """Whether both traces have the same array object."""
+        """True if both traces have the same array object."""
         return self.for_two is self.for_three
 
     def array(self) -> np.ndarray:

@@ -36,7 +36,7 @@ class Windows:
     Attributes:
       size: number of elements in a window.
       strides: distance between windows.
-      padding: numbers of elements before and after those of the array.
+      padding: numbers of elements that are added before and after the array.
       dilation: distance between the elements of a window.
     """
 

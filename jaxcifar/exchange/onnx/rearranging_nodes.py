@@ -46,7 +46,7 @@ def with_axes(
 
 
 def transpose(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Permute the axes in JAX; the graph's tensor stays as it is."""
+    """Permute the axes in JAX; the graph's tensor does not change."""
     return with_axes(graph, only_input(step), step.params["permutation"], step.shape)
 
 
