@@ -61,7 +61,7 @@ def by_node(operation: str, **attributes: Any) -> Conversion:
 
 
 def commutative(operation: str) -> Conversion:
-    """Return the conversion of an operation whose inputs may be swapped; a constant comes second."""
+    """Return the conversion of a commutative operation; a constant becomes the second input."""
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         inputs = sorted(step.inputs, key=lambda value: isinstance(value, Constant))
