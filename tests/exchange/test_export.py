@@ -248,7 +248,8 @@ def test_a_users_network_is_not_exported_to_pytorch(own, tmp_path):
 
 def test_a_network_that_onnx_can_not_express_gives_a_one_line_error(tmp_path):
     pytest.importorskip("onnx", reason="the package onnx is not installed")
-    (tmp_path / "net.py").write_text(OWN.replace("nn.relu(", "jax.lax.nextafter(x[:1, :1, :1], "))
+    text = OWN.replace("return", "x = jax.lax.nextafter(x, x)\n        return")
+    (tmp_path / "net.py").write_text("import jax\n" + text)
     weights = write_random(tmp_path / "own.safetensors", f"{tmp_path / 'net.py'}:Net")
     done = obeyed("export", str(weights), "--to", "onnx", str(tmp_path / "own.onnx"))
     assert_one_line_error(done, 2, "nextafter", "--to stablehlo")
