@@ -47,9 +47,9 @@ def parser() -> Parser:
         choices=_SUFFIXES,
         metavar="FORMAT",
         required=True,
-        help="pytorch: a state dict, and a module in the same folder that loads it; onnx: a graph "
-        "from uint8 images to logits; stablehlo: a function for jax.export, on CPU, GPU and TPU; "
-        "safetensors: the weights for jaxcifar.load",
+        help="pytorch: a state dict, and a module in the same folder that loads it (built-in "
+        "networks only); onnx: a graph from uint8 images to logits; stablehlo: a function for "
+        "jax.export, on CPU, GPU and TPU; safetensors: the weights for jaxcifar.load",
     )
     parser.add_argument(
         "--half", action="store_true", help="round the weights to float16 (safetensors only)"
@@ -110,7 +110,7 @@ def write(classifier: "Classifier", kind: str, path: Path, half: bool) -> str:
 
         return f"{path}, and {write_pytorch(classifier, path)}: its load() gives the network"
     if kind == "onnx":
-        from jaxcifar.exchange.onnx_graph import write_onnx
+        from jaxcifar.exchange.onnx.onnx_file import write_onnx
 
         write_onnx(classifier, path)
     elif kind == "stablehlo":

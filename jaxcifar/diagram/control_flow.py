@@ -11,7 +11,7 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn
 
 
 class ScanInputs(NamedTuple):
-    """The inputs of a traced `lax.scan`, given as numbers of values in the trace.
+    """The inputs of a traced `lax.scan`, as the caller represents them.
 
     Attributes:
       constants: values that are the same in every step.
@@ -19,9 +19,9 @@ class ScanInputs(NamedTuple):
       stacked: arrays of which each step takes one slice.
     """
 
-    constants: Sequence[int]
-    carried: Sequence[int]
-    stacked: Sequence[int]
+    constants: Sequence[Any]
+    carried: Sequence[Any]
+    stacked: Sequence[Any]
 
 
 class WhileInputs(NamedTuple):
@@ -38,7 +38,7 @@ class WhileInputs(NamedTuple):
     carried: Sequence[int]
 
 
-def split_scan(equation: JaxprEqn, inputs: Sequence[int]) -> ScanInputs:
+def split_scan(equation: JaxprEqn, inputs: Sequence[Any]) -> ScanInputs:
     """Split a scan's inputs into constants, carried values and arrays with one slice per step.
 
     The body takes one slice of each stacked input and returns one slice of each stacked result. So
@@ -46,7 +46,7 @@ def split_scan(equation: JaxprEqn, inputs: Sequence[int]) -> ScanInputs:
 
     Args:
       equation: the scan in the traced program.
-      inputs: numbers of the values that the scan takes.
+      inputs: the values that the scan takes, in any representation.
     """
     body = without_constants(equation.params["jaxpr"])
     stacked_input_count = _count_rank_changes(equation.invars, body.invars)

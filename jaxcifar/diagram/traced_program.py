@@ -91,7 +91,7 @@ class TracedProgram:
             return self._append_while(equation, inputs, scope)
         if name == "cond":
             return self._append_cond(equation, inputs, scope)
-        body = next(_called_programs(equation), None)
+        body = next(called_programs(equation), None)
         if body is None:
             return self._append_plain(equation, inputs, scope)
         if name in ("jit", "pjit"):
@@ -241,7 +241,7 @@ def _cost(jaxpr: ClosedJaxpr) -> int:
     return sum(operation.repeats * operation.macs for operation in program.operations)
 
 
-def _called_programs(equation: JaxprEqn) -> Iterator[ClosedJaxpr | Jaxpr]:
+def called_programs(equation: JaxprEqn) -> Iterator[ClosedJaxpr | Jaxpr]:
     """Yield the programs that a traced equation calls, such as the body of a jitted function."""
     shapes = [shape_of(variable) for variable in equation.invars]  # a called program has them too
     for parameter in equation.params.values():

@@ -18,7 +18,7 @@ from jaxcifar.build.model import create_model
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import load_dataset
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.exchange.onnx_graph import onnx_model, write_onnx
+from jaxcifar.exchange.onnx.onnx_file import onnx_model, write_onnx
 from jaxcifar.exchange.stablehlo import PLATFORMS, write_stablehlo
 from jaxcifar.exchange.to_pytorch import module_text, pytorch_state_dict, write_pytorch
 from jaxcifar.machine.extras import import_extra
@@ -224,16 +224,36 @@ def own(tmp_path_factory):
 
 
 def test_a_users_network_is_exported_to_the_formats_that_take_any_network(own, images, tmp_path):
+    classifier = load(own)
+    expected = classifier.logits(images)
+    error = 2 * error_of_logits(classifier, images, 16 * 16 * 4)
     path = tmp_path / "own.stablehlo"
     done = command("export", str(own), "--to", "stablehlo", str(path))
     assert done.returncode == 0, done.stderr
     logits = jax.export.deserialize(bytearray(path.read_bytes())).call(images)
-    classifier = load(own)
-    error = 2 * error_of_logits(classifier, images, 16 * 16 * 4)
-    assert_near(logits, classifier.logits(images), error)
-    for kind, name in (("onnx", "own.onnx"), ("pytorch", "own.pth")):
-        done = obeyed("export", str(own), "--to", kind, str(tmp_path / name))
-        assert_one_line_error(done, 2, "cnn, resnet18, fastnet")
+    assert_near(logits, expected, error)
+    onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    done = obeyed("export", str(own), "--to", "onnx", str(tmp_path / "own.onnx"))
+    assert done.returncode == 0, done.stderr
+    session = onnxruntime.InferenceSession(tmp_path / "own.onnx")
+    [logits] = session.run(None, {"images": images})
+    assert_near(logits, expected, error)
+    assert str(own.parent).encode() not in (tmp_path / "own.onnx").read_bytes()
+
+
+def test_a_users_network_is_not_exported_to_pytorch(own, tmp_path):
+    done = obeyed("export", str(own), "--to", "pytorch", str(tmp_path / "own.pth"))
+    assert_one_line_error(done, 2, "cnn, resnet18, fastnet")
+
+
+def test_a_network_that_onnx_can_not_express_gives_a_one_line_error(tmp_path):
+    pytest.importorskip("onnx", reason="the package onnx is not installed")
+    text = OWN.replace("return", "x = jax.lax.nextafter(x, x)\n        return")
+    (tmp_path / "net.py").write_text("import jax\n" + text)
+    weights = write_random(tmp_path / "own.safetensors", f"{tmp_path / 'net.py'}:Net")
+    done = obeyed("export", str(weights), "--to", "onnx", str(tmp_path / "own.onnx"))
+    assert_one_line_error(done, 2, "nextafter", "--to stablehlo")
+    assert not (tmp_path / "own.onnx").exists()
 
 
 def test_half_of_the_weights(own, tmp_path):

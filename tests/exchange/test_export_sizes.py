@@ -6,7 +6,7 @@ import pytest
 from exchange.test_export import LONGEST_SUM, NETWORKS, imported, write_random
 from rounding import assert_near, error_of_logits
 
-from jaxcifar.exchange.onnx_graph import onnx_model
+from jaxcifar.exchange.onnx.onnx_file import onnx_model
 from jaxcifar.exchange.stablehlo import write_stablehlo
 from jaxcifar.exchange.to_pytorch import write_pytorch
 from jaxcifar.trained.load import load

@@ -1,0 +1,94 @@
+"""Convert a function of a batch of images to the nodes and constants of an ONNX graph."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxcifar.errors import UsageError, first_line
+from jaxcifar.exchange.onnx.node_folding import simplify
+from jaxcifar.exchange.onnx.onnx_builder import Node, OnnxBuilder
+from jaxcifar.exchange.onnx.onnx_values import (
+    BATCH_SIZES,
+    Constant,
+    Tensor,
+    UnconvertibleError,
+    Value,
+    exported_dtype,
+    identity,
+    paired_shape,
+)
+from jaxcifar.exchange.onnx.paired_trace import convert
+
+IMAGES, LOGITS = "images", "logits"  # names of the graph's input and output
+
+
+@dataclasses.dataclass(frozen=True)
+class FunctionGraph:
+    """The ONNX graph of a function.
+
+    Attributes:
+      images: the input, a tensor named "images".
+      logits: the output, a tensor named "logits".
+      nodes: the operations, in the order in which they are computed.
+      constants: arrays by name.
+    """
+
+    images: Tensor
+    logits: Tensor
+    nodes: list[Node]
+    constants: Mapping[str, np.ndarray]
+
+
+def function_graph(
+    function: Callable[[Any, jax.Array], jax.Array],
+    arrays: Any,
+    image_shape: tuple[int, ...],
+    dtype: Any,
+) -> FunctionGraph:
+    """Convert a function to an ONNX graph that takes any number of images.
+
+    The function is traced with two batch sizes: axes with another size depend on the batch.
+
+    Args:
+      function: maps `arrays` and images, `[N, *image_shape]`, to one array.
+      arrays: a tree of arrays, which become constants of the graph.
+      image_shape: the shape of one image.
+      dtype: dtype of the images.
+
+    Raises:
+      UsageError: the function fails, or can't be converted.
+    """
+    traces = []
+    for count in BATCH_SIZES:
+        example = jax.ShapeDtypeStruct((count, *image_shape), dtype)
+        try:
+            traces.append(jax.make_jaxpr(function)(arrays, example))
+        except Exception as error:  # user code raises any
+            raise _usage_error(f"it fails for {count} images: {first_line(error)}") from error
+    for_two, for_three = traces
+    shape = paired_shape(*[(count, *image_shape) for count in BATCH_SIZES])
+    order = identity(len(shape))
+    images = Tensor(IMAGES, shape, shape, order, exported_dtype(dtype))
+    graph = OnnxBuilder(IMAGES)
+    inputs: list[Value] = [Constant(array, array) for array in jax.tree.leaves(arrays)]
+    inputs.append(images)
+    try:
+        [result] = convert(graph, for_two, for_three, inputs)
+        result = graph.whole(result)
+    except UnconvertibleError as error:
+        place = f" (in {error.layer})" if error.layer else ""
+        raise _usage_error(f"it has {error}{place}") from error
+    graph.nodes.append(Node("Identity", [result.name], [LOGITS], {}))
+    simplify(graph, LOGITS)
+    logits = dataclasses.replace(result, name=LOGITS)
+    return FunctionGraph(images, logits, graph.nodes, graph.constants)
+
+
+def _usage_error(reason: str) -> UsageError:
+    return UsageError(
+        f"the network can't be exported to ONNX, because {reason}; use --to stablehlo, which "
+        "takes any network"
+    )

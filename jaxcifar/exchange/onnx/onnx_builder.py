@@ -1,0 +1,215 @@
+"""Nodes and constants of an ONNX graph under construction, and the layout of its tensors."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxcifar.exchange.onnx.onnx_values import (
+    BATCH_SIZES,
+    ONE,
+    Constant,
+    Order,
+    Shape,
+    Size,
+    Tensor,
+    UnconvertibleError,
+    Value,
+    compressed,
+    fixed_shape,
+    identity,
+    rank,
+)
+
+# The numbers of ONNX's data types, as in `onnx.TensorProto`.
+ONNX_TYPES = {
+    "float32": 1,
+    "uint8": 2,
+    "int8": 3,
+    "uint16": 4,
+    "int16": 5,
+    "int32": 6,
+    "int64": 7,
+    "bool": 9,
+    "uint32": 12,
+    "uint64": 13,
+}
+
+
+@dataclasses.dataclass
+class Node:
+    """One operation of an ONNX graph, with the names of its inputs and outputs."""
+
+    operation: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: dict[str, Any]
+
+
+class OnnxBuilder:
+    """An ONNX graph under construction.
+
+    Attributes:
+      images: name of the graph's input.
+      nodes: the nodes added so far, in the order in which they are computed.
+      constants: arrays by name.
+      uncropped: by the name of a tensor whose last rows and columns were cut off: the whole tensor.
+      reshaped: by the name of a reshaped tensor: the tensor before.
+    """
+
+    def __init__(self, images: str) -> None:
+        self.images = images
+        self.nodes: list[Node] = []
+        self.constants: dict[str, np.ndarray] = {}
+        self.uncropped: dict[str, Tensor] = {}
+        self.reshaped: dict[str, Tensor] = {}
+        self._names_by_content: dict[Any, Any] = {}  # equal nodes and constants are added once
+        self._producers: dict[str, Node] = {}
+        self._count = 0
+
+    def add(self, operation: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node with one output; return the output's name, such as "Relu_3"."""
+        [output] = self.add_node(operation, *inputs, output_count=1, **attributes)
+        return output
+
+    def add_node(
+        self, operation: str, *inputs: str, output_count: int, **attributes: Any
+    ) -> list[str]:
+        """Add a node and return the names of its outputs. An equal node is not added again."""
+        content = (operation, inputs, output_count, repr(sorted(attributes.items())))
+        if content not in self._names_by_content:
+            name = f"{operation}_{self._count}"
+            self._count += 1
+            outputs = [name] + [f"{name}_{number}" for number in range(1, output_count)]
+            node = Node(operation, list(inputs), outputs, attributes)
+            self.nodes.append(node)
+            self._producers |= dict.fromkeys(outputs, node)
+            self._names_by_content[content] = outputs
+        return self._names_by_content[content]
+
+    def producer(self, name: str) -> Node | None:
+        """Return the node that computes a tensor; None for the images and for constants."""
+        return self._producers.get(name)
+
+    def constant(self, array: Any) -> str:
+        """Add a constant array and return its name. An equal array is not added again."""
+        array = np.asarray(array)
+        content = (array.shape, array.dtype.str, hashlib.sha256(array.tobytes()).digest())
+        name = self._names_by_content.get(content)
+        if name not in self.constants:
+            name = f"constant_{self._count}"
+            self._count += 1
+            self.constants[name] = array
+            self._names_by_content[content] = name
+        return name
+
+    def integers(self, numbers: Sequence[int]) -> str:
+        """Add a constant list of integers, such as axes, and return its name."""
+        return self.constant(np.asarray(numbers, np.int64).reshape(-1))
+
+    def in_order(self, value: Value, order: Order) -> Tensor:
+        """Return a value as a tensor whose axes have an order in the graph.
+
+        Args:
+          value: a tensor, or a constant, which loses repeated values.
+          order: the number in JAX of each axis of the graph's tensor.
+        """
+        if isinstance(value, Constant):
+            return self._constant_tensor(value, compressed(value.array()), order)
+        if value.order == order:
+            return value
+        axes_before = [axis for axis in value.order if value.stored[axis] != ONE]
+        axes_after = [axis for axis in order if value.stored[axis] != ONE]
+        if axes_before == axes_after:  # only axes of size 1 move
+            name = self.reshape(value.name, [value.stored[axis] for axis in order])
+        else:
+            permutation = [value.order.index(axis) for axis in order]
+            name = self.add("Transpose", value.name, perm=permutation)
+        return dataclasses.replace(value, name=name, order=order)
+
+    def whole(self, value: Value, order: Order | None = None) -> Tensor:
+        """Return a value as a tensor in an order of axes, with all repeated values written out.
+
+        Args:
+          value: the value.
+          order: the number in JAX of each axis in the graph; None for JAX's order.
+        """
+        if order is None:
+            order = identity(rank(value))
+        is_fixed = all(size.is_fixed for size in value.shape)
+        if isinstance(value, Constant) and is_fixed:
+            return self._constant_tensor(value, value.array(), order)
+        return self.expanded(self.in_order(value, order))
+
+    def expanded(self, tensor: Tensor) -> Tensor:
+        """Return a tensor in which repeated values are written out."""
+        if tensor.stored == tensor.shape:
+            return tensor
+        sizes: list[Size] = []  # ONNX does not change an axis whose new size is 1
+        for axis in tensor.order:
+            is_repeated = tensor.stored[axis] != tensor.shape[axis]
+            sizes.append(tensor.shape[axis] if is_repeated else ONE)
+        name = self.add("Expand", tensor.name, self._shape_tensor(sizes))
+        return dataclasses.replace(tensor, name=name, stored=tensor.shape)
+
+    def reshape(self, name: str, sizes: Sequence[Size]) -> str:
+        """Reshape a tensor of the graph; return the new tensor's name.
+
+        Raises:
+          UnconvertibleError: two axes depend on the number of images.
+        """
+        numbers = [size.for_two if size.is_fixed else -1 for size in sizes]
+        if numbers.count(-1) > 1:
+            raise UnconvertibleError("an array with two axes that depend on the number of images")
+        return self.add("Reshape", name, self.integers(numbers))
+
+    def scalar(self, number: float) -> str:
+        """Add a float32 number and return its name."""
+        return self.constant(np.float32(number))
+
+    def _constant_tensor(self, value: Constant, array: np.ndarray, order: Order) -> Tensor:
+        name = self.constant(array.transpose(order))
+        return Tensor(name, value.shape, fixed_shape(array.shape), order, array.dtype)
+
+    def _shape_tensor(self, sizes: Sequence[Size]) -> str:
+        """Return the name of an integer tensor with these sizes, for the batch at run time."""
+        if all(size.is_fixed for size in sizes):
+            return self.integers([size.for_two for size in sizes])
+        parts = []
+        for size in sizes:
+            if size.is_fixed:
+                parts.append(self.integers([size.for_two]))
+            else:
+                count = self.add("Shape", self.images, start=0, end=1)
+                multiple = size.for_two // BATCH_SIZES[0]
+                if multiple > 1:
+                    count = self.add("Mul", count, self.integers([multiple]))
+                parts.append(count)
+        return self.add("Concat", *parts, axis=0)
+
+
+def common_order(values: Sequence[Value], axis_count: int) -> Order:
+    """Return the order of axes in which most of the given values' data are stored already."""
+    best: tuple[tuple[int, bool], Order] = ((-1, False), identity(axis_count))
+    for value in values:
+        if isinstance(value, Tensor) and rank(value) == axis_count:
+            large_axes = [axis for axis in value.order if value.stored[axis] != ONE]
+            is_moved = large_axes != sorted(large_axes)
+            best = max(best, ((len(large_axes), is_moved), value.order), key=lambda item: item[0])
+    return best[1]
+
+
+def shape_in_graph(tensors: Sequence[Tensor], shape: Shape) -> Shape:
+    """Return the sizes in the graph of an elementwise result, in JAX's order of axes.
+
+    Args:
+      tensors: the inputs; each has the axes of the result, or no axes.
+      shape: sizes of the result in JAX.
+    """
+    stored = []
+    for axis in range(len(shape)):
+        sizes = [tensor.stored[axis] for tensor in tensors if tensor.stored]
+        stored.append(next((size for size in sizes if size != ONE), ONE))
+    return tuple(stored)

@@ -1,0 +1,167 @@
+"""Values of a network that is traced with two batch sizes: constants, and tensors of the graph."""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+BATCH_SIZES = (2, 3)  # a batch of one image would look like an axis that is broadcast
+
+
+class UnconvertibleError(Exception):
+    """A part of a network has no equivalent ONNX nodes here; the message says which part.
+
+    Attributes:
+      layer: name of the layer that has the part; "" if it is not known.
+    """
+
+    layer = ""
+
+
+class Size(NamedTuple):
+    """The size of an axis in the two traces; a size that depends on the batch differs."""
+
+    for_two: int
+    for_three: int
+
+    @property
+    def is_fixed(self) -> bool:
+        return self.for_two == self.for_three
+
+
+Shape = tuple[Size, ...]
+Order = tuple[int, ...]
+ONE = Size(1, 1)
+
+
+def fixed_shape(sizes: Iterable[int]) -> Shape:
+    """Return a shape whose sizes do not depend on the batch."""
+    return tuple(Size(size, size) for size in sizes)
+
+
+def paired_shape(for_two: Sequence[int], for_three: Sequence[int]) -> Shape:
+    """Return the shape of an array that has these shapes for two and for three images.
+
+    Raises:
+      UnconvertibleError: a size is neither fixed nor a multiple of the batch size.
+    """
+    if len(for_two) != len(for_three):
+        raise UnconvertibleError("an array whose number of axes depends on the number of images")
+    shape = tuple(Size(int(two), int(three)) for two, three in zip(for_two, for_three, strict=True))
+    for size in shape:
+        if not size.is_fixed and size.for_two * BATCH_SIZES[1] != size.for_three * BATCH_SIZES[0]:
+            raise UnconvertibleError("an axis that is not a multiple of the number of images")
+    return shape
+
+
+def product(sizes: Iterable[Size]) -> Size:
+    """Return the number of elements in axes of these sizes."""
+    sizes = list(sizes)
+    return Size(
+        math.prod(size.for_two for size in sizes), math.prod(size.for_three for size in sizes)
+    )
+
+
+def identity(rank: int) -> Order:
+    """Return the order of axes in which no axis is moved."""
+    return tuple(range(rank))
+
+
+def exported_dtype(dtype: Any) -> np.dtype:
+    """Return the dtype of a value in the graph: float32 for every float, as in all exports."""
+    is_float = "float" in np.dtype(dtype).name  # bfloat16 too
+    return np.dtype(np.float32) if is_float else np.dtype(dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """A value that does not depend on the images.
+
+    Attributes:
+      for_two, for_three: the array in the trace for two and for three images.
+    """
+
+    for_two: Any
+    for_three: Any
+
+    @property
+    def shape(self) -> Shape:
+        return paired_shape(np.shape(self.for_two), np.shape(self.for_three))
+
+    @property
+    def is_shared(self) -> bool:
+        """True if both traces have the same array object."""
+        return self.for_two is self.for_three
+
+    def array(self) -> np.ndarray:
+        """Return the array in the exported dtype; axes that depend on the batch get the size 1.
+
+        Raises:
+          UnconvertibleError: the values depend on the number of images.
+        """
+        two, three = np.asarray(self.for_two), np.asarray(self.for_three)
+        if not self.is_shared:
+            for axis, size in enumerate(self.shape):
+                if not size.is_fixed:
+                    two, three = _without_repeats(two, axis), _without_repeats(three, axis)
+            if not np.array_equal(two, three, equal_nan=two.dtype.kind == "f"):
+                raise UnconvertibleError("numbers that depend on the number of images")
+        return two.astype(exported_dtype(two.dtype))
+
+
+def compressed(array: np.ndarray) -> np.ndarray:
+    """Return an array with the size 1 along each axis where it only repeats its values."""
+    for axis in range(array.ndim):
+        if array.shape[axis] > 1 and repeats_along(array, axis):
+            array = array.take([0], axis)
+    return array
+
+
+def repeats_along(array: np.ndarray, axis: int) -> bool:
+    """Return True if all slices of an array along an axis are equal."""
+    first = array.take([0], axis)
+    both_nan = (array != array) & (first != first)
+    return bool(((array == first) | both_nan).all())
+
+
+def _without_repeats(array: np.ndarray, axis: int) -> np.ndarray:
+    """Return an array with size 1 along an axis if it repeats its values there."""
+    return array.take([0], axis) if repeats_along(array, axis) else array
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """A value of the ONNX graph that depends on the images.
+
+    The axes of the graph's tensor may have another order than the axes in JAX, so that a network
+    with channels last needs few transpositions. Axes along which values only repeat may have the
+    size 1 in the graph, because ONNX broadcasts.
+
+    Attributes:
+      name: the tensor's name in the graph.
+      shape: sizes of the axes in JAX.
+      stored: sizes in the graph of the same axes, in JAX's order; 1 for repeated values.
+      order: the number in JAX of each axis of the graph's tensor.
+      dtype: dtype in the graph.
+    """
+
+    name: str
+    shape: Shape
+    stored: Shape
+    order: Order
+    dtype: np.dtype
+
+    @property
+    def stored_shape(self) -> Shape:
+        """The sizes in the graph, in the graph's order."""
+        return tuple(self.stored[axis] for axis in self.order)
+
+
+Value = Constant | Tensor
+
+
+def rank(value: Value) -> int:
+    """Return the number of axes of a value."""
+    return len(value.shape)

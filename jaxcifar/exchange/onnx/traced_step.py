@@ -1,0 +1,99 @@
+"""One operation of a network that is traced with two batch sizes."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jax.extend.core import JaxprEqn
+
+from jaxcifar.diagram.count import shape_of
+from jaxcifar.exchange.onnx.onnx_values import (
+    Constant,
+    Shape,
+    UnconvertibleError,
+    Value,
+    exported_dtype,
+    paired_shape,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """An operation with its inputs.
+
+    Attributes:
+      for_two, for_three: the operation in the trace for two and for three images.
+      inputs: its inputs.
+    """
+
+    for_two: JaxprEqn
+    for_three: JaxprEqn
+    inputs: tuple[Value, ...]
+
+    @property
+    def name(self) -> str:
+        """The operation's name in JAX, such as "add"."""
+        return self.for_two.primitive.name
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The operation's parameters in the trace for two images."""
+        return self.for_two.params
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """The shapes of the results."""
+        pairs = zip(self.for_two.outvars, self.for_three.outvars, strict=True)
+        return [paired_shape(shape_of(two), shape_of(three)) for two, three in pairs]
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the first result."""
+        return self.shapes[0]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype of the first result in the graph."""
+        aval: Any = self.for_two.outvars[0].aval
+        return exported_dtype(aval.dtype)
+
+    def constant_inputs(self, first: int, what: str) -> list[Constant]:
+        """Return the inputs from number `first` on, which must be constants.
+
+        Raises:
+          UnconvertibleError: an input depends on the images; `what` names the inputs.
+        """
+        constants = []
+        for value in self.inputs[first:]:
+            if not isinstance(value, Constant):
+                raise UnconvertibleError(f"{what} that depend on the images")
+            constants.append(value)
+        return constants
+
+    def compute(self, inputs: Sequence[Constant]) -> list[Constant]:
+        """Compute the operation for inputs that do not depend on the images."""
+        for_two = _compute(self.for_two, [value.for_two for value in inputs])
+        if all(value.is_shared for value in inputs) and self._is_the_same_for_both():
+            return [Constant(result, result) for result in for_two]
+        for_three = _compute(self.for_three, [value.for_three for value in inputs])
+        return [Constant(*pair) for pair in zip(for_two, for_three, strict=True)]
+
+    def _is_the_same_for_both(self) -> bool:
+        """Return True if the operation does not depend on the number of images."""
+        has_fixed_shapes = all(size.is_fixed for shape in self.shapes for size in shape)
+        try:
+            return has_fixed_shapes and bool(self.for_two.params == self.for_three.params)
+        except ValueError:  # a parameter is an array
+            return False
+
+
+def _compute(equation: JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
+    """Compute an operation of a traced program; return its results."""
+    results = equation.primitive.bind(*inputs, **equation.params)
+    return list(results) if equation.primitive.multiple_results else [results]
+
+
+def is_filled(value: Value, number: float) -> bool:
+    """Return True if a value is a constant in which every element is a number."""
+    return isinstance(value, Constant) and bool(np.all(np.asarray(value.for_two) == number))
