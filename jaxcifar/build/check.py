@@ -65,7 +65,7 @@ def _check_small_images(
     size = config.small_size
     state = program.init.eval_shape(program, hyper, examples.images)
     images = jax.ShapeDtypeStruct((program.batch_size, size, size, 3), jnp.float32)
-    model = network.for_one_device(program.model)
+    model = network.copy_for_one_device(program.model)
     try:
         jax.eval_shape(partial(network.predict, model), state.variables, images)
     except Exception as error:  # layers may raise anything

@@ -40,7 +40,7 @@ def image_bytes(dataset: Dataset) -> int:
     return sum(examples.images.nbytes for examples in splits)
 
 
-def fed_steps(program: Program, dataset: Dataset, run_count: int) -> int | None:
+def steps_per_feed(program: Program, dataset: Dataset, run_count: int) -> int | None:
     """Return the number of training steps whose images the host sends to the devices at a time.
 
     Args:
@@ -94,13 +94,13 @@ def first_images(program: Program, images: np.ndarray) -> np.ndarray:
     If the images are on the devices, all of them are returned. Otherwise the first images are
     returned, as many as `network.init_image_count` allows.
     """
-    if program.fed_steps is None:
+    if program.steps_per_feed is None:
         return images
     needed_count = network.init_image_count(images.shape)
     return images[:needed_count]
 
 
-def fed_examples(
+def examples_to_feed(
     parallel_runs: ParallelRuns,
     train: Examples,
     orders: jax.Array,
@@ -114,14 +114,14 @@ def fed_examples(
       train: all training images, on the host, and their labels, on the devices.
       orders: for each run, the order of the training images in its current epoch, `[runs, N]`.
       first_steps: for each run, the number of steps that it has been trained for.
-      steps: number of steps to gather images for; at most `program.fed_steps`.
+      steps: number of steps to gather images for; at most `program.steps_per_feed`.
 
     Returns:
       the images, `[runs, images, H, W, 3] uint8`, and the labels of all training images.
     """
     program, images = parallel_runs.program, train.images
-    assert program.fed_steps is not None  # else all images are on the devices
-    shape = (len(orders), program.fed_steps * program.batch_size, *images.shape[1:])
+    assert program.steps_per_feed is not None  # else all images are on the devices
+    shape = (len(orders), program.steps_per_feed * program.batch_size, *images.shape[1:])
     gathered = np.zeros(shape, np.uint8)
     orders_on_host = np.asarray(orders)
     for run, first_step in enumerate(first_steps):

@@ -42,14 +42,14 @@ def make_program(
         model=create_model(config, num_classes, model_dtype, AXIS),
         optimizer=rule,
         augmentation=load_augmentation(config, num_classes),
-        averages=config.average > 0,
+        keeps_average=config.average > 0,
         small_size=config.small_size if has_small_images else None,
         batch_size=config.batch_size,
         steps_per_epoch=train_examples // config.batch_size,
         mesh=Mesh(np.asarray(devices), (AXIS,)),
         axis=AXIS,
         product_dtype=dtype if products_only else None,
-        identity=(
+        network_identity=(
             config.arch,
             config.arch_args,
             user_code.digests(config, "arch"),

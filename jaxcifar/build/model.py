@@ -29,7 +29,7 @@ from jaxcifar.errors import UsageError, first_line
 from jaxcifar.image_size import image_shape
 from jaxcifar.kernels.winograd import Dtype
 from jaxcifar.machine.sharing import PyTree
-from jaxcifar.networks.adapt import SequentialNetwork, adapted
+from jaxcifar.networks.adapt import SequentialNetwork, adapt_layers
 
 _UNBOUND_AXIS = "unbound axis name"  # in JAX's message
 _FLAX_FIELDS = {"parent", "name"}
@@ -63,7 +63,7 @@ def create_model(
         "dtype": dtype,
         "axis_name": axis_name,
     }
-    if is_nnx:  # `adapted` sets the axis of NNX layers
+    if is_nnx:  # `adapt_layers` sets the axis of NNX layers
         set_by_package |= {"axis_name": None, RNGS: None}
     set_by_package |= {
         name: getattr(config, name) for name in registry.entry("arch", config.arch).takes
@@ -215,7 +215,7 @@ def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
         logits, _ = model.apply(variables, images, train=True, rngs=rngs, mutable=mutable)
         return variables, logits
 
-    with _explain_errors(config), adapted(None):
+    with _explain_errors(config), adapt_layers(None):
         evaluate = partial(variables_and_logits, train=False)
         variables, evaluation_logits = jax.eval_shape(evaluate, images)
         size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables))

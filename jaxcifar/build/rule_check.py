@@ -127,7 +127,7 @@ def _trace_step(config: Config, program: Program, hyper: Hyperparameters) -> _Tr
       UsageError: the user's function fails, or returns no optax rule.
     """
     with explain_user_code_errors(("arch", config.arch)):
-        params = network.shapes(program.model, program.image_size)["params"]
+        params = network.variable_shapes(program.model, program.image_size)["params"]
     loss_use = LossUse(value=False, function=False)
 
     def step(params: PyTree, rate: jax.Array, settings: PyTree) -> tuple[PyTree, PyTree, PyTree]:

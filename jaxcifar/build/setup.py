@@ -13,8 +13,8 @@ from jax.stages import Compiled
 from jaxcifar.build.check import check_training
 from jaxcifar.build.host_images import (
     describe_feeding,
-    fed_examples,
-    fed_steps,
+    examples_to_feed,
+    steps_per_feed,
     place_images,
 )
 from jaxcifar.build.make_program import make_program
@@ -53,7 +53,7 @@ class _NetworkToCheck:
 @lru_cache(maxsize=16)
 def _check_once(checked: _NetworkToCheck) -> None:
     """Check a network by `check_model`, unless an equal network has passed in this process."""
-    model = network.for_one_device(checked.program.model)
+    model = network.copy_for_one_device(checked.program.model)
     check_model(checked.config, model, checked.num_classes)
 
 
@@ -107,8 +107,8 @@ class Setup:
           UsageError: the batch size does not fit the images or devices, or user code fails.
         """
         parallel_runs = cls.check(config, dataset, run_count, devices)
-        steps = fed_steps(parallel_runs.program, dataset, run_count)
-        program = dataclasses.replace(parallel_runs.program, fed_steps=steps)
+        steps = steps_per_feed(parallel_runs.program, dataset, run_count)
+        program = dataclasses.replace(parallel_runs.program, steps_per_feed=steps)
         parallel_runs = ParallelRuns(program, run_count)
         metric_set = MetricSet.create(dataset.num_classes, user_metrics)
         return cls(
@@ -200,9 +200,9 @@ class Setup:
           first_steps: for each run, the number of steps that it has been trained for.
           steps: number of steps to train.
         """
-        if self.program.fed_steps is None:
+        if self.program.steps_per_feed is None:
             return self.train
-        return fed_examples(self.parallel_runs, self.train, orders, first_steps, steps)
+        return examples_to_feed(self.parallel_runs, self.train, orders, first_steps, steps)
 
     def compile_ahead(
         self, hyper: Hyperparameters, print_line: PrintLine = lambda line: None
@@ -214,7 +214,7 @@ class Setup:
             thread.shutdown(wait=False)  # the thread ends after this work
 
     def _compile(self, hyper: Hyperparameters, print_line: PrintLine) -> tuple[Compiled, float]:
-        if self.program.fed_steps is not None:
+        if self.program.steps_per_feed is not None:
             print_line(describe_feeding(self.dataset, self.program.mesh.local_devices))
         start = time.monotonic()
         with package_settings():  # JAX's settings in another thread may not hold in this one
@@ -247,4 +247,4 @@ class Setup:
     @cached_property
     def test(self) -> Examples:
         """The test images, on the devices if all images fit there, else on the host."""
-        return place_images(self.dataset.test, self.program.replicated, self.program.fed_steps)
+        return place_images(self.dataset.test, self.program.replicated, self.program.steps_per_feed)

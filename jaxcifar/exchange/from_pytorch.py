@@ -28,7 +28,7 @@ from jaxcifar.runs.result import measure_weights
 from jaxcifar.runs.result_pictures import write_network
 from jaxcifar.runs.weights import Card, arrange_arrays, write_weights
 from jaxcifar.training import network
-from jaxcifar.training.metrics import decimal
+from jaxcifar.training.metrics import shortest_decimal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _to_variables(
 
     The network has `classes` outputs, one for each class.
     """
-    abstract_variables = network.shapes(create_model(config, classes), config.image_size)
+    abstract_variables = network.variable_shapes(create_model(config, classes), config.image_size)
     arrays_like = named_arrays(abstract_variables)
     arrays = from_state_dict(config, classes, arrays_like, state_dict, path)
     return arrange_arrays(arrays, abstract_variables, path)
@@ -169,8 +169,8 @@ def _make_card(conversion: Conversion, config: Config, dataset: Dataset | None) 
     return {
         "config": config.to_dict(),
         "class_names": list(described_dataset.class_names),
-        "channel_mean": [decimal(value) for value in mean],
-        "channel_std": [decimal(value) for value in std],
+        "channel_mean": [shortest_decimal(value) for value in mean],
+        "channel_std": [shortest_decimal(value) for value in std],
         "dataset": described_dataset.title,
     }
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcifar.config.experiment import Config
-from jaxcifar.networks.mirrored import with_partners
+from jaxcifar.networks.mirrored import append_mirrored_partners
 
 Arrays = dict[str, np.ndarray]
 
@@ -61,7 +61,7 @@ def _expand_array(name: str, array: np.ndarray, unpaired: int) -> np.ndarray:
     if layer.startswith(_PREFIX):
         reads_whitening = name.endswith("ConvGroup_0/MirroredConv_0/kernel")
         unpaired_inputs = unpaired if reads_whitening else 0
-        return np.asarray(with_partners(jnp.asarray(array), unpaired_inputs))
+        return np.asarray(append_mirrored_partners(jnp.asarray(array), unpaired_inputs))
     return np.concatenate([array, array])  # a normalisation, or the kernel of the last layer
 
 

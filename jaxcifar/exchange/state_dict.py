@@ -208,7 +208,7 @@ def from_state_dict(
     if is_mirrored(config):
         config = config_without_mirroring(config)
         plain_arrays = named_arrays(
-            network.shapes(create_model(config, classes), config.image_size)
+            network.variable_shapes(create_model(config, classes), config.image_size)
         )
         with report_errors(path, Remedy("give --arch-args without mirrored=true")):
             return collapse(from_state_dict(config, classes, plain_arrays, state, path))

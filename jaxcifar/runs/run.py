@@ -24,7 +24,7 @@ from jaxcifar.runs.result import measure_run, validation_metrics
 from jaxcifar.runs.result_pictures import write_curves, write_network
 from jaxcifar.runs.task import Task
 from jaxcifar.runs.training_images import write_training_images
-from jaxcifar.training.metrics import decimal
+from jaxcifar.training.metrics import shortest_decimal
 from jaxcifar.training.state import TrainState
 
 
@@ -192,8 +192,8 @@ class Run:
         epoch = len(self._history) + 1
         row: Row = {
             "epoch": epoch,
-            "learning_rate": decimal(self._learning_rates[self._last_step(epoch - 1)]),
-            "train_loss": decimal(training_means["loss"]),
+            "learning_rate": shortest_decimal(self._learning_rates[self._last_step(epoch - 1)]),
+            "train_loss": shortest_decimal(training_means["loss"]),
             "train_accuracy": state.sums.accuracy(),
             **validation_metrics(self.setup, state.variables, self.hyper),
             "seconds": self.epoch_seconds,

@@ -185,7 +185,7 @@ def _training_logits(
     key: jax.Array,
 ) -> jax.Array:
     images = augment.normalize(augment.pixels(pixels), hyper.mean, hyper.std)
-    model = network.for_one_device(program.model)
+    model = network.copy_for_one_device(program.model)
     logits, _ = network.forward(model, variables, images, key, None, program.product_dtype)
     return logits
 
