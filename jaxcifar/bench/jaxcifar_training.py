@@ -52,7 +52,7 @@ class JaxcifarTraining:
         trained_steps = 0
         for count in split_into_dispatches(steps, self._setup.program):
             positions = [trained_steps] * self._work.at_once  # the same in each run
-            examples = self._setup.images_for(self._orders, positions, count)
+            examples = self._setup.examples_for_steps(self._orders, positions, count)
             self._states, means = self._train_steps(
                 self._states, self._hps, *examples, self._orders, np.int32(count)
             )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from jaxcifar.build.host_images import first_images
+from jaxcifar.build.host_images import images_for_init
 from jaxcifar.build.setup import Setup
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import CATALOG, Dataset, Examples
@@ -132,7 +132,7 @@ def try_steps(
     program = setup.program
     hyper = setup.place(setup.hyperparameters(config))
     setup.compile_ahead(hyper, print_line)
-    state = program.init(hyper, first_images(program, dataset.train.images))
+    state = program.init(hyper, images_for_init(program, dataset.train.images))
     steps = _TimedSteps(setup, hyper, state, at_once)
     step_seconds, timed_steps = steps.measure(first_step=0)
     if program.small_size is not None:  # the first steps use smaller images
@@ -199,7 +199,7 @@ class _TimedSteps:
         trained_steps = 0
         for count in split_into_dispatches(steps, self._setup.program):
             positions = [trained_steps] * len(self._orders)  # the same in each run
-            examples = self._setup.images_for(self._orders, positions, count)
+            examples = self._setup.examples_for_steps(self._orders, positions, count)
             self._states, means = self._setup.train_steps(
                 self._states, self._hypers, *examples, self._orders, np.int32(count)
             )

@@ -40,18 +40,16 @@ class _VariableEntry(NamedTuple):
     def paths_in_collection(self) -> list[ModulePath]:
         """The path in the collection of each of the variable's arrays."""
         variable_path = tuple(str(part) for part in self.path_in_module)
-        array_count = len(self.arrays)
-        if array_count == 1:
+        if len(self.arrays) == 1:
             return [variable_path]
-        return [(*variable_path, str(number)) for number in range(array_count)]
+        return [(*variable_path, str(number)) for number in range(len(self.arrays))]
 
 
 class _NetworkStructure:
     """An NNX module without its arrays: its graph of modules, and an entry for each variable."""
 
     def __init__(self, graph: Any, entries: list[_VariableEntry]) -> None:
-        self.graph = graph
-        self.entries = entries
+        self.graph, self.entries = graph, entries
 
     @property
     def collections(self) -> set[str]:
@@ -159,12 +157,11 @@ def _store_arrays(network: NNXNetwork, module: Any, collections: set[str]) -> No
     arrays_by_path = {entry.path_in_module: entry.arrays for entry in filled_entries}
     tree_of_collection: dict[str, dict[str, Any]] = {name: {} for name in collections}
     for entry in network.structure.entries:
-        if entry.collection not in tree_of_collection:
-            continue
-        tree = tree_of_collection[entry.collection]
-        arrays = arrays_by_path[entry.path_in_module]
-        for path, array in zip(entry.paths_in_collection, arrays, strict=True):
-            _set_nested(tree, path, array)
+        if entry.collection in tree_of_collection:
+            tree = tree_of_collection[entry.collection]
+            arrays = arrays_by_path[entry.path_in_module]
+            for path, array in zip(entry.paths_in_collection, arrays, strict=True):
+                _set_nested(tree, path, array)
     for collection, tree in tree_of_collection.items():
         for name, subtree in tree.items():
             network.put_variable(collection, name, subtree)
@@ -182,8 +179,7 @@ def nnx_network(construct: Callable[[Any], Any], **options: Any) -> NNXNetwork:
     traced_structures = []
 
     def record_structure(key: Key[Array, ""]) -> None:
-        module = construct(nnx.Rngs(key))
-        traced_structures.append(_split_structure(module))
+        traced_structures.append(_split_structure(construct(nnx.Rngs(key))))
 
     jax.eval_shape(record_structure, jax.random.key(0))
     [traced_structure] = traced_structures
@@ -191,8 +187,7 @@ def nnx_network(construct: Callable[[Any], Any], **options: Any) -> NNXNetwork:
     for entry in traced_structure.entries:
         shapes = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in entry.arrays]
         entries.append(entry._replace(arrays=tuple(shapes)))
-    structure = _NetworkStructure(traced_structure.graph, entries)
-    return NNXNetwork(construct, structure, **options)
+    return NNXNetwork(construct, _NetworkStructure(traced_structure.graph, entries), **options)
 
 
 def _split_structure(network: Any) -> _NetworkStructure:
@@ -203,8 +198,7 @@ def _split_structure(network: Any) -> _NetworkStructure:
     entries = []
     for path, leaf in nnx.to_flat_state(state):
         arrays, structure = jax.tree.flatten(leaf)
-        collection = _collection_name(leaf)
-        entries.append(_VariableEntry(path, collection, structure, tuple(arrays)))
+        entries.append(_VariableEntry(path, _collection_name(leaf), structure, tuple(arrays)))
     return _NetworkStructure(graph, entries)
 
 
@@ -236,8 +230,7 @@ def _new_random_state(array: Any, key: Key[Array, ""]) -> Array:
       array: the old state, either keys or a count. The new state has the same shape.
       key: random key from which the new keys are made.
     """
-    has_keys = jax.numpy.issubdtype(array.dtype, jax.dtypes.prng_key)
-    if not has_keys:
+    if not jax.numpy.issubdtype(array.dtype, jax.dtypes.prng_key):
         return jax.numpy.zeros(array.shape, array.dtype)
     return jax.random.split(key, array.shape) if array.shape else key
 

@@ -3,7 +3,7 @@ import time
 from contextlib import ExitStack
 
 from jaxcifar.build.check import require_finite_start
-from jaxcifar.build.host_images import first_images
+from jaxcifar.build.host_images import images_for_init
 from jaxcifar.build.setup import Setup
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import DivergedError
@@ -82,7 +82,7 @@ class Run:
         hyper = setup.hyperparameters(config)
         self._learning_rates, self.hyper = hyper.learning_rate, setup.place(hyper)
         setup.compile_ahead(self.hyper, self._print_line)
-        images = first_images(program, setup.dataset.train.images)
+        images = images_for_init(program, setup.dataset.train.images)
         self.state: TrainState = program.init(self.hyper, images)
         if config.init:
             self.state = load_initial_weights(

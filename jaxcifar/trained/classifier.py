@@ -9,7 +9,7 @@ from typing import Any, Self
 import jax
 import numpy as np
 
-from jaxcifar.build.hyperparameters import on_host
+from jaxcifar.build.hyperparameters import host_array
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
 from jaxcifar.machine.computing import with_package_settings
@@ -105,7 +105,7 @@ class Classifier:
     def with_normalization(self, mean: np.ndarray, std: np.ndarray) -> Self:
         """Return a copy that normalises images by another mean and deviation per channel, `[3]`."""
         mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
-        hyper = dataclasses.replace(self._hyper, mean=on_host(mean), std=on_host(std))
+        hyper = dataclasses.replace(self._hyper, mean=host_array(mean), std=host_array(std))
         return dataclasses.replace(self, mean=mean, std=std, _hyper=hyper)
 
     @with_package_settings()

@@ -48,7 +48,7 @@ def trained(configs, dataset, steps_at_a_time, monkeypatch, fed):
     steps = program.steps_per_epoch
     for first in range(0, steps, steps_at_a_time):
         count = min(steps_at_a_time, steps - first)
-        examples = made.images_for(orders, [first] * len(configs), count)
+        examples = made.examples_for_steps(orders, [first] * len(configs), count)
         states, means = made.train_steps(states, hypers, *examples, orders, np.int32(count))
     return jax.device_get((states.variables, means))
 
