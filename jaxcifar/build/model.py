@@ -213,6 +213,6 @@ def _check_storable(variables: PyTree, option: str) -> None:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             variable_name = jax.tree_util.keystr(path, simple=True, separator="/")
             raise UsageError(
-                f"{option} its variable {variable_name} is a random key, which files of weights can't "
-                "hold; draw a new key in each call, or keep jax.random.key_data(key)"
+                f"{option} its variable {variable_name} is a random key, which files of weights "
+                "can't hold; draw a new key in each call, or keep jax.random.key_data(key)"
             )

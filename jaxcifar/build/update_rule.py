@@ -66,8 +66,8 @@ def update_rule(config: Config) -> UpdateRule:
         return function
     if not callable(function):
         raise UsageError(
-            f"--optimizer {config.optimizer}: is {type(function).__name__}; name a function that "
-            "returns an optax rule"
+            f"--optimizer {config.optimizer}: is {type(function).__name__}, not a function that "
+            "returns an optax rule; name such a function"
         )
     setting_names = registry.entry("optimizer", config.optimizer).takes
     return _make_user_rule(function, setting_names)

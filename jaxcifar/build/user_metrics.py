@@ -207,8 +207,8 @@ def _try_on_random_images(user_metrics: Sequence[UserMetric], classes: int) -> N
         has_all_classes = image_count >= classes
         if has_all_classes and not math.isfinite(value):
             raise UsageError(
-                f"--{METRIC_OPTION} {user_metric.code}: returns {value} for {image_count} images with "
-                "made-up logits; it must return finite numbers"
+                f"--{METRIC_OPTION} {user_metric.code}: returns {value} for {image_count} images "
+                "with made-up logits; it must return finite numbers"
             )
 
 

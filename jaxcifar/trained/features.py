@@ -44,7 +44,9 @@ def last_features(
         logits_and_calls = dense_calls(program, variables, hyper, images)
         features = _input_of_last_layer(logits_and_calls, title)[: len(block)]
         if not np.isfinite(features).all():
-            raise RunError(f"{title}: some features are not finite numbers; train it again")
+            raise RunError(
+                f"{title}: some features are not finite numbers; train the network again"
+            )
         yield features
 
 
@@ -52,13 +54,13 @@ def _input_of_last_layer(logits_and_calls: LogitsAndCalls, title: str) -> np.nda
     """Return the input of the last dense layer whose output is proportional to the logits."""
     logits = np.asarray(logits_and_calls.logits)
     if not np.isfinite(logits).all():
-        raise RunError(f"{title}: the logits are not finite numbers; train it again")
+        raise RunError(f"{title}: the logits are not finite numbers; train the network again")
     for call in reversed(logits_and_calls.calls):
         if _are_proportional(np.asarray(call.outputs), logits):
             return np.asarray(call.inputs)
     raise UsageError(
         f"{title}: has no features, because no dense layer (nn.Dense) computes its logits from one "
-        "vector for each image"
+        "vector for each image; end the network with such a layer"
     )
 
 
