@@ -40,7 +40,7 @@ def image_bytes(dataset: Dataset) -> int:
     return sum(examples.images.nbytes for examples in splits)
 
 
-def steps_per_feed(program: Program, dataset: Dataset, run_count: int) -> int | None:
+def choose_steps_per_feed(program: Program, dataset: Dataset, run_count: int) -> int | None:
     """Return the number of training steps whose images the host sends to the devices at a time.
 
     Args:
@@ -75,17 +75,17 @@ def describe_feeding(dataset: Dataset, devices: Sequence[jax.Device]) -> str:
 
 
 def place_images(
-    examples: Examples, placement: NamedSharding, fed_steps: int | None
+    examples: Examples, placement: NamedSharding, steps_per_feed: int | None
 ) -> Examples:
     """Place labels on the devices, and the images too if all images of the data set fit there.
 
     Args:
       examples: images and labels, on the host.
       placement: where JAX puts the arrays.
-      fed_steps: None if all images fit. Otherwise the images stay on the host, which sends the
+      steps_per_feed: None if all images fit. Otherwise the images stay on the host, which sends the
         images of this number of training steps at a time.
     """
-    if fed_steps is None:
+    if steps_per_feed is None:
         return place_on_devices(examples, placement)
     labels = place_on_devices(examples.labels, placement)
     return examples._replace(labels=labels)

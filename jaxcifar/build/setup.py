@@ -12,9 +12,9 @@ from jax.stages import Compiled
 
 from jaxcifar.build.check import NetworkToCheck, check_network_once, check_training
 from jaxcifar.build.host_images import (
+    choose_steps_per_feed,
     describe_feeding,
     examples_to_feed,
-    steps_per_feed,
     place_images,
 )
 from jaxcifar.build.make_program import make_program
@@ -103,15 +103,15 @@ class Setup:
           UsageError: the batch size does not fit the images or devices, or user code fails.
         """
         parallel_runs = cls.check(config, dataset, run_count, devices)
-        fed_steps = steps_per_feed(parallel_runs.program, dataset, run_count)
-        program = dataclasses.replace(parallel_runs.program, steps_per_feed=fed_steps)
+        steps_per_feed = choose_steps_per_feed(parallel_runs.program, dataset, run_count)
+        program = dataclasses.replace(parallel_runs.program, steps_per_feed=steps_per_feed)
         parallel_runs = ParallelRuns(program, run_count)
         metric_set = MetricSet.create(dataset.num_classes, user_metrics)
         return cls(
             dataset=dataset,
             parallel_runs=parallel_runs,
-            train=place_images(dataset.train, parallel_runs.replicated, fed_steps),
-            val=place_images(dataset.val, program.replicated, fed_steps),
+            train=place_images(dataset.train, parallel_runs.replicated, steps_per_feed),
+            val=place_images(dataset.val, program.replicated, steps_per_feed),
             summary=network_summary(program),
             metric_set=metric_set,
         )
@@ -177,7 +177,8 @@ class Setup:
         """
         require_effect(config, self.program.optimizer)
         if config.patience > 0 and len(self.dataset.val.labels) == 0:
-            reject("patience", config.patience, "has no effect without validation images")
+            reason = "has no effect without validation images"
+            reject("patience", config.patience, f"{reason}; use --patience 0 or --val-fraction 0.1")
         hyper = training_hyperparameters(config, self.dataset, self.program.steps_per_epoch)
         require_combination(config, self.program, hyper)
         return hyper

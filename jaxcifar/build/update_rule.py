@@ -88,7 +88,8 @@ def require_effect(config: Config, rule: UpdateRule) -> None:
         value = getattr(config, name)
         has_effect = name in rule.taken_settings
         if not has_effect and value != recipe[name]:
-            reject(name, value, f"--optimizer {config.optimizer} has no parameter {name}")
+            reason = f"--optimizer {config.optimizer} has no parameter {name}"
+            reject(name, value, f"{reason}; add the parameter, or leave the option out")
 
 
 def _make_user_rule(function: UpdateRule, setting_names: Sequence[str]) -> UserRule:

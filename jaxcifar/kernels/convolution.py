@@ -16,7 +16,7 @@ from jaxcifar.kernels.gradients import pointwise
 from jaxcifar.kernels.winograd import Dtype, pad_to_extents, winograd
 from jaxcifar.kernels.winograd_tiling import Extents
 
-_FEW_CHANNELS = 8  # with so few channels, products over channels only are inefficient
+_MAX_IM2COL_CHANNELS = 8  # with so few channels, products over channels only are inefficient
 
 Padding = tuple[int, int]  # zeros before and after, the same along both axes
 
@@ -115,7 +115,7 @@ def _convolve_by_products(
     if stride == 2:  # equal to a 2x2 kernel at stride 1 on blocks of 2x2 pixels
         x = _space_to_depth(x)
         kernel = _space_to_depth_kernel(kernel, leading_zeros)
-    if x.shape[-1] <= _FEW_CHANNELS:
+    if x.shape[-1] <= _MAX_IM2COL_CHANNELS:
         return _convolve_by_im2col(x, kernel, bias, leading_zeros, output_extents)
     outputs = winograd(
         x.astype(jnp.float32),

@@ -36,7 +36,9 @@ _REMEDY_FOR_UNREADABLE_CONFIG = Remedy(
 
 
 @overload
-def load(run: str | Path = SHIPPED_WEIGHTS, /, *, data_dir: str | Path | None = None) -> Classifier: ...
+def load(
+    run: str | Path = SHIPPED_WEIGHTS, /, *, data_dir: str | Path | None = None
+) -> Classifier: ...
 
 
 @overload
@@ -80,8 +82,7 @@ def _load_classifier(
 ) -> Classifier:
     require_trained(path)
     folder = RunFolder(path)
-    is_weights_file = not path.is_dir()
-    if is_weights_file:
+    if not path.is_dir():  # a file of weights
         return _load_from_weights_file(Path(os.path.realpath(path)))
     if has_untested_weights(path):
         return _load_from_weights_file(folder.weights_file)

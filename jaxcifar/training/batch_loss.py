@@ -139,10 +139,10 @@ class BatchLoss:
         """
         if self.parts == 1:
             return compute_part(self.batch, None)
-        examples_on_device = len(self.batch.targets) // self.parts  # in a part
-        examples_in_part = examples_on_device * sharing.device_count(self.axis)
+        examples_in_device_part = len(self.batch.targets) // self.parts
+        examples_in_part = examples_in_device_part * sharing.device_count(self.axis)
         batches = jax.tree.map(
-            lambda array: array.reshape(self.parts, examples_on_device, *array.shape[1:]),
+            lambda array: array.reshape(self.parts, examples_in_device_part, *array.shape[1:]),
             self.batch,
         )
 

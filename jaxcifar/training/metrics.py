@@ -173,8 +173,8 @@ def measure(
       labels: true class of each image.
     """
     per_image_metrics = tuple(metric for metric in metrics if metric.per_image is not None)
-    on_device = _values_and_confusion(per_image_metrics, logits, labels)
-    values_by_metric, int32_confusion = jax.device_get(on_device)
+    device_results = _values_and_confusion(per_image_metrics, logits, labels)
+    values_by_metric, int32_confusion = jax.device_get(device_results)
     confusion = int32_confusion.astype(np.int64)
     results: dict[str, float] = {}
     for metric in metrics:

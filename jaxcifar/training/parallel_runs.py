@@ -89,8 +89,9 @@ class ParallelRuns:
 
         states, hypers, orders = jax.tree.map(stacked_shape, (state, hyper, order))
         if program.steps_per_feed is not None:
-            shape = (program.steps_per_feed * program.batch_size, *images.shape[1:])
-            images = stacked_shape(jax.ShapeDtypeStruct(shape, images.dtype))
+            fed_images = program.steps_per_feed * program.batch_size
+            fed_shape = jax.ShapeDtypeStruct((fed_images, *images.shape[1:]), images.dtype)
+            images = stacked_shape(fed_shape)
         step_count = np.int32(1)
         return ParallelRuns.train_steps.trace(
             self, states, hypers, images, labels, orders, step_count

@@ -138,14 +138,12 @@ class Program:
 
     @partial(jax.jit, static_argnums=(0, 3))
     def epoch_order(
-        self, hyper: Hyperparameters, step: Int[Array, ""], examples: int
-    ) -> Int32[Array, "{examples}"]:
-        """Return a random order of the `examples` training images for the epoch of a step.
-
-        The order depends on the run's key and on the number of the epoch.
-        """
+        self, hyper: Hyperparameters, step: Int[Array, ""], image_count: int
+    ) -> Int32[Array, "{image_count}"]:
+        """Return the random order of `image_count` training images in the epoch of a step."""
         epoch = step // self.steps_per_epoch
-        order = jax.random.permutation(jax.random.fold_in(hyper.order_key, epoch), examples)
+        epoch_key = jax.random.fold_in(hyper.order_key, epoch)
+        order = jax.random.permutation(epoch_key, image_count)
         return self.replicate(order)
 
     def train_steps(
@@ -193,7 +191,9 @@ class Program:
             return jax.lax.cond(is_small_step, train_small, self.train_step, *arguments)
 
         if self.compiles_loops:
-            state = jax.lax.fori_loop(0, step_count, lambda _, s: train_next_batch(s), state)
+            state = jax.lax.fori_loop(
+                0, step_count, lambda _, state: train_next_batch(state), state
+            )
         else:
             state = train_next_batch(state)
         return state, state.sums.means()

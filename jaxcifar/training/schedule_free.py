@@ -30,8 +30,8 @@ def evaluation_params(opt_state: PyTree, params: PyTree) -> PyTree:
     has_values = not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(params))
     if not states or not has_values:
         return params
-    small_states = [state._replace(base_optimizer_state=()) for state in states]
-    return _compute_evaluation_params(small_states, params)
+    states_without_base = [state._replace(base_optimizer_state=()) for state in states]
+    return _compute_evaluation_params(states_without_base, params)
 
 
 @jax.jit
@@ -40,14 +40,14 @@ def _compute_evaluation_params(
 ) -> PyTree:
     for state in states:
 
-        def average(z_of_param: Any, param: PyTree, state: Any = state) -> PyTree:
+        def average_param(z_of_param: Any, param: PyTree, state: Any = state) -> PyTree:
             if _is_masked(z_of_param):  # another rule trains this parameter
                 return param
             state_of_param = state._replace(z=z_of_param)
             averaged: Array = optax.contrib.schedule_free_eval_params(state_of_param, param)
             return averaged.astype(param.dtype)
 
-        params = jax.tree.map(average, state.z, params, is_leaf=_is_masked)
+        params = jax.tree.map(average_param, state.z, params, is_leaf=_is_masked)
     return params
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from small import SMALL
 
 from jaxcifar.build import host_images, setup
-from jaxcifar.build.host_images import steps_per_feed
+from jaxcifar.build.host_images import choose_steps_per_feed
 from jaxcifar.build.setup import Setup
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset
@@ -36,7 +36,7 @@ def config(arch, **changes):
 
 def trained(configs, dataset, steps_at_a_time, monkeypatch, fed):
     """Return the states of runs after the first epoch, trained at once in a few dispatches."""
-    monkeypatch.setattr(setup, "steps_per_feed", lambda *_: steps_at_a_time if fed else None)
+    monkeypatch.setattr(setup, "choose_steps_per_feed", lambda *_: steps_at_a_time if fed else None)
     made = Setup.create(configs[0], dataset, len(configs), jax.devices()[:1])
     program, together = made.program, made.parallel_runs
     assert isinstance(made.train.images, np.ndarray) == fed
@@ -137,7 +137,7 @@ def test_how_many_steps_are_fed_at_a_time(platform, memory, steps, easy_dataset,
     monkeypatch.setattr(host_images, "image_memory", lambda _: memory)
     mesh = SimpleNamespace(local_devices=devices(platform))
     program = SimpleNamespace(mesh=mesh, batch_size=16, steps_per_epoch=8)
-    assert steps_per_feed(program, easy_dataset, run_count=1) == steps
+    assert choose_steps_per_feed(program, easy_dataset, run_count=1) == steps
 
 
 def test_a_dispatch_has_no_more_steps_than_are_fed():

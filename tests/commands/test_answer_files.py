@@ -115,7 +115,10 @@ def test_no_file_is_replaced_unless_asked(folder, tmp_path):
         (["--csv", "x", "--submission", "x"], "--csv, --submission would write the same file"),
         (["--all-classes"], "--all-classes: .*give --csv FILE"),
         (["--features", "a.csv"], "--features: .*must be a file that ends in .npz"),
-        (["--features", "a.npz", "--run", SHIPPED_WEIGHTS, SHIPPED_WEIGHTS], "2 runs have no features in common"),
+        (
+            ["--features", "a.npz", "--run", SHIPPED_WEIGHTS, SHIPPED_WEIGHTS],
+            "2 runs have no features in common",
+        ),
     ],
 )
 def test_options_that_cant_be_carried_out(words, said, folder, tmp_path, monkeypatch):
