@@ -27,7 +27,7 @@ from jaxcifar.networks.adapt import adapt_layers
 from jaxcifar.networks.layers import Conv, Dropout
 from jaxcifar.runs.dispatches import split_into_dispatches
 from jaxcifar.training import network, predicting
-from jaxcifar.training.augment import unchanged
+from jaxcifar.training.augment import keep_unchanged
 from jaxcifar.training.optim import sgd
 from jaxcifar.training.parallel_runs import ParallelRuns
 from jaxcifar.training.program import Program
@@ -74,7 +74,7 @@ class Statistics(NamedTuple):
 
 def program_of(model, devices):
     mesh = Mesh(np.asarray(devices), AXIS)
-    return Program(model, sgd, unchanged, BATCH, IMAGES // BATCH, mesh, axis=AXIS)
+    return Program(model, sgd, keep_unchanged, BATCH, IMAGES // BATCH, mesh, axis=AXIS)
 
 
 def hyperparameters(seed=0):
