@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcifar.build.hyperparameters import make_hyperparameters, host_array
+from jaxcifar.build.hyperparameters import host_array, make_hyperparameters
 from jaxcifar.config.class_weights import BALANCED, NO_WEIGHTS, parse_class_weights
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.option_names import reject

@@ -65,9 +65,7 @@ def _max_pool_bwd(
     return (x_grad,)
 
 
-def _max_pool_fwd(
-    x: Array, stride: int, window_width: int
-) -> tuple[Array, tuple[Array, Array]]:
+def _max_pool_fwd(x: Array, stride: int, window_width: int) -> tuple[Array, tuple[Array, Array]]:
     maxima = max_pool(x, stride, window_width)
     return maxima, (x, maxima)
 

@@ -27,7 +27,7 @@ from jaxcifar.runs.file_formats import (
 from jaxcifar.runs.metric_fields import declare_metrics, finite_fields
 from jaxcifar.runs.mistakes import Mistakes, choose_mistakes
 from jaxcifar.training import predicting
-from jaxcifar.training.metrics import ACCURACY, shortest_decimal, measure
+from jaxcifar.training.metrics import ACCURACY, measure, shortest_decimal
 from jaxcifar.training.network import Variables
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters, TrainState

@@ -59,7 +59,6 @@ def shift_and_flip(
       alternate_flips: True for each image to flip if flips are not random but alternate between
         epochs (`settings.alternate`).
     """
-
     padding = settings.max_shift
     unshifted_corner = padding
 

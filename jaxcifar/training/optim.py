@@ -136,9 +136,7 @@ def muon(
         _scale_by_learning_rate(learning_rate),
         optax.stateless(_correct_kernel_norms),
     )
-    other_rule = sgd(
-        learning_rate * sgd_rate, momentum, weight_decay, bias_decay, nesterov=True
-    )
+    other_rule = sgd(learning_rate * sgd_rate, momentum, weight_decay, bias_decay, nesterov=True)
 
     def group_name(param: AnyArray) -> str:
         return _KERNEL_GROUP if param.ndim == _KERNEL_AXES else _OTHER_GROUP
