@@ -103,8 +103,9 @@ def init(
     updated_collections = jax.eval_shape(collections_after_one_step)
     lasting_collections = {}
     for name, tree in collections.items():
-        updated_tree: Any = updated_collections.get(name)
-        if jax.tree.structure(updated_tree) == jax.tree.structure(tree):
+        structure: Any = jax.tree.structure(tree)
+        updated_structure: Any = jax.tree.structure(updated_collections.get(name))
+        if updated_structure == structure:
             lasting_collections[name] = tree
     return params, _as_one_tree(lasting_collections)
 
