@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxcifar.bench.timed_training import TimedTraining
-from jaxcifar.build.host_images import first_images
+from jaxcifar.build.host_images import images_for_init
 from jaxcifar.build.setup import Setup
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import CATALOG, Dataset, Examples
@@ -140,7 +140,7 @@ def time_trial_steps(
     program = setup.program
     hyper = setup.place(setup.hyperparameters(config))
     setup.compile_ahead(hyper, print_line)
-    state = program.init(hyper, first_images(program, dataset.train.images))
+    state = program.init(hyper, images_for_init(program, dataset.train.images))
     training = TimedTraining(setup, hyper, state, runs_at_once)
     step_seconds, timed_steps = _measure_step(training, first_step=0)
     if program.small_size is not None:  # the first steps use smaller images

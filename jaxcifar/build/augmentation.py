@@ -2,7 +2,7 @@
 
 import inspect
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from jaxcifar.config import user_code
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.registry import is_user_code
 from jaxcifar.errors import UsageError
+from jaxcifar.image_size import image_shape
 from jaxcifar.machine.sharing import AnyArray
 from jaxcifar.training import augment
 from jaxcifar.training.augment import Augmentation
@@ -18,9 +19,11 @@ from jaxcifar.training.mixing import LabelAugmentation
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
 
-_LARGEST_PIXEL = 10.0  # noise and contrast leave the range from 0 to 1; pixels up to 255 are wrong
-_DARKEST = 0.05  # fraction of the highest pixel; if all values are lower, 255 divided them
-_ROUNDING = 0.01  # of sums of probabilities
+# Noise and contrast leave the range from 0 to 1; pixels up to 255 are wrong.
+_MAX_PLAUSIBLE_PIXEL = 10.0
+# If all values are below this fraction of the highest input pixel, they were divided by 255.
+_MIN_BRIGHTNESS_RATIO = 0.05
+_PROBABILITY_TOLERANCE = 0.01  # of sums of probabilities
 
 
 def load_augmentation(config: Config, num_classes: int) -> Augmentation | LabelAugmentation:
@@ -57,11 +60,11 @@ def check_augmentation(config: Config, program: Program, hyper: Hyperparameters)
         return
     option = f"--augmentation {config.augmentation}:"
     images_per_device = program.batch_size // program.mesh.size
-    size = program.image_size
-    images = jax.ShapeDtypeStruct((images_per_device, size, size, 3), jnp.float32)
+    images_shape = images_per_device, *image_shape(program.image_size)
+    images = jax.ShapeDtypeStruct(images_shape, jnp.float32)
     augmentation = program.augmentation
     if isinstance(augmentation, LabelAugmentation):
-        augmented = _images_from_label_augmentation(augmentation, images, option)
+        augmented = _check_label_augmentation(augmentation, images, option)
     else:
         function = partial(augmentation, **hyper.augmentation)
         augmented = jax.eval_shape(function, jax.random.key(0), images)
@@ -78,7 +81,7 @@ def check_augmentation(config: Config, program: Program, hyper: Hyperparameters)
         )
 
 
-def _images_from_label_augmentation(
+def _check_label_augmentation(
     augmentation: LabelAugmentation, images: jax.ShapeDtypeStruct, option: str
 ) -> Any:
     """Check the labels that a user's augmentation returns; return the images that it returns.
@@ -92,8 +95,8 @@ def _images_from_label_augmentation(
       UsageError: the augmentation does not return images and labels, or the labels are not
         distributions over the classes.
     """
-    count = images.shape[0]
-    labels = jax.ShapeDtypeStruct((count,), jnp.int32)
+    image_count = images.shape[0]
+    labels = jax.ShapeDtypeStruct((image_count,), jnp.int32)
     returned = jax.eval_shape(augmentation, jax.random.key(0), images, labels)
     if not isinstance(returned, tuple) or len(returned) != 2:
         raise UsageError(
@@ -101,10 +104,11 @@ def _images_from_label_augmentation(
             "return images and labels"
         )
     augmented, new_labels = returned
-    shape = count, augmentation.num_classes
-    if getattr(new_labels, "shape", None) != shape or new_labels.dtype != jnp.float32:
+    labels_shape = image_count, augmentation.num_classes
+    has_right_shape = getattr(new_labels, "shape", None) == labels_shape
+    if not has_right_shape or new_labels.dtype != jnp.float32:
         raise UsageError(
-            f"{option} its labels must be a float32 array of shape {shape}: a distribution "
+            f"{option} its labels must be a float32 array of shape {labels_shape}: a distribution "
             "over the classes for each image"
         )
     return augmented
@@ -130,46 +134,63 @@ def require_pixels(
     option = f"--augmentation {config.augmentation}:"
     first_images, first_labels = images[: program.batch_size], labels[: program.batch_size]
     ranges = jax.device_get(_augmented_ranges(program, hyper, first_images, first_labels))
-    (lowest, highest, highest_given), (lowest_share, lowest_sum, highest_sum) = ranges
-    are_pixels = lowest >= -_LARGEST_PIXEL and highest <= _LARGEST_PIXEL
+    lowest, highest = ranges.lowest_pixel, ranges.highest_pixel
+    are_pixels = lowest >= -_MAX_PLAUSIBLE_PIXEL and highest <= _MAX_PLAUSIBLE_PIXEL
     if not are_pixels:  # also for NaN
         raise UsageError(
             f"{option} returns values from {lowest:.4g} to {highest:.4g}; it gets floats from 0 to "
             "1 and must return such floats"
         )
-    largest = max(abs(lowest), abs(highest))
-    if largest < _DARKEST * highest_given:
+    brightest = max(abs(lowest), abs(highest))
+    if brightest < _MIN_BRIGHTNESS_RATIO * ranges.highest_input_pixel:
         raise UsageError(
-            f"{option} returns values up to {largest:.4g} for pixels up to {highest_given:.4g}; "
-            "the pixels that it gets are from 0 to 1 already, so leave out a division by 255"
+            f"{option} returns values up to {brightest:.4g} for pixels up to "
+            f"{ranges.highest_input_pixel:.4g}; the pixels that it gets are from 0 to 1 already, "
+            "so leave out a division by 255"
         )
-    are_distributions = lowest_share >= 0 and max(1 - lowest_sum, highest_sum - 1) <= _ROUNDING
+    sum_error = max(1 - ranges.lowest_sum, ranges.highest_sum - 1)
+    are_distributions = ranges.lowest_probability >= 0 and sum_error <= _PROBABILITY_TOLERANCE
     if not are_distributions:  # also for NaN
         raise UsageError(
-            f"{option} returns labels from {lowest_share:.4g} that sum to {lowest_sum:.4g} to "
-            f"{highest_sum:.4g}; the labels of each image must be at least 0 and sum to 1"
+            f"{option} returns labels from {ranges.lowest_probability:.4g} that sum to "
+            f"{ranges.lowest_sum:.4g} to {ranges.highest_sum:.4g}; the labels of each image must "
+            "be at least 0 and sum to 1"
         )
+
+
+class _AugmentedRanges(NamedTuple):
+    """The ranges of the pixels and labels that a user's augmentation returns.
+
+    Attributes:
+      lowest_pixel, highest_pixel: range of the pixels that are returned.
+      highest_input_pixel: the highest pixel that was passed to the augmentation.
+      lowest_probability: the lowest probability of a class; 0 without labels.
+      lowest_sum, highest_sum: range of the sums of an image's probabilities; 1 without labels.
+    """
+
+    lowest_pixel: jax.Array
+    highest_pixel: jax.Array
+    highest_input_pixel: jax.Array
+    lowest_probability: jax.Array
+    lowest_sum: jax.Array
+    highest_sum: jax.Array
 
 
 @partial(jax.jit, static_argnums=0)
 def _augmented_ranges(
     program: Program, hyper: Hyperparameters, images: jax.Array, labels: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Augment one device's part of the images, and return the range of the results.
-
-    Returns:
-      two arrays. The first has the lowest and the highest pixel that is returned, and the highest
-      pixel that was given. The second describes the labels: the lowest probability of a class, and
-      the lowest and highest sum of an image's probabilities. The second array is [0, 1, 1] if the
-      augmentation returns no labels.
-    """
-    count = program.batch_size // program.mesh.size
-    pixels, augmentation = augment.pixels(images[:count]), program.augmentation
-    target_ranges = jnp.asarray([0.0, 1.0, 1.0])
+) -> _AugmentedRanges:
+    """Augment one device's part of the images, and return the ranges of the results."""
+    images_per_device = program.batch_size // program.mesh.size
+    augmentation = program.augmentation
+    pixels = augment.pixels(images[:images_per_device])
     if isinstance(augmentation, LabelAugmentation):
-        augmented, targets = augmentation(hyper.step_key, pixels, labels[:count])
+        augmented, targets = augmentation(hyper.step_key, pixels, labels[:images_per_device])
         sums = targets.sum(-1)
-        target_ranges = jnp.stack([targets.min(), sums.min(), sums.max()])
+        lowest_probability, lowest_sum, highest_sum = targets.min(), sums.min(), sums.max()
     else:
         augmented = augmentation(hyper.step_key, pixels, **hyper.augmentation)
-    return jnp.stack([augmented.min(), augmented.max(), pixels.max()]), target_ranges
+        lowest_probability, lowest_sum, highest_sum = jnp.asarray([0.0, 1.0, 1.0])
+    return _AugmentedRanges(
+        augmented.min(), augmented.max(), pixels.max(), lowest_probability, lowest_sum, highest_sum
+    )

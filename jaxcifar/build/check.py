@@ -1,6 +1,7 @@
-"""Check user code and training on small images before anything is trained."""
+"""Check networks, user code and training on small images before anything is trained."""
 
-from functools import partial
+import dataclasses
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import jax
@@ -8,13 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcifar.build.augmentation import check_augmentation, require_pixels
-from jaxcifar.build.rule_check import check_rule, rate_note
+from jaxcifar.build.model import check_model
+from jaxcifar.build.rule_check import check_rule, learning_rate_note
 from jaxcifar.build.update_rule import require_effect
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.settings import USER_CODE_FIELDS
 from jaxcifar.config.user_errors import explain_user_code_errors
 from jaxcifar.data import Examples
 from jaxcifar.errors import UsageError, first_line
+from jaxcifar.image_size import image_shape
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.training import network, predicting
@@ -25,8 +28,25 @@ from jaxcifar.training.state import Hyperparameters, TrainState
 if TYPE_CHECKING:
     from jaxcifar.build.setup import Setup
 
-_FIRST_IMAGES = 4  # images for each device, to look at the first logits
-_ROUNDING = 0.01  # of sums of probabilities in bfloat16
+_IMAGES_PER_DEVICE = 4  # images for each device, to look at the first logits
+_PROBABILITY_TOLERANCE = 0.01  # of sums of probabilities in bfloat16
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkToCheck:
+    """A network to check; equal programs and numbers of classes make two of these equal."""
+
+    program: Program
+    config: Config = dataclasses.field(compare=False)
+    num_classes: int
+
+
+# The runs of a study share their program, and tracing a network takes seconds.
+@lru_cache(maxsize=16)
+def check_network_once(network_to_check: NetworkToCheck) -> None:
+    """Check a network by `check_model`, unless an equal network has passed in this process."""
+    model = network.copy_for_one_device(network_to_check.program.model)
+    check_model(network_to_check.config, model, network_to_check.num_classes)
 
 
 def check_training(
@@ -50,8 +70,8 @@ def check_training(
     check_rule(config, program, hyper)
     with explain_user_code_errors(("augmentation", config.augmentation)):
         check_augmentation(config, program, hyper)
-    user_code = [(kind, getattr(config, kind)) for kind in USER_CODE_FIELDS]
-    with explain_user_code_errors(*user_code):
+    kinds_and_names = [(kind, getattr(config, kind)) for kind in USER_CODE_FIELDS]
+    with explain_user_code_errors(*kinds_and_names):
         parallel_runs.trace(hyper, examples.images, examples.labels)
 
 
@@ -64,8 +84,8 @@ def _check_small_images(
     """
     size = config.small_size
     state = program.init.eval_shape(program, hyper, examples.images)
-    images = jax.ShapeDtypeStruct((program.batch_size, size, size, 3), jnp.float32)
-    model = network.for_one_device(program.model)
+    images = jax.ShapeDtypeStruct((program.batch_size, *image_shape(size)), jnp.float32)
+    model = network.copy_for_one_device(program.model)
     try:
         jax.eval_shape(partial(network.predict, model), state.variables, images)
     except Exception as error:  # layers may raise anything
@@ -91,8 +111,28 @@ def require_finite_start(
     if not config.sources:
         return
     options = ", ".join(f"--{kind} {getattr(config, kind)}" for kind, _ in config.sources)
-    program, parallel_runs = setup.program, setup.parallel_runs
-    first_images = setup.train.images[: _FIRST_IMAGES * program.mesh.size]
+    _check_first_logits(setup, config, state, hyper, options, print_line)
+    note = learning_rate_note(config, setup.program, hyper)
+    if note:
+        print_line(note)
+    require_pixels(config, setup.program, hyper, *setup.train)
+    _check_first_step(setup, state, hyper, options)
+
+
+def _check_first_logits(
+    setup: "Setup",
+    config: Config,
+    state: TrainState,
+    hyper: Hyperparameters,
+    options: str,
+    print_line: PrintLine,
+) -> None:
+    """Check the logits of a few images before the first step.
+
+    `options` are the options that name user code, for messages.
+    """
+    program = setup.program
+    first_images = setup.train.images[: _IMAGES_PER_DEVICE * program.mesh.size]
     logits = np.asarray(predicting.predict(program, state.variables, hyper, first_images))
     if not _are_finite(logits):
         raise UsageError(
@@ -103,14 +143,18 @@ def require_finite_start(
             f"--arch {config.arch}: the outputs look like probabilities (they are positive and sum "
             "to 1); return the logits, without softmax, because the loss contains it."
         )
-    if note := rate_note(config, program, hyper):
-        print_line(note)
-    require_pixels(config, program, hyper, *setup.train)
+
+
+def _check_first_step(
+    setup: "Setup", state: TrainState, hyper: Hyperparameters, options: str
+) -> None:
+    """Check the loss and the weights after one training step of a copy of the run."""
+    program, parallel_runs = setup.program, setup.parallel_runs
     order = program.epoch_order(hyper, np.int32(0), len(setup.train.labels))
     run_count = parallel_runs.run_count
     copies_of_run = [(state, hyper, order)] * run_count
     states, hypers, orders = parallel_runs.join(copies_of_run)
-    examples = setup.images_for(orders, first_steps=[0] * run_count, steps=1)
+    examples = setup.examples_for_steps(orders, first_steps=[0] * run_count, step_count=1)
     new_states, means = setup.train_steps(states, hypers, *examples, orders, np.int32(1))
     if not _are_finite(means["loss"]):
         raise UsageError(
@@ -130,5 +174,5 @@ def _are_finite(tree: PyTree) -> bool:
 
 def _are_probabilities(outputs: np.ndarray) -> bool:
     """Return True if a network's outputs `[N, classes]` are positive and sum to 1 per image."""
-    sum_to_one = np.isclose(outputs.sum(axis=1), 1.0, atol=_ROUNDING)
+    sum_to_one = np.isclose(outputs.sum(axis=1), 1.0, atol=_PROBABILITY_TOLERANCE)
     return bool((outputs >= 0).all() and sum_to_one.all())

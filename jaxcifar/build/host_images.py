@@ -21,17 +21,17 @@ from jaxcifar.training.parallel_runs import ParallelRuns
 from jaxcifar.training.program import Program
 
 _MEMORY_SHARE = 0.5  # part of the free memory for images; the rest is for weights and feature maps
-_FED_BYTES = 2**28  # largest size of images that are fed at a time
+_MAX_FED_BYTES = 2**28  # largest size of images that are fed at a time
 
 
 def image_memory(devices: Sequence[jax.Device]) -> int:
     """Return how many bytes of images each device may hold: half of its free memory."""
     stats = devices[0].memory_stats() or {}
     if "bytes_limit" in stats:
-        free = stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+        free_bytes = stats["bytes_limit"] - stats.get("bytes_in_use", 0)
     else:  # a CPU's devices share the memory of the host
-        free = available_memory() // len(devices)
-    return int(_MEMORY_SHARE * free)
+        free_bytes = available_memory() // len(devices)
+    return int(_MEMORY_SHARE * free_bytes)
 
 
 def image_bytes(dataset: Dataset) -> int:
@@ -40,7 +40,7 @@ def image_bytes(dataset: Dataset) -> int:
     return sum(examples.images.nbytes for examples in splits)
 
 
-def fed_steps(program: Program, dataset: Dataset, run_count: int) -> int | None:
+def choose_steps_per_feed(program: Program, dataset: Dataset, run_count: int) -> int | None:
     """Return the number of training steps whose images the host sends to the devices at a time.
 
     Args:
@@ -53,16 +53,16 @@ def fed_steps(program: Program, dataset: Dataset, run_count: int) -> int | None:
     """
     devices = program.mesh.local_devices
     # All processes must compile the same program, so the one with the least memory decides.
-    memory_of_processes = gather_texts(str(image_memory(devices)))
-    memory = min(int(text) for text in memory_of_processes)
-    if image_bytes(dataset) <= memory:
+    memory_texts = gather_texts(str(image_memory(devices)))
+    least_memory = min(int(text) for text in memory_texts)
+    if image_bytes(dataset) <= least_memory:
         return None
     if devices[0].platform == "cpu":
         return 1
     bytes_of_image = dataset.train.images[:1].nbytes
     bytes_of_step = run_count * program.batch_size * bytes_of_image
-    most_steps = min(_FED_BYTES, memory) // bytes_of_step
-    return max(1, min(most_steps, program.steps_per_epoch))
+    fitting_steps = min(_MAX_FED_BYTES, least_memory) // bytes_of_step
+    return max(1, min(fitting_steps, program.steps_per_epoch))
 
 
 def describe_feeding(dataset: Dataset, devices: Sequence[jax.Device]) -> str:
@@ -74,38 +74,41 @@ def describe_feeding(dataset: Dataset, devices: Sequence[jax.Device]) -> str:
     )
 
 
-def place_images(examples: Examples, placement: NamedSharding, steps: int | None) -> Examples:
+def place_images(
+    examples: Examples, placement: NamedSharding, steps_per_feed: int | None
+) -> Examples:
     """Place labels on the devices, and the images too if all images of the data set fit there.
 
     Args:
       examples: images and labels, on the host.
       placement: where JAX puts the arrays.
-      steps: None if all images fit. Otherwise the images stay on the host, which sends the images
-        of this number of training steps at a time.
+      steps_per_feed: None if all images fit. Otherwise the images stay on the host, which sends the
+        images of this number of training steps at a time.
     """
-    if steps is None:
+    if steps_per_feed is None:
         return place_on_devices(examples, placement)
-    return examples._replace(labels=place_on_devices(examples.labels, placement))
+    labels = place_on_devices(examples.labels, placement)
+    return examples._replace(labels=labels)
 
 
-def first_images(program: Program, images: np.ndarray) -> np.ndarray:
+def images_for_init(program: Program, images: np.ndarray) -> np.ndarray:
     """Return the training images from which a network may compute its initial weights.
 
     If the images are on the devices, all of them are returned. Otherwise the first images are
     returned, as many as `network.init_image_count` allows.
     """
-    if program.fed_steps is None:
+    if program.steps_per_feed is None:
         return images
-    needed_count = network.init_image_count(images.shape)
-    return images[:needed_count]
+    needed_images = network.init_image_count(images.shape)
+    return images[:needed_images]
 
 
-def fed_examples(
+def examples_to_feed(
     parallel_runs: ParallelRuns,
     train: Examples,
     orders: jax.Array,
     first_steps: Sequence[int],
-    steps: int,
+    step_count: int,
 ) -> Examples:
     """Gather the training images of the next steps of each run, and place them on the devices.
 
@@ -114,19 +117,20 @@ def fed_examples(
       train: all training images, on the host, and their labels, on the devices.
       orders: for each run, the order of the training images in its current epoch, `[runs, N]`.
       first_steps: for each run, the number of steps that it has been trained for.
-      steps: number of steps to gather images for; at most `program.fed_steps`.
+      step_count: number of steps to gather images for; at most `program.steps_per_feed`.
 
     Returns:
       the images, `[runs, images, H, W, 3] uint8`, and the labels of all training images.
     """
     program, images = parallel_runs.program, train.images
-    assert program.fed_steps is not None  # else all images are on the devices
-    shape = (len(orders), program.fed_steps * program.batch_size, *images.shape[1:])
+    assert program.steps_per_feed is not None  # else all images are on the devices
+    shape = (len(orders), program.steps_per_feed * program.batch_size, *images.shape[1:])
     gathered = np.zeros(shape, np.uint8)
     orders_on_host = np.asarray(orders)
     for run, first_step in enumerate(first_steps):
-        start = first_step % program.steps_per_epoch * program.batch_size
-        end = start + steps * program.batch_size
+        step_in_epoch = first_step % program.steps_per_epoch
+        start = step_in_epoch * program.batch_size
+        end = start + step_count * program.batch_size
         indices = orders_on_host[run, start:end]
         gathered[run, : len(indices)] = images[indices]
     return train._replace(images=place_on_devices(gathered, parallel_runs.sharding))

@@ -40,27 +40,27 @@ def make_hyperparameters(
     """
     mean = statistics.mean if config.normalize else np.zeros(3)
     std = statistics.std if config.normalize else np.ones(3)
-    rates = learning_rates(config, steps_per_epoch)
+    small_steps = _count_small_steps(config, steps_per_epoch)
     return Hyperparameters(
         key=jax.random.key(config.seed),
-        learning_rate=on_host(rates),
-        rule=_settings(config, "optimizer"),
-        bias_rate=on_host(np.float32(config.bias_rate)),
-        clip_norm=on_host(np.float32(config.clip_norm)),
-        label_smoothing=on_host(np.float32(config.label_smoothing)),
-        average=on_host(np.float32(config.average)),
+        learning_rate=host_array(learning_rates(config, steps_per_epoch)),
+        rule=_setting_arrays(config, "optimizer"),
+        bias_rate=host_array(np.float32(config.bias_rate)),
+        clip_norm=host_array(np.float32(config.clip_norm)),
+        label_smoothing=host_array(np.float32(config.label_smoothing)),
+        average=host_array(np.float32(config.average)),
         augment=AugmentationSettings(
-            enabled=on_host(np.asarray(config.augment)),
-            shift=on_host(np.int32(config.shift)),
-            reflect=on_host(np.asarray(config.border == "reflect")),
-            alternate=on_host(np.asarray(config.flip == "alternate")),
-            cutout=on_host(np.int32(config.cutout)),
+            enabled=host_array(np.asarray(config.augment)),
+            shift=host_array(np.int32(config.shift)),
+            reflect=host_array(np.asarray(config.border == "reflect")),
+            alternate=host_array(np.asarray(config.flip == "alternate")),
+            cutout=host_array(np.int32(config.cutout)),
             max_shift=max_shift(config.image_size),
         ),
-        augmentation=_settings(config, "augmentation"),
-        small_steps=on_host(np.int32(_count_small_steps(config, steps_per_epoch))),
-        mean=on_host(np.asarray(mean, np.float32)),
-        std=on_host(np.asarray(std, np.float32)),
+        augmentation=_setting_arrays(config, "augmentation"),
+        small_steps=host_array(np.int32(small_steps)),
+        mean=host_array(np.asarray(mean, np.float32)),
+        std=host_array(np.asarray(std, np.float32)),
     )
 
 
@@ -74,19 +74,20 @@ def _count_small_steps(config: Config, steps_per_epoch: int) -> int:
     if config.small_part == 0:
         return 0
     earlier_epochs = config.continue_epochs or 0
-    steps_left = (config.epochs - earlier_epochs) * steps_per_epoch
-    return earlier_epochs * steps_per_epoch + round(config.small_part * steps_left)
+    earlier_steps = earlier_epochs * steps_per_epoch
+    new_steps = (config.epochs - earlier_epochs) * steps_per_epoch
+    return earlier_steps + round(config.small_part * new_steps)
 
 
-def _settings(config: Config, kind: str) -> dict[str, jax.Array]:
+def _setting_arrays(config: Config, kind: str) -> dict[str, jax.Array]:
     """Return the settings that the run's optimizer or augmentation takes, by name.
 
     `kind` is "optimizer" or "augmentation".
     """
     setting_names = registry.entry(kind, getattr(config, kind)).takes
-    return {name: on_host(np.float32(getattr(config, name))) for name in setting_names}
+    return {name: host_array(np.float32(getattr(config, name))) for name in setting_names}
 
 
-def on_host(array: np.ndarray | np.generic) -> jax.Array:
+def host_array(array: np.ndarray | np.generic) -> jax.Array:
     """Return the NumPy array unchanged, but with the type of a JAX array for type checkers."""
     return cast(jax.Array, array)

@@ -35,8 +35,8 @@ def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
     total_steps = config.epochs * steps_per_epoch
     if total_steps > _MAX_STEPS:
         raise UsageError(
-            f"--epochs {config.epochs}: has {total_steps:,} steps; at most {_MAX_STEPS:,} are "
-            "allowed"
+            f"--epochs {config.epochs}: the run has {total_steps:,} steps, and at most "
+            f"{_MAX_STEPS:,} are allowed; use fewer epochs or a larger --batch-size"
         )
     earlier_steps = (config.continue_epochs or 0) * steps_per_epoch
     steps_left = total_steps - earlier_steps
@@ -44,7 +44,7 @@ def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
     rates = config.learning_rate * factors * _batch_factors(config, steps_per_epoch, steps_left)
     is_valid = (rates >= 0) & (rates <= np.finfo(np.float32).max)
     invalid_steps = np.flatnonzero(~is_valid)
-    if len(invalid_steps):
+    if len(invalid_steps) > 0:
         step = invalid_steps[0]
         raise UsageError(
             f"--schedule {config.schedule}: returns {factors[step]} at step {step}; it must "
@@ -78,14 +78,15 @@ def _batch_factors(config: Config, steps_per_epoch: int, steps_left: int) -> np.
     `steps_left` is the number of these steps. If the run continues another run, the steps of the
     other run are not counted.
     """
-    ratio = config.batch_size / (config.base_batch_size or config.batch_size)
+    base_batch_size = config.base_batch_size or config.batch_size
+    ratio = config.batch_size / base_batch_size
     factors_by_rule = {"none": 1.0, "linear": ratio, "sqrt": ratio**0.5}
-    factor = factors_by_rule[config.lr_scale]
-    steps = np.arange(steps_left)
-    progress = np.ones(steps_left)  # of the rise from 1 to the factor
-    if factor > 1 and not config.continue_epochs:
+    full_factor = factors_by_rule[config.lr_scale]
+    progress = np.ones(steps_left)  # of the rise from 1 to the full factor
+    rises_slowly = full_factor > 1 and not config.continue_epochs
+    if rises_slowly:
         rising_epochs = min(_BATCH_WARMUP_EPOCHS, config.epochs / 2)
         rising_steps = round(rising_epochs * steps_per_epoch)
         if rising_steps > 0:
-            progress = np.minimum(steps / rising_steps, 1.0)
-    return 1 + (factor - 1) * progress
+            progress = np.minimum(np.arange(steps_left) / rising_steps, 1.0)
+    return 1 + (full_factor - 1) * progress

@@ -34,22 +34,22 @@ def make_program(
     _check_batch_size(config, train_examples, len(devices))
     dtype = compute_dtype(config, devices[0])
     # On a CPU, products of bfloat16 are fast, but all other operations are slow.
-    products_only = dtype == jnp.bfloat16 and devices[0].platform == "cpu"
-    model_dtype = jnp.float32 if products_only else dtype
-    has_small_images = config.small_part > 0 and config.small_size < config.image_size
-    rule = update_rule(config)
+    rounds_only_products = dtype == jnp.bfloat16 and devices[0].platform == "cpu"
+    model_dtype = jnp.float32 if rounds_only_products else dtype
+    begins_with_small_images = config.small_part > 0 and config.small_size < config.image_size
+    optimizer = update_rule(config)
     return Program(
         model=create_model(config, num_classes, model_dtype, AXIS),
-        optimizer=rule,
+        optimizer=optimizer,
         augmentation=load_augmentation(config, num_classes),
-        averages=config.average > 0,
-        small_size=config.small_size if has_small_images else None,
+        keeps_average=config.average > 0,
+        small_size=config.small_size if begins_with_small_images else None,
         batch_size=config.batch_size,
         steps_per_epoch=train_examples // config.batch_size,
         mesh=Mesh(np.asarray(devices), (AXIS,)),
         axis=AXIS,
-        product_dtype=dtype if products_only else None,
-        identity=(
+        product_dtype=dtype if rounds_only_products else None,
+        network_identity=(
             config.arch,
             config.arch_args,
             user_code.digests(config, "arch"),
@@ -59,16 +59,16 @@ def make_program(
         ),
         image_size=config.image_size,
         parts=config.accumulate,
-        offers_loss=isinstance(rule, UserRule),
+        offers_loss=isinstance(optimizer, UserRule),
     )
 
 
 def _check_batch_size(config: Config, train_examples: int, device_count: int) -> None:
     """Raise UsageError if the batch size does not fit the training images or the devices."""
     option = f"--batch-size {config.batch_size}"
-    if config.batch_size % device_count:
+    if config.batch_size % device_count > 0:
         raise UsageError(f"{option}: must be a multiple of the {device_count} devices")
-    if config.batch_size % (device_count * config.accumulate):
+    if config.batch_size % (device_count * config.accumulate) > 0:
         raise UsageError(
             f"{option}: must be a multiple of --accumulate {config.accumulate} times "
             f"{device_count} devices"

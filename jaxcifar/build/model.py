@@ -1,9 +1,8 @@
 """Create the network of a config, and check a user's network before training."""
 
-import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -13,14 +12,8 @@ import jax.numpy as jnp
 import psutil
 from flax import linen as nn
 
-from jaxcifar.build.nnx_model import (
-    RNGS,
-    constructor_parameters,
-    create_nnx_network,
-    is_nnx_class,
-    is_nnx_module,
-    makes_nnx_module,
-)
+from jaxcifar.build.network_arguments import argument_defaults, check_argument
+from jaxcifar.build.nnx_model import RNGS, create_nnx_network, is_nnx_module, makes_nnx_module
 from jaxcifar.config import registry, user_code
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.settings import option_text
@@ -29,12 +22,13 @@ from jaxcifar.errors import UsageError, first_line
 from jaxcifar.image_size import image_shape
 from jaxcifar.kernels.winograd import Dtype
 from jaxcifar.machine.sharing import PyTree
-from jaxcifar.networks.adapt import SequentialNetwork, adapted
+from jaxcifar.networks.adapt import SequentialNetwork, adapt_layers
 
 _UNBOUND_AXIS = "unbound axis name"  # in JAX's message
-_FLAX_FIELDS = {"parent", "name"}
+_TRACED_IMAGES = 2
 _FLOAT_BYTES = 4
-_COPIES = 4  # copies of the parameters during training: weights, gradients, momentum, new weights
+# Copies of the parameters during training: weights, gradients, momentum, new weights.
+_PARAMETER_COPIES = 4
 
 
 def create_model(
@@ -55,22 +49,24 @@ def create_model(
     option = f"--arch {config.arch}"
     constructor: Any = user_code.load(config, "arch")
     if not callable(constructor):
-        raise UsageError(f"{option}: is no Flax module, nor a function that returns one")
+        raise UsageError(
+            f"{option}: is no Flax module, nor a function that returns one; name a class that "
+            "inherits from flax.linen.Module or flax.nnx.Module"
+        )
     is_nnx = registry.is_user_code(config.arch) and makes_nnx_module(constructor, option)
-    defaults = _argument_defaults(constructor)
-    set_by_package: dict[str, Any] = {
+    defaults = argument_defaults(constructor)
+    arguments_if_taken: dict[str, Any] = {
         "num_classes": num_classes,
         "dtype": dtype,
         "axis_name": axis_name,
     }
-    if is_nnx:  # `adapted` sets the axis of NNX layers
-        set_by_package |= {"axis_name": None, RNGS: None}
-    set_by_package |= {
-        name: getattr(config, name) for name in registry.entry("arch", config.arch).takes
-    }
+    if is_nnx:  # `adapt_layers` sets the axis of NNX layers
+        arguments_if_taken |= {"axis_name": None, RNGS: None}
+    for name in registry.entry("arch", config.arch).takes:
+        arguments_if_taken[name] = getattr(config, name)
     for name, value in config.arch_args:
-        _check_argument(config, name, value, defaults, set_by_package)
-    arguments = {name: value for name, value in set_by_package.items() if name in defaults}
+        check_argument(config, name, value, defaults, set_by_package=arguments_if_taken)
+    arguments = {name: value for name, value in arguments_if_taken.items() if name in defaults}
     arguments |= dict(config.arch_args)
     with _explain_errors(config):
         if is_nnx:
@@ -97,7 +93,10 @@ def _check_type(model: Any, option: str) -> None:
             f"parameter `{RNGS}` and pass it to the module, so that --seed decides the weights"
         )
     if not isinstance(model, nn.Module):
-        raise UsageError(f"{option}: returns {type(model).__name__}, not a Flax module")
+        raise UsageError(
+            f"{option}: returns {type(model).__name__}, not a Flax module; return a module of "
+            "flax.linen or flax.nnx"
+        )
 
 
 def compute_dtype(config: Config, device: jax.Device) -> jnp.dtype:
@@ -136,59 +135,6 @@ def _explain_errors(config: Config) -> Iterator[None]:
             ) from error
 
 
-def _argument_defaults(constructor: Callable[..., Any]) -> dict[str, Any]:
-    """Return the default value of each argument of a network's constructor, by name.
-
-    `constructor` is a class, a function, or a Linen module, whose fields count as arguments.
-    """
-    if isinstance(constructor, nn.Module):
-        names = {field.name for field in dataclasses.fields(constructor) if field.init}
-        return {name: getattr(constructor, name) for name in sorted(names - _FLAX_FIELDS)}
-    if dataclasses.is_dataclass(constructor) and not is_nnx_class(constructor):
-        fields = (field for field in dataclasses.fields(constructor) if field.init)
-        return {field.name: field.default for field in fields if field.name not in _FLAX_FIELDS}
-    return {name: p.default for name, p in constructor_parameters(constructor).items()}
-
-
-def _check_argument(
-    config: Config,
-    name: str,
-    value: Any,
-    defaults: Mapping[str, Any],
-    set_by_package: Mapping[str, Any],
-) -> None:
-    option = f"--arch-args {name}={option_text(value)}"
-    if name in ("dropout", "dtype") and name in set_by_package:
-        raise UsageError(f"{option}: can't be set here; use --{name} instead")
-    if name in set_by_package:
-        raise UsageError(f"{option}: is set from the data and the devices; leave it out")
-    if name not in defaults:
-        title = registry.entry("arch", config.arch).title
-        allowed_names = [name for name in defaults if name not in set_by_package]
-        raise UsageError(
-            f"{option}: {title} has no such argument; {registry.did_you_mean(name, allowed_names)}"
-            f"it takes {', '.join(allowed_names) or 'none'}"
-        )
-    default = defaults[name]
-    default_type = type(default)
-    is_checked = default_type in (bool, int, float, str, tuple)
-    if is_checked and not _has_type(value, default_type):
-        default_text = option_text(default)
-        raise UsageError(f"{option}: must be of the same kind as {default_text}, the default")
-
-
-def _has_type(value: Any, expected: type) -> bool:
-    """Return True if a value can replace a default value of type `expected`.
-
-    An int can replace a float. A bool is no number here, although Python's bool is an int.
-    """
-    if isinstance(value, bool):
-        return expected is bool
-    if expected is float:
-        return isinstance(value, (int, float))
-    return isinstance(value, expected)
-
-
 def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
     """Check that a network can be trained and evaluated, by tracing it; nothing is computed.
 
@@ -198,13 +144,8 @@ def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
         file and line of the user's code.
     """
     option = f"--arch {config.arch}:"
-    parameters = inspect.signature(type(model).__call__).parameters
-    takes_any_name = any(
-        parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()
-    )
-    if "train" not in parameters and not takes_any_name:
-        raise UsageError(f"{option} its __call__ takes no `train`: write __call__(self, x, train)")
-    images = jax.ShapeDtypeStruct((2, *image_shape(config.image_size)), jnp.float32)
+    _check_takes_train(model, option)
+    images = jax.ShapeDtypeStruct((_TRACED_IMAGES, *image_shape(config.image_size)), jnp.float32)
 
     def variables_and_logits(images: jax.Array, train: bool) -> tuple[Any, Any]:
         rngs = {name: jax.random.key(0) for name in ("params", "dropout")}
@@ -215,36 +156,63 @@ def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
         logits, _ = model.apply(variables, images, train=True, rngs=rngs, mutable=mutable)
         return variables, logits
 
-    with _explain_errors(config), adapted(None):
+    with _explain_errors(config), adapt_layers(None):
         evaluate = partial(variables_and_logits, train=False)
         variables, evaluation_logits = jax.eval_shape(evaluate, images)
-        size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables))
-        if _FLOAT_BYTES * _COPIES * size > psutil.virtual_memory().total:
-            raise UsageError(
-                f"{option} its {size:,} parameters do not fit into this machine's memory; use a "
-                "smaller network"
-            )
-        _check_storable(option, variables)
+        _check_memory(variables, option)
+        _check_storable(variables, option)
         train = partial(variables_and_logits, train=True)
         _, training_logits = jax.eval_shape(train, images)
-    for logits in (evaluation_logits, training_logits):
-        if not hasattr(logits, "shape"):
-            raise UsageError(f"{option} returns {type(logits).__name__}, not an array of logits")
-        if logits.shape != (2, num_classes):
-            raise UsageError(
-                f"{option} returns {list(logits.shape)} for 2 images of {num_classes} classes; it "
-                f"must be [2, {num_classes}]: a field num_classes is set to the number of classes"
-            )
-        if not jnp.issubdtype(logits.dtype, jnp.floating):
-            raise UsageError(f"{option} returns {logits.dtype} for logits; they must be floats")
+    _check_logits(evaluation_logits, num_classes, option)
+    _check_logits(training_logits, num_classes, option)
 
 
-def _check_storable(option: str, variables: PyTree) -> None:
+def _check_takes_train(model: nn.Module, option: str) -> None:
+    """Raise UsageError if a network can't be called with an argument `train`."""
+    parameters = inspect.signature(type(model).__call__).parameters
+    takes_any_name = any(
+        parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()
+    )
+    if "train" not in parameters and not takes_any_name:
+        raise UsageError(f"{option} its __call__ takes no `train`: write __call__(self, x, train)")
+
+
+def _check_memory(variables: PyTree, option: str) -> None:
+    """Raise UsageError if a network's variables do not fit into this machine's memory."""
+    value_count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables))
+    bytes_in_training = _PARAMETER_COPIES * _FLOAT_BYTES * value_count
+    if bytes_in_training > psutil.virtual_memory().total:
+        raise UsageError(
+            f"{option} its {value_count:,} parameters do not fit into this machine's memory; use a "
+            "smaller network"
+        )
+
+
+def _check_logits(logits: Any, num_classes: int, option: str) -> None:
+    """Raise UsageError if the outputs for `_TRACED_IMAGES` images are not logits."""
+    if not hasattr(logits, "shape"):
+        raise UsageError(
+            f"{option} returns {type(logits).__name__}, not an array of logits; return one array "
+            f"of shape [images, {num_classes}]"
+        )
+    if logits.shape != (_TRACED_IMAGES, num_classes):
+        raise UsageError(
+            f"{option} returns {list(logits.shape)} for {_TRACED_IMAGES} images of {num_classes} "
+            f"classes; it must be [{_TRACED_IMAGES}, {num_classes}]: a field num_classes is set to "
+            "the number of classes"
+        )
+    if not jnp.issubdtype(logits.dtype, jnp.floating):
+        raise UsageError(
+            f"{option} returns {logits.dtype} for logits; they must be floats, before any argmax"
+        )
+
+
+def _check_storable(variables: PyTree, option: str) -> None:
     """Raise UsageError if a network's variables contain a random key, which files can't hold."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            variable_name = jax.tree_util.keystr(path, simple=True, separator="/")
             raise UsageError(
-                f"{option} its variable {name} is a random key, which files of weights can't hold; "
-                "draw a new key in each call, or keep jax.random.key_data(key)"
+                f"{option} its variable {variable_name} is a random key, which files of weights "
+                "can't hold; draw a new key in each call, or keep jax.random.key_data(key)"
             )

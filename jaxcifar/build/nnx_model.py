@@ -80,16 +80,21 @@ def create_nnx_network(
         module = constructor(**arguments, rngs=rngs)
         if not is_nnx_module(module):
             raise UsageError(
-                f"{option}: returns {type(module).__name__} for `{RNGS}`, not a module of flax.nnx"
+                f"{option}: returns {type(module).__name__} for `{RNGS}`, not a module of "
+                f"flax.nnx; return the module that is made with `{RNGS}`"
             )
-        classes.append(type(module))
+        created_classes.append(type(module))
         return module
 
-    classes: list[type] = []
+    created_classes: list[type] = []
     dtype: Dtype | None = arguments.get("dtype")
     network = nnx_network(construct, dtype=dtype)
-    module_class = classes[0]
-    if not any("__call__" in vars(base) for base in module_class.__mro__):
-        raise UsageError(f"{option}: {module_class.__name__} has no method __call__(self, x)")
+    module_class = created_classes[0]
+    has_call = any("__call__" in vars(base) for base in module_class.__mro__)
+    if not has_call:
+        raise UsageError(
+            f"{option}: {module_class.__name__} has no method __call__(self, x); add one that "
+            "returns the logits"
+        )
     parameters = inspect.signature(module_class.__call__).parameters
     return network.clone(takes_train="train" in parameters, takes_rngs=RNGS in parameters)

@@ -13,11 +13,11 @@ from jaxcifar.config.user_errors import explain_user_code_errors
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.training import network, schedule_free
-from jaxcifar.training.loss_rules import LossUse, find_loss_use, loss_arguments, stand_in_value
+from jaxcifar.training.loss_rules import LossUse, find_loss_use, loss_arguments, stand_in_loss
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
 
-_CONSTANT = "none"  # the schedule with a constant learning rate
+_CONSTANT_SCHEDULE = "none"  # the schedule with a constant learning rate
 
 
 class _TracedStep(NamedTuple):
@@ -40,7 +40,7 @@ class _TracedStep(NamedTuple):
     @property
     def has_line_search(self) -> bool:
         """True if the rule calls the loss as a function of the parameters."""
-        return self.loss_use.function
+        return self.loss_use.uses_function
 
     @property
     def is_schedule_free(self) -> bool:
@@ -59,12 +59,12 @@ def check_rule(config: Config, program: Program, hyper: Hyperparameters) -> None
         return
     option = f"--optimizer {config.optimizer}:"
     step = _trace_step(config, program, hyper)
-    if _shapes(step.updates) != _shapes(step.params):
+    if _structure_and_shapes(step.updates) != _structure_and_shapes(step.params):
         raise UsageError(
             f"{option} its updates have other shapes than the parameters; return an update of the "
             "same shape for each parameter"
         )
-    has_same_shapes = _shapes(step.new_state) == _shapes(step.state)
+    has_same_shapes = _structure_and_shapes(step.new_state) == _structure_and_shapes(step.state)
     if not has_same_shapes or _dtypes(step.new_state) != _dtypes(step.state):
         raise UsageError(
             f"{option} the shapes or dtypes of its state change in a step; `update` must keep "
@@ -86,20 +86,22 @@ def require_combination(config: Config, program: Program, hyper: Hyperparameters
         _reject_settings(config, _trace_step(config, program, hyper))
 
 
-def rate_note(config: Config, program: Program, hyper: Hyperparameters) -> str:
+def learning_rate_note(config: Config, program: Program, hyper: Hyperparameters) -> str:
     """Return a line for the user if both the update rule and a schedule adapt the learning rate.
 
     Return "" if the rule is built in, does not adapt the rate, or the schedule is constant. A rule
     that uses the loss adapts the rate, and so does a schedule-free rule.
     """
-    if not isinstance(program.optimizer, UserRule) or config.schedule == _CONSTANT:
+    if not isinstance(program.optimizer, UserRule) or config.schedule == _CONSTANT_SCHEDULE:
         return ""
     step = _trace_step(config, program, hyper)
-    if not any(step.loss_use) and not step.is_schedule_free:
+    adapts_rate = step.loss_use.uses_loss or step.is_schedule_free
+    if not adapts_rate:
         return ""
     return (
         f"--optimizer {config.optimizer}: adapts the learning rate itself, and --schedule "
-        f"{config.schedule} changes it too; with --schedule {_CONSTANT} only the rule does."
+        f"{config.schedule} changes it too; with --schedule {_CONSTANT_SCHEDULE} only the rule "
+        "does."
     )
 
 
@@ -127,29 +129,33 @@ def _trace_step(config: Config, program: Program, hyper: Hyperparameters) -> _Tr
       UsageError: the user's function fails, or returns no optax rule.
     """
     with explain_user_code_errors(("arch", config.arch)):
-        params = network.shapes(program.model, program.image_size)["params"]
-    loss_use = LossUse(value=False, function=False)
+        params = network.variable_shapes(program.model, program.image_size)["params"]
+    loss_use = LossUse(uses_value=False, uses_function=False)
 
-    def step(params: PyTree, rate: jax.Array, settings: PyTree) -> tuple[PyTree, PyTree, PyTree]:
+    def take_step(
+        params: PyTree, learning_rate: jax.Array, settings: PyTree
+    ) -> tuple[PyTree, PyTree, PyTree]:
         nonlocal loss_use
-        rule = program.optimizer(rate, **settings)
+        rule = program.optimizer(learning_rate, **settings)
         state = rule.init(params)
         grads = params  # arrays of the same shapes
-        loss_by_name: dict[str, Any] = {}
+        loss_keywords: dict[str, Any] = {}
         if isinstance(rule, optax.GradientTransformationExtraArgs):
             loss_use = find_loss_use(rule, grads, state, params)
-            loss_by_name = loss_arguments(stand_in_value(params), grads, stand_in_value)
-        updates, new_state = rule.update(grads, state, params, **loss_by_name)
+            loss_keywords = loss_arguments(stand_in_loss(params), grads, stand_in_loss)
+        updates, new_state = rule.update(grads, state, params, **loss_keywords)
         _require_evaluation_params(config, new_state, params)
         return state, updates, new_state
 
     with explain_user_code_errors(("optimizer", config.optimizer)):
-        rule = program.optimizer(hyper.learning_rate[0], **hyper.rule)
+        first_rate = hyper.learning_rate[0]
+        rule = program.optimizer(first_rate, **hyper.rule)
         if not isinstance(rule, optax.GradientTransformation):
             raise UsageError(
-                f"--optimizer {config.optimizer}: returns {type(rule).__name__}, not an optax rule"
+                f"--optimizer {config.optimizer}: returns {type(rule).__name__}, not an optax "
+                "rule; return a rule such as optax.sgd(learning_rate)"
             )
-        state, updates, new_state = jax.eval_shape(step, params, hyper.learning_rate[0], hyper.rule)
+        state, updates, new_state = jax.eval_shape(take_step, params, first_rate, hyper.rule)
     return _TracedStep(params, state, updates, new_state, loss_use)
 
 
@@ -167,7 +173,7 @@ def _require_evaluation_params(config: Config, state: PyTree, params: PyTree) ->
         ) from error
 
 
-def _shapes(tree: PyTree) -> tuple[Any, list[tuple[int, ...]]]:
+def _structure_and_shapes(tree: PyTree) -> tuple[Any, list[tuple[int, ...]]]:
     """Return the structure of a pytree, and the shapes of its arrays."""
     leaves, structure = jax.tree.flatten(tree)
     return structure, [leaf.shape for leaf in leaves]

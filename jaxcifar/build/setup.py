@@ -5,20 +5,19 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property, lru_cache
-from typing import Self
+from typing import NamedTuple, Self
 
 import jax
 from jax.stages import Compiled
 
-from jaxcifar.build.check import check_training
+from jaxcifar.build.check import NetworkToCheck, check_network_once, check_training
 from jaxcifar.build.host_images import (
+    choose_steps_per_feed,
     describe_feeding,
-    fed_examples,
-    fed_steps,
+    examples_to_feed,
     place_images,
 )
 from jaxcifar.build.make_program import make_program
-from jaxcifar.build.model import check_model
 from jaxcifar.build.rule_check import require_combination
 from jaxcifar.build.training_labels import training_hyperparameters
 from jaxcifar.build.update_rule import require_effect
@@ -34,33 +33,30 @@ from jaxcifar.machine.jax_settings import package_settings
 from jaxcifar.machine.memory import check_memory
 from jaxcifar.machine.sharing import place_on_devices
 from jaxcifar.machine.terminal import PrintLine
-from jaxcifar.training import network
 from jaxcifar.training.parallel_runs import ParallelRuns
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
-
-
-@dataclasses.dataclass(frozen=True)
-class _NetworkToCheck:
-    """The arguments of `_check_once`; equal programs and numbers of classes make them equal."""
-
-    program: Program
-    config: Config = dataclasses.field(compare=False)
-    num_classes: int
-
-
-# The runs of a study share their program, and tracing a network takes seconds.
-@lru_cache(maxsize=16)
-def _check_once(checked: _NetworkToCheck) -> None:
-    """Check a network by `check_model`, unless an equal network has passed in this process."""
-    model = network.for_one_device(checked.program.model)
-    check_model(checked.config, model, checked.num_classes)
 
 
 @lru_cache(maxsize=16)
 def network_summary(program: Program) -> Summary:
     """Return the summary of a program's network; the network is traced once in each process."""
     return summarize(program.model, program.image_size)
+
+
+def _has_images_of_config(dataset: Dataset, config: Config) -> bool:
+    """Return True if a data set is the named data set of the config, or the user's own images."""
+    config_names_data_set = config.dataset in registry.KINDS["dataset"]
+    if config_names_data_set:
+        return dataset.is_known and config.dataset == dataset.name
+    return not dataset.is_known
+
+
+class _Compilation(NamedTuple):
+    """The compiled training function, and the seconds that tracing and compiling took."""
+
+    train_steps: Compiled
+    seconds: float
 
 
 @dataclasses.dataclass
@@ -83,7 +79,7 @@ class Setup:
     val: Examples
     summary: Summary
     metric_set: MetricSet
-    _compiling: Future[tuple[Compiled, float]] | None = dataclasses.field(default=None, init=False)
+    _compilation: Future[_Compilation] | None = dataclasses.field(default=None, init=False)
 
     @classmethod
     def create(
@@ -107,15 +103,15 @@ class Setup:
           UsageError: the batch size does not fit the images or devices, or user code fails.
         """
         parallel_runs = cls.check(config, dataset, run_count, devices)
-        steps = fed_steps(parallel_runs.program, dataset, run_count)
-        program = dataclasses.replace(parallel_runs.program, fed_steps=steps)
+        steps_per_feed = choose_steps_per_feed(parallel_runs.program, dataset, run_count)
+        program = dataclasses.replace(parallel_runs.program, steps_per_feed=steps_per_feed)
         parallel_runs = ParallelRuns(program, run_count)
         metric_set = MetricSet.create(dataset.num_classes, user_metrics)
         return cls(
             dataset=dataset,
             parallel_runs=parallel_runs,
-            train=place_images(dataset.train, parallel_runs.replicated, steps),
-            val=place_images(dataset.val, program.replicated, steps),
+            train=place_images(dataset.train, parallel_runs.replicated, steps_per_feed),
+            val=place_images(dataset.val, program.replicated, steps_per_feed),
             summary=network_summary(program),
             metric_set=metric_set,
         )
@@ -135,8 +131,7 @@ class Setup:
         Raises:
           UsageError: the batch size does not fit the images or devices, or user code fails.
         """
-        is_named = config.dataset in registry.KINDS["dataset"]
-        if is_named != dataset.is_known or (is_named and config.dataset != dataset.name):
+        if not _has_images_of_config(dataset, config):
             raise UsageError(
                 f"--dataset {config.dataset}: the images are from {dataset.title!r} instead; make "
                 "the config with dataset=dataset.name, data_sha256=dataset.sha256"
@@ -147,12 +142,13 @@ class Setup:
                 f"{dataset.image_size}x{dataset.image_size} pixels; make the config with "
                 "image_size=dataset.image_size"
             )
-        train_examples, classes = len(dataset.train.labels), dataset.num_classes
+        train_examples, num_classes = len(dataset.train.labels), dataset.num_classes
+        devices = devices or first_devices(None)
         with user_code.refusing_late_imports(config):
-            program = make_program(config, classes, train_examples, devices or first_devices(None))
+            program = make_program(config, num_classes, train_examples, devices)
             # Built-in networks without changes need no check, which takes seconds.
             if config.sources or config.alters_network:
-                _check_once(_NetworkToCheck(program, config, classes))
+                check_network_once(NetworkToCheck(program, config, num_classes))
             parallel_runs = ParallelRuns(program, run_count)
             hyper = training_hyperparameters(config, dataset, program.steps_per_epoch)
             check_training(config, parallel_runs, hyper, dataset.train)
@@ -165,8 +161,8 @@ class Setup:
 
     def config_of(self, config: Config) -> Config:
         """Return a copy of a run's settings with the SHA-256 of the images and of all user code."""
-        digest = None if self.dataset.is_known else self.dataset.sha256
-        return dataclasses.replace(user_code.with_imports(config), data_sha256=digest)
+        data_sha256 = None if self.dataset.is_known else self.dataset.sha256
+        return dataclasses.replace(user_code.with_imports(config), data_sha256=data_sha256)
 
     def title(self, config: Config) -> str:
         """Return the title of a run's pictures, such as "CNN on CIFAR-10"."""
@@ -181,7 +177,8 @@ class Setup:
         """
         require_effect(config, self.program.optimizer)
         if config.patience > 0 and len(self.dataset.val.labels) == 0:
-            reject("patience", config.patience, "has no effect without validation images")
+            reason = "has no effect without validation images"
+            reject("patience", config.patience, f"{reason}; use --patience 0 or --val-fraction 0.1")
         hyper = training_hyperparameters(config, self.dataset, self.program.steps_per_epoch)
         require_combination(config, self.program, hyper)
         return hyper
@@ -190,7 +187,9 @@ class Setup:
         """Return hyper-parameters placed on the devices of one run."""
         return place_on_devices(hyper, self.program.replicated)
 
-    def images_for(self, orders: jax.Array, first_steps: Sequence[int], steps: int) -> Examples:
+    def examples_for_steps(
+        self, orders: jax.Array, first_steps: Sequence[int], step_count: int
+    ) -> Examples:
         """Return the images and labels to pass to `train_steps` for the next steps of each run.
 
         If all training images fit on the devices, all are returned; else the images of the steps.
@@ -198,23 +197,23 @@ class Setup:
         Args:
           orders: for each run, the order of the training images in this epoch, `[runs, images]`.
           first_steps: for each run, the number of steps that it has been trained for.
-          steps: number of steps to train.
+          step_count: number of steps to train.
         """
-        if self.program.fed_steps is None:
+        if self.program.steps_per_feed is None:
             return self.train
-        return fed_examples(self.parallel_runs, self.train, orders, first_steps, steps)
+        return examples_to_feed(self.parallel_runs, self.train, orders, first_steps, step_count)
 
     def compile_ahead(
         self, hyper: Hyperparameters, print_line: PrintLine = lambda line: None
     ) -> None:
         """Start to compile the training program in another thread; warn if memory may be short."""
-        if self._compiling is None:
+        if self._compilation is None:
             thread = ThreadPoolExecutor(max_workers=1)
-            self._compiling = thread.submit(self._compile, hyper, print_line)
+            self._compilation = thread.submit(self._compile, hyper, print_line)
             thread.shutdown(wait=False)  # the thread ends after this work
 
-    def _compile(self, hyper: Hyperparameters, print_line: PrintLine) -> tuple[Compiled, float]:
-        if self.program.fed_steps is not None:
+    def _compile(self, hyper: Hyperparameters, print_line: PrintLine) -> _Compilation:
+        if self.program.steps_per_feed is not None:
             print_line(describe_feeding(self.dataset, self.program.mesh.local_devices))
         start = time.monotonic()
         with package_settings():  # JAX's settings in another thread may not hold in this one
@@ -226,7 +225,7 @@ class Setup:
         if self.program.parts > 1:
             activity += f" --accumulate {self.program.parts}"
         check_memory(compiled, devices, activity, print_line)
-        return compiled, seconds
+        return _Compilation(compiled, seconds)
 
     @property
     def train_steps(self) -> Compiled:
@@ -235,16 +234,16 @@ class Setup:
         Raises:
           RunError: the devices have too little memory for the program.
         """
-        assert self._compiling is not None  # `compile_ahead` comes first
-        return self._compiling.result()[0]
+        assert self._compilation is not None  # `compile_ahead` comes first
+        return self._compilation.result().train_steps
 
     @property
     def seconds_to_compile(self) -> float:
         """Seconds that tracing and compiling took; few if JAX's cache had the compiled program."""
-        assert self._compiling is not None
-        return self._compiling.result()[1]
+        assert self._compilation is not None
+        return self._compilation.result().seconds
 
     @cached_property
     def test(self) -> Examples:
         """The test images, on the devices if all images fit there, else on the host."""
-        return place_images(self.dataset.test, self.program.replicated, self.program.fed_steps)
+        return place_images(self.dataset.test, self.program.replicated, self.program.steps_per_feed)

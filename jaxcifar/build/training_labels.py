@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcifar.build.hyperparameters import make_hyperparameters, on_host
+from jaxcifar.build.hyperparameters import host_array, make_hyperparameters
 from jaxcifar.config.class_weights import BALANCED, NO_WEIGHTS, parse_class_weights
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.option_names import reject
@@ -31,24 +31,23 @@ def training_hyperparameters(
     """
     hyper = make_hyperparameters(config, dataset, steps_per_epoch)
     label_settings: dict[str, Any] = {}
-    labels, classes = dataset.train.labels, dataset.num_classes
-    if config.label_noise:
-        labels = noisy_labels(labels, classes, config.label_noise, config.seed)
-        label_settings["labels"] = on_host(labels)
+    labels, num_classes = dataset.train.labels, dataset.num_classes
+    if config.label_noise > 0:
+        labels = noisy_labels(labels, num_classes, config.label_noise, config.seed)
+        label_settings["labels"] = host_array(labels)
     if config.class_weights != NO_WEIGHTS:
-        label_settings["class_weights"] = on_host(
-            class_weights(config, labels, dataset.class_names)
-        )
-    if config.mixup or config.cutmix:
+        weights = class_weights(config, labels, dataset.class_names)
+        label_settings["class_weights"] = host_array(weights)
+    if config.mixup > 0 or config.cutmix > 0:
         label_settings["mixing"] = MixingSettings(
-            mixup=on_host(np.float32(config.mixup)) if config.mixup else None,
-            cutmix=on_host(np.float32(config.cutmix)) if config.cutmix else None,
-            num_classes=classes,
+            mixup=host_array(np.float32(config.mixup)) if config.mixup > 0 else None,
+            cutmix=host_array(np.float32(config.cutmix)) if config.cutmix > 0 else None,
+            num_classes=num_classes,
         )
     return dataclasses.replace(hyper, **label_settings)
 
 
-def noisy_labels(labels: np.ndarray, classes: int, fraction: float, seed: int) -> np.ndarray:
+def noisy_labels(labels: np.ndarray, num_classes: int, fraction: float, seed: int) -> np.ndarray:
     """Return labels `[N] int32` in which a random fraction is replaced by random labels.
 
     New labels are uniform over all classes, so some stay right by chance: one in ten with ten
@@ -56,16 +55,16 @@ def noisy_labels(labels: np.ndarray, classes: int, fraction: float, seed: int) -
 
     Args:
       labels: the true labels.
-      classes: number of classes.
+      num_classes: number of classes.
       fraction: fraction of the labels to replace, in [0, 1].
       seed: seed of the run; the same seed gives the same labels.
     """
     rng = np.random.RandomState([seed, _NOISE_STREAM])  # its stream is frozen across versions
     order = rng.permutation(len(labels))
-    chosen = order[: round(fraction * len(labels))]
-    noisy = labels.copy()
-    noisy[chosen] = rng.randint(0, classes, len(chosen))
-    return noisy
+    replaced = order[: round(fraction * len(labels))]
+    new_labels = labels.copy()
+    new_labels[replaced] = rng.randint(0, num_classes, len(replaced))
+    return new_labels
 
 
 def class_weights(config: Config, labels: np.ndarray, class_names: tuple[str, ...]) -> np.ndarray:
@@ -84,8 +83,8 @@ def class_weights(config: Config, labels: np.ndarray, class_names: tuple[str, ..
       UsageError: a weight is for a class that the images do not have.
     """
     if config.class_weights == BALANCED:
-        counts = np.bincount(labels, minlength=len(class_names))
-        weights = len(labels) / (len(class_names) * np.maximum(counts, 1))
+        images_of_class = np.bincount(labels, minlength=len(class_names))
+        weights = len(labels) / (len(class_names) * np.maximum(images_of_class, 1))
         return weights.astype(np.float32)
     weight_of_name = parse_class_weights(config.class_weights)
     for name in weight_of_name:

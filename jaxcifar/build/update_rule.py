@@ -14,7 +14,7 @@ from jaxcifar.config.settings import default_settings
 from jaxcifar.errors import UsageError
 from jaxcifar.training.optim import UpdateRule
 
-_RATE = "learning_rate"
+_LEARNING_RATE = "learning_rate"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,21 +25,21 @@ class UserRule:
     compiled programs.
 
     Attributes:
-      rule: the user's function, which returns an optax rule.
+      function: the user's function, which returns an optax rule.
       by_position: names of the settings that are passed by position, in order. They may include
         "learning_rate".
       by_name: names of the settings that are passed by name. If `by_position` lacks
         "learning_rate", this tuple has it.
     """
 
-    rule: UpdateRule
+    function: UpdateRule
     by_position: tuple[str, ...]
     by_name: tuple[str, ...]
 
     @property
-    def takes(self) -> set[str]:
+    def taken_settings(self) -> set[str]:
         """Names of the settings that the user's function takes."""
-        return {*self.by_position, *self.by_name} - {_RATE}
+        return {*self.by_position, *self.by_name} - {_LEARNING_RATE}
 
     def __call__(
         self, learning_rate: jax.Array, **settings: jax.Array
@@ -48,10 +48,10 @@ class UserRule:
 
         Settings that the function has no parameters for are ignored.
         """
-        values = {_RATE: learning_rate, **settings}
+        values = {_LEARNING_RATE: learning_rate, **settings}
         positional_values = [values[name] for name in self.by_position]
         values_by_name = {name: values[name] for name in self.by_name}
-        rule = self.rule(*positional_values, **values_by_name)
+        rule = self.function(*positional_values, **values_by_name)
         return rule.gradient_transformation() if isinstance(rule, optax.MultiSteps) else rule
 
 
@@ -61,16 +61,16 @@ def update_rule(config: Config) -> UpdateRule:
     Raises:
       UsageError: the user code can't be loaded, or is not callable.
     """
-    rule = user_code.load(config, "optimizer")
+    function = user_code.load(config, "optimizer")
     if not registry.is_user_code(config.optimizer):
-        return rule
-    if not callable(rule):
+        return function
+    if not callable(function):
         raise UsageError(
-            f"--optimizer {config.optimizer}: is {type(rule).__name__}, not a function that "
-            "returns an optax rule"
+            f"--optimizer {config.optimizer}: is {type(function).__name__}, not a function that "
+            "returns an optax rule; name such a function"
         )
     setting_names = registry.entry("optimizer", config.optimizer).takes
-    return _make_user_rule(rule, setting_names)
+    return _make_user_rule(function, setting_names)
 
 
 def require_effect(config: Config, rule: UpdateRule) -> None:
@@ -86,31 +86,33 @@ def require_effect(config: Config, rule: UpdateRule) -> None:
     recipe = default_settings(config.arch, config.recipe)
     for name in registry.entry("optimizer", config.optimizer).takes:
         value = getattr(config, name)
-        has_effect = name in rule.takes
+        has_effect = name in rule.taken_settings
         if not has_effect and value != recipe[name]:
-            reject(name, value, f"--optimizer {config.optimizer} has no parameter {name}")
+            reason = f"--optimizer {config.optimizer} has no parameter {name}"
+            reject(name, value, f"{reason}; add the parameter, or leave the option out")
 
 
-def _make_user_rule(rule: UpdateRule, setting_names: Sequence[str]) -> UserRule:
+def _make_user_rule(function: UpdateRule, setting_names: Sequence[str]) -> UserRule:
     """Wrap a user's update rule, so that it gets settings in the way its parameters require.
 
     Args:
-      rule: the user's function. Its first parameter is the learning rate, unless another has the
-        name `learning_rate`.
+      function: the user's function. Its first parameter is the learning rate, unless another has
+        the name `learning_rate`.
       setting_names: names of the settings that the function may have parameters for. A function
         whose parameters have other names is called with all settings, in this order.
     """
+    all_in_order = UserRule(function, by_position=(_LEARNING_RATE, *setting_names), by_name=())
     try:
-        signature = inspect.signature(rule)
+        signature = inspect.signature(function)
     except (TypeError, ValueError):  # a compiled function may have no readable signature
-        return UserRule(rule, (_RATE, *setting_names), ())
+        return all_in_order
     if _can_be_passed_in_order(signature, setting_names):
-        return UserRule(rule, (_RATE, *setting_names), ())
-    names = _taken_by_name(signature.parameters, setting_names)
-    first = next(iter(signature.parameters), None)
-    if _RATE in signature.parameters and first != _RATE:
-        return UserRule(rule, (), (_RATE, *names))
-    return UserRule(rule, (_RATE,), names)
+        return all_in_order
+    accepted_names = _accepted_names(signature.parameters, setting_names)
+    first_parameter = next(iter(signature.parameters), None)
+    if _LEARNING_RATE in signature.parameters and first_parameter != _LEARNING_RATE:
+        return UserRule(function, by_position=(), by_name=(_LEARNING_RATE, *accepted_names))
+    return UserRule(function, by_position=(_LEARNING_RATE,), by_name=accepted_names)
 
 
 def _can_be_passed_in_order(signature: inspect.Signature, setting_names: Sequence[str]) -> bool:
@@ -121,20 +123,24 @@ def _can_be_passed_in_order(signature: inspect.Signature, setting_names: Sequenc
     """
     # Names of settings are bound instead of values, to find out which parameter gets which setting.
     try:
-        setting_of_parameter = signature.bind(_RATE, *setting_names).arguments
+        setting_of_parameter = signature.bind(_LEARNING_RATE, *setting_names).arguments
     except TypeError:
         return False
-    named_like_settings = [name for name in signature.parameters if name in (_RATE, *setting_names)]
+    known_names = {_LEARNING_RATE, *setting_names}
+    named_like_settings = [name for name in signature.parameters if name in known_names]
     return all(setting_of_parameter.get(name) == name for name in named_like_settings)
 
 
-def _taken_by_name(
+def _accepted_names(
     parameters: Mapping[str, inspect.Parameter], setting_names: Sequence[str]
 ) -> tuple[str, ...]:
     """Return the names in `setting_names` that a function with these parameters accepts.
 
     `parameters` has the function's parameters, by name.
     """
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+    takes_any_name = any(
+        parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()
+    )
+    if takes_any_name:
         return tuple(setting_names)
     return tuple(name for name in setting_names if name in parameters)

@@ -20,8 +20,10 @@ METRIC_OPTION = "metric"  # name of the option, and of this kind of user code
 # Names that a user's metric can't have: built-in metrics, and other fields `test_NAME` of a result
 # (`test_accuracy_mismatched` was written by older versions).
 _RESERVED_NAMES = {*(metric.name for metric in METRICS), "accuracy_flip", "accuracy_mismatched"}
-_MIN_IMAGES = 24  # smallest number of made-up images that a metric is tried on
-_MAX_NUMBERS = 2**22  # largest number of made-up logits
+_MIN_TRIAL_IMAGES = 24  # smallest number of made-up images that a metric is tried on
+_MAX_TRIAL_LOGITS = 2**22  # largest number of made-up logits
+_IMAGES_PER_CLASS = 3  # made-up images of each class, if there are few classes
+_DTYPE_KINDS_OF_NUMBERS = "biuf"  # bool, int, unsigned int and float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,12 +82,14 @@ def metric_of(value: Any, code: str) -> Metric:
         )
     name = getattr(value, "__name__", type(value).__name__)
     parameter_count = _count_required_parameters(value, code)
+    takes_logits_and_labels = parameter_count == 2
+    takes_confusion_matrix = parameter_count == 1
     with explain_user_code_errors((METRIC_OPTION, code)):
         title = name.replace("_", " ")
-        if parameter_count == 2:
-            return Metric(name, title, "", higher_is_better=True, per_image=value)
-        if parameter_count == 1:
-            return Metric(name, title, "", higher_is_better=True, of_confusion=value)
+        if takes_logits_and_labels:
+            return Metric(name, title, unit="", higher_is_better=True, per_image=value)
+        if takes_confusion_matrix:
+            return Metric(name, title, unit="", higher_is_better=True, of_confusion=value)
     raise UsageError(
         f"--{METRIC_OPTION} {code}: takes {parameter_count} parameters; it must take logits and "
         "labels, or the confusion matrix alone"
@@ -104,12 +108,9 @@ def _count_required_parameters(function: Callable[..., Any], code: str) -> int:
             f"--{METRIC_OPTION} {code}: Python can't tell which parameters it takes; write it with "
             "`def`"
         ) from None
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    required = [
-        parameter
-        for parameter in parameters
-        if parameter.kind in positional and parameter.default is parameter.empty
-    ]
+    positional_kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    positional = [parameter for parameter in parameters if parameter.kind in positional_kinds]
+    required = [parameter for parameter in positional if parameter.default is parameter.empty]
     return len(required)
 
 
@@ -119,9 +120,9 @@ def with_distinct_names(metrics: Sequence[UserMetric]) -> tuple[UserMetric, ...]
     Raises:
       UsageError: a metric has the name of another, or of a built-in metric.
     """
-    metrics = tuple(dict.fromkeys(metrics))
+    different_metrics = tuple(dict.fromkeys(metrics))
     taken_names = set(_RESERVED_NAMES)
-    for user_metric in metrics:
+    for user_metric in different_metrics:
         name = user_metric.metric.name
         if name in taken_names:
             raise UsageError(
@@ -129,7 +130,7 @@ def with_distinct_names(metrics: Sequence[UserMetric]) -> tuple[UserMetric, ...]
                 "name"
             )
         taken_names.add(name)
-    return metrics
+    return different_metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +161,7 @@ class MetricSet:
                     f"images have {classes}; leave it out"
                 )
         if user_metrics:
-            _try_on_made_up_images(user_metrics, classes)
+            _try_on_random_images(user_metrics, classes)
         return cls(metrics_for(classes), tuple(user_metrics))
 
     @property
@@ -179,7 +180,7 @@ class MetricSet:
             return measure(self.all, logits, labels)
 
 
-def _try_on_made_up_images(user_metrics: Sequence[UserMetric], classes: int) -> None:
+def _try_on_random_images(user_metrics: Sequence[UserMetric], classes: int) -> None:
     """Check the values that the user's metrics return for made-up logits and labels.
 
     Each class is the label of an image and the prediction for an image. With thousands of classes
@@ -189,12 +190,13 @@ def _try_on_made_up_images(user_metrics: Sequence[UserMetric], classes: int) -> 
     Raises:
       UsageError: a metric fails, or does not return finite numbers of the right shape.
     """
-    most_images = _MAX_NUMBERS // classes
-    images = max(_MIN_IMAGES, min(3 * classes, most_images))
-    labels = jnp.arange(images, dtype=jnp.int32) % classes
-    noise = jax.random.normal(jax.random.key(0), (images, classes), jnp.float32)
-    logits = noise + 2.0 * jax.nn.one_hot(labels, classes)
-    logits = logits.at[:classes].add(8.0 * jax.nn.one_hot(labels[:classes], classes))
+    fitting_images = _MAX_TRIAL_LOGITS // classes
+    image_count = max(_MIN_TRIAL_IMAGES, min(_IMAGES_PER_CLASS * classes, fitting_images))
+    labels = jnp.arange(image_count, dtype=jnp.int32) % classes
+    noise = jax.random.normal(jax.random.key(0), (image_count, classes), jnp.float32)
+    likely_right = noise + 2.0 * jax.nn.one_hot(labels, classes)
+    certainty = 8.0 * jax.nn.one_hot(labels[:classes], classes)
+    logits = likely_right.at[:classes].add(certainty)  # one certain prediction of each class
     for user_metric in user_metrics:
         with explain_user_code_errors((METRIC_OPTION, user_metric.code)):
             if user_metric.metric.per_image is not None:
@@ -202,10 +204,11 @@ def _try_on_made_up_images(user_metrics: Sequence[UserMetric], classes: int) -> 
             else:
                 _check_of_confusion(user_metric, measure((), logits, labels).confusion)
             [value] = measure((user_metric.metric,), logits, labels).values.values()
-        if not math.isfinite(value) and images >= classes:
+        has_all_classes = image_count >= classes
+        if has_all_classes and not math.isfinite(value):
             raise UsageError(
-                f"--{METRIC_OPTION} {user_metric.code}: returns {value} for {images} images with "
-                "made-up logits; it must return finite numbers"
+                f"--{METRIC_OPTION} {user_metric.code}: returns {value} for {image_count} images "
+                "with made-up logits; it must return finite numbers"
             )
 
 
@@ -232,7 +235,8 @@ def _check_of_confusion(user_metric: UserMetric, confusion: np.ndarray) -> None:
         value = np.asarray(user_metric.metric.of_confusion(confusion.copy()))
     except ArithmeticError:  # such as a division by zero; `measure` returns NaN for it
         return
-    if value.ndim or value.dtype.kind not in "biuf":
+    is_number = value.ndim == 0 and value.dtype.kind in _DTYPE_KINDS_OF_NUMBERS
+    if not is_number:
         raise UsageError(
             f"--{METRIC_OPTION} {user_metric.code}: returns {value.dtype}{list(value.shape)} for "
             f"the confusion matrix {list(confusion.shape)}; it must return one number"

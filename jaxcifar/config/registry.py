@@ -52,7 +52,7 @@ KINDS: dict[str, dict[str, Entry]] = {
         "cosine": Entry("jaxcifar.training.schedules:cosine", "cosine"),
         "linear": Entry("jaxcifar.training.schedules:linear", "linear"),
     },
-    "augmentation": {"none": Entry("jaxcifar.training.augment:unchanged", "none")},
+    "augmentation": {"none": Entry("jaxcifar.training.augment:keep_unchanged", "none")},
     "dataset": {
         "cifar10": Entry("jaxcifar.data.catalog:CIFAR10", "CIFAR-10"),
         "cifar100": Entry("jaxcifar.data.catalog:CIFAR100", "CIFAR-100"),

@@ -17,7 +17,7 @@ from jax import lax
 from jaxcifar.diagram.operation import Operation, Shape, TracedStep
 from jaxcifar.diagram.traced_program import SCOPE, Scope, TracedProgram
 from jaxcifar.networks.nnx_layers import LayerContext
-from jaxcifar.networks.nnx_network import NNXNetwork, intercepted
+from jaxcifar.networks.nnx_network import NNXNetwork, intercept_layers
 
 _Step = TypeVar("_Step", bound=TracedStep)
 
@@ -165,7 +165,7 @@ class _CallRecorder:
         if not context.method_name.isidentifier():
             return method(*args, **kwargs)
         if isinstance(module, NNXNetwork):
-            with intercepted(module, self._record_nnx):
+            with intercept_layers(module, self._record_nnx):
                 return method(*args, **kwargs)
         return self._record(method, args, kwargs, module, module.path)
 

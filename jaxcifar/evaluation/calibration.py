@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from jaxcifar.array_types import Float, Float64, Integer
 from jaxcifar.runs.evaluation_file import BINS, Calibration
-from jaxcifar.training.metrics import is_right
+from jaxcifar.training.metrics import is_correct
 
 # Limits are needed: if every prediction is right, the loss falls with the temperature without end.
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.01, 100.0
@@ -63,7 +63,7 @@ def calibration(
       temperature: number by which the logits are divided.
     """
     log_probs = log_probabilities(np.asarray(logits, np.float64) / temperature)
-    are_correct = is_right(log_probs, labels)
+    are_correct = is_correct(log_probs, labels)
     confidences = np.minimum(np.exp(log_probs.max(-1)), 1.0)
     bin_of_image = np.clip(np.ceil(confidences * BINS).astype(int) - 1, 0, BINS - 1)
     image_counts = np.bincount(bin_of_image, minlength=BINS)

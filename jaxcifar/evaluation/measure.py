@@ -20,8 +20,8 @@ from jaxcifar.evaluation.label_errors import label_error_list, likely_label_erro
 from jaxcifar.runs.evaluation_file import Corruptions, Evaluation, Figures, Slips, Value
 from jaxcifar.runs.metric_fields import declare_metrics
 from jaxcifar.runs.mistakes import confident_mistakes
-from jaxcifar.training.metrics import is_right
-from jaxcifar.training.predicting import both_sides
+from jaxcifar.training.metrics import is_correct
+from jaxcifar.training.predicting import average_with_mirror_images
 
 
 class SetResult(NamedTuple):
@@ -115,7 +115,7 @@ def accuracy_of(
     logits: Float[np.ndarray, "images classes"], labels: Integer[np.ndarray, "images"]
 ) -> float:
     """Return the accuracy (0 to 1): the fraction of images whose label has the largest logit."""
-    return float(is_right(logits, labels).mean())
+    return float(is_correct(logits, labels).mean())
 
 
 def evaluate_set(
@@ -143,8 +143,8 @@ def evaluate_set(
     images, labels = image_set.examples
     predict_finite = partial(finite_logits, predict, name=image_set.title)
     logits = predict_finite(images)
-    flip_logits = np.asarray(both_sides(predict_finite, images, logits))
-    are_correct = is_right(logits, labels)
+    flip_logits = np.asarray(average_with_mirror_images(predict_finite, images, logits))
+    are_correct = is_correct(logits, labels)
     image_counts = np.bincount(labels, minlength=len(class_names))
     correct_counts = np.bincount(labels, are_correct, minlength=len(class_names))
     mistakes = confident_mistakes(logits, image_set.examples)
@@ -240,7 +240,7 @@ def evaluate_with_mistakes(
     for name, predict_with_mistake in predict_by_mistake.items():
         report_step(f"slips: {name}")
         logits = np.nan_to_num(predict_with_mistake(images), nan=-np.inf)
-        are_correct = is_right(logits, labels) & np.isfinite(logits).any(-1)
+        are_correct = is_correct(logits, labels) & np.isfinite(logits).any(-1)
         accuracy[name] = float(are_correct.mean())
     return {
         "date": date,

@@ -138,7 +138,7 @@ def _convert_to_variables(
     The network has `class_count` outputs, one for each class.
     """
     model = create_model(config, class_count)
-    abstract_variables = network.shapes(model, config.image_size)
+    abstract_variables = network.variable_shapes(model, config.image_size)
     abstract_arrays = named_arrays(abstract_variables)
     arrays = from_state_dict(config, class_count, abstract_arrays, state_dict, path)
     return arrange_arrays(arrays, abstract_variables, path)
@@ -181,8 +181,8 @@ def _make_weights_card(conversion: Conversion, config: Config, dataset: Dataset 
     return {
         "config": config.to_dict(),
         "class_names": list(described_dataset.class_names),
-        "channel_mean": [decimal(value) for value in mean],
-        "channel_std": [decimal(value) for value in std],
+        "channel_mean": [shortest_decimal(value) for value in mean],
+        "channel_std": [shortest_decimal(value) for value in std],
         "dataset": described_dataset.title,
     }
 

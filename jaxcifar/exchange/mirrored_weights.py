@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcifar.config.experiment import Config
-from jaxcifar.networks.mirrored import with_partners
+from jaxcifar.networks.mirrored import append_mirrored_partners
 
 Arrays = dict[str, np.ndarray]
 
@@ -62,7 +62,7 @@ def _expand_array(name: str, array: np.ndarray, unpaired_filters: int) -> np.nda
     if layer.startswith(_MIRRORED_PREFIX):
         follows_whitening = name.endswith("ConvGroup_0/MirroredConv_0/kernel")
         unpaired_inputs = unpaired_filters if follows_whitening else 0
-        return np.asarray(with_partners(jnp.asarray(array), unpaired_inputs))
+        return np.asarray(append_mirrored_partners(jnp.asarray(array), unpaired_inputs))
     return np.concatenate([array, array])  # a normalisation, or the kernel of the last layer
 
 

@@ -117,7 +117,7 @@ def from_state_dict(
     if is_mirrored(config):
         config = config_without_mirroring(config)
         model = create_model(config, class_count)
-        arrays_without_mirroring = named_arrays(network.shapes(model, config.image_size))
+        arrays_without_mirroring = named_arrays(network.variable_shapes(model, config.image_size))
         with report_errors(path, Remedy("give --arch-args without mirrored=true")):
             expanded_arrays = from_state_dict(
                 config, class_count, arrays_without_mirroring, state_dict, path

@@ -14,7 +14,7 @@ from jaxcifar.machine.extras import import_extra
 from jaxcifar.machine.files import atomic_write, write_text
 from jaxcifar.runs.array_trees import named_arrays
 from jaxcifar.trained.classifier import Classifier
-from jaxcifar.training.metrics import decimal
+from jaxcifar.training.metrics import shortest_decimal
 
 _MAX_FIRST_LINE = 1000  # bytes
 
@@ -71,8 +71,8 @@ def module_text(classifier: Classifier) -> str:
     model = create_model(classifier.config, len(classifier.class_names))
     constants = {name.upper(): value for name, value in network_arguments(arch, model).items()}
     constants["CLASS_NAMES"] = tuple(map(str, classifier.class_names))
-    constants["MEAN"] = tuple(map(decimal, classifier.mean))
-    constants["STD"] = tuple(map(decimal, classifier.std))
+    constants["MEAN"] = tuple(map(shortest_decimal, classifier.mean))
+    constants["STD"] = tuple(map(shortest_decimal, classifier.std))
     constants["IMAGE_SIZE"] = classifier.config.image_size
     module_code = module_source(arch)
     for name, value in constants.items():

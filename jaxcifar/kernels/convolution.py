@@ -13,10 +13,10 @@ from jax import Array, lax
 
 from jaxcifar.array_types import Float
 from jaxcifar.kernels.gradients import pointwise
-from jaxcifar.kernels.winograd import Dtype, padded, winograd
+from jaxcifar.kernels.winograd import Dtype, pad_to_extents, winograd
 from jaxcifar.kernels.winograd_tiling import Extents
 
-_FEW_CHANNELS = 8  # with so few channels, products over channels only are inefficient
+_MAX_IM2COL_CHANNELS = 8  # with so few channels, products over channels only are inefficient
 
 Padding = tuple[int, int]  # zeros before and after, the same along both axes
 
@@ -50,39 +50,42 @@ def conv2d(
         bias = jnp.zeros(kernel.shape[-1], x.dtype)
     if padding is None:
         padding = (len(kernel) // 2, len(kernel) // 2)
-    by_xla = partial(_convolve_by_xla, stride=stride, padding=padding)
+    convolve_by_xla = partial(_convolve_by_xla, stride=stride, padding=padding)
     if not uses_matrix_products(x.shape, kernel.shape, stride, padding):
-        return by_xla(x, kernel, bias)
+        return convolve_by_xla(x, kernel, bias)
     product_dtype = jnp.dtype(product_dtype or jnp.float32)
-    by_products = partial(
+    convolve_by_products = partial(
         _convolve_by_products, stride=stride, padding=padding, product_dtype=product_dtype
     )
-    return lax.platform_dependent(x, kernel, bias, cpu=by_products, default=by_xla)
+    return lax.platform_dependent(
+        x, kernel, bias, cpu=convolve_by_products, default=convolve_by_xla
+    )
 
 
 def uses_matrix_products(
-    shape: tuple[int, ...], kernel_shape: tuple[int, ...], stride: int, padding: Padding
+    images_shape: tuple[int, ...], kernel_shape: tuple[int, ...], stride: int, padding: Padding
 ) -> bool:
     """Return True if `conv2d` on a CPU uses matrix products for arrays of these shapes."""
-    size = kernel_shape[:2]
-    if size == (1, 1):
+    kernel_size = kernel_shape[:2]
+    if kernel_size == (1, 1):
         return padding == (0, 0)
     if stride == 1:
-        is_supported = size in [(2, 2), (3, 3)]
+        is_supported = kernel_size in [(2, 2), (3, 3)]
     else:
-        is_supported = stride == 2 and size == (3, 3) and padding[0] in (0, 1)
-    return is_supported and min(_output_extents(shape, size, stride, padding)) > 0
+        is_supported = stride == 2 and kernel_size == (3, 3) and padding[0] in (0, 1)
+    output_extents = _output_extents(images_shape, kernel_size, stride, padding)
+    return is_supported and min(output_extents) > 0
 
 
 def _output_extents(
-    shape: tuple[int, ...], size: Extents, stride: int, padding: Padding
+    images_shape: tuple[int, ...], kernel_size: Extents, stride: int, padding: Padding
 ) -> Extents:
     """Return the height and width of a convolution's output."""
-    image_height, image_width = shape[1:3]
-    kernel_height, kernel_width = size
-    zeros = sum(padding)
-    height = (image_height + zeros - kernel_height) // stride + 1
-    width = (image_width + zeros - kernel_width) // stride + 1
+    image_height, image_width = images_shape[1:3]
+    kernel_height, kernel_width = kernel_size
+    padding_pixels = sum(padding)
+    height = (image_height + padding_pixels - kernel_height) // stride + 1
+    width = (image_width + padding_pixels - kernel_width) // stride + 1
     return height, width
 
 
@@ -107,19 +110,19 @@ def _convolve_by_products(
 ) -> Array:
     if len(kernel) == 1:
         return pointwise(x[:, ::stride, ::stride], kernel[0, 0]) + bias
-    zeros_before = padding[0]
-    extents = _output_extents(x.shape, kernel.shape[:2], stride, padding)
+    leading_zeros = padding[0]
+    output_extents = _output_extents(x.shape, kernel.shape[:2], stride, padding)
     if stride == 2:  # equal to a 2x2 kernel at stride 1 on blocks of 2x2 pixels
         x = _space_to_depth(x)
-        kernel = _space_to_depth_kernel(kernel, zeros_before)
-    if x.shape[-1] <= _FEW_CHANNELS:
-        return _convolve_by_im2col(x, kernel, bias, zeros_before, extents)
+        kernel = _space_to_depth_kernel(kernel, leading_zeros)
+    if x.shape[-1] <= _MAX_IM2COL_CHANNELS:
+        return _convolve_by_im2col(x, kernel, bias, leading_zeros, output_extents)
     outputs = winograd(
         x.astype(jnp.float32),
         kernel.astype(jnp.float32),
         bias.astype(jnp.float32),
-        zeros_before,
-        extents,
+        leading_zeros,
+        output_extents,
         product_dtype,
     )
     return outputs.astype(x.dtype)
@@ -129,43 +132,44 @@ def _space_to_depth(x: Array) -> Array:
     """Return images with each 2x2 block as one pixel: `[B, ceil(H / 2), ceil(W / 2), 4 C]`."""
     _, height, width, channels = x.shape
     block_rows, block_columns = (height + 1) // 2, (width + 1) // 2  # rounded up
-    x = padded(x, 0, (2 * block_rows, 2 * block_columns))
+    x = pad_to_extents(x, 0, (2 * block_rows, 2 * block_columns))
     blocks = x.reshape(-1, block_rows, 2, block_columns, 2, channels).swapaxes(2, 3)
     return blocks.reshape(-1, block_rows, block_columns, 4 * channels)
 
 
-def _space_to_depth_kernel(kernel: Array, zeros_before: int) -> Array:
+def _space_to_depth_kernel(kernel: Array, leading_zeros: int) -> Array:
     """Return a 2x2 kernel `[2, 2, 4 C, K]` that replaces a 3x3 kernel with stride 2.
 
     The new kernel is for the result of `_space_to_depth`, at stride 1, and gives the same output.
-    `zeros_before` is the number of zeros before the image, 0 or 1.
+    `leading_zeros` is the number of zeros before the image, 0 or 1.
     """
     _, _, channels, features = kernel.shape
-    pads = (zeros_before, 1 - zeros_before)
+    pads = (leading_zeros, 1 - leading_zeros)
     kernel = jnp.pad(kernel, (pads, pads, (0, 0), (0, 0)))  # 4x4
     blocks = kernel.reshape(2, 2, 2, 2, channels, features).swapaxes(1, 2)
     return blocks.reshape(2, 2, 4 * channels, features)
 
 
 def _convolve_by_im2col(
-    x: Array, kernel: Array, bias: Array, zeros_before: int, extents: Extents
+    x: Array, kernel: Array, bias: Array, leading_zeros: int, output_extents: Extents
 ) -> Array:
     """Convolve at stride 1 by one matrix product: the inputs of each output times the weights.
 
-    The bias is the weight of an added constant input 1. There are `zeros_before` zeros above and to
-    the left of the images. `extents` is the height and width of the output.
+    The bias is the weight of an added constant input 1. The images get `leading_zeros` zeros above
+    and to the left. `output_extents` is the height and width of the output.
     """
-    size, features = len(kernel), kernel.shape[-1]
+    kernel_size, features = len(kernel), kernel.shape[-1]
     batch = len(x)
-    height, width = extents
+    height, width = output_extents
     # With pixels last, the product for the kernel's gradient needs no transposed copies.
-    padded_extents = [extent + size - 1 for extent in extents]
-    channels_first = padded(x, zeros_before, padded_extents).transpose(3, 0, 1, 2)
+    padded_extents = [extent + kernel_size - 1 for extent in output_extents]
+    channels_first = pad_to_extents(x, leading_zeros, padded_extents).transpose(3, 0, 1, 2)
     inputs = [  # for each row and column of the kernel: the inputs of all outputs
         channels_first[:, :, row : row + height, column : column + width]
-        for row, column in product(range(size), repeat=2)
+        for row, column in product(range(kernel_size), repeat=2)
     ]
     ones = jnp.ones((1, batch, height, width), x.dtype)
     input_matrix = jnp.concatenate([*inputs, ones]).reshape(-1, batch * height * width)
     weights = jnp.concatenate([kernel.reshape(-1, features), bias[None]])
-    return (input_matrix.T @ weights).reshape(batch, height, width, features)
+    outputs = input_matrix.T @ weights
+    return outputs.reshape(batch, height, width, features)

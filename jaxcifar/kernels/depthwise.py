@@ -31,13 +31,13 @@ def depthwise(
       padding: zeros (above, below) and (left, right); each is less than the kernel's size.
     """
     weights = kernel.astype(jnp.float32)
-    pixels = _input_pixels(x, kernel.shape[:2], padding)
-    products = (pixels[position] * weights[position] for position in pixels)
+    pixels_by_weight = _input_pixels(x, kernel.shape[:2], padding)
+    products = (pixels * weights[position] for position, pixels in pixels_by_weight.items())
     return reduce(jnp.add, products).astype(x.dtype)
 
 
 def _input_pixels(
-    x: Array, size: tuple[int, ...], padding: Paddings
+    x: Array, kernel_size: tuple[int, ...], padding: Paddings
 ) -> dict[tuple[int, int], Array]:
     """Return the input pixels under each weight of a kernel, for all outputs of the convolution.
 
@@ -46,7 +46,7 @@ def _input_pixels(
       `[B, H', W', C] float32`.
     """
     padded = jnp.pad(x.astype(jnp.float32), ((0, 0), *padding, (0, 0)))
-    kernel_height, kernel_width = size
+    kernel_height, kernel_width = kernel_size
     height = padded.shape[1] - kernel_height + 1
     width = padded.shape[2] - kernel_width + 1
     return {
@@ -60,20 +60,21 @@ def _depthwise_fwd(x: Array, kernel: Array, padding: Paddings) -> tuple[Array, t
 
 
 def _depthwise_bwd(
-    padding: Paddings, inputs: tuple[Array, Array], grad: Array
+    padding: Paddings, inputs: tuple[Array, Array], output_grad: Array
 ) -> tuple[Array, Array]:
     x, kernel = inputs
-    size = kernel.shape[:2]
+    kernel_size = kernel.shape[:2]
     gradient_padding = tuple(
-        (length - 1 - zeros_before, length - 1 - zeros_after)
-        for length, (zeros_before, zeros_after) in zip(size, padding, strict=True)
+        (length - 1 - leading_zeros, length - 1 - trailing_zeros)
+        for length, (leading_zeros, trailing_zeros) in zip(kernel_size, padding, strict=True)
     )
-    float32_grad = grad.astype(jnp.float32)
-    pixels_by_position = _input_pixels(x, size, padding).values()
-    sums = jnp.stack([(pixels * float32_grad).sum((0, 1, 2)) for pixels in pixels_by_position])
-    kernel_grad = sums.reshape(kernel.shape).astype(kernel.dtype)
+    float32_grad = output_grad.astype(jnp.float32)
+    pixels_by_weight = _input_pixels(x, kernel_size, padding)
+    weight_grads = [(pixels * float32_grad).sum((0, 1, 2)) for pixels in pixels_by_weight.values()]
+    kernel_grad = jnp.stack(weight_grads).reshape(kernel.shape).astype(kernel.dtype)
     flipped_kernel = kernel[::-1, ::-1]
-    return depthwise(grad, flipped_kernel, gradient_padding), kernel_grad
+    x_grad = depthwise(output_grad, flipped_kernel, gradient_padding)
+    return x_grad, kernel_grad
 
 
 depthwise.defvjp(_depthwise_fwd, _depthwise_bwd)

@@ -22,7 +22,7 @@ def batch_norm(
     mean_estimate: Float[Array, "channels"],
     epsilon: float,
     axis_name: str | None,
-    copies: int = 1,
+    channel_groups: int = 1,
 ) -> tuple[
     Float32[Array, "*others channels"], Float32[Array, "channels"], Float32[Array, "channels"]
 ]:
@@ -36,8 +36,8 @@ def batch_norm(
         rounding loses few digits.
       epsilon: number added to the variance.
       axis_name: mapped axis of the devices that share the batch, or None.
-      copies: number of equal groups of channels. Channels at the same place in each group share
-        their mean and variance.
+      channel_groups: number of equal groups of channels. Channels at the same place in each group
+        share their mean and variance.
 
     Returns:
       the normalised batch, its mean and its biased variance. Only the batch has a gradient.
@@ -50,13 +50,16 @@ def batch_norm(
         cpu=lambda values, _: (values.mean(axes), values.var(axes)),
         default=partial(mean_and_var_in_one_pass, axes=axes),
     )
-    if axis_name is not None or copies > 1:
+    if axis_name is not None or channel_groups > 1:
         # Of the deviations from the estimate: their mean, and the mean of their squares.
         moments = jnp.stack([mean - mean_estimate, var + (mean - mean_estimate) ** 2])
-        deviation, mean_square = _mean_over_devices_and_copies(moments, axis_name, copies)
-        mean, var = mean_estimate + deviation, mean_square - deviation**2
-    y = (float32_x - mean) * (lax.rsqrt(var + epsilon) * scale) + bias
-    return y, mean, var
+        mean_deviation, mean_squared_deviation = _mean_over_devices_and_groups(
+            moments, axis_name, channel_groups
+        )
+        mean = mean_estimate + mean_deviation
+        var = mean_squared_deviation - mean_deviation**2
+    normalized = (float32_x - mean) * (lax.rsqrt(var + epsilon) * scale) + bias
+    return normalized, mean, var
 
 
 def mean_and_var_in_one_pass(
@@ -76,31 +79,33 @@ def mean_and_var_in_one_pass(
     return mean_estimate + mean_deviation, jnp.maximum(var, 0)
 
 
-def _mean_over_devices_and_copies(values: Array, axis_name: str | None, copies: int) -> Array:
+def _mean_over_devices_and_groups(
+    values: Array, axis_name: str | None, channel_groups: int
+) -> Array:
     """Return the means of values `[n, C]` over devices and over equal groups of channels.
 
-    `axis_name` is the mapped axis of the devices, or None for a single device. There are `copies`
-    groups; channels at the same place in each group get the same mean.
+    `axis_name` is the mapped axis of the devices, or None for a single device. There are
+    `channel_groups` groups; channels at the same place in each group get the same mean.
     """
     device_mean = sharing.sum_over_devices(values, axis_name) / sharing.device_count(axis_name)
-    if copies == 1:
+    if channel_groups == 1:
         return device_mean
-    copy_mean = device_mean.reshape(len(device_mean), copies, -1).mean(1)
-    return tiled(copy_mean, copies)
+    group_mean = device_mean.reshape(len(device_mean), channel_groups, -1).mean(1)
+    return repeat_channels(group_mean, channel_groups)
 
 
-def tiled(
-    values: Float[Array, "*others channels"], copies: int
-) -> Float[Array, "*others {copies}*channels"]:
-    """Repeat all channels, as a group, `copies` times.
+def repeat_channels(
+    values: Float[Array, "*others channels"], repeats: int
+) -> Float[Array, "*others {repeats}*channels"]:
+    """Repeat all channels, as a group, `repeats` times.
 
     This is done by a matrix product. A concatenation would be slower on a CPU: XLA would fuse it
     into the operations that follow, and double their time.
     """
-    if copies == 1:
+    if repeats == 1:
         return values
-    identities = jnp.tile(jnp.eye(values.shape[-1]), copies)
-    return jnp.matmul(values, identities, precision=lax.Precision.HIGHEST)
+    repeated_identity = jnp.tile(jnp.eye(values.shape[-1]), repeats)
+    return jnp.matmul(values, repeated_identity, precision=lax.Precision.HIGHEST)
 
 
 _Arrays = tuple[Array, ...]
@@ -109,26 +114,28 @@ _Arrays = tuple[Array, ...]
 def _batch_norm_fwd(
     x: Array, scale: Array, *other_arguments: Any
 ) -> tuple[tuple[Array, Array, Array], _Arrays]:
-    y, mean, var = batch_norm(x, scale, *other_arguments)
-    return (y, mean, var), (x, scale, mean, var)
+    normalized, mean, var = batch_norm(x, scale, *other_arguments)
+    return (normalized, mean, var), (x, scale, mean, var)
 
 
 def _batch_norm_bwd(
-    epsilon: float, axis_name: str | None, copies: int, residuals: _Arrays, grads: _Arrays
+    epsilon: float, axis_name: str | None, channel_groups: int, residuals: _Arrays, grads: _Arrays
 ) -> _Arrays:
     x, scale, mean, var = residuals
-    grad = grads[0]  # mean and variance have no gradient
+    grad, _, _ = grads  # mean and variance have no gradient
     axes = tuple(range(x.ndim - 1))  # all but the channels
     inverse_std = lax.rsqrt(var + epsilon)
     normalized = (x.astype(jnp.float32) - mean) * inverse_std
     sums = jnp.stack([grad.sum(axes), (grad * normalized).sum(axes)])
     values_per_channel = x.size // x.shape[-1]
-    means = _mean_over_devices_and_copies(sums, axis_name, copies) / values_per_channel
+    means = _mean_over_devices_and_groups(sums, axis_name, channel_groups) / values_per_channel
     grad_mean, grad_times_normalized_mean = means
     x_grad = grad - grad_mean - normalized * grad_times_normalized_mean
     x_grad = x_grad * (inverse_std * scale)
     scale_grad, bias_grad = sums[1], sums[0]
-    return x_grad.astype(x.dtype), scale_grad, bias_grad, jnp.zeros_like(mean)
+    x_grad = x_grad.astype(x.dtype)
+    mean_estimate_grad = jnp.zeros_like(mean)
+    return x_grad, scale_grad, bias_grad, mean_estimate_grad
 
 
 batch_norm.defvjp(_batch_norm_fwd, _batch_norm_bwd)
@@ -146,8 +153,8 @@ def pointwise(
     return x @ kernel
 
 
-def _pointwise_bwd(arrays: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
-    x, kernel = arrays
+def _pointwise_bwd(inputs: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
+    x, kernel = inputs
     part_count = math.gcd(len(x), _MAX_BATCH_PARTS)
     x_parts = x.reshape(part_count, -1, x.shape[-1])
     grad_parts = grad.reshape(part_count, -1, grad.shape[-1])
@@ -167,7 +174,8 @@ def relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 def _relu_fwd(x: Array) -> tuple[Array, Array]:
     # On a GPU, XLA would compute the result again for the derivative, from more bytes than it has.
     y = lax.platform_dependent(relu(x), cuda=lax.optimization_barrier, default=lambda y: y)
-    return y, y
+    residual = y
+    return y, residual
 
 
 relu.defvjp(_relu_fwd, lambda y, grad: (jnp.where(y > 0, grad, 0),))

@@ -14,70 +14,76 @@ from jaxcifar.array_types import Float
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def max_pool(
-    x: Float[Array, "batch rows columns channels"], size: int, width: int
-) -> Float[Array, "batch rows//{size} (columns-{width})//{size}+1 channels"]:
+    x: Float[Array, "batch rows columns channels"], stride: int, window_width: int
+) -> Float[Array, "batch rows//{stride} (columns-{window_width})//{stride}+1 channels"]:
     """Return the maximum of each window of pixels, computed in a way that is fast on a CPU.
 
     If several pixels equal the maximum, the first of them gets the gradient, as in PyTorch.
 
     Args:
       x: feature maps; the result has the same dtype.
-      size: height of a window, and the stride along both axes.
-      width: width of a window; windows overlap if it is larger than `size`.
+      stride: stride along both axes, and height of a window.
+      window_width: width of a window; windows overlap if it is larger than `stride`.
     """
-    return reduce(jnp.maximum, (pixel for _, pixel in _window_pixels(x, size, width)))
+    pixels = (pixel for _, pixel in _window_pixels(x, stride, window_width))
+    return reduce(jnp.maximum, pixels)
 
 
-def _max_pool_bwd(size: int, width: int, arrays: tuple[Array, Array], grad: Array) -> tuple[Array]:
-    x, maxima = arrays
+def _max_pool_bwd(
+    stride: int, window_width: int, residuals: tuple[Array, Array], grad: Array
+) -> tuple[Array]:
+    x, maxima = residuals
     has_gradient = jnp.zeros(maxima.shape, bool)
     gradients = {}  # (row, column) in a window -> gradient of that pixel in every window
-    for position, pixel in _window_pixels(x, size, width):
+    for position, pixel in _window_pixels(x, stride, window_width):
         is_first_maximum = (pixel == maxima) & ~has_gradient
         has_gradient |= is_first_maximum
         gradients[position] = jnp.where(is_first_maximum, grad, 0)
     window_rows, windows_in_row = maxima.shape[1:3]
-    strides_in_row = math.ceil(x.shape[2] / size)
+    strides_in_row = math.ceil(x.shape[2] / stride)
 
     def strided_gradient(row: int, column: int) -> Array:
-        """Return the gradient of the pixels at `[row::size, column::size]` of the image.
+        """Return the gradient of the pixels at `[row::stride, column::stride]` of the image.
 
         Where windows overlap, a pixel's gradients in all its windows are added.
         """
         window_gradients = []
-        for offset, window_column in enumerate(range(column, width, size)):
-            zeros = (offset, strides_in_row - offset - windows_in_row)
+        for offset, window_column in enumerate(range(column, window_width, stride)):
+            column_padding = (offset, strides_in_row - offset - windows_in_row)
             gradient = gradients[row, window_column]
-            window_gradients.append(jnp.pad(gradient, ((0, 0), (0, 0), zeros, (0, 0))))
+            window_gradients.append(jnp.pad(gradient, ((0, 0), (0, 0), column_padding, (0, 0))))
         return reduce(jnp.add, window_gradients)
 
     rows = []
-    for row in range(size):
-        columns = [strided_gradient(row, column) for column in range(size)]
+    for row in range(stride):
+        columns = [strided_gradient(row, column) for column in range(stride)]
         rows.append(jnp.stack(columns, 3))
-    x_grad = jnp.stack(rows, 2).reshape(len(x), window_rows * size, strides_in_row * size, -1)
+    x_grad = jnp.stack(rows, 2).reshape(len(x), window_rows * stride, strides_in_row * stride, -1)
     x_grad = x_grad[:, :, : x.shape[2]]
     dropped_rows = x.shape[1] - x_grad.shape[1]
-    return (jnp.pad(x_grad, ((0, 0), (0, dropped_rows), (0, 0), (0, 0))),)
+    x_grad = jnp.pad(x_grad, ((0, 0), (0, dropped_rows), (0, 0), (0, 0)))
+    return (x_grad,)
 
 
-def _max_pool_fwd(x: Array, size: int, width: int) -> tuple[Array, tuple[Array, Array]]:
-    maxima = max_pool(x, size, width)
+def _max_pool_fwd(x: Array, stride: int, window_width: int) -> tuple[Array, tuple[Array, Array]]:
+    maxima = max_pool(x, stride, window_width)
     return maxima, (x, maxima)
 
 
 max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
 
 
-def _window_pixels(x: Array, size: int, width: int) -> Iterator[tuple[tuple[int, int], Array]]:
+def _window_pixels(
+    x: Array, stride: int, window_width: int
+) -> Iterator[tuple[tuple[int, int], Array]]:
     """Yield each position (row, column) in a window, and the pixels there of all windows.
 
-    Windows are `size` high and `width` wide, and their stride is `size` along both axes.
+    Windows are `stride` high and `window_width` wide, and their stride is the same along both axes.
     """
-    last_row, last_column = x.shape[1] - size, x.shape[2] - width
-    for row, column in product(range(size), range(width)):
-        rows = slice(row, row + last_row + 1, size)
-        columns = slice(column, column + last_column + 1, size)
+    last_window_row, last_window_column = x.shape[1] - stride, x.shape[2] - window_width
+    for row, column in product(range(stride), range(window_width)):
+        rows = slice(row, row + last_window_row + 1, stride)
+        columns = slice(column, column + last_window_column + 1, stride)
         yield (row, column), x[:, rows, columns]
 
 
@@ -104,19 +110,22 @@ def _pair_maxima_bwd(axis: int, x: Array, grads: tuple[Array, ...]) -> tuple[Arr
         first_grad = jnp.where(first >= second, grad, 0)
         second_grad = jnp.where(first >= second, 0, grad)
         pair_grads.append((first_grad, second_grad))
-    evens, odds = pair_grads[0]  # gradients of pixels 0, 2, ... and of pixels 1, 3, ...
+    even_grads, odd_grads = pair_grads[0]  # of pixels 0, 2, ... and of pixels 1, 3, ...
     last_grad: list[Array] = []  # of the last pixel, if the number of pixels is odd
-    if len(pair_grads) == 2:
-        more_odds, later_evens = pair_grads[1]  # of pixels 1, 3, ... and of pixels 2, 4, ...
-        take_slice, count = partial(lax.slice_in_dim, axis=axis), later_evens.shape[axis]
-        sums = take_slice(evens, 1, count) + take_slice(later_evens, 0, count - 1)
+    is_odd_extent = len(pair_grads) == 2
+    if is_odd_extent:
+        more_odd_grads, later_even_grads = pair_grads[1]  # of pixels 1, 3, ... and 2, 4, ...
+        pair_count = later_even_grads.shape[axis]
+        take_slice = partial(lax.slice_in_dim, axis=axis)
+        inner_even_grads = take_slice(even_grads, 1, pair_count)
+        inner_even_grads += take_slice(later_even_grads, 0, pair_count - 1)
         # On a CPU, a sum of padded arrays would take twice the time.
-        evens = jnp.concatenate([take_slice(evens, 0, 1), sums], axis)
-        odds = odds + more_odds
-        last_grad = [take_slice(later_evens, count - 1, count)]
+        even_grads = jnp.concatenate([take_slice(even_grads, 0, 1), inner_even_grads], axis)
+        odd_grads = odd_grads + more_odd_grads
+        last_grad = [take_slice(later_even_grads, pair_count - 1, pair_count)]
     interleaved_shape = [*x.shape]
     interleaved_shape[axis] -= len(last_grad)
-    interleaved = jnp.stack([evens, odds], axis + 1).reshape(interleaved_shape)
+    interleaved = jnp.stack([even_grads, odd_grads], axis + 1).reshape(interleaved_shape)
     return (jnp.concatenate([interleaved, *last_grad], axis),)
 
 
@@ -130,7 +139,8 @@ def _neighbour_pairs(x: Array, axis: int) -> list[tuple[Array, Array]]:
     pairs 1-2, 3-4, and so on.
     """
     pair_count, remainder = divmod(x.shape[axis], 2)
-    starts = (0, 1) if remainder == 0 else (0, 1, 2)
+    is_odd_extent = remainder == 1
+    starts = (0, 1, 2) if is_odd_extent else (0, 1)
     alternate_pixels = [
         lax.slice_in_dim(x, start, start + 2 * pair_count - 1, 2, axis) for start in starts
     ]

@@ -28,7 +28,7 @@ _CHUNK_BYTES = 5 * 2**18  # of transformed images at a time, so that they fit a 
 
 Dtype = DTypeLike
 
-_einsum = partial(jnp.einsum, preferred_element_type=jnp.float32)
+_float32_einsum = partial(jnp.einsum, preferred_element_type=jnp.float32)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
@@ -36,32 +36,32 @@ def winograd(
     x: Float32[Array, "batch height width channels"],
     kernel: Float32[Array, "size size channels features"],
     bias: Float32[Array, "features"],
-    zeros_before: int,
-    extents: Extents,
+    leading_zeros: int,
+    output_extents: Extents,
     product_dtype: Dtype,
-) -> Float32[Array, "batch {extents[0]} {extents[1]} features"]:
+) -> Float32[Array, "batch {output_extents[0]} {output_extents[1]} features"]:
     """Convolve images with a kernel of 2 x 2 or 3 x 3, at stride 1, by Winograd's method.
 
     Args:
       x: images.
       kernel: weights of the inputs in the square around each output.
       bias: added to every output.
-      zeros_before: zeros above and to the left of the image; below and to the right are as many
+      leading_zeros: zeros above and to the left of the image; below and to the right are as many
         zeros as the output needs.
-      extents: height and width of the output.
+      output_extents: height and width of the output.
       product_dtype: dtype to which the operands of matrix products are rounded, also in the
         computation of gradients.
     """
-    tiling = Tiling(len(kernel), extents)
+    tiling = Tiling(len(kernel), output_extents)
     weights = _transform_kernel(kernel, tiling).astype(product_dtype)  # once, not in every chunk
 
-    def convolve(x: Array) -> Array:
-        tiles = _transform_input(x, zeros_before, tiling).astype(product_dtype)
-        products = _einsum("ntc,nck->ntk", tiles, weights)
+    def convolve_chunk(x_chunk: Array) -> Array:
+        tiles = _transform_input(x_chunk, leading_zeros, tiling).astype(product_dtype)
+        products = _float32_einsum("ntc,nck->ntk", tiles, weights)
         return _collect_output(products, tiling) + bias
 
-    chunks = _in_chunks(x, weights, tiling)
-    return lax.map(convolve, chunks).reshape(len(x), *extents, -1)
+    chunks = _split_into_chunks(x, weights, tiling)
+    return lax.map(convolve_chunk, chunks).reshape(len(x), *output_extents, -1)
 
 
 def _winograd_fwd(
@@ -71,86 +71,90 @@ def _winograd_fwd(
 
 
 def _winograd_bwd(
-    zeros_before: int,
-    extents: Extents,
+    leading_zeros: int,
+    output_extents: Extents,
     product_dtype: Dtype,
     inputs: tuple[Array, Array],
-    grad: Array,
+    output_grad: Array,
 ) -> tuple[Array, Array, Array]:
     x, kernel = inputs
-    flipped = kernel[::-1, ::-1].swapaxes(2, 3)
-    gradient_zeros_before = len(kernel) - 1 - zeros_before
+    flipped_kernel = kernel[::-1, ::-1].swapaxes(2, 3)
+    leading_zeros_of_grad = len(kernel) - 1 - leading_zeros
+    no_bias = jnp.zeros(x.shape[-1])
     x_grad = winograd(
-        grad, flipped, jnp.zeros(x.shape[-1]), gradient_zeros_before, x.shape[1:3], product_dtype
+        output_grad, flipped_kernel, no_bias, leading_zeros_of_grad, x.shape[1:3], product_dtype
     )
-    return (
-        x_grad,
-        _kernel_grad(x, grad, zeros_before, len(kernel), product_dtype),
-        grad.sum((0, 1, 2)),
-    )
+    kernel_grad = _kernel_grad(x, output_grad, leading_zeros, len(kernel), product_dtype)
+    bias_grad = output_grad.sum((0, 1, 2))
+    return x_grad, kernel_grad, bias_grad
 
 
 winograd.defvjp(_winograd_fwd, _winograd_bwd)
 
 
 def _kernel_grad(
-    x: Array, grad: Array, zeros_before: int, size: int, product_dtype: Dtype
+    x: Array, output_grad: Array, leading_zeros: int, kernel_size: int, product_dtype: Dtype
 ) -> Array:
     """Return the gradient `[r, r, C, K]` of a kernel of r x r weights.
 
     Args:
       x: images, `[B, H, W, C]`.
-      grad: gradient of the output, `[B, H', W', K]`.
-      zeros_before: zeros above and to the left of the images.
-      size: height and width r of the kernel.
+      output_grad: gradient of the output, `[B, H', W', K]`.
+      leading_zeros: zeros above and to the left of the images.
+      kernel_size: height and width r of the kernel.
       product_dtype: dtype to which the operands of products are rounded.
     """
-    tiling = Tiling(size, grad.shape[1:3])
+    tiling = Tiling(kernel_size, output_grad.shape[1:3])
     to_output, from_kernel, _ = tiling.matrices
 
     def add_chunk(total: Array, chunk: tuple[Array, ...]) -> tuple[Array, None]:
         x_chunk, grad_chunk = chunk
-        padded_grad = padded(grad_chunk, 0, tiling.covered_extents)
-        x_tiles = _transform_input(x_chunk, zeros_before, tiling)
+        padded_grad = pad_to_extents(grad_chunk, 0, tiling.covered_extents)
+        x_tiles = _transform_input(x_chunk, leading_zeros, tiling)
         grad_tiles = _transform_tiles(padded_grad, to_output.T, tiling)
         rounded_tiles = x_tiles.astype(product_dtype), grad_tiles.astype(product_dtype)
-        return total + _einsum("ntc,ntk->nck", *rounded_tiles), None
+        new_total = total + _float32_einsum("ntc,ntk->nck", *rounded_tiles)
+        return new_total, None
 
-    total = jnp.zeros((len(from_kernel) ** 2, x.shape[-1], grad.shape[-1]))
-    chunks = _in_chunks(x, total, tiling), _in_chunks(grad, total, tiling)
-    total, _ = lax.scan(add_chunk, total, chunks)
+    point_count = len(from_kernel) ** 2
+    channels, features = x.shape[-1], output_grad.shape[-1]
+    total = jnp.zeros((point_count, channels, features))
+    x_chunks = _split_into_chunks(x, total, tiling)
+    grad_chunks = _split_into_chunks(output_grad, total, tiling)
+    total, _ = lax.scan(add_chunk, total, (x_chunks, grad_chunks))
     by_column = _multiply_first_axis(np.kron(from_kernel, from_kernel).T, total)
-    return by_column.reshape(size, size, *total.shape[1:]).swapaxes(0, 1)
+    return by_column.reshape(kernel_size, kernel_size, channels, features).swapaxes(0, 1)
 
 
-def padded(
-    x: Float[Array, "batch height width channels"], zeros_before: int, extents: Sequence[int]
+def pad_to_extents(
+    x: Float[Array, "batch height width channels"], leading_zeros: int, extents: Sequence[int]
 ) -> Float[Array, "batch {extents[0]} {extents[1]} channels"]:
-    """Pad images to the height and width in `extents`, with `zeros_before` zeros at the beginning.
+    """Pad images to the height and width in `extents`, with `leading_zeros` zeros at the beginning.
 
     If the images are too large, rows and columns at their end are cut off.
     """
     pads = []
     for extent, image_extent in zip(extents, x.shape[1:3], strict=True):
-        zeros_after = extent - zeros_before - image_extent  # negative to crop
-        pads.append((zeros_before, zeros_after, 0))
+        trailing_zeros = extent - leading_zeros - image_extent  # negative to crop
+        pads.append((leading_zeros, trailing_zeros, 0))
     return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
 
 
-def _in_chunks(x: Array, weights: Array, tiling: Tiling) -> Array:
+def _split_into_chunks(x: Array, weights: Array, tiling: Tiling) -> Array:
     """Divide a batch of images `[B, ...]` into chunks, `[chunks, images, ...]`.
 
     A chunk fits a core's cache, but is at least as large as the weights, because the computation of
     each chunk reads all weights.
     """
-    batch = len(x)
+    batch_size = len(x)
     _, channels, features = weights.shape
     tiles_of_image = math.prod(tiling.tile_counts)
     bytes_of_image = len(weights) * tiles_of_image * max(channels, features) * x.dtype.itemsize
-    max_images = max(1, max(_CHUNK_BYTES, weights.nbytes) // bytes_of_image)
-    divisors = [count for count in range(1, batch + 1) if batch % count == 0]
+    max_bytes = max(_CHUNK_BYTES, weights.nbytes)
+    max_images = max(1, max_bytes // bytes_of_image)
+    divisors = [count for count in range(1, batch_size + 1) if batch_size % count == 0]
     images_in_chunk = max(count for count in divisors if count <= max_images)
-    return x.reshape(batch // images_in_chunk, images_in_chunk, *x.shape[1:])
+    return x.reshape(batch_size // images_in_chunk, images_in_chunk, *x.shape[1:])
 
 
 def _transform_kernel(kernel: Array, tiling: Tiling) -> Array:
@@ -163,13 +167,13 @@ def _transform_kernel(kernel: Array, tiling: Tiling) -> Array:
     return _multiply_first_axis(np.kron(from_kernel, from_kernel), by_column)
 
 
-def _transform_input(x: Array, zeros_before: int, tiling: Tiling) -> Array:
+def _transform_input(x: Array, leading_zeros: int, tiling: Tiling) -> Array:
     """Transform images to tiles of n x n points, `[n * n, tiles, C]`.
 
     Neighbouring tiles overlap by r - 1 pixels, where r is the kernel's size.
     """
     overlap = tiling.kernel_size - 1
-    x = padded(x, zeros_before, [extent + overlap for extent in tiling.covered_extents])
+    x = pad_to_extents(x, leading_zeros, [extent + overlap for extent in tiling.covered_extents])
     return _transform_tiles(x, tiling.matrices.from_input, tiling)
 
 
@@ -199,14 +203,15 @@ def _collect_output(products: Array, tiling: Tiling) -> Array:
     """Transform the products of tiles `[n * n, tiles, K]` to the output `[B, H', W', K]`."""
     to_output = tiling.matrices.to_output
     features = products.shape[-1]
-    height, width = tiling.extents
-    columns = _multiply_first_axis(to_output, products.reshape(to_output.shape[1], -1))
-    columns = columns.reshape(
-        tiling.tile_size, to_output.shape[1], -1, *tiling.tile_counts, features
-    )
-    pixels = jnp.stack(_combine_arrays(to_output, list(columns.swapaxes(0, 1))))
-    pixels = pixels.transpose(2, 3, 0, 4, 1, 5).reshape(-1, *tiling.covered_extents, features)
-    return pixels[:, :height, :width]
+    height, width = tiling.output_extents
+    outputs_in_tile, points = to_output.shape
+    by_column = _multiply_first_axis(to_output, products.reshape(points, -1))
+    by_column = by_column.reshape(outputs_in_tile, points, -1, *tiling.tile_counts, features)
+    columns = list(by_column.swapaxes(0, 1))
+    pixels_of_tiles = jnp.stack(_combine_arrays(to_output, columns))
+    images = pixels_of_tiles.transpose(2, 3, 0, 4, 1, 5)
+    images = images.reshape(-1, *tiling.covered_extents, features)
+    return images[:, :height, :width]
 
 
 def _multiply_first_axis(matrix: np.ndarray, x: Array) -> Array:

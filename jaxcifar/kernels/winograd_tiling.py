@@ -15,7 +15,7 @@ Extents = tuple[int, ...]  # height and width, as a slice of a shape
 
 _TILE_SIZES = (4, 3, 2)  # possible values of m, the height and width of a tile of outputs
 # Number of finite points, n - 1 = m + r - 2 -> the points; one more point is at infinity.
-_POINTS = {
+_POINTS_BY_COUNT = {
     5: (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5)),
     4: (0.5, -0.5, 1.25, -1.25),
     3: (0.0, 1.0, -1.0),
@@ -41,47 +41,52 @@ class Tiling:
 
     Attributes:
       kernel_size: height and width r of the kernel.
-      extents: height and width of the output.
+      output_extents: height and width of the output.
       tile_size: height and width m of a tile.
       tile_counts: number of tiles along each axis.
-      covered_extents: height and width of all tiles together, at least `extents`.
+      covered_extents: height and width of all tiles together, at least `output_extents`.
     """
 
-    def __init__(self, kernel_size: int, extents: Extents) -> None:
-        self.kernel_size, self.extents = kernel_size, extents
-        self.tile_size = min(_TILE_SIZES, key=self._multiplications)
-        self.tile_counts = self._counts(self.tile_size)
+    def __init__(self, kernel_size: int, output_extents: Extents) -> None:
+        self.kernel_size, self.output_extents = kernel_size, output_extents
+        self.tile_size = min(_TILE_SIZES, key=self._count_multiplications)
+        self.tile_counts = self._count_tiles(self.tile_size)
         self.covered_extents = tuple(count * self.tile_size for count in self.tile_counts)
 
-    def _counts(self, tile_size: int) -> tuple[int, ...]:
-        return tuple(math.ceil(extent / tile_size) for extent in self.extents)
+    def _count_tiles(self, tile_size: int) -> tuple[int, ...]:
+        return tuple(math.ceil(extent / tile_size) for extent in self.output_extents)
 
-    def _multiplications(self, tile_size: int) -> int:
-        return math.prod(self._counts(tile_size)) * (tile_size + self.kernel_size - 1) ** 2
+    def _count_multiplications(self, tile_size: int) -> int:
+        tiles = math.prod(self._count_tiles(tile_size))
+        points_along_axis = tile_size + self.kernel_size - 1
+        return tiles * points_along_axis**2
 
     @property
     def matrices(self) -> Matrices:
-        return _matrices(self.tile_size, self.kernel_size)
+        return _make_matrices(self.tile_size, self.kernel_size)
 
 
 @cache
-def _matrices(tile_size: int, kernel_size: int) -> Matrices:
+def _make_matrices(tile_size: int, kernel_size: int) -> Matrices:
     """Return the matrices of Winograd's convolution for output tiles and kernels of these sizes.
 
     Two polynomials can be multiplied by multiplying their values at n points. The last point is
     infinity. Winograd's method is the transpose of this algorithm.
     """
-    points = _POINTS[tile_size + kernel_size - 2]
-    rows = [[point**power for power in range(len(points) + 1)] for point in points]
-    row_at_infinity = [0.0] * len(points) + [1.0]
+    finite_points = _POINTS_BY_COUNT[tile_size + kernel_size - 2]
+    powers = range(len(finite_points) + 1)
+    rows = [[point**power for power in powers] for point in finite_points]
+    row_at_infinity = [0.0] * len(finite_points) + [1.0]
     vandermonde = np.asarray([*rows, row_at_infinity])
     from_input = np.linalg.inv(vandermonde).T
-    from_input[np.abs(from_input) < 1e-12] = 0
+    is_rounding_error = np.abs(from_input) < 1e-12
+    from_input[is_rounding_error] = 0
 
-    def values_at_points(coefficients: int) -> np.ndarray:
+    def values_at_points(coefficient_count: int) -> np.ndarray:
         """Return the matrix that maps a polynomial's coefficients to its values at all points."""
-        at_infinity = np.eye(coefficients)[-1:]
-        matrix = np.concatenate([vandermonde[:-1, :coefficients], at_infinity])
+        at_finite_points = vandermonde[:-1, :coefficient_count]
+        at_infinity = np.eye(coefficient_count)[-1:]  # the last coefficient
+        matrix = np.concatenate([at_finite_points, at_infinity])
         return matrix.astype(np.float32)
 
     return Matrices(

@@ -1,6 +1,6 @@
 """Adapt Flax's own layers to this package's training; the user's network stays unchanged.
 
-Inside `adapted`, batch normalisation uses the batch of all devices, and convolutions on a CPU use
+Inside `adapt_layers`, batch normalisation uses the batch of all devices. On a CPU, convolutions use
 this package's matrix products, which are faster.
 """
 
@@ -21,14 +21,14 @@ from jaxcifar.networks.layers import BatchNorm, Conv, Dropout
 from jaxcifar.networks.nnx_network import NNXNetwork
 
 HeightAndWidth = tuple[int, ...]
-_BATCH_LAYERS = (nn.BatchNorm, BatchNorm, Dropout)
+_LAYERS_WITH_AXIS_NAME = (nn.BatchNorm, BatchNorm, Dropout)
 _FLAX_CONVOLUTION_FIELDS = ("conv_general_dilated", "conv_general_dilated_cls")
 # The fields that switch Flax's layers from training to evaluation.
 _MODE_FIELDS = {nn.BatchNorm: "use_running_average", nn.Dropout: "deterministic"}
 
 
 @contextlib.contextmanager
-def adapted(
+def adapt_layers(
     axis: str | None,
     product_dtype: Dtype | None = None,
     first_position: Int32[Array, ""] | None = None,
@@ -51,7 +51,7 @@ def adapted(
     def intercept(
         call: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
     ) -> Any:
-        changes = _needed_changes(context.module, axis, product_dtype)
+        changes = _field_changes(context.module, axis, product_dtype)
         if isinstance(context.module, Dropout) and first_position is not None:
             changes |= {"first_position": first_position}
         with _change_fields_temporarily(context.module, changes):
@@ -61,7 +61,7 @@ def adapted(
         yield
 
 
-def _needed_changes(
+def _field_changes(
     module: nn.Module, axis: str | None, product_dtype: Dtype | None
 ) -> dict[str, Any]:
     """Return the new values of a layer's fields during a call, by the field's name; often none.
@@ -69,7 +69,7 @@ def _needed_changes(
     `axis` is the mapped axis of the devices that share a batch; None for a single device. A CPU
     rounds the operands of matrix products to `product_dtype`; None means float32.
     """
-    if isinstance(module, _BATCH_LAYERS) and module.axis_name is None:
+    if isinstance(module, _LAYERS_WITH_AXIS_NAME) and module.axis_name is None:
         return {"axis_name": axis}
     if isinstance(module, nn.BatchNorm) and not _is_mapped_axis(module.axis_name):
         # Code for `jax.pmap` names its axis of devices, such as "batch": that is `axis` here.
@@ -143,10 +143,10 @@ class SequentialNetwork(nn.Module):
         def set_mode(
             call: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
         ) -> Any:
-            for layer_class, name in _MODE_FIELDS.items():
-                layer = context.module
-                if isinstance(layer, layer_class) and getattr(layer, name) is None:
-                    kwargs = {name: not train, **kwargs}
+            for layer_class, mode_field in _MODE_FIELDS.items():
+                has_mode = getattr(context.module, mode_field, None) is not None
+                if isinstance(context.module, layer_class) and not has_mode:
+                    kwargs = {mode_field: not train, **kwargs}
             return call(*args, **kwargs)
 
         with nn.intercept_methods(set_mode):
@@ -175,34 +175,33 @@ def convolve(
       options: other arguments of `lax.conv_general_dilated`.
     """
 
-    def by_xla(x: Array, kernel: Array) -> Array:
-        groups = feature_group_count
+    def convolve_by_xla(x: Array, kernel: Array) -> Array:
         return lax.conv_general_dilated(
-            x, kernel, strides, padding, feature_group_count=groups, **options
+            x, kernel, strides, padding, feature_group_count=feature_group_count, **options
         )
 
-    if not _is_plain_image_convolution(x, options):
-        return by_xla(x, kernel)
-    size, strides = kernel.shape[:2], tuple(strides)
+    if not _is_float32_image_convolution(x, options):
+        return convolve_by_xla(x, kernel)
+    kernel_size, strides = kernel.shape[:2], tuple(strides)
     if isinstance(padding, str):
-        padding = lax.padtype_to_pads(x.shape[1:3], size, strides, padding)
-    pads = tuple((int(zeros_before), int(zeros_after)) for zeros_before, zeros_after in padding)
+        padding = lax.padtype_to_pads(x.shape[1:3], kernel_size, strides, padding)
+    pads = tuple((int(leading), int(trailing)) for leading, trailing in padding)
     if feature_group_count == 1:
         is_square = strides[0] == strides[1] and pads[0] == pads[1]
         if is_square and uses_matrix_products(x.shape, kernel.shape, strides[0], pads[0]):
             return conv2d(x, kernel, strides[0], padding=pads[0], product_dtype=product_dtype)
-        if not _has_separate_patches(x, size, strides, pads):
-            return by_xla(x, kernel)
-        by_products = _convolve_patches
+        if not _has_separate_patches(x, kernel_size, strides, pads):
+            return convolve_by_xla(x, kernel)
+        convolve_by_products = _convolve_patches
     else:
         is_depthwise = feature_group_count == x.shape[-1] and kernel.shape[-1] == x.shape[-1]
-        if not is_depthwise or not _padding_is_smaller(pads, size):
-            return by_xla(x, kernel)
-        by_products = partial(_convolve_each_channel, strides=strides, padding=pads)
-    return lax.platform_dependent(x, kernel, cpu=by_products, default=by_xla)
+        if not is_depthwise or not _is_padding_below_kernel_size(pads, kernel_size):
+            return convolve_by_xla(x, kernel)
+        convolve_by_products = partial(_convolve_each_channel, strides=strides, padding=pads)
+    return lax.platform_dependent(x, kernel, cpu=convolve_by_products, default=convolve_by_xla)
 
 
-def _is_plain_image_convolution(x: Array, options: dict[str, Any]) -> bool:
+def _is_float32_image_convolution(x: Array, options: dict[str, Any]) -> bool:
     """Return True if a convolution of images can be computed by float32 matrix products.
 
     There must be two spatial axes, no dilation, a dtype of at most 32 bits and no argument
@@ -217,11 +216,13 @@ def _is_plain_image_convolution(x: Array, options: dict[str, Any]) -> bool:
 
 
 def _has_separate_patches(
-    x: Array, size: HeightAndWidth, strides: HeightAndWidth, padding: Paddings
+    x: Array, kernel_size: HeightAndWidth, strides: HeightAndWidth, padding: Paddings
 ) -> bool:
     """Return True if a kernel without padding divides the images into patches without overlap."""
-    divides_images = x.shape[1] % size[0] == 0 and x.shape[2] % size[1] == 0
-    return size == strides and divides_images and padding == ((0, 0), (0, 0))
+    _, image_height, image_width, _ = x.shape
+    kernel_height, kernel_width = kernel_size
+    divides_images = image_height % kernel_height == 0 and image_width % kernel_width == 0
+    return kernel_size == strides and divides_images and padding == ((0, 0), (0, 0))
 
 
 def _convolve_patches(x: Array, kernel: Array) -> Array:
@@ -241,9 +242,9 @@ def _convolve_each_channel(
     return outputs_at_stride_1[:, :: strides[0], :: strides[1]]
 
 
-def _padding_is_smaller(padding: Paddings, size: HeightAndWidth) -> bool:
+def _is_padding_below_kernel_size(padding: Paddings, kernel_size: HeightAndWidth) -> bool:
     """Return True if the padding on each side is at least 0 and less than the kernel's size."""
-    for zeros, extent in zip(padding, size, strict=True):
-        if min(zeros) < 0 or max(zeros) >= extent:
+    for zeros, kernel_extent in zip(padding, kernel_size, strict=True):
+        if min(zeros) < 0 or max(zeros) >= kernel_extent:
             return False
     return True

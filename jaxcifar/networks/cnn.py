@@ -8,6 +8,8 @@ from jaxcifar.array_types import Float, Float32
 from jaxcifar.kernels.gradients import relu
 from jaxcifar.networks.layers import BatchNorm, Conv, Dense, Dropout, Dtype, MaxPool
 
+_CONVOLUTIONS_PER_STAGE = 2
+
 
 class CNN(nn.Module):
     """Three stages of two convolutions and a 2x2 pool, then two dense layers."""
@@ -29,11 +31,12 @@ class CNN(nn.Module):
         "batch_stats" are needed.
         """
         for width in self.widths:
-            for _ in range(2):
+            for _ in range(_CONVOLUTIONS_PER_STAGE):
                 x = Conv(width, use_bias=True, dtype=self.dtype)(x)
                 x = relu(BatchNorm(dtype=self.dtype, axis_name=self.axis_name)(x, train))
             x = MaxPool()(x)
-        x = Dense(self.hidden, dtype=self.dtype)(x.reshape(len(x), -1))
+        flattened = x.reshape(len(x), -1)
+        x = Dense(self.hidden, dtype=self.dtype)(flattened)
         x = relu(BatchNorm(dtype=self.dtype, axis_name=self.axis_name)(x, train))
         x = Dropout(self.dropout, axis_name=self.axis_name)(x, train)
         return Dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)

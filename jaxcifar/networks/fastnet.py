@@ -17,6 +17,7 @@ from jax import Array, lax
 
 from jaxcifar.array_types import Float, Float32
 from jaxcifar.kernels.convolution import conv2d
+from jaxcifar.networks.initializers import identity_first
 from jaxcifar.networks.layers import (
     GELU,
     BatchNorm,
@@ -25,13 +26,13 @@ from jaxcifar.networks.layers import (
     Dtype,
     MaxBlurPool,
     MaxPool,
-    torch_uniform,
 )
 from jaxcifar.networks.mirrored import MirroredConv
 
-_PATCH = 2  # height and width of a whitened patch, in pixels
-_EPSILON = 5e-4  # airbench's value; directions with less variance are hardly amplified
-_MOMENTUM = 0.6  # airbench's value, because with 0.9 the statistics lag behind in a short training
+_PATCH_SIZE = 2  # height and width of a whitened patch, in pixels
+_WHITENING_EPSILON = 5e-4  # airbench's value; directions with less variance are hardly amplified
+# Airbench's value, because with 0.9 the statistics lag behind in a short training.
+_STATISTICS_MOMENTUM = 0.6
 LOGIT_SCALE = 1 / 9  # hlb-CIFAR10's value; small logits keep the first, large steps stable
 
 
@@ -49,7 +50,7 @@ def whitening_kernel(
     """
     patches = jnp.concatenate(_patch_pixels(images), -1)
     directions = _whitening_matrix(patches)
-    return _with_negatives(directions.reshape(_PATCH, _PATCH, images.shape[-1], -1))
+    return _append_negatives(directions.reshape(_PATCH_SIZE, _PATCH_SIZE, images.shape[-1], -1))
 
 
 def mirrored_whitening_kernel(
@@ -67,20 +68,24 @@ def mirrored_whitening_kernel(
     top_left, top_right, bottom_left, bottom_right = _patch_pixels(images)
     left_column = jnp.concatenate((top_left, bottom_left), -1)
     right_column = jnp.concatenate((top_right, bottom_right), -1)
-    halves = []
+    root_2 = 2**0.5
+    kernels = []
     for sign in (1, -1):
-        directions = _whitening_matrix((left_column + sign * right_column) / 2**0.5) / 2**0.5
-        rows = directions.reshape(_PATCH, images.shape[-1], -1)
-        halves.append(_with_negatives(jnp.stack([rows, sign * rows], 1)))
-    return jnp.concatenate(halves, -1)
+        combined_columns = (left_column + sign * right_column) / root_2
+        directions = _whitening_matrix(combined_columns) / root_2
+        left_weights = directions.reshape(_PATCH_SIZE, images.shape[-1], -1)
+        right_weights = sign * left_weights
+        kernel = jnp.stack([left_weights, right_weights], 1)
+        kernels.append(_append_negatives(kernel))
+    return jnp.concatenate(kernels, -1)
 
 
 def _patch_pixels(images: Array) -> list[Array]:
     """Return the four pixels of all 2x2 patches, row by row, each as `[B, H - 1, W - 1, C]`."""
     _, image_height, image_width, _ = images.shape
-    height, width = image_height - _PATCH + 1, image_width - _PATCH + 1
-    positions = product(range(_PATCH), repeat=2)
-    return [images[:, row : row + height, col : col + width] for row, col in positions]
+    height, width = image_height - _PATCH_SIZE + 1, image_width - _PATCH_SIZE + 1
+    positions = product(range(_PATCH_SIZE), repeat=2)
+    return [images[:, row : row + height, column : column + width] for row, column in positions]
 
 
 def _whitening_matrix(values: Array) -> Array:
@@ -90,27 +95,11 @@ def _whitening_matrix(values: Array) -> Array:
     # An accelerator's default precision would lose small eigenvalues.
     covariance = jnp.matmul(centred.T, centred, precision=lax.Precision.HIGHEST) / len(values)
     variances, directions = jnp.linalg.eigh(covariance)
-    return directions / jnp.sqrt(jnp.maximum(variances, 0) + _EPSILON)
+    return directions / jnp.sqrt(jnp.maximum(variances, 0) + _WHITENING_EPSILON)
 
 
-def _with_negatives(kernel: Array) -> Array:
+def _append_negatives(kernel: Array) -> Array:
     return jnp.concatenate([kernel, -kernel], -1)
-
-
-def identity_first(fan_in: int) -> nn.initializers.Initializer:
-    """Return an initializer for convolutions whose first output channels copy the input channels.
-
-    The other output channels have `torch_uniform` weights. So the last layers get the whitened
-    images from the first step on (Jordan 2024). The kernel's size must be odd.
-    """
-
-    def init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
-        height, width, inputs, outputs = shape
-        copied_channels = jnp.arange(min(inputs, outputs))
-        kernel = torch_uniform(fan_in)(key, shape, dtype).at[..., : len(copied_channels)].set(0)
-        return kernel.at[height // 2, width // 2, copied_channels, copied_channels].set(1)
-
-    return init
 
 
 class Whitening(nn.Module):
@@ -130,10 +119,12 @@ class Whitening(nn.Module):
     ) -> Float[Array, "batch height-1 width-1 8*channels"]:
         compute_kernel = mirrored_whitening_kernel if self.mirrored else whitening_kernel
         kernel = self.variable("whitening", "kernel", compute_kernel, x).value
-        outputs = kernel.shape[-1]
-        shared_biases = outputs // 4 if self.mirrored else 0
-        bias = self.param("bias", nn.initializers.zeros, (outputs - shared_biases,))
-        bias = jnp.concatenate([bias, bias[len(bias) - shared_biases :]])
+        features = kernel.shape[-1]
+        pairs_of_features = features // 4 if self.mirrored else 0
+        learnt_biases = features - pairs_of_features
+        bias = self.param("bias", nn.initializers.zeros, (learnt_biases,))
+        bias_of_partners = bias[learnt_biases - pairs_of_features :]
+        bias = jnp.concatenate([bias, bias_of_partners])
         x, kernel, bias = x.astype(self.dtype), kernel.astype(self.dtype), bias.astype(self.dtype)
         return conv2d(x, kernel, bias=bias, padding=(0, 0))
 
@@ -151,7 +142,7 @@ class ConvGroup(nn.Module):
     features: int
     depth: int = 2
     mirrored: bool = False
-    unpaired: int = 0  # inputs that are their own partners, see `MirroredConv`
+    unpaired_inputs: int = 0  # inputs that are their own partners, see `MirroredConv`
     blurred: bool = False
     dtype: Dtype = jnp.float32
     axis_name: str | None = None
@@ -163,24 +154,28 @@ class ConvGroup(nn.Module):
         first_conv: Callable[..., Conv] = Conv
         later_conv: Callable[..., Conv] = Conv
         if self.mirrored:
-            first_conv, later_conv = partial(MirroredConv, unpaired=self.unpaired), MirroredConv
-        options: dict[str, Any] = {"kernel_init": identity_first, "dtype": self.dtype}
+            first_conv = partial(MirroredConv, unpaired_inputs=self.unpaired_inputs)
+            later_conv = MirroredConv
+        conv_options: dict[str, Any] = {"kernel_init": identity_first, "dtype": self.dtype}
         norm = partial(
             BatchNorm,
-            _MOMENTUM,
+            _STATISTICS_MOMENTUM,
             use_scale=False,
             dtype=self.dtype,
             axis_name=self.axis_name,
-            copies=2 if self.mirrored else 1,
+            channel_groups=2 if self.mirrored else 1,
         )
         pool = MaxBlurPool() if self.blurred else MaxPool(mirrored=self.mirrored)
-        x = pool(first_conv(self.features, **options)(x))
-        x = first_output = GELU()(norm()(x, train))
+        x = pool(first_conv(self.features, **conv_options)(x))
+        first_output = GELU()(norm()(x, train))
+        x = first_output
         has_skip = self.depth > 2
         for number in range(2, self.depth + 1):
-            x = norm()(later_conv(self.features, **options)(x), train)
+            x = norm()(later_conv(self.features, **conv_options)(x), train)
             is_last = number == self.depth
-            x = GELU()(x + first_output if has_skip and is_last else x)
+            if has_skip and is_last:
+                x = x + first_output
+            x = GELU()(x)
         return x
 
 
@@ -238,13 +233,15 @@ class FastNet(nn.Module):
         """
         options: dict[str, Any] = {"dtype": self.dtype, "axis_name": self.axis_name}
         x = GELU()(Whitening(self.mirrored, self.dtype)(x))
-        unpaired = x.shape[-1] // 2  # half of the whitened features are their own partners
+        unpaired_inputs = x.shape[-1] // 2  # half of the whitened features are their own partners
         for width, depth in zip(self.widths, self.group_depths, strict=True):
-            x = ConvGroup(width, depth, self.mirrored, unpaired, self.blurred, **options)(x, train)
-            unpaired = 0
+            group = ConvGroup(width, depth, self.mirrored, unpaired_inputs, self.blurred, **options)
+            x = group(x, train)
+            unpaired_inputs = 0
         # Of 32x32 pixels, the whitening and three pools have left 3x3.
         x = mean_of_maxima(x) if self.blurred else x.max((1, 2))
         if self.mirrored:
-            x = x.reshape(len(x), 2, -1).sum(1)
+            features_and_partners = x.reshape(len(x), 2, -1)
+            x = features_and_partners.sum(1)
         logits = Dense(self.num_classes, use_bias=False, dtype=self.dtype)(x)
         return LOGIT_SCALE * logits.astype(jnp.float32)

@@ -16,22 +16,13 @@ from jax import Array, lax
 
 from jaxcifar.array_types import Float, Int32
 from jaxcifar.kernels.convolution import conv2d
-from jaxcifar.kernels.gradients import batch_norm, gelu, relu, tiled
+from jaxcifar.kernels.gradients import batch_norm, gelu, relu, repeat_channels
 from jaxcifar.kernels.pools import max_pool, pair_maxima
 from jaxcifar.kernels.winograd import Dtype
 from jaxcifar.machine import sharing
+from jaxcifar.networks.initializers import torch_uniform
 
 EXAMPLE_STREAM = "examples"  # a random stream that is the same on all devices
-
-
-def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
-    """Return PyTorch's default initializer: uniform between -1/sqrt(fan_in) and 1/sqrt(fan_in)."""
-    bound = fan_in**-0.5
-
-    def init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-    return init
 
 
 class Conv(nn.Module):
@@ -97,8 +88,8 @@ class BatchNorm(nn.Module):
     In training the batch is normalised by its biased variance, and the running variance is updated
     with the unbiased variance. Flax's BatchNorm uses the biased variance for both, which gives
     other numbers in evaluation. If `axis_name` names a mapped axis of devices, statistics are
-    computed over the batch of all devices. The channels are `copies` equal groups; channels at the
-    same place in each group share parameters and statistics.
+    computed over the batch of all devices. The channels are `channel_groups` equal groups;
+    channels at the same place in each group share parameters and statistics.
     """
 
     momentum: float = 0.9  # fraction of the running statistics that is kept at each step
@@ -106,34 +97,39 @@ class BatchNorm(nn.Module):
     use_scale: bool = True
     dtype: Dtype = jnp.float32
     axis_name: str | None = None
-    copies: int = 1
+    channel_groups: int = 1
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "*others channels"], train: bool
     ) -> Float[Array, "*others channels"]:
         """Normalise a batch: by its own statistics if `train`, else by the running statistics."""
-        features = x.shape[-1] // self.copies
-        repeated = partial(tiled, copies=self.copies)
-        ones = nn.initializers.ones
-        scale = self.param("scale", ones, (features,)) if self.use_scale else jnp.ones(features)
+        features = x.shape[-1] // self.channel_groups
+        repeat = partial(repeat_channels, repeats=self.channel_groups)
+        if self.use_scale:
+            scale = self.param("scale", nn.initializers.ones, (features,))
+        else:
+            scale = jnp.ones(features)
         bias = self.param("bias", nn.initializers.zeros, (features,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (features,))
         if not train:
-            inverse = lax.rsqrt(running_var.value + self.epsilon)
-            x = x.astype(jnp.float32) - repeated(running_mean.value)
-            return (x * repeated(inverse * scale) + repeated(bias)).astype(self.dtype)
-        arrays = map(repeated, (scale, bias, running_mean.value))
-        y, mean, var = batch_norm(x, *arrays, self.epsilon, self.axis_name, self.copies)
+            inverse_std = lax.rsqrt(running_var.value + self.epsilon)
+            centred = x.astype(jnp.float32) - repeat(running_mean.value)
+            normalized = centred * repeat(inverse_std * scale) + repeat(bias)
+            return normalized.astype(self.dtype)
+        repeated = [repeat(values) for values in (scale, bias, running_mean.value)]
+        normalized, mean, var = batch_norm(
+            x, *repeated, self.epsilon, self.axis_name, self.channel_groups
+        )
         values_per_channel = x.size // features * sharing.device_count(self.axis_name)
         unbiased_factor = values_per_channel / max(values_per_channel - 1, 1)
-        self._update_running(running_mean, mean[:features])
-        self._update_running(running_var, var[:features] * unbiased_factor)
-        return y.astype(self.dtype)
+        self._update_running_statistic(running_mean, mean[:features])
+        self._update_running_statistic(running_var, var[:features] * unbiased_factor)
+        return normalized.astype(self.dtype)
 
-    def _update_running(self, running: nn.Variable, batch: Array) -> None:
-        running.value = self.momentum * running.value + (1 - self.momentum) * batch
+    def _update_running_statistic(self, running: nn.Variable, batch_value: Array) -> None:
+        running.value = self.momentum * running.value + (1 - self.momentum) * batch_value
 
 
 class Dropout(nn.Module):
@@ -157,8 +153,10 @@ class Dropout(nn.Module):
         if self.first_position is not None:
             positions += self.first_position
         keys = sharing.keys_at(key, positions)
-        draw = partial(jax.random.bernoulli, p=1 - self.rate, shape=x.shape[1:])
-        return jnp.where(jax.vmap(draw)(keys), x / (1 - self.rate), 0)
+        keep_probability = 1 - self.rate
+        draw = partial(jax.random.bernoulli, p=keep_probability, shape=x.shape[1:])
+        is_kept = jax.vmap(draw)(keys)
+        return jnp.where(is_kept, x / keep_probability, 0)
 
 
 class ReLU(nn.Module):
@@ -194,22 +192,24 @@ class MaxPool(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch height//{self.window} width//{self.window} channels"]:
-        size = self.window
-        columns_left_over = x.shape[2] % size
-        width = size + columns_left_over if self.mirrored else size
-        pool_on_cpu = partial(max_pool, size=size, width=width)
-        pool_elsewhere = partial(_max_pool_by_reshaping, size=size)
-        if width > size:
-            pool_elsewhere = partial(nn.max_pool, window_shape=(size, width), strides=(size, size))
+        stride = self.window
+        columns_left_over = x.shape[2] % stride
+        window_width = stride + columns_left_over if self.mirrored else stride
+        pool_on_cpu = partial(max_pool, stride=stride, window_width=window_width)
+        pool_elsewhere = partial(_max_pool_by_reshaping, stride=stride)
+        if window_width > stride:
+            window, strides = (stride, window_width), (stride, stride)
+            pool_elsewhere = partial(nn.max_pool, window_shape=window, strides=strides)
         return lax.platform_dependent(x, cpu=pool_on_cpu, default=pool_elsewhere)
 
 
-def _max_pool_by_reshaping(x: Array, size: int) -> Array:
+def _max_pool_by_reshaping(x: Array, stride: int) -> Array:
     channels = x.shape[-1]
-    height, width = x.shape[1] // size, x.shape[2] // size
-    x = x[:, : height * size, : width * size]
+    height, width = x.shape[1] // stride, x.shape[2] // stride
+    x = x[:, : height * stride, : width * stride]
     # The gradient of a reduction over axes is cheaper than that of XLA's window reduction.
-    return x.reshape(len(x), height, size, width, size, channels).max((2, 4))
+    windows = x.reshape(len(x), height, stride, width, stride, channels)
+    return windows.max((2, 4))
 
 
 class MaxBlurPool(nn.Module):
@@ -230,10 +230,10 @@ class MaxBlurPool(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch height//2 width//2 channels"]:
-        return lax.platform_dependent(x, tpu=mean_of_windows, default=_mean_of_pairs)
+        return lax.platform_dependent(x, tpu=mean_of_window_maxima, default=_mean_of_pair_maxima)
 
 
-def mean_of_windows(
+def mean_of_window_maxima(
     x: Float[Array, "batch height width channels"],
 ) -> Float[Array, "batch height//2 width//2 channels"]:
     """Return the mean of the maxima of overlapping 2x2 windows, by XLA's window reductions."""
@@ -243,7 +243,7 @@ def mean_of_windows(
     return nn.avg_pool(maxima, mean_windows, mean_windows)
 
 
-def _mean_of_pairs(x: Array) -> Array:
+def _mean_of_pair_maxima(x: Array) -> Array:
     maxima: list[Array] = []
     for row_maxima in pair_maxima(x, 1):
         maxima += pair_maxima(row_maxima, 2)

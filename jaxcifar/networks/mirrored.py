@@ -14,8 +14,8 @@ from jaxcifar.array_types import Float
 from jaxcifar.networks.layers import Conv
 
 
-def with_partners(
-    kernel: Float[Array, "rows columns inputs features"], unpaired: int
+def append_mirrored_partners(
+    kernel: Float[Array, "rows columns inputs features"], unpaired_inputs: int
 ) -> Float[Array, "rows columns inputs 2*features"]:
     """Return a kernel that computes learnt features and, after them, their mirrored partners.
 
@@ -23,24 +23,25 @@ def with_partners(
 
     Args:
       kernel: learnt weights.
-      unpaired: number of inputs that are their own partners; they come first. The other inputs are
-        pairs: the second half are the partners of the first half.
+      unpaired_inputs: number of inputs that are their own partners; they come first. The other
+        inputs are pairs: the second half are the partners of the first half.
     """
-    mirrored = kernel[:, ::-1]
-    paired_inputs = mirrored[:, :, unpaired:]
-    swapped_inputs = jnp.roll(paired_inputs, paired_inputs.shape[2] // 2, 2)
-    partners = jnp.concatenate([mirrored[:, :, :unpaired], swapped_inputs], 2)
-    return jnp.concatenate([kernel, partners], -1)
+    mirror_kernel = kernel[:, ::-1]
+    weights_of_pairs = mirror_kernel[:, :, unpaired_inputs:]
+    pair_count = weights_of_pairs.shape[2] // 2
+    swapped_weights = jnp.roll(weights_of_pairs, pair_count, axis=2)
+    partners = jnp.concatenate([mirror_kernel[:, :, :unpaired_inputs], swapped_weights], axis=2)
+    return jnp.concatenate([kernel, partners], axis=-1)
 
 
 class MirroredConv(Conv):
     """A convolution whose second half of features are mirrored partners of the first half.
 
     A mirrored partner of a feature map is what the feature map becomes if the image is mirrored.
-    The first `unpaired` inputs are their own partners.
+    The first `unpaired_inputs` inputs are their own partners.
     """
 
-    unpaired: int = 0
+    unpaired_inputs: int = 0
 
     def weights(
         self, channels: int, features: int
@@ -54,4 +55,5 @@ class MirroredConv(Conv):
             raise ValueError(
                 f"a mirrored layer can't have the odd width {features}; give an even number"
             )
-        return with_partners(super().weights(channels, features // 2), self.unpaired)
+        learnt_kernel = super().weights(channels, features // 2)
+        return append_mirrored_partners(learnt_kernel, self.unpaired_inputs)

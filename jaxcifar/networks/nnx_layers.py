@@ -8,10 +8,10 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-Path = tuple[str, ...]
+ModulePath = tuple[str, ...]
 
 
-def layers(network: Any) -> list[tuple[Path, Any]]:
+def modules_with_paths(network: Any) -> list[tuple[ModulePath, Any]]:
     """Return all NNX modules in a network, and the network itself, as pairs (path, module).
 
     A path has the attribute names and list indices that lead from the network to the module.
@@ -28,16 +28,16 @@ def layers(network: Any) -> list[tuple[Path, Any]]:
 class LayerContext(NamedTuple):
     """The context of an intercepted call of an NNX module: the module, and its path."""
 
-    path: Path
+    path: ModulePath
     module: Any
 
 
 # The interceptors of NNX modules that are being traced, by the `id` of the module.
-_interceptors: dict[int, Callable[..., Any]] = {}
+_interceptors_by_id: dict[int, Callable[..., Any]] = {}
 
 
 @contextlib.contextmanager
-def interceptors_of_layers(network: Any, interceptor: Callable[..., Any] | None) -> Iterator[None]:
+def intercept_modules(network: Any, interceptor: Callable[..., Any] | None) -> Iterator[None]:
     """In a `with` block, call an interceptor instead of each module in an NNX network.
 
     The interceptor is called as `interceptor(call, args, kwargs, context)`, where `call` calls the
@@ -47,31 +47,35 @@ def interceptors_of_layers(network: Any, interceptor: Callable[..., Any] | None)
     if interceptor is None:
         yield
         return
-    callable_layers = [(path, layer) for path, layer in layers(network) if callable(layer)]
+    modules = modules_with_paths(network)
+    callable_modules = [(path, module) for path, module in modules if callable(module)]
     try:
-        for path, layer in callable_layers:
-            context = LayerContext(path, layer)
-            _interceptors[id(layer)] = functools.partial(interceptor, context=context)
-            layer_class: Any = type(layer)  # the cache's type takes no classes
-            object.__setattr__(layer, "__class__", _intercepted_class(layer_class))
+        for path, module in callable_modules:
+            context = LayerContext(path, module)
+            _interceptors_by_id[id(module)] = functools.partial(interceptor, context=context)
+            module_class: Any = type(module)  # the cache's type takes no classes
+            object.__setattr__(module, "__class__", _intercepted_class(module_class))
         yield
     finally:
-        for _, layer in callable_layers:
-            _interceptors.pop(id(layer), None)
+        for _, module in callable_modules:
+            _interceptors_by_id.pop(id(module), None)
 
 
 @functools.cache
-def _intercepted_class(layer_class: Any) -> type:
+def _intercepted_class(module_class: Any) -> type:
     """Return a subclass of an NNX module's class whose instances call their interceptors.
 
     Python looks up `__call__` in the class, so `__call__` can't be replaced in a single module.
     """
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        method = functools.partial(layer_class.__call__, self)
-        interceptor = _interceptors.get(id(self))  # a copy made by a transformation has none
-        return interceptor(method, args, kwargs) if interceptor else method(*args, **kwargs)
+        original_call = functools.partial(module_class.__call__, self)
+        interceptor = _interceptors_by_id.get(id(self))  # a copy by a transformation has none
+        if interceptor is None:
+            return original_call(*args, **kwargs)
+        return interceptor(original_call, args, kwargs)
 
-    names = ("__module__", "__qualname__", "__doc__")
-    members = {name: getattr(layer_class, name) for name in names}
-    return type(layer_class)(layer_class.__name__, (layer_class,), {**members, "__call__": call})
+    copied_names = ("__module__", "__qualname__", "__doc__")
+    members = {name: getattr(module_class, name) for name in copied_names}
+    metaclass = type(module_class)
+    return metaclass(module_class.__name__, (module_class,), {**members, "__call__": call})

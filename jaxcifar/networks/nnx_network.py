@@ -16,39 +16,39 @@ from jax import Array
 
 from jaxcifar.array_types import Float, Key
 from jaxcifar.kernels.winograd import Dtype
-from jaxcifar.networks.nnx_layers import Path, interceptors_of_layers, layers
+from jaxcifar.networks.nnx_layers import ModulePath, intercept_modules, modules_with_paths
 
-_PARAMS, _STATS, _ARRAYS = "params", "batch_stats", "arrays"
+_PARAMS, _BATCH_STATS, _ARRAYS = "params", "batch_stats", "arrays"  # names of collections
 
 
-class _Entry(NamedTuple):
+class _VariableEntry(NamedTuple):
     """One variable of an NNX module: where it is, and the collection that stores its arrays.
 
     Attributes:
-      path: attribute names and list indices from the network to the variable.
+      path_in_module: attribute names and list indices from the network to the variable.
       collection: name of the Linen collection; None for random state, which is not stored.
-      structure: the pytree of the variable; nearly always a single array.
+      pytree_structure: the pytree of the variable; nearly always a single array.
       arrays: shapes and dtypes of the variable's arrays.
     """
 
-    path: tuple[Any, ...]
+    path_in_module: tuple[Any, ...]
     collection: str | None
-    structure: Any
+    pytree_structure: Any
     arrays: tuple[Any, ...]
 
     @property
-    def names(self) -> list[Path]:
-        """The paths of the variable's arrays in the collection."""
-        path = tuple(str(part) for part in self.path)
+    def paths_in_collection(self) -> list[ModulePath]:
+        """The path in the collection of each of the variable's arrays."""
+        variable_path = tuple(str(part) for part in self.path_in_module)
         if len(self.arrays) == 1:
-            return [path]
-        return [(*path, str(number)) for number in range(len(self.arrays))]
+            return [variable_path]
+        return [(*variable_path, str(number)) for number in range(len(self.arrays))]
 
 
-class _Structure:
+class _NetworkStructure:
     """An NNX module without its arrays: its graph of modules, and an entry for each variable."""
 
-    def __init__(self, graph: Any, entries: list[_Entry]) -> None:
+    def __init__(self, graph: Any, entries: list[_VariableEntry]) -> None:
         self.graph, self.entries = graph, entries
 
     @property
@@ -76,7 +76,7 @@ class NNXNetwork(nn.Module):
     """
 
     construct: Callable[[Any], Any]
-    structure: _Structure
+    structure: _NetworkStructure
     takes_train: bool = False
     takes_rngs: bool = False
     dtype: Dtype | None = None
@@ -93,27 +93,28 @@ class NNXNetwork(nn.Module):
             _store_arrays(self, new_module, self.structure.collections)
         key = self.make_rng("dropout") if self.has_rng("dropout") else jax.random.key(0)
         rngs_key, streams_key = jax.random.split(key)
-        network = _filled_module(self, streams_key)
+        network = _make_filled_module(self, streams_key)
         if train:
             network.train()
         else:
             network.eval()
-        for _, layer in layers(network):
-            if self.change_layer is not None:
+        if self.change_layer is not None:
+            for _, layer in modules_with_paths(network):
                 self.change_layer(layer)
         options: dict[str, Any] = {"train": train} if self.takes_train else {}
         if self.takes_rngs:
             options["rngs"] = nnx.Rngs(rngs_key)
-        with interceptors_of_layers(network, self.interceptor):
+        with intercept_modules(network, self.interceptor):
             logits = network(images, **options)
         if not self.is_initializing():
             changing = self.structure.collections - {_PARAMS}
-            _store_arrays(self, network, {c for c in changing if self.is_mutable_collection(c)})
+            mutable = {name for name in changing if self.is_mutable_collection(name)}
+            _store_arrays(self, network, mutable)
         return logits
 
 
 @contextlib.contextmanager
-def intercepted(network: NNXNetwork, interceptor: Callable[..., Any]) -> Iterator[None]:
+def intercept_layers(network: NNXNetwork, interceptor: Callable[..., Any]) -> Iterator[None]:
     """In a `with` block, call an interceptor instead of each module in an NNX network.
 
     The interceptor is called as `interceptor(call, args, kwargs, context)`, where `call` calls the
@@ -126,7 +127,7 @@ def intercepted(network: NNXNetwork, interceptor: Callable[..., Any]) -> Iterato
         object.__setattr__(network, "interceptor", None)
 
 
-def _filled_module(network: NNXNetwork, key: Key[Array, ""]) -> Any:
+def _make_filled_module(network: NNXNetwork, key: Key[Array, ""]) -> Any:
     """Return the NNX module that `network` wraps, filled with the arrays of its collections.
 
     The random streams of the NNX module get new keys, made from `key`.
@@ -138,10 +139,12 @@ def _filled_module(network: NNXNetwork, key: Key[Array, ""]) -> Any:
     for number, entry in enumerate(network.structure.entries):
         if entry.collection is None:
             stream_key = jax.random.fold_in(key, number)
-            arrays = [_random_state(array, stream_key) for array in entry.arrays]
+            arrays = [_new_random_state(array, stream_key) for array in entry.arrays]
         else:
-            arrays = [_get_item(variables[entry.collection], names) for names in entry.names]
-        leaves.append((entry.path, jax.tree.unflatten(entry.structure, arrays)))
+            collection = variables[entry.collection]
+            arrays = [_get_nested(collection, path) for path in entry.paths_in_collection]
+        leaf = jax.tree.unflatten(entry.pytree_structure, arrays)
+        leaves.append((entry.path_in_module, leaf))
     return nnx.merge(network.structure.graph, nnx.from_flat_state(leaves))
 
 
@@ -150,13 +153,16 @@ def _store_arrays(network: NNXNetwork, module: Any, collections: set[str]) -> No
 
     `collections` has the names of these collections; arrays that belong to others are ignored.
     """
-    arrays = {entry.path: entry.arrays for entry in _split_structure(module).entries}
-    trees: dict[str, dict[str, Any]] = {name: {} for name in collections}
+    filled_entries = _split_structure(module).entries
+    arrays_by_path = {entry.path_in_module: entry.arrays for entry in filled_entries}
+    tree_of_collection: dict[str, dict[str, Any]] = {name: {} for name in collections}
     for entry in network.structure.entries:
-        if entry.collection in trees:
-            for names, array in zip(entry.names, arrays[entry.path], strict=True):
-                _set_item(trees[entry.collection], names, array)
-    for collection, tree in trees.items():
+        if entry.collection in tree_of_collection:
+            tree = tree_of_collection[entry.collection]
+            arrays = arrays_by_path[entry.path_in_module]
+            for path, array in zip(entry.paths_in_collection, arrays, strict=True):
+                _set_nested(tree, path, array)
+    for collection, tree in tree_of_collection.items():
         for name, subtree in tree.items():
             network.put_variable(collection, name, subtree)
 
@@ -170,21 +176,21 @@ def nnx_network(construct: Callable[[Any], Any], **options: Any) -> NNXNetwork:
     """
     from flax import nnx
 
-    structures = []
+    traced_structures = []
 
-    def record(key: Key[Array, ""]) -> None:
-        structures.append(_split_structure(construct(nnx.Rngs(key))))
+    def record_structure(key: Key[Array, ""]) -> None:
+        traced_structures.append(_split_structure(construct(nnx.Rngs(key))))
 
-    jax.eval_shape(record, jax.random.key(0))
-    [structure] = structures
+    jax.eval_shape(record_structure, jax.random.key(0))
+    [traced_structure] = traced_structures
     entries = []
-    for entry in structure.entries:
+    for entry in traced_structure.entries:
         shapes = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in entry.arrays]
         entries.append(entry._replace(arrays=tuple(shapes)))
-    return NNXNetwork(construct, _Structure(structure.graph, entries), **options)
+    return NNXNetwork(construct, _NetworkStructure(traced_structure.graph, entries), **options)
 
 
-def _split_structure(network: Any) -> _Structure:
+def _split_structure(network: Any) -> _NetworkStructure:
     """Split an NNX module; return its structure, in which each variable's entry has the arrays."""
     from flax import nnx
 
@@ -192,8 +198,8 @@ def _split_structure(network: Any) -> _Structure:
     entries = []
     for path, leaf in nnx.to_flat_state(state):
         arrays, structure = jax.tree.flatten(leaf)
-        entries.append(_Entry(path, _collection_name(leaf), structure, tuple(arrays)))
-    return _Structure(graph, entries)
+        entries.append(_VariableEntry(path, _collection_name(leaf), structure, tuple(arrays)))
+    return _NetworkStructure(graph, entries)
 
 
 def _collection_name(leaf: Any) -> str | None:
@@ -204,17 +210,20 @@ def _collection_name(leaf: Any) -> str | None:
     """
     from flax import nnx
 
-    kind = getattr(leaf, "type", type(leaf))  # older versions wrap variables
-    if not (isinstance(kind, type) and issubclass(kind, nnx.Variable)):
+    leaf_class = getattr(leaf, "type", type(leaf))  # older versions wrap variables
+    is_variable = isinstance(leaf_class, type) and issubclass(leaf_class, nnx.Variable)
+    if not is_variable:
         return _ARRAYS
-    if issubclass(kind, nnx.RngState):
+    if issubclass(leaf_class, nnx.RngState):
         return None
-    if issubclass(kind, nnx.Param):
+    if issubclass(leaf_class, nnx.Param):
         return _PARAMS
-    return _STATS if issubclass(kind, nnx.BatchStat) else kind.__name__
+    if issubclass(leaf_class, nnx.BatchStat):
+        return _BATCH_STATS
+    return leaf_class.__name__
 
 
-def _random_state(array: Any, key: Key[Array, ""]) -> Array:
+def _new_random_state(array: Any, key: Key[Array, ""]) -> Array:
     """Return new state of a random stream: new keys, or 0 for the count of keys drawn so far.
 
     Args:
@@ -226,16 +235,16 @@ def _random_state(array: Any, key: Key[Array, ""]) -> Array:
     return jax.random.split(key, array.shape) if array.shape else key
 
 
-def _get_item(tree: Any, names: Path) -> Any:
+def _get_nested(tree: Any, path: ModulePath) -> Any:
     """Return the item at a path in nested dicts."""
-    for name in names:
+    for name in path:
         tree = tree[name]
     return tree
 
 
-def _set_item(tree: dict[str, Any], names: Path, value: Any) -> None:
+def _set_nested(tree: dict[str, Any], path: ModulePath, value: Any) -> None:
     """Set the item at a path in nested dicts; missing dicts are created."""
-    *outer_names, last_name = names
+    *outer_names, last_name = path
     for name in outer_names:
         tree = tree.setdefault(name, {})
     tree[last_name] = value

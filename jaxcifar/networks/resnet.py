@@ -34,7 +34,8 @@ class ResBlock(nn.Module):
         y = Conv(self.features, dtype=self.dtype)(y)
         y = norm()(y, train)
         if skip.shape != y.shape:
-            skip = Conv(self.features, 1, self.stride, dtype=self.dtype, name="shortcut")(skip)
+            shortcut = Conv(self.features, 1, self.stride, dtype=self.dtype, name="shortcut")
+            skip = shortcut(skip)
             skip = norm(name="shortcut_norm")(skip, train)
         return relu(y + skip)
 
@@ -58,9 +59,11 @@ class ResNet(nn.Module):
         """
         x = Conv(self.widths[0], dtype=self.dtype)(x)
         x = ReLU()(BatchNorm(dtype=self.dtype, axis_name=self.axis_name)(x, train))
-        for stage, (width, count) in enumerate(zip(self.widths, self.blocks, strict=True)):
-            for block in range(count):
-                stride = 2 if stage > 0 and block == 0 else 1
+        stages = zip(self.widths, self.blocks, strict=True)
+        for stage_number, (width, block_count) in enumerate(stages):
+            for block_number in range(block_count):
+                halves_image = stage_number > 0 and block_number == 0
+                stride = 2 if halves_image else 1
                 x = ResBlock(width, stride, self.dtype, self.axis_name)(x, train)
         x = x.mean((1, 2))
         return Dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)

@@ -52,7 +52,8 @@ def load_initial_weights(
         )
     advice = f"use {_options_that_decide_shapes(card, config)} of these weights"
     variables = arrange_arrays(arrays, state.variables, path, advice)
-    return setup.program.init_from(hyper, place_on_devices(variables, setup.program.replicated))
+    placed_variables = place_on_devices(variables, setup.program.replicated)
+    return setup.program.init_from_variables(hyper, placed_variables)
 
 
 def _options_that_decide_shapes(card: Card, config: Config) -> str:
@@ -72,7 +73,7 @@ def _arrays_of_last_layer(config: Config, class_count: int) -> list[str]:
     """Return the names of a network's arrays whose shape depends on the number of classes."""
 
     def shapes_by_name(class_count: int) -> dict[str, tuple[int, ...]]:
-        variables = network.shapes(create_model(config, class_count), config.image_size)
+        variables = network.variable_shapes(create_model(config, class_count), config.image_size)
         return {name: leaf.shape for name, leaf in named_arrays(variables).items()}
 
     shapes_now = shapes_by_name(class_count)

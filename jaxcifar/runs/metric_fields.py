@@ -13,12 +13,12 @@ from msgspec import Meta
 from jaxcifar.build.user_metrics import MetricSet
 from jaxcifar.machine.reading import Line
 from jaxcifar.training import metrics as training_metrics
-from jaxcifar.training.metrics import MAX_LETTERS, NAME_PATTERN, PERCENT
+from jaxcifar.training.metrics import MAX_TITLE_LETTERS, METRIC_NAME_PATTERN, PERCENT
 
 MAX_METRICS = 100
-_VALIDATION_FIELD_PATTERN = re.compile(f"val_{NAME_PATTERN}")
+_VALIDATION_FIELD_PATTERN = re.compile(f"val_{METRIC_NAME_PATTERN}")
 _DIFFERS_NOTE = " (differs between runs)"
-_Text = Annotated[str, Meta(max_length=MAX_LETTERS)]
+_Text = Annotated[str, Meta(max_length=MAX_TITLE_LETTERS)]
 
 
 class MetricDeclaration(TypedDict):
@@ -27,7 +27,7 @@ class MetricDeclaration(TypedDict):
     Only metrics that a user defined have `code` (the file) and `sha256` (of the file).
     """
 
-    name: Annotated[str, Meta(pattern=rf"^{NAME_PATTERN}\Z")]
+    name: Annotated[str, Meta(pattern=rf"^{METRIC_NAME_PATTERN}\Z")]
     title: _Text
     unit: _Text
     higher_is_better: bool

@@ -27,7 +27,7 @@ from jaxcifar.runs.file_formats import (
 from jaxcifar.runs.metric_fields import declare_metrics, finite_fields
 from jaxcifar.runs.mistakes import Mistakes, choose_mistakes
 from jaxcifar.training import predicting
-from jaxcifar.training.metrics import ACCURACY, decimal, measure
+from jaxcifar.training.metrics import ACCURACY, measure, shortest_decimal
 from jaxcifar.training.network import Variables
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters, TrainState
@@ -144,7 +144,7 @@ def _evaluate_on_test_images(
     logits = np.asarray(predict(test.images))
     measurement = metric_set.measure(logits, test.labels)
     values, confusion = measurement.values, measurement.confusion
-    mean_logits = predicting.both_sides(predict, test.images, logits)
+    mean_logits = predicting.average_with_mirror_images(predict, test.images, logits)
     accuracy_flip = measure((ACCURACY,), mean_logits, test.labels).values["accuracy"]
     class_counts, correct_counts = confusion.sum(1), np.diag(confusion)
     class_accuracy = {
@@ -209,8 +209,8 @@ def _description_fields(config: Config, dataset: Dataset, summary: Summary) -> R
         "dataset_name": dataset.name,
         "dataset_fingerprint": dict(dataset.fingerprints),
         "class_names": list(dataset.class_names),
-        "channel_mean": [decimal(value) for value in dataset.mean],
-        "channel_std": [decimal(value) for value in dataset.std],
+        "channel_mean": [shortest_decimal(value) for value in dataset.mean],
+        "channel_std": [shortest_decimal(value) for value in dataset.std],
         "examples": {
             "train": len(dataset.train.labels),
             "val": len(dataset.val.labels),

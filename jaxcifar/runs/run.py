@@ -3,7 +3,7 @@ import time
 from contextlib import ExitStack
 
 from jaxcifar.build.check import require_finite_start
-from jaxcifar.build.host_images import first_images
+from jaxcifar.build.host_images import images_for_init
 from jaxcifar.build.setup import Setup
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import DivergedError
@@ -24,7 +24,7 @@ from jaxcifar.runs.result import measure_run, validation_metrics
 from jaxcifar.runs.result_pictures import write_curves, write_network
 from jaxcifar.runs.task import Task
 from jaxcifar.runs.training_images import write_training_images
-from jaxcifar.training.metrics import decimal
+from jaxcifar.training.metrics import shortest_decimal
 from jaxcifar.training.state import TrainState
 
 
@@ -82,7 +82,7 @@ class Run:
         hyper = setup.hyperparameters(config)
         self._learning_rates, self.hyper = hyper.learning_rate, setup.place(hyper)
         setup.compile_ahead(self.hyper, self._print_line)
-        images = first_images(program, setup.dataset.train.images)
+        images = images_for_init(program, setup.dataset.train.images)
         self.state: TrainState = program.init(self.hyper, images)
         if config.init:
             self.state = load_initial_weights(
@@ -192,8 +192,8 @@ class Run:
         epoch = len(self._history) + 1
         row: Row = {
             "epoch": epoch,
-            "learning_rate": decimal(self._learning_rates[self._last_step(epoch - 1)]),
-            "train_loss": decimal(training_means["loss"]),
+            "learning_rate": shortest_decimal(self._learning_rates[self._last_step(epoch - 1)]),
+            "train_loss": shortest_decimal(training_means["loss"]),
             "train_accuracy": state.sums.accuracy(),
             **validation_metrics(self.setup, state.variables, self.hyper),
             "seconds": self.epoch_seconds,

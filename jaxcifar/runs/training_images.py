@@ -38,7 +38,7 @@ def write_training_images(
             setup.program.augmentation,
             hyper,
             setup.dataset.train.images,
-            np.asarray(hyper.labels_or(setup.dataset.train.labels)),
+            np.asarray(hyper.training_labels(setup.dataset.train.labels)),
         )
     except Exception as error:  # a user's augmentation may fail anywhere
         reason = first_line(error)

@@ -152,7 +152,7 @@ class _TrainingLoop:
                 break
             latest_means = self._epoch_means
             trained_steps = [run.step if run else 0 for run in self._slots]
-            examples = self._setup.images_for(orders, trained_steps, steps)
+            examples = self._setup.examples_for_steps(orders, trained_steps, steps)
             self._states, self._epoch_means = train_steps(
                 self._states, self._hypers, *examples, orders, np.int32(steps)
             )

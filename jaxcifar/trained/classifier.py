@@ -9,7 +9,7 @@ from typing import Any, Self
 import jax
 import numpy as np
 
-from jaxcifar.build.hyperparameters import on_host
+from jaxcifar.build.hyperparameters import host_array
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
 from jaxcifar.machine.computing import with_package_settings
@@ -91,21 +91,22 @@ class Classifier:
           UsageError: an image can't be read, or there is no image.
         """
         pixels = as_pixels(images, self.image_size)
-        count = len(pixels)
-        with report_memory_shortage(f"predicting {count:,} images", "predict fewer at a time"):
-            padded = np.zeros((_padded_count(count), *pixels.shape[1:]), np.uint8)
-            padded[:count] = pixels
+        image_count = len(pixels)
+        activity = f"predicting {image_count:,} images"
+        with report_memory_shortage(activity, "predict fewer at a time"):
+            padded = np.zeros((_padded_count(image_count), *pixels.shape[1:]), np.uint8)
+            padded[:image_count] = pixels
             inputs: AnyArray = padded
             fits_into_one_block = padded.nbytes <= HOST_BLOCK_BYTES
             if fits_into_one_block:  # else `predict` moves the images to the device in blocks
                 inputs = jax.device_put(padded, self._program.replicated)
             logits = predicting.predict(self._program, self.variables, self._hyper, inputs)
-            return np.asarray(logits)[:count]
+            return np.asarray(logits)[:image_count]
 
     def with_normalization(self, mean: np.ndarray, std: np.ndarray) -> Self:
         """Return a copy that normalises images by another mean and deviation per channel, `[3]`."""
         mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
-        hyper = dataclasses.replace(self._hyper, mean=on_host(mean), std=on_host(std))
+        hyper = dataclasses.replace(self._hyper, mean=host_array(mean), std=host_array(std))
         return dataclasses.replace(self, mean=mean, std=std, _hyper=hyper)
 
     @with_package_settings()
@@ -139,7 +140,8 @@ class Classifier:
         logits = self.logits(photos.pixels)
         if not np.isfinite(logits).all():
             raise RunError(
-                f"{self.config.network_title}: the logits are not finite numbers; train it again"
+                f"{self.config.network_title}: the logits are not finite numbers; train the "
+                "network again"
             )
         return Predictions.of(softmax(logits), self.class_names, photos.names)
 
@@ -159,20 +161,21 @@ class Classifier:
         """
         pixels = as_pixels(images, self.image_size)
         title = self.config.network_title
-        with report_memory_shortage(f"features of {len(pixels):,} images", "give fewer at a time"):
-            blocks = list(last_features(self._program, self.variables, self._hyper, pixels, title))
-        return np.concatenate(blocks)
+        activity = f"features of {len(pixels):,} images"
+        with report_memory_shortage(activity, "give fewer at a time"):
+            batches = list(last_features(self._program, self.variables, self._hyper, pixels, title))
+        return np.concatenate(batches)
 
 
-def _padded_count(count: int) -> int:
+def _padded_count(image_count: int) -> int:
     """Pad a number of images, so that few programs are compiled; return the padded number.
 
     A number up to `EVAL_BATCH` becomes a power of two, a larger number a multiple of `EVAL_BATCH`.
     """
-    if count > EVAL_BATCH:
-        batches = math.ceil(count / EVAL_BATCH)
+    if image_count > EVAL_BATCH:
+        batches = math.ceil(image_count / EVAL_BATCH)
         return batches * EVAL_BATCH
-    exponent = (count - 1).bit_length()
+    exponent = (image_count - 1).bit_length()
     return 2**exponent
 
 
@@ -185,8 +188,10 @@ def _training_logits(
     key: jax.Array,
 ) -> jax.Array:
     images = augment.normalize(augment.pixels(pixels), hyper.mean, hyper.std)
-    model = network.for_one_device(program.model)
-    logits, _ = network.forward(model, variables, images, key, None, program.product_dtype)
+    model = network.copy_for_one_device(program.model)
+    logits, _ = network.forward(
+        model, variables, images, key, axis=None, product_dtype=program.product_dtype
+    )
     return logits
 
 

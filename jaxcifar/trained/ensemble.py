@@ -12,6 +12,8 @@ from jaxcifar.trained.classifier import Classifier
 from jaxcifar.trained.pixels import as_photos
 from jaxcifar.trained.predictions import Predictions
 
+_NAMES_IN_MESSAGE = 3  # of classes
+
 
 @dataclasses.dataclass(frozen=True)
 class Ensemble:
@@ -40,9 +42,11 @@ class Ensemble:
         class_names = members[0].class_names
         for member in members:
             if member.class_names != class_names:
+                first_names = ", ".join(class_names[:_NAMES_IN_MESSAGE])
+                other_names = ", ".join(member.class_names[:_NAMES_IN_MESSAGE])
                 raise UsageError(
-                    f"the runs have different classes: {', '.join(class_names[:3])}... and "
-                    f"{', '.join(member.class_names[:3])}...; give runs on one data set"
+                    f"the runs have different classes: {first_names}... and {other_names}...; give "
+                    "runs on one data set"
                 )
         return cls(tuple(members), class_names)
 
@@ -56,13 +60,13 @@ class Ensemble:
         """
         if isinstance(images, Iterator):  # it may be read twice
             images = list(images)
-        sizes = {member.image_size for member in self.members}
-        photos = {size: as_photos(images, size) for size in sizes}
-        probabilities = [
-            member.predict(photos[member.image_size].pixels).probabilities
-            for member in self.members
-        ]
-        names = photos[self.image_size].names
+        image_sizes = {member.image_size for member in self.members}
+        photos_by_size = {size: as_photos(images, size) for size in image_sizes}
+        probabilities = []
+        for member in self.members:
+            pixels = photos_by_size[member.image_size].pixels
+            probabilities.append(member.predict(pixels).probabilities)
+        names = photos_by_size[self.image_size].names
         return Predictions.of(np.mean(probabilities, axis=0), self.class_names, names)
 
     def features(self, images: Any) -> np.ndarray:

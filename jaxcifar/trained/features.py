@@ -6,13 +6,13 @@ import jax
 import numpy as np
 
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.training.head import Heads, dense_calls
+from jaxcifar.training.head import LogitsAndCalls, dense_calls
 from jaxcifar.training.network import Variables
-from jaxcifar.training.predicting import EVAL_BATCH, eval_batch
+from jaxcifar.training.predicting import EVAL_BATCH, eval_batch_size
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
 
-_TOLERANCE = 0.02  # relative; bfloat16 has 8 bits
+_MAX_RELATIVE_ERROR = 0.02  # relative; bfloat16 has 8 bits
 
 
 def last_features(
@@ -35,29 +35,32 @@ def last_features(
     """
     # A power of two for few images, so that few programs are compiled.
     next_power_of_two = 2 ** (len(pixels) - 1).bit_length()
-    batch_size = min(EVAL_BATCH, eval_batch(pixels.shape), next_power_of_two)
+    batch_size = min(EVAL_BATCH, eval_batch_size(pixels.shape), next_power_of_two)
     for start in range(0, len(pixels), batch_size):
         block = pixels[start : start + batch_size]
         padded = np.zeros((batch_size, *pixels.shape[1:]), np.uint8)
         padded[: len(block)] = block
-        heads = dense_calls(program, variables, hyper, jax.device_put(padded, program.replicated))
-        features = _input_of_last_layer(heads, title)[: len(block)]
+        images = jax.device_put(padded, program.replicated)
+        logits_and_calls = dense_calls(program, variables, hyper, images)
+        features = _input_of_last_layer(logits_and_calls, title)[: len(block)]
         if not np.isfinite(features).all():
-            raise RunError(f"{title}: some features are not finite numbers; train it again")
+            raise RunError(
+                f"{title}: some features are not finite numbers; train the network again"
+            )
         yield features
 
 
-def _input_of_last_layer(heads: Heads, title: str) -> np.ndarray:
+def _input_of_last_layer(logits_and_calls: LogitsAndCalls, title: str) -> np.ndarray:
     """Return the input of the last dense layer whose output is proportional to the logits."""
-    logits = np.asarray(heads.logits)
+    logits = np.asarray(logits_and_calls.logits)
     if not np.isfinite(logits).all():
-        raise RunError(f"{title}: the logits are not finite numbers; train it again")
-    for call in reversed(heads.calls):
+        raise RunError(f"{title}: the logits are not finite numbers; train the network again")
+    for call in reversed(logits_and_calls.calls):
         if _are_proportional(np.asarray(call.outputs), logits):
             return np.asarray(call.inputs)
     raise UsageError(
         f"{title}: has no features, because no dense layer (nn.Dense) computes its logits from one "
-        "vector for each image"
+        "vector for each image; end the network with such a layer"
     )
 
 
@@ -67,11 +70,11 @@ def _are_proportional(outputs: np.ndarray, logits: np.ndarray) -> bool:
     The number is the same for all images, and the offset may differ between images. So a network
     may scale the outputs, or return log-probabilities.
     """
-    outputs = outputs - outputs.mean(-1, keepdims=True, dtype=np.float64)
-    logits = logits - logits.mean(-1, keepdims=True, dtype=np.float64)
-    if not outputs.any():
-        return not logits.any()
-    factor = (outputs * logits).sum() / (outputs**2).sum()
-    error = np.linalg.norm(logits - factor * outputs)
-    largest_error = _TOLERANCE * np.linalg.norm(logits)
-    return bool(factor != 0 and error <= largest_error)
+    centred_outputs = outputs - outputs.mean(-1, keepdims=True, dtype=np.float64)
+    centred_logits = logits - logits.mean(-1, keepdims=True, dtype=np.float64)
+    if not centred_outputs.any():
+        return not centred_logits.any()
+    factor = (centred_outputs * centred_logits).sum() / (centred_outputs**2).sum()
+    error = np.linalg.norm(centred_logits - factor * centred_outputs)
+    max_error = _MAX_RELATIVE_ERROR * np.linalg.norm(centred_logits)
+    return bool(factor != 0 and error <= max_error)

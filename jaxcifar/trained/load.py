@@ -29,14 +29,16 @@ from jaxcifar.trained.ensemble import Ensemble
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters, TrainState
 
-SHIPPED = Path(__file__).with_name("shipped") / "cnn.safetensors"
-_SAME_VERSION = Remedy(
+SHIPPED_WEIGHTS = Path(__file__).with_name("shipped") / "cnn.safetensors"
+_REMEDY_FOR_UNREADABLE_CONFIG = Remedy(
     "use the version of jaxcifar that wrote it, or get a new copy of the run from its owner"
 )
 
 
 @overload
-def load(run: str | Path = SHIPPED, /, *, data_dir: str | Path | None = None) -> Classifier: ...
+def load(
+    run: str | Path = SHIPPED_WEIGHTS, /, *, data_dir: str | Path | None = None
+) -> Classifier: ...
 
 
 @overload
@@ -62,7 +64,7 @@ def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | 
         changed, or the runs have different classes.
       RunError: a run can't be read, or the images of a run by an older version can't be read.
     """
-    members = [_load_classifier(Path(run), data_dir) for run in runs or (SHIPPED,)]
+    members = [_load_classifier(Path(run), data_dir) for run in runs or (SHIPPED_WEIGHTS,)]
     return members[0] if len(members) == 1 else Ensemble.of(members)
 
 
@@ -80,13 +82,14 @@ def _load_classifier(
 ) -> Classifier:
     require_trained(path)
     folder = RunFolder(path)
-    if not path.is_dir():
+    if not path.is_dir():  # a file of weights
         return _load_from_weights_file(Path(os.path.realpath(path)))
     if has_untested_weights(path):
         return _load_from_weights_file(folder.weights_file)
     result = read_result(folder.result_file)
-    config = folder.read_config(_SAME_VERSION)
-    if not (code_is_loaded and user_code.is_loaded(config)):
+    config = folder.read_config(_REMEDY_FOR_UNREADABLE_CONFIG)
+    uses_loaded_code = code_is_loaded and user_code.is_loaded(config)
+    if not uses_loaded_code:
         _require_same_code(path, config, folder.sources)
     if "weights_sha256" in result:
         arrays, card = folder.read_weights(result)
@@ -114,8 +117,10 @@ def _make_classifier(
       arrays: the network's arrays, by name.
     """
     statistics = _image_statistics(description)
-    program, hyper = _make_program(config, len(description["class_names"]), statistics)
-    variables = arrange_arrays(arrays, _abstract_state(program, hyper).variables, path)
+    num_classes = len(description["class_names"])
+    program, hyper = _make_program(config, num_classes, statistics)
+    expected_variables = _abstract_state(program, hyper).variables
+    variables = arrange_arrays(arrays, expected_variables, path)
     return Classifier.create(config, description, program, hyper, variables)
 
 
@@ -140,25 +145,27 @@ def _load_from_checkpoint(
         description["channel_mean"] = dataset.mean
         description["channel_std"] = dataset.std
         description["class_names"] = list(dataset.class_names)
-    classes = len(description["class_names"])
+    num_classes = len(description["class_names"])
+    statistics = _image_statistics(description)
     train_examples = result["examples"]["train"]
-    program, hyper = _make_program(config, classes, _image_statistics(description), train_examples)
+    program, hyper = _make_program(config, num_classes, statistics, train_examples)
     with Checkpoints(folder.checkpoints, config, program.steps_per_epoch) as checkpoints:
-        step = result["selected_epoch"] * program.steps_per_epoch
-        state: TrainState = checkpoints.load(step, _abstract_state(program, hyper)).state
+        last_step = result["selected_epoch"] * program.steps_per_epoch
+        checkpoint = checkpoints.load(last_step, _abstract_state(program, hyper))
+        state: TrainState = checkpoint.state
     return Classifier.create(config, description, program, hyper, state.variables)
 
 
 def _make_program(
-    config: Config, classes: int, statistics: Statistics, train_examples: int | None = None
+    config: Config, num_classes: int, statistics: Statistics, train_examples: int | None = None
 ) -> tuple[Program, Hyperparameters]:
     """Return a run's program for one device, and its hyper-parameters on that device.
 
     `statistics` has the mean and deviation of the training images. The number of training images
     (`train_examples`) matters only if a checkpoint is read.
     """
-    examples = train_examples or config.batch_size
-    program = make_program(config, classes, examples, first_devices(None)[:1])
+    one_device = first_devices(None)[:1]
+    program = make_program(config, num_classes, train_examples or config.batch_size, one_device)
     hyper = make_hyperparameters(config, statistics, program.steps_per_epoch)
     return program, place_on_devices(hyper, program.replicated)
 
@@ -168,62 +175,61 @@ def _abstract_state(program: Program, hyper: Hyperparameters) -> TrainState:
     images = jax.ShapeDtypeStruct((1, *image_shape(program.image_size)), np.uint8)
     state = program.init.eval_shape(program, hyper, images)
 
-    def with_devices(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    def with_placement(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=program.replicated)
 
-    return jax.tree.map(with_devices, state)
+    return jax.tree.map(with_placement, state)
 
 
-def _require_same_code(path: Path, config: Config, copies: Path | None = None) -> None:
+def _require_same_code(path: Path, config: Config, code_copies: Path | None = None) -> None:
     """Check that user code has not changed since a network was trained with it.
 
     Args:
       path: path of the run, or of the file of weights.
       config: the run's config, with the names and digests of its user code.
-      copies: the run's folder of copies of its user code; None for a file of weights.
+      code_copies: the run's folder of copies of its user code; None for a file of weights.
 
     Raises:
       UsageError: a file of the user code has changed, or is missing.
     """
     for kind, digest in config.sources or ():
         name = getattr(config, kind)
+        remedy = _remedy_for_changed_code(code_copies, kind)
         try:
             is_same = user_reference.digest(kind, name) == digest
         except UsageError as error:
-            raise UsageError(f"{path}: {error}; {_remedy(copies, kind)}") from error
+            raise UsageError(f"{path}: {error}; {remedy}") from error
         if not is_same and name.startswith("__main__:"):
             raise UsageError(
                 f"{path}: {name} was defined in the script that trained the network; load it in "
                 "that script, or move the network to a separate file and train it again"
             )
         if not is_same:
-            raise UsageError(
-                f"{path}: {name} has been edited since training; {_remedy(copies, kind)}"
-            )
-    _require_same_imports(path, config, copies)
+            raise UsageError(f"{path}: {name} has been edited since training; {remedy}")
+    _require_same_imports(path, config, code_copies)
 
 
-def _remedy(copies: Path | None, kind: str) -> str:
+def _remedy_for_changed_code(code_copies: Path | None, kind: str) -> str:
     """Return advice for an error message about missing or changed user code.
 
-    `copies` is the run's folder of copies of user code, or None. `kind` is the kind of user code,
-    such as "arch" for a network.
+    `code_copies` is the run's folder of copies of user code, or None. `kind` is the kind of user
+    code, such as "arch" for a network.
     """
-    if copies is None:
+    if code_copies is None:
         return "get that file from the person who trained the network, or train again"
     return (
-        f"the run was trained with the copy in {copies / kind}; restore that file if you trust it, "
-        "or train again"
+        f"the run was trained with the copy in {code_copies / kind}; restore that file if you "
+        "trust it, or train again"
     )
 
 
-def _require_same_imports(path: Path, config: Config, copies: Path | None) -> None:
+def _require_same_imports(path: Path, config: Config, code_copies: Path | None) -> None:
     """Check that the files that user code imports have not changed since training.
 
     Args:
       path: path of the run, or of the file of weights.
       config: the run's config; it has no imports if an older version wrote it.
-      copies: the run's folder of copies of its user code; None for a file of weights.
+      code_copies: the run's folder of copies of its user code; None for a file of weights.
 
     Raises:
       UsageError: an imported file has changed, or is missing.
@@ -237,7 +243,8 @@ def _require_same_imports(path: Path, config: Config, copies: Path | None) -> No
     if changed_imports:
         kind_and_file, _ = min(changed_imports)
         kind, _, file = kind_and_file.partition(": ")
+        importer = getattr(config, kind)
         raise UsageError(
-            f"{path}: {file}, which {getattr(config, kind)} imports, is missing or has been edited "
-            f"since training; {_remedy(copies, kind)}"
+            f"{path}: {file}, which {importer} imports, is missing or has been edited since "
+            f"training; {_remedy_for_changed_code(code_copies, kind)}"
         )

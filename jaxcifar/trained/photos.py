@@ -20,8 +20,11 @@ from jaxcifar.trained.predictions import Predictions
 
 MAX_FILES = MAX_IMAGES
 _FILES_IN_BLOCK = 64  # files that a thread reads at a time
-_COLUMNS = 5  # images in a row of the drawing
 MAX_ON_SHEET = 200
+_COLUMNS = 5  # images in a row of the drawing
+_COLUMN_INCHES, _ROW_INCHES = 2, 2.4
+_NAME_LETTERS, _CLASS_LETTERS = 24, 16  # in the title of an image
+_LEFT_OUT = "left out: "  # beginning of the remark on a file that can't be read
 
 
 class Photos(NamedTuple):
@@ -40,6 +43,13 @@ class Photos(NamedTuple):
     left_out: int = 0
 
 
+class _ImageFile(NamedTuple):
+    """The path of an image file, and whether the file was found in a folder that the user named."""
+
+    path: Path
+    is_in_folder: bool
+
+
 def read_photos(paths: Sequence[Path], size: int = IMAGE_SIZE) -> Photos:
     """Read image files, and all image files in folders and their subfolders; return the images.
 
@@ -54,17 +64,7 @@ def read_photos(paths: Sequence[Path], size: int = IMAGE_SIZE) -> Photos:
       UsageError: a folder has no images, no file can be read, or there are more than `MAX_FILES`
         files.
     """
-    files: list[Path] = []
-    is_in_folder: list[bool] = []  # for each file
-    for path in paths:
-        is_folder = path.is_dir()
-        files_at_path = _list_files(path) if is_folder else [path]
-        if not files_at_path:
-            raise _no_images(path)
-        files += files_at_path
-        is_in_folder += [is_folder] * len(files_at_path)
-        if len(files) > MAX_FILES:
-            raise UsageError(f"{path}: more than {MAX_FILES:,} files are given; give fewer")
+    files = _find_files(paths)
     pixels = np.empty((len(files), *image_shape(size)), np.uint8)
     remarks: list[str | None] = [None] * len(files)
     is_read = np.zeros(len(files), bool)
@@ -72,56 +72,72 @@ def read_photos(paths: Sequence[Path], size: int = IMAGE_SIZE) -> Photos:
     def read_block(start: int) -> None:
         end = min(start + _FILES_IN_BLOCK, len(files))
         for number in range(start, end):
-            file = files[number]
+            path = files[number].path
             try:
-                source = file if is_in_folder[number] else os.path.realpath(file)
+                # A link in a folder is not followed.
+                source = path if files[number].is_in_folder else os.path.realpath(path)
                 image = read_image(source, size)
             except ValueError as error:
-                remarks[number] = f"left out: {file}: {error}"
+                remarks[number] = f"{_LEFT_OUT}{path}: {error}"
                 continue
             pixels[number] = image.pixels
             is_read[number] = True
             if image.has_more_frames:
-                remarks[number] = f"{file}: has several frames; only the first is classified"
+                remarks[number] = f"{path}: has several frames; only the first is classified"
 
     thread_count = min(MAX_THREADS, os.cpu_count() or 1)
     with warnings.catch_warnings(), ThreadPoolExecutor(thread_count) as threads:
         warnings.simplefilter("ignore")  # Pillow warns about oddities in files that it can read
         list(threads.map(read_block, range(0, len(files), _FILES_IN_BLOCK)))
-    _require_images(paths, files, is_read, remarks)
-    names = [str(file) for file, was_read in zip(files, is_read, strict=True) if was_read]
-    left_out = len(files) - len(names)
-    read_pixels = pixels[is_read] if left_out else pixels
-    given_remarks = [remark for remark in remarks if remark is not None]
-    return Photos(names, read_pixels, given_remarks, left_out)
+    read_files = [file.path for file, was_read in zip(files, is_read, strict=True) if was_read]
+    actual_remarks = [remark for remark in remarks if remark is not None]
+    _require_images(paths, read_files, actual_remarks)
+    names = [str(file) for file in read_files]
+    left_out = len(files) - len(read_files)
+    read_pixels = pixels[is_read] if left_out > 0 else pixels
+    return Photos(names, read_pixels, actual_remarks, left_out)
+
+
+def _find_files(paths: Sequence[Path]) -> list[_ImageFile]:
+    """Return the files among `paths`, and the files in the folders among `paths`.
+
+    Raises:
+      UsageError: a folder has no files, or there are more than `MAX_FILES` files.
+    """
+    files: list[_ImageFile] = []
+    for path in paths:
+        if path.is_dir():
+            files_in_folder = _list_files(path)
+            if not files_in_folder:
+                raise _no_images(path)
+            files += [_ImageFile(file, is_in_folder=True) for file in files_in_folder]
+        else:
+            files.append(_ImageFile(path, is_in_folder=False))
+        if len(files) > MAX_FILES:
+            raise UsageError(f"{path}: more than {MAX_FILES:,} files are given; give fewer")
+    return files
 
 
 def _require_images(
-    paths: Sequence[Path],
-    files: Sequence[Path],
-    is_read: np.ndarray,
-    remarks: Sequence[str | None],
+    paths: Sequence[Path], read_files: Sequence[Path], remarks: Sequence[str]
 ) -> None:
     """Check that at least one file was read, and at least one in each folder among `paths`.
 
     Args:
       paths: the files and folders that the user named.
-      files: all image files among `paths` and in the folders.
-      is_read: True for each file that could be read.
-      remarks: for each file the reason why it was left out, or None.
+      read_files: the files that could be read.
+      remarks: why files were left out.
 
     Raises:
       UsageError: a folder has no readable image, or no file can be read.
     """
-    readable = [file for file, was_read in zip(files, is_read, strict=True) if was_read]
-    folders_with_images = {folder for file in readable for folder in file.parents}
+    folders_with_images = {folder for file in read_files for folder in file.parents}
     for path in paths:
         is_folder_without_image = path.is_dir() and path not in folders_with_images
         if is_folder_without_image:
             raise _no_images(path)
-    if not readable:
-        reason = next(remark for remark in remarks if remark is not None)
-        raise UsageError(reason.removeprefix("left out: "))
+    if not read_files:
+        raise UsageError(remarks[0].removeprefix(_LEFT_OUT))
 
 
 def _no_images(folder: Path) -> UsageError:
@@ -152,17 +168,19 @@ def draw_sheet(path: Path, photos: Photos, predictions: Predictions) -> None:
     """
     from matplotlib.figure import Figure
 
-    count = min(len(photos.names), MAX_ON_SHEET)
-    rows = math.ceil(count / _COLUMNS)
-    figure = Figure(figsize=(2 * _COLUMNS, 2.4 * rows), layout="constrained")
+    image_count = min(len(photos.names), MAX_ON_SHEET)
+    rows = math.ceil(image_count / _COLUMNS)
+    figure_size = (_COLUMN_INCHES * _COLUMNS, _ROW_INCHES * rows)
+    figure = Figure(figsize=figure_size, layout="constrained")
     all_axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for axes in all_axes:
         axes.axis("off")
-    for number, axes in enumerate(all_axes[:count]):
-        name = printable(Path(photos.names[number]).name, 24)
-        label = printable(predictions.labels[number], 16)
+    for number, axes in enumerate(all_axes[:image_count]):
+        file_name = printable(Path(photos.names[number]).name, _NAME_LETTERS)
+        class_name = printable(predictions.labels[number], _CLASS_LETTERS)
         probability = predictions.probabilities[number].max()
         axes.imshow(photos.pixels[number], interpolation="nearest")
-        axes.set_title(f"{name}\n{label} {probability:.0%}", fontsize=9, parse_math=False)
+        title = f"{file_name}\n{class_name} {probability:.0%}"
+        axes.set_title(title, fontsize=9, parse_math=False)
     with atomic_write(path) as file:
         figure.savefig(file, format=path.suffix.removeprefix("."), dpi=100)

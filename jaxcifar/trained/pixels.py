@@ -15,8 +15,8 @@ from jaxcifar.errors import UsageError
 from jaxcifar.image_size import IMAGE_SIZE, image_shape
 from jaxcifar.trained.photos import Photos, read_photos
 
-_KINDS_OF_PATHS = "OU"  # dtypes of arrays that may hold paths
-_CHANNELS = (1, 3)  # of grey and RGB images
+_DTYPE_KINDS_OF_PATHS = "OU"  # dtypes of arrays that may hold paths
+_CHANNEL_COUNTS = (1, 3)  # of grey and RGB images
 
 
 def as_photos(images: Any, size: int = IMAGE_SIZE) -> Photos:
@@ -39,18 +39,21 @@ def as_photos(images: Any, size: int = IMAGE_SIZE) -> Photos:
         images = [images]
     elif hasattr(images, "__array__"):  # an array of NumPy, JAX or PyTorch
         array = np.asarray(images)
-        if array.dtype.kind not in _KINDS_OF_PATHS:
-            return _numbered(_pixels_of_array("images", array, size))
+        if array.dtype.kind not in _DTYPE_KINDS_OF_PATHS:
+            return _numbered_photos(_pixels_of_array("images", array, size))
     elif not isinstance(images, Iterable):
         type_name = type(images).__name__
         raise UsageError(
             f"images: a {type_name} can't be read; give arrays, Pillow images or paths"
         )
-    parts = [_photos_of_one(image, number, size) for number, image in enumerate(images)]
-    if not parts:
+    photos_of_elements = [
+        _photos_of_element(element, number, size) for number, element in enumerate(images)
+    ]
+    if not photos_of_elements:
         raise UsageError("images: there is no image to classify; give at least one")
-    names = [name for part in parts for name in part.names]
-    return Photos(names, np.concatenate([part.pixels for part in parts]), [])
+    names = [name for photos in photos_of_elements for name in photos.names]
+    pixels = np.concatenate([photos.pixels for photos in photos_of_elements])
+    return Photos(names, pixels, remarks=[])
 
 
 def as_pixels(images: Any, size: int = IMAGE_SIZE) -> np.ndarray:
@@ -66,8 +69,9 @@ def as_pixels(images: Any, size: int = IMAGE_SIZE) -> np.ndarray:
     return as_photos(images, size).pixels
 
 
-def _numbered(pixels: np.ndarray) -> Photos:
-    return Photos([str(number) for number in range(len(pixels))], pixels, [])
+def _numbered_photos(pixels: np.ndarray) -> Photos:
+    names = [str(number) for number in range(len(pixels))]
+    return Photos(names, pixels, remarks=[])
 
 
 def _pixels_of_array(name: str, array: np.ndarray, size: int) -> np.ndarray:
@@ -75,17 +79,17 @@ def _pixels_of_array(name: str, array: np.ndarray, size: int) -> np.ndarray:
 
     `name` is the name of the array, for messages.
     """
-    is_ready = array.shape[1:] == image_shape(size) and array.dtype == np.uint8
-    if is_ready and len(array) > 0:
+    needs_no_change = array.shape[1:] == image_shape(size) and array.dtype == np.uint8
+    if needs_no_change and len(array) > 0:
         return array
     is_grey_image = array.ndim == 2
-    is_image_with_channels = array.ndim == 3 and array.shape[-1] in _CHANNELS
+    is_image_with_channels = array.ndim == 3 and array.shape[-1] in _CHANNEL_COUNTS
     if is_grey_image or is_image_with_channels:
         array = array[None]
     return pixels_of(name, array, size)
 
 
-def _photos_of_one(image: Any, number: int, size: int) -> Photos:
+def _photos_of_element(image: Any, number: int, size: int) -> Photos:
     """Read one element of a list of images: a path, a Pillow image or an array.
 
     The path of a folder gives several images. `number` is the element's index in the list, for its
@@ -96,17 +100,22 @@ def _photos_of_one(image: Any, number: int, size: int) -> Photos:
     name = f"image number {number} (from 0)"
     if isinstance(image, Image.Image):
         try:
-            return Photos([str(number)], to_square(image, size)[None], [])
+            pixels = to_square(image, size)[None]
         except (OSError, ValueError) as error:  # a Pillow image is read only now
             raise UsageError(f"{name}: {error}") from error
+        return Photos([str(number)], pixels, remarks=[])
     array = np.asarray(image)
-    has_channels = array.ndim == 3 and (array.shape[0] in _CHANNELS or array.shape[-1] in _CHANNELS)
-    if array.ndim != 2 and not has_channels:
+    is_grey_image = array.ndim == 2
+    is_image_with_channels = array.ndim == 3 and (
+        array.shape[0] in _CHANNEL_COUNTS or array.shape[-1] in _CHANNEL_COUNTS
+    )
+    if not is_grey_image and not is_image_with_channels:
         raise UsageError(
             f"{name} has shape {array.shape}; in a list, give images of shape [H, W, 3], [H, W, 1] "
             "or [H, W]"
         )
-    return Photos([str(number)], pixels_of(name, array[None], size), [])
+    pixels = pixels_of(name, array[None], size)
+    return Photos([str(number)], pixels, remarks=[])
 
 
 def _photos_at(path: Path, size: int) -> Photos:
@@ -116,7 +125,7 @@ def _photos_at(path: Path, size: int) -> Photos:
             image = read_image(os.path.realpath(path), size)
         except ValueError as error:
             raise UsageError(f"{path}: {error}") from error
-        return Photos([str(path)], image.pixels[None], [])
+        return Photos([str(path)], image.pixels[None], remarks=[])
     photos = read_photos([path], size)
     for remark in photos.remarks:
         warnings.warn(remark, stacklevel=2)

@@ -36,8 +36,9 @@ class Predictions(_ProbabilitiesAndLabels):
           class_names: names of the classes, by label.
           names: names of the images; None for their numbers.
         """
-        likeliest = probabilities.argmax(-1)
-        predictions = cls(probabilities, [class_names[label] for label in likeliest])
+        likeliest_classes = probabilities.argmax(-1)
+        labels = [class_names[number] for number in likeliest_classes]
+        predictions = cls(probabilities, labels)
         if names is None:
             names = [str(number) for number in range(len(probabilities))]
         predictions.names = list(names)

@@ -15,9 +15,9 @@ Pixels = Float32[Array, "batch height width channels"]
 # images of the same shape. Its settings are passed by name.
 Augmentation = Callable[..., Pixels]
 
-# Numbers that an image's key is folded with, to get independent keys. `shift_and_flip` splits the
-# key in two, which is the same as folding it with 0 and with 1.
-_CUTOUT, _USER_AUGMENTATION, MIXING = 2, 3, 4
+# Numbers that an image's key is folded with, to get independent random streams. `shift_and_flip`
+# splits the key in two, which is the same as folding it with 0 and with 1.
+_CUTOUT_STREAM, _USER_AUGMENTATION_STREAM, MIXING_STREAM = 2, 3, 4
 
 
 @struct.dataclass
@@ -59,19 +59,21 @@ def shift_and_flip(
       alternate_flips: True for each image to flip if flips are not random but alternate between
         epochs (`settings.alternate`).
     """
+    padding = settings.max_shift
+    unshifted_corner = padding
 
-    def draw_flip_and_shift(key: Array) -> tuple[Array, Array]:
-        flip_key, shift_key = jax.random.split(key)
-        lowest = settings.max_shift - settings.shift
-        highest = settings.max_shift + settings.shift
-        shift = jax.random.randint(shift_key, (2,), lowest, highest + 1)
-        return jax.random.bernoulli(flip_key), shift
+    def draw_flip_and_corner(key: Array) -> tuple[Array, Array]:
+        flip_key, corner_key = jax.random.split(key)
+        lowest_corner = unshifted_corner - settings.shift
+        highest_corner = unshifted_corner + settings.shift
+        corner = jax.random.randint(corner_key, (2,), lowest_corner, highest_corner + 1)
+        return jax.random.bernoulli(flip_key), corner
 
-    random_flips, shifts = jax.vmap(draw_flip_and_shift)(keys)
-    flips = jnp.where(settings.alternate, alternate_flips, random_flips) & settings.enabled
-    images = jnp.where(flips[:, None, None, None], images[:, :, ::-1], images)
-    shifts = jnp.where(settings.enabled, shifts, settings.max_shift)
-    return crop(images, shifts, settings.max_shift, settings.reflect)
+    random_flips, corners = jax.vmap(draw_flip_and_corner)(keys)
+    is_flipped = jnp.where(settings.alternate, alternate_flips, random_flips) & settings.enabled
+    images = jnp.where(is_flipped[:, None, None, None], images[:, :, ::-1], images)
+    corners = jnp.where(settings.enabled, corners, unshifted_corner)
+    return crop(images, corners, padding, settings.reflect)
 
 
 def alternating_flips(
@@ -99,7 +101,7 @@ def alternating_flips(
 
 def crop(
     images: Shaped[Array, "batch height width channels"],
-    shifts: Int[Array, "batch 2"],
+    corners: Int[Array, "batch 2"],
     padding: int,
     reflect: Bool[Array, ""] | bool = False,
 ) -> Shaped[Array, "batch height width channels"]:
@@ -107,8 +109,8 @@ def crop(
 
     Args:
       images: images of any dtype.
-      shifts: top left corner (row, column) of the cropped window in each padded image, from 0 to
-        2 * padding; a shift of `padding` returns the image itself.
+      corners: top left corner (row, column) of the cropped window in each padded image, from 0 to
+        2 * padding; the corner (padding, padding) returns the image itself.
       padding: number of pixels that are added on every side.
       reflect: True to pad with the image mirrored at its outermost pixels (Page, "How to train your
         ResNet", 2018), False to pad with zeros.
@@ -116,10 +118,10 @@ def crop(
     pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     padded = jnp.where(reflect, jnp.pad(images, pads, "reflect"), jnp.pad(images, pads))
 
-    def window(image: Array, shift: Array) -> Array:
-        return jax.lax.dynamic_slice(image, (shift[0], shift[1], 0), images.shape[1:])
+    def cut_window(padded_image: Array, corner: Array) -> Array:
+        return jax.lax.dynamic_slice(padded_image, (corner[0], corner[1], 0), images.shape[1:])
 
-    return jax.vmap(window)(padded, shifts)
+    return jax.vmap(cut_window)(padded, corners)
 
 
 def cut_out(keys: Key[Array, "batch"], images: Pixels, settings: AugmentationSettings) -> Pixels:
@@ -136,19 +138,19 @@ def cut_out(keys: Key[Array, "batch"], images: Pixels, settings: AugmentationSet
     """
     height, width = images.shape[1:3]
 
-    def draw_square(key: Array) -> Array:
+    def draw_square_mask(key: Array) -> Array:
         """Return True for each pixel `[height, width]` inside a random square."""
-        key = jax.random.fold_in(key, _CUTOUT)
-        centre = jax.random.randint(key, (2,), 0, jnp.asarray([height, width]))
-        start = centre - settings.cutout // 2
-        end = start + settings.cutout
+        centre_key = jax.random.fold_in(key, _CUTOUT_STREAM)
+        centre = jax.random.randint(centre_key, (2,), 0, jnp.asarray([height, width]))
+        top_left = centre - settings.cutout // 2
+        bottom_right = top_left + settings.cutout
         rows, columns = jnp.arange(height), jnp.arange(width)
-        in_rows = (rows >= start[0]) & (rows < end[0])
-        in_columns = (columns >= start[1]) & (columns < end[1])
-        return in_rows[:, None] & in_columns[None, :]
+        is_in_rows = (rows >= top_left[0]) & (rows < bottom_right[0])
+        is_in_columns = (columns >= top_left[1]) & (columns < bottom_right[1])
+        return is_in_rows[:, None] & is_in_columns[None, :]
 
-    is_blank = jax.vmap(draw_square)(keys) & settings.enabled
-    return jnp.where(is_blank[..., None], 0.0, images)
+    is_in_square = jax.vmap(draw_square_mask)(keys) & settings.enabled
+    return jnp.where(is_in_square[..., None], 0.0, images)
 
 
 def user_augmentation_key(keys: Key[Array, "batch"]) -> Key[Array, ""]:
@@ -156,20 +158,20 @@ def user_augmentation_key(keys: Key[Array, "batch"]) -> Key[Array, ""]:
 
     The key is independent of the random numbers that shifts, flips and cutout draw.
     """
-    return jax.random.fold_in(keys[0], _USER_AUGMENTATION)
+    return jax.random.fold_in(keys[0], _USER_AUGMENTATION_STREAM)
 
 
 def resize(
-    images: UInt8[Array, "batch height width channels"], size: int
-) -> UInt8[Array, "batch {size} {size} channels"]:
-    """Return images reduced to `size` x `size` pixels, by linear interpolation with antialiasing.
+    images: UInt8[Array, "batch height width channels"], new_size: int
+) -> UInt8[Array, "batch {new_size} {new_size} channels"]:
+    """Reduce images to `new_size` x `new_size` pixels, by linear interpolation with antialiasing.
 
     Each new pixel is a mean of the old pixels around it. The weights fall linearly with distance,
     to 0 at the centres of the neighbouring new pixels. Smaller images make the first epochs faster
     (Howard, "Training ImageNet in 3 hours for $25; and CIFAR10 for $0.26", 2018).
     """
-    shape = (len(images), size, size, images.shape[-1])
-    smaller = jax.image.resize(images.astype(jnp.float32), shape, "linear", antialias=True)
+    new_shape = (len(images), new_size, new_size, images.shape[-1])
+    smaller = jax.image.resize(images.astype(jnp.float32), new_shape, "linear", antialias=True)
     return jnp.round(smaller).astype(images.dtype)
 
 
@@ -178,7 +180,7 @@ def pixels(images: UInt8[Array, "*shape"]) -> Float32[Array, "*shape"]:
     return images.astype(jnp.float32) / 255
 
 
-def unchanged(key: Key[Array, ""], images: Pixels) -> Pixels:
+def keep_unchanged(key: Key[Array, ""], images: Pixels) -> Pixels:
     """Return the images unchanged; this is the augmentation of runs without one."""
     return images
 

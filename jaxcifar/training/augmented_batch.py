@@ -20,8 +20,8 @@ def augmented_batch(
     keys: Key[Array, "batch"],
     images: UInt8[Array, "batch height width 3"],
     labels: Integer[Array, "batch"],
-    flips: Bool[Array, "batch"],
-    size: int | None = None,
+    alternate_flips: Bool[Array, "batch"],
+    new_size: int | None = None,
     axis: str | None = None,
     parts: int = 1,
 ) -> tuple[Float32[Array, "batch new_height new_width 3"], Targets]:
@@ -33,8 +33,8 @@ def augmented_batch(
       keys: a random key for each image.
       images: the images as they are stored.
       labels: labels of these images.
-      flips: True for each image that is flipped, if flips alternate between epochs.
-      size: height and width to which images are reduced after shifts and flips; None to keep them.
+      alternate_flips: True for each image that is flipped, if flips alternate between epochs.
+      new_size: height and width to which images are reduced after shifts and flips, or None.
       axis: name of the mapped axis of devices that share the batch, or None.
       parts: number of parts of the batch that are computed one after another, to save memory.
 
@@ -42,8 +42,9 @@ def augmented_batch(
       two values: the images, and their targets. The targets are labels, or distributions over the
       classes if images are mixed or a user's augmentation changes labels.
     """
-    images = augment.shift_and_flip(keys, images, hyper.augment, flips)
-    images = augment.resize(images, size) if size else images
+    images = augment.shift_and_flip(keys, images, hyper.augment, alternate_flips)
+    if new_size is not None:
+        images = augment.resize(images, new_size)
     user_key = augment.user_augmentation_key(keys)
     targets: Targets = labels
     if isinstance(augmentation, LabelAugmentation):
@@ -64,7 +65,7 @@ def augmented_pixels(
     hyper: Hyperparameters,
     images: UInt8[Array, "images height width 3"],
     labels: Int32[Array, "images"],
-    index: Int32[Array, "images"],
+    indices: Int32[Array, "images"],
     epoch: Int[Array, ""] | int,
 ) -> Float32[Array, "images height width 3"]:
     """Return training images with random augmentation as pixels in [0, 1], for pictures.
@@ -77,11 +78,11 @@ def augmented_pixels(
       hyper: the run's hyper-parameters.
       images: the images as they are stored.
       labels: labels of these images.
-      index: the images' positions in the training set.
+      indices: the images' positions in the training set.
       epoch: number of the epoch, from 0.
     """
     epoch_key = jax.random.fold_in(hyper.preview_key, epoch)
     keys = sharing.example_keys(epoch_key, len(images), axis=None)
-    flips = augment.alternating_flips(hyper.flip_key, index, epoch)
-    inputs, _ = augmented_batch(augmentation, hyper, keys, images, labels, flips)
+    alternate_flips = augment.alternating_flips(hyper.flip_key, indices, epoch)
+    inputs, _ = augmented_batch(augmentation, hyper, keys, images, labels, alternate_flips)
     return inputs * hyper.std + hyper.mean

@@ -13,7 +13,7 @@ from jaxcifar.array_types import Float32
 from jaxcifar.machine import sharing
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.training.mixing import Targets
-from jaxcifar.training.network import Part
+from jaxcifar.training.network import BatchPart
 from jaxcifar.training.state import TrainingSums
 
 
@@ -26,9 +26,22 @@ class Batch(NamedTuple):
 
 # (parameters, examples, part) -> (their share of the batch's mean loss, (logits, other variables))
 LossFunction = Callable[
-    [PyTree, Batch, Part | None],
+    [PyTree, Batch, BatchPart | None],
     tuple[Float32[Array, ""], tuple[Float32[Array, "batch classes"], PyTree]],
 ]
+
+
+class PartResults(NamedTuple):
+    """Results of a part of a batch, or of all parts together.
+
+    Attributes:
+      to_sum: arrays that are summed over the parts.
+      to_average: arrays that are averaged over the parts. Arrays that can't be averaged, because
+        they are not floats, are taken from the last part.
+    """
+
+    to_sum: PyTree
+    to_average: PyTree
 
 
 class BatchGradients(NamedTuple):
@@ -59,145 +72,149 @@ class BatchLoss:
       loss_fn: computes the share of some examples in the mean loss.
       batch: this device's examples, in the order of the parts.
       parts: number of parts, which divides the number of examples.
-      loops: True if the parts are computed in a compiled loop.
+      compiles_loop: True if the parts are computed in a compiled loop.
       axis: name of the mapped axis of the devices that share the batch, or None.
-      averages_devices: True if the variables other than parameters differ between devices and must
-        be averaged; False if the network computes them over all devices itself.
+      averages_variables_over_devices: True if the variables other than parameters differ between
+        devices and must be averaged; False if the network computes them over all devices itself.
     """
 
     loss_fn: LossFunction
     batch: Batch
     parts: int
-    loops: bool
+    compiles_loop: bool
     axis: str | None
-    averages_devices: bool
+    averages_variables_over_devices: bool
 
     def gradients(self, params: PyTree) -> BatchGradients:
         """Return the gradients of the batch's mean loss with respect to the parameters."""
 
-        def gradients_of_part(batch: Batch, part: Part | None) -> tuple[PyTree, PyTree]:
-            compute = jax.value_and_grad(self.loss_fn, has_aux=True)
-            (loss, (logits, other_variables)), grads = compute(params, batch, part)
-            return (loss, grads, TrainingSums.of(logits, batch.targets)), other_variables
+        def gradients_of_part(batch: Batch, part: BatchPart | None) -> PartResults:
+            loss_and_gradients = jax.value_and_grad(self.loss_fn, has_aux=True)
+            (loss, (logits, other_variables)), grads = loss_and_gradients(params, batch, part)
+            image_sums = TrainingSums.of(logits, batch.targets)
+            return PartResults(to_sum=(loss, grads, image_sums), to_average=other_variables)
 
-        (loss, grads, sums), other_variables = self._sum_over_parts(gradients_of_part)
-        device_sums = grads, sums
-        if self.averages_devices:
-            (grads, sums), other_variables = sharing.sum_and_mean_over_devices(
-                device_sums, other_variables, self.axis
+        results = self._combine_parts(gradients_of_part)
+        device_loss, grads, image_sums = results.to_sum
+        other_variables = results.to_average
+        if self.averages_variables_over_devices:
+            (grads, image_sums), other_variables = sharing.sum_and_mean_over_devices(
+                (grads, image_sums), other_variables, self.axis
             )
         else:
-            grads, sums = sharing.sum_over_devices(device_sums, self.axis)
-        return BatchGradients(loss, grads, sums, other_variables)
+            grads, image_sums = sharing.sum_over_devices((grads, image_sums), self.axis)
+        return BatchGradients(device_loss, grads, image_sums, other_variables)
 
-    def value(self, params: PyTree) -> Float32[Array, ""]:
+    def differentiable_loss(self, params: PyTree) -> Float32[Array, ""]:
         """Return the batch's mean loss over all devices; JAX can differentiate this method.
 
         The same parameters give the same value, because augmentation and dropout are fixed.
         """
-        return _differentiable(self._mean_loss, self._mean_loss_and_gradients)(params)
+        compute_loss = _with_derivative(self._mean_loss, self._mean_loss_and_gradients)
+        return compute_loss(params)
 
     def _mean_loss(self, params: PyTree) -> Array:
-        def loss_of_part(batch: Batch, part: Part | None) -> tuple[PyTree, PyTree]:
+        def loss_of_part(batch: Batch, part: BatchPart | None) -> PartResults:
             loss, _ = self.loss_fn(params, batch, part)
-            return loss, ()
+            return PartResults(to_sum=loss, to_average=())
 
-        loss, _ = self._sum_over_parts(loss_of_part)
-        return sharing.sum_over_devices(loss, self.axis)
+        device_loss = self._combine_parts(loss_of_part).to_sum
+        return sharing.sum_over_devices(device_loss, self.axis)
 
     def _mean_loss_and_gradients(self, params: PyTree) -> tuple[Array, PyTree]:
-        def loss_and_gradients_of_part(batch: Batch, part: Part | None) -> tuple[PyTree, PyTree]:
-            compute = jax.value_and_grad(self.loss_fn, has_aux=True)
-            (loss, _), grads = compute(params, batch, part)
-            return (loss, grads), ()
+        def loss_and_gradients_of_part(batch: Batch, part: BatchPart | None) -> PartResults:
+            loss_and_gradients = jax.value_and_grad(self.loss_fn, has_aux=True)
+            (loss, _), grads = loss_and_gradients(params, batch, part)
+            return PartResults(to_sum=(loss, grads), to_average=())
 
-        sums, _ = self._sum_over_parts(loss_and_gradients_of_part)
-        return sharing.sum_over_devices(sums, self.axis)
+        device_loss_and_gradients = self._combine_parts(loss_and_gradients_of_part).to_sum
+        return sharing.sum_over_devices(device_loss_and_gradients, self.axis)
 
-    def _sum_over_parts(
-        self, compute_part: Callable[[Batch, Part | None], tuple[PyTree, PyTree]]
-    ) -> tuple[PyTree, PyTree]:
+    def _combine_parts(
+        self, compute_part: Callable[[Batch, BatchPart | None], PartResults]
+    ) -> PartResults:
         """Call `compute_part` for each part of the batch, and combine the results.
 
-        `compute_part` gets the examples of a part and the part's position, and returns two pytrees.
-        Arrays of the first pytree are summed over the parts, and arrays of the second are averaged.
-        Arrays that can't be averaged, because they are not floats, are taken from the last part.
+        `compute_part` gets the examples of a part and the part's position.
         """
         if self.parts == 1:
             return compute_part(self.batch, None)
-        part_size = len(self.batch.targets) // self.parts  # on this device
-        examples_in_part = part_size * sharing.device_count(self.axis)
+        examples_in_device_part = len(self.batch.targets) // self.parts
+        examples_in_part = examples_in_device_part * sharing.device_count(self.axis)
         batches = jax.tree.map(
-            lambda array: array.reshape(self.parts, part_size, *array.shape[1:]), self.batch
+            lambda array: array.reshape(self.parts, examples_in_device_part, *array.shape[1:]),
+            self.batch,
         )
 
-        def add_part(totals: tuple[PyTree, PyTree], number: Array, batch: Batch) -> PyTree:
-            total_to_sum, total_to_average = totals
-            part = Part(number, number * examples_in_part)
-            to_sum, to_average = compute_part(batch, part)
-            new_total_to_sum = jax.tree.map(jnp.add, total_to_sum, to_sum)
-            new_total_to_average = jax.tree.map(_add_floats, total_to_average, to_average)
-            return new_total_to_sum, new_total_to_average
+        def add_part(totals: PartResults, number: Array, batch: Batch) -> PartResults:
+            part = BatchPart(number, first_position=number * examples_in_part)
+            results = compute_part(batch, part)
+            return PartResults(
+                to_sum=jax.tree.map(jnp.add, totals.to_sum, results.to_sum),
+                to_average=jax.tree.map(_add_if_float, totals.to_average, results.to_average),
+            )
 
         first_batch = jax.tree.map(lambda array: array[0], batches)
-        shapes = jax.eval_shape(compute_part, first_batch, Part(jnp.int32(0), jnp.int32(0)))
+        first_part = BatchPart(jnp.int32(0), jnp.int32(0))
+        shapes = jax.eval_shape(compute_part, first_batch, first_part)
         totals = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
         def scan_step(
-            totals: tuple[PyTree, PyTree], numbered_batch: tuple[Array, Batch]
-        ) -> tuple[PyTree, None]:
-            number, batch = numbered_batch
-            return add_part(totals, number, batch), None
+            totals: PartResults, numbered_batch: tuple[Array, Batch]
+        ) -> tuple[PartResults, None]:
+            return add_part(totals, *numbered_batch), None
 
-        if self.loops:
+        if self.compiles_loop:
             numbers = jnp.arange(self.parts, dtype=jnp.int32)
             totals, _ = lax.scan(scan_step, totals, (numbers, batches))
         else:
             for number in range(self.parts):
                 batch = jax.tree.map(lambda array, number=number: array[number], batches)
-                batch = batch._replace(inputs=_after(totals, batch.inputs))
+                batch = batch._replace(inputs=_computed_after(totals, batch.inputs))
                 totals = add_part(totals, jnp.int32(number), batch)
-        sums, total_to_average = totals
-        return sums, jax.tree.map(self._mean_of_floats, total_to_average)
+        averages = jax.tree.map(self._divide_if_float, totals.to_average)
+        return PartResults(totals.to_sum, averages)
 
-    def _mean_of_floats(self, total: Array) -> Array:
+    def _divide_if_float(self, total: Array) -> Array:
+        """Return the mean over the parts for arrays of floats, and other arrays unchanged."""
         is_float = jnp.issubdtype(total.dtype, jnp.floating)
         return (total / self.parts).astype(total.dtype) if is_float else total
 
 
-def _after(results: PyTree, inputs: Array) -> Array:
+def _computed_after(results: PyTree, inputs: Array) -> Array:
     """Return `inputs` unchanged, in a way that makes XLA compute `results` first.
 
     Otherwise XLA may compute all parts of a batch at the same time, which needs more memory. Adding
     0 that depends on `results` works; XLA removes `optimization_barrier` too early.
     """
-    numbers = [leaf.ravel()[0].astype(jnp.float32) for leaf in jax.tree.leaves(results)]
-    zero = jnp.minimum(jnp.abs(sum(numbers, jnp.float32(0))), 0)
+    first_elements = [leaf.ravel()[0].astype(jnp.float32) for leaf in jax.tree.leaves(results)]
+    sum_of_results = sum(first_elements, jnp.float32(0))
+    zero = jnp.minimum(jnp.abs(sum_of_results), 0)
     return inputs + zero.astype(inputs.dtype)
 
 
-def _add_floats(total: Array, new: Array) -> Array:
+def _add_if_float(total: Array, new: Array) -> Array:
     """Return `total + new` for arrays of floats, and `new` for other arrays."""
     return total + new if jnp.issubdtype(new.dtype, jnp.floating) else new
 
 
-def _differentiable(
-    value: Callable[[PyTree], Array],
-    value_and_gradients: Callable[[PyTree], tuple[Array, PyTree]],
+def _with_derivative(
+    compute_loss: Callable[[PyTree], Array],
+    compute_loss_and_gradients: Callable[[PyTree], tuple[Array, PyTree]],
 ) -> Callable[[PyTree], Array]:
-    """Return the function `value`, with derivatives that `value_and_gradients` computes.
+    """Return the function `compute_loss`, differentiated by `compute_loss_and_gradients`.
 
     By itself JAX would differentiate a sum over devices once on each device. It would also keep the
     activations of all parts of a batch in memory.
     """
-    function = jax.custom_jvp(value)
+    differentiable = jax.custom_jvp(compute_loss)
 
-    @function.defjvp
+    @differentiable.defjvp
     def directional_derivative(
         primals: tuple[PyTree], tangents: tuple[PyTree]
     ) -> tuple[Array, Array]:
-        loss, grads = value_and_gradients(*primals)
+        loss, grads = compute_loss_and_gradients(*primals)
         [direction] = tangents
         return loss, jnp.asarray(optax.tree.vdot(grads, direction))
 
-    return function
+    return differentiable

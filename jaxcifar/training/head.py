@@ -12,16 +12,16 @@ from jax import Array
 
 from jaxcifar.array_types import Float32, UInt8
 from jaxcifar.machine.compilations import CPU_OPTIONS
-from jaxcifar.networks.adapt import adapted
+from jaxcifar.networks.adapt import adapt_layers
 from jaxcifar.networks.layers import Dense
 from jaxcifar.networks.nnx_layers import LayerContext
-from jaxcifar.networks.nnx_network import NNXNetwork, intercepted
+from jaxcifar.networks.nnx_network import NNXNetwork, intercept_layers
 from jaxcifar.training import augment, network
 from jaxcifar.training.network import Variables
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
 
-_COLLECTION = "inputs_of_dense_layers"
+_CALLS_COLLECTION = "inputs_of_dense_layers"
 
 
 class DenseCall(NamedTuple):
@@ -31,7 +31,7 @@ class DenseCall(NamedTuple):
     outputs: Float32[Array, "batch classes"]
 
 
-class Heads(NamedTuple):
+class LogitsAndCalls(NamedTuple):
     """A network's logits, and the calls of dense layers whose outputs have the logits' shape."""
 
     logits: Float32[Array, "batch classes"]
@@ -44,55 +44,68 @@ def dense_calls(
     variables: Variables,
     hyper: Hyperparameters,
     images: UInt8[Array, "batch height width 3"],
-) -> Heads:
+) -> LogitsAndCalls:
     """Apply a network in evaluation mode; return its logits and the calls that may compute them.
 
     These are calls of dense layers (`nn.Dense`, `nnx.Linear` or this package's `Dense`) whose
     outputs have the logits' shape. Of `hyper`, only `mean` and `std` are used.
     """
     normalized = augment.normalize(augment.pixels(images), hyper.mean, hyper.std)
-    model = network.for_one_device(program.model)
+    model = network.copy_for_one_device(program.model)
     call_names: list[str] = []  # in the order of the calls
 
-    def record(
+    def record_linen_call(
         call: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
     ) -> Any:
         outputs = call(*args, **kwargs)
+        inputs = _first_argument(args, kwargs)
         module = context.module
         is_dense = isinstance(module, nn.Dense | Dense) and context.method_name == "__call__"
-        inputs = args[0] if args else kwargs.get("inputs")
-        if is_dense and inputs is not None and inputs.ndim == 2 and len(inputs) == len(images):
+        if is_dense and _has_vector_per_image(inputs, len(images)):
             # `sow` also works inside Flax's transformations, such as `nn.remat`.
             call_name = f"call_{len(call_names)}"
             call_names.append(call_name)
-            module.sow(_COLLECTION, call_name, (inputs, outputs))
+            module.sow(_CALLS_COLLECTION, call_name, (inputs, outputs))
         return outputs
 
     nnx_calls: list[tuple[Array, Array]] = []
 
-    def record_nnx(call: Callable, args: Any, kwargs: Any, context: LayerContext) -> Any:
+    def record_nnx_call(call: Callable, args: Any, kwargs: Any, context: LayerContext) -> Any:
         from flax import nnx
 
         outputs = call(*args, **kwargs)
-        inputs = args[0] if args else kwargs.get("inputs")
+        inputs = _first_argument(args, kwargs)
         is_dense = isinstance(context.module, nnx.Linear)
-        if is_dense and inputs is not None and inputs.ndim == 2 and len(inputs) == len(images):
+        if is_dense and _has_vector_per_image(inputs, len(images)):
             nnx_calls.append((inputs, outputs))
         return outputs
 
-    nnx_interception: AbstractContextManager[None] = nullcontext()
+    nnx_recording: AbstractContextManager[None] = nullcontext()
     if isinstance(model, NNXNetwork):
-        nnx_interception = intercepted(model, record_nnx)
-    with adapted(None, program.product_dtype), nn.intercept_methods(record), nnx_interception:
-        logits, recorded = model.apply(variables, normalized, train=False, mutable=[_COLLECTION])
-    calls = _recorded_calls(recorded.get(_COLLECTION, {}))
-    all_calls = [calls[name] for name in call_names if name in calls] + nnx_calls
-    dense_calls = [
+        nnx_recording = intercept_layers(model, record_nnx_call)
+    linen_recording = nn.intercept_methods(record_linen_call)
+    with adapt_layers(None, program.product_dtype), linen_recording, nnx_recording:
+        logits, recorded = model.apply(
+            variables, normalized, train=False, mutable=[_CALLS_COLLECTION]
+        )
+    linen_calls = _recorded_calls(recorded.get(_CALLS_COLLECTION, {}))
+    linen_calls_in_order = [linen_calls[name] for name in call_names if name in linen_calls]
+    calls = [
         DenseCall(inputs.astype(jnp.float32), outputs.astype(jnp.float32))
-        for inputs, outputs in all_calls
+        for inputs, outputs in linen_calls_in_order + nnx_calls
     ]
-    calls_like_logits = [call for call in dense_calls if call.outputs.shape == logits.shape]
-    return Heads(logits.astype(jnp.float32), calls_like_logits)
+    calls_like_logits = [call for call in calls if call.outputs.shape == logits.shape]
+    return LogitsAndCalls(logits.astype(jnp.float32), calls_like_logits)
+
+
+def _first_argument(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return the input of a layer's call, or None if the call has other arguments."""
+    return args[0] if args else kwargs.get("inputs")
+
+
+def _has_vector_per_image(inputs: Any, image_count: int) -> bool:
+    """Return True if the inputs of a dense layer are one vector for each image."""
+    return inputs is not None and inputs.ndim == 2 and len(inputs) == image_count
 
 
 def _recorded_calls(collection: Any) -> dict[str, tuple[Array, Array]]:
@@ -101,9 +114,10 @@ def _recorded_calls(collection: Any) -> dict[str, tuple[Array, Array]]:
     `collection` is a Flax collection: nested dictionaries, one for each module.
     """
     calls: dict[str, tuple[Array, Array]] = {}
-    for name, value in collection.items():
-        if hasattr(value, "items"):
-            calls.update(_recorded_calls(value))
+    for name, entry in collection.items():
+        if hasattr(entry, "items"):
+            calls.update(_recorded_calls(entry))
         else:
-            [calls[name]] = value  # `sow` puts each value into a tuple
+            [call] = entry  # `sow` puts each value into a tuple
+            calls[name] = call
     return calls

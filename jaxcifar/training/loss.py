@@ -30,10 +30,12 @@ def training_losses(
     """
     if targets.ndim == 1 and class_weights is None:
         return smoothed_cross_entropy(logits, targets, smoothing)
-    classes = logits.shape[-1]
-    smoothed = (1 - smoothing) * distributions(targets, classes) + smoothing / classes
+    num_classes = logits.shape[-1]
+    smoothed_targets = (1 - smoothing) * distributions(targets, num_classes)
+    smoothed_targets += smoothing / num_classes
     weights = 1.0 if class_weights is None else class_weights
-    return -(weights * smoothed * jax.nn.log_softmax(logits)).sum(-1)
+    weighted_targets = weights * smoothed_targets
+    return -(weighted_targets * jax.nn.log_softmax(logits)).sum(-1)
 
 
 def total_weight(
@@ -55,7 +57,8 @@ def total_weight(
     """
     if class_weights is None:
         return batch_size
-    image_weights = (distributions(targets, len(class_weights)) * class_weights).sum(-1)
+    shares_of_classes = distributions(targets, len(class_weights))
+    image_weights = (shares_of_classes * class_weights).sum(-1)
     return sharing.sum_over_devices(image_weights.sum(), axis)
 
 

@@ -16,12 +16,18 @@ class LossUse(NamedTuple):
     """Tells whether an update rule (optimizer) needs the loss, besides the gradients.
 
     Attributes:
-      value: True if the rule uses the value of the loss.
-      function: True if the rule calls the loss as a function of the parameters (a line search).
+      uses_value: True if the rule uses the value of the loss.
+      uses_function: True if the rule calls the loss as a function of the parameters, in a line
+        search.
     """
 
-    value: bool
-    function: bool
+    uses_value: bool
+    uses_function: bool
+
+    @property
+    def uses_loss(self) -> bool:
+        """True if the rule uses the loss in any way."""
+        return self.uses_value or self.uses_function
 
 
 def find_loss_use(
@@ -40,42 +46,41 @@ def find_loss_use(
       params: the network's parameters.
     """
     if not isinstance(rule, optax.GradientTransformationExtraArgs):
-        return LossUse(value=False, function=False)
-    is_called = False
+        return LossUse(uses_value=False, uses_function=False)
+    function_is_called = False
 
-    def recording_value_fn(params: PyTree) -> Array:
-        nonlocal is_called
-        is_called = True
-        return stand_in_value(params)
+    def record_call(params: PyTree) -> Array:
+        nonlocal function_is_called
+        function_is_called = True
+        return stand_in_loss(params)
 
-    def update(value: Array, grads: PyTree, opt_state: PyTree, params: PyTree) -> PyTree:
-        return rule.update(
-            grads, opt_state, params, **loss_arguments(value, grads, recording_value_fn)
-        )
+    def update(loss: Array, grads: PyTree, opt_state: PyTree, params: PyTree) -> PyTree:
+        arguments = loss_arguments(loss, grads, record_call)
+        return rule.update(grads, opt_state, params, **arguments)
 
-    value = jax.ShapeDtypeStruct((), jnp.float32)
-    jaxpr = jax.make_jaxpr(update)(value, grads, opt_state, params).jaxpr
-    value_variable = jaxpr.invars[0]
+    loss_shape = jax.ShapeDtypeStruct((), jnp.float32)
+    jaxpr = jax.make_jaxpr(update)(loss_shape, grads, opt_state, params).jaxpr
+    loss_variable = jaxpr.invars[0]
     used_variables = list(jaxpr.outvars)
     for operation in jaxpr.eqns:
         used_variables += operation.invars
-    uses_value = any(variable is value_variable for variable in used_variables)
-    return LossUse(value=uses_value, function=is_called)
+    uses_value = any(variable is loss_variable for variable in used_variables)
+    return LossUse(uses_value, function_is_called)
 
 
 def loss_arguments(
-    value: Float32[Array, ""], grads: PyTree, value_fn: Callable[[PyTree], Float32[Array, ""]]
+    loss: Float32[Array, ""], grads: PyTree, loss_fn: Callable[[PyTree], Float32[Array, ""]]
 ) -> dict[str, Any]:
     """Return the keyword arguments of `update` through which optax's rules get the loss.
 
     Args:
-      value: mean loss of the batch.
-      grads: gradients of `value`, before they are clipped.
-      value_fn: function of the parameters that computes the mean loss of this batch.
+      loss: mean loss of the batch.
+      grads: gradients of `loss`, before they are clipped.
+      loss_fn: function of the parameters that computes the mean loss of this batch.
     """
-    return {"value": value, "grad": grads, "value_fn": value_fn}
+    return {"value": loss, "grad": grads, "value_fn": loss_fn}
 
 
-def stand_in_value(params: PyTree) -> Float32[Array, ""]:
+def stand_in_loss(params: PyTree) -> Float32[Array, ""]:
     """Return the norm of all parameters, which replaces the loss when only a rule is traced."""
     return optax.tree.norm(params).astype(jnp.float32)

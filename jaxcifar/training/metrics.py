@@ -20,8 +20,8 @@ from jaxcifar.array_types import Bool, Float, Float32, Int32, Int64, Integer
 from jaxcifar.machine.sharing import AnyArray
 
 PERCENT = "%"
-NAME_PATTERN = "[A-Za-z][A-Za-z0-9_]{0,39}"  # pattern of a metric's name
-MAX_LETTERS = 40  # length of a title or a unit
+METRIC_NAME_PATTERN = "[A-Za-z][A-Za-z0-9_]{0,39}"  # pattern of a metric's name
+MAX_TITLE_LETTERS = 40  # length of a title or a unit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,19 +57,20 @@ class Metric:
     least_classes: int = 2
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(NAME_PATTERN, self.name):
+        if not re.fullmatch(METRIC_NAME_PATTERN, self.name):
             raise ValueError(
                 f"the name {self.name!r:.60} of a metric must be up to 40 letters, digits and _, "
                 "and begin with a letter"
             )
         for text in (self.title, self.unit):
-            if len(text) > MAX_LETTERS or not text.isprintable():
+            if len(text) > MAX_TITLE_LETTERS or not text.isprintable():
                 raise ValueError(
                     f"title and unit of the metric {self.name} must be one line of up to "
-                    f"{MAX_LETTERS} letters"
+                    f"{MAX_TITLE_LETTERS} letters"
                 )
-        has_per_image, has_of_confusion = self.per_image is not None, self.of_confusion is not None
-        if has_per_image == has_of_confusion:
+        has_both = self.per_image is not None and self.of_confusion is not None
+        has_neither = self.per_image is None and self.of_confusion is None
+        if has_both or has_neither:
             raise ValueError(f"the metric {self.name} must have either per_image or of_confusion")
 
 
@@ -85,14 +86,14 @@ class Measurement(NamedTuple):
     confusion: Int64[np.ndarray, "classes classes"]
 
 
-def is_right(
+def is_correct(
     logits: Float[AnyArray, "images classes"], labels: Integer[AnyArray, "images"]
 ) -> Bool[AnyArray, "images"]:
     """Return True for each image whose label has the largest logit (the first of equal logits)."""
     return logits.argmax(-1) == labels
 
 
-def is_among_first_five(
+def is_in_top_five(
     logits: Float32[Array, "images classes"], labels: Integer[Array, "images"]
 ) -> Bool[Array, "images"]:
     """Return True for each image whose label has one of the five largest logits.
@@ -113,19 +114,22 @@ def macro_f1(confusion: Int64[np.ndarray, "classes classes"]) -> float:
     The F1 score of a class is the harmonic mean of precision and recall. The score is 0 for a class
     that is never predicted correctly. A class that neither occurs nor is predicted is left out.
     """
-    correct = np.diag(confusion)
+    correct_of_class = np.diag(confusion)
     occurring_and_predicted = confusion.sum(1) + confusion.sum(0)
     has_f1 = occurring_and_predicted > 0
-    f1_scores = 2 * correct[has_f1] / occurring_and_predicted[has_f1]
+    f1_scores = 2 * correct_of_class[has_f1] / occurring_and_predicted[has_f1]
     return float(np.mean(f1_scores))
 
 
 def balanced_accuracy(confusion: Int64[np.ndarray, "classes classes"]) -> float:
     """Return the mean of the accuracies of all classes (rows of the matrix) that have images."""
-    correct, images = np.diag(confusion), confusion.sum(1)
-    has_images = images > 0
-    return float(np.mean(correct[has_images] / images[has_images]))
+    correct_of_class, images_of_class = np.diag(confusion), confusion.sum(1)
+    has_images = images_of_class > 0
+    accuracies = correct_of_class[has_images] / images_of_class[has_images]
+    return float(np.mean(accuracies))
 
+
+_fraction_metric = partial(Metric, unit=PERCENT, higher_is_better=True)
 
 LOSS = Metric(
     name="loss",
@@ -134,33 +138,16 @@ LOSS = Metric(
     higher_is_better=False,
     per_image=optax.softmax_cross_entropy_with_integer_labels,
 )
-ACCURACY = Metric(
-    name="accuracy", title="accuracy", unit=PERCENT, higher_is_better=True, per_image=is_right
-)
+ACCURACY = _fraction_metric(name="accuracy", title="accuracy", per_image=is_correct)
 METRICS = (
     LOSS,
     ACCURACY,
-    Metric(
-        name="top5_accuracy",
-        title="top-5 accuracy",
-        unit=PERCENT,
-        higher_is_better=True,
-        per_image=is_among_first_five,
-        least_classes=11,
+    _fraction_metric(
+        name="top5_accuracy", title="top-5 accuracy", per_image=is_in_top_five, least_classes=11
     ),
-    Metric(
-        name="macro_f1",
-        title="macro-F1",
-        unit=PERCENT,
-        higher_is_better=True,
-        of_confusion=macro_f1,
-    ),
-    Metric(
-        name="balanced_accuracy",
-        title="balanced accuracy",
-        unit=PERCENT,
-        higher_is_better=True,
-        of_confusion=balanced_accuracy,
+    _fraction_metric(name="macro_f1", title="macro-F1", of_confusion=macro_f1),
+    _fraction_metric(
+        name="balanced_accuracy", title="balanced accuracy", of_confusion=balanced_accuracy
     ),
 )
 
@@ -185,29 +172,31 @@ def measure(
       logits: the network's logits of at least one image.
       labels: true class of each image.
     """
-    per_image = tuple(metric for metric in metrics if metric.per_image is not None)
-    values_by_metric, counts = jax.device_get(_values_per_image(per_image, logits, labels))
-    confusion = counts.astype(np.int64)
-    means: dict[str, float] = {}
+    per_image_metrics = tuple(metric for metric in metrics if metric.per_image is not None)
+    device_results = _values_and_confusion(per_image_metrics, logits, labels)
+    values_by_metric, int32_confusion = jax.device_get(device_results)
+    confusion = int32_confusion.astype(np.int64)
+    results: dict[str, float] = {}
     for metric in metrics:
         if metric.of_confusion is not None:
-            means[metric.name] = _value_of_confusion(metric.of_confusion, confusion)
+            results[metric.name] = _value_of_confusion(metric.of_confusion, confusion)
             continue
         values = values_by_metric[metric.name]
         if np.issubdtype(values.dtype, np.floating):
-            means[metric.name] = decimal(values)  # the device has averaged it
+            results[metric.name] = shortest_decimal(values)  # the device has averaged it
         else:
-            means[metric.name] = int(values.sum(dtype=np.int64)) / len(labels)
-    return Measurement(means, confusion)
+            total = int(values.sum(dtype=np.int64))
+            results[metric.name] = total / len(labels)
+    return Measurement(results, confusion)
 
 
-def decimal(value: Any) -> float:
+def shortest_decimal(value: Any) -> float:
     """Return the shortest decimal number that rounds to this float32: 0.6124, not 0.612399995."""
     return float(str(np.float32(value)))
 
 
 @partial(jax.jit, static_argnums=0)
-def _values_per_image(
+def _values_and_confusion(
     metrics: tuple[Metric, ...], logits: Array, labels: Array
 ) -> tuple[dict[str, Array], Array]:
     """Return the values of each per-image metric by the metric's name, and the confusion matrix.
@@ -215,7 +204,8 @@ def _values_per_image(
     Boolean and integer metrics have a value for each image. Float metrics have only the mean value.
     """
     classes = logits.shape[-1]
-    confusion = jnp.zeros((classes, classes), jnp.int32).at[labels, logits.argmax(-1)].add(1)
+    no_counts = jnp.zeros((classes, classes), jnp.int32)
+    confusion = no_counts.at[labels, logits.argmax(-1)].add(1)
     values_by_metric = {}
     for metric in metrics:
         assert metric.per_image is not None
@@ -232,7 +222,7 @@ def _value_of_confusion(function: Callable[[np.ndarray], Any], confusion: np.nda
         value = np.asarray(function(confusion.copy()))  # the function may change its argument
     except ArithmeticError:
         return math.nan
-    return decimal(value) if value.dtype == np.float32 else float(value)
+    return shortest_decimal(value) if value.dtype == np.float32 else float(value)
 
 
 def only_predicted_class(confusion: Int64[np.ndarray, "classes classes"]) -> int | None:

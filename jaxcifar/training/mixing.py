@@ -15,7 +15,7 @@ from jax import Array
 
 from jaxcifar.array_types import Float32, Int32, Integer, Key
 from jaxcifar.machine import sharing
-from jaxcifar.training.augment import MIXING, Pixels
+from jaxcifar.training.augment import MIXING_STREAM, Pixels
 
 Distributions = Float32[Array, "batch classes"]
 Targets = Integer[Array, "batch"] | Distributions  # labels, or distributions over the classes
@@ -93,19 +93,22 @@ def mix(
     partners, partner_targets = sharing.next_examples((inputs, targets), axis, parts)
     height, width = inputs.shape[1:3]
 
-    def draw_share_of_pixels(key: Array) -> Array:
-        choice_key, mixup_key, cutmix_key = jax.random.split(jax.random.fold_in(key, MIXING), 3)
-        shares: list[Array] = []
+    def draw_shares_of_pixels(key: Array) -> Array:
+        mixing_key = jax.random.fold_in(key, MIXING_STREAM)
+        choice_key, mixup_key, cutmix_key = jax.random.split(mixing_key, 3)
+        shares_by_method: list[Array] = []
         if settings.mixup is not None:
-            shares.append(mixup_shares(mixup_key, settings.mixup, height, width))
+            shares_by_method.append(mixup_shares(mixup_key, settings.mixup, height, width))
         if settings.cutmix is not None:
-            shares.append(cutmix_shares(cutmix_key, settings.cutmix, height, width))
-        if len(shares) == 1:
-            return shares[0]
-        return jnp.where(jax.random.bernoulli(choice_key), shares[0], shares[1])
+            shares_by_method.append(cutmix_shares(cutmix_key, settings.cutmix, height, width))
+        if len(shares_by_method) == 1:
+            return shares_by_method[0]
+        of_mixup, of_cutmix = shares_by_method
+        return jnp.where(jax.random.bernoulli(choice_key), of_mixup, of_cutmix)
 
-    shares = jax.vmap(draw_share_of_pixels)(keys)
-    pixel_shares, image_shares = shares[..., None], shares.mean((1, 2))[:, None]
+    shares = jax.vmap(draw_shares_of_pixels)(keys)
+    pixel_shares = shares[..., None]
+    image_shares = shares.mean((1, 2))[:, None]
     mixed_inputs = pixel_shares * inputs + (1 - pixel_shares) * partners
     mixed_targets = image_shares * targets + (1 - image_shares) * partner_targets
     return mixed_inputs, mixed_targets
@@ -133,12 +136,14 @@ def cutmix_shares(
     "CutMix: regularization strategy to train strong classifiers with localizable features", 2019.
     """
     share_key, centre_key = jax.random.split(key)
-    side = jnp.sqrt(1 - jax.random.beta(share_key, alpha, alpha))
-    size = jnp.asarray([height, width])
-    centre = jax.random.randint(centre_key, (2,), 0, size)
-    half = (side * size).astype(jnp.int32) // 2
-    start, end = centre - half, centre + half
+    side_fraction = jnp.sqrt(1 - jax.random.beta(share_key, alpha, alpha))
+    image_extents = jnp.asarray([height, width])
+    centre = jax.random.randint(centre_key, (2,), 0, image_extents)
+    half_extents = (side_fraction * image_extents).astype(jnp.int32) // 2
+    top_left = centre - half_extents
+    bottom_right = centre + half_extents
     rows, columns = jnp.arange(height), jnp.arange(width)
-    in_rows = (rows >= start[0]) & (rows < end[0])
-    in_columns = (columns >= start[1]) & (columns < end[1])
-    return jnp.where(in_rows[:, None] & in_columns[None, :], 0.0, 1.0)
+    is_in_rows = (rows >= top_left[0]) & (rows < bottom_right[0])
+    is_in_columns = (columns >= top_left[1]) & (columns < bottom_right[1])
+    is_in_rectangle = is_in_rows[:, None] & is_in_columns[None, :]
+    return jnp.where(is_in_rectangle, 0.0, 1.0)

@@ -6,7 +6,6 @@ These `other_variables` form one tree: the entries of `batch_stats`, and each ot
 under its name with a colon in front.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -19,17 +18,17 @@ from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.kernels.winograd import Dtype
 from jaxcifar.machine import sharing
 from jaxcifar.machine.sharing import AnyArray, PyTree
-from jaxcifar.networks.adapt import adapted
+from jaxcifar.networks.adapt import adapt_layers
 from jaxcifar.networks.layers import EXAMPLE_STREAM
 
 Variables = dict[str, PyTree]
-_INIT_IMAGES = 5000  # images from which a network may compute its first weights
-_INIT_PIXELS = _INIT_IMAGES * IMAGE_SIZE**2  # of larger images, fewer are used
-_STATS = "batch_stats"
-_COLON = ":"  # no module name can contain it
+_MAX_INIT_IMAGES = 5000  # images from which a network may compute its first weights
+_MAX_INIT_PIXELS = _MAX_INIT_IMAGES * IMAGE_SIZE**2  # of larger images, fewer are used
+_BATCH_STATS = "batch_stats"
+_COLLECTION_PREFIX = ":"  # no module name can contain it
 
 
-class Part(NamedTuple):
+class BatchPart(NamedTuple):
     """The position of a part of a batch, if a batch is computed in parts to save memory.
 
     Attributes:
@@ -49,27 +48,27 @@ def variables(params: PyTree, other_variables: PyTree) -> Variables:
       other_variables: all other variables as one tree: the entries of the collection "batch_stats",
         and each other collection under its name with a colon in front.
     """
-    stats, other_collections = {}, {}
+    batch_stats, other_collections = {}, {}
     for name, tree in other_variables.items():
-        if name.startswith(_COLON):
-            other_collections[name.removeprefix(_COLON)] = tree
+        if name.startswith(_COLLECTION_PREFIX):
+            other_collections[name.removeprefix(_COLLECTION_PREFIX)] = tree
         else:
-            stats[name] = tree
-    return {"params": params, _STATS: stats, **other_collections}
+            batch_stats[name] = tree
+    return {"params": params, _BATCH_STATS: batch_stats, **other_collections}
 
 
-def split(all_variables: Variables) -> tuple[PyTree, PyTree]:
+def split_variables(all_variables: Variables) -> tuple[PyTree, PyTree]:
     """Return a network's parameters, and all other variables as one tree; undoes `variables`."""
     collections = {name: tree for name, tree in all_variables.items() if name != "params"}
     return all_variables["params"], _as_one_tree(collections)
 
 
 def _as_one_tree(collections: Variables) -> PyTree:
-    stats = collections.get(_STATS, {})
-    other_collections = {
-        _COLON + name: tree for name, tree in collections.items() if name != _STATS
-    }
-    return {**stats, **other_collections}
+    one_tree = dict(collections.get(_BATCH_STATS, {}))
+    for name, tree in collections.items():
+        if name != _BATCH_STATS:
+            one_tree[_COLLECTION_PREFIX + name] = tree
+    return one_tree
 
 
 def init(
@@ -87,11 +86,12 @@ def init(
     """
     collections = dict(nn.meta.unbox(model.init(key, images, train=False)))
     params = collections.pop("params", {})
-    if set(collections) <= {_STATS}:
+    has_only_batch_stats = set(collections) <= {_BATCH_STATS}
+    if has_only_batch_stats:
         return params, _as_one_tree(collections)
 
     def collections_after_one_step() -> Variables:
-        _, updated = for_one_device(model).apply(
+        _, updated = copy_for_one_device(model).apply(
             {"params": params, **collections},
             images,
             train=True,
@@ -101,22 +101,23 @@ def init(
         return dict(updated)
 
     updated_collections = jax.eval_shape(collections_after_one_step)
-    structure: Callable[[Any], Any] = jax.tree.structure
-    lasting_collections = {
-        name: tree
-        for name, tree in collections.items()
-        if structure(tree) == structure(updated_collections.get(name))
-    }
+    lasting_collections = {}
+    for name, tree in collections.items():
+        structure: Any = jax.tree.structure(tree)
+        updated_structure: Any = jax.tree.structure(updated_collections.get(name))
+        if updated_structure == structure:
+            lasting_collections[name] = tree
     return params, _as_one_tree(lasting_collections)
 
 
-def init_image_count(shape: tuple[int, ...]) -> int:
+def init_image_count(images_shape: tuple[int, ...]) -> int:
     """Return the largest number of training images of a shape `[N, H, W, 3]` to pass to `init`."""
-    _, height, width, _ = shape
-    return min(_INIT_IMAGES, max(1, _INIT_PIXELS // (height * width)))
+    _, height, width, _ = images_shape
+    images_of_this_size = max(1, _MAX_INIT_PIXELS // (height * width))
+    return min(_MAX_INIT_IMAGES, images_of_this_size)
 
 
-def shapes(model: nn.Module, image_size: int = IMAGE_SIZE) -> Variables:
+def variable_shapes(model: nn.Module, image_size: int = IMAGE_SIZE) -> Variables:
     """Return the shapes and dtypes of a network's variables; no values are computed.
 
     Args:
@@ -124,8 +125,12 @@ def shapes(model: nn.Module, image_size: int = IMAGE_SIZE) -> Variables:
       image_size: height and width of the images.
     """
     images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
-    model = for_one_device(model)
-    params, other_variables = jax.eval_shape(lambda x: init(model, jax.random.key(0), x), images)
+    model = copy_for_one_device(model)
+
+    def initialize(images: Array) -> tuple[PyTree, PyTree]:
+        return init(model, jax.random.key(0), images)
+
+    params, other_variables = jax.eval_shape(initialize, images)
     return variables(params, other_variables)
 
 
@@ -136,7 +141,7 @@ def forward(
     key: Key[Array, ""],
     axis: str | None,
     product_dtype: Dtype | None = None,
-    part: Part | None = None,
+    part: BatchPart | None = None,
 ) -> tuple[Float32[Array, "batch classes"], PyTree]:
     """Apply a network in training mode to this device's share of the batch.
 
@@ -153,17 +158,18 @@ def forward(
     Returns:
       the logits of these images, and the variables other than parameters after the step.
     """
-    collections = [name for name in all_variables if name != "params"]
-    streams = _random_streams(key, axis, part)
-    with adapted(axis, product_dtype, part.first_position if part else None):
-        logits, updated = model.apply(
-            all_variables, images, train=True, mutable=collections, rngs=streams
-        )
-    other_variables = _as_one_tree({name: updated.get(name, {}) for name in collections})
+    mutable = [name for name in all_variables if name != "params"]
+    rngs = _random_streams(key, axis, part)
+    first_position = None if part is None else part.first_position
+    with adapt_layers(axis, product_dtype, first_position):
+        logits, updated = model.apply(all_variables, images, train=True, mutable=mutable, rngs=rngs)
+    other_variables = _as_one_tree({name: updated.get(name, {}) for name in mutable})
     return logits.astype(jnp.float32), other_variables
 
 
-def _random_streams(key: Array, axis: str | None, part: Part | None = None) -> dict[str, Array]:
+def _random_streams(
+    key: Array, axis: str | None, part: BatchPart | None = None
+) -> dict[str, Array]:
     """Return a random key for each of Flax's random streams, by the stream's name.
 
     Flax uses the key of "params" for streams that are missing here. The key of `EXAMPLE_STREAM` is
@@ -190,12 +196,12 @@ def predict(
       images: normalised images.
       product_dtype: dtype to which a CPU rounds operands of matrix products; None for float32.
     """
-    with adapted(None, product_dtype):
+    with adapt_layers(None, product_dtype):
         logits: Any = model.apply(all_variables, images, train=False)
         return logits.astype(jnp.float32)
 
 
-def for_one_device(model: nn.Module) -> nn.Module:
+def copy_for_one_device(model: nn.Module) -> nn.Module:
     """Return a copy of a network that computes its statistics on one device, not over devices."""
     return model.clone(axis_name=None) if hasattr(model, "axis_name") else model
 
@@ -211,13 +217,16 @@ def has_convolution(model: nn.Module, platform: str, image_size: int = IMAGE_SIZ
     JAX's lowered program for images of `image_size` x `image_size` pixels is searched, so that a
     convolution is found however the network is written.
     """
-    model, key = for_one_device(model), jax.random.key(0)
-    images = jax.ShapeDtypeStruct((2, image_size, image_size, 3), jnp.float32)
+    model = copy_for_one_device(model)
+    key = jax.random.key(0)
+    batch_size = 2
+    images = jax.ShapeDtypeStruct((batch_size, image_size, image_size, 3), jnp.float32)
     all_variables = jax.eval_shape(lambda images: variables(*init(model, key, images)), images)
 
     @jax.jit
-    def logits(all_variables: Variables, images: Array) -> Array:
-        return forward(model, all_variables, images, key, None)[0]
+    def compute_logits(all_variables: Variables, images: Array) -> Array:
+        logits, _ = forward(model, all_variables, images, key, axis=None)
+        return logits
 
-    lowered = logits.trace(all_variables, images).lower(lowering_platforms=(platform,))
+    lowered = compute_logits.trace(all_variables, images).lower(lowering_platforms=(platform,))
     return "stablehlo.convolution" in lowered.as_text()

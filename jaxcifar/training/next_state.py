@@ -37,8 +37,8 @@ def next_state(
     gradients = loss.gradients(state.params)
     rule = rule_at_step(update_rule, hyper, state.step)
     grads = optim.clip(gradients.grads, hyper.clip_norm)
-    arguments = _loss_arguments(rule, state, gradients, loss) if offers_loss else {}
-    updates, opt_state = rule.update(grads, state.opt_state, state.params, **arguments)
+    loss_keywords = _arguments_if_loss_is_used(rule, state, gradients, loss) if offers_loss else {}
+    updates, opt_state = rule.update(grads, state.opt_state, state.params, **loss_keywords)
     updates = optim.scale_biases(updates, hyper.bias_rate)
     params = optax.apply_updates(state.params, updates)
     new_variables = params, gradients.other_variables
@@ -46,13 +46,13 @@ def next_state(
     if average is not None:
         average = update_average(average, new_variables, hyper.average, state.step)
     begins_epoch = state.step % steps_per_epoch == 0
-    epoch_sums = jax.tree.map(lambda total: jnp.where(begins_epoch, 0, total), state.sums)
+    earlier_sums = jax.tree.map(lambda total: jnp.where(begins_epoch, 0, total), state.sums)
     return TrainState(
         step=state.step + 1,
         params=params,
         batch_stats=gradients.other_variables,
         opt_state=opt_state,
-        sums=epoch_sums + gradients.sums,
+        sums=earlier_sums + gradients.sums,
         average=average,
     )
 
@@ -67,7 +67,7 @@ def rule_at_step(
     return update_rule(hyper.learning_rate[step], **hyper.rule)
 
 
-def _loss_arguments(
+def _arguments_if_loss_is_used(
     rule: optax.GradientTransformation,
     state: TrainState,
     gradients: BatchGradients,
@@ -78,8 +78,7 @@ def _loss_arguments(
     The dict is empty if the rule does not use the loss. The gradients in the dict are not clipped.
     """
     loss_use = find_loss_use(rule, gradients.grads, state.opt_state, state.params)
-    uses_loss = loss_use.value or loss_use.function
-    if not uses_loss:
+    if not loss_use.uses_loss:
         return {}
-    value = sharing.sum_over_devices(gradients.device_loss, loss.axis)
-    return loss_arguments(value, gradients.grads, loss.value)
+    mean_loss = sharing.sum_over_devices(gradients.device_loss, loss.axis)
+    return loss_arguments(mean_loss, gradients.grads, loss.differentiable_loss)

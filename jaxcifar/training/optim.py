@@ -24,6 +24,7 @@ Switch = Shaped[AnyArray, ""] | np.floating | np.bool | bool  # as a float 1 or 
 UpdateRule = Callable[..., optax.GradientTransformation]
 
 _KERNEL_AXES = 4
+_KERNEL_GROUP, _OTHER_GROUP = "kernel", "rest"  # of parameters, for Muon; in checkpoints
 _NEWTON_SCHULZ_STEPS = 3  # enough for networks as small as these (Jordan's trainer)
 
 
@@ -51,7 +52,7 @@ def sgd(
     return optax.chain(
         _weight_decay_rule(weight_decay, bias_decay),
         _momentum_rule(momentum, nesterov),
-        _scale_by_rate(learning_rate),
+        _scale_by_learning_rate(learning_rate),
     )
 
 
@@ -75,7 +76,7 @@ def adam(
     return optax.chain(
         _weight_decay_rule(weight_decay, bias_decay),
         optax.scale_by_adam(b1=momentum),
-        _scale_by_rate(learning_rate),
+        _scale_by_learning_rate(learning_rate),
     )
 
 
@@ -99,7 +100,7 @@ def adamw(
     return optax.chain(
         optax.scale_by_adam(b1=momentum),
         _weight_decay_rule(weight_decay, bias_decay),
-        _scale_by_rate(learning_rate),
+        _scale_by_learning_rate(learning_rate),
     )
 
 
@@ -126,23 +127,24 @@ def muon(
       bias_decay: False to leave biases (parameters with one axis) out of weight decay.
       sgd_rate: factor by which the learning rate is multiplied for SGD.
     """
-    kernels = optax.chain(
+    kernel_rule = optax.chain(
         optax.contrib.scale_by_muon(
             ns_steps=_NEWTON_SCHULZ_STEPS,
             beta=momentum,
             weight_dimension_numbers=_matrix_axes_of_kernels,
         ),
-        _scale_by_rate(learning_rate),
-        optax.stateless(_keep_norm),
+        _scale_by_learning_rate(learning_rate),
+        optax.stateless(_correct_kernel_norms),
     )
-    other_parameters = sgd(
-        learning_rate * sgd_rate, momentum, weight_decay, bias_decay, nesterov=True
-    )
+    other_rule = sgd(learning_rate * sgd_rate, momentum, weight_decay, bias_decay, nesterov=True)
+
+    def group_name(param: AnyArray) -> str:
+        return _KERNEL_GROUP if param.ndim == _KERNEL_AXES else _OTHER_GROUP
 
     def group_names(params: PyTree) -> PyTree:
-        return jax.tree.map(lambda p: "kernel" if p.ndim == _KERNEL_AXES else "rest", params)
+        return jax.tree.map(group_name, params)
 
-    return optax.partition({"kernel": kernels, "rest": other_parameters}, group_names)
+    return optax.partition({_KERNEL_GROUP: kernel_rule, _OTHER_GROUP: other_rule}, group_names)
 
 
 def _matrix_axes_of_kernels(params: PyTree) -> PyTree:
@@ -150,15 +152,16 @@ def _matrix_axes_of_kernels(params: PyTree) -> PyTree:
     return jax.tree.map(lambda _: matrix_axes, params)
 
 
-def _keep_norm(updates: PyTree, params: PyTree) -> PyTree:
+def _correct_kernel_norms(updates: PyTree, params: PyTree) -> PyTree:
     """Change updates so that each updated kernel `[H, W, C, K]` has the norm sqrt(K)."""
 
-    def corrected(update: Array, param: Array) -> Array:
-        new_param = param + update
-        factor = param.shape[-1] ** 0.5 / jnp.linalg.norm(new_param.ravel())
-        return new_param * factor - param
+    def correct(update: Array, kernel: Array) -> Array:
+        new_kernel = kernel + update
+        new_norm = kernel.shape[-1] ** 0.5
+        factor = new_norm / jnp.linalg.norm(new_kernel.ravel())
+        return new_kernel * factor - kernel
 
-    return jax.tree.map(corrected, updates, params)
+    return jax.tree.map(correct, updates, params)
 
 
 def clip(grads: PyTree, max_norm: Scalar) -> PyTree:
@@ -179,7 +182,8 @@ def scale_biases(updates: PyTree, factor: Scalar) -> PyTree:
     """
 
     def scale_if_bias(update: AnyArray) -> AnyArray:
-        return update * factor if update.ndim == 1 else update
+        is_bias = update.ndim == 1
+        return update * factor if is_bias else update
 
     return jax.tree.map(scale_if_bias, updates)
 
@@ -193,16 +197,17 @@ def _weight_decay_rule(weight_decay: Scalar, bias_decay: Switch) -> optax.Gradie
     bias_weight_decay = weight_decay * jnp.asarray(bias_decay, jnp.float32)
 
     def add_decay(grads: PyTree, params: PyTree) -> PyTree:
-        def with_decay(grad: Array, param: Array) -> Array:
-            factor = bias_weight_decay if param.ndim == 1 else weight_decay
-            return grad + factor * param
+        def add_decay_of_param(grad: Array, param: Array) -> Array:
+            is_bias = param.ndim == 1
+            decay = bias_weight_decay if is_bias else weight_decay
+            return grad + decay * param
 
-        return jax.tree.map(with_decay, grads, params)
+        return jax.tree.map(add_decay_of_param, grads, params)
 
     return optax.stateless(add_decay)
 
 
-def _scale_by_rate(learning_rate: Scalar) -> optax.GradientTransformation:
+def _scale_by_learning_rate(learning_rate: Scalar) -> optax.GradientTransformation:
     """Return `optax.scale_by_learning_rate` for a learning rate that may be a NumPy number."""
     # optax multiplies by any number, but its type annotation leaves out NumPy's numbers.
     return optax.scale_by_learning_rate(cast(Array | float, learning_rate))
@@ -217,10 +222,16 @@ def _momentum_rule(momentum: Scalar, nesterov: Switch) -> optax.GradientTransfor
     ) -> tuple[PyTree, optax.TraceState]:
         del params
         grads = updates
-        velocity = jax.tree.map(lambda grad, v: grad + momentum * v, grads, state.trace)
-        steps = jax.tree.map(
-            lambda grad, v: jnp.where(nesterov, grad + momentum * v, v), grads, velocity
-        )
-        return steps, optax.TraceState(velocity)
 
-    return optax.GradientTransformation(optax.trace(0.0).init, update)
+        def add_momentum(grad: Array, velocity: Array) -> Array:
+            return grad + momentum * velocity
+
+        def choose_step(grad: Array, velocity: Array) -> Array:
+            return jnp.where(nesterov, add_momentum(grad, velocity), velocity)
+
+        velocities = jax.tree.map(add_momentum, grads, state.trace)
+        steps = jax.tree.map(choose_step, grads, velocities)
+        return steps, optax.TraceState(velocities)
+
+    init_velocities = optax.trace(decay=0.0).init  # the decay does not matter here
+    return optax.GradientTransformation(init_velocities, update)

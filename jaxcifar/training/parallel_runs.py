@@ -17,7 +17,7 @@ from jaxcifar.machine.sharing import AXIS, AnyArray
 from jaxcifar.training.program import Program, PyTree
 from jaxcifar.training.state import Hyperparameters, TrainState
 
-WithShape = AnyArray | jax.ShapeDtypeStruct  # an array, or only its shape
+ArrayOrShape = AnyArray | jax.ShapeDtypeStruct  # an array, or only its shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +42,9 @@ class ParallelRuns:
         if self.run_count == 1:
             return self.program.replicated
         devices = self.program.mesh.devices
-        possible_counts = range(1, len(devices) + 1)
-        device_count = max(count for count in possible_counts if self.run_count % count == 0)
+        device_counts = range(1, len(devices) + 1)
+        fitting_counts = [count for count in device_counts if self.run_count % count == 0]
+        device_count = max(fitting_counts)
         return NamedSharding(Mesh(devices[:device_count], (AXIS,)), PartitionSpec(AXIS))
 
     @property
@@ -53,7 +54,7 @@ class ParallelRuns:
 
     def join(self, trees: Sequence[PyTree]) -> PyTree:
         """Return the arrays of several runs stacked along a leading axis of runs."""
-        stacked = _stack(list(trees), self.program.replicated)
+        stacked = _stack_runs(list(trees), self.program.replicated)
         return stacked if self.run_count == 1 else jax.device_put(stacked, self.sharding)
 
     def split(self, stacked: PyTree) -> list[PyTree]:
@@ -61,13 +62,13 @@ class ParallelRuns:
         replicated = self.program.replicated
         if self.run_count > 1:
             stacked = jax.device_put(stacked, replicated)
-        return _unstack(stacked, self.run_count, replicated)
+        return _unstack_runs(stacked, self.run_count, replicated)
 
     def trace(
         self,
         hyper: Hyperparameters,
-        images: UInt8[WithShape, "images height width 3"],
-        labels: Integer[WithShape, "images"],
+        images: UInt8[ArrayOrShape, "images height width 3"],
+        labels: Integer[ArrayOrShape, "images"],
     ) -> jax.stages.Traced:
         """Trace `train_steps` for arrays of the given shapes, so that it can be compiled.
 
@@ -82,16 +83,18 @@ class ParallelRuns:
         state = program.init.eval_shape(program, hyper, images)
         order = program.epoch_order.eval_shape(program, hyper, np.int32(0), len(labels))
 
-        def stacked(array: Any) -> jax.ShapeDtypeStruct:
+        def stacked_shape(array: Any) -> jax.ShapeDtypeStruct:
             shape = (self.run_count, *array.shape)
             return jax.ShapeDtypeStruct(shape, array.dtype, sharding=self.sharding)
 
-        states, hypers, orders = jax.tree.map(stacked, (state, hyper, order))
-        if program.fed_steps is not None:
-            shape = (program.fed_steps * program.batch_size, *images.shape[1:])
-            images = stacked(jax.ShapeDtypeStruct(shape, images.dtype))
+        states, hypers, orders = jax.tree.map(stacked_shape, (state, hyper, order))
+        if program.steps_per_feed is not None:
+            fed_images = program.steps_per_feed * program.batch_size
+            fed_shape = jax.ShapeDtypeStruct((fed_images, *images.shape[1:]), images.dtype)
+            images = stacked_shape(fed_shape)
+        step_count = np.int32(1)
         return ParallelRuns.train_steps.trace(
-            self, states, hypers, images, labels, orders, np.int32(1)
+            self, states, hypers, images, labels, orders, step_count
         )
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1, compiler_options=CPU_OPTIONS)
@@ -102,26 +105,26 @@ class ParallelRuns:
         images: UInt8[Array, "*rows height width 3"],
         labels: Int32[Array, "images"],
         orders: Int32[Array, "runs images"],
-        count: Int[Array, ""],
+        step_count: Int[Array, ""],
     ) -> tuple[TrainState, dict[str, Float32[Array, "runs"]]]:
-        """Train each run for `count` steps within an epoch, in one compiled function.
+        """Train each run for `step_count` steps within an epoch, in one compiled function.
 
         Args:
           states: the training states before the steps, stacked along a first axis of runs. JAX
             reuses their memory.
           hypers: hyper-parameters of the runs, stacked.
-          images: all training images or, if `program.fed_steps` is set, the images of the next
+          images: all training images or, if `program.steps_per_feed` is set, the images of the next
             steps of each run, stacked.
           labels: labels of all training images.
           orders: for each run, the order of the training images in this epoch.
-          count: number of steps.
+          step_count: number of steps.
 
         Returns:
           the new states, and the mean `loss` and `accuracy` of each run since its epoch began.
         """
         # A single run uses all devices; of several runs, each is trained by one device.
-        program = self.program if self.run_count == 1 else self.program.for_one_device
-        is_fed = program.fed_steps is not None
+        program = self.program if self.run_count == 1 else self.program.copy_for_one_device
+        each_run_has_own_images = program.steps_per_feed is not None
         # Read here, because the property lowers a program, which is not possible in `shard_map`.
         compiles_loops = program.compiles_loops
 
@@ -131,49 +134,46 @@ class ParallelRuns:
             orders: Array,
             images: Array,
             labels: Array,
-            count: Array,
+            step_count: Array,
         ) -> tuple[TrainState, dict[str, Array]]:
-            def train(
+            def train_run(
                 state: TrainState, hyper: Hyperparameters, order: Array, images: Array = images
             ) -> tuple[TrainState, dict[str, Array]]:
-                return program.train_steps(state, hyper, images, labels, order, count)
+                return program.train_steps(state, hyper, images, labels, order, step_count)
 
-            train_runs = _map_runs(train, len(orders), compiles_loops)
-            if is_fed:  # each run has its own images
+            train_runs = _map_over_runs(train_run, len(orders), use_vmap=compiles_loops)
+            if each_run_has_own_images:
                 return train_runs(states, hypers, orders, images)
             return train_runs(states, hypers, orders)
 
-        split_by_run, replicated = self.sharding.spec, PartitionSpec()
-        spec_of_images = split_by_run if is_fed else replicated
+        by_run, replicated = self.sharding.spec, PartitionSpec()
+        image_spec = by_run if each_run_has_own_images else replicated
         train_on_devices = jax.shard_map(
             train_on_device,
             mesh=self.sharding.mesh,
-            in_specs=(
-                *(split_by_run, split_by_run, split_by_run),  # states, hypers and orders
-                *(spec_of_images, replicated, replicated),  # images, labels and count
-            ),
-            out_specs=split_by_run,
+            in_specs=(by_run, by_run, by_run, image_spec, replicated, replicated),
+            out_specs=by_run,
             check_vma=False,
         )
-        return train_on_devices(states, hypers, orders, images, labels, count)
+        return train_on_devices(states, hypers, orders, images, labels, step_count)
 
 
-def _map_runs(
-    function: Callable[..., PyTree], run_count: int, use_vmap: bool
+def _map_over_runs(
+    train_run: Callable[..., PyTree], run_count: int, use_vmap: bool
 ) -> Callable[..., PyTree]:
-    """Return a function of stacked arrays that applies `function` to each of `run_count` runs.
+    """Return a function of stacked arrays that applies `train_run` to each of `run_count` runs.
 
-    With `use_vmap`, the runs are batched by `vmap`; otherwise `function` is called once per run. On
+    With `use_vmap`, `vmap` batches the runs; otherwise `train_run` is called once for each run. On
     a CPU, `vmap` would turn convolutions into grouped convolutions, XLA's slowest kind.
     """
     if use_vmap and run_count > 1:
-        return jax.vmap(function)
+        return jax.vmap(train_run)
 
-    def call_for_each_run(*stacked: PyTree) -> PyTree:
-        results = [function(*_arrays_of_run(stacked, run)) for run in range(run_count)]
+    def train_one_after_another(*stacked: PyTree) -> PyTree:
+        results = [train_run(*_arrays_of_run(stacked, run)) for run in range(run_count)]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
-    return call_for_each_run
+    return train_one_after_another
 
 
 def _arrays_of_run(stacked: PyTree, run: int) -> PyTree:
@@ -181,12 +181,12 @@ def _arrays_of_run(stacked: PyTree, run: int) -> PyTree:
 
 
 @partial(jax.jit, static_argnums=1)
-def _stack(trees: list[PyTree], placement: NamedSharding) -> PyTree:
+def _stack_runs(trees: list[PyTree], placement: NamedSharding) -> PyTree:
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
     return jax.lax.with_sharding_constraint(stacked, placement)
 
 
 @partial(jax.jit, static_argnums=(1, 2))
-def _unstack(stacked: PyTree, count: int, placement: NamedSharding) -> list[PyTree]:
-    trees = [_arrays_of_run(stacked, run) for run in range(count)]
+def _unstack_runs(stacked: PyTree, run_count: int, placement: NamedSharding) -> list[PyTree]:
+    trees = [_arrays_of_run(stacked, run) for run in range(run_count)]
     return jax.lax.with_sharding_constraint(trees, placement)

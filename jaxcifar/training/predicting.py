@@ -20,7 +20,7 @@ from jaxcifar.training.network import Variables
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
 
-_FEW_IMAGES = 32
+_MAX_FEW_IMAGES = 32
 HOST_BLOCK_BYTES = 2**28  # of images on the host that are moved to the devices at a time
 EVAL_BATCH = 500  # images in a chunk, over all devices; divides CIFAR-10's splits on one device
 
@@ -40,55 +40,62 @@ def predict(
       images: at least one image, on the devices or on the host.
     """
     devices = program.mesh.size
-    images_in_chunk = min(eval_batch(images.shape), len(images))
+    images_in_chunk = min(eval_batch_size(images.shape), len(images))
     images_per_device = math.ceil(images_in_chunk / devices)
     chunk_size = images_per_device * devices
     if isinstance(images, np.ndarray) and images.nbytes > HOST_BLOCK_BYTES:
         return _predict_in_blocks(program, variables, hyper, images, chunk_size)
     if program.compiles_loops:
-        are_few = chunk_size <= _FEW_IMAGES and len(images) <= _FEW_IMAGES
+        are_few = chunk_size <= _MAX_FEW_IMAGES and len(images) <= _MAX_FEW_IMAGES
         compute_logits = _logits_of_few_images if are_few else _logits_of_many_images
         return compute_logits(program, variables, hyper, images, chunk_size)
     images = jax.device_put(images, program.replicated)
     starts = [np.int32(start) for start in range(0, len(images), chunk_size)]
-    starts = jax.device_put(starts, program.replicated)
-    logits = [
-        _logits_from_start(program, variables, hyper, images, start, chunk_size) for start in starts
+    starts_on_devices = jax.device_put(starts, program.replicated)
+    logits_of_chunks = [
+        _logits_from_start(program, variables, hyper, images, start, chunk_size)
+        for start in starts_on_devices
     ]
-    return _concatenate(program, logits, len(images))
+    return _concatenate_chunks(program, logits_of_chunks, len(images))
 
 
-def eval_batch(shape: tuple[int, ...]) -> int:
+def eval_batch_size(images_shape: tuple[int, ...]) -> int:
     """Return the number of images that are evaluated at a time, on all devices together.
 
-    `shape` is the shape `[N, H, W, 3]` of all images. The number is smaller for larger images.
+    `images_shape` is the shape `[N, H, W, 3]` of all images. Of larger images there are fewer.
     """
-    _, height, width, _ = shape
+    _, height, width, _ = images_shape
     pixels_in_chunk = EVAL_BATCH * IMAGE_SIZE**2
     images_of_this_size = pixels_in_chunk // (height * width)
-    return min(EVAL_BATCH, max(_FEW_IMAGES, images_of_this_size))
+    allowed_images = max(_MAX_FEW_IMAGES, images_of_this_size)
+    return min(EVAL_BATCH, allowed_images)
 
 
 def _predict_in_blocks(
-    program: Program, variables: Variables, hyper: Hyperparameters, images: np.ndarray, size: int
+    program: Program,
+    variables: Variables,
+    hyper: Hyperparameters,
+    images: np.ndarray,
+    chunk_size: int,
 ) -> Array:
     """Return the logits of images on the host, which are moved to the devices block by block.
 
-    A block has as many chunks of `size` images as fit into `HOST_BLOCK_BYTES`, but at least one.
+    A block has at least one chunk of `chunk_size` images, and as many as fit into
+    `HOST_BLOCK_BYTES`.
     """
-    bytes_in_chunk = size * images[:1].nbytes
+    bytes_in_chunk = chunk_size * images[:1].nbytes
     chunks_in_block = max(1, HOST_BLOCK_BYTES // bytes_in_chunk)
-    block_size = chunks_in_block * size
+    block_size = chunks_in_block * chunk_size
     blocks = [images[start : start + block_size] for start in range(0, len(images), block_size)]
-    logits = []
+    logits_of_blocks = []
     for block in blocks:
-        on_devices = jax.device_put(np.ascontiguousarray(block), program.replicated)
-        # Waits, so that only one block is on the devices.
-        logits.append(np.asarray(predict(program, variables, hyper, on_devices)))
-    return jnp.asarray(np.concatenate(logits))
+        images_on_devices = jax.device_put(np.ascontiguousarray(block), program.replicated)
+        logits = predict(program, variables, hyper, images_on_devices)
+        logits_of_blocks.append(np.asarray(logits))  # waits, so that one block is on the devices
+    return jnp.asarray(np.concatenate(logits_of_blocks))
 
 
-def both_sides(
+def average_with_mirror_images(
     predict: Callable[[Shaped[AnyArray, "..."]], Float[AnyArray, "images classes"]],
     images: Shaped[AnyArray, "images height width channels"],
     logits: Float[AnyArray, "images classes"],
@@ -107,14 +114,15 @@ def both_sides(
 
 
 def _logits_in_loop(
-    program: Program, variables: Variables, hyper: Hyperparameters, images: Array, size: int
+    program: Program, variables: Variables, hyper: Hyperparameters, images: Array, chunk_size: int
 ) -> Array:
-    """Return the logits of images, in a compiled loop over chunks of `size` images."""
-    missing_images = -len(images) % size  # until the last chunk is full
+    """Return the logits of images, in a compiled loop over chunks of `chunk_size` images."""
+    missing_images = -len(images) % chunk_size  # until the last chunk is full
     padded = jnp.pad(images, ((0, missing_images), (0, 0), (0, 0), (0, 0)))
-    chunks = padded.reshape(-1, size, *images.shape[1:])
-    logits = jax.lax.map(partial(_logits_of_chunk, program, variables, hyper), chunks)
-    return program.replicate(logits.reshape(len(padded), -1)[: len(images)])
+    chunks = padded.reshape(-1, chunk_size, *images.shape[1:])
+    logits_of_chunk = partial(_logits_of_chunk, program, variables, hyper)
+    logits_of_padded = jax.lax.map(logits_of_chunk, chunks).reshape(len(padded), -1)
+    return program.replicate(logits_of_padded[: len(images)])
 
 
 _logits_of_many_images = jax.jit(
@@ -133,19 +141,19 @@ def _logits_from_start(
     hyper: Hyperparameters,
     images: Array,
     start: Array,
-    size: int,
+    chunk_size: int,
 ) -> Array:
-    """Return the logits of `size` images, beginning with the image at index `start`.
+    """Return the logits of `chunk_size` images, beginning with the image at index `start`.
 
     If fewer images are left, the last image is repeated.
     """
-    indices = jnp.minimum(start + jnp.arange(size), len(images) - 1)
+    indices = jnp.minimum(start + jnp.arange(chunk_size), len(images) - 1)
     return _logits_of_chunk(program, variables, hyper, images[indices])
 
 
 @partial(jax.jit, static_argnums=(0, 2))
-def _concatenate(program: Program, chunks: list[Array], count: int) -> Array:
-    return program.replicate(jnp.concatenate(chunks)[:count])
+def _concatenate_chunks(program: Program, logits: list[Array], image_count: int) -> Array:
+    return program.replicate(jnp.concatenate(logits)[:image_count])
 
 
 def _logits_of_chunk(
@@ -153,15 +161,16 @@ def _logits_of_chunk(
 ) -> Array:
     """Return the logits of a chunk of images; each device computes an equal share of them."""
 
-    def logits(variables: Variables, hyper: Hyperparameters, images: Array) -> Array:
+    def logits_on_device(variables: Variables, hyper: Hyperparameters, images: Array) -> Array:
         images = augment.normalize(augment.pixels(images), hyper.mean, hyper.std)
         return network.predict(program.model, variables, images, program.product_dtype)
 
     replicated, sharded = PartitionSpec(), PartitionSpec(sharing.AXIS)
-    return jax.shard_map(
-        logits,
+    logits_on_devices = jax.shard_map(
+        logits_on_device,
         mesh=program.mesh,
         in_specs=(replicated, replicated, sharded),
         out_specs=sharded,
         check_vma=False,
-    )(variables, hyper, images)
+    )
+    return logits_on_devices(variables, hyper, images)

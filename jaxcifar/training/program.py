@@ -26,7 +26,7 @@ from jaxcifar.training.batch_loss import Batch, BatchLoss
 from jaxcifar.training.compiled_loops import compiles_loops
 from jaxcifar.training.loss import total_weight, training_losses
 from jaxcifar.training.mixing import LabelAugmentation
-from jaxcifar.training.network import Dtype, Part, Variables
+from jaxcifar.training.network import BatchPart, Dtype, Variables
 from jaxcifar.training.next_state import next_state, rule_at_step
 from jaxcifar.training.optim import UpdateRule
 from jaxcifar.training.state import Hyperparameters, TrainingSums, TrainState
@@ -46,13 +46,13 @@ class Program:
       batch_size: number of training images in a step, over all devices.
       steps_per_epoch: number of full batches in the training set; an epoch leaves the rest out.
       mesh: the devices, along the axis `sharing.AXIS`.
-      averages: True to keep a moving average of the weights, which is used in evaluation.
+      keeps_average: True to keep a moving average of the weights, which is used in evaluation.
       small_size: width to which images are reduced in the first steps of training, or None.
       axis: name of the axis of devices that share each batch; None if a device trains by itself.
       product_dtype: dtype to which a CPU rounds operands of matrix products; None for float32.
-      identity: a hashable value that is equal for equal networks; by default the network.
+      network_identity: a hashable value that is equal for equal networks; by default the network.
       image_size: height and width of the images.
-      fed_steps: largest number of steps whose images `train_steps` gets; None if it gets all.
+      steps_per_feed: largest number of steps whose images `train_steps` gets; None if it gets all.
       parts: number of parts of a batch, computed one after another (`batch_loss.BatchLoss`).
       offers_loss: True if the update rule may use the loss (`loss_rules`), as users' rules may.
     """
@@ -63,19 +63,19 @@ class Program:
     batch_size: int
     steps_per_epoch: int
     mesh: Mesh
-    averages: bool = False
+    keeps_average: bool = False
     small_size: int | None = None
     axis: str | None = None
     product_dtype: Dtype | None = None
-    identity: Hashable = None
+    network_identity: Hashable = None
     image_size: int = IMAGE_SIZE
-    fed_steps: int | None = None
+    steps_per_feed: int | None = None
     parts: int = 1
     offers_loss: bool = False
 
     def __post_init__(self) -> None:
-        if self.identity is None:
-            object.__setattr__(self, "identity", self.model)
+        if self.network_identity is None:
+            object.__setattr__(self, "network_identity", self.model)
 
     @property
     def images_per_epoch(self) -> int:
@@ -93,9 +93,9 @@ class Program:
         return jnp.dtype(self.product_dtype or network.dtype(self.model))
 
     @property
-    def for_one_device(self) -> "Program":
+    def copy_for_one_device(self) -> "Program":
         """A copy of the program for a single device, which trains whole batches by itself."""
-        return dataclasses.replace(self, model=network.for_one_device(self.model), axis=None)
+        return dataclasses.replace(self, model=network.copy_for_one_device(self.model), axis=None)
 
     @property
     def compiles_loops(self) -> bool:
@@ -115,14 +115,14 @@ class Program:
 
         `images` are training images; a network may compute weights from `init_image_count` of them.
         """
-        pixels = augment.pixels(images[: network.init_image_count(images.shape)])
-        first_images = augment.normalize(pixels, hyper.mean, hyper.std)
-        return self._first_state(hyper, network.init(self.model, hyper.init_key, first_images))
+        first_images = images[: network.init_image_count(images.shape)]
+        normalized = augment.normalize(augment.pixels(first_images), hyper.mean, hyper.std)
+        return self._first_state(hyper, network.init(self.model, hyper.init_key, normalized))
 
     @partial(jax.jit, static_argnums=0)
-    def init_from(self, hyper: Hyperparameters, variables: Variables) -> TrainState:
+    def init_from_variables(self, hyper: Hyperparameters, variables: Variables) -> TrainState:
         """Return the training state before the first step, with the weights of `variables`."""
-        return self._first_state(hyper, network.split(variables))
+        return self._first_state(hyper, network.split_variables(variables))
 
     def _first_state(self, hyper: Hyperparameters, variables: tuple[PyTree, PyTree]) -> TrainState:
         params, other_variables = variables
@@ -130,22 +130,20 @@ class Program:
             step=jnp.int32(0),
             params=params,
             batch_stats=other_variables,
-            opt_state=rule_at_step(self.optimizer, hyper, 0).init(params),
+            opt_state=rule_at_step(self.optimizer, hyper, step=0).init(params),
             sums=TrainingSums.zero(),
-            average=(params, other_variables) if self.averages else None,
+            average=variables if self.keeps_average else None,
         )
         return self.replicate(state)
 
     @partial(jax.jit, static_argnums=(0, 3))
     def epoch_order(
-        self, hyper: Hyperparameters, step: Int[Array, ""], examples: int
-    ) -> Int32[Array, "{examples}"]:
-        """Return a random order of the `examples` training images for the epoch of a step.
-
-        The order depends on the run's key and on the number of the epoch.
-        """
+        self, hyper: Hyperparameters, step: Int[Array, ""], image_count: int
+    ) -> Int32[Array, "{image_count}"]:
+        """Return the random order of `image_count` training images in the epoch of a step."""
         epoch = step // self.steps_per_epoch
-        order = jax.random.permutation(jax.random.fold_in(hyper.order_key, epoch), examples)
+        epoch_key = jax.random.fold_in(hyper.order_key, epoch)
+        order = jax.random.permutation(epoch_key, image_count)
         return self.replicate(order)
 
     def train_steps(
@@ -155,9 +153,9 @@ class Program:
         images: UInt8[Array, "rows height width 3"],
         labels: Int32[Array, "images"],
         order: Int32[Array, "images"],
-        count: Int[Array, ""],
+        step_count: Int[Array, ""],
     ) -> tuple[TrainState, dict[str, Float32[Array, ""]]]:
-        """Train for `count` steps within an epoch.
+        """Train for `step_count` steps within an epoch.
 
         If devices share batches, this function must be called inside a map over `axis`. Each device
         trains on its part of every batch, and all devices get the same state.
@@ -165,36 +163,44 @@ class Program:
         Args:
           state: training state before the steps.
           hyper: the run's hyper-parameters.
-          images: all training images; if `fed_steps` is set, the images of the next steps in order.
+          images: all training images or, if `steps_per_feed` is set, those of the next steps.
           labels: labels of all training images.
           order: order of the images in this epoch, from `epoch_order`.
-          count: number of steps; 1 if the program has no loops.
+          step_count: number of steps; 1 if the program has no loops.
 
         Returns:
           the new state, and the mean loss and accuracy since the epoch began.
         """
-        first_fed_position = None  # in the epoch's order
-        if self.fed_steps is not None:
-            first_fed_position = state.step % self.steps_per_epoch * self.batch_size
+        has_all_images = self.steps_per_feed is None
+        first_image_position = 0 if has_all_images else self._position_in_epoch(state.step)
 
         def train_next_batch(state: TrainState) -> TrainState:
             images_per_device = self.batch_size // sharing.device_count(self.axis)
-            start = state.step % self.steps_per_epoch * self.batch_size
-            positions = start + sharing.batch_positions(images_per_device, self.axis, self.parts)
+            batch_start = self._position_in_epoch(state.step)
+            positions_in_batch = sharing.batch_positions(images_per_device, self.axis, self.parts)
+            positions = batch_start + positions_in_batch
             indices = order[positions]
-            rows = indices if first_fed_position is None else positions - first_fed_position
-            batch = hyper, images[rows], hyper.labels_or(labels)[indices], indices
+            image_rows = indices if has_all_images else positions - first_image_position
+            batch_images = images[image_rows]
+            batch_labels = hyper.training_labels(labels)[indices]
+            arguments = state, hyper, batch_images, batch_labels, indices
             if self.small_size is None:
-                return self.train_step(state, *batch)
+                return self.train_step(*arguments)
             is_small_step = state.step < hyper.small_steps
-            train_small = partial(self.train_step, size=self.small_size)
-            return jax.lax.cond(is_small_step, train_small, self.train_step, state, *batch)
+            train_small = partial(self.train_step, new_size=self.small_size)
+            return jax.lax.cond(is_small_step, train_small, self.train_step, *arguments)
 
         if self.compiles_loops:
-            state = jax.lax.fori_loop(0, count, lambda _, state: train_next_batch(state), state)
+            state = jax.lax.fori_loop(
+                0, step_count, lambda _, state: train_next_batch(state), state
+            )
         else:
             state = train_next_batch(state)
         return state, state.sums.means()
+
+    def _position_in_epoch(self, step: Int[Array, ""]) -> Int[Array, ""]:
+        """Return the position of a step's first image in the order of the epoch."""
+        return (step % self.steps_per_epoch) * self.batch_size
 
     def train_step(
         self,
@@ -203,47 +209,41 @@ class Program:
         images: UInt8[Array, "batch height width 3"],
         labels: Int32[Array, "batch"],
         indices: Int32[Array, "batch"],
-        size: int | None = None,
+        new_size: int | None = None,
     ) -> TrainState:
         """Train on this device's part of a batch, and return the new training state.
 
-        `indices` has the images' positions in the training set. If `size` is not None, images are
-        reduced to `size` x `size` pixels after shifts and flips.
+        `indices` has the images' positions in the training set. If `new_size` is not None, images
+        are reduced to `new_size` x `new_size` pixels after shifts and flips.
         """
-        augment_key, dropout_key = jax.random.split(jax.random.fold_in(hyper.step_key, state.step))
+        augment_key, layer_key = jax.random.split(jax.random.fold_in(hyper.step_key, state.step))
         keys = sharing.example_keys(augment_key, len(images), self.axis, self.parts)
         epoch = state.step // self.steps_per_epoch
         flips = augment.alternating_flips(hyper.flip_key, indices, epoch)
         inputs, targets = augmented_batch(
-            self.augmentation, hyper, keys, images, labels, flips, size, self.axis, self.parts
+            self.augmentation, hyper, keys, images, labels, flips, new_size, self.axis, self.parts
         )
-        weight = total_weight(targets, hyper.class_weights, self.batch_size, self.axis)
+        weight_of_batch = total_weight(targets, hyper.class_weights, self.batch_size, self.axis)
 
         def loss_fn(
-            params: PyTree, batch: Batch, part: Part | None
+            params: PyTree, batch: Batch, part: BatchPart | None
         ) -> tuple[Array, tuple[Array, Variables]]:
             variables = network.variables(params, state.batch_stats)
             logits, other_variables = network.forward(
-                self.model,
-                variables,
-                batch.inputs,
-                dropout_key,
-                self.axis,
-                self.product_dtype,
-                part,
+                self.model, variables, batch.inputs, layer_key, self.axis, self.product_dtype, part
             )
             losses = training_losses(
                 logits, batch.targets, hyper.label_smoothing, hyper.class_weights
             )
-            return losses.sum() / weight, (logits, other_variables)
+            return losses.sum() / weight_of_batch, (logits, other_variables)
 
         loss = BatchLoss(
             loss_fn,
             Batch(inputs, targets),
             parts=self.parts,
-            loops=self.parts > 1 and self.compiles_loops,
+            compiles_loop=self.parts > 1 and self.compiles_loops,
             axis=self.axis,
-            averages_devices=not hasattr(self.model, "axis_name"),
+            averages_variables_over_devices=not hasattr(self.model, "axis_name"),
         )
         return next_state(
             state, hyper, loss, self.optimizer, self.steps_per_epoch, self.offers_loss

@@ -30,21 +30,24 @@ def evaluation_params(opt_state: PyTree, params: PyTree) -> PyTree:
     has_values = not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(params))
     if not states or not has_values:
         return params
-    return _evaluation_params([state._replace(base_optimizer_state=()) for state in states], params)
+    states_without_base = [state._replace(base_optimizer_state=()) for state in states]
+    return _compute_evaluation_params(states_without_base, params)
 
 
 @jax.jit
-def _evaluation_params(states: list[optax.contrib.ScheduleFreeState], params: PyTree) -> PyTree:
+def _compute_evaluation_params(
+    states: list[optax.contrib.ScheduleFreeState], params: PyTree
+) -> PyTree:
     for state in states:
 
-        def average(z: Any, param: PyTree, state: Any = state) -> PyTree:
-            if isinstance(z, optax.MaskedNode):  # another rule trains this parameter
+        def average_param(z_of_param: Any, param: PyTree, state: Any = state) -> PyTree:
+            if _is_masked(z_of_param):  # another rule trains this parameter
                 return param
-            state_of_param = state._replace(z=z)
-            values: Array = optax.contrib.schedule_free_eval_params(state_of_param, param)
-            return values.astype(param.dtype)
+            state_of_param = state._replace(z=z_of_param)
+            averaged: Array = optax.contrib.schedule_free_eval_params(state_of_param, param)
+            return averaged.astype(param.dtype)
 
-        params = jax.tree.map(average, state.z, params, is_leaf=_is_masked)
+        params = jax.tree.map(average_param, state.z, params, is_leaf=_is_masked)
     return params
 
 

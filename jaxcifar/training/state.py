@@ -10,9 +10,12 @@ from jaxcifar.array_types import Float32, Int32, Key, Shaped
 from jaxcifar.machine.sharing import AnyArray, PyTree
 from jaxcifar.training import network, schedule_free
 from jaxcifar.training.augment import AugmentationSettings
-from jaxcifar.training.metrics import is_right
+from jaxcifar.training.metrics import is_correct
 from jaxcifar.training.mixing import MixingSettings, Targets, main_labels
 from jaxcifar.training.network import Variables
+
+# Numbers that a run's key is folded with, to get independent random streams.
+_INIT_STREAM, _ORDER_STREAM, _STEP_STREAM, _FLIP_STREAM, _PREVIEW_STREAM = range(5)
 
 
 @struct.dataclass
@@ -52,34 +55,36 @@ class Hyperparameters:
     class_weights: Float32[Array, "classes"] | None = None
     labels: Int32[Array, "images"] | None = None
 
-    def labels_or(self, labels: Int32[AnyArray, "images"]) -> Int32[AnyArray, "images"]:
-        """Return the training labels of this run if it has its own, else `labels`."""
-        return labels if self.labels is None else self.labels
+    def training_labels(
+        self, data_set_labels: Int32[AnyArray, "images"]
+    ) -> Int32[AnyArray, "images"]:
+        """Return the training labels of this run if it has its own, else those of the data set."""
+        return data_set_labels if self.labels is None else self.labels
 
     @property
     def init_key(self) -> Key[Array, ""]:
         """The random key for the weights before the first step."""
-        return jax.random.fold_in(self.key, 0)
+        return jax.random.fold_in(self.key, _INIT_STREAM)
 
     @property
     def order_key(self) -> Key[Array, ""]:
         """The random key for the order of the training images."""
-        return jax.random.fold_in(self.key, 1)
+        return jax.random.fold_in(self.key, _ORDER_STREAM)
 
     @property
     def step_key(self) -> Key[Array, ""]:
         """The random key for augmentation and dropout."""
-        return jax.random.fold_in(self.key, 2)
+        return jax.random.fold_in(self.key, _STEP_STREAM)
 
     @property
     def flip_key(self) -> Key[Array, ""]:
         """The random key that chooses the images to flip in even epochs, if flips alternate."""
-        return jax.random.fold_in(self.key, 3)
+        return jax.random.fold_in(self.key, _FLIP_STREAM)
 
     @property
     def preview_key(self) -> Key[Array, ""]:
         """The random key for augmented images in pictures, which are not used for training."""
-        return jax.random.fold_in(self.key, 4)
+        return jax.random.fold_in(self.key, _PREVIEW_STREAM)
 
 
 @struct.dataclass
@@ -103,7 +108,7 @@ class TrainingSums:
         """
         labels = main_labels(targets)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        correct = is_right(logits, labels)
+        correct = is_correct(logits, labels)
         return cls(losses.sum(), correct.sum(dtype=jnp.int32), jnp.int32(len(labels)))
 
     def __add__(self, other: "TrainingSums") -> "TrainingSums":
@@ -188,11 +193,13 @@ def update_average(
     Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992, in the
     exponential form of Tarvainen and Valpola, "Mean teachers are better role models", 2017.
     """
-    decay = jnp.minimum(decay, (step + 1) / (step + 10))
+    decay_in_first_steps = (step + 1) / (step + 10)
+    decay = jnp.minimum(decay, decay_in_first_steps)
 
-    def mean(old: Array, new: Array) -> Array:
-        if not jnp.issubdtype(new.dtype, jnp.floating):
+    def update_array(old_average: Array, new: Array) -> Array:
+        is_float = jnp.issubdtype(new.dtype, jnp.floating)
+        if not is_float:
             return new
-        return (new + decay * (old - new)).astype(new.dtype)
+        return (new + decay * (old_average - new)).astype(new.dtype)
 
-    return jax.tree.map(mean, average, new_variables)
+    return jax.tree.map(update_array, average, new_variables)

@@ -9,7 +9,7 @@ from rich.console import Console
 from small import SMALL
 
 from jaxcifar.build import host_images, setup
-from jaxcifar.build.host_images import fed_steps
+from jaxcifar.build.host_images import choose_steps_per_feed
 from jaxcifar.build.setup import Setup
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset
@@ -36,7 +36,7 @@ def config(arch, **changes):
 
 def trained(configs, dataset, steps_at_a_time, monkeypatch, fed):
     """Return the states of runs after the first epoch, trained at once in a few dispatches."""
-    monkeypatch.setattr(setup, "fed_steps", lambda *_: steps_at_a_time if fed else None)
+    monkeypatch.setattr(setup, "choose_steps_per_feed", lambda *_: steps_at_a_time if fed else None)
     made = Setup.create(configs[0], dataset, len(configs), jax.devices()[:1])
     program, together = made.program, made.parallel_runs
     assert isinstance(made.train.images, np.ndarray) == fed
@@ -48,7 +48,7 @@ def trained(configs, dataset, steps_at_a_time, monkeypatch, fed):
     steps = program.steps_per_epoch
     for first in range(0, steps, steps_at_a_time):
         count = min(steps_at_a_time, steps - first)
-        examples = made.images_for(orders, [first] * len(configs), count)
+        examples = made.examples_for_steps(orders, [first] * len(configs), count)
         states, means = made.train_steps(states, hypers, *examples, orders, np.int32(count))
     return jax.device_get((states.variables, means))
 
@@ -137,14 +137,14 @@ def test_how_many_steps_are_fed_at_a_time(platform, memory, steps, easy_dataset,
     monkeypatch.setattr(host_images, "image_memory", lambda _: memory)
     mesh = SimpleNamespace(local_devices=devices(platform))
     program = SimpleNamespace(mesh=mesh, batch_size=16, steps_per_epoch=8)
-    assert fed_steps(program, easy_dataset, run_count=1) == steps
+    assert choose_steps_per_feed(program, easy_dataset, run_count=1) == steps
 
 
 def test_a_dispatch_has_no_more_steps_than_are_fed():
     mesh = SimpleNamespace(devices=np.asarray(devices("gpu"), object))
-    program = SimpleNamespace(mesh=mesh, compiles_loops=True, batch_size=16, fed_steps=3)
+    program = SimpleNamespace(mesh=mesh, compiles_loops=True, batch_size=16, steps_per_feed=3)
     assert split_into_dispatches(8, program) == [3, 3, 2]
-    program.fed_steps = None
+    program.steps_per_feed = None
     assert split_into_dispatches(8, program) == [8]
 
 
@@ -155,7 +155,7 @@ def test_first_weights_are_computed_from_fewer_large_images(size, count):
 
 @pytest.mark.parametrize(("size", "count"), [(28, 500), (32, 500), (64, 125), (224, 32)])
 def test_fewer_large_images_are_evaluated_at_a_time(size, count):
-    assert predicting.eval_batch((10_000, size, size, 3)) == count
+    assert predicting.eval_batch_size((10_000, size, size, 3)) == count
 
 
 def test_arrays_of_other_sizes_are_refused_with_the_size(easy_dataset):

@@ -5,7 +5,7 @@ import pytest
 from conftest import ROOT
 
 from jaxcifar.build.make_program import make_program
-from jaxcifar.build.rule_check import rate_note
+from jaxcifar.build.rule_check import learning_rate_note
 from jaxcifar.build.setup import Setup
 from jaxcifar.build.training_labels import training_hyperparameters
 from jaxcifar.config.experiment import Config
@@ -82,7 +82,7 @@ def test_a_rule_and_a_schedule_that_both_adapt_the_rate_are_noted(
     images = {"dataset": "shapes10", "batch_size": 32}
     config = Config.create(network, **images, optimizer=rule, **settings)
     program = make_program(config, 10, 128, jax.devices()[:1])
-    note = rate_note(config, program, training_hyperparameters(config, easy_dataset, 4))
+    note = learning_rate_note(config, program, training_hyperparameters(config, easy_dataset, 4))
     schedule = settings.get("schedule", "cosine")  # the default for a user's network
     line = f"--optimizer {rule}: adapts the learning rate itself, and --schedule {schedule} changes"
     assert note.startswith(line) if is_noted else note == ""

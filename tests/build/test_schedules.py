@@ -81,7 +81,10 @@ def test_a_run_of_too_many_steps_is_refused(monkeypatch):
     assert len(rates(epochs=200, schedule="none")) == 1400
     with pytest.raises(UsageError) as error:
         rates(epochs=201, schedule="none")
-    assert str(error.value) == "--epochs 201: has 1,407 steps; at most 1,400 are allowed"
+    assert str(error.value) == (
+        "--epochs 201: the run has 1,407 steps, and at most 1,400 are allowed; use fewer epochs "
+        "or a larger --batch-size"
+    )
 
 
 @pytest.mark.parametrize(

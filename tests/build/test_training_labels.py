@@ -17,7 +17,7 @@ from jaxcifar.data import Examples
 from jaxcifar.errors import UsageError
 from jaxcifar.machine import sharing
 from jaxcifar.training import mixing
-from jaxcifar.training.augment import MIXING
+from jaxcifar.training.augment import MIXING_STREAM
 
 NET = f"{ROOT / 'tests' / 'own' / 'net.py'}:Net"
 NAMES = ("cat", "dog", "frog")
@@ -88,7 +88,7 @@ def after_one_step(settings, dataset, labels=None):
     state = program.init(hyper, dataset.train.images)
     order = program.epoch_order(hyper, np.int32(0), 128)
     labels = dataset.train.labels if labels is None else labels
-    train = jax.jit(program.for_one_device.train_steps)
+    train = jax.jit(program.copy_for_one_device.train_steps)
     new_state, _ = train(state, hyper, *dataset.train._replace(labels=labels), order, np.int32(1))
     batch = np.asarray(order)[:32]
     return state.params, new_state, Examples(dataset.train.images[batch], labels[batch])
@@ -142,7 +142,7 @@ def shares_of_first_step(hyper, count, name, alpha):
     augment_key = jax.random.split(jax.random.fold_in(hyper.step_key, 0))[0]
 
     def draw(key):
-        _, mixup_key, cutmix_key = jax.random.split(jax.random.fold_in(key, MIXING), 3)
+        _, mixup_key, cutmix_key = jax.random.split(jax.random.fold_in(key, MIXING_STREAM), 3)
         if name == "mixup":
             return mixing.mixup_shares(mixup_key, alpha, 32, 32)
         return mixing.cutmix_shares(cutmix_key, alpha, 32, 32)

@@ -177,7 +177,8 @@ def test_a_setting_that_the_rule_does_not_take_is_refused(file, easy_dataset):
     with pytest.raises(UsageError) as error:
         Setup.create(config, easy_dataset, devices=jax.devices()[:1])
     assert str(error.value) == (
-        f"--weight-decay 0.5: --optimizer {file}:without_decay has no parameter weight_decay"
+        f"--weight-decay 0.5: --optimizer {file}:without_decay has no parameter weight_decay; "
+        "add the parameter, or leave the option out"
     )
     plain = config_with(file, "without_decay")
     setup = Setup.create(plain, easy_dataset, devices=jax.devices()[:1])

@@ -10,7 +10,7 @@ from PIL import Image
 import jaxcifar
 from jaxcifar.commands import predict
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.trained.load import SHIPPED
+from jaxcifar.trained.load import SHIPPED_WEIGHTS
 
 NAMES = ["10.png", "9.png", "dog, cat.png", "100.png"]
 
@@ -115,7 +115,10 @@ def test_no_file_is_replaced_unless_asked(folder, tmp_path):
         (["--csv", "x", "--submission", "x"], "--csv, --submission would write the same file"),
         (["--all-classes"], "--all-classes: .*give --csv FILE"),
         (["--features", "a.csv"], "--features: .*must be a file that ends in .npz"),
-        (["--features", "a.npz", "--run", SHIPPED, SHIPPED], "2 runs have no features in common"),
+        (
+            ["--features", "a.npz", "--run", SHIPPED_WEIGHTS, SHIPPED_WEIGHTS],
+            "2 runs have no features in common",
+        ),
     ],
 )
 def test_options_that_cant_be_carried_out(words, said, folder, tmp_path, monkeypatch):

@@ -137,7 +137,7 @@ def test_steps_of_fed_images_and_of_accumulated_gradients_are_timed(easy_dataset
     images = len(easy_dataset.train.labels)
 
     def persistent_bytes(steps_at_a_time, accumulate):
-        monkeypatch.setattr(setup, "fed_steps", lambda *_: steps_at_a_time)
+        monkeypatch.setattr(setup, "choose_steps_per_feed", lambda *_: steps_at_a_time)
         settings = {"dataset": "shapes10", "batch_size": 16, "accumulate": accumulate}
         config = Config.create("own.net:Net", **settings)
         trial = trial_steps.time_trial_steps(config, easy_dataset, 1, jax.devices()[:1], print)

@@ -18,7 +18,7 @@ from jaxcifar.commands import predict
 from jaxcifar.data import CATALOG
 from jaxcifar.data.images import to_square
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.trained.load import SHIPPED as SHIPPED_WEIGHTS
+from jaxcifar.trained.load import SHIPPED_WEIGHTS
 from jaxcifar.trained.photos import read_photos
 
 

@@ -274,7 +274,7 @@ def test_every_option_of_an_experiment_stands_in_one_group():
 
 def test_an_option_that_only_an_entry_takes_needs_no_place_in_a_group(monkeypatch):
     """It follows the option that names the entry."""
-    line = Entry("jaxcifar.training.augment:unchanged", "some", takes=("clip_norm",))
+    line = Entry("jaxcifar.training.augment:keep_unchanged", "some", takes=("clip_norm",))
     monkeypatch.setitem(KINDS["augmentation"], "some", line)
     unlisted = {
         title: tuple(name for name in group if name != "clip_norm")

@@ -13,7 +13,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.data import binary_records, catalog, load_dataset
 from jaxcifar.data.archive import read_archive
 from jaxcifar.data.prepare import default_data_dir
-from jaxcifar.trained.load import SHIPPED
+from jaxcifar.trained.load import SHIPPED_WEIGHTS
 
 
 def real_archive():
@@ -84,5 +84,5 @@ def test_what_ships_is_as_good_as_its_card_says(real_data_dir):
     assert both == pytest.approx(card["test_accuracy_flip"], abs=1e-3)
     found = accuracy(classifier.logits(val.images), val.labels)
     assert found == pytest.approx(card["val_accuracy"], abs=1e-3)
-    text = (SHIPPED.parent / "cnn.md").read_text()
+    text = (SHIPPED_WEIGHTS.parent / "cnn.md").read_text()
     assert f"| Test accuracy | {card['test_accuracy']:.2%} " in text

@@ -24,7 +24,7 @@ from jaxcifar.evaluation.image_sets import (
     uses_test_images,
 )
 from jaxcifar.runs.weights import read_weights, write_weights
-from jaxcifar.trained.load import SHIPPED, load
+from jaxcifar.trained.load import SHIPPED_WEIGHTS, load
 
 DATE = "2026-01-02T03:04:05+00:00"
 NAMES = CIFAR10.class_names
@@ -180,10 +180,10 @@ def test_the_command_shows_and_writes_what_it_finds(tmp_path, capsys, monkeypatc
     monkeypatch.setenv("COLUMNS", "160")
     path = write_set(tmp_path / "CIFAR-10-C", ["fog", "snow", "spatter"])
     weights = tmp_path / "net.safetensors"
-    shutil.copy(SHIPPED, weights)
+    shutil.copy(SHIPPED_WEIGHTS, weights)
     figures = tmp_path / "figures.json"
     evaluate_command.main(
-        [str(weights), "--on", path, "--base", str(SHIPPED), "--json", str(figures),
+        [str(weights), "--on", path, "--base", str(SHIPPED_WEIGHTS), "--json", str(figures),
          "--out", str(tmp_path / "out")]
     )  # fmt: skip
     [run] = json.loads(figures.read_text())["runs"]
@@ -199,7 +199,7 @@ def test_the_command_shows_and_writes_what_it_finds(tmp_path, capsys, monkeypatc
     assert ["mean", "of", "2", *cells, "100.0%"] in lines
     Image.open(tmp_path / "out" / "corruptions-CIFAR-10-C.png").verify()
     for words, said in (
-        ([str(weights), "--base", str(SHIPPED)], "--base: is for --on FOLDER"),
+        ([str(weights), "--base", str(SHIPPED_WEIGHTS)], "--base: is for --on FOLDER"),
         ([str(weights), "--on", path, "--base", str(tmp_path)], "no run here"),
         ([str(weights), "--on", path, path + "/../CIFAR-10-C"], "two sets have the same name"),
     ):
@@ -212,7 +212,7 @@ def test_the_run_and_its_base_are_not_confused_if_their_short_names_are_equal(
 ):
     """The base is the shipped network with two classes exchanged, so its accuracy is different."""
     path = write_set(tmp_path / "CIFAR-10-C", ["fog"])
-    arrays, card = read_weights(SHIPPED)
+    arrays, card = read_weights(SHIPPED_WEIGHTS)
     exchanged = [1, 0, *range(2, 10)]
     swapped = {
         name: array[..., exchanged] if array.shape[-1:] == (10,) else array
@@ -221,10 +221,10 @@ def test_the_run_and_its_base_are_not_confused_if_their_short_names_are_equal(
     weights, base = (tmp_path / study / "cnn" / "net.safetensors" for study in ("other", "here"))
     for file in (weights, base):
         file.parent.mkdir(parents=True)
-    shutil.copy(SHIPPED, weights)
+    shutil.copy(SHIPPED_WEIGHTS, weights)
     write_weights(base, swapped, card)
     images = np.random.RandomState(2).randint(0, 256, (5 * COUNT, 32, 32, 3)).astype(np.uint8)
-    answers = load(SHIPPED).logits(images).argmax(-1)
+    answers = load(SHIPPED_WEIGHTS).logits(images).argmax(-1)
     labels = np.where(np.arange(5 * COUNT) % 4 == 0, (answers + 2) % 10, answers)
     np.save(tmp_path / "CIFAR-10-C" / "fog.npy", images)
     np.save(tmp_path / "CIFAR-10-C" / "labels.npy", labels)

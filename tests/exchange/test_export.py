@@ -57,7 +57,7 @@ def write_random(path, arch, arch_args=None, classes=NAMES, image_size=32):
         span = {"scale": (0.5, 1.5), "var": (0.5, 1.5), "kernel": (-0.4, 0.4)}
         return rng.uniform(*span.get(where[-1].key, (-0.2, 0.2)), leaf.shape).astype(np.float32)
 
-    like = network.shapes(create_model(config, len(classes)), image_size)
+    like = network.variable_shapes(create_model(config, len(classes)), image_size)
     card = {
         "config": config.to_dict(),
         "class_names": [*classes],

@@ -15,7 +15,7 @@ import jaxcifar
 from jaxcifar import RunError, UsageError
 from jaxcifar.machine import environment
 from jaxcifar.machine.jax_settings import compiler_settings, package_settings, use_package_settings
-from jaxcifar.trained.load import SHIPPED
+from jaxcifar.trained.load import SHIPPED_WEIGHTS
 
 # By the names of their variables: the context managers by which a calling program sets them.
 SET = {
@@ -176,8 +176,8 @@ def test_each_command_names_the_platform_that_is_not_there(name, tmp_path, shape
     words = {
         "run": ["--dataset", "shapes10", "--data-dir", shapes_dir, "--run-dir", new],
         "predict": [photo],
-        "evaluate": [str(SHIPPED)],
-        "export": [str(SHIPPED), "--to", "stablehlo", f"{new}.stablehlo"],
+        "evaluate": [str(SHIPPED_WEIGHTS)],
+        "export": [str(SHIPPED_WEIGHTS), "--to", "stablehlo", f"{new}.stablehlo"],
     }
     done = command(name, *words[name], env={"JAX_PLATFORMS": "cuda"})
     assert_one_line_error(done, 2, "JAX_PLATFORMS=cuda", "no such device", "unset it")
@@ -185,6 +185,6 @@ def test_each_command_names_the_platform_that_is_not_there(name, tmp_path, shape
 
 
 def test_a_value_that_jax_does_not_understand_is_named(tmp_path):
-    words = [str(SHIPPED), "--to", "onnx", str(tmp_path / "x.onnx")]
+    words = [str(SHIPPED_WEIGHTS), "--to", "onnx", str(tmp_path / "x.onnx")]
     done = command("export", *words, env={"JAX_ENABLE_X64": "perhaps"})
     assert_one_line_error(done, 2, "JAX_ENABLE_X64", "perhaps", "unset it")

@@ -23,11 +23,11 @@ from rounding import (
 from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.config.experiment import Config
 from jaxcifar.machine.sharing import AXIS
-from jaxcifar.networks.adapt import adapted
+from jaxcifar.networks.adapt import adapt_layers
 from jaxcifar.networks.layers import Conv, Dropout
 from jaxcifar.runs.dispatches import split_into_dispatches
 from jaxcifar.training import network, predicting
-from jaxcifar.training.augment import unchanged
+from jaxcifar.training.augment import keep_unchanged
 from jaxcifar.training.optim import sgd
 from jaxcifar.training.parallel_runs import ParallelRuns
 from jaxcifar.training.program import Program
@@ -74,7 +74,7 @@ class Statistics(NamedTuple):
 
 def program_of(model, devices):
     mesh = Mesh(np.asarray(devices), AXIS)
-    return Program(model, sgd, unchanged, BATCH, IMAGES // BATCH, mesh, axis=AXIS)
+    return Program(model, sgd, keep_unchanged, BATCH, IMAGES // BATCH, mesh, axis=AXIS)
 
 
 def hyperparameters(seed=0):
@@ -288,7 +288,7 @@ def test_convolutions_are_what_flax_computes(size, strides, padding, groups, by_
         return y, vjp(grad)
 
     def ours(*given):
-        with adapted(axis=None):
+        with adapt_layers(axis=None):
             return run(*given)
 
     traced = jax.jit(ours).trace(*given)
@@ -305,7 +305,7 @@ def test_convolutions_are_what_flax_computes(size, strides, padding, groups, by_
 
 @pytest.mark.parametrize("layer", [nn.Conv(12, (3, 3)), Conv(12)])
 def test_operands_of_products_are_rounded(layer):
-    with adapted(axis=None, product_dtype=jnp.bfloat16):
+    with adapt_layers(axis=None, product_dtype=jnp.bfloat16):
         text = jax.jit(layer.init_with_output).lower(jax.random.key(0), jnp.ones((1, 8, 8, 12)))
     assert "bf16" in text.as_text()
 

@@ -21,11 +21,11 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
 from jaxcifar.networks.fastnet import (
     FastNet,
-    identity_first,
     mean_of_maxima,
     mirrored_whitening_kernel,
     whitening_kernel,
 )
+from jaxcifar.networks.initializers import identity_first
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.task import Task
 
@@ -264,7 +264,7 @@ def test_what_is_mirrored_comes_in_pairs():
 
 
 def test_the_first_training_images_are_whitened(monkeypatch, easy_dataset):
-    monkeypatch.setattr("jaxcifar.training.network._INIT_IMAGES", 50)
+    monkeypatch.setattr("jaxcifar.training.network._MAX_INIT_IMAGES", 50)
     config = dataclasses.replace(CONFIG, batch_size=16)  # a program of its own
     program = make_program(config, 10, 128, jax.devices()[:1])
     # Pixels by themselves, so that all variances are alike; those of later images are smaller.

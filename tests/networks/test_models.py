@@ -31,7 +31,7 @@ from jaxcifar.networks.layers import (
     Dropout,
     MaxBlurPool,
     MaxPool,
-    mean_of_windows,
+    mean_of_window_maxima,
 )
 
 PARAMETERS = {
@@ -273,7 +273,7 @@ def starts_of_pairs(extent, k):
 
 
 @pytest.mark.parametrize("shape", [(6, 7), (7, 6), (7, 5), (2, 4)])
-@pytest.mark.parametrize("pool", [partial(MaxBlurPool().apply, {}), mean_of_windows])
+@pytest.mark.parametrize("pool", [partial(MaxBlurPool().apply, {}), mean_of_window_maxima])
 def test_a_blurred_pool_and_its_gradient_against_numpy(pool, shape):
     rng = np.random.RandomState(0)
     x = rng.permutation(2.0 ** np.arange(0, 2 * shape[0] * shape[1]) / 2**30)  # no two alike
@@ -311,7 +311,7 @@ def test_a_blurred_pool_commutes_with_mirroring(width):
 def test_copies_share_what_a_batch_norm_learns_and_sees():
     """As if the parts were images of one batch."""
     x = jnp.float32(np.random.RandomState(0).randn(8, 3, 3, 6) * [1, 2, 3, 4, 5, 6] + 1)
-    shared, single = BatchNorm(copies=2), BatchNorm()
+    shared, single = BatchNorm(channel_groups=2), BatchNorm()
     apart = jnp.stack([x[..., :3], x[..., 3:]])
     variables = single.init(jax.random.key(0), apart, train=False)
     variables = jax.tree.map(lambda a: a + np.arange(3, dtype=np.float32), variables)

@@ -64,5 +64,6 @@ def test_a_step_of_theirs_may_be_looped(model):
     assert program.compiles_loops
     images, labels = (array[:BATCH] for array in examples())
     state = program.init.eval_shape(program, hp, images)
-    after = jax.eval_shape(program.for_one_device.train_step, state, hp, images, labels, labels)
+    train_step = program.copy_for_one_device.train_step
+    after = jax.eval_shape(train_step, state, hp, images, labels, labels)
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)

@@ -53,7 +53,7 @@ def run(arch):
     program = Program(
         model=create_model(common.config(arch), 10),
         optimizer=optim.sgd,
-        augmentation=augment.unchanged,
+        augmentation=augment.keep_unchanged,
         batch_size=common.BATCH,
         steps_per_epoch=common.STEPS,
         mesh=Mesh(jax.devices()[:1], AXIS),

@@ -58,14 +58,14 @@ class Undeclared:
 def main(folder):
     sys.meta_path.insert(0, Undeclared())
     from jaxcifar.errors import RunError
-    from jaxcifar.trained.load import SHIPPED
+    from jaxcifar.trained.load import SHIPPED_WEIGHTS
 
-    command("export", SHIPPED, "--to", "stablehlo", folder / "net.stablehlo")
-    command("export", SHIPPED, "--to", "safetensors", folder / "net.safetensors")
+    command("export", SHIPPED_WEIGHTS, "--to", "stablehlo", folder / "net.stablehlo")
+    command("export", SHIPPED_WEIGHTS, "--to", "safetensors", folder / "net.safetensors")
     refused = []
     for form, name, package in (("onnx", "net.onnx", "onnx"), ("pytorch", "net.pth", "torch")):
         try:
-            command("export", SHIPPED, "--to", form, folder / name)
+            command("export", SHIPPED_WEIGHTS, "--to", form, folder / name)
         except RunError as error:
             assert f"pip install {package}" in str(error)
             refused.append(f"{name} needs {package}")

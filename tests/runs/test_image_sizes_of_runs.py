@@ -134,7 +134,7 @@ def test_the_networks_take_any_size(arch, size):
     """Traced only. The CNN's first dense layer gets the pixels that three pools of two leave."""
     config = dataclasses.replace(Config.create(arch), image_size=size)
     model = create_model(config, 7)
-    variables = network.shapes(model, size)
+    variables = network.variable_shapes(model, size)
     images = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
     logits = jax.eval_shape(lambda v, x: network.predict(model, v, x), variables, images)
     assert logits.shape == (2, 7)
@@ -142,7 +142,7 @@ def test_the_networks_take_any_size(arch, size):
         inputs = 128 * (size // 8) ** 2
         assert variables["params"]["Dense_0"]["kernel"].shape == (inputs, 128)
     else:
-        usual = jax.tree.map(jnp.shape, network.shapes(model))
+        usual = jax.tree.map(jnp.shape, network.variable_shapes(model))
         assert jax.tree.map(jnp.shape, variables) == usual
 
 

@@ -41,7 +41,9 @@ def test_weights_that_were_replaced_after_the_config_was_made_are_refused(
     program = make_program(plain, 10, 128, jax.devices())
     hp = make_hyperparameters(plain, dataset, program.steps_per_epoch)
     state = program.init.eval_shape(program, hp, dataset.train.images)
-    begun = SimpleNamespace(init_from=lambda hp, weights: weights, replicated=program.replicated)
+    begun = SimpleNamespace(
+        init_from_variables=lambda hp, weights: weights, replicated=program.replicated
+    )
     setup = SimpleNamespace(dataset=dataset, program=begun)
 
     file = tmp_path / "weights.safetensors"

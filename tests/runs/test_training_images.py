@@ -14,7 +14,7 @@ from jaxcifar.runs.training_images import (
     choose_image_indices,
     write_training_images,
 )
-from jaxcifar.training.augment import unchanged
+from jaxcifar.training.augment import keep_unchanged
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 RNG = np.random.RandomState(0)
@@ -22,7 +22,7 @@ IMAGES = RNG.randint(1, 256, (40, 32, 32, 3)).astype(np.uint8)  # no pixel is 0
 LABELS = np.arange(40, dtype=np.int32) % 10
 
 
-def sample(augmentation=unchanged, images=IMAGES, labels=LABELS, **settings):
+def sample(augmentation=keep_unchanged, images=IMAGES, labels=LABELS, **settings):
     config = dataclasses.replace(Config.create("cnn", epochs=2), **settings)
     statistics = SimpleNamespace(mean=np.asarray(MEAN), std=np.asarray(STD))
     return choose_and_augment_images(
@@ -121,7 +121,7 @@ def hyperparameters():
 
 def test_a_resumed_run_keeps_the_images(tmp_path):
     folder, lines = RunFolder(tmp_path), []
-    write_training_images(folder, setup_with(unchanged), hyperparameters(), lines.append)
+    write_training_images(folder, setup_with(keep_unchanged), hyperparameters(), lines.append)
     stored = folder.training_images_file.read_bytes()
     assert folder.read_training_images(10)["image"].shape == (8, 32, 32, 3)
     write_training_images(folder, setup_with(negative), hyperparameters(), lines.append)

@@ -70,7 +70,7 @@ def classifier_of(network):
     config = Config.create("cnn", dataset="shapes10", batch_size=4, normalize=False)
     statistics = type("Statistics", (), {"mean": np.zeros(3), "std": np.ones(3)})
     program = make_program(config, 10, 4, jax.devices()[:1])
-    program = dataclasses.replace(program, model=network, identity=network)
+    program = dataclasses.replace(program, model=network, network_identity=network)
     hp = make_hyperparameters(config, statistics, program.steps_per_epoch)
     variables = network.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False)
     names = {"class_names": list("abcdefghij")}

@@ -233,7 +233,7 @@ def test_several_predict_by_the_mean_of_their_probabilities(trained):
     assert_near(together.probabilities, mean, error_of_sum(4, mean))
     assert together.labels == ["abcdefghij"[label] for label in mean.argmax(-1)]
     with pytest.raises(UsageError, match="the runs have different classes"):
-        jaxcifar.load(runs[0], jaxcifar.trained.load.SHIPPED)
+        jaxcifar.load(runs[0], jaxcifar.trained.load.SHIPPED_WEIGHTS)
 
 
 def started_from(weights, path, dataset, **settings):
@@ -305,7 +305,7 @@ def test_weights_that_cannot_be_started_from(trained, run, tmp_path):
 
 
 def test_what_ships_is_small():
-    path = jaxcifar.trained.load.SHIPPED
+    path = jaxcifar.trained.load.SHIPPED_WEIGHTS
     assert path.stat().st_size <= 1_200_000
     classifier = jaxcifar.load()
     assert classifier.class_names[3] == "cat"

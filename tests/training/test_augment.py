@@ -225,7 +225,7 @@ def test_an_augmentation_is_given_its_settings_by_name(monkeypatch, easy_dataset
     monkeypatch.setitem(KINDS["augmentation"], "dimmed", line)
     net = f"{ROOT / 'tests' / 'own' / 'net.py'}:Net"
     config = Config.create(net, dataset="shapes10", batch_size=32, augmentation="dimmed")
-    program = make_program(config, 10, 128, jax.devices()[:1]).for_one_device
+    program = make_program(config, 10, 128, jax.devices()[:1]).copy_for_one_device
     step = jax.jit(program.train_step)
     after = []
     for factor, images in ((0.0, IMAGES[:32]), (0.0, IMAGES[32:64]), (0.5, IMAGES[32:64])):

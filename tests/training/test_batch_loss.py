@@ -47,7 +47,7 @@ def trained_in_parts(dataset, parts, model, **settings):
     """Return the state after one step."""
     config = dataclasses.replace(CONFIG, accumulate=parts, **settings)
     program = make_program(config, 10, 128, jax.devices()[:1])
-    program = dataclasses.replace(program, model=model, identity=repr(model))
+    program = dataclasses.replace(program, model=model, network_identity=repr(model))
     hyper = make_hyperparameters(config, dataset, program.steps_per_epoch)
     state = program.init(hyper, dataset.train.images)
     run = state, hyper, program.epoch_order(hyper, np.int32(0), 128)
@@ -64,7 +64,7 @@ def test_without_batch_norm_the_parts_give_the_step_of_the_whole_batch(easy_data
     """Shifts, flips and Dropout are those of the whole batch too."""
     model = Dropping(convolves)
     program = make_program(CONFIG, 10, 128, jax.devices()[:1])
-    program = dataclasses.replace(program, model=model, identity=repr(model))
+    program = dataclasses.replace(program, model=model, network_identity=repr(model))
     assert program.compiles_loops == (not convolves)
     whole = jax.device_get(trained_in_parts(easy_dataset, 1, model))
     state = jax.device_get(trained_in_parts(easy_dataset, 4, model))
@@ -91,7 +91,7 @@ def test_batch_norm_normalises_each_part_and_keeps_the_mean_of_their_statistics(
     normalised = (of_parts - means[:, None]) / np.sqrt(of_parts.var(1)[:, None] + 1e-5)
     features = (normalised**2).reshape(BATCH, -1, 3).mean(1)
     # The network's head before the step, by the first step's loss.
-    replaced = dataclasses.replace(program, model=Normalised(), identity="start")
+    replaced = dataclasses.replace(program, model=Normalised(), network_identity="start")
     head = jax.device_get(replaced.init(hyper, easy_dataset.train.images).params["head"])
     logits = features @ head["kernel"] + head["bias"]
     right = logits[np.arange(BATCH), easy_dataset.train.labels[order]]
@@ -124,16 +124,17 @@ def test_the_loss_is_a_function_that_jax_differentiates(loops):
         losses = jax.nn.logsumexp(logits, axis=-1) - true
         return losses.sum() / 6, (logits, {})
 
-    loss = BatchLoss(loss_fn, batch, 3, loops, axis=None, averages_devices=False)
+    loss = BatchLoss(loss_fn, batch, 3, loops, axis=None, averages_variables_over_devices=False)
     params, direction = (jnp.float32(rng.normal(size=(3, 3))) for _ in range(2))
 
     def plain(params):
         return loss_fn(params, batch, None)[0]
 
-    value, grads = jax.jit(jax.value_and_grad(loss.value))(params)
+    value, grads = jax.jit(jax.value_and_grad(loss.differentiable_loss))(params)
     np.testing.assert_allclose(value, plain(params), rtol=1e-5)
     np.testing.assert_allclose(grads, jax.grad(plain)(params), rtol=1e-4, atol=1e-6)
-    slopes = [jax.jvp(function, (params,), (direction,))[1] for function in (loss.value, plain)]
+    functions = loss.differentiable_loss, plain
+    slopes = [jax.jvp(function, (params,), (direction,))[1] for function in functions]
     np.testing.assert_allclose(*slopes, rtol=1e-4)
 
 
@@ -155,7 +156,7 @@ def test_parts_take_less_memory(easy_dataset, loops):
         config = dataclasses.replace(CONFIG, batch_size=128, accumulate=parts)
         program = make_program(config, 10, 128, jax.devices()[:1])
         if not loops:
-            program = dataclasses.replace(program, model=Dilated(), identity="dilated")
+            program = dataclasses.replace(program, model=Dilated(), network_identity="dilated")
         assert program.compiles_loops == loops
         hyper = make_hyperparameters(config, easy_dataset, program.steps_per_epoch)
         traced = ParallelRuns(program, 1).trace(hyper, *easy_dataset.train)

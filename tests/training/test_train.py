@@ -24,7 +24,7 @@ from jaxcifar.machine.sharing import AXIS
 from jaxcifar.networks.layers import Dropout
 from jaxcifar.training import optim, predicting
 from jaxcifar.training.metrics import ACCURACY, LOSS, measure
-from jaxcifar.training.network import for_one_device
+from jaxcifar.training.network import copy_for_one_device
 from jaxcifar.training.parallel_runs import ParallelRuns
 from jaxcifar.training.predicting import EVAL_BATCH
 from jaxcifar.training.program import Program
@@ -256,7 +256,7 @@ def test_a_step_against_optax(easy_dataset):
                                   config)  # fmt: skip
     images, labels = easy_dataset.train
     pixels = (images / 255 - easy_dataset.mean) / easy_dataset.std
-    network = for_one_device(program.model)
+    network = copy_for_one_device(program.model)
     start = jax.device_get(program.init(hp, images).variables)
 
     def loss(params):
@@ -351,7 +351,7 @@ class OneConvolution(nn.Module):
 
 def test_chunks_of_a_network_without_loops_are_put_together_in_order(monkeypatch, watched):
     monkeypatch.setattr(predicting, "EVAL_BATCH", 16)  # four chunks of the 50 images
-    program = dataclasses.replace(watched.program, model=OneConvolution(), identity=None)
+    program = dataclasses.replace(watched.program, model=OneConvolution(), network_identity=None)
     assert not program.compiles_loops
     config = Config.create("cnn", batch_size=16, optimizer="sgd")
     mean, std = np.float32([0.3, 0.5, 0.4]), np.float32([0.2, 0.3, 0.25])
