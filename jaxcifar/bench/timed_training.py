@@ -46,7 +46,7 @@ class TimedTraining:
         trained_steps = 0
         for step_count in split_into_dispatches(steps, self._setup.program):
             positions = [trained_steps] * self._runs_at_once  # the same in each run
-            examples = self._setup.images_for(self._orders, positions, step_count)
+            examples = self._setup.examples_for_steps(self._orders, positions, step_count)
             self.states, mean_metrics = self._setup.train_steps(
                 self.states, self._hypers, *examples, self._orders, np.int32(step_count)
             )

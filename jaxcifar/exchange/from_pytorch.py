@@ -29,7 +29,7 @@ from jaxcifar.runs.result import measure_weights
 from jaxcifar.runs.result_pictures import write_network
 from jaxcifar.runs.weights import Card, arrange_arrays, write_weights
 from jaxcifar.training import network
-from jaxcifar.training.metrics import decimal
+from jaxcifar.training.metrics import shortest_decimal
 from jaxcifar.training.program import Program
 
 _TORCHVISION_NOTE = (

@@ -108,7 +108,7 @@ def randomized(variables):
 def logits_of_both(model, size=16):
     """Return logits by JAX and, for each of `BATCHES`, by ONNX Runtime."""
     onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
-    variables = randomized(network.shapes(model, size))
+    variables = randomized(network.variable_shapes(model, size))
 
     def logits(variables, images):
         return network.predict(model, variables, images / 255 - 0.5)
