@@ -198,7 +198,7 @@ def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, A
             f"image_size {settings['image_size']}: these images have {size}x{size} pixels already; "
             "give it to Dataset.from_arrays instead"
         )
-    digest = None if dataset.is_known else dataset.sha256
+    digest = None if dataset.is_from_catalog else dataset.sha256
     return {
         "dataset": dataset.name,
         "data_sha256": digest,

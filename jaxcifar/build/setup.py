@@ -136,7 +136,7 @@ class Setup:
           UsageError: the batch size does not fit the images or devices, or user code fails.
         """
         is_named = config.dataset in registry.KINDS["dataset"]
-        if is_named != dataset.is_known or (is_named and config.dataset != dataset.name):
+        if is_named != dataset.is_from_catalog or (is_named and config.dataset != dataset.name):
             raise UsageError(
                 f"--dataset {config.dataset}: the images are from {dataset.title!r} instead; make "
                 "the config with dataset=dataset.name, data_sha256=dataset.sha256"
@@ -165,7 +165,7 @@ class Setup:
 
     def config_of(self, config: Config) -> Config:
         """Return a copy of a run's settings with the SHA-256 of the images and of all user code."""
-        digest = None if self.dataset.is_known else self.dataset.sha256
+        digest = None if self.dataset.is_from_catalog else self.dataset.sha256
         return dataclasses.replace(user_code.with_imports(config), data_sha256=digest)
 
     def title(self, config: Config) -> str:

@@ -79,7 +79,7 @@ def main(argv: Sequence[str]) -> None:
                 print_line(line)
         else:
             records = load_records(entry, data_dir, options.archive, print_line)
-            verified = entry.verified
+            verified = entry.verification_text
     counts = ", ".join(f"{len(array):,} {split}" for split, array in records.items())
     print_line(f"{title} is ready in {data_dir}: {counts} images, {verified}.")
 
@@ -92,9 +92,15 @@ def _doubts(records: "Mapping[str, Records]", manifest: "Manifest", title: str) 
     for val_fraction in (DEFAULT_VAL_FRACTION, 0.0):
         try:
             dataset = Dataset.from_records(
-                records, fingerprints, val_fraction, None, name=title, title=title, names=names
+                records,
+                fingerprints,
+                val_fraction,
+                None,
+                name=title,
+                title=title,
+                class_names=names,
             )
         except UsageError:  # too few images to keep some for validation
             continue
-        return dataset.doubts
+        return dataset.warnings
     return ()

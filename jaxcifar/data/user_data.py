@@ -9,12 +9,15 @@ from typing import NamedTuple
 
 from jaxcifar.data import binary_records
 from jaxcifar.data.catalog import CATALOG
-from jaxcifar.data.decode import read_folder
+from jaxcifar.data.decode import read_image_folder
 from jaxcifar.data.image_folder import ImageFolder, scan_images
 from jaxcifar.data.manifest import Manifest
 from jaxcifar.data.parquet import read_parquet
-from jaxcifar.data.parquet_files import SUFFIX as PARQUET
-from jaxcifar.data.parquet_files import find_only_parquet, split_of_file
+from jaxcifar.data.parquet_files import (
+    PARQUET_SUFFIX,
+    find_unmixed_parquet_files,
+    split_of_file,
+)
 from jaxcifar.data.prepare import NotPreparedError, report_unwritable
 from jaxcifar.data.resizing import Resizing
 from jaxcifar.data.split import split_off_test
@@ -43,7 +46,7 @@ def user_data_title(path: str) -> str:
     table = parse_table_name(path)
     location = _absolute_path(path) if table is None else _absolute_path(str(table.path)).parent
     title = location.name or "images"
-    return f"{title} (own images)" if is_catalog_name(_without_suffix(title)) else title
+    return f"{title} (own images)" if resembles_catalog_name(_without_suffix(title)) else title
 
 
 def user_data_name(path: str) -> str:
@@ -56,10 +59,10 @@ def user_data_name(path: str) -> str:
 
 
 def _without_suffix(title: str) -> str:
-    return title.removesuffix(".npz").removesuffix(PARQUET)
+    return title.removesuffix(".npz").removesuffix(PARQUET_SUFFIX)
 
 
-def is_catalog_name(name: str) -> bool:
+def resembles_catalog_name(name: str) -> bool:
     """Return True if a name could be mistaken for a data set of the catalogue."""
     catalog_names: set[str] = set()
     for dataset in CATALOG.values():
@@ -101,7 +104,7 @@ def load_user_data(
         raise UsageError(
             f"--data-dir {data_dir}: lies in the folder of the images; choose a folder outside it"
         )
-    parquet_files = find_only_parquet(path)
+    parquet_files = find_unmixed_parquet_files(path)
     folder = None if parquet_files else scan_images(name)
     source = folder.digest if folder else _digest_of_files(path, parquet_files)
     path_digest = _digest(os.fsencode(path))[:12]
@@ -121,11 +124,11 @@ def load_user_data(
         )
         resizing = Resizing(image_size)
         records, class_names = _read_images(path, folder, parquet_files, resizing, print_line)
-        resizing_note = resizing.note()
+        resizing_note = resizing.describe()
         if resizing_note:
             print_line(f"{path.name}: {resizing_note}.")
         records = _ensure_test_images(records, path, print_line)
-        manifest = Manifest.of(records, class_names, source)
+        manifest = Manifest.for_records(records, class_names, source)
         binary_records.write_cache(cache, records)
         manifest.write(cache)
         return PreparedImages(records, manifest)
@@ -144,7 +147,7 @@ def _read_cache(cache: Path, path: Path, source: str, image_size: int) -> Prepar
     if manifest is None or manifest.source != source:
         return None
     records = binary_records.read_cache(cache, manifest.fingerprints)
-    record_length = binary_records.record_bytes(len(manifest.class_names), image_size)
+    record_length = binary_records.bytes_per_record(len(manifest.class_names), image_size)
     if records is None or any(array.shape[1] != record_length for array in records.values()):
         return None
     image_count = sum(map(len, records.values()))
@@ -169,7 +172,7 @@ def _read_images(
     or else from the `.npz` file at `path`.
     """
     if folder is not None:
-        return read_folder(folder, print_line, resizing), folder.class_names
+        return read_image_folder(folder, print_line, resizing), folder.class_names
     if parquet_files:
         return read_parquet(path, parquet_files, resizing, print_line)
     return read_npz(path.resolve(), print_line, resizing)

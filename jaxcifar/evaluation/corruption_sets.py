@@ -13,8 +13,8 @@ import numpy as np
 
 from jaxcifar.array_types import Int32, Shaped
 from jaxcifar.data import Examples
-from jaxcifar.data.arrays import pixels_of
-from jaxcifar.data.labelled_arrays import map_images, read_labels
+from jaxcifar.data.arrays import convert_to_squares
+from jaxcifar.data.labelled_arrays import map_images, read_labels_beside
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.evaluation.class_numbers import renumber
 from jaxcifar.evaluation.evaluation_mistakes import Predict
@@ -54,7 +54,7 @@ class CorruptedImages:
         count = len(self.labels) // LEVELS
         of_level = slice((level - 1) * count, level * count)
         name = f"{self.title}/{kind}.npy"
-        pixels = pixels_of(name, self.images[kind][of_level], self.image_size)
+        pixels = convert_to_squares(name, self.images[kind][of_level], self.image_size)
         image_set = ImageSet(name, name, Examples(pixels, self.labels[of_level]))
         return image_set.subset(self.max_images).examples
 
@@ -89,7 +89,7 @@ def open_corruption_set(
             raise RunError(
                 f"{path}: has {count:,} images, which are not {LEVELS} strengths of equally many"
             )
-        labels, set_classes = read_labels(path, count, class_names)
+        labels, set_classes = read_labels_beside(path, count, class_names)
     title = expand_home(name).absolute().name
     run_labels = renumber(title, labels, set_classes, class_names)
     return CorruptedImages(title, images, run_labels, max_images, image_size)

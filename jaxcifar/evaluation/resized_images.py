@@ -5,7 +5,7 @@ from collections.abc import Collection
 import numpy as np
 
 from jaxcifar.array_types import Shaped, UInt8
-from jaxcifar.data.arrays import ImageBlocks, pixels_of
+from jaxcifar.data.arrays import ImageBlocks, convert_to_squares
 from jaxcifar.data.resizing import describe_resizing
 from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.terminal import PrintLine
@@ -25,8 +25,8 @@ def resized(
     Raises:
       UsageError: the array has a wrong shape, type or value.
     """
-    pixels = pixels_of(name, array, size)
-    height_and_width = ImageBlocks.of(array).channels_last().shape[1:3]
+    pixels = convert_to_squares(name, array, size)
+    height_and_width = ImageBlocks.of_array(array).with_channels_last().shape[1:3]
     say_resized(name, {min(height_and_width)}, size, print_line)
     return pixels
 

@@ -9,7 +9,7 @@ from jaxcifar.data.decode import read_splits
 from jaxcifar.data.doubts import count_copies
 from jaxcifar.data.image_folder import scan_images
 from jaxcifar.data.parquet import read_parquet
-from jaxcifar.data.parquet_files import find_only_parquet
+from jaxcifar.data.parquet_files import find_unmixed_parquet_files
 from jaxcifar.data.resizing import Resizing
 from jaxcifar.data.user_data import user_data_title
 from jaxcifar.data.user_npz import read_npz
@@ -52,13 +52,15 @@ def read_user_images(name: str, print_line: PrintLine, image_size: int) -> UserI
     """
     path, resizing = expand_home(name), Resizing(image_size)
     class_names: tuple[str, ...]
-    if parquet_files := find_only_parquet(path):
+    if parquet_files := find_unmixed_parquet_files(path):
         records, class_names = read_parquet(path, parquet_files, resizing, print_line)
         splits: Collection[str] = records.keys()
     elif (folder := scan_images(name)) is not None:
-        splits, class_names = folder.splits.keys(), folder.class_names
+        splits, class_names = folder.files_of_split.keys(), folder.class_names
         chosen = _choose_split(splits)
-        chosen_folder = dataclasses.replace(folder, splits={chosen: folder.splits[chosen]})
+        chosen_folder = dataclasses.replace(
+            folder, files_of_split={chosen: folder.files_of_split[chosen]}
+        )
         records = read_splits(chosen_folder, print_line, resizing)
     elif path.suffix == ".npz" and path.is_file():
         records, class_names = read_npz(path.resolve(), print_line, resizing)

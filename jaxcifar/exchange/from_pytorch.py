@@ -78,7 +78,7 @@ def convert(
     source: Source = {"file": conversion.weights.name, "sha256": state_dict.sha256}
     dataset = _load_dataset_if_available(conversion, load, print_line)
     config = user_code.with_imports(conversion.config)
-    if dataset is not None and not dataset.is_known:
+    if dataset is not None and not dataset.is_from_catalog:
         config = dataclasses.replace(config, data_sha256=dataset.sha256)
     card = _make_card(conversion, config, dataset)
     classes = len(card["class_names"])
