@@ -8,7 +8,7 @@ from rich.console import Console
 from jaxcifar.commands.shared.common_options import add_data_dir, location
 from jaxcifar.commands.shared.options import add_config_options, split_image_size
 from jaxcifar.commands.shared.parser import Parser, suggest
-from jaxcifar.config.image_settings import why_without_effect
+from jaxcifar.config.image_settings import reason_image_size_ineffective
 from jaxcifar.config.option_names import reject
 from jaxcifar.config.registry import KINDS
 from jaxcifar.errors import UsageError
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> None:
     if options.archive and (entry is None or entry.archive_layout is None):
         raise UsageError(f"--archive: {title} is not read from an archive; leave out --archive")
     if entry is not None and image_size != IMAGE_SIZE:
-        reject("image_size", image_size, why_without_effect(options.dataset))
+        reject("image_size", image_size, reason_image_size_ineffective(options.dataset))
 
     with report_elapsed_time(console, print_line, f"preparing {title}") as print_line:
         if entry is None:

@@ -131,7 +131,7 @@ SHAPES10 = KnownDataset(
         "test": "1e707c3d31af0cf37f4d771e84ccfb20c9b251d25ecb93a65ef554266fb6889d",
     },
     class_counts={"train": 1000, "test": 200},
-    draw=shapes10_draw.draw,
+    draw=shapes10_draw.draw_images,
 )
 
 CATALOG = {dataset.name: dataset for dataset in (CIFAR10, CIFAR100, SHAPES10)}

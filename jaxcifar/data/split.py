@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxcifar.array_types import Int64, Integer
-from jaxcifar.config.folds import RULE as FOLD_RULE
-from jaxcifar.config.folds import Fold, parse_fold
+from jaxcifar.config.folds import FOLD_RULE, Fold, parse_fold
 from jaxcifar.data import binary_records
 from jaxcifar.errors import RunError, UsageError
 

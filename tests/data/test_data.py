@@ -279,7 +279,7 @@ def test_preparing_on_a_full_disk(some_archive, small_disk):
 def test_shapes10_are_what_they_were():
     records = {}
     for seed, (split, size) in enumerate({"train": 10_000, "test": 2_000}.items()):
-        images, labels = shapes10_draw.draw(size, seed)
+        images, labels = shapes10_draw.draw_images(size, seed)
         assert np.bincount(labels).tolist() == [size // 10] * 10
         records[split] = binary_records.sort(binary_records.pack(images, labels))
     catalog.require_expected_images(records, catalog.SHAPES10, "shapes10")
