@@ -32,13 +32,16 @@ from jaxcifar.machine.reading import MEGABYTE, Count, read_json, report_errors
 _MAX_CONFIG_BYTES = MEGABYTE
 _MAX_METADATA_BYTES = 16 * MEGABYTE
 _CONSTANT_SCHEDULE = "none"  # the schedule with a constant learning rate
-# Settings that describe only the finished epochs. A run that continues has these defaults instead:
+_SCHEDULES_ENDING_AT_ZERO = ("cosine", "linear")
+# Settings that describe only the finished epochs. A run that continues has their defaults instead.
+_PLAN_SETTINGS = (
+    *("warmup", "step_size", "gamma", "small_size"),
+    *("small_part", "init", "continue_from"),
+)
 DEFAULTS_WHEN_CONTINUING = {
-    **{name: DEFAULTS[name] for name in ("warmup", "step_size", "gamma", "small_size")},
-    **{name: DEFAULTS[name] for name in ("small_part", "init", "continue_from")},
+    **{name: DEFAULTS[name] for name in _PLAN_SETTINGS},
     "schedule": _CONSTANT_SCHEDULE,
 }
-_SCHEDULES_ENDING_AT_ZERO = ("cosine", "linear")  # schedules
 # Settings that a run that continues can't change: the training state and images depend on them.
 FIXED_SETTINGS = (
     *("arch", "arch_args", "recipe", "dataset", "image_size", "train_examples"),

@@ -30,7 +30,7 @@ def settings_from_file(content: Mapping[str, Any], config_class: type) -> dict[s
     for kind in USER_CODE_FIELDS:
         name = content.get(kind, "" if kind != "arch" else None)
         if not isinstance(name, str):
-            raise ValueError(f"it names no {kind}")
+            raise ValueError(f"the field {kind} is missing, or is not text")
     file_settings = check_types("config", effective_settings(content), config_class)
     recipe_settings = {**default_settings(content["arch"]), "arch_args": ()}
     settings = {**DEFAULTS, **effective_settings({**recipe_settings, **file_settings})}

@@ -53,7 +53,9 @@ def check_types(place: str, settings: Mapping[str, Any], config_class: type) -> 
             value = float(value)
         if type(value) not in allowed_types:
             type_name = allowed_types[0].__name__
-            raise UsageError(f"{place}: {name} = {value!r:.80} is not of type {type_name}")
+            raise UsageError(
+                f"{place}: {name} = {value!r:.80} is not of type {type_name}; correct it"
+            )
         checked_settings[name] = value
     return checked_settings
 

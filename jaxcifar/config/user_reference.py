@@ -106,7 +106,7 @@ def _read_source(kind: str, name: str, path: Path) -> bytes:
     option = f"--{kind} {name}"
     try:
         if not path.is_file():
-            raise UsageError(f"{option}: there is no such file as {path}")
+            raise UsageError(f"{option}: there is no such file as {path}; correct the path")
         imported_module = None
         if name.rpartition(":")[0] in sys.modules:
             imported_module = module_of_file(path)

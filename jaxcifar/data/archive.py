@@ -144,7 +144,7 @@ def check_archive(path: Path) -> None:
       RunError: the path is neither a file nor a folder.
     """
     if not path.exists():
-        raise UsageError(f"--archive {path}: no such file or folder")
+        raise UsageError(f"--archive {path}: no such file or folder; give a CIFAR archive")
     if not (path.is_file() or path.is_dir()):
         raise RunError(f"--archive {path}: neither a file nor a folder; give the archive itself")
 

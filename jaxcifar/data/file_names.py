@@ -32,7 +32,7 @@ class FileIndex:
         folder_paths: Iterable[Path] = (),
     ) -> None:
         outer_folders = [normal_form(outer_folder)] if outer_folder else []
-        self._folder_paths = [normal_form(root.as_posix()) for root in folder_paths]
+        self._folder_paths = [normal_form(path.as_posix()) for path in folder_paths]
         self._file_of_path: dict[str, FoundFile] = {}
         self._files_of_name: dict[str, list[_IndexedFile]] = {}
         self._files_of_stem: dict[str, list[_IndexedFile]] = {}

@@ -73,7 +73,9 @@ def read_parquet(
             split: _SplitFiles(paths, resizing) for split, paths in paths_of_split.items()
         }
         if "train" not in split_files:
-            raise UsageError("there is no parquet file of the training images, train-*.parquet")
+            raise UsageError(
+                "there is no parquet file of the training images; name one train-*.parquet"
+            )
         arrays_of_split = {split: files.read_arrays(split) for split, files in split_files.items()}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about oddities in files that it can read

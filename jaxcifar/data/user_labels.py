@@ -246,6 +246,5 @@ def _require_named_labels(
         if largest_label >= first_label + class_count:
             raise UsageError(
                 f"{array_names[split]} has the label {largest_label}, but the training images have "
-                f"only {class_count} classes; remove those images, or add training images of that "
-                "class"
+                f"only {class_count} classes; remove those images, or add that class for training"
             )
