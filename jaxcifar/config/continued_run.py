@@ -34,12 +34,9 @@ _MAX_METADATA_BYTES = 16 * MEGABYTE
 _CONSTANT_SCHEDULE = "none"  # the schedule with a constant learning rate
 _SCHEDULES_ENDING_AT_ZERO = ("cosine", "linear")
 # Settings that describe only the finished epochs. A run that continues has their defaults instead.
-_PLAN_SETTINGS = (
-    *("warmup", "step_size", "gamma", "small_size"),
-    *("small_part", "init", "continue_from"),
-)
+_PLAN_FIELDS = ("warmup", "step_size", "gamma", "small_size", "small_part", "init", "continue_from")
 DEFAULTS_WHEN_CONTINUING = {
-    **{name: DEFAULTS[name] for name in _PLAN_SETTINGS},
+    **{name: DEFAULTS[name] for name in _PLAN_FIELDS},
     "schedule": _CONSTANT_SCHEDULE,
 }
 # Settings that a run that continues can't change: the training state and images depend on them.

@@ -106,7 +106,7 @@ def load_records(
             print_line(f"{dataset.title} was prepared before; {archive} is not read.")
         return cached_records
     if not may_prepare:
-        raise NotPreparedError(f"{dataset.title} is not prepared in {data_dir}; prepare it first")
+        raise NotPreparedError(f"{dataset.title} is not prepared in {data_dir}")
     if archive is None and dataset.draw is None:
         _require_prepared_or_downloadable(dataset, data_dir)  # before any folder is made
     with report_unwritable(data_dir), lock_folder(data_dir / dataset.name):

@@ -122,8 +122,7 @@ def load_user_data(
     if cached_images is not None:
         return cached_images
     if not may_prepare:
-        title = user_data_title(name)
-        raise NotPreparedError(f"{title} is not prepared in {data_dir}; prepare it first")
+        raise NotPreparedError(f"{user_data_title(name)} is not prepared in {data_dir}")
     with report_unwritable(data_dir), lock_folder(cache):
         cached_images = _read_cache(cache, path, source_digest, image_size)
         if cached_images is not None:
