@@ -83,7 +83,7 @@ def _settings(config: Config, kind: str) -> dict[str, jax.Array]:
 
     `kind` is "optimizer" or "augmentation".
     """
-    setting_names = registry.entry(kind, getattr(config, kind)).used_settings
+    setting_names = registry.entry(kind, getattr(config, kind)).takes
     return {name: on_host(np.float32(getattr(config, name))) for name in setting_names}
 
 

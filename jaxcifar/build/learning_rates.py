@@ -59,7 +59,7 @@ def _schedule_factors(config: Config, steps_per_epoch: int, total_steps: int) ->
     `total_steps` is the number of these steps. If the run continues another run, the steps of the
     other run are not counted.
     """
-    setting_names = registry.entry("schedule", config.schedule).used_settings
+    setting_names = registry.entry("schedule", config.schedule).takes
     settings = {name: getattr(config, name) for name in setting_names}
     schedule: Callable[..., float] = user_code.load(config, "schedule")
     warmup_factors = warmup(round(config.warmup * total_steps))

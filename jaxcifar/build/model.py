@@ -66,7 +66,7 @@ def create_model(
     if is_nnx:  # `adapted` sets the axis of NNX layers
         set_by_package |= {"axis_name": None, RNGS: None}
     set_by_package |= {
-        name: getattr(config, name) for name in registry.entry("arch", config.arch).used_settings
+        name: getattr(config, name) for name in registry.entry("arch", config.arch).takes
     }
     for name, value in config.arch_args:
         _check_argument(config, name, value, defaults, set_by_package)

@@ -69,7 +69,7 @@ def update_rule(config: Config) -> UpdateRule:
             f"--optimizer {config.optimizer}: is {type(rule).__name__}, not a function that "
             "returns an optax rule"
         )
-    setting_names = registry.entry("optimizer", config.optimizer).used_settings
+    setting_names = registry.entry("optimizer", config.optimizer).takes
     return _make_user_rule(rule, setting_names)
 
 
@@ -84,7 +84,7 @@ def require_effect(config: Config, rule: UpdateRule) -> None:
     if not isinstance(rule, UserRule):
         return
     recipe = default_settings(config.arch, config.recipe)
-    for name in registry.entry("optimizer", config.optimizer).used_settings:
+    for name in registry.entry("optimizer", config.optimizer).takes:
         value = getattr(config, name)
         has_effect = name in rule.takes
         if not has_effect and value != recipe[name]:

@@ -21,14 +21,14 @@ class Entry:
     Attributes:
       constructor: the class or function, as `package.module:NAME`.
       title: name in tables and plots.
-      used_settings: the fields of `Config` that this entry uses, and that some other networks (or
+      takes: the fields of `Config` that this entry uses, and that some other networks (or
         update rules, and so on) do not use. An update rule or augmentation has arguments of these
         names.
     """
 
     constructor: str
     title: str
-    used_settings: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
 
 
 _ANY_RULE_SETTINGS = ("momentum", "weight_decay")  # settings that a user's update rule may take too
@@ -37,25 +37,21 @@ _OUR_RULE_SETTINGS = (*_ANY_RULE_SETTINGS, "bias_decay")
 # The entries, by the field of `Config` that names them. Observers are not part of a `Config`.
 KINDS: dict[str, dict[str, Entry]] = {
     "arch": {
-        "cnn": Entry("jaxcifar.networks.cnn:CNN", "CNN", used_settings=("dropout",)),
+        "cnn": Entry("jaxcifar.networks.cnn:CNN", "CNN", takes=("dropout",)),
         "resnet18": Entry("jaxcifar.networks.resnet:ResNet", "ResNet-18"),
         "fastnet": Entry("jaxcifar.networks.fastnet:FastNet", "FastNet"),
     },
     "optimizer": {
-        "sgd": Entry(
-            "jaxcifar.training.optim:sgd", "SGD", used_settings=(*_OUR_RULE_SETTINGS, "nesterov")
-        ),
-        "adam": Entry("jaxcifar.training.optim:adam", "Adam", used_settings=_OUR_RULE_SETTINGS),
-        "adamw": Entry("jaxcifar.training.optim:adamw", "AdamW", used_settings=_OUR_RULE_SETTINGS),
+        "sgd": Entry("jaxcifar.training.optim:sgd", "SGD", takes=(*_OUR_RULE_SETTINGS, "nesterov")),
+        "adam": Entry("jaxcifar.training.optim:adam", "Adam", takes=_OUR_RULE_SETTINGS),
+        "adamw": Entry("jaxcifar.training.optim:adamw", "AdamW", takes=_OUR_RULE_SETTINGS),
         "muon": Entry(
-            "jaxcifar.training.optim:muon", "Muon", used_settings=(*_OUR_RULE_SETTINGS, "sgd_rate")
+            "jaxcifar.training.optim:muon", "Muon", takes=(*_OUR_RULE_SETTINGS, "sgd_rate")
         ),
     },
     "schedule": {
         "none": Entry("jaxcifar.training.schedules:constant", "constant"),
-        "step": Entry(
-            "jaxcifar.training.schedules:step", "step", used_settings=("step_size", "gamma")
-        ),
+        "step": Entry("jaxcifar.training.schedules:step", "step", takes=("step_size", "gamma")),
         "cosine": Entry("jaxcifar.training.schedules:cosine", "cosine"),
         "linear": Entry("jaxcifar.training.schedules:linear", "linear"),
     },
@@ -115,8 +111,8 @@ def entry(kind: str, name: str) -> Entry:
     if kind == "dataset" and is_path(name):
         return Entry(name, title=Path(name).name)
     if kind != "dataset" and is_user_code(name):
-        used_settings = _ANY_RULE_SETTINGS if kind == "optimizer" else ()
-        return Entry(name, title=name.rpartition(":")[2], used_settings=used_settings)
+        takes = _ANY_RULE_SETTINGS if kind == "optimizer" else ()
+        return Entry(name, title=name.rpartition(":")[2], takes=takes)
     advice = "name your own as FILE.py:NAME"
     if kind == "dataset":
         advice = "give the path of your own images"
@@ -135,4 +131,4 @@ def did_you_mean(name: str, known_names: Iterable[str]) -> str:
 def settings_of_some_entries(kind: str) -> set[str]:
     """Return the `Config` fields that only some entries of a kind, such as "optimizer", use."""
     entries = KINDS[kind].values()
-    return {setting for known_entry in entries for setting in known_entry.used_settings}
+    return {setting for known_entry in entries for setting in known_entry.takes}

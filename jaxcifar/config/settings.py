@@ -134,9 +134,7 @@ def _settings_ignored_by(kind: str, name: str) -> set[str]:
     For example, the optimizer "adam" does not use `nesterov`, which "sgd" uses. `kind` is then
     "optimizer" and `name` is "adam".
     """
-    return registry.settings_of_some_entries(kind).difference(
-        registry.entry(kind, name).used_settings
-    )
+    return registry.settings_of_some_entries(kind).difference(registry.entry(kind, name).takes)
 
 
 def reason_ineffective(setting: str, settings: Mapping[str, Any]) -> str:

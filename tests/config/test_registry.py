@@ -30,7 +30,7 @@ def test_a_data_set_has_the_name_that_it_is_chosen_by(name):
 @pytest.mark.parametrize("name", KINDS["optimizer"])
 def test_an_update_rule_has_an_argument_for_each_of_its_settings(name):
     first, *others = inspect.signature(constructed("optimizer", name)).parameters.values()
-    takes = set(KINDS["optimizer"][name].used_settings)
+    takes = set(KINDS["optimizer"][name].takes)
     assert first.name == "learning_rate"
     needed = {parameter.name for parameter in others if parameter.default is parameter.empty}
     assert needed <= takes <= {parameter.name for parameter in others}

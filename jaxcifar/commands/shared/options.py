@@ -69,7 +69,7 @@ def _restriction(name: str) -> str:
     The text is like " (sgd only)", or "" if all of them use the field.
     """
     for entries in registry.KINDS.values():
-        takers = [known for known, entry in entries.items() if name in entry.used_settings]
+        takers = [known for known, entry in entries.items() if name in entry.takes]
         if 0 < len(takers) < len(entries):
             return f" ({', '.join(takers)} only)"
     return ""
