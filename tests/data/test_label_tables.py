@@ -248,11 +248,11 @@ WRONG = {
     "two labels": ("0.png,cat\n" * 3 + "0.png,dog\n", "0.png has two labels, cat and dog"),
     "one class": ("0.png,cat\n1.png,cat\n", r"column 2 has 1 label of images; give images of 2"),
     "no names": ("a,cat\nb,dog\n", r"no column names images .*\(one row begins with 'b'\)"),
-    "one column": ("0.png\n1.png\n", "has no two columns separated by commas"),
-    "ragged": ("0.png,cat\n1.png,dog,x\n", "line 2 has 3 cells, but the lines before have 2"),
+    "one column": ("0.png\n1.png\n", "needs two columns or more, separated by commas"),
+    "ragged": ("0.png,cat\n1.png,dog,x\n", "line 2 has 3 cells, but the earlier lines have 2"),
     "unknown split": ("f,label,split\n0.png,a,one\n1.png,b,two\n", "has the value 'one'; write"),
-    "empty": ("", "has no two columns"),
-    "long line": ("x" * 70_000, "has a line of more than 65,536 characters"),
+    "empty": ("", "needs two columns or more"),
+    "long line": ("x" * 70_000, "a line of the table has more than 65,536 characters"),
     "ugly label": ("0.png,a\x1b\n1.png,b\n", "can't be printed"),
     "no header below": ("file,label\n", "no column names images"),
 }
@@ -274,7 +274,7 @@ UNUSABLE = {
     ),
     "ragged": (
         "0.png,cat\n1.png,dog,x\n",
-        "line 2 has 3 cells, but the lines before have 2; save it",
+        "line 2 has 3 cells, but the earlier lines have 2; save it",
     ),
     "no names": ("a,cat\nb,dog\n", r"no column names images of its folder \(one row begins with"),
 }
