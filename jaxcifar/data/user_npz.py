@@ -163,8 +163,8 @@ def _read_small_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.n
         header = _read_checked_header(file, member)
         if header.byte_count > _MAX_SMALL_BYTES:
             raise UsageError(
-                f"array {member.filename} has {header.byte_count:,} bytes, far too many for labels or "
-                "names; save one label for each image"
+                f"array {member.filename} has {header.byte_count:,} bytes, far too many for labels "
+                "or names; save one label for each image"
             )
         return read_content(file, member.filename, header)
 
