@@ -136,8 +136,8 @@ def _prepare_records(
     if dataset.draw is not None:
         print_line(f"Drawing {dataset.title}, once; this takes some seconds.")
         return _draw_records(dataset, dataset.draw)
-    with path_without_special_characters(data_dir) as utf8_data_dir:  # TFDS needs paths in UTF-8
-        builder = _make_builder(dataset, utf8_data_dir, archive)
+    with path_without_special_characters(data_dir) as tfds_data_dir:  # without * and [
+        builder = _make_builder(dataset, tfds_data_dir, archive)
         if not builder.is_prepared():
             _prepare_with_tfds(builder, dataset, data_dir, archive, print_line)
         print_line(f"Decoding {dataset.title}, once.")
@@ -228,7 +228,7 @@ def _decode_records(builder: Any, dataset: KnownDataset) -> dict[str, binary_rec
 
 def _require_prepared_or_downloadable(dataset: KnownDataset, data_dir: Path) -> None:
     """Raise an error if TFDS has not prepared a data set and can't download it now."""
-    with path_without_special_characters(data_dir) as utf8_data_dir:
-        builder = _make_builder(dataset, utf8_data_dir, archive=None)
+    with path_without_special_characters(data_dir) as tfds_data_dir:
+        builder = _make_builder(dataset, tfds_data_dir, archive=None)
         if not builder.is_prepared():
             builder.require_server()
