@@ -205,7 +205,7 @@ def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, A
         )
     return {
         "dataset": dataset.name,
-        "data_sha256": None if dataset.is_known else dataset.sha256,
+        "data_sha256": None if dataset.is_from_catalog else dataset.sha256,
         "fold": dataset.fold,
         "image_size": image_size,
     }

@@ -48,8 +48,8 @@ def _has_images_of_config(dataset: Dataset, config: Config) -> bool:
     """Return True if a data set is the named data set of the config, or the user's own images."""
     config_names_data_set = config.dataset in registry.KINDS["dataset"]
     if config_names_data_set:
-        return dataset.is_known and config.dataset == dataset.name
-    return not dataset.is_known
+        return dataset.is_from_catalog and config.dataset == dataset.name
+    return not dataset.is_from_catalog
 
 
 class _Compilation(NamedTuple):
@@ -161,7 +161,7 @@ class Setup:
 
     def config_of(self, config: Config) -> Config:
         """Return a copy of a run's settings with the SHA-256 of the images and of all user code."""
-        data_sha256 = None if self.dataset.is_known else self.dataset.sha256
+        data_sha256 = None if self.dataset.is_from_catalog else self.dataset.sha256
         return dataclasses.replace(user_code.with_imports(config), data_sha256=data_sha256)
 
     def title(self, config: Config) -> str:

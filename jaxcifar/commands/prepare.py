@@ -8,7 +8,7 @@ from rich.console import Console
 from jaxcifar.commands.shared.common_options import add_data_dir, location
 from jaxcifar.commands.shared.options import add_config_options, split_image_size
 from jaxcifar.commands.shared.parser import Parser, suggest
-from jaxcifar.config.image_settings import why_without_effect
+from jaxcifar.config.image_settings import reason_image_size_ineffective
 from jaxcifar.config.option_names import reject
 from jaxcifar.config.registry import KINDS
 from jaxcifar.errors import UsageError
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> None:
     if options.archive and (entry is None or entry.archive_layout is None):
         raise UsageError(f"--archive: {title} is not read from an archive; leave out --archive")
     if entry is not None and image_size != IMAGE_SIZE:
-        reject("image_size", image_size, why_without_effect(options.dataset))
+        reject("image_size", image_size, reason_image_size_ineffective(options.dataset))
 
     with report_elapsed_time(console, print_line, f"preparing {title}") as print_line:
         if entry is None:
@@ -79,7 +79,7 @@ def main(argv: Sequence[str]) -> None:
                 print_line(line)
         else:
             records = load_records(entry, data_dir, options.archive, print_line)
-            verified = entry.verified
+            verified = entry.verification_text
     counts = ", ".join(f"{len(array):,} {split}" for split, array in records.items())
     print_line(f"{title} is ready in {data_dir}: {counts} images, {verified}.")
 
@@ -92,9 +92,15 @@ def _doubts(records: "Mapping[str, Records]", manifest: "Manifest", title: str) 
     for val_fraction in (DEFAULT_VAL_FRACTION, 0.0):
         try:
             dataset = Dataset.from_records(
-                records, fingerprints, val_fraction, None, name=title, title=title, names=names
+                records,
+                fingerprints,
+                val_fraction,
+                None,
+                name=title,
+                title=title,
+                class_names=names,
             )
         except UsageError:  # too few images to keep some for validation
             continue
-        return dataset.doubts
+        return dataset.warnings
     return ()

@@ -172,7 +172,7 @@ def train(
     def load() -> Dataset:
         with processes.first_process_first():
             dataset = load_dataset(config, options.data_dir, print_line)
-        if not dataset.is_known:
+        if not dataset.is_from_catalog:
             processes.require_same_settings({"the SHA-256 of the images": dataset.sha256})
         if earlier is not None and earlier.data_sha256 not in (None, dataset.sha256):
             print_line("The images have changed since the run that --config names.")

@@ -8,7 +8,7 @@ from jaxcifar.errors import UsageError
 from jaxcifar.machine.name_lists import join_names
 from jaxcifar.machine.reading import Remedy, report_errors
 
-CHOOSE_ANOTHER = Remedy("choose another run to continue", UsageError)
+CHOOSE_ANOTHER_RUN = Remedy("choose another run to continue", UsageError)
 
 
 def continued_folder(continue_from: str, seed: int, fold: str = "") -> Path:
@@ -26,7 +26,7 @@ def continued_folder(continue_from: str, seed: int, fold: str = "") -> Path:
     return run_of_row if is_row else path
 
 
-def finished_run(continue_from: str, seed: int, fold: str = "") -> Path:
+def finished_run_folder(continue_from: str, seed: int, fold: str = "") -> Path:
     """Return the folder of the run to continue, and check that this run is finished.
 
     Args:
@@ -42,28 +42,30 @@ def finished_run(continue_from: str, seed: int, fold: str = "") -> Path:
         folder = continued_folder(continue_from, seed, fold)
         is_run = (folder / "config.json").exists()
         is_finished = (folder / "result.json").exists()
-        runs_of_row = [] if is_run else _runs_below(folder)
+        other_runs_of_row = [] if is_run else _run_names_in_row(folder)
     except OSError as error:  # a name that is too long, or a folder that can't be read
-        reject("continue_from", continue_from, f"can't be read ({error.strerror})")
-    if runs_of_row:
-        wanted, others = run_folder_name(seed, fold), join_names(runs_of_row)
-        reject("continue_from", continue_from, f"has no run {wanted}, only {others}; name a run")
+        rule = f"can't be read ({error.strerror}); give the folder of a finished run"
+        reject("continue_from", continue_from, rule)
+    if other_runs_of_row:
+        run_name, other_runs = run_folder_name(seed, fold), join_names(other_runs_of_row)
+        rule = f"has no run {run_name}, only {other_runs}; name a run"
+        reject("continue_from", continue_from, rule)
     if not is_run:
         reject("continue_from", continue_from, "there is no run here; give a finished run's folder")
     if not is_finished:
-        advice = "is not a finished run; repeat its own command to finish it"
-        reject("continue_from", continue_from, advice)
+        rule = "is not a finished run; repeat its own command to finish it"
+        reject("continue_from", continue_from, rule)
     return folder
 
 
-def _runs_below(row: Path) -> list[str]:
+def _run_names_in_row(row: Path) -> list[str]:
     """Return the names of the runs' folders in the folder `row` of a study; [] if it is missing."""
     if not row.is_dir():
         return []
     return sorted(path.name for path in row.iterdir() if (path / "config.json").exists())
 
 
-def last_checkpoint(folder: Path, continue_from: str) -> Path:
+def last_checkpoint_folder(folder: Path, continue_from: str) -> Path:
     """Return the folder of a run's last checkpoint.
 
     Args:
@@ -74,9 +76,10 @@ def last_checkpoint(folder: Path, continue_from: str) -> Path:
       UsageError: the run has no checkpoints, or they can't be read.
     """
     checkpoints = folder / "checkpoints"
-    with report_errors(checkpoints, CHOOSE_ANOTHER):
-        names = [path.name for path in checkpoints.iterdir()] if checkpoints.is_dir() else []
-    steps = [int(name) for name in names if name.isascii() and name.isdecimal()]
+    with report_errors(checkpoints, CHOOSE_ANOTHER_RUN):
+        entries = checkpoints.iterdir() if checkpoints.is_dir() else ()
+        entry_names = [path.name for path in entries]
+    steps = [int(name) for name in entry_names if name.isascii() and name.isdecimal()]
     if not steps:
         reason = "has no checkpoints (they were deleted, as by --keep best)"
         reject("continue_from", continue_from, f"{reason}; start from its weights with --init")

@@ -12,19 +12,20 @@ from jaxcifar.config.class_weights import class_weights_text
 from jaxcifar.config.continued_run import FIXED_SETTINGS, base_settings, find_continued_run
 from jaxcifar.config.field_options import require_in_range
 from jaxcifar.config.fields import DEFAULTS, NAMES_OF_RUNS, Fields, is_newer_and_off
-from jaxcifar.config.option_names import option_name, reject
+from jaxcifar.config.option_names import reject
 from jaxcifar.config.run_name import run_name
 from jaxcifar.config.saved_config import settings_from_file
 from jaxcifar.config.setting_types import check_types
 from jaxcifar.config.settings import (
-    TABLES,
+    TABLE_FIELDS,
     USER_CODE_FIELDS,
     default_settings,
     effective_settings,
-    names_with_effect,
+    names_of_effective_settings,
     option_text,
+    option_words,
+    reason_ineffective,
     recipe_names,
-    why_ineffective,
 )
 from jaxcifar.config.table_pairs import sorted_pairs
 from jaxcifar.config.weights_file import init_digest
@@ -49,9 +50,9 @@ class Config(Fields):
 
         Args:
           arch: name of the network, or None for the default network.
-          **overrides: fields of the config by name. `recipe` is the recipe's name; the default is
-            the network's first recipe. `continue_from` is the folder of a run to continue; then the
-            settings of this run replace those of the recipe.
+          **overrides: fields of the config by name. `recipe_settings` is the recipe's name; the
+            default is the network's first recipe. `continue_from` is the folder of a run to
+            continue; then the settings of this run replace those of the recipe.
 
         Raises:
           UsageError: a value is out of range, an override has no effect, or the run to continue
@@ -64,38 +65,42 @@ class Config(Fields):
         overrides = check_types("settings", overrides, cls)
         if "class_weights" in overrides:
             overrides["class_weights"] = class_weights_text(overrides["class_weights"])
-        given = overrides if arch is None else {"arch": arch, **overrides}
-        continued = find_continued_run(given, cls)
-        settings = {**base_settings(given, continued), **given}
+        user_settings = overrides if arch is None else {"arch": arch, **overrides}
+        continued_run = find_continued_run(user_settings, cls)
+        settings = {**base_settings(user_settings, continued_run), **user_settings}
         effective = effective_settings(settings)
-        for name in given.keys() - effective.keys():
-            reject(name, given[name], why_ineffective(name, settings))
+        for name in user_settings.keys() - effective.keys():
+            reject(name, user_settings[name], reason_ineffective(name, settings))
         # An override can make settings of the recipe ineffective. They get their defaults.
         settings = {**DEFAULTS, **effective}
         settings["arch_args"] = sorted_pairs(settings["arch_args"])
+        user_code_fields = [
+            field for field in USER_CODE_FIELDS if registry.is_user_code(settings[field])
+        ]
         settings["sources"] = tuple(
-            (kind, user_reference.digest(kind, settings[kind]))
-            for kind in USER_CODE_FIELDS
-            if registry.is_user_code(settings[kind])
+            (field, user_reference.digest(field, settings[field])) for field in user_code_fields
         )
         settings["imports"] = ()  # user code is not loaded yet
         settings["base_batch_size"] = None
         if settings["lr_scale"] != "none":
-            recipe = default_settings(settings["arch"], settings["recipe"])
-            settings["base_batch_size"] = recipe["batch_size"]
-        if continued is None:
+            recipe_settings = default_settings(settings["arch"], settings["recipe"])
+            settings["base_batch_size"] = recipe_settings["batch_size"]
+        if continued_run is None:
             if settings["init"]:
                 settings["init_sha256"] = init_digest(settings["init"])
             return cls(**settings)
-        continued.require_plan(given, settings["epochs"])
-        settings |= {"continue_sha256": continued.sha256, "continue_epochs": continued.epochs}
+        continued_run.require_training_plan(user_settings, settings["epochs"])
+        settings |= {
+            "continue_sha256": continued_run.sha256,
+            "continue_epochs": continued_run.epochs,
+        }
         config = cls(**settings)
-        continued.require_same_training(config)
+        continued_run.require_same_training(config)
         return config
 
     def __post_init__(self) -> None:
-        for kind in USER_CODE_FIELDS:
-            registry.entry(kind, getattr(self, kind))
+        for code_field in USER_CODE_FIELDS:
+            registry.entry(code_field, getattr(self, code_field))
         default_settings(self.arch, self.recipe)  # raises if the network has no such recipe
         if self.data_sha256 is None:
             registry.entry("dataset", self.dataset)
@@ -111,9 +116,11 @@ class Config(Fields):
         Settings that older versions did not have are left out if they are off.
         """
         all_values = dataclasses.asdict(self)
-        values = {name: v for name, v in all_values.items() if not is_newer_and_off(name, v)}
-        tables = {name: dict(values[name] or ()) for name in TABLES}
-        return json.loads(json.dumps(values | tables))  # makes lists of tuples
+        json_values = {
+            name: value for name, value in all_values.items() if not is_newer_and_off(name, value)
+        }
+        json_tables = {name: dict(json_values[name] or ()) for name in TABLE_FIELDS}
+        return json.loads(json.dumps(json_values | json_tables))  # makes lists of tuples
 
     def to_json(self) -> str:
         """Return the config as JSON text, one field a line."""
@@ -138,20 +145,20 @@ class Config(Fields):
         code is named without its folder, because the SHA-256 identifies it.
         """
         values = dataclasses.asdict(self)
-        arguments = values.pop("arch_args")
+        network_arguments = values.pop("arch_args")
         sources = values.pop("sources") or ()
         imports = values.pop("imports") or ()
-        values |= {kind: re.sub(r".*[/\\]", "", values[kind]) for kind, _ in sources}
+        values |= {kind: _without_folder(values[kind]) for kind, _ in sources}
         values |= {name: Path(values[name]).name for name in NAMES_OF_RUNS}
         digests = {f"SHA-256 of {values[kind]}": digest for kind, digest in sources}
         for key, digest in imports:
             kind, _, file = key.partition(": ")
             digests[f"SHA-256 of {file}, imported by {values[kind]}"] = digest
-        network = {}
-        for name, value in arguments:
+        network_settings = {}
+        for name, value in network_arguments:
             is_field = name in values  # a network may have an argument with the name of a field
-            network[f"network's {name}" if is_field else name] = value
-        return values | network | digests
+            network_settings[f"network's {name}" if is_field else name] = value
+        return values | network_settings | digests
 
     def differences(self, other: "Config") -> dict[str, tuple[Any, Any]]:
         """Return setting -> (value in this config, value in `other`) for settings that differ.
@@ -159,13 +166,13 @@ class Config(Fields):
         Paths of other runs do not count, because SHA-256s identify these runs. If both configs have
         the SHA-256 of the same images, paths of images do not count either.
         """
-        ours, theirs = self.settings(), other.settings()
+        own_settings, other_settings = self.settings(), other.settings()
         has_same_images = self.data_sha256 is not None and self.data_sha256 == other.data_sha256
-        ignored = {*NAMES_OF_RUNS, "dataset"} if has_same_images else NAMES_OF_RUNS
+        ignored_names = {*NAMES_OF_RUNS, "dataset"} if has_same_images else NAMES_OF_RUNS
         return {
-            name: (ours.get(name), theirs.get(name))
-            for name in ours | theirs
-            if name not in ignored and ours.get(name) != theirs.get(name)
+            name: (own_settings.get(name), other_settings.get(name))
+            for name in own_settings | other_settings
+            if name not in ignored_names and own_settings.get(name) != other_settings.get(name)
         }
 
     def shared_part(self) -> "Config":
@@ -174,14 +181,17 @@ class Config(Fields):
         Runs with equal shared parts use the same compiled program, which takes hyper-parameters as
         arrays.
         """
-        blanks: dict[str, Any] = {}
+        fixed_values: dict[str, Any] = {}
         for field in dataclasses.fields(self):
-            blank = field.metadata.get("array")
-            if blank is not None:
-                blanks[field.name] = blank(getattr(self, field.name)) if callable(blank) else blank
-        blanks["recipe"] = recipe_names(self.arch)[0]  # its settings are in the other fields
-        sources = tuple(pair for pair in self.sources or () if pair[0] not in blanks)
-        return dataclasses.replace(self, **blanks, sources=sources)
+            fixed_value = field.metadata.get("array")
+            if callable(fixed_value):
+                fixed_values[field.name] = fixed_value(getattr(self, field.name))
+            elif fixed_value is not None:
+                fixed_values[field.name] = fixed_value
+        fixed_values["recipe"] = recipe_names(self.arch)[0]  # its settings are in the other fields
+        all_sources = self.sources or ()
+        sources = tuple((kind, digest) for kind, digest in all_sources if kind not in fixed_values)
+        return dataclasses.replace(self, **fixed_values, sources=sources)
 
     @property
     def alters_network(self) -> bool:
@@ -205,33 +215,33 @@ class Config(Fields):
 
         If this run continues another run, settings that are equal in both runs need no option.
         """
-        words = ["--arch", self.arch]
+        options = ["--arch", self.arch]
         if self.recipe != recipe_names(self.arch)[0]:
-            words += ["--recipe", self.recipe]
-        usual = default_settings(self.arch, self.recipe)
+            options += ["--recipe", self.recipe]
+        usual_values = default_settings(self.arch, self.recipe)
         values = dataclasses.asdict(self)
         if self.continue_from:
-            words, usual = [], {name: values[name] for name in (*FIXED_SETTINGS, "init")}
-            usual["fold"] = ""  # the run of a fold is found by the fold's name
-        effective = names_with_effect(values)
+            options = []
+            usual_values = {name: values[name] for name in (*FIXED_SETTINGS, "init")}
+            usual_values["fold"] = ""  # the run of a fold is found by the fold's name
+        effective_names = names_of_effective_settings(values)
         for field in dataclasses.fields(self):
             name, value = field.name, getattr(self, field.name)
             has_option = "help" in field.metadata and name not in ("arch", "recipe", "seed")
-            is_usual = name in usual and value == usual[name]
-            if not has_option or name not in effective or is_usual:
+            is_usual = name in usual_values and value == usual_values[name]
+            if not has_option or name not in effective_names or is_usual:
                 continue
-            if name == "arch_args":
-                arguments = [f"{argument}={option_text(v)}" for argument, v in value]
-                words += ["--arch-args", *arguments]
-            elif isinstance(value, bool):
-                words.append(f"--{option_name(name)}" if value else f"--no-{option_name(name)}")
-            else:
-                words += [f"--{option_name(name)}", str(value)]
-        return words
+            options += option_words(name, value)
+        return options
 
     def run_name(self) -> str:
         """Return a readable name for the run's folder, such as `cnn_cifar10_epochs5_seed0`."""
         return run_name(self)
+
+
+def _without_folder(user_code: str) -> str:
+    """Return "net.py:Net" for "folder/net.py:Net"."""
+    return re.sub(r".*[/\\]", "", user_code)
 
 
 ARCHS = tuple(registry.KINDS["arch"])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jaxcifar.config import folds
-from jaxcifar.config.class_weights import are_class_weights
+from jaxcifar.config.class_weights import is_class_weights_text
 from jaxcifar.config.image_settings import PixelRange
 from jaxcifar.config.option_names import reject
 from jaxcifar.config.registry import did_you_mean
@@ -26,14 +26,14 @@ POSITIVE = Rule(lambda value: value > 0, "must be above 0")
 NOT_NEGATIVE = Rule(lambda value: value >= 0, "must not be negative")
 BELOW_ONE = Rule(lambda value: 0 <= value < 1, "must be in [0, 1)")
 SEED = Rule(lambda value: 0 <= value < 2**32, "must be in [0, 2**32)")
-FOLD = Rule(folds.is_fold_or_empty, folds.RULE)
+FOLD = Rule(folds.is_fold_or_empty, folds.FOLD_RULE)
 SIDE_LENGTH = Rule(
     lambda value: SMALLEST_IMAGE_SIZE <= value <= LARGEST_IMAGE_SIZE,
     f"must be in [{SMALLEST_IMAGE_SIZE}, {LARGEST_IMAGE_SIZE}]",
 )
 FRACTION = Rule(lambda value: 0 <= value <= 1, "must be in [0, 1]")
 BETA = Rule(lambda value: value == 0 or 0.01 <= value <= 100, "must be 0, or in [0.01, 100]")
-CLASS_WEIGHTS = Rule(are_class_weights, "must be none, balanced, or weights by class name")
+CLASS_WEIGHTS = Rule(is_class_weights_text, "must be none, balanced, or weights by class name")
 COUNT = Rule(lambda value: 1 <= value < _MAX_INT, "must be at least 1, below 2**31")
 
 
@@ -81,14 +81,14 @@ def require_in_range(settings: Any) -> None:
         value = getattr(settings, field.name)
         choices = field.metadata.get("choices")
         if choices and value not in choices:
-            meant = did_you_mean(str(value), choices)
-            reject(field.name, value, f"{meant}choose one of {', '.join(choices)}")
+            suggestion = did_you_mean(str(value), choices)
+            reject(field.name, value, f"{suggestion}choose one of {', '.join(choices)}")
         if isinstance(value, float) and not math.isfinite(value):
             reject(field.name, value, "must be a finite number")
         rule = field.metadata.get("rule") or (COUNT if type(value) is int else None)
         if isinstance(rule, PixelRange):
             if not rule.allows(value, settings.image_size):
-                reject(field.name, value, rule.text(settings.image_size))
+                reject(field.name, value, rule.rule_text(settings.image_size))
         elif rule and not rule.allows(value):
             reject(field.name, value, rule.message)
     if settings.batch_size % settings.accumulate:

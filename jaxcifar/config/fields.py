@@ -7,7 +7,12 @@ from jaxcifar.config import field_options as rules
 from jaxcifar.config.class_weights import BALANCED, NO_WEIGHTS, class_weights_text
 from jaxcifar.config.field_options import derived, on_or_off, option
 from jaxcifar.config.folds import fold_setting
-from jaxcifar.config.image_settings import MAX_SHIFT, PIXELS, SHIFT, SMALL_SIZE
+from jaxcifar.config.image_settings import (
+    MAX_SHIFT,
+    SHIFT_RANGE,
+    SMALL_SIZE_RANGE,
+    UP_TO_IMAGE_SIZE,
+)
 from jaxcifar.config.recipes import RECIPES
 from jaxcifar.image_size import IMAGE_SIZE
 
@@ -156,7 +161,7 @@ class Fields:
         "normalise each channel to mean 0 and standard deviation 1", array=True, default=True
     )
     augment: bool = option("random shifts, flips and cutout in training", array=True, default=True)
-    shift: int = option("largest random shift, in pixels", SHIFT, array=MAX_SHIFT, default=4)
+    shift: int = option("largest random shift, in pixels", SHIFT_RANGE, array=MAX_SHIFT, default=4)
     border: str = option(
         "pixels that a shift brings in",
         choices=("zeros", "reflect"),
@@ -170,11 +175,14 @@ class Fields:
         default="random",
     )
     cutout: int = option(
-        "side of the square to blank, in pixels; 0 turns it off", PIXELS, array=0, default=0
+        "side of the square to blank, in pixels; 0 turns it off",
+        UP_TO_IMAGE_SIZE,
+        array=0,
+        default=0,
     )
     small_size: int = option(
         "side of the images in the first steps, in pixels; --image-size is full size",
-        SMALL_SIZE,
+        SMALL_SIZE_RANGE,
         default=IMAGE_SIZE,
     )
     small_part: float = option(

@@ -3,8 +3,8 @@
 import re
 from typing import NamedTuple
 
-_FOLD = re.compile(r"([1-9][0-9]{0,2})/([1-9][0-9]{0,2})")
-RULE = "must be I/K with I from 1 to K and K from 2 to 999, such as 1/5, or none"
+_FOLD_PATTERN = re.compile(r"([1-9][0-9]{0,2})/([1-9][0-9]{0,2})")
+FOLD_RULE = "must be I/K with I from 1 to K and K from 2 to 999, such as 1/5, or none"
 
 
 class Fold(NamedTuple):
@@ -19,11 +19,12 @@ class Fold(NamedTuple):
 
 def parse_fold(text: str) -> Fold | None:
     """Return the fold that a text such as `1/5` names, or None if the text names no fold."""
-    match = _FOLD.fullmatch(text)
+    match = _FOLD_PATTERN.fullmatch(text)
     if match is None:
         return None
     fold = Fold(int(match[1]), int(match[2]))
-    return fold if fold.number <= fold.total and fold.total >= 2 else None
+    is_valid = fold.number <= fold.total and fold.total >= 2
+    return fold if is_valid else None
 
 
 def fold_setting(text: str) -> str:
@@ -41,6 +42,6 @@ def run_folder_name(seed: int, fold: str = "") -> str:
     return f"fold{fold.replace('/', 'of')}_seed{seed}" if fold else f"seed{seed}"
 
 
-def all_folds(count: int) -> list[str]:
-    """Return the names of all of `count` folds, such as `1/5` to `5/5`; an empty list for 0."""
-    return [str(Fold(number, count)) for number in range(1, count + 1)]
+def all_folds(fold_count: int) -> list[str]:
+    """Return the names of all `fold_count` folds, such as `1/5` to `5/5`; an empty list for 0."""
+    return [str(Fold(number, fold_count)) for number in range(1, fold_count + 1)]

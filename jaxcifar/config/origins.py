@@ -4,13 +4,13 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jaxcifar.config.continued_run import PLAN_OF_FURTHER_RUN, find_continued_run
+from jaxcifar.config.continued_run import DEFAULTS_WHEN_CONTINUING, find_continued_run
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.fields import DEFAULTS
 from jaxcifar.config.recipes import ANY_NETWORK, RECIPES
 from jaxcifar.config.settings import (
     DEFAULT_ARCH,
-    names_with_effect,
+    names_of_effective_settings,
     readable_text,
     recipe_names,
 )
@@ -20,7 +20,7 @@ from jaxcifar.machine.name_lists import join_names
 DEFAULT = "default"
 COMMAND_LINE = "the command line"
 CONTINUED_RUN = "the continued run"
-_MOST_ROWS = 4  # named in a line
+_MAX_SHOWN_ROWS = 4  # named in a line
 
 
 class Layer(NamedTuple):
@@ -35,7 +35,7 @@ class Layer(NamedTuple):
     settings: Mapping[str, Any]
 
 
-class Overruled(NamedTuple):
+class OverruledValue(NamedTuple):
     """A value of a setting that a stronger layer replaces.
 
     Attributes:
@@ -57,7 +57,7 @@ class SettingOrigin(NamedTuple):
     name: str
     value: Any
     origin: str
-    overruled: tuple[Overruled, ...]
+    overruled: tuple[OverruledValue, ...]
 
 
 def settings_by_origin(config: Config, layers: Sequence[Layer]) -> list[SettingOrigin]:
@@ -70,15 +70,15 @@ def settings_by_origin(config: Config, layers: Sequence[Layer]) -> list[SettingO
     """
     defaults = {"arch": DEFAULT_ARCH, "recipe": recipe_names(config.arch)[0], **DEFAULTS}
     if config.continue_from:
-        defaults |= PLAN_OF_FURTHER_RUN
+        defaults |= DEFAULTS_WHEN_CONTINUING
     all_layers = [Layer(DEFAULT, defaults), base_layer(config), *layers]
     values = dataclasses.asdict(config)
-    effective = names_with_effect(values)
-    settings = []
+    effective_names = names_of_effective_settings(values)
+    setting_origins = []
     for field in dataclasses.fields(config):
-        if "help" in field.metadata and field.name in effective:
-            settings.append(_setting_origin(field.name, values[field.name], all_layers))
-    return settings
+        if "help" in field.metadata and field.name in effective_names:
+            setting_origins.append(_setting_origin(field.name, values[field.name], all_layers))
+    return setting_origins
 
 
 def base_layer(config: Config) -> Layer:
@@ -87,13 +87,13 @@ def base_layer(config: Config) -> Layer:
     These are the settings of the run that the config continues or, without such a run, of its
     recipe.
     """
-    given = {name: getattr(config, name) for name in ("continue_from", "seed", "fold")}
-    continued = find_continued_run(given, Config)
-    if continued is not None:
-        return Layer(CONTINUED_RUN, continued.taken_over())
-    networks = RECIPES[config.recipe]
-    settings = networks.get(config.arch, networks.get(ANY_NETWORK, {}))
-    return Layer(f"recipe {config.recipe}", settings)
+    user_settings = {name: getattr(config, name) for name in ("continue_from", "seed", "fold")}
+    continued_run = find_continued_run(user_settings, Config)
+    if continued_run is not None:
+        return Layer(CONTINUED_RUN, continued_run.inherited_settings())
+    settings_of_network = RECIPES[config.recipe]
+    recipe_settings = settings_of_network.get(config.arch, settings_of_network.get(ANY_NETWORK, {}))
+    return Layer(f"recipe {config.recipe}", recipe_settings)
 
 
 def without_effect_line(config: Config) -> str:
@@ -103,15 +103,15 @@ def without_effect_line(config: Config) -> str:
     """
     origin, settings = base_layer(config)
     values = dataclasses.asdict(config)
-    effective = names_with_effect(values)
-    ineffective = [
+    effective_names = names_of_effective_settings(values)
+    ineffective_texts = [
         f"{name} {value_text(value)}"
         for name, value in settings.items()
-        if name not in effective and value != DEFAULTS.get(name)
+        if name not in effective_names and value != DEFAULTS.get(name)
     ]
-    if not ineffective:
+    if not ineffective_texts:
         return ""
-    return f"without effect here, from {origin}: {', '.join(ineffective)}"
+    return f"without effect here, from {origin}: {', '.join(ineffective_texts)}"
 
 
 def _setting_origin(name: str, value: Any, layers: Sequence[Layer]) -> SettingOrigin:
@@ -122,22 +122,22 @@ def _setting_origin(name: str, value: Any, layers: Sequence[Layer]) -> SettingOr
       value: its value in the run.
       layers: all layers, from the weakest to the strongest; at least one has the setting.
     """
-    value = _plain(value)
-    *weaker_layers, strongest = [layer for layer in layers if name in layer.settings]
-    overruled = []
+    value = _as_in_config(value)
+    *weaker_layers, strongest_layer = [layer for layer in layers if name in layer.settings]
+    overruled_values = []
     for layer in weaker_layers:
-        replaced = _plain(layer.settings[name])
-        if layer.origin != DEFAULT and replaced != value:
-            overruled.append(Overruled(layer.origin, replaced))
-    return SettingOrigin(name, value, strongest.origin, tuple(overruled))
+        overruled_value = _as_in_config(layer.settings[name])
+        if layer.origin != DEFAULT and overruled_value != value:
+            overruled_values.append(OverruledValue(layer.origin, overruled_value))
+    return SettingOrigin(name, value, strongest_layer.origin, tuple(overruled_values))
 
 
-def _plain(value: Any) -> Any:
+def _as_in_config(value: Any) -> Any:
     """Return a value as a `Config` has it: a table as sorted pairs, a list as a tuple."""
     if isinstance(value, Mapping):
         return sorted_pairs(value)
     if isinstance(value, list):
-        return tuple(_plain(item) for item in value)
+        return tuple(_as_in_config(item) for item in value)
     return value
 
 
@@ -153,27 +153,42 @@ def overruled_lines(
       rows: row of a study -> settings of the row. For a single run, the key can have any name.
       is_shown: takes the names of the stronger and the weaker layer; returns whether to show them.
     """
-    names_by_change: dict[tuple[str, str], dict[tuple[str, str, str], list[str]]] = {}
+    rows_by_change: dict[_LayerPair, dict[_Change, list[str]]] = {}
     for row, settings in rows.items():
         for setting in settings:
-            for old in setting.overruled:
-                if not is_shown(setting.origin, old.origin):
+            for overruled in setting.overruled:
+                if not is_shown(setting.origin, overruled.origin):
                     continue
-                changes = names_by_change.setdefault((setting.origin, old.origin), {})
-                change = setting.name, value_text(setting.value), value_text(old.value)
-                changes.setdefault(change, []).append(row)
+                layer_pair = _LayerPair(setting.origin, overruled.origin)
+                new_text, old_text = value_text(setting.value), value_text(overruled.value)
+                change = _Change(setting.name, new_text, old_text)
+                rows_of_pair = rows_by_change.setdefault(layer_pair, {})
+                rows_of_pair.setdefault(change, []).append(row)
     lines = []
-    for (winner, loser), changes in names_by_change.items():
-        parts = []
-        for (name, new, old_text), changed_rows in changes.items():
-            where = (
-                ""
-                if len(changed_rows) == len(rows)
-                else f" in {join_names(changed_rows, _MOST_ROWS)}"
-            )
-            parts.append(f"{name} {new} instead of {old_text}{where}")
-        lines.append(f"{winner} overrules {loser}: {', '.join(parts)}")
+    for layer_pair, rows_of_change in rows_by_change.items():
+        change_texts = []
+        for change, changed_rows in rows_of_change.items():
+            change_text = f"{change.setting} {change.new_text} instead of {change.old_text}"
+            if len(changed_rows) < len(rows):
+                change_text += f" in {join_names(changed_rows, _MAX_SHOWN_ROWS)}"
+            change_texts.append(change_text)
+        lines.append(f"{layer_pair.winner} overrules {layer_pair.loser}: {', '.join(change_texts)}")
     return lines
+
+
+class _LayerPair(NamedTuple):
+    """The names of two layers: the winner overrules the loser."""
+
+    winner: str
+    loser: str
+
+
+class _Change(NamedTuple):
+    """A setting, its value as text, and the overruled value as text."""
+
+    setting: str
+    new_text: str
+    old_text: str
 
 
 def value_text(value: Any) -> str:

@@ -21,8 +21,9 @@ class Entry:
     Attributes:
       constructor: the class or function, as `package.module:NAME`.
       title: name in tables and plots.
-      takes: the fields of `Config` that this entry uses, and that some other networks (or update
-        rules, and so on) do not use. An update rule or augmentation has arguments of these names.
+      takes: the fields of `Config` that this entry uses, and that some other networks (or
+        update rules, and so on) do not use. An update rule or augmentation has arguments of these
+        names.
     """
 
     constructor: str
@@ -30,8 +31,8 @@ class Entry:
     takes: tuple[str, ...] = ()
 
 
-_ANY_RULE = ("momentum", "weight_decay")  # settings that a user's update rule may take too
-_OURS = (*_ANY_RULE, "bias_decay")
+_ANY_RULE_SETTINGS = ("momentum", "weight_decay")  # settings that a user's update rule may take too
+_OUR_RULE_SETTINGS = (*_ANY_RULE_SETTINGS, "bias_decay")
 
 # The entries, by the field of `Config` that names them. Observers are not part of a `Config`.
 KINDS: dict[str, dict[str, Entry]] = {
@@ -41,10 +42,12 @@ KINDS: dict[str, dict[str, Entry]] = {
         "fastnet": Entry("jaxcifar.networks.fastnet:FastNet", "FastNet"),
     },
     "optimizer": {
-        "sgd": Entry("jaxcifar.training.optim:sgd", "SGD", takes=(*_OURS, "nesterov")),
-        "adam": Entry("jaxcifar.training.optim:adam", "Adam", takes=_OURS),
-        "adamw": Entry("jaxcifar.training.optim:adamw", "AdamW", takes=_OURS),
-        "muon": Entry("jaxcifar.training.optim:muon", "Muon", takes=(*_OURS, "sgd_rate")),
+        "sgd": Entry("jaxcifar.training.optim:sgd", "SGD", takes=(*_OUR_RULE_SETTINGS, "nesterov")),
+        "adam": Entry("jaxcifar.training.optim:adam", "Adam", takes=_OUR_RULE_SETTINGS),
+        "adamw": Entry("jaxcifar.training.optim:adamw", "AdamW", takes=_OUR_RULE_SETTINGS),
+        "muon": Entry(
+            "jaxcifar.training.optim:muon", "Muon", takes=(*_OUR_RULE_SETTINGS, "sgd_rate")
+        ),
     },
     "schedule": {
         "none": Entry("jaxcifar.training.schedules:constant", "constant"),
@@ -63,7 +66,7 @@ KINDS: dict[str, dict[str, Entry]] = {
         "wandb": Entry("jaxcifar.runs.weights_and_biases:WeightsAndBiases", "Weights & Biases"),
     },
 }
-_NOUNS = {"arch": "network", "dataset": "data set"}
+_NOUN_OF_KIND = {"arch": "network", "dataset": "data set"}
 
 
 def is_user_code(name: str) -> bool:
@@ -78,11 +81,13 @@ def is_path(dataset: str) -> bool:
     an existing file or folder.
     """
     separators = {os.sep, os.altsep or os.sep, "/"}
-    has_suffix = dataset.endswith((".npz", ".parquet")) or parse_table_name(dataset) is not None
-    return bool(separators & set(dataset)) or has_suffix or _exists(dataset)
+    has_separator = not separators.isdisjoint(dataset)
+    has_suffix = dataset.endswith((".npz", ".parquet"))
+    is_table = parse_table_name(dataset) is not None
+    return has_separator or has_suffix or is_table or _is_existing_path(dataset)
 
 
-def _exists(name: str) -> bool:
+def _is_existing_path(name: str) -> bool:
     try:
         return expand_home(name).exists()
     except OSError:  # the name is too long
@@ -106,23 +111,24 @@ def entry(kind: str, name: str) -> Entry:
     if kind == "dataset" and is_path(name):
         return Entry(name, title=Path(name).name)
     if kind != "dataset" and is_user_code(name):
-        takes = _ANY_RULE if kind == "optimizer" else ()
+        takes = _ANY_RULE_SETTINGS if kind == "optimizer" else ()
         return Entry(name, title=name.rpartition(":")[2], takes=takes)
-    advice = (
-        "give the path of your own images" if kind == "dataset" else "name your own as FILE.py:NAME"
-    )
+    advice = "name your own as FILE.py:NAME"
+    if kind == "dataset":
+        advice = "give the path of your own images"
     if entries:
         advice = f"{did_you_mean(name, entries)}choose one of {', '.join(entries)}, or {advice}"
-    raise UsageError(f"--{kind} {name}: there is no such {_NOUNS.get(kind, kind)}; {advice}")
+    raise UsageError(f"--{kind} {name}: there is no such {_NOUN_OF_KIND.get(kind, kind)}; {advice}")
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known_names: Iterable[str]) -> str:
     """Return "did you mean NAME? " with the most similar known name, or "" if none is similar."""
-    original_spelling = {entry.lower(): entry for entry in known}
-    near = difflib.get_close_matches(name[:100].lower(), original_spelling, n=1)
-    return f"did you mean {original_spelling[near[0]]}? " if near else ""
+    original_spelling = {known_name.lower(): known_name for known_name in known_names}
+    close_matches = difflib.get_close_matches(name[:100].lower(), original_spelling, n=1)
+    return f"did you mean {original_spelling[close_matches[0]]}? " if close_matches else ""
 
 
 def settings_of_some_entries(kind: str) -> set[str]:
     """Return the `Config` fields that only some entries of a kind, such as "optimizer", use."""
-    return {name for known in KINDS[kind].values() for name in known.takes}
+    entries = KINDS[kind].values()
+    return {setting for known_entry in entries for setting in known_entry.takes}

@@ -10,16 +10,16 @@ from jaxcifar.config.settings import (
     DERIVED_FIELDS,
     default_settings,
     effective_settings,
-    ineffective_settings,
     option_text,
     recipe_names,
+    switched_off_settings,
 )
 from jaxcifar.machine.paths import short_dataset_name
 
 if TYPE_CHECKING:  # it imports this module
     from jaxcifar.config.experiment import Config
 
-_MAX_NAME = 120
+_MAX_NAME_LENGTH = 120
 _MAX_NAME_BYTES = 200  # file systems allow 255 bytes, and a letter may have up to 4
 
 
@@ -27,26 +27,28 @@ def run_name(config: "Config") -> str:
     """Return a readable folder name: network, data set, changes to the recipe, and seed."""
     is_user_network = registry.is_user_code(config.arch)
     network = registry.entry("arch", config.arch).title if is_user_network else config.arch
-    parts = [network, short_dataset_name(config.dataset)]
+    name_parts = [network, short_dataset_name(config.dataset)]
     usual_values = default_settings(config.arch, config.recipe)
     if not config.alters_network:
         usual_values |= dict(config.arch_args)
     elif not config.arch_args:
-        parts.append("plain")
+        name_parts.append("plain")
     if config.recipe != recipe_names(config.arch)[0]:
-        parts.append(config.recipe)
-    left_out = {"arch", "recipe", "dataset", "seed", *DERIVED_FIELDS}
-    left_out |= ineffective_settings(dataclasses.asdict(config))
+        name_parts.append(config.recipe)
+    names_left_out = {"arch", "recipe", "dataset", "seed", *DERIVED_FIELDS}
+    names_left_out |= switched_off_settings(dataclasses.asdict(config))
     for name, value in effective_settings(config.settings()).items():
         is_digest = name.startswith("SHA-256")
-        if name in left_out or is_digest or value == usual_values.get(name):
+        if name in names_left_out or is_digest or value == usual_values.get(name):
             continue
         if isinstance(value, bool):
-            parts.append(option_name(name) if value else f"no-{option_name(name)}")
+            name_parts.append(option_name(name) if value else f"no-{option_name(name)}")
         elif name == "class_weights":
-            parts.append(option_name(name) + class_weights.short_text(value))
+            name_parts.append(option_name(name) + class_weights.short_class_weights_text(value))
         else:
-            parts.append(option_name(name) + option_text(value).rpartition(":")[2])
-    name = re.sub(r"[^\w.+-]+", "-", "_".join(parts))
-    cut = name[:_MAX_NAME].encode()[:_MAX_NAME_BYTES].decode(errors="ignore")
-    return f"{cut}_seed{config.seed}"
+            value_without_folder = option_text(value).rpartition(":")[2]
+            name_parts.append(option_name(name) + value_without_folder)
+    name = re.sub(r"[^\w.+-]+", "-", "_".join(name_parts))
+    name_bytes = name[:_MAX_NAME_LENGTH].encode()
+    cut_name = name_bytes[:_MAX_NAME_BYTES].decode(errors="ignore")
+    return f"{cut_name}_seed{config.seed}"

@@ -6,7 +6,7 @@ from typing import Any
 from jaxcifar.config.fields import DEFAULTS
 from jaxcifar.config.setting_types import check_types
 from jaxcifar.config.settings import (
-    TABLES,
+    TABLE_FIELDS,
     USER_CODE_FIELDS,
     default_settings,
     effective_settings,
@@ -14,7 +14,7 @@ from jaxcifar.config.settings import (
 from jaxcifar.config.table_pairs import sorted_pairs
 
 
-def settings_from_file(content: Mapping[str, Any], config: type) -> dict[str, Any]:
+def settings_from_file(content: Mapping[str, Any], config_class: type) -> dict[str, Any]:
     """Return field -> value for all fields of a `Config`, from the content of `config.json`.
 
     Older versions wrote fewer fields. A missing field had no effect in that version, so its default
@@ -22,7 +22,7 @@ def settings_from_file(content: Mapping[str, Any], config: type) -> dict[str, An
 
     Args:
       content: the parsed content of the file.
-      config: the class `Config`.
+      config_class: the class `Config`.
 
     Raises:
       ValueError, UsageError: the content is not a config of this version.
@@ -30,14 +30,16 @@ def settings_from_file(content: Mapping[str, Any], config: type) -> dict[str, An
     for kind in USER_CODE_FIELDS:
         name = content.get(kind, "" if kind != "arch" else None)
         if not isinstance(name, str):
-            raise ValueError(f"it names no {kind}")
-    in_file = check_types("config", effective_settings(content), config)
-    of_recipe = {**default_settings(content["arch"]), "arch_args": ()}
-    settings = {**DEFAULTS, **effective_settings({**of_recipe, **in_file})}
+            raise ValueError(f"the field {kind} is missing, or is not text")
+    file_settings = check_types("config", effective_settings(content), config_class)
+    recipe_settings = {**default_settings(content["arch"]), "arch_args": ()}
+    settings = {**DEFAULTS, **effective_settings({**recipe_settings, **file_settings})}
     if settings["lr_scale"] != "none":
-        base = default_settings(settings["arch"], settings["recipe"])["batch_size"]
-        settings.setdefault("base_batch_size", base)  # which older versions did not write
-    for name in TABLES:
+        base_batch_size = default_settings(settings["arch"], settings["recipe"])["batch_size"]
+        settings.setdefault(
+            "base_batch_size", base_batch_size
+        )  # which older versions did not write
+    for name in TABLE_FIELDS:
         settings[name] = sorted_pairs(settings.get(name) or {})
     for field in ("sources", "imports"):
         for key, digest in settings[field]:

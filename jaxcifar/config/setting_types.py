@@ -8,7 +8,7 @@ from typing import Any, get_args
 from jaxcifar.config import registry
 from jaxcifar.config.class_weights import class_weights_text
 from jaxcifar.config.folds import fold_setting
-from jaxcifar.config.settings import DERIVED_FIELDS, TABLES
+from jaxcifar.config.settings import DERIVED_FIELDS, TABLE_FIELDS
 from jaxcifar.errors import UsageError
 
 # Names that users may take for settings, and the message: options do not change a run's numbers.
@@ -18,48 +18,52 @@ OPTIONS_OF_COMMANDS = {
 }
 
 
-def check_types(where: str, settings: Mapping[str, Any], config: type) -> dict[str, Any]:
+def check_types(place: str, settings: Mapping[str, Any], config_class: type) -> dict[str, Any]:
     """Check that settings have the types of the fields, and return the settings.
 
     A whole number becomes a float if the field is a float. Class weights that are a table of the
     file (class name -> weight) become text, and so do `Path` objects.
 
     Args:
-      where: the place of the settings, such as a file, which begins the error message.
+      place: the place of the settings, such as a file, which begins the error message.
       settings: values by name.
-      config: the dataclass with the fields.
+      config_class: the dataclass with the fields.
 
     Raises:
       UsageError: no field has such a name, or a value has another type.
     """
-    fields = {field.name: field.type for field in dataclasses.fields(config)}
-    checked = {}
+    type_of_field = {field.name: field.type for field in dataclasses.fields(config_class)}
+    checked_settings = {}
     for name, value in settings.items():
         if name in OPTIONS_OF_COMMANDS:
-            raise UsageError(f"{where}: {OPTIONS_OF_COMMANDS[name]}")
-        if name not in fields:
-            known = [field for field in fields if field not in DERIVED_FIELDS]
-            advice = f"{registry.did_you_mean(name, known)}choose one of {', '.join(known)}"
-            raise UsageError(f"{where}: there is no setting {name}; {advice}")
+            raise UsageError(f"{place}: {OPTIONS_OF_COMMANDS[name]}")
+        if name not in type_of_field:
+            known_settings = [field for field in type_of_field if field not in DERIVED_FIELDS]
+            suggestion = registry.did_you_mean(name, known_settings)
+            advice = f"{suggestion}choose one of {', '.join(known_settings)}"
+            raise UsageError(f"{place}: there is no setting {name}; {advice}")
         if value is None and name in DERIVED_FIELDS:
             continue
-        value = _standard_form(where, name, value)
-        if name in TABLES:
-            kinds: tuple[type, ...] = (dict,)
+        value = _standard_form(place, name, value)
+        if name in TABLE_FIELDS:
+            allowed_types: tuple[type, ...] = (dict,)
         else:
-            kinds = get_args(fields[name]) or (fields[name],)
-        if float in kinds and type(value) is int and abs(value) < 2**53:
+            allowed_types = get_args(type_of_field[name]) or (type_of_field[name],)
+        if float in allowed_types and type(value) is int and abs(value) < 2**53:
             value = float(value)
-        if type(value) not in kinds:
-            raise UsageError(f"{where}: {name} = {value!r:.80} is not of type {kinds[0].__name__}")
-        checked[name] = value
-    return checked
+        if type(value) not in allowed_types:
+            type_name = allowed_types[0].__name__
+            raise UsageError(
+                f"{place}: {name} = {value!r:.80} is not of type {type_name}; correct it"
+            )
+        checked_settings[name] = value
+    return checked_settings
 
 
-def _standard_form(where: str, name: str, value: Any) -> Any:
+def _standard_form(place: str, name: str, value: Any) -> Any:
     """Return the value of the setting `name` in the form that a `Config` has.
 
-    Users may write other forms for `fold` and `class_weights`. `where` begins the error message.
+    Users may write other forms for `fold` and `class_weights`. `place` begins the error message.
     """
     if name == "fold" and isinstance(value, str):
         return fold_setting(value)
@@ -69,5 +73,5 @@ def _standard_form(where: str, name: str, value: Any) -> Any:
         try:
             return class_weights_text(value)
         except UsageError as error:
-            raise UsageError(f"{where}: {error}") from None
+            raise UsageError(f"{place}: {error}") from None
     return value

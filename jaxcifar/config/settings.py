@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 from jaxcifar.config import registry
 from jaxcifar.config.fields import DEFAULTS
 from jaxcifar.config.image_settings import (
-    OF_USER_IMAGES,
-    small_size_in_use,
-    why_without_effect,
-    without_user_images,
+    USER_IMAGE_SETTINGS,
+    is_small_size_used,
+    reason_image_size_ineffective,
+    settings_lacking_user_images,
 )
-from jaxcifar.config.option_names import reject
+from jaxcifar.config.option_names import option_name, reject
 from jaxcifar.config.recipes import ANY_NETWORK, RECIPES
 
 # Fields that are computed from other fields.
@@ -24,9 +24,10 @@ DERIVED_FIELDS = (
 USER_CODE_FIELDS = ("arch", "optimizer", "schedule", "augmentation")
 
 # Fields that a file holds as tables, and a `Config` as (name, value) pairs.
-TABLES = ("arch_args", "sources", "imports")
+TABLE_FIELDS = ("arch_args", "sources", "imports")
 
 DEFAULT_ARCH = "resnet18"
+_NOTHING = "–"  # stands for None and for an empty list
 
 
 class _Switch(NamedTuple):
@@ -55,7 +56,7 @@ _SWITCHES = (
     ),
     _Switch(
         "small_size",
-        lambda settings: not small_size_in_use(settings),
+        lambda settings: not is_small_size_used(settings),
         ("small_part",),
         "without --small-size",
     ),
@@ -83,30 +84,30 @@ def effective_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     all_settings = {"arch": DEFAULT_ARCH, **settings}
     recipe_settings = default_settings(all_settings["arch"], all_settings.get("recipe"))
     all_settings = {**recipe_settings, **all_settings}
-    ineffective = {
-        name for name in ineffective_settings(all_settings) if all_settings[name] != DEFAULTS[name]
+    ineffective_names = {
+        name for name in switched_off_settings(all_settings) if all_settings[name] != DEFAULTS[name]
     }
     for kind in USER_CODE_FIELDS:
-        ineffective |= _settings_not_taken(kind, all_settings[kind])
-    return {name: value for name, value in settings.items() if name not in ineffective}
+        ineffective_names |= _settings_ignored_by(kind, all_settings[kind])
+    return {name: value for name, value in settings.items() if name not in ineffective_names}
 
 
-def ineffective_settings(settings: Mapping[str, Any]) -> set[str]:
+def switched_off_settings(settings: Mapping[str, Any]) -> set[str]:
     """Return the settings that another setting switches off.
 
     For example, the setting `augment=False` switches off `shift`.
     """
-    names: set[str] = set()
+    switched_off_names: set[str] = set()
     for switch in _SWITCHES:
         if switch.is_active(settings):
-            names.update(switch.ineffective)
-    names.update(without_user_images(settings))
-    return names
+            switched_off_names.update(switch.ineffective)
+    switched_off_names.update(settings_lacking_user_images(settings))
+    return switched_off_names
 
 
-def names_with_effect(settings: Mapping[str, Any]) -> set[str]:
+def names_of_effective_settings(settings: Mapping[str, Any]) -> set[str]:
     """Return the names of the settings that do something, given all settings of a run."""
-    return effective_settings(settings).keys() - ineffective_settings(settings)
+    return effective_settings(settings).keys() - switched_off_settings(settings)
 
 
 def settings_without_effect(settings: Mapping[str, Any]) -> set[str]:
@@ -116,18 +117,18 @@ def settings_without_effect(settings: Mapping[str, Any]) -> set[str]:
     that use this size) do nothing without each other. Neither of them is among the names, because
     setting both has an effect.
     """
-    switched_off = ineffective_settings(settings)
-    names: set[str] = set()
+    switched_off_names = switched_off_settings(settings)
+    ineffective_names: set[str] = set()
     for switch in _SWITCHES:
-        if switch.is_active(settings) and switch.setting not in switched_off:
-            names.update(switch.ineffective)
-    names.update(without_user_images(settings))
+        if switch.is_active(settings) and switch.setting not in switched_off_names:
+            ineffective_names.update(switch.ineffective)
+    ineffective_names.update(settings_lacking_user_images(settings))
     for kind in USER_CODE_FIELDS:
-        names |= _settings_not_taken(kind, settings[kind])
-    return names
+        ineffective_names |= _settings_ignored_by(kind, settings[kind])
+    return ineffective_names
 
 
-def _settings_not_taken(kind: str, name: str) -> set[str]:
+def _settings_ignored_by(kind: str, name: str) -> set[str]:
     """Return settings that one network, optimizer and so on ignores, and others of its kind use.
 
     For example, the optimizer "adam" does not use `nesterov`, which "sgd" uses. `kind` is then
@@ -136,18 +137,20 @@ def _settings_not_taken(kind: str, name: str) -> set[str]:
     return registry.settings_of_some_entries(kind).difference(registry.entry(kind, name).takes)
 
 
-def why_ineffective(name: str, settings: Mapping[str, Any]) -> str:
-    """Return the end of an error message: the reason why the setting `name` has no effect."""
+def reason_ineffective(setting: str, settings: Mapping[str, Any]) -> str:
+    """Return the end of an error message: the reason why the setting `setting` has no effect."""
     for kind in USER_CODE_FIELDS:
-        owner = settings[kind]
-        if name in _settings_not_taken(kind, owner):
-            is_user_network = kind == "arch" and registry.is_user_code(owner)
-            advice = "set the network's fields with --arch-args" if is_user_network else "remove it"
-            return f"has no effect on --{kind} {owner}; {advice}"
-    if name in OF_USER_IMAGES:
-        return why_without_effect(settings["dataset"])
-    reasons = [switch.reason for switch in _SWITCHES if name in switch.ineffective]
-    return f"has no effect {reasons[0]}"
+        entry_name = settings[kind]
+        if setting in _settings_ignored_by(kind, entry_name):
+            is_user_network = kind == "arch" and registry.is_user_code(entry_name)
+            advice = "remove it"
+            if is_user_network:
+                advice = "set the network's fields with --arch-args"
+            return f"has no effect on --{kind} {entry_name}; {advice}"
+    if setting in USER_IMAGE_SETTINGS:
+        return reason_image_size_ineffective(settings["dataset"])
+    switch_reasons = [switch.reason for switch in _SWITCHES if setting in switch.ineffective]
+    return f"has no effect {switch_reasons[0]}"
 
 
 def recipe_names(arch: str) -> list[str]:
@@ -156,8 +159,10 @@ def recipe_names(arch: str) -> list[str]:
     If no recipe mentions the network `arch`, it has the recipes for any network.
     """
     registry.entry("arch", arch)
-    for_this_network = [name for name, networks in RECIPES.items() if arch in networks]
-    return for_this_network or [name for name, nets in RECIPES.items() if ANY_NETWORK in nets]
+    own_recipes = [name for name, networks in RECIPES.items() if arch in networks]
+    if own_recipes:
+        return own_recipes
+    return [name for name, networks in RECIPES.items() if ANY_NETWORK in networks]
 
 
 def default_settings(arch: str, recipe: str | None = None) -> dict[str, Any]:
@@ -170,24 +175,38 @@ def default_settings(arch: str, recipe: str | None = None) -> dict[str, Any]:
     Raises:
       UsageError: there is no such network, or the network has no such recipe.
     """
-    names = recipe_names(arch)
-    recipe = names[0] if recipe is None else recipe
-    if recipe not in names:
-        meant = registry.did_you_mean(str(recipe), names)
-        reject("recipe", recipe, f"{arch} has no such recipe; {meant}choose {' or '.join(names)}")
-    networks = RECIPES[recipe]
-    changes = networks.get(arch, networks.get(ANY_NETWORK, {}))
-    return {**DEFAULTS, "recipe": recipe, **changes}
+    allowed_recipes = recipe_names(arch)
+    recipe = allowed_recipes[0] if recipe is None else recipe
+    if recipe not in allowed_recipes:
+        suggestion = registry.did_you_mean(str(recipe), allowed_recipes)
+        advice = f"{suggestion}choose {' or '.join(allowed_recipes)}"
+        reject("recipe", recipe, f"{arch} has no such recipe; {advice}")
+    settings_of_network = RECIPES[recipe]
+    recipe_settings = settings_of_network.get(arch, settings_of_network.get(ANY_NETWORK, {}))
+    return {**DEFAULTS, "recipe": recipe, **recipe_settings}
 
 
 def option_text(value: Any) -> str:
     """Return a value as text for the command line, such as `16,32`; `parse_value` reads it."""
-    text = str(value)
+    short_text = str(value)
     if isinstance(value, tuple):
-        text = ",".join(map(str, value))
+        short_text = ",".join(map(str, value))
         if len(value) == 1:
-            text += ","
-    return text if parse_value(text) == value else repr(value)
+            short_text += ","
+    can_be_read_back = parse_value(short_text) == value
+    return short_text if can_be_read_back else repr(value)
+
+
+def option_words(name: str, value: Any) -> list[str]:
+    """Return the words of the command line that set the field `name`, such as `--seed 1`."""
+    if name == "arch_args":
+        arguments = [f"{argument}={option_text(item)}" for argument, item in value]
+        return ["--arch-args", *arguments]
+    if value is True:
+        return [f"--{option_name(name)}"]
+    if value is False:
+        return [f"--no-{option_name(name)}"]
+    return [f"--{option_name(name)}", str(value)]
 
 
 def readable_text(value: Any) -> str:
@@ -195,9 +214,9 @@ def readable_text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:
-        return "–"
+        return _NOTHING
     if isinstance(value, list | tuple):
-        return ", ".join(map(readable_text, value)) or "–"
+        return ", ".join(map(readable_text, value)) or _NOTHING
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

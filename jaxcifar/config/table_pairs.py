@@ -19,7 +19,8 @@ def sorted_pairs(
     Raises:
       UsageError: a value can't be written to the file of a config.
     """
-    return tuple(sorted((str(name), _as_tuples(value)) for name, value in dict(values).items()))
+    pairs = [(str(name), _as_tuples(value)) for name, value in dict(values).items()]
+    return tuple(sorted(pairs))
 
 
 def merge_settings(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,29 +33,32 @@ def merge_settings(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> d
       settings: settings by name; `arch_args` is a mapping of the network's arguments.
       changes: new values of settings, by name.
     """
-    merged = {**settings, **changes}
-    if "arch_args" not in merged:
-        return merged
+    merged_settings = {**settings, **changes}
+    if "arch_args" not in merged_settings:
+        return merged_settings
     new_arguments = changes.get("arch_args", {})
-    network = settings.get("arch", DEFAULT_ARCH)
-    is_same_network = merged.get("arch", DEFAULT_ARCH) == network
-    is_emptied = "arch_args" in changes and not new_arguments
-    kept = settings.get("arch_args", {}) if is_same_network and not is_emptied else {}
-    return {**merged, "arch_args": {**kept, **new_arguments}}
+    old_network = settings.get("arch", DEFAULT_ARCH)
+    is_same_network = merged_settings.get("arch", DEFAULT_ARCH) == old_network
+    are_arguments_emptied = "arch_args" in changes and not new_arguments
+    kept_arguments: Mapping[str, Any] = {}
+    if is_same_network and not are_arguments_emptied:
+        kept_arguments = settings.get("arch_args", {})
+    return {**merged_settings, "arch_args": {**kept_arguments, **new_arguments}}
 
 
-def _as_tuples(value: Any, levels_left: int = _MAX_NESTING) -> Any:
+def _as_tuples(value: Any, nesting_left: int = _MAX_NESTING) -> Any:
     """Return an argument of a network with all its lists, also nested lists, as tuples.
 
     Raises:
       UsageError: the argument can't be written to `config.json`.
     """
-    if isinstance(value, list | tuple) and levels_left:
-        return tuple(_as_tuples(item, levels_left - 1) for item in value)
+    if isinstance(value, list | tuple) and nesting_left:
+        return tuple(_as_tuples(item, nesting_left - 1) for item in value)
     if isinstance(value, int) and not -_MAX_INTEGER <= value < _MAX_INTEGER:
-        raise UsageError(f"--arch-args: {value!r:.80} has more than 64 bits")
+        raise UsageError(f"--arch-args: {value!r:.80} has more than 64 bits; give a smaller number")
     if not isinstance(value, bool | int | float | str | None):
         raise UsageError(
-            f"--arch-args: {value!r:.80} is not a number, text, true, false or a list of these"
+            f"--arch-args: {value!r:.80} is not a number, text, true, false or a list of these; "
+            "give one of them"
         )
     return value

@@ -38,14 +38,14 @@ def digests(config: Config, kind: str) -> tuple[str, ...]:
     sources = dict(config.sources or ())
     if kind not in sources:
         return ()
-    imported = user_reference.imports(kind, getattr(config, kind), sources[kind])
-    return sources[kind], *imported.values()
+    import_digests = user_reference.load_import_digests(kind, getattr(config, kind), sources[kind])
+    return sources[kind], *import_digests.values()
 
 
 def is_loaded(config: Config) -> bool:
     """Return whether this process has loaded user code with the SHA-256s that a config lists."""
     for kind, sha256 in config.sources or ():
-        if not user_reference.is_read(kind, getattr(config, kind), sha256):
+        if not user_reference.has_read(kind, getattr(config, kind), sha256):
             return False
     return with_imports(config).imports == config.imports
 
@@ -57,11 +57,11 @@ def with_imports(config: Config) -> Config:
       UsageError: the code can't be loaded, or has been edited since the config was made. The
         message is one line.
     """
-    imports: dict[str, str] = {}
+    digest_of_import: dict[str, str] = {}
     for kind, sha256 in config.sources or ():
-        files = user_reference.imports(kind, getattr(config, kind), sha256)
-        imports |= {f"{kind}: {file}": digest for file, digest in files.items()}
-    return dataclasses.replace(config, imports=tuple(sorted(imports.items())))
+        import_digests = user_reference.load_import_digests(kind, getattr(config, kind), sha256)
+        digest_of_import |= {f"{kind}: {file}": digest for file, digest in import_digests.items()}
+    return dataclasses.replace(config, imports=tuple(sorted(digest_of_import.items())))
 
 
 def with_imports_on_disk(config: Config, recorded: Config) -> Config:
@@ -78,12 +78,16 @@ def with_imports_on_disk(config: Config, recorded: Config) -> Config:
     for key, _ in recorded.imports or ():
         kind, _, file = key.partition(": ")
         files_of_kind.setdefault(kind, []).append(file)
-    imports: dict[str, str] = {}
+    digest_of_import: dict[str, str] = {}
     for kind, _ in config.sources or ():
-        files = files_of_kind.get(kind, ())
-        current = user_reference.imports_on_disk(kind, getattr(config, kind), files)
-        imports |= {f"{kind}: {file}": digest or "no file" for file, digest in current.items()}
-    return dataclasses.replace(config, imports=tuple(sorted(imports.items())))
+        files_of_this_kind = files_of_kind.get(kind, ())
+        import_digests = user_reference.import_digests_on_disk(
+            kind, getattr(config, kind), files_of_this_kind
+        )
+        digest_of_import |= {
+            f"{kind}: {file}": digest or "no file" for file, digest in import_digests.items()
+        }
+    return dataclasses.replace(config, imports=tuple(sorted(digest_of_import.items())))
 
 
 @contextmanager
@@ -104,20 +108,20 @@ def refusing_late_imports(config: Config) -> Iterator[None]:
         yield
     if not config.sources:
         return
-    files = set(executed_files)
+    late_files = set(executed_files)
     for name in set(sys.modules) - modules_before:
         spec = getattr(sys.modules[name], "__spec__", None)
         if is_user_module(spec) and not has_hashed_loader(spec):
             del sys.modules[name]
             file = file_of(spec)
             if file:
-                files.add(file)
-    if files:
-        names = ", ".join(f"--{kind} {getattr(config, kind)}" for kind, _ in config.sources)
-        raise UsageError(f"{names}: {late_import_message(min(files))}")
+                late_files.add(file)
+    if late_files:
+        code_options = ", ".join(f"--{kind} {getattr(config, kind)}" for kind, _ in config.sources)
+        raise UsageError(f"{code_options}: {late_import_message(min(late_files))}")
 
 
-def copies(config: Config) -> dict[str, bytes]:
+def contents_to_copy(config: Config) -> dict[str, bytes]:
     """Return the contents of all files of a config's user code.
 
     Returns:
@@ -125,6 +129,6 @@ def copies(config: Config) -> dict[str, bytes]:
     """
     contents: dict[str, bytes] = {}
     for kind, sha256 in config.sources or ():
-        files = user_reference.copies(kind, getattr(config, kind), sha256)
+        files = user_reference.contents_to_copy(kind, getattr(config, kind), sha256)
         contents |= {f"{kind}/{file}": content for file, content in files.items()}
     return contents

@@ -9,16 +9,18 @@ from jaxcifar.config.registry import is_user_code
 from jaxcifar.errors import UsageError, first_line
 
 # The main file of user code that was read, by the part of the code's name before the colon.
-main_files: dict[str, Path] = {}
+main_file_of_source: dict[str, Path] = {}
+
+_GENERATED_CODE = ("<string>", "<frozen")  # beginnings of file names in tracebacks
 
 
 @contextmanager
-def explain_user_code_errors(*named: tuple[str, str]) -> Iterator[None]:
+def explain_user_code_errors(*named_code: tuple[str, str]) -> Iterator[None]:
     """Turn any exception in user code into a `UsageError` of one line, with file and line.
 
     Args:
-      named: (option, value) for each piece of code that may fail, such as ("arch", "net.py:Net").
-        If none of the values names user code, exceptions are not changed.
+      named_code: (option, value) for each piece of code that may fail, such as ("arch",
+        "net.py:Net"). If none of the values names user code, exceptions are not changed.
 
     Raises:
       UsageError: the user code has raised an exception.
@@ -28,15 +30,17 @@ def explain_user_code_errors(*named: tuple[str, str]) -> Iterator[None]:
     except UsageError:
         raise
     except (Exception, SystemExit) as error:
-        user_code = [(kind, name) for kind, name in named if is_user_code(name)]
+        user_code = [(kind, name) for kind, name in named_code if is_user_code(name)]
         if not user_code:
             raise
-        kind, name = _entered_first(error, user_code)
+        kind, name = _first_called_user_code(error, user_code)
         reason = f"{type(error).__name__}: {first_line(error)}"
-        raise UsageError(f"--{kind} {name}: {_place_of(error, name)}{reason}") from error
+        raise UsageError(f"--{kind} {name}: {_failure_place(error, name)}{reason}") from error
 
 
-def _entered_first(error: BaseException, user_code: Sequence[tuple[str, str]]) -> tuple[str, str]:
+def _first_called_user_code(
+    error: BaseException, user_code: Sequence[tuple[str, str]]
+) -> tuple[str, str]:
     """Return the piece of user code whose file was called first in the traceback of an error.
 
     If a file has several pieces of user code, the name of the called function decides. If no file
@@ -48,15 +52,19 @@ def _entered_first(error: BaseException, user_code: Sequence[tuple[str, str]]) -
     """
     for frame in source_frames(error):
         file = Path(frame.filename).resolve()
-        in_file = [(kind, name) for kind, name in user_code if _main_file(name) == file]
-        called = [(kind, name) for kind, name in in_file if name.endswith(f":{frame.name}")]
-        if in_file:
-            return (called or in_file)[0]
-    in_folder = [(kind, name) for kind, name in user_code if _place_of(error, name)]
-    return (in_folder or list(user_code))[0]
+        code_in_file = [(kind, name) for kind, name in user_code if _main_file(name) == file]
+        for kind, name in code_in_file:
+            if name.endswith(f":{frame.name}"):
+                return kind, name
+        if code_in_file:
+            return code_in_file[0]
+    for kind, name in user_code:
+        if _failure_place(error, name):
+            return kind, name
+    return user_code[0]
 
 
-def _place_of(error: BaseException, name: str) -> str:
+def _failure_place(error: BaseException, name: str) -> str:
     """Return the place `FILE:LINE: ` where the user code `name` failed; "" if it is not known."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}: "
@@ -74,10 +82,10 @@ def innermost_line(error: BaseException, folder: Path) -> str:
 def _main_file(name: str) -> Path:
     """Return the absolute path of the file in a name of user code, `FILE.py:NAME`."""
     source = name.rpartition(":")[0]
-    return main_files.get(source, Path(source)).resolve()
+    return main_file_of_source.get(source, Path(source)).resolve()
 
 
 def source_frames(error: BaseException) -> list[traceback.FrameSummary]:
     """Return the traceback frames of an exception, outermost first, except generated code."""
     frames = traceback.extract_tb(error.__traceback__)
-    return [frame for frame in frames if not frame.filename.startswith(("<string>", "<frozen"))]
+    return [frame for frame in frames if not frame.filename.startswith(_GENERATED_CODE)]

@@ -15,14 +15,14 @@ from types import ModuleType
 from typing import Any
 
 from jaxcifar.config.registry import entry, is_user_code
-from jaxcifar.config.user_errors import explain_user_code_errors, main_files
+from jaxcifar.config.user_errors import explain_user_code_errors, main_file_of_source
 from jaxcifar.errors import UsageError
 from jaxcifar.user.imports import UserCode
 from jaxcifar.user.user_files import file_on_path, imported_from_same_folder
 from jaxcifar.user.user_program import cell_source, imported_source, module_of_file
 
 _MAX_SOURCE_BYTES = 2**20
-_MAX_SOURCES = 100
+_MAX_SOURCE_FILES = 100
 # User code that this process has read, by (part of the code's name before the colon, digest).
 _known_code: dict[tuple[str, str | None], UserCode] = {}
 
@@ -43,15 +43,15 @@ def load(kind: str, name: str, sha256: str | None = None) -> Any:
     source, _, attribute = constructor.rpartition(":")
     with explain_user_code_errors((kind, name)):
         if is_user_code(name):
-            module = _user_code(kind, name, sha256).module()
+            module = _find_user_code(kind, name, sha256).module()
         else:
             module = importlib.import_module(source)
     try:
         return getattr(module, attribute)
     except AttributeError:
-        defined = ", ".join(_defined_names(module)) or "no class and no function"
+        defined_names = ", ".join(_defined_names(module)) or "no class and no function"
         raise UsageError(
-            f"--{kind} {name}: {source} does not define {attribute}; it defines {defined}"
+            f"--{kind} {name}: {source} does not define {attribute}; it defines {defined_names}"
         ) from None
 
 
@@ -64,7 +64,7 @@ def _defined_names(module: ModuleType) -> list[str]:
     ]
 
 
-def sources(kind: str, name: str) -> dict[str, bytes]:
+def read_sources(kind: str, name: str) -> dict[str, bytes]:
     """Return the contents of the user's file and of the files that it imports from its folder.
 
     The field `kind` of a config has the value `name`, such as "net.py:Net".
@@ -79,33 +79,34 @@ def sources(kind: str, name: str) -> dict[str, bytes]:
     user_file = _find_file(kind, name)
     if user_file is None:  # a notebook's cell
         with explain_user_code_errors((kind, name)):
-            cell = cell_source(getattr(sys.modules[source], attribute))
-            return {f"{attribute}.py": cell.encode()}
+            cell_text = cell_source(getattr(sys.modules[source], attribute))
+            return {f"{attribute}.py": cell_text.encode()}
     contents: dict[str, bytes] = {}
-    waiting = [user_file]
-    while waiting:
-        file = waiting.pop(0)
+    files_to_read = [user_file]
+    while files_to_read:
+        file = files_to_read.pop(0)
         path = Path(os.path.relpath(file, user_file.parent)).as_posix()  # part of the digest
         if path not in contents:
-            contents[path] = _read(kind, name, file)
-            waiting += imported_from_same_folder(file, contents[path])
-        if len(contents) > _MAX_SOURCES:
+            contents[path] = _read_source(kind, name, file)
+            files_to_read += imported_from_same_folder(file, contents[path])
+        if len(contents) > _MAX_SOURCE_FILES:
             raise UsageError(
-                f"--{kind} {name}: the code imports more than {_MAX_SOURCES} files from its own "
-                "folder; move it to a folder with only the files that it needs"
+                f"--{kind} {name}: the code imports more than {_MAX_SOURCE_FILES} files from its "
+                "own folder; move it to a folder with only the files that it needs"
             )
     return contents
 
 
-def _read(kind: str, name: str, path: Path) -> bytes:
+def _read_source(kind: str, name: str, path: Path) -> bytes:
     """Return the content of a file of the user code `name`, as imported, else from the disk.
 
     Raises:
       UsageError: the file can't be read, or has more than 1 MiB; `--kind name` begins the message.
     """
+    option = f"--{kind} {name}"
     try:
         if not path.is_file():
-            raise UsageError(f"--{kind} {name}: there is no such file as {path}")
+            raise UsageError(f"{option}: there is no such file as {path}; correct the path")
         imported_module = None
         if name.rpartition(":")[0] in sys.modules:
             imported_module = module_of_file(path)
@@ -115,11 +116,10 @@ def _read(kind: str, name: str, path: Path) -> bytes:
             with path.open("rb") as file:
                 content = file.read(_MAX_SOURCE_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"--{kind} {name}: {path} can't be read ({error.strerror})") from error
+        reason = f"can't be read ({error.strerror}); make the file readable"
+        raise UsageError(f"{option}: {path} {reason}") from error
     if len(content) > _MAX_SOURCE_BYTES:
-        raise UsageError(
-            f"--{kind} {name}: {path} is larger than 1 MiB, too large for a Python program"
-        )
+        raise UsageError(f"{option}: {path} is larger than 1 MiB; name a smaller Python file")
     return content
 
 
@@ -150,45 +150,46 @@ def _find_file(kind: str, name: str) -> Path | None:
 def digest(kind: str, name: str) -> str:
     """Read the user code `name`, the value of the field `kind`, and return its SHA-256 (hex).
 
-    For a single file this is the file's SHA-256. For several files (see `sources`), it is the
+    For a single file this is the file's SHA-256. For several files (see `read_sources`), it is the
     SHA-256 of a list of their digests and paths. `load` can then find the code by this SHA-256.
     """
     source, _, attribute = name.rpartition(":")
-    files = sources(kind, name)
-    digests = {file: _sha256(content) for file, content in files.items()}
+    files = read_sources(kind, name)
+    digests = {file: _sha256_hex(content) for file, content in files.items()}
     if len(digests) == 1:
         [sha256] = digests.values()
     else:
-        lines = [f"{file_digest}  {file}\n" for file, file_digest in sorted(digests.items())]
-        sha256 = _sha256("".join(lines).encode())
-    code = _known_code.get((source, sha256))
+        digest_lines = [f"{file_digest}  {file}\n" for file, file_digest in sorted(digests.items())]
+        sha256 = _sha256_hex("".join(digest_lines).encode())
+    known_code = _known_code.get((source, sha256))
     module = sys.modules.get(source)  # of the user's program, which may have reloaded it
-    if code is None or module is not None or code.has_changed():
-        main = _find_file(kind, name) or Path(f"{attribute}.py")
-        main_files[source] = main
-        _known_code[source, sha256] = UserCode(source, main, files, module)
+    must_be_read_again = known_code is None or module is not None or known_code.has_changed()
+    if must_be_read_again:
+        main_file = _find_file(kind, name) or Path(f"{attribute}.py")
+        main_file_of_source[source] = main_file
+        _known_code[source, sha256] = UserCode(source, main_file, files, module)
     return sha256
 
 
-def _user_code(kind: str, name: str, sha256: str | None) -> UserCode:
+def _find_user_code(kind: str, name: str, sha256: str | None) -> UserCode:
     source = name.rpartition(":")[0]
     if (source, sha256) not in _known_code:
-        current = digest(kind, name)
-        if sha256 not in (None, current):
+        current_sha256 = digest(kind, name)
+        if sha256 not in (None, current_sha256):
             raise UsageError(
                 f"--{kind} {name}: the code has been edited since it was read; start the program "
                 "again"
             )
-        sha256 = current
+        sha256 = current_sha256
     return _known_code[source, sha256]
 
 
-def is_read(kind: str, name: str, sha256: str) -> bool:
+def has_read(kind: str, name: str, sha256: str) -> bool:
     """Return whether this process has read the user code `FILE.py:NAME` with this SHA-256."""
     return (name.rpartition(":")[0], sha256) in _known_code
 
 
-def imports(kind: str, name: str, sha256: str) -> dict[str, str]:
+def load_import_digests(kind: str, name: str, sha256: str) -> dict[str, str]:
     """Load user code and return the SHA-256 (hex) of imported files that `digest` does not cover.
 
     `name`, such as "net.py:Net", is the value of the field `kind` of a config.
@@ -200,50 +201,50 @@ def imports(kind: str, name: str, sha256: str) -> dict[str, str]:
       UsageError: the code can't be loaded, or its digest is not `sha256`.
     """
     with explain_user_code_errors((kind, name)):
-        files = _user_code(kind, name, sha256).imports()
-    return {file: _sha256(content) for file, content in sorted(files.items())}
+        files = _find_user_code(kind, name, sha256).imports()
+    return {file: _sha256_hex(content) for file, content in sorted(files.items())}
 
 
-def imports_on_disk(kind: str, name: str, files: Iterable[str]) -> dict[str, str | None]:
+def import_digests_on_disk(kind: str, name: str, files: Iterable[str]) -> dict[str, str | None]:
     """Return the present SHA-256 of files that user code imports, without loading the code.
 
     Args:
       kind: the field of `Config` that contains the name, such as "arch".
       name: the field's value, such as "net.py:Net".
-      files: paths relative to the folder of the user's file, as `imports` returns them.
+      files: paths relative to the folder of the user's file, as `load_import_digests` returns them.
 
     Returns:
       path -> SHA-256 (hex); None for a file that can't be read.
     """
-    main = _find_file(kind, name)
-    folder = os.path.realpath(main.parent) if main else os.path.realpath(".")
+    main_file = _find_file(kind, name)
+    folder = os.path.realpath(main_file.parent if main_file else ".")
     digests: dict[str, str | None] = {}
     for file in files:
         digests[file] = None
         with suppress(OSError):
-            digests[file] = _sha256(Path(folder, file).read_bytes())
+            digests[file] = _sha256_hex(Path(folder, file).read_bytes())
     return digests
 
 
-def copies(kind: str, name: str, sha256: str) -> dict[str, bytes]:
+def contents_to_copy(kind: str, name: str, sha256: str) -> dict[str, bytes]:
     """Return the contents of all files that user code was loaded from.
 
     Returns:
       path of the copy inside a folder, such as `(up)/lib/x.py` for `../lib/x.py` -> content.
     """
-    code = _user_code(kind, name, sha256)
+    code = _find_user_code(kind, name, sha256)
     contents = dict(code.files)
     for file, content in code.imports().items():
         if len(content) <= _MAX_SOURCE_BYTES:  # compiled libraries are not copied
-            contents[_path_in_copies(file)] = content
+            contents[_path_of_copy(file)] = content
     return contents
 
 
-def _path_in_copies(file: str) -> str:
+def _path_of_copy(file: str) -> str:
     """Return a path without `..` for a file's copy, such as `(up)/lib/x.py` for `../lib/x.py`."""
     parts = PurePath(file).relative_to(PurePath(file).anchor).parts
     return "/".join("(up)" if part == ".." else part for part in parts)
 
 
-def _sha256(content: bytes) -> str:
+def _sha256_hex(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()

@@ -70,31 +70,29 @@ def load_dataset(
     title = dataset_title(config.dataset)
     data_dir = Path(data_dir or default_data_dir())
     if config.dataset in CATALOG:
-        name = config.dataset
-        known_dataset = CATALOG[name]
-        records = load_records(
+        short_name = config.dataset
+        known_dataset = CATALOG[config.dataset]
+        records_of_split = load_records(
             known_dataset, data_dir, print_line=print_line, may_prepare=may_prepare
         )
         class_names = known_dataset.class_names
         fingerprints = known_dataset.fingerprints
         if fingerprints is None:
-            fingerprints = {
-                split: binary_records.fingerprint(array) for split, array in records.items()
-            }
+            fingerprints = binary_records.fingerprints_of(records_of_split)
     else:
-        name = user_data_name(config.dataset)
-        records, manifest = load_user_data(
+        short_name = user_data_name(config.dataset)
+        records_of_split, manifest = load_user_data(
             config.dataset, data_dir, print_line, config.image_size, may_prepare=may_prepare
         )
         class_names = manifest.class_names
         fingerprints = manifest.fingerprints
     return Dataset.from_records(
-        records,
+        records_of_split,
         fingerprints,
         config.val_fraction,
         config.train_examples,
-        name=name,
+        name=short_name,
         title=title,
-        names=class_names,
+        class_names=class_names,
         fold=config.fold,
     )

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from jaxcifar.data import plain_pickle, tar
-from jaxcifar.data.binary_records import PIXEL_BYTES, SPLITS, Records
+from jaxcifar.data.binary_records import ONE_BYTE_CLASSES, PIXEL_BYTES, SPLITS, Records
 from jaxcifar.data.parquet import read_parquet
-from jaxcifar.data.parquet_files import find_parquet
+from jaxcifar.data.parquet_files import find_parquet_files
 from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.reading import open_regular_file
 
 _MAX_BATCH_BYTES = 160 * 2**20  # the largest batch is CIFAR-100's training images, 155 MB
-_REMEDY = "give a CIFAR archive, or download it again"
+_ARCHIVE_ADVICE = "give a CIFAR archive, or download it again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,42 +27,42 @@ class ArchiveLayout:
     """The layout of a data set's archives.
 
     Attributes:
-      folders: top folder in the binary archive, and in the Python archive.
-      batches: split -> names of its files, called batches. In the binary archive the names end in
-        `.bin`.
-      label_bytes: number of label bytes of an image in the binary archive. The last byte is the
-        label.
+      top_folders: top folder in the binary archive, and in the Python archive.
+      batches_of_split: split -> names of its files, called batches. In the binary archive the names
+        end in `.bin`.
+      label_byte_count: number of label bytes of an image in the binary archive. The last byte is
+        the label.
       label_key: key of the labels in a batch of the Python archive.
     """
 
-    folders: tuple[str, str]
-    batches: Mapping[str, tuple[str, ...]]
-    label_bytes: int
+    top_folders: tuple[str, str]
+    batches_of_split: Mapping[str, tuple[str, ...]]
+    label_byte_count: int
     label_key: str
 
     @property
-    def splits(self) -> dict[str, str]:
+    def split_of_batch(self) -> dict[str, str]:
         """Name of each batch (file of the archive) -> its split, "train" or "test"."""
         split_of_batch: dict[str, str] = {}
-        for split, batches in self.batches.items():
-            split_of_batch |= dict.fromkeys(batches, split)
+        for split, batch_names in self.batches_of_split.items():
+            split_of_batch |= dict.fromkeys(batch_names, split)
         return split_of_batch
 
 
 CIFAR10_LAYOUT = ArchiveLayout(
-    folders=("cifar-10-batches-bin", "cifar-10-batches-py"),
-    batches={
+    top_folders=("cifar-10-batches-bin", "cifar-10-batches-py"),
+    batches_of_split={
         "train": tuple(f"data_batch_{i}" for i in range(1, 6)),
         "test": ("test_batch",),
     },
-    label_bytes=1,
+    label_byte_count=1,
     label_key="labels",
 )
 
 CIFAR100_LAYOUT = ArchiveLayout(
-    folders=("cifar-100-binary", "cifar-100-python"),
-    batches={"train": ("train",), "test": ("test",)},
-    label_bytes=2,  # coarse and fine
+    top_folders=("cifar-100-binary", "cifar-100-python"),
+    batches_of_split={"train": ("train",), "test": ("test",)},
+    label_byte_count=2,  # coarse and fine
     label_key="fine_labels",
 )
 
@@ -86,49 +86,54 @@ def read_archive(path: Path, layout: ArchiveLayout) -> dict[str, Records]:
       RunError: the archive can't be read, or a batch is missing or damaged.
     """
     check_archive(path)
-    parquet_files = find_parquet(path)
+    parquet_files = find_parquet_files(path)
     if parquet_files:
-        return _read_parquet(path, parquet_files)
-    batches = _read_batches(path, layout)
-    for batch, split in layout.splits.items():
-        if batch not in batches:
-            raise RunError(f"{path}: batch {batch} of the {split} split is missing; {_REMEDY}")
+        return _read_parquet_files(path, parquet_files)
+    records_of_batch = _read_batches(path, layout)
+    for batch, split in layout.split_of_batch.items():
+        if batch not in records_of_batch:
+            raise RunError(
+                f"{path}: batch {batch} of the {split} split is missing; {_ARCHIVE_ADVICE}"
+            )
     return {
-        split: np.concatenate([batches[batch] for batch in names])
-        for split, names in layout.batches.items()
+        split: np.concatenate([records_of_batch[batch] for batch in batch_names])
+        for split, batch_names in layout.batches_of_split.items()
     }
 
 
 def _read_batches(path: Path, layout: ArchiveLayout) -> dict[str, Records]:
     """Return name of a batch (file) -> its records, for a tar archive or its unpacked folder."""
-    batch_files = _batches_in_folder if path.is_dir() else _batches_in_tar
-    batches: dict[str, Records] = {}
+    read_files = _read_batches_in_folder if path.is_dir() else _read_batches_in_tar
+    records_of_batch: dict[str, Records] = {}
     try:
-        for file_name, content in batch_files(path, layout):
-            batches[file_name.removesuffix(".bin")] = _parse_batch(file_name, content, layout)
+        for file_name, content in read_files(path, layout):
+            batch = file_name.removesuffix(".bin")
+            records_of_batch[batch] = _parse_batch(file_name, content, layout)
     except tar.RefusedTarError as error:
-        raise RunError(f"{path}: {error}; {_REMEDY}") from None
+        raise RunError(f"{path}: {error}; {_ARCHIVE_ADVICE}") from None
     except Exception as error:  # a hostile or damaged archive can raise anything
-        raise RunError(f"{path}: {first_line(error)}; {_REMEDY}") from error
-    return batches
+        raise RunError(f"{path}: {first_line(error)}; {_ARCHIVE_ADVICE}") from error
+    return records_of_batch
 
 
 def _parse_batch(file_name: str, content: bytes, layout: ArchiveLayout) -> Records:
-    parse = _parse_binary if file_name.endswith(".bin") else _parse_pickle
+    is_binary = file_name.endswith(".bin")
+    parse = _parse_binary_batch if is_binary else _parse_pickled_batch
     try:
         return parse(content, layout)
     except Exception as error:  # a hostile or damaged pickle can raise anything
         raise ValueError(f"{file_name} is damaged: {first_line(error)}") from error
 
 
-def _read_parquet(path: Path, files: Sequence[Path]) -> dict[str, Records]:
-    splits, class_names = read_parquet(path, files)
-    if splits.keys() != {*SPLITS} or len(class_names) > 256:
+def _read_parquet_files(path: Path, files: Sequence[Path]) -> dict[str, Records]:
+    records_of_split, class_names = read_parquet(path, files)
+    are_of_cifar = records_of_split.keys() == {*SPLITS} and len(class_names) <= ONE_BYTE_CLASSES
+    if not are_of_cifar:
         raise RunError(
             f"{path}: the parquet files are not those of CIFAR; give the folder that has both the "
             "training and the test file"
         )
-    return splits
+    return records_of_split
 
 
 def check_archive(path: Path) -> None:
@@ -139,26 +144,26 @@ def check_archive(path: Path) -> None:
       RunError: the path is neither a file nor a folder.
     """
     if not path.exists():
-        raise UsageError(f"--archive {path}: no such file or folder")
+        raise UsageError(f"--archive {path}: no such file or folder; give a CIFAR archive")
     if not (path.is_file() or path.is_dir()):
         raise RunError(f"--archive {path}: neither a file nor a folder; give the archive itself")
 
 
-def _batches_in_folder(path: Path, layout: ArchiveLayout) -> Iterator[tuple[str, bytes]]:
+def _read_batches_in_folder(path: Path, layout: ArchiveLayout) -> Iterator[tuple[str, bytes]]:
     """Yield the file name and content of each CIFAR batch in an unpacked archive.
 
     The files lie in the folder itself, or in the subfolder that the archive unpacks to.
     """
-    subfolders = [path / name for name in layout.folders]
-    folder = next((subfolder for subfolder in subfolders if subfolder.is_dir()), path)
-    for batch in layout.splits:
-        files = [folder / f"{batch}.bin", folder / batch]
-        file = next((file for file in files if file.is_file()), None)
+    subfolders = [path / name for name in layout.top_folders]
+    batch_folder = next((subfolder for subfolder in subfolders if subfolder.is_dir()), path)
+    for batch in layout.split_of_batch:
+        possible_files = [batch_folder / f"{batch}.bin", batch_folder / batch]
+        file = next((file for file in possible_files if file.is_file()), None)
         if file is not None:
-            yield file.name, _read_file(file)
+            yield file.name, _read_batch_file(file)
 
 
-def _read_file(path: Path) -> bytes:
+def _read_batch_file(path: Path) -> bytes:
     with open_regular_file(path, follow_links=True) as file:
         content = file.read(_MAX_BATCH_BYTES + 1)
     if len(content) > _MAX_BATCH_BYTES:
@@ -166,47 +171,47 @@ def _read_file(path: Path) -> bytes:
     return content
 
 
-def _batches_in_tar(path: Path, layout: ArchiveLayout) -> Iterator[tuple[str, bytes]]:
+def _read_batches_in_tar(path: Path, layout: ArchiveLayout) -> Iterator[tuple[str, bytes]]:
     """Yield the file name and content of each CIFAR batch in a tar archive, in its order."""
-    batches_read = set()
+    names_of_read_batches = set()
     with open_regular_file(path, follow_links=True) as file:
-        for member in tar.files_in_tar(file):
+        for member in tar.read_tar_members(file):
             member_path = PurePosixPath(member.name)
             if member_path.is_absolute() or ".." in member_path.parts:
                 raise tar.RefusedTarError(f"the archive has a path that leaves it: {member.name!a}")
             batch = member_path.name.removesuffix(".bin")
-            if batch not in layout.splits:
+            if batch not in layout.split_of_batch:
                 continue
-            if batch in batches_read:
+            if batch in names_of_read_batches:
                 raise tar.RefusedTarError(f"batch {batch} is in the archive twice")
-            if member.size > _MAX_BATCH_BYTES:
+            if member.byte_count > _MAX_BATCH_BYTES:
                 raise tar.RefusedTarError(f"batch {batch} is larger than any CIFAR batch")
-            batches_read.add(batch)
+            names_of_read_batches.add(batch)
             yield member_path.name, member.read()
 
 
-def _parse_binary(content: bytes, layout: ArchiveLayout) -> np.ndarray:
+def _parse_binary_batch(content: bytes, layout: ArchiveLayout) -> np.ndarray:
     """Return the records in a file of the binary archive; each keeps only its last label byte."""
-    record_length = layout.label_bytes + PIXEL_BYTES
+    record_length = layout.label_byte_count + PIXEL_BYTES
     if not content or len(content) % record_length:
         raise ValueError(
             f"{len(content)} bytes are not a multiple of {record_length}, the size of a record"
         )
     archive_records = np.frombuffer(content, np.uint8).reshape(-1, record_length)
-    last_label_byte = layout.label_bytes - 1
+    last_label_byte = layout.label_byte_count - 1
     return archive_records[:, last_label_byte:]
 
 
-def _parse_pickle(content: bytes, layout: ArchiveLayout) -> np.ndarray:
-    batch = plain_pickle.load(content)
+def _parse_pickled_batch(content: bytes, layout: ArchiveLayout) -> np.ndarray:
+    batch = plain_pickle.load_pickle(content)
     if not isinstance(batch, dict):
         raise ValueError("the pickle is not a dictionary")
-    values: dict[Any, Any] = {}
+    value_of_name: dict[Any, Any] = {}
     for key, value in batch.items():
-        text_key = key.decode() if isinstance(key, bytes) else key
-        values[text_key] = value
-    pickled_pixels = values.get("data")
-    labels = values.get(layout.label_key)
+        name = key.decode() if isinstance(key, bytes) else key
+        value_of_name[name] = value
+    pickled_pixels = value_of_name.get("data")
+    labels = value_of_name.get(layout.label_key)
     if not isinstance(pickled_pixels, plain_pickle.PickledArray) or not isinstance(labels, list):
         raise ValueError(f"the array 'data' or the list '{layout.label_key}' is missing")
     pixels = pickled_pixels.to_numpy()
@@ -214,5 +219,5 @@ def _parse_pickle(content: bytes, layout: ArchiveLayout) -> np.ndarray:
         raise ValueError(f"'data' has shape {pixels.shape}, but there are {len(labels)} labels")
     if not all(type(label) is int and 0 <= label <= 255 for label in labels):
         raise ValueError(f"'{layout.label_key}' has values that are not integers from 0 to 255")
-    label_bytes = np.array(labels, np.uint8)[:, None]
-    return np.concatenate([label_bytes, pixels], axis=1)
+    label_column = np.array(labels, np.uint8)[:, None]
+    return np.concatenate([label_column, pixels], axis=1)

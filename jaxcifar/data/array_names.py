@@ -8,126 +8,137 @@ from jaxcifar.data.split_names import SPLIT_WORDS
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.name_lists import join_first
 
-_WORDS = {
+_WORDS_OF_CONTENT = {
     "images": ("x", "image", "images", "img", "imgs", "data"),
     "labels": ("y", "label", "labels", "target", "targets"),
 }
-_CLASS_NAMES = ("classnames", "labelnames", "targetnames")
-_MAX_SHOWN = 5
+_CLASS_NAME_SPELLINGS = ("classnames", "labelnames", "targetnames")
+_MAX_SHOWN_NAMES = 5
+_MAX_NAME_LENGTH = 40  # characters of a name in a message
 
 
-class NamesOfSplit(NamedTuple):
+class SplitArrayNames(NamedTuple):
     """The names of the arrays with the images and labels of a split."""
 
-    images: str
-    labels: str
+    image_array: str
+    label_array: str
 
 
 class ArrayNames(NamedTuple):
     """The names of the arrays to read from a file.
 
     Attributes:
-      splits: "train" and, optionally, "test" and "val" -> names of the arrays of the split.
-      class_names: name of the array of class names; None if the file has no such array.
-      ignored: names of all other arrays.
+      arrays_of_split: "train" and, optionally, "test" and "val" -> names of the arrays of the
+        split.
+      class_name_array: name of the array of class names; None if the file has no such array.
+      ignored_arrays: names of all other arrays.
     """
 
-    splits: dict[str, NamesOfSplit]
-    class_names: str | None
-    ignored: list[str]
+    arrays_of_split: dict[str, SplitArrayNames]
+    class_name_array: str | None
+    ignored_arrays: list[str]
 
 
-def recognise(names: Collection[str]) -> ArrayNames:
+def recognise_arrays(array_names: Collection[str]) -> ArrayNames:
     """Find the arrays of images, labels and class names in a file by their names.
 
     Known names are `x_train`, `train_images`, `X_test`, `val_labels` and similar ones. If no name
     says a split, `x` and `y`, `images` and `labels`, or `data` and `target` are accepted.
 
     Args:
-      names: names of all arrays in the file.
+      array_names: names of all arrays in the file.
 
     Raises:
       UsageError: an array is missing, or two arrays could have the same meaning.
     """
-    splits: dict[str, NamesOfSplit] = {}
+    arrays_of_split: dict[str, SplitArrayNames] = {}
     for split in SPLIT_WORDS:
-        images = _find(names, "images", split)
-        labels = _find(names, "labels", split)
-        if split == "train" and not _any_names_a_split(names):
-            images = _find(names, "images", None)
-            labels = _find(names, "labels", None)
-        if images is not None and labels is not None:
-            splits[split] = NamesOfSplit(images, labels)
-        elif images or labels or split == "train":
-            missing_images = [] if images else [f"x_{split}"]
-            missing_labels = [] if labels else [f"y_{split}"]
+        image_array = _find_array(array_names, "images", split)
+        label_array = _find_array(array_names, "labels", split)
+        if split == "train" and not _has_array_of_a_split(array_names):
+            image_array = _find_array(array_names, "images", None)
+            label_array = _find_array(array_names, "labels", None)
+        if image_array is not None and label_array is not None:
+            arrays_of_split[split] = SplitArrayNames(image_array, label_array)
+        elif image_array or label_array or split == "train":
+            missing_arrays = []
+            if image_array is None:
+                missing_arrays.append(f"x_{split}")
+            if label_array is None:
+                missing_arrays.append(f"y_{split}")
             raise UsageError(
-                f"the file lacks {', '.join(missing_images + missing_labels)}; it has "
-                f"{_list_names(names)}, and must have x_train, y_train, x_test and y_test, or x "
-                "and y"
+                f"the file lacks {', '.join(missing_arrays)}; it has "
+                f"{_list_arrays(array_names)}, and must have x_train, y_train, x_test and y_test, "
+                "or x and y"
             )
-    class_names = _find_spelling(names, _CLASS_NAMES, "class_names")
-    used = {class_names}
-    for split_names in splits.values():
-        used.update(split_names)
-    ignored = sorted(name for name in names if name not in used)
-    return ArrayNames(splits, class_names, ignored)
+    class_name_array = _find_spelled_array(array_names, _CLASS_NAME_SPELLINGS, "class_names")
+    used_arrays = {class_name_array}
+    for split_arrays in arrays_of_split.values():
+        used_arrays.update(split_arrays)
+    ignored_arrays = sorted(name for name in array_names if name not in used_arrays)
+    return ArrayNames(arrays_of_split, class_name_array, ignored_arrays)
 
 
-def _find(names: Collection[str], content: str, split: str | None) -> str | None:
+def _find_array(array_names: Collection[str], content: str, split: str | None) -> str | None:
     """Return the name of the array with the images or labels of a split; None if there is none.
 
     `content` is "images" or "labels"; `split` is None for names without a split, such as `x`.
     """
-    plain_name = _WORDS[content][0]
+    usual_name = _WORDS_OF_CONTENT[content][0]
     if split is None:
-        return _find_spelling(names, _WORDS[content], plain_name)
-    return _find_spelling(names, _spellings(content, split), f"{plain_name}_{split}")
+        return _find_spelled_array(array_names, _WORDS_OF_CONTENT[content], usual_name)
+    return _find_spelled_array(
+        array_names, _array_spellings(content, split), f"{usual_name}_{split}"
+    )
 
 
-def _any_names_a_split(names: Collection[str]) -> bool:
+def _has_array_of_a_split(array_names: Collection[str]) -> bool:
     """Return True if the name of any array says its split, such as `x_train`."""
-    for content in _WORDS:
-        names_with_split = [_find(names, content, split) for split in SPLIT_WORDS]
-        if any(names_with_split):
+    for content in _WORDS_OF_CONTENT:
+        found_arrays = [_find_array(array_names, content, split) for split in SPLIT_WORDS]
+        if any(found_arrays):
             return True
     return False
 
 
-def _spellings(content: str, split: str) -> set[str]:
+def _array_spellings(content: str, split: str) -> set[str]:
     """Return all names, in letters only, for the images or labels (`content`) of a split."""
     spellings = set()
-    for word in _WORDS[content]:
+    for word in _WORDS_OF_CONTENT[content]:
         for split_word in SPLIT_WORDS[split]:
             spellings |= {word + split_word, split_word + word}
     return spellings
 
 
-def _find_spelling(
-    names: Collection[str], spellings: Collection[str], preferred: str
+def _find_spelled_array(
+    array_names: Collection[str], spellings: Collection[str], preferred_name: str
 ) -> str | None:
     """Return the name whose letters are one of `spellings`; None if there is no such name.
 
-    If several names match, the name `preferred` is returned.
+    If several names match, the name `preferred_name` is returned.
 
     Raises:
-      UsageError: several names match, and none of them is `preferred`.
+      UsageError: several names match, and none of them is `preferred_name`.
     """
-    matches = [name for name in names if re.sub("[^a-z]", "", name.lower()) in spellings]
-    if preferred in matches:
-        return preferred
+    matches = []
+    for name in array_names:
+        letters = re.sub("[^a-z]", "", name.lower())
+        if letters in spellings:
+            matches.append(name)
+    if preferred_name in matches:
+        return preferred_name
     if len(matches) > 1:
         raise UsageError(
-            f"the arrays {_list_names(matches)} could all be {preferred}; rename one to "
-            f"{preferred}, or keep only one"
+            f"the arrays {_list_arrays(matches)} could all be {preferred_name}; rename one to "
+            f"{preferred_name}, or keep only one"
         )
     return matches[0] if matches else None
 
 
-def _list_names(names: Collection[str]) -> str:
-    """Return up to `_MAX_SHOWN` names as printable text, and the number of the others."""
-    shown = []
-    for name in sorted(names):
-        quoted = ascii(name[:40])
-        shown.append(quoted[1:-1])
-    return join_first(shown, _MAX_SHOWN)
+def _list_arrays(array_names: Collection[str]) -> str:
+    """Return up to `_MAX_SHOWN_NAMES` names as printable text, and the number of the others."""
+    printable_names = []
+    for name in sorted(array_names):
+        name_in_quotes = ascii(name[:_MAX_NAME_LENGTH])
+        printable_names.append(name_in_quotes[1:-1])
+    return join_first(printable_names, _MAX_SHOWN_NAMES)

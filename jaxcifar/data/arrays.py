@@ -9,13 +9,14 @@ from PIL import Image
 
 from jaxcifar.array_types import Shaped, UInt8
 from jaxcifar.data import binary_records
-from jaxcifar.data.images import check_pixels, to_square
+from jaxcifar.data.images import require_pixel_count, to_square
 from jaxcifar.data.resizing import Resizing
 from jaxcifar.data.user_labels import NamedLabels, number_classes
 from jaxcifar.errors import UsageError
 from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.terminal import PrintLine
 
+_CHANNEL_COUNTS = (1, 3)  # of grey images, and of colour images
 MAX_IMAGES = 10**6  # at 32x32 pixels, their records take 3 GB
 BLOCK_BYTES = 2**24  # of images at a time
 
@@ -27,47 +28,49 @@ class ImageBlocks:
     Attributes:
       shape: shape of the array of all images, not checked yet.
       dtype: dtype of the array, not checked yet.
-      blocks: function that returns an iterator over consecutive parts of the array.
+      read_blocks: function that returns an iterator over consecutive parts of the array.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
-    blocks: Callable[[], Iterator[Shaped[np.ndarray, "block *of_image"]]]
+    read_blocks: Callable[[], Iterator[Shaped[np.ndarray, "block *of_image"]]]
 
     @classmethod
-    def of(cls, array: Any) -> Self:
+    def of_array(cls, array: Any) -> Self:
         """Return an `ImageBlocks` for images in memory; the blocks are slices of `array`."""
         array = np.asarray(array)
-        images_per_block = block_length(array.shape, array.dtype)
+        block_length = count_images_per_block(array.shape, array.dtype)
 
-        def blocks() -> Iterator[np.ndarray]:
-            for start in range(0, len(array), images_per_block):
-                yield array[start : start + images_per_block]
+        def read_blocks() -> Iterator[np.ndarray]:
+            for start in range(0, len(array), block_length):
+                yield array[start : start + block_length]
 
-        return cls(array.shape, array.dtype, blocks)
+        return cls(array.shape, array.dtype, read_blocks)
 
     @property
-    def is_channels_first(self) -> bool:
+    def has_channels_first(self) -> bool:
         """True for `[N, 3, H, W]` and `[N, 1, H, W]`, unless the last axis has length 1 or 3."""
-        has_channels_last = self.shape[3:] in ((1,), (3,))
-        return len(self.shape) == 4 and self.shape[1] in (1, 3) and not has_channels_last
+        if len(self.shape) != 4:
+            return False
+        _, second_length, _, last_length = self.shape
+        return second_length in _CHANNEL_COUNTS and last_length not in _CHANNEL_COUNTS
 
-    def channels_last(self) -> "ImageBlocks":
+    def with_channels_last(self) -> "ImageBlocks":
         """Return these images with the channels as the last axis, `[N, H, W, channels]`.
 
         Images that are not channels first stay unchanged.
         """
-        if not self.is_channels_first:
+        if not self.has_channels_first:
             return self
-        count, channels, height, width = self.shape
+        image_count, channels, height, width = self.shape
         return ImageBlocks(
-            (count, height, width, channels),
+            (image_count, height, width, channels),
             self.dtype,
-            lambda: (block.transpose(0, 2, 3, 1) for block in self.blocks()),
+            lambda: (block.transpose(0, 2, 3, 1) for block in self.read_blocks()),
         )
 
 
-def block_length(shape: Sequence[int], dtype: np.dtype) -> int:
+def count_images_per_block(shape: Sequence[int], dtype: np.dtype) -> int:
     """Return how many images are read at a time: as many as fit into `BLOCK_BYTES`, but at least 1.
 
     Args:
@@ -83,12 +86,17 @@ class SplitArrays(NamedTuple):
 
     images: ImageBlocks
     labels: Shaped[np.ndarray, "..."]
-    image_name: str
-    label_name: str
+    image_array: str
+    label_array: str
+
+    @classmethod
+    def in_memory(cls, split: str, images: Any, labels: Any) -> Self:
+        """Return arrays in memory as `x_SPLIT` and `y_SPLIT`, the names in error messages."""
+        return cls(ImageBlocks.of_array(images), np.asarray(labels), f"x_{split}", f"y_{split}")
 
 
-def records_of(
-    splits: Mapping[str, SplitArrays],
+def convert_to_records(
+    arrays_of_split: Mapping[str, SplitArrays],
     class_names: Iterable[Any] | None,
     resizing: Resizing | None = None,
     print_line: PrintLine | None = None,
@@ -96,7 +104,7 @@ def records_of(
     """Check images and labels, and convert them to sorted rows of label and pixel bytes (records).
 
     Args:
-      splits: "train" and other splits -> images and labels. Images are `[N, H, W, 3]`,
+      arrays_of_split: "train" and other splits -> images and labels. Images are `[N, H, W, 3]`,
         `[N, H, W, 1]` or `[N, H, W] uint8`, or channels first. Images of another size than that of
         `resizing` are cropped to a square and resized. `number_classes` says what labels may be.
       class_names: names of the classes, by label. With None, the names are the numbers of the
@@ -113,102 +121,116 @@ def records_of(
         the images take too much memory.
     """
     resizing = resizing or Resizing()
-    images = {split: arrays.images.channels_last() for split, arrays in splits.items()}
-    labels = {}
-    for split, arrays in splits.items():
-        _check_images(arrays.image_name, images[split])
-        count = images[split].shape[0]
-        labels[split] = NamedLabels(arrays.label_name, arrays.labels, count)
-    given_names = None if class_names is None else [str(name) for name in class_names]
-    class_numbers, final_names = number_classes(labels, given_names, print_line)
-    image_count = sum(map(len, class_numbers.values()))
-    resizing.require_memory(image_count, len(final_names), print_line)
-    records = {}
-    for split in splits:
-        unsorted = _pack_blocks(images[split], class_numbers[split], len(final_names), resizing)
-        records[split] = binary_records.sort(unsorted)
-    return records, final_names
+    images_of_split: dict[str, ImageBlocks] = {}
+    labels_of_split: dict[str, NamedLabels] = {}
+    for split, arrays in arrays_of_split.items():
+        images = arrays.images.with_channels_last()
+        _check_images(arrays.image_array, images)
+        images_of_split[split] = images
+        image_count = images.shape[0]
+        labels_of_split[split] = NamedLabels(arrays.label_array, arrays.labels, image_count)
+    names_from_user = None if class_names is None else [str(name) for name in class_names]
+    numbered = number_classes(labels_of_split, names_from_user, print_line)
+    class_count = len(numbered.class_names)
+    total_image_count = sum(map(len, numbered.numbers_of_split.values()))
+    resizing.require_memory(total_image_count, class_count, print_line)
+    records_of_split: dict[str, binary_records.Records] = {}
+    for split, class_numbers in numbered.numbers_of_split.items():
+        unsorted_records = _pack_images(
+            images_of_split[split], class_numbers, class_count, resizing
+        )
+        records_of_split[split] = binary_records.sort(unsorted_records)
+    return records_of_split, numbered.class_names
 
 
-def _pack_blocks(
-    images: ImageBlocks, labels: np.ndarray, class_count: int, resizing: Resizing
+def _pack_images(
+    images: ImageBlocks, class_numbers: np.ndarray, class_count: int, resizing: Resizing
 ) -> binary_records.Records:
     """Return checked images and their class numbers as records, in the order of the images.
 
     Records are rows of label and pixel bytes. `resizing` gives the height and width
     of the images in the records.
     """
-    records = binary_records.empty(len(labels), class_count, resizing.size)
-    start = 0
-    for block in images.blocks():
-        rows = slice(start, start + len(block))
-        squares = _to_squares(block, resizing)
-        binary_records.fill(records[rows], squares, labels[rows])
-        start = rows.stop
+    records = binary_records.empty(len(class_numbers), class_count, resizing.size)
+    first_row = 0
+    for image_block in images.read_blocks():
+        rows = slice(first_row, first_row + len(image_block))
+        squares = _to_squares(image_block, resizing)
+        binary_records.fill(records[rows], squares, class_numbers[rows])
+        first_row = rows.stop
     return records
 
 
-def _check_images(name: str, images: ImageBlocks) -> None:
+def _check_images(array_name: str, images: ImageBlocks) -> None:
     shape = images.shape
     if images.dtype != np.uint8:
         advice = "give uint8 from 0 to 255"
         if images.dtype.kind == "f":
-            advice += f"; {_float_advice(name, images)}"
-        raise UsageError(f"{name} has {images.dtype} pixels; {advice}")
-    if len(shape) not in (3, 4) or shape[3:] not in ((), (1,), (3,)):
-        raise UsageError(f"{name} has shape {shape}; give [N, H, W, 3], [N, H, W, 1] or [N, H, W]")
-    if not 0 < shape[0] <= MAX_IMAGES:
-        raise UsageError(f"{name} has {shape[0]:,} images; give 1 to {MAX_IMAGES:,} images")
+            advice += f"; {_advice_for_floats(array_name, images)}"
+        raise UsageError(f"{array_name} has {images.dtype} pixels; {advice}")
+    channel_axis = shape[3:]  # empty for grey images without an axis of channels
+    if len(shape) not in (3, 4) or channel_axis not in ((), (1,), (3,)):
+        raise UsageError(
+            f"{array_name} has shape {shape}; give [N, H, W, 3], [N, H, W, 1] or [N, H, W]"
+        )
+    image_count, height, width = shape[:3]
+    if not 0 < image_count <= MAX_IMAGES:
+        raise UsageError(
+            f"{array_name} has {image_count:,} images; give 1 to {MAX_IMAGES:,} images"
+        )
     try:
-        check_pixels(shape[2], shape[1])
+        require_pixel_count(width, height)
     except ValueError as error:
-        raise UsageError(f"{name}: {error}") from None
+        raise UsageError(f"{array_name}: {error}") from None
 
 
-def _float_advice(name: str, images: ImageBlocks) -> str:
+def _advice_for_floats(array_name: str, images: ImageBlocks) -> str:
     """Return the NumPy expression that converts float images to uint8, as advice for the user.
 
     The expression multiplies by 255 unless the first block of images has a value above 1.
     """
-    first_block = next(images.blocks(), np.zeros(0))
-    highest = first_block.max(initial=0)
-    if highest > 1:
-        return f"these go to {highest:g}: {name}.round().clip(0, 255).astype('uint8')"
-    return f"if they go from 0 to 1, ({name} * 255).round().astype('uint8')"
+    first_block = next(images.read_blocks(), np.zeros(0))
+    highest_value = first_block.max(initial=0)
+    if highest_value > 1:
+        return f"these go to {highest_value:g}: {array_name}.round().clip(0, 255).astype('uint8')"
+    return f"if they go from 0 to 1, ({array_name} * 255).round().astype('uint8')"
 
 
-def _to_squares(block: np.ndarray, resizing: Resizing) -> np.ndarray:
+def _to_squares(image_block: np.ndarray, resizing: Resizing) -> np.ndarray:
     """Return checked images as RGB squares `[n, size, size, 3] uint8`.
 
-    `block` is `[n, H, W]`, `[n, H, W, 1]` or `[n, H, W, 3] uint8`. The original size of the images
-    is added to `resizing`.
+    `image_block` is `[n, H, W]`, `[n, H, W, 1]` or `[n, H, W, 3] uint8`. The original size of the
+    images is added to `resizing`.
     """
     size = resizing.size
-    height, width = block.shape[1:3]
+    height, width = image_block.shape[1:3]
     resizing.original_sizes.add(min(height, width))
-    if block.ndim == 4 and block.shape[3] == 1:
-        block = block[..., 0]
+    has_one_channel = image_block.ndim == 4 and image_block.shape[3] == 1
+    if has_one_channel:
+        image_block = image_block[..., 0]
     if (height, width) != (size, size):
-        block = np.ascontiguousarray(block)
-        return np.stack([to_square(Image.fromarray(image), size) for image in block])
-    is_grey = block.ndim == 3
-    return np.repeat(block[..., None], 3, axis=3) if is_grey else block
+        image_block = np.ascontiguousarray(image_block)
+        return np.stack([to_square(Image.fromarray(image), size) for image in image_block])
+    is_grey = image_block.ndim == 3
+    if is_grey:
+        return np.repeat(image_block[..., None], 3, axis=3)
+    return image_block
 
 
-def pixels_of(
-    name: str, images: Any, size: int = IMAGE_SIZE
+def convert_to_squares(
+    array_name: str, images: Any, size: int = IMAGE_SIZE
 ) -> UInt8[np.ndarray, "images {size} {size} 3"]:
     """Check an array of images as training does, and convert the images to RGB squares.
 
     Args:
-      name: name of the array, for messages.
+      array_name: name of the array, for messages.
       images: an array of images in any form that training takes, at least one image.
       size: height and width of the squares.
 
     Raises:
       UsageError: the array has a wrong shape, type or value.
     """
-    blocks = ImageBlocks.of(images).channels_last()
-    _check_images(name, blocks)
+    blocks = ImageBlocks.of_array(images).with_channels_last()
+    _check_images(array_name, blocks)
     resizing = Resizing(size)
-    return np.concatenate([_to_squares(block, resizing) for block in blocks.blocks()])
+    return np.concatenate([_to_squares(block, resizing) for block in blocks.read_blocks()])

@@ -28,40 +28,41 @@ PIXEL_BYTES = CHANNELS * IMAGE_SIZE**2  # of CIFAR's own files
 RECORD_BYTES = 1 + PIXEL_BYTES
 SPLITS = ("train", "test")
 MAX_CLASSES = 2**16
-_BLOCK_BYTES = 2**26  # of records that are converted at a time
-STD_OF_CONSTANT = 1.0  # for channels without variation; the std of any other channel is at most 0.5
+ONE_BYTE_CLASSES = 256  # the largest number of classes whose labels fit into one byte
+_MAX_BLOCK_BYTES = 2**26  # of records that are converted at a time
+STD_OF_CONSTANT_CHANNEL = 1.0  # the standard deviation of any other channel is at most 0.5
 
 Records = UInt8[np.ndarray, "_ record_bytes"]  # of any number of images
 
 
-def record_bytes(classes: int, image_size: int = IMAGE_SIZE) -> int:
+def bytes_per_record(class_count: int, image_size: int = IMAGE_SIZE) -> int:
     """Return the length in bytes of an image's record: one or two label bytes, and the RGB pixels.
 
     Args:
-      classes: number of classes; the label has two bytes if there are more than 256.
+      class_count: number of classes; the label has two bytes if there are more than 256.
       image_size: height and width of the images.
     """
-    label_bytes = 1 if classes <= 256 else 2
-    return label_bytes + CHANNELS * image_size**2
+    label_byte_count = 1 if class_count <= ONE_BYTE_CLASSES else 2
+    return label_byte_count + CHANNELS * image_size**2
 
 
 def empty(
-    count: int, classes: int, image_size: int = IMAGE_SIZE
-) -> UInt8[np.ndarray, "{count} record_bytes"]:
-    """Return an uninitialised array for the records of `count` images, one row of bytes each.
+    image_count: int, class_count: int, image_size: int = IMAGE_SIZE
+) -> UInt8[np.ndarray, "{image_count} record_bytes"]:
+    """Return an uninitialised array for the records of `image_count` images, one row each.
 
-    `classes` is the number of classes, and `image_size` the height and width of the images.
+    `class_count` is the number of classes, and `image_size` the height and width of the images.
     """
-    return np.empty((count, record_bytes(classes, image_size)), np.uint8)
+    return np.empty((image_count, bytes_per_record(class_count, image_size)), np.uint8)
 
 
 def image_size_of(records: Records) -> int:
     """Return the height and width of the images in records."""
-    pixel_bytes = records.shape[1] - _label_bytes(records)
-    return math.isqrt(pixel_bytes // CHANNELS)
+    pixel_byte_count = records.shape[1] - _label_byte_count(records)
+    return math.isqrt(pixel_byte_count // CHANNELS)
 
 
-def _label_bytes(records: Records) -> int:
+def _label_byte_count(records: Records) -> int:
     """Return the number of label bytes in each record; the pixel bytes are a multiple of 3."""
     return records.shape[1] % CHANNELS
 
@@ -73,32 +74,33 @@ def fill(
 ) -> None:
     """Write images and labels into existing records: one row of label and pixel bytes each."""
     labels = np.asarray(labels)
-    label_bytes = _label_bytes(records)
-    records[:, label_bytes - 1] = labels & 255  # the low byte
-    if label_bytes == 2:
+    label_byte_count = _label_byte_count(records)
+    low_bytes = labels & 255
+    records[:, label_byte_count - 1] = low_bytes
+    if label_byte_count == 2:
         high_bytes = labels >> 8
         records[:, 0] = high_bytes
     channels_first = images.transpose(0, 3, 1, 2)
-    records[:, label_bytes:] = channels_first.reshape(len(images), -1)
+    records[:, label_byte_count:] = channels_first.reshape(len(images), -1)
 
 
 def pack(
     images: UInt8[np.ndarray, "images size size 3"],
     labels: Integer[np.ndarray, "images"],
-    classes: int = 256,
+    class_count: int = ONE_BYTE_CLASSES,
 ) -> UInt8[np.ndarray, "images record_bytes"]:
     """Return images and labels as records (rows of label and pixel bytes), in the same order.
 
-    `classes` is the number of classes; labels have two bytes if there are more than 256.
+    `class_count` is the number of classes; labels have two bytes if there are more than 256.
     """
-    records = empty(len(images), classes, images.shape[1])
+    records = empty(len(images), class_count, images.shape[1])
     fill(records, images, labels)
     return records
 
 
 def unpack(
     records: UInt8[np.ndarray, "all record_bytes"],
-    chosen: Int64[np.ndarray, "images"] | None = None,
+    chosen_positions: Int64[np.ndarray, "images"] | None = None,
 ) -> tuple[UInt8[np.ndarray, "images size size 3"], Int32[np.ndarray, "images"]]:
     """Convert records (rows of label and pixel bytes) to images and labels, undoing `pack`.
 
@@ -106,47 +108,49 @@ def unpack(
 
     Args:
       records: the records, maybe mapped into memory.
-      chosen: the positions of the records to return, in this order; None for all.
+      chosen_positions: the positions of the records to return, in this order; None for all.
     """
-    size = image_size_of(records)
-    count = len(records) if chosen is None else len(chosen)
-    images = np.empty((count, size, size, CHANNELS), np.uint8)
-    for rows, block in _blocks(records, chosen):
-        channels_first = pixels(block).reshape(-1, CHANNELS, size, size)
+    image_size = image_size_of(records)
+    image_count = len(records) if chosen_positions is None else len(chosen_positions)
+    images = np.empty((image_count, image_size, image_size, CHANNELS), np.uint8)
+    for rows, block in _record_blocks(records, chosen_positions):
+        channels_first = pixels(block).reshape(-1, CHANNELS, image_size, image_size)
         images[rows] = channels_first.transpose(0, 2, 3, 1)
     all_labels = labels(records)
-    return images, all_labels if chosen is None else all_labels[chosen]
+    return images, all_labels if chosen_positions is None else all_labels[chosen_positions]
 
 
-def _blocks(records: Records, chosen: np.ndarray | None) -> Iterator[tuple[slice, Records]]:
-    """Yield (slice, records) for blocks of the chosen records, of up to `_BLOCK_BYTES` each.
+def _record_blocks(
+    records: Records, chosen_positions: np.ndarray | None
+) -> Iterator[tuple[slice, Records]]:
+    """Yield (slice, records) for blocks of the chosen records, of up to `_MAX_BLOCK_BYTES` each.
 
-    The slice is the block's place among the chosen records. `chosen` has the positions of these
-    records, in the order to yield them; None means all records.
+    The slice is the block's place among the chosen records. `chosen_positions` has the positions of
+    these records, in the order to yield them; None means all records.
     """
-    count = len(records) if chosen is None else len(chosen)
-    step = max(1, _BLOCK_BYTES // records.shape[1])
-    for start in range(0, count, step):
-        rows = slice(start, min(start + step, count))
-        if chosen is None:
+    record_count = len(records) if chosen_positions is None else len(chosen_positions)
+    records_per_block = max(1, _MAX_BLOCK_BYTES // records.shape[1])
+    for first_row in range(0, record_count, records_per_block):
+        rows = slice(first_row, min(first_row + records_per_block, record_count))
+        if chosen_positions is None:
             yield rows, records[rows]
         else:
-            yield rows, records[chosen[rows]]
+            yield rows, records[chosen_positions[rows]]
 
 
 def pixels(
     records: UInt8[np.ndarray, "images record_bytes"],
 ) -> UInt8[np.ndarray, "images pixel_bytes"]:
     """Return the pixel bytes of records, without label bytes: first all red, then green, blue."""
-    return records[:, _label_bytes(records) :]
+    return records[:, _label_byte_count(records) :]
 
 
 def labels(records: UInt8[np.ndarray, "images record_bytes"]) -> Int32[np.ndarray, "images"]:
     """Return the label of each record: the number in its one or two label bytes."""
-    label_bytes = records[:, : _label_bytes(records)].astype(np.int32)
-    if label_bytes.shape[1] == 1:
-        return label_bytes[:, 0]
-    high_bytes, low_bytes = label_bytes.T
+    label_columns = records[:, : _label_byte_count(records)].astype(np.int32)
+    if label_columns.shape[1] == 1:
+        return label_columns[:, 0]
+    high_bytes, low_bytes = label_columns.T
     return 256 * high_bytes + low_bytes
 
 
@@ -163,45 +167,52 @@ def fingerprint(sorted_records: Records) -> str:
     return hashlib.sha256(np.ascontiguousarray(sorted_records).data).hexdigest()
 
 
+def fingerprints_of(records_of_split: Mapping[str, Records]) -> dict[str, str]:
+    """Return split -> SHA-256 (hex) of its records, which must be in canonical order."""
+    return {split: fingerprint(records) for split, records in records_of_split.items()}
+
+
 def channel_statistics(
     records: UInt8[np.ndarray, "images record_bytes"],
-    chosen: Int64[np.ndarray, "chosen"] | None = None,
+    chosen_positions: Int64[np.ndarray, "chosen"] | None = None,
 ) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, "3"]]:
     """Return the mean and standard deviation of each colour channel, of pixels scaled to [0, 1].
 
     Both are exact except for the last rounding, because they are computed from the number of pixels
     of each value. For a channel that has the same value in all pixels, the standard deviation is
-    `STD_OF_CONSTANT`. So dividing by it is possible, and normalisation makes this channel 0.
+    `STD_OF_CONSTANT_CHANNEL`. So dividing by it is possible, and normalisation makes this channel
+    0.
 
     Args:
       records: rows of label and pixel bytes, maybe mapped into memory.
-      chosen: the positions of the records to count; None for all.
+      chosen_positions: the positions of the records to count; None for all.
     """
     pixel_values = np.arange(256, dtype=np.float64)
     means, stds = [], []
-    for counts in _count_pixel_values(records, chosen):
-        mean = (counts * pixel_values).sum() / counts.sum()
-        mean_square = (counts * pixel_values**2).sum() / counts.sum()
+    for value_counts in _count_pixel_values(records, chosen_positions):
+        pixel_count = value_counts.sum()
+        mean = (value_counts * pixel_values).sum() / pixel_count
+        mean_square = (value_counts * pixel_values**2).sum() / pixel_count
         variance = mean_square - mean**2
-        is_constant = np.count_nonzero(counts) == 1
+        is_constant = np.count_nonzero(value_counts) == 1
         means.append(mean / 255)
-        stds.append(STD_OF_CONSTANT if is_constant else np.sqrt(variance) / 255)
+        stds.append(STD_OF_CONSTANT_CHANNEL if is_constant else np.sqrt(variance) / 255)
     return np.asarray(means, np.float32), np.asarray(stds, np.float32)
 
 
-def _count_pixel_values(records: Records, chosen: np.ndarray | None) -> np.ndarray:
+def _count_pixel_values(records: Records, chosen_positions: np.ndarray | None) -> np.ndarray:
     """Return how often each pixel value occurs in the chosen records, `[channels, 256] int64`.
 
-    `chosen` has the positions of the records; None means all records.
+    `chosen_positions` has the positions of the records; None means all records.
     """
-    counts = np.zeros((CHANNELS, 256), np.int64)
-    for _, block in _blocks(records, chosen):
-        for channel, values in enumerate(np.split(pixels(block), CHANNELS, axis=1)):
-            counts[channel] += np.bincount(values.reshape(-1), minlength=256)
-    return counts
+    value_counts = np.zeros((CHANNELS, 256), np.int64)
+    for _, record_block in _record_blocks(records, chosen_positions):
+        for channel, channel_pixels in enumerate(np.split(pixels(record_block), CHANNELS, axis=1)):
+            value_counts[channel] += np.bincount(channel_pixels.reshape(-1), minlength=256)
+    return value_counts
 
 
-def write_cache(folder: Path, records: Mapping[str, Records]) -> None:
+def write_cache(folder: Path, records_of_split: Mapping[str, Records]) -> None:
     """Write the records of each split to the file `SPLIT.npy` in `folder`, each atomically.
 
     The caller must hold the lock of the folder.
@@ -212,9 +223,9 @@ def write_cache(folder: Path, records: Mapping[str, Records]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(".*.npy.*"):  # of a killed process
         leftover.unlink(missing_ok=True)
-    for split, array in records.items():
+    for split, records in records_of_split.items():
         with atomic_write(folder / f"{split}.npy") as file:
-            np.save(file, array)
+            np.save(file, records)
 
 
 def read_cache(folder: Path, fingerprints: Mapping[str, str]) -> dict[str, Records] | None:
@@ -224,14 +235,14 @@ def read_cache(folder: Path, fingerprints: Mapping[str, str]) -> dict[str, Recor
       folder: folder that `write_cache` wrote.
       fingerprints: split -> SHA-256 (hex) that the records of this split must have.
     """
-    records: dict[str, Records] = {}
-    for split, expected in fingerprints.items():
+    records_of_split: dict[str, Records] = {}
+    for split, expected_fingerprint in fingerprints.items():
         path = folder / f"{split}.npy"
         with contextlib.suppress(Exception):  # a damaged file can raise anything
             with open_regular_file(path):
                 pass  # refuses a pipe, which `open_memmap` would wait for
-            array = np.lib.format.open_memmap(path, mode="r")
-            are_records = array.ndim == 2 and array.dtype == np.uint8
-            if are_records and fingerprint(array) == expected:
-                records[split] = array
-    return records if records.keys() == fingerprints.keys() else None
+            records = np.lib.format.open_memmap(path, mode="r")
+            are_records = records.ndim == 2 and records.dtype == np.uint8
+            if are_records and fingerprint(records) == expected_fingerprint:
+                records_of_split[split] = records
+    return records_of_split if records_of_split.keys() == fingerprints.keys() else None

@@ -6,6 +6,7 @@ Pillow encodes. The prepared files have TFDS's own layout, so TFDS's builders ca
 these builders read files that TFDS's builders prepared.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from PIL import Image
 
 from jaxcifar.data import binary_records, cifar100
 from jaxcifar.data.archive import read_archive
-from jaxcifar.data.catalog import WAYS_OUT, KnownDataset, check_content
+from jaxcifar.data.catalog import ADVICE_WITHOUT_DOWNLOAD, KnownDataset, require_expected_images
 from jaxcifar.errors import RunError, first_line
+
+_MAX_NETWORK_SECONDS = 8.0  # TFDS itself would retry for minutes before it gives up
 
 
 class _ListWriter(tfds.core.ExampleWriter):
@@ -47,32 +50,75 @@ class _ArchiveBuilder(tfds.core.GeneratorBasedBuilder):
         """Web address of the data set's archive."""
         return self._cifar_info.url
 
-    def _download(self, dl_manager: tfds.download.DownloadManager) -> Path:
+    def require_server(self) -> None:
+        """Raise an error if the server of `download_url` does not answer in a few seconds.
+
+        Raises:
+          RunError: the server does not answer, or not with success.
+        """
+        import requests
+
+        problem = "no answer"
+
+        def request_head() -> None:
+            nonlocal problem
+            try:
+                response = requests.head(
+                    self.download_url, timeout=_MAX_NETWORK_SECONDS, allow_redirects=True
+                )
+                response.raise_for_status()
+                problem = ""
+            except requests.RequestException as error:
+                problem = type(error).__name__
+
+        # A thread, because nothing else limits the time of a name look-up.
+        thread = threading.Thread(target=request_head, daemon=True)
+        thread.start()
+        thread.join(_MAX_NETWORK_SECONDS)
+        if problem:
+            raise RunError(
+                f"no network: {self.download_url} can't be reached ({problem}); "
+                f"{ADVICE_WITHOUT_DOWNLOAD}"
+            )
+
+    def _download_archive(self, dl_manager: tfds.download.DownloadManager) -> Path:
         try:
             return Path(dl_manager.download(self.download_url))
         except Exception as error:  # from TFDS, requests, urllib3 or the disk
             raise RunError(
-                f"{self.download_url}: the download failed ({first_line(error)}); {WAYS_OUT}"
+                f"{self.download_url}: the download failed ({first_line(error)}); "
+                f"{ADVICE_WITHOUT_DOWNLOAD}"
             ) from error
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         layout = self.known_dataset.archive_layout
         assert layout is not None  # data sets without archives have no builder
-        archive = self.archive or self._download(dl_manager)
+        archive = self.archive or self._download_archive(dl_manager)
         unsorted_records = read_archive(archive, layout)
-        records = {split: binary_records.sort(array) for split, array in unsorted_records.items()}
-        check_content(records, self.known_dataset, source=self.archive or self.name)
+        records_of_split = {
+            split: binary_records.sort(records) for split, records in unsorted_records.items()
+        }
+        require_expected_images(
+            records_of_split, self.known_dataset, source=self.archive or self.name
+        )
         self.info.features["label"].names = list(self.known_dataset.class_names)
-        return {split: self._generate_examples(split, array) for split, array in records.items()}
+        return {
+            split: self._generate_examples(split, records)
+            for split, records in records_of_split.items()
+        }
 
     def _generate_examples(self, split: str, records: np.ndarray) -> Iterator[tuple[int, dict]]:
         images, labels = binary_records.unpack(records)
         for index, (image, label) in enumerate(zip(images, labels, strict=True)):
             example_id = f"{split}_{index:05d}"
-            example = {"id": example_id, "image": Image.fromarray(image), **self._labels(label)}
+            example = {
+                "id": example_id,
+                "image": Image.fromarray(image),
+                **self._label_features(label),
+            }
             yield index, example
 
-    def _labels(self, label: np.integer) -> dict[str, int]:
+    def _label_features(self, label: np.integer) -> dict[str, int]:
         return {"label": int(label)}
 
     def _example_writer(self) -> tfds.core.ExampleWriter:
@@ -99,7 +145,7 @@ class Cifar100(_ArchiveBuilder, tfds.image_classification.Cifar100):
         info.features["coarse_label"].names = list(cifar100.SUPERCLASSES)
         return info
 
-    def _labels(self, label: np.integer) -> dict[str, int]:
+    def _label_features(self, label: np.integer) -> dict[str, int]:
         return {"label": int(label), "coarse_label": cifar100.COARSE_LABELS[label]}
 
 

@@ -13,14 +13,14 @@ from jaxcifar.data.archive import CIFAR10_LAYOUT, CIFAR100_LAYOUT, ArchiveLayout
 from jaxcifar.errors import RunError
 from jaxcifar.machine.command_line import shell_command
 
-WAYS_OUT = (  # advice if a data set can't be downloaded
+ADVICE_WITHOUT_DOWNLOAD = (  # advice if a data set can't be downloaded
     f"give an archive you have with `{shell_command('prepare')} --archive PATH` (for CIFAR-100, "
     "add --dataset cifar100), or use the embedded images with --dataset shapes10"
 )
 
 
 # Takes a number of images and a seed; returns images and their labels.
-Draw = Callable[
+DrawImages = Callable[
     [int, int], tuple[UInt8[np.ndarray, "images size size 3"], Integer[np.ndarray, "images"]]
 ]
 
@@ -46,7 +46,7 @@ class KnownDataset:
     fingerprints: Mapping[str, str] | None
     class_counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
     archive_layout: ArchiveLayout | None = None
-    draw: Draw | None = None
+    draw: DrawImages | None = None
 
     @property
     def title(self) -> str:
@@ -54,13 +54,13 @@ class KnownDataset:
         return registry.KINDS["dataset"][self.name].title
 
     @property
-    def verified(self) -> str:
-        """The result of `check_content` in words: "content verified" or "counts verified"."""
+    def verification_text(self) -> str:
+        """What `require_expected_images` verifies: "content verified" or "counts verified"."""
         return "content verified" if self.fingerprints is not None else "counts verified"
 
 
-def check_content(
-    records: Mapping[str, binary_records.Records], dataset: KnownDataset, source: object
+def require_expected_images(
+    records_of_split: Mapping[str, binary_records.Records], dataset: KnownDataset, source: object
 ) -> None:
     """Check that records (rows of label and pixel bytes) are the images and labels of a data set.
 
@@ -68,7 +68,7 @@ def check_content(
     class is checked.
 
     Args:
-      records: split -> sorted records.
+      records_of_split: split -> sorted records.
       dataset: the data set of the catalogue.
       source: where the records come from, such as a path; begins the error message.
 
@@ -76,21 +76,22 @@ def check_content(
       RunError: a split has other images or labels.
     """
     problems = [
-        f"the {split} split ({len(array):,} images) is not that of {dataset.title}"
-        for split, array in records.items()
-        if not _is_expected(array, dataset, split)
+        f"the {split} split ({len(records):,} images) is not that of {dataset.title}"
+        for split, records in records_of_split.items()
+        if not _are_expected_images(records, dataset, split)
     ]
     if problems:
         raise RunError(f"{source}: {' and '.join(problems)}; get a new copy of the data set")
 
 
-def _is_expected(records: np.ndarray, dataset: KnownDataset, split: str) -> bool:
+def _are_expected_images(records: np.ndarray, dataset: KnownDataset, split: str) -> bool:
     """Return True if the records of a split have the checksum or class counts of a data set."""
     if dataset.fingerprints is not None:
         return binary_records.fingerprint(records) == dataset.fingerprints[split]
-    expected_counts = np.full(len(dataset.class_names), dataset.class_counts[split])
-    counts = np.bincount(binary_records.labels(records), minlength=len(expected_counts))
-    return np.array_equal(counts, expected_counts)
+    images_per_class = dataset.class_counts[split]
+    expected_counts = np.full(len(dataset.class_names), images_per_class)
+    actual_counts = np.bincount(binary_records.labels(records), minlength=len(expected_counts))
+    return np.array_equal(actual_counts, expected_counts)
 
 
 def cache_folder(dataset: KnownDataset, data_dir: Path) -> Path:
@@ -130,7 +131,7 @@ SHAPES10 = KnownDataset(
         "test": "1e707c3d31af0cf37f4d771e84ccfb20c9b251d25ecb93a65ef554266fb6889d",
     },
     class_counts={"train": 1000, "test": 200},
-    draw=shapes10_draw.draw,
+    draw=shapes10_draw.draw_images,
 )
 
 CATALOG = {dataset.name: dataset for dataset in (CIFAR10, CIFAR100, SHAPES10)}

@@ -16,12 +16,15 @@ from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.npz import ArrayForm, read_array
 from jaxcifar.machine.reading import MEGABYTE, Remedy
 
-VERSIONS = {"v6": 2000, "v4": 2021}  # version -> number of images; the first one is preferred
+IMAGE_COUNT_OF_VERSION = {
+    "v6": 2000,
+    "v4": 2021,
+}  # version -> number of images; the first one is preferred
 _IMAGES_FORM = ArrayForm("uint8", (IMAGE_SIZE, IMAGE_SIZE, 3))
 _LABELS_FORM = ArrayForm(np.integer)
-_MAX_BYTES = 8 * MEGABYTE
-_HOME = "github.com/modestyachts/CIFAR-10.1 (folder datasets)"
-_DOWNLOAD_AGAIN = Remedy(f"get the file again from {_HOME}")
+_MAX_FILE_BYTES = 8 * MEGABYTE
+_DOWNLOAD_PLACE = "github.com/modestyachts/CIFAR-10.1 (folder datasets)"
+_DOWNLOAD_AGAIN = Remedy(f"get the file again from {_DOWNLOAD_PLACE}")
 
 
 class Cifar101(NamedTuple):
@@ -43,37 +46,38 @@ def load_cifar10_1(folder: Path | None, data_dir: Path) -> Cifar101:
       UsageError: the files are missing, or TFDS has not prepared them.
       RunError: the files are damaged, or do not have the published numbers of images and classes.
     """
-    loaded = _load_with_tfds(data_dir) if folder is None else _load_files(folder)
-    images, labels = loaded.examples
-    expected_count = VERSIONS[loaded.version]
-    classes = len(CIFAR10.class_names)
+    unchecked = _load_with_tfds(data_dir) if folder is None else _load_files(folder)
+    images, labels = unchecked.examples
+    expected_count = IMAGE_COUNT_OF_VERSION[unchecked.version]
+    class_count = len(CIFAR10.class_names)
     has_expected_count = len(images) == len(labels) == expected_count
-    if not has_expected_count or labels.min() < 0 or labels.max() >= classes:
+    if not has_expected_count or labels.min() < 0 or labels.max() >= class_count:
         raise RunError(
-            f"{folder or data_dir}: the files are not CIFAR-10.1 {loaded.version}, which has "
-            f"{expected_count:,} images of {classes} classes; get them again from {_HOME}"
+            f"{folder or data_dir}: the files are not CIFAR-10.1 {unchecked.version}, which has "
+            f"{expected_count:,} images of {class_count} classes; get them again from "
+            f"{_DOWNLOAD_PLACE}"
         )
-    return Cifar101(loaded.version, Examples(images, labels.astype(np.int32)))
+    return Cifar101(unchecked.version, Examples(images, labels.astype(np.int32)))
 
 
 def _load_files(folder: Path) -> Cifar101:
-    for version in VERSIONS:
+    for version in IMAGE_COUNT_OF_VERSION:
         images_path = folder / f"cifar10.1_{version}_data.npy"
         labels_path = folder / f"cifar10.1_{version}_labels.npy"
         if images_path.exists():
-            images = read_array(images_path, _IMAGES_FORM, _DOWNLOAD_AGAIN, _MAX_BYTES)
-            labels = read_array(labels_path, _LABELS_FORM, _DOWNLOAD_AGAIN, _MAX_BYTES)
+            images = read_array(images_path, _IMAGES_FORM, _DOWNLOAD_AGAIN, _MAX_FILE_BYTES)
+            labels = read_array(labels_path, _LABELS_FORM, _DOWNLOAD_AGAIN, _MAX_FILE_BYTES)
             return Cifar101(version, Examples(images, labels))
     raise UsageError(
         f"{folder}: the folder has neither cifar10.1_v6_data.npy nor cifar10.1_v4_data.npy; get "
-        f"them from {_HOME}"
+        f"them from {_DOWNLOAD_PLACE}"
     )
 
 
 def _load_with_tfds(data_dir: Path) -> Cifar101:
     from tensorflow_datasets.image_classification.cifar10_1 import Cifar10_1  # takes a second
 
-    for version in VERSIONS:
+    for version in IMAGE_COUNT_OF_VERSION:
         try:
             builder = Cifar10_1(config=version, data_dir=data_dir)
             if builder.is_prepared():
@@ -88,6 +92,6 @@ def _load_with_tfds(data_dir: Path) -> Cifar101:
                 "--on cifar10.1:FOLDER"
             ) from error
     raise UsageError(
-        f"--on cifar10.1: TFDS has not prepared it in {data_dir}; get its files from {_HOME} and "
-        "give their folder as --on cifar10.1:FOLDER"
+        f"--on cifar10.1: TFDS has not prepared it in {data_dir}; get its files from "
+        f"{_DOWNLOAD_PLACE} and give their folder as --on cifar10.1:FOLDER"
     )

@@ -23,7 +23,7 @@ from jaxcifar.image_size import IMAGE_SIZE
 
 STRENGTHS = 5
 Images = Float32[Array, "batch height width 3"]
-_BLOCK = 500  # images corrupted at a time, of 32x32 pixels; fewer if they are larger
+_MAX_IMAGES_PER_BLOCK = 500  # images corrupted at a time, of 32x32 pixels; fewer if they are larger
 _SEED = 2019  # the year of CIFAR-10-C; never the run's seed, so that all runs see the same images
 _BLUR_REACH = 4.0  # standard deviations; the default of SciPy's Gaussian filter
 
@@ -45,13 +45,13 @@ class Corruption:
     apply: Callable[[Key[Array, "batch"], Images, Float32[Array, ""]], Images] | None
 
 
-def noise(keys: Key[Array, "batch"], images: Images, deviation: Float32[Array, ""]) -> Images:
+def add_noise(keys: Key[Array, "batch"], images: Images, deviation: Float32[Array, ""]) -> Images:
     """Add independent normal noise with the standard deviation `deviation` to every value.
 
     `keys` has a random key for each image; the values of images are in [0, 1].
     """
-    draw = partial(jax.random.normal, shape=images.shape[1:])
-    return images + deviation * jax.vmap(draw)(keys)
+    draw_noise = partial(jax.random.normal, shape=images.shape[1:])
+    return images + deviation * jax.vmap(draw_noise)(keys)
 
 
 def blur(keys: Key[Array, "batch"], images: Images, deviation: Float32[Array, ""]) -> Images:
@@ -60,7 +60,7 @@ def blur(keys: Key[Array, "batch"], images: Images, deviation: Float32[Array, ""
     The result is that of `scipy.ndimage.gaussian_filter(mode="nearest")`, which repeats the pixels
     at the border, and cuts the weights off after four standard deviations. `keys` is not used.
     """
-    return _along_both_axes(partial(_blur_weights, deviation), images)
+    return _weigh_rows_and_columns(partial(_blur_weights, deviation), images)
 
 
 def _blur_weights(deviation: Array, side: int) -> Array:
@@ -83,26 +83,31 @@ def shift(keys: Key[Array, "batch"], images: Images, pixels: Float32[Array, ""])
     `keys` is not used: all images move by the same distance.
     """
 
-    def weights(side: int) -> Array:
-        return jax.nn.one_hot(jnp.abs(jnp.arange(side) - pixels.astype(int)), side)
+    def shift_weights(side: int) -> Array:
+        source_positions = jnp.abs(jnp.arange(side) - pixels.astype(int))
+        return jax.nn.one_hot(source_positions, side)
 
-    return _along_both_axes(weights, images)
+    return _weigh_rows_and_columns(shift_weights, images)
 
 
-def _along_both_axes(weights: Callable[[int], Array], images: Array) -> Array:
+def _weigh_rows_and_columns(weights_for_side: Callable[[int], Array], images: Array) -> Array:
     """Replace each row of an image by a weighted sum of all rows, then each column likewise.
 
-    `weights(side)` returns the weights `[side, side]` for an axis of length `side`. Row i of the
-    result is the sum of all rows j of the image, multiplied by the weights `[i, j]`.
+    `weights_for_side(side)` returns the weights `[side, side]` for an axis of length `side`. Row i
+    of the result is the sum of all rows j of the image, multiplied by the weights `[i, j]`.
     """
     _, height, width, _ = images.shape
     # The highest precision, because a shift must not change values.
     return jnp.einsum(
-        "ij,lk,njkc->nilc", weights(height), weights(width), images, precision="highest"
+        "ij,lk,njkc->nilc",
+        weights_for_side(height),
+        weights_for_side(width),
+        images,
+        precision="highest",
     )
 
 
-def rotation(keys: Key[Array, "batch"], images: Images, degrees: Float32[Array, ""]) -> Images:
+def rotate(keys: Key[Array, "batch"], images: Images, degrees: Float32[Array, ""]) -> Images:
     """Rotate images around their centre, counterclockwise, by `degrees`; `keys` is not used.
 
     The result is that of `scipy.ndimage.rotate(reshape=False, order=1, mode="mirror")`, which
@@ -116,18 +121,18 @@ def rotation(keys: Key[Array, "batch"], images: Images, degrees: Float32[Array, 
     # Where in the original image each pixel of the result comes from.
     source_rows = middle_row + cos * down + sin * right
     source_columns = middle_column - sin * down + cos * right
-    sample = partial(
+    rotate_channel = partial(
         jax.scipy.ndimage.map_coordinates,
         coordinates=(source_rows, source_columns),
         order=1,
         mode="mirror",
     )
     channels_first = jnp.moveaxis(images, -1, 1)
-    rotated = jax.vmap(jax.vmap(sample))(channels_first)
+    rotated = jax.vmap(jax.vmap(rotate_channel))(channels_first)
     return jnp.moveaxis(rotated, 1, -1)
 
 
-def brightness(keys: Key[Array, "batch"], images: Images, added: Float32[Array, ""]) -> Images:
+def brighten(keys: Key[Array, "batch"], images: Images, added: Float32[Array, ""]) -> Images:
     """Increase the brightness of images, at the same hue and saturation; `keys` is not used.
 
     `added` is added to each pixel's largest channel, which is the V of HSV.
@@ -138,7 +143,9 @@ def brightness(keys: Key[Array, "batch"], images: Images, added: Float32[Array, 
     return jnp.where(largest_channel > 0, scaled, brighter)
 
 
-def contrast(keys: Key[Array, "batch"], images: Images, factor: Float32[Array, ""]) -> Images:
+def reduce_contrast(
+    keys: Key[Array, "batch"], images: Images, factor: Float32[Array, ""]
+) -> Images:
     """Multiply each value's distance from the mean of its channel in its image by `factor`.
 
     A factor below 1 reduces the contrast. `keys` is not used.
@@ -148,40 +155,45 @@ def contrast(keys: Key[Array, "batch"], images: Images, factor: Float32[Array, "
 
 
 CORRUPTIONS = {
-    "noise": Corruption((0.04, 0.06, 0.08, 0.09, 0.1), "standard deviation", noise),
+    "noise": Corruption((0.04, 0.06, 0.08, 0.09, 0.1), "standard deviation", add_noise),
     "blur": Corruption((0.4, 0.6, 0.7, 0.8, 1.0), "standard deviation in pixels", blur),
     "JPEG": Corruption((80, 65, 58, 50, 40), "quality", None),
-    "brightness": Corruption((0.05, 0.1, 0.15, 0.2, 0.3), "added", brightness),
-    "contrast": Corruption((0.75, 0.5, 0.4, 0.3, 0.15), "kept", contrast),
-    "rotation": Corruption((5, 10, 15, 20, 30), "degrees", rotation),
+    "brightness": Corruption((0.05, 0.1, 0.15, 0.2, 0.3), "added", brighten),
+    "contrast": Corruption((0.75, 0.5, 0.4, 0.3, 0.15), "kept", reduce_contrast),
+    "rotation": Corruption((5, 10, 15, 20, 30), "degrees", rotate),
     "shift": Corruption((1, 2, 4, 6, 8), "pixels", shift),
 }
 
 
-def corrupted(
-    name: str, level: int, images: UInt8[np.ndarray, "images height width 3"]
+def corrupt_images(
+    kind: str, level: int, images: UInt8[np.ndarray, "images height width 3"]
 ) -> UInt8[np.ndarray, "images height width 3"]:
     """Return corrupted copies of images.
 
     The result for an image depends only on the image and its position, not on a run's seed.
 
     Args:
-      name: the corruption's key in `CORRUPTIONS`, such as "noise".
+      kind: the corruption's key in `CORRUPTIONS`, such as "noise".
       level: strength of the corruption, 1 to `STRENGTHS`.
       images: the images.
     """
-    corruption = CORRUPTIONS[name]
+    corruption = CORRUPTIONS[kind]
     strength = corruption.strengths[level - 1]
     if corruption.apply is None:
-        return np.stack([jpeg(image, int(strength)) for image in images])
-    key = jax.random.fold_in(jax.random.key(_SEED), list(CORRUPTIONS).index(name))
+        return np.stack([compress_as_jpeg(image, int(strength)) for image in images])
+    corruption_key = jax.random.fold_in(jax.random.key(_SEED), list(CORRUPTIONS).index(kind))
     pixels_per_image = math.prod(images.shape[1:3])
-    images_per_block = min(_BLOCK, max(1, _BLOCK * IMAGE_SIZE**2 // pixels_per_image))
+    images_of_equal_memory = _MAX_IMAGES_PER_BLOCK * IMAGE_SIZE**2 // pixels_per_image
+    images_per_block = min(_MAX_IMAGES_PER_BLOCK, max(1, images_of_equal_memory))
     blocks = []
-    for start in range(0, len(images), images_per_block):
-        block = images[start : start + images_per_block]
+    for first_index in range(0, len(images), images_per_block):
+        image_block = images[first_index : first_index + images_per_block]
         corrupted_block = _corrupt_block(
-            corruption.apply, key, np.int32(start), block, np.float32(strength)
+            corruption.apply,
+            corruption_key,
+            np.int32(first_index),
+            image_block,
+            np.float32(strength),
         )
         blocks.append(corrupted_block)
     return np.concatenate(blocks)
@@ -189,15 +201,15 @@ def corrupted(
 
 @partial(jax.jit, static_argnums=0)
 def _corrupt_block(
-    apply: Callable[..., Array], key: Array, start: Array, images: Array, strength: Array
+    apply: Callable[..., Array], key: Array, first_index: Array, images: Array, strength: Array
 ) -> Array:
-    indices = start + jnp.arange(len(images))
+    indices = first_index + jnp.arange(len(images))
     keys = jax.vmap(partial(jax.random.fold_in, key))(indices)
-    changed = apply(keys, images.astype(jnp.float32) / 255, strength)
-    return jnp.round(255 * jnp.clip(changed, 0, 1)).astype(jnp.uint8)
+    corrupted_images = apply(keys, images.astype(jnp.float32) / 255, strength)
+    return jnp.round(255 * jnp.clip(corrupted_images, 0, 1)).astype(jnp.uint8)
 
 
-def jpeg(
+def compress_as_jpeg(
     image: UInt8[np.ndarray, "height width 3"], quality: int
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Compress an image as JPEG with a `quality` from 1 to 95, and return the decoded image."""

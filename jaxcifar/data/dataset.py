@@ -11,14 +11,13 @@ import numpy as np
 
 from jaxcifar.array_types import Float32, Int32, UInt8
 from jaxcifar.config.experiment import Config
-from jaxcifar.data import binary_records
-from jaxcifar.data.arrays import ImageBlocks, SplitArrays, records_of
+from jaxcifar.data import binary_records, split_checks
+from jaxcifar.data.arrays import SplitArrays, convert_to_records
 from jaxcifar.data.catalog import CATALOG
 from jaxcifar.data.doubts import count_copies, describe_constant_channels, describe_copies
 from jaxcifar.data.resizing import Resizing
 from jaxcifar.data.split import train_val_indices
-from jaxcifar.data.split_checks import require_labels_in_range, require_square_images
-from jaxcifar.data.user_data import is_catalog_name
+from jaxcifar.data.user_data import resembles_catalog_name
 from jaxcifar.errors import UsageError
 from jaxcifar.image_size import IMAGE_SIZE
 
@@ -58,15 +57,17 @@ class Dataset:
     mean: Float32[np.ndarray, "3"]
     std: Float32[np.ndarray, "3"]
     fold: str = ""
-    # Set by `from_records`. None if a caller made the Dataset: then they are computed.
-    _verified: Mapping[str, str] | None = dataclasses.field(default=None, init=False, repr=False)
+    # Set by `from_records`; None if a caller made the Dataset.
+    _known_fingerprints: Mapping[str, str] | None = dataclasses.field(
+        default=None, init=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         for split in ("train", "val", "test"):
             examples = getattr(self, split)
-            where = f"{self.title}: {split}"
-            require_labels_in_range(where, examples.labels, self.num_classes)
-            require_square_images(where, examples.images, self.image_size)
+            split_title = f"{self.title}: {split}"
+            split_checks.require_labels_in_range(split_title, examples.labels, self.num_classes)
+            split_checks.require_square_images(split_title, examples.images, self.image_size)
 
     @classmethod
     def from_arrays(
@@ -109,87 +110,83 @@ class Dataset:
         Raises:
           UsageError: an array has a wrong shape, type or value; the message names the array.
         """
-        if is_catalog_name(name):
+        if resembles_catalog_name(name):
             raise UsageError(f"the name {name!r} is that of a built-in data set; choose another")
-        if (x_val is None) != (y_val is None):
-            raise UsageError("x_val and y_val belong together; give both or neither")
-        if val_fraction is not None and (x_val is not None or fold):
-            other = "fold" if x_val is None else "x_val"
-            raise UsageError(f"val_fraction has no effect with {other}; leave one of them out")
-        arrays = {"train": (x_train, y_train), "test": (x_test, y_test)}
-        if x_val is not None:
-            arrays["val"] = (x_val, y_val)
-        splits = {
-            split: SplitArrays(ImageBlocks.of(x), np.asarray(y), f"x_{split}", f"y_{split}")
-            for split, (x, y) in arrays.items()
+        split_checks.require_one_kind_of_validation(x_val, y_val, val_fraction, fold)
+        arrays_of_split = {
+            "train": SplitArrays.in_memory("train", x_train, y_train),
+            "test": SplitArrays.in_memory("test", x_test, y_test),
         }
-        records, names = records_of(splits, class_names, Resizing(image_size), print)
+        if x_val is not None:
+            arrays_of_split["val"] = SplitArrays.in_memory("val", x_val, y_val)
+        records_of_split, final_class_names = convert_to_records(
+            arrays_of_split, class_names, Resizing(image_size), print
+        )
         return cls.from_records(
-            records,
-            {split: binary_records.fingerprint(array) for split, array in records.items()},
+            records_of_split,
+            binary_records.fingerprints_of(records_of_split),
             DEFAULT_VAL_FRACTION if val_fraction is None else val_fraction,
             train_examples,
             name=name,
             title=name,
-            names=names,
+            class_names=final_class_names,
             fold=fold,
         )
 
     @classmethod
     def from_records(
         cls,
-        records: Mapping[str, binary_records.Records],
+        records_of_split: Mapping[str, binary_records.Records],
         fingerprints: Mapping[str, str],
         val_fraction: float,
         train_examples: int | None,
         *,
         name: str,
         title: str,
-        names: Sequence[str],
+        class_names: Sequence[str],
         fold: str = "",
     ) -> Self:
         """Return a data set made from sorted records (rows of label and pixel bytes).
 
         Args:
-          records: "train", "test" and, optionally, "val" -> sorted records. Without "val", some
-            training images are kept for validation.
+          records_of_split: "train", "test" and, optionally, "val" -> sorted records. Without "val",
+            some training images are kept for validation.
           fingerprints: split -> SHA-256 of its records.
           val_fraction: fraction of the training images of each class that is kept for validation.
           train_examples: largest number of images to train on; None for no limit.
           name: short name, usable in file names.
           title: name in plots and reports.
-          names: names of the classes, by label.
+          class_names: names of the classes, by label.
           fold: fold, such as "1/5", to validate on instead of `val_fraction`; "" for none.
 
         Raises:
           UsageError: a split would have no images, or `fold` or `val_fraction` has no effect.
         """
-        if "val" in records and (fold or val_fraction != DEFAULT_VAL_FRACTION):
-            option = f"--fold {fold}" if fold else f"--val-fraction {val_fraction}"
-            raise UsageError(
-                f"{option}: {title} has its own validation images, so no training images are kept "
-                "for validation; leave this option out"
-            )
-        labels = binary_records.labels(records["train"])
-        fraction = 0.0 if "val" in records else val_fraction
-        train, val = train_val_indices(labels, fraction, train_examples, fold)
-        if "val" in records:
-            val_images, val_labels = binary_records.unpack(records["val"])
+        has_own_validation = "val" in records_of_split
+        if has_own_validation and (fold or val_fraction != DEFAULT_VAL_FRACTION):
+            split_checks.refuse_validation_option(title, val_fraction, fold)
+        labels = binary_records.labels(records_of_split["train"])
+        if has_own_validation:
+            train_indices, _ = train_val_indices(labels, 0.0, train_examples)
+            val_examples = binary_records.unpack(records_of_split["val"])
         else:
-            val_images, val_labels = binary_records.unpack(records["train"], val)
-        mean, std = binary_records.channel_statistics(records["train"], train)
+            train_indices, val_indices = train_val_indices(
+                labels, val_fraction, train_examples, fold
+            )
+            val_examples = binary_records.unpack(records_of_split["train"], val_indices)
+        mean, std = binary_records.channel_statistics(records_of_split["train"], train_indices)
         dataset = cls(
             name=name,
             title=title,
-            class_names=tuple(names),
-            train=Examples(*binary_records.unpack(records["train"], train)),
-            val=Examples(val_images, val_labels),
-            test=Examples(*binary_records.unpack(records["test"])),
+            class_names=tuple(class_names),
+            train=Examples(*binary_records.unpack(records_of_split["train"], train_indices)),
+            val=Examples(*val_examples),
+            test=Examples(*binary_records.unpack(records_of_split["test"])),
             mean=mean,
             std=std,
             fold=fold,
         )
-        object.__setattr__(dataset, "_verified", dict(fingerprints))
+        object.__setattr__(dataset, "_known_fingerprints", dict(fingerprints))
         return dataset
 
     @property
@@ -202,9 +199,9 @@ class Dataset:
         return self.train.images.shape[1]
 
     @property
-    def is_known(self) -> bool:
+    def is_from_catalog(self) -> bool:
         """True if the data set is from the catalogue, so that its name identifies its images."""
-        return self._verified is not None and self.name in CATALOG
+        return self._known_fingerprints is not None and self.name in CATALOG
 
     @cached_property
     def fingerprints(self) -> Mapping[str, str]:
@@ -212,39 +209,41 @@ class Dataset:
 
         "train" includes the validation images, unless there is a split "val".
         """
-        if self._verified is not None:
-            return self._verified
-        return {"train": self._digest(self.train, self.val), "test": self._digest(self.test)}
+        if self._known_fingerprints is not None:
+            return self._known_fingerprints
+        return {"train": self._sha256_of(self.train, self.val), "test": self._sha256_of(self.test)}
 
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of all images, labels and class names."""
         content = {"class_names": self.class_names, "fingerprints": dict(self.fingerprints)}
-        if self._verified is None:  # the caller may have chosen other images
-            content["val"] = self._digest(self.val)
+        if self._known_fingerprints is None:  # the caller may have chosen other images
+            content["val"] = self._sha256_of(self.val)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @cached_property
-    def copies(self) -> Mapping[str, int]:
+    def copy_counts(self) -> Mapping[str, int]:
         """The number of "val" and "test" images that are exact copies of images in earlier splits.
 
         The order is "train", "val", "test". Empty without copies, and for catalogue data sets.
         """
-        if self.is_known:
+        if self.is_from_catalog:
             return {}
-        copies = count_copies(self.train.images, self.val.images, self.test.images)
-        return copies if any(copies.values()) else {}
+        copy_counts = count_copies(self.train.images, self.val.images, self.test.images)
+        has_copies = any(copy_counts.values())
+        return copy_counts if has_copies else {}
 
     @cached_property
-    def doubts(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:
         """Warnings about images that look wrong, one line each; empty if nothing looks wrong."""
-        if self.is_known:
+        if self.is_from_catalog:
             return ()
-        constant = np.flatnonzero(self.std == binary_records.STD_OF_CONSTANT)
-        lines = describe_constant_channels(self.train.images, constant)
-        lines += describe_copies(self.copies, len(self.val.labels), len(self.test.labels))
+        constant_channels = np.flatnonzero(self.std == binary_records.STD_OF_CONSTANT_CHANNEL)
+        lines = describe_constant_channels(self.train.images, constant_channels)
+        lines += describe_copies(self.copy_counts, len(self.val.labels), len(self.test.labels))
         return tuple(f"{self.title}: {line}" for line in lines)
 
-    def _digest(self, *splits: Examples) -> str:
-        records = [binary_records.pack(*examples, self.num_classes) for examples in splits]
-        return binary_records.fingerprint(binary_records.sort(np.concatenate(records)))
+    def _sha256_of(self, *splits: Examples) -> str:
+        records_of_splits = [binary_records.pack(*split, self.num_classes) for split in splits]
+        all_records = np.concatenate(records_of_splits)
+        return binary_records.fingerprint(binary_records.sort(all_records))

@@ -19,10 +19,10 @@ from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.terminal import PrintLine
 
 MAX_THREADS = 8  # each may hold an image of 64 megapixels
-_BLOCK = 64  # images that a thread decodes at a time
+_FILES_PER_BLOCK = 64  # images that a thread decodes at a time
 
 
-def read_folder(
+def read_image_folder(
     folder: ImageFolder, print_line: PrintLine, resizing: Resizing | None = None
 ) -> dict[str, binary_records.Records]:
     """Read the training and test images of a folder.
@@ -43,15 +43,16 @@ def read_folder(
     Raises:
       RunError: an image can't be read, or there are too few images for the split.
     """
-    records = read_splits(folder, print_line, resizing)
-    if "test" in records:
-        return records
-    divided = split_off_test(folder.path, records)
+    records_of_split = read_splits(folder, print_line, resizing)
+    if "test" in records_of_split:
+        return records_of_split
+    with_test_images = split_off_test(folder.path, records_of_split)
+    test_count = len(with_test_images["test"])
     print_line(
-        f"{folder.path.name}: no test images; a sixth of each class ({len(divided['test']):,} "
-        "images) is kept for testing, the same images each time."
+        f"{folder.path.name}: no test images; a sixth of each class ({test_count:,} images) is "
+        "kept for testing, the same images each time."
     )
-    return divided
+    return with_test_images
 
 
 def read_splits(
@@ -73,24 +74,26 @@ def read_splits(
       RunError: an image can't be read, or the images take too much memory.
     """
     resizing = resizing or Resizing()
-    file_count = sum(map(len, folder.splits.values()))
+    file_count = sum(map(len, folder.files_of_split.values()))
     try:
         resizing.require_memory(file_count, len(folder.class_names), print_line)
     except UsageError as error:
         raise RunError(f"{folder.path}: {error}") from error
     for note in folder.notes:
         print_line(note)
-    if folder.hidden_count:
-        print_line(f"{folder.path}: {folder.hidden_count:,} hidden files and the like are ignored.")
+    if folder.ignored_count:
+        print_line(
+            f"{folder.path}: {folder.ignored_count:,} hidden files and the like are ignored."
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about oddities in files that it can read
-        decoded_splits = {
+        decoded_images_of_split = {
             split: _decode_files(files, len(folder.class_names), resizing)
-            for split, files in folder.splits.items()
+            for split, files in folder.files_of_split.items()
         }
     problems: list[str] = []
     animated_files: list[str] = []
-    for decoded in decoded_splits.values():
+    for decoded in decoded_images_of_split.values():
         problems += decoded.problems
         animated_files += decoded.animated_files
     raise_problems(folder.path, problems)
@@ -100,11 +103,12 @@ def read_splits(
             f"frame is used ({animated_files[0]})."
         )
     return {
-        split: binary_records.sort(decoded.records) for split, decoded in decoded_splits.items()
+        split: binary_records.sort(decoded.records)
+        for split, decoded in decoded_images_of_split.items()
     }
 
 
-def find_files(
+def find_file_names(
     folder: ImageFolder,
     images: UInt8[np.ndarray, "images size size 3"],
     labels: Integer[np.ndarray, "images"],
@@ -118,22 +122,22 @@ def find_files(
 
     Args:
       folder: the folder that the images were read from.
-      images: images as `read_folder` converted them: squares of one size.
+      images: images as `read_image_folder` converted them: squares of one size.
       labels: the label that each image has in the folder.
       split: the split of the images. If the folder lacks it, they are from the split "train".
     """
     class_count = len(folder.class_names)
     labels_of_images = set(labels.tolist())
-    files_of_split = folder.splits.get(split, folder.splits["train"])
-    files = [file for file in files_of_split if file.label in labels_of_images]
+    split_files = folder.files_of_split.get(split, folder.files_of_split["train"])
+    candidate_files = [file for file in split_files if file.label in labels_of_images]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        decoded = _decode_files(files, class_count, Resizing(images.shape[1]))
-    name_of_record: dict[bytes, str] = {}
-    for file, record in zip(files, decoded.records, strict=True):
-        name_of_record.setdefault(record.tobytes(), file.name)
+        decoded = _decode_files(candidate_files, class_count, Resizing(images.shape[1]))
+    file_name_of_record: dict[bytes, str] = {}
+    for file, record in zip(candidate_files, decoded.records, strict=True):
+        file_name_of_record.setdefault(record.tobytes(), file.printable_path)
     records = binary_records.pack(images, labels, class_count)
-    return [name_of_record.get(record.tobytes(), "") for record in records]
+    return [file_name_of_record.get(record.tobytes(), "") for record in records]
 
 
 class _DecodedImages(NamedTuple):
@@ -149,13 +153,14 @@ def _decode_files(
 ) -> _DecodedImages:
     records = binary_records.empty(len(files), class_count, resizing.size)
 
-    def decode_block(start: int) -> _DecodedImages:
-        rows = slice(start, start + _BLOCK)
+    def decode_block(first_row: int) -> _DecodedImages:
+        rows = slice(first_row, first_row + _FILES_PER_BLOCK)
         return _decode_into(records[rows], files[rows], resizing)
 
-    with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as threads:
+    cpu_count = os.cpu_count() or 1
+    with ThreadPoolExecutor(min(MAX_THREADS, cpu_count)) as threads:
         # If this is interrupted, `map` cancels the blocks that have not begun.
-        blocks = list(threads.map(decode_block, range(0, len(files), _BLOCK)))
+        blocks = list(threads.map(decode_block, range(0, len(files), _FILES_PER_BLOCK)))
     problems = [problem for block in blocks for problem in block.problems]
     animated_files = [name for block in blocks for name in block.animated_files]
     return _DecodedImages(records, sorted(problems), sorted(animated_files))
@@ -171,11 +176,11 @@ def _decode_into(
         try:
             image = read_image(file.path, resizing.size)
         except ValueError as error:
-            problems.append(f"{file.name}: {first_line(error)}")
+            problems.append(f"{file.printable_path}: {first_line(error)}")
             continue
-        label = np.asarray([file.label])
-        binary_records.fill(records[index : index + 1], image.pixels[None], label)
+        record_of_image = records[index : index + 1]
+        binary_records.fill(record_of_image, image.pixels[None], np.asarray([file.label]))
         resizing.original_sizes.add(image.original_size)
         if image.has_more_frames:
-            animated_files.append(file.name)
+            animated_files.append(file.printable_path)
     return _DecodedImages(records, problems, animated_files)

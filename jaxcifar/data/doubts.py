@@ -3,44 +3,45 @@
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from jaxcifar.array_types import Integer, UInt8
 
-_CHANNELS = ("red", "green", "blue")
+_CHANNEL_NAMES = ("red", "green", "blue")
 _WORD_BYTES = 8
-_BLOCK_BYTES = 2**24  # of images at a time
+_MAX_BLOCK_BYTES = 2**24  # of images at a time
 
 Images = UInt8[np.ndarray, "_ size size 3"]  # any number of images
 
 
 def describe_constant_channels(
-    images: Images, constant: Integer[np.ndarray, "channels"]
+    images: Images, constant_channels: Integer[np.ndarray, "channels"]
 ) -> list[str]:
     """Return warnings about channels without variation, and about pixels that are only 0 or 1.
 
     Args:
       images: the training images.
-      constant: numbers of the channels that have the same value in all pixels.
+      constant_channels: numbers of the channels that have the same value in all pixels.
 
     Returns:
       one line for each problem; an empty list if there is none.
     """
-    lines = []
-    if len(constant):
-        values = images[0, 0, 0]
-        channels = " and ".join(f"{_CHANNELS[i]} ({values[i]})" for i in constant)
-        lines.append(
+    warnings = []
+    if len(constant_channels):
+        any_pixel = images[0, 0, 0]
+        channels = " and ".join(f"{_CHANNEL_NAMES[i]} ({any_pixel[i]})" for i in constant_channels)
+        warnings.append(
             f"these channels have the same value in all training images: {channels}; the network "
             "learns nothing from them"
         )
     if images.max() <= 1:
-        lines.append(
+        warnings.append(
             "the pixels of the training images are only 0 and 1, like fractions that were cast to "
             "integers; multiply by 255 before casting to uint8"
         )
-    return lines
+    return warnings
 
 
 def count_copies(train: Images, val: Images, test: Images) -> dict[str, int]:
@@ -50,51 +51,58 @@ def count_copies(train: Images, val: Images, test: Images) -> dict[str, int]:
       "val" -> number of validation images that are also training images; "test" -> number of test
       images that are also training or validation images.
     """
-    train_sums, val_sums, test_sums = _checksums(train), _checksums(val), _checksums(test)
-    val_copies = _count_among(val, val_sums, [(train, train_sums)])
-    test_copies = _count_among(test, test_sums, [(train, train_sums), (val, val_sums)])
-    return {"val": val_copies, "test": test_copies}
+    train_split, val_split, test_split = map(_SplitImages.of_images, (train, val, test))
+    return {
+        "val": _count_copies_in(val_split, [train_split]),
+        "test": _count_copies_in(test_split, [train_split, val_split]),
+    }
 
 
-def _count_among(
-    images: np.ndarray, sums: np.ndarray, others: Sequence[tuple[np.ndarray, np.ndarray]]
-) -> int:
-    """Return how many of `images` are exact copies of images in `others`.
+class _SplitImages(NamedTuple):
+    """The images of a split `[N, H, W, 3]`, and the checksum of each image `[N]`."""
 
-    Args:
-      images: images `[N, H, W, 3]`.
-      sums: the checksums of `images`, from `_checksums`. Images with equal checksums are compared
-        by their SHA-256; other images are not compared.
-      others: (images, checksums of these images) for each array to search.
+    images: np.ndarray
+    checksums: np.ndarray
+
+    @classmethod
+    def of_images(cls, images: np.ndarray) -> Self:
+        return cls(images, _image_checksums(images))
+
+
+def _count_copies_in(split: _SplitImages, earlier_splits: Sequence[_SplitImages]) -> int:
+    """Return how many images of a split are exact copies of images in earlier splits.
+
+    Images with equal checksums are compared by their SHA-256; other images are not compared.
     """
-    digests_of_others: set[bytes] = set()
-    for other_images, other_sums in others:
-        candidates = np.flatnonzero(np.isin(other_sums, sums))
-        digests_of_others.update(_digest(other_images[i]) for i in candidates)
-    if not digests_of_others:
+    earlier_digests: set[bytes] = set()
+    for earlier in earlier_splits:
+        candidates = np.flatnonzero(np.isin(earlier.checksums, split.checksums))
+        earlier_digests.update(_digest(earlier.images[i]) for i in candidates)
+    if not earlier_digests:
         return 0
-    all_other_sums = np.concatenate([other_sums for _, other_sums in others])
-    candidates = np.flatnonzero(np.isin(sums, all_other_sums))
-    return sum(_digest(images[i]) in digests_of_others for i in candidates)
+    earlier_checksums = np.concatenate([earlier.checksums for earlier in earlier_splits])
+    candidates = np.flatnonzero(np.isin(split.checksums, earlier_checksums))
+    return sum(_digest(split.images[i]) in earlier_digests for i in candidates)
 
 
-def _checksums(images: np.ndarray) -> np.ndarray:
+def _image_checksums(images: np.ndarray) -> np.ndarray:
     """Return a number for each image, `[N] uint64`; equal images have equal numbers.
 
     The number is a weighted sum of the image's bytes, in words of eight bytes, modulo 2^64.
     """
-    image_bytes = math.prod(images.shape[1:])
-    missing_bytes = -image_bytes % _WORD_BYTES
-    word_count = (image_bytes + missing_bytes) // _WORD_BYTES
-    weights = np.random.RandomState(0).randint(1, 2**63, word_count, dtype=np.uint64) | np.uint64(1)
+    bytes_per_image = math.prod(images.shape[1:])
+    padding_bytes = -bytes_per_image % _WORD_BYTES
+    word_count = (bytes_per_image + padding_bytes) // _WORD_BYTES
+    random_words = np.random.RandomState(0).randint(1, 2**63, word_count, dtype=np.uint64)
+    odd_weights = random_words | np.uint64(1)
     checksums = np.empty(len(images), np.uint64)
-    images_per_block = max(1, _BLOCK_BYTES // image_bytes)
+    images_per_block = max(1, _MAX_BLOCK_BYTES // bytes_per_image)
     for start in range(0, len(images), images_per_block):
         block = slice(start, start + images_per_block)
-        rows = np.ascontiguousarray(images[block]).reshape(-1, image_bytes)
-        if missing_bytes:
-            rows = np.pad(rows, ((0, 0), (0, missing_bytes)))  # copies the block
-        checksums[block] = rows.view(np.uint64) @ weights
+        image_rows = np.ascontiguousarray(images[block]).reshape(-1, bytes_per_image)
+        if padding_bytes:
+            image_rows = np.pad(image_rows, ((0, 0), (0, padding_bytes)))  # copies the block
+        checksums[block] = image_rows.view(np.uint64) @ odd_weights
     return checksums
 
 
@@ -102,11 +110,11 @@ def _digest(image: np.ndarray) -> bytes:
     return hashlib.sha256(image.data).digest()
 
 
-def describe_copies(copies: Mapping[str, int], val_count: int, test_count: int) -> list[str]:
+def describe_copies(copy_counts: Mapping[str, int], val_count: int, test_count: int) -> list[str]:
     """Return a warning about images that are in more than one split.
 
     Args:
-      copies: the counts from `count_copies`, or an empty mapping.
+      copy_counts: the counts from `count_copies`, or an empty mapping.
       val_count: number of validation images.
       test_count: number of test images.
 
@@ -114,13 +122,14 @@ def describe_copies(copies: Mapping[str, int], val_count: int, test_count: int) 
       a list of one line; an empty list if there are no copies.
     """
     findings = []
-    if copies.get("val"):
+    if copy_counts.get("val"):
         findings.append(
-            f"{copies['val']:,} of the {val_count:,} validation images are also training images"
+            f"{copy_counts['val']:,} of the {val_count:,} validation images are also training "
+            "images"
         )
-    if copies.get("test"):
+    if copy_counts.get("test"):
         findings.append(
-            f"{copies['test']:,} of the {test_count:,} test images are also training or "
+            f"{copy_counts['test']:,} of the {test_count:,} test images are also training or "
             "validation images"
         )
     if not findings:

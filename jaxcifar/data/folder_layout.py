@@ -5,40 +5,41 @@ from typing import NamedTuple
 
 from jaxcifar.data.binary_records import MAX_CLASSES
 from jaxcifar.data.folder_listing import (
+    MAX_SHOWN_NAMES,
     Folder,
     FolderListing,
     has_image_suffix,
-    list_some,
-    shown,
+    printable_name,
 )
 from jaxcifar.data.split_folders import (
-    named_splits,
     refuse_partial_splits,
     refuse_splits_in_class,
     refuse_unnamed_splits,
+    splits_of_folder_names,
 )
-from jaxcifar.data.split_names import SPLIT_WORDS, split_of
+from jaxcifar.data.split_names import SPLIT_WORDS, split_of_name
 from jaxcifar.errors import RunError
+from jaxcifar.machine.name_lists import join_first
 from jaxcifar.machine.paths import TABLE_SUFFIXES
 from jaxcifar.machine.terminal import pluralize
 
-_MAX_WRAPPERS = 8  # folders around the class folders, one inside another
+_MAX_WRAPPER_FOLDERS = 8  # folders around the class folders, one inside another
 
 
-class Layout(NamedTuple):
+class FolderLayout(NamedTuple):
     """The class folders of a folder of images.
 
     Attributes:
       class_names: names of the classes in sorted order, in Unicode's form NFC.
-      splits: split -> class name -> folder of the class. The splits are "train", and "val" and
-        "test" if there are such folders.
+      class_folders_of_split: split -> class name -> folder of the class. The splits are "train",
+        and "val" and "test" if there are such folders.
     """
 
     class_names: tuple[str, ...]
-    splits: Mapping[str, Mapping[str, Folder]]
+    class_folders_of_split: Mapping[str, Mapping[str, Folder]]
 
 
-def find_layout(listing: FolderListing) -> Layout | None:
+def find_folder_layout(listing: FolderListing) -> FolderLayout | None:
     """Find the splits and class folders of a folder of images.
 
     Problems, such as files beside the class folders, are added to the listing.
@@ -53,26 +54,28 @@ def find_layout(listing: FolderListing) -> Layout | None:
       RunError: the splits contradict each other, a folder can't be listed, or a class name can't be
         used.
     """
-    splits: dict[str, dict[str, Folder]] = {}
-    split_folders = _split_folders(listing)
-    for split, folder in split_folders.items():
-        splits[split] = _class_folders(listing, folder, splits.get("train", {}))
-    is_train_named = split_of(split_folders["train"].last_part) is not None
-    if len(splits) == 1 and not is_train_named and not listing.problems:
-        refuse_unnamed_splits(listing, splits["train"])
-    class_names = sorted(splits["train"])
+    class_folders_of_split: dict[str, dict[str, Folder]] = {}
+    folder_of_split = _split_folders(listing)
+    for split, folder in folder_of_split.items():
+        train_class_folders = class_folders_of_split.get("train", {})
+        class_folders_of_split[split] = _class_folders(listing, folder, train_class_folders)
+    is_train_named = split_of_name(folder_of_split["train"].own_name) is not None
+    if len(class_folders_of_split) == 1 and not is_train_named and not listing.problems:
+        refuse_unnamed_splits(listing, class_folders_of_split["train"])
+    train_class_folders = class_folders_of_split["train"]
+    class_names = sorted(train_class_folders)
     if len(class_names) < 2:
         return None
     if len(class_names) > MAX_CLASSES:
         raise RunError(f"{listing.root}: more than {MAX_CLASSES:,} classes; merge some classes")
-    for split, classes in splits.items():
-        for name, folder in classes.items():
-            if name not in splits["train"]:
+    for split, class_folders in class_folders_of_split.items():
+        for name, folder in class_folders.items():
+            if name not in train_class_folders:
                 raise RunError(
-                    f"{listing.root}: {shown(folder.name)} is a class without training images; "
-                    f"add some to the folder of training images, or remove it from {split}"
+                    f"{listing.root}: {folder.printable_path} is a class without training "
+                    f"images; add some to the folder of training images, or remove it from {split}"
                 )
-    return Layout(tuple(class_names), splits)
+    return FolderLayout(tuple(class_names), class_folders_of_split)
 
 
 def describe_content(listing: FolderListing) -> str:
@@ -81,24 +84,28 @@ def describe_content(listing: FolderListing) -> str:
     For example "30 images, 1 folder (images) and no table". Images in subfolders are counted only
     if there is a single class folder.
     """
-    classes = _class_folders(listing, _split_folders(listing)["train"], {})
-    if len(classes) == 1:
-        [folder] = classes.values()
-        count = sum(has_image_suffix(file.name) for file in listing.files(folder))
-        return f"one class, {shown(folder.name)}, with {pluralize(count, 'image')}"
-    content = listing.children(listing.top)
-    image_count = sum(map(has_image_suffix, content.files))
-    tables = [name for name in content.files if name.lower().endswith(TABLE_SUFFIXES)]
-    folders = [shown(folder.name) for folder in content.folders]
-    images = pluralize(image_count, "image") if image_count else "no image of its own"
-    return f"{images}, {_count_and_list(folders, 'folder')} and {_count_and_list(tables, 'table')}"
+    class_folders = _class_folders(listing, _split_folders(listing)["train"], {})
+    if len(class_folders) == 1:
+        [folder] = class_folders.values()
+        image_count = sum(
+            has_image_suffix(file.relative_path) for file in listing.files_below(folder)
+        )
+        return f"one class, {folder.printable_path}, with {pluralize(image_count, 'image')}"
+    content = listing.children(listing.root_folder)
+    image_count = sum(map(has_image_suffix, content.file_names))
+    table_names = [name for name in content.file_names if name.lower().endswith(TABLE_SUFFIXES)]
+    folder_names = [folder.printable_path for folder in content.subfolders]
+    image_text = pluralize(image_count, "image") if image_count else "no image of its own"
+    folder_text = _count_and_list(folder_names, "folder")
+    table_text = _count_and_list(table_names, "table")
+    return f"{image_text}, {folder_text} and {table_text}"
 
 
 def _count_and_list(names: Sequence[str], noun: str) -> str:
     """Return the number of names, and the first names, such as "2 folders (a, b)"."""
     if not names:
         return f"no {noun}"
-    return f"{pluralize(len(names), noun)} ({list_some(names)})"
+    return f"{pluralize(len(names), noun)} ({join_first(names, MAX_SHOWN_NAMES)})"
 
 
 def _split_folders(listing: FolderListing) -> dict[str, Folder]:
@@ -106,34 +113,48 @@ def _split_folders(listing: FolderListing) -> dict[str, Folder]:
 
     If the folder is not divided into splits, "train" is the folder that contains the class folders.
     """
-    top = _unwrapped(listing, listing.top)
-    by_split: dict[str, list[Folder]] = {}
+    top = _skip_wrappers(listing, listing.root_folder)
+    folders_of_split: dict[str, list[Folder]] = {}
     other_folders = []
-    folders = listing.children(top).folders
-    for folder, split in zip(folders, named_splits(listing, folders), strict=True):
+    folders = listing.children(top).subfolders
+    for folder, split in zip(folders, splits_of_folder_names(listing, folders), strict=True):
         if split is None:
             other_folders.append(folder)
         else:
-            by_split.setdefault(split, []).append(folder)
-    is_divided = "train" in by_split and (len(by_split) > 1 or not other_folders)
+            folders_of_split.setdefault(split, []).append(folder)
+    is_divided = "train" in folders_of_split and (len(folders_of_split) > 1 or not other_folders)
     if not is_divided:
-        refuse_partial_splits(listing, by_split, other_folders)
+        refuse_partial_splits(listing, folders_of_split, other_folders)
         return {"train": top}
-    for split, folders in by_split.items():
-        if len(folders) > 1:
-            raise RunError(
-                f"{listing.root}: {shown(folders[0].name)} and {shown(folders[1].name)} both look "
-                f"like the {split} folder; keep one of them"
-            )
+    folder_of_split = {
+        split: _only_folder_of_split(listing, split, folders_of_split[split])
+        for split in SPLIT_WORDS
+        if split in folders_of_split
+    }
     for folder in other_folders:
-        problem = f"{shown(folder.name)} is an extra folder beside train and test"
+        problem = f"{folder.printable_path} is an extra folder beside train and test"
         listing.add_problem(problem, f"move the folder out of {listing.root}")
-    _report_files(listing, top)
-    ordered_splits = [split for split in SPLIT_WORDS if split in by_split]
-    return {split: by_split[split][0] for split in ordered_splits}
+    _report_misplaced_files(listing, top)
+    return folder_of_split
 
 
-def _unwrapped(listing: FolderListing, folder: Folder, classes: Sequence[str] = ()) -> Folder:
+def _only_folder_of_split(listing: FolderListing, split: str, folders: Sequence[Folder]) -> Folder:
+    """Return the only one of the folders that are named like `split`; raise if there are more."""
+    if len(folders) > 1:
+        first, second = (
+            folders[0].printable_path,
+            folders[1].printable_path,
+        )
+        raise RunError(
+            f"{listing.root}: {first} and {second} both look like the {split} folder; keep one of "
+            "them"
+        )
+    return folders[0]
+
+
+def _skip_wrappers(
+    listing: FolderListing, folder: Folder, class_names: Sequence[str] = ()
+) -> Folder:
     """Descend from a folder through wrappers, and return the innermost folder.
 
     A wrapper is a folder whose only subfolder has subfolders itself. Files in a wrapper are
@@ -142,52 +163,53 @@ def _unwrapped(listing: FolderListing, folder: Folder, classes: Sequence[str] = 
     Args:
       listing: lists the folders.
       folder: the outermost folder.
-      classes: names of class folders, which are never descended into.
+      class_names: names of class folders, which are never descended into.
     """
-    for _ in range(_MAX_WRAPPERS):
-        subfolders = listing.children(folder).folders
+    for _ in range(_MAX_WRAPPER_FOLDERS):
+        subfolders = listing.children(folder).subfolders
         if len(subfolders) != 1:
             return folder
         [only_subfolder] = subfolders
-        if split_of(only_subfolder.last_part) or only_subfolder.class_name in classes:
+        if split_of_name(only_subfolder.own_name) or only_subfolder.class_name in class_names:
             return folder
-        if not listing.children(only_subfolder).folders:
+        if not listing.children(only_subfolder).subfolders:
             return folder  # the subfolder has only files: a class, or all the images
-        _report_files(listing, folder)
+        _report_misplaced_files(listing, folder)
         folder = only_subfolder
     return folder
 
 
 def _class_folders(
-    listing: FolderListing, split_folder: Folder, trained: Mapping[str, Folder]
+    listing: FolderListing, split_folder: Folder, train_class_folders: Mapping[str, Folder]
 ) -> dict[str, Folder]:
     """Return the class folders in the folder of a split, by class name.
 
-    `trained` is the result for the training split; empty if `split_folder` is the training split.
+    `train_class_folders` is the result for the training split; empty if `split_folder` is the
+    training split.
     """
-    parent = _unwrapped(listing, split_folder, tuple(trained))
-    _report_files(listing, parent)
-    classes: dict[str, Folder] = {}
-    for folder in listing.children(parent).folders:
+    parent = _skip_wrappers(listing, split_folder, tuple(train_class_folders))
+    _report_misplaced_files(listing, parent)
+    class_folders: dict[str, Folder] = {}
+    for folder in listing.children(parent).subfolders:
         name = folder.class_name
         if not name.isprintable() or not name.strip():
             raise RunError(f"{listing.root}: class {name!a} can't be printed; rename its folder")
-        if name in classes:
+        if name in class_folders:
             raise RunError(
-                f"{listing.root}: the folders {classes[name].last_part!a} and "
-                f"{folder.last_part!a} have the same name, {name}, in two forms of Unicode; "
+                f"{listing.root}: the folders {class_folders[name].own_name!a} and "
+                f"{folder.own_name!a} have the same name, {name}, in two forms of Unicode; "
                 "put their images into one folder"
             )
         refuse_splits_in_class(listing, folder)
-        classes[name] = folder
-    return classes
+        class_folders[name] = folder
+    return class_folders
 
 
-def _report_files(listing: FolderListing, folder: Folder) -> None:
+def _report_misplaced_files(listing: FolderListing, folder: Folder) -> None:
     """Add a problem to the listing for each file that lies beside class folders in `folder`."""
-    for name in listing.children(folder).files:
-        path = f"{folder.name}/{name}" if folder.name else name
+    for file_name in listing.children(folder).file_names:
+        path = f"{folder.relative_path}/{file_name}" if folder.relative_path else file_name
         advice = ""
-        if name.lower().endswith(TABLE_SUFFIXES):
-            advice = f" (to read labels from it, give --dataset {folder.path / name})"
-        listing.add_problem(f"{shown(path)} is not in the folder of a class{advice}")
+        if file_name.lower().endswith(TABLE_SUFFIXES):
+            advice = f" (to read labels from it, give --dataset {folder.path / file_name})"
+        listing.add_problem(f"{printable_name(path)} is not in the folder of a class{advice}")

@@ -3,7 +3,7 @@
 import os
 import stat
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,27 +16,32 @@ _IMAGE_SUFFIXES = {
     *(".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
 }
 _IGNORED_NAMES = {"Thumbs.db", "desktop.ini", "__MACOSX"}
-_MAX_BYTES = 2**40  # of all files together
+_MAX_TOTAL_BYTES = 2**40  # of all files together
 _MAX_FOLDERS = 10**6
 _MAX_DEPTH = 32  # of folders inside folders
-_MOST_NAMES = 5  # of folders or tables in a message
+MAX_SHOWN_NAMES = 5  # of folders or tables in a message
 
 
 class Folder(NamedTuple):
     """A folder: its path with links resolved, and its printable path inside the user's folder."""
 
     path: Path
-    name: str
+    relative_path: str
 
     @property
-    def last_part(self) -> str:
+    def printable_path(self) -> str:
+        """Its path inside the user's folder, for messages."""
+        return printable_name(self.relative_path)
+
+    @property
+    def own_name(self) -> str:
         """Its name without the folders around it."""
-        return self.name.rpartition("/")[2]
+        return self.relative_path.rpartition("/")[2]
 
     @property
     def class_name(self) -> str:
         """The name of the class of its images if it is a class folder."""
-        return normal_form(self.last_part)
+        return normal_form(self.own_name)
 
 
 class FoundFile(NamedTuple):
@@ -44,22 +49,22 @@ class FoundFile(NamedTuple):
 
     Attributes:
       path: absolute path, with links resolved.
-      name: path inside the folder, with slashes.
-      size: number of bytes.
+      relative_path: path inside the folder, with slashes.
+      byte_count: number of bytes.
       modified_ns: time of the last change, in nanoseconds.
     """
 
     path: str
-    name: str
-    size: int
+    relative_path: str
+    byte_count: int
     modified_ns: int
 
 
 class FolderContent(NamedTuple):
     """The subfolders of a folder, and the names of its other entries, both sorted."""
 
-    folders: list[Folder]
-    files: list[str]
+    subfolders: list[Folder]
+    file_names: list[str]
 
 
 def normal_form(name: str) -> str:
@@ -67,17 +72,9 @@ def normal_form(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def shown(name: str) -> str:
+def printable_name(name: str) -> str:
     """Return a name for a message: unprintable names are escaped."""
     return name if name.isprintable() else ascii(name)
-
-
-def list_some(names: Sequence[str]) -> str:
-    """Return the first names for a message, with dots if there are more, such as "a, b, ..."."""
-    some = list(names[:_MOST_NAMES])
-    if len(names) > _MOST_NAMES:
-        some.append("...")
-    return ", ".join(some)
 
 
 def has_image_suffix(name: str) -> bool:
@@ -94,114 +91,115 @@ class FolderListing:
     Attributes:
       root: the user's folder, with links resolved.
       problems: a message about each unusable file.
-      hidden_count: number of ignored files, such as hidden files.
+      ignored_count: number of ignored files, such as hidden files.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = Path(os.path.realpath(root))
-        self._problems: dict[str, str] = {}  # message -> advice
-        self._hidden: set[str] = set()
+        self._advice_of_problem: dict[str, str] = {}  # message -> advice
+        self._ignored_paths: set[str] = set()
         self._linked_folders: list[Path] = []
         # The folders from the root down to each listed folder, itself included.
-        self._parents: dict[Path, tuple[Path, ...]] = {self.root: (self.root,)}
+        self._parent_folders: dict[Path, tuple[Path, ...]] = {self.root: (self.root,)}
         self._folder_count = self._file_count = self._byte_count = 0
 
     @property
-    def top(self) -> Folder:
+    def root_folder(self) -> Folder:
         """The user's folder."""
         return Folder(self.root, "")
 
     @property
     def problems(self) -> list[str]:
-        return list(self._problems)
+        return list(self._advice_of_problem)
 
     @property
-    def hidden_count(self) -> int:
-        return len(self._hidden)
+    def ignored_count(self) -> int:
+        return len(self._ignored_paths)
 
     def children(self, folder: Folder) -> FolderContent:
         """Return the subfolders of a folder and the names of its files, without hidden entries."""
-        folders: list[Folder] = []
-        files: list[str] = []
+        subfolders: list[Folder] = []
+        file_names: list[str] = []
         for entry in self._visible_entries(folder):
-            child = self._subfolder(folder, entry)
-            if child is not None:
-                folders.append(child)
+            subfolder = self._followed_subfolder(folder, entry)
+            if subfolder is not None:
+                subfolders.append(subfolder)
             elif not _is_folder(entry):
-                files.append(entry.name)
-        return FolderContent(folders, files)
+                file_names.append(entry.name)
+        return FolderContent(subfolders, file_names)
 
-    def files(self, folder: Folder) -> Iterator[FoundFile]:
+    def files_below(self, folder: Folder) -> Iterator[FoundFile]:
         """Yield the usable files in a folder, in order of their names, then in its subfolders.
 
         Raises:
           RunError: a folder can't be listed, or there are too many files or folders.
         """
-        folders: list[Folder] = []
+        subfolders: list[Folder] = []
         for entry in self._visible_entries(folder):
             if _is_folder(entry):
-                child = self._subfolder(folder, entry)
-                if child is not None:
-                    folders.append(child)
+                subfolder = self._followed_subfolder(folder, entry)
+                if subfolder is not None:
+                    subfolders.append(subfolder)
             else:
-                file = self._file(folder, entry)
+                file = self._usable_file(folder, entry)
                 if file is not None:
                     yield file
-        for child in folders:
-            yield from self.files(child)
+        for subfolder in subfolders:
+            yield from self.files_below(subfolder)
 
-    def _subfolder(self, folder: Folder, entry: os.DirEntry) -> Folder | None:
+    def _followed_subfolder(self, folder: Folder, entry: os.DirEntry) -> Folder | None:
         """Return a directory entry as a folder; None for a file or a link to a parent."""
         if not _is_folder(entry):
             return None
-        name = _join(folder.name, entry.name)
+        relative_path = _join_paths(folder.relative_path, entry.name)
         path = folder.path / entry.name
-        parents = self._parents[folder.path]
+        parent_folders = self._parent_folders[folder.path]
+        printable_path = printable_name(relative_path)
         if entry.is_symlink():
             path = Path(os.path.realpath(path))
-            if any(parent.is_relative_to(path) for parent in parents):
-                self.add_problem(f"{shown(name)} is a link to a folder that contains it")
+            if any(parent.is_relative_to(path) for parent in parent_folders):
+                self.add_problem(f"{printable_path} is a link to a folder that contains it")
                 return None
             self._linked_folders.append(path)
-        if len(parents) > _MAX_DEPTH:
-            raise RunError(
-                f"{self.root}: {shown(name)} lies more than {_MAX_DEPTH} folders deep; move it up"
-            )
-        self._parents[path] = (*parents, path)
+        if len(parent_folders) > _MAX_DEPTH:
+            problem = f"{printable_path} lies more than {_MAX_DEPTH} folders deep"
+            raise RunError(f"{self.root}: {problem}; move it up")
+        self._parent_folders[path] = (*parent_folders, path)
         self._folder_count += 1
         if self._folder_count > _MAX_FOLDERS:
             raise RunError(f"{self.root}: more than {_MAX_FOLDERS:,} folders; give fewer folders")
-        return Folder(path, name)
+        return Folder(path, relative_path)
 
-    def _file(self, folder: Folder, entry: os.DirEntry) -> FoundFile | None:
+    def _usable_file(self, folder: Folder, entry: os.DirEntry) -> FoundFile | None:
         """Return a directory entry as a file; add a problem and return None if it is unusable."""
-        name = _join(folder.name, entry.name)
+        relative_path = _join_paths(folder.relative_path, entry.name)
+        printable_path = printable_name(relative_path)
         path = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
         try:
             status = Path(path).lstat()
         except OSError as error:
             problem = f"can't be read ({error.strerror})"
             if entry.is_symlink() and isinstance(error, FileNotFoundError):
-                problem = f"is a broken link: {shown(path)} does not exist"
-            self.add_problem(f"{shown(name)} {problem}")
+                problem = f"is a broken link: {printable_name(path)} does not exist"
+            self.add_problem(f"{printable_path} {problem}")
             return None
         if entry.is_symlink() and not self._is_in_allowed_folder(Path(path)):
             self.add_problem(
-                f"{shown(name)} is a link to outside the folder",
+                f"{printable_path} is a link to outside the folder",
                 "copy the file in place of the link, or link the whole class folder",
             )
             return None
         if not stat.S_ISREG(status.st_mode):
-            self.add_problem(f"{shown(name)} is not a regular file")
+            self.add_problem(f"{printable_path} is not a regular file")
             return None
         self._file_count += 1
         self._byte_count += status.st_size
-        if self._file_count > MAX_IMAGES or self._byte_count > _MAX_BYTES:
+        if self._file_count > MAX_IMAGES or self._byte_count > _MAX_TOTAL_BYTES:
             raise RunError(
-                f"{self.root}: more than {MAX_IMAGES:,} files or {_MAX_BYTES // 2**30} GiB; "
+                f"{self.root}: more than {MAX_IMAGES:,} files or {_MAX_TOTAL_BYTES // 2**30} GiB; "
                 "give fewer images"
             )
-        return FoundFile(path, name, status.st_size, status.st_mtime_ns)
+        return FoundFile(path, relative_path, status.st_size, status.st_mtime_ns)
 
     def _is_in_allowed_folder(self, path: Path) -> bool:
         allowed_folders = (self.root, *self._linked_folders)
@@ -213,10 +211,13 @@ class FolderListing:
             with os.scandir(folder.path) as entries:
                 sorted_entries = sorted(entries, key=lambda entry: os.fsencode(entry.name))
         except OSError as error:
-            raise RunError(f"{folder.path}: can't be listed ({error.strerror})") from error
+            raise RunError(
+                f"{folder.path}: can't be listed ({error.strerror}); make the folder readable, or "
+                "move it out"
+            ) from error
         for entry in sorted_entries:
             if entry.name.startswith(".") or entry.name in _IGNORED_NAMES:
-                self._hidden.add(entry.path)
+                self._ignored_paths.add(entry.path)
             else:
                 yield entry
 
@@ -225,7 +226,7 @@ class FolderListing:
 
         `advice` says what to do; "" means that the file should be corrected or moved.
         """
-        self._problems[problem] = advice
+        self._advice_of_problem[problem] = advice
 
     def raise_problems(self) -> None:
         """Raise an error about the first problem, if there is one.
@@ -233,8 +234,8 @@ class FolderListing:
         Raises:
           RunError: there is at least one problem.
         """
-        if self._problems:
-            first_advice = next(iter(self._problems.values()))
+        if self._advice_of_problem:
+            first_advice = next(iter(self._advice_of_problem.values()))
             raise_problems(self.root, self.problems, first_advice)
 
 
@@ -245,5 +246,5 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return False
 
 
-def _join(folder: str, name: str) -> str:
+def _join_paths(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name

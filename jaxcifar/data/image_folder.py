@@ -11,8 +11,8 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from jaxcifar.data.folder_layout import Layout, describe_content, find_layout
-from jaxcifar.data.folder_listing import Folder, FolderListing, FoundFile, shown
+from jaxcifar.data.folder_layout import FolderLayout, describe_content, find_folder_layout
+from jaxcifar.data.folder_listing import Folder, FolderListing, FoundFile, printable_name
 from jaxcifar.data.labelled_files import LabelledFiles, label_files
 from jaxcifar.data.table_search import describe_unusable_table, find_labelled_files
 from jaxcifar.errors import RunError
@@ -24,22 +24,23 @@ class ImageFile(NamedTuple):
 
     Attributes:
       path: absolute path, with links resolved.
-      name: path inside the folder, printable.
+      printable_path: path inside the folder; unprintable characters are escaped.
       label: number of the class.
-      size: number of bytes.
+      byte_count: number of bytes.
       modified_ns: time of the last change, in nanoseconds.
     """
 
     path: str
-    name: str
+    printable_path: str
     label: int
-    size: int
+    byte_count: int
     modified_ns: int
 
     @classmethod
-    def of(cls, file: FoundFile, label: int) -> Self:
+    def of_listed_file(cls, file: FoundFile, label: int) -> Self:
         """Return a listed file together with the number of its class, `label`."""
-        return cls(file.path, shown(file.name), label, file.size, file.modified_ns)
+        printable_path = printable_name(file.relative_path)
+        return cls(file.path, printable_path, label, file.byte_count, file.modified_ns)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,17 +50,17 @@ class ImageFolder:
     Attributes:
       path: absolute path of the folder.
       class_names: names of the classes, by label.
-      splits: "train", and "test" and "val" if the folder has them -> files.
-      hidden_count: number of ignored files, such as hidden files.
-      table: SHA-256 of the table of labels, such as a CSV file; "" without a table.
+      files_of_split: "train", and "test" and "val" if the folder has them -> files.
+      ignored_count: number of ignored files, such as hidden files.
+      table_sha256: SHA-256 of the table of labels, such as a CSV file; "" without a table.
       notes: lines to print for the user about the table of labels.
     """
 
     path: Path
     class_names: tuple[str, ...]
-    splits: Mapping[str, Sequence[ImageFile]]
-    hidden_count: int
-    table: str = ""
+    files_of_split: Mapping[str, Sequence[ImageFile]]
+    ignored_count: int
+    table_sha256: str = ""
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -75,18 +76,18 @@ class ImageFolder:
             nor a table of labels, or a class has no training images.
         """
         listing = FolderListing(path)
-        layout = find_layout(listing)
+        layout = find_folder_layout(listing)
         if layout is not None:
-            return cls._of_class_folders(listing, layout)
+            return cls._from_class_folders(listing, layout)
         labelled = find_labelled_files(path)
         if labelled is not None:
-            return cls._of_table(path, labelled)
+            return cls._from_table(path, labelled)
         content = describe_content(listing)
-        unusable_table = describe_unusable_table(path)
-        if unusable_table:
+        table_problem = describe_unusable_table(path)
+        if table_problem:
             raise RunError(
                 f"{listing.root}: has no folder for each of at least two classes; it has "
-                f"{content}; {unusable_table}"
+                f"{content}; {table_problem}"
             )
         raise RunError(
             f"{listing.root}: has no folder for each class, and no table of labels; it has "
@@ -107,35 +108,44 @@ class ImageFolder:
         Raises:
           RunError: the table or the folder can't be used.
         """
-        return cls._of_table(path.parent, label_files(path, path.parent, column))
+        return cls._from_table(path.parent, label_files(path, path.parent, column))
 
     @classmethod
-    def _of_class_folders(cls, listing: FolderListing, layout: Layout) -> Self:
+    def _from_class_folders(cls, listing: FolderListing, layout: FolderLayout) -> Self:
         listing.raise_problems()
-        splits = {
-            split: list(_files_by_class(listing, layout.class_names, folders))
-            for split, folders in layout.splits.items()
+        files_of_split = {
+            split: list(_files_by_class(listing, layout.class_names, class_folders))
+            for split, class_folders in layout.class_folders_of_split.items()
         }
         listing.raise_problems()
-        _require_images(listing.root, layout.class_names, splits)
-        return cls(listing.root, layout.class_names, splits, listing.hidden_count)
+        _require_images(listing.root, layout.class_names, files_of_split)
+        return cls(listing.root, layout.class_names, files_of_split, listing.ignored_count)
 
     @classmethod
-    def _of_table(cls, folder: Path, labelled: LabelledFiles) -> Self:
-        splits = {
-            split: [ImageFile.of(file, label) for file, label in files]
-            for split, files in labelled.splits.items()
+    def _from_table(cls, folder: Path, labelled: LabelledFiles) -> Self:
+        files_of_split = {
+            split: [ImageFile.of_listed_file(file, label) for file, label in labelled_files]
+            for split, labelled_files in labelled.files_of_split.items()
         }
-        _require_images(labelled.table, labelled.class_names, splits)
-        return cls(folder, labelled.class_names, splits, 0, labelled.sha256, notes=labelled.notes)
+        _require_images(labelled.table, labelled.class_names, files_of_split)
+        return cls(
+            folder,
+            labelled.class_names,
+            files_of_split,
+            ignored_count=0,
+            table_sha256=labelled.sha256,
+            notes=labelled.notes,
+        )
 
     @property
     def digest(self) -> str:
         """SHA-256 of the class names, the table, and each file's name, size and time of change."""
-        digest = hashlib.sha256(repr((self.class_names, self.table)).encode())
-        for split, files in self.splits.items():
+        classes_and_table = (self.class_names, self.table_sha256)
+        digest = hashlib.sha256(repr(classes_and_table).encode())
+        for split, files in self.files_of_split.items():
             for file in files:
-                digest.update(repr((split, file.name, file.size, file.modified_ns)).encode())
+                file_state = (split, file.printable_path, file.byte_count, file.modified_ns)
+                digest.update(repr(file_state).encode())
         return digest.hexdigest()
 
 
@@ -162,35 +172,35 @@ def scan_images(name: str) -> ImageFolder | None:
 
 
 def _files_by_class(
-    listing: FolderListing, class_names: Sequence[str], folders: Mapping[str, Folder]
+    listing: FolderListing, class_names: Sequence[str], folder_of_class: Mapping[str, Folder]
 ) -> Iterator[ImageFile]:
     """Yield the image files of a split, class by class; a class without a folder is skipped.
 
     Args:
       listing: lists the files of the folders.
       class_names: names of the classes, by label.
-      folders: class name -> folder of the class in this split.
+      folder_of_class: class name -> folder of the class in this split.
     """
     for label, class_name in enumerate(class_names):
-        if class_name in folders:
-            for file in listing.files(folders[class_name]):
-                yield ImageFile.of(file, label)
+        if class_name in folder_of_class:
+            for file in listing.files_below(folder_of_class[class_name]):
+                yield ImageFile.of_listed_file(file, label)
 
 
 def _require_images(
-    path: Path, class_names: Sequence[str], splits: Mapping[str, Sequence[ImageFile]]
+    path: Path, class_names: Sequence[str], files_of_split: Mapping[str, Sequence[ImageFile]]
 ) -> None:
     """Raise an error if a class has no training images, or if a split has no images.
 
     `path` begins the error message.
     """
-    training_labels = [file.label for file in splits["train"]]
+    training_labels = [file.label for file in files_of_split["train"]]
     images_per_class = np.bincount(training_labels, minlength=len(class_names))
     if not images_per_class.all():
         empty_class = class_names[int(np.argmin(images_per_class))]
         raise RunError(
             f"{path}: class {empty_class!r} has no training images; add some, or remove this class"
         )
-    for split, files in splits.items():
+    for split, files in files_of_split.items():
         if not files:
             raise RunError(f"{path}: {split} holds no images; add some")

@@ -16,6 +16,7 @@ from jaxcifar.image_size import IMAGE_SIZE, LARGEST_STORED_SIZE
 from jaxcifar.machine.reading import open_regular_file
 
 MAX_PIXELS = 64 * 10**6
+_MAX_16_BITS = 2**16 - 1  # the largest value of 16 bits
 _MAX_FILE_BYTES = 2**28  # the size of 64 megapixels of 32 bits
 _UNSAFE_FORMATS = {"EPS"}  # Pillow starts Ghostscript, which runs programs in the file
 
@@ -48,7 +49,7 @@ def to_square(image: Image.Image, size: int = IMAGE_SIZE) -> UInt8[np.ndarray, "
     Raises:
       ValueError: the image has too many pixels, or pixels of more than 16 bits.
     """
-    check_pixels(*image.size)
+    require_pixel_count(*image.size)
     image = ImageOps.exif_transpose(image)
     side = min(image.size)
     left = (image.width - side) // 2
@@ -60,9 +61,11 @@ def to_square(image: Image.Image, size: int = IMAGE_SIZE) -> UInt8[np.ndarray, "
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ValueError("the image has float pixels; save it with 8 or 16 bits")
-    if image.mode.startswith("I"):
+    has_integers_above_8_bits = image.mode.startswith("I")
+    if has_integers_above_8_bits:
         return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
-    if image.mode.endswith(("A", "a")) or "transparency" in image.info:
+    has_transparency = image.mode.endswith(("A", "a")) or "transparency" in image.info
+    if has_transparency:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
@@ -71,9 +74,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _to_8_bits(grey: np.ndarray) -> np.ndarray:
     """Scale 16-bit grey values `[H, W]` to uint8; Pillow would clip them instead."""
-    if grey.min() < 0 or grey.max() > 65_535:
+    if grey.min() < 0 or grey.max() > _MAX_16_BITS:
         raise ValueError("the image has pixels of 32 bits; save it with 8 or 16 bits")
-    return ((grey.astype(np.int64) * 255 + 32_767) // 65_535).astype(np.uint8)
+    half = _MAX_16_BITS // 2  # added before the division, so that the result is rounded
+    return ((grey.astype(np.int64) * 255 + half) // _MAX_16_BITS).astype(np.uint8)
 
 
 def read_image(path: str | Path, size: int = IMAGE_SIZE) -> DecodedImage:
@@ -86,7 +90,7 @@ def read_image(path: str | Path, size: int = IMAGE_SIZE) -> DecodedImage:
     Raises:
       ValueError: the file can't be read.
     """
-    return _read(open_regular_file(Path(path)), size)
+    return _read_and_decode(open_regular_file(Path(path)), size)
 
 
 def decode_image(content: bytes, size: int = IMAGE_SIZE) -> DecodedImage:
@@ -99,10 +103,12 @@ def decode_image(content: bytes, size: int = IMAGE_SIZE) -> DecodedImage:
     Raises:
       ValueError: the content can't be read.
     """
-    return _read(io.BytesIO(content), size)
+    return _read_and_decode(io.BytesIO(content), size)
 
 
-def _read(source: contextlib.AbstractContextManager[IO[bytes]], size: int) -> DecodedImage:
+def _read_and_decode(
+    source: contextlib.AbstractContextManager[IO[bytes]], size: int
+) -> DecodedImage:
     """Decode the image in an open file; turn any error into a `ValueError` of one line."""
     try:
         with source as file:
@@ -127,13 +133,15 @@ def _decode(file: IO[bytes], size: int) -> DecodedImage:
     if file_bytes > _MAX_FILE_BYTES:
         raise ValueError(f"the file has more than {_MAX_FILE_BYTES // 2**20} MiB; make it smaller")
     with Image.open(file, formats=_safe_formats()) as image:
-        check_pixels(*image.size)
-        is_animated = getattr(image, "is_animated", False) and image.format != "MPO"
+        require_pixel_count(*image.size)
+        has_frames = bool(getattr(image, "is_animated", False))
+        is_animated = has_frames and image.format != "MPO"  # an MPO holds pictures of one scene
         image.load()
-        return DecodedImage(to_square(image, size), min(image.size), bool(is_animated))
+        original_size = min(image.size)
+        return DecodedImage(to_square(image, size), original_size, is_animated)
 
 
-def check_pixels(width: int, height: int) -> None:
+def require_pixel_count(width: int, height: int) -> None:
     """Check that an image of this width and height does not take too much memory.
 
     Raises:
@@ -148,7 +156,7 @@ def _safe_formats() -> list[str]:
     return [name for name in Image.OPEN if name not in _UNSAFE_FORMATS]
 
 
-def thumbnails(
+def shrink_to_stored_size(
     images: UInt8[np.ndarray, "*images size size 3"],
 ) -> UInt8[np.ndarray, "*images new_size new_size 3"]:
     """Reduce images to `LARGEST_STORED_SIZE` pixels a side; smaller images stay unchanged.
@@ -160,8 +168,8 @@ def thumbnails(
     if image_shape[0] <= LARGEST_STORED_SIZE:
         return images
     side = LARGEST_STORED_SIZE
-    small = np.empty((math.prod(outer_shape), side, side, image_shape[2]), np.uint8)
+    shrunk_images = np.empty((math.prod(outer_shape), side, side, image_shape[2]), np.uint8)
     for number, image in enumerate(images.reshape(-1, *image_shape)):
         resized = Image.fromarray(image).resize((side, side), Image.Resampling.BOX)
-        small[number] = np.asarray(resized)
-    return small.reshape(*outer_shape, *small.shape[1:])
+        shrunk_images[number] = np.asarray(resized)
+    return shrunk_images.reshape(*outer_shape, *shrunk_images.shape[1:])

@@ -13,10 +13,12 @@ from jaxcifar.machine.reading import Remedy, open_regular_file, report_errors
 MAX_TABLE_BYTES = 2**26
 _MAX_COLUMNS = 200
 _MAX_ROWS = 2 * 10**6
-_MAX_LINE = 2**16  # characters
+_MAX_LINE_LENGTH = 2**16  # characters
 _DELIMITERS = (",", ";", "\t", "|")
 _LINES_TO_COMPARE = 20
-_ADVICE = Remedy("save it as UTF-8 text with a row for each image: file name, label")
+_MAX_DIGITS = 9  # of a column's number
+_MAX_TITLE_LENGTH = 40  # characters of a title in a message
+_TABLE_ADVICE = Remedy("save it as UTF-8 text with a row for each image: file name, label")
 
 
 class LabelTable(NamedTuple):
@@ -41,18 +43,18 @@ def read_table(path: Path) -> LabelTable:
     Raises:
       RunError: the file can't be read, is too large, or is no table.
     """
-    with report_errors(path, _ADVICE):
+    with report_errors(path, _TABLE_ADVICE):
         with open_regular_file(path, follow_links=True) as file:
             content = file.read(MAX_TABLE_BYTES + 1)
         if len(content) > MAX_TABLE_BYTES:
-            raise ValueError(f"has more than {MAX_TABLE_BYTES // 2**20} MiB")
+            raise ValueError(f"the table is larger than {MAX_TABLE_BYTES // 2**20} MiB")
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(f"byte {error.start:,} is not UTF-8 text") from None
         lines = text.splitlines()
-        if max(map(len, lines), default=0) > _MAX_LINE:
-            raise ValueError(f"has a line of more than {_MAX_LINE:,} characters")
+        if max(map(len, lines), default=0) > _MAX_LINE_LENGTH:
+            raise ValueError(f"a line of the table has more than {_MAX_LINE_LENGTH:,} characters")
         rows = _read_rows(lines)
     return LabelTable(path, rows, hashlib.sha256(content).hexdigest())
 
@@ -60,24 +62,26 @@ def read_table(path: Path) -> LabelTable:
 def _read_rows(lines: Sequence[str]) -> list[list[str]]:
     """Return the cells of each row of a table; all rows must have the same number of cells."""
     first_lines = [line for line in lines[: 2 * _LINES_TO_COMPARE] if line.strip()]
-    delimiter = _find_delimiter(first_lines[:_LINES_TO_COMPARE])
+    delimiter = _guess_delimiter(first_lines[:_LINES_TO_COMPARE])
     rows: list[list[str]] = []
     try:
         for line_number, cells in _numbered_rows(lines, delimiter):
             if rows and len(cells) != len(rows[0]):
                 raise ValueError(
-                    f"line {line_number:,} has {len(cells)} cells, but the lines before have "
+                    f"line {line_number:,} has {len(cells)} cells, but the earlier lines have "
                     f"{len(rows[0])}"
                 )
             if len(cells) > _MAX_COLUMNS:
                 raise ValueError(f"line {line_number:,} has more than {_MAX_COLUMNS} cells")
             if len(rows) == _MAX_ROWS:
-                raise ValueError(f"has more than {_MAX_ROWS:,} rows")
+                raise ValueError(f"the table has more than {_MAX_ROWS:,} rows")
             rows.append(cells)
     except csv.Error as error:
-        raise ValueError(f"is no table ({error})") from None
+        raise ValueError(f"the file is not a table ({error})") from None
     if not rows or len(rows[0]) < 2:
-        raise ValueError("has no two columns separated by commas, semicolons or tabs")
+        raise ValueError(
+            "the table needs two columns or more, separated by commas, semicolons or tabs"
+        )
     return rows
 
 
@@ -90,7 +94,7 @@ def _numbered_rows(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, 
             yield reader.line_num, cells
 
 
-def _find_delimiter(lines: Sequence[str]) -> str:
+def _guess_delimiter(lines: Sequence[str]) -> str:
     """Return the delimiter that divides each line into the same number of cells, at least two.
 
     If there is no such delimiter, return the most frequent delimiter of the first line.
@@ -109,43 +113,47 @@ def _find_delimiter(lines: Sequence[str]) -> str:
     return max(_DELIMITERS, key=lines[0].count) if lines else ","
 
 
-def column_title(number: int, header: Sequence[str] | None) -> str:
+def column_title(column: int, header: Sequence[str] | None) -> str:
     """Return the name of a column for messages: its title, or else its number counted from 1.
 
     Args:
-      number: number of the column, counted from 0.
+      column: number of the column, counted from 0.
       header: titles of all columns; None if the table has no titles.
     """
-    title = header[number] if header else ""
-    return printable(title, 40) if title else str(number + 1)
+    title = header[column] if header else ""
+    return printable(title, _MAX_TITLE_LENGTH) if title else str(column + 1)
 
 
-def find_column(path: Path, name: str, rows: Sequence[Sequence[str]]) -> int:
+def require_column(path: Path, user_name: str, rows: Sequence[Sequence[str]]) -> int:
     """Return the number, counted from 0, of the column that the user has named.
 
     Args:
       path: the table, for the error message.
-      name: title of the column, or its number counted from 1.
+      user_name: title of the column, or its number counted from 1.
       rows: the cells of each row; the first row may hold the titles.
 
     Raises:
       RunError: the table has no such column.
     """
     titles = rows[0]
-    number = column_number(name, titles)
-    if number is None:
-        shown = ", ".join(printable(title, 40) or str(i + 1) for i, title in enumerate(titles))
-        raise RunError(f"{path}: has no column {name!r:.80}; its columns are {shown}")
-    return number
+    column = find_column(user_name, titles)
+    if column is None:
+        all_titles = ", ".join(column_title(i, titles) for i in range(len(titles)))
+        raise RunError(
+            f"{path}: has no column {user_name!r:.80}; name one of its columns: {all_titles}"
+        )
+    return column
 
 
-def column_number(name: str, titles: Sequence[str]) -> int | None:
+def find_column(user_name: str, titles: Sequence[str]) -> int | None:
     """Return the number, counted from 0, of the column with a title or a number counted from 1.
 
     It is None if there is no such column. `titles` are the cells of the table's first row.
     """
-    if normal_form(name) in titles:
-        return titles.index(normal_form(name))
-    if name.isdecimal() and 1 <= int(name[:9]) <= len(titles):
-        return int(name) - 1
+    title = normal_form(user_name)
+    if title in titles:
+        return titles.index(title)
+    may_be_number = user_name.isdecimal() and len(user_name) <= _MAX_DIGITS
+    if may_be_number and 1 <= int(user_name) <= len(titles):
+        return int(user_name) - 1
     return None

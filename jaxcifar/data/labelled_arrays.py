@@ -16,10 +16,13 @@ from jaxcifar.errors import RunError
 from jaxcifar.machine.npz import ArrayForm, map_array, read_array
 from jaxcifar.machine.reading import MEGABYTE, Remedy
 
-LABELS = "labels.npy"
+LABELS_FILE = "labels.npy"
 _MAX_LABEL_BYTES = 64 * MEGABYTE
-_GET_AGAIN = Remedy("get the file again, or write it with np.save")
-_PUBLISHED = {"cifar10c": "cifar10", "cifar100c": "cifar100"}  # name of a folder -> data set
+_GET_FILE_AGAIN = Remedy("get the file again, or write it with np.save")
+_PUBLISHED_DATASETS = {
+    "cifar10c": "cifar10",
+    "cifar100c": "cifar100",
+}  # name of a folder -> data set
 
 
 def map_images(path: Path) -> Shaped[np.ndarray, "..."]:
@@ -28,11 +31,11 @@ def map_images(path: Path) -> Shaped[np.ndarray, "..."]:
     Raises:
       RunError: the file can't be read.
     """
-    return map_array(Path(os.path.realpath(path)), _GET_AGAIN)
+    return map_array(Path(os.path.realpath(path)), _GET_FILE_AGAIN)
 
 
-def read_labels(
-    images: Path, count: int, run_classes: Sequence[str]
+def read_labels_beside(
+    image_file: Path, image_count: int, run_class_names: Sequence[str]
 ) -> tuple[Integer[np.ndarray, "images"], Sequence[str]]:
     """Return the labels in the file `labels.npy` beside a file of images, and their class names.
 
@@ -40,9 +43,9 @@ def read_labels(
     CIFAR-100. In other folders it is the number of a class of the run.
 
     Args:
-      images: path of the file of images.
-      count: number of images in the file `images`.
-      run_classes: names of the classes that the run's network was trained on, by label.
+      image_file: path of the file of images.
+      image_count: number of images in the file `image_file`.
+      run_class_names: names of the classes that the run's network was trained on, by label.
 
     Returns:
       the labels, and the names of the classes that they number.
@@ -50,21 +53,24 @@ def read_labels(
     Raises:
       RunError: the labels can't be read, or do not fit the images or the classes.
     """
-    path = images.with_name(LABELS)
-    form = ArrayForm(np.integer)
-    labels = read_array(Path(os.path.realpath(path)), form, _GET_AGAIN, _MAX_LABEL_BYTES)
-    if len(labels) != count:
+    path = image_file.with_name(LABELS_FILE)
+    labels_form = ArrayForm(np.integer)
+    labels = read_array(
+        Path(os.path.realpath(path)), labels_form, _GET_FILE_AGAIN, _MAX_LABEL_BYTES
+    )
+    if len(labels) != image_count:
         raise RunError(
-            f"{path}: has {len(labels):,} labels, but {images.name} has {count:,} images; give one "
-            "label for each image"
+            f"{path}: has {len(labels):,} labels, but {image_file.name} has {image_count:,} "
+            "images; give one label for each image"
         )
-    folder_name = images.absolute().parent.name.lower()
-    published_dataset = _PUBLISHED.get(re.sub("[^a-z0-9]", "", folder_name))
-    class_names = CATALOG[published_dataset].class_names if published_dataset else run_classes
-    if len(labels) and (labels.min() < 0 or labels.max() >= len(class_names)):
-        wrong = labels.min() if labels.min() < 0 else labels.max()
+    folder_name = image_file.absolute().parent.name.lower()
+    published_dataset = _PUBLISHED_DATASETS.get(re.sub("[^a-z0-9]", "", folder_name))
+    class_names = CATALOG[published_dataset].class_names if published_dataset else run_class_names
+    last_label = len(class_names) - 1
+    if len(labels) and (labels.min() < 0 or labels.max() > last_label):
+        wrong_label = labels.min() if labels.min() < 0 else labels.max()
         raise RunError(
-            f"{path}: has the label {wrong}; the {len(class_names)} classes have the labels 0 to "
-            f"{len(class_names) - 1}"
+            f"{path}: has the label {wrong_label}, but the {len(class_names)} classes have the "
+            f"labels 0 to {last_label}; correct the labels"
         )
     return labels, class_names

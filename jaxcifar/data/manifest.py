@@ -15,8 +15,8 @@ from jaxcifar.machine.reading import Remedy, read_json
 
 _Format = Literal[1]  # caches with another number are prepared again
 (_FORMAT,) = get_args(_Format)
-_NAME = "manifest.json"
-_PREPARE = Remedy("the data set is prepared again")
+_FILE_NAME = "manifest.json"
+_PREPARED_AGAIN = Remedy("the data set is prepared again")
 _Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
@@ -49,16 +49,14 @@ class Manifest:
     source: str = ""
 
     @classmethod
-    def of(
+    def for_records(
         cls,
-        records: Mapping[str, binary_records.Records],
+        records_of_split: Mapping[str, binary_records.Records],
         class_names: Sequence[str],
         source: str = "",
     ) -> Self:
         """Return a manifest with the class names, fingerprints and source of sorted records."""
-        fingerprints = {
-            split: binary_records.fingerprint(array) for split, array in records.items()
-        }
+        fingerprints = binary_records.fingerprints_of(records_of_split)
         return cls(tuple(class_names), fingerprints, source)
 
     def write(self, folder: Path) -> None:
@@ -67,16 +65,16 @@ class Manifest:
         Raises:
           OSError: the folder can't be written.
         """
-        for leftover in folder.glob(f".{_NAME}.*"):  # of a killed process
+        for leftover in folder.glob(f".{_FILE_NAME}.*"):  # of a killed process
             leftover.unlink(missing_ok=True)
         content = {"format": _FORMAT, **dataclasses.asdict(self)}
-        write_text(folder / _NAME, json.dumps(content, indent=1) + "\n")
+        write_text(folder / _FILE_NAME, json.dumps(content, indent=1) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
         """Read the manifest of the cache in `folder`; None if the file is missing or damaged."""
         try:
-            content = read_json(folder / _NAME, _Content, _PREPARE)
+            content = read_json(folder / _FILE_NAME, _Content, _PREPARED_AGAIN)
         except RunError:
             return None
         digests = content["fingerprints"]

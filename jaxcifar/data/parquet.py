@@ -15,10 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxcifar.data import binary_records
-from jaxcifar.data.arrays import MAX_IMAGES, ImageBlocks, SplitArrays, records_of
+from jaxcifar.data.arrays import MAX_IMAGES, ImageBlocks, SplitArrays, convert_to_records
 from jaxcifar.data.images import DecodedImage, decode_image
 from jaxcifar.data.parquet_files import group_by_split
-from jaxcifar.data.parquet_schema import Columns, find_columns, longest_string
+from jaxcifar.data.parquet_schema import (
+    ParquetColumns,
+    find_parquet_columns,
+    length_of_longest_string,
+)
 from jaxcifar.data.resizing import Resizing
 from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.reading import open_regular_file
@@ -28,12 +32,12 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 _MAX_IMAGE_BYTES = 2**26  # as stored, of one image
-_MAX_BYTES = 2**40  # of all columns, unpacked
-_MAX_RATIO = 1000  # unpacked to packed bytes; files up to `_ALWAYS_BYTES` may have any ratio
-_ALWAYS_BYTES = 2**28
-_MAX_LABEL = 200  # characters of a label that is a string
-_IMAGE_BATCH = 64  # images that are read at a time
-_LABEL_BATCH = 10_000
+_MAX_UNPACKED_BYTES = 2**40  # of all columns, unpacked
+_MAX_UNPACKING_RATIO = 1000  # unpacked to packed bytes, of larger files than the next line says
+_BYTES_OF_ANY_RATIO = 2**28
+_MAX_LABEL_LENGTH = 200  # characters of a label that is a string
+_IMAGES_PER_BATCH = 64  # images that are read at a time
+_LABELS_PER_BATCH = 10_000
 _THREADS = 4
 
 
@@ -64,108 +68,126 @@ def read_parquet(
         raise RunError(f"{path}: parquet files need pyarrow; pip install pyarrow") from None
     resizing = resizing or Resizing()
     try:
-        files_by_split = group_by_split(path, files, print_line)
-        tables = {split: _Table(paths, resizing) for split, paths in files_by_split.items()}
-        if "train" not in tables:
-            raise UsageError("there is no parquet file of the training images, train-*.parquet")
-        arrays = {split: table.arrays(split) for split, table in tables.items()}
+        paths_of_split = group_by_split(path, files, print_line)
+        split_files = {
+            split: _SplitFiles(paths, resizing) for split, paths in paths_of_split.items()
+        }
+        if "train" not in split_files:
+            raise UsageError(
+                "there is no parquet file of the training images; name one train-*.parquet"
+            )
+        arrays_of_split = {split: files.read_arrays(split) for split, files in split_files.items()}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about oddities in files that it can read
-            class_names = tables["train"].columns.class_names
-            return records_of(arrays, class_names, Resizing(resizing.size), print_line)
+            class_names = split_files["train"].columns.class_names
+            return convert_to_records(
+                arrays_of_split, class_names, Resizing(resizing.size), print_line
+            )
     except UsageError as error:
         raise RunError(f"{path}: {error}") from error
 
 
-class _Table:
+class _SplitFiles:
     """The parquet files of a split.
 
     Attributes:
       files: the files, in the order of their rows.
       columns: the columns with images and labels, the same in all files.
-      counts: number of rows of each file.
+      row_counts: number of rows of each file.
     """
 
     def __init__(self, files: Sequence[Path], resizing: Resizing) -> None:
         self.files, self._resizing = files, resizing
-        with _opened(files[0]) as first:
-            self.columns: Columns = find_columns(first.schema_arrow)
-        self.counts = []
+        with _open_parquet(files[0]) as first_file:
+            self.columns: ParquetColumns = find_parquet_columns(first_file.schema_arrow)
+        self.row_counts = []
         for file in files:
-            with _opened(file) as opened:
-                self.counts.append(_checked_count(file, opened))
-        if sum(self.counts) > MAX_IMAGES:
+            with _open_parquet(file) as parquet_file:
+                self.row_counts.append(_count_rows(file, parquet_file))
+        self._image_count = sum(self.row_counts)
+        if self._image_count > MAX_IMAGES:
             raise UsageError(f"{files[0].name}: has more than {MAX_IMAGES:,} images; give fewer")
 
-    def arrays(self, split: str) -> SplitArrays:
+    def read_arrays(self, split: str) -> SplitArrays:
         """Return images and labels; images are decoded block by block while they are read."""
         size = self._resizing.size
-        images = ImageBlocks((sum(self.counts), size, size, 3), np.dtype(np.uint8), self._blocks)
-        labels = self._labels()
-        image_name = f"column {self.columns.image} ({split})"
-        label_name = f"column {self.columns.label} ({split})"
-        return SplitArrays(images, labels, image_name, label_name)
+        shape = (self._image_count, size, size, 3)
+        images = ImageBlocks(shape, np.dtype(np.uint8), self._read_image_blocks)
+        labels = self._read_labels()
+        image_array = f"column {self.columns.image_column} ({split})"
+        label_array = f"column {self.columns.label_column} ({split})"
+        return SplitArrays(images, labels, image_array, label_array)
 
-    def _labels(self) -> np.ndarray:
+    def _read_labels(self) -> np.ndarray:
         """Read the column of labels, integers or strings, `[N]`."""
-        name = self.columns.label
-        label_arrays = []
-        for column in self._column_parts(name, _LABEL_BATCH):
-            if column.null_count:
-                raise UsageError(f"column {name} has rows without a label; remove these rows")
-            if longest_string(column) > _MAX_LABEL:
+        column_name = self.columns.label_column
+        label_batches = []
+        for batch in self._read_column(column_name, _LABELS_PER_BATCH):
+            if batch.null_count:
                 raise UsageError(
-                    f"column {name} has a label of over {_MAX_LABEL} characters; shorten it"
+                    f"column {column_name} has rows without a label; remove these rows"
                 )
-            label_arrays.append(np.asarray(column.to_numpy(zero_copy_only=False)))
-        return np.concatenate(label_arrays) if label_arrays else np.zeros(0, np.int64)
+            if length_of_longest_string(batch) > _MAX_LABEL_LENGTH:
+                raise UsageError(
+                    f"column {column_name} has a label of over {_MAX_LABEL_LENGTH} characters; "
+                    "shorten it"
+                )
+            label_batches.append(np.asarray(batch.to_numpy(zero_copy_only=False)))
+        return np.concatenate(label_batches) if label_batches else np.zeros(0, np.int64)
 
-    def _blocks(self) -> Iterator[np.ndarray]:
+    def _read_image_blocks(self) -> Iterator[np.ndarray]:
         """Yield the images of all rows in blocks, decoded and resized."""
         with ThreadPoolExecutor(_THREADS) as threads:
-            for column in self._column_parts(self.columns.image, _IMAGE_BATCH):
-                contents = self.columns.image_bytes(column)
-                if contents.null_count:
+            decode = partial(_decode_cell, size=self._resizing.size)
+            for batch in self._read_column(self.columns.image_column, _IMAGES_PER_BATCH):
+                image_files = self.columns.image_files_in(batch)
+                if image_files.null_count:
                     raise UsageError(
-                        f"column {self.columns.image} has rows without the bytes of an image; save "
-                        "the images in the file, not only their paths"
+                        f"column {self.columns.image_column} has rows without the bytes of an "
+                        "image; save the images in the file, not only their paths"
                     )
-                images = list(threads.map(partial(_decode, size=self._resizing.size), contents))
+                images = list(threads.map(decode, image_files))
                 self._resizing.original_sizes.update(image.original_size for image in images)
                 yield np.stack([image.pixels for image in images])
 
-    def _column_parts(self, column: str, rows: int) -> Iterator[Any]:
-        """Yield a column of all files, at most `rows` rows at a time; check the number of rows."""
-        for file, expected in zip(self.files, self.counts, strict=True):
-            count = 0
-            with _opened(file) as opened:
-                for batch in opened.iter_batches(rows, columns=[column], use_threads=False):
-                    count += len(batch)
-                    if count > expected:
+    def _read_column(self, column: str, batch_size: int) -> Iterator[Any]:
+        """Yield a column of all files, `batch_size` rows at a time; check the number of rows."""
+        for file, expected_count in zip(self.files, self.row_counts, strict=True):
+            row_count = 0
+            with _open_parquet(file) as parquet_file:
+                batches = parquet_file.iter_batches(batch_size, columns=[column], use_threads=False)
+                for batch in batches:
+                    row_count += len(batch)
+                    if row_count > expected_count:
                         break
                     yield batch.column(0)
-            if count != expected:
-                raise UsageError(f"{file.name} is damaged: it has {count:,} of {expected:,} rows")
+            if row_count != expected_count:
+                raise UsageError(
+                    f"{file.name} is damaged: it has {row_count:,} of {expected_count:,} rows; "
+                    "download it again"
+                )
 
 
-def _decode(content: Any, size: int) -> DecodedImage:
-    if content.as_buffer().size > _MAX_IMAGE_BYTES:
+def _decode_cell(image_file: Any, size: int) -> DecodedImage:
+    if image_file.as_buffer().size > _MAX_IMAGE_BYTES:
         raise UsageError(f"an image has more than {_MAX_IMAGE_BYTES // 2**20} MiB; make it smaller")
     try:
-        return decode_image(content.as_py(), size)
+        return decode_image(image_file.as_py(), size)
     except ValueError as error:
-        raise UsageError(f"an image can't be read: {first_line(error)}") from error
+        raise UsageError(
+            f"an image can't be read: {first_line(error)}; replace it, or remove its row"
+        ) from error
 
 
 @contextlib.contextmanager
-def _opened(file: Path) -> "Iterator[ParquetFile]":
+def _open_parquet(file: Path) -> "Iterator[ParquetFile]":
     """Open a parquet file; an error in the `with` block becomes a `UsageError` of one line."""
     from pyarrow.parquet import ParquetFile
 
     try:
         # Hugging Face's cache of downloads consists of symbolic links.
-        with open_regular_file(file, follow_links=True) as opened:
-            yield ParquetFile(opened, pre_buffer=False, buffer_size=2**20)
+        with open_regular_file(file, follow_links=True) as binary_file:
+            yield ParquetFile(binary_file, pre_buffer=False, buffer_size=2**20)
     except UsageError:
         raise
     except Exception as error:  # a hostile or damaged file can raise anything
@@ -174,12 +196,16 @@ def _opened(file: Path) -> "Iterator[ParquetFile]":
         ) from error
 
 
-def _checked_count(file: Path, opened: "ParquetFile") -> int:
+def _count_rows(file: Path, parquet_file: "ParquetFile") -> int:
     """Return the number of rows of a parquet file; raise if the unpacked size is too large."""
-    metadata = opened.metadata
-    packed = file.stat().st_size
-    unpacked = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-    largest_plausible = max(_MAX_RATIO * packed, _ALWAYS_BYTES)
-    if unpacked > min(_MAX_BYTES, largest_plausible):
-        raise UsageError(f"{file.name} unpacks to {unpacked:,} bytes, unlike images")
+    metadata = parquet_file.metadata
+    packed_bytes = file.stat().st_size
+    row_groups = map(metadata.row_group, range(metadata.num_row_groups))
+    unpacked_bytes = sum(row_group.total_byte_size for row_group in row_groups)
+    largest_plausible = max(_MAX_UNPACKING_RATIO * packed_bytes, _BYTES_OF_ANY_RATIO)
+    if unpacked_bytes > min(_MAX_UNPACKED_BYTES, largest_plausible):
+        raise UsageError(
+            f"{file.name} unpacks to {unpacked_bytes:,} bytes, unlike images; save the images "
+            "again as PNG or JPEG"
+        )
     return metadata.num_rows

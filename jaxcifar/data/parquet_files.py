@@ -4,65 +4,70 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxcifar.data.folder_listing import FolderListing, has_image_suffix, shown
-from jaxcifar.data.split_names import SPLIT_WORDS, split_within
+from jaxcifar.data.folder_listing import FolderListing, has_image_suffix, printable_name
+from jaxcifar.data.split_names import SPLIT_WORDS, split_of_name_part
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.name_lists import join_first
 from jaxcifar.machine.terminal import PrintLine
 
-SUFFIX = ".parquet"
+PARQUET_SUFFIX = ".parquet"
 _MAX_FILES = 10_000
-_MAX_ENTRIES = 100  # of a subfolder that are looked at to find a parquet file
-_MOST_NAMES = 3  # of files in a message
+_MAX_LISTED_ENTRIES = 100  # of a subfolder that are looked at to find a parquet file
+_MAX_SHOWN_NAMES = 3  # of files in a message
 
 
-def find_parquet(path: Path) -> list[Path]:
+def find_parquet_files(path: Path) -> list[Path]:
     """Return the parquet file `path`, or those in the folder `path` or else in its subfolders.
 
     Raises:
       RunError: there are too many files.
     """
     if path.is_file():
-        return [path] if path.suffix == SUFFIX else []
+        return [path] if path.suffix == PARQUET_SUFFIX else []
     try:
-        files = sorted(path.glob(f"*{SUFFIX}"))
-        if not files:
-            for folder in _folders_with_parquet(path):
-                files += sorted(folder.glob(f"*{SUFFIX}"))
+        parquet_files = sorted(path.glob(f"*{PARQUET_SUFFIX}"))
+        if not parquet_files:
+            for folder in _subfolders_with_parquet(path):
+                parquet_files += sorted(folder.glob(f"*{PARQUET_SUFFIX}"))
     except OSError:
         return []  # whoever lists the images reports the reason
-    if len(files) > _MAX_FILES:
+    if len(parquet_files) > _MAX_FILES:
         raise RunError(f"{path}: has more than {_MAX_FILES:,} parquet files; give fewer")
-    return files
+    return parquet_files
 
 
-def find_only_parquet(path: Path) -> list[Path]:
-    """Return what `find_parquet` returns for a user's data set, which has no other images.
+def find_unmixed_parquet_files(path: Path) -> list[Path]:
+    """Return what `find_parquet_files` returns for a user's data set, which has no other images.
 
     Raises:
       RunError: there are too many files, or class folders beside the parquet files.
     """
-    files = find_parquet(path)
-    if files and path.is_dir():
+    parquet_files = find_parquet_files(path)
+    if parquet_files and path.is_dir():
         listing = FolderListing(path)
-        names = [file.name for file in listing.files(listing.top) if has_image_suffix(file.name)]
-        folders = sorted({name.rpartition("/")[0] for name in names} - {""})
-        if len(folders) > 1:
-            first_file = files[0].relative_to(path).as_posix()
+        image_paths = [
+            file.relative_path
+            for file in listing.files_below(listing.root_folder)
+            if has_image_suffix(file.relative_path)
+        ]
+        image_folders = sorted({image_path.rpartition("/")[0] for image_path in image_paths} - {""})
+        if len(image_folders) > 1:
+            first_file = parquet_files[0].relative_to(path).as_posix()
+            two_folders = ", ".join(map(printable_name, image_folders[:2]))
             raise RunError(
-                f"{path}: holds class folders ({shown(folders[0])}, {shown(folders[1])}) and "
-                f"parquet files ({shown(first_file)}); give {path / first_file}, or move it out"
+                f"{path}: holds class folders ({two_folders}) and parquet files "
+                f"({printable_name(first_file)}); give {path / first_file}, or move it out"
             )
-    return files
+    return parquet_files
 
 
-def _folders_with_parquet(path: Path) -> list[Path]:
-    """Return the subfolders that have a parquet file among their first `_MAX_ENTRIES` entries."""
+def _subfolders_with_parquet(path: Path) -> list[Path]:
+    """Return the subfolders with a parquet file among their first `_MAX_LISTED_ENTRIES` entries."""
     subfolders = []
     for folder in sorted(path.iterdir()):
         if folder.is_dir() and not folder.name.startswith("."):
-            few_entries = itertools.islice(folder.iterdir(), _MAX_ENTRIES)
-            if any(entry.suffix == SUFFIX for entry in few_entries):
+            first_entries = itertools.islice(folder.iterdir(), _MAX_LISTED_ENTRIES)
+            if any(entry.suffix == PARQUET_SUFFIX for entry in first_entries):
                 subfolders.append(folder)
     return subfolders
 
@@ -82,36 +87,42 @@ def group_by_split(
     """
     if path in files:
         return {"train": [path]}
-    splits: dict[str, list[Path]] = {}
+    files_of_split: dict[str, list[Path]] = {}
+    files_without_split: list[Path] = []
     for file in files:
         split = split_of_file(path, file)
-        splits.setdefault(split or "unnamed", []).append(file)
-    unnamed = splits.pop("unnamed", [])
-    if not splits:
-        if len(unnamed) > 1 and print_line:
-            listed = join_first([file.name for file in unnamed], _MOST_NAMES)
+        if split is None:
+            files_without_split.append(file)
+        else:
+            files_of_split.setdefault(split, []).append(file)
+    if not files_of_split:
+        if len(files_without_split) > 1 and print_line:
+            shown_names = join_first([file.name for file in files_without_split], _MAX_SHOWN_NAMES)
             print_line(
-                f"{path.name}: {listed} are all training images; begin the names of files with "
-                "test or validation if they are not"
+                f"{path.name}: {shown_names} are all training images; begin the names of files "
+                "with test or validation if they are not"
             )
-        return {"train": unnamed}
-    if unnamed:
+        return {"train": files_without_split}
+    if files_without_split:
         raise UsageError(
-            f"{unnamed[0].name} names no split; begin the name of each file with train, test or "
-            "validation"
+            f"{files_without_split[0].name} names no split; begin the name of each file with "
+            "train, test or validation"
         )
-    for files_of_split in splits.values():
-        folders = [file.parent for file in files_of_split]
+    for split_files in files_of_split.values():
+        folders = [file.parent for file in split_files]
         if len(set(folders)) > 1:
             raise UsageError(
                 f"{folders[0].name} and {folders[-1].name} have files of the same split; give one "
                 "of these folders"
             )
-    return {split: splits[split] for split in SPLIT_WORDS if split in splits}
+    return {split: files_of_split[split] for split in SPLIT_WORDS if split in files_of_split}
 
 
 def split_of_file(path: Path, file: Path) -> str | None:
     """Return the split that the name of a file, or of its folder in `path`, says; else None."""
     names = [file.stem] if file.parent == path else [file.stem, file.parent.name]
-    splits = [split_within(name, separators="^a-zA-Z") for name in names]
-    return next((split for split in splits if split is not None), None)
+    for name in names:
+        split = split_of_name_part(name, separators="^a-zA-Z")
+        if split is not None:
+            return split
+    return None

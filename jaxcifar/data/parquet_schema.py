@@ -12,49 +12,51 @@ from jaxcifar.errors import UsageError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_IMAGE_COLUMNS = ("img", "image", "images")
-_LABEL_COLUMNS = ("label", "labels", "fine_label", "target", "class")  # fine_label: CIFAR-100
+_USUAL_IMAGE_COLUMNS = ("img", "image", "images")
+_USUAL_LABEL_COLUMNS = ("label", "labels", "fine_label", "target", "class")  # fine_label: CIFAR-100
 _MAX_METADATA_BYTES = 2**24
 _MAX_COLUMNS = 1000
+_MAX_SHOWN_NAMES = 10  # of columns in a message
 
 
-class _Feature(msgspec.Struct):
+class _LabelFeature(msgspec.Struct):
     names: list[str] | None = None
 
 
-class _Info(msgspec.Struct):
+class _DatasetInfo(msgspec.Struct):
     features: dict[str, Any]
 
 
-class _Metadata(msgspec.Struct):
-    info: _Info
+class _HuggingFaceMetadata(msgspec.Struct):
+    info: _DatasetInfo
 
 
 @dataclasses.dataclass(frozen=True)
-class Columns:
+class ParquetColumns:
     """The columns to read from a parquet file.
 
     Attributes:
-      image: name of the column of images.
-      label: name of the column of labels.
+      image_column: name of the column of images.
+      label_column: name of the column of labels.
       class_names: names of the classes, by label; None if the file does not say.
     """
 
-    image: str
-    label: str
+    image_column: str
+    label_column: str
     class_names: tuple[str, ...] | None
 
-    def image_bytes(self, column: Any) -> Any:
-        """Return the bytes of the image files in `column`, a part of the column of images.
+    def image_files_in(self, column_part: Any) -> Any:
+        """Return the bytes of the image files in `column_part`, a part of the column of images.
 
-        If `column` has structures, the bytes are in the field "bytes" of each structure.
+        If `column_part` has structures, the bytes are in the field "bytes" of each structure.
         """
         import pyarrow as pa
 
-        return column.field("bytes") if pa.types.is_struct(column.type) else column
+        has_structures = pa.types.is_struct(column_part.type)
+        return column_part.field("bytes") if has_structures else column_part
 
 
-def longest_string(column: Any) -> int:
+def length_of_longest_string(column: Any) -> int:
     """Return the length of the longest string in a column; 0 for a column of integers."""
     import pyarrow as pa
 
@@ -63,27 +65,24 @@ def longest_string(column: Any) -> int:
     return max(map(len, column.to_pylist()), default=0)
 
 
-def find_columns(schema: "pa.Schema") -> Columns:
+def find_parquet_columns(schema: "pa.Schema") -> ParquetColumns:
     """Choose the columns of a parquet file that hold images and labels, and read the class names.
 
     Raises:
       UsageError: there are no such columns, or several.
     """
-    import pyarrow as pa
-
     if len(schema) > _MAX_COLUMNS:
         raise UsageError(f"the file has {len(schema):,} columns; keep an image and a label column")
     image_columns = [field.name for field in schema if _holds_images(field.type)]
-    label_columns = [
-        field.name
-        for field in schema
-        if pa.types.is_integer(field.type)
-        or pa.types.is_string(field.type)
-        or pa.types.is_large_string(field.type)
-    ]
-    image = _choose(schema, image_columns, _IMAGE_COLUMNS, "images (with the bytes of files)")
-    label = _choose(schema, label_columns, _LABEL_COLUMNS, "labels (integers or strings)")
-    return Columns(image, label, _class_names(schema.metadata or {}, label))
+    label_columns = [field.name for field in schema if _holds_labels(field.type)]
+    image_column = _choose_column(
+        schema, image_columns, _USUAL_IMAGE_COLUMNS, "images (with the bytes of files)"
+    )
+    label_column = _choose_column(
+        schema, label_columns, _USUAL_LABEL_COLUMNS, "labels (integers or strings)"
+    )
+    class_names = _class_names_in_metadata(schema.metadata or {}, label_column)
+    return ParquetColumns(image_column, label_column, class_names)
 
 
 def _holds_images(column_type: Any) -> bool:
@@ -96,7 +95,15 @@ def _holds_images(column_type: Any) -> bool:
     return pa.types.is_binary(column_type) or pa.types.is_large_binary(column_type)
 
 
-def _choose(
+def _holds_labels(column_type: Any) -> bool:
+    """Return True if a column of this type can hold labels: integers or strings."""
+    import pyarrow as pa
+
+    is_text = pa.types.is_string(column_type) or pa.types.is_large_string(column_type)
+    return is_text or pa.types.is_integer(column_type)
+
+
+def _choose_column(
     schema: "pa.Schema", candidates: Sequence[str], usual_names: Sequence[str], meaning: str
 ) -> str:
     """Return the column with the first of the usual names, or else the only candidate.
@@ -115,25 +122,28 @@ def _choose(
             return name
     if len(candidates) == 1:
         return candidates[0]
-    quoted_names = [ascii(name[:40]) for name in schema.names[:10]]
-    shown = ", ".join(quoted[1:-1] for quoted in quoted_names)
+    names_in_quotes = [ascii(name[:40]) for name in schema.names[:_MAX_SHOWN_NAMES]]
+    shown_names = ", ".join(name[1:-1] for name in names_in_quotes)
     raise UsageError(
-        f"the parquet file has no clear column of {meaning} among {shown}; rename the right column "
-        f"to {usual_names[0]}"
+        f"the parquet file has no clear column of {meaning} among {shown_names}; rename the right "
+        f"column to {usual_names[0]}"
     )
 
 
-def _class_names(metadata: dict[bytes, bytes], label: str) -> tuple[str, ...] | None:
+def _class_names_in_metadata(
+    metadata: dict[bytes, bytes], label_column: str
+) -> tuple[str, ...] | None:
     """Return the class names in the metadata that Hugging Face's `datasets` writes.
 
-    `label` is the name of the column of labels. Return None if the metadata has no class names.
+    `label_column` is the name of the column of labels. Return None if the metadata has no class
+    names.
     """
-    content = metadata.get(b"huggingface", b"")
-    if not 0 < len(content) <= _MAX_METADATA_BYTES:
+    json_text = metadata.get(b"huggingface", b"")
+    if not 0 < len(json_text) <= _MAX_METADATA_BYTES:
         return None
     try:
-        features = msgspec.json.decode(content, type=_Metadata).info.features
-        names = msgspec.convert(features.get(label), type=_Feature).names
+        features = msgspec.json.decode(json_text, type=_HuggingFaceMetadata).info.features
+        names = msgspec.convert(features.get(label_column), type=_LabelFeature).names
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None  # the metadata of another program; class names are optional
     if names is None or not 0 < len(names) <= MAX_CLASSES:

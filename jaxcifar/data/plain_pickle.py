@@ -30,7 +30,7 @@ _ALLOWED_OPERATIONS = frozenset(
 )
 
 
-def load(content: bytes) -> Any:
+def load_pickle(content: bytes) -> Any:
     """Return the object in an untrusted pickle without running code that the pickle names.
 
     Arrays become `PickledArray`, and strings of Python 2 become bytes. Memory and time are bounded
@@ -71,8 +71,8 @@ class PickledArray:
         is_uint8 = isinstance(dtype, _PickledDtype) and dtype.code == "u1"
         if not is_uint8 or type(content) is not bytes:
             raise ValueError("'data' is not an array of uint8")
-        has_lengths = type(shape) is tuple and all(type(length) is int for length in shape)
-        if not has_lengths or len(shape) != 2 or min(shape) < 0:
+        is_shape = type(shape) is tuple and all(type(length) is int for length in shape)
+        if not is_shape or len(shape) != 2 or min(shape) < 0:
             raise ValueError("'data' is not an array with two axes")
         if shape[0] * shape[1] != len(content):
             raise ValueError("the shape of 'data' does not fit its content")
@@ -87,7 +87,7 @@ class _BatchUnpickler(pickle._Unpickler):
 
     def __init__(self, content: bytes) -> None:
         super().__init__(io.BytesIO(content), encoding="bytes")
-        self._max_encoded = len(content)  # characters
+        self._encodable_characters_left = len(content)  # characters
 
     def find_class(self, module: str, name: str) -> Any:
         """Return the harmless replacement for a class or function that the pickle imports."""
@@ -96,20 +96,23 @@ class _BatchUnpickler(pickle._Unpickler):
             ("numpy._core.multiarray", "_reconstruct"): lambda *arguments: PickledArray(),
             ("numpy", "ndarray"): PickledArray,
             ("numpy", "dtype"): _PickledDtype,
-            ("_codecs", "encode"): self._encode,
+            ("_codecs", "encode"): self._encode_latin1,
         }
         if (module, name) not in replacements:
-            full_name = ascii(f"{module}.{name}"[:80])[1:-1]
+            full_name_in_quotes = ascii(f"{module}.{name}"[:80])
+            full_name = full_name_in_quotes[1:-1]
             raise ValueError(f"the pickle imports {full_name}, which is not allowed")
         return replacements[module, name]
 
-    def _encode(self, text: str, encoding: str) -> bytes:
+    def _encode_latin1(self, text: str, encoding: str) -> bytes:
         """Return the bytes that a pickle of protocol 2 by Python 3 stores as latin-1 `text`."""
-        self._max_encoded -= len(text)
-        if self._max_encoded < 0:
-            raise ValueError("the pickle encodes the same text too often")
+        self._encodable_characters_left -= len(text)
+        if self._encodable_characters_left < 0:
+            raise ValueError("the pickle encodes the same text too often for a CIFAR batch")
         if encoding != "latin1":
-            raise ValueError(f"the pickle has bytes in the encoding {encoding[:20]!a}, not latin1")
+            raise ValueError(
+                f"the pickle encodes bytes as {encoding[:20]!a}, but a CIFAR batch as 'latin1'"
+            )
         return text.encode("latin1")
 
     def _load_build(self) -> None:
@@ -119,27 +122,32 @@ class _BatchUnpickler(pickle._Unpickler):
         if isinstance(target, PickledArray):
             target.state = state
         elif not isinstance(target, _PickledDtype):  # its state is the byte order
-            raise ValueError("the pickle sets the state of something that is not an array")
+            raise ValueError(
+                "the pickle sets the state of an object that is not an array, unlike a CIFAR batch"
+            )
 
     def _load_setitem(self) -> None:
         value = self.stack.pop()
         key = self.stack.pop()
-        self._set_items([key, value])
+        self._update_dict([key, value])
 
     def _load_setitems(self) -> None:
-        self._set_items(self.pop_mark())
+        self._update_dict(self.pop_mark())
 
     def _load_dict(self) -> None:
-        items = self.pop_mark()
+        keys_and_values = self.pop_mark()
         self.stack.append({})
-        self._set_items(items)
+        self._update_dict(keys_and_values)
 
-    def _set_items(self, items: list[Any]) -> None:
-        keys, values = items[::2], items[1::2]
+    def _update_dict(self, keys_and_values: list[Any]) -> None:
+        keys, values = keys_and_values[::2], keys_and_values[1::2]
         target = self.stack[-1]
         # The hash of another key may take for ever.
-        if type(target) is not dict or not all(type(key) in (str, bytes) for key in keys):
-            raise ValueError("the pickle has a dictionary with keys that are not strings")
+        has_string_keys = all(type(key) in (str, bytes) for key in keys)
+        if type(target) is not dict or not has_string_keys:
+            raise ValueError(
+                "the pickle has a dictionary with keys that are not strings, unlike a CIFAR batch"
+            )
         target.update(zip(keys, values, strict=True))
 
     dispatch: ClassVar[dict[int, Any]] = {

@@ -5,7 +5,6 @@ import io
 import os
 import shutil
 import sys
-import threading
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +14,12 @@ import numpy as np
 
 from jaxcifar.data import binary_records
 from jaxcifar.data.archive import check_archive
-from jaxcifar.data.catalog import WAYS_OUT, Draw, KnownDataset, cache_folder, check_content
+from jaxcifar.data.catalog import (
+    DrawImages,
+    KnownDataset,
+    cache_folder,
+    require_expected_images,
+)
 from jaxcifar.data.manifest import Manifest
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.image_size import IMAGE_SIZE
@@ -24,8 +28,7 @@ from jaxcifar.machine.paths import expand_home
 from jaxcifar.machine.plain_path import path_without_special_characters
 from jaxcifar.machine.terminal import PrintLine
 
-_BLOCK = 1000  # TFDS reads many examples at once in half the time of single examples
-_NETWORK_SECONDS = 8.0  # TFDS itself would retry for minutes before it gives up
+_EXAMPLES_PER_READ = 1000  # TFDS reads many examples at once in half the time of single examples
 
 
 class NotPreparedError(RunError):
@@ -40,8 +43,8 @@ def default_data_dir() -> Path:
     """
     path = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     folder = expand_home(path)
-    is_unexpanded = folder.parts and folder.parts[0].startswith("~")
-    if is_unexpanded:
+    has_unknown_home = bool(folder.parts) and folder.parts[0].startswith("~")
+    if has_unknown_home:
         raise UsageError(
             f"{folder}: the system knows no such home folder; say where data sets are with "
             "--data-dir or TFDS_DATA_DIR"
@@ -96,8 +99,8 @@ def load_records(
     """
     if archive is not None:
         check_archive(archive)
-    cache = cache_folder(dataset, data_dir)
-    cached_records = _read_cache(cache, dataset)
+    cache_path = cache_folder(dataset, data_dir)
+    cached_records = _read_cache(cache_path, dataset)
     if cached_records is not None:
         if archive is not None:
             print_line(f"{dataset.title} was prepared before; {archive} is not read.")
@@ -105,19 +108,19 @@ def load_records(
     if not may_prepare:
         raise NotPreparedError(f"{dataset.title} is not prepared in {data_dir}")
     if archive is None and dataset.draw is None:
-        _require_source(dataset, data_dir)  # before any folder is made
+        _require_prepared_or_downloadable(dataset, data_dir)  # before any folder is made
     with report_unwritable(data_dir), lock_folder(data_dir / dataset.name):
-        cached_records = _read_cache(cache, dataset)
+        cached_records = _read_cache(cache_path, dataset)
         if cached_records is not None:
             return cached_records  # another process was faster
         records = _prepare_records(dataset, data_dir, archive, print_line)
         try:
-            binary_records.write_cache(cache, records)
+            binary_records.write_cache(cache_path, records)
             if dataset.fingerprints is None:
-                Manifest.of(records, dataset.class_names).write(cache)
+                Manifest.for_records(records, dataset.class_names).write(cache_path)
         except OSError as error:
             reason = error.strerror or error
-            print_line(f"{cache}: no cache written ({reason}); the next start decodes again.")
+            print_line(f"{cache_path}: no cache written ({reason}); the next start decodes again.")
         return records
 
 
@@ -133,8 +136,8 @@ def _prepare_records(
     if dataset.draw is not None:
         print_line(f"Drawing {dataset.title}, once; this takes some seconds.")
         return _draw_records(dataset, dataset.draw)
-    with path_without_special_characters(data_dir) as utf8_data_dir:  # TFDS needs paths in UTF-8
-        builder = _make_builder(dataset, utf8_data_dir, archive)
+    with path_without_special_characters(data_dir) as tfds_data_dir:  # without * and [
+        builder = _make_builder(dataset, tfds_data_dir, archive)
         if not builder.is_prepared():
             _prepare_with_tfds(builder, dataset, data_dir, archive, print_line)
         print_line(f"Decoding {dataset.title}, once.")
@@ -158,13 +161,14 @@ def _make_builder(dataset: KnownDataset, data_dir: Path, archive: Path | None) -
     return BUILDERS[dataset.name](dataset, archive, data_dir=data_dir)
 
 
-def _draw_records(dataset: KnownDataset, draw: Draw) -> dict[str, binary_records.Records]:
-    records = {}
+def _draw_records(dataset: KnownDataset, draw: DrawImages) -> dict[str, binary_records.Records]:
+    records_of_split = {}
     for seed, (split, images_per_class) in enumerate(dataset.class_counts.items()):
-        images, labels = draw(images_per_class * len(dataset.class_names), seed)
-        records[split] = binary_records.sort(binary_records.pack(images, labels))
-    check_content(records, dataset, source=dataset.title)
-    return records
+        image_count = images_per_class * len(dataset.class_names)
+        images, labels = draw(image_count, seed)
+        records_of_split[split] = binary_records.sort(binary_records.pack(images, labels))
+    require_expected_images(records_of_split, dataset, source=dataset.title)
+    return records_of_split
 
 
 def _prepare_with_tfds(
@@ -205,46 +209,26 @@ def _decode_records(builder: Any, dataset: KnownDataset) -> dict[str, binary_rec
             f"{builder.data_dir}: prepared in the format {file_format}, which only TensorFlow "
             "reads; choose another folder with --data-dir, or remove this one"
         ) from None
-    records = {}
+    records_of_split = {}
     for split in binary_records.SPLITS:
-        images = np.empty((len(sources[split]), IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
-        labels = np.empty(len(images), np.uint8)
-        for start in range(0, len(images), _BLOCK):
-            indices = range(start, min(start + _BLOCK, len(images)))
-            examples = sources[split].__getitems__(indices)
+        source = sources[split]
+        image_count = len(source)
+        images = np.empty((image_count, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+        labels = np.empty(image_count, np.uint8)
+        for first_index in range(0, image_count, _EXAMPLES_PER_READ):
+            indices = range(first_index, min(first_index + _EXAMPLES_PER_READ, image_count))
+            examples = source.__getitems__(indices)
             for index, example in zip(indices, examples, strict=True):
                 images[index] = example["image"]
                 labels[index] = example["label"]
-        records[split] = binary_records.sort(binary_records.pack(images, labels))
-    check_content(records, dataset, source=builder.data_dir)
-    return records
+        records_of_split[split] = binary_records.sort(binary_records.pack(images, labels))
+    require_expected_images(records_of_split, dataset, source=builder.data_dir)
+    return records_of_split
 
 
-def _require_source(dataset: KnownDataset, data_dir: Path) -> None:
+def _require_prepared_or_downloadable(dataset: KnownDataset, data_dir: Path) -> None:
     """Raise an error if TFDS has not prepared a data set and can't download it now."""
-    with path_without_special_characters(data_dir) as utf8_data_dir:
-        builder = _make_builder(dataset, utf8_data_dir, None)
+    with path_without_special_characters(data_dir) as tfds_data_dir:
+        builder = _make_builder(dataset, tfds_data_dir, archive=None)
         if not builder.is_prepared():
-            _require_network(builder.download_url)
-
-
-def _require_network(url: str) -> None:
-    """Raise an error if the server of `url` does not answer within `_NETWORK_SECONDS`."""
-    import requests
-
-    problems = ["no answer"]
-
-    def request_head() -> None:
-        try:
-            response = requests.head(url, timeout=_NETWORK_SECONDS, allow_redirects=True)
-            response.raise_for_status()
-            problems.clear()
-        except requests.RequestException as error:
-            problems[:] = [type(error).__name__]
-
-    # A thread, because nothing else limits the time of a name look-up.
-    thread = threading.Thread(target=request_head, daemon=True)
-    thread.start()
-    thread.join(_NETWORK_SECONDS)
-    if problems:
-        raise RunError(f"no network: {url} can't be reached ({problems[0]}); {WAYS_OUT}")
+            builder.require_server()

@@ -9,8 +9,8 @@ from jaxcifar.image_size import IMAGE_SIZE, LARGEST_IMAGE_SIZE, SMALLEST_IMAGE_S
 from jaxcifar.machine.system import available_memory
 from jaxcifar.machine.terminal import PrintLine, format_bytes
 
-_COPIES = 2  # records are sorted into a second array
-_MUCH_BYTES = 2**30  # from here on, the memory is printed before the images are read
+_COPIES_WHILE_SORTING = 2  # records are sorted into a second array
+_ANNOUNCED_BYTES = 2**30  # from here on, the memory is printed before the images are read
 
 
 @dataclasses.dataclass
@@ -36,65 +36,69 @@ class Resizing:
 
     def require_memory(
         self,
-        count: int,
-        classes: int,
+        image_count: int,
+        class_count: int,
         print_line: PrintLine | None = None,
         *,
         are_prepared: bool = False,
     ) -> None:
-        """Check that images fit into memory; print a line if they need at least `_MUCH_BYTES`.
+        """Check that images fit into memory; print a line if they need at least `_ANNOUNCED_BYTES`.
 
         Args:
-          count: number of images.
-          classes: number of classes, on which the length of a label depends.
+          image_count: number of images.
+          class_count: number of classes, on which the length of a label depends.
           print_line: prints the line; None to print nothing.
           are_prepared: True for images that were prepared before, which need less memory.
 
         Raises:
           UsageError: the images need more memory than is free.
         """
-        record_bytes = binary_records.record_bytes(classes, self.size)
-        needed = count * record_bytes * (1 if are_prepared else _COPIES)
-        if needed < _MUCH_BYTES:
+        bytes_per_image = binary_records.bytes_per_record(class_count, self.size)
+        copies_in_memory = 1 if are_prepared else _COPIES_WHILE_SORTING
+        needed_bytes = image_count * bytes_per_image * copies_in_memory
+        if needed_bytes < _ANNOUNCED_BYTES:
             return
-        text = (
-            f"{count:,} images of {self.size}x{self.size} pixels take {format_bytes(needed)} of "
-            f"memory{'' if are_prepared else ' while they are prepared'}"
+        needed_memory = (
+            f"{image_count:,} images of {self.size}x{self.size} pixels take "
+            f"{format_bytes(needed_bytes)} of memory"
         )
-        available = available_memory()
-        if needed > available:
+        if not are_prepared:
+            needed_memory += " while they are prepared"
+        free_bytes = available_memory()
+        if needed_bytes > free_bytes:
             raise UsageError(
-                f"{text}, and {format_bytes(available)} are free; choose a smaller --image-size, "
-                "or give fewer images"
+                f"{needed_memory}, and {format_bytes(free_bytes)} are free; choose a smaller "
+                "--image-size, or give fewer images"
             )
         if print_line:
-            print_line(f"{text}.")
+            print_line(f"{needed_memory}.")
 
-    def note(self) -> str:
+    def describe(self) -> str:
         """Return a line that says how the images were resized, and which option changes their size.
 
         The line is empty if all images had the right size.
         """
-        return describe_resizing(self.original_sizes, self.size, advice=True)
+        return describe_resizing(self.original_sizes, self.size, with_option=True)
 
 
-def describe_resizing(original_sizes: Collection[int], size: int, advice: bool = False) -> str:
+def describe_resizing(original_sizes: Collection[int], size: int, with_option: bool = False) -> str:
     """Return a line that says how images are resized; "" if all images have the right size.
 
     Args:
       original_sizes: height and width of the images, after they are cropped to squares.
       size: height and width that the images get.
-      advice: True to also name the option that changes the size (`--image-size`).
+      with_option: True to also name the option that changes the size (`--image-size`).
     """
     if all(original_size == size for original_size in original_sizes):
         return ""
     smallest, largest = min(original_sizes), max(original_sizes)
     if smallest == largest:
         line = f"images of {smallest}x{smallest} pixels are resized to {size}x{size}"
-        option = f"--image-size {smallest} keeps their size"
+        option_text = f"--image-size {smallest} keeps their size"
         option_exists = SMALLEST_IMAGE_SIZE <= smallest <= LARGEST_IMAGE_SIZE
     else:
         line = f"images of {smallest} to {largest} pixels, as squares, are resized to {size}x{size}"
-        option = f"--image-size chooses {SMALLEST_IMAGE_SIZE} to {LARGEST_IMAGE_SIZE}"
+        option_text = f"--image-size chooses {SMALLEST_IMAGE_SIZE} to {LARGEST_IMAGE_SIZE}"
         option_exists = True
-    return f"{line}; {option}" if advice and option_exists else line
+    names_option = with_option and option_exists
+    return f"{line}; {option_text}" if names_option else line

@@ -21,14 +21,19 @@ import numpy as np
 from jaxcifar.array_types import Float64, UInt8
 from jaxcifar.image_size import IMAGE_SIZE
 
-SIDE = IMAGE_SIZE
-BLOCK = 50  # images drawn at a time, few enough for the cache; changes no image
-NUMBERS = 42  # random numbers of an image, without its noise
+IMAGE_SIDE = IMAGE_SIZE
+IMAGES_PER_BLOCK = 50  # images drawn at a time, few enough for the cache; changes no image
+NUMBERS_PER_IMAGE = 42  # random numbers of an image, without its noise
 STROKES_BEHIND = 2
 
 # Pixel centres, measured from the middle of the image.
-COLUMN = np.arange(SIDE) - (SIDE - 1) / 2
-ROW = COLUMN[:, None]
+COLUMN_OFFSETS = np.arange(IMAGE_SIDE) - (IMAGE_SIDE - 1) / 2
+ROW_OFFSETS = COLUMN_OFFSETS[:, None]
+
+
+# Of angles in a pentagram, in degrees; written out, because the last bit of a sine may differ.
+SIN_36, COS_36 = 0.5877853, 0.809017
+SIN_72, COS_72 = 0.9510565, 0.309017
 
 
 def _radius(u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -39,24 +44,27 @@ def _box(u: np.ndarray, v: np.ndarray, half_width: float, half_height: float) ->
     return np.maximum(np.abs(u) - half_width, np.abs(v) - half_height)
 
 
-def _star(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _star_distance(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     # The lines of a pentagram bound five half-planes. Its core lies in all of them, its points in
     # all but one, the rest of the plane in fewer: the second largest distance decides.
-    x, y = 0.9510565 * u, 0.309017 * v
-    i, j = 0.5877853 * u, 0.809017 * v
-    return np.sort([-v, x - y, -x - y, i + j, -i + j], axis=0)[3] - 0.36
+    steep_u, steep_v = SIN_72 * u, COS_72 * v
+    flat_u, flat_v = SIN_36 * u, COS_36 * v
+    upper_and_steep = [-v, steep_u - steep_v, -steep_u - steep_v]
+    distances = [*upper_and_steep, flat_u + flat_v, -flat_u + flat_v]
+    second_largest = np.sort(distances, axis=0)[3]
+    return second_largest - 0.36
 
 
 # Signed distances from a shape, negative inside it, of points (u, v) with v pointing down. Every
 # shape has about the size of the unit disc, so that its size does not reveal the class.
 _Pixels = Float64[np.ndarray, "images size size"]
-SHAPES: dict[str, Callable[[_Pixels, _Pixels], _Pixels]] = {
+SIGNED_DISTANCES: dict[str, Callable[[_Pixels, _Pixels], _Pixels]] = {
     "circle": lambda u, v: _radius(u, v) - 0.88,
     "ring": lambda u, v: np.abs(_radius(u, v) - 0.72) - 0.2,
     "square": lambda u, v: _box(u, v, 0.78, 0.78),
     "frame": lambda u, v: np.abs(_box(u, v, 0.64, 0.64)) - 0.18,
     "triangle": lambda u, v: np.maximum(v, 0.8660254 * np.abs(u) - 0.5 * v) - 0.53,
-    "star": _star,
+    "star": _star_distance,
     "cross": lambda u, v: np.minimum(_box(u, v, 0.95, 0.27), _box(u, v, 0.27, 0.95)),
     "tee": lambda u, v: np.minimum(_box(u, v + 0.6, 0.9, 0.27), _box(u, v - 0.15, 0.27, 0.75)),
     "crescent": lambda u, v: np.maximum(_radius(u, v) - 0.95, 0.75 - _radius(u, v + 0.55)),
@@ -64,7 +72,7 @@ SHAPES: dict[str, Callable[[_Pixels, _Pixels], _Pixels]] = {
         0.8 * np.abs(u) - 0.6 * np.abs(v) - 0.08, np.abs(v) - 0.85
     ),
 }
-CLASS_NAMES: tuple[str, ...] = tuple(SHAPES)
+CLASS_NAMES: tuple[str, ...] = tuple(SIGNED_DISTANCES)
 
 
 class _RandomNumbers:
@@ -89,22 +97,22 @@ def _random_coordinates(
 
     `spread` is the largest shift along x and along y, in pixels. Both results are `[n, 32, 32]`.
     """
-    x = COLUMN - spread * numbers.between(-1, 1)
-    y = ROW - spread * numbers.between(-1, 1)
+    x = COLUMN_OFFSETS - spread * numbers.between(-1, 1)
+    y = ROW_OFFSETS - spread * numbers.between(-1, 1)
     tangent = numbers.between(-0.6, 0.6)  # of half the angle: cos and sin are fractions of it
     cos = (1 - tangent * tangent) / (1 + tangent * tangent)
     sin = 2 * tangent / (1 + tangent * tangent)
     return cos * x + sin * y, cos * y - sin * x
 
 
-def _paint(canvas: np.ndarray, distance: np.ndarray, colour: np.ndarray) -> None:
+def _paint_shape(canvas: np.ndarray, distance: np.ndarray, colour: np.ndarray) -> None:
     """Colour the pixels of a canvas `[n, 3, 32, 32]` that are inside a shape, in place.
 
     `distance`, `[n, 32, 32]`, is each pixel's distance from the shape in pixels, negative inside.
     `colour` is the shape's colour in each image, `[n, 3, 1, 1]`.
     """
-    cover = np.clip(0.5 - distance, 0, 1)[:, None]  # a ramp one pixel wide smooths the edge
-    canvas += cover * (colour - canvas)
+    opacity = np.clip(0.5 - distance, 0, 1)[:, None]  # a ramp one pixel wide smooths the edge
+    canvas += opacity * (colour - canvas)
 
 
 def _paint_stroke(canvas: np.ndarray, numbers: _RandomNumbers, widest: float) -> None:
@@ -112,68 +120,77 @@ def _paint_stroke(canvas: np.ndarray, numbers: _RandomNumbers, widest: float) ->
 
     `widest` is the largest half width of the line in pixels.
     """
-    u, v = _random_coordinates(numbers, SIDE / 2)
+    u, v = _random_coordinates(numbers, IMAGE_SIDE / 2)
     half_length = np.maximum(numbers.between(-3, 6), 0)  # a third of the strokes are dots
-    past_the_end = np.maximum(np.abs(u) - half_length, 0)
-    _paint(canvas, _radius(past_the_end, v) - numbers.between(0.3, widest), numbers.colour())
+    length_past_end = np.maximum(np.abs(u) - half_length, 0)
+    half_width = numbers.between(0.3, widest)
+    distance = _radius(length_past_end, v) - half_width
+    _paint_shape(canvas, distance, numbers.colour())
 
 
-def _draw_block(labels: np.ndarray, table: np.ndarray) -> np.ndarray:
+def _draw_block(labels: np.ndarray, random_table: np.ndarray) -> np.ndarray:
     """Draw a 32x32 image of one shape for each label; return `[n, 32, 32, 3] uint8`.
 
-    `table` has random numbers in [0, 1) for each image, `[n, NUMBERS + 3072] float64`.
+    `random_table` has random numbers in [0, 1) for each image, `[n, NUMBERS + 3072] float64`.
     """
-    numbers = _RandomNumbers(table[:, :NUMBERS])
-    noise = table[:, NUMBERS:].reshape(-1, 3, SIDE, SIDE)
+    numbers = _RandomNumbers(random_table[:, :NUMBERS_PER_IMAGE])
+    noise = random_table[:, NUMBERS_PER_IMAGE:].reshape(-1, 3, IMAGE_SIDE, IMAGE_SIDE)
 
     background = numbers.colour()
     slope_x, slope_y = 0.02 * (numbers.colour() - 0.5), 0.02 * (numbers.colour() - 0.5)
-    canvas = background + slope_x * COLUMN + slope_y * ROW
+    canvas = background + slope_x * COLUMN_OFFSETS + slope_y * ROW_OFFSETS
     for _ in range(STROKES_BEHIND):
         _paint_stroke(canvas, numbers, widest=1.6)
 
-    size = numbers.between(8, 13)
-    u, v = _random_coordinates(numbers, 14 - size)
-    u, v = u / size, v / (size * numbers.between(0.9, 1.1))
+    shape_radius = numbers.between(8, 13)
+    x, y = _random_coordinates(numbers, 14 - shape_radius)
+    stretch = numbers.between(0.9, 1.1)
+    u, v = x / shape_radius, y / (shape_radius * stretch)
     distance = np.empty_like(u)
-    for label, shape in enumerate(SHAPES.values()):
+    for label, signed_distance in enumerate(SIGNED_DISTANCES.values()):
         has_label = labels == label
-        distance[has_label] = shape(u[has_label], v[has_label])
+        distance[has_label] = signed_distance(u[has_label], v[has_label])
     # The shape's colour differs from the background by 0.2 to 0.8 modulo 1. So it is as evenly
     # distributed as the background's colour.
-    shade = background + 0.2 + 0.6 * numbers.colour()
-    _paint(canvas, size * distance, shade - np.floor(shade))
+    shape_colour = background + 0.2 + 0.6 * numbers.colour()
+    shape_colour_modulo_1 = shape_colour - np.floor(shape_colour)
+    _paint_shape(canvas, shape_radius * distance, shape_colour_modulo_1)
     _paint_stroke(canvas, numbers, widest=3)
 
-    grain = numbers.between(0.1, 0.6)[:, None]
-    canvas += grain * grain * (noise - 0.5)  # squared: many images are clear, some hard to read
+    noise_level = numbers.between(0.1, 0.6)[:, None]
+    canvas += (
+        noise_level * noise_level * (noise - 0.5)
+    )  # squared: many images are clear, some hard to read
     pixels = np.floor(255 * np.clip(canvas, 0, 1) + 0.5).astype(np.uint8)
     return pixels.transpose(0, 2, 3, 1)
 
 
-def draw(
-    count: int, seed: int
-) -> tuple[UInt8[np.ndarray, "{count} size size 3"], UInt8[np.ndarray, "{count}"]]:
+def draw_images(
+    image_count: int, seed: int
+) -> tuple[UInt8[np.ndarray, "{image_count} size size 3"], UInt8[np.ndarray, "{image_count}"]]:
     """Draw the images of shapes10, the same number of each class, in random order.
 
     Args:
-      count: number of images, a multiple of ten.
-      seed: seed of all random numbers; with another `count` all images differ.
+      image_count: number of images, a multiple of ten.
+      seed: seed of all random numbers; with another `image_count` all images differ.
 
     Returns:
       images and labels; a label is an index into `CLASS_NAMES`.
 
     Raises:
-      ValueError: `count` is not a multiple of ten.
+      ValueError: `image_count` is not a multiple of ten.
     """
-    if count % len(SHAPES):
-        raise ValueError(f"count must be a multiple of {len(SHAPES)}, not {count}")
+    if image_count % len(SIGNED_DISTANCES):
+        raise ValueError(
+            f"image_count must be a multiple of {len(SIGNED_DISTANCES)}, not {image_count}"
+        )
     random = np.random.RandomState(seed)
-    labels = random.permutation(np.arange(count) % len(SHAPES)).astype(np.uint8)
-    images = np.empty((count, SIDE, SIDE, 3), np.uint8)
-    for start in range(0, count, BLOCK):
-        block = slice(start, min(start + BLOCK, count))
+    labels = random.permutation(np.arange(image_count) % len(SIGNED_DISTANCES)).astype(np.uint8)
+    images = np.empty((image_count, IMAGE_SIDE, IMAGE_SIDE, 3), np.uint8)
+    for first_index in range(0, image_count, IMAGES_PER_BLOCK):
+        block = slice(first_index, min(first_index + IMAGES_PER_BLOCK, image_count))
         # A row for each image, so that an image does not depend on the size of the block.
-        table = random.random_sample((block.stop - start, NUMBERS + 3 * SIDE * SIDE))
-        images[block] = _draw_block(labels[block], table)
+        numbers_and_noise = NUMBERS_PER_IMAGE + 3 * IMAGE_SIDE * IMAGE_SIDE
+        random_table = random.random_sample((block.stop - first_index, numbers_and_noise))
+        images[block] = _draw_block(labels[block], random_table)
     return images, labels

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxcifar.array_types import Int64, Integer
-from jaxcifar.config.folds import RULE as FOLD_RULE
-from jaxcifar.config.folds import Fold, parse_fold
+from jaxcifar.config.folds import FOLD_RULE, Fold, parse_fold
 from jaxcifar.data import binary_records
 from jaxcifar.errors import RunError, UsageError
 
@@ -15,7 +14,7 @@ _TEST_FRACTION = 1 / 6  # as in CIFAR-10
 _SPLIT_SEED = 2009  # the year of CIFAR-10; never the run's seed, so that all runs share the split
 
 
-def stratified(
+def stratified_split(
     labels: Integer[np.ndarray, "images"], fraction: float
 ) -> tuple[Int64[np.ndarray, "rest"], Int64[np.ndarray, "images-rest"]]:
     """Choose the same fraction of the images of every class, always the same images.
@@ -27,18 +26,18 @@ def stratified(
     Returns:
       indices of the other images and of the chosen images, both in a fixed random order.
     """
-    order, order_by_class = _fixed_orders(labels)
+    shuffled_indices, indices_by_class = _fixed_random_orders(labels)
     class_counts = np.bincount(labels)
     class_ends = np.cumsum(class_counts)
     is_chosen = np.zeros(len(labels), bool)
-    for end, count in zip(class_ends, class_counts, strict=True):
-        indices_of_class = order_by_class[end - count : end]
-        chosen_count = round(count * fraction)
+    for class_end, class_count in zip(class_ends, class_counts, strict=True):
+        indices_of_class = indices_by_class[class_end - class_count : class_end]
+        chosen_count = round(class_count * fraction)
         is_chosen[indices_of_class[:chosen_count]] = True
-    return order[~is_chosen[order]], order[is_chosen[order]]
+    return _divide_indices(shuffled_indices, is_chosen)
 
 
-def stratified_fold(
+def split_by_fold(
     labels: Integer[np.ndarray, "images"], fold: Fold
 ) -> tuple[Int64[np.ndarray, "rest"], Int64[np.ndarray, "images-rest"]]:
     """Choose the images of one fold of a cross-validation, as evenly from every class as possible.
@@ -53,17 +52,25 @@ def stratified_fold(
     Returns:
       indices of the other images and of the fold's images, both in a fixed random order.
     """
-    order, order_by_class = _fixed_orders(labels)
+    shuffled_indices, indices_by_class = _fixed_random_orders(labels)
     is_chosen = np.zeros(len(labels), bool)
-    is_chosen[order_by_class[fold.number - 1 :: fold.total]] = True  # as cards are dealt
-    return order[~is_chosen[order]], order[is_chosen[order]]
+    indices_of_fold = indices_by_class[fold.number - 1 :: fold.total]  # as cards are dealt
+    is_chosen[indices_of_fold] = True
+    return _divide_indices(shuffled_indices, is_chosen)
 
 
-def _fixed_orders(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _divide_indices(indices: np.ndarray, is_chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices that are not chosen and those that are, both in the order of `indices`."""
+    is_chosen_in_order = is_chosen[indices]
+    return indices[~is_chosen_in_order], indices[is_chosen_in_order]
+
+
+def _fixed_random_orders(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return image indices in a fixed random order, and the same indices sorted by class."""
-    rng = np.random.RandomState(_SPLIT_SEED)  # its stream is frozen across NumPy versions
-    order = rng.permutation(len(labels))
-    return order, order[np.argsort(labels[order], kind="stable")]
+    random = np.random.RandomState(_SPLIT_SEED)  # its stream is frozen across NumPy versions
+    shuffled_indices = random.permutation(len(labels))
+    order_by_class = np.argsort(labels[shuffled_indices], kind="stable")
+    return shuffled_indices, shuffled_indices[order_by_class]
 
 
 def train_val_indices(
@@ -89,24 +96,24 @@ def train_val_indices(
         would be no validation images although `val_fraction` or `fold` asks for some.
     """
     if fold:
-        parsed = parse_fold(fold)
-        if parsed is None:
+        parsed_fold = parse_fold(fold)
+        if parsed_fold is None:
             raise UsageError(f"fold {fold}: {FOLD_RULE}")
-        train, val = stratified_fold(labels, parsed)
+        train_indices, val_indices = split_by_fold(labels, parsed_fold)
     else:
-        train, val = stratified(labels, val_fraction)
+        train_indices, val_indices = stratified_split(labels, val_fraction)
     needs_validation = bool(fold) or val_fraction > 0
-    if not len(train) or (needs_validation and not len(val)):
+    if not len(train_indices) or (needs_validation and not len(val_indices)):
         setting = f"fold {fold}" if fold else f"a validation fraction of {val_fraction}"
         raise UsageError(
-            f"{setting} leaves {len(train)} images to train on and "
-            f"{len(val)} to validate on; choose another"
+            f"{setting} leaves {len(train_indices)} images to train on and "
+            f"{len(val_indices)} to validate on; choose another fold or fraction"
         )
-    return train[:train_examples], val
+    return train_indices[:train_examples], val_indices
 
 
 def split_off_test(
-    path: Path, splits: Mapping[str, binary_records.Records]
+    path: Path, records_of_split: Mapping[str, binary_records.Records]
 ) -> dict[str, binary_records.Records]:
     """Take a sixth of each class of the training images as test images; return all splits.
 
@@ -115,15 +122,21 @@ def split_off_test(
 
     Args:
       path: where the images come from; begins the error message.
-      splits: "train" and, optionally, "val" -> sorted records.
+      records_of_split: "train" and, optionally, "val" -> sorted records.
 
     Raises:
       RunError: there are too few images.
     """
-    records = splits["train"]
-    train, test = stratified(binary_records.labels(records), _TEST_FRACTION)
-    if not len(test):
+    train_records = records_of_split["train"]
+    kept_indices, test_indices = stratified_split(
+        binary_records.labels(train_records), _TEST_FRACTION
+    )
+    if not len(test_indices):
         raise RunError(
             f"{path}: too few images to take a sixth for testing; add images, or test images"
         )
-    return {**splits, "train": records[np.sort(train)], "test": records[np.sort(test)]}
+    return {
+        **records_of_split,
+        "train": train_records[np.sort(kept_indices)],
+        "test": train_records[np.sort(test_indices)],
+    }

@@ -1,5 +1,7 @@
 """Check the images and labels of a split of a data set."""
 
+from typing import Any, NoReturn
+
 import numpy as np
 
 from jaxcifar.array_types import Integer, UInt8
@@ -7,12 +9,12 @@ from jaxcifar.errors import UsageError
 
 
 def require_labels_in_range(
-    where: str, labels: Integer[np.ndarray, "images"], num_classes: int
+    split_title: str, labels: Integer[np.ndarray, "images"], num_classes: int
 ) -> None:
     """Check that labels are numbers from 0 to `num_classes - 1`.
 
     Args:
-      where: the data set and the split, which begin the error message.
+      split_title: the data set and the split, which begin the error message.
       labels: the labels of the split.
       num_classes: number of classes of the data set.
 
@@ -21,18 +23,18 @@ def require_labels_in_range(
     """
     if len(labels) and (labels.min() < 0 or labels.max() >= num_classes):
         raise UsageError(
-            f"{where} has labels from {labels.min()} to {labels.max()}, but there are "
+            f"{split_title} has labels from {labels.min()} to {labels.max()}, but there are "
             f"{num_classes} classes; count labels from 0"
         )
 
 
 def require_square_images(
-    where: str, images: UInt8[np.ndarray, "_ height width channels"], size: int
+    split_title: str, images: UInt8[np.ndarray, "_ height width channels"], size: int
 ) -> None:
     """Check that images are squares of `size` pixels with three channels.
 
     Args:
-      where: the data set and the split, which begin the error message.
+      split_title: the data set and the split, which begin the error message.
       images: the images of the split.
       size: height and width of the images of the data set.
 
@@ -42,6 +44,45 @@ def require_square_images(
     shape = images.shape[1:]
     if shape != (size, size, 3):
         raise UsageError(
-            f"{where} has images of shape {list(shape)}; give squares of one size with three "
+            f"{split_title} has images of shape {list(shape)}; give squares of one size with three "
             f"channels, as [{size}, {size}, 3]"
         )
+
+
+def require_one_kind_of_validation(
+    x_val: Any, y_val: Any, val_fraction: float | None, fold: str
+) -> None:
+    """Check that the arguments of `Dataset.from_arrays` choose validation images in one way.
+
+    Args:
+      x_val: validation images, or None.
+      y_val: labels of the validation images, or None.
+      val_fraction: fraction of the training images for validation, or None.
+      fold: fold of the training images for validation, such as "1/5"; "" for none.
+
+    Raises:
+      UsageError: only one of `x_val` and `y_val` is given, or an argument has no effect.
+    """
+    if (x_val is None) != (y_val is None):
+        raise UsageError("x_val and y_val belong together; give both or neither")
+    if val_fraction is not None and (x_val is not None or fold):
+        other_argument = "fold" if x_val is None else "x_val"
+        raise UsageError(f"val_fraction has no effect with {other_argument}; leave one of them out")
+
+
+def refuse_validation_option(title: str, val_fraction: float, fold: str) -> NoReturn:
+    """Raise an error about an option that a data set with its own validation images can't have.
+
+    Args:
+      title: the title of the data set.
+      val_fraction: the value of the option, if `fold` is "".
+      fold: the fold that was chosen, such as "1/5"; "" for none.
+
+    Raises:
+      UsageError: always.
+    """
+    option = f"--fold {fold}" if fold else f"--val-fraction {val_fraction}"
+    raise UsageError(
+        f"{option}: {title} has its own validation images, so no training images are kept for "
+        "validation; leave this option out"
+    )

@@ -2,95 +2,103 @@
 
 from collections.abc import Mapping, Sequence
 
-from jaxcifar.data.folder_listing import Folder, FolderListing, list_some, shown
-from jaxcifar.data.split_names import split_of, split_within
+from jaxcifar.data.folder_listing import MAX_SHOWN_NAMES, Folder, FolderListing, printable_name
+from jaxcifar.data.split_names import split_of_name, split_of_name_part
 from jaxcifar.errors import RunError
+from jaxcifar.machine.name_lists import join_first
 from jaxcifar.machine.terminal import pluralize
 
 
-def named_splits(listing: FolderListing, folders: Sequence[Folder]) -> list[str | None]:
+def splits_of_folder_names(listing: FolderListing, folders: Sequence[Folder]) -> list[str | None]:
     """Return the split that each folder's name says, or None.
 
     A class may be called "test_tube". So a split that is only a part of a name counts if a training
     folder and another are named, and if such folders hold folders. A folder for testing may
     hold files if all folders name a split; whoever lists the files reports them.
     """
-    names = [folder.last_part for folder in folders]
-    whole_names = [split_of(name) for name in names]
-    all_names = [split_of(name) or split_within(name) for name in names]
-    if "train" not in all_names or len({*all_names} - {None}) < 2:
-        return whole_names
-    for folder, whole_name, split in zip(folders, whole_names, all_names, strict=True):
-        is_part_of_name = split is not None and whole_name is None
-        may_hold_files = split != "train" and None not in all_names
-        if is_part_of_name and not may_hold_files and not listing.children(folder).folders:
-            return whole_names
-    return all_names
+    names = [folder.own_name for folder in folders]
+    splits_of_whole_names = [split_of_name(name) for name in names]
+    splits_of_names = [split_of_name(name) or split_of_name_part(name) for name in names]
+    distinct_splits = {*splits_of_names} - {None}
+    if "train" not in distinct_splits or len(distinct_splits) < 2:
+        return splits_of_whole_names
+    named_folders = zip(folders, splits_of_whole_names, splits_of_names, strict=True)
+    for folder, split_of_whole_name, split in named_folders:
+        is_named_by_a_part = split is not None and split_of_whole_name is None
+        may_hold_files = split != "train" and None not in splits_of_names
+        must_hold_folders = is_named_by_a_part and not may_hold_files
+        if must_hold_folders and not listing.children(folder).subfolders:
+            return splits_of_whole_names
+    return splits_of_names
 
 
 def refuse_partial_splits(
     listing: FolderListing,
-    by_split: Mapping[str, Sequence[Folder]],
+    folders_of_split: Mapping[str, Sequence[Folder]],
     other_folders: Sequence[Folder],
 ) -> None:
     """Raise an error if a folder of images is divided into splits only in part.
 
     Args:
       listing: lists the folders.
-      by_split: split -> folders with its name. Such a folder without subfolders is no error,
-        because a class may be called "train" or "test".
-      other_folders: the folders beside the folders of `by_split`.
+      folders_of_split: split -> folders with its name. Such a folder without subfolders is no
+        error, because a class may be called "train" or "test".
+      other_folders: the folders beside the folders of `folders_of_split`.
 
     Raises:
       RunError: there is such a folder.
     """
-    for split, folders in by_split.items():
+    for split, folders in folders_of_split.items():
         folder = folders[0]
-        if not listing.children(folder).folders:
+        if not listing.children(folder).subfolders:
             continue
-        neighbour = f" beside {shown(other_folders[0].name)}" if other_folders else ""
-        missing = "" if "train" in by_split else " but no train folder"
+        neighbour = f" beside {other_folders[0].printable_path}" if other_folders else ""
+        missing = "" if "train" in folders_of_split else " but no train folder"
         raise RunError(
-            f"{listing.root}: has a {split} folder of folders ({shown(folder.name)}){neighbour}"
-            f"{missing}; put the classes into train/ and test/, or give {folder.path} to have a "
-            "sixth of every class taken for testing"
+            f"{listing.root}: has a {split} folder of folders ({folder.printable_path})"
+            f"{neighbour}{missing}; put the classes into train/ and test/, or give {folder.path} "
+            "to have a sixth of every class taken for testing"
         )
 
 
-def refuse_unnamed_splits(listing: FolderListing, classes: Mapping[str, Folder]) -> None:
+def refuse_unnamed_splits(listing: FolderListing, class_folders: Mapping[str, Folder]) -> None:
     """Raise an error if all class folders hold folders of the same names, two or more.
 
     Raises:
       RunError: all class folders do.
     """
-    if len(classes) < 2:
+    if len(class_folders) < 2:
         return
-    common_names: set[str] = set()
-    for folder in classes.values():
-        names = {subfolder.class_name for subfolder in listing.children(folder).folders}
-        if len(names) < 2 or (common_names and names != common_names):
+    common_subfolder_names: set[str] = set()
+    for folder in class_folders.values():
+        subfolder_names = {
+            subfolder.class_name for subfolder in listing.children(folder).subfolders
+        }
+        is_different = common_subfolder_names and subfolder_names != common_subfolder_names
+        if len(subfolder_names) < 2 or is_different:
             return
-        common_names = names
-    first, second, *others = (shown(folder.name) for folder in classes.values())
-    more = f" (and {pluralize(len(others), 'other folder')})" if others else ""
-    listed = list_some([shown(name) for name in sorted(common_names)])
+        common_subfolder_names = subfolder_names
+    first, second, *other_folders = (folder.printable_path for folder in class_folders.values())
+    more = f" (and {pluralize(len(other_folders), 'other folder')})" if other_folders else ""
+    printable_names = [printable_name(name) for name in sorted(common_subfolder_names)]
+    listed_subfolders = join_first(printable_names, MAX_SHOWN_NAMES)
     raise RunError(
-        f"{listing.root}: {first} and {second}{more} both hold the folders {listed}: they "
-        "look like splits; rename them to train and test, or, if they are classes, move their "
+        f"{listing.root}: {first} and {second}{more} both hold the folders {listed_subfolders}: "
+        "they look like splits; rename them to train and test, or, if they are classes, move their "
         "images out of these folders"
     )
 
 
-def refuse_splits_in_class(listing: FolderListing, folder: Folder) -> None:
+def refuse_splits_in_class(listing: FolderListing, class_folder: Folder) -> None:
     """Raise an error if a class folder has a train folder and another split inside.
 
     Raises:
       RunError: it does.
     """
-    subfolders = listing.children(folder).folders
-    splits_inside = {split_within(subfolder.last_part) for subfolder in subfolders} - {None}
+    subfolders = listing.children(class_folder).subfolders
+    splits_inside = {split_of_name_part(subfolder.own_name) for subfolder in subfolders} - {None}
     if "train" in splits_inside and len(splits_inside) > 1:
         raise RunError(
-            f"{listing.root}: {shown(folder.name)} is divided into train and test itself; put the "
-            "classes into train/ and test/ instead (train/CLASS, test/CLASS)"
+            f"{listing.root}: {class_folder.printable_path} is divided into train and test "
+            "itself; put the classes into train/ and test/ instead (train/CLASS, test/CLASS)"
         )

@@ -9,17 +9,20 @@ SPLIT_WORDS = {
 }
 
 
-def split_of(name: str) -> str | None:
+def split_of_name(name: str) -> str | None:
     """Return the split that a name of a folder, or a cell of a table, means.
 
     Returns:
       "train", "val" or "test", such as "val" for "Validation"; None for other names.
     """
-    lower = name.strip().casefold()
-    return next((split for split, words in SPLIT_WORDS.items() if lower in words), None)
+    lower_case_name = name.strip().casefold()
+    for split, words in SPLIT_WORDS.items():
+        if lower_case_name in words:
+            return split
+    return None
 
 
-def split_within(name: str, separators: str = "_.-") -> str | None:
+def split_of_name_part(name: str, separators: str = "_.-") -> str | None:
     """Return the split that a part of a name says: "test" for "seg_test" and "test-set".
 
     Args:
@@ -29,5 +32,6 @@ def split_within(name: str, separators: str = "_.-") -> str | None:
     Returns:
       "train", "val" or "test"; None if no part names a split, or parts name different splits.
     """
-    splits = {split_of(part) for part in re.split(f"[{separators}]+", name)} - {None}
-    return splits.pop() if len(splits) == 1 else None
+    parts = re.split(f"[{separators}]+", name)
+    named_splits = {split_of_name(part) for part in parts} - {None}
+    return named_splits.pop() if len(named_splits) == 1 else None

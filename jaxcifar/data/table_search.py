@@ -19,16 +19,16 @@ def find_labelled_files(folder: Path) -> LabelledFiles | None:
     Raises:
       RunError: no table can be used, or several can; the message says what to do.
     """
-    for place in (folder, folder.parent):
-        usable: list[LabelledFiles] = []
+    for table_folder in (folder, folder.parent):
+        labelled_by_table: list[LabelledFiles] = []
         errors: list[RunError] = []
-        for table in _tables_in(place):
+        for table in _tables_in(table_folder):
             try:
-                usable.append(label_files(table, folder))
+                labelled_by_table.append(label_files(table, folder))
             except RunError as error:
                 errors.append(error)
-        if len(usable) > 1:
-            tables = [files.table for files in usable]
+        if len(labelled_by_table) > 1:
+            tables = [labelled.table for labelled in labelled_by_table]
             training_tables = [table for table in tables if "train" in table.name.lower()]
             example = training_tables[0] if training_tables else tables[0]
             names = ", ".join(table.name for table in tables)
@@ -36,9 +36,9 @@ def find_labelled_files(folder: Path) -> LabelledFiles | None:
                 f"{folder}: has several tables of labels ({names}); name the right one, such as "
                 f"--dataset {example}"
             )
-        if usable:
-            return usable[0]
-        if errors and place == folder:  # other tables may lie beside the folder
+        if labelled_by_table:
+            return labelled_by_table[0]
+        if errors and table_folder == folder:  # other tables may lie beside the folder
             raise errors[0]
     return None
 
@@ -49,17 +49,17 @@ def _tables_in(folder: Path) -> list[Path]:
     Hidden files, and Kaggle's example of a submission with made-up labels, are left out.
     """
     try:
-        tables = sorted(
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in TABLE_SUFFIXES
-            and not path.name.startswith(".")
-            and "submission" not in path.name.lower()
-            and path.is_file()
-        )
+        tables = sorted(path for path in folder.iterdir() if _may_be_table_of_labels(path))
     except OSError:
         return []
     return tables[:_MAX_TABLES]
+
+
+def _may_be_table_of_labels(path: Path) -> bool:
+    has_table_suffix = path.suffix.lower() in TABLE_SUFFIXES
+    is_hidden = path.name.startswith(".")
+    is_kaggle_submission = "submission" in path.name.lower()
+    return has_table_suffix and not is_hidden and not is_kaggle_submission and path.is_file()
 
 
 def describe_unusable_table(folder: Path) -> str:
@@ -74,6 +74,8 @@ def describe_unusable_table(folder: Path) -> str:
         except RunError as error:
             reason = str(error).removeprefix(f"{table}: ")
             problem = f"{table.name} beside it can't be used: {reason}"
-            is_about_others = isinstance(error, NoImageNamedError)
-            problems.insert(len(problems) if is_about_others else 0, problem)
+            if isinstance(error, NoImageNamedError):
+                problems.append(problem)
+            else:
+                problems.insert(0, problem)
     return problems[0] if problems else ""

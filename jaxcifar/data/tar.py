@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, BinaryIO, NamedTuple
 
-MAX_BYTES = 2**28  # packed, and also unpacked; the largest CIFAR archive unpacks to 186 MB
+MAX_ARCHIVE_BYTES = 2**28  # packed, and also unpacked; the largest CIFAR archive unpacks to 186 MB
 _MAX_MEMBERS = 1000  # a CIFAR archive has 9
-_MAX_READ = 2**16  # bytes; `tarfile` reads headers and names whole, a content in pieces
-_OPENERS: dict[bytes, Callable[..., Any]] = {  # first bytes of a file -> function that unpacks it
+_MAX_BYTES_PER_READ = 2**16  # bytes; `tarfile` reads headers and names whole, a content in pieces
+# First bytes of a packed file -> function that unpacks it.
+_OPENER_OF_PREFIX: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\0": lzma.open,
@@ -33,16 +34,16 @@ class TarMember(NamedTuple):
 
     Attributes:
       name: path of the file inside the archive.
-      size: number of bytes.
+      byte_count: number of bytes.
       read: returns the content; call it before the iterator moves to the next file.
     """
 
     name: str
-    size: int
+    byte_count: int
     read: Callable[[], bytes]
 
 
-def files_in_tar(file: BinaryIO) -> Iterator[TarMember]:
+def read_tar_members(file: BinaryIO) -> Iterator[TarMember]:
     """Yield the files in an untrusted tar file, in their order; nothing is written to disk.
 
     Args:
@@ -52,29 +53,32 @@ def files_in_tar(file: BinaryIO) -> Iterator[TarMember]:
       RefusedTarError: the archive is too large, or has links, devices or too many members.
       Exception: the archive is damaged or cut off; the exception can have any type.
     """
-    if os.fstat(file.fileno()).st_size > MAX_BYTES:
+    if os.fstat(file.fileno()).st_size > MAX_ARCHIVE_BYTES:
         raise RefusedTarError("the archive is larger than 256 MiB")
     stream = _BoundedStream(file)
     with tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[call-overload]
         for number, member in enumerate(archive, start=1):
             if number > _MAX_MEMBERS:
                 raise RefusedTarError(f"the archive has more than {_MAX_MEMBERS:,} members")
-            if member.issparse() or not (member.isreg() or member.isdir()):
+            is_file_or_folder = member.isreg() or member.isdir()
+            if member.issparse() or not is_file_or_folder:
                 raise RefusedTarError(f"the archive has a link or a device: {member.name!a}")
             if member.isreg():
-                yield TarMember(member.name, member.size, partial(stream.read_all, member.size))
+                yield TarMember(
+                    member.name, member.size, partial(stream.read_in_pieces, member.size)
+                )
 
 
 class _BoundedStream:
-    """The unpacked content of a file, read forward only and up to `MAX_BYTES`."""
+    """The unpacked content of a file, read forward only and up to `MAX_ARCHIVE_BYTES`."""
 
     def __init__(self, file: BinaryIO) -> None:
-        first_bytes = file.read(max(map(len, _OPENERS)))
+        first_bytes = file.read(max(map(len, _OPENER_OF_PREFIX)))
         file.seek(0)
         self._file = file
-        for prefix, unpack in _OPENERS.items():
+        for prefix, open_unpacked in _OPENER_OF_PREFIX.items():
             if first_bytes.startswith(prefix):
-                self._file = unpack(file)
+                self._file = open_unpacked(file)
         self._position = 0
 
     def tell(self) -> int:
@@ -85,31 +89,35 @@ class _BoundedStream:
         if position < self._position:
             raise ValueError("the archive is damaged")
         while self._position < position:
-            self.read(min(_MAX_READ, position - self._position))
+            self.read(min(_MAX_BYTES_PER_READ, position - self._position))
 
-    def read(self, size: int) -> bytes:
-        """Return exactly the next `size` bytes of the unpacked archive.
+    def read(self, byte_count: int) -> bytes:
+        """Return exactly the next `byte_count` bytes of the unpacked archive.
 
         Raises:
-          RefusedTarError: `size` is larger than any header, or over `MAX_BYTES` were unpacked.
+          RefusedTarError: `byte_count` is larger than any header, or over `MAX_ARCHIVE_BYTES` were
+            unpacked.
           EOFError: fewer bytes are left.
         """
-        if size > _MAX_READ:
-            raise RefusedTarError(f"the archive has a name of {size:,} bytes, which is too long")
+        if byte_count > _MAX_BYTES_PER_READ:
+            raise RefusedTarError(
+                f"the archive has a name of {byte_count:,} bytes, which is too long"
+            )
         try:
-            content = self._file.read(size)
+            content = self._file.read(byte_count)
         except EOFError:  # a compressed file that is cut off
             content = b""
-        self._position += size
-        if self._position > MAX_BYTES:
+        self._position += byte_count
+        if self._position > MAX_ARCHIVE_BYTES:
             raise RefusedTarError("the archive unpacks to more than 256 MiB")
-        if len(content) < size:
+        if len(content) < byte_count:
             raise EOFError("the file is not a tar archive, or is cut off")
         return content
 
-    def read_all(self, size: int) -> bytes:
-        """Return the next `size` bytes of the unpacked archive, more than `read` allows at once."""
+    def read_in_pieces(self, byte_count: int) -> bytes:
+        """Return the next `byte_count` bytes, which may be more than `read` allows at once."""
         content = bytearray()
-        while len(content) < size:
-            content += self.read(min(_MAX_READ, size - len(content)))
+        while len(content) < byte_count:
+            missing_bytes = byte_count - len(content)
+            content += self.read(min(_MAX_BYTES_PER_READ, missing_bytes))
         return bytes(content)

@@ -9,12 +9,15 @@ from typing import NamedTuple
 
 from jaxcifar.data import binary_records
 from jaxcifar.data.catalog import CATALOG
-from jaxcifar.data.decode import read_folder
+from jaxcifar.data.decode import read_image_folder
 from jaxcifar.data.image_folder import ImageFolder, scan_images
 from jaxcifar.data.manifest import Manifest
 from jaxcifar.data.parquet import read_parquet
-from jaxcifar.data.parquet_files import SUFFIX as PARQUET
-from jaxcifar.data.parquet_files import find_only_parquet, split_of_file
+from jaxcifar.data.parquet_files import (
+    PARQUET_SUFFIX,
+    find_unmixed_parquet_files,
+    split_of_file,
+)
 from jaxcifar.data.prepare import NotPreparedError, report_unwritable
 from jaxcifar.data.resizing import Resizing
 from jaxcifar.data.split import split_off_test
@@ -24,6 +27,8 @@ from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.files import lock_folder
 from jaxcifar.machine.paths import expand_home, parse_table_name, require_image_path
 from jaxcifar.machine.terminal import PrintLine
+
+_MAX_NAME_LENGTH = 60
 
 
 class PreparedImages(NamedTuple):
@@ -41,9 +46,13 @@ def user_data_title(path: str) -> str:
     gets the addition "(own images)".
     """
     table = parse_table_name(path)
-    location = _absolute_path(path) if table is None else _absolute_path(str(table.path)).parent
-    title = location.name or "images"
-    return f"{title} (own images)" if is_catalog_name(_without_suffix(title)) else title
+    if table is None:
+        folder_or_file = _absolute_path(path)
+    else:
+        folder_or_file = _absolute_path(str(table.path)).parent
+    title = folder_or_file.name or "images"
+    needs_addition = resembles_catalog_name(_without_suffix(title))
+    return f"{title} (own images)" if needs_addition else title
 
 
 def user_data_name(path: str) -> str:
@@ -52,19 +61,23 @@ def user_data_name(path: str) -> str:
     In the title, all characters but letters, digits, ".", "-" and "_" are replaced.
     """
     title = _without_suffix(user_data_title(path))
-    return re.sub(r"[^\w.-]+", "-", title, flags=re.ASCII).strip("-.")[:60] or "images"
+    name = re.sub(r"[^\w.-]+", "-", title, flags=re.ASCII).strip("-.")
+    return name[:_MAX_NAME_LENGTH] or "images"
 
 
 def _without_suffix(title: str) -> str:
-    return title.removesuffix(".npz").removesuffix(PARQUET)
+    return title.removesuffix(".npz").removesuffix(PARQUET_SUFFIX)
 
 
-def is_catalog_name(name: str) -> bool:
+def resembles_catalog_name(name: str) -> bool:
     """Return True if a name could be mistaken for a data set of the catalogue."""
     catalog_names: set[str] = set()
     for dataset in CATALOG.values():
-        catalog_names |= {_letters_and_digits(dataset.name), _letters_and_digits(dataset.title)}
-    return _letters_and_digits(name) in catalog_names
+        catalog_names |= {
+            _lower_letters_and_digits(dataset.name),
+            _lower_letters_and_digits(dataset.title),
+        }
+    return _lower_letters_and_digits(name) in catalog_names
 
 
 def load_user_data(
@@ -101,19 +114,17 @@ def load_user_data(
         raise UsageError(
             f"--data-dir {data_dir}: lies in the folder of the images; choose a folder outside it"
         )
-    parquet_files = find_only_parquet(path)
+    parquet_files = find_unmixed_parquet_files(path)
     folder = None if parquet_files else scan_images(name)
-    source = folder.digest if folder else _digest_of_files(path, parquet_files)
-    path_digest = _digest(os.fsencode(path))[:12]
-    size_in_name = "" if image_size == IMAGE_SIZE else f"-{image_size}"
-    cache = data_dir / "own" / f"{user_data_name(name)}-{path_digest}{size_in_name}"
-    cached_images = _read_cache(cache, path, source, image_size)
+    source_digest = folder.digest if folder else _source_digest(path, parquet_files)
+    cache = data_dir / "own" / _cache_name(name, image_size)
+    cached_images = _read_cache(cache, path, source_digest, image_size)
     if cached_images is not None:
         return cached_images
     if not may_prepare:
         raise NotPreparedError(f"{user_data_title(name)} is not prepared in {data_dir}")
     with report_unwritable(data_dir), lock_folder(cache):
-        cached_images = _read_cache(cache, path, source, image_size)
+        cached_images = _read_cache(cache, path, source_digest, image_size)
         if cached_images is not None:
             return cached_images  # another process was faster
         print_line(
@@ -121,39 +132,50 @@ def load_user_data(
         )
         resizing = Resizing(image_size)
         records, class_names = _read_images(path, folder, parquet_files, resizing, print_line)
-        resizing_note = resizing.note()
+        resizing_note = resizing.describe()
         if resizing_note:
             print_line(f"{path.name}: {resizing_note}.")
         records = _ensure_test_images(records, path, print_line)
-        manifest = Manifest.of(records, class_names, source)
+        manifest = Manifest.for_records(records, class_names, source_digest)
         binary_records.write_cache(cache, records)
         manifest.write(cache)
         return PreparedImages(records, manifest)
 
 
-def _read_cache(cache: Path, path: Path, source: str, image_size: int) -> PreparedImages | None:
+def _cache_name(name: str, image_size: int) -> str:
+    """Return the name of the cache folder for the images at the path `name`, at a size."""
+    path_digest = _sha256_hex(os.fsencode(_absolute_path(name)))[:12]
+    size_suffix = "" if image_size == IMAGE_SIZE else f"-{image_size}"
+    return f"{user_data_name(name)}-{path_digest}{size_suffix}"
+
+
+def _read_cache(
+    cache: Path, path: Path, source_digest: str, image_size: int
+) -> PreparedImages | None:
     """Return the images at `path` from a cache folder, or None if the cache can't be used.
 
     The cache must be whole. Its images must have the height and width `image_size`, and be made
-    from files with the digest `source`.
+    from files with the digest `source_digest`.
 
     Raises:
       RunError: the images need more memory than is free.
     """
     manifest = Manifest.read(cache)
-    if manifest is None or manifest.source != source:
+    if manifest is None or manifest.source != source_digest:
         return None
-    records = binary_records.read_cache(cache, manifest.fingerprints)
-    record_length = binary_records.record_bytes(len(manifest.class_names), image_size)
-    if records is None or any(array.shape[1] != record_length for array in records.values()):
+    records_of_split = binary_records.read_cache(cache, manifest.fingerprints)
+    if records_of_split is None:
         return None
-    image_count = sum(map(len, records.values()))
     class_count = len(manifest.class_names)
+    record_length = binary_records.bytes_per_record(class_count, image_size)
+    if any(records.shape[1] != record_length for records in records_of_split.values()):
+        return None
+    image_count = sum(map(len, records_of_split.values()))
     try:
         Resizing(image_size).require_memory(image_count, class_count, are_prepared=True)
     except UsageError as error:
         raise RunError(f"{path}: {error}") from error
-    return PreparedImages(records, manifest)
+    return PreparedImages(records_of_split, manifest)
 
 
 def _read_images(
@@ -169,57 +191,57 @@ def _read_images(
     or else from the `.npz` file at `path`.
     """
     if folder is not None:
-        return read_folder(folder, print_line, resizing), folder.class_names
+        return read_image_folder(folder, print_line, resizing), folder.class_names
     if parquet_files:
         return read_parquet(path, parquet_files, resizing, print_line)
     return read_npz(path.resolve(), print_line, resizing)
 
 
 def _ensure_test_images(
-    records: dict[str, binary_records.Records], path: Path, print_line: PrintLine
+    records_of_split: dict[str, binary_records.Records], path: Path, print_line: PrintLine
 ) -> dict[str, binary_records.Records]:
     """Return the records of all splits, with test images.
 
     If there are no test images, a sixth of each class of the training images becomes "test". A
     printed line says which images are for testing and validation.
     """
-    if "test" not in records:
+    if "test" not in records_of_split:
         print_line(f"{path.name}: no test images; a sixth of each class is kept for testing.")
-        records = split_off_test(path, records)
-    if "val" in records:
+        records_of_split = split_off_test(path, records_of_split)
+    if "val" in records_of_split:
         print_line(
-            f"{path.name}: has its own validation images, {len(records['val']):,}; --val-fraction "
-            "has no effect."
+            f"{path.name}: has its own validation images, {len(records_of_split['val']):,}; "
+            "--val-fraction has no effect."
         )
-    return records
+    return records_of_split
 
 
 def _absolute_path(path: str) -> Path:
     return Path(os.path.abspath(expand_home(path)))  # noqa: PTH100 (follows no links)
 
 
-def _digest_of_files(path: Path, parquet_files: Sequence[Path]) -> str:
+def _source_digest(path: Path, parquet_files: Sequence[Path]) -> str:
     """Return a digest of the names, splits, sizes and times of change of the user's files.
 
     The files are the file at `path` or, if `path` is a folder, the parquet files in it.
     """
     if path.is_file():
         return _file_digest(path)
-    files = [
+    names_splits_and_states = [
         (os.fsencode(file.relative_to(path)), split_of_file(path, file), _file_digest(file))
         for file in parquet_files
     ]
-    return _digest(repr(files).encode())
+    return _sha256_hex(repr(names_splits_and_states).encode())
 
 
 def _file_digest(path: Path) -> str:
     status = path.stat()
-    return _digest(repr((path.name, status.st_size, status.st_mtime_ns)).encode())
+    return _sha256_hex(repr((path.name, status.st_size, status.st_mtime_ns)).encode())
 
 
-def _digest(content: bytes) -> str:
+def _sha256_hex(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _letters_and_digits(text: str) -> str:
+def _lower_letters_and_digits(text: str) -> str:
     return re.sub("[^a-z0-9]", "", text.lower())

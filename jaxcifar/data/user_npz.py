@@ -14,17 +14,24 @@ from typing import IO
 import numpy as np
 
 from jaxcifar.data import binary_records
-from jaxcifar.data.array_names import recognise
-from jaxcifar.data.arrays import ImageBlocks, SplitArrays, block_length, records_of
+from jaxcifar.data.array_names import recognise_arrays
+from jaxcifar.data.arrays import (
+    ImageBlocks,
+    SplitArrays,
+    convert_to_records,
+    count_images_per_block,
+)
 from jaxcifar.data.resizing import Resizing
 from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.npz import ArrayHeader, read_content, read_header
 from jaxcifar.machine.reading import open_regular_file
 from jaxcifar.machine.terminal import PrintLine
 
-_MAX_BYTES = 2**34  # of all arrays together, unpacked
-_MAX_RATIO = 100  # unpacked to packed bytes; files up to `_ALWAYS_BYTES` may have any ratio
-_ALWAYS_BYTES = 2**28
+_MAX_UNPACKED_BYTES = 2**34  # of all arrays together, unpacked
+_MAX_UNPACKING_RATIO = (
+    100  # unpacked to packed bytes; files up to `_BYTES_OF_ANY_RATIO` may have any ratio
+)
+_BYTES_OF_ANY_RATIO = 2**28
 _MAX_SMALL_BYTES = 2**28  # of labels, or of class names
 
 
@@ -34,8 +41,8 @@ def read_npz(
     """Read images and labels from the user's `.npz` file as sorted records, without trusting it.
 
     The arrays of the file are `x_train`, `y_train`, `x_test`, `y_test` and, optionally,
-    `class_names`. `recognise` says which other names they can have. Test images can be missing, and
-    there can be validation images.
+    `class_names`. `recognise_arrays` says which other names they can have. Test images can be
+    missing, and there can be validation images.
 
     Args:
       path: a regular file; links are not followed.
@@ -53,11 +60,11 @@ def read_npz(
     try:
         with (
             open_regular_file(path) as file,
-            _LimitedReader(file.raw) as limited,
-            zipfile.ZipFile(limited) as archive,
+            _LimitedReader(file.raw) as limited_file,
+            zipfile.ZipFile(limited_file) as archive,
         ):
-            limited.max_read = _MAX_BYTES
-            _check_sizes(archive, os.fstat(file.fileno()).st_size)
+            limited_file.max_bytes_per_read = _MAX_UNPACKED_BYTES
+            _require_plausible_sizes(archive, os.fstat(file.fileno()).st_size)
             return _read_arrays(archive, path, print_line, resizing)
     except UsageError as error:
         raise RunError(f"{path}: {error}") from error
@@ -71,25 +78,27 @@ def read_npz(
 class _LimitedReader(io.BufferedReader):
     """A file whose single reads have a limit, because `zipfile` reads the list of members whole."""
 
-    max_read = 2**20
+    max_bytes_per_read = 2**20
 
     def read(self, size: int | None = -1) -> bytes:
-        has_limit = size is not None and 0 <= size <= self.max_read
-        content = super().read(size if has_limit else self.max_read + 1)
-        if len(content) > self.max_read:
+        is_within_limit = size is not None and 0 <= size <= self.max_bytes_per_read
+        content = super().read(size if is_within_limit else self.max_bytes_per_read + 1)
+        if len(content) > self.max_bytes_per_read:
             raise ValueError("the file has too many arrays; save only those that are read")
         return content
 
 
-def _check_sizes(archive: zipfile.ZipFile, packed_bytes: int) -> None:
+def _require_plausible_sizes(archive: zipfile.ZipFile, packed_bytes: int) -> None:
     unpacked_bytes = sum(member.file_size for member in archive.infolist())
-    if unpacked_bytes > _MAX_BYTES:
+    if unpacked_bytes > _MAX_UNPACKED_BYTES:
         raise UsageError(
-            f"the file unpacks to more than {_MAX_BYTES // 2**30} GiB; make the images smaller"
+            f"the file unpacks to more than {_MAX_UNPACKED_BYTES // 2**30} GiB; make the images "
+            "smaller"
         )
-    if unpacked_bytes > max(_MAX_RATIO * packed_bytes, _ALWAYS_BYTES):
+    if unpacked_bytes > max(_MAX_UNPACKING_RATIO * packed_bytes, _BYTES_OF_ANY_RATIO):
         raise UsageError(
-            f"the file unpacks to more than {_MAX_RATIO} times its size, unlike images"
+            f"the file unpacks to more than {_MAX_UNPACKING_RATIO} times its size, unlike images; "
+            "check the arrays and save the file again"
         )
 
 
@@ -101,21 +110,22 @@ def _read_arrays(
     The results are those of `read_npz`.
     """
     members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-    names = recognise(members)
-    if names.ignored:
-        ignored = names.ignored[0]
-        print_line(f"{path.name}: {len(names.ignored):,} other arrays are ignored ({ignored!a}).")
+    recognised = recognise_arrays(members)
+    if recognised.ignored_arrays:
+        count, first_name = len(recognised.ignored_arrays), recognised.ignored_arrays[0]
+        print_line(f"{path.name}: {count:,} other arrays are ignored ({first_name!a}).")
     class_names = None
-    if names.class_names is not None:
-        class_names = _read_class_names(archive, members[names.class_names], names.class_names)
-    splits = {}
-    for split, (image_name, label_name) in names.splits.items():
-        images = _image_blocks(archive, members[image_name])
-        labels = _read_small_array(archive, members[label_name])
-        if images.is_channels_first:
-            print_line(f"{path.name}: {image_name} has channels first, {images.shape}.")
-        splits[split] = SplitArrays(images, labels, image_name, label_name)
-    return records_of(splits, class_names, resizing, print_line)
+    if recognised.class_name_array is not None:
+        member = members[recognised.class_name_array]
+        class_names = _read_class_names(archive, member, recognised.class_name_array)
+    arrays_of_split = {}
+    for split, (image_array, label_array) in recognised.arrays_of_split.items():
+        images = _image_blocks_of_member(archive, members[image_array])
+        labels = _read_small_array(archive, members[label_array])
+        if images.has_channels_first:
+            print_line(f"{path.name}: {image_array} has channels first, {images.shape}.")
+        arrays_of_split[split] = SplitArrays(images, labels, image_array, label_array)
+    return convert_to_records(arrays_of_split, class_names, resizing, print_line)
 
 
 def _read_class_names(
@@ -129,23 +139,23 @@ def _read_class_names(
     return class_names
 
 
-def _image_blocks(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> ImageBlocks:
+def _image_blocks_of_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> ImageBlocks:
     """Return the images in a member of a zip file; a block is unpacked only when it is read."""
     with archive.open(member) as file:
         header = _read_checked_header(file, member)
 
-    def blocks() -> Iterator[np.ndarray]:
+    def read_blocks() -> Iterator[np.ndarray]:
         image_count = header.shape[0]
         image_shape = header.shape[1:]
-        step = block_length(header.shape, header.dtype)
+        images_per_block = count_images_per_block(header.shape, header.dtype)
         with archive.open(member) as file:
             _read_checked_header(file, member)
-            for start in range(0, image_count, step):
-                count = min(step, image_count - start)
-                block = ArrayHeader((count, *image_shape), header.dtype)
-                yield read_content(file, member.filename, block)
+            for first_image in range(0, image_count, images_per_block):
+                block_length = min(images_per_block, image_count - first_image)
+                block_header = ArrayHeader((block_length, *image_shape), header.dtype)
+                yield read_content(file, member.filename, block_header)
 
-    return ImageBlocks(header.shape, header.dtype, blocks)
+    return ImageBlocks(header.shape, header.dtype, read_blocks)
 
 
 def _read_small_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
@@ -153,8 +163,8 @@ def _read_small_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.n
         header = _read_checked_header(file, member)
         if header.byte_count > _MAX_SMALL_BYTES:
             raise UsageError(
-                f"array {member.filename} has {header.byte_count:,} bytes, far too many for "
-                "labels or names"
+                f"array {member.filename} has {header.byte_count:,} bytes, far too many for labels "
+                "or names; save one label for each image"
             )
         return read_content(file, member.filename, header)
 
@@ -163,11 +173,13 @@ def _read_checked_header(file: IO[bytes], member: zipfile.ZipInfo) -> ArrayHeade
     """Read the header of an array; check that it agrees with the size in the zip file's list."""
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise UsageError(
-            f"array {member.filename} has another compression than np.savez uses; save it again"
+            f"array {member.filename} has another compression than np.savez uses; save the arrays "
+            "again with np.savez"
         )
     header = read_header(file, member.filename)
     if header.byte_count != member.file_size - file.tell():
         raise UsageError(
-            f"array {member.filename} is damaged: its header does not agree with its size"
+            f"array {member.filename} is damaged: its header does not agree with its size; save "
+            "the arrays again with np.savez"
         )
     return header

@@ -13,8 +13,8 @@ import numpy as np
 
 from jaxcifar.array_types import Int32, Shaped
 from jaxcifar.data import Examples
-from jaxcifar.data.arrays import pixels_of
-from jaxcifar.data.labelled_arrays import map_images, read_labels
+from jaxcifar.data.arrays import convert_to_squares
+from jaxcifar.data.labelled_arrays import map_images, read_labels_beside
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.evaluation.class_numbers import convert_to_run_labels
 from jaxcifar.evaluation.evaluation_mistakes import Predict
@@ -55,7 +55,7 @@ class CorruptedImages:
         images_of_level = slice((level - 1) * images_per_level, level * images_per_level)
         file_name = f"{self.title}/{kind}.npy"
         original_images = self.images_by_kind[kind][images_of_level]
-        pixels = pixels_of(file_name, original_images, self.image_size)
+        pixels = convert_to_squares(file_name, original_images, self.image_size)
         examples = Examples(pixels, self.labels[images_of_level])
         image_set = ImageSet(file_name, file_name, examples)
         return image_set.subset(self.max_images).examples
@@ -92,7 +92,7 @@ def open_corruption_set(
                 f"{path}: has {image_count:,} images, which are not {LEVELS} strengths of equally "
                 "many; download the file again"
             )
-        labels, set_classes = read_labels(path, image_count, class_names)
+        labels, set_classes = read_labels_beside(path, image_count, class_names)
     title = expand_home(folder_name).absolute().name
     run_labels = convert_to_run_labels(title, labels, set_classes, class_names)
     return CorruptedImages(title, images_by_kind, run_labels, max_images, image_size)

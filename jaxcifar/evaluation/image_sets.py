@@ -11,8 +11,8 @@ from jaxcifar.config import registry
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import CATALOG, Dataset, Examples, load_dataset
 from jaxcifar.data.cifar10_1 import load_cifar10_1
-from jaxcifar.data.labelled_arrays import LABELS, map_images, read_labels
-from jaxcifar.data.split import stratified
+from jaxcifar.data.labelled_arrays import LABELS_FILE, map_images, read_labels_beside
+from jaxcifar.data.split import stratified_split
 from jaxcifar.data.user_data import user_data_title
 from jaxcifar.errors import UsageError
 from jaxcifar.evaluation.class_numbers import convert_to_run_labels
@@ -73,7 +73,7 @@ class ImageSet(NamedTuple):
         images, labels = self.examples
         if max_images is None or max_images >= len(labels):
             return self
-        _, chosen_indices = stratified(labels, max_images / len(labels))
+        _, chosen_indices = stratified_split(labels, max_images / len(labels))
         if not len(chosen_indices):
             raise UsageError(
                 f"--images {max_images} is too few for an image of each class; give more"
@@ -137,7 +137,7 @@ def check_set_name(name: str) -> None:
 
 def is_corruption_set(name: str) -> bool:
     """Return True if `name` is a folder of corrupted images, which has a file `labels.npy`."""
-    return (expand_home(name) / LABELS).is_file()
+    return (expand_home(name) / LABELS_FILE).is_file()
 
 
 def uses_test_images(name: str) -> bool:
@@ -220,7 +220,7 @@ def _load_npy(
 ) -> ImageSet:
     """Load the images in an `.npy` file, and the labels in `labels.npy` in the same folder."""
     original_images = map_images(path)
-    labels, set_classes = read_labels(path, len(original_images), class_names)
+    labels, set_classes = read_labels_beside(path, len(original_images), class_names)
     pixels = resize_images(str(path), original_images, image_size, print_line)
     title = f"{path.absolute().parent.name}/{path.stem}"
     labels = convert_to_run_labels(title, labels, set_classes, class_names)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxcifar.array_types import Float, Integer, Shaped, UInt8
 from jaxcifar.build.user_metrics import MetricSet, UserMetric
 from jaxcifar.data import Examples
-from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupted
+from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupt_images
 from jaxcifar.errors import RunError
 from jaxcifar.evaluation import image_sets
 from jaxcifar.evaluation.calibration import calibration, fitted_temperature, wilson_interval
@@ -208,7 +208,7 @@ def evaluate_corrupted(
         report_step(f"corruptions: {corruption}")
         accuracy[corruption] = []
         for level in range(1, STRENGTHS + 1):
-            corrupted_images = corrupted(corruption, level, images)
+            corrupted_images = corrupt_images(corruption, level, images)
             logits = finite_logits(predict, corrupted_images, f"{corruption}, strength {level}")
             accuracy[corruption].append(accuracy_of(logits, labels))
     return {

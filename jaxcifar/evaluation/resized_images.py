@@ -5,7 +5,7 @@ from collections.abc import Collection
 import numpy as np
 
 from jaxcifar.array_types import Shaped, UInt8
-from jaxcifar.data.arrays import ImageBlocks, pixels_of
+from jaxcifar.data.arrays import ImageBlocks, convert_to_squares
 from jaxcifar.data.resizing import describe_resizing
 from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.terminal import PrintLine
@@ -28,8 +28,8 @@ def resize_images(
     Raises:
       UsageError: the array has a wrong shape, type or value.
     """
-    pixels = pixels_of(name, images, image_size)
-    height, width = ImageBlocks.of(images).channels_last().shape[1:3]
+    pixels = convert_to_squares(name, images, image_size)
+    height, width = ImageBlocks.of_array(images).with_channels_last().shape[1:3]
     original_size = min(height, width)
     print_resizing(name, {original_size}, image_size, print_line)
     return pixels

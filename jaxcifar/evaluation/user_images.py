@@ -9,7 +9,7 @@ from jaxcifar.data.decode import read_splits
 from jaxcifar.data.doubts import count_copies
 from jaxcifar.data.image_folder import scan_images
 from jaxcifar.data.parquet import read_parquet
-from jaxcifar.data.parquet_files import find_only_parquet
+from jaxcifar.data.parquet_files import find_unmixed_parquet_files
 from jaxcifar.data.resizing import Resizing
 from jaxcifar.data.user_data import user_data_title
 from jaxcifar.data.user_npz import read_npz
@@ -80,17 +80,20 @@ class _ChosenSplit(NamedTuple):
 def _read_chosen_split(name: str, print_line: PrintLine, resizing: Resizing) -> _ChosenSplit | None:
     """Read the split to evaluate from a folder, table or file; None if `name` is none of these."""
     path = expand_home(name)
-    parquet_files = find_only_parquet(path)
+    parquet_files = find_unmixed_parquet_files(path)
     if parquet_files:
         all_records, class_names = read_parquet(path, parquet_files, resizing, print_line)
         split = _choose_split(all_records)
         return _ChosenSplit(split, len(all_records) == 1, all_records[split], class_names)
     folder = scan_images(name)
     if folder is not None:
-        split = _choose_split(folder.splits)
-        folder_with_one_split = dataclasses.replace(folder, splits={split: folder.splits[split]})
+        files_of_split = folder.files_of_split
+        split = _choose_split(files_of_split)
+        folder_with_one_split = dataclasses.replace(
+            folder, files_of_split={split: files_of_split[split]}
+        )
         records = read_splits(folder_with_one_split, print_line, resizing)[split]
-        return _ChosenSplit(split, len(folder.splits) == 1, records, folder.class_names)
+        return _ChosenSplit(split, len(files_of_split) == 1, records, folder.class_names)
     if path.suffix == ".npz" and path.is_file():
         all_records, class_names = read_npz(path.resolve(), print_line, resizing)
         split = _choose_split(all_records)

@@ -85,7 +85,7 @@ def convert(
     source: Source = {"file": conversion.weights.name, "sha256": state_dict.sha256}
     dataset = _load_dataset_if_available(conversion, load_dataset, print_line)
     config = user_code.with_imports(conversion.config)
-    if dataset is not None and not dataset.is_known:
+    if dataset is not None and not dataset.is_from_catalog:
         config = dataclasses.replace(config, data_sha256=dataset.sha256)
     card = _make_weights_card(conversion, config, dataset)
     class_count = len(card["class_names"])

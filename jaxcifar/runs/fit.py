@@ -54,7 +54,7 @@ def fit(
                 return run.result
             with progress.during(STARTING):
                 dataset = load_dataset()
-                for line in dataset.doubts:
+                for line in dataset.warnings:
                     progress.print_line(line)
                 setup = Setup.create(
                     task.config, dataset, devices=devices, user_metrics=task.user_metrics

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxcifar.data import Examples
-from jaxcifar.data.images import thumbnails
+from jaxcifar.data.images import shrink_to_stored_size
 from jaxcifar.image_size import IMAGE_SIZE, LARGEST_STORED_SIZE
 
 MAX_MISTAKES = 20
@@ -111,5 +111,5 @@ def _wrong_answers(
         "label": examples.labels[indices].astype(np.int32),
         "predicted": predicted[indices].astype(np.int32),
         "confidence": confidence[indices].astype(np.float32),
-        "image": thumbnails(examples.images[indices]),
+        "image": shrink_to_stored_size(examples.images[indices]),
     }

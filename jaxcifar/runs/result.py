@@ -221,8 +221,8 @@ def _description_fields(config: Config, dataset: Dataset, summary: Summary) -> R
         "versions": environment.package_versions(),
         "config": config.to_dict(),
     }
-    if dataset.copies:
-        description["copied_examples"] = dict(dataset.copies)
+    if dataset.copy_counts:
+        description["copied_examples"] = dict(dataset.copy_counts)
     return description
 
 

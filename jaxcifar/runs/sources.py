@@ -19,7 +19,7 @@ def write_sources(folder: Path, config: Config) -> None:
       RunError: the folder or one of its subfolders is a symbolic link, which could lead anywhere.
       OSError: a copy can't be written.
     """
-    for file, content in user_code.copies(config).items():
+    for file, content in user_code.contents_to_copy(config).items():
         copy = folder / file
         for parent in (copy.parent, *copy.parent.parents):
             if parent.is_relative_to(folder):

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from jaxcifar.build.setup import Setup
-from jaxcifar.data.images import thumbnails
+from jaxcifar.data.images import shrink_to_stored_size
 from jaxcifar.errors import first_line
 from jaxcifar.machine import processes
 from jaxcifar.machine.terminal import PrintLine
@@ -81,8 +81,8 @@ def choose_and_augment_images(
     return {
         "index": indices,
         "label": chosen_labels,
-        "image": thumbnails(chosen_images),
-        "augmented": thumbnails(augmented),
+        "image": shrink_to_stored_size(chosen_images),
+        "augmented": shrink_to_stored_size(augmented),
     }
 
 

@@ -201,7 +201,7 @@ def _fit_group(
         with progress.during(STARTING):
             config = first.config.shared_part()
             dataset = load_images()
-            for line in dataset.doubts:
+            for line in dataset.warnings:
                 progress.print_line(line)
             setup = Setup.create(config, dataset, at_once, devices, first.user_metrics)
     except OutOfMemoryError as error:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
-from jaxcifar.config.class_weights import short_text
+from jaxcifar.config.class_weights import short_class_weights_text
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.option_names import option_name
 from jaxcifar.config.registry import did_you_mean
@@ -131,7 +131,7 @@ def _row_name(changes: Mapping[str, Any]) -> str:
         if isinstance(value, bool):
             parts.append(option_name(name) if value else f"no-{option_name(name)}")
         elif name == "class_weights":
-            parts.append(option_name(name) + short_text(value))
+            parts.append(option_name(name) + short_class_weights_text(value))
         else:
             parts.append(option_name(name) + str(value).rpartition(":")[2])
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", "_".join(parts))[:_LONGEST_NAME]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from jaxcifar.data.arrays import pixels_of
+from jaxcifar.data.arrays import convert_to_squares
 from jaxcifar.data.images import read_image, to_square
 from jaxcifar.errors import UsageError
 from jaxcifar.image_size import IMAGE_SIZE, image_shape
@@ -86,7 +86,7 @@ def _pixels_of_array(name: str, array: np.ndarray, size: int) -> np.ndarray:
     is_image_with_channels = array.ndim == 3 and array.shape[-1] in _CHANNEL_COUNTS
     if is_grey_image or is_image_with_channels:
         array = array[None]
-    return pixels_of(name, array, size)
+    return convert_to_squares(name, array, size)
 
 
 def _photos_of_element(image: Any, number: int, size: int) -> Photos:
@@ -114,7 +114,7 @@ def _photos_of_element(image: Any, number: int, size: int) -> Photos:
             f"{name} has shape {array.shape}; in a list, give images of shape [H, W, 3], [H, W, 1] "
             "or [H, W]"
         )
-    pixels = pixels_of(name, array[None], size)
+    pixels = convert_to_squares(name, array[None], size)
     return Photos([str(number)], pixels, remarks=[])
 
 

@@ -18,7 +18,7 @@ def test_noise_has_the_numbers_and_classes_of_the_images():
     config = Config.create("cnn", dataset="cifar10", fold="1/5", train_examples=30)
     named, dataset = random_dataset_like(config)
     assert (named.dataset, named.fold) == ("noise", "1/5")
-    assert not dataset.is_known
+    assert not dataset.is_from_catalog
     assert [len(split.labels) for split in (dataset.train, dataset.val, dataset.test)] == [
         *(30, 10_000, 10_000)
     ]

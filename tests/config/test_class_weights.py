@@ -60,7 +60,7 @@ def test_a_config_holds_the_weights_and_not_their_file(tmp_path):
         ("w.toml", "[cat]\nweight = 1\n", "of cat is no number"),
         ("w.toml", "cat = \n", "is not valid TOML"),
         ("w.json", "[1, 2]", "Expected `object`"),
-        ("w.json", "{}", "has no weights"),
+        ("w.json", "{}", "there are no weights"),
         ("w.json", '{"a\\nb": 1}', "can't be printed"),
         ("w.json", '{"cat": 1e999}', "the weight inf of cat"),
         ("w.csv", "cat,two\n", "line 1: two is not a number"),

@@ -82,7 +82,7 @@ def test_the_plan_of_the_earlier_epochs_is_not_carried_over(tmp_path):
     [
         ("cosine", "its schedule cosine ended at a learning rate of 0, where nothing more is"),
         ("linear", "its schedule linear ended at a learning rate of 0, where nothing more is"),
-        ("step", "its schedule step ended; give the epochs that are left a --schedule, or a"),
+        ("step", "its schedule step ended; give the remaining epochs a --schedule, or a"),
     ],
 )
 def test_the_rest_of_a_schedule_that_is_over_must_be_given(tmp_path, schedule, words):

@@ -12,7 +12,7 @@ from rounding import UNIT, assert_near, error_of_sum
 from scipy import ndimage
 
 from jaxcifar.data import corruptions
-from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupted
+from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupt_images
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (12, 32, 32, 3)).astype(np.uint8)
 KEYS = jax.random.split(jax.random.key(0), len(IMAGES))
@@ -70,7 +70,7 @@ def test_brightness_is_that_of_hsv():
     expected = [colorsys.rgb_to_hsv(*pixel) for pixel in [*expected, (0, 0, 0)]]
     expected = [colorsys.hsv_to_rgb(h, s, min(1, v + 0.15)) for h, s, v in expected]
     given = jnp.concatenate([PIXELS[0, :8, :8].reshape(-1, 3), jnp.zeros((1, 3))])
-    got = corruptions.brightness(KEYS[:1], given[None, None], jnp.float32(0.15))[0, 0]
+    got = corruptions.brighten(KEYS[:1], given[None, None], jnp.float32(0.15))[0, 0]
     assert_near(got, expected, 6 * 8 * UNIT)  # a hue, of up to 6 parts, is off by a few roundings
 
 
@@ -88,7 +88,7 @@ def test_shift_moves_to_the_right_and_down(pixels):
 
 def test_jpeg_is_pillows():
     images, quality = natural(), CORRUPTIONS["JPEG"].strengths[2]
-    for image, got in zip(images, corrupted("JPEG", 3, images), strict=True):
+    for image, got in zip(images, corrupt_images("JPEG", 3, images), strict=True):
         file = io.BytesIO()
         Image.fromarray(image).save(file, format="jpeg", quality=quality)
         np.testing.assert_array_equal(got, np.asarray(Image.open(io.BytesIO(file.getvalue()))))
@@ -97,7 +97,7 @@ def test_jpeg_is_pillows():
 @pytest.mark.parametrize("kind", CORRUPTIONS)
 def test_stronger_is_farther_from_the_image(kind):
     images = natural()
-    changed = [corrupted(kind, level, images) for level in range(1, STRENGTHS + 1)]
+    changed = [corrupt_images(kind, level, images) for level in range(1, STRENGTHS + 1)]
     assert {image.dtype for image in changed} == {np.dtype(np.uint8)}
     far = [np.abs(np.float64(image) - images).mean() for image in changed]
     assert far == sorted(far)
@@ -106,10 +106,10 @@ def test_stronger_is_farther_from_the_image(kind):
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)
 def test_an_image_becomes_the_same_whatever_comes_after_it(kind, monkeypatch):
-    whole = corrupted(kind, 2, IMAGES)
-    np.testing.assert_array_equal(whole, corrupted(kind, 2, IMAGES))
-    monkeypatch.setattr(corruptions, "_BLOCK", 5)
-    differences = np.abs(np.int32(whole[:7]) - corrupted(kind, 2, IMAGES[:7]))
+    whole = corrupt_images(kind, 2, IMAGES)
+    np.testing.assert_array_equal(whole, corrupt_images(kind, 2, IMAGES))
+    monkeypatch.setattr(corruptions, "_MAX_IMAGES_PER_BLOCK", 5)
+    differences = np.abs(np.int32(whole[:7]) - corrupt_images(kind, 2, IMAGES[:7]))
     # A program for another number of images may round a value halfway to the other side.
     assert differences.max() <= 1
     assert differences.mean() < 1e-3

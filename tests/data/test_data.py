@@ -279,10 +279,10 @@ def test_preparing_on_a_full_disk(some_archive, small_disk):
 def test_shapes10_are_what_they_were():
     records = {}
     for seed, (split, size) in enumerate({"train": 10_000, "test": 2_000}.items()):
-        images, labels = shapes10_draw.draw(size, seed)
+        images, labels = shapes10_draw.draw_images(size, seed)
         assert np.bincount(labels).tolist() == [size // 10] * 10
         records[split] = binary_records.sort(binary_records.pack(images, labels))
-    catalog.check_content(records, catalog.SHAPES10, "shapes10")
+    catalog.require_expected_images(records, catalog.SHAPES10, "shapes10")
     assert len(np.unique(records["train"], axis=0)) == 10_000
 
 
@@ -330,9 +330,9 @@ def test_classes_of_the_catalogue_have_their_published_names():
 
 
 def test_a_data_set_of_other_content_is_refused_by_split(tiny_records, tiny_entry):
-    catalog.check_content(tiny_records, tiny_entry, "here")
+    catalog.require_expected_images(tiny_records, tiny_entry, "here")
     swapped = {"train": tiny_records["test"], "test": tiny_records["train"]}
     with pytest.raises(
         RunError, match=r"here: the train split .*20 images.*test split .*100 images"
     ):
-        catalog.check_content(swapped, tiny_entry, "here")
+        catalog.require_expected_images(swapped, tiny_entry, "here")

@@ -9,7 +9,7 @@ from PIL import Image
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset, Examples, binary_records, load_dataset, resizing
 from jaxcifar.data.doubts import count_copies
-from jaxcifar.data.images import thumbnails, to_square
+from jaxcifar.data.images import shrink_to_stored_size, to_square
 from jaxcifar.data.resizing import Resizing, describe_resizing
 from jaxcifar.data.user_data import load_user_data
 from jaxcifar.errors import RunError, UsageError
@@ -120,7 +120,7 @@ def test_records_say_their_size(size, classes):
 def test_chosen_records_in_blocks(monkeypatch):
     images, labels = pixels(7, 30), np.arange(7)
     records, chosen = binary_records.pack(images, labels), np.asarray([5, 0, 6, 2])
-    monkeypatch.setattr(binary_records, "_BLOCK_BYTES", 2 * records.shape[1])  # two at a time
+    monkeypatch.setattr(binary_records, "_MAX_BLOCK_BYTES", 2 * records.shape[1])  # two at a time
     got_images, got_labels = binary_records.unpack(records, chosen)
     np.testing.assert_array_equal(got_images, images[chosen])
     np.testing.assert_array_equal(got_labels, chosen)
@@ -140,7 +140,7 @@ def test_copies_of_images_of_an_odd_size():
 
 
 def test_images_that_need_too_much_memory_are_refused_before_they_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(resizing, "_MUCH_BYTES", 1)
+    monkeypatch.setattr(resizing, "_ANNOUNCED_BYTES", 1)
     monkeypatch.setattr(resizing, "available_memory", lambda: 10**6)
     write_npz(tmp_path / "x.npz", 32)
     lines = []
@@ -203,15 +203,15 @@ def test_arrays_in_memory():
     ],
 )
 def test_the_line_about_resizing(sizes, size, line):
-    assert Resizing(size, sizes).note() == line
+    assert Resizing(size, sizes).describe() == line
     assert describe_resizing(sizes, size) == line.partition(";")[0]
 
 
 def test_thumbnails_are_means_of_the_pixels_that_they_replace():
     images = pixels(6, 128).reshape(2, 3, 128, 128, 3)
-    small = thumbnails(images)
+    small = shrink_to_stored_size(images)
     assert small.shape == (2, 3, 64, 64, 3)
     means = images.reshape(2, 3, 64, 2, 64, 2, 3).astype(float).mean((3, 5))
     assert np.abs(small - means).max() <= 1
-    assert thumbnails(small) is small
-    assert thumbnails(np.zeros((0, 224, 224, 3), np.uint8)).shape == (0, 64, 64, 3)
+    assert shrink_to_stored_size(small) is small
+    assert shrink_to_stored_size(np.zeros((0, 224, 224, 3), np.uint8)).shape == (0, 64, 64, 3)

@@ -58,7 +58,7 @@ def by_class(examples):
 
 def test_a_folder_of_train_and_test(pets, tmp_path):
     dataset = load(pets, tmp_path)
-    assert (dataset.name, dataset.title, dataset.is_known) == ("pets", "pets", False)
+    assert (dataset.name, dataset.title, dataset.is_from_catalog) == ("pets", "pets", False)
     assert dataset.class_names == ("cat", "dog")
     assert [len(s.labels) for s in (dataset.train, dataset.val, dataset.test)] == [18, 6, 6]
     for label in range(2):
@@ -83,7 +83,7 @@ def test_a_sixth_of_each_class_is_taken_where_there_is_no_test(tmp_path):
 
 def test_an_unchanged_folder_is_not_decoded_again(pets, tmp_path, monkeypatch):
     before = load(pets, tmp_path)
-    monkeypatch.setattr(user_data, "read_folder", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(user_data, "read_image_folder", lambda *_: pytest.fail("decoded again"))
     assert load(pets, tmp_path).sha256 == before.sha256
     monkeypatch.undo()
     changed = pets / "train" / "dog" / "000.png"
@@ -444,11 +444,11 @@ def test_hostile_npz(tmp_path, monkeypatch):
             load(path, tmp_path)
     np.savez_compressed(path, **some_arrays() | {"x_train": np.zeros((40, 500, 500), np.uint8)})
     with monkeypatch.context() as patch:
-        patch.setattr(user_npz, "_MAX_BYTES", 5_000_000)  # it packs 10 MB into a few kB
+        patch.setattr(user_npz, "_MAX_UNPACKED_BYTES", 5_000_000)  # it packs 10 MB into a few kB
         with pytest.raises(RunError, match="unpacks to more than"):
             load(path, tmp_path)
-        patch.setattr(user_npz, "_MAX_BYTES", 2**34)
-        patch.setattr(user_npz, "_ALWAYS_BYTES", 5_000_000)
+        patch.setattr(user_npz, "_MAX_UNPACKED_BYTES", 2**34)
+        patch.setattr(user_npz, "_BYTES_OF_ANY_RATIO", 5_000_000)
         with pytest.raises(RunError, match="more than 100 times its size"):
             load(path, tmp_path)
     write_npz(tmp_path / "many.npz", **{f"a member of some name {i}": b"" for i in range(20_000)})

@@ -18,7 +18,7 @@ from jaxcifar.data import binary_records, load_dataset, parquet, parquet_files
 from jaxcifar.data.archive import CIFAR10_LAYOUT, CIFAR100_LAYOUT, read_archive
 from jaxcifar.data.images import to_square
 from jaxcifar.data.parquet import read_parquet
-from jaxcifar.data.parquet_files import find_parquet
+from jaxcifar.data.parquet_files import find_parquet_files
 from jaxcifar.data.prepare import load_records
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.evaluation.image_sets import load_set
@@ -176,7 +176,7 @@ def test_labels_from_1(tmp_path):
         write(tmp_path / "all" / f"{split}.parquet", features(label=NAMES), **columns)
     lines = []
     splits, names = read_parquet(
-        tmp_path / "all", find_parquet(tmp_path / "all"), print_line=lines.append
+        tmp_path / "all", find_parquet_files(tmp_path / "all"), print_line=lines.append
     )
     assert names == tuple(NAMES)
     assert binary_records.labels(splits["train"]).tolist() == [0, 0, 1, 1, 2, 2]
@@ -201,7 +201,7 @@ def test_files_that_name_no_split_are_training_images_and_a_line_says_so(tmp_pat
         write(tmp_path / "all" / name, image=image_column(pixels(6, seed)), label=np.arange(6) % 3)
     lines = []
     path = tmp_path / "all"
-    splits, _ = read_parquet(path, find_parquet(path), print_line=lines.append)
+    splits, _ = read_parquet(path, find_parquet_files(path), print_line=lines.append)
     assert {split: len(records) for split, records in splits.items()} == {"train": 30}
     [line] = lines
     assert line.startswith(
@@ -363,11 +363,11 @@ def test_bounds(insects, tmp_path, monkeypatch):
 
     assert "has more than 14 images" in refused("MAX_IMAGES", 14)
     assert "has more than 3 parquet files" in refused("_MAX_FILES", 3, parquet_files)
-    assert "unpacks to" in refused("_MAX_BYTES", 1000)
+    assert "unpacks to" in refused("_MAX_UNPACKED_BYTES", 1000)
     assert "an image has more than 0 MiB" in refused("_MAX_IMAGE_BYTES", 1000)
     with monkeypatch.context() as patch:
-        patch.setattr(parquet, "_ALWAYS_BYTES", 0)
-        patch.setattr(parquet, "_MAX_RATIO", 0.1)
+        patch.setattr(parquet, "_BYTES_OF_ANY_RATIO", 0)
+        patch.setattr(parquet, "_MAX_UNPACKING_RATIO", 0.1)
         with pytest.raises(RunError, match="unlike images"):
             load(insects, tmp_path)
 
@@ -375,7 +375,7 @@ def test_bounds(insects, tmp_path, monkeypatch):
 def test_without_pyarrow(insects, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
     with pytest.raises(RunError, match="parquet files need pyarrow; pip install pyarrow"):
-        read_parquet(insects, find_parquet(insects))
+        read_parquet(insects, find_parquet_files(insects))
     assert find_spec("pyarrow")  # it is installed with TFDS
 
 
@@ -384,8 +384,8 @@ def test_a_folder_of_images_has_no_parquet_files(tmp_path):
         file = tmp_path / "pets" / name
         file.parent.mkdir(parents=True)
         file.write_bytes(encoded(pixels(1, 0)[0]))
-    assert find_parquet(tmp_path / "pets") == []
-    assert find_parquet(tmp_path / "nowhere") == []
+    assert find_parquet_files(tmp_path / "pets") == []
+    assert find_parquet_files(tmp_path / "nowhere") == []
 
 
 @pytest.mark.parametrize("file", ["x.parquet", "more/x.parquet"])

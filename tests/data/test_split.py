@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxcifar.config.folds import Fold
-from jaxcifar.data.split import stratified, stratified_fold, train_val_indices
+from jaxcifar.data.split import split_by_fold, stratified_split, train_val_indices
 from jaxcifar.errors import UsageError
 
 
@@ -24,7 +24,7 @@ def test_of_each_class_the_first_images_in_a_fixed_order_are_chosen(fraction):
         label = labels[index]
         (chosen if wanted[label] > 0 else rest).append(index)
         wanted[label] -= 1
-    got_rest, got_chosen = stratified(labels, fraction)
+    got_rest, got_chosen = stratified_split(labels, fraction)
     assert got_rest.tolist() == rest
     assert got_chosen.tolist() == chosen
     assert got_rest.dtype == got_chosen.dtype == np.int64
@@ -51,7 +51,7 @@ def test_an_empty_part_is_refused_with_the_sizes_of_both(fraction, left):
         train_val_indices(unbalanced(), fraction)
     assert str(error.value) == (
         f"a validation fraction of {fraction} leaves {train} images to train on and {val} to "
-        "validate on; choose another"
+        "validate on; choose another fold or fraction"
     )
 
 
@@ -72,7 +72,7 @@ def test_images_are_dealt_to_the_folds_class_by_class_in_a_fixed_order(count):
                 hands[dealt % count].append(index)
                 dealt += 1
     for number in range(1, count + 1):
-        rest, chosen = stratified_fold(labels, Fold(number, count))
+        rest, chosen = split_by_fold(labels, Fold(number, count))
         assert chosen.tolist() == [i for i in order if i in hands[number - 1]]
         assert rest.tolist() == [i for i in order if i not in hands[number - 1]]
 

@@ -13,7 +13,7 @@ import jaxcifar
 from jaxcifar.commands import prepare
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset, binary_records, load_dataset
-from jaxcifar.data.array_names import recognise
+from jaxcifar.data.array_names import recognise_arrays
 from jaxcifar.data.doubts import count_copies
 from jaxcifar.data.images import to_square
 from jaxcifar.errors import RunError, UsageError
@@ -140,23 +140,23 @@ SPELLINGS = [
 
 @pytest.mark.parametrize("names", SPELLINGS, ids="-".join)
 def test_names_of_arrays(names):
-    found = recognise([*names, "class_names", "ids"])
-    assert found.splits == {"train": names[:2], "test": names[2:]}
-    assert (found.class_names, found.ignored) == ("class_names", ["ids"])
+    found = recognise_arrays([*names, "class_names", "ids"])
+    assert found.arrays_of_split == {"train": names[:2], "test": names[2:]}
+    assert (found.class_name_array, found.ignored_arrays) == ("class_names", ["ids"])
 
 
 def test_other_names_of_arrays():
     for pair in (("x", "y"), ("images", "labels"), ("data", "target"), ("X", "y")):
-        assert recognise(pair).splits == {"train": pair}
-    both = recognise(["x_train", "X_train", "y_train"])  # the usual spelling wins
-    assert both.splits == {"train": ("x_train", "y_train")}
-    assert both.ignored == ["X_train"]
+        assert recognise_arrays(pair).arrays_of_split == {"train": pair}
+    both = recognise_arrays(["x_train", "X_train", "y_train"])  # the usual spelling wins
+    assert both.arrays_of_split == {"train": ("x_train", "y_train")}
+    assert both.ignored_arrays == ["X_train"]
     with pytest.raises(UsageError, match="data, images could all be x; rename one to x"):
-        recognise(["data", "images", "target"])
+        recognise_arrays(["data", "images", "target"])
     with pytest.raises(UsageError, match="lacks x_train, y_train; it has pixels, and must have"):
-        recognise(["pixels"])
+        recognise_arrays(["pixels"])
     with pytest.raises(UsageError, match="lacks x_train, y_train"):
-        recognise(["x", "y", "x_test", "y_test"])  # is x the training images, or all of them?
+        recognise_arrays(["x", "y", "x_test", "y_test"])  # x may be the training images, or all
 
 
 @pytest.mark.parametrize("form", ["strings", "bytes", "objects", "column", "one-hot", "floats"])
@@ -317,7 +317,7 @@ def test_a_constant_channel_is_named():
     train, test = pixels(30, 0), pixels(6, 1)
     train[..., 1] = 7
     dataset = Dataset.from_arrays(train, labels(30), test, labels(6), name="cells")
-    [line] = dataset.doubts
+    [line] = dataset.warnings
     assert line.startswith(
         "cells: these channels have the same value in all training images: green (7);"
     )
@@ -326,9 +326,9 @@ def test_a_constant_channel_is_named():
 def test_fractions_cast_to_integers_are_named():
     train, test = pixels(30, 0) // 255, pixels(6, 1)
     dataset = Dataset.from_arrays(train, labels(30), test, labels(6), val_fraction=0)
-    assert any("only 0 and 1, like fractions" in line for line in dataset.doubts)
+    assert any("only 0 and 1, like fractions" in line for line in dataset.warnings)
     darker = Dataset.from_arrays(train * 2, labels(30), test, labels(6), val_fraction=0)
-    assert not any("fractions" in line for line in darker.doubts)
+    assert not any("fractions" in line for line in darker.warnings)
 
 
 def test_copies_are_counted():
@@ -348,7 +348,7 @@ def test_copies_are_counted_in_blocks(monkeypatch, size):
     """A row of 29x29 images is no multiple of eight bytes, so that it is padded, in a copy."""
     train, test = pixels(600, 0, (size, size, 3)), pixels(50, 1, (size, size, 3))
     test[49] = train[599]
-    monkeypatch.setattr("jaxcifar.data.doubts._BLOCK_BYTES", 7 * size * size * 3)
+    monkeypatch.setattr("jaxcifar.data.doubts._MAX_BLOCK_BYTES", 7 * size * size * 3)
     tracemalloc.start()
     try:
         copies = count_copies(train, train[:0], test)
@@ -361,7 +361,7 @@ def test_copies_are_counted_in_blocks(monkeypatch, size):
 
 def test_equal_checksums_of_different_images_are_not_copies(monkeypatch):
     monkeypatch.setattr(
-        "jaxcifar.data.doubts._checksums", lambda images: np.zeros(len(images), np.uint64)
+        "jaxcifar.data.doubts._image_checksums", lambda images: np.zeros(len(images), np.uint64)
     )
     train, test = pixels(10, 0), pixels(10, 1)
     test[4] = train[2]
@@ -372,15 +372,15 @@ def test_copies_are_told_and_images_of_the_catalogue_are_not_compared(easy_datas
     train, test = pixels(30, 0), pixels(6, 1)
     test[:2] = train[:2]
     dataset = Dataset.from_arrays(train, labels(30), test, labels(6), name="cells")
-    assert dataset.copies == {"val": 0, "test": 2}
-    [line] = dataset.doubts
+    assert dataset.copy_counts == {"val": 0, "test": 2}
+    [line] = dataset.warnings
     assert line.startswith("cells: 2 of the 6 test images are also training or validation images")
     clean = Dataset.from_arrays(train, labels(30), pixels(6, 1), labels(6))
-    assert (clean.copies, clean.doubts) == ({}, ())
+    assert (clean.copy_counts, clean.warnings) == ({}, ())
     known = dataclasses.replace(dataset, name="cifar10")
-    object.__setattr__(known, "_verified", {"train": "0" * 64, "test": "1" * 64})
+    object.__setattr__(known, "_known_fingerprints", {"train": "0" * 64, "test": "1" * 64})
     monkeypatch.setattr("jaxcifar.data.dataset.count_copies", lambda *_: pytest.fail("compared"))
-    assert (known.copies, known.doubts) == ({}, ())
+    assert (known.copy_counts, known.warnings) == ({}, ())
 
 
 @pytest.mark.parametrize("count", [30, 4])  # 4 are too few for validation images

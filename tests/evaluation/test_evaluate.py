@@ -27,7 +27,7 @@ from jaxcifar.commands import evaluate as evaluate_command
 from jaxcifar.commands.shared.evaluated import short_names, show
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Examples
-from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupted
+from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupt_images
 from jaxcifar.errors import BusyError, RunError, UsageError
 from jaxcifar.evaluation import image_sets
 from jaxcifar.evaluation.calibration import calibration, fitted_temperature
@@ -138,7 +138,7 @@ def test_corruptions_are_of_all_kinds_and_strengths():
     assert told == [f"corruptions: {kind}" for kind in CORRUPTIONS]
     for kind, values in found["accuracy"].items():
         expected = [
-            (linear(corrupted(kind, level, images)).argmax(-1) == labels).mean()
+            (linear(corrupt_images(kind, level, images)).argmax(-1) == labels).mean()
             for level in range(1, STRENGTHS + 1)
         ]
         assert values == pytest.approx(expected)

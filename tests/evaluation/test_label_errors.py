@@ -16,7 +16,7 @@ from jaxcifar.commands.shared.evaluated import show
 from jaxcifar.commands.shared.evaluated_runs import LoadedRun, name_files
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Examples
-from jaxcifar.data.decode import find_files
+from jaxcifar.data.decode import find_file_names
 from jaxcifar.data.image_folder import scan_images
 from jaxcifar.evaluation.image_sets import ImageSet, load_set, uses_test_images
 from jaxcifar.evaluation.label_errors import likely_label_errors
@@ -135,9 +135,10 @@ def test_a_folders_files_are_found_by_their_pixels(tmp_path):
     folder = scan_images(str(tmp_path / "zoo"))
     some = [41, 3, 17]
     expected = [f"{NAMES[LABELS[i]]}/{i}.png" for i in some]
-    assert find_files(folder, IMAGES[some], LABELS[some]) == expected
-    others = dataclasses.replace(folder, splits={"train": folder.splits["train"][:1]})
-    assert "" in find_files(others, IMAGES[some], LABELS[some])
+    assert find_file_names(folder, IMAGES[some], LABELS[some]) == expected
+    one_file = {"train": folder.files_of_split["train"][:1]}
+    others = dataclasses.replace(folder, files_of_split=one_file)
+    assert "" in find_file_names(others, IMAGES[some], LABELS[some])
 
 
 @pytest.mark.parametrize("max_images", [None, 18])

@@ -225,12 +225,12 @@ def test_studies_of_older_versions_stay_readable(path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"arch": None}, "it names no arch"),
+        ({"arch": None}, "the field arch is missing"),
         ({"arch": "\0"}, r"--arch \\x00: there is no such network"),
         ({"arch": "x" * 500}, "--arch xxx"),
         ({"dataset": "~nobody"}, "--dataset ~nobody: there is no such data set"),
         ({"dataset": "x" * 5000}, "--dataset xxx"),
-        ({"schedule": []}, "it names no schedule"),
+        ({"schedule": []}, "the field schedule is missing, or is not text"),
         ({"epochs": "5"}, "epochs = '5' is not of type int"),
         ({"epochs": 2**40}, "--epochs 1099511627776: must be at least 1, below"),
         ({"learning_rate": float("inf")}, "--learning-rate inf: must be a finite number"),

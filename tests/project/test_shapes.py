@@ -18,7 +18,7 @@ import pyarrow
 import pytest
 from conftest import ROOT
 
-from jaxcifar.data.split import stratified
+from jaxcifar.data.split import stratified_split
 from jaxcifar.kernels.convolution import conv2d
 from jaxcifar.networks.layers import Conv
 
@@ -91,8 +91,8 @@ def test_an_array_without_a_shape_is_found():
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: stratified(np.zeros((3, 2), int), 0.5),
-        lambda: stratified(np.zeros(3), 0.5),
+        lambda: stratified_split(np.zeros((3, 2), int), 0.5),
+        lambda: stratified_split(np.zeros(3), 0.5),
         lambda: conv2d(jnp.ones((1, 8, 8, 3)), jnp.ones((3, 3, 4, 5))),
         lambda: jax.jit(conv2d)(jnp.ones((1, 8, 8, 3)), jnp.ones((3, 3, 4, 5))),
         lambda: Conv(4).init(jax.random.key(0), jnp.ones((8, 8, 3))),
@@ -136,11 +136,11 @@ def test_in_use_no_shape_is_checked_and_nothing_is_imported_for_it():
 import sys
 import numpy as np
 from jaxcifar.array_types import Float
-from jaxcifar.data.split import stratified
+from jaxcifar.data.split import stratified_split
 from jaxcifar.kernels.convolution import conv2d
 assert not {"jaxtyping", "beartype"} & {*sys.modules}
 assert Float[np.ndarray, "images classes"] is np.ndarray
-assert stratified.__annotations__["labels"] is np.ndarray
-assert not hasattr(stratified, "__wrapped__")
+assert stratified_split.__annotations__["labels"] is np.ndarray
+assert not hasattr(stratified_split, "__wrapped__")
 """
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

@@ -275,8 +275,8 @@ def test_what_cannot_start_overwrites_nothing(tmp_path, easy_dataset):
 def test_other_images_are_not_reported_as_those_of_the_catalogue(easy_dataset, tmp_path):
     """Whoever puts images into a data set of ours has one of their own."""
     mine = dataclasses.replace(easy_dataset, train=easy_dataset.test)
-    assert easy_dataset.is_known
-    assert not mine.is_known
+    assert easy_dataset.is_from_catalog
+    assert not mine.is_from_catalog
     assert mine.sha256 != dataclasses.replace(easy_dataset, train=easy_dataset.val).sha256
     with pytest.raises(UsageError, match="the images are from"):
         train(tmp_path, mine)

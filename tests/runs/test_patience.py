@@ -130,7 +130,7 @@ def test_the_checkpoint_of_every_second_epoch_stays(tmp_path, easy_dataset, monk
 def test_patience_needs_validation_images(tmp_path, easy_dataset):
     """Images of the user may have none, which only shows when they are loaded."""
     without = dataclasses.replace(easy_dataset, val=Examples(*(a[:0] for a in easy_dataset.val)))
-    object.__setattr__(without, "_verified", easy_dataset._verified)
+    object.__setattr__(without, "_known_fingerprints", easy_dataset._known_fingerprints)
     config = Config.create("cnn", **SETTINGS, patience=2)
     with pytest.raises(UsageError, match=r"^--patience 2: has no effect without validation images"):
         train(tmp_path, without, config)

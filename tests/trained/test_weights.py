@@ -252,7 +252,7 @@ def started_from(weights, path, dataset, **settings):
         optimizer="sgd",
         **still,
         init=str(weights),
-        data_sha256=None if dataset.is_known else dataset.sha256,
+        data_sha256=None if dataset.is_from_catalog else dataset.sha256,
     )
     train(path, dataset, config)
     return read_weights(path / "weights.safetensors")[0]

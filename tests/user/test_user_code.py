@@ -180,7 +180,7 @@ def test_an_edit_after_reading_changes_nothing(tmp_path):
     other = Config.create(f"{tmp_path}/net.py:Net")  # reads anew
     assert user_code.load(other, "arch")().late() == 2
     assert user_code.load(first, "arch") is network
-    copies = user_code.copies(user_code.with_imports(first))
+    copies = user_code.contents_to_copy(user_code.with_imports(first))
     assert copies == {
         "arch/net.py": code.encode(),
         "arch/beside.py": b"VALUE = 1\n",
@@ -227,7 +227,7 @@ def test_the_copy_of_a_file_from_another_folder_stays_in_the_folder_for_copies(t
     )
     write(tmp_path, nets__net=code, lib__helper="VALUE = 1\n")
     config = Config.create(f"{tmp_path}/nets/net.py:Net")
-    assert sorted(user_code.copies(config)) == ["arch/(up)/lib/helper.py", "arch/net.py"]
+    assert sorted(user_code.contents_to_copy(config)) == ["arch/(up)/lib/helper.py", "arch/net.py"]
 
 
 def test_a_module_of_the_program_is_used_as_it_was_imported(tmp_path, monkeypatch):

@@ -26,7 +26,7 @@ from jaxcifar.config.settings import (
     DERIVED_FIELDS,
     default_settings,
     effective_settings,
-    names_with_effect,
+    names_of_effective_settings,
 )
 from jaxcifar.config.table_pairs import merge_settings
 from jaxcifar.errors import UsageError
@@ -159,7 +159,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Config | None]:
 def _settings_of(recorded: Config) -> dict[str, Any]:
     """Return the settings of an earlier run that have an effect, without computed fields."""
     values = dataclasses.asdict(recorded)
-    effective = names_with_effect(values)
+    effective = names_of_effective_settings(values)
     settings = {name: values[name] for name in effective if name not in DERIVED_FIELDS}
     settings = {name: value for name, value in settings.items() if value is not None}
     return {**settings, "arch_args": dict(recorded.arch_args)}

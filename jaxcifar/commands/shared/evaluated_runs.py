@@ -10,7 +10,7 @@ import numpy as np
 from jaxcifar.config.registry import KINDS
 from jaxcifar.config.weights_file import WEIGHTS
 from jaxcifar.data import Dataset, Examples
-from jaxcifar.data.decode import find_files
+from jaxcifar.data.decode import find_file_names
 from jaxcifar.data.folder_listing import normal_form
 from jaxcifar.data.image_folder import ImageFolder, scan_images
 from jaxcifar.errors import RunError, UsageError
@@ -129,7 +129,7 @@ def _add_file_names(
     if image_set.indices is not None:  # the positions count in the whole set, of which this is part
         positions = np.searchsorted(image_set.indices, positions)
     images = image_set.examples.images[positions]
-    names = find_files(folder, images, np.asarray(labels), split)
+    names = find_file_names(folder, images, np.asarray(labels), split)
     for entry, name in zip(listed, names, strict=True):
         if name:
             entry["file"] = name[:_LONGEST_FILE_NAME]
