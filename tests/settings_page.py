@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from jaxcifar.commands.run import parser
-from jaxcifar.commands.shared.common_options import count, ordinal
+from jaxcifar.commands.shared.common_options import parse_count, parse_number_from_zero
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.fields import DEFAULTS
 from jaxcifar.config.option_names import option_name
@@ -87,9 +87,9 @@ def _range(action):
         if message == "must not be negative":
             return "0 or more"
         return re.sub("^must be (in )?", "", message)
-    if action.type in (int, count):
+    if action.type in (int, parse_count):
         return _AT_LEAST_ONE
-    if action.type is ordinal:
+    if action.type is parse_number_from_zero:
         return "0 or more"
     return ""
 

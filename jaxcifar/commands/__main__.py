@@ -31,33 +31,37 @@ def main() -> None:
     """List the commands, or run the command that the first argument names."""
     if is_completing():
         complete(COMMANDS)
-    name, *arguments = sys.argv[1:] or ["--help"]
-    if name in COMMANDS:
-        use_huge_pages_for(name)
-        run_command(lambda: importlib.import_module(f"jaxcifar.commands.{name}").main(arguments))
-    run_command(lambda: show(name))
+    first_word, *arguments = sys.argv[1:] or ["--help"]
+    if first_word in COMMANDS:
+        use_huge_pages_for(first_word)
+        module = f"jaxcifar.commands.{first_word}"
+        run_command(lambda: importlib.import_module(module).main(arguments))
+    run_command(lambda: show_commands_or_version(first_word))
 
 
-def show(name: str) -> None:
+def show_commands_or_version(first_word: str) -> None:
     """Print the list of commands for `--help`, or the version for `--version`.
 
     Args:
-      name: the first word of the command line, which is not the name of a command.
+      first_word: the first word of the command line, which is not the name of a command.
 
     Raises:
-      UsageError: `name` is neither `--help` nor `--version`.
+      UsageError: `first_word` is neither `--help` nor `--version`.
     """
-    if name == "--version":
+    if first_word == "--version":
         return print(f"jaxcifar {__version__}")
-    if name not in ("-h", "--help", "help"):
-        other = _COMMANDS_ELSEWHERE.get(name)
-        meant = f"did you mean {other}? " if other else did_you_mean(name, COMMANDS)
-        raise UsageError(f"there is no command {name}; {meant}choose one of {', '.join(COMMANDS)}")
+    if first_word not in ("-h", "--help", "help"):
+        commands = ", ".join(COMMANDS)
+        suggestion = did_you_mean(first_word, COMMANDS)
+        if first_word in _COMMANDS_ELSEWHERE:
+            suggestion = f"did you mean {_COMMANDS_ELSEWHERE[first_word]}? "
+        raise UsageError(f"there is no command {first_word}; {suggestion}choose one of {commands}")
     print_line = line_printer(Console())
     for command in COMMANDS:
         source = Path(__file__).with_name(f"{command}.py").read_text()
-        purpose = (ast.get_docstring(ast.parse(source)) or "").partition(":")[0]
-        print_line(f"{command:14}  {purpose.strip('.')}")
+        docstring = ast.get_docstring(ast.parse(source)) or ""
+        purpose = docstring.partition(":")[0].strip(".")
+        print_line(f"{command:14}  {purpose}")
     print_line(f"For options and examples of a command: {shell_command('run')} --help")
 
 

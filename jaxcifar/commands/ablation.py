@@ -11,37 +11,35 @@ from rich.console import Console
 from jaxcifar.commands.shared.cli import start_jax
 from jaxcifar.commands.shared.common_options import (
     add_data_dir,
-    add_devices,
-    add_keep,
-    add_metric,
-    check_keep,
-    count,
+    add_device_count,
+    add_keep_options,
+    add_user_metrics,
+    check_keep_options,
     data_folder,
-    location,
-    ordinal,
+    parse_count,
+    parse_number_from_zero,
+    parse_path,
 )
 from jaxcifar.commands.shared.dry_run import add_dry_run
-from jaxcifar.commands.shared.options import add_config_options, add_observers, split_settings
+from jaxcifar.commands.shared.options import add_config_options, add_observers, pop_settings
 from jaxcifar.commands.shared.output import screen
 from jaxcifar.commands.shared.parser import Parser
-from jaxcifar.commands.shared.ranking import show
+from jaxcifar.commands.shared.ranking import show_ranking
 from jaxcifar.commands.shared.study_options import (
-    GivenStudy,
-    Shard,
+    WHOLE_STUDY,
     add_study_options,
-    given_study,
-    shard,
+    parse_shard,
+    read_given_study,
 )
 from jaxcifar.commands.shared.study_plan import plan_runs, show_study_plan
 from jaxcifar.commands.shared.submit_options import add_submit_options, check_submit_options
 from jaxcifar.commands.shared.submitting import (
+    has_sent_and_unfinished,
     require_all_finished,
     send_parts,
-    sent_and_unfinished,
 )
 from jaxcifar.errors import RunError
 from jaxcifar.machine.terminal import line_printer, pluralize
-from jaxcifar.studies.study import StudyRow
 
 if TYPE_CHECKING:
     from jaxcifar.runs.task import Task
@@ -72,7 +70,7 @@ def parser() -> Parser:
     study.add_argument(
         "--seeds",
         nargs="+",
-        type=ordinal,
+        type=parse_number_from_zero,
         default=[0],
         metavar="N",
         help="seeds of each row (default: 0)",
@@ -86,27 +84,27 @@ def parser() -> Parser:
     )
     study.add_argument(
         "--at-once",
-        type=count,
+        type=parse_count,
         metavar="N",
         help="number of runs to train together (default: what is fastest on the devices)",
     )
     study.add_argument(
         "--shard",
-        type=shard,
+        type=parse_shard,
         metavar="I/N",
         help="train only the I-th of N parts of the runs (default: all runs)",
     )
     add_submit_options(parser.add_argument_group("a cluster"))
-    add_devices(study)
+    add_device_count(study)
     study.add_argument(
         "--out",
-        type=location,
+        type=parse_path,
         metavar="DIR",
         help="folder for the runs and the report (default: checkpoints/ and the study's name)",
     )
-    add_keep(study)
+    add_keep_options(study)
     add_observers(study)
-    add_metric(study)
+    add_user_metrics(study)
     add_data_dir(study)
     add_config_options(parser, without=("seed",), default_of=lambda _: None)
     return parser
@@ -115,66 +113,57 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     """Train the unfinished runs of a study, or send them to a cluster, and write the report."""
     options = parser().parse_args(argv)
-    given = given_study(options, split_settings(options))
-    study = given.study
-    out = options.out or Path("checkpoints", given.name)
+    given_study = read_given_study(options, pop_settings(options))
+    study = given_study.study
+    study_folder = options.out or Path("checkpoints", given_study.name)
     # Check names, values and folders before JAX is imported, which takes seconds.
-    study.check(given.seed, given.first_fold)
+    study.check(given_study.first_seed, given_study.first_fold)
     rows = study.select(options.rows)
     study.require_rows(options.force)
-    check_keep(options)
+    check_keep_options(options)
     options.data_dir = data_folder(options.data_dir)
-    number = len(rows) * len(set(options.seeds)) * max(1, options.folds)
-    check_submit_options(options, number, out)
-    runs = pluralize(number, "run")
-    if options.shard is not None and options.shard.parts > 1:
-        in_this_shard = len(range(options.shard.part - 1, number, options.shard.parts))
-        runs = f"{in_this_shard} of {runs}"
+    run_count = len(rows) * len(set(options.seeds)) * max(1, options.folds)
+    check_submit_options(options, run_count, study_folder)
+    runs = pluralize(run_count, "run")
+    if options.shard not in (None, WHOLE_STUDY):
+        run_count_of_shard = len(options.shard.select(range(run_count)))
+        runs = f"{run_count_of_shard} of {runs}"
     console = screen()
     print_line = line_printer(console)
-    print_line(f"{study.title}: {runs}, in {out}")
+    print_line(f"{study.title}: {runs}, in {study_folder}")
     if options.grid is not None:
-        given = given.with_rows_of_earlier_grids(out)
-        study, options.rows = given.study, [row.name for row in rows]
-        for line in given.lines:
-            print_line(line)
+        given_study = given_study.with_rows_of_earlier_grids(study_folder)
+        study = given_study.study
+        options.rows = [row.name for row in rows]
+        for notice in given_study.notices:
+            print_line(notice)
     if options.dry_run:
-        _show_plan(given, rows, out, options, console)
+        tasks = plan_runs(study, study_folder, options, print_line)
+        show_study_plan(console, given_study, rows, tasks, options)
         return
-    for line in given.overruled(rows):
+    for line in given_study.overruled_setting_lines(rows):
         print_line(line)
     from jaxcifar.studies.conduct import record
 
-    tasks = plan_runs(study, out, options, print_line)
-    record(study, out)
+    tasks = plan_runs(study, study_folder, options, print_line)
+    record(study, study_folder)
     if options.submit is not None:
-        send_parts(tasks, len(rows), argv, options, out, print_line)
-        is_waiting = options.wait is not False
+        send_parts(tasks, len(rows), argv, options, study_folder, print_line)
+        jobs_train = options.wait is not False
     else:
         # Jobs have the option --shard. Without this option, do not train runs that jobs train.
-        is_waiting = options.shard is None and sent_and_unfinished(tasks, out)
-        if not is_waiting:
-            _train_and_report(tasks, out, options, console)
-    if is_waiting:
-        _report(tasks, out, console)
-        require_all_finished(tasks, out, print_line)
-
-
-def _show_plan(
-    given: GivenStudy, rows: Sequence[StudyRow], out: Path, options: Namespace, console: Console
-) -> None:
-    """Print the settings of the runs that would be trained, and the time and memory they take."""
-    tasks = plan_runs(given.study, out, options, line_printer(console))
-    part, parts = options.shard or Shard(1, 1)
-    devices, at_once = options.devices, options.at_once
-    in_shard = tasks[part - 1 :: parts]
-    show_study_plan(console, given, rows, in_shard, options.data_dir, devices, at_once)
+        jobs_train = options.shard is None and has_sent_and_unfinished(tasks, study_folder)
+        if not jobs_train:
+            _train_and_report(tasks, study_folder, options, console)
+    if jobs_train:
+        _show_and_write_report(tasks, study_folder, console)
+        require_all_finished(tasks, study_folder, print_line)
 
 
 def _train_and_report(
-    tasks: "Sequence[Task]", out: Path, options: Namespace, console: Console
+    tasks: "Sequence[Task]", study_folder: Path, options: Namespace, console: Console
 ) -> None:
-    """Train the unfinished runs of a study, and write a report of all runs in the folder `out`.
+    """Train the unfinished runs of a study, and write a report of all runs in the study's folder.
 
     With `--shard I/N`, only the runs of this share of the study are trained.
 
@@ -191,40 +180,45 @@ def _train_and_report(
     config = tasks[0].config
     use_cpu_cores(config.batch_size, options.devices, config.accumulate)
     start_jax()
-    metrics = load_metrics(options.metric)
-    factories = find_factories(options.observers)
-    part, parts = options.shard or Shard(1, 1)
+    user_metrics = load_metrics(options.metric)
+    observer_factories = find_factories(options.observers)
+    shard = options.shard or WHOLE_STUDY
     tasks_of_shard = [
         dataclasses.replace(
             task,
-            user_metrics=metrics,
-            observers=create_observers(factories),
+            user_metrics=user_metrics,
+            observers=create_observers(observer_factories),
             keep_every=options.keep_every,
         )
-        for task in tasks[part - 1 :: parts]
+        for task in shard.select(tasks)
     ]
     devices = first_devices(options.devices)
     outcomes = conduct(tasks_of_shard, options.data_dir, options.at_once, devices, console)
 
     errors = {outcome.task.name: outcome.error for outcome in outcomes if outcome.error}
-    compiled = count_compilations("train_steps")
-    done = pluralize(len(outcomes) - len(errors), "run")
-    print_line(f"{done} done now, with {pluralize(compiled, 'training program')} compiled.")
-    for name, error in errors.items():
-        print_line(f"{name}: {error}")
-    unreadable = _report(tasks, out, console)
-    damaged = [task.name for task in tasks_of_shard if task.path in unreadable]
+    programs = pluralize(count_compilations("train_steps"), "training program")
+    trained_runs = pluralize(len(outcomes) - len(errors), "run")
+    print_line(f"{trained_runs} done now, with {programs} compiled.")
+    for run_name, error in errors.items():
+        print_line(f"{run_name}: {error}")
+    unreadable_folders = _show_and_write_report(tasks, study_folder, console)
+    damaged_runs = [task.name for task in tasks_of_shard if task.path in unreadable_folders]
     runs = pluralize(len(tasks_of_shard), "run")
     if errors:
-        raise RunError(f"{len(errors)} of {runs} failed: {', '.join(errors)}")
-    if damaged:
         raise RunError(
-            f"{len(damaged)} of {runs} can't be read ({', '.join(damaged)}): repair them, or train "
-            "their rows again with --force"
+            f"{len(errors)} of {runs} failed: {', '.join(errors)}; the reasons are printed above; "
+            "train the rows again with --force"
+        )
+    if damaged_runs:
+        raise RunError(
+            f"{len(damaged_runs)} of {runs} can't be read ({', '.join(damaged_runs)}): repair "
+            "them, or train their rows again with --force"
         )
 
 
-def _report(tasks: "Sequence[Task]", out: Path, console: Console) -> Collection[Path]:
+def _show_and_write_report(
+    tasks: "Sequence[Task]", study_folder: Path, console: Console
+) -> Collection[Path]:
     """Print the tables of a study and write its report, if at least one run is finished.
 
     Returns:
@@ -237,7 +231,8 @@ def _report(tasks: "Sequence[Task]", out: Path, console: Console) -> Collection[
     if not any(RunFolder(task.path).result_file.exists() for task in tasks):
         return ()
     print_line = line_printer(console)
-    records = read_records(out)
-    show(console, records)
-    print_line(f"report: {write_report(out, print_line)}, and the same in REPORT.md")
+    records = read_records(study_folder)
+    show_ranking(console, records)
+    report_file = write_report(study_folder, print_line)
+    print_line(f"report: {report_file}, and the same in REPORT.md")
     return records.unreadable.keys()

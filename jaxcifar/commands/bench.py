@@ -8,24 +8,24 @@ import time
 from argparse import REMAINDER, Namespace
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from jaxcifar.bench.bench_progress import BenchProgress
 from jaxcifar.commands.shared.bench_options import (
-    COMPARABLE,
+    NETWORKS_IN_PYTORCH,
     check_networks,
     expected_time,
-    is_comparable,
+    is_in_pytorch,
+    number_of_test_images,
     read_study,
 )
 from jaxcifar.commands.shared.cli import start_jax
-from jaxcifar.commands.shared.common_options import add_json_file, add_picture, count
+from jaxcifar.commands.shared.common_options import add_json_file, add_picture_option, parse_count
 from jaxcifar.commands.shared.options import add_archs, add_config_options
-from jaxcifar.commands.shared.output import explain_write_errors, screen, write_json
+from jaxcifar.commands.shared.output import screen, write_json
 from jaxcifar.commands.shared.parser import Parser, suggest
-from jaxcifar.commands.shared.rates import show
-from jaxcifar.commands.shared.study_options import SHIPPED, study_file
+from jaxcifar.commands.shared.rates import draw_speeds, show_speeds
+from jaxcifar.commands.shared.study_options import SHIPPED_STUDIES, parse_study_file
 from jaxcifar.config.experiment import ARCHS, Config
 from jaxcifar.errors import RunError
 from jaxcifar.machine.paths import require_folder_of
@@ -39,7 +39,8 @@ HELP_EXAMPLES = (
     ("--study recipes_cnn", "measure the cost of the parts of a recipe"),
 )
 
-MINUTES = 20  # for a network; an hour for the three networks of the package
+DEFAULT_MINUTES = 20  # for a network; an hour for the three networks of the package
+_DEFAULT_BATCH_SIZE = 128
 
 
 def parser() -> Parser:
@@ -48,7 +49,7 @@ def parser() -> Parser:
     add_archs(parser, default=None)
     add_config_options(parser, only=("arch_args",), default_of=lambda _: "the network's own")
     parser.add_argument(
-        "--batch-size", type=count, metavar="N", help="training images a step (default: 128)"
+        "--batch-size", type=parse_count, metavar="N", help="training images a step (default: 128)"
     )
     parser.add_argument(
         "--dtype",
@@ -63,33 +64,36 @@ def parser() -> Parser:
     parser.add_argument(
         "--at-once",
         nargs="+",
-        type=count,
+        type=parse_count,
         metavar="N",
         help="also measure N runs that train together (default: one run alone)",
     )
-    study = parser.add_argument(
+    study_option = parser.add_argument(
         "--study",
-        type=study_file,
+        type=parse_study_file,
         metavar="FILE",
         help="measure the training of the rows of a study instead, such as recipes_cnn",
     )
-    suggest(study, SHIPPED)
+    suggest(study_option, SHIPPED_STUDIES)
     parser.add_argument(
-        "--rounds", type=count, default=5, metavar="N", help="rounds to measure (default: 5)"
+        "--rounds", type=parse_count, default=5, metavar="N", help="rounds to measure (default: 5)"
     )
     parser.add_argument(
-        "--steps", type=count, metavar="N", help="steps in a round (default: a few seconds' worth)"
+        "--steps",
+        type=parse_count,
+        metavar="N",
+        help="steps in a round (default: a few seconds' worth)",
     )
     parser.add_argument(
         "--minutes",
-        type=count,
-        default=MINUTES,
+        type=parse_count,
+        default=DEFAULT_MINUTES,
         metavar="N",
         help="most minutes for each network; without more time there are fewer rounds "
-        f"(default: {MINUTES})",
+        f"(default: {DEFAULT_MINUTES})",
     )
     add_json_file(parser)
-    add_picture(parser, "--plot", "bars of the images/s of each implementation")
+    add_picture_option(parser, "--plot", "bars of the images/s of each implementation")
     parser.add_argument(
         "--ablation",
         nargs=REMAINDER,
@@ -115,7 +119,7 @@ def main(argv: Sequence[str]) -> None:
 
     start_jax()
     console = screen()
-    figures: dict[str, Any] = {
+    results: dict[str, Any] = {
         "device": environment.describe_devices(jax.devices()),
         "versions": environment.package_versions(),
         "git_commit": environment.git_commit(),
@@ -127,31 +131,21 @@ def main(argv: Sequence[str]) -> None:
     on_cpu = jax.default_backend() == "cpu"
     if study:
         with BenchProgress(console, options.study.stem) as progress:
-            figures["programs"] = measure_study(study, options.rounds, on_cpu, progress)
-        write_json(options.json, figures)
+            results["programs"] = measure_study(study, options.rounds, on_cpu, progress)
+        write_json(options.json, results)
     else:
         archs = options.arch or ARCHS
         line_printer(console)(expected_time(archs, options))
         for arch in archs:
             with BenchProgress(console, arch) as progress:
-                measure_network(arch, options, on_cpu, figures, progress)
-    show(console, figures)
+                measure_network(arch, options, on_cpu, results, progress)
+    show_speeds(console, results)
     if options.plot:
-        draw(figures, options.plot)
+        draw_speeds(results, options.plot)
     if options.ablation is not None:
-        figures["ablation"] = time_ablation(options.ablation)
-        line_printer(console)(f"the ablation took {figures['ablation']['seconds']:,.0f} s")
-        write_json(options.json, figures)
-
-
-def draw(figures: dict[str, Any], file: Path) -> None:
-    """Draw the measured speeds of all networks into the file of `--plot`."""
-    from jaxcifar.bench.bench_chart import plot_rates
-    from jaxcifar.machine.files import atomic_write
-
-    title = f"{figures['device']}, jax {figures['versions']['jax']}"
-    with explain_write_errors(f"--plot {file}"), atomic_write(file) as picture:
-        plot_rates(figures["rows"], title, picture, file.suffix.removeprefix("."))
+        results["ablation"] = time_ablation(options.ablation)
+        line_printer(console)(f"the ablation took {results['ablation']['seconds']:,.0f} s")
+        write_json(options.json, results)
 
 
 def measure_study(
@@ -165,15 +159,16 @@ def measure_study(
     from jaxcifar.bench import measure_programs
     from jaxcifar.bench.sizes import model_and_macs, steps_per_round
 
-    runs = {row.name: study.config_of(row, seed=0) for row in study.rows}
-    programs = {config.shared_part(): config for config in runs.values()}
-    macs = [model_and_macs(config)[1] for config in programs.values()]
-    images = 128 * min(steps_per_round(number, on_cpu) for number in macs)
-    return measure_programs(runs, images, rounds, progress)
+    configs = {row.name: study.config_of(row, seed=0) for row in study.rows}
+    programs = {config.shared_part(): config for config in configs.values()}
+    macs_of_networks = [model_and_macs(config)[1] for config in programs.values()]
+    steps = min(steps_per_round(macs, on_cpu) for macs in macs_of_networks)
+    images_per_round = _DEFAULT_BATCH_SIZE * steps
+    return measure_programs(configs, images_per_round, rounds, progress)
 
 
 def measure_network(
-    arch: str, options: Namespace, on_cpu: bool, figures: dict[str, Any], progress: BenchProgress
+    arch: str, options: Namespace, on_cpu: bool, results: dict[str, Any], progress: BenchProgress
 ) -> None:
     """Measure how fast one network trains and predicts, and write the file of `--json`.
 
@@ -181,7 +176,7 @@ def measure_network(
       arch: name of the network.
       options: the options of the command.
       on_cpu: True if this machine has no accelerator; then less is measured.
-      figures: the results of all networks; the results of this network are added.
+      results: the results of all networks; the results of this network are added.
       progress: shows what is being measured.
     """
     from jaxcifar.bench import (
@@ -199,35 +194,33 @@ def measure_network(
     arch_args = getattr(options, "arch_args", {})
     config = Config.create(arch, dtype=options.dtype or "auto", arch_args=arch_args)
     model, macs = model_and_macs(config)
-    large = is_large(macs)
-    test_images = 10_000
-    if on_cpu:
-        test_images = 500 if large else 2000
+    is_large_network = is_large(macs)
     work = Work(
         arch=arch,
         dtype=str(network.dtype(model)),
-        batch_size=options.batch_size or 128,
+        batch_size=options.batch_size or _DEFAULT_BATCH_SIZE,
         steps=options.steps or steps_per_round(macs, on_cpu),
-        test_images=test_images,
+        test_images=number_of_test_images(on_cpu, is_large_network),
         eval_batch=EVAL_BATCH,
         arch_args=config.arch_args,
     )
-    # A large network fills a device by itself, so several at once gain nothing.
-    at_once = [] if large else options.at_once or []
-    peer = options.peer if is_comparable(arch, arch_args) else None
+    parallel_run_counts = options.at_once or []
+    if is_large_network:  # it fills a device by itself, so several at once gain nothing
+        parallel_run_counts = []
+    peer = options.peer if is_in_pytorch(arch, arch_args) else None
     if options.peer and not peer:
-        progress.say(f"not measured with PyTorch; {COMPARABLE}")
+        progress.say(f"not measured with PyTorch; {NETWORKS_IN_PYTORCH}")
     rounds = options.rounds
-    estimate_rest = partial(seconds_of_remaining_measurements, at_once, rounds)
-    seconds = 60.0 * options.minutes
-    measured = measure_implementations(work, peer, rounds, progress, estimate_rest, seconds)
-    figures["rows"] += measured["rows"]
-    figures["ratio"][arch] = measured["ratio"]
-    write_json(options.json, figures)
-    ours = measure_startup(work, measured["rows"][0]["milliseconds"], progress)
-    ours["at_once"] = measure_parallel_runs(work, at_once, rounds, progress)
-    figures["ours"][arch] = ours
-    write_json(options.json, figures)
+    estimate_rest = partial(seconds_of_remaining_measurements, parallel_run_counts, rounds)
+    max_seconds = 60.0 * options.minutes
+    measured = measure_implementations(work, peer, rounds, progress, estimate_rest, max_seconds)
+    results["rows"] += measured["rows"]
+    results["ratio"][arch] = measured["ratio"]
+    write_json(options.json, results)
+    own_results = measure_startup(work, measured["rows"][0]["milliseconds"], progress)
+    own_results["at_once"] = measure_parallel_runs(work, parallel_run_counts, rounds, progress)
+    results["ours"][arch] = own_results
+    write_json(options.json, results)
 
 
 def time_ablation(options: list[str]) -> dict[str, Any]:
@@ -238,13 +231,11 @@ def time_ablation(options: list[str]) -> dict[str, Any]:
     Raises:
       RunError: the study failed.
     """
-    with tempfile.TemporaryDirectory() as out:
-        began = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-m", "jaxcifar.commands", "ablation", "--out", out, *options],
-            check=False,
-        )
-        seconds = time.perf_counter() - began
-    if done.returncode:
+    with tempfile.TemporaryDirectory() as study_folder:
+        command = [sys.executable, "-m", "jaxcifar.commands", "ablation", "--out", study_folder]
+        start_time = time.perf_counter()
+        process = subprocess.run([*command, *options], check=False)
+        seconds = time.perf_counter() - start_time
+    if process.returncode:
         raise RunError(f"--ablation {' '.join(options)}: failed; its error is printed above")
     return {"options": options, "seconds": seconds}

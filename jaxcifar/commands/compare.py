@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from jaxcifar.commands.shared.common_options import add_picture, location
+from jaxcifar.commands.shared.common_options import add_picture_option, parse_path
+from jaxcifar.commands.shared.comparison_rows import (
+    NO_VALUE,
+    result_rows,
+    rows_of_different_settings,
+)
 from jaxcifar.commands.shared.output import explain_write_errors, screen
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.errors import RunError, UsageError, printable
-from jaxcifar.machine.terminal import duration, line_printer, pluralize
+from jaxcifar.machine.terminal import line_printer, pluralize
 from jaxcifar.runs.task import nested_run_hint
 
 if TYPE_CHECKING:
@@ -23,15 +28,17 @@ HELP_EXAMPLES = (
 _MAX_CELL_LENGTH = 24  # characters
 _MIN_CELL_LENGTH = 5
 _COLUMN_GAP = "  "
+_MARKERS = "os^Dv"
+_LINE_STYLES = ("-", "--", ":", "-.")
 
 
 def parser() -> Parser:
     """Return the parser of the options of `jaxcifar compare`."""
     parser = Parser("compare", "Compare runs side by side, finished or not.", HELP_EXAMPLES)
     parser.add_argument(
-        "runs", nargs="+", type=location, metavar="RUN", help="folders of two or more runs"
+        "runs", nargs="+", type=parse_path, metavar="RUN", help="folders of two or more runs"
     )
-    add_picture(parser, "--plot", "the validation accuracy by epoch")
+    add_picture_option(parser, "--plot", "the validation accuracy by epoch")
     return parser
 
 
@@ -44,23 +51,24 @@ def main(argv: Sequence[str]) -> None:
     for path in paths:
         if not (path / "config.json").is_file():
             hint = nested_run_hint(path)
-            raise UsageError(f"{path}: no run (the folder has no config.json){hint}")
+            raise UsageError(f"{path}: is no run (the folder has no config.json){hint}")
     console = screen()
     line_printer(console)(f"reading {pluralize(len(paths), 'run')}")
 
     from jaxcifar.commands.shared.evaluated import short_names
 
-    runs = [_read(path) for path in paths]
+    runs = [_read_run(path) for path in paths]
     names = list(short_names(paths).values())
-    show(console, names, runs)
+    show_comparison(console, names, runs)
     if options.plot:
         from jaxcifar.machine.files import atomic_write
 
+        picture_format = options.plot.suffix.removeprefix(".")
         with explain_write_errors(f"--plot {options.plot}"), atomic_write(options.plot) as file:
-            draw(names, runs, file, options.plot.suffix.removeprefix("."))
+            draw_curves(names, runs, file, picture_format)
 
 
-def _read(path: Path) -> "RunRecord":
+def _read_run(path: Path) -> "RunRecord":
     """Read the folder of a run; error messages begin with the path of the folder."""
     from jaxcifar.report.run_reading import read_run
 
@@ -70,39 +78,54 @@ def _read(path: Path) -> "RunRecord":
         raise RunError(f"{path}: {error}") from error
 
 
-def show(console: Console, names: Sequence[str], runs: Sequence["RunRecord"]) -> None:
+def show_comparison(
+    console: Console, run_names: Sequence[str], runs: Sequence["RunRecord"]
+) -> None:
     """Print a table of settings and results, with a column for each run.
 
-    Columns that do not fit go to a second table below. `names` are the names of the runs.
+    Columns that do not fit go to a second table below.
     """
     print_line = line_printer(console)
-    for number, name in enumerate(names, start=1):
-        print_line(f"({number}) {name}")
-    titles = {run.config.network_title for run in runs}
-    if len(titles) == 1:
+    for number, run_name in enumerate(run_names, start=1):
+        print_line(f"({number}) {run_name}")
+    network_titles = {run.config.network_title for run in runs}
+    if len(network_titles) == 1:
         datasets = dict.fromkeys(run.result["dataset"] for run in runs if run.result)
         on_datasets = f" on {' and '.join(datasets)}" if datasets else ""
-        print_line(f"{titles.pop()}{on_datasets}")
-    rows = {**_differences(runs), "": [""] * len(runs), **_results(runs)}
-    devices = {device for device in rows["device"] if device != "-"}
+        print_line(f"{network_titles.pop()}{on_datasets}")
+    result_cells = result_rows(runs)
+    devices = {device for device in result_cells["device"] if device != NO_VALUE}
     if len(devices) == 1:  # one line for all runs, because a device's name is long
-        del rows["device"]
+        del result_cells["device"]
         print_line(f"on {devices.pop()}")
-    rows = {name: [printable(cell, _MAX_CELL_LENGTH) for cell in rows[name]] for name in rows}
-    label_width = max(map(len, rows))
-    rows = {" ": [f"({number})" for number in range(1, len(runs) + 1)], **rows}
-    widths = [
-        max(_MIN_CELL_LENGTH, *(len(cells[column]) for cells in rows.values()))
-        for column in range(len(runs))
-    ]
-    for columns in _columns_that_fit(widths, console.width - label_width):
-        print_line("")
-        for name, cells in rows.items():
-            shown = _COLUMN_GAP.join(f"{cells[i]:>{widths[i]}}" for i in columns)
-            line = f"{name:{label_width}}{_COLUMN_GAP}{shown}".rstrip()
-            console.print(line, markup=False, soft_wrap=True)
+    empty_row = {"": [""] * len(runs)}
+    setting_cells = rows_of_different_settings(runs)
+    _print_table(console, {**setting_cells, **empty_row, **result_cells}, len(runs))
     for line in _fold_lines(runs):
         print_line(line)
+
+
+def _print_table(console: Console, rows: Mapping[str, Sequence[str]], run_count: int) -> None:
+    """Print rows below a heading with the numbers of the runs, in several tables if they are wide.
+
+    `rows` has the cells of each row, one for each run, by the title of the row.
+    """
+    shortened_rows = {
+        title: [printable(cell, _MAX_CELL_LENGTH) for cell in cells]
+        for title, cells in rows.items()
+    }
+    heading = [f"({number})" for number in range(1, run_count + 1)]
+    title_width = max(map(len, rows))
+    all_rows = {" ": heading, **shortened_rows}
+    column_widths = [
+        max(_MIN_CELL_LENGTH, *map(len, column)) for column in zip(*all_rows.values(), strict=True)
+    ]
+    for columns in _columns_that_fit(column_widths, console.width - title_width):
+        console.print()
+        for title, cells in all_rows.items():
+            padded_cells = [f"{cells[column]:>{column_widths[column]}}" for column in columns]
+            line = _COLUMN_GAP.join([f"{title:{title_width}}", *padded_cells])
+            console.print(line.rstrip(), markup=False, soft_wrap=True)
 
 
 def _fold_lines(runs: Sequence["RunRecord"]) -> Iterator[str]:
@@ -115,109 +138,44 @@ def _fold_lines(runs: Sequence["RunRecord"]) -> Iterator[str]:
     from jaxcifar.report.run_records import FinishedRun, Variation
     from jaxcifar.report.wording import accuracy
 
-    finished = [run for run in runs if isinstance(run, FinishedRun)]
-    for group in group_runs([run for run in finished if "val_accuracy" in run.result]):
+    finished_runs = [run for run in runs if isinstance(run, FinishedRun)]
+    for group in group_runs([run for run in finished_runs if "val_accuracy" in run.result]):
         variation = Variation("", group)
         folds = variation.folds
         if len(folds) > 1:
-            numbers = " ".join(f"({n})" for n, run in enumerate(runs, start=1) if run in group)
+            numbers = [f"({number})" for number, run in enumerate(runs, start=1) if run in group]
             mean = accuracy(variation, "val_accuracy", "val")
             yield (
-                f"{numbers}: validation {mean} over {len(folds)} of {folds[0].total} folds (mean ± "
-                "standard deviation); each run used the test images once, at its end"
+                f"{' '.join(numbers)}: validation {mean} over {len(folds)} of {folds[0].total} "
+                "folds (mean ± standard deviation); each run used the test images once, at its end"
             )
 
 
-def _columns_that_fit(widths: Sequence[int], room: int) -> Iterator[range]:
-    """Yield ranges of columns that fit into a line of `room` characters, at least one in each.
+def _columns_that_fit(column_widths: Sequence[int], line_width: int) -> Iterator[range]:
+    """Yield ranges of columns that fit into a line, at least one column in each.
 
-    `widths` are the widths of all columns, in characters.
+    The widths are in characters.
     """
-    first, used = 0, 0
-    for column, width in enumerate(widths):
-        needed = len(_COLUMN_GAP) + width
-        if column > first and used + needed > room:
-            yield range(first, column)
-            first, used = column, 0
-        used += needed
-    yield range(first, len(widths))
+    first_column, used_width = 0, 0
+    for column, column_width in enumerate(column_widths):
+        needed_width = len(_COLUMN_GAP) + column_width
+        if column > first_column and used_width + needed_width > line_width:
+            yield range(first_column, column)
+            first_column, used_width = column, 0
+        used_width += needed_width
+    yield range(first_column, len(column_widths))
 
 
-def _differences(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
-    """Return table rows of the settings that differ: title of the setting -> cell for each run."""
-    from jaxcifar.config.settings import effective_settings, readable_text
-    from jaxcifar.report.wording import field_title
-
-    settings = [effective_settings(run.config.settings()) for run in runs]
-    rows = {}
-    for name in dict.fromkeys(key for values in settings for key in values):
-        cells = ["-" if v.get(name) is None else readable_text(v[name]) for v in settings]
-        if len(set(cells)) > 1:
-            is_digest = name.endswith("sha256") or name.startswith("SHA-256")
-            rows[field_title(name)] = [cell[:8] for cell in cells] if is_digest else cells
-    return rows
-
-
-def _results(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
-    """Return table rows of results: title -> cell for each run, "-" if a run lacks the result."""
-    return {
-        "epochs trained": [f"{len(r.history)} of {r.config.epochs}" for r in runs],
-        "best epoch": [str(r.selected["epoch"]) if r.history else "-" for r in runs],
-        "validation": [_percent(r.selected if r.history else None, "val_accuracy") for r in runs],
-        "test": [_percent(r.result, "test_accuracy") for r in runs],
-        "test with flips": [_percent(r.result, "test_accuracy_flip") for r in runs],
-        **_other_metrics(runs),
-        "time": [duration(r.result["wall_seconds"]) if r.result else "-" for r in runs],
-        "images/s": [_rate(r) for r in runs],
-        "device": [r.result["device"] if r.result else "-" for r in runs],
-    }
-
-
-def _other_metrics(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
-    """Return table rows of all metrics except accuracy.
-
-    Returns:
-      title of the row, such as "test loss" -> text for each run, "-" without a value.
-    """
-    from jaxcifar.runs.metric_fields import format_value, measured_metrics
-
-    results: list[dict[str, Any]] = [{**run.result} if run.result else {} for run in runs]
-    selected: list[dict[str, Any]] = [{**run.selected} if run.history else {} for run in runs]
-    rows: dict[str, list[str]] = {}
-    for metric in measured_metrics(results, selected):
-        if metric["name"] == "accuracy":
-            continue
-        for split, word, figures in (("val", "validation", selected), ("test", "test", results)):
-            values = [figure.get(f"{split}_{metric['name']}") for figure in figures]
-            if all(value is None for value in values):
-                continue
-            title = printable(f"{word} {metric['title']}")
-            if title in (*rows, "test with flips"):
-                title = f"{title} ({metric['name']})"
-            rows[title] = ["-" if v is None else format_value(v, metric["unit"]) for v in values]
-    return rows
-
-
-def _percent(values: Mapping[str, Any] | None, name: str) -> str:
-    """Return the value `name` in `values` as text, such as "88.41%"; "-" if there is no value."""
-    return f"{values[name]:.2%}" if values and name in values else "-"
-
-
-def _rate(run: "RunRecord") -> str:
-    """Return the training speed of a run in images per second; "-" before its first epoch."""
-    from jaxcifar.runs.result import mean_images_per_second
-
-    return f"{mean_images_per_second(run.history):,.0f}" if run.history else "-"
-
-
-def draw(names: Sequence[str], runs: Sequence["RunRecord"], file: Any, form: str) -> None:
+def draw_curves(
+    run_names: Sequence[str], runs: Sequence["RunRecord"], file: Any, picture_format: str
+) -> None:
     """Draw the validation accuracy by epoch, with a curve for each run.
 
     Args:
-      names: names of the runs.
+      run_names: names of the runs.
       runs: records of the same runs.
       file: where to write the picture.
-      form: format of the picture, such as "png".
+      picture_format: such as "png".
     """
     import numpy as np
     from matplotlib.ticker import PercentFormatter
@@ -226,16 +184,20 @@ def draw(names: Sequence[str], runs: Sequence["RunRecord"], file: Any, form: str
     from jaxcifar.runs.plots import draw_mean, figure_with_axes
 
     figure, axes = figure_with_axes(7.0, 4.2, "Validation accuracy by epoch")
-    for number, (name, run) in enumerate(zip(names, runs, strict=True)):
-        curve = [row["val_accuracy"] for row in run.history if "val_accuracy" in row]
-        if curve:
-            style = {"color": COLORS[number % len(COLORS)], "marker": "os^Dv"[number % 5]}
-            style["linestyle"] = ("-", "--", ":", "-.")[number // len(COLORS) % 4]
-            label = f"{name}, best {max(curve):.2%}"
-            draw_mean(axes, np.asarray([curve], np.float64), label, **style)
+    for number, (run_name, run) in enumerate(zip(run_names, runs, strict=True)):
+        accuracies = [epoch["val_accuracy"] for epoch in run.history if "val_accuracy" in epoch]
+        if accuracies:
+            color_round = number // len(COLORS)  # all colors again, with another line style
+            style = {
+                "color": COLORS[number % len(COLORS)],
+                "marker": _MARKERS[number % len(_MARKERS)],
+                "linestyle": _LINE_STYLES[color_round % len(_LINE_STYLES)],
+            }
+            label = f"{run_name}, best {max(accuracies):.2%}"
+            draw_mean(axes, np.asarray([accuracies], np.float64), label, **style)
     axes.set(xlabel="epoch", ylabel="validation accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     if axes.lines:
-        for text in axes.legend().get_texts():
-            text.set_parse_math(False)
-    figure.savefig(file, format=form)
+        for legend_text in axes.legend().get_texts():
+            legend_text.set_parse_math(False)
+    figure.savefig(file, format=picture_format)

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from jaxcifar.bench.absent_devices import EXAMPLES, Target, compiler_version
 from jaxcifar.commands.shared.cli import start_jax
-from jaxcifar.commands.shared.common_options import add_json_file, count, location
-from jaxcifar.commands.shared.options import add_config_options, split_settings
+from jaxcifar.commands.shared.common_options import add_json_file, parse_count, parse_path
+from jaxcifar.commands.shared.options import add_config_options, pop_settings
 from jaxcifar.commands.shared.output import explain_write_errors, make_table, screen, write_json
 from jaxcifar.commands.shared.parser import Parser, suggest
 from jaxcifar.config.experiment import Config
@@ -39,7 +39,7 @@ COMMON_OPTIONS = (
 )
 
 # Settings that this command ignores: its program trains on CIFAR-10 with unchanged labels.
-_WITHOUT_EFFECT = (
+_IGNORED_SETTINGS = (
     *("dataset", "image_size", "train_examples", "val_fraction", "fold", "init", "continue_from"),
     *("patience", "label_noise", "class_weights", "mixup", "cutmix"),
 )
@@ -60,10 +60,10 @@ def parser() -> Parser:
         help=f"devices to compile for, such as {', '.join(EXAMPLES)}",
     )
     suggest(target, EXAMPLES)
-    add_config_options(parser, without=_WITHOUT_EFFECT)
+    add_config_options(parser, without=_IGNORED_SETTINGS)
     parser.add_argument(
         "--at-once",
-        type=count,
+        type=parse_count,
         default=1,
         metavar="N",
         help="number of runs that train together (default: 1)",
@@ -71,7 +71,7 @@ def parser() -> Parser:
     add_json_file(parser)
     parser.add_argument(
         "--hlo",
-        type=location,
+        type=parse_path,
         metavar="FILE",
         help="write the compiled program, as XLA's text, to FILE (default: no file)",
     )
@@ -82,21 +82,23 @@ def main(argv: Sequence[str]) -> None:
     """Compile a training program for devices that this machine does not have, and describe it."""
     options = parser().parse_args(argv)
     target = Target.parse(options.target)
-    config = Config.create(**split_settings(options))
+    config = Config.create(**pop_settings(options))
     require_folder_of("--json", options.json)
     require_folder_of("--hlo", options.hlo)
     # Chosen before JAX is imported: no device is needed here, and none may be waited for.
     os.environ["JAX_PLATFORMS"] = "cpu"
     compiler = compiler_version(target)
-    program = _compile(config, target, options.at_once, compiler)
-    _show(screen(), config, program)
+    program = _compile_program(config, target, options.at_once, compiler)
+    _show_program(screen(), config, program)
     write_json(options.json, {"arch": config.arch, "compiler": compiler, **program.as_record()})
     if options.hlo:
         with explain_write_errors(f"--hlo {options.hlo}"):
             write_text(options.hlo, program.text)
 
 
-def _compile(config: Config, target: Target, run_count: int, compiler: str) -> "AbsentProgram":
+def _compile_program(
+    config: Config, target: Target, run_count: int, compiler: str
+) -> "AbsentProgram":
     """Compile a config's training program for a target, and show the progress on the screen.
 
     Args:
@@ -120,7 +122,7 @@ def _compile(config: Config, target: Target, run_count: int, compiler: str) -> "
         return compile_for(target, config, run_count)
 
 
-def _show(console: Console, config: Config, program: "AbsentProgram") -> None:
+def _show_program(console: Console, config: Config, program: "AbsentProgram") -> None:
     """Print the memory and kernels of a compiled training program, and its least time per step."""
     print_line = line_printer(console)
     target = program.target
@@ -128,38 +130,39 @@ def _show(console: Console, config: Config, program: "AbsentProgram") -> None:
         f"{config.arch} in {program.dtype}, compiled in {program.compile_seconds:.0f} s; all "
         "figures are those of one device"
     )
-    needed = program.persistent_bytes + program.step_bytes
+    needed_bytes = program.persistent_bytes + program.step_bytes
     print_line(
-        f"memory: {format_bytes(needed)} of {format_bytes(target.chip.memory)}: "
+        f"memory: {format_bytes(needed_bytes)} of {format_bytes(target.chip.memory)}: "
         f"{format_bytes(program.persistent_bytes)} images, weights and optimizer state, "
         f"{format_bytes(program.step_bytes)} more during a step"
     )
     console.print(_table_of_kernels(program))
     if program.branch_kernels:
         print_line(f"{program.branch_kernels:,} of them are in branches that not every step takes")
-    for kind, sizes in _sizes_by_kind(program).items():
-        exchanges = pluralize(len(sizes), kind)
-        print_line(f"exchanges between devices: {exchanges} a step, {sum(sizes):,} bytes together")
+    for kind, byte_counts in _exchanged_bytes_by_kind(program).items():
+        exchanges = pluralize(len(byte_counts), kind)
+        total_bytes = sum(byte_counts)
+        print_line(f"exchanges between devices: {exchanges} a step, {total_bytes:,} bytes together")
     _show_least_time(program, print_line)
 
 
 def _table_of_kernels(program: "AbsentProgram") -> Table:
     """Return a table of the kernels of a training step by kind, with the bytes that they move."""
-    columns = ("kernels", "bytes moved", "share")
-    table = make_table("kernels of a training step", ("kind",), columns)
-    for total in program.kinds:
-        share = total.bytes / max(program.moved_bytes, 1)
-        table.add_row(total.kind, f"{total.kernels:,}", format_bytes(total.bytes), f"{share:.0%}")
+    number_columns = ("kernels", "bytes moved", "share")
+    table = make_table("kernels of a training step", ("kind",), number_columns)
+    for kind in program.kinds:
+        share = kind.bytes / max(program.moved_bytes, 1)
+        table.add_row(kind.kind, f"{kind.kernels:,}", format_bytes(kind.bytes), f"{share:.0%}")
     table.add_row("all", f"{program.kernel_count:,}", format_bytes(program.moved_bytes), "")
     return table
 
 
-def _sizes_by_kind(program: "AbsentProgram") -> dict[str, list[int]]:
+def _exchanged_bytes_by_kind(program: "AbsentProgram") -> dict[str, list[int]]:
     """Return the bytes of each exchange between devices, by XLA's name of the kind of exchange."""
-    sizes: defaultdict[str, list[int]] = defaultdict(list)
+    bytes_by_kind: defaultdict[str, list[int]] = defaultdict(list)
     for exchange in program.exchanged:
-        sizes[exchange.kind].append(exchange.bytes)
-    return dict(sizes)
+        bytes_by_kind[exchange.kind].append(exchange.bytes)
+    return dict(bytes_by_kind)
 
 
 def _show_least_time(program: "AbsentProgram", print_line: PrintLine) -> None:
@@ -168,18 +171,19 @@ def _show_least_time(program: "AbsentProgram", print_line: PrintLine) -> None:
     It follows from the published limits of arithmetic, memory bandwidth and exchanges between
     devices.
     """
-    target, seconds = program.target, program.least_seconds
-    milliseconds = {limit: f"{1e3 * value:.3g} ms" for limit, value in seconds.items()}
+    target = program.target
+    least_seconds = program.least_seconds
+    milliseconds = {limit: f"{1e3 * seconds:.3g} ms" for limit, seconds in least_seconds.items()}
     print_line(
         f"at the published limits a step takes at least: arithmetic {milliseconds['arithmetic']} "
         f"({program.flops / 1e9:,.0f} GFLOP at {target.machine.flops / 1e12:,.0f} TFLOP/s), "
         f"memory {milliseconds['memory']} (at {target.chip.bandwidth / 1e9:,.0f} GB/s), "
         f"exchanges {milliseconds['exchanges']} (a model)"
     )
-    limit = max(("arithmetic", "memory"), key=lambda name: seconds[name])
-    least = seconds[limit] + seconds["exchanges"]
-    images = program.run_count * program.batch_size
+    binding_limit = max(("arithmetic", "memory"), key=lambda limit: least_seconds[limit])
+    step_seconds = least_seconds[binding_limit] + least_seconds["exchanges"]
+    images_per_step = program.run_count * program.batch_size
     print_line(
-        f"so {limit} binds, and at most {images / least:,.0f} images/s are possible; this is a "
-        "bound, not a measurement"
+        f"so {binding_limit} binds, and at most {images_per_step / step_seconds:,.0f} images/s are "
+        "possible; this is a bound, not a measurement"
     )

@@ -3,14 +3,20 @@
 import math
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from rich.console import Console
 
-from jaxcifar.commands.run import show
 from jaxcifar.commands.shared.cli import start_jax
-from jaxcifar.commands.shared.common_options import add_data_dir, add_run_dir, data_folder, location
-from jaxcifar.commands.shared.options import add_config_options, split_settings
+from jaxcifar.commands.shared.common_options import (
+    add_data_dir,
+    add_run_dir,
+    data_folder,
+    parse_path,
+)
+from jaxcifar.commands.shared.options import add_config_options, pop_settings
 from jaxcifar.commands.shared.parser import Parser
+from jaxcifar.commands.shared.run_result import show_result
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.paths import require_existing
@@ -25,15 +31,37 @@ HELP_EXAMPLES = (
 # A smaller standard deviation means a constant channel, or a mistake. A network for pixels from 0
 # to 255 has the deviation 1; divided by 255, that is still larger.
 SMALLEST_STD = 0.001
+_LARGEST_BYTE = 255  # of a pixel
+_NUMBER_LIMIT = 1e6
 
 
-def finite(text: str) -> float:
+class _PixelOption(NamedTuple):
+    """The option `--mean` or `--std`, with the values given and the smallest value allowed."""
+
+    name: str
+    values: Sequence[float]
+    smallest: float
+
+    def __str__(self) -> str:
+        """Return the option as in a command line, such as "--mean 0.49 0.48 0.45"."""
+        return " ".join([self.name, *(f"{value:g}" for value in self.values)])
+
+    def has_allowed_values(self) -> bool:
+        """Return whether all values can belong to pixels from 0 to 1."""
+        return all(self.smallest <= value <= 1 for value in self.values)
+
+    def divided_by_largest_byte(self) -> "_PixelOption":
+        """Return the option for pixels from 0 to 1, if its values are for pixels from 0 to 255."""
+        return self._replace(values=[round(value / _LARGEST_BYTE, 6) for value in self.values])
+
+
+def parse_pixel_statistic(text: str) -> float:
     """Parse an option's value as a number between -1,000,000 and 1,000,000."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not abs(value) < 1e6:
+    if not abs(value) < _NUMBER_LIMIT:
         raise ArgumentTypeError(f"{text:.20}: must be a number between -1,000,000 and 1,000,000")
     return value
 
@@ -49,43 +77,31 @@ def check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | Non
       UsageError: a mean is not from 0 to 1, or a deviation is not from `SMALLEST_STD` to 1. If the
         numbers seem to belong to pixels from 0 to 255, the message gives the right numbers.
     """
-    has_wrong_mean = mean is not None and not _are_between(mean, 0, 1)
+    mean_option = _PixelOption("--mean", mean or (), smallest=0.0)
+    std_option = _PixelOption("--std", std or (), smallest=SMALLEST_STD)
+    has_wrong_mean = not mean_option.has_allowed_values()
+    has_wrong_std = not std_option.has_allowed_values()
     # If the mean is for pixels from 0 to 255, a deviation of 1 is for these pixels too.
-    is_std_of_large_pixels = has_wrong_mean and std is not None and set(std) == {1}
-    has_wrong_std = std is not None and not _are_between(std, SMALLEST_STD, 1)
+    if has_wrong_mean and set(std_option.values) == {1}:
+        has_wrong_std = True
     wrong_options = []
-    if mean is not None and has_wrong_mean:
-        wrong_options.append(("--mean", mean, 0.0))
-    if std is not None and (has_wrong_std or is_std_of_large_pixels):
-        wrong_options.append(("--std", std, SMALLEST_STD))
+    if has_wrong_mean:
+        wrong_options.append(mean_option)
+    if has_wrong_std:
+        wrong_options.append(std_option)
     if not wrong_options:
         return
-    corrected_options = []
-    for option, values, smallest in wrong_options:
-        corrected = [round(value / 255, 6) for value in values]
-        if _are_between(corrected, smallest, 1):
-            corrected_options.append(f"{option} {_joined(corrected)}")
-    names = " and ".join(option for option, _, _ in wrong_options)
-    if len(corrected_options) == len(wrong_options):
+    corrected_options = [option.divided_by_largest_byte() for option in wrong_options]
+    if all(option.has_allowed_values() for option in corrected_options):
+        names = " and ".join(option.name for option in wrong_options)
         raise UsageError(
             f"{names}: must be of pixels from 0 to 1, but these are of pixels from 0 to 255; "
-            f"use {' '.join(corrected_options)}"
+            f"use {' '.join(map(str, corrected_options))}"
         )
-    option, values, smallest = wrong_options[0]
+    first = wrong_options[0]
     raise UsageError(
-        f"{option} {_joined(values)}: must be three numbers from {smallest:g} to 1, as pixels from "
-        "0 to 1 have"
+        f"{first}: must be three numbers from {first.smallest:g} to 1, as pixels from 0 to 1 have"
     )
-
-
-def _are_between(values: Sequence[float], smallest: float, largest: float) -> bool:
-    """Return whether all values are from `smallest` to `largest`, with both ends."""
-    return all(smallest <= value <= largest for value in values)
-
-
-def _joined(values: Sequence[float]) -> str:
-    """Return numbers as text for a command line, such as "0.49 0.48 0.45"."""
-    return " ".join(f"{value:g}" for value in values)
 
 
 def parser() -> Parser:
@@ -94,7 +110,7 @@ def parser() -> Parser:
     parser.add_argument(
         "weights",
         metavar="FILE",
-        type=location,
+        type=parse_path,
         help="state dict that torch.save has written (.pth), or its tensors as .safetensors; names "
         "may have a prefix (module., model., ...), and ResNet-18's may be torchvision's",
     )
@@ -107,7 +123,7 @@ def parser() -> Parser:
         pixels.add_argument(
             f"--{name}",
             nargs=3,
-            type=finite,
+            type=parse_pixel_statistic,
             metavar=("R", "G", "B"),
             help=f"{name} of pixels from 0 to 1 (default: the data set's); if your {name} is "
             "of pixels from 0 to 255, divide it by 255",
@@ -118,7 +134,7 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     """Convert PyTorch weights to the folder of a run, test them, and print the result."""
     options = parser().parse_args(argv)
-    settings = split_settings(options)
+    settings = pop_settings(options)
     data_dir = data_folder(options.data_dir, settings.get("dataset", "cifar10"))
     check_normalisation(options.mean, options.std)
     require_existing([options.weights])
@@ -140,4 +156,4 @@ def main(argv: Sequence[str]) -> None:
     )
     result = convert(conversion, lambda: load_dataset(config, data_dir, print_line), print_line)
     if result is not None:
-        show(print_line, result, options.run_dir)
+        show_result(print_line, result, options.run_dir)

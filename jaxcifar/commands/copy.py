@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from jaxcifar.commands.shared.common_options import location
+from jaxcifar.commands.shared.common_options import parse_path
 from jaxcifar.commands.shared.example_files import network_files, study_files
 from jaxcifar.commands.shared.parser import Parser, suggest
 from jaxcifar.config.registry import did_you_mean
@@ -25,19 +25,20 @@ HELP_EXAMPLES = (
 def parser() -> Parser:
     """Return the parser of the options of `jaxcifar copy`."""
     parser = Parser("copy", "Copy a study or a network that comes with the package.", HELP_EXAMPLES)
-    name = parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(_files())}")
-    suggest(name, _files())
+    names = _files_by_name()
+    name_argument = parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(names)}")
+    suggest(name_argument, names)
     parser.add_argument(
         "to",
         nargs="?",
-        type=location,
+        type=parse_path,
         metavar="FILE",
         help="where to write the copy (default: a file of its name in the current folder)",
     )
     return parser
 
 
-def _files() -> dict[str, Path]:
+def _files_by_name() -> dict[str, Path]:
     """Return the files of all studies and networks that come with the package, by name."""
     return {**study_files(), **network_files()}
 
@@ -49,11 +50,13 @@ def main(argv: Sequence[str]) -> None:
       UsageError: no study or network has this name, or the new file exists already.
     """
     options = parser().parse_args(argv)
-    files = _files()
+    files = _files_by_name()
     if options.name not in files:
-        meant = did_you_mean(options.name, files)
-        known = ", ".join(files)
-        raise UsageError(f"{options.name}: no such study or network; {meant}choose one of {known}")
+        suggestion = did_you_mean(options.name, files)
+        raise UsageError(
+            f"{options.name}: no such study or network; {suggestion}choose one of "
+            f"{', '.join(files)}"
+        )
     source = files[options.name]
     copy = options.to or Path(source.name)
     if copy.is_dir():
@@ -68,7 +71,7 @@ def main(argv: Sequence[str]) -> None:
         print_line(f"{copy}: change it, then run {shell_command('ablation')} --study {copy}")
     else:
         write_text(copy, source.read_text())
-        network = f"{copy}:{_network_in(source)}"
+        network = f"{copy}:{_network_class_in(source)}"
         print_line(f"{copy}: change it, then run {shell_command('run')} --arch {network}")
 
 
@@ -78,20 +81,20 @@ def _copy_study(source: Path, copy: Path, print_line: PrintLine) -> None:
     The package's network files that the study names are copied to the same folder. `print_line`
     prints a line for each of them.
     """
-    text = source.read_text()
-    for name in dict.fromkeys(re.findall(r"\.\./networks/(\w+)\.py", text)):
-        network = copy.with_name(f"{name}.py")
-        if network.exists():
-            print_line(f"{network}: exists already and is used by the study")
+    study_text = source.read_text()
+    network_names = re.findall(r"\.\./networks/(\w+)\.py", study_text)
+    for name in dict.fromkeys(network_names):
+        network_copy = copy.with_name(f"{name}.py")
+        if network_copy.exists():
+            print_line(f"{network_copy}: exists already and is used by the study")
         else:
-            write_text(network, network_files()[name].read_text())
-            print_line(f"{network}: a copy of the study's network")
-    write_text(copy, text.replace("../networks/", ""))
+            write_text(network_copy, network_files()[name].read_text())
+            print_line(f"{network_copy}: a copy of the study's network")
+    write_text(copy, study_text.replace("../networks/", ""))
 
 
-def _network_in(source: Path) -> str:
+def _network_class_in(source: Path) -> str:
     """Return the name of the network in a Python file: the file's last class."""
-    classes = [
-        node for node in ast.parse(source.read_text()).body if isinstance(node, ast.ClassDef)
-    ]
+    module = ast.parse(source.read_text())
+    classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
     return classes[-1].name

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from jaxcifar.commands.shared.cli import start_jax
-from jaxcifar.commands.shared.common_options import location
+from jaxcifar.commands.shared.common_options import parse_path
 from jaxcifar.commands.shared.output import explain_write_errors
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.machine.paths import require_folder_of
@@ -19,7 +19,7 @@ from jaxcifar.runs.task import require_trained
 if TYPE_CHECKING:
     from jaxcifar.trained.classifier import Classifier
 
-_SUFFIXES = {
+_SUFFIX_BY_FORMAT = {
     "pytorch": ".pth",
     "onnx": ".onnx",
     "stablehlo": ".stablehlo",
@@ -40,11 +40,11 @@ def parser() -> Parser:
         "export", "Export a trained network to a format of other programs.", HELP_EXAMPLES
     )
     parser.add_argument(
-        "run", metavar="RUN", type=location, help="finished run, or file of its weights"
+        "run", metavar="RUN", type=parse_path, help="finished run, or file of its weights"
     )
     parser.add_argument(
         "--to",
-        choices=_SUFFIXES,
+        choices=_SUFFIX_BY_FORMAT,
         metavar="FORMAT",
         required=True,
         help="pytorch: a state dict, and a module in the same folder that loads it (built-in "
@@ -54,17 +54,18 @@ def parser() -> Parser:
     parser.add_argument(
         "--half", action="store_true", help="round the weights to float16 (safetensors only)"
     )
-    parser.add_argument("file", metavar="FILE", type=location, help="file to write")
+    parser.add_argument("file", metavar="FILE", type=parse_path, help="file to write")
     return parser
 
 
 def main(argv: Sequence[str]) -> None:
     """Write a trained network to a file in the format of another program."""
     options = parser().parse_args(argv)
-    path, suffix = options.file, _SUFFIXES[options.to]
+    path = options.file
+    suffix = _SUFFIX_BY_FORMAT[options.to]
     if path.suffix != suffix or path.is_dir():
-        parser().error(f"{path}: --to {options.to} writes a file that ends in {suffix}")
-    if options.to == "pytorch" and not _importable(path.stem):
+        parser().error(f"{path}: --to {options.to} writes a file that ends in {suffix}; rename it")
+    if options.to == "pytorch" and not _is_importable(path.stem):
         parser().error(
             f"{path}: Python could not import the module {path.stem}.py, or it would hide another "
             "module; choose another name of letters, digits and _"
@@ -72,7 +73,7 @@ def main(argv: Sequence[str]) -> None:
     if (path.parent / "config.json").exists():
         parser().error(f"{path}: is in the folder of a run; choose another folder")
     if options.half and options.to != "safetensors":
-        parser().error("--half: works only with --to safetensors")
+        parser().error("--half: works only with --to safetensors; leave one of them out")
     require_trained(options.run)
     require_folder_of("FILE", path)
     print_line = line_printer(Console())
@@ -83,42 +84,46 @@ def main(argv: Sequence[str]) -> None:
     start_jax()
     classifier = load(options.run)
     with explain_write_errors(str(path)):
-        message = write(classifier, options.to, path, options.half)
+        message = write_network(classifier, options.to, path, as_float16=options.half)
     print_line(message)
 
 
-def _importable(name: str) -> bool:
+def _is_importable(module_name: str) -> bool:
     """Return whether Python can import a module of this name without hiding another module."""
-    is_taken = keyword.iskeyword(name) or name in sys.stdlib_module_names or name == "torch"
-    return name.isidentifier() and not is_taken
+    if not module_name.isidentifier() or keyword.iskeyword(module_name):
+        return False
+    return module_name not in sys.stdlib_module_names and module_name != "torch"
 
 
-def write(classifier: "Classifier", kind: str, path: Path, half: bool) -> str:
+def write_network(
+    classifier: "Classifier", export_format: str, path: Path, as_float16: bool
+) -> str:
     """Write a trained network to a file, and return a line for the user that names the file.
 
     Args:
       classifier: the trained network.
-      kind: the format: "pytorch", "onnx", "stablehlo" or "safetensors".
+      export_format: "pytorch", "onnx", "stablehlo" or "safetensors".
       path: the file.
-      half: round the weights to float16; only for "safetensors".
+      as_float16: round the weights to float16; only for "safetensors".
 
     Raises:
       OSError: the file can't be written.
     """
-    if kind == "pytorch":
+    if export_format == "pytorch":
         from jaxcifar.exchange.to_pytorch import write_pytorch
 
-        return f"{path}, and {write_pytorch(classifier, path)}: its load() gives the network"
-    if kind == "onnx":
+        module_file = write_pytorch(classifier, path)
+        return f"{path}, and {module_file}: its load() gives the network"
+    if export_format == "onnx":
         from jaxcifar.exchange.onnx.onnx_file import write_onnx
 
         write_onnx(classifier, path)
-    elif kind == "stablehlo":
+    elif export_format == "stablehlo":
         from jaxcifar.exchange.stablehlo import write_stablehlo
 
         write_stablehlo(classifier, path)
     else:
         from jaxcifar.runs.weights import make_card, write_weights
 
-        write_weights(path, classifier.variables, make_card(classifier.result), half)
+        write_weights(path, classifier.variables, make_card(classifier.result), as_float16)
     return f"written: {path}"

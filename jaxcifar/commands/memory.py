@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from jaxcifar.commands.shared.cli import start_jax
-from jaxcifar.commands.shared.common_options import count
-from jaxcifar.commands.shared.options import add_archs, add_config_options, split_image_size
+from jaxcifar.commands.shared.common_options import parse_count
+from jaxcifar.commands.shared.options import add_archs, add_config_options, pop_image_size
 from jaxcifar.commands.shared.output import screen
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.config.experiment import Config
@@ -15,7 +15,7 @@ from jaxcifar.machine.terminal import format_bytes, line_printer, report_elapsed
 BATCH_SIZES = (128, 512, 2048)
 
 # Widths of the columns batch size, precision, data and weights, one step, total.
-_WIDTHS = (12, 11, 18, 10, 10)
+_COLUMN_WIDTHS = (12, 11, 18, 10, 10)
 
 HELP_EXAMPLES = (
     ("--arch cnn --batch-size 128 4096", "one network at two batch sizes"),
@@ -32,7 +32,7 @@ def parser() -> Parser:
     parser.add_argument(
         "--batch-size",
         nargs="+",
-        type=count,
+        type=parse_count,
         default=BATCH_SIZES,
         metavar="N",
         help="training images a step (default: 128 512 2048)",
@@ -40,7 +40,7 @@ def parser() -> Parser:
     add_config_options(parser, only=("image_size",))
     parser.add_argument(
         "--accumulate",
-        type=count,
+        type=parse_count,
         default=1,
         metavar="N",
         help="compute each batch in N parts, as for run (default: 1)",
@@ -57,17 +57,14 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     """Compile training programs, and print a table of the memory that they need."""
     options = parser().parse_args(argv)
-    image_size = split_image_size(options)
-    configs = {
-        (arch, size): dataclasses.replace(
-            Config.create(
-                arch, batch_size=size, accumulate=options.accumulate, dtype=options.dtype
-            ),
-            image_size=image_size,
-        )
-        for arch in options.arch
-        for size in options.batch_size
-    }
+    image_size = pop_image_size(options)
+    configs = {}
+    for arch in options.arch:
+        for batch_size in options.batch_size:
+            config = Config.create(
+                arch, batch_size=batch_size, accumulate=options.accumulate, dtype=options.dtype
+            )
+            configs[arch, batch_size] = dataclasses.replace(config, image_size=image_size)
 
     from jaxcifar.bench.training_memory import training_memory
     from jaxcifar.machine.environment import describe_devices, first_devices, package_versions
@@ -81,25 +78,32 @@ def main(argv: Sequence[str]) -> None:
         f"data and weights: 45,000 images of {image_size}x{image_size}, weights and "
         "optimizer state"
     )
-    width = max(len("network"), *map(len, options.arch))
-    sizes = ("data and weights", "one step", "total")
-    print_line(_row("network", "batch size", "precision", *sizes, width=width))
-    for (arch, size), config in configs.items():  # each row is printed as soon as it is known
-        activity = f"compiling {arch} for batch size {size}"
+    name_width = max(len("network"), *map(len, options.arch))
+    headings = ("batch size", "precision", "data and weights", "one step", "total")
+    print_line(_table_line("network", *headings, name_width=name_width))
+    for (arch, batch_size), config in configs.items():  # each row is printed as soon as it is known
+        activity = f"compiling {arch} for batch size {batch_size}"
         with report_elapsed_time(console, print_line, activity), show_activity(activity):
-            need = training_memory(config, device)
-        if need is None:
+            memory = training_memory(config, device)
+        if memory is None:
             raise RunError(
-                f"{device.device_kind}: XLA does not report the memory of programs on this device"
+                f"{device.device_kind}: XLA does not report the memory of programs on this device; "
+                "measure on a CPU with JAX_PLATFORMS=cpu before the command"
             )
-        total = need.persistent_bytes + need.step_bytes
-        parts = map(format_bytes, (need.persistent_bytes, need.step_bytes, total))
-        print_line(_row(arch, f"{size:,}", need.dtype, *parts, width=width))
+        total_bytes = memory.persistent_bytes + memory.step_bytes
+        cells = (
+            f"{batch_size:,}",
+            memory.dtype,
+            format_bytes(memory.persistent_bytes),
+            format_bytes(memory.step_bytes),
+            format_bytes(total_bytes),
+        )
+        print_line(_table_line(arch, *cells, name_width=name_width))
 
 
-def _row(network: str, *cells: str, width: int) -> str:
-    """Return a line of a text table: the `network` in `width` columns, and then the `cells`."""
-    line = f"{network:{width}}"
-    for cell, cell_width in zip(cells, _WIDTHS, strict=True):
+def _table_line(network: str, *cells: str, name_width: int) -> str:
+    """Return a line of a text table: the network in `name_width` columns, and then the cells."""
+    line = f"{network:{name_width}}"
+    for cell, cell_width in zip(cells, _COLUMN_WIDTHS, strict=True):
         line += f"{cell:>{cell_width}}"
     return line

@@ -14,7 +14,7 @@ from jaxcifar.commands.shared.answer_files import (
     write_answer_files,
 )
 from jaxcifar.commands.shared.cli import start_jax
-from jaxcifar.commands.shared.common_options import add_picture, count, location
+from jaxcifar.commands.shared.common_options import add_picture_option, parse_count, parse_path
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.errors import RunError, UsageError, printable
 from jaxcifar.machine.paths import require_existing
@@ -38,24 +38,28 @@ HELP_EXAMPLES = (
 def parser() -> Parser:
     """Return the parser of the options of `jaxcifar predict`."""
     parser = Parser("predict", "Classify image files.", HELP_EXAMPLES)
-    images = parser.add_argument(
-        "images", nargs="+", type=location, metavar="IMAGE", help="image file, or folder of images"
+    images_argument = parser.add_argument(
+        "images",
+        nargs="+",
+        type=parse_path,
+        metavar="IMAGE",
+        help="image file, or folder of images",
     )
-    images.required = False  # images after --run are found by `separate_images`
+    images_argument.required = False  # images after --run are found by `separate_images`
     parser.add_argument(
         "--run",
         nargs="+",
-        type=location,
+        type=parse_path,
         default=[],
         metavar="RUN",
         help="finished run, or file of weights; several predict together (default: the CNN that "
         "comes with the package)",
     )
     parser.add_argument(
-        "--top", type=count, default=3, metavar="N", help="classes to name (default: 3)"
+        "--top", type=parse_count, default=3, metavar="N", help="classes to name (default: 3)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, with all classes")
-    add_picture(parser, "--sheet", "the images with their classes")
+    add_picture_option(parser, "--sheet", "the images with their classes")
     parser.add_argument(
         "--skip-damaged",
         action="store_true",
@@ -72,12 +76,12 @@ def main(argv: Sequence[str]) -> None:
       UsageError: an option, an image or a run can't be used.
       RunError: a file can't be read or written, or an image was left out.
     """
-    options, more_images = parser().parse_known_args(argv)
+    options, images_after_options = parser().parse_known_args(argv)
     images, runs = separate_images(options.images, options.run)
-    if more_images:  # images both before and after options
-        images += parser().parse_args(["--", *more_images]).images
-    positions = {Path(word): number for number, word in enumerate(argv)}
-    images.sort(key=lambda path: positions.get(path, 0))
+    if images_after_options:
+        images += parser().parse_args(["--", *images_after_options]).images
+    position_on_command_line = {Path(word): position for position, word in enumerate(argv)}
+    images.sort(key=lambda image: position_on_command_line.get(image, 0))
     if not images:
         raise UsageError("no IMAGE is given; give image files, or folders of images (see --help)")
     require_existing(images)
@@ -98,9 +102,9 @@ def main(argv: Sequence[str]) -> None:
         print_remark(remark)
     class_names = [printable(name) for name in classifier.class_names]
     if options.json:
-        print(json.dumps(as_json_values(photos.names, class_names, predictions), indent=2))
+        print(json.dumps(predictions_as_json(photos.names, class_names, predictions), indent=2))
     else:
-        for line in table(photos.names, class_names, predictions, options.top):
+        for line in prediction_lines(photos.names, class_names, predictions, options.top):
             print(line)
         print_remark(
             f"The network can only answer with one of its {len(class_names):,} classes, whatever "
@@ -110,15 +114,15 @@ def main(argv: Sequence[str]) -> None:
         draw_sheet(options.sheet, photos, predictions)
     write_answer_files(options, classifier, photos, predictions)
     if photos.left_out and not options.skip_damaged:
-        count_all = len(photos.names) + photos.left_out
+        file_count = len(photos.names) + photos.left_out
         raise RunError(
-            f"{photos.left_out:,} of {count_all:,} files were left out, see above; mend or remove "
+            f"{photos.left_out:,} of {file_count:,} files were left out, see above; mend or remove "
             "them, or accept it with --skip-damaged"
         )
 
 
 def separate_images(
-    images: Sequence[Path] | None, runs: Sequence[Path]
+    images_before_options: Sequence[Path] | None, run_option_values: Sequence[Path]
 ) -> tuple[list[Path], list[Path]]:
     """Return the images and the runs of a command line such as `--run RUN cat.jpg`.
 
@@ -126,16 +130,21 @@ def separate_images(
     is always a run. Each other value is an image if the file exists and is not a run.
 
     Args:
-      images: the images that the command line names before the options; None if there are none.
-      runs: values of `--run`.
+      images_before_options: the images that the command line names before the options; None if
+        there are none.
+      run_option_values: values of `--run`.
     """
-    after_first = runs[1:]
-    meant_as_images = [path for path in after_first if path.exists() and not looks_like_run(path)]
-    others = [path for path in after_first if path not in meant_as_images]
-    return [*(images or []), *meant_as_images], [*runs[:1], *others]
+    images = list(images_before_options or [])
+    runs = list(run_option_values[:1])
+    for path in run_option_values[1:]:
+        if path.exists() and not looks_like_run(path):
+            images.append(path)
+        else:
+            runs.append(path)
+    return images, runs
 
 
-def as_json_values(
+def predictions_as_json(
     images: Sequence[str], class_names: Sequence[str], predictions: "Predictions"
 ) -> list[dict[str, Any]]:
     """Return the predictions as JSON values, one object for each image.
@@ -145,15 +154,15 @@ def as_json_values(
       class_names: names of the classes, by label.
       predictions: the predictions of the images.
     """
-    values = []
+    json_objects = []
     for image, probabilities in zip(images, predictions.probabilities, strict=True):
-        by_class = dict(zip(class_names, probabilities.tolist(), strict=True))
+        probability_by_class = dict(zip(class_names, probabilities.tolist(), strict=True))
         label = class_names[probabilities.argmax()]
-        values.append({"image": image, "label": label, "probabilities": by_class})
-    return values
+        json_objects.append({"image": image, "label": label, "probabilities": probability_by_class})
+    return json_objects
 
 
-def table(
+def prediction_lines(
     images: Sequence[str], class_names: Sequence[str], predictions: "Predictions", top: int
 ) -> Iterator[str]:
     """Yield a line for each image: its name and its most probable classes, the likeliest first.
@@ -164,11 +173,11 @@ def table(
       predictions: the predictions of the images.
       top: number of classes to name.
     """
-    shown = [printable(image, _MAX_NAME_LENGTH) for image in images]
-    name_width = max(map(len, shown))
+    image_names = [printable(image, _MAX_NAME_LENGTH) for image in images]
+    name_width = max(map(len, image_names))
     class_width = max(map(len, class_names)) + len(" 100.0%")
-    for image, probabilities in zip(shown, predictions.probabilities, strict=True):
-        cells = [f"{image:{name_width}}"]
+    for image_name, probabilities in zip(image_names, predictions.probabilities, strict=True):
+        cells = [f"{image_name:{name_width}}"]
         for label in (-probabilities).argsort(kind="stable")[:top]:
             cell = f"{class_names[label]} {probabilities[label]:.1%}"
             cells.append(f"{cell:{class_width}}")

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from jaxcifar.commands.shared.common_options import add_data_dir, location
-from jaxcifar.commands.shared.options import add_config_options, split_image_size
+from jaxcifar.commands.shared.common_options import add_data_dir, parse_path
+from jaxcifar.commands.shared.options import add_config_options, pop_image_size
 from jaxcifar.commands.shared.parser import Parser, suggest
 from jaxcifar.config.image_settings import reason_image_size_ineffective
 from jaxcifar.config.option_names import reject
@@ -31,7 +31,7 @@ def parser() -> Parser:
     parser = Parser(
         "prepare", "Prepare a data set once, by download or from an archive.", HELP_EXAMPLES
     )
-    dataset = parser.add_argument(
+    dataset_option = parser.add_argument(
         "--dataset",
         metavar="NAME",
         default="cifar10",
@@ -39,10 +39,10 @@ def parser() -> Parser:
         "table of labels (FILE.csv, :LABELS or :FILES:LABELS after it names columns), an .npz "
         "file, or parquet files (default: cifar10)",
     )
-    suggest(dataset, KINDS["dataset"])
+    suggest(dataset_option, KINDS["dataset"])
     parser.add_argument(
         "--archive",
-        type=location,
+        type=parse_path,
         metavar="PATH",
         help="archive of CIFAR-10 or CIFAR-100, binary or python version, packed or unpacked, or "
         "the folder of Hugging Face's parquet files (default: download)",
@@ -55,7 +55,7 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     """Download a data set, or read it from an archive or folder, and store it for training."""
     options = parser().parse_args(argv)
-    image_size = split_image_size(options)
+    image_size = pop_image_size(options)
 
     from jaxcifar.data import CATALOG, dataset_title
     from jaxcifar.data.prepare import default_data_dir, load_records
@@ -65,40 +65,42 @@ def main(argv: Sequence[str]) -> None:
     console = Console()
     print_line = line_printer(console)
     title = dataset_title(options.dataset)
-    entry = CATALOG.get(options.dataset)
-    if options.archive and (entry is None or entry.archive_layout is None):
+    catalog_entry = CATALOG.get(options.dataset)
+    has_archive = catalog_entry is not None and catalog_entry.archive_layout is not None
+    if options.archive and not has_archive:
         raise UsageError(f"--archive: {title} is not read from an archive; leave out --archive")
-    if entry is not None and image_size != IMAGE_SIZE:
+    if catalog_entry is not None and image_size != IMAGE_SIZE:
         reject("image_size", image_size, reason_image_size_ineffective(options.dataset))
 
     with report_elapsed_time(console, print_line, f"preparing {title}") as print_line:
-        if entry is None:
+        if catalog_entry is None:
             records, manifest = load_user_data(options.dataset, data_dir, print_line, image_size)
-            verified = f"{len(manifest.class_names):,} classes"
-            for line in _doubts(records, manifest, title):
-                print_line(line)
+            remark = f"{len(manifest.class_names):,} classes"
+            for doubt in _doubts_about_images(records, manifest, title):
+                print_line(doubt)
         else:
-            records = load_records(entry, data_dir, options.archive, print_line)
-            verified = entry.verification_text
-    counts = ", ".join(f"{len(array):,} {split}" for split, array in records.items())
-    print_line(f"{title} is ready in {data_dir}: {counts} images, {verified}.")
+            records = load_records(catalog_entry, data_dir, options.archive, print_line)
+            remark = catalog_entry.verification_text
+    split_sizes = ", ".join(f"{len(images):,} {split}" for split, images in records.items())
+    print_line(f"{title} is ready in {data_dir}: {split_sizes} images, {remark}.")
 
 
-def _doubts(records: "Mapping[str, Records]", manifest: "Manifest", title: str) -> tuple[str, ...]:
+def _doubts_about_images(
+    records: "Mapping[str, Records]", manifest: "Manifest", title: str
+) -> tuple[str, ...]:
     """Return the warnings about the user's images that `jaxcifar run` prints by default."""
     from jaxcifar.data.dataset import DEFAULT_VAL_FRACTION, Dataset
 
-    names, fingerprints = manifest.class_names, manifest.fingerprints
     for val_fraction in (DEFAULT_VAL_FRACTION, 0.0):
         try:
             dataset = Dataset.from_records(
                 records,
-                fingerprints,
+                manifest.fingerprints,
                 val_fraction,
                 None,
                 name=title,
                 title=title,
-                class_names=names,
+                class_names=manifest.class_names,
             )
         except UsageError:  # too few images to keep some for validation
             continue

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from jaxcifar.commands.shared.common_options import location
+from jaxcifar.commands.shared.common_options import parse_path
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.terminal import line_printer
@@ -22,7 +22,7 @@ def parser() -> Parser:
     parser.add_argument(
         "folder",
         metavar="DIR",
-        type=location,
+        type=parse_path,
         help="folder of runs; its subfolders are searched too",
     )
     parser.add_argument(
@@ -37,11 +37,11 @@ def main(argv: Sequence[str]) -> None:
     """Write the report of the runs in a folder, and print its path."""
     options = parser().parse_args(argv)
     if not options.folder.is_dir():
-        raise UsageError(f"{options.folder}: no such folder")
+        raise UsageError(f"{options.folder}: no such folder; give the folder of a run or a study")
     print_line = line_printer(Console())
     print_line(f"reading the runs in {options.folder}, and drawing the report's pictures")
 
     from jaxcifar.report import write_report
 
-    page = write_report(options.folder, print_line, options.author)
-    print_line(f"report: {page}, and the same in REPORT.md")
+    report_file = write_report(options.folder, print_line, options.author)
+    print_line(f"report: {report_file}, and the same in REPORT.md")

@@ -11,23 +11,23 @@ from rich.console import Console
 from jaxcifar.commands.shared.cli import start_jax
 from jaxcifar.commands.shared.common_options import (
     add_data_dir,
-    add_devices,
-    add_keep,
-    add_metric,
+    add_device_count,
+    add_keep_options,
     add_run_dir,
-    check_keep,
-    count,
+    add_user_metrics,
+    check_keep_options,
     data_folder,
-    ordinal,
+    parse_count,
+    parse_number_from_zero,
 )
-from jaxcifar.commands.shared.config_file import add_config_file, given_settings
+from jaxcifar.commands.shared.config_file import add_config_file, read_given_settings
 from jaxcifar.commands.shared.default_network import require_chosen_network
 from jaxcifar.commands.shared.dry_run import add_dry_run
-from jaxcifar.commands.shared.metric_line import show_metric
-from jaxcifar.commands.shared.options import add_config_options, add_observers, split_settings
-from jaxcifar.commands.shared.output import not_cifar10, screen
+from jaxcifar.commands.shared.options import add_config_options, add_observers, pop_settings
+from jaxcifar.commands.shared.output import not_cifar10_notice, screen
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.commands.shared.run_plan import show_run_plan
+from jaxcifar.commands.shared.run_result import show_metric, show_result
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.registry import KINDS
 from jaxcifar.machine.paths import require_image_path
@@ -35,7 +35,6 @@ from jaxcifar.machine.terminal import PrintLine, line_printer, show_activity
 
 if TYPE_CHECKING:
     from jaxcifar.build.user_metrics import UserMetric
-    from jaxcifar.runs.file_formats import Result
 
 HELP_EXAMPLES = (
     ("--arch cnn --recipe strong", "the CNN with our best settings: 91% on CIFAR-10"),
@@ -54,30 +53,30 @@ COMMON_OPTIONS = (
 def parser() -> Parser:
     description = "Train a network. The same command resumes a stopped run."
     parser = Parser("run", description, HELP_EXAMPLES, COMMON_OPTIONS)
-    add_config_options(parser, auto_dataset=True)
+    add_config_options(parser, has_auto_dataset=True)
     plan = parser.add_argument_group("plan")
     add_config_file(plan)
     add_dry_run(plan)
     files = parser.add_argument_group("files")
     add_data_dir(files)
     add_run_dir(files, default="checkpoints/ and a name made from the options")
-    add_keep(files)
+    add_keep_options(files)
     add_observers(files)
-    add_metric(parser.add_argument_group("metrics"))
+    add_user_metrics(parser.add_argument_group("metrics"))
     devices = parser.add_argument_group("devices and processes")
-    add_devices(devices)
+    add_device_count(devices)
     devices.add_argument(
         "--coordinator", metavar="HOST:PORT", help="address of process 0 (default: the cluster's)"
     )
     devices.add_argument(
         "--processes",
-        type=count,
+        type=parse_count,
         metavar="N",
         help="number of processes that train together (default: the cluster's)",
     )
     devices.add_argument(
         "--process-id",
-        type=ordinal,
+        type=parse_number_from_zero,
         metavar="I",
         help="number of this process, from 0 (default: the cluster's)",
     )
@@ -87,17 +86,17 @@ def parser() -> Parser:
 def parse(argv: Sequence[str]) -> tuple[dict[str, Any], argparse.Namespace]:
     """Parse a command line into the settings for `Config`, and a namespace of the other options."""
     options = parser().parse_args(argv)
-    return split_settings(options), options
+    return pop_settings(options), options
 
 
 def main(argv: Sequence[str]) -> None:
     """Train a network and print the result; for a finished run, only print the result."""
     settings, options = parse(argv)
-    check_keep(options)
+    check_keep_options(options)
     if settings.get("dataset") == "auto" and settings.get("continue_from"):
         del settings["dataset"]  # that run chose it
-    given = given_settings(settings, options)
-    config, is_auto = given.config, given.is_auto
+    given_settings = read_given_settings(settings, options)
+    config, is_auto_dataset = given_settings.config, given_settings.is_auto_dataset
     options.data_dir = data_folder(options.data_dir, config.dataset)
     is_finished = (_run_folder(options, config) / "result.json").exists()
     if config.dataset not in KINDS["dataset"] and not is_finished:
@@ -115,16 +114,18 @@ def main(argv: Sequence[str]) -> None:
     with report_lost_processes():
         start_jax()
         if processes.is_first_process():
-            for line in given.lines:
-                print_line(line)
+            for notice in given_settings.notices:
+                print_line(notice)
         if options.dry_run:
-            show_run_plan(given, _run_folder(options, config))
+            show_run_plan(given_settings, _run_folder(options, config))
             return
         if not is_finished:
-            require_chosen_network(given.all, config)
-        metrics = load_metrics(options.metric)
-        require_same_start(config, is_auto, options.devices, metrics, options.keep_every)
-        train(config, is_auto, options, metrics, given.recorded)
+            require_chosen_network(given_settings.all_settings, config)
+        user_metrics = load_metrics(options.metric)
+        require_same_start(
+            config, is_auto_dataset, options.devices, user_metrics, options.keep_every
+        )
+        train(config, is_auto_dataset, options, user_metrics, given_settings.recorded_config)
 
 
 def _run_folder(options: argparse.Namespace, config: Config) -> Path:
@@ -133,19 +134,20 @@ def _run_folder(options: argparse.Namespace, config: Config) -> Path:
 
 def train(
     config: Config,
-    is_auto: bool,
+    is_auto_dataset: bool,
     options: argparse.Namespace,
-    metrics: "tuple[UserMetric, ...]",
-    earlier: Config | None = None,
+    user_metrics: "tuple[UserMetric, ...]",
+    recorded_config: Config | None = None,
 ) -> None:
     """Train a network and print the result; processes that train together all call this function.
 
     Args:
       config: settings of the run.
-      is_auto: True to train on shapes10, a generated data set, if CIFAR-10 can't be loaded.
+      is_auto_dataset: True to train on shapes10, a generated data set, if CIFAR-10 can't be loaded.
       options: the options that are not settings of the config.
-      metrics: metrics of the user, measured in addition to the built-in ones.
-      earlier: the config of the earlier run whose settings `--config` takes; None without one.
+      user_metrics: metrics of the user, measured in addition to the built-in ones.
+      recorded_config: the config of the earlier run whose settings `--config` takes; None without
+        one.
     """
     from jaxcifar.data import Dataset, dataset_title, load_dataset
     from jaxcifar.machine import processes
@@ -160,40 +162,42 @@ def train(
     console = console_of_this_process if processes.is_first_process() else Console(quiet=True)
     print_line = line_printer(console)
     devices = first_devices(options.devices)
-    if is_auto:
+    if is_auto_dataset:
         dataset_name = _choose_dataset(options.data_dir, print_line)
         config = dataclasses.replace(config, dataset=dataset_name)
-    path = _run_folder(options, config)
+    run_folder = _run_folder(options, config)
     title = dataset_title(config.dataset)
-    print_line(f"{config.network_title} on {title}, in {path}")
+    print_line(f"{config.network_title} on {title}, in {run_folder}")
     if config.dataset == "shapes10":
-        console.print(not_cifar10(title))
+        console.print(not_cifar10_notice(title))
 
-    def load() -> Dataset:
+    def load_images() -> Dataset:
         with processes.first_process_first():
             dataset = load_dataset(config, options.data_dir, print_line)
         if not dataset.is_from_catalog:
             processes.require_same_settings({"the SHA-256 of the images": dataset.sha256})
-        if earlier is not None and earlier.data_sha256 not in (None, dataset.sha256):
+        recorded_sha256 = recorded_config.data_sha256 if recorded_config else None
+        if recorded_sha256 not in (None, dataset.sha256):
             print_line("The images have changed since the run that --config names.")
         return dataset
 
     observers = call_in_first_process(lambda: create_observers(find_factories(options.observers)))
     task = Task(
         config,
-        path,
+        run_folder,
         overwrite=options.overwrite,
         keep_best=options.keep == "best",
         observers=observers or (),
-        user_metrics=metrics,
+        user_metrics=user_metrics,
         keep_every=options.keep_every,
     )
     # Every process stops at its own Ctrl-C and reports that on its own screen.
-    with task_of_process(task) as task:
-        result = fit(task, load, console, devices, lambda _: stop_signal(console_of_this_process))
-    show(print_line, result, path)
-    for metric in metrics:
-        show_metric(print_line, result, metric, path)
+    stopping = stop_signal(console_of_this_process)
+    with task_of_process(task) as own_task:
+        result = fit(own_task, load_images, console, devices, lambda _: stopping)
+    show_result(print_line, result, run_folder)
+    for user_metric in user_metrics:
+        show_metric(print_line, result, user_metric, run_folder)
 
 
 def _choose_dataset(data_dir: Path, print_line: PrintLine) -> str:
@@ -208,43 +212,3 @@ def _choose_dataset(data_dir: Path, print_line: PrintLine) -> str:
         print_line("CIFAR-10 can't be loaded in another process")
         return "shapes10"
     return dataset
-
-
-def show(print_line: PrintLine, result: "Result", path: Path) -> None:
-    """Print the result of a run, such as its test accuracy; `path` is the folder of the run."""
-    import numpy as np
-
-    from jaxcifar.runs.file_formats import class_names, get_number
-    from jaxcifar.training.metrics import only_predicted_class
-
-    print_line(f"test accuracy   {result['test_accuracy']:.2%} on {result['dataset']}")
-    if "test_accuracy_flip" in result:
-        flip_accuracy = result["test_accuracy_flip"]
-        print_line(f"with flips      {flip_accuracy:.2%}, by both an image and its mirror image")
-    if "converted" in result:
-        file = result["converted"]["file"]
-        print_line(f"weights         converted from {file}, not trained here")
-        print_line(f"files           result.json, weights.safetensors, model.png in {path}/")
-        return
-    confusion = np.asarray(result["confusion_matrix"])
-    if len(set(confusion.sum(axis=1))) > 1 and "test_balanced_accuracy" in result:
-        balanced = get_number(result, "test_balanced_accuracy")
-        print_line(f"balanced        {balanced:.2%}, the mean of the accuracies of the classes")
-    label = only_predicted_class(confusion)
-    if label is not None:
-        name = class_names(result)[label]
-        print_line(f"collapsed       every image is classified as {name}: nothing was learnt")
-    last = result["last_epoch"]
-    chosen = f"epoch {result['selected_epoch']}"
-    if result.get("val_accuracy") is not None:
-        chosen += f", validation accuracy {result['val_accuracy']:.2%}"
-    print_line(f"chosen          {chosen} ({result['selection_rule']})")
-    planned = result.get("planned_epochs")
-    early = f" of {planned}, ended early (--patience)" if planned else ""
-    print_line(f"last epoch      {last['test_accuracy']:.2%} after epoch {last['epoch']}{early}")
-    print_line(
-        f"time            {result['wall_seconds']:,.0f} s, {result['images_per_second']:,.0f} "
-        f"images/s on {result['device']}, {result['compute_dtype']}"
-    )
-    written = "result.json, weights.safetensors, metrics.jsonl, accuracy.png, loss.png, model.png"
-    print_line(f"files           {written} in {path}/")

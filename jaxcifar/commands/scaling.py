@@ -1,6 +1,7 @@
 """Estimate how training scales to many devices: `jaxcifar scaling`."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -11,7 +12,11 @@ from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.config.experiment import Config
 from jaxcifar.machine.terminal import line_printer
 
-CHIPS = (8, 64, 1024)
+if TYPE_CHECKING:
+    from jaxcifar.bench.device_traffic import Collective
+
+CHIP_COUNTS = (8, 64, 1024)
+_TRAINING_FLOPS_PER_MAC = 6  # a multiplication and an addition; forward, and twice backward
 
 
 HELP_EXAMPLES = (("--arch resnet18", "one network"), ("", "all networks of the package"))
@@ -46,27 +51,42 @@ def main(argv: Sequence[str]) -> None:
     start_jax()
     for arch, config in zip(options.arch, configs, strict=True):
         work = Work(arch, "float32", batch_size=8, steps=1, test_images=8, eval_batch=8)
-        exchanged = device_traffic.find_collectives(JaxcifarTraining(work).train_program)
-        macs = summarize(create_model(config, 10)).macs
-        flops = 6 * config.batch_size * macs
-        largest = max(c.bytes for c in exchanged)
-        others = sum(c.bytes for c in exchanged) - largest
+        exchanges = device_traffic.find_collectives(JaxcifarTraining(work).train_program)
+        gradient_bytes = max(exchange.bytes for exchange in exchanges)
+        other_bytes = sum(exchange.bytes for exchange in exchanges) - gradient_bytes
         console.print(
-            f"{arch}: {len(exchanged)} exchanges a step: the gradients {largest:,} bytes, "
-            f"{len(exchanged) - 1} others {others:,} bytes together",
+            f"{arch}: {len(exchanges)} exchanges a step: the gradients {gradient_bytes:,} bytes, "
+            f"{len(exchanges) - 1} others {other_bytes:,} bytes together",
             soft_wrap=True,
         )
-        table = Table(title=f"{arch}: modelled efficiency, batch {config.batch_size}")
-        for column in ("chips", "batch", *(machine.name for machine in device_traffic.MACHINES)):
-            table.add_column(column, justify="right")
-        for chips in CHIPS:
-            for batch in ("growing", "same"):
-                if batch == "same" and config.batch_size % chips:
-                    continue
-                values = [
-                    device_traffic.scaling_efficiency(machine, flops, exchanged, chips, batch)
-                    for machine in device_traffic.MACHINES
-                ]
-                size = f"{config.batch_size * (chips if batch == 'growing' else 1):,}"
-                table.add_row(f"{chips:,}", size, *(f"{value:.0%}" for value in values))
-        console.print(table)
+        macs = summarize(create_model(config, num_classes=10)).macs
+        flops = _TRAINING_FLOPS_PER_MAC * config.batch_size * macs
+        console.print(_efficiency_table(config, flops, exchanges))
+
+
+def _efficiency_table(config: Config, flops: float, exchanges: "Sequence[Collective]") -> Table:
+    """Return a table of the estimated efficiency of training, for several numbers of chips.
+
+    Args:
+      config: the settings of the run.
+      flops: multiplications and additions of a step on one chip.
+      exchanges: data exchanges between chips in a step.
+    """
+    from jaxcifar.bench import device_traffic
+
+    machines = device_traffic.MACHINES
+    table = Table(title=f"{config.arch}: modelled efficiency, batch {config.batch_size}")
+    for heading in ("chips", "batch", *(machine.name for machine in machines)):
+        table.add_column(heading, justify="right")
+    for chips in CHIP_COUNTS:
+        batch_sizes = {"growing": config.batch_size * chips}
+        if config.batch_size % chips == 0:
+            batch_sizes["same"] = config.batch_size
+        for batch, batch_size in batch_sizes.items():
+            efficiencies = [
+                device_traffic.scaling_efficiency(machine, flops, exchanges, chips, batch)
+                for machine in machines
+            ]
+            cells = [f"{efficiency:.0%}" for efficiency in efficiencies]
+            table.add_row(f"{chips:,}", f"{batch_size:,}", *cells)
+    return table

@@ -4,11 +4,11 @@ import dataclasses
 from collections.abc import Sequence
 
 from jaxcifar.commands.shared.cli import start_jax
-from jaxcifar.commands.shared.common_options import add_picture, count
+from jaxcifar.commands.shared.common_options import add_picture_option, parse_count
 from jaxcifar.commands.shared.options import (
     add_config_options,
-    split_image_size,
-    split_settings,
+    pop_image_size,
+    pop_settings,
 )
 from jaxcifar.commands.shared.output import explain_write_errors
 from jaxcifar.commands.shared.parser import Parser
@@ -26,17 +26,21 @@ def parser() -> Parser:
     parser = Parser("summary", "Show the layers, sizes and FLOPs of a network.", HELP_EXAMPLES)
     add_config_options(parser, only=("arch", "arch_args", "image_size"))
     parser.add_argument(
-        "--classes", type=count, default=10, metavar="N", help="number of classes (default: 10)"
+        "--classes",
+        type=parse_count,
+        default=10,
+        metavar="N",
+        help="number of classes (default: 10)",
     )
-    add_picture(parser, "--plot", "the network")
+    add_picture_option(parser, "--plot", "the network")
     return parser
 
 
 def main(argv: Sequence[str]) -> None:
     """Print a table of the layers of a network, and draw the network if asked to."""
     options = parser().parse_args(argv)
-    image_size = split_image_size(options)
-    config = Config.create(**split_settings(options))
+    image_size = pop_image_size(options)
+    config = Config.create(**pop_settings(options))
     config = dataclasses.replace(config, image_size=image_size)
     with show_activity("tracing the network"):
         from jaxcifar.build.model import check_model, create_model
@@ -47,10 +51,10 @@ def main(argv: Sequence[str]) -> None:
         check_model(config, model, options.classes)
         summary = summarize(model, image_size)
     print(summary.table(), end="")
-    plot = options.plot
-    if plot:
+    if options.plot:
         from jaxcifar.diagram.drawing import plot_network
         from jaxcifar.machine.files import atomic_write
 
-        with explain_write_errors(f"--plot {plot}"), atomic_write(plot) as file:
-            plot_network(summary, config.network_title, file, plot.suffix.removeprefix("."))
+        picture_format = options.plot.suffix.removeprefix(".")
+        with explain_write_errors(f"--plot {options.plot}"), atomic_write(options.plot) as file:
+            plot_network(summary, config.network_title, file, picture_format)

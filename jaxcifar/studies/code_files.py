@@ -25,10 +25,11 @@ def find_in_study_folder(folder: Path, settings: Settings) -> Settings:
       folder: the folder of the study's file.
       settings: settings from the study's file.
     """
-    changes = {kind: _with_path(folder, name) for kind, name in _user_files(settings).items()}
-    weights = settings.get("class_weights")
-    if weights is not None:
-        changes["class_weights"] = class_weights_text(_weights_path(folder, weights))
+    user_code = _user_code_settings(settings)
+    changes = {field: _with_path_of_file(folder, code) for field, code in user_code.items()}
+    class_weights = settings.get("class_weights")
+    if class_weights is not None:
+        changes["class_weights"] = class_weights_text(_weights_path(folder, class_weights))
     return settings | changes
 
 
@@ -39,30 +40,35 @@ def without_folders(settings: Settings) -> Settings:
     spelling of the path of its images. The contents of the files and images are compared by the
     SHA-256 in each run's config.
     """
-    files = _user_files(settings)
-    changes = {kind: re.sub(r".*[/\\]", "", name) for kind, name in files.items()}
+    user_code = _user_code_settings(settings)
+    changes = {field: re.sub(r".*[/\\]", "", code) for field, code in user_code.items()}
     dataset = settings.get("dataset")
     if isinstance(dataset, str) and dataset not in KINDS["dataset"]:
         changes["dataset"] = os.path.realpath(expand_home(dataset))
     return settings | changes
 
 
-def _user_files(settings: Settings) -> dict[str, str]:
+def _user_code_settings(settings: Settings) -> dict[str, str]:
     """Return the settings that name user code in a file, such as "arch" -> "net.py:Net"."""
-    named = {kind: settings[kind] for kind in USER_CODE_FIELDS if kind in settings}
-    return {kind: name for kind, name in named.items() if name.rpartition(":")[0].endswith(".py")}
+    names = {field: settings[field] for field in USER_CODE_FIELDS if field in settings}
+    return {field: name for field, name in names.items() if _file_of(name).endswith(".py")}
 
 
-def _with_path(folder: Path, name: str) -> str:
-    """Return `name` with the path of its file if the file is in `folder`, otherwise unchanged.
+def _file_of(user_code: str) -> str:
+    """Return the file of user code such as `net.py:Net`; "" for a name of the package."""
+    return user_code.rpartition(":")[0]
+
+
+def _with_path_of_file(folder: Path, user_code: str) -> str:
+    """Return user code with the path of its file if the file is in `folder`, otherwise unchanged.
 
     Args:
       folder: the folder of the study's file.
-      name: user code as `FILE.py:NAME`.
+      user_code: the code as `FILE.py:NAME`.
     """
-    file, _, attribute = name.rpartition(":")
+    file, _, attribute = user_code.rpartition(":")
     if Path(file).is_absolute() or not _is_file(folder / file):
-        return name
+        return user_code
     path = Path(os.path.abspath(folder / file))  # noqa: PTH100 - `resolve` would rename a link
     if path.is_relative_to(Path.cwd()):
         path = path.relative_to(Path.cwd())
@@ -75,8 +81,9 @@ def _weights_path(folder: Path, setting: str) -> str:
     Return any other setting unchanged: a file elsewhere, the weights themselves as JSON text, or
     the word "none" or "balanced".
     """
-    is_text = setting in (NO_WEIGHTS, BALANCED) or setting.startswith("{")
-    return setting if is_text or not _is_file(folder / setting) else str(folder / setting)
+    is_file_name = setting not in (NO_WEIGHTS, BALANCED) and not setting.startswith("{")
+    path = folder / setting
+    return str(path) if is_file_name and _is_file(path) else setting
 
 
 def _is_file(path: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -11,8 +11,6 @@ import jax
 from rich.console import Console
 
 from jaxcifar.build.setup import Setup
-from jaxcifar.build.user_metrics import MetricSet
-from jaxcifar.config.experiment import Config
 from jaxcifar.config.folds import all_folds, run_folder_name
 from jaxcifar.data import Dataset, load_dataset
 from jaxcifar.errors import BusyError, OutOfMemoryError, RunError, UsageError
@@ -25,22 +23,23 @@ from jaxcifar.runs.run import Run
 from jaxcifar.runs.task import Outcome, Task
 from jaxcifar.runs.training_loop import fit_all
 from jaxcifar.runs.training_progress import TrainProgress
-from jaxcifar.studies.moved_images import ImageDigests, Sha256Of, with_digests_of_moved_images
+from jaxcifar.studies.moved_images import ImageDigests, LoadSha256, with_digests_of_moved_images
+from jaxcifar.studies.programs import check_user_parts, group_by_program
 from jaxcifar.studies.study import Study
 from jaxcifar.studies.study_folder import STUDY_FILE, require_same_study
-from jaxcifar.studies.study_folds import require_no_fold
-from jaxcifar.studies.waiting import earlier_failures, is_unfinished, wait_for_others
+from jaxcifar.studies.study_folds import require_no_fold_setting
+from jaxcifar.studies.waiting import earlier_failures, is_unfinished, wait_for_other_processes
 
 
 def plan(
     study: Study,
-    rows: list[str] | None,
+    row_names: list[str] | None,
     seeds: Sequence[int],
-    out: Path,
-    force: Sequence[str],
+    study_folder: Path,
+    forced_rows: Sequence[str],
     keep_best: bool = False,
-    folds: int = 0,
-    load_sha256: Sha256Of | None = None,
+    fold_count: int = 0,
+    load_sha256: LoadSha256 | None = None,
 ) -> list[Task]:
     """Return the runs of a study in the order of training: all rows for the first seed come first.
 
@@ -48,13 +47,13 @@ def plan(
 
     Args:
       study: the study.
-      rows: names of the rows to run, or None for all rows.
+      row_names: names of the rows to run, or None for all rows.
       seeds: seeds of each row.
-      out: folder of the study; the folder of a run is `out/ROW/seedN`, or with folds
-        `out/ROW/foldIofK_seedN`.
-      force: names of the rows to train again from the start.
+      study_folder: folder of the study; the folder of a run is `ROW/seedN` in it, or with folds
+        `ROW/foldIofK_seedN`.
+      forced_rows: names of the rows to train again from the start.
       keep_best: True to delete the checkpoints of finished runs, and keep only their weights.
-      folds: train each row and seed once for each of this many folds; 0 for a single split.
+      fold_count: train each row and seed once for each of this many folds; 0 for a single split.
       load_sha256: loads the images of a config, and returns their SHA-256. Called only if the path
         of a user's images has changed. None to refuse another path.
 
@@ -63,24 +62,24 @@ def plan(
       RunError: a file in the study's folder can't be read.
     """
     digests = ImageDigests(load_sha256) if load_sha256 else None
-    require_same_study(study, out, digests)
-    selected = study.select(rows)
-    for row in study.select(list(force)):
-        if row not in selected:
+    require_same_study(study, study_folder, digests)
+    selected_rows = study.select(row_names)
+    for row in study.select(list(forced_rows)):
+        if row not in selected_rows:
             raise UsageError(f"--force {row.name}: this row is not among --rows; add it there")
-    if folds:
-        require_no_fold(study, selected)
+    if fold_count:
+        require_no_fold_setting(study, selected_rows)
     tasks = [
         Task(
             config=study.config_of(row, seed, fold),
-            path=out / row.name / run_folder_name(seed, fold),
+            path=study_folder / row.name / run_folder_name(seed, fold),
             name=f"{row.name} fold {fold} seed {seed}" if fold else f"{row.name} seed {seed}",
-            overwrite=row.name in force,
+            overwrite=row.name in forced_rows,
             keep_best=keep_best,
         )
         for seed in dict.fromkeys(seeds)
-        for fold in all_folds(folds) or [""]
-        for row in selected
+        for fold in all_folds(fold_count) or [""]
+        for row in selected_rows
     ]
     if digests is not None:
         tasks = with_digests_of_moved_images(tasks, digests)
@@ -89,17 +88,19 @@ def plan(
     return tasks
 
 
-def record(study: Study, out: Path) -> None:
-    """Write the study to its folder `out`, for reports and for later commands.
+def record(study: Study, study_folder: Path) -> None:
+    """Write the study to its folder, for reports and for later commands.
 
     Raises:
       RunError: the file can't be written.
     """
     try:
-        with lock_folder(out):
-            write_text(out / STUDY_FILE, study.to_json())
+        with lock_folder(study_folder):
+            write_text(study_folder / STUDY_FILE, study.to_json())
     except OSError as error:
-        raise RunError(f"--out {out}: can't be written ({error.strerror})") from error
+        raise RunError(
+            f"--out {study_folder}: can't be written ({error.strerror}); choose another folder"
+        ) from error
 
 
 def conduct(
@@ -135,52 +136,58 @@ def conduct(
       UsageError: a row can't be trained because of its user code or arguments.
     """
     outcomes = earlier_failures(tasks)
-    failed = {outcome.task for outcome in outcomes}
-    left = [task for task in tasks if task not in failed and is_unfinished(task)]
-    held: list[Task] = []  # by other processes
+    failed_tasks = {outcome.task for outcome in outcomes}
+    tasks_to_train = [task for task in tasks if task not in failed_tasks and is_unfinished(task)]
+    ended_tasks = [task for task in tasks if task not in tasks_to_train]
+    tasks_of_others: list[Task] = []  # runs that other processes are training
+    max_at_once = at_once or sensible_at_once(devices)
     # Count all runs of the table, not only those left: the program must not depend on what is left.
-    runs_of_program = Counter(task.config.shared_part() for task in tasks)
+    run_counts = Counter(task.config.shared_part() for task in tasks)
     with TrainProgress(console) as progress:
-        progress.show_runs(len(tasks) - len(left), len(tasks))
-        replay_runs([task for task in tasks if task not in left], progress.print_line)
-        for config, group in _by_shared_part(left).items():
-            # Check all rows before the first one trains for hours.
-            if config.sources or config.alters_network or group[0].user_metrics:
-                # If memory runs out here, the error is reported when the row starts.
-                with suppress(OutOfMemoryError), progress.during(STARTING):
-                    dataset = load(config, data_dir, progress.print_line)
-                    _check_row(group[0], dataset, devices)
-                    del dataset
-        while left:
-            groups = _by_shared_part(left)
-            most = at_once or sensible_at_once(devices)
-            planned = [
-                PlannedRuns(config.epochs, len(group), at_once=min(most, runs_of_program[config]))
-                for config, group in groups.items()
+        progress.show_runs(len(ended_tasks), len(tasks))
+        replay_runs(ended_tasks, progress.print_line)
+        # Check all rows before the first one trains for hours.
+        for config, tasks_of_program in group_by_program(tasks_to_train).items():
+            load_images = partial(load, config, data_dir, progress.print_line)
+            check_user_parts(tasks_of_program[0], load_images, devices, progress)
+        while tasks_to_train:
+            programs = group_by_program(tasks_to_train)
+            planned_runs = [
+                PlannedRuns(config.epochs, len(runs), at_once=min(max_at_once, run_counts[config]))
+                for config, runs in programs.items()
             ]
-            for number, (config, group) in enumerate(groups.items()):
+            for number, (config, tasks_of_program) in enumerate(programs.items()):
                 load_images = partial(load, config, data_dir, progress.print_line)
-                for outcome in _fit_group(
-                    group, planned[number:], load_images, devices, progress, stopper(console)
+                stopping = stopper(console)
+                for outcome in _train_program(
+                    tasks_of_program,
+                    planned_runs[number:],
+                    load_images,
+                    devices,
+                    progress,
+                    stopping,
                 ):
-                    left.remove(outcome.task)
+                    tasks_to_train.remove(outcome.task)
                     if isinstance(outcome.error, BusyError):
-                        held.append(outcome.task)
+                        tasks_of_others.append(outcome.task)
                     else:
                         outcomes.append(outcome)
-                    progress.show_runs(len(tasks) - len(left) - len(held), len(tasks))
-            if held:
-                left, held, ended = wait_for_others(held, progress.print_line)
-                replay_runs(ended, progress.print_line)
-                outcomes += earlier_failures(ended)
+                    unfinished_count = len(tasks_to_train) + len(tasks_of_others)
+                    progress.show_runs(len(tasks) - unfinished_count, len(tasks))
+            if tasks_of_others:
+                after_waiting = wait_for_other_processes(tasks_of_others, progress.print_line)
+                tasks_to_train = after_waiting.released_tasks
+                tasks_of_others = after_waiting.held_tasks
+                replay_runs(after_waiting.ended_tasks, progress.print_line)
+                outcomes += earlier_failures(after_waiting.ended_tasks)
         if any(outcome.result for outcome in outcomes):
             progress.print_times()
     return outcomes
 
 
-def _fit_group(
+def _train_program(
     tasks: Sequence[Task],
-    planned: Sequence[PlannedRuns],
+    planned_runs: Sequence[PlannedRuns],
     load_images: Callable[[], Dataset],
     devices: Sequence[jax.Device],
     progress: TrainProgress,
@@ -190,49 +197,30 @@ def _fit_group(
 
     Args:
       tasks: the runs.
-      planned: number and epochs of these runs, then of all later runs, to estimate the time left.
+      planned_runs: number and epochs of these runs, then of all later runs, to estimate the time
+        left.
       load_images: loads the data set, which is freed at the end.
       devices: devices to train on.
       progress: shows the progress.
       stopping: a context manager that gives an event; once set, the event stops training.
     """
-    first, at_once = tasks[0], planned[0].at_once
+    runs_of_program, *later_runs = planned_runs
+    user_metrics = tasks[0].user_metrics
     try:
         with progress.during(STARTING):
-            config = first.config.shared_part()
+            config = tasks[0].config.shared_part()
             dataset = load_images()
-            for line in dataset.warnings:
-                progress.print_line(line)
-            setup = Setup.create(config, dataset, at_once, devices, first.user_metrics)
+            for doubt in dataset.warnings:
+                progress.print_line(doubt)
+            setup = Setup.create(config, dataset, runs_of_program.at_once, devices, user_metrics)
     except OutOfMemoryError as error:
         reason = str(error)  # the error itself refers to arrays that must be freed
         yield from (Outcome(task, error=OutOfMemoryError(reason)) for task in tasks)
         return
-    progress.expect(setup, planned[0], planned[1:])
-    with stopping as stop:
+    progress.expect(setup, runs_of_program, later_runs)
+    with stopping as stop_event:
         runs = [Run(task, progress.print_line, progress.observers_of(task)) for task in tasks]
-        yield from fit_all(runs, setup, progress, stop)
-
-
-def _check_row(task: Task, dataset: Dataset, devices: Sequence[jax.Device]) -> None:
-    """Check the user code and the network arguments of a run.
-
-    Raises:
-      UsageError: the run can't be trained with this code or these arguments.
-    """
-    try:
-        Setup.check(task.config, dataset, run_count=1, devices=devices)
-        MetricSet.create(dataset.num_classes, task.user_metrics)
-    except UsageError as error:
-        raise UsageError(f"{task.name}: {error}") from error
-
-
-def _by_shared_part(tasks: Sequence[Task]) -> dict[Config, list[Task]]:
-    """Group runs that share a compiled program; return the settings that they share -> the runs."""
-    groups: dict[Config, list[Task]] = {}
-    for task in tasks:
-        groups.setdefault(task.config.shared_part(), []).append(task)
-    return groups
+        yield from fit_all(runs, setup, progress, stop_event)
 
 
 def sensible_at_once(devices: Sequence[jax.Device]) -> int:

@@ -16,45 +16,51 @@ from jaxcifar.errors import UsageError
 from jaxcifar.studies.study import Study, StudyRow
 from jaxcifar.studies.study_file import MAX_ROWS
 
-_LONGEST_NAME = 200  # characters of a row's name
-_BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-_NOT_IN_A_GRID = {
+_MAX_ROW_NAME_LENGTH = 200  # characters
+_MAX_LENGTH_BEFORE_NUMBER = _MAX_ROW_NAME_LENGTH - len("_1000")
+_BOOLEAN_BY_WORD = {"true": True, "yes": True, "false": False, "no": False}
+_TYPE_DESCRIPTIONS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_ADVICE_FOR_OTHER_SETTINGS = {
     "seed": "use --seeds for several seeds",
     "arch_args": "write a study file for several arguments of a network",
 }
 
 
-def grid_study(words: Sequence[str], shared: Mapping[str, Any]) -> Study:
+def grid_study(words: Sequence[str], shared_settings: Mapping[str, Any]) -> Study:
     """Return a study with a row for each combination of values.
 
     Args:
       words: `NAME=V1,V2` for each setting that varies.
-      shared: the settings that all rows share.
+      shared_settings: the settings that all rows share.
 
     Raises:
       UsageError: a setting or value is invalid or given twice, or there are too many rows.
     """
-    axes: dict[str, list[Any]] = {}
+    values_by_setting: dict[str, list[Any]] = {}
     for word in words:
-        name, values = _parse_axis(word)
-        if name in axes:
+        name, values = _parse_name_and_values(word)
+        if name in values_by_setting:
             raise UsageError(f"--grid {word:.80}: {name} is given twice; give all its values once")
-        if name in shared:
+        if name in shared_settings:
             raise UsageError(
                 f"--{option_name(name)}: --grid varies {name} already; leave one of them out"
             )
-        axes[name] = values
-    count = math.prod(map(len, axes.values()))
-    if count > MAX_ROWS:
-        raise UsageError(f"--grid: {count:,} rows are more than {MAX_ROWS:,}; give fewer values")
-    combinations = [
-        dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())
+        values_by_setting[name] = values
+    row_count = math.prod(len(values) for values in values_by_setting.values())
+    if row_count > MAX_ROWS:
+        raise UsageError(
+            f"--grid: {row_count:,} rows are more than {MAX_ROWS:,}; give fewer values"
+        )
+    changes_of_rows = [
+        dict(zip(values_by_setting, combination, strict=True))
+        for combination in itertools.product(*values_by_setting.values())
     ]
-    names = _unique([_row_name(changes) for changes in combinations])
-    rows = tuple(StudyRow(*row) for row in zip(names, combinations, strict=True))
-    title = " x ".join(name.replace("_", " ") for name in axes)
-    return Study(f"Grid of {title}", dict(shared), rows, reference={})
+    row_names = _unique_row_names([_row_name(changes) for changes in changes_of_rows])
+    rows = tuple(
+        StudyRow(name, changes) for name, changes in zip(row_names, changes_of_rows, strict=True)
+    )
+    title = " x ".join(name.replace("_", " ") for name in values_by_setting)
+    return Study(f"Grid of {title}", dict(shared_settings), rows, reference={})
 
 
 def grid_name(words: Sequence[str]) -> str:
@@ -62,8 +68,8 @@ def grid_name(words: Sequence[str]) -> str:
 
     `words` has `NAME=V1,V2` for each of these settings.
     """
-    names = [_field_name(word.partition("=")[0]) for word in words]
-    return "_".join(["grid", *map(option_name, names)])[:_LONGEST_NAME]
+    settings = [_field_name(word.partition("=")[0]) for word in words]
+    return "_".join(["grid", *map(option_name, settings)])[:_MAX_ROW_NAME_LENGTH]
 
 
 def _field_name(text: str) -> str:
@@ -71,29 +77,33 @@ def _field_name(text: str) -> str:
     return text.removeprefix("--").replace("-", "_")
 
 
-def _parse_axis(word: str) -> tuple[str, list[Any]]:
+def _parse_name_and_values(word: str) -> tuple[str, list[Any]]:
     """Return the name and the values of a setting, given as `NAME=V1,V2`."""
-    name, equals, text = word.partition("=")
-    name, texts = _field_name(name), text.split(",")
-    if not equals or not all(texts):
+    name_text, equals, values_text = word.partition("=")
+    name = _field_name(name_text)
+    value_texts = values_text.split(",")
+    if not equals or not all(value_texts):
         raise UsageError(f"--grid {word:.80}: must be NAME=VALUE,VALUE such as learning_rate=0.1,1")
     fields = {field.name: field for field in dataclasses.fields(Config)}
-    settings = [field for field in fields if "help" in fields[field].metadata]
+    settings = [name for name, field in fields.items() if "help" in field.metadata]
     if name in OPTIONS_OF_COMMANDS:
         raise UsageError(f"--grid {word:.80}: {OPTIONS_OF_COMMANDS[name]}")
     if name not in settings:
-        meant = did_you_mean(name, settings) or "see docs/settings.md"
-        raise UsageError(f"--grid {word:.80}: there is no setting {name:.80}; {meant.strip()}")
-    if name in _NOT_IN_A_GRID:
-        raise UsageError(f"--grid {word:.80}: {_NOT_IN_A_GRID[name]}")
-    values = [_parse_value(word, text, _type_of_values(fields[name])) for text in texts]
-    for position, value in enumerate(values):
-        if value in values[:position]:
-            raise UsageError(f"--grid {word:.80}: {texts[position]:.40} is given twice")
+        advice = did_you_mean(name, settings).strip() or "see docs/settings.md"
+        raise UsageError(f"--grid {word:.80}: there is no setting {name:.80}; {advice}")
+    if name in _ADVICE_FOR_OTHER_SETTINGS:
+        raise UsageError(f"--grid {word:.80}: {_ADVICE_FOR_OTHER_SETTINGS[name]}")
+    convert = _value_converter(fields[name])
+    values: list[Any] = []
+    for value_text in value_texts:
+        value = _parse_value(word, value_text, convert)
+        if value in values:
+            raise UsageError(f"--grid {word:.80}: {value_text:.40} is given twice; give it once")
+        values.append(value)
     return name, values
 
 
-def _type_of_values(field: dataclasses.Field) -> Any:
+def _value_converter(field: dataclasses.Field) -> Any:
     """Return the type, or the function, that converts text to a value of a setting.
 
     `field` is the setting's field in `Config`.
@@ -104,20 +114,20 @@ def _type_of_values(field: dataclasses.Field) -> Any:
     return types[0]
 
 
-def _parse_value(word: str, text: str, kind: Any) -> Any:
+def _parse_value(word: str, value_text: str, convert: Any) -> Any:
     """Return the value that a text stands for.
 
     Args:
       word: the whole text `NAME=V1,V2` that the user gave, for the error message.
-      text: the text of one value.
-      kind: the type of the value, or a function that converts the text.
+      value_text: the text of one value.
+      convert: the type of the value, or a function that converts the text.
     """
     try:
-        if kind is bool:
-            return _BOOLEANS[text.lower()]
-        return kind(text)
+        if convert is bool:
+            return _BOOLEAN_BY_WORD[value_text.lower()]
+        return convert(value_text)
     except (ValueError, KeyError):
-        message = f"--grid {word:.80}: {text:.40} must be {_KINDS[kind]}"
+        message = f"--grid {word:.80}: {value_text:.40} must be {_TYPE_DESCRIPTIONS[convert]}"
         raise UsageError(message) from None
 
 
@@ -134,16 +144,18 @@ def _row_name(changes: Mapping[str, Any]) -> str:
             parts.append(option_name(name) + short_class_weights_text(value))
         else:
             parts.append(option_name(name) + str(value).rpartition(":")[2])
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", "_".join(parts))[:_LONGEST_NAME]
+    name_of_folder = re.sub(r"[^A-Za-z0-9._+-]+", "-", "_".join(parts))
+    return name_of_folder[:_MAX_ROW_NAME_LENGTH]
 
 
-def _unique(names: Sequence[str]) -> list[str]:
+def _unique_row_names(names: Sequence[str]) -> list[str]:
     """Return names of rows without repetition: a second "a" becomes "a_2"."""
-    unique: list[str] = []
+    unique_names: list[str] = []
     for name in names:
-        number, candidate = 1, name
-        while candidate in unique:
+        unique_name = name
+        number = 1
+        while unique_name in unique_names:
             number += 1
-            candidate = f"{name[: _LONGEST_NAME - 5]}_{number}"
-        unique.append(candidate)
-    return unique
+            unique_name = f"{name[:_MAX_LENGTH_BEFORE_NUMBER]}_{number}"
+        unique_names.append(unique_name)
+    return unique_names

@@ -16,7 +16,7 @@ from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
 from jaxcifar.studies.study import Study, StudyRow
 
-Sha256Of = Callable[[Config], str]  # loads the images of a config, and returns their SHA-256
+LoadSha256 = Callable[[Config], str]  # loads the images of a config, and returns their SHA-256
 
 
 class ImageDigests:
@@ -26,7 +26,7 @@ class ImageDigests:
       load_sha256: loads the images of a config, and returns their SHA-256.
     """
 
-    def __init__(self, load_sha256: Sha256Of) -> None:
+    def __init__(self, load_sha256: LoadSha256) -> None:
         self._load_sha256 = load_sha256
         self._digests: dict[tuple[str, int], str] = {}
 
@@ -36,17 +36,22 @@ class ImageDigests:
         Raises:
           UsageError, RunError: the images can't be loaded.
         """
-        key = config.dataset, config.image_size
-        if key not in self._digests:
+        dataset_and_size = _dataset_and_size(config)
+        if dataset_and_size not in self._digests:
             try:
-                self._digests[key] = self._load_sha256(config)
+                self._digests[dataset_and_size] = self._load_sha256(config)
             except NotPreparedError as error:
                 command = f"{shell_command('prepare')} --dataset {config.dataset}"
                 raise RunError(
                     f"{error}; {command} prepares them, so that they can be compared with the "
                     "images of the finished runs"
                 ) from error
-        return self._digests[key]
+        return self._digests[dataset_and_size]
+
+
+def _dataset_and_size(config: Config) -> tuple[str, int]:
+    """Return the data set and the image size of a config: equal for configs with equal images."""
+    return config.dataset, config.image_size
 
 
 def load_sha256(
@@ -57,57 +62,58 @@ def load_sha256(
 
 
 def with_new_image_paths(
-    recorded: Study, study: Study, given_study: Study, out: Path, digests: ImageDigests
+    recorded: Study, study_now: Study, given_study: Study, study_folder: Path, digests: ImageDigests
 ) -> Study:
-    """Return the recorded study with the paths of images that `study` has for the same images.
+    """Return the recorded study with the paths of images that the study has now for these images.
 
     Images are the same if each run in the folder that was trained on them has recorded the SHA-256
     of the images at the new path.
 
     Args:
-      recorded: the study in the record of the folder `out`.
-      study: the study that is to be trained, in the same form: with the whole paths of images.
+      recorded: the study in the record of the folder.
+      study_now: the study that is to be trained, in the same form: with the whole paths of images.
       given_study: the study that is to be trained, as the user gave it.
-      out: the folder of the study.
+      study_folder: the folder of the study.
       digests: the SHA-256 of the images of configs.
 
     Raises:
       UsageError, RunError: images at a new path, or the config of a run, can't be read.
     """
-    rows = {row.name: row for row in study.rows}
+    rows_now = {row.name: row for row in study_now.rows}
     given_rows = {row.name: row for row in given_study.rows}
     new_paths: dict[str, str] = {}
-    other_images: set[str] = set()
+    paths_of_other_images: set[str] = set()
     for recorded_row in recorded.rows:
-        row = rows.get(recorded_row.name)
-        if row is None:
+        row_now = rows_now.get(recorded_row.name)
+        if row_now is None:
             continue
-        old_path, new_path = _dataset(recorded, recorded_row), _dataset(study, row)
+        old_path = _image_path(recorded, recorded_row)
+        new_path = _image_path(study_now, row_now)
         if not old_path or not new_path or old_path == new_path:
             continue
         new_paths[old_path] = new_path
-        config = given_study.config_of(given_rows[row.name], seed=0)
-        if not _has_same_images(config, out / row.name, digests):
-            other_images.add(old_path)
+        config = given_study.config_of(given_rows[row_now.name], seed=0)
+        if not _has_same_images(config, study_folder / row_now.name, digests):
+            paths_of_other_images.add(old_path)
 
     def with_new_path(settings: dict[str, Any]) -> dict[str, Any]:
         old_path = settings.get("dataset")
-        if old_path in other_images or old_path not in new_paths:
+        if old_path in paths_of_other_images or old_path not in new_paths:
             return settings
         return settings | {"dataset": new_paths[old_path]}
 
     return recorded.with_settings(with_new_path)
 
 
-def _dataset(study: Study, row: StudyRow) -> str:
+def _image_path(study: Study, row: StudyRow) -> str:
     """Return the path of the images of a row; "" for images that have a name instead."""
-    path = {**study.config, **row.changes}.get("dataset", "")
-    return "" if path in KINDS["dataset"] else str(path)
+    dataset = {**study.config, **row.changes}.get("dataset", "")
+    return "" if dataset in KINDS["dataset"] else str(dataset)
 
 
-def _has_same_images(config: Config, folder: Path, digests: ImageDigests) -> bool:
+def _has_same_images(config: Config, row_folder: Path, digests: ImageDigests) -> bool:
     """Return True if all runs in the folder of a row were trained on the images of a config."""
-    for config_file in sorted(folder.glob("*/config.json")):
+    for config_file in sorted(row_folder.glob("*/config.json")):
         recorded_sha256 = RunFolder(config_file.parent).read_config().data_sha256
         if recorded_sha256 is None or recorded_sha256 != digests.sha256_of(config):
             return False
@@ -123,24 +129,23 @@ def with_digests_of_moved_images(tasks: Sequence[Task], digests: ImageDigests) -
     Raises:
       UsageError, RunError: images at a new path, or the config of a run, can't be read.
     """
-    moved: set[tuple[str, int]] = set()
+    moved_images: set[tuple[str, int]] = set()
     for task in tasks:
         folder = RunFolder(task.path, task.overwrite)
         if not folder.has_begun or not folder.result_file.exists():
             continue
-        earlier = folder.read_config()
-        is_same_path = may_have_same_images(earlier, task.config, is_finished=True)
-        may_have_moved = may_have_same_images(earlier, task.config, is_finished=False)
+        recorded_config = folder.read_config()
+        is_same_path = may_have_same_images(recorded_config, task.config, is_finished=True)
+        may_have_moved = may_have_same_images(recorded_config, task.config, is_finished=False)
         if may_have_moved and not is_same_path:
-            moved.add((task.config.dataset, task.config.image_size))
-    return [
-        _with_digest(task, digests)
-        if (task.config.dataset, task.config.image_size) in moved
-        else task
-        for task in tasks
-    ]
+            moved_images.add(_dataset_and_size(task.config))
+    tasks_with_digests = []
+    for task in tasks:
+        has_moved_images = _dataset_and_size(task.config) in moved_images
+        tasks_with_digests.append(_with_image_digest(task, digests) if has_moved_images else task)
+    return tasks_with_digests
 
 
-def _with_digest(task: Task, digests: ImageDigests) -> Task:
+def _with_image_digest(task: Task, digests: ImageDigests) -> Task:
     config = dataclasses.replace(task.config, data_sha256=digests.sha256_of(task.config))
     return dataclasses.replace(task, config=config)

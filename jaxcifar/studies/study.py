@@ -29,9 +29,12 @@ from jaxcifar.machine.reading import (
 from jaxcifar.studies.code_files import find_in_study_folder
 from jaxcifar.studies.study_file import StudyFile
 
-_ROW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{,199}")
-_RUN_SETTINGS = {"seed", *DERIVED_FIELDS}  # settings of a single run, which no study file may have
-_MAX_BYTES = 16 * MEGABYTE
+_ROW_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{,199}")
+_SETTINGS_OF_SINGLE_RUNS = {
+    "seed",
+    *DERIVED_FIELDS,
+}  # settings of a single run, which no study file may have
+_MAX_FILE_BYTES = 16 * MEGABYTE
 _LIKE_THE_EXAMPLE = Remedy("write it like experiments/studies/ablation.toml", UsageError)
 
 
@@ -84,7 +87,7 @@ class Study:
           RunError, UsageError: the file can't be read, or is not a valid study.
         """
         if path.suffix == ".json":
-            content = read_json(path, dict[str, Any], remedy, _MAX_BYTES, follow_links=True)
+            content = read_json(path, dict[str, Any], remedy, _MAX_FILE_BYTES, follow_links=True)
         else:
             content = read_toml(path, dict[str, Any], remedy)
         try:
@@ -103,13 +106,13 @@ class Study:
           UsageError: the content has an unknown key, or a value of the wrong type.
         """
         try:
-            study = convert_checked(dict(content), StudyFile)
-            rows = tuple(_row(name, values) for name, values in study.rows.items())
+            file = convert_checked(dict(content), StudyFile)
+            rows = tuple(_parse_row(name, table) for name, table in file.rows.items())
         except ValueError as error:
             raise UsageError(str(error)) from None
-        config = _settings("[config]", study.config)
-        author = "" if study.author is UNSET else study.author
-        return cls(study.title, config, rows, msgspec.to_builtins(study.reference), author)
+        config = _checked_settings("[config]", file.config)
+        author = "" if file.author is UNSET else file.author
+        return cls(file.title, config, rows, msgspec.to_builtins(file.reference), author)
 
     def check(self, seed: int = 0, fold: str = "") -> None:
         """Check that all settings are in range and have an effect.
@@ -127,20 +130,19 @@ class Study:
         effective = {row.name: self._effective_settings_of(row, seed, fold) for row in self.rows}
         for row in self.rows:
             for name in row.changes.keys() - effective[row.name].keys():
-                given = self._settings_of(row, seed, fold)
-                reason = reason_without_effect(name, given, Config)
+                reason = reason_without_effect(name, self._settings_of(row, seed, fold), Config)
                 raise UsageError(f"row {row.name}: {name} {reason}")
-        replaced_by_fold = {"val_fraction"} if fold else set()
-        for name in self.config.keys() - replaced_by_fold:
-            if not any(name in settings for settings in effective.values()):
+        settings_replaced_by_fold = {"val_fraction"} if fold else set()
+        for name in self.config.keys() - settings_replaced_by_fold:
+            if not any(name in row_settings for row_settings in effective.values()):
                 raise UsageError(
                     f"{name}, which all rows share, has no effect on any row; remove it"
                 )
-        known = {field.name for field in dataclasses.fields(Config)}
-        for settings in effective.values():
-            known.update(settings.get("arch_args", {}))
+        known_settings = {field.name for field in dataclasses.fields(Config)}
+        for row_settings in effective.values():
+            known_settings.update(row_settings.get("arch_args", {}))
         for name in self.reference.get("sets", []):
-            if name not in known:
+            if name not in known_settings:
                 raise UsageError(f"[reference] sets: {name} is not a setting of any row; remove it")
 
     def with_settings(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Self:
@@ -202,30 +204,37 @@ class Study:
         Raises:
           UsageError: the study has no such row.
         """
-        known = [row.name for row in self.rows]
+        row_names = [row.name for row in self.rows]
         for name in names or []:
-            if name not in known:
-                meant = did_you_mean(name, known)
-                raise UsageError(f"there is no row {name}; {meant}choose from {', '.join(known)}")
+            if name not in row_names:
+                suggestion = did_you_mean(name, row_names)
+                raise UsageError(
+                    f"there is no row {name}; {suggestion}choose from {', '.join(row_names)}"
+                )
 
 
-def _row(name: str, values: Any) -> StudyRow:
-    """Return a row of a study, after checking its name and its `values` from the study's file."""
-    if not _ROW_NAME.fullmatch(name):
-        raise UsageError(f"row {name!r}: use only letters, digits and . _ + - in a row's name")
-    if not isinstance(values, dict):
-        raise UsageError(f"row {name}: write its settings like {name} = {{ learning_rate = 0.1 }}")
-    reference = convert_checked(
-        values.get("reference", []), list[Fraction], f"row {name}, reference"
+def _parse_row(row_name: str, table: Any) -> StudyRow:
+    """Return a row of a study, after checking its name and its `table` from the study's file."""
+    if not _ROW_NAME_PATTERN.fullmatch(row_name):
+        raise UsageError(f"row {row_name!r}: use only letters, digits and . _ + - in a row's name")
+    if not isinstance(table, dict):
+        raise UsageError(
+            f"row {row_name}: write its settings like {row_name} = {{ learning_rate = 0.1 }}"
+        )
+    published_accuracies = convert_checked(
+        table.get("reference", []), list[Fraction], f"row {row_name}, reference"
     )
-    changes = {key: value for key, value in values.items() if key != "reference"}
-    return StudyRow(name, _settings(f"row {name}", changes), tuple(reference))
+    changes = {key: value for key, value in table.items() if key != "reference"}
+    checked_changes = _checked_settings(f"row {row_name}", changes)
+    return StudyRow(row_name, checked_changes, tuple(published_accuracies))
 
 
-def _settings(where: str, values: Any) -> dict[str, Any]:
-    """Return settings from a study's file after checks; `where` names the place in the file."""
-    if not isinstance(values, Mapping):
-        raise UsageError(f"{where}: must be a table of settings, such as learning_rate = 0.1")
-    for name in _RUN_SETTINGS & values.keys():
-        raise UsageError(f"{where}: a study can't set {name}; remove it")
-    return check_types(where, values, Config)
+def _checked_settings(place_in_file: str, settings: Any) -> dict[str, Any]:
+    """Return settings from a study's file after checks."""
+    if not isinstance(settings, Mapping):
+        raise UsageError(
+            f"{place_in_file}: must be a table of settings, such as learning_rate = 0.1"
+        )
+    for name in _SETTINGS_OF_SINGLE_RUNS & settings.keys():
+        raise UsageError(f"{place_in_file}: a study can't set {name}; remove it")
+    return check_types(place_in_file, settings, Config)

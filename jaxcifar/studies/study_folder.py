@@ -20,53 +20,66 @@ STUDY_FILE = "study.json"
 REWRITE_STUDY_FILE = Remedy(f"delete it, and {shell_command('ablation')} writes it again")
 
 
-def require_same_study(study: Study, out: Path, digests: "ImageDigests | None" = None) -> None:
-    """Check that the runs in the folder `out` have the settings of the study.
+def require_same_study(
+    study: Study, study_folder: Path, digests: "ImageDigests | None" = None
+) -> None:
+    """Check that the runs in a study's folder have the settings of the study.
 
     The folder may lack rows of the study. Titles and published accuracies may differ. So may the
     path of the user's images, if they are the images that the runs were trained on.
 
     Args:
       study: the study.
-      out: the folder of the study.
+      study_folder: the folder of the study.
       digests: the SHA-256 of the images of configs; None to refuse another path of the images.
 
     Raises:
       UsageError: the folder belongs to another study, or images at a new path can't be loaded.
       RunError: a file in the folder, or the images at a new path, can't be read.
     """
-    file = out / STUDY_FILE
+    file = study_folder / STUDY_FILE
     if not file.exists():
         return
     recorded = Study.read(file, REWRITE_STUDY_FILE).with_settings(without_folders)
-    given_study, study = study, _as_recorded(study)
+    study_now = _as_recorded(study)
     if digests is not None:
         from jaxcifar.studies.moved_images import with_new_image_paths
 
-        recorded = with_new_image_paths(recorded, study, given_study, out, digests)
-    changes = {row.name: row.changes for row in study.rows}
-    missing = [row.name for row in recorded.rows if row.name not in changes]
-    in_both = [row for row in recorded.rows if row.name in changes]
-    changed = [row.name for row in in_both if changes[row.name] != row.changes]
-    if recorded.config == study.config and not missing and not changed:
-        return
+        recorded = with_new_image_paths(recorded, study_now, study, study_folder, digests)
+    difference = _describe_difference(recorded, study_now)
+    if difference:
+        raise UsageError(
+            f"--out {study_folder}: belongs to another study ({difference}); choose another folder"
+        )
+
+
+def _describe_difference(recorded: Study, study_now: Study) -> str:
+    """Return how the settings of a recorded study differ from those now; "" if they are the same.
+
+    Rows that only the study has now are no difference.
+    """
     differences = []
-    for name in sorted(recorded.config.keys() | study.config.keys()):
-        old = recorded.config.get(name, "the default")
-        new = study.config.get(name, "the default")
-        if old != new:
-            differences.append(f"{name} is {old} in the folder, {new} now")
+    for name in sorted(recorded.config.keys() | study_now.config.keys()):
+        recorded_value = recorded.config.get(name, "the default")
+        value_now = study_now.config.get(name, "the default")
+        if recorded_value != value_now:
+            differences.append(f"{name} is {recorded_value} in the folder, {value_now} now")
     if differences:
-        reason = ", ".join(differences)
-    elif changed:
-        reason = f"row {changed[0]} differs"
-    else:
-        reason = f"row {missing[0]} is in the folder and not in this study"
-    raise UsageError(f"--out {out}: belongs to another study ({reason}); choose another folder")
+        return ", ".join(differences)
+    recorded_changes = {row.name: row.changes for row in recorded.rows}
+    changes_now = {row.name: row.changes for row in study_now.rows}
+    common_rows = [row for row in recorded_changes if row in changes_now]
+    changed_rows = [row for row in common_rows if changes_now[row] != recorded_changes[row]]
+    if changed_rows:
+        return f"row {changed_rows[0]} differs"
+    missing_rows = [row for row in recorded_changes if row not in changes_now]
+    if missing_rows:
+        return f"row {missing_rows[0]} is in the folder and not in this study"
+    return ""
 
 
-def with_recorded_rows(study: Study, out: Path) -> Study:
-    """Return a grid study with the rows added that earlier grids left in the folder `out`.
+def with_recorded_rows(study: Study, study_folder: Path) -> Study:
+    """Return a grid study with the rows added that earlier grids left in the study's folder.
 
     A grid study has a row for each combination of values. Earlier grids must vary the same settings
     and share the others. Their rows come last, so the order of the grid's own runs does not depend
@@ -78,29 +91,29 @@ def with_recorded_rows(study: Study, out: Path) -> Study:
       UsageError: there would be more than `MAX_ROWS` rows.
       RunError: the folder's `study.json` can't be read.
     """
-    file = out / STUDY_FILE
+    file = study_folder / STUDY_FILE
     if not file.exists():
         return study
     recorded = Study.read(file, REWRITE_STUDY_FILE)
-    recorded_config = recorded.with_settings(without_folders).config
-    config = _as_recorded(study).config
-    if recorded.title != study.title or _without_path(recorded_config) != _without_path(config):
+    recorded_config = _without_image_path(recorded.with_settings(without_folders).config)
+    config_now = _without_image_path(_as_recorded(study).config)
+    if recorded.title != study.title or recorded_config != config_now:
         return study
-    names = {row.name for row in study.rows}
-    earlier_rows = [row for row in recorded.rows if row.name not in names]
+    row_names = {row.name for row in study.rows}
+    earlier_rows = [row for row in recorded.rows if row.name not in row_names]
     rows = (*study.rows, *earlier_rows)
     if len(rows) > MAX_ROWS:
         raise UsageError(
-            f"--out {out}: would have {len(rows):,} rows with those of earlier grids, more than "
-            f"{MAX_ROWS:,}; choose another folder"
+            f"--out {study_folder}: would have {len(rows):,} rows with those of earlier grids, "
+            f"more than {MAX_ROWS:,}; choose another folder"
         )
     return dataclasses.replace(study, rows=rows)
 
 
-def _without_path(settings: dict[str, Any]) -> dict[str, Any]:
+def _without_image_path(settings: dict[str, Any]) -> dict[str, Any]:
     """Return settings in which an empty text stands for the path of the user's images."""
-    is_path = "dataset" in settings and settings["dataset"] not in KINDS["dataset"]
-    return settings | {"dataset": ""} if is_path else settings
+    has_image_path = "dataset" in settings and settings["dataset"] not in KINDS["dataset"]
+    return settings | {"dataset": ""} if has_image_path else settings
 
 
 def _as_recorded(study: Study) -> Study:
@@ -108,4 +121,5 @@ def _as_recorded(study: Study) -> Study:
 
     Names of user code have no folders, so that studies started in different folders compare equal.
     """
-    return Study.from_dict(json.loads(study.to_json())).with_settings(without_folders)
+    reread_study = Study.from_dict(json.loads(study.to_json()))
+    return reread_study.with_settings(without_folders)

@@ -6,7 +6,7 @@ from jaxcifar.errors import UsageError
 from jaxcifar.studies.study import Study, StudyRow
 
 
-def require_no_fold(study: Study, rows: Sequence[StudyRow]) -> None:
+def require_no_fold_setting(study: Study, rows: Sequence[StudyRow]) -> None:
     """Check that no row has the setting `fold`, because `--folds` trains each row on all folds.
 
     Raises:

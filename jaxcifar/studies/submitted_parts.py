@@ -19,11 +19,11 @@ from jaxcifar.runs.sources import require_no_link
 from jaxcifar.runs.task import Task
 from jaxcifar.studies.waiting import earlier_failure, is_unfinished
 
-_RECORD = "jobs.json"
-_MAX_BYTES = 16 * MEGABYTE
-_LOG_BYTES = 2**16  # read from the end of a log
-_REASON_CHARACTERS = 300
-_FORGET_JOBS = Remedy("delete it if no job of this study is in the queue")
+_RECORD_FILE = "jobs.json"
+_MAX_RECORD_BYTES = 16 * MEGABYTE
+_MAX_LOG_BYTES = 2**16  # read from the end of a log
+_MAX_REASON_LENGTH = 300
+_DELETE_RECORD = Remedy("delete it if no job of this study is in the queue")
 
 
 class _PartRecord(msgspec.Struct, forbid_unknown_fields=True):
@@ -43,7 +43,7 @@ class _PartRecord(msgspec.Struct, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if self.executor == "local" and not self.job.isdecimal():
-            raise ValueError(f"a local job is the number of a process, not {self.job}")
+            raise ValueError(f"a local job must be the number of a process, not {self.job}")
 
 
 class SentPart(NamedTuple):
@@ -58,26 +58,26 @@ class SentPart(NamedTuple):
     runs: tuple[str, ...]
 
 
-def jobs_folder(out: Path) -> Path:
-    """Return the folder for the jobs of the study in `out`. No row can have this folder's name."""
-    return out / "_jobs"
+def jobs_folder(study_folder: Path) -> Path:
+    """Return the folder for the jobs of a study. No row can have this folder's name."""
+    return study_folder / "_jobs"
 
 
 @contextlib.contextmanager
-def lock_jobs(out: Path) -> Iterator[None]:
-    """Prevent other processes from sending jobs of the study in `out` until the block ends.
+def lock_jobs(study_folder: Path) -> Iterator[None]:
+    """Prevent other processes from sending jobs of a study until the block ends.
 
     Raises:
       BusyError: another process is sending jobs.
       RunError: the folder of the jobs is a symbolic link.
     """
-    require_no_link(jobs_folder(out))
-    with lock_folder(jobs_folder(out), wait=False):
+    require_no_link(jobs_folder(study_folder))
+    with lock_folder(jobs_folder(study_folder), wait=False):
         yield
 
 
-def make_job_folder(out: Path) -> Path:
-    """Create and return a new folder for the files and logs of jobs of the study in `out`.
+def make_job_folder(study_folder: Path) -> Path:
+    """Create and return a new folder for the files and logs of jobs of a study.
 
     Call this inside `lock_jobs`. A job reads a pickle in its folder, so the folder must have no
     other files.
@@ -85,65 +85,73 @@ def make_job_folder(out: Path) -> Path:
     Raises:
       RunError: the folder can't be created.
     """
-    folder = unused_path(jobs_folder(out) / "sent")
+    folder = unused_path(jobs_folder(study_folder) / "sent")
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        raise RunError(f"{folder}: can't be created ({error.strerror})") from error
+        raise RunError(
+            f"{folder}: can't be created ({error.strerror}); choose another --out, or make this "
+            "one writable"
+        ) from error
     return folder
 
 
-def read_parts(out: Path) -> list[SentPart]:
-    """Return the jobs that were sent for the study in the folder `out`, each with its runs.
+def read_parts(study_folder: Path) -> list[SentPart]:
+    """Return the jobs that were sent for a study, each with its runs.
 
     The list is empty if no job was sent.
 
     Raises:
       RunError: the file `jobs.json` can't be read.
     """
-    folder = jobs_folder(out)
-    if not os.path.lexists(folder / _RECORD):
+    folder = jobs_folder(study_folder)
+    file = folder / _RECORD_FILE
+    if not os.path.lexists(file):
         return []
     require_no_link(folder)
-    records = read_json(folder / _RECORD, list[_PartRecord], _FORGET_JOBS, _MAX_BYTES)
+    records = read_json(file, list[_PartRecord], _DELETE_RECORD, _MAX_RECORD_BYTES)
     return [
-        SentPart(Job(part.executor, part.job, folder / part.folder), tuple(part.runs))
-        for part in records
+        SentPart(Job(record.executor, record.job, folder / record.folder), tuple(record.runs))
+        for record in records
     ]
 
 
-def record_parts(out: Path, parts: Sequence[SentPart]) -> None:
+def record_parts(study_folder: Path, parts: Sequence[SentPart]) -> None:
     """Add jobs that were sent to the file `jobs.json`, for later commands.
 
     A run belongs to its latest job only.
 
     Args:
-      out: folder of the study.
+      study_folder: folder of the study.
       parts: the jobs, each with the names of its runs.
 
     Raises:
       RunError: the file can't be written.
     """
-    sent_now = {run for part in parts for run in part.runs}
+    runs_sent_now = {run for part in parts for run in part.runs}
     records = []
-    for part in read_parts(out):
-        runs = [run for run in part.runs if run not in sent_now]
-        if runs:
-            records.append(_record(part.job, runs))
-    records += [_record(part.job, part.runs) for part in parts]
-    file = jobs_folder(out) / _RECORD
+    for earlier_part in read_parts(study_folder):
+        other_runs = [run for run in earlier_part.runs if run not in runs_sent_now]
+        if other_runs:
+            records.append(_record_of_job(earlier_part.job, other_runs))
+    records += [_record_of_job(part.job, part.runs) for part in parts]
+    file = jobs_folder(study_folder) / _RECORD_FILE
     try:
-        write_text(file, msgspec.json.format(msgspec.json.encode(records), indent=1).decode())
+        json_text = msgspec.json.format(msgspec.json.encode(records), indent=1).decode()
+        write_text(file, json_text)
     except OSError as error:
-        raise RunError(f"{file}: can't be written ({error.strerror})") from error
+        raise RunError(
+            f"{file}: can't be written ({error.strerror}); the jobs were sent, so cancel them and "
+            "make the file writable before you send them again"
+        ) from error
 
 
-def _record(job: Job, runs: Sequence[str]) -> _PartRecord:
+def _record_of_job(job: Job, runs: Sequence[str]) -> _PartRecord:
     """Return the entry of `jobs.json` for a job that trains the runs with these names."""
     return _PartRecord(job.executor, job.identity, job.folder.name, list(runs))
 
 
-def is_left(task: Task) -> bool:
+def needs_training(task: Task) -> bool:
     """Return whether a run is still to be trained: it has no result and has not diverged."""
     return is_unfinished(task) and earlier_failure(task) is None
 
@@ -175,12 +183,12 @@ def progress_of(
     progress = Progress([], [], [])
     for part in parts:
         # Ask for the results after the job: a job writes them before it ends.
-        job_is_over = is_over(part.job)
-        runs = [task for task in tasks if task.name in part.runs]
-        results = [RunFolder(task.path).result_file.exists() for task in runs]
-        if not job_is_over:
+        is_job_over = is_over(part.job)
+        tasks_of_part = [task for task in tasks if task.name in part.runs]
+        have_results = all(RunFolder(task.path).result_file.exists() for task in tasks_of_part)
+        if not is_job_over:
             progress.open.append(part)
-        elif all(results):
+        elif have_results:
             progress.finished.append(part)
         else:
             progress.failed.append(part)
@@ -194,30 +202,39 @@ def failure_reason(part: SentPart, tasks: Sequence[Task]) -> str:
       part: the job, with the names of its runs.
       tasks: the runs of the study.
     """
-    failures = [earlier_failure(task) for task in tasks if task.name in part.runs]
-    for failure in filter(None, failures):
-        return str(failure)
-    errors, output = (_end_of(log) for log in part.job.logs)
-    # The command prints a line "norm seed 0: REASON" about a run, and later its own error.
-    names = "|".join(map(re.escape, part.runs))
-    about_runs = re.findall(rf"^(?:{names}): .*(?:\n  .*)*", output, re.MULTILINE)
-    error_lines = re.findall(r"^(?:.*: )?error: .*", errors, re.MULTILINE)
-    lines = (errors.strip() or output.strip()).splitlines()
-    if error_lines and re.search("runs? failed", error_lines[-1]) and about_runs:
-        reason = about_runs[-1]
-    elif error_lines:
-        reason = error_lines[-1]
-    else:
-        reason = lines[-1] if lines else "the job has written no log"
-    return printable(" ".join(reason.split()), _REASON_CHARACTERS)
+    for task in tasks:
+        failure = earlier_failure(task) if task.name in part.runs else None
+        if failure is not None:
+            return str(failure)
+    error_log, output_log = (_read_end_of_log(log) for log in part.job.logs)
+    reason = _last_error_in_logs(error_log, output_log, part.runs)
+    return printable(" ".join(reason.split()), _MAX_REASON_LENGTH)
 
 
-def _end_of(log: Path) -> str:
+def _last_error_in_logs(error_log: str, output_log: str, runs: Sequence[str]) -> str:
+    """Return the last error message in the logs of a job, or the last line if there is none.
+
+    The command prints a line "norm seed 0: REASON" about a run, and later its own error, which only
+    counts the failed runs.
+    """
+    any_run = "|".join(map(re.escape, runs))
+    messages_about_runs = re.findall(rf"^(?:{any_run}): .*(?:\n  .*)*", output_log, re.MULTILINE)
+    error_lines = re.findall(r"^(?:.*: )?error: .*", error_log, re.MULTILINE)
+    if error_lines:
+        only_counts_runs = re.search("runs? failed", error_lines[-1])
+        if only_counts_runs and messages_about_runs:
+            return str(messages_about_runs[-1])
+        return str(error_lines[-1])
+    log = error_log.strip() or output_log.strip()
+    return log.splitlines()[-1] if log else "the job has written no log"
+
+
+def _read_end_of_log(log: Path) -> str:
     """Return the last 64 KiB of a log file as text; "" if the log can't be read."""
     try:
         with open_regular_file(log) as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _LOG_BYTES))
-            return file.read(_LOG_BYTES).decode(errors="replace")
+            file_bytes = file.seek(0, os.SEEK_END)
+            file.seek(max(0, file_bytes - _MAX_LOG_BYTES))
+            return file.read(_MAX_LOG_BYTES).decode(errors="replace")
     except (OSError, ValueError):
         return ""

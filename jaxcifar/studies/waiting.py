@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Sequence
+from enum import Enum, auto
 from typing import NamedTuple
 
 from jaxcifar.errors import BusyError, DivergedError, RunError
@@ -24,8 +25,10 @@ def earlier_failure(task: Task) -> DivergedError | None:
 
     Return None also if the task overwrites that attempt, because training then starts anew.
     """
-    failure = None if task.overwrite else RunFolder(task.path).read_failure()
-    return None if failure is None else DivergedError(failure)
+    if task.overwrite:
+        return None
+    reason = RunFolder(task.path).read_failure()
+    return None if reason is None else DivergedError(reason)
 
 
 def earlier_failures(tasks: Sequence[Task]) -> list[Outcome]:
@@ -38,32 +41,51 @@ class AfterWaiting(NamedTuple):
     """The runs that other processes were training, after waiting for these processes.
 
     Attributes:
-      released: unfinished runs that their processes have released; this process trains them.
-      held: runs that other processes are still training.
-      ended: runs that are finished or have failed.
+      released_tasks: unfinished runs that their processes have released; this process trains them.
+      held_tasks: runs that other processes are still training.
+      ended_tasks: runs that are finished or have failed.
     """
 
-    released: list[Task]
-    held: list[Task]
-    ended: list[Task]
+    released_tasks: list[Task]
+    held_tasks: list[Task]
+    ended_tasks: list[Task]
 
 
-def wait_for_others(tasks: Sequence[Task], print_line: PrintLine) -> AfterWaiting:
+def wait_for_other_processes(tasks: Sequence[Task], print_line: PrintLine) -> AfterWaiting:
     """Wait until all runs in `tasks` have ended, or another process has released one unfinished."""
     print_line(f"waiting for other processes: {', '.join(task.name for task in tasks)}")
-    # Another process is already retraining these runs, so do not overwrite them a second time.
-    left = [dataclasses.replace(task, overwrite=False) for task in tasks]
-    ended: list[Task] = []
+    held_tasks = [_keep_run_of_other_process(task) for task in tasks]
+    ended_tasks: list[Task] = []
     while True:
-        released = [task for task in left if not _is_held(task)]
-        # Check the result after the lock: the other process writes it before it releases the lock.
-        ended += [task for task in left if earlier_failure(task) or not is_unfinished(task)]
-        left = [task for task in left if task not in ended]
-        released = [task for task in released if task not in ended]
-        if released or not left:
-            held = [task for task in left if task not in released]
-            return AfterWaiting(released, held, ended)
+        states = {task: _state_in_other_process(task) for task in held_tasks}
+        ended_tasks += [task for task, state in states.items() if state is _State.ENDED]
+        released_tasks = [task for task, state in states.items() if state is _State.RELEASED]
+        held_tasks = [task for task, state in states.items() if state is _State.HELD]
+        if released_tasks or not held_tasks:
+            return AfterWaiting(released_tasks, held_tasks, ended_tasks)
         time.sleep(_POLL_SECONDS)
+
+
+def _keep_run_of_other_process(task: Task) -> Task:
+    """Return a task that does not overwrite the run, because another process is retraining it."""
+    return dataclasses.replace(task, overwrite=False)
+
+
+class _State(Enum):
+    """Whether another process still trains a run, has released it unfinished, or has ended it."""
+
+    HELD = auto()
+    RELEASED = auto()
+    ENDED = auto()
+
+
+def _state_in_other_process(task: Task) -> _State:
+    """Return the state of a run that another process was training."""
+    # Check the lock first: the other process writes the result before it releases the lock.
+    is_held = _is_held(task)
+    if earlier_failure(task) or not is_unfinished(task):
+        return _State.ENDED
+    return _State.HELD if is_held else _State.RELEASED
 
 
 def _is_held(task: Task) -> bool:

@@ -59,7 +59,7 @@ def shown(**changes):
     figures = {"device": "a device", "versions": {"jax": "1.2.3"}, "rows": [], "programs": []}
     figures |= {"ratio": {}, "ours": {}, **changes}
     out = io.StringIO()
-    rates.show(Console(file=out, width=400, emoji=False, highlight=False), figures)
+    rates.show_speeds(Console(file=out, width=400, emoji=False, highlight=False), figures)
     return out.getvalue().splitlines()
 
 

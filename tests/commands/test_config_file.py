@@ -7,13 +7,13 @@ import pytest
 from conftest import ROOT, assert_one_line_error, obeyed
 
 from jaxcifar.commands.run import parse
-from jaxcifar.commands.shared.config_file import given_settings
+from jaxcifar.commands.shared.config_file import read_given_settings
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
 
 
 def given(file, **options):
-    return given_settings(options, Namespace(config=file))
+    return read_given_settings(options, Namespace(config=file))
 
 
 @pytest.mark.parametrize("heading", ["", "[config]\n"])
@@ -22,7 +22,7 @@ def test_a_toml_file_is_the_same_as_options(heading, tmp_path):
     file.write_text(f"{heading}arch = 'cnn'\nepochs = 5\nlearning_rate = 1\nseed = 4\n")
     found = given(file)
     assert found.config == Config.create("cnn", epochs=5, learning_rate=1.0, seed=4)
-    assert (found.lines, found.recorded, found.is_auto) == ((), None, False)
+    assert (found.notices, found.recorded_config, found.is_auto_dataset) == ((), None, False)
 
 
 def test_options_win_and_a_line_says_so(tmp_path):
@@ -30,7 +30,7 @@ def test_options_win_and_a_line_says_so(tmp_path):
     file.write_text("arch = 'cnn'\nepochs = 5\narch_args = { widths = [4], hidden = 8 }\n")
     found = given(file, epochs=2, arch_args={"hidden": 2})
     assert (found.config.epochs, dict(found.config.arch_args)) == (2, {"widths": (4,), "hidden": 2})
-    [line] = found.lines
+    [line] = found.notices
     assert line.startswith(f"the command line overrules {file}: ")
     assert "epochs 2 instead of 5" in line
 
@@ -41,7 +41,7 @@ def test_settings_that_an_option_makes_ineffective_are_left_out_and_named(tmp_pa
     found = given(file, augment=False, fold="1/5")
     assert found.config == Config.create("cnn", augment=False, fold="1/5")
     line = "of the file, without effect with these options: shift 2, val_fraction 0.2"
-    assert line in found.lines
+    assert line in found.notices
 
 
 def test_an_option_switches_a_fold_of_the_file_off(tmp_path):
@@ -50,7 +50,7 @@ def test_an_option_switches_a_fold_of_the_file_off(tmp_path):
     options, _ = parse(["--fold", "none", "--val-fraction", "0.2"])
     found = given(file, **options)
     assert found.config == Config.create("cnn", val_fraction=0.2)
-    assert f"the command line overrules {file}: fold none instead of 1/4" in found.lines[0]
+    assert f"the command line overrules {file}: fold none instead of 1/4" in found.notices[0]
     file.write_text("arch = 'cnn'\nfold = 'none'\n")
     assert given(file).config == Config.create("cnn")
     with pytest.raises(UsageError, match=r"^--fold 5/4: must be I/K .*, or none"):
@@ -100,7 +100,7 @@ def earlier(tmp_path):
 
 def test_an_earlier_runs_folder_and_file_give_its_config(earlier):
     assert given(earlier).config == given(earlier / "config.json").config == EARLIER
-    assert given(earlier).recorded == EARLIER
+    assert given(earlier).recorded_config == EARLIER
     assert given(earlier, seed=1).config == Config.create(
         "cnn", recipe="strong", epochs=3, learning_rate=0.5, seed=1, fold="2/3"
     )
@@ -109,7 +109,7 @@ def test_an_earlier_runs_folder_and_file_give_its_config(earlier):
 def test_with_another_recipe_only_the_changes_to_the_runs_recipe_stay(earlier):
     found = given(earlier, recipe="reference")
     assert found.config == Config.create("cnn", epochs=3, learning_rate=0.5, seed=6, fold="2/3")
-    [line] = [line for line in found.lines if "only the changes to the recipe strong" in line]
+    [line] = [line for line in found.notices if "only the changes to the recipe strong" in line]
     assert line.startswith("--recipe reference: ")
     assert line.endswith("arch cnn, epochs 3, fold 2/3, learning_rate 0.5, seed 6")
 
@@ -134,9 +134,9 @@ def test_user_code_is_found_beside_the_file_and_changes_are_told(tmp_path, monke
     assert config.arch == "there/net.py:Mixer"
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(config.to_json())
-    assert given(tmp_path / "run").lines == ()
+    assert given(tmp_path / "run").notices == ()
     (tmp_path / "there" / "net.py").write_text(f"{source}# edited\n")
-    [line] = given(tmp_path / "run").lines
+    [line] = given(tmp_path / "run").notices
     then, now = dict(config.sources)["arch"], dict(given(tmp_path / "run").config.sources)["arch"]
     assert line.startswith(f"there/net.py:Mixer has changed since {tmp_path / 'run'}: SHA-256 ")
     assert now[:8] in line and then[:8] in line and now != then

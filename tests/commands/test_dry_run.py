@@ -16,7 +16,7 @@ from jaxcifar.bench.trial_steps import Trial
 from jaxcifar.build import setup
 from jaxcifar.commands import ablation
 from jaxcifar.commands.shared import dry_run, run_plan
-from jaxcifar.commands.shared.config_file import given_settings
+from jaxcifar.commands.shared.config_file import read_given_settings
 from jaxcifar.config.experiment import Config
 from jaxcifar.runs.task import Task
 
@@ -91,7 +91,7 @@ def test_a_recipe_above_a_study_says_what_the_study_overrules(tmp_path):
 def test_a_continued_run_is_shown_with_its_origins(tmp_path, monkeypatch, capsys):
     run = write_run(tmp_path / "run", learning_rate=0.02, batch_size=64)
     options = Namespace(config=None, overwrite=False, data_dir=tmp_path, devices=1)
-    given = given_settings({"continue_from": run, "epochs": 12, "dropout": 0.25}, options)
+    given = read_given_settings({"continue_from": run, "epochs": 12, "dropout": 0.25}, options)
     monkeypatch.setattr(run_plan, "show_costs", lambda *_, **__: None)
     monkeypatch.setattr(run_plan, "screen", lambda: Console(width=300))
     run_plan.show_run_plan(given, tmp_path / "more")
@@ -110,7 +110,7 @@ def test_only_the_new_epochs_of_a_continued_run_are_estimated(tmp_path, monkeypa
     run = write_run(tmp_path / "run", epochs=5)
     config = Config.create(continue_from=run, epochs=12)
     trial = Trial((900, 100, 0), 10, 4, 1.0, 0.0, 0.0, 1, None, None, "float32")
-    monkeypatch.setattr(dry_run, "_try", lambda *_: trial)
+    monkeypatch.setattr(dry_run, "_time_few_steps", lambda *_: trial)
     screen = io.StringIO()
     task = Task(config, tmp_path / "more")
     console = Console(file=screen, width=300)

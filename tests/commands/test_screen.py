@@ -27,10 +27,10 @@ from rich.console import Console
 from jaxcifar.commands import __main__ as commands
 from jaxcifar.commands import run
 from jaxcifar.commands.__main__ import COMMANDS
-from jaxcifar.commands.run import show
+from jaxcifar.commands.run import show_result
 from jaxcifar.commands.shared import options as options_module
 from jaxcifar.commands.shared import rates
-from jaxcifar.commands.shared.options import GROUPS
+from jaxcifar.commands.shared.options import OPTION_GROUPS
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.registry import KINDS, Entry
 from jaxcifar.errors import UsageError
@@ -143,7 +143,7 @@ def test_the_bench_fits_80_columns():
     dead |= {"left_out": "first steps: its process ended"}
     figures = {"device": "cpu", "versions": {"jax": "0"}, "rows": rows, "ratio": {}, "ours": {}}
     out = io.StringIO()
-    rates.show(Console(file=out, width=80), figures | {"programs": [program, dead]})
+    rates.show_speeds(Console(file=out, width=80), figures | {"programs": [program, dead]})
     shown = out.getvalue()
     assert fits(shown)
     assert "no-p" in shown and "100,000  98,765-101,234" in shown
@@ -237,15 +237,15 @@ def test_a_collapsed_run_is_named_at_its_end():
         "device": "cpu",
         "compute_dtype": "float32",
     }
-    show(said.append, result, Path("there"))
+    show_result(said.append, result, Path("there"))
     assert "collapsed       every image is classified as bee: nothing was learnt" in said
     said.clear()
     balanced = {"test_balanced_accuracy": 29 / 30}
     equal = balanced | {"confusion_matrix": np.eye(3, dtype=int).tolist()}
-    show(said.append, result | equal, Path("there"))
+    show_result(said.append, result | equal, Path("there"))
     assert not any("collapsed" in line or "balanced" in line for line in said)
     unequal = balanced | {"confusion_matrix": [[9, 1, 0], [0, 1, 0], [0, 0, 1]]}
-    show(said.append, result | unequal, Path("there"))
+    show_result(said.append, result | unequal, Path("there"))
     assert "balanced        96.67%, the mean of the accuracies of the classes" in said
 
 
@@ -267,7 +267,7 @@ def test_help_has_examples_that_parse(name):
 def test_every_option_of_an_experiment_stands_in_one_group():
     fields = {n for n, f in Config.__dataclass_fields__.items() if "help" in f.metadata}
     parser = run.parser()
-    groups = [group for group in parser._action_groups if group.title in GROUPS]
+    groups = [group for group in parser._action_groups if group.title in OPTION_GROUPS]
     offered = [action.dest for group in groups for action in group._group_actions]
     assert sorted(offered) == sorted(fields)
 
@@ -278,9 +278,9 @@ def test_an_option_that_only_an_entry_takes_needs_no_place_in_a_group(monkeypatc
     monkeypatch.setitem(KINDS["augmentation"], "some", line)
     unlisted = {
         title: tuple(name for name in group if name != "clip_norm")
-        for title, group in GROUPS.items()
+        for title, group in OPTION_GROUPS.items()
     }
-    monkeypatch.setattr(options_module, "GROUPS", unlisted)
+    monkeypatch.setattr(options_module, "OPTION_GROUPS", unlisted)
     parser = run.parser()
     parser.show_all_options()
     named = re.findall(r"^  --(?:\[no-\])?([a-z-]+)", parser.format_help(), re.M)
@@ -327,9 +327,9 @@ def test_slips_are_understood(name, words, meant):
 
 def test_other_programs_names_of_commands_are_understood():
     with pytest.raises(UsageError, match="did you mean run"):
-        commands.show("train")
+        commands.show_commands_or_version("train")
     with pytest.raises(UsageError, match="did you mean evaluate"):
-        commands.show("evalute")
+        commands.show_commands_or_version("evalute")
 
 
 def test_values_that_begin_with_a_dash_are_no_options():

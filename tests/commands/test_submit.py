@@ -13,7 +13,7 @@ import stand_in_slurm
 from conftest import obeyed
 
 from jaxcifar.commands import ablation
-from jaxcifar.commands.shared import submit_options, submitting
+from jaxcifar.commands.shared import job_waiting, submit_options, submitting
 from jaxcifar.commands.shared.submit_options import job_options, without_submit_options
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine import job_queue
@@ -69,11 +69,11 @@ def submit(tmp_path, out, monkeypatch):
     (tmp_path / "study.toml").write_text(STUDY)
 
     def command(words, shard):
-        return (sys.executable, "-c", TRAIN, *words, "--shard", shard)
+        return (sys.executable, "-c", TRAIN, *words, "--shard", str(shard))
 
-    monkeypatch.setattr(submitting, "_command", command)
-    monkeypatch.setattr(submitting, "_POLL_SECONDS", 0.1)
-    monkeypatch.setattr(ablation, "_report", lambda *_: ())
+    monkeypatch.setattr(submitting, "_job_command", command)
+    monkeypatch.setattr(job_waiting, "_POLL_SECONDS", 0.1)
+    monkeypatch.setattr(ablation, "_show_and_write_report", lambda *_: ())
     monkeypatch.setattr(RunFolder, "require_usable", lambda *_: None)  # of folders without a config
     study = ["--study", tmp_path / "study.toml", "--out", out, "--data-dir", tmp_path]
 
@@ -129,7 +129,7 @@ def test_times_are_written_as_for_slurm(text, minutes):
 
 def test_options_of_sbatch_are_passed_on():
     words = ["partition=gpu", "--gres=gpu:a100:1", "mail_type=END", "exclusive", "at-most=4"]
-    options = job_options("slurm", [submit_options.submit_option(word) for word in words])
+    options = job_options("slurm", [submit_options.parse_submit_option(word) for word in words])
     flags = {"partition": "gpu", "gres": "gpu:a100:1", "mail_type": "END", "exclusive": True}
     assert options == (None, 4, flags)
 
@@ -167,7 +167,7 @@ def test_the_jobs_get_the_words_of_the_command_without_those_that_send_it():
     sending = ["--submit", "slurm", "--parts=3", "--no-wait"]
     more = ["--submit-options", "gres=gpu:1", "--force", "a", "--observer=x.py:Y"]
     assert without_submit_options([*kept[:3], *sending, *kept[3:], *more]) == [*kept, *more[2:]]
-    assert without_submit_options([*more, *kept], also="--force") == [more[-1], *kept]
+    assert without_submit_options([*more, *kept], other_option="--force") == [more[-1], *kept]
 
 
 def test_without_submitit_the_error_says_how_to_install_it(submit, monkeypatch):
@@ -291,7 +291,7 @@ def test_ctrl_c_stops_waiting_and_leaves_the_jobs(submit, slurm, out, monkeypatc
 
     (slurm / "hold").touch()
     with monkeypatch.context() as patch:
-        patch.setattr(submitting.time, "sleep", press_ctrl_c)
+        patch.setattr(job_waiting.time, "sleep", press_ctrl_c)
         with pytest.raises(
             Interrupted, match=r"leave out --submit to write the report; scancel 4711 cancels"
         ):

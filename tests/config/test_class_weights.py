@@ -8,7 +8,7 @@ from argparse import Namespace
 import pytest
 
 from jaxcifar import api
-from jaxcifar.commands.shared.config_file import given_settings
+from jaxcifar.commands.shared.config_file import read_given_settings
 from jaxcifar.config.class_weights import class_weights_text, parse_class_weights
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
@@ -121,7 +121,7 @@ def test_a_study_and_a_config_file_take_a_table(tmp_path):
     assert (own, without) == ('{"cat": 3.0}', "none")
     assert Study.from_dict(json.loads(study.to_json())) == study
     (tmp_path / "run.toml").write_text("[config.class_weights]\ncat = 3\n")
-    config = given_settings({}, Namespace(config=tmp_path / "run.toml")).config
+    config = read_given_settings({}, Namespace(config=tmp_path / "run.toml")).config
     assert config.class_weights == '{"cat": 3.0}'
     with pytest.raises(UsageError, match=r"^row own: --class-weights the table: the weight 0 of"):
         Study.from_dict({"rows": {"own": {"class_weights": {"cat": 0}}}})

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jaxcifar.commands.run import parse
-from jaxcifar.commands.shared.options import reference_default
+from jaxcifar.commands.shared.options import reference_default_text
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.table_pairs import merge_settings
 from jaxcifar.errors import UsageError
@@ -147,7 +147,7 @@ def test_what_a_configs_file_would_not_give_back_is_refused(value):
     ],
 )
 def test_help_tells_the_default_of_each_network(name, told):
-    assert reference_default(name) == told
+    assert reference_default_text(name) == told
     if name in ("epochs", "momentum"):
         values = {arch: getattr(Config.create(arch), name) for arch in ("cnn", "fastnet")}
         assert values == {"epochs": {"cnn": 100, "fastnet": 11},

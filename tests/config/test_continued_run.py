@@ -8,7 +8,7 @@ from conftest import ROOT
 
 from jaxcifar.commands import run
 from jaxcifar.commands.run import parse
-from jaxcifar.commands.shared.config_file import given_settings
+from jaxcifar.commands.shared.config_file import read_given_settings
 from jaxcifar.commands.shared.study_options import GivenStudy
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.origins import COMMAND_LINE, Layer, overruled_lines, settings_by_origin
@@ -154,14 +154,14 @@ def test_the_images_that_auto_chose_are_those_of_the_continued_run(tmp_path, mon
     found = []
 
     def keep_and_stop(settings, options):
-        found.append(given_settings(settings, options))
+        found.append(read_given_settings(settings, options))
         raise InterruptedError
 
-    monkeypatch.setattr(run, "given_settings", keep_and_stop)
+    monkeypatch.setattr(run, "read_given_settings", keep_and_stop)
     with pytest.raises(InterruptedError):
         run.main(["--dataset", "auto", "--continue", run_folder, "--epochs", "10"])
     [given] = found
-    assert (given.config.dataset, given.is_auto) == ("shapes10", False)
+    assert (given.config.dataset, given.is_auto_dataset) == ("shapes10", False)
 
 
 def test_an_edited_network_is_another_network(tmp_path):
@@ -278,10 +278,10 @@ def test_a_study_with_folds_may_continue_a_row_with_folds(tmp_path):
     row = {"continue_from": str(tmp_path / "base"), "epochs": 9}
     study = Study.from_dict({"rows": {"more": row}})
     study.check(3, "1/2")
-    tasks = plan(study, None, [3], tmp_path / "out", [], folds=2)
+    tasks = plan(study, None, [3], tmp_path / "out", [], fold_count=2)
     assert [task.config.continue_sha256 for task in tasks] == ["1" * 64, "2" * 64]
-    given = GivenStudy(study, {}, {}, "study", folds=2, seed=3)
-    [settings] = given.origins(study.rows).values()
+    given = GivenStudy(study, {}, {}, "study", fold_count=2, first_seed=3)
+    [settings] = given.settings_by_row(study.rows).values()
     origins = {setting.name: setting.origin for setting in settings}
     assert (origins["fold"], origins["epochs"]) == ("--folds", "the row")
     assert origins["optimizer"] == "the continued run"

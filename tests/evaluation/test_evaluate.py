@@ -24,7 +24,7 @@ from small import SMALL
 
 from jaxcifar.build.model import create_model
 from jaxcifar.commands import evaluate as evaluate_command
-from jaxcifar.commands.shared.evaluated import short_names, show
+from jaxcifar.commands.shared.evaluated import short_names, show_evaluations
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Examples
 from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupt_images
@@ -325,7 +325,7 @@ def test_what_a_result_says_of_the_test_images_by_their_arrays(
 def shown(found):
     """The cells of each line that the command shows of a network."""
     console = Console(width=160, record=True, file=io.StringIO())
-    show(console, {"run": found}, {})
+    show_evaluations(console, {"run": found}, {})
     return [line.split() for line in console.export_text().splitlines()]
 
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from jaxcifar.commands import evaluate
-from jaxcifar.commands.shared.evaluated import show
+from jaxcifar.commands.shared.evaluated import show_evaluations
 from jaxcifar.errors import UsageError
 from jaxcifar.runs.evaluation_file import BINS
 
@@ -64,7 +64,7 @@ LOOKS = [{"date": "2025-01-01", "purpose": "first"}, {"date": "2025-02-02", "pur
 
 def shown(evaluations, looks=()):
     screen = io.StringIO()
-    show(Console(file=screen, width=200), evaluations, dict(looks))
+    show_evaluations(Console(file=screen, width=200), evaluations, dict(looks))
     return screen.getvalue()
 
 

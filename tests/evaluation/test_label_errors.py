@@ -12,8 +12,8 @@ from PIL import Image
 from rich.console import Console
 
 from jaxcifar.commands.shared import evaluated_runs
-from jaxcifar.commands.shared.evaluated import show
-from jaxcifar.commands.shared.evaluated_runs import LoadedRun, name_files
+from jaxcifar.commands.shared.evaluated import show_evaluations
+from jaxcifar.commands.shared.evaluated_runs import LoadedRun, add_file_names
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Examples
 from jaxcifar.data.decode import find_file_names
@@ -70,7 +70,7 @@ def test_logits_far_apart_are_put_in_order_too():
 
 def lines_of(evaluation):
     console = Console(width=200, record=True, file=io.StringIO())
-    show(console, {"run": evaluation}, {})
+    show_evaluations(console, {"run": evaluation}, {})
     return console.export_text().splitlines()
 
 
@@ -161,7 +161,7 @@ def test_mistakes_have_the_names_of_their_files_for_every_split(tmp_path, max_im
     found = evaluate_sets(
         answers, run.sets, predict_by_mistake={}, class_names=NAMES, val=None, date=DATE
     )
-    name_files(run, found)
+    add_file_names(run, found)
     named = 0
     for name, figures in found.evaluation["sets"].items():
         split = "test" if name == "own:zoo" else name
@@ -185,7 +185,7 @@ def test_images_without_files_have_their_position_in_the_split():
     found = evaluate_sets(
         answers, sets, predict_by_mistake={}, class_names=NAMES, val=None, date=DATE
     )
-    name_files(run, found)
+    add_file_names(run, found)
     lines = lines_of(found.evaluation)
     index = found.evaluation["sets"]["test"]["mistakes"][0]["index"]
     for words in ("test image", "validation image", "image"):

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from scipy import stats
 
-from jaxcifar.commands.shared.ranking import show
+from jaxcifar.commands.shared.ranking import show_ranking
 from jaxcifar.config.experiment import Config
 from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.errors import UsageError
@@ -228,7 +228,7 @@ def test_collapsed_runs_are_named(tmp_path):
     said = "seed 0, collapsed: it says “{}” for every test image (10.00% right)"
     assert said.format(r"c\*t") in summary
     screen = io.StringIO()  # where a star stands for itself, without Markdown's backslash
-    show(Console(file=screen, width=200), read_records(tmp_path))
+    show_ranking(Console(file=screen, width=200), read_records(tmp_path))
     assert said.format("c*t") in screen.getvalue()
     assert "no better than always saying the most frequent class (10.00%)" in text
     assert "None can be told apart from guessing" in text

@@ -19,7 +19,7 @@ from scipy import stats
 
 from jaxcifar.commands import ablation, compare
 from jaxcifar.commands.shared.cli import exit_code_of
-from jaxcifar.commands.shared.ranking import show
+from jaxcifar.commands.shared.ranking import show_ranking
 from jaxcifar.errors import OutOfMemoryError
 from jaxcifar.report import findings, statistics
 from jaxcifar.report.run_reading import read_records, read_run
@@ -432,7 +432,7 @@ def test_a_row_that_fails_now_is_counted_among_this_shards_runs(
     arguments = [*map(str, words), "--seeds", "2", "5", "--shard", "2/2"]
     assert exit_code_of(lambda: ablation.main(arguments)) == 1
     out, err = capsys.readouterr()
-    assert err == "error: 1 of 2 runs failed: middle seed 5\n"
+    assert err.startswith("error: 1 of 2 runs failed: middle seed 5; ")
     assert "Invented: 2 of 4 runs, in " in out
     assert "\n1 run done now, with " in out
     assert "\nmiddle seed 5: training: out of memory, 9 GB could not be allocated\n" in out
@@ -487,7 +487,7 @@ def test_compare_draws_each_runs_validation_and_names_its_best(folder, tmp_path,
     drawn = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: drawn.append(figure))
     runs = [read_run(folder / row / f"seed{seed}") for row, seed in (("winner", 8), ("longer", 4))]
-    compare.draw(["one", "two"], runs, tmp_path / "x.svg", "svg")
+    compare.draw_curves(["one", "two"], runs, tmp_path / "x.svg", "svg")
     lines = {line.get_label(): line for line in drawn[0].axes[0].get_lines()}
     assert list(lines) == ["one, best 81.00%", "two, best 76.00%"]
     for line, run in zip(lines.values(), (RUNS["winner"][8], RUNS["longer"][4]), strict=True):
@@ -575,7 +575,7 @@ def test_no_run_without_validation_is_called_the_best(tmp_path):
     ]  # fmt: skip
     assert "is first among" not in text and "validation accuracy" not in text
     screen = io.StringIO()
-    show(Console(file=screen, width=120), read_records(tmp_path))
+    show_ranking(Console(file=screen, width=120), read_records(tmp_path))
     shown = {line.split()[0]: line for line in screen.getvalue().splitlines() if line.strip()}
     for row in ("winner", "longer"):
         cells = re.split(r" {2,}", shown[row].strip())

@@ -25,7 +25,7 @@ from small import SMALL
 from jaxcifar.build import setup
 from jaxcifar.build.model import create_model
 from jaxcifar.build.setup import Setup
-from jaxcifar.commands.run import show
+from jaxcifar.commands.run import show_result
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset
 from jaxcifar.runs import dispatches, training_loop
@@ -555,7 +555,7 @@ def fingerprint_of(images, labels):
 
 def test_the_last_lines_say_what_the_result_says(run):
     said = []
-    show(said.append, run.result, run.path)
+    show_result(said.append, run.result, run.path)
     images, labels = run.test
     logits = run.logits(run.chosen, images)
     both = logits + run.logits(run.chosen, images[:, :, ::-1])

@@ -13,8 +13,8 @@ from rich.console import Console
 from runs.test_fit import CONFIG, untimed
 
 from jaxcifar.build.user_metrics import MetricSet, load_metrics
-from jaxcifar.commands.compare import show as compare
-from jaxcifar.commands.shared.evaluated import show as show_evaluated
+from jaxcifar.commands.compare import show_comparison as compare
+from jaxcifar.commands.shared.evaluated import show_evaluations as show_evaluated
 from jaxcifar.evaluation.image_sets import ImageSet
 from jaxcifar.evaluation.measure import evaluate_sets
 from jaxcifar.machine.interrupt import Interrupted

@@ -162,7 +162,7 @@ def test_python_and_the_command_line_take_both(monkeypatch, tmp_path):
 def test_the_commands_pass_the_number_of_epochs_to_keep_on_to_the_runs(monkeypatch, tmp_path):
     tasks = []
     monkeypatch.setattr(fit_module, "fit", lambda task, *others: tasks.append(task))
-    monkeypatch.setattr(run, "show", lambda *arguments: None)
+    monkeypatch.setattr(run, "show_result", lambda *arguments: None)
     _, options = run.parse(["--keep-every", "3", "--run-dir", str(tmp_path / "run")])
     run.train(Config.create("cnn", **SETTINGS), False, options, ())
     monkeypatch.setattr(conduct, "conduct", lambda given, *others: tasks.extend(given) or [])

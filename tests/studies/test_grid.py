@@ -61,8 +61,8 @@ def test_two_grids_of_a_setting_share_a_folder(tmp_path):
     record(both, tmp_path)
     assert Study.read(tmp_path / "study.json") == both
     assert with_recorded_rows(first, tmp_path).rows[2:] == (second.rows[0],)
-    given = GivenStudy(first, {}, {}, "grid_epochs", folds=0, seed=0)
-    lines = given.with_rows_of_earlier_grids(tmp_path).lines
+    given = GivenStudy(first, {}, {}, "grid_epochs", fold_count=0, first_seed=0)
+    lines = given.with_rows_of_earlier_grids(tmp_path).notices
     assert lines == (f"the report shows the rows of earlier grids in {tmp_path} too: epochs3",)
     assert given.with_rows_of_earlier_grids(tmp_path / "new") == given
 

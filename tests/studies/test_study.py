@@ -197,7 +197,7 @@ def test_all_rows_of_a_seed_come_before_the_next_seed(tmp_path):
 def test_folds_are_runs_of_each_row_and_seed(tmp_path):
     shared = {**TWO["config"], "val_fraction": 0.0}  # which the folds replace
     study = Study.from_dict({**TWO, "config": shared})
-    tasks = plan(study, ["plain"], [7, 3], tmp_path, [], folds=2)
+    tasks = plan(study, ["plain"], [7, 3], tmp_path, [], fold_count=2)
     assert [(task.name, task.path.relative_to(tmp_path), task.config.fold) for task in tasks] == [
         ("plain fold 1/2 seed 7", Path("plain/fold1of2_seed7"), "1/2"),
         ("plain fold 2/2 seed 7", Path("plain/fold2of2_seed7"), "2/2"),
@@ -207,7 +207,7 @@ def test_folds_are_runs_of_each_row_and_seed(tmp_path):
     assert {task.config.val_fraction for task in tasks} == {0.1}
     by_row = Study.from_dict({**TWO, "rows": {"one": {"fold": "1/2"}}})
     with pytest.raises(UsageError, match=r"^--folds: row one has fold 1/2 already"):
-        plan(by_row, None, [0], tmp_path, [], folds=2)
+        plan(by_row, None, [0], tmp_path, [], fold_count=2)
 
 
 def test_a_fold_brings_the_validation_images_that_patience_needs(tmp_path):
@@ -216,7 +216,7 @@ def test_a_fold_brings_the_validation_images_that_patience_needs(tmp_path):
     with pytest.raises(UsageError, match="patience, which all rows share, has no effect"):
         study.check()
     study.check(fold="1/2")
-    tasks = plan(study, ["plain"], [0], tmp_path, [], folds=2)
+    tasks = plan(study, ["plain"], [0], tmp_path, [], fold_count=2)
     assert {(task.config.patience, task.config.val_fraction) for task in tasks} == {(3, 0.1)}
     by_row = Study.from_dict({**TWO, "rows": {"one": {"val_fraction": 0.2}}})
     by_row.check()

@@ -12,10 +12,10 @@ from jaxcifar.studies import submitted_parts as parts_module
 from jaxcifar.studies.submitted_parts import (
     SentPart,
     failure_reason,
-    is_left,
     jobs_folder,
     lock_jobs,
     make_job_folder,
+    needs_training,
     progress_of,
     read_parts,
     record_parts,
@@ -46,7 +46,7 @@ def write_logs(job, errors, output):
 
 
 def test_what_is_left_has_no_result_and_no_diverged_loss(tasks):
-    assert [task.name[0] for task in tasks if is_left(task)] == ["d", "e", "f"]
+    assert [task.name[0] for task in tasks if needs_training(task)] == ["d", "e", "f"]
 
 
 def test_a_part_is_finished_if_all_its_runs_are_and_open_until_its_job_is_over(tasks, tmp_path):
@@ -95,7 +95,7 @@ def test_a_local_job_is_the_number_of_a_process(tmp_path):
     file = jobs_folder(tmp_path) / "jobs.json"
     [content] = json.loads(file.read_text())
     file.write_text(json.dumps([content | {"executor": "local"}]))
-    with pytest.raises(RunError, match=r"a local job is the number of a process.*; delete it if"):
+    with pytest.raises(RunError, match=r"a local job must be the number of.*; delete it if"):
         read_parts(tmp_path)
 
 
@@ -146,7 +146,7 @@ def test_the_reason_of_a_diverged_run_is_its_own(tasks, tmp_path):
 
 
 def test_only_the_end_of_a_log_is_read_and_no_link_followed(tasks, tmp_path, monkeypatch):
-    monkeypatch.setattr(parts_module, "_LOG_BYTES", 20)
+    monkeypatch.setattr(parts_module, "_MAX_LOG_BYTES", 20)
     failed = part(tmp_path / "logs", "7", "d")
     write_logs(failed.job, "error: the first\n" + "x" * 30 + "\nlast\n", "")
     assert failure_reason(failed, tasks) == "last"

@@ -5,11 +5,11 @@ import io
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from jaxcifar.commands.shared.common_options import location
+from jaxcifar.commands.shared.common_options import parse_path
 from jaxcifar.commands.shared.output import explain_write_errors
 from jaxcifar.commands.shared.parser import OptionHolder
 from jaxcifar.errors import UsageError
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from jaxcifar.trained.photos import Photos
     from jaxcifar.trained.predictions import Predictions
 
-_OPTIONS = ("csv", "submission", "features")
+_FILE_OPTIONS = ("csv", "submission", "features")
+_MAX_ID_DIGITS = 18  # longer ids are not converted to numbers
 
 
-def npz_file(text: str) -> Path:
+def parse_npz_path(text: str) -> Path:
     """Parse an option's value as the path of an `.npz` file."""
-    path = location(text)
+    path = parse_path(text)
     if path.suffix != ".npz":
         raise ArgumentTypeError(f"{text}: must be a file that ends in .npz")
     return path
@@ -37,7 +38,7 @@ def add_answer_files(parser: OptionHolder) -> None:
     """Add the options for the files of predictions (`--csv`, `--submission`) and features."""
     parser.add_argument(
         "--csv",
-        type=location,
+        type=parse_path,
         metavar="FILE",
         help="write a table to FILE: file, label, probability (default: no file)",
     )
@@ -48,14 +49,14 @@ def add_answer_files(parser: OptionHolder) -> None:
     )
     parser.add_argument(
         "--submission",
-        type=location,
+        type=parse_path,
         metavar="FILE",
         help="write Kaggle's table to FILE: id (the file's name without its ending), label "
         "(default: no file)",
     )
     parser.add_argument(
         "--features",
-        type=npz_file,
+        type=parse_npz_path,
         metavar="FILE.npz",
         help="write what goes into the last dense layer to FILE.npz: features [N, D] and files "
         "(default: no file)",
@@ -77,19 +78,24 @@ def check_answer_files(options: Namespace, runs: Sequence[Path]) -> None:
     Raises:
       UsageError: a file exists already, its folder is missing, or options do not go together.
     """
-    values = {name: getattr(options, name) for name in _OPTIONS}
-    files = {name: path for name, path in values.items() if path}
-    for name, path in files.items():
-        require_folder_of(f"--{name}", path)
+    paths: dict[str, Path] = {}
+    for name in _FILE_OPTIONS:
+        if getattr(options, name):
+            paths[f"--{name}"] = getattr(options, name)
+    for option, path in paths.items():
+        require_folder_of(option, path)
         if path.is_dir():
-            raise UsageError(f"--{name} {path}: is a folder; give the name of a file")
-        if not options.overwrite and (path.exists() or path.is_symlink()):
+            raise UsageError(f"{option} {path}: is a folder; give the name of a file")
+        exists = path.exists() or path.is_symlink()
+        if exists and not options.overwrite:
             raise UsageError(
-                f"--{name} {path}: exists already; choose another name, or use --overwrite"
+                f"{option} {path}: exists already; choose another name, or use --overwrite"
             )
-    if len({path.resolve() for path in files.values()}) < len(files):
-        names = ", ".join(f"--{name}" for name in files)
-        raise UsageError(f"{names} would write the same file; give each option another file")
+    distinct_paths = {path.resolve() for path in paths.values()}
+    if len(distinct_paths) < len(paths):
+        raise UsageError(
+            f"{', '.join(paths)} would write the same file; give each option another file"
+        )
     if options.all_classes and not options.csv:
         raise UsageError("--all-classes: adds columns to the file of --csv; give --csv FILE too")
     if options.features and len(runs) > 1:
@@ -106,15 +112,17 @@ def check_ids(submission: Path | None, names: Sequence[str]) -> None:
     Raises:
       UsageError: two images have the same id.
     """
-    first_by_id: dict[str, str] = {}
-    for name in names if submission else ():
-        image_id = _id(name)
-        if image_id in first_by_id:
+    if submission is None:
+        return
+    name_by_id: dict[str, str] = {}
+    for name in names:
+        image_id = _image_id(name)
+        if image_id in name_by_id:
             raise UsageError(
-                f"--submission: {first_by_id[image_id]} and {name} have the same id, {image_id}; "
+                f"--submission: {name_by_id[image_id]} and {name} have the same id, {image_id}; "
                 "rename one, or give it once"
             )
-        first_by_id[image_id] = name
+        name_by_id[image_id] = name
 
 
 def write_answer_files(
@@ -143,12 +151,14 @@ def write_answer_files(
         assert isinstance(classifier, Classifier)  # `check_answer_files` has refused an ensemble
         features = classifier.features(photos.pixels)
     if options.csv:
-        rows = _table(photos.names, class_names, predictions, options.all_classes)
-        _write_csv("csv", options.csv, rows)
+        lines = _csv_lines(photos.names, class_names, predictions, options.all_classes)
+        _write_csv("--csv", options.csv, lines)
     if options.submission:
-        answers = zip(map(_id, photos.names), predictions.labels, strict=True)
-        ordered = sorted(answers, key=lambda answer: _id_order(answer[0]))
-        _write_csv("submission", options.submission, [("id", "label"), *ordered])
+        image_ids = [_image_id(name) for name in photos.names]
+        label_by_id = dict(zip(image_ids, predictions.labels, strict=True))
+        ordered_ids = sorted(image_ids, key=_id_sort_key)
+        answers = [(image_id, label_by_id[image_id]) for image_id in ordered_ids]
+        _write_csv("--submission", options.submission, [("id", "label"), *answers])
     if features is not None:
         with (
             explain_write_errors(f"--features {options.features}"),
@@ -157,7 +167,7 @@ def write_answer_files(
             np.savez(file, features=features, files=np.asarray(photos.names, np.str_))
 
 
-def _table(
+def _csv_lines(
     names: Sequence[str],
     class_names: Sequence[str],
     predictions: "Predictions",
@@ -173,33 +183,44 @@ def _table(
     """
     headings = ["file", "label", "probability"]
     yield [*headings, *class_names] if with_all_classes else headings
-    labels, probabilities = predictions.labels, predictions.probabilities
-    for name, label, of_classes in zip(names, labels, probabilities, strict=True):
-        shown = [of_classes.max()]
+    for name, label, class_probabilities in zip(
+        names, predictions.labels, predictions.probabilities, strict=True
+    ):
+        probabilities = [class_probabilities.max()]
         if with_all_classes:
-            shown += list(of_classes)
-        yield [name, label, *(f"{probability:.7g}" for probability in shown)]
+            probabilities += list(class_probabilities)
+        yield [name, label, *(f"{probability:.7g}" for probability in probabilities)]
 
 
-def _write_csv(option: str, path: Path, rows: Iterable[Sequence[Any]]) -> None:
-    """Write rows to the CSV file of `--option`.
+def _write_csv(option: str, path: Path, lines: Iterable[Sequence[Any]]) -> None:
+    """Write lines of cells to the CSV file of an option.
 
     Raises:
       RunError: the file can't be written.
     """
-    with explain_write_errors(f"--{option} {path}"), atomic_write(path) as file:
+    with explain_write_errors(f"{option} {path}"), atomic_write(path) as file:
         # A file name that is not UTF-8 is written with the same bytes as on the disk.
-        text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        text.detach()
+        text_file = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
+        csv.writer(text_file, lineterminator="\n").writerows(lines)
+        text_file.detach()
 
 
-def _id(name: str) -> str:
+def _image_id(image_name: str) -> str:
     """Return the id of an image in a submission: the file's name without folder and ending."""
-    return Path(name).stem
+    return Path(image_name).stem
 
 
-def _id_order(image_id: str) -> tuple[bool, int, str]:
+class _IdSortKey(NamedTuple):
+    """A key that sorts numbers before other texts, and numbers in numeric order."""
+
+    is_text: bool
+    number: int
+    text: str
+
+
+def _id_sort_key(image_id: str) -> _IdSortKey:
     """Return a key that sorts ids: first numbers in numeric order, then other texts."""
-    is_number = image_id.isascii() and image_id.isdecimal() and len(image_id) <= 18
-    return (not is_number, int(image_id) if is_number else 0, image_id)
+    is_decimal = image_id.isascii() and image_id.isdecimal()
+    if is_decimal and len(image_id) <= _MAX_ID_DIGITS:
+        return _IdSortKey(is_text=False, number=int(image_id), text=image_id)
+    return _IdSortKey(is_text=True, number=0, text=image_id)

@@ -1,4 +1,4 @@
-"""Checks of the options of `jaxcifar bench`, and the line about its time."""
+"""Checks of the options of `jaxcifar bench`, its number of images, and the line about its time."""
 
 import dataclasses
 from argparse import Namespace
@@ -13,12 +13,16 @@ from jaxcifar.exchange.torch_modules import ARCHS_IN_PYTORCH
 from jaxcifar.machine.terminal import pluralize
 from jaxcifar.studies.study import Study
 
-COMPARABLE = (
+NETWORKS_IN_PYTORCH = (
     f"PyTorch can be compared only for {', '.join(ARCHS_IN_PYTORCH)}, and without --arch-args"
 )
 
+_TEST_IMAGES = 10_000
+_TEST_IMAGES_ON_CPU = 2000
+_TEST_IMAGES_OF_LARGE_NETWORK_ON_CPU = 500
 
-def is_comparable(arch: str, arch_args: dict[str, Any]) -> bool:
+
+def is_in_pytorch(arch: str, arch_args: dict[str, Any]) -> bool:
     """Return whether this package has the same network in PyTorch, to compare with.
 
     `arch` is the network's name, and `arch_args` are its arguments by name.
@@ -37,8 +41,8 @@ def check_networks(options: Namespace) -> None:
         Config.create(arch, arch_args=arch_args)
     if not options.peer:
         return
-    if not any(is_comparable(arch, arch_args) for arch in options.arch or ARCHS):
-        raise UsageError(f"--peer torch: {COMPARABLE}; leave out --peer")
+    if not any(is_in_pytorch(arch, arch_args) for arch in options.arch or ARCHS):
+        raise UsageError(f"--peer torch: {NETWORKS_IN_PYTORCH}; leave out --peer")
     if not find_spec("torch"):
         raise UsageError(
             "--peer torch: PyTorch is not installed; install it with: pip install torch"
@@ -63,10 +67,18 @@ def read_study(options: Namespace) -> Study:
 
 def expected_time(archs: Sequence[str], options: Namespace) -> str:
     """Return a line for the user about the time that the measurements will take."""
-    each = f"{options.minutes} min"
-    names = archs[0] if len(archs) == 1 else f"each of {', '.join(archs)}"
-    total = f", {options.minutes * len(archs)} min in all" if len(archs) > 1 else ""
+    networks = archs[0]
+    if len(archs) > 1:
+        total_minutes = options.minutes * len(archs)
+        networks = f"each of {', '.join(archs)}, {total_minutes} min in all"
     return (
-        f"measuring takes at most about {each} for {names}{total}: "
+        f"measuring takes at most about {options.minutes} min for {networks}: "
         f"{pluralize(options.rounds, 'round')}, or fewer if the time is up (--minutes)"
     )
+
+
+def number_of_test_images(on_cpu: bool, is_large_network: bool) -> int:
+    """Return the number of test images of a measurement: fewer where they would take long."""
+    if not on_cpu:
+        return _TEST_IMAGES
+    return _TEST_IMAGES_OF_LARGE_NETWORK_ON_CPU if is_large_network else _TEST_IMAGES_ON_CPU

@@ -8,6 +8,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 from typing import Any, NoReturn
 
 from rich.console import Console
@@ -19,13 +20,23 @@ from jaxcifar.machine.streams import checked_output, open_missing_streams
 from jaxcifar.machine.terminal import line_printer
 from jaxcifar.machine.xla_flags import check_xla_flags
 
-_WITH_LARGE_ARRAYS = ("run", "ablation", "bench")
-_INTERRUPTED = "interrupted; what was saved before is kept"
+_COMMANDS_WITH_LARGE_ARRAYS = ("run", "ablation", "bench")
+_INTERRUPTED_MESSAGE = "interrupted; what was saved before is kept"
+_STANDARD_OUTPUT = 1  # number of the open file
+
+
+class ExitCode(IntEnum):
+    """The exit codes of all commands."""
+
+    SUCCESS = 0
+    FAILURE = 1
+    WRONG_USAGE = 2
+    INTERRUPTED = 130  # what shells report for a process ended by SIGINT
 
 
 def use_huge_pages_for(command: str) -> None:
     """Restart the process with large pages of memory if a command, such as "run", trains."""
-    if command in _WITH_LARGE_ARRAYS:
+    if command in _COMMANDS_WITH_LARGE_ARRAYS:
         use_huge_pages()
 
 
@@ -37,7 +48,7 @@ def use_huge_pages() -> None:
     large pages only when a process starts. If the user has set GLIBC_TUNABLES, nothing is changed.
     """
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        _start_again_with("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+        _restart_process_with("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 
 
 def use_utf8() -> None:
@@ -47,10 +58,10 @@ def use_utf8() -> None:
     """
     reads_utf8 = sys.getfilesystemencoding().lower() == "utf-8"
     if sys.platform == "linux" and not reads_utf8 and os.environ.get("PYTHONUTF8") != "1":
-        _start_again_with("PYTHONUTF8", "1")
+        _restart_process_with("PYTHONUTF8", "1")
 
 
-def _start_again_with(variable: str, value: str) -> NoReturn:
+def _restart_process_with(variable: str, value: str) -> NoReturn:
     """Set an environment variable, and restart this process with the same command line."""
     os.environ[variable] = value
     block_interrupts()  # until the new process can handle interrupts
@@ -84,73 +95,78 @@ def run_as_program(main: Callable[[Sequence[str]], None]) -> NoReturn:
 def run_command(command: Callable[[], None]) -> NoReturn:
     """Run a command, and end the process with the command's exit code (see `exit_code_of`)."""
     use_utf8()
-    code = exit_code_of(command)
-    if code == 0:
+    exit_code = exit_code_of(command)
+    if exit_code == ExitCode.SUCCESS:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C now ends the process silently
-        sys.exit(0)
+        sys.exit(exit_code)
     # `sys.exit` would wait for threads. After a failed save, orbax's threads wait for minutes.
     # JAX's threads wait for other processes, which may hang or be dead.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, OSError, ValueError):
             stream.flush()
-    os._exit(code)
+    os._exit(exit_code)
 
 
 def exit_code_of(command: Callable[[], None]) -> int:
     """Run a command, and print its failure as one line.
 
     Returns:
-      0 for success, 1 for a failure, 2 for wrong usage, 130 for an interruption.
+      an `ExitCode`, or the code with which the command has ended itself.
     """
     os.environ["MPLBACKEND"] = "agg"  # pictures are written to files, never shown
     # TFDS and orbax log hints, and tracebacks of errors that they also raise.
-    for name in ("absl", "asyncio", "matplotlib", "PIL"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for logger in ("absl", "asyncio", "matplotlib", "PIL"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     sys.unraisablehook = _print_unraisable_error
     if not sys.warnoptions:  # the user has not asked for warnings with `python -W`
         warnings.simplefilter("ignore")
     try:
         open_missing_streams()
         check_xla_flags()
-        with InterruptGuard(_INTERRUPTED), checked_output():
-            return _run(command)
+        with InterruptGuard(_INTERRUPTED_MESSAGE), checked_output():
+            return _run_and_return_exit_code(command)
     except UsageError as error:
-        return _failed(f"error: {error}", 2)
+        return _print_failure(f"error: {error}", ExitCode.WRONG_USAGE)
     except RunError as error:
-        return _failed(f"error: {error}", 1)
+        return _print_failure(f"error: {error}", ExitCode.FAILURE)
     except BrokenPipeError:  # the program that reads the output has ended, such as `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _STANDARD_OUTPUT)
+        return ExitCode.FAILURE
     except OSError as error:  # an error with a file that no other code has explained
-        name, reason = error.filename or "a file", error.strerror or error
-        return _failed(f"error: {name}: {reason}; repair this, then run the same command again", 1)
+        file, reason = error.filename or "a file", error.strerror or error
+        message = f"error: {file}: {reason}; repair this, then run the same command again"
+        return _print_failure(message, ExitCode.FAILURE)
     except Interrupted as error:
-        return _failed(str(error), 130)  # what shells report for a process ended by SIGINT
+        return _print_failure(str(error), ExitCode.INTERRUPTED)
     except KeyboardInterrupt:
-        return _failed(_INTERRUPTED, 130)
+        return _print_failure(_INTERRUPTED_MESSAGE, ExitCode.INTERRUPTED)
     except Exception as error:
-        if (known := as_one_line_error(error)) is None:
+        known_error = as_one_line_error(error)
+        if known_error is None:
             traceback.print_exc()
-            return 1
-        return _failed(f"error: {known}", 2 if isinstance(known, UsageError) else 1)
+            return ExitCode.FAILURE
+        is_wrong_usage = isinstance(known_error, UsageError)
+        exit_code = ExitCode.WRONG_USAGE if is_wrong_usage else ExitCode.FAILURE
+        return _print_failure(f"error: {known_error}", exit_code)
 
 
-def _run(command: Callable[[], None]) -> int:
+def _run_and_return_exit_code(command: Callable[[], None]) -> int:
     """Run a command and return its exit code, also if argparse ends the command after `--help`."""
     try:
         command()
     except SystemExit as end:
         if isinstance(end.code, str):
             raise RunError(end.code) from None
-        return end.code or 0
-    return 0
+        return end.code or ExitCode.SUCCESS
+    return ExitCode.SUCCESS
 
 
-def _failed(line: str, code: int) -> int:
-    """Print an error message, wrapped only on a terminal, and return the exit code `code`."""
+def _print_failure(message: str, exit_code: ExitCode) -> ExitCode:
+    """Print an error message, wrapped only on a terminal, and return the exit code."""
     with contextlib.suppress(OSError):  # standard error can't be written
-        line_printer(Console(stderr=True), wrap=sys.stderr.isatty())(line)
-    return code
+        print_line = line_printer(Console(stderr=True), wrap=sys.stderr.isatty())
+        print_line(message)
+    return exit_code
 
 
 def _print_unraisable_error(unraisable: Any) -> None:

@@ -11,48 +11,53 @@ from jaxcifar.errors import UsageError
 from jaxcifar.machine.command_line import shell_command
 
 _PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
+_COUNT_LIMIT = 2**31  # counts are below
+_NUMBER_LIMIT = 2**32  # numbers from zero, such as seeds, are below
+_MAX_DIGITS = 10  # of both; a longer text is not converted to a number
 
 
-def count(text: str) -> int:
+def parse_count(text: str) -> int:
     """Parse an option's value as a whole number, at least 1 and below 2**31."""
-    if not text.isdecimal() or not 1 <= len(text) <= 10 or not 1 <= int(text) < 2**31:
+    is_short_number = text.isdecimal() and len(text) <= _MAX_DIGITS
+    if not is_short_number or not 1 <= int(text) < _COUNT_LIMIT:
         raise ArgumentTypeError(f"{text}: must be at least 1, below 2**31")
     return int(text)
 
 
-def ordinal(text: str) -> int:
+def parse_number_from_zero(text: str) -> int:
     """Parse an option's value as a whole number, at least 0 and below 2**32, such as a seed."""
-    if not text.isdecimal() or len(text) > 10 or int(text) >= 2**32:
+    is_short_number = text.isdecimal() and len(text) <= _MAX_DIGITS
+    if not is_short_number or int(text) >= _NUMBER_LIMIT:
         raise ArgumentTypeError(f"{text:.20}: must be at least 0, below 2**32")
     return int(text)
 
 
-def location(text: str) -> Path:
+def parse_path(text: str) -> Path:
     """Parse an option's value as the path of a file or folder, which need not exist."""
     try:
         os.lstat(text)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise ArgumentTypeError(f"{text}: choose a shorter name") from None
+            raise ArgumentTypeError(f"{text}: is too long; choose a shorter name") from None
     return Path(text)
 
 
-def picture(text: str) -> Path:
+def parse_picture_path(text: str) -> Path:
     """Parse an option's value as the path of a picture to write, in a folder that exists."""
-    path = location(text)
+    path = parse_path(text)
     if path.suffix not in _PICTURE_SUFFIXES or path.is_dir():
         suffixes = ", ".join(_PICTURE_SUFFIXES)
         raise ArgumentTypeError(f"{text}: must be a file that ends in {suffixes}")
     if not path.parent.is_dir():
-        raise ArgumentTypeError(f"{text}: there is no folder {path.parent}")
+        raise ArgumentTypeError(f"{text}: there is no folder {path.parent}; make it first")
     return path
 
 
-def add_picture(parser: OptionHolder, option: str, content: str) -> None:
+def add_picture_option(parser: OptionHolder, option: str, content: str) -> None:
     """Add an option such as `--plot` for the file of a picture; `content` says what is drawn."""
     parser.add_argument(
         option,
-        type=picture,
+        type=parse_picture_path,
         metavar="FILE",
         help=f"draw {content} into FILE ({', '.join(_PICTURE_SUFFIXES)}; default: no picture)",
     )
@@ -60,7 +65,10 @@ def add_picture(parser: OptionHolder, option: str, content: str) -> None:
 
 def add_json_file(parser: OptionHolder) -> None:
     parser.add_argument(
-        "--json", type=location, metavar="FILE", help="write all figures to FILE (default: no file)"
+        "--json",
+        type=parse_path,
+        metavar="FILE",
+        help="write all figures to FILE (default: no file)",
     )
 
 
@@ -68,33 +76,33 @@ def add_data_dir(parser: OptionHolder) -> None:
     """Add `--data-dir`, the folder of data sets; the default is that of TensorFlow Datasets."""
     parser.add_argument(
         "--data-dir",
-        type=location,
+        type=parse_path,
         metavar="DIR",
         help="folder of prepared data sets (default: $TFDS_DATA_DIR, or ~/tensorflow_datasets)",
     )
 
 
-def data_folder(given: Path | None, dataset: str = "") -> Path:
+def data_folder(data_dir: Path | None, dataset: str = "NAME") -> Path:
     """Return the folder of data sets: the value of `--data-dir`, or the default.
 
     Args:
-      given: the value of `--data-dir`; None if the option was not given.
-      dataset: name of the data set that is to be loaded; "" if it is not known yet.
+      data_dir: the value of `--data-dir`; None if the option was not given.
+      dataset: name of the data set that is to be loaded; "NAME" if it is not known yet.
 
     Raises:
       UsageError: there is no such folder.
     """
-    if given is None:
+    if data_dir is None:
         from jaxcifar.data.prepare import default_data_dir  # imports NumPy, which help needs not
 
         return default_data_dir()
-    if not given.is_dir():
-        named = f"--dataset {dataset or 'NAME'} "
+    if not data_dir.is_dir():
+        dataset_option = "" if dataset == "cifar10" else f"--dataset {dataset} "
         raise UsageError(
-            f"--data-dir {given}: there is no such folder; make it, or prepare the data set there: "
-            f"{shell_command('prepare')} {'' if dataset == 'cifar10' else named}--data-dir {given}"
+            f"--data-dir {data_dir}: there is no such folder; make it, or prepare the data set "
+            f"there: {shell_command('prepare')} {dataset_option}--data-dir {data_dir}"
         )
-    return given
+    return data_dir
 
 
 def add_run_dir(parser: OptionHolder, default: str | None = None) -> None:
@@ -104,7 +112,7 @@ def add_run_dir(parser: OptionHolder, default: str | None = None) -> None:
     """
     parser.add_argument(
         "--run-dir",
-        type=location,
+        type=parse_path,
         required=default is None,
         metavar="DIR",
         help="folder of the run" + (f" (default: {default})" if default else ""),
@@ -114,7 +122,7 @@ def add_run_dir(parser: OptionHolder, default: str | None = None) -> None:
     )
 
 
-def add_keep(parser: OptionHolder) -> None:
+def add_keep_options(parser: OptionHolder) -> None:
     """Add `--keep` and `--keep-every`, which say which checkpoints stay."""
     parser.add_argument(
         "--keep",
@@ -125,14 +133,14 @@ def add_keep(parser: OptionHolder) -> None:
     )
     parser.add_argument(
         "--keep-every",
-        type=count,
+        type=parse_count,
         metavar="N",
         help="also keep the checkpoint of every N-th epoch (default: only the newest two and the "
         "best are kept)",
     )
 
 
-def check_keep(options: Namespace) -> None:
+def check_keep_options(options: Namespace) -> None:
     """Check that `--keep` and `--keep-every` go together.
 
     Raises:
@@ -142,13 +150,16 @@ def check_keep(options: Namespace) -> None:
         reject("keep_every", options.keep_every, "has no effect with --keep best; remove it")
 
 
-def add_devices(parser: OptionHolder) -> None:
+def add_device_count(parser: OptionHolder) -> None:
     parser.add_argument(
-        "--devices", type=count, metavar="N", help="number of devices to train on (default: all)"
+        "--devices",
+        type=parse_count,
+        metavar="N",
+        help="number of devices to train on (default: all)",
     )
 
 
-def add_metric(parser: OptionHolder) -> None:
+def add_user_metrics(parser: OptionHolder) -> None:
     parser.add_argument(
         "--metric",
         action="append",

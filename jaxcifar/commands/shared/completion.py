@@ -13,12 +13,12 @@ from typing import Any, NoReturn
 
 from jaxcifar.commands.shared.parser import suggested_names
 
-_VARIABLE = "_ARGCOMPLETE"  # set by the shell's completion function
+_COMPLETION_VARIABLE = "_ARGCOMPLETE"  # set by the shell's completion function
 
 
 def is_completing() -> bool:
     """Return whether the shell has started this process to complete a command line."""
-    return _VARIABLE in os.environ
+    return _COMPLETION_VARIABLE in os.environ
 
 
 def complete(commands: Sequence[str]) -> NoReturn:
@@ -33,27 +33,28 @@ def complete(commands: Sequence[str]) -> NoReturn:
         import argcomplete
     except ImportError:
         sys.exit(1)
-    typed = os.environ.get("COMP_LINE", "").split()
-    named = next((word for word in typed[1:] if word in commands), None)
-    parser = _parser_of_all(commands, named)
+    typed_words = os.environ.get("COMP_LINE", "").split()
+    typed_commands = [word for word in typed_words[1:] if word in commands]
+    parser = _parser_of_all_commands(commands, typed_commands[0] if typed_commands else None)
     argcomplete.autocomplete(parser, always_complete_options="long")
     sys.exit(1)  # only if the shell did not follow argcomplete's protocol
 
 
-def _parser_of_all(commands: Sequence[str], named: str | None) -> argparse.ArgumentParser:
-    """Return a parser that knows all commands, and the options of the command `named`.
+def _parser_of_all_commands(
+    commands: Sequence[str], typed_command: str | None
+) -> argparse.ArgumentParser:
+    """Return a parser that knows all commands, and the options of the typed command.
 
-    The options of other commands are not loaded, because this would be slow. `named` is None before
-    a command is typed.
+    The options of other commands are not loaded, because this would be slow.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--version", action="store_true")
 
     def parser_of_command(**settings: Any) -> argparse.ArgumentParser:
-        name = settings["prog"].split()[-1]
-        if name != named:
+        command = settings["prog"].split()[-1]
+        if command != typed_command:
             return argparse.ArgumentParser(add_help=False)
-        module = importlib.import_module(f"jaxcifar.commands.{name}")
+        module = importlib.import_module(f"jaxcifar.commands.{command}")
         command_parser: argparse.ArgumentParser = module.parser()
         _add_completers(command_parser)
         return command_parser
@@ -73,7 +74,8 @@ def _add_completers(parser: argparse.ArgumentParser) -> None:
     If no name fits, the shell completes names of files, because most of these options take files.
     """
     for action in parser._actions:
-        if names := suggested_names(action):
+        names = suggested_names(action)
+        if names:
             setattr(action, "completer", _completer_of(names))  # noqa: B010
 
 

@@ -3,16 +3,19 @@
 The file can come from anywhere, so its size, its structure and the types of values are checked.
 """
 
-import dataclasses
 import re
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxcifar.commands.shared.common_options import location
+from jaxcifar.commands.shared.common_options import parse_path
+from jaxcifar.commands.shared.earlier_run import (
+    changes_since_recorded_run,
+    settings_of_recorded_run,
+    without_settings_of_other_recipe,
+)
 from jaxcifar.commands.shared.parser import OptionHolder
-from jaxcifar.config import user_code
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.origins import (
     COMMAND_LINE,
@@ -22,12 +25,7 @@ from jaxcifar.config.origins import (
     settings_by_origin,
 )
 from jaxcifar.config.setting_types import check_types
-from jaxcifar.config.settings import (
-    DERIVED_FIELDS,
-    default_settings,
-    effective_settings,
-    names_of_effective_settings,
-)
+from jaxcifar.config.settings import DERIVED_FIELDS, effective_settings
 from jaxcifar.config.table_pairs import merge_settings
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.command_line import shell_command
@@ -35,7 +33,7 @@ from jaxcifar.machine.reading import MEGABYTE, Remedy, read_json, read_toml, rep
 from jaxcifar.runs.task import nested_run_hint
 from jaxcifar.studies.code_files import find_in_study_folder
 
-_MAX_BYTES = MEGABYTE  # of a run's config.json
+_MAX_CONFIG_BYTES = MEGABYTE  # of a run's config.json
 _REMEDY = Remedy("give a TOML file of settings, a run, or a run's config.json", UsageError)
 
 
@@ -44,56 +42,59 @@ class GivenSettings(NamedTuple):
 
     Attributes:
       config: the settings of the run, with "cifar10" in place of the data set "auto".
-      options: the settings that were given as options.
+      option_settings: the settings that were given as options.
       other_options: the parsed options that are no settings.
-      file: the settings of the file that are used; empty without `--config`.
-      origin: name of the file in messages.
-      recorded: config of an earlier run, if the file is its `config.json`; None for other files.
-      lines: lines for the user, such as settings of the file that are not used.
+      file_settings: the settings of the file that are used; empty without `--config`.
+      file_name: name of the file in messages.
+      recorded_config: config of an earlier run, if the file is its `config.json`; None for other
+        files.
+      notices: lines for the user, such as settings of the file that are not used.
     """
 
     config: Config
-    options: Mapping[str, Any]
+    option_settings: Mapping[str, Any]
     other_options: Namespace
-    file: Mapping[str, Any] = {}
-    origin: str = ""
-    recorded: Config | None = None
-    lines: tuple[str, ...] = ()
+    file_settings: Mapping[str, Any] = {}
+    file_name: str = ""
+    recorded_config: Config | None = None
+    notices: tuple[str, ...] = ()
 
     @property
-    def all(self) -> dict[str, Any]:
+    def all_settings(self) -> dict[str, Any]:
         """The settings of the file and of the options."""
-        return {**self.file, **self.options}
+        return {**self.file_settings, **self.option_settings}
 
     @property
-    def is_auto(self) -> bool:
+    def is_auto_dataset(self) -> bool:
         """True if the data set is CIFAR-10 or, if it can't be loaded, shapes10."""
-        return self.all.get("dataset") == "auto"
+        return self.all_settings.get("dataset") == "auto"
 
     @property
-    def origins(self) -> list[SettingOrigin]:
+    def settings_with_origins(self) -> list[SettingOrigin]:
         """The run's settings that have an effect, each with the place it comes from."""
-        layers = [Layer(COMMAND_LINE, self.options)]
-        if self.file:
-            layers.insert(0, Layer(self.origin, self.file))
+        layers = [Layer(COMMAND_LINE, self.option_settings)]
+        if self.file_settings:
+            layers.insert(0, Layer(self.file_name, self.file_settings))
         return settings_by_origin(self.config, layers)
 
 
 def add_config_file(parser: OptionHolder) -> None:
     parser.add_argument(
         "--config",
-        type=location,
+        type=parse_path,
         metavar="FILE",
         help="settings in a TOML file, or of an earlier run (its folder or config.json); options "
         "override them (default: none)",
     )
 
 
-def given_settings(options: Mapping[str, Any], other_options: Namespace) -> GivenSettings:
+def read_given_settings(
+    option_settings: Mapping[str, Any], other_options: Namespace
+) -> GivenSettings:
     """Return the config that `--config` and the other options describe.
 
     Args:
-      options: the settings that were given as options.
+      option_settings: the settings that were given as options.
       other_options: the parsed options that are no settings.
 
     Raises:
@@ -101,53 +102,66 @@ def given_settings(options: Mapping[str, Any], other_options: Namespace) -> Give
     """
     path: Path | None = other_options.config
     if path is None:
-        return GivenSettings(_create(options), options, other_options)
-    file, recorded = _read(path)
-    lines: list[str] = []
+        return GivenSettings(_create_config(option_settings), option_settings, other_options)
+    file_settings, recorded_config = _read_settings_file(path)
+    notices: list[str] = []
     try:
-        if recorded is not None:
-            file = _without_other_recipe(file, recorded, options, lines)
-        file = _without_ineffective(file, options, lines)
-        config = _create(merge_settings(file, options))
+        if recorded_config is not None:
+            file_settings = without_settings_of_other_recipe(
+                file_settings, recorded_config, option_settings, notices
+            )
+        file_settings = _without_ineffective_settings(file_settings, option_settings, notices)
+        config = _create_config(merge_settings(file_settings, option_settings))
     except UsageError as error:
-        named = re.match(r"--([a-z-]+)", str(error))
-        name = named[1].replace("-", "_") if named else ""
-        if name in file and name not in options:
+        setting = _setting_in_message(str(error))
+        if setting in file_settings and setting not in option_settings:
             raise UsageError(f"--config {path}: {error}") from None
         raise
-    if recorded is not None:
-        lines += _changes_since(config, recorded, path)
-    given = GivenSettings(config, options, other_options, file, str(path), recorded)
-    by_options = overruled_lines({"": given.origins}, lambda _, loser: loser == str(path))
-    return given._replace(lines=(*by_options, *lines))
+    if recorded_config is not None:
+        notices += changes_since_recorded_run(config, recorded_config, path)
+    file_name = str(path)
+    given_settings = GivenSettings(
+        config, option_settings, other_options, file_settings, file_name, recorded_config
+    )
+    overruled_file_settings = overruled_lines(
+        {"": given_settings.settings_with_origins},
+        lambda winning_origin, overruled_origin: overruled_origin == file_name,
+    )
+    return given_settings._replace(notices=(*overruled_file_settings, *notices))
 
 
-def _create(settings: Mapping[str, Any]) -> Config:
+def _setting_in_message(message: str) -> str:
+    """Return the setting whose option begins an error message, such as "batch_size"; "" if none."""
+    match = re.match(r"--([a-z-]+)", message)
+    return match[1].replace("-", "_") if match else ""
+
+
+def _create_config(settings: Mapping[str, Any]) -> Config:
     """Return a config with these settings, and "cifar10" in place of the data set "auto"."""
     if settings.get("dataset") == "auto":
         settings = {**settings, "dataset": "cifar10"}
     return Config.create(**settings)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], Config | None]:
+def _read_settings_file(path: Path) -> tuple[dict[str, Any], Config | None]:
     """Return a file's settings, and a run's config if the file is its `config.json`, else None."""
     file = path / "config.json" if path.is_dir() else path
     if path.is_dir() and not file.exists():
         raise UsageError(f"--config {path}: there is no run here{nested_run_hint(path)}")
     if file.suffix == ".json":
-        content = read_json(file, dict[str, Any], _REMEDY, _MAX_BYTES, follow_links=True)
+        content = read_json(file, dict[str, Any], _REMEDY, _MAX_CONFIG_BYTES, follow_links=True)
         with report_errors(file, _REMEDY):
-            recorded = Config.from_dict(content)
-        return _settings_of(recorded), recorded
+            recorded_config = Config.from_dict(content)
+        return settings_of_recorded_run(recorded_config), recorded_config
     content = read_toml(file, dict[str, Any], _REMEDY)
     if "rows" in content:
         raise UsageError(
             f"--config {path}: is a study; train it with {shell_command('ablation')} --study {path}"
         )
     if isinstance(content.get("config"), dict):
-        others = sorted(content.keys() - {"config"})
-        if others:
-            raise UsageError(f"--config {path}: move {others[0]:.40} into the table [config]")
+        other_keys = sorted(content.keys() - {"config"})
+        if other_keys:
+            raise UsageError(f"--config {path}: move {other_keys[0]:.40} into the table [config]")
         content = content["config"]
     for name in DERIVED_FIELDS:
         if name in content:
@@ -156,95 +170,25 @@ def _read(path: Path) -> tuple[dict[str, Any], Config | None]:
     return find_in_study_folder(path.parent, settings), None
 
 
-def _settings_of(recorded: Config) -> dict[str, Any]:
-    """Return the settings of an earlier run that have an effect, without computed fields."""
-    values = dataclasses.asdict(recorded)
-    effective = names_of_effective_settings(values)
-    settings = {name: values[name] for name in effective if name not in DERIVED_FIELDS}
-    settings = {name: value for name, value in settings.items() if value is not None}
-    return {**settings, "arch_args": dict(recorded.arch_args)}
-
-
-def _without_other_recipe(
-    file: dict[str, Any], recorded: Config, options: Mapping[str, Any], lines: list[str]
-) -> dict[str, Any]:
-    """Return the settings of an earlier run that also apply to a new run.
-
-    If options name another network or recipe, only the settings apply that differ from the earlier
-    run's recipe. A line in `lines` then names these settings. Otherwise all settings apply.
-
-    Args:
-      file: the settings of the earlier run.
-      recorded: the config of the earlier run.
-      options: the settings of the new run that were given as options.
-      lines: lines for the user, to which a line may be added.
-    """
-    changed = [
-        name
-        for name in ("arch", "recipe")
-        if name in options and options[name] != getattr(recorded, name)
-    ]
-    if not changed:
-        return file
-    by_recipe = default_settings(recorded.arch, recorded.recipe)
-    kept = {
-        name: value
-        for name, value in file.items()
-        if name not in ("arch", "recipe", "arch_args") and value != by_recipe[name]
-    }
-    if "arch" not in options:
-        kept["arch"] = recorded.arch
-        if recorded.alters_network:
-            kept["arch_args"] = file["arch_args"]
-    named = ", ".join(f"{name} {value}" for name, value in sorted(kept.items()))
-    lines.append(
-        f"--{changed[0]} {options[changed[0]]}: of the file, only the changes to the recipe "
-        f"{recorded.recipe} of {recorded.arch} are kept: {named or 'none'}"
-    )
-    return kept
-
-
-def _without_ineffective(
-    file: dict[str, Any], options: Mapping[str, Any], lines: list[str]
+def _without_ineffective_settings(
+    file_settings: dict[str, Any], option_settings: Mapping[str, Any], notices: list[str]
 ) -> dict[str, Any]:
     """Return the settings of a file, except settings that options make ineffective.
 
-    A line that names the ineffective settings is added to `lines`.
+    A line that names the ineffective settings is added to `notices`.
     """
-    network = {"arch": options["arch"]} if "arch" in options else {}
-    effective_alone = effective_settings({**network, **file})
-    effective = effective_settings({**file, **options})
-    kept, ineffective = {}, []
-    for name, value in file.items():
-        if name in effective or name in options or name not in effective_alone:
-            kept[name] = value
-        else:
-            ineffective.append(f"{name} {value}")
-    if ineffective:
-        names = ", ".join(ineffective)
-        lines.append(f"of the file, without effect with these options: {names}")
-    return kept
-
-
-def _changes_since(config: Config, recorded: Config, path: Path) -> list[str]:
-    """Return lines about user code and weights that have changed since the run at `path`.
-
-    `recorded` is the config of this run, and `config` that of the new run.
-    """
-    lines = []
-    now = user_code.with_imports_on_disk(config, recorded)
-    for field in ("sources", "imports"):
-        digests = dict(getattr(now, field) or ())
-        earlier = dict(getattr(recorded, field) or ())
-        for key, digest in digests.items():
-            kind, _, file = key.partition(": ")
-            is_same_name = getattr(config, kind) == getattr(recorded, kind)
-            if is_same_name and key in earlier and earlier[key] != digest:
-                name = file or getattr(config, kind)
-                lines.append(
-                    f"{name} has changed since {path}: SHA-256 {digest[:8]}, {earlier[key][:8]} "
-                    "there; the run's folder has its copy in sources/"
-                )
-    if config.init == recorded.init and config.init_sha256 != recorded.init_sha256:
-        lines.append(f"--init {config.init}: the weights have changed since {path}")
-    return lines
+    network = {"arch": option_settings["arch"]} if "arch" in option_settings else {}
+    effective_without_options = effective_settings({**network, **file_settings})
+    effective_with_options = effective_settings({**file_settings, **option_settings})
+    used_names = {*effective_with_options, *option_settings}
+    ineffective_settings = {
+        name: value
+        for name, value in file_settings.items()
+        if name in effective_without_options and name not in used_names
+    }
+    if ineffective_settings:
+        ineffective = ", ".join(f"{name} {value}" for name, value in ineffective_settings.items())
+        notices.append(f"of the file, without effect with these options: {ineffective}")
+    return {
+        name: value for name, value in file_settings.items() if name not in ineffective_settings
+    }

@@ -8,9 +8,11 @@ from jaxcifar.errors import UsageError
 from jaxcifar.machine.command_line import shell_command
 from jaxcifar.machine.terminal import duration
 
-_IMAGES_PER_SECOND = 28  # training rate of ResNet-18 on one core of an AMD EPYC, in float32
+_IMAGES_PER_SECOND_AND_CORE = (
+    28  # training rate of ResNet-18 on one core of an AMD EPYC, in float32
+)
 _TRAINING_IMAGES = 45_000  # of CIFAR-10, without the validation images
-_LONGEST_SECONDS = 3600
+_MAX_SECONDS_WITHOUT_CHOICE = 3600
 
 
 def require_chosen_network(settings: Mapping[str, Any], config: Config) -> None:
@@ -30,15 +32,16 @@ def require_chosen_network(settings: Mapping[str, Any], config: Config) -> None:
 
     from jaxcifar.machine.environment import cpu_cores
 
-    if not {"arch", "continue_from"}.isdisjoint(settings) or jax.devices()[0].platform != "cpu":
+    has_chosen_network = "arch" in settings or "continue_from" in settings
+    if has_chosen_network or jax.devices()[0].platform != "cpu":
         return
-    cores = cpu_cores()
+    images_per_second = _IMAGES_PER_SECOND_AND_CORE * cpu_cores()
     images = config.epochs * (config.train_examples or _TRAINING_IMAGES)
-    seconds = images / (_IMAGES_PER_SECOND * cores)
-    if seconds > _LONGEST_SECONDS:
-        small = f"{shell_command('run')} --arch cnn --recipe strong"
+    seconds = images / images_per_second
+    if seconds > _MAX_SECONDS_WITHOUT_CHOICE:
+        small_network_command = f"{shell_command('run')} --arch cnn --recipe strong"
         raise UsageError(
             f"{config.arch}, the default network, would train for about {duration(seconds)} on "
-            f"this CPU (an estimate); train the small network instead with {small} (about half "
-            f"an hour), or start it with --arch {config.arch}"
+            f"this CPU (an estimate); train the small network instead with {small_network_command} "
+            f"(about half an hour), or start it with --arch {config.arch}"
         )

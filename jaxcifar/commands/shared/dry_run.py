@@ -1,9 +1,10 @@
 """The option `--dry-run`: show what would be trained, and what it takes in time and memory."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
@@ -30,8 +31,8 @@ if TYPE_CHECKING:  # they would import JAX
     from jaxcifar.bench.trial_steps import Trial
     from jaxcifar.runs.task import Task
 
-_MOST_PROGRAMS = 8  # that are compiled and timed
-_MOST_NAMES = 4  # of rows in a line
+_MAX_TIMED_PROGRAMS = 8
+_MAX_NAMED_ROWS = 4  # of rows in a line
 
 
 def add_dry_run(parser: OptionHolder) -> None:
@@ -51,27 +52,31 @@ def show_settings(console: Console, rows: Mapping[str, Sequence[SettingOrigin]])
       rows: name of a row of the study -> settings of the row. For a single run, the mapping has one
         entry, with any name.
     """
-    by_name: dict[str, dict[str, SettingOrigin]] = {}
+    settings_by_name: dict[str, dict[str, SettingOrigin]] = {}  # name -> row -> setting
     for row, settings in rows.items():
         for setting in settings:
-            by_name.setdefault(setting.name, {})[row] = setting
-    table = make_table("", ("setting", "value", "from"), ())
-    varying = []
-    for name, by_row in by_name.items():
-        distinct = {(setting.value, setting.origin) for setting in by_row.values()}
-        if len(distinct) == 1 and len(by_row) == len(rows):
+            settings_by_name.setdefault(setting.name, {})[row] = setting
+    shared_table = make_table("", ("setting", "value", "from"), ())
+    varying_names = []
+    for name, setting_by_row in settings_by_name.items():
+        distinct = {(setting.value, setting.origin) for setting in setting_by_row.values()}
+        is_in_all_rows = len(setting_by_row) == len(rows)
+        if is_in_all_rows and len(distinct) == 1:
             [(value, origin)] = distinct
-            table.add_row(name, Text(printable(value_text(value))), Text(printable(origin)))
+            shared_table.add_row(name, Text(printable(value_text(value))), Text(printable(origin)))
         else:
-            varying.append(name)
-    console.print(table)
-    if varying:
-        by_row_table = make_table("Settings that differ between rows", ("row", *varying), ())
+            varying_names.append(name)
+    console.print(shared_table)
+    if varying_names:
+        title = "Settings that differ between rows"
+        varying_table = make_table(title, ("row", *varying_names), ())
         for row in rows:
-            of_row = [by_name[name].get(row) for name in varying]
-            cells = ["-" if setting is None else value_text(setting.value) for setting in of_row]
-            by_row_table.add_row(*[Text(printable(cell)) for cell in (row, *cells)])
-        console.print(by_row_table)
+            cells = [row]
+            for name in varying_names:
+                setting_of_row = settings_by_name[name].get(row)
+                cells.append("-" if setting_of_row is None else value_text(setting_of_row.value))
+            varying_table.add_row(*[Text(printable(cell)) for cell in cells])
+        console.print(varying_table)
 
 
 def show_costs(
@@ -98,51 +103,65 @@ def show_costs(
     from jaxcifar.studies.waiting import is_unfinished
 
     print_line = line_printer(console)
-    left = [task for task in tasks if is_unfinished(task)]
-    if len(left) < len(tasks):
-        print_line(f"finished        {len(tasks) - len(left)} of {pluralize(len(tasks), 'run')}")
-    if not left:
+    unfinished_tasks = [task for task in tasks if is_unfinished(task)]
+    finished_count = len(tasks) - len(unfinished_tasks)
+    if finished_count > 0:
+        print_line(f"finished        {finished_count} of {pluralize(len(tasks), 'run')}")
+    if not unfinished_tasks:
         return
     print_line(
         f"on {describe_devices(devices)}. Estimates are marked with ≈: from steps that are timed "
         "now. Memory is what XLA counts for the compiled program."
     )
-    groups: dict[Config, list[Task]] = {}
-    for task in left:
-        groups.setdefault(_speed_key(task.config), []).append(task)
-    total = 0.0
-    for group in list(groups.values())[:_MOST_PROGRAMS]:
-        trial = _try(console, group[0].config, data_dir, devices, min(at_once, len(group)))
+    tasks_by_speed: dict[Config, list[Task]] = {}
+    for task in unfinished_tasks:
+        tasks_by_speed.setdefault(_config_of_speed(task.config), []).append(task)
+    program_count = len(tasks_by_speed)
+    total_seconds = 0.0
+    for equal_tasks in list(tasks_by_speed.values())[:_MAX_TIMED_PROGRAMS]:
+        config = equal_tasks[0].config
+        run_count = min(at_once, len(equal_tasks))
+        trial = _time_few_steps(console, config, data_dir, devices, run_count)
         if trial is None:
             return
-        seconds = trial.compile_seconds
-        epochs_of_runs = [_new_epochs(task.config) for task in group]
-        for epochs in set(epochs_of_runs):
-            seconds += trial.seconds(epochs, epochs_of_runs.count(epochs))
-        total += seconds
-        if len(groups) > 1:
-            names = join_names((task.name for task in group), _MOST_NAMES)
+        seconds = _estimate_seconds(trial, equal_tasks)
+        total_seconds += seconds
+        if program_count > 1:
+            names = join_names((task.name for task in equal_tasks), _MAX_NAMED_ROWS)
             print_line(f"{names}:")
-        _show_trial(print_line, group, trial, seconds)
-    if len(groups) > _MOST_PROGRAMS:
-        print_line(f"{len(groups) - _MOST_PROGRAMS} more programs were not timed.")
-    elif len(groups) > 1:
-        print_line(f"all together    ≈ {duration(total)}, for {pluralize(len(left), 'run')}")
+        _show_trial(print_line, equal_tasks, trial, seconds)
+    if program_count > _MAX_TIMED_PROGRAMS:
+        print_line(f"{program_count - _MAX_TIMED_PROGRAMS} more programs were not timed.")
+    elif program_count > 1:
+        runs = pluralize(len(unfinished_tasks), "run")
+        print_line(f"all together    ≈ {duration(total_seconds)}, for {runs}")
 
 
-def _new_epochs(config: Config) -> int:
+def _estimate_seconds(trial: "Trial", tasks: "Sequence[Task]") -> float:
+    """Return the time that runs with the same compiled program take, from a trial of this program.
+
+    Runs with the same number of epochs are trained together.
+    """
+    run_count_by_epochs = Counter(_epochs_to_train(task.config) for task in tasks)
+    seconds = trial.compile_seconds
+    for epochs, run_count in run_count_by_epochs.items():
+        seconds += trial.seconds(epochs, run_count)
+    return seconds
+
+
+def _epochs_to_train(config: Config) -> int:
     """Return the number of epochs that a run trains, without the epochs of a continued run."""
     return config.epochs - (config.continue_epochs or 0)
 
 
-def _speed_key(config: Config) -> Config:
+def _config_of_speed(config: Config) -> Config:
     """Return a config that is equal for runs whose training steps take the same time."""
-    shared = config.shared_part()
-    fold = f"1/{config.fold.partition('/')[2]}" if config.fold else ""
-    return dataclasses.replace(shared, epochs=1, fold=fold)
+    _, _, fold_count = config.fold.partition("/")
+    first_fold = f"1/{fold_count}" if config.fold else ""
+    return dataclasses.replace(config.shared_part(), epochs=1, fold=first_fold)
 
 
-def _try(
+def _time_few_steps(
     console: Console,
     config: Config,
     data_dir: Path,
@@ -173,8 +192,8 @@ def _try(
             print_line(f"{reason}: time and memory are known after {command}")
             return None
         is_drawn = CATALOG[config.dataset].draw is not None
-        source = "drawn" if is_drawn else "downloaded (about 170 MB), unless TFDS has them,"
-        print_line(f"{reason}: its images would be {source} and prepared. Noise stands for them.")
+        origin = "drawn" if is_drawn else "downloaded (about 170 MB), unless TFDS has them,"
+        print_line(f"{reason}: its images would be {origin} and prepared. Noise stands for them.")
         config, dataset = random_dataset_like(config)
     activity = f"compiling and timing {config.arch} with batch size {config.batch_size}"
     with show_activity(activity):
@@ -195,29 +214,29 @@ def _show_trial(
       seconds: the estimated time of all these runs.
     """
     train, val, test = trial.images
-    epochs = sorted({task.config.epochs for task in tasks})
+    epoch_counts = sorted({task.config.epochs for task in tasks})
+    epochs = ", ".join(map(str, epoch_counts))
     print_line(f"images          {train:,} to train, {val:,} to validate, {test:,} to test")
     print_line(
-        f"steps           {', '.join(map(str, epochs))} epochs of {trial.steps_per_epoch:,} steps "
-        f"of {tasks[0].config.batch_size:,} images"
+        f"steps           {epochs} epochs of {trial.steps_per_epoch:,} steps of "
+        f"{tasks[0].config.batch_size:,} images"
     )
-    together = f" of {trial.runs_at_once} runs together" if trial.runs_at_once > 1 else ""
+    of_runs_together = f" of {trial.runs_at_once} runs together" if trial.runs_at_once > 1 else ""
     print_line(
         f"time            ≈ {duration(seconds)} for {pluralize(len(tasks), 'run')}: "
-        f"{1000 * trial.step_seconds:,.1f} ms a step{together} (mean of {trial.timed_steps}), "
-        f"{1e6 * trial.evaluation_seconds:,.0f} µs an image to validate and test, "
-        f"{trial.compile_seconds:.0f} s to compile"
+        f"{1000 * trial.step_seconds:,.1f} ms a step{of_runs_together} (mean of "
+        f"{trial.timed_steps}), {1e6 * trial.evaluation_seconds:,.0f} µs an image to validate and "
+        f"test, {trial.compile_seconds:.0f} s to compile"
     )
-    print_line(f"memory          {_memory(trial)}, {trial.dtype}")
+    print_line(f"memory          {_memory_text(trial)}, {trial.dtype}")
 
 
-def _memory(trial: "Trial") -> str:
+def _memory_text(trial: "Trial") -> str:
     """Return text about the memory that a trial measured, such as "340 MB on each device: ..."."""
     if trial.persistent_bytes is None or trial.step_bytes is None:
         return "XLA does not report it on this device"
-    parts: dict[str, Any] = {
-        "images, weights and optimizer state": trial.persistent_bytes,
-        "one step": trial.step_bytes,
-    }
-    text = " + ".join(f"{format_bytes(size)} {name}" for name, size in parts.items())
-    return f"{format_bytes(sum(parts.values()))} on each device: {text}"
+    total_bytes = trial.persistent_bytes + trial.step_bytes
+    return (
+        f"{format_bytes(total_bytes)} on each device: {format_bytes(trial.persistent_bytes)} "
+        f"images, weights and optimizer state + {format_bytes(trial.step_bytes)} one step"
+    )

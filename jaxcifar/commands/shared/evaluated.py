@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jaxcifar.commands.shared.evaluated_corruptions import corruption_table
+from jaxcifar.commands.shared.evaluated_corruptions import corruption_set_table
 from jaxcifar.commands.shared.evaluated_images import list_mistakes
 from jaxcifar.commands.shared.output import make_table
 from jaxcifar.errors import printable
@@ -17,9 +17,9 @@ from jaxcifar.machine.terminal import line_printer
 from jaxcifar.runs.evaluation_file import BINS, LEVELS, Corruptions, Evaluation, Figures, Look
 from jaxcifar.runs.metric_fields import format_value
 
-_MAX_CLASSES = 20  # rows of the table by class; the worst classes are shown
+_MAX_SHOWN_CLASSES = 20  # rows of the table by class; the worst classes are shown
 Evaluations = Mapping[str, Evaluation]  # by the name of the run
-RunFigures = Sequence[tuple[str, Figures]]  # (name of the run, its figures on one set of images)
+FiguresOfRuns = Sequence[tuple[str, Figures]]  # (name of the run, its figures on one set of images)
 
 
 def short_names(runs: Iterable[Path]) -> dict[Path, str]:
@@ -28,14 +28,17 @@ def short_names(runs: Iterable[Path]) -> dict[Path, str]:
     Each name has the last two parts of the path, or more if names would be equal otherwise.
     """
     runs = list(dict.fromkeys(runs))
-    for length in range(2, max(len(run.parts) for run in runs) + 1):
-        names = {run: printable(Path(*run.parts[-length:])) for run in runs}
+    max_part_count = max(len(run.parts) for run in runs)
+    for part_count in range(2, max_part_count + 1):
+        names = {run: printable(Path(*run.parts[-part_count:])) for run in runs}
         if len(set(names.values())) == len(runs):
             return names
     return {run: printable(run) for run in runs}
 
 
-def show(console: Console, evaluations: Evaluations, looks: Mapping[str, list[Look]]) -> None:
+def show_evaluations(
+    console: Console, evaluations: Evaluations, looks: Mapping[str, list[Look]]
+) -> None:
     """Print tables of the evaluations, and how often the test images were used.
 
     Args:
@@ -44,116 +47,128 @@ def show(console: Console, evaluations: Evaluations, looks: Mapping[str, list[Lo
       looks: name of a run -> records of all its evaluations on the test images.
     """
     print_line = line_printer(console)
-    rows = [
+    figures_of_runs = [
         (run, figures)
         for run, evaluation in evaluations.items()
         for figures in evaluation["sets"].values()
     ]
-    if rows:
-        for run, figures in rows:
-            name = _only_answer(figures)
-            if name is not None:
-                print_line(
-                    f"{run}, {figures['title']}: collapsed, every image is classified as {name}"
-                )
-        console.print(_accuracies(rows))
-        print_line("flips: accuracy if an image and its mirror image are classified together.")
-        console.print(_metrics(rows))
-        console.print(_calibrations(rows))
-        print_line(
-            f"ECE: expected calibration error, {BINS} bins. /T: logits divided by the temperature "
-            "that fits the validation images best."
-        )
-        console.print(_classes(rows))
-        for run, figures in rows:
-            for line in list_mistakes(run, figures):
-                print_line(line)
+    if figures_of_runs:
+        _show_figures(console, figures_of_runs)
     for run, evaluation in evaluations.items():
         if "corruptions" in evaluation:
-            console.print(_corruptions(run, evaluation["corruptions"]))
+            console.print(_corruption_strength_table(run, evaluation["corruptions"]))
     for run, evaluation in evaluations.items():
-        for found in evaluation.get("corruption_sets", {}).values():
-            console.print(corruption_table(run, found))
+        for corruption_set in evaluation.get("corruption_sets", {}).values():
+            console.print(corruption_set_table(run, corruption_set))
     if any("slips" in evaluation for evaluation in evaluations.values()):
-        console.print(_slips(evaluations))
+        console.print(_mistake_table(evaluations))
     for run, evaluation in evaluations.items():
         if "temperature" in evaluation:
             print_line(f"{run}: temperature {evaluation['temperature']:.3f}")
     for run, looks_of_run in looks.items():
         if looks_of_run:
-            last = looks_of_run[-1]
+            last_look = looks_of_run[-1]
+            use_count = len(looks_of_run) + 1  # the first use is at the end of the run
             print_line(
-                f"{run}: the test images were used {len(looks_of_run) + 1} times: when the run "
-                f"ended, and by evaluate, last on {last['date']} ({last['purpose']})"
+                f"{run}: the test images were used {use_count} times: when the run ended, and by "
+                f"evaluate, last on {last_look['date']} ({last_look['purpose']})"
             )
 
 
-def _only_answer(figures: Figures) -> str | None:
+def _show_figures(console: Console, figures_of_runs: FiguresOfRuns) -> None:
+    """Print the tables of runs on clean images, and the most confident mistakes."""
+    print_line = line_printer(console)
+    for run, figures in figures_of_runs:
+        class_name = _only_predicted_class(figures)
+        if class_name is not None:
+            print_line(
+                f"{run}, {figures['title']}: collapsed, every image is classified as {class_name}"
+            )
+    console.print(_accuracy_table(figures_of_runs))
+    print_line("flips: accuracy if an image and its mirror image are classified together.")
+    console.print(_metric_table(figures_of_runs))
+    console.print(_calibration_table(figures_of_runs))
+    print_line(
+        f"ECE: expected calibration error, {BINS} bins. /T: logits divided by the temperature that "
+        "fits the validation images best."
+    )
+    console.print(_class_table(figures_of_runs))
+    for run, figures in figures_of_runs:
+        for line in list_mistakes(run, figures):
+            print_line(line)
+
+
+def _only_predicted_class(figures: Figures) -> str | None:
     """Return the class that the network predicts for every image; None if there is no such class.
 
     Such a class has an accuracy of 1, and all other classes have an accuracy of 0.
     """
     accuracies = figures["class_accuracy"]
-    recognised = [name for name, accuracy in accuracies.items() if accuracy > 0]
-    if len(accuracies) < 2 or len(recognised) != 1:
+    recognised_classes = [name for name, accuracy in accuracies.items() if accuracy > 0]
+    if len(accuracies) < 2 or len(recognised_classes) != 1:
         return None
-    [name] = recognised
-    return name if accuracies[name] == 1 else None
+    [class_name] = recognised_classes
+    return class_name if accuracies[class_name] == 1 else None
 
 
-def _table(title: str, text_columns: Sequence[str], number_columns: Sequence[str]) -> Table:
+def _empty_table(title: str, text_columns: Sequence[str], number_columns: Sequence[str]) -> Table:
     """Return a table without rows. Headings can have any characters; long headings are wrapped."""
     headings = [printable(heading) for heading in number_columns]
     return make_table(title, text_columns, headings, wrap_numbers=True)
 
 
-def _add_row(table: Table, run: str, figures: Figures, *cells: str) -> None:
+def _add_row_of_run(table: Table, run: str, figures: Figures, *cells: str) -> None:
     """Add a row: the name of a run, the title of the set of images, and the other cells."""
-    table.add_row(Text(run), Text(printable(figures["title"])), *cells)
+    set_title = printable(figures["title"])
+    table.add_row(Text(run), Text(set_title), *cells)
 
 
-def _accuracies(rows: RunFigures) -> Table:
+def _accuracy_table(figures_of_runs: FiguresOfRuns) -> Table:
     """Return a table of each run's accuracy on each set of images, with confidence intervals."""
-    columns = ("number", "accuracy", "95% interval", "flips")
-    table = _table("Accuracy", ("run", "images"), columns)
-    for run, figures in rows:
+    number_columns = ("number", "accuracy", "95% interval", "flips")
+    table = _empty_table("Accuracy", ("run", "images"), number_columns)
+    for run, figures in figures_of_runs:
         low, high = figures["interval"]
-        accuracies = f"{figures['accuracy']:.2%}", f"{100 * low:.2f}-{100 * high:.2f}"
-        flips = f"{figures['accuracy_flip']:.2%}"
-        _add_row(table, run, figures, f"{figures['images']:,}", *accuracies, flips)
+        cells = (
+            f"{figures['images']:,}",
+            f"{figures['accuracy']:.2%}",
+            f"{100 * low:.2f}-{100 * high:.2f}",
+            f"{figures['accuracy_flip']:.2%}",
+        )
+        _add_row_of_run(table, run, figures, *cells)
     return table
 
 
-def _metrics(rows: RunFigures) -> Table:
+def _metric_table(figures_of_runs: FiguresOfRuns) -> Table:
     """Return a table of all metrics except accuracy and loss, which have their own tables."""
     metrics: dict[str, Any] = {}
-    for _, figures in rows:
+    for _, figures in figures_of_runs:
         metrics |= {metric["name"]: metric for metric in figures.get("metrics", [])}
     for name in ("accuracy", "loss"):
         metrics.pop(name, None)
     titles = [metric["title"] for metric in metrics.values()]
-    table = _table("Other metrics", ("run", "images"), titles)
-    for run, figures in rows:
+    table = _empty_table("Other metrics", ("run", "images"), titles)
+    for run, figures in figures_of_runs:
         values = {metric["name"]: metric["value"] for metric in figures.get("metrics", [])}
         cells = [
             format_value(values[name], metric["unit"]) if name in values else ""
             for name, metric in metrics.items()
         ]
-        _add_row(table, run, figures, *cells)
+        _add_row_of_run(table, run, figures, *cells)
     return table
 
 
-def _calibrations(rows: RunFigures) -> Table:
+def _calibration_table(figures_of_runs: FiguresOfRuns) -> Table:
     """Return a table of loss and calibration error, before and after temperature scaling."""
-    table = _table("Calibration", ("run", "images"), ("loss", "ECE", "loss/T", "ECE/T"))
-    for run, figures in rows:
+    table = _empty_table("Calibration", ("run", "images"), ("loss", "ECE", "loss/T", "ECE/T"))
+    for run, figures in figures_of_runs:
         cells = []
         for calibration in (figures["plain"], figures.get("tempered")):
             if calibration:
                 cells += [f"{calibration['loss']:.4f}", f"{calibration['ece']:.2%}"]
             else:
                 cells += ["", ""]
-        _add_row(table, run, figures, *cells)
+        _add_row_of_run(table, run, figures, *cells)
     return table
 
 
@@ -161,52 +176,60 @@ def _percent_or_empty(value: float | None) -> str:
     return "" if value is None else f"{value:.2%}"
 
 
-def _classes(rows: RunFigures) -> Table:
+def _class_table(figures_of_runs: FiguresOfRuns) -> Table:
     """Return a table of the accuracy on each class; of many classes, only the worst are shown."""
-    accuracies = [figures["class_accuracy"] for _, figures in rows]
-    names = list(dict.fromkeys(name for by_class in accuracies for name in by_class))
+    class_accuracies_of_runs = [figures["class_accuracy"] for _, figures in figures_of_runs]
+    classes = list(
+        dict.fromkeys(name for accuracies in class_accuracies_of_runs for name in accuracies)
+    )
     title = "Accuracy by class"
-    if len(names) > _MAX_CLASSES:
-        mean = {
-            name: float(np.mean([by_class.get(name, np.nan) for by_class in accuracies]))
-            for name in names
-        }
-        title = f"{title}: the {_MAX_CLASSES} worst of {len(names)}"
-        names = sorted(names, key=mean.__getitem__)[:_MAX_CLASSES]
-    several_runs = len({run for run, _ in rows}) > 1
-    columns = [f"{run}: {f['title']}" if several_runs else f["title"] for run, f in rows]
-    table = _table(title, ("class",), columns)
-    for name in names:
-        cells = (_percent_or_empty(by_class.get(name)) for by_class in accuracies)
+    if len(classes) > _MAX_SHOWN_CLASSES:
+
+        def mean_accuracy(name: str) -> float:
+            return float(
+                np.mean([accuracies.get(name, np.nan) for accuracies in class_accuracies_of_runs])
+            )
+
+        title = f"{title}: the {_MAX_SHOWN_CLASSES} worst of {len(classes)}"
+        classes = sorted(classes, key=mean_accuracy)[:_MAX_SHOWN_CLASSES]
+    has_several_runs = len({run for run, _ in figures_of_runs}) > 1
+    columns = [
+        f"{run}: {figures['title']}" if has_several_runs else figures["title"]
+        for run, figures in figures_of_runs
+    ]
+    table = _empty_table(title, ("class",), columns)
+    for name in classes:
+        cells = [_percent_or_empty(accuracies.get(name)) for accuracies in class_accuracies_of_runs]
         table.add_row(Text(printable(name)), *cells)
     return table
 
 
-def _slips(evaluations: Evaluations) -> Table:
+def _mistake_table(evaluations: Evaluations) -> Table:
     """Return a table of test accuracies with a mistake in evaluating, such as no normalisation."""
     slips = {
         run: evaluation["slips"] for run, evaluation in evaluations.items() if "slips" in evaluation
     }
-    images = min(figures["images"] for figures in slips.values())
-    title = f"Accuracy on {images:,} test images with a mistake in evaluating"
-    table = _table(title, ("mistake",), list(slips))
-    clean = (f"{figures['clean']:.2%}" for figures in slips.values())
-    table.add_row("none", *clean, end_section=True)
-    names = dict.fromkeys(name for figures in slips.values() for name in figures["accuracy"])
-    for name in names:
-        values = [figures["accuracy"].get(name) for figures in slips.values()]
-        table.add_row(Text(printable(name)), *map(_percent_or_empty, values))
+    image_count = min(figures["images"] for figures in slips.values())
+    title = f"Accuracy on {image_count:,} test images with a mistake in evaluating"
+    table = _empty_table(title, ("mistake",), list(slips))
+    clean_cells = (f"{figures['clean']:.2%}" for figures in slips.values())
+    table.add_row("none", *clean_cells, end_section=True)
+    mistakes = dict.fromkeys(name for figures in slips.values() for name in figures["accuracy"])
+    for mistake in mistakes:
+        accuracies = [figures["accuracy"].get(mistake) for figures in slips.values()]
+        table.add_row(Text(printable(mistake)), *map(_percent_or_empty, accuracies))
     return table
 
 
-def _corruptions(run: str, corruptions: Corruptions) -> Table:
+def _corruption_strength_table(run: str, corruptions: Corruptions) -> Table:
     """Return a table of a run's accuracy on corrupted test images, by kind and strength."""
     strengths = [str(level) for level in range(1, LEVELS + 1)]
     title = f"Accuracy on corrupted test images, by strength: {run}"
-    table = _table(title, ("corruption",), ("none", *strengths, "mean"))
+    table = _empty_table(title, ("corruption",), ("none", *strengths, "mean"))
     means = np.mean(list(corruptions["accuracy"].values()), axis=0)
-    rows: dict[str, Any] = {**corruptions["accuracy"], "mean": means}
-    for kind, values in rows.items():
-        cells = (f"{value:.2%}" for value in (corruptions["clean"], *values, np.mean(values)))
+    accuracies_by_kind: dict[str, Any] = {**corruptions["accuracy"], "mean": means}
+    for kind, accuracies in accuracies_by_kind.items():
+        accuracies_of_row = (corruptions["clean"], *accuracies, np.mean(accuracies))
+        cells = [f"{accuracy:.2%}" for accuracy in accuracies_of_row]
         table.add_row(Text(printable(kind)), *cells)
     return table

@@ -17,7 +17,7 @@ from jaxcifar.runs.evaluation_file import LEVELS, CorruptionSet
 if TYPE_CHECKING:
     from jaxcifar.commands.shared.evaluated_runs import LoadedRun
 
-Results = dict[str, CorruptionSet]  # by the title of the set
+ResultsByTitle = dict[str, CorruptionSet]  # by the title of the set
 
 
 class CorruptionEvaluator:
@@ -43,10 +43,10 @@ class CorruptionEvaluator:
         self._date = date
         self._print_line = print_line
         self._base_name = printable(options.base) if options.base else None
-        self._base_run = self._load_base(runs, options) if options.base else None
-        self._base: Results = self._measure(self._base_run) if self._base_run else {}
+        self._base_run = self._find_or_load_base_run(runs, options) if options.base else None
+        self._base_results: ResultsByTitle = self._measure(self._base_run) if self._base_run else {}
 
-    def evaluate(self, run: "LoadedRun") -> Results:
+    def evaluate(self, run: "LoadedRun") -> ResultsByTitle:
         """Evaluate a run on its sets of corrupted images.
 
         Raises:
@@ -55,15 +55,17 @@ class CorruptionEvaluator:
         from jaxcifar.evaluation.corruption_sets import with_corruption_errors
 
         # Compare runs themselves: the base and another run may have the same short name.
-        results = self._base if run is self._base_run else self._measure(run)
+        results = self._base_results if run is self._base_run else self._measure(run)
         if self._base_name is None:
             return results
         return {
-            title: with_corruption_errors(found, self._base[title], self._base_name)
-            for title, found in results.items()
+            title: with_corruption_errors(result, self._base_results[title], self._base_name)
+            for title, result in results.items()
         }
 
-    def _load_base(self, runs: Sequence["LoadedRun"], options: Namespace) -> "LoadedRun":
+    def _find_or_load_base_run(
+        self, runs: Sequence["LoadedRun"], options: Namespace
+    ) -> "LoadedRun":
         """Return the run of `--base`; load it unless it is one of `runs`."""
         from jaxcifar.commands.shared.evaluated_runs import LoadedRun, open_corruption_sets
         from jaxcifar.trained.load import load
@@ -72,53 +74,68 @@ class CorruptionEvaluator:
             if run.folder is not None and is_same_path(str(run.folder), str(options.base)):
                 return run
         classifier = load(options.base, data_dir=options.data_dir)
-        corrupted = open_corruption_sets(classifier, options, print_line=lambda line: None)
-        return LoadedRun(str(self._base_name), None, classifier, [], corrupted, None)
+        return LoadedRun(
+            name=str(self._base_name),
+            folder=None,
+            classifier=classifier,
+            sets=[],
+            corrupted_sets=open_corruption_sets(classifier, options, print_line=lambda line: None),
+            val=None,
+        )
 
-    def _measure(self, run: "LoadedRun") -> Results:
+    def _measure(self, run: "LoadedRun") -> ResultsByTitle:
         """Evaluate a run on its sets of corrupted images."""
         from jaxcifar.evaluation.corruption_sets import evaluate_corruption_set
 
-        def begin(activity: str) -> None:
+        def print_activity(activity: str) -> None:
             self._print_line(f"{run.name}: {activity}")
 
+        logits_of = run.classifier.logits
         return {
-            corrupted.title: evaluate_corruption_set(
-                run.classifier.logits, corrupted, self._date, begin
-            )
-            for corrupted in run.corrupted
+            images.title: evaluate_corruption_set(logits_of, images, self._date, print_activity)
+            for images in run.corrupted_sets
         }
 
 
-def corruption_table(run: str, found: CorruptionSet) -> Table:
+def corruption_set_table(run: str, result: CorruptionSet) -> Table:
     """Return a table of a run's accuracy on a set such as CIFAR-10-C, by kind and strength."""
     from jaxcifar.evaluation.image_sets import EXTRA_CORRUPTIONS, STANDARD_CORRUPTIONS
 
     strengths = [str(level) for level in range(1, LEVELS + 1)]
-    errors = found.get("corruption_error")
-    error_column = ["error / base"] if errors else []
-    images = f"{found['images']:,} images each"
-    title = f"Accuracy on {found['title']}, {images}, by strength: {run}"
-    columns = [*strengths, "mean", *error_column]
+    relative_errors = result.get("corruption_error")
+    columns = [*strengths, "mean"]
+    if relative_errors:
+        columns.append("error / base")
+    image_count = f"{result['images']:,} images each"
+    title = f"Accuracy on {result['title']}, {image_count}, by strength: {run}"
     table = make_table(title, ("corruption",), columns, wrap_numbers=True)
 
-    def add_row(kind: str, values: Sequence[float], error: float | None) -> None:
-        cells = [f"{value:.2%}" for value in (*values, np.mean(values))]
-        table.add_row(Text(printable(kind)), *cells, *([] if error is None else [f"{error:.1%}"]))
+    def add_row(row_title: str, accuracies: Sequence[float], error: float | None) -> None:
+        cells = [f"{accuracy:.2%}" for accuracy in (*accuracies, np.mean(accuracies))]
+        if error is not None:
+            cells.append(f"{error:.1%}")
+        table.add_row(Text(printable(row_title)), *cells)
 
-    accuracy = found["accuracy"]
-    standard = [kind for kind in accuracy if kind in STANDARD_CORRUPTIONS]
-    in_mean = standard or list(accuracy)
-    for kind in in_mean:
-        add_row(kind, accuracy[kind], errors[kind] if errors else None)
-    means = np.mean([accuracy[kind] for kind in in_mean], axis=0)
+    accuracies_by_kind = result["accuracy"]
+    standard_kinds = [kind for kind in accuracies_by_kind if kind in STANDARD_CORRUPTIONS]
+    kinds_in_mean = standard_kinds or list(accuracies_by_kind)
+    for kind in kinds_in_mean:
+        error = relative_errors[kind] if relative_errors else None
+        add_row(kind, accuracies_by_kind[kind], error)
+    means = np.mean([accuracies_by_kind[kind] for kind in kinds_in_mean], axis=0)
     table.add_section()
-    add_row(f"mean of {len(in_mean)}", means, found.get("mean_corruption_error"))
-    extra = [kind for kind in accuracy if kind in EXTRA_CORRUPTIONS and kind not in in_mean]
-    if extra:
+    add_row(f"mean of {len(kinds_in_mean)}", means, result.get("mean_corruption_error"))
+    extra_kinds = [
+        kind
+        for kind in accuracies_by_kind
+        if kind in EXTRA_CORRUPTIONS and kind not in kinds_in_mean
+    ]
+    if extra_kinds:
         table.add_section()
-    for kind in extra:
-        add_row(f"{kind} (extra)", accuracy[kind], errors[kind] if errors else None)
-    if errors:
-        table.caption = Text(f"error / base: errors relative to {found.get('base', '')}; mean: mCE")
+    for kind in extra_kinds:
+        error = relative_errors[kind] if relative_errors else None
+        add_row(f"{kind} (extra)", accuracies_by_kind[kind], error)
+    if relative_errors:
+        base_name = result.get("base", "")
+        table.caption = Text(f"error / base: errors relative to {base_name}; mean: mCE")
     return table

@@ -31,7 +31,8 @@ from jaxcifar.runs.folder import RunFolder
 from jaxcifar.trained.classifier import Classifier
 from jaxcifar.trained.load import load
 
-_LONGEST_FILE_NAME = 1000  # in evaluation.json
+_MAX_FILE_NAME_LENGTH = 1000  # in evaluation.json
+_NO_LABEL = -1  # of classes that the user's folder does not have
 
 
 class LoadedRun(NamedTuple):
@@ -42,7 +43,7 @@ class LoadedRun(NamedTuple):
       folder: folder of the run; None for a file of weights outside of a run.
       classifier: the trained network.
       sets: the sets of images to evaluate the network on.
-      corrupted: the sets of corrupted images in files to evaluate the network on.
+      corrupted_sets: the sets of corrupted images in files to evaluate the network on.
       val: the run's validation images; None if they can't be loaded.
     """
 
@@ -50,7 +51,7 @@ class LoadedRun(NamedTuple):
     folder: Path | None
     classifier: Classifier
     sets: list[ImageSet]
-    corrupted: list[CorruptedImages]
+    corrupted_sets: list[CorruptedImages]
     val: Examples | None
 
 
@@ -65,17 +66,14 @@ def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -
     folder = path if path.is_dir() else None
     if path.name == WEIGHTS and (path.parent / "result.json").exists():
         folder = path.parent
-    if folder:  # a damaged file is an error now, not after the evaluation
-        read_evaluation(RunFolder(folder))
-        read_looks(RunFolder(folder))
-    corrupted = open_corruption_sets(classifier, options, print_line)
+    if folder:
+        _require_readable_evaluation(RunFolder(folder))
+    corrupted_sets = open_corruption_sets(classifier, options, print_line)
     needs_dataset = not all(is_corruption_set(name) for name in options.on)
     dataset = _load_dataset(path, classifier, options, print_line) if needs_dataset else None
     sets = _load_sets(dataset, classifier, options, print_line)
     if classifier.config.label_noise:
-        sets = [
-            _with_true_labels(images) if images.name == TRAIN_SET else images for images in sets
-        ]
+        sets = [_with_title_of_true_labels(images) for images in sets]
     if dataset is not None:
         for images in sets:
             if not images.path:
@@ -84,55 +82,66 @@ def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -
             if warning:
                 print_line(f"{name}: {warning}")
     val = dataset.val if dataset else None
-    return LoadedRun(name, folder, classifier, sets, corrupted, val)
+    return LoadedRun(name, folder, classifier, sets, corrupted_sets, val)
 
 
-def _with_true_labels(images: ImageSet) -> ImageSet:
-    """Return a copy of a set of training images whose title says that the labels are true.
+def _require_readable_evaluation(folder: RunFolder) -> None:
+    """Raise a `RunError` if a file of earlier evaluations is damaged: now, not after evaluating."""
+    read_evaluation(folder)
+    read_looks(folder)
+
+
+def _with_title_of_true_labels(images: ImageSet) -> ImageSet:
+    """Return a set of images; if they are training images, the title says that labels are true.
 
     The run was trained on other labels, some of them random (setting `label_noise`).
     """
+    if images.name != TRAIN_SET:
+        return images
     return images._replace(title=f"{images.title} with true labels")
 
 
-def name_files(
+def add_file_names(
     run: LoadedRun, evaluated: EvaluationResult, print_line: PrintLine = lambda line: None
 ) -> None:
     """Add the split to the figures of each set, and file names to its mistakes and label errors.
 
     Only images in a user's folder have file names. None are added if the folder can't be read.
     """
-    sets = {images.name: images for images in run.sets}
-    for name, result in evaluated.results.items():
-        path, split = run.classifier.config.dataset, name
-        if name not in SETS_OF_RUN:
-            path, split = sets[name].path, sets[name].split
+    set_by_name = {image_set.name: image_set for image_set in run.sets}
+    for set_name, result in evaluated.results.items():
+        image_set = set_by_name[set_name]
+        path, split = image_set.path, image_set.split
+        if set_name in SETS_OF_RUN:
+            path, split = run.classifier.config.dataset, set_name
         if split:
             result.figures["split"] = split
         folder = _scan_user_folder(path)
         if folder is None:
             continue
         mistakes: Sequence[Mistake] = result.figures["mistakes"]
-        listed = [*mistakes, *result.figures.get("label_errors", [])]
-        if listed:
-            print_line(f"{run.name}: {sets[name].title}: finding the files of listed images")
-            _add_file_names(listed, folder, sets[name], split)
+        listed_images = [*mistakes, *result.figures.get("label_errors", [])]
+        if listed_images:
+            print_line(f"{run.name}: {image_set.title}: finding the files of listed images")
+            _add_names_of_found_files(listed_images, folder, image_set, split)
 
 
-def _add_file_names(
-    listed: Sequence[Mistake], folder: ImageFolder, image_set: ImageSet, split: str
+def _add_names_of_found_files(
+    listed_images: Sequence[Mistake], folder: ImageFolder, image_set: ImageSet, split: str
 ) -> None:
     """Add the key `file` to each listed image of a set whose file is found in the user's folder."""
-    number_in_folder = {normal_form(name): i for i, name in enumerate(folder.class_names)}
-    labels = [number_in_folder.get(normal_form(entry["label"]), -1) for entry in listed]
-    positions = np.asarray([entry["index"] for entry in listed])
+    label_in_folder = {normal_form(name): i for i, name in enumerate(folder.class_names)}
+    labels = [
+        label_in_folder.get(normal_form(image["label"]), _NO_LABEL) for image in listed_images
+    ]
+    positions = np.asarray([image["index"] for image in listed_images])
     if image_set.indices is not None:  # the positions count in the whole set, of which this is part
         positions = np.searchsorted(image_set.indices, positions)
-    images = image_set.examples.images[positions]
-    names = find_file_names(folder, images, np.asarray(labels), split)
-    for entry, name in zip(listed, names, strict=True):
-        if name:
-            entry["file"] = name[:_LONGEST_FILE_NAME]
+    pixels = image_set.examples.images[positions]
+    file_names = find_file_names(folder, pixels, np.asarray(labels), split)
+    for image, file_name in zip(listed_images, file_names, strict=True):
+        if file_name:
+            image["file"] = file_name[:_MAX_FILE_NAME_LENGTH]
 
 
 def _scan_user_folder(path: str) -> ImageFolder | None:
@@ -154,15 +163,15 @@ def open_corruption_sets(
       UsageError: a set can't be used, or two sets have the same name.
       RunError: a file can't be read.
     """
-    corrupted = [
+    corrupted_sets = [
         open_corruption_set(
             name, classifier.class_names, options.images, print_line, classifier.image_size
         )
         for name in dict.fromkeys(options.on)
         if is_corruption_set(name)
     ]
-    _require_different_names([images.title for images in corrupted])
-    return corrupted
+    _require_different_names([images.title for images in corrupted_sets])
+    return corrupted_sets
 
 
 def _load_dataset(

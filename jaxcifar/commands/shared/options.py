@@ -16,7 +16,7 @@ from jaxcifar.image_size import IMAGE_SIZE
 
 # The fields of `Config`, in the order of their options in the help. A field that only some entries
 # of the registry take need not be listed: its option follows the field that names the entry.
-GROUPS = {
+OPTION_GROUPS = {
     "network and data": (
         "arch", "arch_args", "recipe", "dataset", "image_size", "train_examples", "val_fraction",
         "fold", "init", "continue_from",
@@ -33,8 +33,9 @@ GROUPS = {
     ),
     "precision and seed": ("dtype", "seed"),
 }  # fmt: skip
-_AUTO_DATASET = "auto takes cifar10 or, if it can't be loaded, the drawn images of shapes10"
-_METAVARS = {"init": "RUN", "continue_from": "RUN", "fold": "I/K"}
+_AUTO_DATASET_TEXT = "auto takes cifar10 or, if it can't be loaded, the drawn images of shapes10"
+_METAVAR_BY_FIELD = {"init": "RUN", "continue_from": "RUN", "fold": "I/K"}
+_METAVAR_BY_TYPE: dict[Any, str] = {int: "N", float: "X"}
 _DEFAULTS_IN_WORDS = {
     "arch": DEFAULT_ARCH,
     "arch_args": "those of the recipe or the network",
@@ -45,33 +46,39 @@ _DEFAULTS_IN_WORDS = {
 }
 
 
-def reference_default(name: str) -> str:
+def reference_default_text(name: str) -> str:
     """Return help text about a setting's default for each network, such as "0.1; 0.001 for cnn"."""
     if name in _DEFAULTS_IN_WORDS:
         return _DEFAULTS_IN_WORDS[name]
-    values = {arch: readable_text(default_settings(arch)[name]) for arch in registry.KINDS["arch"]}
-    usual, number_of_networks = Counter(values.values()).most_common(1)[0]
-    if number_of_networks == 1:
-        return ", ".join(f"{value} for {arch}" for arch, value in values.items())
-    others = [f"{value} for {arch}" for arch, value in values.items() if value != usual]
-    return "; ".join([usual, *others])
+    default_by_arch = {
+        arch: readable_text(default_settings(arch)[name]) for arch in registry.KINDS["arch"]
+    }
+    [(usual_default, network_count)] = Counter(default_by_arch.values()).most_common(1)
+    if network_count == 1:
+        return ", ".join(f"{default} for {arch}" for arch, default in default_by_arch.items())
+    other_defaults = [
+        f"{default} for {arch}"
+        for arch, default in default_by_arch.items()
+        if default != usual_default
+    ]
+    return "; ".join([usual_default, *other_defaults])
 
 
-def _possible_names(kind: str) -> str:
+def _possible_values_text(kind: str) -> str:
     """Return help text that lists the values of the option `kind`, such as "optimizer"."""
-    your_own = "the path of your own images" if kind == "dataset" else "your own as FILE.py:NAME"
-    return ", ".join((*registry.KINDS[kind], f"or {your_own}"))
+    user_value = "the path of your own images" if kind == "dataset" else "your own as FILE.py:NAME"
+    return ", ".join([*registry.KINDS[kind], f"or {user_value}"])
 
 
-def _restriction(name: str) -> str:
+def _restriction_text(name: str) -> str:
     """Return help text that says which networks, update rules and so on use the field `name`.
 
     The text is like " (sgd only)", or "" if all of them use the field.
     """
     for entries in registry.KINDS.values():
-        takers = [known for known, entry in entries.items() if name in entry.takes]
-        if 0 < len(takers) < len(entries):
-            return f" ({', '.join(takers)} only)"
+        users = [entry_name for entry_name, entry in entries.items() if name in entry.takes]
+        if users and len(users) < len(entries):
+            return f" ({', '.join(users)} only)"
     return ""
 
 
@@ -79,74 +86,80 @@ def add_config_options(
     parser: argparse.ArgumentParser,
     without: Collection[str] = (),
     only: Collection[str] = (),
-    default_of: Callable[[str], str | None] = reference_default,
-    auto_dataset: bool = False,
+    default_of: Callable[[str], str | None] = reference_default_text,
+    has_auto_dataset: bool = False,
 ) -> None:
-    """Add an option for each field of `Config`; `split_settings` returns the parsed values.
+    """Add an option for each field of `Config`; `pop_settings` returns the parsed values.
 
     Args:
       parser: the parser to add the options to.
       without: fields that get no option.
       only: if not empty, only these fields get an option.
       default_of: returns the text about a field's default, or None for no text.
-      auto_dataset: the command knows `--dataset auto`, so the help describes it.
+      has_auto_dataset: the command knows `--dataset auto`, so the help describes it.
     """
     fields = {field.name: field for field in dataclasses.fields(Config)}
-    for title, members in GROUPS.items():
-        names = list(_with_unlisted_fields(members))
+    for title, listed_names in OPTION_GROUPS.items():
+        names = list(_fields_with_dependent_settings(listed_names))
         if only:
             names = [name for name in names if name in only]
         names = [name for name in names if name not in without]
         if names:
             group = parser.add_argument_group(title)
         for name in names:
-            is_auto = name == "dataset" and auto_dataset
-            _add_option(group, fields[name], default_of(name), is_auto)
+            takes_auto = name == "dataset" and has_auto_dataset
+            _add_option(group, fields[name], default_of(name), takes_auto)
 
 
-def _with_unlisted_fields(members: Iterable[str]) -> Iterator[str]:
+def _fields_with_dependent_settings(names: Iterable[str]) -> Iterator[str]:
     """Yield the names of fields, and after a field the settings that only some of its values use.
 
     For example, after "optimizer" come settings that only some optimizers use. Settings that are in
     a group of options themselves are left out here.
     """
-    listed = {name for names in GROUPS.values() for name in names}
-    for name in members:
+    listed_anywhere = {name for group in OPTION_GROUPS.values() for name in group}
+    for name in names:
         yield name
         if name in registry.KINDS:
-            yield from sorted(registry.settings_of_some_entries(name) - listed)
+            dependent_settings = registry.settings_of_some_entries(name)
+            yield from sorted(dependent_settings - listed_anywhere)
 
 
-def _add_option(group: Any, field: dataclasses.Field, default: str | None, is_auto: bool) -> None:
+def _add_option(
+    group: Any, field: dataclasses.Field, default_text: str | None, takes_auto: bool
+) -> None:
     """Add the option for a field of `Config` to a group of options.
 
     Args:
       group: the group.
       field: the field; its metadata has the help text.
-      default: help text about the default; None for no text.
-      is_auto: the help describes the value "auto" too.
+      default_text: help text about the default; None for no text.
+      takes_auto: the help describes the value "auto" too.
     """
-    options = {k: v for k, v in field.metadata.items() if k in ("help", "choices", "type")}
-    options["default"] = argparse.SUPPRESS
+    argument = {
+        name: value for name, value in field.metadata.items() if name in ("help", "choices", "type")
+    }
+    argument["default"] = argparse.SUPPRESS
     if field.name in registry.KINDS:
-        options["help"] += f": {_possible_names(field.name)}"
-    options["help"] += f"; {_AUTO_DATASET}" if is_auto else ""
-    options["help"] += _restriction(field.name)
-    if default:
-        options["help"] += f" (default: {default})"
+        argument["help"] += f": {_possible_values_text(field.name)}"
+    if takes_auto:
+        argument["help"] += f"; {_AUTO_DATASET_TEXT}"
+    argument["help"] += _restriction_text(field.name)
+    if default_text:
+        argument["help"] += f" (default: {default_text})"
     if field.name == "arch_args":
-        options |= {"nargs": "*", "action": _NetworkArguments, "metavar": "NAME=VALUE"}
+        argument |= {"nargs": "*", "action": _NetworkArguments, "metavar": "NAME=VALUE"}
     elif field.type is bool:
-        options["action"] = argparse.BooleanOptionalAction
-    elif "choices" not in options:
-        options.setdefault("type", field.type)
-        options["metavar"] = {int: "N", float: "X"}.get(options["type"], "NAME")
-    if field.name in _METAVARS:
-        options["metavar"] = _METAVARS[field.name]
-    action = group.add_argument(f"--{option_name(field.name)}", dest=field.name, **options)
-    known: dict[str, Collection[str]] = {**registry.KINDS, "recipe": RECIPES}
-    names = known.get(field.name, ())
-    suggest(action, [*names, "auto"] if is_auto else names)
+        argument["action"] = argparse.BooleanOptionalAction
+    elif "choices" not in argument:
+        argument.setdefault("type", field.type)
+        argument["metavar"] = _METAVAR_BY_TYPE.get(argument["type"], "NAME")
+    if field.name in _METAVAR_BY_FIELD:
+        argument["metavar"] = _METAVAR_BY_FIELD[field.name]
+    action = group.add_argument(f"--{option_name(field.name)}", dest=field.name, **argument)
+    names_by_field: dict[str, Collection[str]] = {**registry.KINDS, "recipe": RECIPES}
+    names = names_by_field.get(field.name, ())
+    suggest(action, [*names, "auto"] if takes_auto else names)
 
 
 class _NetworkArguments(argparse.Action):
@@ -159,25 +172,25 @@ class _NetworkArguments(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        arguments = {}
+        network_arguments = {}
         for word in values:
-            name, equals, value = word.partition("=")
+            name, equals, value_text = word.partition("=")
             if not equals or not name.isidentifier():
                 parser.error(f"{option_string} {word}: must be NAME=VALUE")
-            arguments[name] = parse_value(value)
-        setattr(namespace, self.dest, arguments)
+            network_arguments[name] = parse_value(value_text)
+        setattr(namespace, self.dest, network_arguments)
 
 
-def split_settings(options: argparse.Namespace) -> dict[str, Any]:
+def pop_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Remove the values of `Config` fields from parsed options, and return them as a dict."""
-    fields = Config.__dataclass_fields__
-    settings = {name: value for name, value in vars(options).items() if name in fields}
+    config_fields = Config.__dataclass_fields__
+    settings = {name: value for name, value in vars(options).items() if name in config_fields}
     for name in settings:
         delattr(options, name)
     return settings
 
 
-def split_image_size(options: argparse.Namespace) -> int:
+def pop_image_size(options: argparse.Namespace) -> int:
     """Remove the value of `--image-size` from parsed options, and return the value or the default.
 
     Commands without a data set call this function, because `Config.create` takes an image size only
@@ -199,7 +212,7 @@ def add_archs(parser: OptionHolder, default: Sequence[str] | None = ARCHS) -> No
         nargs="+",
         metavar="NAME",
         default=default,
-        help=f"{_possible_names('arch')} (default: all networks of the package)",
+        help=f"{_possible_values_text('arch')} (default: all networks of the package)",
     )
     suggest(action, registry.KINDS["arch"])
 

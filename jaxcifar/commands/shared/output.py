@@ -15,7 +15,7 @@ from rich.text import Text
 from jaxcifar.errors import RunError, printable
 from jaxcifar.machine.files import write_text
 
-_MIN_WIDTH = 6  # characters of a number column with wrapped texts
+_MIN_NUMBER_WIDTH = 6  # characters of a number column with wrapped texts
 
 
 def screen() -> Console:
@@ -23,10 +23,11 @@ def screen() -> Console:
     return Console(emoji=False, highlight=False)
 
 
-def not_cifar10(title: str) -> Panel:
+def not_cifar10_notice(dataset_title: str) -> Panel:
     """Return a red notice that the images of the data set with this title are not CIFAR-10."""
+    title_without_remark = dataset_title.partition(" (")[0]
     return Panel(
-        f"NOT CIFAR-10: the images are {title.partition(' (')[0]}, drawn by a program.",
+        f"NOT CIFAR-10: the images are {title_without_remark}, drawn by a program.",
         style="bold red",
         expand=False,
     )
@@ -60,22 +61,25 @@ def make_table(
             justify="right",
             overflow="fold",
             no_wrap=not wrap_numbers,
-            min_width=_MIN_WIDTH if wrap_numbers else None,
+            min_width=_MIN_NUMBER_WIDTH if wrap_numbers else None,
         )
     return table
 
 
 @contextmanager
-def explain_write_errors(name: str) -> Iterator[None]:
+def explain_write_errors(file_name: str) -> Iterator[None]:
     """Turn an `OSError` in the `with` block into a `RunError`: a file can't be written.
 
     Args:
-      name: name of the file in the message, such as "--json FILE".
+      file_name: name of the file in the message, such as "--json FILE".
     """
     try:
         yield
     except OSError as error:
-        raise RunError(f"{name}: can't be written ({error.strerror or error})") from error
+        reason = error.strerror or error
+        raise RunError(
+            f"{file_name}: can't be written ({reason}); choose another place, or mend this one"
+        ) from error
 
 
 def write_json(path: Path | None, content: dict[str, Any]) -> None:

@@ -10,8 +10,8 @@ from jaxcifar.config.registry import KINDS, did_you_mean
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.command_line import shell_command
 
-_GENERAL = ("--help", "--help-all", "--version")
-_SUGGESTIONS = "suggested_names"  # the attribute of an argparse action
+_ALWAYS_SHOWN_OPTIONS = ("--help", "--help-all", "--version")
+_SUGGESTED_NAMES_ATTRIBUTE = "suggested_names"  # the attribute of an argparse action
 OptionHolder = argparse.ArgumentParser | argparse._ArgumentGroup  # options can be added to both
 
 # Options of other programs, and for each the options of jaxcifar that a user may mean. The message
@@ -31,7 +31,7 @@ _OPTIONS_ELSEWHERE = {
     "save-dir": "run-dir out", "scheduler": "schedule", "wd": "weight-decay",
 }  # fmt: skip
 # Options of other programs that no option here replaces, and what to do instead.
-_ADVICE = {
+_ADVICE_ON_OPTIONS_ELSEWHERE = {
     **dict.fromkeys(
         ("resume", "resume-from", "continue"),
         "the same command resumes a stopped run; run --continue RUN trains a finished run further",
@@ -49,12 +49,12 @@ _ADVICE = {
 
 def suggest(action: argparse.Action, names: Iterable[str]) -> None:
     """Set the names that the shell suggests for an option's value; other values are allowed too."""
-    setattr(action, _SUGGESTIONS, tuple(names))
+    setattr(action, _SUGGESTED_NAMES_ATTRIBUTE, tuple(names))
 
 
 def suggested_names(action: argparse.Action) -> tuple[str, ...]:
     """Return the names that `suggest` was given for an option."""
-    names: tuple[str, ...] = getattr(action, _SUGGESTIONS, ())
+    names: tuple[str, ...] = getattr(action, _SUGGESTED_NAMES_ATTRIBUTE, ())
     return names
 
 
@@ -65,8 +65,8 @@ class Parser(argparse.ArgumentParser):
       command: name of the command.
       description: what the command does, in a sentence.
       examples: (arguments, explanation) of example calls; shown below the options.
-      common: the options that `--help` shows, such as "--arch", while `--help-all` shows all. By
-        default `--help` shows all options.
+      common_options: the options that `--help` shows, such as "--arch", while `--help-all` shows
+        all. By default `--help` shows all options.
     """
 
     def __init__(
@@ -74,48 +74,54 @@ class Parser(argparse.ArgumentParser):
         command: str,
         description: str,
         examples: Sequence[tuple[str, str]] = (),
-        common: Sequence[str] = (),
+        common_options: Sequence[str] = (),
     ) -> None:
-        prog = shell_command(command)
-        epilog = "examples:"
+        program_and_command = shell_command(command)
+        example_lines = ["examples:"]
         for arguments, explanation in examples:
-            epilog += f"\n  {f'{prog} {arguments}'.rstrip()}\n      {explanation}"
+            example_lines.append(f"  {program_and_command} {arguments}".rstrip())
+            example_lines.append(f"      {explanation}")
         super().__init__(
-            prog=prog,
+            prog=program_and_command,
             description=description,
-            epilog=epilog if examples else None,
+            epilog="\n".join(example_lines) if examples else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        self._common = common
+        self._common_options = common_options
         self._positionals.title = "arguments"
         version = f"jaxcifar {__version__}"
         self.add_argument(
             "--version", action="version", version=version, help="show the version and exit"
         )
-        if common:
+        if common_options:
             self.add_argument("--help-all", action=_ShowAllHelp, help="show all options and exit")
 
     def show_all_options(self) -> None:
         """Make the help show all options, not only the common ones."""
-        self._common = ()
+        self._common_options = ()
 
     def format_usage(self) -> str:
         """Return the usage line, which shows the required arguments but not the options."""
-        words = []
+        required_arguments = []
         for action in self._actions:
-            if not action.option_strings:
-                forms = {"+": "{} ...", "?": "[{}]"}
-                words.append(forms.get(str(action.nargs), "{}").format(action.metavar))
-            elif action.required:
-                words.append(f"{action.option_strings[0]} {action.metavar}")
-        return " ".join(["usage:", self.prog, *words, "[options]\n"])
+            is_option = bool(action.option_strings)
+            if is_option and action.required:
+                required_arguments.append(f"{action.option_strings[0]} {action.metavar}")
+            elif not is_option and action.nargs == "+":
+                required_arguments.append(f"{action.metavar} ...")
+            elif not is_option and action.nargs == "?":
+                required_arguments.append(f"[{action.metavar}]")
+            elif not is_option:
+                required_arguments.append(str(action.metavar))
+        return " ".join(["usage:", self.prog, *required_arguments, "[options]\n"])
 
     def format_help(self) -> str:
         """Return the usage line, the options in groups, and the examples."""
         help_texts = [action.help for action in self._actions]
+        shown_options = {*self._common_options, *_ALWAYS_SHOWN_OPTIONS}
         for action in self._actions:
-            if self._common and not {*self._common, *_GENERAL}.intersection(action.option_strings):
+            if self._common_options and shown_options.isdisjoint(action.option_strings):
                 action.help = argparse.SUPPRESS
         _, _, after_usage = super().format_help().partition("\n\n")
         for action, text in zip(self._actions, help_texts, strict=True):
@@ -129,7 +135,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse the arguments, and report unknown options before missing ones."""
         words = list(sys.argv[1:] if args is None else args)
-        unknown = []
+        messages = []
         for word in words:
             option = word.partition("=")[0]
             if word == "--" or option in self._options_that_take_the_rest():
@@ -137,59 +143,63 @@ class Parser(argparse.ArgumentParser):
             is_value = _is_number(word) or " " in word or word == "-"
             is_option = word.startswith("-") and not is_value
             if is_option and option not in self._option_string_actions:
-                unknown.append(f"there is no option {option}{self._suggestion(option)}")
-        if unknown:
-            self.error(" ".join(dict.fromkeys(unknown)))
+                suggestion = self._suggestion_for_unknown_option(option)
+                messages.append(f"there is no option {option}{suggestion}")
+        if messages:
+            self.error(" ".join(dict.fromkeys(messages)))
         return super().parse_known_args(words, namespace)
 
     def _options_that_take_the_rest(self) -> set[str]:
         """Return the names of options that take all words after them as values."""
-        rest = [action for action in self._actions if action.nargs == argparse.REMAINDER]
-        return {option for action in rest for option in action.option_strings}
+        actions = [action for action in self._actions if action.nargs == argparse.REMAINDER]
+        return {option for action in actions for option in action.option_strings}
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse the arguments; for a network's name without an option, suggest `--arch`."""
-        options, rest = self.parse_known_args(args, namespace)
-        if rest:
-            is_network = "--arch" in self._option_string_actions and rest[0] in KINDS["arch"]
-            meant = f"; did you mean --arch {rest[0]}?" if is_network else ""
-            self.error(f"{rest[0]}: belongs to no option{meant}")
+        options, unused_words = self.parse_known_args(args, namespace)
+        if unused_words:
+            word = unused_words[0]
+            is_network = "--arch" in self._option_string_actions and word in KINDS["arch"]
+            advice = f"did you mean --arch {word}?" if is_network else "remove it"
+            self.error(f"{word}: belongs to no option; {advice}")
         return options
 
-    def _suggestion(self, option: str) -> str:
+    def _suggestion_for_unknown_option(self, option: str) -> str:
         """Return advice about an unknown option, such as "; did you mean --arch?".
 
         Return "" if no option is similar.
         """
-        known = [name for name in self._option_string_actions if name.startswith("--")]
-        bare = option.lstrip("-").lower().replace("_", "-")
-        elsewhere = [f"--{name}" for name in _OPTIONS_ELSEWHERE.get(bare, "").split()]
-        candidates = [name for name in elsewhere if name.partition("=")[0] in known]
-        if len(bare) > 1:
-            candidates += [name for name in known if name.startswith(f"--{bare}")]
+        known_options = [known for known in self._option_string_actions if known.startswith("--")]
+        name = option.lstrip("-").lower().replace("_", "-")
+        replacements = [
+            f"--{other_name}" for other_name in _OPTIONS_ELSEWHERE.get(name, "").split()
+        ]
+        candidates = [text for text in replacements if text.partition("=")[0] in known_options]
+        if len(name) > 1:
+            candidates += [known for known in known_options if known.startswith(f"--{name}")]
         if candidates:
             return f"; did you mean {candidates[0].replace('=', ' ')}?"
-        if bare in _ADVICE:
-            return f"; {_ADVICE[bare]}"
-        meant = did_you_mean(f"--{bare}", known).strip()
-        return f"; {meant}" if meant else ""
+        if name in _ADVICE_ON_OPTIONS_ELSEWHERE:
+            return f"; {_ADVICE_ON_OPTIONS_ELSEWHERE[name]}"
+        suggestion = did_you_mean(f"--{name}", known_options).strip()
+        return f"; {suggestion}" if suggestion else ""
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """If `value` is not an allowed choice, raise an error that suggests the nearest choice."""
         if action.choices is not None and value not in action.choices:
-            meant = did_you_mean(str(value), action.choices)
-            one_of = ", ".join(map(str, action.choices))
-            raise argparse.ArgumentError(action, f"{value}: {meant}choose one of {one_of}")
+            suggestion = did_you_mean(str(value), action.choices)
+            choices = ", ".join(map(str, action.choices))
+            raise argparse.ArgumentError(action, f"{value}: {suggestion}choose one of {choices}")
 
     def _get_value(self, action: argparse.Action, text: str) -> Any:
         """Convert the text of an option; errors say "a whole number" instead of "int"."""
-        kinds: dict[Any, str] = {int: "a whole number", float: "a number"}
+        type_descriptions: dict[Any, str] = {int: "a whole number", float: "a number"}
         try:
             return super()._get_value(action, text)
         except argparse.ArgumentError:
-            if action.type not in kinds:
+            if action.type not in type_descriptions:
                 raise
-            message = f"{text}: must be {kinds[action.type]}"
+            message = f"{text}: must be {type_descriptions[action.type]}"
             raise argparse.ArgumentError(action, message) from None
 
 

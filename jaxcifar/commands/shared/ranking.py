@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jaxcifar.report.study_records import Records
 
 
-def show(console: Console, records: "Records") -> None:
+def show_ranking(console: Console, records: "Records") -> None:
     """Print a table of each network's rows, in the study's order, and name the best row.
 
     A row has the results of one set of settings, averaged over its seeds and folds.
@@ -29,9 +29,9 @@ def show(console: Console, records: "Records") -> None:
 
     print_line = line_printer(console)
     for network in records.networks:
-        ties = _ties_with_first(network)
-        console.print(_table(network, ties))
-        print_line(_winner(network, ties))
+        tied_rows = _rows_tied_with_best(network)
+        console.print(_ranked_table(network, tied_rows))
+        print_line(_best_row_sentence(network, tied_rows))
         if any(len(variation.folds) > 1 for variation in network.variations):
             print_line(
                 "With folds: mean ± standard deviation over the folds; the validation images of "
@@ -40,96 +40,99 @@ def show(console: Console, records: "Records") -> None:
         for line in collapses(network, lambda name: f"“{printable(name)}”"):
             print_line(line)
     if records.without_validation:
-        console.print(_on_all_table(records))
+        console.print(_table_without_validation(records))
         print_line(
             "Trained on all images: without validation images, no row can be called the best."
         )
 
 
-def _table(network: "StudiedNetwork", ties: Sequence[str]) -> Table:
+def _ranked_table(network: "StudiedNetwork", tied_rows: Sequence[str]) -> Table:
     """Return a table of one network's rows, in which the best row is marked.
 
-    The mark is "best", or "first" if there are `ties`: names of rows that may be as good.
+    The mark is "best", or "first" if there are `tied_rows`: names of rows that may be as good.
     """
-    numbers = ("seeds", "validation", "test", "time")
-    table = make_table(network.title, ("row",), numbers)
+    number_columns = ("seeds", "validation", "test", "time")
+    table = make_table(network.title, ("row",), number_columns)
     table.add_column("")  # for the mark of the best row
-    mark = "<- first" if ties else "<- best"
+    mark = "<- first" if tied_rows else "<- best"
+    has_several_rows = len(network.variations) > 1
     for variation in network.variations:
         table.add_row(
             Text(printable(variation.name)),
-            _run_count(variation),
-            _percent(variation, "val"),
-            _percent(variation, "test"),
+            _run_count_text(variation),
+            _accuracy_or_empty(variation, "val"),
+            _accuracy_or_empty(variation, "test"),
             duration(float(variation.values("wall_seconds").sum())),
-            mark if variation is network.winner and len(network.variations) > 1 else "",
+            mark if variation is network.winner and has_several_rows else "",
         )
     return table
 
 
-def _on_all_table(records: "Records") -> Table:
+def _table_without_validation(records: "Records") -> Table:
     """Return a table of the rows that were trained without validation images."""
     from jaxcifar.report.wording import accuracy, accuracy_with_flips
 
-    numbers = ("seeds", "test", "with flips", "time")
-    table = make_table("Trained on all images", ("row",), numbers)
+    number_columns = ("seeds", "test", "with flips", "time")
+    table = make_table("Trained on all images", ("row",), number_columns)
     for variation in records.without_validation:
         seconds = float(variation.values("wall_seconds").sum())
-        cells = _run_count(variation), accuracy(variation), accuracy_with_flips(variation)
+        cells = _run_count_text(variation), accuracy(variation), accuracy_with_flips(variation)
         table.add_row(Text(printable(variation.name)), *cells, duration(seconds))
     return table
 
 
-def _run_count(variation: "Variation") -> str:
+def _run_count_text(variation: "Variation") -> str:
     """Return the number of a row's runs as text: "3" seeds, "5 folds", or "5 folds x 3" seeds."""
-    folds = len(variation.folds)
-    if folds < 2:
+    fold_count = len(variation.folds)
+    if fold_count < 2:
         return str(len(variation.runs))
-    seeds = len({run.config.seed for run in variation.runs})
-    return f"{folds} folds" + (f" x {seeds}" if seeds > 1 else "")
+    seed_count = len({run.config.seed for run in variation.runs})
+    return f"{fold_count} folds x {seed_count}" if seed_count > 1 else f"{fold_count} folds"
 
 
-def _percent(variation: "Variation", split: str) -> str:
+def _accuracy_or_empty(variation: "Variation", split: str) -> str:
     """Return a row's accuracy on the split "val" or "test" as text; "" if it was not measured."""
     from jaxcifar.report.wording import accuracy
 
-    key = f"{split}_accuracy"
-    return accuracy(variation, key, split) if key in variation.runs[0].result else ""
+    result_field = f"{split}_accuracy"
+    is_measured = result_field in variation.runs[0].result
+    return accuracy(variation, result_field, split) if is_measured else ""
 
 
-def _ties_with_first(network: "StudiedNetwork") -> list[str]:
+def _rows_tied_with_best(network: "StudiedNetwork") -> list[str]:
     """Return names of rows whose validation accuracy is not significantly below the best row's."""
     from jaxcifar.report.choice import validation_lead
 
-    first, *others = network.by_validation
-    if first.runs[0].converted:
+    best, *others = network.by_validation
+    if best.runs[0].converted:
         return []
-    return [other.name for other in others if not validation_lead(first, other).is_significant]
+    return [other.name for other in others if not validation_lead(best, other).is_significant]
 
 
-def _winner(network: "StudiedNetwork", ties: Sequence[str]) -> str:
+def _best_row_sentence(network: "StudiedNetwork", tied_rows: Sequence[str]) -> str:
     """Return a sentence about the row with the best validation accuracy.
 
     Args:
       network: the rows of a study with the same network.
-      ties: names of other rows that may be as good: their distance may be chance.
+      tied_rows: names of other rows that may be as good: their distance may be chance.
     """
     from jaxcifar.machine.name_lists import join_names
 
     best, *others = network.by_validation
-    sentence = f"{'first' if ties else 'best'}: {best.name}"
+    rank = "first" if tied_rows else "best"
+    sentence = f"{rank}: {best.name}"
     if best.runs[0].converted:
-        return f"{sentence}, {_percent(best, 'test')} of the test images"
+        return f"{sentence}, {_accuracy_or_empty(best, 'test')} of the test images"
     sentence += (
-        f", {_percent(best, 'val')} of the validation images and "
-        f"{_percent(best, 'test')} of the test images"
+        f", {_accuracy_or_empty(best, 'val')} of the validation images and "
+        f"{_accuracy_or_empty(best, 'test')} of the test images"
     )
     if others:
-        means = [row.repeats("val_accuracy").mean() for row in (best, others[0])]
-        ahead = means[0] - means[1]
-        sentence += f"; in validation {100 * ahead:.2f} points ahead of {others[0].name}"
-    if ties:
+        second = others[0]
+        lead = best.repeats("val_accuracy").mean() - second.repeats("val_accuracy").mean()
+        sentence += f"; in validation {100 * lead:.2f} points ahead of {second.name}"
+    if tied_rows:
         sentence += (
-            f". Its lead over {join_names(ties)} may be chance, so none of these is the best"
+            f". Its lead over {join_names(tied_rows)} may be chance, so none of these is the best"
         )
     return f"{sentence}."

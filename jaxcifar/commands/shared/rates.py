@@ -1,77 +1,103 @@
 """The tables of speeds that `jaxcifar bench` prints."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jaxcifar.commands.shared.output import make_table
+from jaxcifar.commands.shared.output import explain_write_errors, make_table
 from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import PrintLine, line_printer
 
 
-def show(console: Console, figures: dict[str, Any]) -> None:
+def show_speeds(console: Console, results: Mapping[str, Any]) -> None:
     """Print benchmark results in a table for each network, at most 80 characters wide.
 
-    `figures` is the content of the file that `jaxcifar bench --json` writes.
+    `results` is the content of the file that `jaxcifar bench --json` writes.
     """
     print_line = line_printer(console)
-    print_line(f"{figures['device']}, jax {figures['versions']['jax']}")
-    for arch in dict.fromkeys(row["arch"] for row in figures["rows"]):
-        rows = [row for row in figures["rows"] if row["arch"] == arch]
-        console.print(_table(arch, sorted(rows, key=lambda row: row["phase"])))
+    print_line(f"{results['device']}, jax {results['versions']['jax']}")
+    for arch in dict.fromkeys(row["arch"] for row in results["rows"]):
+        rows = [row for row in results["rows"] if row["arch"] == arch]
+        console.print(_network_table(arch, sorted(rows, key=lambda row: row["phase"])))
         contestants = [(f"{row['implementation']} {row['dtype']}", row) for row in rows]
-        _print_left_out(contestants, print_line)
-    if figures["programs"]:
-        console.print(_programs(figures["programs"]))
-        programs = [(", ".join(program["runs"]), program) for program in figures["programs"]]
-        _print_left_out(programs, print_line)
-    for arch, phases in figures["ratio"].items():
-        for phase, ratio in phases.items():
+        _print_programs_left_out(contestants, print_line)
+    if results["programs"]:
+        console.print(_programs_table(results["programs"]))
+        programs = [(", ".join(program["runs"]), program) for program in results["programs"]]
+        _print_programs_left_out(programs, print_line)
+    for arch, ratio_by_phase in results["ratio"].items():
+        for phase, ratio in ratio_by_phase.items():
             print_line(
-                f"{arch} {phase}: {_ratio(ratio, 'float32')} x PyTorch's best float32, "
-                f"{_ratio(ratio, 'any')} x its best of any precision"
+                f"{arch} {phase}: {_ratio_text(ratio, 'float32')} x PyTorch's best float32, "
+                f"{_ratio_text(ratio, 'any')} x its best of any precision"
             )
-    for arch, ours in figures["ours"].items():
-        first = ours["first_step_seconds"]
-        print_line(
-            f"{arch}: first step after {first['cold']:.1f} s, {first['warm']:.1f} s with a "
-            f"warm compilation cache; a run's epoch of {ours['epoch_images']:,} images takes "
-            f"{ours['epoch_seconds']:.2f} s; {ours['seconds_beyond_steps']:.2f} s of a run of two "
-            "are not steps"
-        )
-        for together in ours["at_once"]:
-            print_line(f"{arch}: {together['runs']} at once, {_rate(together)} images/s")
-        at_once = [
-            (f"{arch}, {together['runs']} at once", together) for together in ours["at_once"]
-        ]
-        _print_left_out(at_once, print_line)
+    for arch, own_results in results["ours"].items():
+        _show_startup_and_parallel_runs(print_line, arch, own_results)
 
 
-def _print_left_out(contestants: list[tuple[str, dict[str, Any]]], print_line: PrintLine) -> None:
+def _show_startup_and_parallel_runs(
+    print_line: PrintLine, arch: str, own_results: Mapping[str, Any]
+) -> None:
+    """Print what was measured of jaxcifar only: the first step, an epoch, and runs at once."""
+    first_step = own_results["first_step_seconds"]
+    print_line(
+        f"{arch}: first step after {first_step['cold']:.1f} s, {first_step['warm']:.1f} s with a "
+        f"warm compilation cache; a run's epoch of {own_results['epoch_images']:,} images takes "
+        f"{own_results['epoch_seconds']:.2f} s; {own_results['seconds_beyond_steps']:.2f} s of a "
+        "run of two are not steps"
+    )
+    parallel_runs = [
+        (f"{arch}, {measured['runs']} at once", measured) for measured in own_results["at_once"]
+    ]
+    for _, measured in parallel_runs:
+        print_line(f"{arch}: {measured['runs']} at once, {_rate_text(measured)} images/s")
+    _print_programs_left_out(parallel_runs, print_line)
+
+
+def draw_speeds(results: dict[str, Any], path: Path) -> None:
+    """Draw the measured speeds of all networks into the file of `--plot`."""
+    from jaxcifar.bench.bench_chart import plot_rates
+    from jaxcifar.machine.files import atomic_write
+
+    title = f"{results['device']}, jax {results['versions']['jax']}"
+    picture_format = path.suffix.removeprefix(".")
+    with explain_write_errors(f"--plot {path}"), atomic_write(path) as file:
+        plot_rates(results["rows"], title, file, picture_format)
+
+
+def _print_programs_left_out(
+    contestants: list[tuple[str, dict[str, Any]]], print_line: PrintLine
+) -> None:
     """Print why some programs were left out of the timed rounds.
 
     Args:
       contestants: (name, measured results) of each program that was to be measured.
       print_line: prints a line.
     """
-    reasons = {name: figures["left_out"] for name, figures in contestants if "left_out" in figures}
-    for name, reason in reasons.items():
+    reason_by_name = {
+        name: measured["left_out"] for name, measured in contestants if "left_out" in measured
+    }
+    for name, reason in reason_by_name.items():
         print_line(f"{name} was left out of the rounds: {reason}")
-    estimates = [f for _, f in contestants if f["rounds"] == 0]
-    if any(figures["images_per_second"] is not None for figures in estimates):
+    has_estimate = any(
+        measured["rounds"] == 0 and measured["images_per_second"] is not None
+        for _, measured in contestants
+    )
+    if has_estimate:
         print_line("~ is the rate of first steps, measured briefly")
 
 
-def _rate(figures: dict[str, Any]) -> str:
-    """Return the images per second in `figures` as text.
+def _rate_text(measured: dict[str, Any]) -> str:
+    """Return the measured images per second as text.
 
     The text begins with "~" if only the first steps were measured; "-" means no measurement.
     """
-    mark = "" if figures["rounds"] else "~"
-    return _text_or_dash(figures["images_per_second"], lambda rate: f"{mark}{rate:,.0f}")
+    estimate_mark = "" if measured["rounds"] else "~"
+    return _text_or_dash(measured["images_per_second"], lambda rate: f"{estimate_mark}{rate:,.0f}")
 
 
 def _text_or_dash(value: float | None, text_of: Callable[[float], str]) -> str:
@@ -79,51 +105,51 @@ def _text_or_dash(value: float | None, text_of: Callable[[float], str]) -> str:
     return "-" if value is None else text_of(value)
 
 
-def _ratio(ratios: dict[str, Any], name: str) -> str:
+def _ratio_text(ratios: dict[str, Any], name: str) -> str:
     """Return the ratio `name` as text, with the range over the rounds if known: "1.1 (1.0-1.2)"."""
     spread = ratios[f"{name}_spread"]
-    return f"{ratios[name]:.2f} ({_range_of(spread)})" if spread else f"{ratios[name]:.2f}"
+    return f"{ratios[name]:.2f} ({_range_text(spread)})" if spread else f"{ratios[name]:.2f}"
 
 
-def _range_of(spread: Sequence[float]) -> str:
+def _range_text(spread: Sequence[float]) -> str:
     """Return (lowest, highest) as text, such as "1.02-1.10"."""
     return f"{spread[0]:.2f}-{spread[1]:.2f}"
 
 
-def _gigabytes(memory: float) -> str:
+def _gigabytes_text(memory_bytes: float) -> str:
     """Return a number of bytes as gigabytes, such as "1.25"."""
-    return f"{memory / 1e9:.2f}"
+    return f"{memory_bytes / 1e9:.2f}"
 
 
-def _table(arch: str, rows: list[dict[str, Any]]) -> Table:
+def _network_table(arch: str, rows: list[dict[str, Any]]) -> Table:
     """Return the table of one network's speeds, with a line for each measurement."""
-    texts = ("phase", "implementation", "precision")
-    numbers = ("images/s", "ours\nover it", "from-to", "peak\nGB")
-    table = make_table(arch, texts, numbers, wrap_text=False)
+    text_columns = ("phase", "implementation", "precision")
+    number_columns = ("images/s", "ours\nover it", "from-to", "peak\nGB")
+    table = make_table(arch, text_columns, number_columns, wrap_text=False)
     for row in rows:
         table.add_row(
             row["phase"],
             row["implementation"],
             row["dtype"],
-            _rate(row),
+            _rate_text(row),
             _text_or_dash(row["ratio"], "{:.2f}".format) if "ratio" in row else "",
-            _range_of(row["ratio_spread"]) if row.get("ratio_spread") else "",
-            _text_or_dash(row["peak_memory_bytes"], _gigabytes),
+            _range_text(row["ratio_spread"]) if row.get("ratio_spread") else "",
+            _text_or_dash(row["peak_memory_bytes"], _gigabytes_text),
         )
     return table
 
 
-def _programs(programs: list[dict[str, Any]]) -> Table:
+def _programs_table(programs: list[dict[str, Any]]) -> Table:
     """Return a table of the speed of each compiled program, with the runs that use the program."""
-    numbers = ("batch", "precision", "images/s", "from-to")
-    table = make_table("", ("rows",), numbers)
+    number_columns = ("batch", "precision", "images/s", "from-to")
+    table = make_table("", ("rows",), number_columns)
     for program in programs:
         spread = program["spread"] if program["rounds"] else None
         table.add_row(
             Text(printable(", ".join(program["runs"]))),
             str(program["batch_size"]),
             program["dtype"],
-            _rate(program),
+            _rate_text(program),
             f"{spread[0]:,.0f}-{spread[1]:,.0f}" if spread else "-",
         )
     return table

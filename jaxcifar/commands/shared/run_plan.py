@@ -9,12 +9,12 @@ from jaxcifar.config.origins import overruled_lines, without_effect_line
 from jaxcifar.machine.terminal import line_printer
 
 
-def show_run_plan(given: GivenSettings, path: Path) -> None:
+def show_run_plan(given_settings: GivenSettings, run_folder: Path) -> None:
     """Print the settings of a run, where they come from, and the time and memory that it takes.
 
     Args:
-      given: the settings of the run, and the options.
-      path: the folder of the run.
+      given_settings: the settings of the run, and the options.
+      run_folder: the folder of the run.
 
     Raises:
       UsageError: the folder belongs to another run, or training is impossible with these settings.
@@ -25,26 +25,34 @@ def show_run_plan(given: GivenSettings, path: Path) -> None:
     from jaxcifar.runs.folder import RunFolder
     from jaxcifar.runs.task import Task
 
-    config, options = given.config, given.other_options
+    config, options = given_settings.config, given_settings.other_options
     console = screen()
     print_line = line_printer(console)
     title = f"{config.network_title} on {dataset_title(config.dataset)}"
     print_line(
-        f"dry run         {title}, in {path}: nothing is trained, and nothing is written but JAX's "
-        "cache of compiled programs"
+        f"dry run         {title}, in {run_folder}: nothing is trained, and nothing is written but "
+        "JAX's cache of compiled programs"
     )
-    folder = RunFolder(path, options.overwrite)
+    folder = RunFolder(run_folder, options.overwrite)
     folder.require_usable(config)
     if folder.has_begun:
-        done = len(folder.read_history())
-        print_line(f"begun           {done} of {config.epochs} epochs are done in this folder")
-    if given.is_auto:
+        epochs_done = len(folder.read_history())
+        print_line(
+            f"begun           {epochs_done} of {config.epochs} epochs are done in this folder"
+        )
+    if given_settings.is_auto_dataset:
         print_line("--dataset auto  takes shapes10 instead if CIFAR-10 can't be loaded")
-    show_settings(console, {"": given.origins})
+    settings_of_single_row = {"": given_settings.settings_with_origins}
+    show_settings(console, settings_of_single_row)
     # Lines about overruled settings of a file were printed before.
-    for line in overruled_lines({"": given.origins}, lambda _, loser: loser != given.origin):
+    overruled_recipe_settings = overruled_lines(
+        settings_of_single_row,
+        lambda winning_origin, overruled_origin: overruled_origin != given_settings.file_name,
+    )
+    for line in overruled_recipe_settings:
         print_line(line)
-    if line := without_effect_line(config):
-        print_line(line)
-    task = Task(config, path, overwrite=options.overwrite)
+    ineffective_settings = without_effect_line(config)
+    if ineffective_settings:
+        print_line(ineffective_settings)
+    task = Task(config, run_folder, overwrite=options.overwrite)
     show_costs(console, [task], options.data_dir, first_devices(options.devices), at_once=1)

@@ -5,9 +5,9 @@ import re
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from jaxcifar.commands.shared.common_options import location
+from jaxcifar.commands.shared.common_options import parse_path
 from jaxcifar.commands.shared.example_files import study_files
 from jaxcifar.commands.shared.parser import OptionHolder, suggest
 from jaxcifar.config.folds import all_folds
@@ -27,10 +27,11 @@ from jaxcifar.studies.grid import grid_name, grid_study
 from jaxcifar.studies.study import Study, StudyRow
 from jaxcifar.studies.study_folder import with_recorded_rows
 
-SHIPPED = study_files()
-ABLATION = SHIPPED["ablation"]
+SHIPPED_STUDIES = study_files()
+ABLATION_STUDY = SHIPPED_STUDIES["ablation"]
 STUDY, ROW = "the study", "the row"  # origins of settings
-_MOST_FOLDS = 999
+_MAX_FOLDS = 999
+_Run = TypeVar("_Run")
 
 
 class Shard(NamedTuple):
@@ -42,97 +43,117 @@ class Shard(NamedTuple):
     part: int
     parts: int
 
+    def __str__(self) -> str:
+        """Return the share as a value of `--shard`, such as "2/4"."""
+        return f"{self.part}/{self.parts}"
+
+    def select(self, runs: Sequence[_Run]) -> Sequence[_Run]:
+        """Return the runs of this share."""
+        first = self.part - 1
+        return runs[first :: self.parts]
+
+
+WHOLE_STUDY = Shard(part=1, parts=1)
+
 
 class GivenStudy(NamedTuple):
     """The study that the options describe: rows, each a set of settings to train.
 
     Attributes:
       study: the study, with the settings that were given as options.
-      shared: the settings that the study's file gives to all rows.
-      options: the settings that were given as options.
+      shared_settings: the settings that the study's file gives to all rows.
+      option_settings: the settings that were given as options.
       name: name for the study's folder.
-      folds: number of folds (cross-validation) that each row is trained on; 0 for a single split.
-      seed: the first seed of each row.
-      lines: lines for the user, about rows that earlier values of `--grid` have added to the
+      fold_count: number of folds (cross-validation) that each row is trained on; 0 for a single
+        split.
+      first_seed: the first seed of each row.
+      notices: lines for the user, about rows that earlier values of `--grid` have added to the
         study's folder.
     """
 
     study: Study
-    shared: Mapping[str, Any]
-    options: Mapping[str, Any]
+    shared_settings: Mapping[str, Any]
+    option_settings: Mapping[str, Any]
     name: str
-    folds: int
-    seed: int
-    lines: tuple[str, ...] = ()
+    fold_count: int
+    first_seed: int
+    notices: tuple[str, ...] = ()
 
     @property
     def first_fold(self) -> str:
         """The name of the first fold, such as "1/5"; "" without folds."""
-        return next(iter(all_folds(self.folds)), "")
+        return next(iter(all_folds(self.fold_count)), "")
 
-    def with_rows_of_earlier_grids(self, out: Path) -> "GivenStudy":
+    def with_rows_of_earlier_grids(self, study_folder: Path) -> "GivenStudy":
         """Return a copy whose study has the rows of earlier grids too.
 
-        These are the rows in the folder `out` that earlier values of `--grid` have added.
+        These are the rows in the study's folder that earlier values of `--grid` have added.
 
         Raises:
           UsageError: there would be too many rows.
           RunError: the record of the study in the folder can't be read.
         """
-        study = with_recorded_rows(self.study, out)
-        earlier = [row.name for row in study.rows[len(self.study.rows) :]]
-        if not earlier:
+        study = with_recorded_rows(self.study, study_folder)
+        own_row_count = len(self.study.rows)
+        earlier_rows = join_names([row.name for row in study.rows[own_row_count:]])
+        if not earlier_rows:
             return self
-        line = f"the report shows the rows of earlier grids in {out} too: {join_names(earlier)}"
-        return self._replace(study=study, lines=(line,))
+        notice = f"the report shows the rows of earlier grids in {study_folder} too: {earlier_rows}"
+        return self._replace(study=study, notices=(notice,))
 
-    def origins(self, rows: Sequence[StudyRow]) -> dict[str, list[SettingOrigin]]:
+    def settings_by_row(self, rows: Sequence[StudyRow]) -> dict[str, list[SettingOrigin]]:
         """Return each row's settings that have an effect, and their origins, by the row's name."""
         fold = self.first_fold
-        found = {}
+        fold_layers = [Layer("--folds", {"fold": fold})] if fold else []
+        by_row = {}
         for row in rows:
             layers = [
-                Layer(STUDY, self.shared),
-                Layer(COMMAND_LINE, self.options),
+                Layer(STUDY, self.shared_settings),
+                Layer(COMMAND_LINE, self.option_settings),
                 Layer(ROW, row.changes),
-                *([Layer("--folds", {"fold": fold})] if fold else []),
+                *fold_layers,
             ]
-            config = self.study.config_of(row, self.seed, fold)
+            config = self.study.config_of(row, self.first_seed, fold)
             settings = settings_by_origin(config, layers)
-            found[row.name] = [setting for setting in settings if setting.name != "seed"]
-        return found
+            by_row[row.name] = [setting for setting in settings if setting.name != "seed"]
+        return by_row
 
-    def overruled(self, rows: Sequence[StudyRow], is_plan: bool = False) -> list[str]:
+    def overruled_setting_lines(
+        self, rows: Sequence[StudyRow], with_other_recipes: bool = False
+    ) -> list[str]:
         """Return lines about options that overrule settings of the study, and the other way round.
 
         Args:
           rows: the rows that are trained.
-          is_plan: True to also list overruled settings of recipes that no option has chosen.
+          with_other_recipes: True to also list overruled settings of recipes that no option has
+            chosen.
         """
-        recipe = f"recipe {self.options['recipe']}" if "recipe" in self.options else None
+        origins_of_options = [COMMAND_LINE]
+        if "recipe" in self.option_settings:
+            origins_of_options.append(f"recipe {self.option_settings['recipe']}")
 
-        def is_shown(winner: str, loser: str) -> bool:
-            if loser == STUDY:
-                return winner != ROW  # a row of a study differs from what all rows share
-            return is_plan or loser in (COMMAND_LINE, recipe)
+        def is_shown(winning_origin: str, overruled_origin: str) -> bool:
+            if overruled_origin == STUDY:
+                return winning_origin != ROW  # a row of a study differs from what all rows share
+            return with_other_recipes or overruled_origin in origins_of_options
 
-        lines = overruled_lines(self.origins(rows), is_shown)
-        fraction = self.study.config.get("val_fraction")
-        if self.folds and fraction is not None:
-            lines.append(f"--folds replaces val_fraction {value_text(fraction)} of {STUDY}")
+        lines = overruled_lines(self.settings_by_row(rows), is_shown)
+        val_fraction = self.study.config.get("val_fraction")
+        if self.fold_count and val_fraction is not None:
+            lines.append(f"--folds replaces val_fraction {value_text(val_fraction)} of {STUDY}")
         return lines
 
 
 def add_study_options(parser: OptionHolder) -> None:
-    """Add the options `--study`, `--grid` and `--folds`, whose values `given_study` reads."""
+    """Add the options `--study`, `--grid` and `--folds`, whose values `read_given_study` reads."""
     study_option = parser.add_argument(
         "--study",
-        type=study_file,
+        type=parse_study_file,
         metavar="FILE",
-        help=f"TOML file of rows, or a study of the package: {', '.join(SHIPPED)} (default: "
-        "ablation, the ten rows of the reference report)",
+        help=f"TOML file of rows, or a study of the package: {', '.join(SHIPPED_STUDIES)} "
+        "(default: ablation, the ten rows of the reference report)",
     )
-    suggest(study_option, SHIPPED)
+    suggest(study_option, SHIPPED_STUDIES)
     parser.add_argument(
         "--grid",
         nargs="+",
@@ -142,7 +163,7 @@ def add_study_options(parser: OptionHolder) -> None:
     )
     parser.add_argument(
         "--folds",
-        type=fold_count,
+        type=parse_fold_count,
         default=0,
         metavar="K",
         help="train each row on K folds: K parts of the training images, of which each validates "
@@ -150,18 +171,18 @@ def add_study_options(parser: OptionHolder) -> None:
     )
 
 
-def study_file(text: str) -> Path:
+def parse_study_file(text: str) -> Path:
     """Return the path of a study file; `text` is a path, or the name of a built-in study."""
-    path = location(text)
+    path = parse_path(text)
     if path.suffix or path.exists() or len(path.parts) > 1:
         return path
-    if text not in SHIPPED:
-        meant = did_you_mean(text, SHIPPED)
-        raise ArgumentTypeError(f"{text}: no such file or study; {meant}name a .toml file")
-    return SHIPPED[text]
+    if text not in SHIPPED_STUDIES:
+        suggestion = did_you_mean(text, SHIPPED_STUDIES)
+        raise ArgumentTypeError(f"{text}: no such file or study; {suggestion}name a .toml file")
+    return SHIPPED_STUDIES[text]
 
 
-def shard(text: str) -> Shard:
+def parse_shard(text: str) -> Shard:
     """Parse an option's value such as `2/4`, the second of four shares of a study's runs."""
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if match:
@@ -171,14 +192,14 @@ def shard(text: str) -> Shard:
     raise ArgumentTypeError(f"{text}: must be I/N with I from 1 to N, such as 2/4")
 
 
-def fold_count(text: str) -> int:
+def parse_fold_count(text: str) -> int:
     """Parse an option's value as a number of folds."""
-    if not text.isdecimal() or len(text) > 3 or int(text) < 2:
-        raise ArgumentTypeError(f"{text:.20}: must be a whole number from 2 to {_MOST_FOLDS}")
+    if not text.isdecimal() or len(text) > 3 or not 2 <= int(text) <= _MAX_FOLDS:
+        raise ArgumentTypeError(f"{text:.20}: must be a whole number from 2 to {_MAX_FOLDS}")
     return int(text)
 
 
-def given_study(options: Namespace, settings: dict[str, Any]) -> GivenStudy:
+def read_given_study(options: Namespace, settings: dict[str, Any]) -> GivenStudy:
     """Return the study that the options describe.
 
     Args:
@@ -194,6 +215,7 @@ def given_study(options: Namespace, settings: dict[str, Any]) -> GivenStudy:
     if options.folds and settings.get("fold"):
         fold = settings["fold"]
         raise UsageError(f"--fold {fold}: --folds trains every fold; leave one of them out")
+    shared_settings: Mapping[str, Any] = {}
     if options.grid is not None:
         if options.study is not None:
             raise UsageError("--grid: makes the rows, as --study does; leave one of them out")
@@ -203,9 +225,17 @@ def given_study(options: Namespace, settings: dict[str, Any]) -> GivenStudy:
                 "--grid val_fraction: has no effect with --folds; leave one of them out"
             )
         name = grid_name(options.grid)
-        return GivenStudy(study, {}, settings, name, options.folds, options.seeds[0])
-    path = options.study or ABLATION
-    study = Study.read(path)
-    merged = dataclasses.replace(study, config=merge_settings(study.config, settings))
-    seed = options.seeds[0]
-    return GivenStudy(merged, study.config, settings, path.stem, options.folds, seed)
+    else:
+        path = options.study or ABLATION_STUDY
+        name = path.stem
+        study = Study.read(path)
+        shared_settings = study.config
+        study = dataclasses.replace(study, config=merge_settings(study.config, settings))
+    return GivenStudy(
+        study,
+        shared_settings,
+        settings,
+        name,
+        fold_count=options.folds,
+        first_seed=options.seeds[0],
+    )

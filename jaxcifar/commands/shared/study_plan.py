@@ -10,7 +10,7 @@ from rich.console import Console
 
 from jaxcifar.commands.shared.cli import start_jax
 from jaxcifar.commands.shared.dry_run import show_costs, show_settings
-from jaxcifar.commands.shared.study_options import GivenStudy
+from jaxcifar.commands.shared.study_options import WHOLE_STUDY, GivenStudy
 from jaxcifar.machine.terminal import PrintLine, line_printer
 from jaxcifar.studies.study import Study, StudyRow
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from jaxcifar.runs.task import Task
 
 
-def plan_runs(study: Study, out: Path, options: Namespace, print_line: PrintLine) -> "list[Task]":
+def plan_runs(
+    study: Study, study_folder: Path, options: Namespace, print_line: PrintLine
+) -> "list[Task]":
     """Return the runs of a study by the options of the command; see `plan`.
 
     If the path of the user's images has changed, the images are loaded and compared with those of
@@ -27,36 +29,39 @@ def plan_runs(study: Study, out: Path, options: Namespace, print_line: PrintLine
     from jaxcifar.studies.conduct import plan
     from jaxcifar.studies.moved_images import load_sha256
 
-    load = partial(
+    load_images = partial(
         load_sha256,
         data_dir=options.data_dir,
         print_line=print_line,
         may_prepare=not options.dry_run,
     )
-    keep_best = options.keep == "best"
-    rows, seeds, force, folds = options.rows, options.seeds, options.force, options.folds
-    return plan(study, rows, seeds, out, force, keep_best, folds, load)
+    return plan(
+        study,
+        options.rows,
+        options.seeds,
+        study_folder,
+        options.force,
+        keep_best=options.keep == "best",
+        fold_count=options.folds,
+        load_sha256=load_images,
+    )
 
 
 def show_study_plan(
     console: Console,
-    given: GivenStudy,
+    given_study: GivenStudy,
     rows: Sequence[StudyRow],
     tasks: "Sequence[Task]",
-    data_dir: Path,
-    device_count: int | None,
-    at_once: int | None,
+    options: Namespace,
 ) -> None:
     """Show the settings of a study's rows, where they come from, and the cost of training.
 
     Args:
       console: where to print.
-      given: the study and the settings that were given as options.
+      given_study: the study and the settings that were given as options.
       rows: the rows that are trained.
-      tasks: the runs of these rows.
-      data_dir: folder of data sets.
-      device_count: number of devices to train on; None for all.
-      at_once: number of runs to train together; None for the number that suits the devices.
+      tasks: the runs of these rows; only those of `--shard` are trained.
+      options: the options of the command.
 
     Raises:
       UsageError: a row can't be trained with its settings.
@@ -65,15 +70,18 @@ def show_study_plan(
     from jaxcifar.machine.environment import first_devices, use_cpu_cores
     from jaxcifar.studies.conduct import sensible_at_once
 
-    show_settings(console, given.origins(rows))
+    show_settings(console, given_study.settings_by_row(rows))
     print_line = line_printer(console)
-    for line in given.overruled(rows, is_plan=True):
+    for line in given_study.overruled_setting_lines(rows, with_other_recipes=True):
         print_line(line)
-    if not tasks:
+    shard = options.shard or WHOLE_STUDY
+    tasks_of_shard = shard.select(tasks)
+    if not tasks_of_shard:
         print_line("no run belongs to this shard")
         return
-    first = tasks[0].config
-    use_cpu_cores(first.batch_size, device_count, first.accumulate)
+    config = tasks_of_shard[0].config
+    use_cpu_cores(config.batch_size, options.devices, config.accumulate)
     start_jax()
-    devices = first_devices(device_count)
-    show_costs(console, tasks, data_dir, devices, at_once or sensible_at_once(devices))
+    devices = first_devices(options.devices)
+    at_once = options.at_once or sensible_at_once(devices)
+    show_costs(console, tasks_of_shard, options.data_dir, devices, at_once)

@@ -1,27 +1,29 @@
 """The options that send the parts of a study to a cluster."""
 
 import argparse
+import math
 import re
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
-from jaxcifar.commands.shared.common_options import count
+from jaxcifar.commands.shared.common_options import parse_count
 from jaxcifar.commands.shared.parser import OptionHolder
 from jaxcifar.errors import UsageError, printable
 from jaxcifar.machine.job_queue import EXECUTORS, Executor, JobOptions, check_executor
 from jaxcifar.machine.terminal import pluralize
 
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
+_OPTION_NAME_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,39}")
 # Slurm's forms of a time: M, M:S, H:M:S, D-H, D-H:M, D-H:M:S.
-_TIME = re.compile(r"(?:(\d{1,3})-)?(\d{1,7})(?::(\d{1,2}))?(?::(\d{1,2}))?")
-_AT_MOST = "at-most"
+_SLURM_TIME_PATTERN = re.compile(r"(?:(\d{1,3})-)?(\d{1,7})(?::(\d{1,2}))?(?::(\d{1,2}))?")
+_AT_MOST_OPTION = "at-most"
 # Options of sbatch that would contradict what submitit writes, or start a part more than once.
-_OURS = {
+_OPTIONS_SET_BY_JAXCIFAR = {
     "array", "chdir", "error", "export", "input", "nodes", "ntasks", "ntasks-per-node", "open-mode",
     "output", "parsable", "signal", "test-only", "wait", "wrap",
 }  # fmt: skip
-_MOST_CHARACTERS = 200
+_MAX_VALUE_LENGTH = 200
 
 
 def add_submit_options(parser: OptionHolder) -> None:
@@ -33,18 +35,18 @@ def add_submit_options(parser: OptionHolder) -> None:
     )
     parser.add_argument(
         "--parts",
-        type=count,
+        type=parse_count,
         metavar="N",
         help="number of jobs for all runs of the study (default: one job for each row)",
     )
     parser.add_argument(
         "--submit-options",
         nargs="+",
-        type=submit_option,
+        type=parse_submit_option,
         default=[],
         metavar="NAME=VALUE",
         help="options of sbatch, such as partition=gpu gres=gpu:1 time=2:00:00, where time is the "
-        f"limit of a job; {_AT_MOST}=N runs at most N jobs at a time (default: time=60, in "
+        f"limit of a job; {_AT_MOST_OPTION}=N runs at most N jobs at a time (default: time=60, in "
         "minutes)",
     )
     parser.add_argument(
@@ -55,122 +57,133 @@ def add_submit_options(parser: OptionHolder) -> None:
     )
 
 
-def check_submit_options(options: argparse.Namespace, runs: int, out: Path) -> None:
+def check_submit_options(options: argparse.Namespace, run_count: int, study_folder: Path) -> None:
     """Check the options that send a study to a cluster, before anything that takes long.
 
     Args:
       options: the parsed options of the command.
-      runs: number of runs of the study.
-      out: folder of the study.
+      run_count: number of runs of the study.
+      study_folder: folder of the study.
 
     Raises:
       UsageError: an option has no effect or can't be used here.
     """
     if options.submit is None:
-        given = {"--parts": options.parts, "--submit-options": options.submit_options}
-        if options.wait is not None:
-            given["--wait" if options.wait else "--no-wait"] = True
-        without_effect = [name for name, value in given.items() if value]
-        if without_effect:
-            raise UsageError(
-                f"{without_effect[0]}: has no effect without --submit; add --submit slurm"
-            )
+        _require_no_option_of_submit(options)
         return
     if options.shard is not None:
         raise UsageError(
             "--shard: can't be used with --submit, which divides the study itself; set the number "
             "of jobs with --parts N"
         )
-    if options.parts is not None and options.parts > runs:
-        raise UsageError(f"--parts {options.parts}: the study has {pluralize(runs, 'run')}")
+    if options.parts is not None and options.parts > run_count:
+        raise UsageError(
+            f"--parts {options.parts}: the study has {pluralize(run_count, 'run')}; use --parts "
+            f"{run_count} or less"
+        )
     job_options(options.submit, options.submit_options)
-    check_executor(options.submit, out)
+    check_executor(options.submit, study_folder)
 
 
-def without_submit_options(argv: Sequence[str], also: str | None = None) -> list[str]:
+def _require_no_option_of_submit(options: argparse.Namespace) -> None:
+    """Raise a `UsageError` if an option was given that only works with `--submit`."""
+    values = {
+        "--parts": options.parts,
+        "--submit-options": options.submit_options,
+        "--wait": options.wait is True,
+        "--no-wait": options.wait is False,
+    }
+    for option, value in values.items():
+        if value:
+            raise UsageError(f"{option}: has no effect without --submit; add --submit slurm")
+
+
+def without_submit_options(argv: Sequence[str], other_option: str | None = None) -> list[str]:
     """Return the words of a command line without the options that send a study to a cluster.
 
     Args:
       argv: the words of a command line that the command's parser has accepted.
-      also: another option to leave out with all its values, such as "--force"; None for none.
+      other_option: another option to leave out with all its values, such as "--force"; None for
+        none.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     add_submit_options(parser)
-    if also is not None:
-        parser.add_argument(also, nargs="*")
-    _, others = parser.parse_known_args(list(argv))
-    return others
+    if other_option is not None:
+        parser.add_argument(other_option, nargs="*")
+    _, other_words = parser.parse_known_args(list(argv))
+    return other_words
 
 
-def submit_option(text: str) -> tuple[str, str | bool]:
+def parse_submit_option(text: str) -> tuple[str, str | bool]:
     """Parse a word of `--submit-options`, an option of sbatch (Slurm's command) without `--`.
 
     Returns:
       the name and the value of `NAME=VALUE`; for `NAME` alone, the name and True.
     """
-    name, equals, value = text.partition("=")
-    name = name.removeprefix("--").replace("_", "-")
-    if not _NAME.fullmatch(name):
+    name_text, equals, value = text.partition("=")
+    name = name_text.removeprefix("--").replace("_", "-")
+    if not _OPTION_NAME_PATTERN.fullmatch(name):
         raise ArgumentTypeError(f"{text}: must be NAME=VALUE with an option of sbatch as the name")
-    if name in _OURS:
+    if name in _OPTIONS_SET_BY_JAXCIFAR:
         raise ArgumentTypeError(f"{text}: {name} is set for you; remove it")
     if not equals:
         return name, True
-    if not value or len(value) > _MOST_CHARACTERS or not value.isprintable():
+    if not value or len(value) > _MAX_VALUE_LENGTH or not value.isprintable():
         raise ArgumentTypeError(
-            f"{printable(text)}: the value must be one line of 1 to {_MOST_CHARACTERS} characters"
+            f"{printable(text)}: the value must be one line of 1 to {_MAX_VALUE_LENGTH} characters"
         )
     return name, value
 
 
-def job_options(executor: Executor, words: Sequence[tuple[str, str | bool]]) -> JobOptions:
+def job_options(executor: Executor, named_values: Sequence[tuple[str, str | bool]]) -> JobOptions:
     """Return the time limit, number of jobs and other options that `--submit-options` asks for.
 
     Args:
       executor: "slurm" for a cluster, or "local" for processes of this machine.
-      words: (name, value) for each word of the option.
+      named_values: (name, value) for each word of the option.
 
     Raises:
       UsageError: a value is wrong, or the executor has no such option.
     """
-    flags = dict(words)
-    minutes = flags.pop("time", None)
-    at_most = flags.pop(_AT_MOST, None)
-    if executor == "local" and (flags or at_most):
-        name = next(iter(flags), _AT_MOST)
-        raise UsageError(f"--submit-options {name}: only Slurm has it; --submit local takes time")
+    slurm_flags = dict(named_values)
+    time_limit = slurm_flags.pop("time", None)
+    job_limit = slurm_flags.pop(_AT_MOST_OPTION, None)
+    if executor == "local" and (slurm_flags or job_limit):
+        name = next(iter(slurm_flags), _AT_MOST_OPTION)
+        raise UsageError(
+            f"--submit-options {name}: only Slurm has it; --submit local takes only time=..."
+        )
     return JobOptions(
-        minutes=None if minutes is None else _minutes(str(minutes)),
-        max_running_jobs=None if at_most is None else _number_of_jobs(str(at_most)),
-        flags={name.replace("-", "_"): value for name, value in flags.items()},
+        minutes=None if time_limit is None else _slurm_time_in_minutes(str(time_limit)),
+        max_running_jobs=None if job_limit is None else _parse_job_limit(str(job_limit)),
+        flags={name.replace("-", "_"): value for name, value in slurm_flags.items()},
     )
 
 
-def _minutes(text: str) -> int:
+def _slurm_time_in_minutes(text: str) -> int:
     """Return a time in one of Slurm's forms, such as "2:00:00", in minutes, rounded up."""
-    match = _TIME.fullmatch(text)
+    match = _SLURM_TIME_PATTERN.fullmatch(text)
     if match is None:
         raise UsageError(f"--submit-options time={text}: must be minutes, H:MM:SS or D-HH:MM:SS")
-    days, *numbers = match.groups()
-    first, second, third = (int(number or 0) for number in numbers)
-    if days is not None:
-        seconds = 86400 * int(days) + 3600 * first + 60 * second + third
-    elif numbers[2] is not None:
-        seconds = 3600 * first + 60 * second + third
+    days_text, *number_texts = match.groups()
+    first, second, third = (int(number_text or 0) for number_text in number_texts)
+    has_hours = days_text is not None or number_texts[2] is not None
+    if has_hours:
+        duration = timedelta(days=int(days_text or 0), hours=first, minutes=second, seconds=third)
     else:
-        seconds = 60 * first + second
-    if seconds == 0:
+        duration = timedelta(minutes=first, seconds=second)
+    if not duration:
         raise UsageError(f"--submit-options time={text}: must be longer than 0 minutes")
-    return -(-seconds // 60)
+    return math.ceil(duration / timedelta(minutes=1))
 
 
-def _number_of_jobs(text: str) -> int:
+def _parse_job_limit(text: str) -> int:
     """Return the value of `--submit-options at-most=N` as a number.
 
     Raises:
       UsageError: `text` is not a whole number, at least 1.
     """
     try:
-        return count(text)
+        return parse_count(text)
     except ArgumentTypeError as error:
-        raise UsageError(f"--submit-options {_AT_MOST}={error}") from None
+        raise UsageError(f"--submit-options {_AT_MOST_OPTION}={error}") from None

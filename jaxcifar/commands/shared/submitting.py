@@ -1,47 +1,43 @@
-"""Send the unfinished parts of a study to a cluster, wait, and name the failed parts."""
+"""Send the unfinished parts of a study to a cluster, and name the failed parts."""
 
 import dataclasses
 import sys
-import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxcifar.commands.shared.job_waiting import MAX_NAMED_RUNS, run_names, wait_for_jobs
+from jaxcifar.commands.shared.study_options import Shard
 from jaxcifar.commands.shared.submit_options import job_options, without_submit_options
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.command_job import CommandJob
 from jaxcifar.machine.files import delete_path
-from jaxcifar.machine.interrupt import Interrupted
-from jaxcifar.machine.job_queue import JobQueue, cancel_command
+from jaxcifar.machine.job_queue import JobQueue
 from jaxcifar.machine.name_lists import join_names
 from jaxcifar.machine.terminal import PrintLine, pluralize
 
 if TYPE_CHECKING:
     from jaxcifar.runs.task import Task
-    from jaxcifar.studies.submitted_parts import Progress, SentPart
-
-_POLL_SECONDS = 1.0
-_STATUS_SECONDS = 600.0  # between two lines about the jobs while nothing else happens
-_NAMED_PARTS = 20  # in a line that lists parts
+    from jaxcifar.studies.submitted_parts import SentPart
 
 
 def send_parts(
     tasks: "Sequence[Task]",
-    rows: int,
+    row_count: int,
     argv: Sequence[str],
     options: Namespace,
-    out: Path,
+    study_folder: Path,
     print_line: PrintLine,
 ) -> None:
     """Send the parts of a study that have unfinished runs; wait for all jobs unless `--no-wait`.
 
     Args:
       tasks: the runs of the study, in the order in which `--shard I/N` divides them into shares.
-      rows: number of the study's rows (sets of settings), by default also the number of parts.
+      row_count: number of the study's rows (sets of settings), by default also the number of parts.
       argv: the words of this command, which the jobs repeat.
       options: the parsed words; `check_submit_options` has accepted them.
-      out: folder of the study.
+      study_folder: folder of the study.
       print_line: prints a line.
 
     Raises:
@@ -49,202 +45,168 @@ def send_parts(
       RunError: the jobs can't be sent.
       Interrupted: the user has stopped waiting.
     """
-    from jaxcifar.studies.submitted_parts import is_left, lock_jobs, progress_of, read_parts
+    from jaxcifar.studies.submitted_parts import lock_jobs, needs_training, progress_of, read_parts
 
     queue = JobQueue()
-    with lock_jobs(out):
-        earlier = progress_of(read_parts(out), tasks, queue.is_over).open
-        names_in_queue = {name for part in earlier for name in part.runs}
-        earlier = _with_runs_of(tasks, earlier)
-        left = [task for task in tasks if is_left(task)]
-        if not left and not earlier:
-            raise UsageError(_nothing_left(tasks))
-        to_send = {task.name for task in left if task.name not in names_in_queue}
-        if earlier:
-            print_line(f"in the queue or running: {_names(earlier)}")
-        sent = _send(queue, tasks, to_send, rows, argv, options, out) if to_send else []
-    if sent:
-        folder = sent[0].job.folder
-        jobs = f"job {sent[0].job.identity}"
-        if len(sent) > 1:
-            jobs = f"jobs {sent[0].job.identity} to {sent[-1].job.identity}"
-        parts = pluralize(len(sent), "part")
-        print_line(f"sent {parts} as {jobs}: {_names(sent)}; logs: {folder}")
+    with lock_jobs(study_folder):
+        all_open_parts = progress_of(read_parts(study_folder), tasks, queue.is_over).open
+        runs_in_queue = {run for part in all_open_parts for run in part.runs}
+        open_parts = _parts_that_train(tasks, all_open_parts)
+        tasks_to_train = [task for task in tasks if needs_training(task)]
+        if not tasks_to_train and not open_parts:
+            raise UsageError(_nothing_to_train_message(tasks))
+        runs_to_send = {task.name for task in tasks_to_train if task.name not in runs_in_queue}
+        if open_parts:
+            print_line(f"in the queue or running: {run_names(open_parts)}")
+        sent_parts: list[SentPart] = []
+        if runs_to_send:
+            part_count = options.parts or row_count
+            shards = _shards_with_runs(tasks, runs_to_send, part_count)
+            sent_parts = _send_jobs(queue, shards, argv, options, study_folder)
+    if sent_parts:
+        _print_sent_parts(sent_parts, print_line)
     if options.wait is False:
-        print_line("the same command without --submit writes the report when they are over")
+        print_line("the same command without --submit writes the report when the jobs are over")
         return
     # The jobs overwrite what `--force` names, so whatever is there when they end is the result.
-    tasks = [dataclasses.replace(task, overwrite=False) for task in tasks]
-    _wait(queue, [*earlier, *sent], tasks, print_line)
+    tasks_after_jobs = [dataclasses.replace(task, overwrite=False) for task in tasks]
+    wait_for_jobs(queue, [*open_parts, *sent_parts], tasks_after_jobs, print_line)
 
 
-def _nothing_left(tasks: "Sequence[Task]") -> str:
+def _nothing_to_train_message(tasks: "Sequence[Task]") -> str:
     """Return the error message for a study whose runs are all finished or have failed for good."""
     from jaxcifar.studies.waiting import earlier_failures
 
-    failures = earlier_failures(tasks)
-    if not failures:
+    failed_outcomes = earlier_failures(tasks)
+    if not failed_outcomes:
         runs = pluralize(len(tasks), "run")
         return f"--submit: all of {runs} finished; leave it out to write the report"
-    names = ", ".join(outcome.task.name for outcome in failures)
+    failed_runs = ", ".join(outcome.task.name for outcome in failed_outcomes)
     return (
-        f"--submit: nothing is left to train: {names} failed ({failures[0].error}); --force ROW "
-        "trains a row again"
+        f"--submit: nothing is left to train: {failed_runs} failed ({failed_outcomes[0].error}); "
+        "--force ROW trains a row again"
     )
 
 
-def _send(
+def _shards_with_runs(
+    tasks: "Sequence[Task]", runs_to_send: Collection[str], part_count: int
+) -> dict[Shard, list[str]]:
+    """Return the shares of a study that have runs to send, each with the names of these runs."""
+    runs_by_shard = {}
+    for part in range(1, part_count + 1):
+        shard = Shard(part, part_count)
+        runs = [task.name for task in shard.select(tasks) if task.name in runs_to_send]
+        if runs:
+            runs_by_shard[shard] = runs
+    return runs_by_shard
+
+
+def _send_jobs(
     queue: JobQueue,
-    tasks: "Sequence[Task]",
-    to_send: set[str],
-    rows: int,
+    runs_by_shard: Mapping[Shard, Sequence[str]],
     argv: Sequence[str],
     options: Namespace,
-    out: Path,
+    study_folder: Path,
 ) -> "list[SentPart]":
-    """Send a job for each share of a study that has unfinished runs, and record the jobs.
+    """Send a job for each share of a study, and record the jobs.
 
-    `to_send` has the names of the unfinished runs. The other arguments are those of `send_parts`.
+    `runs_by_shard` has the names of the unfinished runs of each share. The other arguments are
+    those of `send_parts`.
     """
     from jaxcifar.studies.submitted_parts import SentPart, make_job_folder, record_parts
 
-    number = options.parts or rows
-    names_of_shard = {
-        f"{i}/{number}": [task.name for task in tasks[i - 1 :: number] if task.name in to_send]
-        for i in range(1, number + 1)
-    }
-    names_of_shard = {shard: names for shard, names in names_of_shard.items() if names}
     words = without_submit_options(argv)
-    words_again = without_submit_options(argv, also="--force")  # keep what the first time trained
-    commands = [
-        CommandJob(_command(words, shard), _command(words_again, shard), str(Path.cwd()))
-        for shard in names_of_shard
+    requeued_words = without_submit_options(argv, other_option="--force")  # keep what was trained
+    command_jobs = [
+        CommandJob(_job_command(words, shard), _job_command(requeued_words, shard), str(Path.cwd()))
+        for shard in runs_by_shard
     ]
-    asked_for = job_options(options.submit, options.submit_options)
-    folder = make_job_folder(out)
+    queue_options = job_options(options.submit, options.submit_options)
+    job_folder = make_job_folder(study_folder)
     try:
-        jobs = queue.send(options.submit, commands, asked_for, folder)
+        jobs = queue.send(options.submit, command_jobs, queue_options, job_folder)
     except RunError:
-        delete_path(folder)
+        delete_path(job_folder)
         raise
-    sent = [
-        SentPart(job, tuple(names))
-        for job, names in zip(jobs, names_of_shard.values(), strict=True)
+    sent_parts = [
+        SentPart(job, tuple(runs)) for job, runs in zip(jobs, runs_by_shard.values(), strict=True)
     ]
-    record_parts(out, sent)
-    return sent
+    record_parts(study_folder, sent_parts)
+    return sent_parts
 
 
-def _command(words: Sequence[str], shard: str) -> tuple[str, ...]:
-    """Return the command of a job, which trains a share of a study's runs, such as "2/4"."""
-    return (sys.executable, "-m", "jaxcifar.commands", "ablation", *words, "--shard", shard)
+def _job_command(words: Sequence[str], shard: Shard) -> tuple[str, ...]:
+    """Return the command of a job, which trains a share of a study's runs."""
+    program = (sys.executable, "-m", "jaxcifar.commands", "ablation")
+    return (*program, *words, "--shard", str(shard))
 
 
-def _wait(
-    queue: JobQueue, parts: "Sequence[SentPart]", tasks: "Sequence[Task]", print_line: PrintLine
-) -> None:
-    """Wait until all jobs are over, and print a line about each that has ended.
-
-    `parts` are the parts of the study, each with its job; `tasks` are the study's runs.
-
-    Raises:
-      Interrupted: the user has stopped waiting; the jobs go on.
-    """
-    from jaxcifar.studies.submitted_parts import progress_of
-
-    ended: set[SentPart] = set()
-    last_line = time.monotonic()
-    print_line(f"waiting for {pluralize(len(parts), 'job')}; Ctrl-C stops waiting")
-    try:
-        while True:
-            progress = progress_of(parts, tasks, queue.is_over)
-            for part in (*progress.finished, *progress.failed):
-                if part not in ended:
-                    ended.add(part)
-                    last_line = time.monotonic()
-                    outcome = "finished" if part in progress.finished else "failed"
-                    print_line(f"job {part.job.identity} {outcome}: {_names([part])}")
-            if not progress.open:
-                return
-            if time.monotonic() - last_line > _STATUS_SECONDS:
-                last_line = time.monotonic()
-                print_line(_status(queue, progress))
-            time.sleep(_POLL_SECONDS)
-    except KeyboardInterrupt:
-        cancel = cancel_command([part.job for part in parts if part not in ended])
-        hint = f"; {cancel} cancels the jobs" if cancel else ""
-        raise Interrupted(
-            "stopped waiting; repeat the command to wait again, or leave out --submit to write the "
-            f"report{hint}"
-        ) from None
+def _print_sent_parts(sent_parts: "Sequence[SentPart]", print_line: PrintLine) -> None:
+    first_job, last_job = sent_parts[0].job, sent_parts[-1].job
+    jobs = f"job {first_job.identity}"
+    if len(sent_parts) > 1:
+        jobs = f"jobs {first_job.identity} to {last_job.identity}"
+    parts = pluralize(len(sent_parts), "part")
+    print_line(f"sent {parts} as {jobs}: {run_names(sent_parts)}; logs: {first_job.folder}")
 
 
-def _status(queue: JobQueue, progress: "Progress") -> str:
-    """Return a line about all jobs of a study, such as "jobs: 1 finished, 0 failed, 2 RUNNING"."""
-    states = [queue.state(part.job) for part in progress.open]
-    counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
-    done = f"{len(progress.finished)} finished, {len(progress.failed)} failed"
-    return f"jobs: {done}, {', '.join(counts)}"
-
-
-def _with_runs_of(tasks: "Sequence[Task]", parts: "Sequence[SentPart]") -> "list[SentPart]":
+def _parts_that_train(tasks: "Sequence[Task]", parts: "Sequence[SentPart]") -> "list[SentPart]":
     """Return the parts of a study, each with its job, that train at least one run in `tasks`."""
-    selected = {task.name for task in tasks}
-    return [part for part in parts if selected.intersection(part.runs)]
+    runs = {task.name for task in tasks}
+    return [part for part in parts if runs.intersection(part.runs)]
 
 
-def _names(parts: "Sequence[SentPart]") -> str:
-    """Return the names of all runs of some jobs as text; a long list is cut."""
-    names = [name for part in parts for name in part.runs]
-    return join_names(names, _NAMED_PARTS)
-
-
-def sent_and_unfinished(tasks: "Sequence[Task]", out: Path) -> bool:
+def has_sent_and_unfinished(tasks: "Sequence[Task]", study_folder: Path) -> bool:
     """Return whether one of a study's unfinished runs was sent to a cluster by an earlier command.
 
     Raises:
       RunError: the record of the jobs can't be read.
     """
-    from jaxcifar.studies.submitted_parts import is_left, read_parts
+    from jaxcifar.studies.submitted_parts import needs_training, read_parts
 
-    sent = {name for part in read_parts(out) for name in part.runs}
-    return any(task.name in sent and is_left(task) for task in tasks)
+    sent_runs = {run for part in read_parts(study_folder) for run in part.runs}
+    return any(task.name in sent_runs and needs_training(task) for task in tasks)
 
 
-def require_all_finished(tasks: "Sequence[Task]", out: Path, print_line: PrintLine) -> None:
+def require_all_finished(
+    tasks: "Sequence[Task]", study_folder: Path, print_line: PrintLine
+) -> None:
     """Print what is left of a study that was sent to a cluster; raise an error if parts are left.
 
     The lines name failed parts with the reasons, parts that are not over, and runs never sent.
 
     Args:
       tasks: the runs of the study.
-      out: folder of the study.
+      study_folder: folder of the study.
       print_line: prints a line.
 
     Raises:
       RunError: not all parts are finished.
     """
-    from jaxcifar.studies.submitted_parts import failure_reason, is_left, progress_of, read_parts
+    from jaxcifar.studies import submitted_parts
 
     queue = JobQueue()
-    parts = _with_runs_of(tasks, read_parts(out))
-    _, failed, unfinished = progress_of(parts, tasks, queue.is_over)
-    for part in unfinished:
-        print_line(f"{_names([part])}: job {part.job.identity} is {queue.state(part.job)}")
-    for part in failed:
-        print_line(f"{_names([part])}: {failure_reason(part, tasks)} (logs: {part.job.folder})")
-    number = pluralize(len(parts), "part")
-    sent = {name for part in parts for name in part.runs}
-    never_sent = [task.name for task in tasks if task.name not in sent and is_left(task)]
-    if never_sent:
-        print_line(f"never sent: {join_names(never_sent, _NAMED_PARTS)}; add --submit to send them")
-    if failed:
+    parts = _parts_that_train(tasks, submitted_parts.read_parts(study_folder))
+    progress = submitted_parts.progress_of(parts, tasks, queue.is_over)
+    for part in progress.open:
+        print_line(f"{run_names([part])}: job {part.job.identity} is {queue.state(part.job)}")
+    for part in progress.failed:
+        reason = submitted_parts.failure_reason(part, tasks)
+        print_line(f"{run_names([part])}: {reason} (logs: {part.job.folder})")
+    tasks_to_train = [task for task in tasks if submitted_parts.needs_training(task)]
+    sent_runs = {run for part in parts for run in part.runs}
+    never_sent_runs = [task.name for task in tasks_to_train if task.name not in sent_runs]
+    if never_sent_runs:
+        never_sent = join_names(never_sent_runs, MAX_NAMED_RUNS)
+        print_line(f"never sent: {never_sent}; add --submit to send them")
+    part_count = pluralize(len(parts), "part")
+    if progress.failed:
         raise RunError(
-            f"{len(failed)} of {number} failed: {_names(failed)}; the same command with "
-            f"--submit {failed[0].job.executor} sends them again"
+            f"{len(progress.failed)} of {part_count} failed: {run_names(progress.failed)}; the "
+            f"same command with --submit {progress.failed[0].job.executor} sends them again"
         )
-    if unfinished:
+    if progress.open:
         raise RunError(
-            f"{len(unfinished)} of {number} not over yet: {_names(unfinished)}; repeat the "
-            "command later, or add --shard 1/1 to train here"
+            f"{len(progress.open)} of {part_count} not over yet: {run_names(progress.open)}; "
+            "repeat the command later, or add --shard 1/1 to train here"
         )

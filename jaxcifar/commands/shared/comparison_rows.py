@@ -1,0 +1,93 @@
+"""The rows of the table that `jaxcifar compare` prints: settings and results of runs."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from jaxcifar.errors import printable
+from jaxcifar.machine.terminal import duration
+
+if TYPE_CHECKING:
+    from jaxcifar.report.run_records import RunRecord
+
+NO_VALUE = "-"
+_SHOWN_DIGEST_LENGTH = 8
+
+
+def rows_of_different_settings(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
+    """Return table rows of the settings that differ: title of the setting -> cell for each run."""
+    from jaxcifar.config.settings import effective_settings, readable_text
+    from jaxcifar.report.wording import field_title
+
+    settings_of_runs = [effective_settings(run.config.settings()) for run in runs]
+    names = dict.fromkeys(name for settings in settings_of_runs for name in settings)
+    rows = {}
+    for name in names:
+        values = [settings.get(name) for settings in settings_of_runs]
+        cells = [NO_VALUE if value is None else readable_text(value) for value in values]
+        if len(set(cells)) > 1:
+            is_digest = name.endswith("sha256") or name.startswith("SHA-256")
+            shown_length = _SHOWN_DIGEST_LENGTH if is_digest else None
+            rows[field_title(name)] = [cell[:shown_length] for cell in cells]
+    return rows
+
+
+def result_rows(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
+    """Return table rows of results: title -> cell for each run, "-" if a run lacks the result."""
+    return {
+        "epochs trained": [f"{len(run.history)} of {run.config.epochs}" for run in runs],
+        "best epoch": [str(run.selected["epoch"]) if run.history else NO_VALUE for run in runs],
+        "validation": [_percent_or_dash(_best_epoch(run), "val_accuracy") for run in runs],
+        "test": [_percent_or_dash(run.result, "test_accuracy") for run in runs],
+        "test with flips": [_percent_or_dash(run.result, "test_accuracy_flip") for run in runs],
+        **_metric_rows(runs),
+        "time": [duration(run.result["wall_seconds"]) if run.result else NO_VALUE for run in runs],
+        "images/s": [_rate_or_dash(run) for run in runs],
+        "device": [run.result["device"] if run.result else NO_VALUE for run in runs],
+    }
+
+
+def _best_epoch(run: "RunRecord") -> dict[str, Any]:
+    """Return the metrics after the best epoch of a run; empty before its first epoch."""
+    return {**run.selected} if run.history else {}
+
+
+def _metric_rows(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
+    """Return table rows of all metrics except accuracy.
+
+    Returns:
+      title of the row, such as "test loss" -> text for each run, "-" without a value.
+    """
+    from jaxcifar.runs.metric_fields import format_value, measured_metrics
+
+    results: list[dict[str, Any]] = [{**run.result} if run.result else {} for run in runs]
+    best_epochs = [_best_epoch(run) for run in runs]
+    split_titles = {"val": "validation", "test": "test"}
+    metrics_by_split = {"val": best_epochs, "test": results}
+    rows: dict[str, list[str]] = {}
+    for metric in measured_metrics(results, best_epochs):
+        if metric["name"] == "accuracy":
+            continue
+        for split, metrics_of_runs in metrics_by_split.items():
+            values = [metrics.get(f"{split}_{metric['name']}") for metrics in metrics_of_runs]
+            if all(value is None for value in values):
+                continue
+            title = printable(f"{split_titles[split]} {metric['title']}")
+            if title in (*rows, "test with flips"):
+                title = f"{title} ({metric['name']})"
+            rows[title] = [
+                NO_VALUE if value is None else format_value(value, metric["unit"])
+                for value in values
+            ]
+    return rows
+
+
+def _percent_or_dash(metrics: Mapping[str, Any] | None, name: str) -> str:
+    """Return the metric `name` as text, such as "88.41%"; "-" if there is no value."""
+    return f"{metrics[name]:.2%}" if metrics and name in metrics else NO_VALUE
+
+
+def _rate_or_dash(run: "RunRecord") -> str:
+    """Return the training speed of a run in images per second; "-" before its first epoch."""
+    from jaxcifar.runs.result import mean_images_per_second
+
+    return f"{mean_images_per_second(run.history):,.0f}" if run.history else NO_VALUE

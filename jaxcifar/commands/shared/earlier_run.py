@@ -1,0 +1,94 @@
+"""The settings that `run --config` takes from an earlier run, and what has changed since."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxcifar.config import user_code
+from jaxcifar.config.experiment import Config
+from jaxcifar.config.settings import DERIVED_FIELDS, default_settings, names_with_effect
+
+
+def settings_of_recorded_run(recorded_config: Config) -> dict[str, Any]:
+    """Return the settings of an earlier run that have an effect, without computed fields."""
+    recorded = dataclasses.asdict(recorded_config)
+    settings = {}
+    for name in names_with_effect(recorded):
+        if name not in DERIVED_FIELDS and recorded[name] is not None:
+            settings[name] = recorded[name]
+    return {**settings, "arch_args": dict(recorded_config.arch_args)}
+
+
+def without_settings_of_other_recipe(
+    file_settings: dict[str, Any],
+    recorded_config: Config,
+    option_settings: Mapping[str, Any],
+    notices: list[str],
+) -> dict[str, Any]:
+    """Return the settings of an earlier run that also apply to a new run.
+
+    If options name another network or recipe, only the settings apply that differ from the earlier
+    run's recipe. A line in `notices` then names these settings. Otherwise all settings apply.
+
+    Args:
+      file_settings: the settings of the earlier run.
+      recorded_config: the config of the earlier run.
+      option_settings: the settings of the new run that were given as options.
+      notices: lines for the user, to which a line may be added.
+    """
+    arch, recipe = recorded_config.arch, recorded_config.recipe
+    if option_settings.get("arch", arch) != arch:
+        changed_option = "arch"
+    elif option_settings.get("recipe", recipe) != recipe:
+        changed_option = "recipe"
+    else:
+        return file_settings
+    recipe_settings = default_settings(arch, recipe)
+    kept_settings = {
+        name: value
+        for name, value in file_settings.items()
+        if name not in ("arch", "recipe", "arch_args") and value != recipe_settings[name]
+    }
+    if "arch" not in option_settings:
+        kept_settings["arch"] = arch
+        if recorded_config.alters_network:
+            kept_settings["arch_args"] = file_settings["arch_args"]
+    notices.append(
+        f"--{changed_option} {option_settings[changed_option]}: of the file, only the changes to "
+        f"the recipe {recipe} of {arch} are kept: {_settings_text(kept_settings) or 'none'}"
+    )
+    return kept_settings
+
+
+def _settings_text(settings: Mapping[str, Any]) -> str:
+    """Return settings in alphabetical order as text, such as "dropout 0.5, epochs 2"."""
+    return ", ".join(f"{name} {value}" for name, value in sorted(settings.items()))
+
+
+def changes_since_recorded_run(
+    config: Config, recorded_config: Config, recorded_run: Path
+) -> list[str]:
+    """Return lines about user code and weights that have changed since a recorded run.
+
+    `recorded_config` is the config of this run, and `config` that of the new run.
+    """
+    lines = []
+    config_now = user_code.with_imports_on_disk(config, recorded_config)
+    for field in ("sources", "imports"):
+        digests_now: dict[str, str] = dict(getattr(config_now, field) or ())
+        recorded_digests: dict[str, str] = dict(getattr(recorded_config, field) or ())
+        for code, digest in digests_now.items():
+            setting, _, imported_file = code.partition(": ")
+            code_name = getattr(config, setting)
+            recorded_digest = recorded_digests.get(code, digest)
+            if code_name == getattr(recorded_config, setting) and digest != recorded_digest:
+                lines.append(
+                    f"{imported_file or code_name} has changed since {recorded_run}: SHA-256 "
+                    f"{digest[:8]}, {recorded_digest[:8]} there; the run's folder has its copy in "
+                    "sources/"
+                )
+    has_same_init = config.init == recorded_config.init
+    if has_same_init and config.init_sha256 != recorded_config.init_sha256:
+        lines.append(f"--init {config.init}: the weights have changed since {recorded_run}")
+    return lines

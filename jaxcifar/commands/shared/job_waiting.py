@@ -1,0 +1,72 @@
+"""Wait for the jobs that train the parts of a study, and name their runs."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from jaxcifar.machine.interrupt import Interrupted
+from jaxcifar.machine.job_queue import JobQueue, cancel_command
+from jaxcifar.machine.name_lists import join_names
+from jaxcifar.machine.terminal import PrintLine, pluralize
+
+if TYPE_CHECKING:
+    from jaxcifar.runs.task import Task
+    from jaxcifar.studies.submitted_parts import Progress, SentPart
+
+_POLL_SECONDS = 1.0
+_SECONDS_BETWEEN_STATUS_LINES = 600.0  # while nothing else happens
+MAX_NAMED_RUNS = 20  # in a line
+
+
+def wait_for_jobs(
+    queue: JobQueue, parts: "Sequence[SentPart]", tasks: "Sequence[Task]", print_line: PrintLine
+) -> None:
+    """Wait until all jobs are over, and print a line about each that has ended.
+
+    `parts` are the parts of the study, each with its job; `tasks` are the study's runs.
+
+    Raises:
+      Interrupted: the user has stopped waiting; the jobs go on.
+    """
+    from jaxcifar.studies.submitted_parts import progress_of
+
+    ended_parts: set[SentPart] = set()
+    last_line_time = time.monotonic()
+    print_line(f"waiting for {pluralize(len(parts), 'job')}; Ctrl-C stops waiting")
+    try:
+        while True:
+            progress = progress_of(parts, tasks, queue.is_over)
+            for part in (*progress.finished, *progress.failed):
+                if part not in ended_parts:
+                    ended_parts.add(part)
+                    last_line_time = time.monotonic()
+                    outcome = "finished" if part in progress.finished else "failed"
+                    print_line(f"job {part.job.identity} {outcome}: {run_names([part])}")
+            if not progress.open:
+                return
+            if time.monotonic() - last_line_time > _SECONDS_BETWEEN_STATUS_LINES:
+                last_line_time = time.monotonic()
+                print_line(_status_line(queue, progress))
+            time.sleep(_POLL_SECONDS)
+    except KeyboardInterrupt:
+        cancel = cancel_command([part.job for part in parts if part not in ended_parts])
+        hint = f"; {cancel} cancels the jobs" if cancel else ""
+        raise Interrupted(
+            "stopped waiting; repeat the command to wait again, or leave out --submit to write the "
+            f"report{hint}"
+        ) from None
+
+
+def _status_line(queue: JobQueue, progress: "Progress") -> str:
+    """Return a line about all jobs of a study, such as "jobs: 1 finished, 0 failed, 2 RUNNING"."""
+    state_counts = Counter(queue.state(part.job) for part in progress.open)
+    open_jobs = ", ".join(f"{count} {state}" for state, count in state_counts.items())
+    ended_jobs = f"{len(progress.finished)} finished, {len(progress.failed)} failed"
+    return f"jobs: {ended_jobs}, {open_jobs}"
+
+
+def run_names(parts: "Sequence[SentPart]") -> str:
+    """Return the names of all runs of some jobs as text; a long list is cut."""
+    runs = [run for part in parts for run in part.runs]
+    return join_names(runs, MAX_NAMED_RUNS)
