@@ -7,14 +7,14 @@ from typing import Any
 
 from jaxcifar.config import user_code
 from jaxcifar.config.experiment import Config
-from jaxcifar.config.settings import DERIVED_FIELDS, default_settings, names_with_effect
+from jaxcifar.config.settings import DERIVED_FIELDS, default_settings, names_of_effective_settings
 
 
 def settings_of_recorded_run(recorded_config: Config) -> dict[str, Any]:
     """Return the settings of an earlier run that have an effect, without computed fields."""
     recorded = dataclasses.asdict(recorded_config)
     settings = {}
-    for name in names_with_effect(recorded):
+    for name in names_of_effective_settings(recorded):
         if name not in DERIVED_FIELDS and recorded[name] is not None:
             settings[name] = recorded[name]
     return {**settings, "arch_args": dict(recorded_config.arch_args)}
