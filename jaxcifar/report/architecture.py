@@ -8,7 +8,7 @@ from flax import linen as nn
 from jaxcifar.build.model import create_model
 from jaxcifar.config import registry
 from jaxcifar.diagram.network_summary import Summary, summarize
-from jaxcifar.diagram.stored import MOST_BYTES
+from jaxcifar.diagram.stored import MAX_SUMMARY_BYTES
 from jaxcifar.errors import RunError, first_line, printable
 from jaxcifar.machine.reading import read_text, report_errors
 from jaxcifar.report.run_records import FinishedRun
@@ -30,7 +30,7 @@ def read_architecture(run: FinishedRun) -> Summary:
     file = RunFolder(run.path).network_file
     if file.exists():
         try:
-            text = read_text(file, DELETE_IT_AND_RESULT, MOST_BYTES)
+            text = read_text(file, DELETE_IT_AND_RESULT, MAX_SUMMARY_BYTES)
             with report_errors(file, DELETE_IT_AND_RESULT):
                 return Summary.from_json(text)
         except RunError as error:
