@@ -13,7 +13,7 @@ from jaxcifar.diagram.operation import Operation
 from jaxcifar.diagram.trace import Trace
 
 
-class _BoxStyle(NamedTuple):
+class _LayerStyle(NamedTuple):
     """The style of the boxes of one kind of layer.
 
     Attributes:
@@ -27,7 +27,7 @@ class _BoxStyle(NamedTuple):
     name: str
 
 
-_BOX_STYLES = tuple(_BoxStyle(*style) for style in (
+_LAYER_STYLES = tuple(_LayerStyle(*style) for style in (
     ("Conv1d", "conv", ""), ("Conv2d", "conv", ""), ("Conv3d", "conv", ""),
     ("ConvTranspose", "conv", ""), ("Linear", "linear", ""), ("BatchNorm", "norm", "BN"),
     ("Dropout", "dropout", "Dropout"), ("MaxPool", "pool", "max pool"),
@@ -172,13 +172,13 @@ class ModuleCalls:
         return min((op.repeat_count for op in operations if op.repeat_count), default=1)
 
 
-def _style_of_layer(layer_kind: str) -> _BoxStyle:
+def _style_of_layer(layer_kind: str) -> _LayerStyle:
     """Return the style of a layer's boxes, given torchsummary's name for it, such as "Conv2d"."""
-    for style in _BOX_STYLES:
+    for style in _LAYER_STYLES:
         if layer_kind.startswith(style.prefix):
             return style
     box_kind: BoxKind = "norm" if "Norm" in layer_kind else "module"
-    return _BoxStyle(layer_kind, box_kind, layer_kind)
+    return _LayerStyle(layer_kind, box_kind, layer_kind)
 
 
 def _product_label(product: Operation) -> Label:
