@@ -240,4 +240,4 @@ def _report(tasks: "Sequence[Task]", out: Path, console: Console) -> Collection[
     records = read_records(out)
     show(console, records)
     print_line(f"report: {write_report(out, print_line)}, and the same in REPORT.md")
-    return records.unreadable.keys()
+    return records.unreadable_reasons.keys()

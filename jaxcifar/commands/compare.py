@@ -113,7 +113,7 @@ def _fold_lines(runs: Sequence["RunRecord"]) -> Iterator[str]:
     """
     from jaxcifar.report.run_groups import group_runs
     from jaxcifar.report.run_records import FinishedRun, Variation
-    from jaxcifar.report.wording import accuracy
+    from jaxcifar.report.wording import accuracy_text
 
     finished = [run for run in runs if isinstance(run, FinishedRun)]
     for group in group_runs([run for run in finished if "val_accuracy" in run.result]):
@@ -121,7 +121,7 @@ def _fold_lines(runs: Sequence["RunRecord"]) -> Iterator[str]:
         folds = variation.folds
         if len(folds) > 1:
             numbers = " ".join(f"({n})" for n, run in enumerate(runs, start=1) if run in group)
-            mean = accuracy(variation, "val_accuracy", "val")
+            mean = accuracy_text(variation, "val_accuracy", "val")
             yield (
                 f"{numbers}: validation {mean} over {len(folds)} of {folds[0].total} folds (mean ± "
                 "standard deviation); each run used the test images once, at its end"
@@ -162,8 +162,10 @@ def _results(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
     """Return table rows of results: title -> cell for each run, "-" if a run lacks the result."""
     return {
         "epochs trained": [f"{len(r.history)} of {r.config.epochs}" for r in runs],
-        "best epoch": [str(r.selected["epoch"]) if r.history else "-" for r in runs],
-        "validation": [_percent(r.selected if r.history else None, "val_accuracy") for r in runs],
+        "best epoch": [str(r.selected_metrics["epoch"]) if r.history else "-" for r in runs],
+        "validation": [
+            _percent(r.selected_metrics if r.history else None, "val_accuracy") for r in runs
+        ],
         "test": [_percent(r.result, "test_accuracy") for r in runs],
         "test with flips": [_percent(r.result, "test_accuracy_flip") for r in runs],
         **_other_metrics(runs),
@@ -182,7 +184,9 @@ def _other_metrics(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
     from jaxcifar.runs.metric_fields import format_value, measured_metrics
 
     results: list[dict[str, Any]] = [{**run.result} if run.result else {} for run in runs]
-    selected: list[dict[str, Any]] = [{**run.selected} if run.history else {} for run in runs]
+    selected: list[dict[str, Any]] = [
+        {**run.selected_metrics} if run.history else {} for run in runs
+    ]
     rows: dict[str, list[str]] = {}
     for metric in measured_metrics(results, selected):
         if metric["name"] == "accuracy":

@@ -204,7 +204,7 @@ def save(
 
 def draw(folder: Path, prefix: str, run: "LoadedRun", evaluated: "EvaluationResult") -> None:
     """Draw reliability diagrams and mistakes of a run as `PREFIX*.png`, for each set of images."""
-    from jaxcifar.report.evaluation_section import plot_reliability
+    from jaxcifar.report.evaluation_figures import plot_reliability
     from jaxcifar.runs.plots import plot_label_errors, plot_mistakes
 
     temperature, class_names = evaluated.evaluation.get("temperature"), run.classifier.class_names
@@ -222,7 +222,7 @@ def draw(folder: Path, prefix: str, run: "LoadedRun", evaluated: "EvaluationResu
 
 def draw_corruptions(folder: Path, evaluations: dict[str, "Evaluation"]) -> None:
     """Draw the accuracy of all runs on each set of corrupted images, as `corruptions*.png`."""
-    from jaxcifar.report.evaluation_section import plot_corruptions
+    from jaxcifar.report.evaluation_figures import plot_corruptions
 
     by_set: dict[str, dict[str, Any]] = {}  # title of the set -> run -> results
     for run, evaluation in evaluations.items():

@@ -15,7 +15,7 @@ from jaxcifar.report.run_records import FinishedRun
 from jaxcifar.runs.file_formats import DELETE_IT_AND_RESULT
 from jaxcifar.runs.folder import RunFolder
 
-_MAX_SIZE = 5_000  # most layers and channels of a traced network; built-in ones have hundreds
+_MAX_LAYERS_AND_CHANNELS = 5_000  # of a traced network; built-in ones have hundreds
 
 
 def read_architecture(run: FinishedRun) -> Summary:
@@ -37,29 +37,35 @@ def read_architecture(run: FinishedRun) -> Summary:
             reason = str(error).removeprefix(f"{file}: ")
             raise RunError(f"{file.name} in the run's folder can't be read ({reason})") from error
     if run.config.arch not in registry.KINDS["arch"]:
-        raise RunError(f"the run's folder has no {file.name}")
-    if _size_bound(tuple(dict(run.config.arch_args).values())) > _MAX_SIZE:
-        raise RunError(f"the run's folder has no {file.name}, and its network is too large")
+        raise RunError(
+            f"the run's folder has no {file.name}; repeat the run with --overwrite to get one"
+        )
+    arguments = tuple(dict(run.config.arch_args).values())
+    if _bound_layers_and_channels(arguments) > _MAX_LAYERS_AND_CHANNELS:
+        raise RunError(
+            f"the run's folder has no {file.name}, and its network is too large to be built for "
+            "the report; repeat the run with --overwrite to get the file"
+        )
     try:
         network = create_model(run.config, len(run.class_names))
-        return _summarize(network, run.config.image_size)
+        return _summarize_once(network, run.config.image_size)
     except Exception as error:  # Flax and JAX raise anything on arguments that make no sense
         reason = printable(first_line(error), 200)
         raise RunError(f"the network can't be built from config.json ({reason})") from error
 
 
 @functools.lru_cache(maxsize=64)
-def _summarize(network: nn.Module, image_size: int) -> Summary:
+def _summarize_once(network: nn.Module, image_size: int) -> Summary:
     """Return the summary of a network; runs with the same network share one cached summary."""
     return summarize(network, image_size)
 
 
-def _size_bound(argument: Any) -> int:
+def _bound_layers_and_channels(argument: Any) -> int:
     """Return an upper bound on the number of layers and channels of a network with this argument.
 
     The bound is the sum of all integers in the argument, plus the lengths of its tuples. For
     example, `(64, 128)` has the bound 2 + 64 + 128. Other values, such as texts, add nothing.
     """
     if isinstance(argument, tuple):
-        return len(argument) + sum(map(_size_bound, argument))
+        return len(argument) + sum(map(_bound_layers_and_channels, argument))
     return argument if isinstance(argument, int) else 0

@@ -1,22 +1,17 @@
 """The report's section on the evaluation of a trained network, with its pictures."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from jaxcifar.errors import RunError
-from jaxcifar.report.figures import COLORS, PANEL_COLUMNS, WIDTH, add_legend, panel_grid
+from jaxcifar.report.evaluation_figures import plot_corruptions, plot_reliability
 from jaxcifar.report.pictures import DrawPicture
 from jaxcifar.report.published_corruptions import corruption_set_contexts
 from jaxcifar.report.run_records import FinishedRun
-from jaxcifar.report.wording import escape_markdown, join_names, percent, points
+from jaxcifar.report.wording import escape_markdown, join_names, percent, signed_points
 from jaxcifar.runs.evaluation_file import (
-    BINS,
-    LEVELS,
-    AnyCorruptions,
     Calibration,
     Corruptions,
     Evaluation,
@@ -28,12 +23,8 @@ from jaxcifar.runs.evaluation_file import (
 )
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.metric_fields import format_value
-from jaxcifar.runs.plots import TEST, figure_with_axes, format_as_percent, shortened
 
-_TEMPERED_COLOR = "#d55e00"
-_MARKERS = "os^Dv"
-_MAX_SETS = 20  # most sets of images in the table
-_FEW_IMAGES = 10  # the accuracy of fewer images is too uncertain to draw
+_MAX_IMAGE_SETS = 20  # most sets of images in the table
 _SMALL_ECE = 0.01  # a smaller expected calibration error is not worth correcting
 
 
@@ -50,15 +41,19 @@ def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[
         return {"missing": str(error).removeprefix(f"{run.path}/"), "looks": 0}
     if evaluation is None and not looks:
         return None
-    evaluation = evaluation or {"sets": {}}
-    sets = dict(list(evaluation["sets"].items())[:_MAX_SETS])
-    calibrated = sets.get("test") or next(iter(sets.values()), None)
+    if evaluation is None:
+        evaluation = {"sets": {}}
+    sets = dict(list(evaluation["sets"].items())[:_MAX_IMAGE_SETS])
+    first_set = next(iter(sets.values()), None)
+    calibrated = sets.get("test") or first_set  # the set whose calibration is described
     corrupted, slips = evaluation.get("corruptions"), evaluation.get("slips")
     pictures: dict[str, str] = {}
     if calibrated:
         headline = f"How often it is right: {title}\n{calibrated['title']}"
-        arguments = calibrated, evaluation.get("temperature"), headline
-        pictures["reliability"] = draw("reliability", plot_reliability, *arguments)
+        temperature = evaluation.get("temperature")
+        pictures["reliability"] = draw(
+            "reliability", plot_reliability, calibrated, temperature, headline
+        )
     if corrupted:
         headline = f"Accuracy on corrupted test images: {title}"
         pictures["corruptions"] = draw("corruptions", plot_corruptions, {"": corrupted}, headline)
@@ -113,9 +108,9 @@ def _metric_sentences(sets: Mapping[str, Figures]) -> list[str]:
 def mean_confidence(calibration: Calibration) -> float:
     """Return the mean probability, from 0 to 1, that a network gives to its predicted classes."""
     bins = calibration["bins"]
-    images = sum(one_bin["images"] for one_bin in bins)
+    image_count = sum(one_bin["images"] for one_bin in bins)
     confidence_sum = sum(one_bin["images"] * one_bin["confidence"] for one_bin in bins)
-    return confidence_sum / max(images, 1)
+    return confidence_sum / max(image_count, 1)
 
 
 def _calibration_text(figures: Figures, evaluation: Evaluation) -> str:
@@ -152,7 +147,8 @@ def _shift_sentences(sets: Mapping[str, Figures]) -> list[str]:
         return []
     return [
         f"On {escape_markdown(figures['title'])} its accuracy is "
-        f"{points(figures['accuracy'] - test['accuracy'])} points from that on the test images."
+        f"{signed_points(figures['accuracy'] - test['accuracy'])} points from that on the test "
+        "images."
         for name, figures in sets.items()
         if name not in ("test", "val", "train")
     ]
@@ -182,69 +178,10 @@ def _corruption_text(corrupted: Corruptions) -> str:
         for kind, accuracies in corrupted["accuracy"].items()
     }
     worst, least = max(drops, key=drops.__getitem__), min(drops, key=drops.__getitem__)
-    mean = clean - sum(drops.values()) / len(drops)
+    mean_accuracy = clean - sum(drops.values()) / len(drops)
     return (
-        f"Of {percent(clean)} on {corrupted['images']:,} test images, {percent(mean)} are left on "
-        f"average over kinds and strengths. The most harmful kind is {worst} "
-        f"({points(-drops[worst])} points), the least harmful {least} ({points(-drops[least])})."
+        f"Of {percent(clean)} on {corrupted['images']:,} test images, {percent(mean_accuracy)} are "
+        f"left on average over kinds and strengths. The most harmful kind is {worst} "
+        f"({signed_points(-drops[worst])} points), the least harmful {least} "
+        f"({signed_points(-drops[least])})."
     )
-
-
-def plot_reliability(figures: Figures, temperature: float | None, title: str, path: Path) -> None:
-    """Draw a reliability diagram: the accuracy, and the share of the images, by confidence.
-
-    `figures` has the results on one set of images. For the results "tempered" in `figures`, the
-    logits were divided by `temperature`.
-    """
-    figure, axes = figure_with_axes(WIDTH, 4.6, title)
-    middles = (np.arange(BINS) + 0.5) / BINS
-    shares = [one_bin["images"] / figures["images"] for one_bin in figures["plain"]["bins"]]
-    axes.bar(middles, shares, 0.92 / BINS, color="#dddddd", label="share of the images")
-    axes.plot([0, 1], [0, 1], color="black", lw=1, ls=":", label="as sure as right")
-    _plot_bins(axes, figures["plain"], "unchanged", TEST, "o-")
-    if "tempered" in figures:
-        name = "at temperature" if temperature is None else f"at temperature {temperature:.3g}"
-        _plot_bins(axes, figures["tempered"], name, _TEMPERED_COLOR, "s--")
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of its answer", ylabel="accuracy")
-    for axis in (axes.xaxis, axes.yaxis):
-        format_as_percent(axis)
-    axes.legend(loc="upper left")
-    figure.savefig(path)
-
-
-def _plot_bins(axes: Axes, calibration: Calibration, name: str, color: str, style: str) -> None:
-    """Plot accuracy by confidence for bins of at least `_FEW_IMAGES` images, or the largest bin."""
-    largest = max(one_bin["images"] for one_bin in calibration["bins"])
-    least = max(1, min(_FEW_IMAGES, largest))
-    bins = [one_bin for one_bin in calibration["bins"] if one_bin["images"] >= least]
-    x, y = [one_bin["confidence"] for one_bin in bins], [one_bin["accuracy"] for one_bin in bins]
-    label = f"{name}: error {calibration['ece']:.2%}"
-    axes.plot(x, y, style, color=color, label=label, markersize=4)
-
-
-def plot_corruptions(runs: Mapping[str, AnyCorruptions], title: str, path: Path) -> None:
-    """Draw one panel per kind of corruption, with the accuracy by strength; 0 is no corruption.
-
-    `runs` maps names of runs to their results, which have the same kinds of corruption. Results
-    without an accuracy on clean images have no point at strength 0: NaN is not drawn.
-    """
-    kinds = list(next(iter(runs.values()))["accuracy"])
-    figure, panels = panel_grid(len(kinds), title, heights=(2.1, 1.0))
-    for panel, kind in zip(panels, kinds, strict=True):
-        for number, (name, corrupted) in enumerate(runs.items()):
-            clean: Any = corrupted.get("clean", np.nan)
-            values = [clean, *corrupted["accuracy"].get(kind, [])]
-            color, marker = COLORS[number % len(COLORS)], _MARKERS[number % len(_MARKERS)]
-            label = shortened(name, 40) if kind == kinds[0] else None
-            panel.plot(values, f"{marker}-", color=color, label=label, markersize=3.5)
-        panel.set_title(shortened(kind, 20), fontsize=10, parse_math=False)
-        panel.grid(alpha=0.3)
-        panel.set(ylim=(0, 1), xticks=range(LEVELS + 1))
-        format_as_percent(panel.yaxis)
-    for panel in panels[-PANEL_COLUMNS:]:  # the panels with no panel below
-        panel.tick_params(labelbottom=True)
-        panel.set_xlabel("strength")
-    figure.supylabel("accuracy", fontsize=10)
-    if len(runs) > 1:
-        add_legend(figure, font_size=9)
-    figure.savefig(path)

@@ -6,27 +6,27 @@ from typing import Any
 import numpy as np
 
 from jaxcifar.report.run_records import Variation
+from jaxcifar.report.single_changes import SingleChange
 from jaxcifar.report.statistics import (
     ROUNDING_ERROR,
     Difference,
     Sample,
-    SingleChange,
     epochs_to_share,
 )
 from jaxcifar.report.wording import (
-    accuracy,
-    basis,
-    changes,
+    accuracy_text,
     changes_in_words,
+    changes_with_arrows,
+    comparison_verdict,
+    error_basis,
     escape_markdown,
-    interval,
+    interval_text,
     join_names,
-    p_cell,
-    points,
-    quoted,
-    significance,
+    p_value_cell,
+    quoted_name,
+    signed_points,
+    significance_text,
     unsigned_points,
-    verdict,
 )
 from jaxcifar.training.metrics import only_predicted_class
 
@@ -46,7 +46,7 @@ def row_findings(variation: Variation, earlier: Sequence[Variation]) -> str:
     """
     collapsed = _collapse_sentence(variation)
     if not earlier:
-        return f"The first row: {accuracy(variation)} test accuracy.{collapsed}"
+        return f"The first row: {accuracy_text(variation)} test accuracy.{collapsed}"
     other = compared_row(variation, earlier)
     difference = _test_difference(other, variation)
     if difference.is_tie:
@@ -55,12 +55,12 @@ def row_findings(variation: Variation, earlier: Sequence[Variation]) -> str:
         direction = "higher" if difference.value > 0 else "lower"
         outcome = (
             f"Its test accuracy is {unsigned_points(difference)} points {direction} "
-            f"({significance(difference)})"
+            f"({significance_text(difference)})"
         )
         if not difference.is_significant:
             outcome += ", so the two can't be told apart"
     changed = changes_in_words(other.changes_to(variation)) or "nothing"
-    return f"Changes {changed}, compared with {quoted(other.name)}. {outcome}.{collapsed}"
+    return f"Changes {changed}, compared with {quoted_name(other.name)}. {outcome}.{collapsed}"
 
 
 def row_cells(variation: Variation, earlier: Sequence[Variation]) -> dict[str, str]:
@@ -69,7 +69,7 @@ def row_cells(variation: Variation, earlier: Sequence[Variation]) -> dict[str, s
     The variation is compared with the most similar earlier one. If there is no earlier variation,
     most cells are "–".
     """
-    cells = {"name": escape_markdown(variation.name), "accuracy": accuracy(variation)}
+    cells = {"name": escape_markdown(variation.name), "accuracy": accuracy_text(variation)}
     if not earlier:
         columns = ("compared", "changes", "points", "interval", "p", "basis", "verdict")
         return cells | dict.fromkeys(columns, "–")
@@ -77,7 +77,7 @@ def row_cells(variation: Variation, earlier: Sequence[Variation]) -> dict[str, s
     difference = _test_difference(other, variation)
     return cells | {
         "compared": escape_markdown(other.name),
-        "changes": changes(other.changes_to(variation)) or "–",
+        "changes": changes_with_arrows(other.changes_to(variation)) or "–",
         **_difference_cells(difference),
     }
 
@@ -100,25 +100,25 @@ def _test_difference(first: Variation, second: Variation) -> Difference:
 
 def change_cells(change: SingleChange) -> dict[str, str]:
     """Return the table cells, by column, on how a change of one setting affects test accuracy."""
-    difference = _test_difference(change.first, change.second)
+    difference = _test_difference(change.old_row, change.new_row)
     return {
-        "change": changes({change.setting: (change.before, change.after)}),
-        "rows": f"{escape_markdown(change.first.name)} → {escape_markdown(change.second.name)}",
+        "change": changes_with_arrows({change.setting: (change.old_value, change.new_value)}),
+        "rows": f"{escape_markdown(change.old_row.name)} → {escape_markdown(change.new_row.name)}",
         **_difference_cells(difference),
     }
 
 
 def _difference_cells(difference: Difference) -> dict[str, str]:
     return {
-        "points": points(difference.value),
-        "interval": interval(difference),
-        "p": p_cell(difference),
-        "basis": basis(difference),
-        "verdict": verdict(difference),
+        "points": signed_points(difference.value),
+        "interval": interval_text(difference),
+        "p": p_value_cell(difference),
+        "basis": error_basis(difference),
+        "verdict": comparison_verdict(difference),
     }
 
 
-def learning(variation: Variation) -> dict[str, Any]:
+def learning_cells(variation: Variation) -> dict[str, Any]:
     """Return how well a variation fits its training images, and how fast it learns.
 
     Returns:
@@ -144,38 +144,40 @@ def learning(variation: Variation) -> dict[str, Any]:
     }
 
 
-def learning_sentence(lines: Sequence[dict[str, Any]]) -> str:
+def learning_sentence(rows: Sequence[dict[str, Any]]) -> str:
     """Return sentences on which variations overfit most and least, and learn fastest and slowest.
 
-    `lines` has the result of `learning` for each variation.
+    `rows` has the result of `learning_cells` for each variation.
     """
-    gaps = [line["gap"] for line in lines]
-    epochs = [line["epochs"] for line in lines]
+    gaps = [row["gap"] for row in rows]
+    epochs = [row["epochs"] for row in rows]
     widest, narrowest = max(gaps), min(gaps)
     fastest, slowest = min(epochs), max(epochs)
-    if len(lines) == 1:
-        return f"The gap is {points(widest)} points."
+    if len(rows) == 1:
+        return f"The gap is {signed_points(widest)} points."
     if widest - narrowest < ROUNDING_ERROR:
-        gap_sentence = f"The gap is the same for all: {points(widest)} points."
+        gap_sentence = f"The gap is the same for all: {signed_points(widest)} points."
     else:
+        widest_names = _names_of_rows_with(rows, "gap", widest)
+        narrowest_names = _names_of_rows_with(rows, "gap", narrowest)
         gap_sentence = (
-            f"The gap is widest for {_names_with(lines, 'gap', widest)} ({points(widest)} points) "
-            f"and smallest for {_names_with(lines, 'gap', narrowest)} ({points(narrowest)})."
+            f"The gap is widest for {widest_names} ({signed_points(widest)} points) "
+            f"and smallest for {narrowest_names} ({signed_points(narrowest)})."
         )
     if fastest == slowest:
         speed_sentence = f"All reach 90% of their last validation accuracy in epoch {fastest}."
     else:
         speed_sentence = (
             "The first to reach 90% of the last validation accuracy: "
-            f"{_names_with(lines, 'epochs', fastest)} (epoch {fastest}); the last: "
-            f"{_names_with(lines, 'epochs', slowest)} (epoch {slowest})."
+            f"{_names_of_rows_with(rows, 'epochs', fastest)} (epoch {fastest}); the last: "
+            f"{_names_of_rows_with(rows, 'epochs', slowest)} (epoch {slowest})."
         )
     return f"{gap_sentence} {speed_sentence}"
 
 
-def _names_with(lines: Sequence[dict[str, Any]], key: str, value: float) -> str:
+def _names_of_rows_with(rows: Sequence[dict[str, Any]], key: str, value: float) -> str:
     """Return the quoted names of the variations for which the number `key` equals `value`.
 
-    `lines` has the result of `learning` for each variation.
+    `rows` has the result of `learning_cells` for each variation.
     """
-    return join_names(f"“{line['name']}”" for line in lines if line[key] == value)
+    return join_names(f"“{row['name']}”" for row in rows if row[key] == value)

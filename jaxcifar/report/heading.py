@@ -14,7 +14,7 @@ def report_title(records: Records, folder: Path, networks: Sequence[str]) -> str
 
     Otherwise the title lists `networks`, the titles of the networks in the report.
     """
-    if len(records.studies) == 1 and not records.outside_studies:
+    if len(records.studies) == 1 and not records.variations_outside_studies:
         [study] = records.studies
         if study.path == folder and study.variations:
             return study.title

@@ -6,11 +6,17 @@ from jaxcifar.diagram.drawing import plot_network
 from jaxcifar.errors import RunError
 from jaxcifar.report import alternative_texts, classes
 from jaxcifar.report.architecture import read_architecture
-from jaxcifar.report.choice import candidate, choice_text, collapses, short_choice
+from jaxcifar.report.choice import (
+    candidate_cells,
+    choice_text,
+    collapse_sentences,
+    short_choice_text,
+)
 from jaxcifar.report.evaluation_section import evaluation_context
 from jaxcifar.report.figures import draw_curves
 from jaxcifar.report.pictures import DrawPicture, Pictures
-from jaxcifar.report.run_records import FinishedRun, StudiedNetwork
+from jaxcifar.report.run_records import FinishedRun
+from jaxcifar.report.study_records import StudiedNetwork
 from jaxcifar.report.wording import escape_markdown, unusual_settings
 from jaxcifar.runs.file_formats import Source
 from jaxcifar.runs.folder import RunFolder
@@ -23,7 +29,7 @@ def network_context(network: StudiedNetwork, pictures: Pictures) -> dict[str, An
     `pictures` draws pictures, and gives them file names.
     """
     winner, best = network.winner, network.winner.best_run
-    draw = pictures.section(winner.config.arch, network.data.name)
+    draw = pictures.begin_section(winner.config.arch, network.data.name)
     title = f"{winner.name}\n{network.title}"
     settings = unusual_settings(winner, network.variations)
     network_pictures = {
@@ -33,7 +39,7 @@ def network_context(network: StudiedNetwork, pictures: Pictures) -> dict[str, An
     candidates = []
     if not network.converted:
         network_pictures |= draw_curves(draw, [best], title)
-        candidates = [candidate(variation, winner) for variation in network.by_validation]
+        candidates = [candidate_cells(variation, winner) for variation in network.by_validation]
     return {
         "title": escape_markdown(network.title),
         "winner": winner,
@@ -42,12 +48,12 @@ def network_context(network: StudiedNetwork, pictures: Pictures) -> dict[str, An
         "variations": network.variations,
         "converted": _origin(network.converted) if network.converted else "",
         "choice": "" if network.converted else choice_text(network),
-        "short_choice": "" if network.converted else short_choice(network),
-        "collapses": collapses(network),
+        "short_choice": "" if network.converted else short_choice_text(network),
+        "collapses": collapse_sentences(network),
         "architecture": _architecture(best, network.title, draw),
         "candidates": candidates,
         "mistakes_text": classes.mistakes_text(best, winner.name),
-        "confusions": classes.worst_confusions(best),
+        "confusions": classes.most_frequent_confusions(best),
         "evaluation": evaluation_context(best, title, draw),
         "mistakes": _mistakes(best, f"Confident mistakes of {title}", draw),
         "training_images": _training_images(best, f"Training images of {title}", draw),
@@ -134,7 +140,7 @@ def _training_images(run: FinishedRun, title: str, draw: DrawPicture) -> dict[st
         images = folder.read_training_images(len(run.class_names))
     except RunError:
         return {"missing": f"{file.name} in the run's folder can't be read."}
-    text = alternative_texts.training_images(run.class_names, images["label"])
+    text = alternative_texts.describe_training_images(run.class_names, images["label"])
     arguments = (run.class_names, images, title)
     picture = draw("training-images", plot_training_images, *arguments, photos=True)
     return {"text": text, "picture": picture}

@@ -7,7 +7,7 @@ from jaxcifar.config.fields import is_newer_and_off
 from jaxcifar.report.run_records import Variation
 from jaxcifar.report.wording import escape_markdown, field_title, field_value, varied_fields
 
-_NOTHING = (None, "", ())
+_EMPTY_VALUES = (None, "", ())
 
 
 def settings_tables(variations: Sequence[Variation]) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def settings_tables(variations: Sequence[Variation]) -> dict[str, Any]:
     shared = [
         (field_title(name), field_value(value))
         for name, value in variations[0].settings.items()
-        if name not in varied and value not in _NOTHING and not is_newer_and_off(name, value)
+        if name not in varied and value not in _EMPTY_VALUES and not is_newer_and_off(name, value)
     ]
     lines = []
     for variation in variations:
