@@ -136,12 +136,12 @@ def fact_rows(records: Records) -> list[tuple[str, str]]:
     examples = [result["examples"] for result in results]
     counts = [f"{count['train']:,} / {count['val']:,} / {count['test']:,}" for count in examples]
     commits = [result.get("git_commit") or "not in a git checkout" for result in results]
-    pairs = [("data", _join_unique(data_set.title for data_set in data_sets.values()))]
+    rows = [("data", _join_unique(data_set.title for data_set in data_sets.values()))]
     for data_set in data_sets.values():
         for split, digest in data_set.fingerprints:
             title = f"{escape_markdown(data_set.title)}, {escape_markdown(split)}"
-            pairs.append((f"SHA-256 of {title}", f"`{digest}`"))
-    pairs += [
+            rows.append((f"SHA-256 of {title}", f"`{digest}`"))
+    rows += [
         ("images to train, validate, test", _join_unique(counts)),
         *_copied_example_rows(results),
         ("seeds", _join_unique(sorted(run.config.seed for run in records.runs))),
@@ -154,8 +154,8 @@ def fact_rows(records: Records) -> list[tuple[str, str]]:
         # Older versions did not know the version of a checkout that is not installed.
         missing = "from a checkout, see commit" if name == "jaxcifar" else "not installed"
         versions = _join_unique(result["versions"].get(name) or missing for result in results)
-        pairs.append((escape_markdown(name), versions))
-    return pairs
+        rows.append((escape_markdown(name), versions))
+    return rows
 
 
 def _copied_example_rows(results: Sequence[Result]) -> list[tuple[str, str]]:

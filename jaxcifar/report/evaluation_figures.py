@@ -22,22 +22,22 @@ _MARKERS = "os^Dv"
 _LEAST_IMAGES_TO_DRAW = 10  # the accuracy of fewer images is too uncertain to draw
 
 
-def plot_reliability(figures: Figures, temperature: float | None, title: str, path: Path) -> None:
+def plot_reliability(results: Figures, temperature: float | None, title: str, path: Path) -> None:
     """Draw a reliability diagram: the accuracy, and the share of the images, by confidence.
 
-    `figures` has the results on one set of images. For the results "tempered" in `figures`, the
+    `results` has the results on one set of images. For the results "tempered" in `results`, the
     logits were divided by `temperature`.
     """
     figure, axes = figure_with_axes(WIDTH, 4.6, title)
     bin_middles = (np.arange(BINS) + 0.5) / BINS
     bar_width = 0.92 / BINS
-    shares = [one_bin["images"] / figures["images"] for one_bin in figures["plain"]["bins"]]
+    shares = [one_bin["images"] / results["images"] for one_bin in results["plain"]["bins"]]
     axes.bar(bin_middles, shares, bar_width, color="#dddddd", label="share of the images")
     axes.plot([0, 1], [0, 1], color="black", lw=1, ls=":", label="as sure as right")
-    _plot_confidence_bins(axes, figures["plain"], "unchanged", TEST, "o-")
-    if "tempered" in figures:
+    _plot_confidence_bins(axes, results["plain"], "unchanged", TEST, "o-")
+    if "tempered" in results:
         name = "at temperature" if temperature is None else f"at temperature {temperature:.3g}"
-        _plot_confidence_bins(axes, figures["tempered"], name, _TEMPERED_COLOR, "s--")
+        _plot_confidence_bins(axes, results["tempered"], name, _TEMPERED_COLOR, "s--")
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of its answer", ylabel="accuracy")
     for axis in (axes.xaxis, axes.yaxis):
         format_as_percent(axis)

@@ -36,10 +36,10 @@ def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[
     """
     folder = RunFolder(run.path)
     try:
-        evaluation, looks = read_evaluation(folder), read_looks(folder)
+        evaluation, looks_at_test_images = read_evaluation(folder), read_looks(folder)
     except RunError as error:
         return {"missing": str(error).removeprefix(f"{run.path}/"), "looks": 0}
-    if evaluation is None and not looks:
+    if evaluation is None and not looks_at_test_images:
         return None
     if evaluation is None:
         evaluation = {"sets": {}}
@@ -60,8 +60,8 @@ def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[
     return {
         "missing": "",
         "corruption_sets": corruption_set_contexts(evaluation, title, draw, plot_corruptions),
-        "looks": len(looks),
-        "sets": [_table_cells(figures) for figures in sets.values()],
+        "looks": len(looks_at_test_images),
+        "sets": [_table_cells(results) for results in sets.values()],
         "calibration": _calibration_text(calibrated, evaluation) if calibrated else "",
         "calibration_error": percent(calibrated["plain"]["ece"]) if calibrated else "",
         "shifts": _shift_sentences(sets),
@@ -74,17 +74,17 @@ def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[
     }
 
 
-def _table_cells(figures: Figures) -> dict[str, str]:
+def _table_cells(results: Figures) -> dict[str, str]:
     """Return the table cells, by column, of the results on one set of images."""
-    low, high = figures["interval"]
-    tempered = figures.get("tempered")
+    low, high = results["interval"]
+    tempered = results.get("tempered")
     return {
-        "title": escape_markdown(figures["title"]),
-        "images": f"{figures['images']:,}",
-        "accuracy": f"{percent(figures['accuracy'])} ({100 * low:.2f} to {100 * high:.2f})",
-        "flip": percent(figures["accuracy_flip"]),
-        "loss": f"{figures['plain']['loss']:.4f}",
-        "ece": percent(figures["plain"]["ece"]),
+        "title": escape_markdown(results["title"]),
+        "images": f"{results['images']:,}",
+        "accuracy": f"{percent(results['accuracy'])} ({100 * low:.2f} to {100 * high:.2f})",
+        "flip": percent(results["accuracy_flip"]),
+        "loss": f"{results['plain']['loss']:.4f}",
+        "ece": percent(results["plain"]["ece"]),
         "tempered_loss": f"{tempered['loss']:.4f}" if tempered else "–",
         "tempered_ece": percent(tempered["ece"]) if tempered else "–",
     }
@@ -93,15 +93,15 @@ def _table_cells(figures: Figures) -> dict[str, str]:
 def _metric_sentences(sets: Mapping[str, Figures]) -> list[str]:
     """Return a sentence for each set of images, with all metrics except accuracy and loss."""
     sentences = []
-    for figures in sets.values():
-        metrics: list[Value] = figures.get("metrics", [])
+    for results in sets.values():
+        metrics: list[Value] = results.get("metrics", [])
         texts = [
             escape_markdown(f"{metric['title']} {format_value(metric['value'], metric['unit'])}")
             for metric in metrics
             if metric["name"] not in ("accuracy", "loss")
         ]
         if texts:
-            sentences.append(f"On {escape_markdown(figures['title'])}: {join_names(texts)}.")
+            sentences.append(f"On {escape_markdown(results['title'])}: {join_names(texts)}.")
     return sentences
 
 
@@ -113,10 +113,10 @@ def mean_confidence(calibration: Calibration) -> float:
     return confidence_sum / max(image_count, 1)
 
 
-def _calibration_text(figures: Figures, evaluation: Evaluation) -> str:
+def _calibration_text(results: Figures, evaluation: Evaluation) -> str:
     """Return sentences on how well the network's probabilities match its accuracy on one set."""
-    confidence, accuracy = mean_confidence(figures["plain"]), figures["accuracy"]
-    ece = figures["plain"]["ece"]
+    confidence, accuracy = mean_confidence(results["plain"]), results["accuracy"]
+    ece = results["plain"]["ece"]
     if ece < _SMALL_ECE:
         verdict = "its probabilities can be taken as they are"
     elif abs(confidence - accuracy) < ece / 2:
@@ -126,11 +126,11 @@ def _calibration_text(figures: Figures, evaluation: Evaluation) -> str:
     else:
         verdict = "it is less sure than it could be"
     sentence = (
-        f"On {escape_markdown(figures['title'])} its answers have a probability of "
+        f"On {escape_markdown(results['title'])} its answers have a probability of "
         f"{percent(confidence)} on average, and {percent(accuracy)} are right: {verdict} "
         f"(expected calibration error {percent(ece)})."
     )
-    temperature, tempered = evaluation.get("temperature"), figures.get("tempered")
+    temperature, tempered = evaluation.get("temperature"), results.get("tempered")
     if temperature is None or tempered is None:
         return sentence
     return (
@@ -146,10 +146,10 @@ def _shift_sentences(sets: Mapping[str, Figures]) -> list[str]:
     if test is None:
         return []
     return [
-        f"On {escape_markdown(figures['title'])} its accuracy is "
-        f"{signed_points(figures['accuracy'] - test['accuracy'])} points from that on the test "
+        f"On {escape_markdown(results['title'])} its accuracy is "
+        f"{signed_points(results['accuracy'] - test['accuracy'])} points from that on the test "
         "images."
-        for name, figures in sets.items()
+        for name, results in sets.items()
         if name not in ("test", "val", "train")
     ]
 
@@ -173,15 +173,16 @@ def _slip_cells(slips: Slips) -> list[tuple[str, str]]:
 def _corruption_text(corrupted: Corruptions) -> str:
     """Return sentences on the mean accuracy and on the most and the least harmful corruption."""
     clean = corrupted["clean"]
-    drops = {
+    accuracy_drops = {
         escape_markdown(kind): clean - float(np.mean(accuracies))
         for kind, accuracies in corrupted["accuracy"].items()
     }
-    worst, least = max(drops, key=drops.__getitem__), min(drops, key=drops.__getitem__)
-    mean_accuracy = clean - sum(drops.values()) / len(drops)
+    worst = max(accuracy_drops, key=accuracy_drops.__getitem__)
+    least = min(accuracy_drops, key=accuracy_drops.__getitem__)
+    mean_accuracy = clean - sum(accuracy_drops.values()) / len(accuracy_drops)
     return (
         f"Of {percent(clean)} on {corrupted['images']:,} test images, {percent(mean_accuracy)} are "
         f"left on average over kinds and strengths. The most harmful kind is {worst} "
-        f"({signed_points(-drops[worst])} points), the least harmful {least} "
-        f"({signed_points(-drops[least])})."
+        f"({signed_points(-accuracy_drops[worst])} points), the least harmful {least} "
+        f"({signed_points(-accuracy_drops[least])})."
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcifar.report.run_records import Variation
+from jaxcifar.report.run_records import ValueChange, Variation
 from jaxcifar.report.single_changes import SingleChange
 from jaxcifar.report.statistics import (
     ROUNDING_ERROR,
@@ -30,25 +30,27 @@ from jaxcifar.report.wording import (
 )
 from jaxcifar.training.metrics import only_predicted_class
 
+_SHARE_OF_LAST_ACCURACY = 0.9  # that tells how fast a network learns
 
-def compared_row(variation: Variation, earlier: Sequence[Variation]) -> Variation:
+
+def most_similar_row(variation: Variation, earlier_rows: Sequence[Variation]) -> Variation:
     """Return the earlier variation that differs from `variation` in the fewest settings.
 
     If several differ in equally few settings, return the first of them.
     """
-    return min(earlier, key=lambda other: len(other.changes_to(variation)))
+    return min(earlier_rows, key=lambda other: len(other.changes_to(variation)))
 
 
-def row_findings(variation: Variation, earlier: Sequence[Variation]) -> str:
+def row_findings(variation: Variation, earlier_rows: Sequence[Variation]) -> str:
     """Return sentences that compare a variation with the most similar earlier variation.
 
     The sentences say which settings differ, and by how much the test accuracy changes.
     """
-    collapsed = _collapse_sentence(variation)
-    if not earlier:
-        return f"The first row: {accuracy_text(variation)} test accuracy.{collapsed}"
-    other = compared_row(variation, earlier)
-    difference = _test_difference(other, variation)
+    collapse = _collapse_sentence(variation)
+    if not earlier_rows:
+        return f"The first row: {accuracy_text(variation)} test accuracy.{collapse}"
+    similar_row = most_similar_row(variation, earlier_rows)
+    difference = _test_difference(similar_row, variation)
     if difference.is_tie:
         outcome = "Its test accuracy is the same: a tie"
     else:
@@ -59,25 +61,25 @@ def row_findings(variation: Variation, earlier: Sequence[Variation]) -> str:
         )
         if not difference.is_significant:
             outcome += ", so the two can't be told apart"
-    changed = changes_in_words(other.changes_to(variation)) or "nothing"
-    return f"Changes {changed}, compared with {quoted_name(other.name)}. {outcome}.{collapsed}"
+    changes = changes_in_words(similar_row.changes_to(variation)) or "nothing"
+    return f"Changes {changes}, compared with {quoted_name(similar_row.name)}. {outcome}.{collapse}"
 
 
-def row_cells(variation: Variation, earlier: Sequence[Variation]) -> dict[str, str]:
+def row_cells(variation: Variation, earlier_rows: Sequence[Variation]) -> dict[str, str]:
     """Return the table cells, by column, that compare a variation with an earlier variation.
 
     The variation is compared with the most similar earlier one. If there is no earlier variation,
     most cells are "–".
     """
     cells = {"name": escape_markdown(variation.name), "accuracy": accuracy_text(variation)}
-    if not earlier:
+    if not earlier_rows:
         columns = ("compared", "changes", "points", "interval", "p", "basis", "verdict")
         return cells | dict.fromkeys(columns, "–")
-    other = compared_row(variation, earlier)
-    difference = _test_difference(other, variation)
+    similar_row = most_similar_row(variation, earlier_rows)
+    difference = _test_difference(similar_row, variation)
     return cells | {
-        "compared": escape_markdown(other.name),
-        "changes": changes_with_arrows(other.changes_to(variation)) or "–",
+        "compared": escape_markdown(similar_row.name),
+        "changes": changes_with_arrows(similar_row.changes_to(variation)) or "–",
         **_difference_cells(difference),
     }
 
@@ -85,10 +87,10 @@ def row_cells(variation: Variation, earlier: Sequence[Variation]) -> dict[str, s
 def _collapse_sentence(variation: Variation) -> str:
     """Return a space and a sentence on runs that predict only one class; "" without such runs."""
     runs = variation.runs
-    collapsed = [run for run in runs if only_predicted_class(run.confusion) is not None]
-    if not collapsed:
+    collapsed_runs = [run for run in runs if only_predicted_class(run.confusion) is not None]
+    if not collapsed_runs:
         return ""
-    subject = "It" if len(runs) == 1 else f"{len(collapsed)} of its {len(runs)} runs"
+    subject = "It" if len(runs) == 1 else f"{len(collapsed_runs)} of its {len(runs)} runs"
     return f" **{subject} collapsed**: every test image is given the same class."
 
 
@@ -101,8 +103,9 @@ def _test_difference(first: Variation, second: Variation) -> Difference:
 def change_cells(change: SingleChange) -> dict[str, str]:
     """Return the table cells, by column, on how a change of one setting affects test accuracy."""
     difference = _test_difference(change.old_row, change.new_row)
+    value_change = ValueChange(change.old_value, change.new_value)
     return {
-        "change": changes_with_arrows({change.setting: (change.old_value, change.new_value)}),
+        "change": changes_with_arrows({change.setting: value_change}),
         "rows": f"{escape_markdown(change.old_row.name)} → {escape_markdown(change.new_row.name)}",
         **_difference_cells(difference),
     }
@@ -127,7 +130,7 @@ def learning_cells(variation: Variation) -> dict[str, Any]:
         "train", "val": the mean accuracies of all runs in their last epoch.
         "gap": the difference of these two accuracies.
         "epochs": the first epoch with 90% of the last validation accuracy.
-        "of": the number of all epochs.
+        "trained_epochs": the number of all epochs.
       If some runs ended early, the validation accuracy of later epochs is that of the other runs.
     """
     last_rows = [run.history[-1] for run in variation.runs]
@@ -139,8 +142,8 @@ def learning_cells(variation: Variation) -> dict[str, Any]:
         "train": train_accuracy,
         "val": val_accuracy,
         "gap": train_accuracy - val_accuracy,
-        "epochs": epochs_to_share(mean_curve, 0.9),
-        "of": len(mean_curve),
+        "epochs": epochs_to_share(mean_curve, _SHARE_OF_LAST_ACCURACY),
+        "trained_epochs": len(mean_curve),
     }
 
 

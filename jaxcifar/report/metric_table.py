@@ -40,12 +40,12 @@ def _metric_cell(variation: Variation, metric: MetricDeclaration) -> str:
 
     For several runs, "±" and the standard deviation (n - 1) follow.
     """
-    key = f"test_{metric['name']}"
-    if not all(key in run.result for run in variation.runs):
+    result_field = f"test_{metric['name']}"
+    if not all(result_field in run.result for run in variation.runs):
         return "–"
     if metric["unit"] == PERCENT:
-        return accuracy_text(variation, key)
-    values = variation.values(key)
+        return accuracy_text(variation, result_field)
+    values = variation.values(result_field)
     mean = format_value(float(values.mean()), "")
     if len(values) == 1:
         return mean

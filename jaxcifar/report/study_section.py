@@ -118,14 +118,16 @@ def _row_comparisons(
     if len(variations) == 1:
         return {"rows": rows, "row_table": [], "panels": []}
     for number, variation in enumerate(variations):
-        earlier = variations[:number]
+        earlier_rows = variations[:number]
         row_title = f"{variation.name}\n{networks[variation.name].title}"
         settings = unusual_settings(variation, variations)
         row = {
             "variation": variation,
             "heading": escape_markdown(variation.name) + (f": {settings}" if settings else ""),
-            "findings": findings.row_findings(variation, earlier),
-            "compared": [findings.compared_row(variation, earlier)] if earlier else [],
+            "findings": findings.row_findings(variation, earlier_rows),
+            "compared": [findings.most_similar_row(variation, earlier_rows)]
+            if earlier_rows
+            else [],
             "pictures": figures.draw_curves(draw, variation.runs, row_title, f"{variation.name}-"),
         }
         rows.append(row)
