@@ -39,6 +39,7 @@ def study_context(
     learning_cells = [findings.learning_cells(v) for v in variations]
     sets = references.reference_sets(study)
     seeds = sorted({run.config.seed for v in variations for run in v.runs})
+    fold_counts = [v.folds[0].total for v in variations if len(v.folds) > 1]
     reference_name = str(study.reference.get("name", "reference"))
     has_reference = any(v.reference for v in variations)
     draw = pictures.begin_section("study" if folder == "." else folder)
@@ -63,20 +64,20 @@ def study_context(
         "measuring_commands": references.measuring_commands(study, folder),
         "mismatched": _mismatched_texts(variations) if has_reference else {},
         "seeds": " ".join(map(str, seeds)),
-        "folds": max((v.folds[0].total for v in variations if len(v.folds) > 1), default=0),
+        "folds": max(fold_counts, default=0),
         "pictures": _shared_pictures(variations, reference_name, title, draw),
         **_row_comparisons(variations, networks, title, draw),
     }
 
 
 def _shared_pictures(
-    variations: Sequence[Variation], reference: str, title: str, draw: DrawPicture
+    variations: Sequence[Variation], reference_name: str, title: str, draw: DrawPicture
 ) -> dict[str, str]:
     """Draw two pictures that compare all variations, and return their paths.
 
     Args:
       variations: the variations.
-      reference: name of the source of reference accuracies, for the legend.
+      reference_name: name of the source of reference accuracies, for the legend.
       title: title of the pictures.
       draw: draws a picture and returns its path.
 
@@ -86,9 +87,12 @@ def _shared_pictures(
     """
     if len(variations) < 2:
         return {}
-    validation = draw("validation", study_figures.plot_all_validation, variations, title)
-    plot = study_figures.plot_test_accuracies
-    return {"validation": validation, "test": draw("test", plot, variations, reference, title)}
+    plot_validation = study_figures.plot_all_validation
+    plot_test = study_figures.plot_test_accuracies
+    return {
+        "validation": draw("validation", plot_validation, variations, title),
+        "test": draw("test", plot_test, variations, reference_name, title),
+    }
 
 
 def _row_comparisons(
@@ -120,14 +124,18 @@ def _row_comparisons(
     for number, variation in enumerate(variations):
         earlier_rows = variations[:number]
         row_title = f"{variation.name}\n{networks[variation.name].title}"
+        heading = escape_markdown(variation.name)
         settings = unusual_settings(variation, variations)
+        if settings:
+            heading += f": {settings}"
+        compared_rows = []
+        if earlier_rows:
+            compared_rows.append(findings.most_similar_row(variation, earlier_rows))
         row = {
             "variation": variation,
-            "heading": escape_markdown(variation.name) + (f": {settings}" if settings else ""),
+            "heading": heading,
             "findings": findings.row_findings(variation, earlier_rows),
-            "compared": [findings.most_similar_row(variation, earlier_rows)]
-            if earlier_rows
-            else [],
+            "compared": compared_rows,
             "pictures": figures.draw_curves(draw, variation.runs, row_title, f"{variation.name}-"),
         }
         rows.append(row)
@@ -172,17 +180,17 @@ def _mismatched_texts(variations: Sequence[Variation]) -> dict[str, str]:
     accuracies = {v.name: references.mismatched_accuracies(v) for v in variations}
     if not any(accuracies.values()):
         return {}
-    images = variations[0].runs[0].result["examples"]["test"]
-    return {
-        name: mean_and_deviation(Sample(values, images)) if values else "–"
-        for name, values in accuracies.items()
-    }
+    image_count = variations[0].runs[0].result["examples"]["test"]
+    texts = dict.fromkeys(accuracies, "–")
+    for name, values in accuracies.items():
+        if values:
+            texts[name] = mean_and_deviation(Sample(values, image_count))
+    return texts
 
 
 def _network_of(variation: Variation, records: Records) -> StudiedNetwork:
     """Return the network of the report to which a variation belongs."""
-    return next(
-        network
-        for network in records.networks
-        if any(other is variation for other in network.variations)
-    )
+    for network in records.networks:
+        if any(other is variation for other in network.variations):
+            return network
+    raise AssertionError("each variation of a study belongs to a network")

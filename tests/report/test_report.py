@@ -793,7 +793,7 @@ def test_a_bad_folder_gives_a_one_line_error(tmp_path):
 
 
 def test_a_page_that_would_be_too_large_has_smaller_pictures(tmp_path, monkeypatch):
-    monkeypatch.setattr("jaxcifar.report.pictures._MOST_BYTES_OF_SVG", 150_000)
+    monkeypatch.setattr("jaxcifar.report.pictures._MAX_SVG_BYTES", 150_000)
     write_run(tmp_path / "run", Config.create("cnn", epochs=4), 0.5, 0.5)
     report(tmp_path, pictures=True)
     forms = [path.suffix for path in (tmp_path / "report").iterdir()]
