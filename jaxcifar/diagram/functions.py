@@ -57,8 +57,7 @@ def scale_factor(operation: Operation, depends_on_image: Sequence[bool]) -> floa
     if operation.name not in ("mul", "div") or all(depends_on_image):
         return None
     constant = operation.constants[depends_on_image.index(False)]
-    is_unknown_or_zero = not constant
-    if is_unknown_or_zero:
+    if constant is None or constant == 0:
         return math.nan
     if operation.name == "mul":
         return constant

@@ -222,8 +222,7 @@ def epochs_note(study: StudyRecord) -> str:
     """
     reference_epochs = study.reference.get("epochs")
     epochs = sorted({v.config.epochs for v in study.variations if v.reference})
-    is_comparable = reference_epochs is not None and bool(epochs)
-    if not is_comparable or epochs == [reference_epochs]:
+    if reference_epochs is None or not epochs or epochs == [reference_epochs]:
         return ""
     epoch_range = str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
     return (

@@ -16,7 +16,7 @@ from jaxcifar.runs.folder import RunFolder
 from jaxcifar.studies.study import Study
 from jaxcifar.studies.study_folder import REWRITE_STUDY_FILE, STUDY_FILE
 
-RecordType = TypeVar("T")
+RecordType = TypeVar("RecordType")
 _REMEDY = "copy the folder again, or repeat the run with --overwrite"
 
 

@@ -153,7 +153,7 @@ class WithP(Difference):
 
     @property
     def p_value(self):
-        return self.error
+        return self.standard_error
 
 
 @pytest.mark.parametrize(
