@@ -235,4 +235,4 @@ def _show_and_write_report(
     show_ranking(console, records)
     report_file = write_report(study_folder, print_line)
     print_line(f"report: {report_file}, and the same in REPORT.md")
-    return records.unreadable.keys()
+    return records.unreadable_reasons.keys()

@@ -136,7 +136,7 @@ def _fold_lines(runs: Sequence["RunRecord"]) -> Iterator[str]:
     """
     from jaxcifar.report.run_groups import group_runs
     from jaxcifar.report.run_records import FinishedRun, Variation
-    from jaxcifar.report.wording import accuracy
+    from jaxcifar.report.wording import accuracy_text
 
     finished_runs = [run for run in runs if isinstance(run, FinishedRun)]
     for group in group_runs([run for run in finished_runs if "val_accuracy" in run.result]):
@@ -144,7 +144,7 @@ def _fold_lines(runs: Sequence["RunRecord"]) -> Iterator[str]:
         folds = variation.folds
         if len(folds) > 1:
             numbers = [f"({number})" for number, run in enumerate(runs, start=1) if run in group]
-            mean = accuracy(variation, "val_accuracy", "val")
+            mean = accuracy_text(variation, "val_accuracy", "val")
             yield (
                 f"{' '.join(numbers)}: validation {mean} over {len(folds)} of {folds[0].total} "
                 "folds (mean ± standard deviation); each run used the test images once, at its end"

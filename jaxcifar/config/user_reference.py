@@ -18,7 +18,7 @@ from jaxcifar.config.registry import entry, is_user_code
 from jaxcifar.config.user_errors import explain_user_code_errors, main_file_of_source
 from jaxcifar.errors import UsageError
 from jaxcifar.user.imports import UserCode
-from jaxcifar.user.user_files import file_on_path, imported_from_same_folder
+from jaxcifar.user.user_files import find_file_of_module, imported_from_same_folder
 from jaxcifar.user.user_program import cell_source, imported_source, module_of_file
 
 _MAX_SOURCE_BYTES = 2**20
@@ -138,7 +138,7 @@ def _find_file(kind: str, name: str) -> Path | None:
             return None
     else:
         with explain_user_code_errors((kind, name)):
-            file = file_on_path(source)
+            file = find_file_of_module(source)
     if file is None:
         raise UsageError(
             f"--{kind} {name}: there is no module {source} with a file; to name a file, write "

@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple
 
-Kind = Literal[
+BoxKind = Literal[
     "data", "conv", "linear", "norm", "activation", "dropout", "pool", "attention", "product",
     "operator", "join", "function", "module",
 ]  # fmt: skip
@@ -17,6 +17,6 @@ class Label(NamedTuple):
       note: a detail such as "stride 2", or "".
     """
 
-    kind: Kind
+    kind: BoxKind
     name: str
     note: str = ""

@@ -9,13 +9,14 @@ from jaxcifar.diagram.operation import Shape
 
 # Lengths are in points, like font sizes.
 BOX_WIDTH, SIDE_BOX_WIDTH, OPERATOR_RADIUS = 122, 80, 6.5
-_LINE_HEIGHT, _MARGIN = 11.5, 8
+BOX_GAP = 15  # between a box and the next one below it
+_LINE_HEIGHT, _TEXT_MARGIN = 11.5, 8
 # Kinds of nodes that are written into the box of the node before them.
-_FOLLOWING = ("norm", "activation", "dropout")
+_KINDS_DRAWN_IN_PREVIOUS_BOX = ("norm", "activation", "dropout")
 # Kinds of nodes into whose boxes no following node is written.
-_WITHOUT_FOLLOWING = ("data", "operator", "join", "pool")
-_MAY_LOWER_RESOLUTION = ("conv", "pool", "module", "function")
-_MOST_PANELS = 3  # drawn inside each other
+_KINDS_THAT_TAKE_NO_FURTHER_NODES = ("data", "operator", "join", "pool")
+_KINDS_THAT_MAY_LOWER_RESOLUTION = ("conv", "pool", "module", "function")
+_MAX_NESTED_PANELS = 3  # drawn inside each other
 
 
 @dataclasses.dataclass
@@ -43,36 +44,37 @@ class Box:
         return self.nodes[-1].output_shape
 
     @property
-    def path(self) -> tuple[str, ...]:
+    def panel_names(self) -> tuple[str, ...]:
         """Names of up to three panels (frames around modules) around the box, outermost first."""
-        return self.nodes[0].path[:_MOST_PANELS]
+        return self.nodes[0].path[:_MAX_NESTED_PANELS]
 
     @property
     def lowers_resolution(self) -> bool:
         """True if the first operation in the box returns fewer pixels than it takes."""
         first_node = self.nodes[0]
-        if first_node.kind not in _MAY_LOWER_RESOLUTION:
+        if first_node.kind not in _KINDS_THAT_MAY_LOWER_RESOLUTION:
             return False
         input_shape, output_shape = first_node.input_shape, first_node.output_shape
         if len(input_shape) != 3 or len(output_shape) != 3:
             return False
-        return input_shape[:2] > output_shape[:2]
+        input_height_and_width, output_height_and_width = input_shape[:2], output_shape[:2]
+        return input_height_and_width > output_height_and_width
 
     @property
-    def lines(self) -> list[str]:
+    def text_lines(self) -> list[str]:
         """The lines of text in the box; the name of the first node comes first."""
-        first, *following = self.nodes
-        following_names = [node.name for node in following]
+        first_node, *further_nodes = self.nodes
+        further_names = [node.name for node in further_nodes]
         params = sum(node.params for node in self.nodes)
         facts = [f"{params:,} params"] if params else []
-        if first.kind in _FOLLOWING:
-            name = " · ".join([first.name, *following_names])
-            lines = [name, " · ".join(facts)]
+        if first_node.kind in _KINDS_DRAWN_IN_PREVIOUS_BOX:
+            all_names = " · ".join([first_node.name, *further_names])
+            lines = [all_names, " · ".join(facts)]
         else:
             if not self.is_side_box:
-                facts.insert(0, _shapes_text(first, self.output_shape))
-            notes = [note for note in (first.note, *following_names) if note]
-            lines = [first.name, " · ".join(notes), " · ".join(facts)]
+                facts.insert(0, _shapes_text(first_node, self.output_shape))
+            notes = [note for note in (first_node.note, *further_names) if note]
+            lines = [first_node.name, " · ".join(notes), " · ".join(facts)]
         return [line for line in lines if line]
 
     @property
@@ -81,12 +83,13 @@ class Box:
         if self.kind == "operator":
             return 2 * OPERATOR_RADIUS, 2 * OPERATOR_RADIUS
         width = SIDE_BOX_WIDTH if self.is_side_box else BOX_WIDTH
-        return width, _MARGIN + _LINE_HEIGHT * len(self.lines)
+        return width, _TEXT_MARGIN + _LINE_HEIGHT * len(self.text_lines)
 
 
 def shape_text(shape: Shape) -> str:
     """Return a shape as text with channels first, such as "64×32×32" for `(32, 32, 64)`."""
-    return "×".join(map(str, (*shape[-1:], *shape[:-1])))
+    channels, spatial_sizes = shape[-1:], shape[:-1]
+    return "×".join(map(str, channels + spatial_sizes))
 
 
 def _shapes_text(node: Node, output_shape: Shape) -> str:
@@ -110,73 +113,76 @@ def make_boxes(graph: Sequence[Node]) -> list[Box]:
 
     An activation or normalisation shares the box of the node before it where possible.
     """
-    readers = _readers([node.sources for node in graph])
+    readers_of_node = _find_readers([node.sources for node in graph])
     boxes: list[Box] = []
-    box_of_node: list[int] = []
+    box_index_of_node: list[int] = []
     for node in graph:
-        sources = list(dict.fromkeys(box_of_node[source] for source in node.sources))
-        is_only_reader = len(sources) == 1 and len(readers[node.sources[0]]) == 1
-        if is_only_reader and _fits_into(node, boxes[sources[0]]):
-            boxes[sources[0]].nodes.append(node)
-            box_of_node.append(sources[0])
+        source_boxes = list(dict.fromkeys(box_index_of_node[source] for source in node.sources))
+        is_only_reader = len(source_boxes) == 1 and len(readers_of_node[node.sources[0]]) == 1
+        if is_only_reader and _fits_into_box(node, boxes[source_boxes[0]]):
+            boxes[source_boxes[0]].nodes.append(node)
+            box_index_of_node.append(source_boxes[0])
         else:
-            box_of_node.append(len(boxes))
-            boxes.append(Box([node], sources))
-    return _with_side_boxes(boxes)
+            box_index_of_node.append(len(boxes))
+            boxes.append(Box([node], source_boxes))
+    return _arrange_side_boxes(boxes)
 
 
-def _fits_into(node: Node, box: Box) -> bool:
+def _fits_into_box(node: Node, box: Box) -> bool:
     """Return whether a graph node may be drawn in the box of the nodes before it.
 
     The node must be a normalisation, an activation or dropout. It must be in the same module as the
     last node in the box.
     """
-    takes_following = box.nodes[0].kind not in _WITHOUT_FOLLOWING
+    if node.kind not in _KINDS_DRAWN_IN_PREVIOUS_BOX:
+        return False
+    box_takes_further_nodes = box.nodes[0].kind not in _KINDS_THAT_TAKE_NO_FURTHER_NODES
     is_in_same_module = node.path == box.nodes[-1].path
-    return node.kind in _FOLLOWING and takes_following and is_in_same_module
+    return box_takes_further_nodes and is_in_same_module
 
 
-def _readers(sources: Sequence[Sequence[int]]) -> dict[int, list[int]]:
+def _find_readers(sources_of_nodes: Sequence[Sequence[int]]) -> dict[int, list[int]]:
     """Return the index of each node -> the indices of the nodes that read the node's output.
 
     Args:
-      sources: for each node, the indices of the nodes whose outputs the node reads.
+      sources_of_nodes: for each node, the indices of the nodes whose outputs the node reads.
     """
-    readers: dict[int, list[int]] = defaultdict(list)
-    for index, sources_of_node in enumerate(sources):
-        for source in sources_of_node:
-            readers[source].append(index)
-    return readers
+    readers_of_node: dict[int, list[int]] = defaultdict(list)
+    for reader, sources in enumerate(sources_of_nodes):
+        for source in sources:
+            readers_of_node[source].append(reader)
+    return readers_of_node
 
 
-def _with_side_boxes(boxes: list[Box]) -> list[Box]:
+def _arrange_side_boxes(boxes: list[Box]) -> list[Box]:
     """Find the side boxes, which stand beside a column, and return all boxes in their new order.
 
     A fork is a box whose output several boxes read; a join is a box that reads several outputs. A
     side box is the only box on one of two paths from a fork to a join, such as the projection of a
     residual block. The other path stays in the column. Side boxes move to just before their join.
     """
-    readers = _readers([box.sources for box in boxes])
+    readers_of_box = _find_readers([box.sources for box in boxes])
     column_boxes = list(range(len(boxes)))  # boxes that stay in their column
-    side_boxes: dict[int, list[int]] = defaultdict(list)  # join -> side boxes before it
+    side_boxes_of_join: dict[int, list[int]] = defaultdict(list)
     for index, box in enumerate(boxes):
-        if len(box.sources) != 1 or len(readers[index]) != 1 or box.kind == "operator":
+        if len(box.sources) != 1 or len(readers_of_box[index]) != 1 or box.kind == "operator":
             continue
-        [reader] = readers[index]
-        is_join = len(boxes[reader].sources) > 1
-        if not is_join:
+        [reader] = readers_of_box[index]
+        reader_is_join = len(boxes[reader].sources) > 1
+        if not reader_is_join:
             continue
         position = column_boxes.index(index)
         previous_box, next_box = column_boxes[position - 1], column_boxes[position + 1]
         is_link_of_column = box.sources == [previous_box] and reader == next_box
-        if previous_box in boxes[next_box].sources and not is_link_of_column:
+        column_continues_without_box = previous_box in boxes[next_box].sources
+        if column_continues_without_box and not is_link_of_column:
             column_boxes.remove(index)
             box.is_side_box = True
-            side_boxes[reader].append(index)
-    order: list[int] = []
+            side_boxes_of_join[reader].append(index)
+    drawing_order: list[int] = []
     for index in column_boxes:
-        order += [*side_boxes[index], index]
-    new_index = {old: new for new, old in enumerate(order)}
+        drawing_order += [*side_boxes_of_join[index], index]
+    new_index_of_box = {old_index: new_index for new_index, old_index in enumerate(drawing_order)}
     for box in boxes:
-        box.sources = [new_index[source] for source in box.sources]
-    return [boxes[index] for index in order]
+        box.sources = [new_index_of_box[source] for source in box.sources]
+    return [boxes[index] for index in drawing_order]

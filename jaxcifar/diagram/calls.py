@@ -5,11 +5,12 @@ from collections import Counter, defaultdict
 from typing import NamedTuple
 
 from jaxcifar.diagram import functions
-from jaxcifar.diagram.box_label import Kind, Label
+from jaxcifar.diagram.box_label import BoxKind, Label
+from jaxcifar.diagram.call_recorder import ModuleCall
 from jaxcifar.diagram.count import shape_of
-from jaxcifar.diagram.kinds import is_layer, kind_of
+from jaxcifar.diagram.kinds import is_layer, layer_kind_of
 from jaxcifar.diagram.operation import Operation
-from jaxcifar.diagram.trace import Call, Trace
+from jaxcifar.diagram.trace import Trace
 
 
 class _LayerStyle(NamedTuple):
@@ -22,7 +23,7 @@ class _LayerStyle(NamedTuple):
     """
 
     prefix: str
-    kind: Kind
+    kind: BoxKind
     name: str
 
 
@@ -45,48 +46,54 @@ class ModuleCalls:
 
     def __init__(self, trace: Trace) -> None:
         self._calls = {call.number: call for call in trace.calls}
-        self._parents = {call.parent for call in trace.calls}
-        self._operations: dict[int, list[Operation]] = defaultdict(list)
+        self._numbers_with_inner_calls = {call.parent_number for call in trace.calls}
+        self._operations_in_call: dict[int, list[Operation]] = defaultdict(list)
         for operation in trace.operations:
-            for call in self._enclosing(operation.call):
-                self._operations[call.number].append(operation)
-        self._box_calls = {call.number for call in trace.calls if self._is_box(call)}
-        self._panel_names = self._find_panel_names()
+            for call in self._calls_from_outermost(operation.call_number):
+                self._operations_in_call[call.number].append(operation)
+        self._box_call_numbers = {call.number for call in trace.calls if self._may_be_box(call)}
+        self._panel_name_of_call = self._find_panel_names()
 
-    def box(self, number: int | None) -> Call | None:
+    def box_call(self, call_number: int | None) -> ModuleCall | None:
         """Return the module call that is drawn as a box around an operation; None if there is none.
 
         If several calls around the operation may be boxes, only the outermost one becomes a box.
 
         Args:
-          number: number of the innermost module call around the operation; None outside of modules.
+          call_number: number of the innermost module call around the operation; None outside of
+            modules.
         """
-        boxes = [call for call in self._enclosing(number) if call.number in self._box_calls]
-        return boxes[-1] if boxes else None
+        for call in self._calls_from_outermost(call_number):
+            if call.number in self._box_call_numbers:
+                return call
+        return None
 
-    def panels(self, number: int | None) -> tuple[str, ...]:
+    def panel_names(self, call_number: int | None) -> tuple[str, ...]:
         """Return the names of the panels, i.e. drawn frames, around an operation, outermost first.
 
         Each module call around the operation has a panel, except the call of the network itself.
 
         Args:
-          number: number of the innermost module call around the operation; None outside of modules.
+          call_number: number of the innermost module call around the operation; None outside of
+            modules.
         """
-        outermost_first = reversed(self._enclosing(number))
-        return tuple(self._panel_names[call.number] for call in outermost_first if call.path)
+        calls = self._calls_from_outermost(call_number)
+        calls_inside_network = [call for call in calls if call.path]
+        return tuple(self._panel_name_of_call[call.number] for call in calls_inside_network)
 
-    def label(self, call: Call) -> Label:
+    def label(self, call: ModuleCall) -> Label:
         """Return the label of a module call's box, such as "3×3 conv, 64" or "Dropout"."""
-        layer_kind = kind_of(call.module, call.output_shape)
-        style = _style_of(layer_kind)
+        layer_kind = layer_kind_of(call.module, call.output_shape)
+        style = _style_of_layer(layer_kind)
         if style.kind == "attention":
             return Label(style.kind, f"attention, {call.module.num_heads} heads")
-        products = self._products(call)
+        products = self._products_of_image(call)
         if len(products) != 1:
             return Label(style.kind, style.name or layer_kind)
         [product] = products
         product_label = _product_label(product)
-        if style.name or not is_layer(call.module):
+        is_named_by_product = is_layer(call.module) and not style.name
+        if not is_named_by_product:
             notes = [text for text in (product_label.name, product_label.note) if text]
             return Label(style.kind, style.name or layer_kind, " · ".join(notes))
         module_name = call.path[-1]
@@ -96,19 +103,19 @@ class ModuleCalls:
             return Label(style.kind, product_label.name, module_name)
         return Label(style.kind, product_label.name, product_label.note)
 
-    def _enclosing(self, number: int | None) -> list[Call]:
-        """Return a module call and the calls around it, innermost first.
+    def _calls_from_outermost(self, call_number: int | None) -> list[ModuleCall]:
+        """Return the calls around a module call, outermost first, and the call itself.
 
         Args:
-          number: number of the module call; with None, the list is empty.
+          call_number: number of the module call; with None, the list is empty.
         """
-        calls = []
-        while number in self._calls:
-            calls.append(self._calls[number])
-            number = self._calls[number].parent
+        calls: list[ModuleCall] = []
+        while call_number in self._calls:
+            calls.insert(0, self._calls[call_number])
+            call_number = calls[0].parent_number
         return calls
 
-    def _is_box(self, call: Call) -> bool:
+    def _may_be_box(self, call: ModuleCall) -> bool:
         """Return whether a module call may be drawn as one box.
 
         A call of a layer may. A call of another module may if the module calls no modules, and
@@ -118,11 +125,12 @@ class ModuleCalls:
             return False
         if is_layer(call.module):
             return True
-        return call.number not in self._parents and len(self._products(call)) < 2
+        has_inner_calls = call.number in self._numbers_with_inner_calls
+        return not has_inner_calls and len(self._products_of_image(call)) <= 1
 
-    def _products(self, call: Call) -> list[Operation]:
+    def _products_of_image(self, call: ModuleCall) -> list[Operation]:
         """Return a call's matrix products and convolutions that depend on the input image."""
-        operations = self._operations[call.number]
+        operations = self._operations_in_call[call.number]
         return [op for op in operations if op.depends_on_image and op.macs > 0]
 
     def _find_panel_names(self) -> dict[int, str]:
@@ -132,40 +140,44 @@ class ModuleCalls:
         follow the number of the call, if the module was called before, and how often a loop repeats
         the call.
         """
-        names: dict[int, str] = {}
-        calls_of_path: Counter[tuple[str, ...]] = Counter()
-        for number, call in sorted(self._calls.items()):
+        panel_names: dict[int, str] = {}
+        call_count_of_path: Counter[tuple[str, ...]] = Counter()
+        for call_number, call in sorted(self._calls.items()):
             if not call.path:
                 continue
-            calls_of_path[call.path] += 1
-            names[number] = call.path[-1]
-            if call.path[-1].isdecimal():  # in a list of Flax NNX, such as "blocks 0"
-                names[number] = " ".join(call.path[-2:])
-            if calls_of_path[call.path] > 1:
-                names[number] += f", call {calls_of_path[call.path]}"
-            repeats = self._repeats(number) // self._repeats(call.parent)
-            if repeats > 1:
-                names[number] += f" ×{repeats}"
-        return names
+            call_count_of_path[call.path] += 1
+            panel_name = call.path[-1]
+            if panel_name.isdecimal():  # in a list of Flax NNX, such as "blocks 0"
+                panel_name = " ".join(call.path[-2:])
+            if call_count_of_path[call.path] > 1:
+                panel_name += f", call {call_count_of_path[call.path]}"
+            repeats_outside = self._repeat_count(call.parent_number)
+            repeats_in_parent = self._repeat_count(call_number) // repeats_outside
+            if repeats_in_parent > 1:
+                panel_name += f" ×{repeats_in_parent}"
+            panel_names[call_number] = panel_name
+        return panel_names
 
-    def _repeats(self, number: int | None) -> int:
+    def _repeat_count(self, call_number: int | None) -> int:
         """Return how often loops repeat a module call.
 
         Return 1 outside of modules, and in a branch of a conditional that is not counted.
 
         Args:
-          number: number of the module call; None outside of modules.
+          call_number: number of the module call; None outside of modules.
         """
-        operations = () if number is None else self._operations.get(number, ())
-        return min((op.repeats for op in operations if op.repeats), default=1)
+        if call_number is None:
+            return 1
+        operations = self._operations_in_call.get(call_number, [])
+        return min((op.repeat_count for op in operations if op.repeat_count), default=1)
 
 
-def _style_of(layer_kind: str) -> _LayerStyle:
+def _style_of_layer(layer_kind: str) -> _LayerStyle:
     """Return the style of a layer's boxes, given torchsummary's name for it, such as "Conv2d"."""
     for style in _LAYER_STYLES:
         if layer_kind.startswith(style.prefix):
             return style
-    box_kind: Kind = "norm" if "Norm" in layer_kind else "module"
+    box_kind: BoxKind = "norm" if "Norm" in layer_kind else "module"
     return _LayerStyle(layer_kind, box_kind, layer_kind)
 
 
@@ -173,7 +185,7 @@ def _product_label(product: Operation) -> Label:
     """Return the label of a convolution, or of a matrix product, labelled like a dense layer."""
     if product.name != "dot_general":
         return functions.conv_label(product)
-    first, second = product.equation.invars
+    first_operand, second_operand = product.equation.invars
     # A kernel has fewer axes than activations. With as many axes, Flax has it second.
-    kernel = 0 if len(shape_of(first)) < len(shape_of(second)) else 1
-    return functions.linear_label(product, kernel)
+    kernel_is_first = len(shape_of(first_operand)) < len(shape_of(second_operand))
+    return functions.linear_label(product, kernel_index=0 if kernel_is_first else 1)

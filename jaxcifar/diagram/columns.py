@@ -3,12 +3,15 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from jaxcifar.diagram.boxes import BOX_WIDTH, Box
+from jaxcifar.diagram.boxes import BOX_GAP, BOX_WIDTH, Box
 
-_GAP = 15  # points between boxes
-_PANEL_EDGES = 6  # points that the edges of a panel add to the height of a box
-_LEAST_HEIGHT = 620  # columns up to this height in points are always allowed
-_ASPECT = 1.5  # desired ratio of the drawing's width to its height
+_PANEL_EDGES_HEIGHT = 6  # points that the edges of a panel add to the height of a box
+_LEAST_HEIGHT_LIMIT = 620  # columns up to this height in points are always allowed
+_WIDTH_TO_HEIGHT = 1.5  # desired ratio of the drawing's width to its height
+_COLUMN_MARGINS = 80  # width in points that a column takes beside its boxes
+_MORE_HEIGHT_IN_PANEL = 0.3  # share by which a column may be higher for each panel it would divide
+_MAX_MOVED_BOXES = 3  # that a cut may move to the next column
+_LEAST_KEPT_BOXES = 2  # that a cut must leave in its column
 
 
 def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
@@ -17,43 +20,48 @@ def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
     A column may end where later boxes read only the output of its last box. It ends there if the
     resolution changes or the column is too high.
     """
-    last_readers: dict[int, int] = {}
+    last_reader_of_box: dict[int, int] = {}
     for index, box in enumerate(boxes):
-        last_readers |= dict.fromkeys(box.sources, index)
-    total_height = sum(_height(box) for box in boxes)
-    best_height = math.sqrt(total_height * (BOX_WIDTH + 80) / _ASPECT)
+        last_reader_of_box |= dict.fromkeys(box.sources, index)
+    total_height = sum(_height_in_column(box) for box in boxes)
+    total_area = total_height * (BOX_WIDTH + _COLUMN_MARGINS)
+    best_height = math.sqrt(total_area / _WIDTH_TO_HEIGHT)
     column: list[int] = []
     column_height = 0.0
-    awaiting_readers: set[int] = set()  # boxes with readers that are still to come
+    boxes_with_later_readers: set[int] = set()  # boxes with readers that are still to come
     possible_cuts: set[int] = set()  # places in the column where it could have ended
     for index, box in enumerate(boxes):
-        if column and _may_end(boxes, column, awaiting_readers, box):
+        if column and _may_end_column(boxes, column, boxes_with_later_readers, box):
             last_box = boxes[column[-1]]
             # A column may be higher if its end would divide panels.
-            shared_panels = count_shared(last_box.path, box.path)
-            most_height = max(_LEAST_HEIGHT, best_height) * (1 + 0.3 * shared_panels)
+            shared_panels = count_shared_panels(last_box.panel_names, box.panel_names)
+            height_limit = max(_LEAST_HEIGHT_LIMIT, best_height)
+            height_limit *= 1 + _MORE_HEIGHT_IN_PANEL * shared_panels
+            is_too_high = column_height > height_limit
             same_resolution = last_box.output_shape[:-1] == box.output_shape[:-1]
             changes_resolution = not same_resolution and box.kind != "data"
-            if column_height > most_height or (changes_resolution and len(column) > 1):
-                cut = _best_cut(boxes, column, possible_cuts, box)
+            if is_too_high or (changes_resolution and len(column) > 1):
+                cut = _choose_cut(boxes, column, possible_cuts, box)
                 yield column[:cut]
                 column = column[cut:]
                 possible_cuts = set()
-                column_height = sum(_height(boxes[index]) for index in column)
+                column_height = sum(_height_in_column(boxes[index]) for index in column)
             else:
                 possible_cuts.add(len(column))
         column.append(index)
         if not box.is_side_box:
-            column_height += _height(box)
-        awaiting_readers.add(index)
-        awaiting_readers = {
-            source for source in awaiting_readers if last_readers.get(source, 0) > index
+            column_height += _height_in_column(box)
+        boxes_with_later_readers.add(index)
+        boxes_with_later_readers = {
+            source
+            for source in boxes_with_later_readers
+            if last_reader_of_box.get(source, 0) > index
         }
     yield column
 
 
-def _may_end(
-    boxes: Sequence[Box], column: Sequence[int], awaiting_readers: set[int], box: Box
+def _may_end_column(
+    boxes: Sequence[Box], column: Sequence[int], boxes_with_later_readers: set[int], next_box: Box
 ) -> bool:
     """Return whether a column of a drawing may end before the next box.
 
@@ -62,16 +70,16 @@ def _may_end(
     Args:
       boxes: all boxes of the drawing.
       column: indices of the boxes in the column.
-      awaiting_readers: indices of the boxes whose outputs later boxes read.
-      box: the next box.
+      boxes_with_later_readers: indices of the boxes whose outputs later boxes read.
+      next_box: the first box after the column.
     """
     last_box = column[-1]
-    touches_side_box = box.is_side_box or boxes[last_box].is_side_box
-    return awaiting_readers == {last_box} and not touches_side_box
+    touches_side_box = next_box.is_side_box or boxes[last_box].is_side_box
+    return boxes_with_later_readers == {last_box} and not touches_side_box
 
 
-def _best_cut(
-    boxes: Sequence[Box], column: Sequence[int], possible_cuts: set[int], following: Box
+def _choose_cut(
+    boxes: Sequence[Box], column: Sequence[int], possible_cuts: set[int], next_box: Box
 ) -> int:
     """Return how many boxes of a column to keep; the others move to the next column.
 
@@ -82,31 +90,33 @@ def _best_cut(
       boxes: all boxes of the drawing.
       column: indices of the boxes in the column.
       possible_cuts: the numbers of boxes that may be kept.
-      following: the first box after the column.
+      next_box: the first box after the column.
     """
-    shared_at_end = count_shared(boxes[column[-1]].path, following.path)
-    lowest_cut = max(len(column) - 3, 2)
+    shared_at_end = count_shared_panels(boxes[column[-1]].panel_names, next_box.panel_names)
+    lowest_cut = max(len(column) - _MAX_MOVED_BOXES, _LEAST_KEPT_BOXES)
     for cut in range(len(column) - 1, lowest_cut - 1, -1):
-        shared_at_cut = count_shared(boxes[column[cut - 1]].path, boxes[column[cut]].path)
+        shared_at_cut = count_shared_panels(
+            boxes[column[cut - 1]].panel_names, boxes[column[cut]].panel_names
+        )
         if cut in possible_cuts and shared_at_cut < shared_at_end:
             return cut
     return len(column)
 
 
-def _height(box: Box) -> float:
+def _height_in_column(box: Box) -> float:
     """Return the height in points that a box takes, with the gap and its panels' edges."""
-    return box.size[1] + _GAP + _PANEL_EDGES * len(box.path)
+    return box.size[1] + BOX_GAP + _PANEL_EDGES_HEIGHT * len(box.panel_names)
 
 
-def count_shared(first_path: Sequence[str], second_path: Sequence[str]) -> int:
+def count_shared_panels(first_panel_names: Sequence[str], second_panel_names: Sequence[str]) -> int:
     """Return how many panels, i.e. frames around modules, contain both of two boxes.
 
     Args:
-      first_path: names of the panels around the first box, outermost first.
-      second_path: names of the panels around the second box, outermost first.
+      first_panel_names: names of the panels around the first box, outermost first.
+      second_panel_names: names of the panels around the second box, outermost first.
     """
     shared_count = 0
-    for first_panel, second_panel in zip(first_path, second_path, strict=False):
+    for first_panel, second_panel in zip(first_panel_names, second_panel_names, strict=False):
         if first_panel != second_panel:
             break
         shared_count += 1

@@ -1,13 +1,15 @@
-"""Split the inputs of a traced loop into constants, carried values and stacked arrays.
+"""Find the programs that a traced equation calls, and split the inputs of loops by their kind.
 
 Shapes and counts tell the kind of an input. JAX's own parameters do too, but their names differ
 between versions of JAX.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from jax.extend.core import ClosedJaxpr, JaxprEqn
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+
+from jaxcifar.diagram.count import shape_of
 
 
 class ScanInputs(NamedTuple):
@@ -48,7 +50,7 @@ def split_scan(equation: JaxprEqn, inputs: Sequence[Any]) -> ScanInputs:
       equation: the scan in the traced program.
       inputs: the values that the scan takes, in any representation.
     """
-    body = without_constants(equation.params["jaxpr"])
+    body = jaxpr_without_constants(equation.params["jaxpr"])
     stacked_input_count = _count_rank_changes(equation.invars, body.invars)
     stacked_result_count = _count_rank_changes(equation.outvars, body.outvars)
     carried_count = len(equation.outvars) - stacked_result_count
@@ -70,7 +72,7 @@ def split_while(equation: JaxprEqn, inputs: Sequence[int]) -> WhileInputs:
       equation: the loop in the traced program.
       inputs: numbers of the values that the loop takes.
     """
-    condition = without_constants(equation.params["cond_jaxpr"])
+    condition = jaxpr_without_constants(equation.params["cond_jaxpr"])
     carried_count = len(equation.outvars)
     first_body_constant = len(condition.invars) - carried_count
     first_carried = len(inputs) - carried_count
@@ -90,6 +92,18 @@ def _count_rank_changes(outside: Sequence[Any], inside: Sequence[Any]) -> int:
     return changes
 
 
-def without_constants(parameter: Any) -> Any:
+def jaxpr_without_constants(parameter: Any) -> Any:
     """Return the program (a `Jaxpr`) inside a `ClosedJaxpr`; return anything else unchanged."""
     return parameter.jaxpr if isinstance(parameter, ClosedJaxpr) else parameter
+
+
+def called_programs(equation: JaxprEqn) -> Iterator[ClosedJaxpr | Jaxpr]:
+    """Yield the programs that a traced equation calls, such as the body of a jitted function."""
+    # A called program has the same input shapes as the equation.
+    input_shapes = [shape_of(variable) for variable in equation.invars]
+    for parameter in equation.params.values():
+        jaxpr = jaxpr_without_constants(parameter)
+        if not isinstance(jaxpr, Jaxpr):
+            continue
+        if [shape_of(variable) for variable in jaxpr.invars] == input_shapes:
+            yield parameter

@@ -5,159 +5,171 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from jaxcifar.diagram.box_label import Label
-from jaxcifar.diagram.function_groups import GROUPABLE, group_name
+from jaxcifar.diagram.function_groups import GROUPABLE_OPERATIONS, known_function_name
 from jaxcifar.diagram.operation import Shape
+
+IMAGE_DRAFT = 0  # the number of the node that is the input image
 
 
 @dataclasses.dataclass
 class Draft:
-    """A node of a network's graph while the graph is being built. A dict holds all drafts by key.
+    """A node of a network's graph while the graph is being built. All drafts are numbered.
 
     Attributes:
       label: the kind, name and note of the node's box.
       input_shape: the shape of the node's first input for one image.
       output_shape: the shape of the node's output for one image.
-      path: names of the panels (frames around modules) around the node, outermost first.
+      panel_names: names of the panels (frames around modules) around the node, outermost first.
       params: the number of parameters that the node uses and no earlier node does.
-      sources: keys of the nodes whose outputs this node reads.
-      operations: names of the node's operations; empty if the node can't be merged with others.
-      factor: the constant of a multiplication; NaN if unknown, None if there is no constant.
+      sources: numbers of the nodes whose outputs this node reads.
+      operation_names: the node's operations; empty if the node can't be merged with others.
+      scale_factor: the constant of a multiplication; NaN if unknown, None if there is no constant.
       has_several_outputs: True if the node returns several arrays.
     """
 
     label: Label
     input_shape: Shape
     output_shape: Shape
-    path: tuple[str, ...] = ()
+    panel_names: tuple[str, ...] = ()
     params: int = 0
     sources: list[int] = dataclasses.field(default_factory=list)
-    operations: set[str] = dataclasses.field(default_factory=set)
-    factor: float | None = None
+    operation_names: set[str] = dataclasses.field(default_factory=set)
+    scale_factor: float | None = None
     has_several_outputs: bool = False
 
 
-def drop_unused(drafts: dict[int, Draft]) -> None:
+def drop_unused_drafts(drafts: dict[int, Draft]) -> None:
     """Delete the nodes of an unfinished graph on which the logits do not depend.
 
     Args:
-      drafts: the unfinished nodes by key, changed in place. Key 0 is the input image, which always
-        stays; the highest key is the logits.
+      drafts: the unfinished nodes by number, changed in place. `IMAGE_DRAFT` always stays; the
+        highest number is the logits.
     """
-    logits = max(drafts)
-    used = {0, logits}
-    for key in sorted(drafts, reverse=True):
-        if key in used:
-            used.update(drafts[key].sources)
-    for key in set(drafts) - used:
-        del drafts[key]
+    logits_draft = max(drafts)
+    used_drafts = {IMAGE_DRAFT, logits_draft}
+    for draft_number in sorted(drafts, reverse=True):
+        if draft_number in used_drafts:
+            used_drafts.update(drafts[draft_number].sources)
+    for draft_number in set(drafts) - used_drafts:
+        del drafts[draft_number]
 
 
-def merge_groups(drafts: dict[int, Draft]) -> None:
+def merge_known_functions(drafts: dict[int, Draft]) -> None:
     """Replace graph nodes that together compute a known function, such as a softmax, by one node.
 
-    `drafts` has the unfinished nodes by key, and is changed in place.
+    `drafts` has the unfinished nodes by number, and is changed in place.
     """
-    readers: dict[int, set[int]] = {key: set() for key in drafts}
-    for key, draft in drafts.items():
+    readers_of_draft: dict[int, set[int]] = {draft_number: set() for draft_number in drafts}
+    for draft_number, draft in drafts.items():
         for source in draft.sources:
-            readers[source].add(key)
-    for key in sorted(drafts, reverse=True):
-        if key in drafts and _is_groupable(drafts[key]) and len(drafts[key].sources) > 1:
-            group = _find_group(key, drafts, readers)
+            readers_of_draft[source].add(draft_number)
+    for draft_number in sorted(drafts, reverse=True):
+        if draft_number not in drafts:  # merged with a later node
+            continue
+        draft = drafts[draft_number]
+        if _is_groupable(draft) and len(draft.sources) > 1:
+            group = _find_group(draft_number, drafts, readers_of_draft)
             if group is not None:
-                _merge(group, drafts, readers)
+                _merge_group(group, drafts, readers_of_draft)
 
 
 class _DraftGroup(NamedTuple):
     """Unfinished graph nodes that compute a known function together.
 
     Attributes:
-      name: the function's name; "" if the network would compute the same without the function.
-      members: keys of the nodes in the group.
-      last: the key of the member whose output is the function's result.
-      source: the key of the only node outside of the group that the members read.
+      function_name: the function's name; "" if the network would compute the same without it.
+      members: numbers of the nodes in the group.
+      last_member: the number of the member whose output is the function's result.
+      source: the number of the only node outside of the group that the members read.
     """
 
-    name: str
+    function_name: str
     members: set[int]
-    last: int
+    last_member: int
     source: int
 
 
 def _find_group(
-    last: int, drafts: dict[int, Draft], readers: dict[int, set[int]]
+    last_member: int, drafts: dict[int, Draft], readers_of_draft: dict[int, set[int]]
 ) -> _DraftGroup | None:
     """Return the smallest group of nodes that ends with one node and computes a known function.
 
     Args:
-      last: key of the group's last node.
-      drafts: the unfinished nodes of the graph by key.
-      readers: key of a node -> keys of the nodes that read its output.
+      last_member: number of the group's last node.
+      drafts: the unfinished nodes of the graph by number.
+      readers_of_draft: number of a node -> numbers of the nodes that read its output.
 
     Returns:
       the group, or None if there is no such group.
     """
-    members = {last}
+    members = {last_member}
     while True:
         sources: set[int] = set()
         for member in members:
             sources.update(drafts[member].sources)
         sources -= members
         if len(members) > 1 and len(sources) == 1:
-            name = _function_name(drafts[member] for member in members)
-            if name is not None:
+            function_name = _function_name(drafts[member] for member in members)
+            if function_name is not None:
                 [source] = sources
-                is_one_array = not drafts[source].has_several_outputs
-                return _DraftGroup(name, members, last, source) if is_one_array else None
-        mergeable = [
+                if drafts[source].has_several_outputs:
+                    return None
+                return _DraftGroup(function_name, members, last_member, source)
+        mergeable_sources = [
             source
             for source in sources
-            if _is_groupable(drafts[source]) and readers[source] <= members
+            if _is_groupable(drafts[source]) and readers_of_draft[source] <= members
         ]
-        if not mergeable:
+        if not mergeable_sources:
             return None
-        members.add(max(mergeable))
+        members.add(max(mergeable_sources))
 
 
 def _function_name(drafts: Iterable[Draft]) -> str | None:
     """Return the name of the function that graph nodes compute together; None if not known."""
-    operations: set[str] = set()
-    factors = []
+    operation_names: set[str] = set()
+    scale_factors = []
     for draft in drafts:
-        operations |= draft.operations
-        if draft.factor is not None:
-            factors.append(draft.factor)
-    return group_name(operations, factors)
+        operation_names |= draft.operation_names
+        if draft.scale_factor is not None:
+            scale_factors.append(draft.scale_factor)
+    return known_function_name(operation_names, scale_factors)
 
 
 def _is_groupable(draft: Draft) -> bool:
-    return bool(draft.operations) and draft.operations <= GROUPABLE and not draft.params
+    if not draft.operation_names or draft.params:
+        return False
+    return draft.operation_names <= GROUPABLE_OPERATIONS
 
 
-def _merge(group: _DraftGroup, drafts: dict[int, Draft], readers: dict[int, set[int]]) -> None:
+def _merge_group(
+    group: _DraftGroup, drafts: dict[int, Draft], readers_of_draft: dict[int, set[int]]
+) -> None:
     """Replace a group of nodes by one node for the function that they compute together.
 
     If the function has no name, delete the group. Its readers then read the group's source.
 
     Args:
       group: the group.
-      drafts: the unfinished nodes of the graph by key, changed in place.
-      readers: key of a node -> keys of the nodes that read its output, changed in place.
+      drafts: the unfinished nodes of the graph by number, changed in place.
+      readers_of_draft: number of a node -> numbers of the nodes that read its output, changed in
+        place.
     """
-    last, source = group.last, group.source
-    for member in group.members - {last}:
+    last_member, source = group.last_member, group.source
+    for member in group.members - {last_member}:
         del drafts[member]
-    readers[source] = (readers[source] - group.members) | {last}
-    if group.name:
-        merged = drafts[last]
-        merged.label = Label("activation", group.name)
-        merged.input_shape = drafts[source].output_shape
-        merged.sources = [source]
-        merged.operations = set()
+    readers_of_draft[source] = (readers_of_draft[source] - group.members) | {last_member}
+    if group.function_name:
+        merged_draft = drafts[last_member]
+        merged_draft.label = Label("activation", group.function_name)
+        merged_draft.input_shape = drafts[source].output_shape
+        merged_draft.sources = [source]
+        merged_draft.operation_names = set()
         return
-    del drafts[last]
-    readers[source].discard(last)
-    for reader in readers.pop(last):
-        sources = [source if key == last else key for key in drafts[reader].sources]
-        drafts[reader].sources = list(dict.fromkeys(sources))  # each source once
-        readers[source].add(reader)
+    del drafts[last_member]
+    readers_of_draft[source].discard(last_member)
+    for reader in readers_of_draft.pop(last_member):
+        reader_sources = drafts[reader].sources
+        new_sources = [source if number == last_member else number for number in reader_sources]
+        drafts[reader].sources = list(dict.fromkeys(new_sources))  # each source once
+        readers_of_draft[source].add(reader)

@@ -6,52 +6,52 @@ from typing import NamedTuple
 from jaxcifar.diagram.functions import ARITHMETIC
 
 # Operations that may be part of a known function.
-GROUPABLE = ARITHMETIC | {
+GROUPABLE_OPERATIONS = ARITHMETIC | {
     "abs", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "integer_pow", "log", "log1p",
     "logistic", "max", "min", "pow", "rsqrt", "select_n", "sign", "sqrt", "square", "tanh",
     "gt", "ge", "lt", "le", "eq", "cos", "sin", "clamp", "reduce_max", "reduce_sum",
 }  # fmt: skip
 # Subtracting the maximum keeps the exponentials of a softmax small and leaves its result the same.
-_SHIFT = {"reduce_max", "sub"}
-_CUBE = {"add", "integer_pow", "mul", "pow"}
-_MOMENTS = {
+_SHIFT_BY_MAXIMUM = {"reduce_max", "sub"}
+_CUBE_OPERATIONS = {"add", "integer_pow", "mul", "pow"}
+_MOMENT_OPERATIONS = {
     "abs", "add", "div", "integer_pow", "max", "mul", "select_n", "square", "sub",
 }  # fmt: skip
 
 
-class _Pattern(NamedTuple):
+class _FunctionPattern(NamedTuple):
     """A known function, and the operations by which the function is recognised in a group.
 
     Attributes:
-      name: the function's name; "" if a network computes the same without the function.
-      required: names of operations that the group must have.
-      optional: names of other operations that the group may have.
+      function_name: the function's name; "" if a network computes the same without the function.
+      required_operations: names of operations that the group must have.
+      optional_operations: names of other operations that the group may have.
       least_factor, most_factor: limits for the absolute values of constant factors. With a factor
         outside of these limits, the group computes another function.
     """
 
-    name: str
-    required: set[str]
-    optional: set[str]
+    function_name: str
+    required_operations: set[str]
+    optional_operations: set[str]
     least_factor: float = 1
     most_factor: float = 1
 
 
-_PATTERNS = (
-    _Pattern("", _SHIFT, set()),
-    _Pattern("log-softmax", {"exp", "reduce_sum", "log", "sub"}, _SHIFT),
-    _Pattern("softmax", {"exp", "reduce_sum", "div"}, _SHIFT),
-    _Pattern("SiLU", {"logistic", "mul"}, set()),
+_FUNCTION_PATTERNS = (
+    _FunctionPattern("", _SHIFT_BY_MAXIMUM, set()),
+    _FunctionPattern("log-softmax", {"exp", "reduce_sum", "log", "sub"}, _SHIFT_BY_MAXIMUM),
+    _FunctionPattern("softmax", {"exp", "reduce_sum", "div"}, _SHIFT_BY_MAXIMUM),
+    _FunctionPattern("SiLU", {"logistic", "mul"}, set()),
     # The constants of a GELU and its approximations lie between 0.03 and 2.
-    _Pattern("GELU", {"erf", "mul"}, {"add", "div"}, 0.03, 2),
-    _Pattern("GELU", {"erfc", "mul"}, {"div", "neg"}, 0.03, 2),
-    _Pattern("GELU", {"tanh", "mul", "add"}, _CUBE, 0.03, 2),
-    _Pattern("normalise", {"reduce_sum", "rsqrt"}, _MOMENTS),
-    _Pattern("normalise", {"reduce_sum", "sqrt"}, _MOMENTS),
+    _FunctionPattern("GELU", {"erf", "mul"}, {"add", "div"}, 0.03, 2),
+    _FunctionPattern("GELU", {"erfc", "mul"}, {"div", "neg"}, 0.03, 2),
+    _FunctionPattern("GELU", {"tanh", "mul", "add"}, _CUBE_OPERATIONS, 0.03, 2),
+    _FunctionPattern("normalise", {"reduce_sum", "rsqrt"}, _MOMENT_OPERATIONS),
+    _FunctionPattern("normalise", {"reduce_sum", "sqrt"}, _MOMENT_OPERATIONS),
 )
 
 
-def group_name(operations: Collection[str], factors: Collection[float]) -> str | None:
+def known_function_name(operations: Collection[str], factors: Collection[float]) -> str | None:
     """Return the name of the known function that a group of operations computes from an array.
 
     Args:
@@ -62,12 +62,13 @@ def group_name(operations: Collection[str], factors: Collection[float]) -> str |
       The function's name; "" for a function that the drawing can omit, because the network's output
       is the same without it; None if the function is not known.
     """
-    names = set(operations)
-    for pattern in _PATTERNS:
-        has_all_required = names >= pattern.required
-        has_only_allowed = names <= pattern.required | pattern.optional
+    present_operations = set(operations)
+    for pattern in _FUNCTION_PATTERNS:
+        allowed_operations = pattern.required_operations | pattern.optional_operations
+        has_all_required = present_operations >= pattern.required_operations
+        has_only_allowed = present_operations <= allowed_operations
         if has_all_required and has_only_allowed:
             least, most = pattern.least_factor, pattern.most_factor
             factors_fit = all(least <= abs(factor) <= most for factor in factors)
-            return pattern.name if factors_fit else None
+            return pattern.function_name if factors_fit else None
     return None

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Collection, Sequence
 
-from jaxcifar.diagram.box_label import Kind, Label
+from jaxcifar.diagram.box_label import BoxKind, Label
 from jaxcifar.diagram.count import shape_of
 from jaxcifar.diagram.operation import Operation
 
 # Jitted functions that are drawn as one box: name in JAX -> name in the drawing.
-NAMED = {
+FUNCTION_TITLES = {
     "relu": "ReLU", "relu6": "ReLU6", "leaky_relu": "leaky ReLU", "elu": "ELU", "selu": "SELU",
     "celu": "CELU", "gelu": "GELU", "silu": "SiLU", "swish": "SiLU", "mish": "Mish", "glu": "GLU",
     "sigmoid": "sigmoid", "log_sigmoid": "log-sigmoid", "hard_sigmoid": "hard sigmoid",
@@ -18,24 +18,29 @@ NAMED = {
     "_resize": "resize",
 }  # fmt: skip
 # Operations that only move data or change how it is stored.
-MOVES = {
+DATA_MOVES = {
     "broadcast_in_dim", "convert_element_type", "copy", "copy_p", "expand_dims",
     "optimization_barrier", "reduce_precision", "reshape", "rev", "sharding_constraint", "squeeze",
     "stop_gradient", "transpose",
 }  # fmt: skip
 ARITHMETIC = {"add", "add_any", "div", "mul", "neg", "sub"}
-SYMBOLS = {"add": "+", "add_any": "+", "sub": "−", "mul": "×", "div": "÷"}
+OPERATOR_SYMBOLS = {"add": "+", "add_any": "+", "sub": "−", "mul": "×", "div": "÷"}
 _COMMUTATIVE = {"add", "add_any", "mul"}
 # The second operand that leaves the first one unchanged.
-_NEUTRAL = {"add": 0, "add_any": 0, "sub": 0, "mul": 1, "div": 1}
-_NAMES = {"logistic": "sigmoid", "select_n": "where", "integer_pow": "power", "pow": "power"}
-_ACTIVATIONS = {"logistic", "tanh"}
+_NEUTRAL_SECOND_OPERAND = {"add": 0, "add_any": 0, "sub": 0, "mul": 1, "div": 1}
+_OPERATION_TITLES = {
+    "logistic": "sigmoid",
+    "select_n": "where",
+    "integer_pow": "power",
+    "pow": "power",
+}
+_ACTIVATION_OPERATIONS = {"logistic", "tanh"}
 _REDUCTIONS = ("sum", "max", "min")
 
 
-def named_kind(name: str) -> Kind:
+def box_kind_of_function(function_title: str) -> BoxKind:
     """Return the kind of box for a function, given the function's name in the drawing."""
-    return "function" if name == "resize" else "activation"
+    return "function" if function_title == "resize" else "activation"
 
 
 def scale_factor(operation: Operation, depends_on_image: Sequence[bool]) -> float | None:
@@ -52,7 +57,7 @@ def scale_factor(operation: Operation, depends_on_image: Sequence[bool]) -> floa
     if operation.name not in ("mul", "div") or all(depends_on_image):
         return None
     constant = operation.constants[depends_on_image.index(False)]
-    if not constant:
+    if constant is None or constant == 0:
         return math.nan
     if operation.name == "mul":
         return constant
@@ -60,8 +65,8 @@ def scale_factor(operation: Operation, depends_on_image: Sequence[bool]) -> floa
     return 1 / constant if divides_activations else math.nan
 
 
-def arithmetic_name(
-    operation: Operation, depends_on_image: Sequence[bool], parameters: str
+def arithmetic_text(
+    operation: Operation, depends_on_image: Sequence[bool], parameter_names: str
 ) -> str | None:
     """Return a name for arithmetic with a constant or parameter, such as "× 2" or "1 − x".
 
@@ -70,57 +75,62 @@ def arithmetic_name(
     Args:
       operation: the operation.
       depends_on_image: for each operand, whether it depends on the network's input image.
-      parameters: names of the parameters from which the other operand is computed; ""
+      parameter_names: names of the parameters from which the other operand is computed; ""
         if that operand depends on no parameters.
     """
     name = operation.name
     if name == "neg":
         return "× −1"
     constant = operation.constants[depends_on_image.index(False)]
-    activations_first = depends_on_image[0] or name in _COMMUTATIVE
-    if activations_first and constant is not None and constant == _NEUTRAL[name]:
+    activations_come_first = depends_on_image[0] or name in _COMMUTATIVE
+    is_neutral = constant is not None and constant == _NEUTRAL_SECOND_OPERAND[name]
+    if activations_come_first and is_neutral:
         return None
     constant_text = "a constant" if constant is None else f"{constant:.3g}".replace("-", "−")
-    operand = parameters or constant_text
-    sign = SYMBOLS[name]
-    return f"{sign} {operand}" if activations_first else f"{operand} {sign} x"
+    other_operand = parameter_names or constant_text
+    symbol = OPERATOR_SYMBOLS[name]
+    return f"{symbol} {other_operand}" if activations_come_first else f"{other_operand} {symbol} x"
 
 
 def is_average(
-    sums: Operation, scaling: Operation, constant: int, counts: Operation | None
+    sum_operation: Operation,
+    scaling: Operation,
+    constant_index: int,
+    count_operation: Operation | None,
 ) -> bool:
     """Return whether a sum and its multiplication or division by a constant compute an average.
 
     Args:
-      sums: the operation that may be a sum.
-      scaling: the multiplication or division of the result of `sums`.
-      constant: the index, 0 or 1, of the constant among the inputs of `scaling`.
-      counts: the operation that computes the constant as a sum of ones. None if the constant is a
-        number in the program.
+      sum_operation: the operation that may be a sum.
+      scaling: the multiplication or division of the result of `sum_operation`.
+      constant_index: the index, 0 or 1, of the constant among the inputs of `scaling`.
+      count_operation: the operation that computes the constant as a sum of ones. None if the
+        constant is a number in the program.
     """
-    params = sums.equation.params
-    if sums.name == "reduce_sum":
-        shape = sums.traced_input_shape
-        count = math.prod(shape[axis] for axis in params["axes"])
-    elif sums.name == "reduce_window_sum":
-        count = math.prod(params["window_dimensions"])
+    params = sum_operation.equation.params
+    if sum_operation.name == "reduce_sum":
+        shape = sum_operation.traced_input_shape
+        term_count = math.prod(shape[axis] for axis in params["axes"])
+    elif sum_operation.name == "reduce_window_sum":
+        term_count = math.prod(params["window_dimensions"])
     else:
         return False
-    if counts is not None:  # an average pool that counts the pixels inside of the image
-        same_windows = counts.name == sums.name and counts.equation.params == params
-        return same_windows and scaling.name == "div"
-    depends_on_image = [index != constant for index in range(2)]
+    if count_operation is not None:  # an average pool that counts the pixels inside of the image
+        is_same_reduction = count_operation.name == sum_operation.name
+        has_same_windows = is_same_reduction and count_operation.equation.params == params
+        return has_same_windows and scaling.name == "div"
+    depends_on_image = [operand_index != constant_index for operand_index in (0, 1)]
     factor = scale_factor(scaling, depends_on_image)
-    return math.isclose(factor * count, 1, rel_tol=1e-5)
+    return math.isclose(factor * term_count, 1, rel_tol=1e-5)
 
 
-def has_weights(operation: Operation, depends_on_image: Collection[bool]) -> bool:
+def multiplies_by_weights(operation: Operation, depends_on_image: Collection[bool]) -> bool:
     """Return whether an operation multiplies activations by weights, as a layer does.
 
     `depends_on_image` has, for each operand, whether it depends on the network's input image.
     """
-    products = ("dot_general", "conv_general_dilated")
-    return operation.name in products and not all(depends_on_image)
+    is_product = operation.name in ("dot_general", "conv_general_dilated")
+    return is_product and not all(depends_on_image)
 
 
 def conv_label(operation: Operation) -> Label:
@@ -129,61 +139,61 @@ def conv_label(operation: Operation) -> Label:
     images, kernel = operation.equation.invars
     image_shape, kernel_shape = shape_of(images), shape_of(kernel)
     axes = params["dimension_numbers"]
-    feature_axis, _, *spatial_axes = axes.rhs_spec
+    kernel_feature_axis, _, *kernel_spatial_axes = axes.rhs_spec
     image_channels = image_shape[axes.lhs_spec[1]]
     groups, strides = params["feature_group_count"], params["window_strides"]
-    dilation = params["rhs_dilation"]
-    name = "conv"
-    if max(params["lhs_dilation"], default=1) > 1:
-        name = "transposed conv"
-        strides = params["lhs_dilation"]
+    kernel_dilation, image_dilation = params["rhs_dilation"], params["lhs_dilation"]
+    conv_name = "conv"
+    if max(image_dilation, default=1) > 1:
+        conv_name = "transposed conv"
+        strides = image_dilation
     elif groups > 1 and groups == image_channels:
-        name = "depthwise conv"
+        conv_name = "depthwise conv"
         groups = 1
     notes = []
     if max(strides, default=1) > 1:
         notes.append(f"stride {_sizes_text(strides)}")
-    if max(dilation, default=1) > 1:
-        notes.append(f"dilation {_sizes_text(dilation)}")
+    if max(kernel_dilation, default=1) > 1:
+        notes.append(f"dilation {_sizes_text(kernel_dilation)}")
     if groups > 1:
         notes.append(f"{groups} groups")
-    kernel_size = "×".join(str(kernel_shape[axis]) for axis in spatial_axes)
-    features = kernel_shape[feature_axis]
-    return Label("conv", f"{kernel_size} {name}, {features}", " · ".join(notes))
+    kernel_size = "×".join(str(kernel_shape[axis]) for axis in kernel_spatial_axes)
+    features = kernel_shape[kernel_feature_axis]
+    return Label("conv", f"{kernel_size} {conv_name}, {features}", " · ".join(notes))
 
 
-def linear_label(operation: Operation, kernel: int) -> Label:
+def linear_label(operation: Operation, kernel_index: int) -> Label:
     """Return a dense layer's label, such as "linear, 10".
 
-    `kernel` is the index, 0 or 1, of the kernel among the inputs of the matrix product.
+    `kernel_index` is the index, 0 or 1, of the kernel among the inputs of the matrix product.
     """
-    contracted, batch = operation.equation.params["dimension_numbers"]
-    shape = shape_of(operation.equation.invars[kernel])
-    used_axes = {*contracted[kernel], *batch[kernel]}
-    features = math.prod(size for axis, size in enumerate(shape) if axis not in used_axes)
+    contracted_axes, batch_axes = operation.equation.params["dimension_numbers"]
+    kernel_shape = shape_of(operation.equation.invars[kernel_index])
+    other_axes = {*contracted_axes[kernel_index], *batch_axes[kernel_index]}
+    features = math.prod(size for axis, size in enumerate(kernel_shape) if axis not in other_axes)
     return Label("linear", f"linear, {features}")
 
 
 def reduction_label(operation: Operation) -> Label | None:
     """Return the label of a pooling or of a reduction over axes; None for other operations."""
     name, params = operation.name, operation.equation.params
-    prefix, _, reduction = name.rpartition("_")
+    primitive, _, reduction = name.rpartition("_")
     if reduction not in _REDUCTIONS:
         return None
     spatial_axes = operation.input_image_axes[:-1]  # channels are the last axis
-    if prefix == "reduce_window":
+    if primitive == "reduce_window":
         window = [params["window_dimensions"][axis] for axis in spatial_axes]
         strides = [params["window_strides"][axis] for axis in spatial_axes]
         note = "×".join(map(str, window))
         if max(strides, default=1) > 1:
             note += f" · stride {_sizes_text(strides)}"
         return Label("pool", f"{reduction} pool", note)
-    if prefix == "reduce":
-        axes = tuple(params["axes"])
-        if axes and axes == spatial_axes:
+    if primitive == "reduce":
+        reduced_axes = tuple(params["axes"])
+        if reduced_axes and reduced_axes == spatial_axes:
             return Label("pool", f"global {reduction} pool")
-        reduced = "axes" if len(axes) > 1 else "an axis"
-        return Label("pool", f"{reduction} over {reduced}")
+        axes_text = "axes" if len(reduced_axes) > 1 else "an axis"
+        return Label("pool", f"{reduction} over {axes_text}")
     return None
 
 
@@ -204,7 +214,7 @@ def is_ineffective_limit(operation: Operation) -> bool:
     return operation.name == "min" and math.inf in operation.constants
 
 
-def other_label(operation: Operation) -> Label:
+def fallback_label(operation: Operation) -> Label:
     """Return the label of an operation that is not a layer, arithmetic or a reduction."""
     if operation.name == "max" and 0 in operation.constants:
         return Label("activation", "ReLU")
@@ -216,8 +226,9 @@ def other_label(operation: Operation) -> Label:
         note = "until a condition fails"
     elif name == "scan":
         note = f"{params['length']:,} times"
-    kind: Kind = "activation" if name in _ACTIVATIONS else "function"
-    return Label(kind, _NAMES.get(name, name.replace("_", " ")), note)
+    kind: BoxKind = "activation" if name in _ACTIVATION_OPERATIONS else "function"
+    title = _OPERATION_TITLES.get(name, name.replace("_", " "))
+    return Label(kind, title, note)
 
 
 def _sizes_text(sizes: Collection[int]) -> str:

@@ -10,10 +10,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from jaxcifar.diagram.box_label import Kind
+from jaxcifar.diagram.box_label import BoxKind
 from jaxcifar.diagram.draft_builder import DraftBuilder
-from jaxcifar.diagram.drafts import drop_unused, merge_groups
-from jaxcifar.diagram.stored import MOST_NODES, ModulePath, Number, StoredShape, Text
+from jaxcifar.diagram.drafts import drop_unused_drafts, merge_known_functions
+from jaxcifar.diagram.stored import MAX_NODES, ModulePath, StoredCount, StoredShape, StoredText
 from jaxcifar.diagram.trace import Trace
 
 
@@ -32,29 +32,36 @@ class Node:
       sources: indices of the nodes whose outputs the node reads; they come earlier in the graph.
     """
 
-    kind: Kind
-    name: Text
-    note: Text
+    kind: BoxKind
+    name: StoredText
+    note: StoredText
     input_shape: StoredShape
     output_shape: StoredShape
-    params: Number
+    params: StoredCount
     path: ModulePath
-    sources: Annotated[tuple[Number, ...], Meta(max_length=MOST_NODES)]
+    sources: Annotated[tuple[StoredCount, ...], Meta(max_length=MAX_NODES)]
 
 
 def build_graph(trace: Trace) -> tuple[Node, ...]:
     """Return a network's graph: its nodes in the order of computation, from image to logits."""
     builder = DraftBuilder(trace)
     for operation in trace.operations:
-        builder.add(operation)
-    drafts = builder.finish()
-    drop_unused(drafts)
-    merge_groups(drafts)
-    indices = {key: index for index, key in enumerate(drafts)}
+        builder.add_operation(operation)
+    drafts = builder.add_logits()
+    drop_unused_drafts(drafts)
+    merge_known_functions(drafts)
+    index_of_draft = {draft_number: index for index, draft_number in enumerate(drafts)}
     nodes = []
     for draft in drafts.values():
-        kind, name, note = draft.label
-        shapes = draft.input_shape, draft.output_shape
-        sources = tuple(indices[key] for key in draft.sources)
-        nodes.append(Node(kind, name, note, *shapes, draft.params, draft.path, sources))
+        node = Node(
+            kind=draft.label.kind,
+            name=draft.label.name,
+            note=draft.label.note,
+            input_shape=draft.input_shape,
+            output_shape=draft.output_shape,
+            params=draft.params,
+            path=draft.panel_names,
+            sources=tuple(index_of_draft[source] for source in draft.sources),
+        )
+        nodes.append(node)
     return tuple(nodes)

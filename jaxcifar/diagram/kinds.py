@@ -7,7 +7,7 @@ from flax import linen as nn
 from jaxcifar.networks import layers
 
 # Names without the number of spatial dimensions, by class. Other classes keep their class name.
-_NAMES = {
+_LINEN_NAMES = {
     layers.Conv: "Conv2d",
     layers.Dense: "Linear",
     layers.MaxPool: "MaxPool2d",
@@ -33,23 +33,27 @@ _NNX_NAMES = {
     "Embed": "Embedding",
     "MultiHeadAttention": "MultiheadAttention",
 }
-_LINEN, _NNX = "flax.linen.", "flax.nnx.nn."  # the modules that contain layers
+# The beginnings of the names of the Python modules that contain layers.
+_LINEN_MODULE_PREFIX, _NNX_MODULE_PREFIX = "flax.linen.", "flax.nnx.nn."
 # Normalisations for which thop counts four operations per output element.
-COUNTED_NORMS = ("BatchNorm", "InstanceNorm", "LayerNorm")
+NORMS_COUNTED_IN_FLOPS = ("BatchNorm", "InstanceNorm", "LayerNorm")
 
 
-def kind_of(module: Any, output_shape: tuple[int, ...]) -> str:
+def layer_kind_of(module: Any, output_shape: tuple[int, ...]) -> str:
     """Return torchsummary's name for a module, such as "Conv2d", or else its class name.
 
     A subclass of a known layer has that layer's name. The number of dimensions of a normalisation,
     such as in "BatchNorm2d", comes from `output_shape`.
     """
-    known_names = [_known_name(cls) for cls in type(module).__mro__]
-    names = [name for name in known_names if name is not None]
-    name = names[0] if names else type(module).__name__
+    name = type(module).__name__
+    for cls in type(module).__mro__:
+        known_name = _torchsummary_name(cls)
+        if known_name is not None:
+            name = known_name
+            break
     if name in ("Conv", "ConvTranspose"):
-        size = module.kernel_size
-        dimensions = 1 if isinstance(size, int) else len(size)
+        kernel_size = module.kernel_size
+        dimensions = 1 if isinstance(kernel_size, int) else len(kernel_size)
         return f"{name}{dimensions}d"
     if name in ("BatchNorm", "InstanceNorm"):
         dimensions = max(len(output_shape) - 1, 1)
@@ -57,11 +61,11 @@ def kind_of(module: Any, output_shape: tuple[int, ...]) -> str:
     return name
 
 
-def _known_name(cls: type) -> str | None:
+def _torchsummary_name(cls: type) -> str | None:
     """Return torchsummary's name for a class of layers; None if torchsummary has no name."""
-    if cls.__module__.startswith(_NNX):
+    if cls.__module__.startswith(_NNX_MODULE_PREFIX):
         return _NNX_NAMES.get(cls.__name__)
-    return _NAMES.get(cls)
+    return _LINEN_NAMES.get(cls)
 
 
 def is_layer(module: Any) -> bool:
@@ -72,4 +76,5 @@ def is_layer(module: Any) -> bool:
     python_modules.discard(nn.Module.__module__)  # the base class of every module
     if layers.__name__ in python_modules:
         return True
-    return any(name.startswith((_LINEN, _NNX)) for name in python_modules)
+    flax_prefixes = (_LINEN_MODULE_PREFIX, _NNX_MODULE_PREFIX)
+    return any(name.startswith(flax_prefixes) for name in python_modules)

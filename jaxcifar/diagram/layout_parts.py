@@ -4,14 +4,16 @@ Lengths are in points; y grows downwards.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from jaxcifar.diagram.boxes import SIDE_BOX_WIDTH
 from jaxcifar.diagram.operation import Shape
 
 Point = tuple[float, float]
+GUTTER = 32  # between two columns
 PADDING = 9  # between a panel's edge and what is in it
-LANE_WIDTH, _NAMED_LANE_WIDTH, _BOX_LANE_WIDTH = 16, 52, SIDE_BOX_WIDTH + 2 * PADDING
+PLAIN_LANE_WIDTH, _IDENTITY_LANE_WIDTH, _SIDE_BOX_LANE_WIDTH = 16, 52, SIDE_BOX_WIDTH + 2 * PADDING
 
 
 @dataclasses.dataclass
@@ -31,20 +33,20 @@ class Branch:
     """The path of an array from a fork in a column, through a lane beside it, to its readers.
 
     Attributes:
-      start: y where the branch's arrows begin. If an arrow to the box below passes the fork, the
+      start_y: y where the branch's arrows begin. If an arrow to the box below passes the fork, the
         branch's arrows begin at the fork, otherwise at the box above.
       top: y of the fork, where the branch leaves the column.
       bottom: y of the last box that reads the array.
-      targets: indices of the boxes that read the array.
+      target_boxes: indices of the boxes that read the array.
       side_box: the index of the box in the branch's lane, if there is one.
       is_identity: True if the branch is a plain skip connection, drawn with the word "identity".
       lane: the number of the branch's lane (a vertical strip), from left to right.
     """
 
-    start: float
+    start_y: float
     top: float
     bottom: float
-    targets: list[int]
+    target_boxes: list[int]
     side_box: int | None = None
     is_identity: bool = False
     lane: int = 0
@@ -57,8 +59,36 @@ class Branch:
     def width(self) -> float:
         """The width, in points, of the lane (a vertical strip) that the branch needs."""
         if self.side_box is not None:
-            return _BOX_LANE_WIDTH
-        return _NAMED_LANE_WIDTH if self.is_identity else LANE_WIDTH
+            return _SIDE_BOX_LANE_WIDTH
+        return _IDENTITY_LANE_WIDTH if self.is_identity else PLAIN_LANE_WIDTH
+
+
+def assign_lanes(branches: list[Branch]) -> None:
+    """Sort branches by their height, and give branches that overlap different lanes.
+
+    A lane is a vertical strip.
+    """
+    branches.sort(key=lambda branch: (branch.bottom - branch.top, branch.top))
+    for number, branch in enumerate(branches):
+        taken_lanes = [other.lane for other in branches[:number] if other.overlaps(branch)]
+        branch.lane = max(taken_lanes, default=-1) + 1
+
+
+def find_lane_edges(branches: Sequence[Branch], first_edge: float) -> list[float]:
+    """Return the x coordinates of the edges of all lanes, from left to right.
+
+    A lane is a vertical strip for branches. There is one edge more than lanes.
+
+    Args:
+      branches: the branches, whose lanes are known.
+      first_edge: x of the left edge of the first lane.
+    """
+    lane_edges = [first_edge]
+    lane_count = max((branch.lane for branch in branches), default=-1) + 1
+    for lane in range(lane_count):
+        lane_width = max(branch.width for branch in branches if branch.lane == lane)
+        lane_edges.append(lane_edges[-1] + lane_width)
+    return lane_edges
 
 
 class Arrow(NamedTuple):
@@ -66,6 +96,13 @@ class Arrow(NamedTuple):
 
     points: list[Point]
     bend: float
+
+
+class ColumnEnd(NamedTuple):
+    """The index of a column's last box, and the point where the arrow to the next column begins."""
+
+    box: int
+    point: Point
 
 
 class Header(NamedTuple):

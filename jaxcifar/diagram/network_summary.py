@@ -17,21 +17,24 @@ from typing import Annotated
 from flax import linen as nn
 from msgspec import Meta
 
+from jaxcifar.diagram.call_recorder import ModuleCall
 from jaxcifar.diagram.count import shape_of
 from jaxcifar.diagram.graph import Node, build_graph
-from jaxcifar.diagram.kinds import COUNTED_NORMS, kind_of
+from jaxcifar.diagram.kinds import NORMS_COUNTED_IN_FLOPS, layer_kind_of
 from jaxcifar.diagram.stored import (
-    MOST_LAYERS,
-    MOST_NODES,
+    MAX_LAYERS,
+    MAX_NODES,
     ModulePath,
-    Number,
+    StoredCount,
     StoredShape,
-    Text,
+    StoredText,
 )
-from jaxcifar.diagram.trace import Call, Shape, Trace, trace
+from jaxcifar.diagram.trace import Shape, Trace, trace
 from jaxcifar.image_size import IMAGE_SIZE, image_shape
 from jaxcifar.machine.reading import convert_checked, parse_json
 
+_LEAST_NAME_WIDTH, _OTHER_COLUMNS_WIDTH = 20, 44  # of the table, in characters
+_OPERATIONS_PER_NORMALIZED_ELEMENT = 4  # as thop counts them
 _FLOAT_BYTES = 4
 _MIB = 2**20
 
@@ -49,11 +52,11 @@ class Layer:
         for the second and later calls of the same module.
     """
 
-    kind: Text
+    kind: StoredText
     path: ModulePath
     input_shape: StoredShape
     output_shape: StoredShape
-    params: Number
+    params: StoredCount
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,30 +72,30 @@ class Summary:
       graph: the nodes of the network's drawing, from the image to the logits.
     """
 
-    layers: Annotated[tuple[Layer, ...], Meta(max_length=MOST_LAYERS)]
-    params: Number
-    macs: Number
-    flops: Number
-    graph: Annotated[tuple[Node, ...], Meta(max_length=MOST_NODES)]
+    layers: Annotated[tuple[Layer, ...], Meta(max_length=MAX_LAYERS)]
+    params: StoredCount
+    macs: StoredCount
+    flops: StoredCount
+    graph: Annotated[tuple[Node, ...], Meta(max_length=MAX_NODES)]
 
     def table(self) -> str:
         """Return the layers as a text table in torchsummary's form, with totals and FLOPs below."""
         names = [f"{layer.kind}-{number}" for number, layer in enumerate(self.layers, start=1)]
-        width = max([20, *map(len, names)])  # of the first column
-        table_width = width + 44
+        name_width = max([_LEAST_NAME_WIDTH, *map(len, names)])
+        table_width = name_width + _OTHER_COLUMNS_WIDTH
         rule, double_rule = "-" * table_width, "=" * table_width
-        titles = f"{'Layer (type)':>{width}}  {'Output Shape':>25} {'Param #':>15}"
+        titles = f"{'Layer (type)':>{name_width}}  {'Output Shape':>25} {'Param #':>15}"
         lines = [rule, titles, double_rule]
         for name, layer in zip(names, self.layers, strict=True):
             shape = _channels_first(layer.output_shape)
-            lines.append(f"{name:>{width}}  {shape:>25} {layer.params:>15,}")
-        outputs = sum(math.prod(layer.output_shape) for layer in self.layers)
-        elements = {
+            lines.append(f"{name:>{name_width}}  {shape:>25} {layer.params:>15,}")
+        output_elements = sum(math.prod(layer.output_shape) for layer in self.layers)
+        element_counts = {
             "Input": math.prod(self.graph[0].output_shape),
-            "Forward/backward pass": 2 * outputs,  # each output and its gradient
+            "Forward/backward pass": 2 * output_elements,  # each output and its gradient
             "Params": self.params,
         }
-        sizes = {name: count * _FLOAT_BYTES / _MIB for name, count in elements.items()}
+        sizes = {name: count * _FLOAT_BYTES / _MIB for name, count in element_counts.items()}
         lines.append(double_rule)
         lines += [f"Total params: {self.params:,}", f"Trainable params: {self.params:,}"]
         lines += ["Non-trainable params: 0", rule]
@@ -158,64 +161,67 @@ def summarize(model: nn.Module, image_size: int = IMAGE_SIZE) -> Summary:
       image_size: height and width of the images.
     """
     traced = trace(model, image_shape(image_size))
-    macs = sum(op.repeats * op.macs for op in traced.operations)
+    macs = sum(op.repeat_count * op.macs for op in traced.operations)
+    norm_operations = _OPERATIONS_PER_NORMALIZED_ELEMENT * _count_normalized_elements(traced)
     return Summary(
         layers=_table_layers(traced),
-        params=sum(parameter.size for parameter in traced.params.values()),
+        params=sum(parameter.element_count for parameter in traced.params.values()),
         macs=macs,
-        flops=macs + 4 * _normalized_elements(traced),
+        flops=macs + norm_operations,
         graph=build_graph(traced),
     )
 
 
 def _table_layers(traced: Trace) -> tuple[Layer, ...]:
     """Return the rows of the layer table: the module calls in the order in which they finish."""
-    params_of_module = _params_by_module(traced)
-    first_calls: dict[tuple[str, ...], int] = {}  # module -> number of its first call
+    params_of_module = _count_params_of_modules(traced)
+    first_call_of_module: dict[tuple[str, ...], int] = {}
     for call in traced.calls:
-        first_calls[call.path] = min(call.number, first_calls.get(call.path, call.number))
+        earliest_number = first_call_of_module.get(call.path, call.number)
+        first_call_of_module[call.path] = min(call.number, earliest_number)
     layers = []
     for call in traced.calls:
-        is_first_call = call.number == first_calls[call.path]
+        is_first_call = call.number == first_call_of_module[call.path]
         params = params_of_module[call.path] if is_first_call else 0
         is_network = not call.path
         if params or not is_network:
-            kind = kind_of(call.module, call.output_shape)
+            kind = layer_kind_of(call.module, call.output_shape)
             layers.append(Layer(kind, call.path, call.input_shape, call.output_shape, params))
     return tuple(layers)
 
 
-def _params_by_module(traced: Trace) -> Counter[tuple[str, ...]]:
+def _count_params_of_modules(traced: Trace) -> Counter[tuple[str, ...]]:
     """Return the number of parameters of each called module, by the path of the module.
 
     A path has the names of the modules around a module, then its own name. Parameters of a module
     that is not called count for the nearest called module around it.
     """
     called_paths = {call.path for call in traced.calls}
-    params: Counter[tuple[str, ...]] = Counter()
+    params_of_module: Counter[tuple[str, ...]] = Counter()
     for path, parameter in traced.params.items():
         module_path = path[:-1]
         while module_path and module_path not in called_paths:
             module_path = module_path[:-1]
-        params[module_path] += parameter.size
-    return params
+        params_of_module[module_path] += parameter.element_count
+    return params_of_module
 
 
-def _normalized_elements(traced: Trace) -> int:
+def _count_normalized_elements(traced: Trace) -> int:
     """Return the number of output elements of all normalisations whose operations thop counts."""
-    norms = {call.number for call in traced.calls if _is_counted_norm(call)}
-    output_sizes: dict[int, int] = Counter()
+    norm_numbers = {call.number for call in traced.calls if _is_counted_norm(call)}
+    output_elements_of_norm: dict[int, int] = Counter()
     for operation in traced.operations:
-        if operation.call in norms and operation.depends_on_image:
+        norm = operation.call_number
+        if norm in norm_numbers and operation.depends_on_image:
             # A normalisation's largest array is as large as its output, mapped axes included.
-            size = max(math.prod(shape_of(variable)) for variable in operation.equation.outvars)
-            repeated_size = operation.repeats * size
-            output_sizes[operation.call] = max(output_sizes[operation.call], repeated_size)
-    return sum(output_sizes.values())
+            shapes = [shape_of(variable) for variable in operation.equation.outvars]
+            elements = operation.repeat_count * max(map(math.prod, shapes))
+            output_elements_of_norm[norm] = max(output_elements_of_norm[norm], elements)
+    return sum(output_elements_of_norm.values())
 
 
-def _is_counted_norm(call: Call) -> bool:
-    return kind_of(call.module, call.output_shape).startswith(COUNTED_NORMS)
+def _is_counted_norm(call: ModuleCall) -> bool:
+    return layer_kind_of(call.module, call.output_shape).startswith(NORMS_COUNTED_IN_FLOPS)
 
 
 def _channels_first(shape: Shape) -> str:

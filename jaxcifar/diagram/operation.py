@@ -9,10 +9,10 @@ from jax.extend.core import JaxprEqn
 
 Shape = tuple[int, ...]
 # Operations that do not change element values; a constant stays constant through them.
-_VALUE_PRESERVING = {
+_VALUE_PRESERVING_PRIMITIVES = {
     "broadcast_in_dim", "convert_element_type", "copy", "reshape", "squeeze", "transpose",
 }  # fmt: skip
-_ARITHMETIC = {"add": operator.add, "sub": operator.sub, "mul": operator.mul}
+_ARITHMETIC_PRIMITIVES = {"add": operator.add, "sub": operator.sub, "mul": operator.mul}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,16 +49,19 @@ class TracedStep:
         """The axes of the traced output array that are not batch axes."""
         return _image_axes(self.traced_output_shape, self.output_batch_axes)
 
-    def with_batch_axes(self, larger: Self) -> Self:
+    def with_batch_axes(self, larger_batch_step: Self) -> Self:
         """Return a copy of this step in which the batch axes are set.
 
         Args:
-          larger: the same step, traced for more images. Axes that are longer in it are batch axes.
+          larger_batch_step: the same step, traced for more images. Axes that are longer in it are
+            batch axes.
         """
+        larger_input_shape = larger_batch_step.traced_input_shape
+        larger_output_shape = larger_batch_step.traced_output_shape
         return dataclasses.replace(
             self,
-            input_batch_axes=_differing_axes(self.traced_input_shape, larger.traced_input_shape),
-            output_batch_axes=_differing_axes(self.traced_output_shape, larger.traced_output_shape),
+            input_batch_axes=_differing_axes(self.traced_input_shape, larger_input_shape),
+            output_batch_axes=_differing_axes(self.traced_output_shape, larger_output_shape),
         )
 
 
@@ -83,9 +86,11 @@ class Operation(TracedStep):
       inputs: numbers of the values that the operation reads.
       constants: for each input, the one number that fills the whole array; None if unknown.
       outputs: numbers of the values that the operation computes.
-      repeats: how often loops repeat the operation; 0 in a branch or condition that is not counted.
-      call: the number of the innermost module call around the operation; None outside of calls.
-      functions: calls of jitted functions around the operation, outermost first.
+      repeat_count: how often loops repeat the operation; 0 in a branch or condition that is not
+        counted.
+      call_number: the number of the innermost module call around the operation; None outside of
+        calls.
+      function_calls: calls of jitted functions around the operation, outermost first.
       depends_on_image: True if any input depends on the image.
       macs: multiply-accumulates of one repetition. A product with a matrix of zeros and ones that
         is computed from indices has 0, because it only picks values.
@@ -95,9 +100,9 @@ class Operation(TracedStep):
     inputs: tuple[int, ...]
     constants: tuple[float | None, ...]
     outputs: tuple[int, ...]
-    repeats: int
-    call: int | None
-    functions: tuple[FunctionCall, ...]
+    repeat_count: int
+    call_number: int | None
+    function_calls: tuple[FunctionCall, ...]
     depends_on_image: bool
     macs: int
 
@@ -137,8 +142,8 @@ def constant_result(primitive: str, inputs: Sequence[float | None]) -> float | N
     """
     if not inputs or None in inputs:
         return None
-    if primitive in _VALUE_PRESERVING:
+    if primitive in _VALUE_PRESERVING_PRIMITIVES:
         return inputs[0]
-    if primitive in _ARITHMETIC:
-        return _ARITHMETIC[primitive](*inputs)
+    if primitive in _ARITHMETIC_PRIMITIVES:
+        return _ARITHMETIC_PRIMITIVES[primitive](*inputs)
     return None

@@ -6,9 +6,9 @@ from msgspec import Meta
 
 from jaxcifar.machine.reading import MEGABYTE
 
-MOST_BYTES = 8 * MEGABYTE
-MOST_LAYERS, MOST_NODES = 5_000, 3_000
-Number = Annotated[int, Meta(ge=0)]
-Text = Annotated[str, Meta(max_length=200)]
-StoredShape = Annotated[tuple[Number, ...], Meta(max_length=12)]
-ModulePath = Annotated[tuple[Text, ...], Meta(max_length=64)]
+MAX_SUMMARY_BYTES = 8 * MEGABYTE
+MAX_LAYERS, MAX_NODES = 5_000, 3_000
+StoredCount = Annotated[int, Meta(ge=0)]
+StoredText = Annotated[str, Meta(max_length=200)]
+StoredShape = Annotated[tuple[StoredCount, ...], Meta(max_length=12)]
+ModulePath = Annotated[tuple[StoredText, ...], Meta(max_length=64)]

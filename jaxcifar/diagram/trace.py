@@ -5,47 +5,25 @@ contains the number of the equation's module call.
 """
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
 
+from jaxcifar.diagram.call_recorder import CallRecorder, ModuleCall
 from jaxcifar.diagram.operation import Operation, Shape, TracedStep
-from jaxcifar.diagram.traced_program import SCOPE, Scope, TracedProgram
-from jaxcifar.networks.nnx_layers import LayerContext
-from jaxcifar.networks.nnx_network import NNXNetwork, intercept_layers
+from jaxcifar.diagram.traced_program import Scope, TracedProgram
 
-_Step = TypeVar("_Step", bound=TracedStep)
-
-
-@dataclasses.dataclass(frozen=True)
-class Call(TracedStep):
-    """A call of a module.
-
-    The inherited shapes are of the call's first input and first output array, channels last.
-
-    Attributes:
-      number: the call's number; calls are numbered in the order in which they begin.
-      parent: the number of the call that made this call; None for the network itself.
-      module: the called module, of Flax Linen or Flax NNX.
-      path: names of the modules around the called module, then its own name; () for the network.
-    """
-
-    number: int
-    parent: int | None
-    module: Any
-    path: tuple[str, ...]
+_TracedStep = TypeVar("_TracedStep", bound=TracedStep)
 
 
 class Parameter(NamedTuple):
-    """A trainable parameter: its number as a value of the trace, and its size in elements."""
+    """A trainable parameter: its number as a value of the trace, and the number of its elements."""
 
-    value: int
-    size: int
+    value_number: int
+    element_count: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,16 +34,16 @@ class Trace:
       calls: module calls in the order in which they finish; the network itself is the last.
       operations: operations in the order in which they are computed.
       params: the trainable parameters by path: names of modules, then the parameter's own name.
-      image: the number of the value that is the input image.
-      logits: the number of the value that is the logits.
+      image_value: the number of the value that is the input image.
+      logits_value: the number of the value that is the logits.
       image_shape: `(height, width, channels)`.
     """
 
-    calls: tuple[Call, ...]
+    calls: tuple[ModuleCall, ...]
     operations: tuple[Operation, ...]
     params: dict[tuple[str, ...], Parameter]
-    image: int
-    logits: int
+    image_value: int
+    logits_value: int
     image_shape: Shape
 
 
@@ -74,10 +52,12 @@ def trace(model: nn.Module, image_shape: Shape) -> Trace:
 
     The network is called as `model(images, train=False)`.
     """
-    image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    initial = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image)
-    variables = nn.meta.unbox(initial)
-    evaluation = _trace_evaluation(model, variables, image)
+    one_image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    boxed_variables = jax.eval_shape(
+        lambda images: model.init(jax.random.key(0), images, train=False), one_image
+    )
+    variables = nn.meta.unbox(boxed_variables)
+    evaluation = _trace_evaluation(model, variables, one_image)
     calls, operations = evaluation.calls, evaluation.operations
     try:
         two_images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
@@ -88,52 +68,67 @@ def trace(model: nn.Module, image_shape: Shape) -> Trace:
         # A network may be made for a single image. With two it may raise any exception, or compute
         # something else. Then the first axis of each array is taken for the batch axis.
         pass
-    paths_and_leaves, _ = jax.tree_util.tree_flatten_with_path(variables)
-    params = {}
-    for (path, leaf), value in zip(paths_and_leaves, evaluation.variables, strict=True):
-        collection, *names = (key.key for key in path)
-        if collection == "params":
-            params[tuple(names)] = Parameter(value, leaf.size)
     return Trace(
-        _computed_calls(calls, operations),
-        tuple(operations),
-        params,
-        evaluation.image,
-        evaluation.logits,
-        image_shape,
+        calls=_calls_in_program(calls, operations),
+        operations=tuple(operations),
+        params=_parameters_by_path(variables, evaluation.variable_values),
+        image_value=evaluation.image_value,
+        logits_value=evaluation.logits_value,
+        image_shape=image_shape,
     )
 
 
-def _with_batch_axes(steps: list[_Step], larger: list[_Step]) -> list[_Step]:
+def _parameters_by_path(
+    variables: Any, value_numbers: Sequence[int]
+) -> dict[tuple[str, ...], Parameter]:
+    """Return the trainable parameters by path: names of modules, then the parameter's own name.
+
+    Args:
+      variables: the shapes of the network's variables.
+      value_numbers: the number of each variable as a value of the trace.
+    """
+    params = {}
+    paths_and_shapes, _ = jax.tree_util.tree_flatten_with_path(variables)
+    for (path, shape), value_number in zip(paths_and_shapes, value_numbers, strict=True):
+        collection, *names = (key.key for key in path)
+        if collection == "params":
+            params[tuple(names)] = Parameter(value_number, shape.size)
+    return params
+
+
+def _with_batch_axes(
+    steps: list[_TracedStep], larger_batch_steps: list[_TracedStep]
+) -> list[_TracedStep]:
     """Return copies of traced steps in which the batch axes are set.
 
     Args:
       steps: the steps.
-      larger: the same steps, traced for more images. Axes that are longer in them are batch axes.
+      larger_batch_steps: the same steps, traced for more images. Axes that are longer in them are
+        batch axes.
     """
-    pairs = zip(steps, larger, strict=True)
-    return [step.with_batch_axes(larger_step) for step, larger_step in pairs]
+    step_pairs = zip(steps, larger_batch_steps, strict=True)
+    return [step.with_batch_axes(larger_batch_step) for step, larger_batch_step in step_pairs]
 
 
 class _TracedEvaluation(NamedTuple):
     """A traced evaluation of a network, in which each value has a number.
 
-    `variables`, `image` and `logits` are numbers of values. Calls and operations are in the order
-    in which they end.
+    `variable_values`, `image_value` and `logits_value` are numbers of values. Calls and operations
+    are in the order in which they end.
     """
 
-    calls: list[Call]
+    calls: list[ModuleCall]
     operations: list[Operation]
-    variables: list[int]
-    image: int
-    logits: int
+    variable_values: list[int]
+    image_value: int
+    logits_value: int
 
 
 def _trace_evaluation(
     model: nn.Module, variables: Any, images: jax.ShapeDtypeStruct
 ) -> _TracedEvaluation:
     """Trace the evaluation of a batch of images, and record the module calls."""
-    recorder = _CallRecorder()
+    recorder = CallRecorder()
 
     def evaluate(variables: Any, images: jax.Array) -> Any:
         with nn.intercept_methods(recorder):
@@ -141,95 +136,38 @@ def _trace_evaluation(
 
     jaxpr = jax.make_jaxpr(evaluate)(variables, images)
     program = TracedProgram()
-    inputs = [program.new_value() for _ in jaxpr.jaxpr.invars]
-    *variable_values, image = inputs
-    program.image_dependent.add(image)
-    (logits,) = program.inline(jaxpr, inputs, Scope())
-    return _TracedEvaluation(recorder.calls, program.operations, variable_values, image, logits)
+    input_values = [program.new_value() for _ in jaxpr.jaxpr.invars]
+    *variable_values, image_value = input_values
+    program.image_dependent_values.add(image_value)
+    (logits_value,) = program.inline(jaxpr, input_values, Scope())
+    return _TracedEvaluation(
+        recorder.calls, program.operations, variable_values, image_value, logits_value
+    )
 
 
-class _CallRecorder:
-    """A Flax method interceptor that records module calls and puts their numbers into scopes."""
-
-    def __init__(self) -> None:
-        self.calls: list[Call] = []
-        self._numbers = itertools.count()
-        # Number and path of the calls that have not finished, after an entry for no call.
-        self._active: list[tuple[int | None, tuple[str, ...] | None]] = [(None, None)]
-
-    def __call__(
-        self, method: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext
-    ) -> Any:
-        module = context.module
-        # A lifted module calls itself through a lambda.
-        if not context.method_name.isidentifier():
-            return method(*args, **kwargs)
-        if isinstance(module, NNXNetwork):
-            with intercept_layers(module, self._record_nnx):
-                return method(*args, **kwargs)
-        return self._record(method, args, kwargs, module, module.path)
-
-    def _record_nnx(self, method: Any, args: Any, kwargs: Any, context: LayerContext) -> Any:
-        return self._record(method, args, kwargs, context.module, context.path)
-
-    def _record(
-        self, method: Any, args: Any, kwargs: Any, module: Any, path: tuple[str, ...]
-    ) -> Any:
-        """Call a method of a module and return its output, and record the call with its shapes.
-
-        A method that a module calls on itself is not recorded.
-        """
-        parent, parent_path = self._active[-1]
-        if path == parent_path:  # a module calls its own methods
-            return method(*args, **kwargs)
-        number = next(self._numbers)
-        self._active.append((number, path))
-        try:
-            with jax.named_scope(f"{SCOPE}{number}"):
-                output = method(*args, **kwargs)
-                if any(output is value for value in args):
-                    # The barrier puts an operation into calls that compute nothing, such as
-                    # dropout here, so that they are drawn too.
-                    output = jax.tree.map(lax.optimization_barrier, output)
-        finally:
-            self._active.pop()
-        call = Call(
-            number,
-            parent,
-            module,
-            path,
-            traced_input_shape=_first_shape((args, kwargs)),
-            traced_output_shape=_first_shape(output),
-        )
-        self.calls.append(call)
-        return output
-
-
-def _first_shape(values: Any) -> Shape:
-    """Return the shape of the first array in a pytree; () if there is no array."""
-    shapes = (leaf.shape for leaf in jax.tree.leaves(values) if hasattr(leaf, "shape"))
-    return next(shapes, ())
-
-
-def _computed_calls(calls: Sequence[Call], operations: Sequence[Operation]) -> tuple[Call, ...]:
+def _calls_in_program(
+    calls: Sequence[ModuleCall], operations: Sequence[Operation]
+) -> tuple[ModuleCall, ...]:
     """Return the module calls whose operations are part of the traced program.
 
     Flax traces a scanned module more than once, and the program contains only one of these traces.
     If some calls of a module depend on the image, its other calls are left out.
     """
-    parents = {call.number: call.parent for call in calls}
-    in_program, image_dependent = set(), set()
+    parent_numbers = {call.number: call.parent_number for call in calls}
+    numbers_in_program, image_dependent_numbers = set(), set()
     for operation in operations:
-        number = operation.call
+        number = operation.call_number
         while number is not None:
-            in_program.add(number)
+            numbers_in_program.add(number)
             if operation.depends_on_image:
-                image_dependent.add(number)
-            number = parents[number]
-    dependent_paths = {call.path for call in calls if call.number in image_dependent}
-    computed = []
+                image_dependent_numbers.add(number)
+            number = parent_numbers[number]
+    image_dependent_calls = [call for call in calls if call.number in image_dependent_numbers]
+    image_dependent_paths = {call.path for call in image_dependent_calls}
+    calls_in_program = []
     for call in calls:
-        is_constant = call.number in in_program and call.path not in dependent_paths
-        if call.number in image_dependent or is_constant:
-            computed.append(call)
-    return tuple(computed)
+        module_depends_on_image = call.path in image_dependent_paths
+        is_constant = call.number in numbers_in_program and not module_depends_on_image
+        if call.number in image_dependent_numbers or is_constant:
+            calls_in_program.append(call)
+    return tuple(calls_in_program)

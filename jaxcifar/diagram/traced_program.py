@@ -3,18 +3,23 @@
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
-from jaxcifar.diagram.control_flow import split_scan, split_while, without_constants
+from jaxcifar.diagram.control_flow import (
+    called_programs,
+    jaxpr_without_constants,
+    split_scan,
+    split_while,
+)
 from jaxcifar.diagram.count import multiply_accumulates, shape_of
 from jaxcifar.diagram.operation import FunctionCall, Operation, Shape, constant_result
 
 # Followed by the number of a module call, this names the scope in which its equations are traced.
-SCOPE = "module-call-"
+SCOPE_PREFIX = "module-call-"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,14 +27,14 @@ class Scope:
     """The surroundings of an equation in a traced program.
 
     Attributes:
-      repeats: how often loops repeat the equation; 0 if it is not counted.
-      call: number of the innermost module call around the equation; None outside of modules.
-      functions: calls of jitted functions around the equation, outermost first.
+      repeat_count: how often loops repeat the equation; 0 if it is not counted.
+      call_number: number of the innermost module call around the equation; None outside of modules.
+      function_calls: calls of jitted functions around the equation, outermost first.
     """
 
-    repeats: int = 1
-    call: int | None = None
-    functions: tuple[FunctionCall, ...] = ()
+    repeat_count: int = 1
+    call_number: int | None = None
+    function_calls: tuple[FunctionCall, ...] = ()
 
 
 class TracedProgram:
@@ -37,27 +42,29 @@ class TracedProgram:
 
     Attributes:
       operations: the operations added so far, in the order in which they are computed.
-      image_dependent: numbers of the values that depend on the image.
+      image_dependent_values: numbers of the values that depend on the image.
     """
 
     def __init__(self) -> None:
         self.operations: list[Operation] = []
-        self.image_dependent: set[int] = set()
-        self._constants: dict[int, float] = {}  # value -> the number that fills it
+        self.image_dependent_values: set[int] = set()
+        self._constant_of_value: dict[int, float] = {}  # value -> the number that fills it
         self._platform_values: set[int] = set()  # values that say which kind of device computes
-        self._index_patterns: set[int] = set()  # values computed from indices, not from the image
-        self._numbers = itertools.count()
+        self._index_pattern_values: set[int] = (
+            set()
+        )  # values computed from indices, not from the image
+        self._value_numbers = itertools.count()
 
     def new_value(self) -> int:
         """Return a number that no value has yet."""
-        return next(self._numbers)
+        return next(self._value_numbers)
 
     def inline(self, jaxpr: ClosedJaxpr | Jaxpr, inputs: Sequence[int], scope: Scope) -> list[int]:
         """Append the operations of a program, and of the programs that it calls.
 
         `inputs` and the returned results are numbers of values.
         """
-        jaxpr = without_constants(jaxpr)
+        jaxpr = jaxpr_without_constants(jaxpr)
         number_of_variable = {variable: self.new_value() for variable in jaxpr.constvars}
         number_of_variable |= dict(zip(jaxpr.invars, inputs, strict=True))
 
@@ -74,16 +81,16 @@ class TracedProgram:
 
     def _add_literal(self, literal: Literal) -> int:
         number = self.new_value()
-        self._constants[number] = np.asarray(literal.val).item()
+        self._constant_of_value[number] = np.asarray(literal.val).item()
         return number
 
     def _append_equation(
         self, equation: JaxprEqn, inputs: list[int], scope: Scope
     ) -> Sequence[int]:
         """Append an equation or the program that it calls; inputs and outputs are value numbers."""
-        calls = re.findall(rf"{SCOPE}(\d+)", str(equation.source_info.name_stack))
-        if calls:
-            scope = dataclasses.replace(scope, call=int(calls[-1]))
+        call_numbers = re.findall(rf"{SCOPE_PREFIX}(\d+)", str(equation.source_info.name_stack))
+        if call_numbers:
+            scope = dataclasses.replace(scope, call_number=int(call_numbers[-1]))
         name = equation.primitive.name
         if name == "scan":
             return self._append_scan(equation, inputs, scope)
@@ -91,35 +98,36 @@ class TracedProgram:
             return self._append_while(equation, inputs, scope)
         if name == "cond":
             return self._append_cond(equation, inputs, scope)
-        body = next(called_programs(equation), None)
-        if body is None:
-            return self._append_plain(equation, inputs, scope)
+        called_program = next(called_programs(equation), None)
+        if called_program is None:
+            return self._append_single_operation(equation, inputs, scope)
         if name in ("jit", "pjit"):
-            function = FunctionCall(equation.params["name"], self.new_value())
-            scope = dataclasses.replace(scope, functions=(*scope.functions, function))
-        return self.inline(body, inputs, scope)
+            function_call = FunctionCall(equation.params["name"], self.new_value())
+            all_calls = (*scope.function_calls, function_call)
+            scope = dataclasses.replace(scope, function_calls=all_calls)
+        return self.inline(called_program, inputs, scope)
 
-    def _append_plain(
+    def _append_single_operation(
         self, equation: JaxprEqn, inputs: Sequence[int], scope: Scope
     ) -> Sequence[int]:
         """Append an equation that calls no program; inputs and outputs are numbers of values."""
         name = equation.primitive.name
         outputs = tuple(self.new_value() for _ in equation.outvars)
-        depends_on_image = not self.image_dependent.isdisjoint(inputs)
+        depends_on_image = not self.image_dependent_values.isdisjoint(inputs)
         if depends_on_image:
-            self.image_dependent.update(outputs)
-        variable_inputs = set(inputs) - self._constants.keys()
+            self.image_dependent_values.update(outputs)
+        variable_inputs = set(inputs) - self._constant_of_value.keys()
         # JAX clamps and converts the platform's index before a conditional reads it.
-        from_platform = bool(variable_inputs) and variable_inputs <= self._platform_values
-        if name == "platform_index" or from_platform:
+        reads_only_platform = bool(variable_inputs) and variable_inputs <= self._platform_values
+        if name == "platform_index" or reads_only_platform:
             self._platform_values.update(outputs)
-        reads_pattern = not self._index_patterns.isdisjoint(variable_inputs)
-        if name == "iota" or (reads_pattern and not depends_on_image):
-            self._index_patterns.update(outputs)
-        constant = constant_result(name, [self._constants.get(value) for value in inputs])
+        reads_index_pattern = not self._index_pattern_values.isdisjoint(variable_inputs)
+        if name == "iota" or (reads_index_pattern and not depends_on_image):
+            self._index_pattern_values.update(outputs)
+        constant = constant_result(name, [self._constant_of_value.get(value) for value in inputs])
         if constant is not None:
-            self._constants |= dict.fromkeys(outputs, constant)
-        macs = 0 if reads_pattern else multiply_accumulates(equation)
+            self._constant_of_value |= dict.fromkeys(outputs, constant)
+        macs = 0 if reads_index_pattern else multiply_accumulates(equation)
         input_shapes = [shape_of(variable) for variable in equation.invars]
         output_shape = shape_of(equation.outvars[0]) if outputs else ()
         self._add_operation(equation, inputs, input_shapes, outputs, output_shape, scope, macs)
@@ -138,12 +146,12 @@ class TracedProgram:
         dependent_shapes = [
             shape
             for value, shape in zip(inputs, input_shapes, strict=True)
-            if value in self.image_dependent
+            if value in self.image_dependent_values
         ]
         operation = Operation(
             equation,
             inputs=tuple(inputs),
-            constants=tuple(self._constants.get(value) for value in inputs),
+            constants=tuple(self._constant_of_value.get(value) for value in inputs),
             outputs=tuple(outputs),
             traced_input_shape=dependent_shapes[0] if dependent_shapes else (),
             traced_output_shape=output_shape,
@@ -155,43 +163,44 @@ class TracedProgram:
 
     def _append_scan(self, equation: JaxprEqn, inputs: Sequence[int], scope: Scope) -> list[int]:
         params = equation.params
-        body_scope = dataclasses.replace(scope, repeats=scope.repeats * params["length"])
+        body_scope = dataclasses.replace(scope, repeat_count=scope.repeat_count * params["length"])
         scan_inputs = split_scan(equation, inputs)
-        carried = self._without_known_constants(scan_inputs.carried)
+        carried = self._replace_known_constants(scan_inputs.carried)
         body_inputs = [*scan_inputs.constants, *carried, *scan_inputs.stacked]
         results = self.inline(params["jaxpr"], body_inputs, body_scope)
-        return self._append_control(equation, [], [results], scope)
+        return self._append_loop_or_conditional(equation, [], [results], scope)
 
     def _append_while(self, equation: JaxprEqn, inputs: Sequence[int], scope: Scope) -> list[int]:
         params = equation.params
         while_inputs = split_while(equation, inputs)
-        carried = self._without_known_constants(while_inputs.carried)
+        carried = self._replace_known_constants(while_inputs.carried)
         condition_inputs = [*while_inputs.condition_constants, *carried]
-        conditions = self.inline(params["cond_jaxpr"], condition_inputs, _uncounted(scope))
+        conditions = self.inline(params["cond_jaxpr"], condition_inputs, _without_counting(scope))
         body_inputs = [*while_inputs.body_constants, *carried]
         results = self.inline(params["body_jaxpr"], body_inputs, scope)
-        return self._append_control(equation, conditions, [carried, results], scope)
+        return self._append_loop_or_conditional(equation, conditions, [carried, results], scope)
 
     def _append_cond(self, equation: JaxprEqn, inputs: Sequence[int], scope: Scope) -> list[int]:
-        index, *branch_inputs = inputs
+        branch_index, *branch_inputs = inputs
         branches = equation.params["branches"]
-        if index in self._platform_values:  # `lax.platform_dependent` puts its default last
+        if branch_index in self._platform_values:  # `lax.platform_dependent` puts its default last
             return self.inline(branches[-1], branch_inputs, scope)
-        costs = [_cost(branch) for branch in branches]
+        costs = [_count_multiply_accumulates(branch) for branch in branches]
         most_expensive = costs.index(max(costs))  # the first of the most expensive branches
-        others = [branch for number, branch in enumerate(branches) if number != most_expensive]
-        results = [self.inline(branch, branch_inputs, _uncounted(scope)) for branch in others]
+        cheaper_branches = [*branches[:most_expensive], *branches[most_expensive + 1 :]]
+        uncounted = _without_counting(scope)
+        results = [self.inline(branch, branch_inputs, uncounted) for branch in cheaper_branches]
         results.append(self.inline(branches[most_expensive], branch_inputs, scope))
-        return self._append_control(equation, [index], results, scope)
+        return self._append_loop_or_conditional(equation, [branch_index], results, scope)
 
-    def _without_known_constants(self, values: Sequence[int]) -> list[int]:
+    def _replace_known_constants(self, values: Sequence[int]) -> list[int]:
         """Return the numbers of values, with a new unknown value in place of each known constant.
 
         In a later iteration of a loop, or in another branch, the constant may be another one.
         """
-        return [self.new_value() if value in self._constants else value for value in values]
+        return [self.new_value() if value in self._constant_of_value else value for value in values]
 
-    def _append_control(
+    def _append_loop_or_conditional(
         self,
         equation: JaxprEqn,
         conditions: Sequence[int],
@@ -207,10 +216,11 @@ class TracedProgram:
           scope: the scope of the equation.
         """
         dependent_indices = []  # indices of the results that depend on the image
-        for index, candidates in enumerate(zip(*alternatives, strict=True)):
-            if not self.image_dependent.isdisjoint([*conditions, *candidates]):
+        for index, possible_values in enumerate(zip(*alternatives, strict=True)):
+            deciding_values = [*conditions, *possible_values]
+            if not self.image_dependent_values.isdisjoint(deciding_values):
                 dependent_indices.append(index)
-        results = self._without_known_constants(alternatives[-1])
+        results = self._replace_known_constants(alternatives[-1])
         for index in dependent_indices:
             results[index] = self.new_value()
         outputs = [results[index] for index in dependent_indices]
@@ -220,31 +230,21 @@ class TracedProgram:
                 inputs += [alternative[index] for index in dependent_indices]
             shapes = [shape_of(equation.outvars[index]) for index in dependent_indices]
             input_shapes = shapes * len(alternatives)
-            for condition in conditions:
-                inputs.append(condition)
-                input_shapes.append(())
-            self.image_dependent.update(outputs)
+            inputs += conditions
+            input_shapes += [() for _ in conditions]  # conditions are scalars
+            self.image_dependent_values.update(outputs)
             self._add_operation(equation, inputs, input_shapes, outputs, shapes[0], scope)
         return results
 
 
-def _uncounted(scope: Scope) -> Scope:
+def _without_counting(scope: Scope) -> Scope:
     """Return a copy of a scope whose operations count 0 times, as in a branch that does not run."""
-    return dataclasses.replace(scope, repeats=0)
+    return dataclasses.replace(scope, repeat_count=0)
 
 
-def _cost(jaxpr: ClosedJaxpr) -> int:
+def _count_multiply_accumulates(jaxpr: ClosedJaxpr) -> int:
     """Return the number of multiply-accumulates in a program, loops included."""
     program = TracedProgram()
-    inputs = [program.new_value() for _ in without_constants(jaxpr).invars]
+    inputs = [program.new_value() for _ in jaxpr_without_constants(jaxpr).invars]
     program.inline(jaxpr, inputs, Scope())
-    return sum(operation.repeats * operation.macs for operation in program.operations)
-
-
-def called_programs(equation: JaxprEqn) -> Iterator[ClosedJaxpr | Jaxpr]:
-    """Yield the programs that a traced equation calls, such as the body of a jitted function."""
-    shapes = [shape_of(variable) for variable in equation.invars]  # a called program has them too
-    for parameter in equation.params.values():
-        jaxpr = without_constants(parameter)
-        if isinstance(jaxpr, Jaxpr) and [shape_of(v) for v in jaxpr.invars] == shapes:
-            yield parameter
+    return sum(operation.repeat_count * operation.macs for operation in program.operations)

@@ -11,7 +11,7 @@ from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.files import lock_folder, write_text
 from jaxcifar.machine.terminal import PrintLine, pluralize
 from jaxcifar.report import alternative_texts, costs, wording
-from jaxcifar.report.contents import PLACEHOLDER, add_contents
+from jaxcifar.report.contents import CONTENTS_PLACEHOLDER, add_contents
 from jaxcifar.report.heading import date_and_author, report_title
 from jaxcifar.report.metric_table import metric_table
 from jaxcifar.report.network_section import network_context
@@ -19,7 +19,7 @@ from jaxcifar.report.page import markdown_to_page
 from jaxcifar.report.page_data import make_page_data
 from jaxcifar.report.pictures import Pictures
 from jaxcifar.report.run_reading import read_records
-from jaxcifar.report.run_records import SYNTHETIC, RunRecord
+from jaxcifar.report.run_records import SYNTHETIC_DATA_SET, RunRecord
 from jaxcifar.report.settings_tables import settings_tables
 from jaxcifar.report.statistics import SIGNIFICANCE_LEVEL
 from jaxcifar.report.study_records import Records
@@ -29,7 +29,7 @@ from jaxcifar.report.wording import escape_markdown, join_names
 from jaxcifar.runs.epoch_selection import SELECTION_RULE
 from jaxcifar.runs.folder import RunFolder
 
-_MAX_LINES = 8  # most lines that are printed about left-out runs
+_MAX_LEFT_OUT_LINES = 8  # most lines that are printed about left-out runs
 
 
 def write_report(
@@ -53,23 +53,27 @@ def write_report(
       RunError: the report can't be written.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder")
+        raise UsageError(f"{folder}: no such folder; give the folder of runs or of a study")
     try:
         with lock_folder(folder):  # also while reading, so the last writer sees all runs
             records = read_records(folder)
             pictures = Pictures(folder)
-            context = _context(records, folder, pictures)
+            context = _report_context(records, folder, pictures)
             context["date_and_author"] = date_and_author(records, author)
-            markdown = _environment().get_template("report.md.j2").render(context)
+            markdown = _template_environment().get_template("report.md.j2").render(context)
             markdown = add_contents(re.sub(r"\n{3,}", "\n\n", markdown))
             write_text(folder / "REPORT.md", markdown)
             page = folder / "report.html"
             data = make_page_data(pictures.plot_calls)
-            write_text(page, markdown_to_page(markdown, context["title"], pictures.drawn, data))
-            pictures.delete_others()  # not earlier: the old report needs them until now
+            write_text(
+                page,
+                markdown_to_page(markdown, context["title"], pictures.content_of_picture, data),
+            )
+            pictures.delete_older_pictures()  # not earlier: the old report needs them until now
     except OSError as error:
         raise RunError(
-            f"{folder}: the report can't be written ({error.strerror or error})"
+            f"{folder}: the report can't be written ({error.strerror or error}); make the folder "
+            "writable or free space on the disk, then run jaxcifar report again"
         ) from error
     if print_line is not None:
         _print_left_out([*context["unreadable"], *context["unfinished"]], print_line)
@@ -77,17 +81,17 @@ def write_report(
 
 
 def _print_left_out(reasons: list[str], print_line: PrintLine) -> None:
-    """Print one line for each run that the report leaves out, up to `_MAX_LINES` runs.
+    """Print one line for each run that the report leaves out, up to `_MAX_LEFT_OUT_LINES` runs.
 
     Each string in `reasons` has the path of a run and the reason why the run is left out.
     """
-    for reason in reasons[:_MAX_LINES]:
+    for reason in reasons[:_MAX_LEFT_OUT_LINES]:
         print_line(f"left out: {reason}")
-    if len(reasons) > _MAX_LINES:
-        print_line(f"left out: {len(reasons) - _MAX_LINES} more, which the report lists")
+    if len(reasons) > _MAX_LEFT_OUT_LINES:
+        print_line(f"left out: {len(reasons) - _MAX_LEFT_OUT_LINES} more, which the report lists")
 
 
-def _environment() -> jinja2.Environment:
+def _template_environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(__package__, ""),
         autoescape=False,  # the template is Markdown, not HTML
@@ -108,53 +112,58 @@ def _progress_text(run: RunRecord) -> str:
     return f"{len(run.history)} of {run.config.epochs} epochs"
 
 
-def _relative(path: Path, folder: Path) -> str:
+def _relative_path(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
-def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, Any]:
+def _report_context(records: Records, folder: Path, pictures: Pictures) -> dict[str, Any]:
     """Draw the report's pictures, and return the values that fill the template `report.md.j2`."""
     section_numbers, figure_numbers = itertools.count(1), itertools.count(1)
     networks = [network_context(network, pictures) for network in records.networks]
     studies = [
-        study_context(study, records, _relative(study.path, folder), pictures)
+        study_context(study, records, _relative_path(study.path, folder), pictures)
         for study in records.studies
         if study.variations
     ]
     data_sets = {run.data.identity: run.data for run in records.runs}
     without_validation = [
         (variation, f"{variation.config.network_title} on {variation.data.title}")
-        for variation in records.without_validation
+        for variation in records.variations_without_validation
     ]
-    titles = [network.title for network in records.networks]
-    if not titles:
-        titles = list(dict.fromkeys(title for _, title in without_validation))
-    unfinished = {_relative(run.path, folder): _progress_text(run) for run in records.unfinished}
-    unreadable = {_relative(path, folder): reason for path, reason in records.unreadable.items()}
+    network_titles = [network.title for network in records.networks]
+    if not network_titles:
+        network_titles = list(dict.fromkeys(title for _, title in without_validation))
+    evaluations = [network["evaluation"] for network in networks if network["evaluation"]]
+    unfinished = {
+        _relative_path(run.path, folder): _progress_text(run) for run in records.unfinished_runs
+    }
+    unreadable = {
+        _relative_path(path, folder): reason for path, reason in records.unreadable_reasons.items()
+    }
     return {
-        "title": report_title(records, folder, titles),
-        "synthetic": [data.title for data in data_sets.values() if data.name == SYNTHETIC],
+        "title": report_title(records, folder, network_titles),
+        "synthetic": [data.title for data in data_sets.values() if data.name == SYNTHETIC_DATA_SET],
         "networks": networks,
-        "tested_again": any((network["evaluation"] or {}).get("looks") for network in networks),
+        "tested_again": any(evaluation.get("looks") for evaluation in evaluations),
         "studies": studies,
         "without_validation": without_validation,
-        "contents": PLACEHOLDER,
+        "contents": CONTENTS_PLACEHOLDER,
         "figure": lambda: next(figure_numbers),
         "section": lambda: next(section_numbers),
         "selection_rule": SELECTION_RULE,
         "significance_level": f"{SIGNIFICANCE_LEVEL:g}",
         "has_comparisons": any(len(network.variations) > 1 for network in records.networks),
-        "has_several_seeds": any(len(v.runs) > 1 for v in records.trained),
-        "has_folds": any(len(v.folds) > 1 for v in records.trained),
-        "times": costs.times(records),
+        "has_several_seeds": any(len(v.runs) > 1 for v in records.trained_variations),
+        "has_folds": any(len(v.folds) > 1 for v in records.trained_variations),
+        "times": costs.time_rows(records),
         "time_sentence": costs.time_sentence(records),
-        "commands": costs.commands(records),
-        "conversions": costs.conversions(records),
-        "metrics": metric_table([*records.variations, *records.without_validation]),
-        "trained": records.trained,
-        "training_notes": training_notes(records.trained),
-        "facts": costs.facts(records),
-        "settings": settings_tables(records.trained),
+        "commands": costs.training_commands(records),
+        "conversions": costs.conversion_commands(records),
+        "metrics": metric_table([*records.variations, *records.variations_without_validation]),
+        "trained": records.trained_variations,
+        "training_notes": training_notes(records.trained_variations),
+        "facts": costs.fact_rows(records),
+        "settings": settings_tables(records.trained_variations),
         "unfinished": [f"{path}: {progress}" for path, progress in unfinished.items()],
         "unreadable": [f"{path}: {reason}" for path, reason in unreadable.items()],
         "left_out": join_names(escape_markdown(path) for path in [*unfinished, *unreadable]),

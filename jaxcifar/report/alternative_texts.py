@@ -2,15 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from jaxcifar.report.classes import classes_by_accuracy
 from jaxcifar.report.run_records import FinishedRun, Variation
 from jaxcifar.report.wording import escape_markdown, percent
 from jaxcifar.runs.file_formats import get_number
 
-_MAX_VALUES = 40
+_MAX_LISTED_VALUES = 40
 
 
-def curves(runs: Sequence[FinishedRun], name: str, quantity: str) -> str:
+def describe_curves(runs: Sequence[FinishedRun], variation_name: str, quantity: str) -> str:
     """Return a text that describes the learning curves of runs which differ only in seed.
 
     The text says the mean value in the first and in the last epoch, for training and validation,
@@ -18,17 +20,16 @@ def curves(runs: Sequence[FinishedRun], name: str, quantity: str) -> str:
 
     Args:
       runs: the runs.
-      name: name of the runs in the text.
+      variation_name: name of the runs in the text.
       quantity: "accuracy" or "loss".
     """
     ranges = []
-    for split, title in (("train", "training"), ("val", "validation")):
-        key = f"{split}_{quantity}"
-        first = sum(get_number(run.history[0], key) for run in runs) / len(runs)
-        last = sum(get_number(run.history[-1], key) for run in runs) / len(runs)
-        ranges.append(
-            f"{title} from {_format_value(first, quantity)} to {_format_value(last, quantity)}"
-        )
+    for split, split_title in (("train", "training"), ("val", "validation")):
+        metric = f"{split}_{quantity}"
+        first = sum(get_number(run.history[0], metric) for run in runs) / len(runs)
+        last = sum(get_number(run.history[-1], metric) for run in runs) / len(runs)
+        first_text, last_text = _format_value(first, quantity), _format_value(last, quantity)
+        ranges.append(f"{split_title} from {first_text} to {last_text}")
     best_values = []
     for run in runs:
         epoch = run.result["selected_epoch"]
@@ -36,7 +37,7 @@ def curves(runs: Sequence[FinishedRun], name: str, quantity: str) -> str:
         best_values.append(f"{_format_value(value, quantity)} in epoch {epoch}")
     epochs = max(len(run.history) for run in runs)
     return (
-        f"{quantity.capitalize()} of {escape_markdown(name)} by epoch, 1 to {epochs}: "
+        f"{quantity.capitalize()} of {escape_markdown(variation_name)} by epoch, 1 to {epochs}: "
         f"{'; '.join(ranges)}; validation at the chosen epoch {', '.join(best_values)}"
     )
 
@@ -45,7 +46,7 @@ def _format_value(value: float, quantity: str) -> str:
     return percent(value) if quantity == "accuracy" else f"{value:.4f}"
 
 
-def test_accuracies(variations: Sequence[Variation]) -> str:
+def describe_test_accuracies(variations: Sequence[Variation]) -> str:
     """Return a text with each variation's mean test accuracy and, if known, its reference accuracy.
 
     The reference accuracy is the mean of the accuracies that others published.
@@ -61,32 +62,35 @@ def test_accuracies(variations: Sequence[Variation]) -> str:
     return "Test accuracy: " + _join_first(descriptions)
 
 
-def validation_accuracies(variations: Sequence[Variation]) -> str:
+def describe_validation_accuracies(variations: Sequence[Variation]) -> str:
     """Return a text with the best validation accuracy of each variation, best variation first."""
-    ordered = sorted(variations, key=lambda v: -v.values("val_accuracy").mean())
-    return "Validation accuracy by epoch; at the chosen epoch: " + _join_first(
-        f"{escape_markdown(v.name)} {percent(v.values('val_accuracy').mean())}" for v in ordered
-    )
+    best_first = sorted(variations, key=lambda v: -v.values("val_accuracy").mean())
+    descriptions = [
+        f"{escape_markdown(v.name)} {percent(v.values('val_accuracy').mean())}" for v in best_first
+    ]
+    return "Validation accuracy by epoch; at the chosen epoch: " + _join_first(descriptions)
 
 
-def class_accuracies(run: FinishedRun) -> str:
+def describe_class_accuracies(run: FinishedRun) -> str:
     """Return a text with the test accuracy of each class, worst class first."""
-    return "Test accuracy by class: " + _join_first(
-        f"{escape_markdown(run.class_names[i])} {percent(run.class_accuracy[i])}"
-        for i in classes_by_accuracy(run)
-    )
+    descriptions = [
+        f"{escape_markdown(run.class_names[label])} {percent(run.class_accuracy[label])}"
+        for label in classes_by_accuracy(run)
+    ]
+    return "Test accuracy by class: " + _join_first(descriptions)
 
 
-def confusion_diagonal(run: FinishedRun) -> str:
+def describe_confusion_diagonal(run: FinishedRun) -> str:
     """Return a text with the number of correctly classified test images of each class."""
-    counts = run.confusion.sum(1)
-    return "Confusion matrix; right answers: " + _join_first(
-        f"{escape_markdown(name)} {run.confusion[i, i]:,} of {counts[i]:,}"
-        for i, name in enumerate(run.class_names)
-    )
+    image_counts, right_counts = run.confusion.sum(1), np.diag(run.confusion)
+    descriptions = [
+        f"{escape_markdown(name)} {right_counts[label]:,} of {image_counts[label]:,}"
+        for label, name in enumerate(run.class_names)
+    ]
+    return "Confusion matrix; right answers: " + _join_first(descriptions)
 
 
-def training_images(class_names: Sequence[str], labels: Iterable[int]) -> str:
+def describe_training_images(class_names: Sequence[str], labels: Iterable[int]) -> str:
     """Return a text that describes a picture of training images: the class name of each image.
 
     Args:
@@ -98,8 +102,8 @@ def training_images(class_names: Sequence[str], labels: Iterable[int]) -> str:
 
 
 def _join_first(texts: Iterable[str]) -> str:
-    """Return the first `_MAX_VALUES` texts, separated by commas, and the number of other texts."""
+    """Return the first texts, separated by commas, and the number of other texts."""
     texts = list(texts)
-    joined = ", ".join(texts[:_MAX_VALUES])
-    left_out = len(texts) - _MAX_VALUES
-    return f"{joined} and {left_out} more" if left_out > 0 else joined
+    joined = ", ".join(texts[:_MAX_LISTED_VALUES])
+    left_out_count = len(texts) - _MAX_LISTED_VALUES
+    return f"{joined} and {left_out_count} more" if left_out_count > 0 else joined

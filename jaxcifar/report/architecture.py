@@ -8,14 +8,14 @@ from flax import linen as nn
 from jaxcifar.build.model import create_model
 from jaxcifar.config import registry
 from jaxcifar.diagram.network_summary import Summary, summarize
-from jaxcifar.diagram.stored import MOST_BYTES
+from jaxcifar.diagram.stored import MAX_SUMMARY_BYTES
 from jaxcifar.errors import RunError, first_line, printable
 from jaxcifar.machine.reading import read_text, report_errors
 from jaxcifar.report.run_records import FinishedRun
 from jaxcifar.runs.file_formats import DELETE_IT_AND_RESULT
 from jaxcifar.runs.folder import RunFolder
 
-_MAX_SIZE = 5_000  # most layers and channels of a traced network; built-in ones have hundreds
+_MAX_LAYERS_AND_CHANNELS = 5_000  # of a traced network; built-in ones have hundreds
 
 
 def read_architecture(run: FinishedRun) -> Summary:
@@ -30,36 +30,42 @@ def read_architecture(run: FinishedRun) -> Summary:
     file = RunFolder(run.path).network_file
     if file.exists():
         try:
-            text = read_text(file, DELETE_IT_AND_RESULT, MOST_BYTES)
+            text = read_text(file, DELETE_IT_AND_RESULT, MAX_SUMMARY_BYTES)
             with report_errors(file, DELETE_IT_AND_RESULT):
                 return Summary.from_json(text)
         except RunError as error:
             reason = str(error).removeprefix(f"{file}: ")
             raise RunError(f"{file.name} in the run's folder can't be read ({reason})") from error
     if run.config.arch not in registry.KINDS["arch"]:
-        raise RunError(f"the run's folder has no {file.name}")
-    if _size_bound(tuple(dict(run.config.arch_args).values())) > _MAX_SIZE:
-        raise RunError(f"the run's folder has no {file.name}, and its network is too large")
+        raise RunError(
+            f"the run's folder has no {file.name}; repeat the run with --overwrite to get one"
+        )
+    arguments = tuple(dict(run.config.arch_args).values())
+    if _bound_layers_and_channels(arguments) > _MAX_LAYERS_AND_CHANNELS:
+        raise RunError(
+            f"the run's folder has no {file.name}, and its network is too large to be built for "
+            "the report; repeat the run with --overwrite to get the file"
+        )
     try:
         network = create_model(run.config, len(run.class_names))
-        return _summarize(network, run.config.image_size)
+        return _summarize_once(network, run.config.image_size)
     except Exception as error:  # Flax and JAX raise anything on arguments that make no sense
         reason = printable(first_line(error), 200)
         raise RunError(f"the network can't be built from config.json ({reason})") from error
 
 
 @functools.lru_cache(maxsize=64)
-def _summarize(network: nn.Module, image_size: int) -> Summary:
+def _summarize_once(network: nn.Module, image_size: int) -> Summary:
     """Return the summary of a network; runs with the same network share one cached summary."""
     return summarize(network, image_size)
 
 
-def _size_bound(argument: Any) -> int:
+def _bound_layers_and_channels(argument: Any) -> int:
     """Return an upper bound on the number of layers and channels of a network with this argument.
 
     The bound is the sum of all integers in the argument, plus the lengths of its tuples. For
     example, `(64, 128)` has the bound 2 + 64 + 128. Other values, such as texts, add nothing.
     """
     if isinstance(argument, tuple):
-        return len(argument) + sum(map(_size_bound, argument))
+        return len(argument) + sum(map(_bound_layers_and_channels, argument))
     return argument if isinstance(argument, int) else 0

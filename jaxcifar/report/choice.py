@@ -5,20 +5,21 @@ from typing import Any
 
 import numpy as np
 
-from jaxcifar.report.run_records import FinishedRun, StudiedNetwork, Variation
+from jaxcifar.report.run_records import FinishedRun, Variation
 from jaxcifar.report.statistics import Difference, Sample, guessing_accuracy, is_guessing
+from jaxcifar.report.study_records import StudiedNetwork
 from jaxcifar.report.wording import (
-    accuracy,
+    accuracy_text,
     escape_markdown,
-    interval,
+    interval_text,
     join_names,
     mean_and_deviation,
-    new_values,
-    p_cell,
+    new_values_text,
+    p_value_cell,
     percent,
-    quoted,
-    seed_count,
-    significance,
+    quoted_name,
+    seed_count_text,
+    significance_text,
     unsigned_points,
 )
 from jaxcifar.training.metrics import only_predicted_class
@@ -27,7 +28,7 @@ _FOLDS_SENTENCE = (
     "These are means over folds, each validated on its own part of the training images. Folds "
     "share images to train on, so their p-values are too small."
 )
-_MAX_EPOCHS = 5  # chosen epochs that a table cell lists
+_MAX_LISTED_EPOCHS = 5  # chosen epochs that a table cell lists
 
 
 def choice_text(network: StudiedNetwork) -> str:
@@ -38,22 +39,25 @@ def choice_text(network: StudiedNetwork) -> str:
     winner, *others = network.by_validation
     if not others:
         return ""
-    leads = {quoted(other.name): validation_lead(winner, other) for other in others}
-    ties = [name for name, lead in leads.items() if lead.is_tie]
-    sentences = [_tie_sentence(network, ties) if ties else _lead_sentence(network, leads)]
-    certainty = _certainty_sentence(leads, has_ties=bool(ties))
+    leads = {quoted_name(other.name): validation_lead(winner, other) for other in others}
+    tied_names = [name for name, lead in leads.items() if lead.is_tie]
+    if tied_names:
+        sentences = [_tie_sentence(network, tied_names)]
+    else:
+        sentences = [_lead_sentence(network, leads)]
+    certainty = _certainty_sentence(leads, has_ties=bool(tied_names))
     if certainty:
         sentences.append(certainty)
     if any(len(v.folds) > 1 for v in network.variations):
         sentences.append(_FOLDS_SENTENCE)
     elif any(len(v.runs) == 1 for v in network.variations):
         sentences.append("With a single seed the spread between seeds is not known.")
-    if _all_guess(network):
+    if _all_runs_guess(network):
         sentences.append("None can be told apart from guessing: there is no best among them.")
     return " ".join(sentences)
 
 
-def short_choice(network: StudiedNetwork) -> str:
+def short_choice_text(network: StudiedNetwork) -> str:
     """Return the end of a sentence: how certain it is which variation of a network is the best.
 
     The variations are compared by validation accuracy. Return "" for a single variation.
@@ -61,16 +65,19 @@ def short_choice(network: StudiedNetwork) -> str:
     winner, *others = network.by_validation
     if not others:
         return ""
-    if _all_guess(network):
+    if _all_runs_guess(network):
         return ", which can't be told apart from guessing"
-    leads = [(other, validation_lead(winner, other)) for other in others]
-    similar = [quoted(other.name) for other, lead in leads if not lead.is_significant]
-    if not similar:
+    indistinguishable = [
+        quoted_name(other.name)
+        for other in others
+        if not validation_lead(winner, other).is_significant
+    ]
+    if not indistinguishable:
         return "; on validation its lead over every other row is more than chance explains"
-    return f"; on validation it can't be told apart from {join_names(similar)}"
+    return f"; on validation it can't be told apart from {join_names(indistinguishable)}"
 
 
-def _all_guess(network: StudiedNetwork) -> bool:
+def _all_runs_guess(network: StudiedNetwork) -> bool:
     """Return whether no run of a network is better than guessing."""
     runs = [run for variation in network.variations for run in variation.runs]
     return all(is_guessing(run) for run in runs)
@@ -83,20 +90,21 @@ def validation_lead(winner: Variation, other: Variation) -> Difference:
     return Difference.between(other_sample, winner_sample)
 
 
-def _tie_sentence(network: StudiedNetwork, ties: list[str]) -> str:
+def _tie_sentence(network: StudiedNetwork, tied_names: list[str]) -> str:
     winner, second, *_ = network.by_validation
     name = f"**{escape_markdown(winner.name)}**"
     return (
-        f"{name} and {join_names(ties)} tie: of {_candidates(network)} they reached the highest "
-        f"validation accuracy, {accuracy(winner, 'val_accuracy', 'val')}. {name} is taken for "
-        f"{_tie_break(winner, second)}."
+        f"{name} and {join_names(tied_names)} tie: of {_candidate_count_text(network)} they "
+        f"reached the highest validation accuracy, "
+        f"{accuracy_text(winner, 'val_accuracy', 'val')}. {name} is taken for "
+        f"{_tie_break_reason(winner, second)}."
     )
 
 
-def _tie_break(winner: Variation, second: Variation) -> str:
+def _tie_break_reason(winner: Variation, second: Variation) -> str:
     """Return why `winner` ranks before `second`, although their validation accuracies are equal."""
-    winner_loss = np.mean([run.selected["val_loss"] for run in winner.runs])
-    second_loss = np.mean([run.selected["val_loss"] for run in second.runs])
+    winner_loss = np.mean([run.selected_metrics["val_loss"] for run in winner.runs])
+    second_loss = np.mean([run.selected_metrics["val_loss"] for run in second.runs])
     return "its lower validation loss" if winner_loss < second_loss else "being listed first"
 
 
@@ -109,14 +117,14 @@ def _lead_sentence(network: StudiedNetwork, leads: dict[str, Difference]) -> str
     second, lead = next(iter(leads.items()))
     verb = "won among" if lead.is_significant else "is first among"
     return (
-        f"**{escape_markdown(winner.name)}** {verb} {_candidates(network)} with "
-        f"{accuracy(winner, 'val_accuracy', 'val')} validation accuracy, "
-        f"{unsigned_points(lead)} points ahead of {second} ({significance(lead)})."
+        f"**{escape_markdown(winner.name)}** {verb} {_candidate_count_text(network)} with "
+        f"{accuracy_text(winner, 'val_accuracy', 'val')} validation accuracy, "
+        f"{unsigned_points(lead)} points ahead of {second} ({significance_text(lead)})."
     )
 
 
-def _candidates(network: StudiedNetwork) -> str:
-    return f"{len(network.variations)} candidates ({seed_count(network.variations)})"
+def _candidate_count_text(network: StudiedNetwork) -> str:
+    return f"{len(network.variations)} candidates ({seed_count_text(network.variations)})"
 
 
 def _certainty_sentence(leads: dict[str, Difference], has_ties: bool) -> str:
@@ -125,17 +133,20 @@ def _certainty_sentence(leads: dict[str, Difference], has_ties: bool) -> str:
     `leads` maps the name of each other variation to the winner's lead in validation accuracy.
     Return "" if all other variations tie with the winner.
     """
-    leads = {name: lead for name, lead in leads.items() if not lead.is_tie}
-    similar = [name for name, lead in leads.items() if not lead.is_significant]
-    if similar:
-        return f"It can't be told apart from {join_names(similar)}: none of these has won."
-    if not leads:
+    leads_without_ties = {name: lead for name, lead in leads.items() if not lead.is_tie}
+    indistinguishable = [
+        name for name, lead in leads_without_ties.items() if not lead.is_significant
+    ]
+    if indistinguishable:
+        names = join_names(indistinguishable)
+        return f"It can't be told apart from {names}: none of these has won."
+    if not leads_without_ties:
         return ""
-    beaten = "the others" if has_ties else "every other"
-    return f"It can be told from {beaten} (p below 0.05 each)."
+    other_candidates = "the others" if has_ties else "every other"
+    return f"It can be told from {other_candidates} (p below 0.05 each)."
 
 
-def candidate(variation: Variation, winner: Variation) -> dict[str, Any]:
+def candidate_cells(variation: Variation, winner: Variation) -> dict[str, Any]:
     """Return a row of the table that compares variations with the best one: its cells by column.
 
     Args:
@@ -143,29 +154,36 @@ def candidate(variation: Variation, winner: Variation) -> dict[str, Any]:
       winner: the variation with the best validation accuracy.
     """
     lead = validation_lead(winner, variation)
-    lead_cells = {"points": unsigned_points(lead), "interval": interval(lead), "p": p_cell(lead)}
     if variation is winner:
         lead_cells = {"points": "–", "interval": "–", "p": "–"}
     elif lead.is_tie:
         lead_cells = {"points": "a tie", "interval": "–", "p": "–"}
+    else:
+        lead_cells = {
+            "points": unsigned_points(lead),
+            "interval": interval_text(lead),
+            "p": p_value_cell(lead),
+        }
     best_epochs = _list_epochs([run.result["selected_epoch"] for run in variation.runs])
     return {
         "name": escape_markdown(variation.name),
         "accuracy": mean_and_deviation(Sample.of(variation, "val_accuracy", "val")),
         **lead_cells,
         "epochs": f"{best_epochs} of {_list_epochs(variation.trained_epochs)}",
-        "settings": new_values(winner.changes_to(variation)) or "–",
+        "settings": new_values_text(winner.changes_to(variation)) or "–",
     }
 
 
 def _list_epochs(epochs: list[int]) -> str:
-    """Return epochs as text: "3, 4" for up to `_MAX_EPOCHS` epochs, otherwise their range."""
-    if len(epochs) <= _MAX_EPOCHS:
+    """Return epochs as text: "3, 4" for a few epochs, otherwise their range."""
+    if len(epochs) <= _MAX_LISTED_EPOCHS:
         return ", ".join(map(str, epochs))
     return f"{min(epochs)} to {max(epochs)}"
 
 
-def collapses(network: StudiedNetwork, quote: Callable[[str], str] = quoted) -> list[str]:
+def collapse_sentences(
+    network: StudiedNetwork, quote: Callable[[str], str] = quoted_name
+) -> list[str]:
     """Return a sentence for each run whose test accuracy is no better than guessing.
 
     Args:

@@ -8,14 +8,16 @@ from matplotlib.axes import Axes
 
 from jaxcifar.report.figures import WIDTH
 from jaxcifar.report.run_records import FinishedRun
-from jaxcifar.report.wording import escape_markdown, join_names, percent, quoted
+from jaxcifar.report.wording import escape_markdown, join_names, percent, quoted_name
 from jaxcifar.runs.plots import TEST, figure_with_axes, format_as_percent, shortened
 from jaxcifar.training.metrics import only_predicted_class
 
 MANY_CLASSES = 20  # with more classes, pictures are simpler and confusions get a table
-_MAX_NAMES = 40  # with more classes, the matrix shows class numbers instead of names
+_MAX_NAMED_CLASSES = 40  # with more classes, the matrix shows class numbers instead of names
 _CLASSES_AT_EACH_END = 10  # number of worst classes and of best classes drawn
 _MAX_CONFUSIONS = 10  # lines of the table of confusions
+_MATRIX_SHARE_OF_WIDTH = 0.7  # of the picture; names and the title take the rest
+_POINTS_PER_INCH = 72
 _DIGIT_WIDTH = 0.62  # as a fraction of the font size
 _LEAST_FONT_SIZE = 5  # points; smaller counts can't be read
 
@@ -26,18 +28,19 @@ def plot_confusion(run: FinishedRun, title: str, path: Path) -> None:
     The colour of a cell shows its share of the test images of the true class. Each cell contains
     its count if the counts fit. With more than `MANY_CLASSES` classes, counts of 0 are left out.
     """
-    matrix, classes = run.confusion, len(run.class_names)
-    side = 1.4 * WIDTH if classes > MANY_CLASSES else WIDTH
-    figure, axes = figure_with_axes(side, 0.94 * side, title)
+    matrix, class_count = run.confusion, len(run.class_names)
+    figure_width = 1.4 * WIDTH if class_count > MANY_CLASSES else WIDTH
+    figure, axes = figure_with_axes(figure_width, 0.94 * figure_width, title)
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    cell_points = 0.7 * side * 72 / classes
+    cell_points = _MATRIX_SHARE_OF_WIDTH * figure_width * _POINTS_PER_INCH / class_count
     digits = len(str(matrix.max()))
-    size = min(9.0, 0.9 * cell_points / (_DIGIT_WIDTH * digits))
-    if size >= _LEAST_FONT_SIZE:
-        _write_counts(axes, matrix, shares, size)
-    if classes <= _MAX_NAMES:
-        _label_classes(axes, run.class_names, font_size=min(10.0, max(5.5, 0.8 * cell_points)))
+    count_font_size = min(9.0, 0.9 * cell_points / (_DIGIT_WIDTH * digits))
+    if count_font_size >= _LEAST_FONT_SIZE:
+        _write_counts(axes, matrix, shares, count_font_size)
+    if class_count <= _MAX_NAMED_CLASSES:
+        name_font_size = min(10.0, max(5.5, 0.8 * cell_points))
+        _label_classes(axes, run.class_names, name_font_size)
         axes.set(xlabel="predicted", ylabel="true class")
     else:
         axes.set(xlabel="predicted, by number from 0", ylabel="true class, by number from 0")
@@ -45,7 +48,7 @@ def plot_confusion(run: FinishedRun, title: str, path: Path) -> None:
     figure.savefig(path)
 
 
-def _write_counts(axes: Axes, matrix: np.ndarray, shares: np.ndarray, size: float) -> None:
+def _write_counts(axes: Axes, matrix: np.ndarray, shares: np.ndarray, font_size: float) -> None:
     """Write the counts of a confusion matrix into its cells, in a font size of `size` points.
 
     `shares`, from 0 to 1, are the cells' colours: light text is written on dark cells.
@@ -54,21 +57,28 @@ def _write_counts(axes: Axes, matrix: np.ndarray, shares: np.ndarray, size: floa
     for (row, column), count in np.ndenumerate(matrix):
         if count == 0 and has_many_classes:
             continue
-        color = "white" if shares[row, column] > 0.5 else "black"
-        text = axes.text(column, row, count, ha="center", va="center", color=color, fontsize=size)
+        cell_is_dark = shares[row, column] > 0.5
+        color = "white" if cell_is_dark else "black"
+        style: dict[str, Any] = {
+            "ha": "center",
+            "va": "center",
+            "color": color,
+            "fontsize": font_size,
+        }
+        text = axes.text(column, row, count, **style)
         text.set_in_layout(False)  # it is inside the axes; to measure each text takes long
 
 
 def _label_classes(axes: Axes, class_names: list[str], font_size: float) -> None:
     """Write the class names along both axes of a confusion matrix; `font_size` is in points."""
-    classes = len(class_names)
-    has_many_classes = classes > MANY_CLASSES
+    class_count = len(class_names)
+    has_many_classes = class_count > MANY_CLASSES
     names = [shortened(name, 18) for name in class_names]
     style: dict[str, Any] = {"fontsize": font_size, "parse_math": False}
-    axes.set_xticks(range(classes), names, rotation=90 if has_many_classes else 45, **style)
-    for label in axes.get_xticklabels():
-        label.set_horizontalalignment("center" if has_many_classes else "right")
-    axes.set_yticks(range(classes), names, **style)
+    axes.set_xticks(range(class_count), names, rotation=90 if has_many_classes else 45, **style)
+    for tick_label in axes.get_xticklabels():
+        tick_label.set_horizontalalignment("center" if has_many_classes else "right")
+    axes.set_yticks(range(class_count), names, **style)
 
 
 def plot_per_class(run: FinishedRun, title: str, path: Path) -> None:
@@ -78,19 +88,22 @@ def plot_per_class(run: FinishedRun, title: str, path: Path) -> None:
     best classes are drawn.
     """
     accuracy = run.class_accuracy
-    shown = worst_first = classes_by_accuracy(run)
-    positions = np.arange(len(shown), dtype=float)
-    if len(worst_first) > MANY_CLASSES:
+    worst_first = classes_by_accuracy(run)
+    has_many_classes = len(worst_first) > MANY_CLASSES
+    shown_classes = worst_first
+    if has_many_classes:
         count = _CLASSES_AT_EACH_END
-        shown = [*worst_first[:count], *worst_first[-count:]]
-        left_out = len(worst_first) - len(shown)
+        shown_classes = [*worst_first[:count], *worst_first[-count:]]
+        left_out = len(worst_first) - len(shown_classes)
         title += f"\nthe {count} worst and {count} best classes, {left_out} others between them"
-        positions = np.arange(len(shown), dtype=float)
-        positions[count:] += 1  # an empty row between the worst and the best classes
-    figure, axes = figure_with_axes(WIDTH, 1.2 + 0.24 * len(shown), title)
-    bars = axes.barh(positions, accuracy[shown], color=TEST)
-    axes.bar_label(bars, [percent(accuracy[label]) for label in shown], padding=3, fontsize=9)
-    names = [shortened(run.class_names[label], 24) for label in shown]
+    positions = np.arange(len(shown_classes), dtype=float)
+    if has_many_classes:
+        positions[_CLASSES_AT_EACH_END:] += 1  # an empty row between the worst and the best
+    figure, axes = figure_with_axes(WIDTH, 1.2 + 0.24 * len(shown_classes), title)
+    bars = axes.barh(positions, accuracy[shown_classes], color=TEST)
+    percentages = [percent(accuracy[label]) for label in shown_classes]
+    axes.bar_label(bars, percentages, padding=3, fontsize=9)
+    names = [shortened(run.class_names[label], 24) for label in shown_classes]
     axes.set_yticks(positions, names, parse_math=False)
     axes.set(xlim=(0, 1.18), xlabel="test accuracy")
     axes.set_xticks(np.linspace(0, 1, 6))
@@ -101,14 +114,15 @@ def plot_per_class(run: FinishedRun, title: str, path: Path) -> None:
 def classes_by_accuracy(run: FinishedRun) -> list[int]:
     """Return the labels of the classes that have test images, lowest test accuracy first."""
     accuracy = run.class_accuracy
-    return [int(i) for i in np.argsort(accuracy, kind="stable") if not np.isnan(accuracy[i])]
+    labels = np.argsort(accuracy, kind="stable")
+    return [int(label) for label in labels if not np.isnan(accuracy[label])]
 
 
 def mistakes_text(run: FinishedRun, variation_name: str) -> str:
     """Return sentences on a run's hardest and easiest class and its most frequent confusion."""
     names = [escape_markdown(name) for name in run.class_names]
     accuracy = run.class_accuracy
-    subject = f"Of {quoted(variation_name)}, {run.label}."
+    subject = f"Of {quoted_name(variation_name)}, {run.label}."
     only_class = only_predicted_class(run.confusion)
     if only_class is not None:
         return (
@@ -132,18 +146,18 @@ def _confusion_sentence(matrix: np.ndarray, names: list[str]) -> str:
 
     `matrix` is the confusion matrix, and `names` are the names of the classes.
     """
-    mistakes = matrix.sum() - np.trace(matrix)
-    if not mistakes:
+    mistake_count = matrix.sum() - np.trace(matrix)
+    if not mistake_count:
         return "It makes no mistake."
     pair_counts = np.triu(matrix + matrix.T, 1)  # mistakes in either direction
     first, second = np.unravel_index(pair_counts.argmax(), pair_counts.shape)
     return (
         f"It mistakes {names[first]} and {names[second]} for each other most often: "
-        f"{pair_counts.max():,} of its {mistakes:,} mistakes."
+        f"{pair_counts.max():,} of its {mistake_count:,} mistakes."
     )
 
 
-def worst_confusions(run: FinishedRun) -> list[dict[str, str]]:
+def most_frequent_confusions(run: FinishedRun) -> list[dict[str, str]]:
     """Return table rows of the most frequent wrong pairs of true and predicted class.
 
     The list is empty for at most `MANY_CLASSES` classes: the confusion matrix then shows all
@@ -156,15 +170,17 @@ def worst_confusions(run: FinishedRun) -> list[dict[str, str]]:
     names = [escape_markdown(name) for name in run.class_names]
     if len(names) <= MANY_CLASSES:
         return []
-    mistakes = matrix - np.diag(np.diag(matrix))
-    worst = np.argsort(-mistakes, axis=None, kind="stable")[:_MAX_CONFUSIONS]
-    rows, columns = np.unravel_index(worst, mistakes.shape)
-    return [
-        {
-            "true": names[row],
-            "predicted": names[column],
-            "count": f"{mistakes[row, column]:,} of {matrix[row].sum():,}",
-        }
-        for row, column in zip(rows, columns, strict=True)
-        if mistakes[row, column]
-    ]
+    mistake_counts = matrix - np.diag(np.diag(matrix))
+    most_frequent = np.argsort(-mistake_counts, axis=None, kind="stable")[:_MAX_CONFUSIONS]
+    labels, predictions = np.unravel_index(most_frequent, mistake_counts.shape)
+    table_rows = []
+    for label, predicted in zip(labels, predictions, strict=True):
+        count = mistake_counts[label, predicted]
+        if count:
+            row = {
+                "true": names[label],
+                "predicted": names[predicted],
+                "count": f"{count:,} of {matrix[label].sum():,}",
+            }
+            table_rows.append(row)
+    return table_rows

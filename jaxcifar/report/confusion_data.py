@@ -17,8 +17,8 @@ from jaxcifar.runs.mistakes import MAX_CONFUSION_IMAGES
 from jaxcifar.runs.plots import shortened
 
 SPRITE_COLUMNS = 20  # images side by side in the sprite
-_JPEG_QUALITY, _JPEG_SQUARE = 85, 8
-_NAME_LETTERS = 40
+_JPEG_QUALITY, _JPEG_SQUARE_PIXELS = 85, 8
+_MAX_NAME_LETTERS = 40
 
 
 def confusion_data(run: FinishedRun, max_bytes: int) -> dict[str, Any] | None:
@@ -37,28 +37,31 @@ def confusion_data(run: FinishedRun, max_bytes: int) -> dict[str, Any] | None:
         "columns": the number of images in each row of the picture.
         "size": the height and width of an image in pixels.
         "step": the distance from one image to the next in pixels.
-        "cells": the cells of the matrix that have images, as `_cells` returns them.
+        "cells": the cells of the matrix that have images, as `_cells_with_images` returns them.
     """
-    images = _read_images(run)
-    sprite, count = _limited_sprite(images["image"], max_bytes)
-    classes, size = len(run.class_names), images["image"].shape[1]
-    if classes > MANY_CLASSES and not count:
+    confusions = _read_confused_images(run)
+    images = confusions["image"]
+    sprite, image_count = _make_limited_sprite(images, max_bytes)
+    image_size = images.shape[1]
+    has_many_classes = len(run.class_names) > MANY_CLASSES
+    if has_many_classes and not image_count:
         return None
+    sprite_text = base64.b64encode(sprite).decode()
     data: dict[str, Any] = {
         "kind": "confusion",
-        "names": [shortened(name, _NAME_LETTERS) for name in run.class_names],
+        "names": [shortened(name, _MAX_NAME_LETTERS) for name in run.class_names],
         "columns": SPRITE_COLUMNS,
-        "size": size,
-        "step": size + -size % _JPEG_SQUARE,
-        "sprite": f"data:image/jpeg;base64,{base64.b64encode(sprite).decode()}" if count else "",
-        "cells": _cells(images, count, run.confusion),
+        "size": image_size,
+        "step": image_size + _sprite_margin(image_size),
+        "sprite": f"data:image/jpeg;base64,{sprite_text}" if image_count else "",
+        "cells": _cells_with_images(confusions, image_count, run.confusion),
     }
-    if classes <= MANY_CLASSES:
+    if not has_many_classes:
         data["matrix"] = run.confusion.tolist()
     return data
 
 
-def _read_images(run: FinishedRun) -> dict[str, np.ndarray]:
+def _read_confused_images(run: FinishedRun) -> dict[str, np.ndarray]:
     """Return images of a run's wrong predictions from `confusions.npz` in the run folder.
 
     Images that contradict the run's confusion matrix are left out.
@@ -80,7 +83,7 @@ def _read_images(run: FinishedRun) -> dict[str, np.ndarray]:
     return {name: array[is_valid][:MAX_CONFUSION_IMAGES] for name, array in arrays.items()}
 
 
-def _cells(
+def _cells_with_images(
     images: dict[str, np.ndarray], count: int, confusion: np.ndarray
 ) -> list[dict[str, Any]]:
     """Return the cells of a confusion matrix that have images, for the HTML page.
@@ -105,18 +108,24 @@ def _cells(
     return list(cells.values())
 
 
-def _limited_sprite(images: np.ndarray, max_bytes: int) -> tuple[bytes, int]:
+def _make_limited_sprite(images: np.ndarray, max_bytes: int) -> tuple[bytes, int]:
     """Return one JPEG file with several images, and the number of images in it.
 
     The file has as many of the first images as fit in `max_bytes`.
     """
-    count = len(images)
-    while count:
-        picture = make_sprite(images[:count])
-        if len(picture) <= max_bytes:
-            return picture, count
-        count = min(count - 1, count * max_bytes // len(picture))
+    image_count = len(images)
+    while image_count:
+        sprite = make_sprite(images[:image_count])
+        if len(sprite) <= max_bytes:
+            return sprite, image_count
+        estimated_count = image_count * max_bytes // len(sprite)
+        image_count = min(image_count - 1, estimated_count)
     return b"", 0
+
+
+def _sprite_margin(image_size: int) -> int:
+    """Return the pixels to add to an image so that its side is a multiple of JPEG's squares."""
+    return -image_size % _JPEG_SQUARE_PIXELS
 
 
 def make_sprite(images: np.ndarray) -> bytes:
@@ -128,14 +137,15 @@ def make_sprite(images: np.ndarray) -> bytes:
     Args:
       images: pixels from 0 to 255, `[N, size, size, 3] uint8`.
     """
-    margin = -images.shape[1] % _JPEG_SQUARE
-    images = np.pad(images, ((0, 0), (0, margin), (0, margin), (0, 0)), "edge")
-    size = images.shape[1]
-    rows = math.ceil(len(images) / SPRITE_COLUMNS)
-    sheet = np.zeros((rows * SPRITE_COLUMNS, *images.shape[1:]), np.uint8)
-    sheet[: len(images)] = images
-    grid = sheet.reshape(rows, SPRITE_COLUMNS, size, size, 3).transpose(0, 2, 1, 3, 4)
-    picture = Image.fromarray(grid.reshape(rows * size, SPRITE_COLUMNS * size, 3))
+    margin = _sprite_margin(images.shape[1])
+    padded = np.pad(images, ((0, 0), (0, margin), (0, margin), (0, 0)), "edge")
+    size = padded.shape[1]
+    rows = math.ceil(len(padded) / SPRITE_COLUMNS)
+    places = np.zeros((rows * SPRITE_COLUMNS, *padded.shape[1:]), np.uint8)
+    places[: len(padded)] = padded
+    grid = places.reshape(rows, SPRITE_COLUMNS, size, size, 3)
+    pixel_rows = grid.transpose(0, 2, 1, 3, 4)  # the columns of a row side by side
+    sprite = Image.fromarray(pixel_rows.reshape(rows * size, SPRITE_COLUMNS * size, 3))
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    sprite.save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
     return file.getvalue()

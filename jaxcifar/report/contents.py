@@ -10,11 +10,11 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock
 from markdown_it.token import Token
 
-TITLE = "Contents"
-PLACEHOLDER = "\n<<contents>>\n"  # in no other line, because "<" in names is escaped
+CONTENTS_TITLE = "Contents"
+CONTENTS_PLACEHOLDER = "\n<<contents>>\n"  # in no other line, because "<" in names is escaped
 # The only lines of HTML in a report. Text that users choose is never such a line, because its "<"
 # is escaped, and never in a summary.
-_SUMMARY = re.compile(r"<summary>([\w ,.()-]+)</summary>", re.ASCII)
+_SUMMARY_TAG = re.compile(r"<summary>([\w ,.()-]+)</summary>", re.ASCII)
 
 
 class Heading(NamedTuple):
@@ -22,10 +22,10 @@ class Heading(NamedTuple):
 
     token: Token
     text: str
-    id: str
+    html_id: str
 
 
-def parser() -> MarkdownIt:
+def make_markdown_parser() -> MarkdownIt:
     """Return the parser for reports: CommonMark with tables, and HTML as plain text.
 
     Three lines stay HTML, and only in exactly this form: `<details>`, `<summary>TEXT</summary>` and
@@ -51,7 +51,7 @@ def _parse_fold_tag(state: StateBlock, first_line: int, last_line: int, silent: 
     if state.level > 0:  # inside of a list or quotation
         return False
     line = state.src[state.bMarks[first_line] : state.eMarks[first_line]]
-    summary = _SUMMARY.fullmatch(line)
+    summary = _SUMMARY_TAG.fullmatch(line)
     if summary is None and line not in ("<details>", "</details>"):
         return False
     if silent:
@@ -65,32 +65,33 @@ def _parse_fold_tag(state: StateBlock, first_line: int, last_line: int, silent: 
     return True
 
 
-def headings(tokens: Sequence[Token]) -> Iterator[Heading]:
+def find_headings(tokens: Sequence[Token]) -> Iterator[Heading]:
     """Yield each heading of a parsed report, with the id that links on GitHub use.
 
     The id is the heading in lower case, without punctuation and with dashes for spaces. A number is
     appended if an earlier heading has the same id.
     """
-    counts: dict[str, int] = {}
+    slug_counts: dict[str, int] = {}
     for token, inline in pairwise(tokens):
         if token.type != "heading_open":
             continue
         text = "".join(child.content for child in inline.children or [])
         slug = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") or "section"
-        count = counts.get(slug, 0)
-        counts[slug] = count + 1
-        yield Heading(token, inline.content, f"{slug}-{count}" if count else slug)
+        earlier_uses = slug_counts.get(slug, 0)
+        slug_counts[slug] = earlier_uses + 1
+        html_id = f"{slug}-{earlier_uses}" if earlier_uses else slug
+        yield Heading(token, inline.content, html_id)
 
 
 def add_contents(markdown: str) -> str:
-    """Return a Markdown report in which a table of contents replaces the text `PLACEHOLDER`.
+    """Return a Markdown report in which a table of contents replaces `CONTENTS_PLACEHOLDER`.
 
     The table has a link to each heading of levels 2 and 3, except the heading of the table itself.
     """
-    indents = {"h2": "", "h3": "  "}
-    lines = [
-        f"{indents[heading.token.tag]}- [{heading.text}](#{heading.id})"
-        for heading in headings(parser().parse(markdown))
-        if heading.token.tag in indents and heading.text != TITLE
-    ]
-    return markdown.replace(PLACEHOLDER, "\n" + "\n".join(lines) + "\n", 1)
+    indent_of_level = {"h2": "", "h3": "  "}
+    lines = []
+    for heading in find_headings(make_markdown_parser().parse(markdown)):
+        level = heading.token.tag
+        if level in indent_of_level and heading.text != CONTENTS_TITLE:
+            lines.append(f"{indent_of_level[level]}- [{heading.text}](#{heading.html_id})")
+    return markdown.replace(CONTENTS_PLACEHOLDER, "\n" + "\n".join(lines) + "\n", 1)

@@ -13,10 +13,13 @@ from jaxcifar.report.study_records import Records
 from jaxcifar.report.wording import escape_markdown
 from jaxcifar.runs.file_formats import Result
 
-_MAX_COMMAND = 5000  # characters
+_MAX_COMMAND_CHARACTERS = 5000
+_OPERATIONS_PER_MULTIPLY_ACCUMULATE = 2
+_PASSES = 3  # forward, and backward to the inputs and to the weights
+_PETA = 1e15
 
 
-def _petaflop(variation: Variation) -> float | None:
+def _training_petaflop(variation: Variation) -> float | None:
     """Return how many PFLOP (10^15 operations) the training of all runs took; None if unknown.
 
     A multiply-accumulate counts as two operations. Each image takes three passes: one forward, and
@@ -30,8 +33,8 @@ def _petaflop(variation: Variation) -> float | None:
     steps_per_epoch = result["examples"]["train"] // batch_size
     epochs = sum(len(run.history) for run in variation.runs)
     images = steps_per_epoch * batch_size * epochs
-    operations_per_image = 2 * 3 * multiply_accumulates
-    return operations_per_image * images / 1e15
+    operations_per_image = _OPERATIONS_PER_MULTIPLY_ACCUMULATE * _PASSES * multiply_accumulates
+    return operations_per_image * images / _PETA
 
 
 def _device_seconds(variations: Sequence[Variation]) -> float:
@@ -44,34 +47,34 @@ def _format_seconds(seconds: float) -> str:
     return f"{seconds:,.1f}" if seconds < 100 else f"{seconds:,.0f}"
 
 
-def _compile_time(variation: Variation) -> str:
+def _compile_time_text(variation: Variation) -> str:
     """Return the longest compile time of a variation's runs, in seconds, as text; "–" if unknown.
 
     Later runs reuse the compiled program, so that their compile times are short.
     """
-    measured = [run.result.get("compile_seconds") for run in variation.runs]
-    known = [seconds for seconds in measured if seconds is not None]
-    return _format_seconds(max(known)) if known else "–"
+    seconds_of_runs = [run.result.get("compile_seconds") for run in variation.runs]
+    known_seconds = [seconds for seconds in seconds_of_runs if seconds is not None]
+    return _format_seconds(max(known_seconds)) if known_seconds else "–"
 
 
-def times(records: Records) -> list[dict[str, Any]]:
+def time_rows(records: Records) -> list[dict[str, Any]]:
     """Return the table of training times: for each trained variation, its cells by column."""
-    table = []
-    for variation in records.trained:
-        petaflop = _petaflop(variation)
+    rows = []
+    for variation in records.trained_variations:
+        petaflop = _training_petaflop(variation)
         training_seconds = np.nansum(variation.curve("seconds"), 1)  # of each run
         cells = {
             "name": escape_markdown(variation.name),
             "runs": len(variation.runs),
             "seconds": f"{variation.values('wall_seconds').mean():,.0f}",
             "training": _format_seconds(training_seconds.mean()),
-            "compiling": _compile_time(variation),
+            "compiling": _compile_time_text(variation),
             "images_per_second": f"{variation.values('images_per_second').mean():,.0f}",
             "device_time": duration(_device_seconds([variation])),
             "petaflop": "–" if petaflop is None else f"{petaflop:.2f} PFLOP",
         }
-        table.append(cells)
-    return table
+        rows.append(cells)
+    return rows
 
 
 def time_sentence(records: Records) -> str:
@@ -79,35 +82,35 @@ def time_sentence(records: Records) -> str:
 
     Return "" if no run was trained. The sentence has no TFLOP/s if a run's operations are unknown.
     """
-    if not records.trained:
+    if not records.trained_variations:
         return ""
-    seconds = _device_seconds(records.trained)
-    runs = [run for variation in records.trained for run in variation.runs]
+    seconds = _device_seconds(records.trained_variations)
+    runs = [run for variation in records.trained_variations for run in variation.runs]
     devices = sorted({run.result["device"] for run in runs})
     run_count = pluralize(len(runs), "run")
     device_names = escape_markdown(" and ".join(devices))
     sentence = f"In total {run_count} took {duration(seconds)} on {device_names}"
-    petaflops = [_petaflop(variation) for variation in records.trained]
-    known = [petaflop for petaflop in petaflops if petaflop is not None]
-    if len(known) < len(petaflops):
+    petaflops = [_training_petaflop(variation) for variation in records.trained_variations]
+    known_petaflops = [petaflop for petaflop in petaflops if petaflop is not None]
+    if len(known_petaflops) < len(petaflops):
         return f"{sentence}."
-    total = sum(known)
-    teraflops_per_second = total * 1000 / seconds
-    return f"{sentence}: {total:,.1f} PFLOP of training at {teraflops_per_second:.3g} TFLOP/s."
+    petaflop = sum(known_petaflops)
+    teraflops_per_second = petaflop * 1000 / seconds
+    return f"{sentence}: {petaflop:,.1f} PFLOP of training at {teraflops_per_second:.3g} TFLOP/s."
 
 
-def commands(records: Records) -> list[str]:
+def training_commands(records: Records) -> list[str]:
     """Return the shell commands that train the variations which belong to no study."""
-    variations = [*records.outside_studies, *records.without_validation]
+    variations = [*records.variations_outside_studies, *records.variations_without_validation]
     configs = [v.config for v in variations if not v.runs[0].converted]
     lines = [f"jaxcifar run {shlex.join(config.options())}" for config in configs]
-    return [printable(line, _MAX_COMMAND) for line in lines]
+    return [printable(line, _MAX_COMMAND_CHARACTERS) for line in lines]
 
 
-def conversions(records: Records) -> list[str]:
+def conversion_commands(records: Records) -> list[str]:
     """Return the shell commands that repeat the conversions of weights from PyTorch files."""
     lines = []
-    runs = [run for variation in records.outside_studies for run in variation.runs]
+    runs = [run for variation in records.variations_outside_studies for run in variation.runs]
     for run in runs:
         if run.converted is None:
             continue
@@ -116,11 +119,13 @@ def conversions(records: Records) -> list[str]:
         for option, values in statistics.items():
             if values:
                 arguments += [f"--{option}", *map(str, values)]
-        lines.append(printable(f"jaxcifar convert {shlex.join(arguments)}", _MAX_COMMAND))
+        lines.append(
+            printable(f"jaxcifar convert {shlex.join(arguments)}", _MAX_COMMAND_CHARACTERS)
+        )
     return lines
 
 
-def facts(records: Records) -> list[tuple[str, str]]:
+def fact_rows(records: Records) -> list[tuple[str, str]]:
     """Return (title, values) pairs about the runs' data sets, seeds, devices and package versions.
 
     The values are a text that lists the different values of all runs.
@@ -131,14 +136,14 @@ def facts(records: Records) -> list[tuple[str, str]]:
     examples = [result["examples"] for result in results]
     counts = [f"{count['train']:,} / {count['val']:,} / {count['test']:,}" for count in examples]
     commits = [result.get("git_commit") or "not in a git checkout" for result in results]
-    pairs = [("data", _join_unique(data_set.title for data_set in data_sets.values()))]
+    rows = [("data", _join_unique(data_set.title for data_set in data_sets.values()))]
     for data_set in data_sets.values():
         for split, digest in data_set.fingerprints:
             title = f"{escape_markdown(data_set.title)}, {escape_markdown(split)}"
-            pairs.append((f"SHA-256 of {title}", f"`{digest}`"))
-    pairs += [
+            rows.append((f"SHA-256 of {title}", f"`{digest}`"))
+    rows += [
         ("images to train, validate, test", _join_unique(counts)),
-        *_copied_examples(results),
+        *_copied_example_rows(results),
         ("seeds", _join_unique(sorted(run.config.seed for run in records.runs))),
         ("device", _join_unique(result["device"] for result in results)),
         ("computed in", _join_unique(result["compute_dtype"] for result in results)),
@@ -149,11 +154,11 @@ def facts(records: Records) -> list[tuple[str, str]]:
         # Older versions did not know the version of a checkout that is not installed.
         missing = "from a checkout, see commit" if name == "jaxcifar" else "not installed"
         versions = _join_unique(result["versions"].get(name) or missing for result in results)
-        pairs.append((escape_markdown(name), versions))
-    return pairs
+        rows.append((escape_markdown(name), versions))
+    return rows
 
 
-def _copied_examples(results: Sequence[Result]) -> list[tuple[str, str]]:
+def _copied_example_rows(results: Sequence[Result]) -> list[tuple[str, str]]:
     """Return how many validation and test images are exact copies of images in other splits.
 
     Returns:

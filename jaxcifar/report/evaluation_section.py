@@ -1,22 +1,17 @@
 """The report's section on the evaluation of a trained network, with its pictures."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from jaxcifar.errors import RunError
-from jaxcifar.report.figures import COLORS, PANEL_COLUMNS, WIDTH, add_legend, panel_grid
+from jaxcifar.report.evaluation_figures import plot_corruptions, plot_reliability
 from jaxcifar.report.pictures import DrawPicture
 from jaxcifar.report.published_corruptions import corruption_set_contexts
 from jaxcifar.report.run_records import FinishedRun
-from jaxcifar.report.wording import escape_markdown, join_names, percent, points
+from jaxcifar.report.wording import escape_markdown, join_names, percent, signed_points
 from jaxcifar.runs.evaluation_file import (
-    BINS,
-    LEVELS,
-    AnyCorruptions,
     Calibration,
     Corruptions,
     Evaluation,
@@ -28,12 +23,8 @@ from jaxcifar.runs.evaluation_file import (
 )
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.metric_fields import format_value
-from jaxcifar.runs.plots import TEST, figure_with_axes, format_as_percent, shortened
 
-_TEMPERED_COLOR = "#d55e00"
-_MARKERS = "os^Dv"
-_MAX_SETS = 20  # most sets of images in the table
-_FEW_IMAGES = 10  # the accuracy of fewer images is too uncertain to draw
+_MAX_IMAGE_SETS = 20  # most sets of images in the table
 _SMALL_ECE = 0.01  # a smaller expected calibration error is not worth correcting
 
 
@@ -45,28 +36,32 @@ def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[
     """
     folder = RunFolder(run.path)
     try:
-        evaluation, looks = read_evaluation(folder), read_looks(folder)
+        evaluation, looks_at_test_images = read_evaluation(folder), read_looks(folder)
     except RunError as error:
         return {"missing": str(error).removeprefix(f"{run.path}/"), "looks": 0}
-    if evaluation is None and not looks:
+    if evaluation is None and not looks_at_test_images:
         return None
-    evaluation = evaluation or {"sets": {}}
-    sets = dict(list(evaluation["sets"].items())[:_MAX_SETS])
-    calibrated = sets.get("test") or next(iter(sets.values()), None)
+    if evaluation is None:
+        evaluation = {"sets": {}}
+    sets = dict(list(evaluation["sets"].items())[:_MAX_IMAGE_SETS])
+    first_set = next(iter(sets.values()), None)
+    calibrated = sets.get("test") or first_set  # the set whose calibration is described
     corrupted, slips = evaluation.get("corruptions"), evaluation.get("slips")
     pictures: dict[str, str] = {}
     if calibrated:
         headline = f"How often it is right: {title}\n{calibrated['title']}"
-        arguments = calibrated, evaluation.get("temperature"), headline
-        pictures["reliability"] = draw("reliability", plot_reliability, *arguments)
+        temperature = evaluation.get("temperature")
+        pictures["reliability"] = draw(
+            "reliability", plot_reliability, calibrated, temperature, headline
+        )
     if corrupted:
         headline = f"Accuracy on corrupted test images: {title}"
         pictures["corruptions"] = draw("corruptions", plot_corruptions, {"": corrupted}, headline)
     return {
         "missing": "",
         "corruption_sets": corruption_set_contexts(evaluation, title, draw, plot_corruptions),
-        "looks": len(looks),
-        "sets": [_table_cells(figures) for figures in sets.values()],
+        "looks": len(looks_at_test_images),
+        "sets": [_table_cells(results) for results in sets.values()],
         "calibration": _calibration_text(calibrated, evaluation) if calibrated else "",
         "calibration_error": percent(calibrated["plain"]["ece"]) if calibrated else "",
         "shifts": _shift_sentences(sets),
@@ -79,17 +74,17 @@ def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[
     }
 
 
-def _table_cells(figures: Figures) -> dict[str, str]:
+def _table_cells(results: Figures) -> dict[str, str]:
     """Return the table cells, by column, of the results on one set of images."""
-    low, high = figures["interval"]
-    tempered = figures.get("tempered")
+    low, high = results["interval"]
+    tempered = results.get("tempered")
     return {
-        "title": escape_markdown(figures["title"]),
-        "images": f"{figures['images']:,}",
-        "accuracy": f"{percent(figures['accuracy'])} ({100 * low:.2f} to {100 * high:.2f})",
-        "flip": percent(figures["accuracy_flip"]),
-        "loss": f"{figures['plain']['loss']:.4f}",
-        "ece": percent(figures["plain"]["ece"]),
+        "title": escape_markdown(results["title"]),
+        "images": f"{results['images']:,}",
+        "accuracy": f"{percent(results['accuracy'])} ({100 * low:.2f} to {100 * high:.2f})",
+        "flip": percent(results["accuracy_flip"]),
+        "loss": f"{results['plain']['loss']:.4f}",
+        "ece": percent(results["plain"]["ece"]),
         "tempered_loss": f"{tempered['loss']:.4f}" if tempered else "–",
         "tempered_ece": percent(tempered["ece"]) if tempered else "–",
     }
@@ -98,30 +93,30 @@ def _table_cells(figures: Figures) -> dict[str, str]:
 def _metric_sentences(sets: Mapping[str, Figures]) -> list[str]:
     """Return a sentence for each set of images, with all metrics except accuracy and loss."""
     sentences = []
-    for figures in sets.values():
-        metrics: list[Value] = figures.get("metrics", [])
+    for results in sets.values():
+        metrics: list[Value] = results.get("metrics", [])
         texts = [
             escape_markdown(f"{metric['title']} {format_value(metric['value'], metric['unit'])}")
             for metric in metrics
             if metric["name"] not in ("accuracy", "loss")
         ]
         if texts:
-            sentences.append(f"On {escape_markdown(figures['title'])}: {join_names(texts)}.")
+            sentences.append(f"On {escape_markdown(results['title'])}: {join_names(texts)}.")
     return sentences
 
 
 def mean_confidence(calibration: Calibration) -> float:
     """Return the mean probability, from 0 to 1, that a network gives to its predicted classes."""
     bins = calibration["bins"]
-    images = sum(one_bin["images"] for one_bin in bins)
+    image_count = sum(one_bin["images"] for one_bin in bins)
     confidence_sum = sum(one_bin["images"] * one_bin["confidence"] for one_bin in bins)
-    return confidence_sum / max(images, 1)
+    return confidence_sum / max(image_count, 1)
 
 
-def _calibration_text(figures: Figures, evaluation: Evaluation) -> str:
+def _calibration_text(results: Figures, evaluation: Evaluation) -> str:
     """Return sentences on how well the network's probabilities match its accuracy on one set."""
-    confidence, accuracy = mean_confidence(figures["plain"]), figures["accuracy"]
-    ece = figures["plain"]["ece"]
+    confidence, accuracy = mean_confidence(results["plain"]), results["accuracy"]
+    ece = results["plain"]["ece"]
     if ece < _SMALL_ECE:
         verdict = "its probabilities can be taken as they are"
     elif abs(confidence - accuracy) < ece / 2:
@@ -131,11 +126,11 @@ def _calibration_text(figures: Figures, evaluation: Evaluation) -> str:
     else:
         verdict = "it is less sure than it could be"
     sentence = (
-        f"On {escape_markdown(figures['title'])} its answers have a probability of "
+        f"On {escape_markdown(results['title'])} its answers have a probability of "
         f"{percent(confidence)} on average, and {percent(accuracy)} are right: {verdict} "
         f"(expected calibration error {percent(ece)})."
     )
-    temperature, tempered = evaluation.get("temperature"), figures.get("tempered")
+    temperature, tempered = evaluation.get("temperature"), results.get("tempered")
     if temperature is None or tempered is None:
         return sentence
     return (
@@ -151,9 +146,10 @@ def _shift_sentences(sets: Mapping[str, Figures]) -> list[str]:
     if test is None:
         return []
     return [
-        f"On {escape_markdown(figures['title'])} its accuracy is "
-        f"{points(figures['accuracy'] - test['accuracy'])} points from that on the test images."
-        for name, figures in sets.items()
+        f"On {escape_markdown(results['title'])} its accuracy is "
+        f"{signed_points(results['accuracy'] - test['accuracy'])} points from that on the test "
+        "images."
+        for name, results in sets.items()
         if name not in ("test", "val", "train")
     ]
 
@@ -177,74 +173,16 @@ def _slip_cells(slips: Slips) -> list[tuple[str, str]]:
 def _corruption_text(corrupted: Corruptions) -> str:
     """Return sentences on the mean accuracy and on the most and the least harmful corruption."""
     clean = corrupted["clean"]
-    drops = {
+    accuracy_drops = {
         escape_markdown(kind): clean - float(np.mean(accuracies))
         for kind, accuracies in corrupted["accuracy"].items()
     }
-    worst, least = max(drops, key=drops.__getitem__), min(drops, key=drops.__getitem__)
-    mean = clean - sum(drops.values()) / len(drops)
+    worst = max(accuracy_drops, key=accuracy_drops.__getitem__)
+    least = min(accuracy_drops, key=accuracy_drops.__getitem__)
+    mean_accuracy = clean - sum(accuracy_drops.values()) / len(accuracy_drops)
     return (
-        f"Of {percent(clean)} on {corrupted['images']:,} test images, {percent(mean)} are left on "
-        f"average over kinds and strengths. The most harmful kind is {worst} "
-        f"({points(-drops[worst])} points), the least harmful {least} ({points(-drops[least])})."
+        f"Of {percent(clean)} on {corrupted['images']:,} test images, {percent(mean_accuracy)} are "
+        f"left on average over kinds and strengths. The most harmful kind is {worst} "
+        f"({signed_points(-accuracy_drops[worst])} points), the least harmful {least} "
+        f"({signed_points(-accuracy_drops[least])})."
     )
-
-
-def plot_reliability(figures: Figures, temperature: float | None, title: str, path: Path) -> None:
-    """Draw a reliability diagram: the accuracy, and the share of the images, by confidence.
-
-    `figures` has the results on one set of images. For the results "tempered" in `figures`, the
-    logits were divided by `temperature`.
-    """
-    figure, axes = figure_with_axes(WIDTH, 4.6, title)
-    middles = (np.arange(BINS) + 0.5) / BINS
-    shares = [one_bin["images"] / figures["images"] for one_bin in figures["plain"]["bins"]]
-    axes.bar(middles, shares, 0.92 / BINS, color="#dddddd", label="share of the images")
-    axes.plot([0, 1], [0, 1], color="black", lw=1, ls=":", label="as sure as right")
-    _plot_bins(axes, figures["plain"], "unchanged", TEST, "o-")
-    if "tempered" in figures:
-        name = "at temperature" if temperature is None else f"at temperature {temperature:.3g}"
-        _plot_bins(axes, figures["tempered"], name, _TEMPERED_COLOR, "s--")
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of its answer", ylabel="accuracy")
-    for axis in (axes.xaxis, axes.yaxis):
-        format_as_percent(axis)
-    axes.legend(loc="upper left")
-    figure.savefig(path)
-
-
-def _plot_bins(axes: Axes, calibration: Calibration, name: str, color: str, style: str) -> None:
-    """Plot accuracy by confidence for bins of at least `_FEW_IMAGES` images, or the largest bin."""
-    largest = max(one_bin["images"] for one_bin in calibration["bins"])
-    least = max(1, min(_FEW_IMAGES, largest))
-    bins = [one_bin for one_bin in calibration["bins"] if one_bin["images"] >= least]
-    x, y = [one_bin["confidence"] for one_bin in bins], [one_bin["accuracy"] for one_bin in bins]
-    label = f"{name}: error {calibration['ece']:.2%}"
-    axes.plot(x, y, style, color=color, label=label, markersize=4)
-
-
-def plot_corruptions(runs: Mapping[str, AnyCorruptions], title: str, path: Path) -> None:
-    """Draw one panel per kind of corruption, with the accuracy by strength; 0 is no corruption.
-
-    `runs` maps names of runs to their results, which have the same kinds of corruption. Results
-    without an accuracy on clean images have no point at strength 0: NaN is not drawn.
-    """
-    kinds = list(next(iter(runs.values()))["accuracy"])
-    figure, panels = panel_grid(len(kinds), title, heights=(2.1, 1.0))
-    for panel, kind in zip(panels, kinds, strict=True):
-        for number, (name, corrupted) in enumerate(runs.items()):
-            clean: Any = corrupted.get("clean", np.nan)
-            values = [clean, *corrupted["accuracy"].get(kind, [])]
-            color, marker = COLORS[number % len(COLORS)], _MARKERS[number % len(_MARKERS)]
-            label = shortened(name, 40) if kind == kinds[0] else None
-            panel.plot(values, f"{marker}-", color=color, label=label, markersize=3.5)
-        panel.set_title(shortened(kind, 20), fontsize=10, parse_math=False)
-        panel.grid(alpha=0.3)
-        panel.set(ylim=(0, 1), xticks=range(LEVELS + 1))
-        format_as_percent(panel.yaxis)
-    for panel in panels[-PANEL_COLUMNS:]:  # the panels with no panel below
-        panel.tick_params(labelbottom=True)
-        panel.set_xlabel("strength")
-    figure.supylabel("accuracy", fontsize=10)
-    if len(runs) > 1:
-        add_legend(figure, font_size=9)
-    figure.savefig(path)

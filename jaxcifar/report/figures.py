@@ -13,7 +13,7 @@ from jaxcifar.report.run_records import FinishedRun
 from jaxcifar.runs.plots import plot_curves, safe_title
 
 WIDTH = 6.4  # inches; text stays readable when a phone scales the picture to its width
-_HALF_SIZE = (4.6, 3.0)  # inches, of one of two pictures side by side
+_HALF_WIDTH_FIGURE_SIZE = (4.6, 3.0)  # inches, of one of two pictures side by side
 # Okabe and Ito's colours without yellow, which is faint on white, and five more that are far from
 # them and from each other, also for people who are blind to red, green or blue.
 COLORS = (
@@ -37,7 +37,7 @@ def draw_curves(
     Returns:
       the paths of the two pictures, under the keys "accuracy" and "loss".
     """
-    plot = functools.partial(plot_curves, size=_HALF_SIZE)
+    plot = functools.partial(plot_curves, size=_HALF_WIDTH_FIGURE_SIZE)
     histories = [run.history for run in runs]
     best_epochs = [run.result["selected_epoch"] for run in runs]
     paths = {}
@@ -46,23 +46,26 @@ def draw_curves(
     return paths
 
 
-def panel_grid(
-    count: int, title: str, heights: tuple[float, float]
+def make_panel_grid(
+    panel_count: int, title: str, panel_height: float, other_height: float
 ) -> tuple[Figure, Sequence[Axes]]:
-    """Return a figure with `count` panels in rows of `PANEL_COLUMNS`, and the panels.
+    """Return a figure with `panel_count` panels in rows of `PANEL_COLUMNS`, and the panels.
 
-    `heights` has two heights in inches: of one row of panels, and of everything else together.
+    Args:
+      panel_count: the number of panels.
+      title: the figure's title.
+      panel_height: height in inches of one row of panels.
+      other_height: height in inches of everything else together.
     """
-    rows = math.ceil(count / PANEL_COLUMNS)
-    panel_height, other_height = heights
-    height = other_height + panel_height * rows
-    figure = Figure(figsize=(1.4 * WIDTH, height), dpi=120, layout="constrained")
+    rows = math.ceil(panel_count / PANEL_COLUMNS)
+    figure_height = other_height + panel_height * rows
+    figure = Figure(figsize=(1.4 * WIDTH, figure_height), dpi=120, layout="constrained")
     figure.suptitle(safe_title(title), fontsize=10, parse_math=False)
     grid: Any = figure.subplots(rows, PANEL_COLUMNS, squeeze=False, sharex=True, sharey=True)
     panels = grid.ravel()
-    for panel in panels[count:]:
-        panel.set_axis_off()
-    return figure, panels[:count]
+    for unused_panel in panels[panel_count:]:
+        unused_panel.set_axis_off()
+    return figure, panels[:panel_count]
 
 
 def add_legend(figure: Figure, font_size: int = 10, title: str | None = None) -> None:

@@ -14,7 +14,7 @@ def report_title(records: Records, folder: Path, networks: Sequence[str]) -> str
 
     Otherwise the title lists `networks`, the titles of the networks in the report.
     """
-    if len(records.studies) == 1 and not records.outside_studies:
+    if len(records.studies) == 1 and not records.variations_outside_studies:
         [study] = records.studies
         if study.path == folder and study.variations:
             return study.title
@@ -34,13 +34,14 @@ def date_and_author(records: Records, author: str | None) -> str:
         names = [study.author for study in records.studies if study.author]
     else:
         names = [author]
-    day = _last_day(records)
-    date = f"{day.day} {day:%B %Y}"
+    last_day = _last_day(records)
+    date = f"{last_day.day} {last_day:%B %Y}"
     authors = join_names(dict.fromkeys(map(escape_markdown, names)))
     return f"{date}, by {authors}" if authors else date
 
 
 def _last_day(records: Records) -> datetime.date:
     """Return the day, in UTC, on which the newest `result.json` was written."""
-    seconds = max(RunFolder(run.path).result_file.stat().st_mtime for run in records.runs)
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).date()
+    result_files = [RunFolder(run.path).result_file for run in records.runs]
+    last_change = max(file.stat().st_mtime for file in result_files)
+    return datetime.datetime.fromtimestamp(last_change, datetime.UTC).date()

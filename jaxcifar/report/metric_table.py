@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxcifar.report.run_records import Variation
-from jaxcifar.report.wording import accuracy, escape_markdown
+from jaxcifar.report.wording import accuracy_text, escape_markdown
 from jaxcifar.runs.metric_fields import MetricDeclaration, format_value, measured_metrics
 from jaxcifar.training.metrics import PERCENT
 
@@ -22,7 +22,7 @@ def metric_table(variations: Sequence[Variation]) -> dict[str, Any]:
     results = [run.result for v in variations for run in v.runs]
     metrics = [metric for metric in measured_metrics(results) if metric["name"] != "accuracy"]
     lines = [
-        {"name": escape_markdown(v.name), "cells": [_cell(v, metric) for metric in metrics]}
+        {"name": escape_markdown(v.name), "cells": [_metric_cell(v, metric) for metric in metrics]}
         for v in variations
     ]
     return {"titles": [_column_title(metric) for metric in metrics], "lines": lines}
@@ -35,17 +35,17 @@ def _column_title(metric: MetricDeclaration) -> str:
     return escape_markdown(f"{metric['title']}{unit} {arrow}")
 
 
-def _cell(variation: Variation, metric: MetricDeclaration) -> str:
+def _metric_cell(variation: Variation, metric: MetricDeclaration) -> str:
     """Return a metric's mean over the runs of a variation, as text; "–" if a run lacks the metric.
 
     For several runs, "±" and the standard deviation (n - 1) follow.
     """
-    key = f"test_{metric['name']}"
-    if not all(key in run.result for run in variation.runs):
+    result_field = f"test_{metric['name']}"
+    if not all(result_field in run.result for run in variation.runs):
         return "–"
     if metric["unit"] == PERCENT:
-        return accuracy(variation, key)
-    values = variation.values(key)
+        return accuracy_text(variation, result_field)
+    values = variation.values(result_field)
     mean = format_value(float(values.mean()), "")
     if len(values) == 1:
         return mean

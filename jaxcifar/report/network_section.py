@@ -6,11 +6,17 @@ from jaxcifar.diagram.drawing import plot_network
 from jaxcifar.errors import RunError
 from jaxcifar.report import alternative_texts, classes
 from jaxcifar.report.architecture import read_architecture
-from jaxcifar.report.choice import candidate, choice_text, collapses, short_choice
+from jaxcifar.report.choice import (
+    candidate_cells,
+    choice_text,
+    collapse_sentences,
+    short_choice_text,
+)
 from jaxcifar.report.evaluation_section import evaluation_context
 from jaxcifar.report.figures import draw_curves
 from jaxcifar.report.pictures import DrawPicture, Pictures
-from jaxcifar.report.run_records import FinishedRun, StudiedNetwork
+from jaxcifar.report.run_records import FinishedRun
+from jaxcifar.report.study_records import StudiedNetwork
 from jaxcifar.report.wording import escape_markdown, unusual_settings
 from jaxcifar.runs.file_formats import Source
 from jaxcifar.runs.folder import RunFolder
@@ -22,40 +28,41 @@ def network_context(network: StudiedNetwork, pictures: Pictures) -> dict[str, An
 
     `pictures` draws pictures, and gives them file names.
     """
-    winner, best = network.winner, network.winner.best_run
-    draw = pictures.section(winner.config.arch, network.data.name)
+    winner = network.winner
+    best_run = winner.best_run
+    draw = pictures.begin_section(winner.config.arch, network.data.name)
     title = f"{winner.name}\n{network.title}"
     settings = unusual_settings(winner, network.variations)
     network_pictures = {
-        "per_class": draw("classes", classes.plot_per_class, best, f"Test accuracy: {title}"),
-        "confusion": draw("confusion", classes.plot_confusion, best, f"Test images: {title}"),
+        "per_class": draw("classes", classes.plot_per_class, best_run, f"Test accuracy: {title}"),
+        "confusion": draw("confusion", classes.plot_confusion, best_run, f"Test images: {title}"),
     }
     candidates = []
     if not network.converted:
-        network_pictures |= draw_curves(draw, [best], title)
-        candidates = [candidate(variation, winner) for variation in network.by_validation]
+        network_pictures |= draw_curves(draw, [best_run], title)
+        candidates = [candidate_cells(variation, winner) for variation in network.by_validation]
     return {
         "title": escape_markdown(network.title),
         "winner": winner,
         "winner_settings": f" ({settings})" if settings else "",
-        "best": best,
+        "best": best_run,
         "variations": network.variations,
-        "converted": _origin(network.converted) if network.converted else "",
+        "converted": _origin_sentence(network.converted) if network.converted else "",
         "choice": "" if network.converted else choice_text(network),
-        "short_choice": "" if network.converted else short_choice(network),
-        "collapses": collapses(network),
-        "architecture": _architecture(best, network.title, draw),
+        "short_choice": "" if network.converted else short_choice_text(network),
+        "collapses": collapse_sentences(network),
+        "architecture": _architecture_context(best_run, network.title, draw),
         "candidates": candidates,
-        "mistakes_text": classes.mistakes_text(best, winner.name),
-        "confusions": classes.worst_confusions(best),
-        "evaluation": evaluation_context(best, title, draw),
-        "mistakes": _mistakes(best, f"Confident mistakes of {title}", draw),
-        "training_images": _training_images(best, f"Training images of {title}", draw),
+        "mistakes_text": classes.mistakes_text(best_run, winner.name),
+        "confusions": classes.most_frequent_confusions(best_run),
+        "evaluation": evaluation_context(best_run, title, draw),
+        "mistakes": _mistakes_context(best_run, f"Confident mistakes of {title}", draw),
+        "training_images": _training_images_context(best_run, f"Training images of {title}", draw),
         "pictures": network_pictures,
     }
 
 
-def _origin(source: Source) -> str:
+def _origin_sentence(source: Source) -> str:
     """Return a sentence on the file from which a network's weights were converted."""
     return (
         f"Its weights were converted from {escape_markdown(source['file'])} (SHA-256 "
@@ -64,7 +71,7 @@ def _origin(source: Source) -> str:
     )
 
 
-def _architecture(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, Any]:
+def _architecture_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, Any]:
     """Draw a run's network, and return its layers for the report's template.
 
     If the layers can't be read, the result has only "missing", the reason.
@@ -91,7 +98,7 @@ def _architecture(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, 
     }
 
 
-def _mistakes(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, str]:
+def _mistakes_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, str]:
     """Draw the run's most confident mistakes on test images, and return the picture's path.
 
     Args:
@@ -114,7 +121,7 @@ def _mistakes(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, str]
     return {"missing": "", "picture": picture}
 
 
-def _training_images(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, str]:
+def _training_images_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, str]:
     """Draw the training images stored in a run's folder; return the path and alternative text.
 
     Args:
@@ -134,7 +141,7 @@ def _training_images(run: FinishedRun, title: str, draw: DrawPicture) -> dict[st
         images = folder.read_training_images(len(run.class_names))
     except RunError:
         return {"missing": f"{file.name} in the run's folder can't be read."}
-    text = alternative_texts.training_images(run.class_names, images["label"])
+    text = alternative_texts.describe_training_images(run.class_names, images["label"])
     arguments = (run.class_names, images, title)
     picture = draw("training-images", plot_training_images, *arguments, photos=True)
     return {"text": text, "picture": picture}

@@ -9,7 +9,7 @@ from typing import Any
 
 from markdown_it.token import Token
 
-from jaxcifar.report.contents import headings, parser
+from jaxcifar.report.contents import find_headings, make_markdown_parser
 from jaxcifar.report.page_data import PageData
 
 _MEDIA_TYPES = {"svg": "svg+xml", "png": "png"}
@@ -17,7 +17,8 @@ _TABLE_REGION = (
     '<div class="wide" tabindex="0" role="region" aria-label="Table, may scroll sideways">'
 )
 _SCRIPT_FILES = ("elements", "tables", "curves", "confusion", "start")
-_ALIGNMENTS = {f"text-align:{side}": side for side in ("left", "center", "right")}
+_CLASS_OF_ALIGNMENT = {f"text-align:{side}": side for side in ("left", "center", "right")}
+_TOKEN_AFTER = "token after"  # a token's note of the token that was moved behind it
 
 
 def markdown_to_page(
@@ -37,23 +38,24 @@ def markdown_to_page(
         the alternative text, so that the page never contains other files.
       data: data of the interactive parts that replace pictures; None if there are none.
     """
-    part_ids = data.ids if data else {}
-    renderer = parser()
+    part_ids = data.part_ids if data else {}
+    renderer = make_markdown_parser()
 
-    def render_image(self: Any, tokens: Sequence[Token], i: int, options: Any, env: Any) -> str:
-        path = str(tokens[i].attrs["src"])
-        return _image_tag(path, tokens[i].content, pictures.get(path), part_ids.get(path))
+    def render_image(self: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+        image = tokens[index]
+        path = str(image.attrs["src"])
+        return _image_tag(path, image.content, pictures.get(path), part_ids.get(path))
 
     renderer.add_render_rule("image", render_image)
     # Wide tables scroll by themselves, so that the text fits the width of a phone.
     renderer.add_render_rule("table_open", lambda *_: f"{_TABLE_REGION}<table>\n")
     renderer.add_render_rule("table_close", lambda *_: "</table></div>\n")
     tokens = renderer.parse(markdown)
-    for heading in headings(tokens):
-        heading.token.attrSet("id", heading.id)
+    for heading in find_headings(tokens):
+        heading.token.attrSet("id", heading.html_id)
     _mark_header_cells(tokens)
-    _replace_styles(tokens)
-    body = renderer.renderer.render(_with_figures(tokens), renderer.options, {})
+    _replace_alignment_styles(tokens)
+    body = renderer.renderer.render(_turn_pictures_into_figures(tokens), renderer.options, {})
     style = f"\n{_read_page_file('report.css')}"
     scripts = [_page_script()]
     page_end = ""
@@ -62,9 +64,10 @@ def markdown_to_page(
         scripts.insert(0, _read_page_file("uplot/uPlot.iife.min.js"))
         page_end = f'<script type="application/json" id="report-data">{data.json}</script>\n'
     page_end += "".join(f"<script>{script}</script>\n" for script in scripts)
+    policy = _content_security_policy(style, scripts)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_page_policy(style, scripts)}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n"
         f"<body>\n<main>\n{body}</main>\n{page_end}</body>\n</html>\n"
@@ -101,33 +104,33 @@ def _page_script() -> str:
     return f'(() => {{\n"use strict";\n{content}}})();\n'
 
 
-def _page_policy(style: str, scripts: Sequence[str]) -> str:
+def _content_security_policy(style: str, scripts: Sequence[str]) -> str:
     """Return a content security policy that allows one style sheet, some scripts and no request.
 
     `style` and the strings in `scripts` are the full texts, which the policy names by SHA-256.
     """
-    script_hashes = " ".join(map(_source_hash, scripts))
+    script_hashes = " ".join(map(_hash_for_policy, scripts))
     return (
-        f"default-src 'none'; img-src data:; style-src {_source_hash(style)}; "
+        f"default-src 'none'; img-src data:; style-src {_hash_for_policy(style)}; "
         f"script-src {script_hashes}; base-uri 'none'; form-action 'none'"
     )
 
 
-def _source_hash(content: str) -> str:
+def _hash_for_policy(content: str) -> str:
     digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
     return f"'sha256-{digest}'"
 
 
-def _replace_styles(tokens: Sequence[Token]) -> None:
+def _replace_alignment_styles(tokens: Sequence[Token]) -> None:
     """Replace the alignment style of table cells by a class, because the page forbids styles.
 
     `tokens` are from a parsed Markdown report, and are changed in place.
     """
     for token in tokens:
         style = str(token.attrs.get("style", ""))
-        if style in _ALIGNMENTS:
+        if style in _CLASS_OF_ALIGNMENT:
             del token.attrs["style"]
-            token.attrSet("class", _ALIGNMENTS[style])
+            token.attrSet("class", _CLASS_OF_ALIGNMENT[style])
 
 
 def _mark_header_cells(tokens: Sequence[Token]) -> None:
@@ -145,33 +148,34 @@ def _mark_header_cells(tokens: Sequence[Token]) -> None:
             cell_end.tag = "th"
 
 
-def _with_figures(tokens: Sequence[Token]) -> list[Token]:
+def _turn_pictures_into_figures(tokens: Sequence[Token]) -> list[Token]:
     """Return Markdown tokens in which paragraphs of pictures became HTML figures.
 
     A paragraph in italics after such a paragraph becomes the caption inside the figure.
     """
     result: list[Token] = []
     for index, token in enumerate(tokens):
-        if token.type == "inline" and tokens[index - 1].type == "paragraph_open":
-            paragraph_end = tokens[index + 1]
-            if _has_only_pictures(token):
-                result[-1].tag = paragraph_end.tag = "figure"
-            elif len(result) > 1 and result[-2].tag == "figure" and _is_caption(token):
-                figure_end, caption_start = result[-2:]
-                caption_start.tag = paragraph_end.tag = "figcaption"
+        is_paragraph = token.type == "inline" and tokens[index - 1].type == "paragraph_open"
+        if is_paragraph:
+            paragraph_start, paragraph_end = result[-1], tokens[index + 1]
+            follows_figure = len(result) > 1 and result[-2].tag == "figure"
+            if _contains_only_pictures(token):
+                paragraph_start.tag = paragraph_end.tag = "figure"
+            elif follows_figure and _is_caption(token):
+                paragraph_start.tag = paragraph_end.tag = "figcaption"
                 # The figure ends after its caption.
-                result[-2:] = [caption_start]
-                paragraph_end.meta["next"] = figure_end
+                figure_end = result.pop(-2)
+                paragraph_end.meta[_TOKEN_AFTER] = figure_end
         result.append(token)
-        if "next" in token.meta:
-            result.append(token.meta["next"])
+        if _TOKEN_AFTER in token.meta:
+            result.append(token.meta[_TOKEN_AFTER])
     return result
 
 
-def _has_only_pictures(inline: Token) -> bool:
+def _contains_only_pictures(inline: Token) -> bool:
     """Return whether a paragraph consists of one or more pictures and of line breaks."""
-    kinds = {child.type for child in inline.children or []} - {"softbreak"}
-    return kinds == {"image"}
+    child_types = {child.type for child in inline.children or []}
+    return child_types - {"softbreak"} == {"image"}
 
 
 def _is_caption(inline: Token) -> bool:

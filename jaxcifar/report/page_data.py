@@ -21,10 +21,10 @@ from jaxcifar.report.study_figures import plot_all_validation
 from jaxcifar.runs.curves import stack_curves
 from jaxcifar.runs.plots import plot_curves, shortened
 
-_MAX_NUMBERS = 50_000  # in all curves of a page: about 350 kB
-_LEAST_POINTS = 12  # of a curve, however many curves there are
+_MAX_NUMBERS_IN_CURVES = 50_000  # in all curves of a page: about 350 kB
+_LEAST_POINTS_OF_CURVE = 12  # of a curve, however many curves there are
 _MAX_SPRITE_BYTES = 300_000  # of all images behind the cells of confusion matrices
-_NAME_LETTERS = 60
+_MAX_NAME_LETTERS = 60
 _QUANTITIES = ("accuracy", "loss")
 _SPLITS = ("train", "val")
 Histories = Sequence[Sequence[Mapping[str, Any]]]
@@ -35,11 +35,11 @@ class PageData(NamedTuple):
 
     Attributes:
       json: a JSON object that may stand inside of an HTML element (see `json_for_html`).
-      ids: path of a picture -> key of its chart or table in the JSON object "parts".
+      part_ids: path of a picture -> key of its chart or table in the JSON object "parts".
     """
 
     json: str
-    ids: dict[str, str]
+    part_ids: dict[str, str]
 
 
 def make_page_data(plot_calls: Mapping[str, PlotCall]) -> PageData:
@@ -48,24 +48,26 @@ def make_page_data(plot_calls: Mapping[str, PlotCall]) -> PageData:
     Args:
       plot_calls: path of a picture -> the function that drew it, and the function's arguments.
     """
-    makers: dict[Callable[..., None], Callable[..., dict[str, Any] | None]] = {
+    part_makers: dict[Callable[..., None], Callable[..., dict[str, Any] | None]] = {
         plot_curves: _run_chart,
         plot_all_validation: _study_chart,
-        plot_confusion: _confusion,
+        plot_confusion: _confusion_part,
     }
-    functions = [_function(call) for call in plot_calls.values()]
-    matrices = functions.count(plot_confusion)
-    store = _CurveStore(_MAX_SPRITE_BYTES // max(matrices, 1))
-    ids: dict[str, str] = {}
+    plot_functions = [_plot_function(call) for call in plot_calls.values()]
+    matrix_count = plot_functions.count(plot_confusion)
+    chart_curves = _ChartCurves(_MAX_SPRITE_BYTES // max(matrix_count, 1))
+    part_ids: dict[str, str] = {}
     parts: dict[str, dict[str, Any]] = {}
-    for (path, call), function in zip(plot_calls.items(), functions, strict=True):
-        if function not in makers:
+    for (path, call), plot_function in zip(plot_calls.items(), plot_functions, strict=True):
+        if plot_function not in part_makers:
             continue
-        part = makers[function](store, *call.arguments)
+        part = part_makers[plot_function](chart_curves, *call.arguments)
         if part is not None:
-            ids[path] = f"part{len(parts)}"
-            parts[ids[path]] = part
-    return PageData(json_for_html({"curves": store.curves(), "parts": parts}), ids)
+            part_id = f"part{len(parts)}"
+            part_ids[path] = part_id
+            parts[part_id] = part
+    page_json = json_for_html({"curves": chart_curves.curves(), "parts": parts})
+    return PageData(page_json, part_ids)
 
 
 def json_for_html(value: Any) -> str:
@@ -79,22 +81,29 @@ def json_for_html(value: Any) -> str:
     return text
 
 
-def _function(call: PlotCall) -> Callable[..., None]:
+def _plot_function(call: PlotCall) -> Callable[..., None]:
     """Return the function that drew a picture, without the arguments of a `functools.partial`."""
     return call.plot.func if isinstance(call.plot, functools.partial) else call.plot
 
 
-class _CurveStore:
+class _RunsOfCurve(NamedTuple):
+    """The histories of runs that differ only in seed, and the best epoch of each run."""
+
+    histories: Histories
+    best_epochs: Sequence[int]
+
+
+class _ChartCurves:
     """Stores the curves of a page's charts; curves that several charts show are stored once.
 
     Attributes:
-      sprite_bytes: maximum size of all images that belong to one confusion matrix.
+      max_sprite_bytes: maximum size of all images that belong to one confusion matrix.
     """
 
-    def __init__(self, sprite_bytes: int) -> None:
-        self.sprite_bytes = sprite_bytes
-        self._histories: list[tuple[Histories, Sequence[int]]] = []
-        self._indices: dict[tuple[int, ...], int] = {}  # ids of histories -> index in the list
+    def __init__(self, max_sprite_bytes: int) -> None:
+        self.max_sprite_bytes = max_sprite_bytes
+        self._stored_runs: list[_RunsOfCurve] = []
+        self._index_of_history_ids: dict[tuple[int, ...], int] = {}
 
     def add(self, histories: Histories, best_epochs: Sequence[int]) -> int:
         """Add the curves of runs that differ only in seed; return their index in `curves()`.
@@ -105,65 +114,74 @@ class _CurveStore:
           histories: for each run, a dict of metrics for each epoch.
           best_epochs: the epoch of each run, from 1, with the best validation accuracy.
         """
-        key = tuple(id(history) for history in histories)
-        if key not in self._indices:
-            self._indices[key] = len(self._histories)
-            self._histories.append((histories, best_epochs))
-        return self._indices[key]
+        history_ids = tuple(id(history) for history in histories)
+        if history_ids not in self._index_of_history_ids:
+            self._index_of_history_ids[history_ids] = len(self._stored_runs)
+            self._stored_runs.append(_RunsOfCurve(histories, best_epochs))
+        return self._index_of_history_ids[history_ids]
 
     def curves(self) -> list[dict[str, Any]]:
         """Return all added curves in the order of their indices, as values that fit into JSON.
 
-        If there are more than `_MAX_NUMBERS` numbers, only some of the epochs are returned.
+        If there are too many numbers, only some of the epochs are returned.
         """
-        metrics = len(_SPLITS) * len(_QUANTITIES)
+        metric_count = len(_SPLITS) * len(_QUANTITIES)
         numbers_per_epoch = 0
-        for histories, _ in self._histories:
-            lines = 3 if len(histories) > 1 else 1  # mean, minimum and maximum of several runs
-            numbers_per_epoch += metrics * lines
-        points = max(_LEAST_POINTS, _MAX_NUMBERS // max(numbers_per_epoch, 1))
-        return [_curves(histories, epochs, points) for histories, epochs in self._histories]
+        for runs in self._stored_runs:
+            has_several_runs = len(runs.histories) > 1
+            line_count = 3 if has_several_runs else 1  # mean, minimum and maximum of several runs
+            numbers_per_epoch += metric_count * line_count
+        allowed_points = _MAX_NUMBERS_IN_CURVES // max(numbers_per_epoch, 1)
+        point_count = max(_LEAST_POINTS_OF_CURVE, allowed_points)
+        return [
+            _thinned_curves(runs.histories, runs.best_epochs, point_count)
+            for runs in self._stored_runs
+        ]
 
 
-def _curves(histories: Histories, best_epochs: Sequence[int], points: int) -> dict[str, Any]:
+def _thinned_curves(
+    histories: Histories, best_epochs: Sequence[int], point_count: int
+) -> dict[str, Any]:
     """Return the curves of runs that differ only in seed, as values that fit into JSON.
 
     Args:
       histories: for each run, a dict of metrics for each epoch.
       best_epochs: the epoch of each run, from 1, with the best validation accuracy.
-      points: about how many epochs to return. The first, the last and the best epochs are included.
+      point_count: about how many epochs to return. The first, the last and the best epochs are
+        included.
 
     Returns:
       a dict: "epochs", the returned epochs; "chosen", the best epochs; and for each metric, such as
       "val_loss", a list of curves. These are the curve of a single run, or the mean, minimum and
       maximum of several runs. "val_loss_chosen" has the metric in each run's best epoch.
     """
-    length = max(map(len, histories))
-    indices = np.round(np.linspace(0, length - 1, min(points, length))).astype(int)
-    indices = np.union1d(indices, np.asarray(best_epochs) - 1)
-    result: dict[str, Any] = {"epochs": (indices + 1).tolist(), "chosen": list(best_epochs)}
+    epoch_count = max(map(len, histories))
+    evenly_spaced = np.linspace(0, epoch_count - 1, min(point_count, epoch_count))
+    best_indices = np.asarray(best_epochs) - 1
+    indices = np.union1d(np.round(evenly_spaced).astype(int), best_indices)
+    curves: dict[str, Any] = {"epochs": (indices + 1).tolist(), "chosen": list(best_epochs)}
     for split, quantity in itertools.product(_SPLITS, _QUANTITIES):
-        key = f"{split}_{quantity}"
-        if key not in histories[0][0]:  # a run without validation images
+        metric = f"{split}_{quantity}"
+        if metric not in histories[0][0]:  # a run without validation images
             continue
-        values = stack_curves(histories, key)
-        shown = values[:, indices]
-        lines = [np.nanmean(shown, 0)]
+        values = stack_curves(histories, metric)
+        shown_values = values[:, indices]
+        lines = [np.nanmean(shown_values, 0)]
         if len(histories) > 1:
-            lines += [np.nanmin(shown, 0), np.nanmax(shown, 0)]
-        result[key] = [[_rounded(value) for value in line] for line in lines]
-        best_values = [row[epoch - 1] for row, epoch in zip(values, best_epochs, strict=True)]
-        result[f"{key}_chosen"] = [_rounded(value) for value in best_values]
-    return result
+            lines += [np.nanmin(shown_values, 0), np.nanmax(shown_values, 0)]
+        curves[metric] = [[_round_for_json(value) for value in line] for line in lines]
+        best_values = [row[index] for row, index in zip(values, best_indices, strict=True)]
+        curves[f"{metric}_chosen"] = [_round_for_json(value) for value in best_values]
+    return curves
 
 
-def _rounded(value: float) -> float | None:
+def _round_for_json(value: float) -> float | None:
     """Return a number with four significant digits; None (`null` in JSON) if it is not finite."""
     return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
 def _run_chart(
-    store: _CurveStore,
+    chart_curves: _ChartCurves,
     histories: Histories,
     best_epochs: Sequence[int],
     quantity: str,
@@ -172,46 +190,46 @@ def _run_chart(
     """Return a chart with the training and validation curves of runs that differ only in seed.
 
     Args:
-      store: the store to which the curves are added.
+      chart_curves: the store to which the curves are added.
       histories: for each run, a dict of metrics for each epoch.
       best_epochs: the epoch of each run, from 1, with the best validation accuracy.
       quantity: "accuracy" or "loss".
       title: not used; the chart has no title.
 
     Returns:
-      a dict for the page's script. It refers to curves by their index in `store`.
+      a dict for the page's script. It refers to curves by their index in `chart_curves`.
     """
-    curves = store.add(histories, best_epochs)
-    lines = [{"label": "training", "curves": curves, "split": "train"}]
+    curves_index = chart_curves.add(histories, best_epochs)
+    lines = [{"label": "training", "curves": curves_index, "split": "train"}]
     if f"val_{quantity}" in histories[0][0]:
-        lines.append({"label": "validation", "curves": curves, "split": "val"})
+        lines.append({"label": "validation", "curves": curves_index, "split": "val"})
     return {"kind": "chart", "quantity": quantity, "lines": lines}
 
 
 def _study_chart(
-    store: _CurveStore, variations: Sequence[Variation], title: str
+    chart_curves: _ChartCurves, variations: Sequence[Variation], title: str
 ) -> dict[str, Any] | None:
     """Return a chart with a line for each variation, best validation accuracy first.
 
     The chart shows accuracies; a reader of the page can change it to losses.
 
     Args:
-      store: the store to which the curves are added.
+      chart_curves: the store to which the curves are added.
       variations: the variations, each with its runs.
       title: not used; the chart has no title.
 
     Returns:
-      a dict for the page's script. It refers to curves by their index in `store`.
+      a dict for the page's script. It refers to curves by their index in `chart_curves`.
     """
     best_first = sorted(variations, key=lambda v: -v.values("val_accuracy").mean())
     lines = []
     for variation in best_first:
         best_epochs = [run.result["selected_epoch"] for run in variation.runs]
-        curves = store.add([run.history for run in variation.runs], best_epochs)
-        label = shortened(variation.name, _NAME_LETTERS)
-        lines.append({"label": label, "curves": curves, "row": variations.index(variation)})
+        curves_index = chart_curves.add([run.history for run in variation.runs], best_epochs)
+        label = shortened(variation.name, _MAX_NAME_LETTERS)
+        lines.append({"label": label, "curves": curves_index, "row": variations.index(variation)})
     return {"kind": "chart", "quantity": "accuracy", "lines": lines}
 
 
-def _confusion(store: _CurveStore, run: Any, title: str) -> dict[str, Any] | None:
-    return confusion_data(run, store.sprite_bytes)
+def _confusion_part(chart_curves: _ChartCurves, run: Any, title: str) -> dict[str, Any] | None:
+    return confusion_data(run, chart_curves.max_sprite_bytes)

@@ -9,7 +9,7 @@ from jaxcifar.report.pictures import DrawPicture
 from jaxcifar.report.wording import escape_markdown, percent
 from jaxcifar.runs.evaluation_file import CorruptionSet, Evaluation
 
-_MAX_SETS = 3
+_MAX_CORRUPTION_SETS = 3
 
 
 def corruption_set_contexts(
@@ -27,7 +27,7 @@ def corruption_set_contexts(
       for each set, a dict of values that fill the report's template.
     """
     contexts = []
-    for results in list(evaluation.get("corruption_sets", {}).values())[:_MAX_SETS]:
+    for results in list(evaluation.get("corruption_sets", {}).values())[:_MAX_CORRUPTION_SETS]:
         headline = f"Accuracy on {results['title']}: {title}"
         context = {
             "title": escape_markdown(results["title"]),
@@ -69,8 +69,8 @@ def _result_sentences(results: CorruptionSet) -> str:
     error = results.get("mean_corruption_error")
     if error is None:
         return text
-    base = escape_markdown(results.get("base", "another network"))
+    reference_network = escape_markdown(results.get("base", "another network"))
     return (
         f"{text} The mean corruption error is {percent(error)}: that many errors for each 100 of "
-        f"{base}, averaged over kinds."
+        f"{reference_network}, averaged over kinds."
     )

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,53 +16,65 @@ from jaxcifar.report.wording import (
     field_title,
     field_value,
     percent,
-    significance,
+    significance_text,
     unsigned_points,
 )
 from jaxcifar.runs.evaluation_file import NORMALISED, NOT_NORMALISED, read_evaluation
 from jaxcifar.runs.folder import RunFolder
 
-_MAX_COMMAND = 2000  # characters
+_MAX_COMMAND_CHARACTERS = 2000
+_LEAST_GAP_TO_EXPLAIN = 0.02  # between our accuracy and a lower reference accuracy
+# A share is how far an accuracy falls: 1 means exactly to the reference, 0 not at all.
+_LEAST_SHARE_AS_LOW, _MOST_SHARE_AS_LOW = 2 / 3, 1.5
+_LEAST_SHARE_IN_PART, _MOST_SHARE_IN_PART = 1 / 3, 3
 
 
-def reference_sets(study: StudyRecord) -> list[tuple[str, Distance]]:
+class ReferenceSet(NamedTuple):
+    """A group of a study's rows, and the distance of their accuracies from the reference's."""
+
+    name: str
+    distance: Distance
+
+
+def reference_sets(study: StudyRecord) -> list[ReferenceSet]:
     """Group a study's rows, and return how far each group is from its reference accuracies.
 
     Rows of a group agree in the settings that the study's file lists under "sets".
 
     Returns:
-      (name of the group, distance) pairs, nearest group first; [] if the file lists no settings.
+      the groups, nearest group first; [] if the file lists no settings.
     """
     fields = study.reference.get("sets", [])
     if not fields:
         return []
-    groups: dict[str, list[Variation]] = {}
+    rows_of_set: dict[str, list[Variation]] = {}
     for row in study.variations:
         if row.reference:
             settings = [f"{field_title(f)} {field_value(row.settings.get(f))}" for f in fields]
-            groups.setdefault(", ".join(settings), []).append(row)
-    distances = []
-    for name, rows in groups.items():
+            rows_of_set.setdefault(", ".join(settings), []).append(row)
+    sets = []
+    for name, rows in rows_of_set.items():
         samples = tuple(Sample.of(row, "test_accuracy") for row in rows)
         references = tuple(float(np.mean(row.reference)) for row in rows)
-        distances.append((name, Distance(samples, references)))
-    return sorted(distances, key=lambda name_and_distance: name_and_distance[1].value)
+        sets.append(ReferenceSet(name, Distance(samples, references)))
+    return sorted(sets, key=lambda reference_set: reference_set.distance.value)
 
 
-def nearest_set_text(sets: Sequence[tuple[str, Distance]]) -> str:
+def nearest_set_text(sets: Sequence[ReferenceSet]) -> str:
     """Return a sentence on which group of rows is nearest to its reference, and how certainly.
 
-    `sets` has (name of a group, distance) pairs, nearest group first (see `reference_sets`).
+    `sets` has the nearest group first.
     """
-    (name, nearest), *others = sets
-    sentence = f"{name} comes nearest, by the root mean square of its rows' differences"
+    nearest, *others = sets
+    sentence = f"{nearest.name} comes nearest, by the root mean square of its rows' differences"
     if not others:
         return f"{sentence}."
-    second_name, second = others[0]
-    difference = second.minus(nearest)
+    second = others[0]
+    difference = second.distance.minus(nearest.distance)
     if difference.is_tie:
-        return f"{sentence}, and so does {second_name}: a tie."
-    lead = f"{unsigned_points(difference)} points before {second_name} ({significance(difference)})"
+        return f"{sentence}, and so does {second.name}: a tie."
+    points = unsigned_points(difference)
+    lead = f"{points} points before {second.name} ({significance_text(difference)})"
     doubt = "" if difference.is_significant else " The two can't be told apart."
     return f"{sentence}, {lead}.{doubt}"
 
@@ -74,9 +86,9 @@ def mismatched_accuracies(variation: Variation) -> tuple[float, ...]:
     command `jaxcifar evaluate --on slips` (common mistakes in test code) measures the accuracies.
     Return () if a run lacks its accuracy.
     """
-    values = [_mismatched_accuracy(run) for run in variation.runs]
-    known = tuple(value for value in values if value is not None)
-    return known if len(known) == len(values) else ()
+    accuracies = [_mismatched_accuracy(run) for run in variation.runs]
+    known = tuple(accuracy for accuracy in accuracies if accuracy is not None)
+    return known if len(known) == len(accuracies) else ()
 
 
 def _mismatched_accuracy(run: FinishedRun) -> float | None:
@@ -89,11 +101,11 @@ def _mismatched_accuracy(run: FinishedRun) -> float | None:
         return None
     if evaluation is None or "slips" not in evaluation:
         return None
-    slips = evaluation["slips"]["accuracy"]
-    return slips.get(NORMALISED, slips.get(NOT_NORMALISED))
+    accuracy_of_slip = evaluation["slips"]["accuracy"]
+    return accuracy_of_slip.get(NORMALISED, accuracy_of_slip.get(NOT_NORMALISED))
 
 
-def mismatches(study: StudyRecord) -> list[dict[str, Any]]:
+def mismatch_rows(study: StudyRecord) -> list[dict[str, Any]]:
     """Return table rows with accuracies of networks trained without normalisation.
 
     A variation is left out if one of its accuracies is not known.
@@ -104,7 +116,7 @@ def mismatches(study: StudyRecord) -> list[dict[str, Any]]:
       accuracies that were published for the variation.
     """
     rows = []
-    for variation in _not_normalised(study):
+    for variation in _rows_trained_without_normalisation(study):
         accuracies = mismatched_accuracies(variation)
         if accuracies:
             row = {
@@ -124,56 +136,63 @@ def measuring_commands(study: StudyRecord, folder: str) -> list[str]:
     already tested on such images. `folder` is the study's folder relative to the report.
     """
     commands = []
-    for variation in _not_normalised(study):
+    for variation in _rows_trained_without_normalisation(study):
         if mismatched_accuracies(variation):
             continue
         subpaths = [run.path.relative_to(study.path).as_posix() for run in variation.runs]
         paths = [f"{folder}/{subpath}".removeprefix("./") for subpath in subpaths]
         command = f"jaxcifar evaluate {shlex.join(paths)} --on slips"
-        commands.append(printable(command, _MAX_COMMAND))
+        commands.append(printable(command, _MAX_COMMAND_CHARACTERS))
     return commands
 
 
-def _not_normalised(study: StudyRecord) -> list[Variation]:
+def _rows_trained_without_normalisation(study: StudyRecord) -> list[Variation]:
     return [v for v in study.variations if v.reference and not v.config.normalize]
 
 
-def mismatch_verdict(lines: Sequence[dict[str, Any]]) -> str:
+def mismatch_verdict(rows: Sequence[dict[str, Any]]) -> str:
     """Return a sentence on whether wrongly normalised test images explain low published accuracies.
 
-    Such images explain a published accuracy if our network is about as bad on them. `lines` has the
-    result of `mismatches`, and is not empty.
+    Such images explain a published accuracy if our network is about as bad on them. `rows` has the
+    result of `mismatch_rows`, and is not empty.
     """
-    low_lines = [line for line in lines if line["test"] - line["reference"] > 0.02]
-    if not low_lines:
+    rows_with_low_reference = [
+        row for row in rows if row["test"] - row["reference"] > _LEAST_GAP_TO_EXPLAIN
+    ]
+    if not rows_with_low_reference:
         return "Here there is nothing to explain: our figures for these rows are no higher."
-    shares = [_fall_share(line) for line in low_lines]
+    shares = [_fall_share(row) for row in rows_with_low_reference]
     explained: list[str] = []
     unexplained: list[str] = []
-    for line, share in zip(low_lines, shares, strict=True):
-        text = (
-            f"“{line['name']}” falls from {percent(line['test'])} to "
-            f"{percent(line['mismatched'])}, the reference has {percent(line['reference'])}"
+    for row, share in zip(rows_with_low_reference, shares, strict=True):
+        fall = (
+            f"“{row['name']}” falls from {percent(row['test'])} to "
+            f"{percent(row['mismatched'])}, the reference has {percent(row['reference'])}"
         )
-        group = explained if 2 / 3 <= share <= 1.5 else unexplained
-        group.append(text)
+        falls_about_as_low = _LEAST_SHARE_AS_LOW <= share <= _MOST_SHARE_AS_LOW
+        if falls_about_as_low:
+            explained.append(fall)
+        else:
+            unexplained.append(fall)
     if explained and unexplained:
         others = "the other" if len(unexplained) == 1 else "the others"
         return (
-            f"That explains {len(explained)} of {len(low_lines)}: {'; '.join(explained)}. "
+            f"That explains {len(explained)} of {len(shares)}: {'; '.join(explained)}. "
             f"It does not explain {others}: {'; '.join(unexplained)}."
         )
     falls = "; ".join(explained or unexplained)
     return f"{_verdict_start(shares, all_explained=not unexplained)} ({falls})."
 
 
-def _fall_share(line: dict[str, Any]) -> float:
+def _fall_share(row: dict[str, Any]) -> float:
     """Return how far the accuracy falls on wrongly normalised images.
 
     The result is 1 if the accuracy falls exactly to the reference accuracy, and 0 if it does not
-    fall. `line` is one row of `mismatches`.
+    fall. `row` is one row of `mismatch_rows`.
     """
-    return (line["test"] - line["mismatched"]) / (line["test"] - line["reference"])
+    fall = row["test"] - row["mismatched"]
+    gap_to_reference = row["test"] - row["reference"]
+    return fall / gap_to_reference
 
 
 def _verdict_start(shares: Sequence[float], all_explained: bool) -> str:
@@ -185,7 +204,7 @@ def _verdict_start(shares: Sequence[float], all_explained: bool) -> str:
     """
     if all_explained:
         return "That explains them: on such images our networks fall about as low"
-    if not all(1 / 3 <= share <= 3 for share in shares):
+    if not all(_LEAST_SHARE_IN_PART <= share <= _MOST_SHARE_IN_PART for share in shares):
         return "That does not explain all of them"
     if all(share > 1 for share in shares):
         fall = "fall even lower"

@@ -1,4 +1,4 @@
-"""Group finished runs that differ only in seed or fold into the variations of a report."""
+"""Group finished runs into variations, which differ only in seed or fold, and into networks."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -8,6 +8,7 @@ from typing import Any
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.folds import run_folder_name
 from jaxcifar.report.run_records import FinishedRun, Variation
+from jaxcifar.report.study_records import StudiedNetwork
 
 
 def seedless_config(config: Config) -> Config:
@@ -50,8 +51,8 @@ def group_runs(runs: Iterable[FinishedRun]) -> list[tuple[FinishedRun, ...]]:
         first_fold = str(run.fold._replace(number=1)) if run.fold else ""
         config = dataclasses.replace(seedless_config(run.config), fold=first_fold).to_json()
         converted_path = run.path if run.converted else None
-        key = config, run.data.identity, converted_path
-        groups.setdefault(key, []).append(run)
+        group_key = config, run.data.identity, converted_path
+        groups.setdefault(group_key, []).append(run)
 
     def seed_and_fold(run: FinishedRun) -> tuple[Any, ...]:
         return run.config.seed, run.fold or ()
@@ -61,11 +62,55 @@ def group_runs(runs: Iterable[FinishedRun]) -> list[tuple[FinishedRun, ...]]:
 
 def with_unique_names(variations: Iterable[Variation]) -> list[Variation]:
     """Return the variations with " (2)", " (3)" and so on appended to repeated names."""
-    unique: list[Variation] = []
+    renamed: list[Variation] = []
     for variation in variations:
         name = variation.name
-        same_name = [other for other in unique if other.name.partition(" (")[0] == name]
-        if same_name:
-            variation = dataclasses.replace(variation, name=f"{name} ({len(same_name) + 1})")
-        unique.append(variation)
-    return unique
+        has_same_name = [other.name.partition(" (")[0] == name for other in renamed]
+        earlier_uses = has_same_name.count(True)
+        if earlier_uses:
+            variation = dataclasses.replace(variation, name=f"{name} ({earlier_uses + 1})")
+        renamed.append(variation)
+    return renamed
+
+
+def group_into_networks(variations: Iterable[Variation]) -> list[StudiedNetwork]:
+    """Group variations by architecture and data set, and return a network for each group.
+
+    Data sets are compared by content, not by name. Each run with converted weights forms its own
+    network, because its training is unknown.
+    """
+    groups: dict[Any, list[Variation]] = {}
+    for variation in variations:
+        first_run = variation.runs[0]
+        converted_path = first_run.path if first_run.converted else None
+        network_key = variation.config.arch, variation.data.identity, converted_path
+        groups.setdefault(network_key, []).append(variation)
+    sorted_groups = sorted(groups.values(), key=_network_sort_key)
+    titles = [_network_title(group) for group in sorted_groups]
+    networks = []
+    for title, group in zip(titles, sorted_groups, strict=True):
+        if titles.count(title) > 1:  # different data sets with the same name
+            digests = "/".join(digest[:8] for _, digest in group[0].data.fingerprints)
+            title = f"{title}, SHA-256 {digests or 'unknown'}"
+        networks.append(StudiedNetwork(title, tuple(group)))
+    return networks
+
+
+def _network_sort_key(group: list[Variation]) -> tuple[str, str, bool]:
+    return group[0].config.arch, group[0].data.title, bool(group[0].runs[0].converted)
+
+
+def _network_title(group: list[Variation]) -> str:
+    """Return the title of variations of one network, such as "ResNet-18 on CIFAR-10".
+
+    Arguments of the network are part of the title if all variations have the same.
+    """
+    first_variation = group[0]
+    network_titles = {variation.config.network_title for variation in group}
+    network_title = first_variation.config.network_title
+    if len(network_titles) > 1:
+        network_title, _, _ = network_title.partition(" (")
+    title = f"{network_title} on {first_variation.data.title}"
+    if first_variation.runs[0].converted:
+        return f"{title}, converted from {first_variation.name}"
+    return title

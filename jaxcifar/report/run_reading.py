@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.report.run_groups import group_runs, with_unique_names
-from jaxcifar.report.run_records import FinishedRun, RunRecord, StudiedNetwork, Variation
+from jaxcifar.report.run_groups import group_into_networks, group_runs, with_unique_names
+from jaxcifar.report.run_records import FinishedRun, RunRecord, Variation
 from jaxcifar.report.study_records import Records, StudyRecord
-from jaxcifar.report.user_notes import NOTES, read_notes
+from jaxcifar.report.user_notes import NOTES_FILE, read_notes
 from jaxcifar.runs.epoch_selection import ends_early
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.studies.study import Study
 from jaxcifar.studies.study_folder import REWRITE_STUDY_FILE, STUDY_FILE
 
-T = TypeVar("T")
+RecordType = TypeVar("RecordType")
 _REMEDY = "copy the folder again, or repeat the run with --overwrite"
 
 
@@ -60,12 +60,12 @@ def _check_consistency(run: FinishedRun) -> None:
             )
         return
     config, epochs = run.config, run.config.epochs
-    is_early = ends_early(run.history, config.patience, config.continue_epochs)
-    if len(run.history) != epochs and not is_early:
+    ended_early = ends_early(run.history, config.patience, config.continue_epochs)
+    if len(run.history) != epochs and not ended_early:
         raise RunError(f"metrics.jsonl has {len(run.history)} of {epochs} epochs; {_REMEDY}")
     rows = [*run.history, run.result]
-    validated = [row for row in rows if "val_accuracy" in row]
-    if len(validated) not in (0, len(rows)):
+    have_validation = ["val_accuracy" in row for row in rows]
+    if any(have_validation) and not all(have_validation):
         raise RunError(
             f"val_accuracy is missing in some rows of metrics.jsonl or result.json; {_REMEDY}"
         )
@@ -77,55 +77,61 @@ def read_records(folder: Path) -> Records:
     Raises:
       UsageError: there is no readable finished run.
     """
-    unreadable: dict[Path, str] = {}
+    unreadable_reasons: dict[Path, str] = {}
     run_folders = [file.parent for file in folder.rglob("config.json")]
-    runs = _read_all(run_folders, read_run, unreadable)
-    finished = [run for run in runs if isinstance(run, FinishedRun)]
-    if not finished:
-        problems = [f"; {path} can't be read: {reason}" for path, reason in unreadable.items()]
-        first_problem = problems[0] if problems else ""
-        raise UsageError(f"{folder}: no finished run here or below{first_problem}")
-    validated = [run for run in finished if not run.lacks_validation]
-    not_validated = [run for run in finished if run.lacks_validation]
-    files = folder.rglob(STUDY_FILE)
-    studies = _read_all(files, lambda file: _read_study(file, validated), unreadable)
-    studies = [_with_notes(study, unreadable) for study in studies]
+    runs = _read_readable(run_folders, read_run, unreadable_reasons)
+    finished_runs = [run for run in runs if isinstance(run, FinishedRun)]
+    if not finished_runs:
+        problems = [
+            f"{path} can't be read: {reason}" for path, reason in unreadable_reasons.items()
+        ]
+        hint = problems[0] if problems else "give a folder with one, or finish a run first"
+        raise UsageError(f"{folder}: no finished run here or below; {hint}")
+    validated_runs = [run for run in finished_runs if not run.lacks_validation]
+    runs_without_validation = [run for run in finished_runs if run.lacks_validation]
+
+    def read_study(file: Path) -> StudyRecord:
+        return _read_study(file, validated_runs)
+
+    studies = _read_readable(folder.rglob(STUDY_FILE), read_study, unreadable_reasons)
+    studies = [_add_notes(study, unreadable_reasons) for study in studies]
     in_studies = [variation for study in studies for variation in study.variations]
     paths_in_studies = {run.path for variation in in_studies for run in variation.runs}
-    other_runs = [run for run in validated if run.path not in paths_in_studies]
-    outside_studies = _group_into_variations(other_runs, _config_name)
+    other_runs = [run for run in validated_runs if run.path not in paths_in_studies]
+    outside_studies = _group_into_variations(other_runs, _name_from_config)
+    without_validation = _group_into_variations(runs_without_validation, _name_of_row_or_config)
     return Records(
-        networks=tuple(_networks([*in_studies, *outside_studies])),
+        networks=tuple(group_into_networks([*in_studies, *outside_studies])),
         studies=tuple(studies),
-        outside_studies=tuple(outside_studies),
-        without_validation=tuple(_group_into_variations(not_validated, _row_name)),
-        unfinished=tuple(run for run in runs if not isinstance(run, FinishedRun)),
-        unreadable=unreadable,
+        variations_outside_studies=tuple(outside_studies),
+        variations_without_validation=tuple(without_validation),
+        unfinished_runs=tuple(run for run in runs if not isinstance(run, FinishedRun)),
+        unreadable_reasons=unreadable_reasons,
     )
 
 
-def _read_all(
-    paths: Iterable[Path], read: Callable[[Path], T], unreadable: dict[Path, str]
-) -> list[T]:
+def _read_readable(
+    paths: Iterable[Path], read: Callable[[Path], RecordType], unreadable_reasons: dict[Path, str]
+) -> list[RecordType]:
     """Call `read` on each path, in sorted order, and return the results.
 
-    If `read` raises a RunError, the error's message is stored in `unreadable` under the path.
+    If `read` raises a RunError, its message is stored in `unreadable_reasons` under the path.
     """
     records = []
     for path in sorted(paths):
         try:
             records.append(read(path))
         except RunError as error:
-            unreadable[path] = str(error)
+            unreadable_reasons[path] = str(error)
     return records
 
 
-def _read_study(file: Path, validated: Iterable[FinishedRun]) -> StudyRecord:
+def _read_study(file: Path, validated_runs: Iterable[FinishedRun]) -> StudyRecord:
     """Return the content of a study's folder, without the user's code and notes.
 
     Args:
       file: the study file.
-      validated: finished runs with a validation accuracy; the study's runs are taken from them.
+      validated_runs: finished runs with a validation accuracy, among them the study's runs.
 
     Raises:
       RunError: the file is damaged. The message is one line and does not repeat its folder.
@@ -135,29 +141,31 @@ def _read_study(file: Path, validated: Iterable[FinishedRun]) -> StudyRecord:
         study = Study.read(file, REWRITE_STUDY_FILE)
     except RunError as error:
         raise RunError(_reason_without_path(error, folder)) from error
+    trained_runs = [run for run in validated_runs if not run.converted]
     variations: list[Variation] = []
-    not_begun = []
+    rows_not_begun = []
     for row in study.rows:
         row_folder = folder / row.name
-        runs = [run for run in validated if run.path.parent == row_folder and not run.converted]
-        for group in group_runs(runs):
-            is_comparable = _is_like_reference(group[0], study.reference)
+        runs_of_row = [run for run in trained_runs if run.path.parent == row_folder]
+        for group in group_runs(runs_of_row):
+            is_comparable = _is_comparable_with_reference(group[0], study.reference)
             reference = row.reference if is_comparable else ()
             variations.append(Variation(row.name, group, reference))
-        if not any(row_folder.glob("*/config.json")):
-            not_begun.append(row.name)
+        has_run = any(row_folder.glob("*/config.json"))
+        if not has_run:
+            rows_not_begun.append(row.name)
     return StudyRecord(
         path=folder,
         title=study.title,
         reference=study.reference,
         variations=tuple(with_unique_names(variations)),
-        rows=len(study.rows),
-        not_begun=tuple(not_begun),
+        row_count=len(study.rows),
+        rows_not_begun=tuple(rows_not_begun),
         author=study.author,
     )
 
 
-def _is_like_reference(run: FinishedRun, reference: Mapping[str, Any]) -> bool:
+def _is_comparable_with_reference(run: FinishedRun, reference: Mapping[str, Any]) -> bool:
     """Return whether a run has the network and the data set of a study's reference accuracies.
 
     `reference` is the section of the study's file on these accuracies. A network or data set that
@@ -169,15 +177,15 @@ def _is_like_reference(run: FinishedRun, reference: Mapping[str, Any]) -> bool:
     return "dataset" not in reference or run.data.name == reference["dataset"]
 
 
-def _with_notes(study: StudyRecord, unreadable: dict[Path, str]) -> StudyRecord:
+def _add_notes(study: StudyRecord, unreadable_reasons: dict[Path, str]) -> StudyRecord:
     """Return a study with the text of the user's `NOTES.md`, or unchanged if the file is damaged.
 
-    The reason why the file can't be read is stored in `unreadable` under the file's path.
+    The reason why the file can't be read is stored in `unreadable_reasons` under the file's path.
     """
     try:
         return dataclasses.replace(study, notes=read_notes(study.path))
     except RunError as error:
-        unreadable[study.path / NOTES] = _reason_without_path(error, study.path)
+        unreadable_reasons[study.path / NOTES_FILE] = _reason_without_path(error, study.path)
         return study
 
 
@@ -191,7 +199,7 @@ def _group_into_variations(
     return with_unique_names([Variation(name_of(group[0]), group) for group in group_runs(runs)])
 
 
-def _config_name(run: FinishedRun) -> str:
+def _name_from_config(run: FinishedRun) -> str:
     """Return a run's name without seed and fold; for converted weights, the name of their file."""
     if run.converted:
         return run.converted["file"]
@@ -199,49 +207,8 @@ def _config_name(run: FinishedRun) -> str:
     return name
 
 
-def _row_name(run: FinishedRun) -> str:
+def _name_of_row_or_config(run: FinishedRun) -> str:
     """Return the name of the study's row to which a run belongs, or else a name from its config."""
     row_folder = run.path.parent
     is_in_study = (row_folder.parent / STUDY_FILE).exists()
-    return row_folder.name if is_in_study else _config_name(run)
-
-
-def _networks(variations: Iterable[Variation]) -> list[StudiedNetwork]:
-    """Group variations by architecture and data set, and return a network for each group.
-
-    Data sets are compared by content, not by name. Each run with converted weights forms its own
-    network, because its training is unknown.
-    """
-    groups: dict[Any, list[Variation]] = {}
-    for variation in variations:
-        first_run = variation.runs[0]
-        converted_path = first_run.path if first_run.converted else None
-        key = variation.config.arch, variation.data.identity, converted_path
-        groups.setdefault(key, []).append(variation)
-    sorted_groups = sorted(groups.values(), key=_sort_key)
-    titles = [_network_title(group) for group in sorted_groups]
-    networks = []
-    for title, group in zip(titles, sorted_groups, strict=True):
-        if titles.count(title) > 1:  # different data sets with the same name
-            digests = "/".join(digest[:8] for _, digest in group[0].data.fingerprints)
-            title = f"{title}, SHA-256 {digests or 'unknown'}"
-        networks.append(StudiedNetwork(title, tuple(group)))
-    return networks
-
-
-def _sort_key(group: list[Variation]) -> tuple[str, str, bool]:
-    return group[0].config.arch, group[0].data.title, bool(group[0].runs[0].converted)
-
-
-def _network_title(group: list[Variation]) -> str:
-    """Return the title of variations of one network, such as "ResNet-18 on CIFAR-10".
-
-    Arguments of the network are part of the title if all variations have the same.
-    """
-    first = group[0]
-    network_titles = {variation.config.network_title for variation in group}
-    network = first.config.network_title
-    if len(network_titles) > 1:
-        network, _, _ = network.partition(" (")
-    title = f"{network} on {first.data.title}"
-    return f"{title}, converted from {first.name}" if first.runs[0].converted else title
+    return row_folder.name if is_in_study else _name_from_config(run)

@@ -3,7 +3,7 @@
 import dataclasses
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,15 +15,16 @@ from jaxcifar.runs.curves import stack_curves
 from jaxcifar.runs.epoch_selection import best_epoch, best_row_index
 from jaxcifar.runs.file_formats import Result, Row, Source, class_names, get_number
 
-SYNTHETIC = "shapes10"
+SYNTHETIC_DATA_SET = "shapes10"
 # Settings that name files. If a file name changes, the change of its checksum is not listed too.
-_NAMING_FILES = {"arch", "dataset", "optimizer", "schedule", "augmentation"}
-_IDENTIFIED_BY_SHA256 = NAMES_OF_RUNS  # the path of another run or its weights does not matter
-_CHECKSUMS = ("data_sha256", "SHA-256 of ")
+_SETTINGS_THAT_NAME_FILES = {"arch", "dataset", "optimizer", "schedule", "augmentation"}
+# The path of another run or its weights does not matter.
+_SETTINGS_IDENTIFIED_BY_SHA256 = NAMES_OF_RUNS
+_CHECKSUM_PREFIXES = ("data_sha256", "SHA-256 of ")
 
 
 @dataclasses.dataclass(frozen=True)
-class Data:
+class DataSet:
     """A data set: its name in settings, its title in reports, and (split, SHA-256) pairs."""
 
     name: str
@@ -53,7 +54,7 @@ class RunRecord:
     failure: str | None
 
     @property
-    def selected(self) -> Row:
+    def selected_metrics(self) -> Row:
         """The metrics of the epoch with the best validation accuracy."""
         return self.history[best_epoch(self.history) - 1]
 
@@ -86,10 +87,10 @@ class FinishedRun(RunRecord):
         return "val_accuracy" not in self.result and not self.converted
 
     @property
-    def data(self) -> Data:
+    def data(self) -> DataSet:
         digests = self.result.get("dataset_fingerprint") or {}
         name = self.result.get("dataset_name", self.config.dataset)
-        return Data(name, self.result["dataset"], tuple(digests.items()))
+        return DataSet(name, self.result["dataset"], tuple(digests.items()))
 
     @cached_property
     def class_names(self) -> list[str]:
@@ -104,7 +105,15 @@ class FinishedRun(RunRecord):
     def class_accuracy(self) -> np.ndarray:
         """Test accuracy of each class, `[classes]`; NaN for a class without test images."""
         counts = self.confusion.sum(1)
-        return np.where(counts, np.diag(self.confusion) / np.maximum(counts, 1), np.nan)
+        accuracies = np.diag(self.confusion) / np.maximum(counts, 1)
+        return np.where(counts, accuracies, np.nan)
+
+
+class ValueChange(NamedTuple):
+    """The values of one setting in two variations; None in a variation that lacks the setting."""
+
+    old: Any
+    new: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +136,7 @@ class Variation:
         return self.runs[0].config
 
     @property
-    def data(self) -> Data:
+    def data(self) -> DataSet:
         return self.runs[0].data
 
     @cached_property
@@ -137,12 +146,12 @@ class Variation:
         The seed and settings without effect are left out. If there are several folds, the value of
         "fold" says only how many.
         """
-        left_out = {"seed", *self._without_effect}
-        settings = self.config.settings().items()
-        values = {name: value for name, value in settings if name not in left_out}
+        omitted_names = {"seed", *self._settings_without_effect}
+        all_settings = self.config.settings().items()
+        settings = {name: value for name, value in all_settings if name not in omitted_names}
         if len(self.folds) > 1:
-            values["fold"] = f"each of {self.folds[0].total}"
-        return values
+            settings["fold"] = f"each of {self.folds[0].total}"
+        return settings
 
     @cached_property
     def folds(self) -> tuple[Fold, ...]:
@@ -151,10 +160,10 @@ class Variation:
 
     def has_effect(self, setting: str) -> bool:
         """Return whether a setting does something, given the variation's other settings."""
-        return setting not in self._without_effect
+        return setting not in self._settings_without_effect
 
     @cached_property
-    def _without_effect(self) -> set[str]:
+    def _settings_without_effect(self) -> set[str]:
         """Names of the settings that do nothing, such as `shift` without augmentation."""
         return settings_without_effect(vars(self.config))
 
@@ -190,60 +199,29 @@ class Variation:
         """The numbers of epochs of the runs, ascending; one number unless some ended early."""
         return sorted({len(run.history) for run in self.runs})
 
-    def changes_to(self, other: "Variation") -> dict[str, tuple[Any, Any]]:
+    def changes_to(self, other: "Variation") -> dict[str, ValueChange]:
         """Return the settings that differ, each with its value in this variation and in `other`.
 
         A value is None in a variation that lacks the setting. A setting that has no effect in one
         of the two is left out, because the result has the setting that switches it off.
         """
-        left_out = {*_IDENTIFIED_BY_SHA256, *self._without_effect, *other._without_effect}
-        before, after = self.settings, other.settings
-        differing = {}
-        for name in before | after:
-            values = before.get(name), after.get(name)
-            if name not in left_out and values[0] != values[1]:
-                differing[name] = values
-        if differing.keys() & _NAMING_FILES:
-            return {k: values for k, values in differing.items() if not k.startswith(_CHECKSUMS)}
-        return differing
+        ineffective_names = self._settings_without_effect | other._settings_without_effect
+        omitted_names = {*_SETTINGS_IDENTIFIED_BY_SHA256, *ineffective_names}
+        changes = {}
+        for name in self.settings | other.settings:
+            change = ValueChange(self.settings.get(name), other.settings.get(name))
+            if name not in omitted_names and change.old != change.new:
+                changes[name] = change
+        names_another_file = bool(changes.keys() & _SETTINGS_THAT_NAME_FILES)
+        if names_another_file:
+            checksums = [name for name in changes if name.startswith(_CHECKSUM_PREFIXES)]
+            for name in checksums:
+                del changes[name]
+        return changes
 
     @property
     def best_run(self) -> FinishedRun:
         """The run with the best validation accuracy; the first one if weights were converted."""
         if self.runs[0].converted:
             return self.runs[0]
-        return self.runs[best_row_index([run.selected for run in self.runs])]
-
-
-@dataclasses.dataclass(frozen=True)
-class StudiedNetwork:
-    """The variations of one architecture on one data set, with a title unique in the report."""
-
-    title: str
-    variations: tuple[Variation, ...]
-
-    @property
-    def data(self) -> Data:
-        return self.variations[0].data
-
-    @property
-    def converted(self) -> Source | None:
-        """The file from which the weights were converted; None if jaxcifar trained the weights."""
-        return self.variations[0].runs[0].converted
-
-    @property
-    def winner(self) -> Variation:
-        """The variation with the highest mean validation accuracy."""
-        return self.by_validation[0]
-
-    @property
-    def by_validation(self) -> list[Variation]:
-        """The variations, highest mean validation accuracy first; if equal, lowest loss first."""
-        if self.converted:
-            return list(self.variations)
-
-        def rank(variation: Variation) -> tuple[float, float]:
-            losses = [run.selected["val_loss"] for run in variation.runs]
-            return -variation.repeats("val_accuracy").mean(), float(np.mean(losses))
-
-        return sorted(self.variations, key=rank)
+        return self.runs[best_row_index([run.selected_metrics for run in self.runs])]

@@ -7,7 +7,7 @@ from jaxcifar.config.fields import is_newer_and_off
 from jaxcifar.report.run_records import Variation
 from jaxcifar.report.wording import escape_markdown, field_title, field_value, varied_fields
 
-_NOTHING = (None, "", ())
+_EMPTY_VALUES = (None, "", ())
 
 
 def settings_tables(variations: Sequence[Variation]) -> dict[str, Any]:
@@ -22,11 +22,11 @@ def settings_tables(variations: Sequence[Variation]) -> dict[str, Any]:
     if not variations:
         return {"shared": [], "fields": [], "lines": []}
     varied = varied_fields(variations)
-    shared = [
-        (field_title(name), field_value(value))
-        for name, value in variations[0].settings.items()
-        if name not in varied and value not in _NOTHING and not is_newer_and_off(name, value)
-    ]
+    shared = []
+    for name, value in variations[0].settings.items():
+        is_unused = value in _EMPTY_VALUES or is_newer_and_off(name, value)
+        if name not in varied and not is_unused:
+            shared.append((field_title(name), field_value(value)))
     lines = []
     for variation in variations:
         seeds = dict.fromkeys(str(run.config.seed) for run in variation.runs)

@@ -69,23 +69,35 @@ class Sample:
         return max(0.0, middle - half_width), min(1.0, middle + half_width)
 
 
+class SamplePair(NamedTuple):
+    """The accuracies with the old and with the new value of a setting."""
+
+    old: Sample
+    new: Sample
+
+    @property
+    def change_of_mean(self) -> float:
+        """The new mean accuracy minus the old one."""
+        return self.new.mean - self.old.mean
+
+
 @dataclasses.dataclass(frozen=True)
 class Difference:
     """A difference of two numbers, such as mean accuracies, that are computed from samples.
 
     Attributes:
       value: second number minus first number, as a fraction.
-      error: standard error of `value`.
-      freedom: degrees of freedom of the t distribution that `value / error` follows under the null
+      standard_error: standard error of `value`.
+      degrees_of_freedom: of the t distribution that `value / standard_error` follows under the null
         hypothesis of no difference. Infinity means the normal distribution.
-      by_seeds: True if the error comes from the spread between seeds. False if it comes from the
-        number of images, because a sample has a single seed or all seeds agree exactly.
+      is_from_seeds: True if the error comes from the spread between seeds. False if it comes from
+        the number of images, because a sample has a single seed or all seeds agree exactly.
     """
 
     value: float
-    error: float
-    freedom: float
-    by_seeds: bool
+    standard_error: float
+    degrees_of_freedom: float
+    is_from_seeds: bool
 
     @classmethod
     def between(cls, first: Sample, second: Sample) -> "Difference":
@@ -94,25 +106,22 @@ class Difference:
         B. L. Welch, "The generalization of 'Student's' problem when several different population
         variances are involved", Biometrika 34 (1947).
         """
-        return _difference(second.mean - first.mean, (first, second), (-1.0, 1.0))
+        return _difference(second.mean - first.mean, (first, second), weights=(-1.0, 1.0))
 
     @classmethod
-    def mean_of(cls, pairs: Sequence[tuple[Sample, Sample]]) -> "Difference":
-        """Return the mean of the differences, second minus first, of independent sample pairs."""
+    def mean_of(cls, pairs: Sequence[SamplePair]) -> "Difference":
+        """Return the mean of the differences, new minus old, of independent sample pairs."""
         weight = 1 / len(pairs)
-        value = weight * sum(second.mean - first.mean for first, second in pairs)
+        value = weight * sum(pair.change_of_mean for pair in pairs)
         samples = [sample for pair in pairs for sample in pair]
         return _difference(value, samples, [-weight, weight] * len(pairs))
 
     @classmethod
-    def between_changes(
-        cls, first: tuple[Sample, Sample], second: tuple[Sample, Sample]
-    ) -> "Difference":
-        """Return the change in the second (before, after) pair minus that in the first pair."""
-        first_change = first[1].mean - first[0].mean
-        second_change = second[1].mean - second[0].mean
-        weights = (1.0, -1.0, -1.0, 1.0)
-        return _difference(second_change - first_change, (*first, *second), weights)
+    def between_changes(cls, first: SamplePair, second: SamplePair) -> "Difference":
+        """Return the change of the mean in the second pair minus that in the first pair."""
+        difference = second.change_of_mean - first.change_of_mean
+        first_weights, second_weights = (1.0, -1.0), (-1.0, 1.0)
+        return _difference(difference, (*first, *second), (*first_weights, *second_weights))
 
     @property
     def is_tie(self) -> bool:
@@ -124,14 +133,15 @@ class Difference:
         """The two-sided p-value: how likely this difference is if the true means are equal."""
         if self.is_tie:
             return 1.0
-        if self.error == 0:
+        if self.standard_error == 0:
             return 0.0
-        return float(2 * stats.t.sf(abs(self.value) / self.error, self.freedom))
+        return float(2 * stats.t.sf(abs(self.value) / self.standard_error, self.degrees_of_freedom))
 
     @property
     def interval(self) -> tuple[float, float]:
         """The 95% confidence interval of the difference between the true means."""
-        half_width = self.error * float(stats.t.ppf(1 - SIGNIFICANCE_LEVEL / 2, self.freedom))
+        t = float(stats.t.ppf(1 - SIGNIFICANCE_LEVEL / 2, self.degrees_of_freedom))
+        half_width = self.standard_error * t
         return self.value - half_width, self.value + half_width
 
     @property
@@ -155,14 +165,15 @@ def _difference(value: float, samples: Sequence[Sample], weights: Sequence[float
         counts = np.asarray([len(sample.values) for sample in samples])
         deviations = np.asarray([sample.deviation for sample in samples])
         variances = (np.asarray(weights) * deviations) ** 2 / counts
-        total = variances.sum()
-        if total > 0:
-            shares = variances / total
-            freedom = 1 / np.sum(shares**2 / (counts - 1))
-            return Difference(value, math.sqrt(total), float(freedom), by_seeds=True)
-    errors = np.asarray([sample.sampling_error for sample in samples])
-    error = float(np.linalg.norm(np.asarray(weights) * errors))
-    return Difference(value, error, math.inf, by_seeds=False)
+        total_variance = variances.sum()
+        if total_variance > 0:
+            shares = variances / total_variance
+            degrees_of_freedom = float(1 / np.sum(shares**2 / (counts - 1)))
+            standard_error = math.sqrt(total_variance)
+            return Difference(value, standard_error, degrees_of_freedom, is_from_seeds=True)
+    sampling_errors = np.asarray([sample.sampling_error for sample in samples])
+    standard_error = float(np.linalg.norm(np.asarray(weights) * sampling_errors))
+    return Difference(value, standard_error, math.inf, is_from_seeds=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,9 +200,9 @@ class Distance:
     def minus(self, other: "Distance") -> Difference:
         """Return this distance minus `other`, with an error to first order (the delta method)."""
         return _difference(
-            self.value - other.value,
-            (*self.samples, *other.samples),
-            (*self._derivatives, *-other._derivatives),
+            value=self.value - other.value,
+            samples=(*self.samples, *other.samples),
+            weights=(*self._derivatives, *-other._derivatives),
         )
 
     @property
@@ -217,32 +228,11 @@ def is_guessing(run: FinishedRun) -> bool:
 
     This is a one-sided normal test at `SIGNIFICANCE_LEVEL`.
     """
-    guessing, images = guessing_accuracy(run), int(run.confusion.sum())
+    guessing, image_count = guessing_accuracy(run), int(run.confusion.sum())
     quantile = float(stats.norm.ppf(1 - SIGNIFICANCE_LEVEL))
-    margin = quantile * math.sqrt(guessing * (1 - guessing) / images)
-    return run.result["test_accuracy"] <= guessing + margin
-
-
-class SingleChange(NamedTuple):
-    """Two variations that differ in one setting only; the setting goes from `before` to `after`."""
-
-    setting: str
-    before: Any
-    after: Any
-    first: Variation
-    second: Variation
-
-
-def single_changes(variations: Sequence[Variation]) -> list[SingleChange]:
-    """Return all pairs of variations that differ in exactly one setting other than the seed."""
-    changes = []
-    for i, first in enumerate(variations):
-        for second in variations[i + 1 :]:
-            differing = first.changes_to(second)
-            if len(differing) == 1:
-                [(setting, (before, after))] = differing.items()
-                changes.append(SingleChange(setting, before, after, first, second))
-    return changes
+    standard_error = math.sqrt(guessing * (1 - guessing) / image_count)
+    highest_by_chance = guessing + quantile * standard_error
+    return run.result["test_accuracy"] <= highest_by_chance
 
 
 def epochs_to_share(curve: Sequence[float] | np.ndarray, share: float) -> int:

@@ -4,7 +4,44 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from jaxcifar.report.run_records import FinishedRun, RunRecord, StudiedNetwork, Variation
+import numpy as np
+
+from jaxcifar.report.run_records import DataSet, FinishedRun, RunRecord, Variation
+from jaxcifar.runs.file_formats import Source
+
+
+@dataclasses.dataclass(frozen=True)
+class StudiedNetwork:
+    """The variations of one architecture on one data set, with a title unique in the report."""
+
+    title: str
+    variations: tuple[Variation, ...]
+
+    @property
+    def data(self) -> DataSet:
+        return self.variations[0].data
+
+    @property
+    def converted(self) -> Source | None:
+        """The file from which the weights were converted; None if jaxcifar trained the weights."""
+        return self.variations[0].runs[0].converted
+
+    @property
+    def winner(self) -> Variation:
+        """The variation with the highest mean validation accuracy."""
+        return self.by_validation[0]
+
+    @property
+    def by_validation(self) -> list[Variation]:
+        """The variations, highest mean validation accuracy first; if equal, lowest loss first."""
+        if self.converted:
+            return list(self.variations)
+
+        def rank(variation: Variation) -> tuple[float, float]:
+            losses = [run.selected_metrics["val_loss"] for run in variation.runs]
+            return -variation.repeats("val_accuracy").mean(), float(np.mean(losses))
+
+        return sorted(self.variations, key=rank)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,8 +53,8 @@ class StudyRecord:
       title: the study's title.
       reference: section `[reference]` of the study's file, on the accuracies published elsewhere.
       variations: variations of the rows that have a finished run.
-      rows: number of rows in `study.json`.
-      not_begun: names of the rows that have no run.
+      row_count: number of rows in `study.json`.
+      rows_not_begun: names of the rows that have no run.
       notes: Markdown text of the user's `NOTES.md`, or "" (see `user_notes`).
       author: name of the author in the study's file, or "".
     """
@@ -26,8 +63,8 @@ class StudyRecord:
     title: str
     reference: dict[str, Any]
     variations: tuple[Variation, ...]
-    rows: int
-    not_begun: tuple[str, ...] = ()
+    row_count: int
+    rows_not_begun: tuple[str, ...] = ()
     notes: str = ""
     author: str = ""
 
@@ -39,33 +76,34 @@ class Records:
     Attributes:
       networks: networks, sorted by architecture and data set.
       studies: studies, sorted by path.
-      outside_studies: variations that belong to no study.
-      without_validation: variations trained on all images, so without a validation accuracy.
-      unfinished: runs without a result.
-      unreadable: path of a run or study -> the reason why it can't be read.
+      variations_outside_studies: variations that belong to no study.
+      variations_without_validation: variations trained on all images, so without a validation
+        accuracy.
+      unfinished_runs: runs without a result.
+      unreadable_reasons: path of a run or study -> the reason why it can't be read.
     """
 
     networks: tuple[StudiedNetwork, ...]
     studies: tuple[StudyRecord, ...]
-    outside_studies: tuple[Variation, ...]
-    without_validation: tuple[Variation, ...]
-    unfinished: tuple[RunRecord, ...]
-    unreadable: dict[Path, str]
+    variations_outside_studies: tuple[Variation, ...]
+    variations_without_validation: tuple[Variation, ...]
+    unfinished_runs: tuple[RunRecord, ...]
+    unreadable_reasons: dict[Path, str]
 
     @property
     def variations(self) -> list[Variation]:
-        """The variations of all `networks`, without the variations in `without_validation`."""
+        """The variations of all `networks`; all of them were validated or converted."""
         return [v for network in self.networks for v in network.variations]
 
     @property
-    def trained(self) -> list[Variation]:
+    def trained_variations(self) -> list[Variation]:
         """The variations whose weights were trained by jaxcifar, not converted from a file."""
-        return [v for v in self._all if not v.runs[0].converted]
+        return [v for v in self._all_variations if not v.runs[0].converted]
 
     @property
     def runs(self) -> list[FinishedRun]:
-        return [run for v in self._all for run in v.runs]
+        return [run for v in self._all_variations for run in v.runs]
 
     @property
-    def _all(self) -> list[Variation]:
-        return [*self.variations, *self.without_validation]
+    def _all_variations(self) -> list[Variation]:
+        return [*self.variations, *self.variations_without_validation]

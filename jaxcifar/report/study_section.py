@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxcifar.report import effects, figures, findings, references, study_figures
+from jaxcifar.report import figures, findings, references, study_figures
+from jaxcifar.report.effect_sentences import effect_sentences
 from jaxcifar.report.pictures import DrawPicture, Pictures
-from jaxcifar.report.run_records import StudiedNetwork, Variation
-from jaxcifar.report.statistics import Sample, single_changes
-from jaxcifar.report.study_records import Records, StudyRecord
+from jaxcifar.report.row_panels import ROWS_ON_A_PICTURE, plot_row_panels
+from jaxcifar.report.run_records import Variation
+from jaxcifar.report.single_changes import single_changes
+from jaxcifar.report.statistics import Sample
+from jaxcifar.report.study_records import Records, StudiedNetwork, StudyRecord
 from jaxcifar.report.wording import (
     escape_markdown,
     join_names,
@@ -32,48 +35,49 @@ def study_context(
     networks = {v.name: _network_of(v, records) for v in variations}
     network_titles = dict.fromkeys(network.title for network in networks.values())
     title = ", ".join(network_titles)
-    mismatches = references.mismatches(study)
-    learning = [findings.learning(v) for v in variations]
+    mismatch_rows = references.mismatch_rows(study)
+    learning_cells = [findings.learning_cells(v) for v in variations]
     sets = references.reference_sets(study)
     seeds = sorted({run.config.seed for v in variations for run in v.runs})
+    fold_counts = [v.folds[0].total for v in variations if len(v.folds) > 1]
     reference_name = str(study.reference.get("name", "reference"))
     has_reference = any(v.reference for v in variations)
-    draw = pictures.section("study" if folder == "." else folder)
+    draw = pictures.begin_section("study" if folder == "." else folder)
     return {
         "title": escape_markdown(study.title),
         "folder": escape_markdown(folder),
         "notes": study.notes,
         "variations": variations,
-        "not_trained": _not_trained(study),
+        "not_trained": _not_trained_sentence(study),
         "reference_name": escape_markdown(reference_name),
         "has_reference": has_reference,
         "fields": varied_fields(variations),
         "epochs_note": references.epochs_note(study),
-        "effects": effects.effect_sentences(variations),
+        "effects": effect_sentences(variations),
         "changes": [findings.change_cells(change) for change in single_changes(variations)],
         "sets": sets,
         "nearest_set": references.nearest_set_text(sets) if sets else "",
-        "learning": learning,
-        "learning_sentence": findings.learning_sentence(learning),
-        "mismatches": mismatches,
-        "mismatch_verdict": references.mismatch_verdict(mismatches) if mismatches else "",
+        "learning": learning_cells,
+        "learning_sentence": findings.learning_sentence(learning_cells),
+        "mismatches": mismatch_rows,
+        "mismatch_verdict": references.mismatch_verdict(mismatch_rows) if mismatch_rows else "",
         "measuring_commands": references.measuring_commands(study, folder),
         "mismatched": _mismatched_texts(variations) if has_reference else {},
         "seeds": " ".join(map(str, seeds)),
-        "folds": max((v.folds[0].total for v in variations if len(v.folds) > 1), default=0),
+        "folds": max(fold_counts, default=0),
         "pictures": _shared_pictures(variations, reference_name, title, draw),
         **_row_comparisons(variations, networks, title, draw),
     }
 
 
 def _shared_pictures(
-    variations: Sequence[Variation], reference: str, title: str, draw: DrawPicture
+    variations: Sequence[Variation], reference_name: str, title: str, draw: DrawPicture
 ) -> dict[str, str]:
     """Draw two pictures that compare all variations, and return their paths.
 
     Args:
       variations: the variations.
-      reference: name of the source of reference accuracies, for the legend.
+      reference_name: name of the source of reference accuracies, for the legend.
       title: title of the pictures.
       draw: draws a picture and returns its path.
 
@@ -83,9 +87,12 @@ def _shared_pictures(
     """
     if len(variations) < 2:
         return {}
-    validation = draw("validation", study_figures.plot_all_validation, variations, title)
-    plot = study_figures.plot_test_accuracies
-    return {"validation": validation, "test": draw("test", plot, variations, reference, title)}
+    plot_validation = study_figures.plot_all_validation
+    plot_test = study_figures.plot_test_accuracies
+    return {
+        "validation": draw("validation", plot_validation, variations, title),
+        "test": draw("test", plot_test, variations, reference_name, title),
+    }
 
 
 def _row_comparisons(
@@ -110,48 +117,56 @@ def _row_comparisons(
     """
     if len(variations) > study_figures.MANY_ROWS:
         table = [findings.row_cells(v, variations[:row]) for row, v in enumerate(variations)]
-        return {"rows": [], "row_table": table, "panels": _panels(variations, title, draw)}
+        return {"rows": [], "row_table": table, "panels": _draw_row_panels(variations, title, draw)}
     rows: list[dict[str, Any]] = []
     if len(variations) == 1:
         return {"rows": rows, "row_table": [], "panels": []}
     for number, variation in enumerate(variations):
-        earlier = variations[:number]
+        earlier_rows = variations[:number]
         row_title = f"{variation.name}\n{networks[variation.name].title}"
+        heading = escape_markdown(variation.name)
         settings = unusual_settings(variation, variations)
+        if settings:
+            heading += f": {settings}"
+        compared_rows = []
+        if earlier_rows:
+            compared_rows.append(findings.most_similar_row(variation, earlier_rows))
         row = {
             "variation": variation,
-            "heading": escape_markdown(variation.name) + (f": {settings}" if settings else ""),
-            "findings": findings.row_findings(variation, earlier),
-            "compared": [findings.compared_row(variation, earlier)] if earlier else [],
+            "heading": heading,
+            "findings": findings.row_findings(variation, earlier_rows),
+            "compared": compared_rows,
             "pictures": figures.draw_curves(draw, variation.runs, row_title, f"{variation.name}-"),
         }
         rows.append(row)
     return {"rows": rows, "row_table": [], "panels": []}
 
 
-def _panels(variations: Sequence[Variation], title: str, draw: DrawPicture) -> list[dict[str, str]]:
+def _draw_row_panels(
+    variations: Sequence[Variation], title: str, draw: DrawPicture
+) -> list[dict[str, str]]:
     """Draw the learning curves of all rows of a study, with many small panels in each picture.
 
     Returns:
       for each picture, its "path" and its "names", the names of its first and last row.
     """
     pictures = []
-    size = study_figures.ROWS_ON_A_PAGE
-    for start in range(0, len(variations), size):
-        rows = variations[start : start + size]
+    for start in range(0, len(variations), ROWS_ON_A_PICTURE):
+        rows = variations[start : start + ROWS_ON_A_PICTURE]
         headline = f"Accuracy by epoch: rows {start + 1} to {start + len(rows)}\n{title}"
-        path = draw("rows", study_figures.plot_row_panels, rows, headline)
+        path = draw("rows", plot_row_panels, rows, headline)
         names = f"{escape_markdown(rows[0].name)} to {escape_markdown(rows[-1].name)}"
         pictures.append({"path": path, "names": names})
     return pictures
 
 
-def _not_trained(study: StudyRecord) -> str:
+def _not_trained_sentence(study: StudyRecord) -> str:
     """Return a sentence on the rows of a study that have no run yet; "" if there are none."""
-    if not study.not_begun:
+    if not study.rows_not_begun:
         return ""
-    names = join_names(escape_markdown(name) for name in study.not_begun)
-    return f"{len(study.not_begun)} of the study's {study.rows} rows are not trained yet: {names}."
+    names = join_names(escape_markdown(name) for name in study.rows_not_begun)
+    count = len(study.rows_not_begun)
+    return f"{count} of the study's {study.row_count} rows are not trained yet: {names}."
 
 
 def _mismatched_texts(variations: Sequence[Variation]) -> dict[str, str]:
@@ -165,17 +180,17 @@ def _mismatched_texts(variations: Sequence[Variation]) -> dict[str, str]:
     accuracies = {v.name: references.mismatched_accuracies(v) for v in variations}
     if not any(accuracies.values()):
         return {}
-    images = variations[0].runs[0].result["examples"]["test"]
-    return {
-        name: mean_and_deviation(Sample(values, images)) if values else "–"
-        for name, values in accuracies.items()
-    }
+    image_count = variations[0].runs[0].result["examples"]["test"]
+    texts = dict.fromkeys(accuracies, "–")
+    for name, values in accuracies.items():
+        if values:
+            texts[name] = mean_and_deviation(Sample(values, image_count))
+    return texts
 
 
 def _network_of(variation: Variation, records: Records) -> StudiedNetwork:
     """Return the network of the report to which a variation belongs."""
-    return next(
-        network
-        for network in records.networks
-        if any(other is variation for other in network.variations)
-    )
+    for network in records.networks:
+        if any(other is variation for other in network.variations):
+            return network
+    raise AssertionError("each variation of a study belongs to a network")

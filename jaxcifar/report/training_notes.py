@@ -6,7 +6,7 @@ from pathlib import PurePath
 from jaxcifar.machine.terminal import pluralize
 from jaxcifar.report.run_groups import continued_row_or_run
 from jaxcifar.report.run_records import Variation
-from jaxcifar.report.wording import escape_markdown, join_names, quoted
+from jaxcifar.report.wording import escape_markdown, join_names, quoted_name
 
 _DIGEST_LETTERS = 12
 
@@ -15,38 +15,38 @@ def training_notes(variations: Iterable[Variation]) -> list[str]:
     """Return a sentence for each variation that continues another run or ended early."""
     notes = []
     for variation in variations:
-        notes += [_continued(variation), _ended_early(variation)]
+        notes += [_continuation_note(variation), _early_end_note(variation)]
     return [note for note in notes if note]
 
 
-def _continued(variation: Variation) -> str:
+def _continuation_note(variation: Variation) -> str:
     """Return a sentence on the run that a variation continues, or "" if it continues none."""
     config = variation.config
     if not config.continue_from:
         return ""
     name = escape_markdown(PurePath(continued_row_or_run(config)).name)
-    lengths = sorted({run.config.continue_epochs or 0 for run in variation.runs})
-    epochs = join_names(map(str, lengths))
-    digests = [(run.config.continue_sha256 or "")[:_DIGEST_LETTERS] for run in variation.runs]
-    shown = join_names(f"`{digest}…`" for digest in digests)
+    last_epochs = sorted({run.config.continue_epochs or 0 for run in variation.runs})
+    epochs = join_names(map(str, last_epochs))
+    checksums = [(run.config.continue_sha256 or "")[:_DIGEST_LETTERS] for run in variation.runs]
+    shortened_checksums = join_names(f"`{checksum}…`" for checksum in checksums)
     return (
-        f"{quoted(variation.name)} continues {name} after epoch {epochs} "
-        f"(SHA-256 of its last checkpoint: {shown}); its curves and times include that run."
+        f"{quoted_name(variation.name)} continues {name} after epoch {epochs} (SHA-256 of its last "
+        f"checkpoint: {shortened_checksums}); its curves and times include that run."
     )
 
 
-def _ended_early(variation: Variation) -> str:
+def _early_end_note(variation: Variation) -> str:
     """Return a sentence on runs that ended before their last epoch, or "" if there are none."""
     config = variation.config
-    lengths = sorted(len(run.history) for run in variation.runs)
-    early_lengths = [length for length in lengths if length < config.epochs]
-    if not early_lengths:
+    last_epochs = sorted(len(run.history) for run in variation.runs)
+    early_epochs = [epoch for epoch in last_epochs if epoch < config.epochs]
+    if not early_epochs:
         return ""
-    epochs = join_names(map(str, dict.fromkeys(early_lengths)))
-    runs = ""
-    if len(lengths) > 1:
-        runs = f" in {len(early_lengths)} of {pluralize(len(lengths), 'run')}"
+    epochs = join_names(map(str, dict.fromkeys(early_epochs)))
+    run_count = ""
+    if len(last_epochs) > 1:
+        run_count = f" in {len(early_epochs)} of {pluralize(len(last_epochs), 'run')}"
     return (
-        f"{quoted(variation.name)} ended early{runs}, after epoch {epochs} of {config.epochs}: no "
-        f"epoch was better in the last {config.patience}."
+        f"{quoted_name(variation.name)} ended early{run_count}, after epoch {epochs} of "
+        f"{config.epochs}: no epoch was better in the last {config.patience}."
     )

@@ -10,10 +10,11 @@ from jaxcifar.errors import printable
 from jaxcifar.machine.reading import MEGABYTE, Remedy, read_text
 from jaxcifar.report.wording import escape_line
 
-NOTES = "NOTES.md"
-_MAX_BYTES = MEGABYTE // 16
+NOTES_FILE = "NOTES.md"
+_MAX_NOTES_BYTES = MEGABYTE // 16
 _REMEDY = Remedy("write it as plain text in UTF-8")
-_MARKS = {
+_LIST_INDENT = "   "
+_EMPHASIS_MARKS = {
     "em_open": "*",
     "em_close": "*",
     "strong_open": "**",
@@ -31,14 +32,14 @@ def read_notes(folder: Path) -> str:
     Raises:
       RunError: the file can't be read or is larger than 64 KiB.
     """
-    file = folder / NOTES
+    file = folder / NOTES_FILE
     if not (file.exists() or file.is_symlink()):
         return ""
     parser = MarkdownIt("zero").enable(["heading", "list", "emphasis", "newline", "backticks"])
-    return _markdown(parser.parse(read_text(file, _REMEDY, _MAX_BYTES)))
+    return _tokens_to_markdown(parser.parse(read_text(file, _REMEDY, _MAX_NOTES_BYTES)))
 
 
-def _markdown(tokens: Sequence[Token]) -> str:
+def _tokens_to_markdown(tokens: Sequence[Token]) -> str:
     """Convert tokens of a parsed text back to Markdown, with headings, lists, code and emphasis.
 
     Other markup is kept as plain text.
@@ -55,21 +56,22 @@ def _markdown(tokens: Sequence[Token]) -> str:
         elif token.type == "list_item_open":
             item_marker = list_markers[-1] + " "
         elif token.type == "inline":
-            indents = len(list_markers) - 1 if item_marker else len(list_markers)
+            depth = len(list_markers) - 1 if item_marker else len(list_markers)
             heading_marker = "#### " if in_heading and not list_markers else ""
-            lines.append("   " * indents + item_marker + heading_marker + _inline(token))
+            line_start = _LIST_INDENT * depth + item_marker + heading_marker
+            lines.append(line_start + _inline_to_markdown(token))
             item_marker = ""
         in_heading = token.type == "heading_open"
     return "\n\n".join(lines)
 
 
-def _inline(token: Token) -> str:
+def _inline_to_markdown(token: Token) -> str:
     """Convert the content of a paragraph, heading or list item to one line of Markdown."""
     texts = []
     for child in token.children or []:
         text = printable(child.content, 10_000)
-        if child.type in _MARKS:
-            texts.append(_MARKS[child.type])
+        if child.type in _EMPHASIS_MARKS:
+            texts.append(_EMPHASIS_MARKS[child.type])
         elif child.type == "code_inline" and "`" not in text:
             texts.append(f"`{text}`")
         else:

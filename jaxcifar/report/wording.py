@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxcifar.config.fields import DEFAULTS
@@ -11,7 +11,7 @@ from jaxcifar.config.settings import readable_text
 from jaxcifar.errors import printable
 from jaxcifar.machine.name_lists import join_names as join_names
 from jaxcifar.machine.terminal import pluralize
-from jaxcifar.report.run_records import Variation
+from jaxcifar.report.run_records import ValueChange, Variation
 from jaxcifar.report.statistics import Difference, Sample
 
 _FIELD_TITLES = {
@@ -22,26 +22,26 @@ _FIELD_TITLES = {
     "schedule": "schedule",
 }
 # Special characters of CommonMark and of tables, and those that sites need to detect web addresses.
-_MARKUP = re.compile(
+_SPECIAL_CHARACTER = re.compile(
     r"([\\`*\[\]<>|$&#~]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.|^[-+=])", re.IGNORECASE
 )
-_LIST_NUMBER = re.compile(r"^(\d+)([.)])(?= |$)")
-_CHECKSUM = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{24,}\b")
-_MAX_SETTINGS = 4  # of a row, in a sentence
-_MAX_TEXT = 500  # characters of a name that users choose
+_LIST_NUMBER_PATTERN = re.compile(r"^(\d+)([.)])(?= |$)")
+_CHECKSUM_PATTERN = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{24,}\b")
+_MAX_UNUSUAL_SETTINGS = 4  # of a row, in a sentence
+_MAX_TEXT_CHARACTERS = 500  # characters of a name that users choose
 
 
 def escape_markdown(text: str) -> str:
     """Return any text as one printable line of Markdown in which no character acts as markup."""
-    return escape_line(printable(" ".join(text.split()), _MAX_TEXT))
+    return escape_line(printable(" ".join(text.split()), _MAX_TEXT_CHARACTERS))
 
 
 def escape_line(line: str) -> str:
     """Escape Markdown's special characters in a line that is already printable."""
-    return _LIST_NUMBER.sub(r"\1\\\2", _MARKUP.sub(r"\\\1", line))
+    return _LIST_NUMBER_PATTERN.sub(r"\1\\\2", _SPECIAL_CHARACTER.sub(r"\\\1", line))
 
 
-def quoted(name: str) -> str:
+def quoted_name(name: str) -> str:
     """Return a name in quotes for a sentence, because many names are ordinary words."""
     return f"“{escape_markdown(name)}”"
 
@@ -51,7 +51,7 @@ def percent(value: float) -> str:
     return f"{100 * value:.2f}%"
 
 
-def points(value: float) -> str:
+def signed_points(value: float) -> str:
     """Return a difference of fractions in percentage points, such as "+1.23" for 0.0123."""
     return f"{100 * value:+.2f}"
 
@@ -63,7 +63,7 @@ def mean_and_deviation(sample: Sample) -> str:
     return f"{100 * sample.mean:.2f} ± {100 * sample.deviation:.2f}%"
 
 
-def accuracy(variation: Variation, key: str = "test_accuracy", split: str = "test") -> str:
+def accuracy_text(variation: Variation, key: str = "test_accuracy", split: str = "test") -> str:
     """Return the mean and standard deviation of a variation's accuracies over seeds or folds.
 
     `key` is the accuracy's field in `result.json`. `split`, "test" or "val", has the images on
@@ -72,25 +72,25 @@ def accuracy(variation: Variation, key: str = "test_accuracy", split: str = "tes
     return mean_and_deviation(Sample.of(variation, key, split))
 
 
-def accuracy_with_flips(variation: Variation) -> str:
+def accuracy_with_flips_text(variation: Variation) -> str:
     """Return the accuracy of predictions averaged over an image and its mirror; "–" if unknown."""
     key = "test_accuracy_flip"
     is_known = all(key in run.result for run in variation.runs)
-    return accuracy(variation, key) if is_known else "–"
+    return accuracy_text(variation, key) if is_known else "–"
 
 
-def reference(variation: Variation) -> str:
+def reference_text(variation: Variation) -> str:
     """Return a variation's published accuracies, such as "92.17 / 92.48%", or "–" without any."""
     values = " / ".join(f"{100 * value:.2f}" for value in variation.reference)
     return f"{values}%" if values else "–"
 
 
-def reference_difference(variation: Variation) -> str:
+def reference_difference_text(variation: Variation) -> str:
     """Return test accuracy minus mean published accuracy in points; "–" if none was published."""
     if not variation.reference:
         return "–"
     reference_mean = sum(variation.reference) / len(variation.reference)
-    return points(Sample.of(variation, "test_accuracy").mean - reference_mean)
+    return signed_points(Sample.of(variation, "test_accuracy").mean - reference_mean)
 
 
 def field_title(field: str) -> str:
@@ -100,7 +100,7 @@ def field_title(field: str) -> str:
 
 def field_value(value: Any) -> str:
     """Return the text for the value of a setting; checksums are shortened, and None is "–"."""
-    return escape_markdown(_CHECKSUM.sub(r"\1…", readable_text(value)))
+    return escape_markdown(_CHECKSUM_PATTERN.sub(r"\1…", readable_text(value)))
 
 
 def setting_text(value: Any) -> str:
@@ -108,35 +108,35 @@ def setting_text(value: Any) -> str:
     return "not set" if value is None else field_value(value)
 
 
-def changes(differing: dict[str, tuple[Any, Any]]) -> str:
+def changes_with_arrows(changes: Mapping[str, ValueChange]) -> str:
     """Return changed settings as "learning rate 0.01 → 0.1, schedule none → step".
 
-    `differing` has the values of each setting before and after the change.
+    `changes` has the old and the new value of each setting.
     """
     return ", ".join(
-        f"{field_title(field)} {setting_text(before)} → {setting_text(after)}"
-        for field, (before, after) in differing.items()
+        f"{field_title(field)} {setting_text(old)} → {setting_text(new)}"
+        for field, (old, new) in changes.items()
     )
 
 
-def changes_in_words(differing: dict[str, tuple[Any, Any]]) -> str:
+def changes_in_words(changes: Mapping[str, ValueChange]) -> str:
     """Return changed settings as "learning rate from 0.01 to 0.1 and schedule from none to ...".
 
-    `differing` has the values of each setting before and after the change.
+    `changes` has the old and the new value of each setting.
     """
     return join_names(
-        f"{field_title(field)} from {setting_text(before)} to {setting_text(after)}"
-        for field, (before, after) in differing.items()
+        f"{field_title(field)} from {setting_text(old)} to {setting_text(new)}"
+        for field, (old, new) in changes.items()
     )
 
 
-def new_values(differing: dict[str, tuple[Any, Any]]) -> str:
+def new_values_text(changes: Mapping[str, ValueChange]) -> str:
     """Return changed settings with their new values: "learning rate 0.1, schedule step".
 
-    `differing` has the values of each setting before and after the change.
+    `changes` has the old and the new value of each setting.
     """
     return ", ".join(
-        f"{field_title(name)} {setting_text(new)}" for name, (_, new) in differing.items()
+        f"{field_title(field)} {setting_text(new)}" for field, (_, new) in changes.items()
     )
 
 
@@ -146,22 +146,19 @@ def unusual_settings(variation: Variation, variations: Sequence[Variation]) -> s
     If there are no such settings, return all settings in which `variations` differ.
     """
 
-    def value(name: str, row: Variation) -> str:
-        return setting_text(row.settings.get(name))
+    def value_text(field: str, row: Variation) -> str:
+        return setting_text(row.settings.get(field))
 
-    def is_common(name: str) -> bool:
-        counts = Counter(value(name, row) for row in variations)
-        [(most_common, _)] = counts.most_common(1)
-        return value(name, variation) == most_common
+    def has_most_common_value(field: str) -> bool:
+        counts = Counter(value_text(field, row) for row in variations)
+        [(most_common_value, _)] = counts.most_common(1)
+        return value_text(field, variation) == most_common_value
 
-    fields = [
-        name
-        for name in varied_fields(variations)
-        if name != "epochs" and variation.has_effect(name)
-    ]
-    unusual = [name for name in fields if not is_common(name)]
-    shown = (unusual or fields)[:_MAX_SETTINGS]
-    return ", ".join(f"{field_title(name)} {value(name, variation)}" for name in shown)
+    other_fields = [field for field in varied_fields(variations) if field != "epochs"]
+    fields = [field for field in other_fields if variation.has_effect(field)]
+    unusual_fields = [field for field in fields if not has_most_common_value(field)]
+    shown = (unusual_fields or fields)[:_MAX_UNUSUAL_SETTINGS]
+    return ", ".join(f"{field_title(field)} {value_text(field, variation)}" for field in shown)
 
 
 def varied_fields(variations: Sequence[Variation]) -> list[str]:
@@ -169,19 +166,19 @@ def varied_fields(variations: Sequence[Variation]) -> list[str]:
 
     A setting is compared only between the variations in which it has an effect.
     """
-    names = dict.fromkeys(_FIELD_TITLES)  # first, as the most important
+    ordered_fields = dict.fromkeys(_FIELD_TITLES)  # first, as the most important
     varied: set[str] = set()
     for variation in variations:
-        names.update(dict.fromkeys(variation.settings))
+        ordered_fields.update(dict.fromkeys(variation.settings))
         varied.update(variations[0].changes_to(variation))
-    for name in DEFAULTS:
-        affected = [v for v in variations if v.has_effect(name)]
-        if any(name in affected[0].changes_to(v) for v in affected):
-            varied.add(name)
-    return [name for name in names if name in varied]
+    for field in DEFAULTS:
+        affected_rows = [v for v in variations if v.has_effect(field)]
+        if any(field in affected_rows[0].changes_to(v) for v in affected_rows):
+            varied.add(field)
+    return [field for field in ordered_fields if field in varied]
 
 
-def trained_epochs(variation: Variation) -> str:
+def trained_epochs_text(variation: Variation) -> str:
     """Return the number of epochs, such as "5 epochs", or "3 to 5 epochs" if runs ended early."""
     epochs = variation.trained_epochs
     if len(epochs) == 1:
@@ -189,7 +186,7 @@ def trained_epochs(variation: Variation) -> str:
     return f"{epochs[0]} to {epochs[-1]} epochs"
 
 
-def seed_count(variations: Sequence[Variation]) -> str:
+def seed_count_text(variations: Sequence[Variation]) -> str:
     """Return how many seeds the variations were trained with, such as "3 seeds each".
 
     If a variation has several folds, return the number of folds in the same form.
@@ -208,40 +205,42 @@ def seed_count(variations: Sequence[Variation]) -> str:
     return text if len(variations) == 1 else f"{text} each"
 
 
-def p_value(difference: Difference) -> str:
+def p_value_text(difference: Difference) -> str:
     """Return the p-value as "p = 0.031", rounded down so that 0.0499 does not become 0.050."""
     thousandths = math.floor(1000 * difference.p_value)
     return f"p = {thousandths / 1000:.3f}" if thousandths else "p < 0.001"
 
 
-def p_cell(difference: Difference) -> str:
+def p_value_cell(difference: Difference) -> str:
     """Return the p-value of a difference as a table cell, such as "0.031"."""
-    return p_value(difference).removeprefix("p ").removeprefix("= ")
+    return p_value_text(difference).removeprefix("p ").removeprefix("= ")
 
 
-def interval(difference: Difference) -> str:
+def interval_text(difference: Difference) -> str:
     """Return the 95% confidence interval in percentage points, such as "-0.21 to +1.43"."""
     low, high = difference.interval
-    return f"{points(low)} to {points(high)}"
+    return f"{signed_points(low)} to {signed_points(high)}"
 
 
-def basis(difference: Difference) -> str:
+def error_basis(difference: Difference) -> str:
     """Return the source of a difference's standard error: "seeds" or "images"."""
-    return "seeds" if difference.by_seeds else "images"
+    return "seeds" if difference.is_from_seeds else "images"
 
 
-def significance(difference: Difference) -> str:
+def significance_text(difference: Difference) -> str:
     """Return a difference's 95% interval, p-value, and source of its standard error."""
-    return f"95% interval {interval(difference)}, {p_value(difference)}, by {basis(difference)}"
+    interval, p_value = interval_text(difference), p_value_text(difference)
+    return f"95% interval {interval}, {p_value}, by {error_basis(difference)}"
 
 
 def unsigned_points(difference: Difference) -> str:
     """Return a difference in percentage points without its sign, or "less than 0.01"."""
-    rounded = f"{100 * abs(difference.value):.2f}"
-    return "less than 0.01" if rounded == "0.00" and not difference.is_tie else rounded
+    points = f"{100 * abs(difference.value):.2f}"
+    is_tiny = points == "0.00" and not difference.is_tie
+    return "less than 0.01" if is_tiny else points
 
 
-def verdict(difference: Difference) -> str:
+def comparison_verdict(difference: Difference) -> str:
     """Return "better", "worse", "a tie" or "can't be told apart" for a difference in accuracy."""
     if difference.is_tie:
         return "a tie"

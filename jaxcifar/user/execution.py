@@ -21,7 +21,7 @@ class _Watcher(NamedTuple):
     The function takes the path of the file.
     """
 
-    thread: int
+    thread_id: int
     notify: Callable[[str], object]
 
 
@@ -53,10 +53,11 @@ def _add_audit_hook() -> None:
 def _on_audit_event(event: str, arguments: tuple[Any, ...]) -> None:
     if event != "exec" or not _watchers:
         return
-    watcher = _watchers[-1]
+    innermost_watcher = _watchers[-1]
     code = arguments[0]
-    if watcher.thread != threading.get_ident() or not isinstance(code, CodeType):
+    is_watched_thread = innermost_watcher.thread_id == threading.get_ident()
+    if not is_watched_thread or not isinstance(code, CodeType):
         return
     is_whole_file = code.co_name == "<module>"
     if is_whole_file and is_user_file(code.co_filename):
-        watcher.notify(code.co_filename)
+        innermost_watcher.notify(code.co_filename)

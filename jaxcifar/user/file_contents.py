@@ -10,7 +10,7 @@ from jaxcifar.errors import UsageError
 from jaxcifar.user.loader import late_import_message
 from jaxcifar.user.user_program import imported_source
 
-_MOST_FILES = 1000
+_MAX_IMPORTED_FILES = 1000
 
 
 class FileContents:
@@ -20,23 +20,26 @@ class FileContents:
       is_complete: True as soon as no further file may be added.
 
     Args:
-      name: the user's name for the module, for error messages.
-      main: the module's file.
-      files: the files that are read already: path relative to the folder of `main` -> content.
+      module_name: the user's name for the module, for error messages.
+      main_file: the module's file.
+      files: the files that are read already: path relative to the folder of `main_file` -> content.
     """
 
-    def __init__(self, name: str, main: Path, files: Mapping[str, bytes]) -> None:
+    def __init__(self, module_name: str, main_file: Path, files: Mapping[str, bytes]) -> None:
         self.is_complete = False
-        self._name, self._main = name, main
-        self._hashed = {os.path.realpath(main.parent / file): files[file] for file in files}
-        self._imported: dict[str, bytes] = {}
+        self._module_name, self._main_file = module_name, main_file
+        self._hashed_contents = {
+            os.path.realpath(main_file.parent / relative_path): content
+            for relative_path, content in files.items()
+        }
+        self._imported_contents: dict[str, bytes] = {}
 
-    def get(self, file: str) -> bytes:
+    def known_content(self, file: str) -> bytes:
         """Return the content of a file that was read earlier; b"" if the file was not read yet."""
         real_path = os.path.realpath(file)
-        return self._hashed.get(real_path) or self._imported.get(real_path, b"")
+        return self._hashed_contents.get(real_path) or self._imported_contents.get(real_path, b"")
 
-    def add(self, file: str, module: ModuleType | None = None) -> bytes:
+    def read_imported_file(self, file: str, module: ModuleType | None = None) -> bytes:
         """Return the content of an imported file, which the first call reads from the disk.
 
         Args:
@@ -47,44 +50,48 @@ class FileContents:
           UsageError: the file is new, and `is_complete` is True or there are too many files.
         """
         real_path = os.path.realpath(file)
-        if real_path in self._hashed:
-            return self._hashed[real_path]
-        if real_path not in self._imported:
+        if real_path in self._hashed_contents:
+            return self._hashed_contents[real_path]
+        if real_path not in self._imported_contents:
             if self.is_complete:
-                raise UsageError(f"{self._name}: {late_import_message(file)}")
-            if len(self._imported) == _MOST_FILES:
+                raise UsageError(f"{self._module_name}: {late_import_message(file)}")
+            if len(self._imported_contents) == _MAX_IMPORTED_FILES:
                 raise UsageError(
-                    f"{self._name}: the code imports more than {_MOST_FILES:,} files that are not "
-                    "part of an installed package; install some of them as a package"
+                    f"{self._module_name}: the code imports more than {_MAX_IMPORTED_FILES:,} "
+                    "files that are not part of an installed package; install some of them as a "
+                    "package"
                 )
-            if module is not None and real_path.endswith(".py"):
-                self._imported[real_path] = imported_source(module)
+            is_imported_source = module is not None and real_path.endswith(".py")
+            if module is not None and is_imported_source:
+                self._imported_contents[real_path] = imported_source(module)
             else:
-                self._imported[real_path] = Path(file).read_bytes()
-        return self._imported[real_path]
+                self._imported_contents[real_path] = Path(file).read_bytes()
+        return self._imported_contents[real_path]
 
-    def forget_imported(self) -> None:
+    def forget_imported_files(self) -> None:
         """Forget all imported files, so that they are read again."""
-        self._imported.clear()
+        self._imported_contents.clear()
 
-    def imported(self) -> dict[str, bytes]:
+    def imported_contents(self) -> dict[str, bytes]:
         """Return the contents of the user's files that the main file imports.
 
         Returns:
           path -> content; paths are relative to the main file's folder, except for files on another
           drive.
         """
-        contents = {}
-        for file, content in self._imported.items():
+        main_folder = os.path.realpath(self._main_file.parent)
+        content_by_path = {}
+        for file, content in self._imported_contents.items():
             path = file
             with suppress(ValueError):  # on another drive
-                path = os.path.relpath(file, os.path.realpath(self._main.parent))
-            contents[Path(path).as_posix()] = content
-        return contents
+                path = os.path.relpath(file, main_folder)
+            content_by_path[Path(path).as_posix()] = content
+        return content_by_path
 
     def has_changed(self) -> bool:
         """Return whether an imported file was edited or deleted after it was read."""
-        return any(_content_on_disk(file) != content for file, content in self._imported.items())
+        contents = self._imported_contents.items()
+        return any(_content_on_disk(file) != content for file, content in contents)
 
 
 def _content_on_disk(file: str) -> bytes | None:

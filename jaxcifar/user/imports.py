@@ -18,15 +18,15 @@ from jaxcifar.user.file_contents import FileContents
 from jaxcifar.user.loader import HashedLoader
 from jaxcifar.user.user_files import (
     file_of,
-    imported_names,
+    imported_module_names,
     is_user_module,
     module_and_parents,
-    package_of,
+    parent_package,
 )
-from jaxcifar.user.user_program import modules_used
+from jaxcifar.user.user_program import modules_used_in_cell
 
-_LOCK = threading.RLock()  # `sys.modules` and `sys.meta_path` belong to the whole process
-_active: list["UserCode"] = []  # code whose import statements run; the innermost comes last
+_IMPORT_LOCK = threading.RLock()  # `sys.modules` and `sys.meta_path` belong to the whole process
+_active_user_codes: list["UserCode"] = []  # whose import statements run; the innermost is last
 
 
 class UserCode:
@@ -50,19 +50,19 @@ class UserCode:
         self.name, self.main, self.files = name, main, files
         self._contents = FileContents(name, main, files)
         self._module = module
-        self._modules: dict[str, ModuleType] = {}  # modules of this code while they are inactive
-        self._module_names: set[str] = set()  # all names that `find_spec` has found
-        self._packages = {os.path.realpath(main): ""}  # file -> package of its relative imports
+        self._inactive_modules: dict[str, ModuleType] = {}  # are not in `sys.modules` now
+        self._found_module_names: set[str] = set()  # all names that `find_spec` has found
+        self._package_of_file = {os.path.realpath(main): ""}  # where relative imports start
         self._shadowed_names: set[str] = set()
-        self._thread = 0
-        self._builtins = {**vars(builtins), "__import__": self._import}
+        self._importing_thread_id = 0
+        self._module_builtins = {**vars(builtins), "__import__": self._import_with_active_modules}
 
     def module(self) -> ModuleType:
         """Return the user's module; the first call executes it."""
         if not self._contents.is_complete:
-            with _LOCK:
-                self._load()
-        assert self._module is not None  # `_load` has set it, or raised
+            with _IMPORT_LOCK:
+                self._load_module_and_imports()
+        assert self._module is not None  # `_load_module_and_imports` has set it, or raised
         return self._module
 
     def imports(self) -> dict[str, bytes]:
@@ -72,38 +72,38 @@ class UserCode:
           path relative to the main file's folder -> content.
         """
         self.module()
-        return self._contents.imported()
+        return self._contents.imported_contents()
 
     def has_changed(self) -> bool:
         """Return whether an imported file was edited or deleted after it was read."""
         return self._contents.has_changed()
 
-    def _load(self) -> None:
+    def _load_module_and_imports(self) -> None:
         """Execute the main module if it is not imported yet, and read all files it may import."""
         if self._module is not None:
-            spec = self._module.__spec__
-            self._packages[os.path.realpath(self.main)] = package_of(spec)
+            main_file = os.path.realpath(self.main)
+            self._package_of_file[main_file] = parent_package(self._module.__spec__)
             self._read_pending_imports()
         else:
             self._shadowed_names = self._find_shadowed_names()
             try:
-                with self._modules_active():
-                    module = self._execute_main()
+                with self._activate_modules():
+                    module = self._execute_main_module()
                     self._read_pending_imports()
             except BaseException:  # the next call starts from the beginning
-                self._contents.forget_imported()
-                self._modules.clear()
+                self._contents.forget_imported_files()
+                self._inactive_modules.clear()
                 raise
             self._module = module
         self._contents.is_complete = True
 
-    def _execute_main(self) -> ModuleType:
+    def _execute_main_module(self) -> ModuleType:
         """Execute the user's main module, from its hashed content if it is a file; return it."""
         if not self.name.endswith(".py"):
             return importlib.import_module(self.name)
-        content = self._contents.get(str(self.main))
+        content = self._contents.known_content(str(self.main))
         name = f"user_{self.main.stem}_{hashlib.sha256(content).hexdigest()[:12]}"
-        loader = HashedLoader(name, str(self.main.absolute()), content, self._builtins)
+        loader = HashedLoader(name, str(self.main.absolute()), content, self._module_builtins)
         spec = importlib.util.spec_from_file_location(name, loader.path, loader=loader)
         assert spec is not None  # because the loader is given
         module = importlib.util.module_from_spec(spec)
@@ -117,29 +117,30 @@ class UserCode:
 
     def _read_pending_imports(self) -> None:
         """Read the files of import statements that have not run yet, such as those in functions."""
-        waiting = list(self._packages.items())
-        finished_files = set()
-        while waiting:
-            file, package = waiting.pop()
-            finished_files.add(file)
-            for name in self._names_in(file, package):
+        files_to_scan = list(self._package_of_file.items())
+        scanned_files = set()
+        while files_to_scan:
+            file, package = files_to_scan.pop()
+            scanned_files.add(file)
+            for name in self._names_of_imported_modules(file, package):
                 spec = self._find_user_spec(name)
-                imported = file_of(spec) if spec else None
-                if imported and os.path.realpath(imported) not in finished_files:
-                    self._contents.add(imported, sys.modules.get(name))
-                    waiting.append((os.path.realpath(imported), package_of(spec)))
+                imported_file = file_of(spec) if spec else None
+                if imported_file and os.path.realpath(imported_file) not in scanned_files:
+                    self._contents.read_imported_file(imported_file, sys.modules.get(name))
+                    files_to_scan.append((os.path.realpath(imported_file), parent_package(spec)))
 
-    def _names_in(self, file: str, package: str) -> list[str]:
+    def _names_of_imported_modules(self, file: str, package: str) -> list[str]:
         """Return the names of the modules that a file may import, packages before modules."""
         if not file.endswith(".py"):
             return []
-        content = self._contents.get(file)
-        used = list(imported_names(content, package))
-        is_cell = self._module is not None and getattr(self._module, "__file__", None) is None
-        if is_cell and file == os.path.realpath(self.main):
-            used += modules_used(content, vars(self._module))
-        with_packages = [part for name in used for part in module_and_parents(name)]
-        return list(dict.fromkeys(with_packages))  # each name once
+        content = self._contents.known_content(file)
+        module_names = list(imported_module_names(content, package))
+        has_no_file = getattr(self._module, "__file__", None) is None
+        is_notebook_cell = self._module is not None and has_no_file
+        if is_notebook_cell and file == os.path.realpath(self.main):
+            module_names += modules_used_in_cell(content, vars(self._module))
+        names_with_packages = [part for name in module_names for part in module_and_parents(name)]
+        return list(dict.fromkeys(names_with_packages))  # each name once
 
     def _find_user_spec(self, name: str) -> ModuleSpec | None:
         """Return the spec of a module of user code, without importing the module.
@@ -148,15 +149,15 @@ class UserCode:
         """
         top_package = name.partition(".")[0]
         # First the top-level package: looking for a submodule imports the packages around it.
-        modules_to_check = [name] if top_package == name else [top_package, name]
+        names_to_check = [name] if top_package == name else [top_package, name]
         spec = None
-        for part in modules_to_check:
-            module = sys.modules.get(part)
+        for name_to_check in names_to_check:
+            module = sys.modules.get(name_to_check)
             with suppress(Exception):  # the error is reported when the import statement runs
-                spec = module.__spec__ if module else importlib.util.find_spec(part)
+                spec = module.__spec__ if module else importlib.util.find_spec(name_to_check)
             if not is_user_module(spec):
                 return None
-        return spec if spec and spec.name == name else None
+        return spec if spec is not None and spec.name == name else None
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -165,37 +166,37 @@ class UserCode:
 
         Modules in the main file's folder come first. User code is loaded from the hashed bytes.
         """
-        if threading.get_ident() != self._thread:
+        if threading.get_ident() != self._importing_thread_id:
             return None
-        spec = self._ask_other_finders(name, path, target)
-        is_parent = self.name.startswith(f"{name}.")  # a package around the main module
-        if is_parent or not is_user_module(spec):
+        spec = self._find_spec_with_other_finders(name, path, target)
+        is_package_of_main_module = self.name.startswith(f"{name}.")
+        if is_package_of_main_module or not is_user_module(spec):
             return spec  # `_read_pending_imports` reads a parent if an import statement names it
-        self._module_names.add(name)
+        self._found_module_names.add(name)
         file = file_of(spec)
         if file is not None:
-            content = self._contents.add(file)
-            self._packages[os.path.realpath(file)] = package_of(spec)
+            content = self._contents.read_imported_file(file)
+            self._package_of_file[os.path.realpath(file)] = parent_package(spec)
             if type(spec.loader) is SourceFileLoader:
-                spec.loader = HashedLoader(name, file, content, self._builtins)
+                spec.loader = HashedLoader(name, file, content, self._module_builtins)
                 spec.cached = None  # a .pyc file may have been compiled from another content
         return spec
 
-    def _ask_other_finders(
+    def _find_spec_with_other_finders(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None
     ) -> ModuleSpec | None:
         for finder in sys.meta_path:
             if finder is self:
                 continue
             if finder is PathFinder and path is None:
-                spec = finder.find_spec(name, [*self._folders(), *sys.path], target)
+                spec = finder.find_spec(name, [*self._first_search_folders(), *sys.path], target)
             else:
                 spec = finder.find_spec(name, path, target)
             if spec is not None:
                 return spec
         return None
 
-    def _folders(self) -> list[str]:
+    def _first_search_folders(self) -> list[str]:
         """Return the folders that are searched for modules before Python's search path."""
         return [str(self.main.resolve().parent)] if self.name.endswith(".py") else []
 
@@ -204,45 +205,46 @@ class UserCode:
 
         An import statement in the user code means the module in the main file's folder.
         """
-        shadowed = set()
+        shadowed_names = set()
         for name, module in list(sys.modules.items()):
             if "." in name or name == "__main__":
                 continue
-            is_users = is_user_module(getattr(module, "__spec__", None))
-            if is_users and PathFinder.find_spec(name, self._folders()):
-                shadowed.add(name)
-        return shadowed
+            is_user_code = is_user_module(getattr(module, "__spec__", None))
+            if is_user_code and PathFinder.find_spec(name, self._first_search_folders()):
+                shadowed_names.add(name)
+        return shadowed_names
 
-    def _import(self, *arguments: Any, **options: Any) -> Any:
+    def _import_with_active_modules(self, *arguments: Any, **options: Any) -> Any:
         """Replace `__import__` in the modules of the user code; the arguments are the same."""
-        with self._modules_active():
+        with self._activate_modules():
             return builtins.__import__(*arguments, **options)
 
     @contextmanager
-    def _modules_active(self) -> Iterator[None]:
+    def _activate_modules(self) -> Iterator[None]:
         """Put this code's modules into `sys.modules` in place of others, until the block ends."""
-        with _LOCK:
-            if _active and _active[-1] is self:
+        with _IMPORT_LOCK:
+            if _active_user_codes and _active_user_codes[-1] is self:  # is active already
                 yield
                 return
-            top_names = {name for name in self._modules if "." not in name} | self._shadowed_names
-            set_aside = {
+            top_names = {name for name in self._inactive_modules if "." not in name}
+            replaced_top_names = top_names | self._shadowed_names
+            hidden_modules = {
                 name: module
                 for name, module in sys.modules.items()
-                if name in self._modules or name.partition(".")[0] in top_names
+                if name in self._inactive_modules or name.partition(".")[0] in replaced_top_names
             }
-            for name in set_aside:
+            for name in hidden_modules:
                 del sys.modules[name]
-            sys.modules.update(self._modules)
+            sys.modules.update(self._inactive_modules)
             sys.meta_path.insert(0, self)
-            self._thread = threading.get_ident()
-            _active.append(self)
+            self._importing_thread_id = threading.get_ident()
+            _active_user_codes.append(self)
             try:
-                with watch_executed_files(self._contents.add):
+                with watch_executed_files(self._contents.read_imported_file):
                     yield
             finally:
-                _active.pop()
+                _active_user_codes.pop()
                 sys.meta_path.remove(self)
-                for name in self._module_names.intersection(sys.modules):
-                    self._modules[name] = sys.modules.pop(name)
-                sys.modules.update(set_aside)
+                for name in self._found_module_names.intersection(sys.modules):
+                    self._inactive_modules[name] = sys.modules.pop(name)
+                sys.modules.update(hidden_modules)

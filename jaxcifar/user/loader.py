@@ -11,24 +11,26 @@ class HashedLoader(SourceFileLoader):
     Args:
       name: the module's name.
       path: the file's path, for error messages.
-      content: the file's content.
-      builtin_names: name -> value of what the module sees as Python's built-in functions.
+      hashed_content: the file's content.
+      visible_builtins: name -> value of what the module sees as Python's built-in functions.
     """
 
-    def __init__(self, name: str, path: str, content: bytes, builtin_names: dict[str, Any]) -> None:
+    def __init__(
+        self, name: str, path: str, hashed_content: bytes, visible_builtins: dict[str, Any]
+    ) -> None:
         super().__init__(name, path)
-        self._content, self._builtin_names = content, builtin_names
+        self._hashed_content, self._visible_builtins = hashed_content, visible_builtins
 
     def get_code(self, fullname: str) -> CodeType:
         """Return the given content as a compiled module."""
-        return self.source_to_code(self._content, self.path)
+        return self.source_to_code(self._hashed_content, self.path)
 
     def get_data(self, path: str) -> bytes:
         """Return the given content for the module's file; read other files from the disk."""
-        return self._content if path == self.path else super().get_data(path)
+        return self._hashed_content if path == self.path else super().get_data(path)
 
     def exec_module(self, module: ModuleType) -> None:
-        vars(module)["__builtins__"] = self._builtin_names
+        vars(module)["__builtins__"] = self._visible_builtins
         super().exec_module(module)
 
 

@@ -15,7 +15,7 @@ from typing import TypeGuard
 
 _PACKAGE_FOLDERS = {"site-packages", "dist-packages"}
 # Packages that never count as user code, even if the user has installed them in editable mode.
-_NEVER_USER_CODE = {
+_PACKAGES_NEVER_USER_CODE = {
     *("jax", "jaxlib", "flax", "optax", "orbax", "chex", "numpy", "scipy", "ml_dtypes"),
     *(__name__.partition(".")[0], "__main__"),
 }
@@ -29,7 +29,7 @@ def file_of(spec: ModuleSpec) -> str | None:
     return spec.origin if spec.has_location else None
 
 
-def file_on_path(module: str) -> str | None:
+def find_file_of_module(module_name: str) -> str | None:
     """Return the file of a module that is not imported yet.
 
     Return None if the module does not exist or has no file. Its parent packages are imported.
@@ -38,16 +38,17 @@ def file_on_path(module: str) -> str | None:
       Exception: any exception that a parent package raises.
     """
     try:
-        spec = importlib.util.find_spec(module)
+        spec = importlib.util.find_spec(module_name)
     except ModuleNotFoundError as error:
-        is_missing = error.name in module_and_parents(module)  # else: an import in a package fails
-        if is_missing:
+        # Otherwise an import statement inside of a package fails.
+        is_module_missing = error.name in module_and_parents(module_name)
+        if is_module_missing:
             return None
         raise
     return spec.origin if spec and spec.has_location else None
 
 
-def package_of(spec: ModuleSpec | None) -> str:
+def parent_package(spec: ModuleSpec | None) -> str:
     """Return the package that relative imports in a module start from; "" if there is none."""
     return (spec.parent or "") if spec else ""
 
@@ -60,21 +61,26 @@ def is_user_module(spec: ModuleSpec | None) -> TypeGuard[ModuleSpec]:
     """
     if spec is None:
         return False
-    name = spec.name.partition(".")[0]
+    top_package = spec.name.partition(".")[0]
     folders = spec.submodule_search_locations or ()  # a namespace package has folders but no file
-    file = file_of(spec) or next(iter(folders), None)
-    if file is None or name in _NEVER_USER_CODE or _is_installed(file):
+    first_folder = next(iter(folders), None)
+    file_or_folder = file_of(spec) or first_folder
+    if file_or_folder is None or top_package in _PACKAGES_NEVER_USER_CODE:
         return False
-    return name not in _installed_in(_import_folder(spec, file))
+    if _is_in_installed_folder(file_or_folder):
+        return False
+    folder_of_top_package = _folder_of_top_package(spec, file_or_folder)
+    return top_package not in _names_of_installed_modules(folder_of_top_package)
 
 
 def is_user_file(file: str) -> bool:
     """Return whether a file that is about to run is user code, as `is_user_module` defines it."""
-    if not Path(file).is_file() or _is_installed(file):
+    if not Path(file).is_file() or _is_in_installed_folder(file):
         return False
     for module in list(sys.modules.values()):
         spec = getattr(module, "__spec__", None)
-        if getattr(spec, "origin", None) == file and not is_user_module(spec):
+        is_module_of_file = getattr(spec, "origin", None) == file
+        if is_module_of_file and not is_user_module(spec):
             return False
     return True
 
@@ -86,17 +92,17 @@ def module_and_parents(name: str) -> list[str]:
 
 
 @cache
-def _is_installed(file: str) -> bool:
+def _is_in_installed_folder(file: str) -> bool:
     """Return whether a file is in a folder of Python itself or of installed packages."""
     path = Path(os.path.realpath(file))
     if _PACKAGE_FOLDERS.intersection(path.parts):
         return True
-    names = ("stdlib", "platstdlib", "purelib", "platlib")
-    folders = [os.path.realpath(sysconfig.get_path(name)) for name in names]
-    return any(path.is_relative_to(folder) for folder in folders)
+    scheme_names = ("stdlib", "platstdlib", "purelib", "platlib")
+    installed_folders = [os.path.realpath(sysconfig.get_path(name)) for name in scheme_names]
+    return any(path.is_relative_to(folder) for folder in installed_folders)
 
 
-def _import_folder(spec: ModuleSpec, file: str) -> Path:
+def _folder_of_top_package(spec: ModuleSpec, file: str) -> Path:
     """Return the folder that contains a module's top-level package."""
     path = Path(os.path.realpath(file))
     is_in_archive = bool(getattr(spec.loader, "archive", None))
@@ -110,16 +116,16 @@ def _import_folder(spec: ModuleSpec, file: str) -> Path:
 
 
 @cache
-def _installed_in(folder: Path) -> set[str]:
+def _names_of_installed_modules(folder: Path) -> set[str]:
     """Return the names of the top-level modules that `pip --target` installed in a folder."""
-    lines: list[str] = []
+    installed_paths: list[str] = []
     for record in folder.glob("*.dist-info/RECORD"):
         with suppress(OSError, ValueError):
-            lines += record.read_text("utf-8").splitlines()
-    return {re.split(r"[/.,]", line)[0] for line in lines}
+            installed_paths += record.read_text("utf-8").splitlines()
+    return {re.split(r"[/.,]", path)[0] for path in installed_paths}
 
 
-def imported_names(content: bytes, package: str = "") -> Iterator[str]:
+def imported_module_names(content: bytes, package: str = "") -> Iterator[str]:
     """Yield the absolute names of the modules that Python source may import, in functions too.
 
     For `from a import b` these are `a` and `a.b`, since `b` may be a module.
@@ -128,15 +134,16 @@ def imported_names(content: bytes, package: str = "") -> Iterator[str]:
       content: the source; a source that is not valid Python imports nothing.
       package: the name of the package that relative imports start from.
     """
-    for node in _statements(content):
+    for node in _syntax_nodes(content):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             with suppress(ImportError):
-                relative = "." * node.level + (node.module or "")
-                base = importlib.util.resolve_name(relative, package)
-                yield base
-                yield from (f"{base}.{alias.name}" for alias in node.names if alias.name != "*")
+                relative_name = "." * node.level + (node.module or "")
+                from_module = importlib.util.resolve_name(relative_name, package)
+                yield from_module
+                imported = [alias.name for alias in node.names if alias.name != "*"]
+                yield from (f"{from_module}.{name}" for name in imported)
 
 
 def imported_from_same_folder(path: Path, content: bytes) -> list[Path]:
@@ -149,15 +156,15 @@ def imported_from_same_folder(path: Path, content: bytes) -> list[Path]:
       path: the file.
       content: the file's content.
     """
-    names = set()
-    for node in _statements(content):
+    top_names = set()
+    for node in _syntax_nodes(content):
         if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
+            top_names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module.partition(".")[0])
+            top_names.add(node.module.partition(".")[0])
     files = []
-    this_package = __name__.partition(".")[0]
-    for name in sorted(names - {this_package}):
+    jaxcifar_package = __name__.partition(".")[0]
+    for name in sorted(top_names - {jaxcifar_package}):
         module = path.parent / f"{name}.py"
         package = path.parent / name
         if module.is_file():
@@ -167,7 +174,7 @@ def imported_from_same_folder(path: Path, content: bytes) -> list[Path]:
     return files
 
 
-def _statements(content: bytes) -> Iterator[ast.AST]:
+def _syntax_nodes(content: bytes) -> Iterator[ast.AST]:
     """Yield all nodes of the syntax tree of Python source; yield none if the source is invalid."""
     try:
         tree = ast.parse(content)

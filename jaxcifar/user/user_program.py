@@ -14,17 +14,17 @@ from typing import Any, NamedTuple, TypeGuard
 
 from jaxcifar.errors import UsageError
 
-_CLOCK_SECONDS = 2.0  # by which the times of a file and of the process's start may be wrong
+_CLOCK_ERROR_SECONDS = 2.0  # by which the times of a file and of the process's start may be wrong
 
 
-class _Source(NamedTuple):
-    """The source of a module, valid until the module is reloaded and gets another `spec`."""
+class _ModuleSource(NamedTuple):
+    """The source of a module, valid until the module is reloaded and gets another identity."""
 
-    spec: Any
+    identity: Any
     content: bytes
 
 
-_sources: dict[str, _Source] = {}  # by the module's name
+_source_of_module: dict[str, _ModuleSource] = {}  # by the module's name
 
 
 def imported_source(module: ModuleType) -> bytes:
@@ -37,34 +37,37 @@ def imported_source(module: ModuleType) -> bytes:
       UsageError: the file was edited after the module was imported and before the first call.
       OSError: the file can't be read.
     """
-    known = _sources.get(module.__name__)
-    if known is not None and known.content and known.spec is _identity(module):
-        return known.content
+    known_source = _source_of_module.get(module.__name__)
+    identity = _identity_until_reload(module)
+    if known_source is not None and known_source.content and known_source.identity is identity:
+        return known_source.content
     file = module.__spec__.origin if module.__spec__ else module.__file__
     if file is None:
-        raise FileNotFoundError(f"the module {module.__name__} has no source file")
+        raise FileNotFoundError(
+            f"the module {module.__name__} has no source file; put its code into a .py file"
+        )
     path = Path(file)
     content = path.read_bytes()
-    if _written_since_start(path) and not _comes_from(module, content):
+    if _was_written_since_process_start(path) and not _matches_source(module, content):
         raise UsageError(
             f"{path} has been edited since it was imported; start the program again (in a "
             "notebook: restart the kernel, or importlib.reload the module)"
         )
-    _sources[module.__name__] = _Source(_identity(module), content)
+    _source_of_module[module.__name__] = _ModuleSource(identity, content)
     return content
 
 
 def module_of_file(path: Path) -> ModuleType | None:
     """Return the imported module that was loaded from a file; None if there is no such module."""
     for module in list(sys.modules.values()):
-        file = Path(getattr(module, "__file__", None) or "")
-        same_name = file.name == path.name  # saves most look-ups of real paths
-        if same_name and os.path.realpath(file) == os.path.realpath(path):
+        module_file = Path(getattr(module, "__file__", None) or "")
+        has_same_name = module_file.name == path.name  # saves most look-ups of real paths
+        if has_same_name and os.path.realpath(module_file) == os.path.realpath(path):
             return module
     return None
 
 
-def cell_source(value: Any) -> str:
+def cell_source(class_or_function: Any) -> str:
     """Return the source of a class or function that is defined in a notebook's cell.
 
     `inspect` finds functions in cells, but not classes. So the cell of a class is found through one
@@ -73,24 +76,25 @@ def cell_source(value: Any) -> str:
     Raises:
       OSError: the source is not found.
     """
-    if not isinstance(value, type):
-        return inspect.getsource(value)
-    for member in vars(value).values():
+    if not isinstance(class_or_function, type):
+        return inspect.getsource(class_or_function)
+    class_name = class_or_function.__name__
+    for member in vars(class_or_function).values():
         if not callable(member):
             continue
         code = getattr(inspect.unwrap(member), "__code__", None)
-        cell = "".join(linecache.getlines(code.co_filename)) if code else ""
-        definition = _class_definition(cell, value.__name__)
+        cell_lines = linecache.getlines(code.co_filename) if code else []
+        definition = _class_definition("".join(cell_lines), class_name)
         if definition is not None:
             return definition
-    raise OSError(f"the source of {value.__name__} is not known; define it in a cell or a file")
+    raise OSError(f"the source of {class_name} is not known; define it in a cell or a file")
 
 
-def _class_definition(source: str, name: str) -> str | None:
-    """Return the text of the class `name` in `source`, decorators included; None if not found."""
+def _class_definition(source: str, class_name: str) -> str | None:
+    """Return the text of a class in `source`, decorators included; None if it is not found."""
     with suppress(SyntaxError):
         for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.ClassDef) and node.name == name:
+            if isinstance(node, ast.ClassDef) and node.name == class_name:
                 decorator_lines = [decorator.lineno for decorator in node.decorator_list]
                 first_line = min([node.lineno, *decorator_lines])
                 lines = source.splitlines(keepends=True)
@@ -98,7 +102,7 @@ def _class_definition(source: str, name: str) -> str | None:
     return None
 
 
-def modules_used(source: bytes, namespace: Mapping[str, Any]) -> Iterator[str]:
+def modules_used_in_cell(source: bytes, namespace: Mapping[str, Any]) -> Iterator[str]:
     """Yield the names of the modules whose contents a notebook's cell uses.
 
     A module counts if the cell has a name for the module, or for a class or function in it.
@@ -119,60 +123,63 @@ def modules_used(source: bytes, namespace: Mapping[str, Any]) -> Iterator[str]:
             yield module
 
 
-def _identity(module: ModuleType) -> Any:
+def _identity_until_reload(module: ModuleType) -> Any:
     """Return an object that identifies a module until the module is reloaded."""
     return module.__spec__ or module
 
 
-def _written_since_start(path: Path) -> bool:
+def _was_written_since_process_start(path: Path) -> bool:
     """Return whether a file was written after this process started."""
     import psutil  # its import takes a while
 
-    return path.stat().st_mtime > psutil.Process().create_time() - _CLOCK_SECONDS
+    return path.stat().st_mtime > psutil.Process().create_time() - _CLOCK_ERROR_SECONDS
 
 
-def _comes_from(module: ModuleType, content: bytes) -> bool:
+def _matches_source(module: ModuleType, content: bytes) -> bool:
     """Return whether a module has the functions and constants that the source `content` defines."""
     try:
-        codes = set(_codes_in(compile(content, module.__file__ or "", "exec")))
+        module_code = compile(content, module.__file__ or "", "exec")
     except (SyntaxError, ValueError):
         return False
-    same_functions = all(function.__code__ in codes for function in _functions(module))
-    return same_functions and _has_constants_of(module, ast.parse(content))
+    source_codes = set(_code_objects_in(module_code))
+    functions = _functions_defined_in(module)
+    has_functions_of_source = all(function.__code__ in source_codes for function in functions)
+    return has_functions_of_source and _has_constants_of_source(module, ast.parse(content))
 
 
-def _has_constants_of(module: ModuleType, tree: ast.Module) -> bool:
+def _has_constants_of_source(module: ModuleType, tree: ast.Module) -> bool:
     """Return whether a module and its classes still have the constants that its source assigns.
 
     `tree` is the syntax tree of the source. Constants of the module that are assigned more than
     once are not compared, because their values may have changed while the module ran.
     """
-    assigned_names = Counter(node.id for node in ast.walk(tree) if _is_assigned(node))
-    for name, value in _constants(tree.body):
-        if assigned_names[name] == 1 and not _has_constant(module, name, value):
+    assignment_counts = Counter(node.id for node in ast.walk(tree) if _is_assigned_name(node))
+    for name, value in _constant_assignments(tree.body):
+        if assignment_counts[name] == 1 and _has_other_value(module, name, value):
             return False
     for node in tree.body:
         if not isinstance(node, ast.ClassDef):
             continue
         cls = getattr(module, node.name, None)
-        for name, value in _constants(node.body):
-            if isinstance(cls, type) and not _has_constant(cls, name, value):
+        for name, value in _constant_assignments(node.body):
+            if isinstance(cls, type) and _has_other_value(cls, name, value):
                 return False
     return True
 
 
-def _has_constant(holder: ModuleType | type, name: str, value: Any) -> bool:
-    """Return True if the constant `name` of a module or class equals `value` or does not exist."""
-    return name not in vars(holder) or vars(holder)[name] == value
+def _has_other_value(module_or_class: ModuleType | type, name: str, value: Any) -> bool:
+    """Return whether a module or class has a constant `name` that does not equal `value`."""
+    constants = vars(module_or_class)
+    return name in constants and constants[name] != value
 
 
-def _is_assigned(node: ast.AST) -> TypeGuard[ast.Name]:
+def _is_assigned_name(node: ast.AST) -> TypeGuard[ast.Name]:
     return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
 
 
-def _constants(body: list[ast.stmt]) -> Iterator[tuple[str, Any]]:
+def _constant_assignments(statements: list[ast.stmt]) -> Iterator[tuple[str, Any]]:
     """Yield the names and values of assignments such as `WIDTH = 64` and `width: int = 64`."""
-    for node in body:
+    for node in statements:
         target: ast.expr
         value: ast.expr | None
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
@@ -185,15 +192,15 @@ def _constants(body: list[ast.stmt]) -> Iterator[tuple[str, Any]]:
             yield target.id, value.value
 
 
-def _codes_in(code: CodeType) -> Iterator[CodeType]:
+def _code_objects_in(code: CodeType) -> Iterator[CodeType]:
     """Yield a code object and all code objects inside of it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _codes_in(constant)
+            yield from _code_objects_in(constant)
 
 
-def _functions(module: ModuleType) -> Iterator[Any]:
+def _functions_defined_in(module: ModuleType) -> Iterator[Any]:
     """Yield the functions and the methods of classes that a module's file defines."""
     for value in list(vars(module).values()):
         members = vars(value).values() if isinstance(value, type) else [value]

@@ -17,7 +17,7 @@ from jaxcifar.data.array_names import recognise_arrays
 from jaxcifar.data.doubts import count_copies
 from jaxcifar.data.images import to_square
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.report.costs import facts
+from jaxcifar.report.costs import fact_rows
 from jaxcifar.report.run_reading import read_records
 
 NAMES = ("ant", "bee", "cow")
@@ -422,5 +422,5 @@ def test_a_run_on_such_images(tmp_path, capsys):
     assert np.isfinite(result["test_loss"])
     assert result["channel_std"][2] == 1
     assert classifier.result["val_accuracy"] == result["val_accuracy"]
-    [facts_line] = [v for k, v in facts(read_records(tmp_path)) if "copies" in k]
+    [facts_line] = [v for k, v in fact_rows(read_records(tmp_path)) if "copies" in k]
     assert facts_line == "0 / 4"

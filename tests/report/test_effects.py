@@ -7,7 +7,8 @@ import pytest
 from report.test_records import made, made_run
 from scipy import stats
 
-from jaxcifar.report.effects import effect_sentences, effects
+from jaxcifar.report.effect_sentences import effect_sentences
+from jaxcifar.report.effects import find_effects
 
 IMAGES = 10_000  # test images of `made_run`
 
@@ -31,7 +32,7 @@ GRID = [
 
 def test_the_effect_of_a_setting_is_the_mean_over_its_pairs_with_welchs_interval():
     """The pairs are independent, so the variance of their mean is a fourth of the sum of both."""
-    found = {effect.setting: effect for effect in effects(GRID)}
+    found = {effect.setting: effect for effect in find_effects(GRID)}
     assert set(found) == {"normalize", "augment"}
     augment = found["augment"]
     samples = [v.values("test_accuracy") for v in GRID]
@@ -41,9 +42,9 @@ def test_the_effect_of_a_setting_is_the_mean_over_its_pairs_with_welchs_interval
     plain, norm, aug, both = map(mean, samples)
     value = ((aug - plain) + (both - norm)) / 2
     half = stats.t.ppf(0.975, freedom) * error
-    assert (augment.before, augment.after) == (False, True)
-    assert augment.pooled.value == pytest.approx(value)
-    assert augment.pooled.interval == pytest.approx((value - half, value + half))
+    assert (augment.old_value, augment.new_value) == (False, True)
+    assert augment.mean_difference.value == pytest.approx(value)
+    assert augment.mean_difference.interval == pytest.approx((value - half, value + half))
     low, high = 100 * (value - half), 100 * (value + half)
     assert effect_sentences(GRID)[0] == (
         f"Augmentation adds {100 * value:.1f} points ({low:.1f} to {high:.1f}, mean of 2 pairs of "
@@ -77,7 +78,7 @@ def test_pairs_that_contradict_each_other_give_a_range_and_no_mean():
         row("aug", 0.790, 0.791, normalize=False),
         row("both", 0.750, 0.751),
     ]
-    [augment] = [effect for effect in effects(rows) if effect.setting == "augment"]
+    [augment] = [effect for effect in find_effects(rows) if effect.setting == "augment"]
     assert not augment.is_consistent
     assert (
         "Augmentation changes the accuracy by -5.0 to +9.0 points, depending on the other settings "

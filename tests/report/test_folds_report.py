@@ -13,7 +13,7 @@ from jaxcifar.report import write_report
 from jaxcifar.report.run_reading import read_records
 from jaxcifar.report.statistics import Sample
 from jaxcifar.report.training_notes import training_notes
-from jaxcifar.report.wording import seed_count
+from jaxcifar.report.wording import seed_count_text
 from jaxcifar.runs.folder import RunFolder
 
 VALUES = {("1/3", 0): 0.80, ("2/3", 0): 0.83, ("3/3", 0): 0.87, ("1/3", 1): 0.82,
@@ -53,7 +53,7 @@ def test_runs_that_differ_in_fold_and_seed_are_one_variation(folder):
     assert sample.deviation == pytest.approx(np.std(OF_FOLDS, ddof=1))
     assert plain.folds == ()
     assert plain.repeats("val_accuracy").tolist() == plain.values("val_accuracy").tolist()
-    assert (seed_count([middle]), seed_count([plain])) == ("3 folds", "one seed")
+    assert (seed_count_text([middle]), seed_count_text([plain])) == ("3 folds", "one seed")
     assert middle.settings["fold"] == "each of 3"
 
 

@@ -8,8 +8,9 @@ from scipy import stats
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.report import statistics
-from jaxcifar.report.run_records import FinishedRun, RunRecord, StudiedNetwork, Variation
-from jaxcifar.report.study_records import Records
+from jaxcifar.report.run_records import FinishedRun, RunRecord, Variation
+from jaxcifar.report.single_changes import single_changes
+from jaxcifar.report.study_records import Records, StudiedNetwork
 
 MATRIX = [[6, 2, 0], [0, 0, 0], [1, 0, 3]]  # no test image of the second class
 
@@ -46,10 +47,10 @@ def converted(**said):
 
 
 def test_the_selected_epoch_is_the_best_and_neither_the_first_nor_the_last():
-    assert made_run().selected["epoch"] == 2
+    assert made_run().selected_metrics["epoch"] == 2
     # Of equal accuracies the lower loss counts.
-    assert made_run(val=(0.9, 0.5, 0.9), loss=(0.6, 0.1, 0.5)).selected["epoch"] == 3
-    assert made_run(val=(0.9, 0.5, 0.9), loss=(0.5, 0.1, 0.6)).selected["epoch"] == 1
+    assert made_run(val=(0.9, 0.5, 0.9), loss=(0.6, 0.1, 0.5)).selected_metrics["epoch"] == 3
+    assert made_run(val=(0.9, 0.5, 0.9), loss=(0.5, 0.1, 0.6)).selected_metrics["epoch"] == 1
 
 
 def test_the_accuracy_of_a_class_is_its_share_of_the_diagonal():
@@ -165,13 +166,13 @@ def test_records_contain_each_finished_run_once():
     records = Records(
         networks=(StudiedNetwork("A", (one, two)), StudiedNetwork("B", (other,))),
         studies=(),
-        outside_studies=(one,),
-        without_validation=(whole,),
-        unfinished=(),
-        unreadable={},
+        variations_outside_studies=(one,),
+        variations_without_validation=(whole,),
+        unfinished_runs=(),
+        unreadable_reasons={},
     )
     assert [v.name for v in records.variations] == ["one", "two", "other"]
-    assert [v.name for v in records.trained] == ["one", "two", "whole"]
+    assert [v.name for v in records.trained_variations] == ["one", "two", "whole"]
     assert records.runs == [*one.runs, *two.runs, *other.runs, *whole.runs]
 
 
@@ -246,7 +247,7 @@ def test_single_changes_are_all_pairs_that_differ_in_one_setting():
     fast = made("fast", learning_rate=0.2, batch_size=64)
     both = made("both", learning_rate=0.2, batch_size=32)
     again = made("again", learning_rate=0.1, batch_size=64, seed=3)
-    pairs = statistics.single_changes([base, fast, again, both])
+    pairs = single_changes([base, fast, again, both])
     assert [(name, old, new, a.name, b.name) for name, old, new, a, b in pairs] == [
         ("learning_rate", 0.1, 0.2, "base", "fast"),
         ("learning_rate", 0.2, 0.1, "fast", "again"),

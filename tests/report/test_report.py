@@ -24,9 +24,10 @@ from jaxcifar.errors import UsageError
 from jaxcifar.networks.cnn import CNN
 from jaxcifar.report import classes, wording, write_report
 from jaxcifar.report.page import markdown_to_page
+from jaxcifar.report.row_panels import plot_row_panels
 from jaxcifar.report.run_reading import read_records, read_run
-from jaxcifar.report.statistics import single_changes
-from jaxcifar.report.study_figures import plot_all_validation, plot_row_panels
+from jaxcifar.report.single_changes import single_changes
+from jaxcifar.report.study_figures import plot_all_validation
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.mistakes import confident_mistakes
 from jaxcifar.runs.plots import SPLITS, epoch_ticks, plot_curves
@@ -632,7 +633,7 @@ def test_arguments_of_a_users_network_are_columns_and_single_changes(tmp_path):
     assert "| depth not set → 8 | plain → deep | +10.00 |" in text
     assert text.startswith("# Depth \\| width\n")
     assert "**Mixer on CIFAR-10**" in text
-    assert "Not described here: the run's folder has no network.json." in text
+    assert "Not described here: the run's folder has no network.json; repeat the run" in text
     assert not {name for name in sys.modules.keys() - modules if "net" in name.split(".")[-1:]}
 
 
@@ -762,7 +763,7 @@ def test_a_run_that_can_not_be_read_is_left_out_and_named(tmp_path, name, damage
     damage(tmp_path / "bad" / name)
     records = read_records(tmp_path)
     assert [run.path.name for run in records.runs] == ["good"]
-    [(path, why)] = records.unreadable.items()
+    [(path, why)] = records.unreadable_reasons.items()
     assert path.name == "bad"
     assert reason in why
     assert "\n" not in why
@@ -792,7 +793,7 @@ def test_a_bad_folder_gives_a_one_line_error(tmp_path):
 
 
 def test_a_page_that_would_be_too_large_has_smaller_pictures(tmp_path, monkeypatch):
-    monkeypatch.setattr("jaxcifar.report.pictures._MOST_BYTES_OF_SVG", 150_000)
+    monkeypatch.setattr("jaxcifar.report.pictures._MAX_SVG_BYTES", 150_000)
     write_run(tmp_path / "run", Config.create("cnn", epochs=4), 0.5, 0.5)
     report(tmp_path, pictures=True)
     forms = [path.suffix for path in (tmp_path / "report").iterdir()]

@@ -10,11 +10,8 @@ from report.test_report import THREE_SEEDS, report, write_run, write_study
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.data.corruptions import CORRUPTIONS
-from jaxcifar.report.evaluation_section import (
-    evaluation_context,
-    plot_corruptions,
-    plot_reliability,
-)
+from jaxcifar.report.evaluation_figures import plot_corruptions, plot_reliability
+from jaxcifar.report.evaluation_section import evaluation_context
 from jaxcifar.report.run_reading import read_run
 from jaxcifar.runs.evaluation_file import BINS, save_evaluation
 

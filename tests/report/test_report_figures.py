@@ -546,7 +546,7 @@ def test_each_run_below_the_folder_is_counted_once(folder):
     records = read_records(folder)
     found = sorted((run.path.parent.name, run.config.seed) for run in records.runs)
     assert found == sorted((row, seed) for row in RUNS for seed in RUNS[row])
-    [failed] = records.unfinished
+    [failed] = records.unfinished_runs
     assert (failed.path.name, len(failed.history)) == ("seed9", 3)
     assert json.loads((failed.path / "config.json").read_text())["seed"] == 9
 

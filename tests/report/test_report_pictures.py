@@ -14,11 +14,11 @@ from report.test_records import made, made_run
 from report.test_report import figures_of
 from scipy import stats
 
+from jaxcifar.report.row_panels import plot_row_panels
 from jaxcifar.report.run_reading import read_records
 from jaxcifar.report.study_figures import (
     MANY_ROWS,
     plot_all_validation,
-    plot_row_panels,
     plot_test_accuracies,
 )
 

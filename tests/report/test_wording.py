@@ -9,8 +9,8 @@ from jaxcifar.report import wording
 from jaxcifar.report.statistics import Difference, Sample
 
 
-def difference(value=0.0123, error=0.01, freedom=math.inf, by_seeds=True):
-    return Difference(value, error, freedom, by_seeds)
+def difference(value=0.0123, error=0.01, freedom=math.inf, is_from_seeds=True):
+    return Difference(value, error, freedom, is_from_seeds)
 
 
 def row_of(*accuracies, flipped=None, **settings):
@@ -42,10 +42,10 @@ def test_names_in_a_sentence(names, line):
 
 def test_figures():
     assert wording.percent(0.12345) == "12.35%"
-    assert wording.points(0.0123) == "+1.23"
-    assert wording.points(-0.5) == "-50.00"
-    assert wording.points(0.0) == "+0.00"
-    assert wording.quoted("a|b") == r"“a\|b”"
+    assert wording.signed_points(0.0123) == "+1.23"
+    assert wording.signed_points(-0.5) == "-50.00"
+    assert wording.signed_points(0.0) == "+0.00"
+    assert wording.quoted_name("a|b") == r"“a\|b”"
 
 
 @pytest.mark.parametrize(
@@ -76,21 +76,23 @@ def test_an_accuracy_has_the_deviation_of_its_seeds():
     two_seeds = Sample((0.8841 - near, 0.8841 + near), 100)
     assert wording.mean_and_deviation(two_seeds) == "88.41 ± 0.21%"
     assert wording.mean_and_deviation(Sample((0.25, 0.75), 100)) == "50.00 ± 35.36%"
-    assert wording.accuracy(row_of(0.5)) == "50.00%"
-    assert wording.accuracy(row_of(0.25), "val_accuracy", "val") == "90.00%"
+    assert wording.accuracy_text(row_of(0.5)) == "50.00%"
+    assert wording.accuracy_text(row_of(0.25), "val_accuracy", "val") == "90.00%"
 
 
 def test_the_accuracy_with_flips_needs_a_value_of_every_run():
-    assert wording.accuracy_with_flips(row_of(0.5, 0.5, flipped=(0.75, 0.75))) == "75.00 ± 0.00%"
-    assert wording.accuracy_with_flips(row_of(0.5, 0.5, flipped=(0.75, None))) == "–"
+    assert (
+        wording.accuracy_with_flips_text(row_of(0.5, 0.5, flipped=(0.75, 0.75))) == "75.00 ± 0.00%"
+    )
+    assert wording.accuracy_with_flips_text(row_of(0.5, 0.5, flipped=(0.75, None))) == "–"
 
 
 def test_reference_figures_and_how_far_they_are():
     variation = row_of(0.90)
-    assert wording.reference(variation) == wording.reference_difference(variation) == "–"
+    assert wording.reference_text(variation) == wording.reference_difference_text(variation) == "–"
     figures = type(variation)("row", variation.runs, (0.8, 0.8534))
-    assert wording.reference(figures) == "80.00 / 85.34%"
-    assert wording.reference_difference(figures) == "+7.33"
+    assert wording.reference_text(figures) == "80.00 / 85.34%"
+    assert wording.reference_difference_text(figures) == "+7.33"
 
 
 def test_settings_and_their_values():
@@ -102,11 +104,11 @@ def test_settings_and_their_values():
     assert wording.field_value("ab" * 8) == "ab" * 8
     assert wording.field_value(0.1) == "0.1"
     two = {"learning_rate": (0.01, 0.1), "schedule": (None, "step")}
-    assert wording.changes(two) == "learning rate 0.01 → 0.1, schedule not set → step"
+    assert wording.changes_with_arrows(two) == "learning rate 0.01 → 0.1, schedule not set → step"
     assert wording.changes_in_words(two) == (
         "learning rate from 0.01 to 0.1 and schedule from not set to step"
     )
-    assert wording.new_values(two) == "learning rate 0.1, schedule step"
+    assert wording.new_values_text(two) == "learning rate 0.1, schedule step"
 
 
 def test_the_settings_of_a_row_are_the_unusual_ones():
@@ -143,7 +145,7 @@ def test_unusual_settings_leave_out_epochs_and_are_at_most_four():
     ],
 )
 def test_how_many_seeds(counts, line):
-    assert wording.seed_count([row_of(*[0.5] * count) for count in counts]) == line
+    assert wording.seed_count_text([row_of(*[0.5] * count) for count in counts]) == line
 
 
 class WithP(Difference):
@@ -151,7 +153,7 @@ class WithP(Difference):
 
     @property
     def p_value(self):
-        return self.error
+        return self.standard_error
 
 
 @pytest.mark.parametrize(
@@ -167,17 +169,17 @@ class WithP(Difference):
 )
 def test_a_p_value_is_rounded_down(p, line, bare):
     told = WithP(0.1, p, math.inf, True)
-    assert wording.p_value(told) == line
-    assert wording.p_cell(told) == bare
+    assert wording.p_value_text(told) == line
+    assert wording.p_value_cell(told) == bare
 
 
 def test_how_sure_a_difference_is():
     """1.23 points and 1.959964 errors of one point; p = 2 * (1 - Phi(1.23)) = 0.2187."""
-    assert wording.interval(difference()) == "-0.73 to +3.19"
-    assert wording.significance(difference()) == (
+    assert wording.interval_text(difference()) == "-0.73 to +3.19"
+    assert wording.significance_text(difference()) == (
         "95% interval -0.73 to +3.19, p = 0.218, by seeds"
     )
-    assert wording.basis(difference(by_seeds=False)) == "images"
+    assert wording.error_basis(difference(is_from_seeds=False)) == "images"
 
 
 def test_the_size_of_a_difference_has_no_sign():
@@ -187,7 +189,7 @@ def test_the_size_of_a_difference_has_no_sign():
 
 
 def test_a_verdict_is_about_the_second_figure():
-    assert wording.verdict(difference(0.0)) == "a tie"
-    assert wording.verdict(difference(0.0123)) == "can't be told apart"
-    assert wording.verdict(difference(0.05)) == "better"
-    assert wording.verdict(difference(-0.05)) == "worse"
+    assert wording.comparison_verdict(difference(0.0)) == "a tie"
+    assert wording.comparison_verdict(difference(0.0123)) == "can't be told apart"
+    assert wording.comparison_verdict(difference(0.05)) == "better"
+    assert wording.comparison_verdict(difference(-0.05)) == "worse"

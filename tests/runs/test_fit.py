@@ -295,7 +295,7 @@ def test_all_images_may_be_trained_on(tmp_path):
     assert result["selected_epoch"] == config.epochs == len(history)
     assert "val_accuracy" not in result and result["examples"]["val"] == 0
     assert (tmp_path / "run" / "accuracy.png").stat().st_size > 5_000
-    [variation] = read_records(tmp_path).without_validation
+    [variation] = read_records(tmp_path).variations_without_validation
     assert variation.values("test_accuracy") == [result["test_accuracy"]]
     text = write_report(tmp_path).with_name("REPORT.md").read_text()
     assert text.startswith("# Report: CNN (hidden 8") and f"{result['test_accuracy']:.2%}" in text

@@ -35,7 +35,9 @@ def result_rows(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
     """Return table rows of results: title -> cell for each run, "-" if a run lacks the result."""
     return {
         "epochs trained": [f"{len(run.history)} of {run.config.epochs}" for run in runs],
-        "best epoch": [str(run.selected["epoch"]) if run.history else NO_VALUE for run in runs],
+        "best epoch": [
+            str(run.selected_metrics["epoch"]) if run.history else NO_VALUE for run in runs
+        ],
         "validation": [_percent_or_dash(_best_epoch(run), "val_accuracy") for run in runs],
         "test": [_percent_or_dash(run.result, "test_accuracy") for run in runs],
         "test with flips": [_percent_or_dash(run.result, "test_accuracy_flip") for run in runs],
@@ -48,7 +50,7 @@ def result_rows(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
 
 def _best_epoch(run: "RunRecord") -> dict[str, Any]:
     """Return the metrics after the best epoch of a run; empty before its first epoch."""
-    return {**run.selected} if run.history else {}
+    return {**run.selected_metrics} if run.history else {}
 
 
 def _metric_rows(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:

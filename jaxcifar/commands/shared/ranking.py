@@ -12,8 +12,8 @@ from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import duration, line_printer
 
 if TYPE_CHECKING:
-    from jaxcifar.report.run_records import StudiedNetwork, Variation
-    from jaxcifar.report.study_records import Records
+    from jaxcifar.report.run_records import Variation
+    from jaxcifar.report.study_records import Records, StudiedNetwork
 
 
 def show_ranking(console: Console, records: "Records") -> None:
@@ -25,7 +25,7 @@ def show_ranking(console: Console, records: "Records") -> None:
       console: where to print.
       records: the runs in the study's folder.
     """
-    from jaxcifar.report.choice import collapses
+    from jaxcifar.report.choice import collapse_sentences
 
     print_line = line_printer(console)
     for network in records.networks:
@@ -37,9 +37,9 @@ def show_ranking(console: Console, records: "Records") -> None:
                 "With folds: mean ± standard deviation over the folds; the validation images of "
                 "each fold are other images. Each run used the test images once, at its end."
             )
-        for line in collapses(network, lambda name: f"“{printable(name)}”"):
+        for line in collapse_sentences(network, lambda name: f"“{printable(name)}”"):
             print_line(line)
-    if records.without_validation:
+    if records.variations_without_validation:
         console.print(_table_without_validation(records))
         print_line(
             "Trained on all images: without validation images, no row can be called the best."
@@ -70,14 +70,15 @@ def _ranked_table(network: "StudiedNetwork", tied_rows: Sequence[str]) -> Table:
 
 def _table_without_validation(records: "Records") -> Table:
     """Return a table of the rows that were trained without validation images."""
-    from jaxcifar.report.wording import accuracy, accuracy_with_flips
+    from jaxcifar.report.wording import accuracy_text, accuracy_with_flips_text
 
     number_columns = ("seeds", "test", "with flips", "time")
     table = make_table("Trained on all images", ("row",), number_columns)
-    for variation in records.without_validation:
+    for variation in records.variations_without_validation:
         seconds = float(variation.values("wall_seconds").sum())
-        cells = _run_count_text(variation), accuracy(variation), accuracy_with_flips(variation)
-        table.add_row(Text(printable(variation.name)), *cells, duration(seconds))
+        accuracies = accuracy_text(variation), accuracy_with_flips_text(variation)
+        run_count = _run_count_text(variation)
+        table.add_row(Text(printable(variation.name)), run_count, *accuracies, duration(seconds))
     return table
 
 
@@ -92,11 +93,11 @@ def _run_count_text(variation: "Variation") -> str:
 
 def _accuracy_or_empty(variation: "Variation", split: str) -> str:
     """Return a row's accuracy on the split "val" or "test" as text; "" if it was not measured."""
-    from jaxcifar.report.wording import accuracy
+    from jaxcifar.report.wording import accuracy_text
 
     result_field = f"{split}_accuracy"
     is_measured = result_field in variation.runs[0].result
-    return accuracy(variation, result_field, split) if is_measured else ""
+    return accuracy_text(variation, result_field, split) if is_measured else ""
 
 
 def _rows_tied_with_best(network: "StudiedNetwork") -> list[str]:

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
-from jaxcifar.diagram.control_flow import split_scan, without_constants
-from jaxcifar.diagram.traced_program import called_programs
+from jaxcifar.diagram.control_flow import called_programs, jaxpr_without_constants, split_scan
 from jaxcifar.exchange.onnx.conversion_table import CONVERSIONS
 from jaxcifar.exchange.onnx.joining_nodes import stacked, take_one
 from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
@@ -55,7 +54,7 @@ def convert(
     Raises:
       UnconvertibleError: an operation can't be converted; the error names the operation and layer.
     """
-    two, three = without_constants(for_two), without_constants(for_three)
+    two, three = jaxpr_without_constants(for_two), jaxpr_without_constants(for_three)
     constants = zip(_constants(for_two), _constants(for_three), strict=True)
     values: dict[Any, Any] = dict(zip(two.invars, inputs, strict=True))
     values |= dict(zip(two.constvars, (Constant(*pair) for pair in constants), strict=True))
@@ -154,7 +153,7 @@ def _branch(equation: JaxprEqn, index: _TracedValue) -> int:
 def _operation_count(program: _Program) -> int:
     """Return the number of operations in a program, and in the programs that it calls."""
     count = 0
-    for equation in without_constants(program).eqns:
+    for equation in jaxpr_without_constants(program).eqns:
         body = next(called_programs(equation), None)
         count += 1 if body is None else _operation_count(body)
     return count

@@ -12,13 +12,13 @@ async function showImages(part, cell) {
   dialog.replaceChildren(element("h2", { id: "images-title" }, title), photos, close);
   dialog.showModal();
   await sprite.decode();
-  for (const [place, probability] of cell.images) {
-    const chance = `${(100 * probability).toFixed(2)}%`;
+  for (const [imageNumber, probability] of cell.images) {
+    const probabilityText = `${(100 * probability).toFixed(2)}%`;
     const { size, step } = part;
     const canvas = element("canvas", { width: size, height: size, role: "img", "aria-label": `Image of ${label}` });
-    const [column, row] = [place % part.columns, Math.floor(place / part.columns)];
+    const [column, row] = [imageNumber % part.columns, Math.floor(imageNumber / part.columns)];
     canvas.getContext("2d").drawImage(sprite, step * column, step * row, size, size, 0, 0, size, size);
-    photos.append(element("li", {}, canvas, element("span", {}, `predicted ${predicted} ${chance}`),
+    photos.append(element("li", {}, canvas, element("span", {}, `predicted ${predicted} ${probabilityText}`),
       element("span", {}, `true class ${label}`)));
   }
 }
@@ -33,17 +33,17 @@ function cellButton(part, cell, text) {
 
 /** Return the confusion matrix as a table; cells with images have a button. */
 function matrixTable(part) {
-  const heads = part.names.map((name) => element("th", { scope: "col" }, name));
-  const head = element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "true \\ predicted"), ...heads));
+  const headerCells = part.names.map((name) => element("th", { scope: "col" }, name));
+  const head = element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "true \\ predicted"), ...headerCells));
   const body = element("tbody");
   part.matrix.forEach((counts, label) => {
-    const total = Math.max(counts.reduce((sum, count) => sum + count, 0), 1);
+    const imageCount = Math.max(counts.reduce((sum, count) => sum + count, 0), 1);
     const row = element("tr", {}, element("th", { scope: "row" }, part.names[label]));
     counts.forEach((count, predicted) => {
       const cell = part.cells.find((each) => each.true === label && each.predicted === predicted);
-      const place = element("td", { class: "right" }, cell ? cellButton(part, cell, count) : `${count}`);
-      place.style.setProperty("--share", `${Math.round((60 * count) / total)}%`);
-      row.append(place);
+      const tableCell = element("td", { class: "right" }, cell ? cellButton(part, cell, count) : `${count}`);
+      tableCell.style.setProperty("--share", `${Math.round((60 * count) / imageCount)}%`);
+      row.append(tableCell);
     });
     body.append(row);
   });

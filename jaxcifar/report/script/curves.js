@@ -115,17 +115,17 @@ class Chart {
     const series = [{}];
     const bands = [];
     for (const line of this.shownLines) {
-      const places = this.epochs.map((epoch) => line.curves.epochs.indexOf(epoch));
+      const indices = this.epochs.map((epoch) => line.curves.epochs.indexOf(epoch));
       const [mean, ...range] = line.curves[line.metric] || [[]];
       const stroke = color(line.color);
       if (range.length) {
         bands.push({ series: [series.length + 1, series.length], fill: `${stroke}26` });
       }
       for (const edge of range) {
-        columns.push(places.map((place) => edge[place] ?? null));
+        columns.push(indices.map((index) => edge[index] ?? null));
         series.push({ width: 0, points: { show: false }, spanGaps: true });
       }
-      columns.push(places.map((place) => mean[place] ?? null));
+      columns.push(indices.map((index) => mean[index] ?? null));
       const points = { show: this.epochs.length < 2 };
       series.push({ stroke, width: 2, dash: line.dash, spanGaps: true, points });
     }
@@ -176,8 +176,8 @@ class Chart {
 
   /** Return the text of a line's mean at an epoch, with the range if there are several seeds. */
   textAt(line, epoch) {
-    const place = line.curves.epochs.indexOf(epoch);
-    const values = (line.curves[line.metric] || []).map((series) => series[place]);
+    const index = line.curves.epochs.indexOf(epoch);
+    const values = (line.curves[line.metric] || []).map((series) => series[index]);
     const [mean, low, high] = values.map((value) => valueText(line.metric, value));
     if (mean === undefined || mean === "–") return "–";
     return high === undefined ? mean : `${mean} (${low} to ${high})`;
@@ -187,31 +187,31 @@ class Chart {
   showValues(position) {
     this.position = position;
     const epoch = this.epochs[position];
-    const none = position === null;
+    const noEpoch = position === null;
     for (const line of this.lines) {
-      line.value.textContent = none || !line.shown ? "" : this.textAt(line, epoch);
+      line.value.textContent = noEpoch || !line.shown ? "" : this.textAt(line, epoch);
     }
-    this.epochText.textContent = none ? "Values: point at the curves" : `epoch ${epoch}`;
-    this.box.setAttribute("aria-valuenow", none ? this.epochs[0] : epoch);
-    this.box.setAttribute("aria-valuetext", none ? "no epoch chosen" : `epoch ${epoch}`);
+    this.epochText.textContent = noEpoch ? "Values: point at the curves" : `epoch ${epoch}`;
+    this.box.setAttribute("aria-valuenow", noEpoch ? this.epochs[0] : epoch);
+    this.box.setAttribute("aria-valuetext", noEpoch ? "no epoch chosen" : `epoch ${epoch}`);
   }
 
   /** Move the cursor to another epoch, and let a screen reader read the values. */
   onKey(event) {
     const last = this.epochs.length - 1;
     const isStep = event.key in STEPS;
-    const ends = { Home: 0, End: last };
-    if (!isStep && !(event.key in ends)) return;
+    const positionOfKey = { Home: 0, End: last };
+    if (!isStep && !(event.key in positionOfKey)) return;
     if (event.ctrlKey || event.altKey || event.metaKey) return; // the browser's own keys
     event.preventDefault();
     const next = this.position === null ? 0 : this.position + STEPS[event.key];
-    const position = isStep ? Math.min(Math.max(next, 0), last) : ends[event.key];
+    const position = isStep ? Math.min(Math.max(next, 0), last) : positionOfKey[event.key];
     const epoch = this.epochs[position];
     this.plot.setCursor({ left: this.plot.valToPos(epoch, "x"), top: 1 });
     this.showValues(position);
     const values = this.shownLines.map((line) => `${line.label} ${this.textAt(line, epoch)}`);
-    const more = values.length - SPOKEN_LINES;
-    const end = more > 0 ? ` and ${more} more` : "";
+    const unspoken = values.length - SPOKEN_LINES;
+    const end = unspoken > 0 ? ` and ${unspoken} more` : "";
     this.spoken.textContent = `Epoch ${epoch}: ${values.slice(0, SPOKEN_LINES).join(", ")}${end}`;
   }
 }

@@ -10,24 +10,24 @@ function sortKey(text) {
     const parts = [...text.matchAll(/(\d+) (\w+)/g)];
     return parts.reduce((sum, [, count, unit]) => sum + count * SECONDS[unit], 0);
   }
-  const found = NUMBER.exec(text);
-  return found ? Number(found[0].replace(/[<>≤≥≈~,\s]/g, "").replace("−", "-")) : text;
+  const numberMatch = NUMBER.exec(text);
+  return numberMatch ? Number(numberMatch[0].replace(/[<>≤≥≈~,\s]/g, "").replace("−", "-")) : text;
 }
 
 /** Compare two sort keys; cells without a value are always last, whatever the direction. */
-function compare(first, second, direction) {
+function compareSortKeys(first, second, direction) {
   if (first === null && second === null) return 0;
   if (first === null) return 1;
   if (second === null) return -1;
-  const numbers = typeof first === "number" && typeof second === "number";
-  return direction * (numbers ? first - second : collator.compare(first, second));
+  const areNumbers = typeof first === "number" && typeof second === "number";
+  return direction * (areNumbers ? first - second : collator.compare(first, second));
 }
 
 /** Put a button into each column header: ascending, then descending, then the order as written. */
 function makeSortable(table) {
   const body = table.tBodies[0];
   if (!table.tHead || !body || body.rows.length < 2) return;
-  const written = [...body.rows];
+  const rowsAsWritten = [...body.rows];
   const headers = [...table.tHead.rows[0].cells];
   headers.forEach((header, column) => {
     if (!header.textContent.trim()) return;
@@ -40,9 +40,13 @@ function makeSortable(table) {
       for (const other of headers) other.removeAttribute("aria-sort");
       header.setAttribute("aria-sort", order);
       const direction = order === "descending" ? -1 : 1;
-      const keyed = written.map((row) => [row, sortKey(row.cells[column].textContent.trim())]);
-      if (order !== "none") keyed.sort((a, b) => compare(a[1], b[1], direction));
-      body.append(...keyed.map(([row]) => row));
+      const keyedRows = rowsAsWritten.map((row) => {
+        return { row, key: sortKey(row.cells[column].textContent.trim()) };
+      });
+      if (order !== "none") {
+        keyedRows.sort((first, second) => compareSortKeys(first.key, second.key, direction));
+      }
+      body.append(...keyedRows.map(({ row }) => row));
     });
   });
 }

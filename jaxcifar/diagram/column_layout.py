@@ -1,0 +1,250 @@
+"""The places of the boxes in one column of a drawn network, and the arrows between them.
+
+An arrow joins a box to the next box if the next box reads its output. Other edges run through
+lanes, vertical strips right of the column. Lengths are in points; y grows downwards.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from jaxcifar.diagram.boxes import BOX_GAP, BOX_WIDTH, OPERATOR_RADIUS, Box
+from jaxcifar.diagram.columns import count_shared_panels
+from jaxcifar.diagram.layout_parts import (
+    GUTTER,
+    PADDING,
+    PLAIN_LANE_WIDTH,
+    Arrow,
+    Branch,
+    ColumnEnd,
+    Header,
+    Layout,
+    Panel,
+    assign_lanes,
+    find_lane_edges,
+)
+
+_FIRST_BOX_TOP = 126  # of the first box or panel
+_FORK_HEIGHT = 13
+_FORK_SPACING = 1.3  # room for a fork above the next box, as a multiple of `_FORK_HEIGHT`
+_LANES_OVERLAP = PADDING * 0.6  # by which lanes reach into the edges of the panels beside them
+_LANE_PADDING = PADDING / 3  # between a lane and the edge of a panel around it, for each panel
+_WIDE_BEND, _NARROW_BEND = 28, 7  # roundings of arrows
+_PANEL_NAME_HEIGHT = 16
+
+
+class Column:
+    """One column of a drawing, which adds its boxes, arrows and panels to a layout.
+
+    Attributes:
+      right: x of the column's right edge, once `lay_out` has run.
+    """
+
+    def __init__(
+        self, boxes: Sequence[Box], box_indices: Sequence[int], layout: Layout, left: float
+    ) -> None:
+        self.right = left
+        self._boxes, self._layout, self._left = boxes, layout, left
+        self._main_boxes = [index for index in box_indices if not boxes[index].is_side_box]
+        self._side_boxes = [index for index in box_indices if boxes[index].is_side_box]
+        self._max_panel_depth = max(len(boxes[index].panel_names) for index in box_indices)
+        width_of_panel_edges = PADDING * (self._max_panel_depth + 1)
+        self._middle_x = left + width_of_panel_edges + BOX_WIDTH / 2  # of the main boxes
+        self._next_y = float(_FIRST_BOX_TOP)  # lower end of what is placed so far
+        self._fork_y_of_source: dict[int, float] = {}  # box above the fork -> y of the fork
+        self._open_panels: list[Panel] = []
+        self._panels: list[Panel] = []
+
+    def lay_out(self, previous_end: ColumnEnd | None) -> ColumnEnd:
+        """Place the boxes, arrows and panels of this column, and return the end of the column.
+
+        `previous_end` is the end of the column before it, or None for the first column.
+        """
+        previous_box = previous_end.box if previous_end else None
+        for box_index in self._main_boxes:
+            self._lay_out_box(box_index, previous_box)
+            previous_box = box_index
+        self._close_panels(kept_count=0)
+        self._lay_out_lanes()
+        self._layout.panels += self._panels
+        last_box = self._main_boxes[-1]
+        self._layout.headers.append(Header(self._boxes[last_box].output_shape, self._middle_x))
+        self._layout.height = max(self._layout.height, self._next_y)
+        if previous_end:
+            self._add_arrow_from_previous_column(previous_end)
+        return ColumnEnd(last_box, (self._middle_x, self._bottom_of_box(last_box)))
+
+    def _lay_out_box(self, box_index: int, previous_box: int | None) -> None:
+        """Place a box below the previous box, with the panel edges and the fork between them.
+
+        Args:
+          box_index: index of the box.
+          previous_box: index of the previous box, perhaps in the previous column; None for the
+            first box.
+        """
+        box = self._boxes[box_index]
+        branch_readers = self._other_readers(previous_box, box_index)
+        if previous_box in self._main_boxes:
+            previous_panel_names = self._boxes[previous_box].panel_names
+            self._close_panels(count_shared_panels(previous_panel_names, box.panel_names))
+            needs_full_gap = box.panel_names or not branch_readers
+            self._next_y += BOX_GAP if needs_full_gap else BOX_GAP / 2
+        if previous_box is not None and branch_readers:
+            self._open_panels_with_fork(box, previous_box, branch_readers)
+        else:
+            self._open_panels_around(box, len(box.panel_names))
+        _, height = box.size
+        top = self._next_y
+        self._next_y += height
+        self._layout.centres[box_index] = (self._middle_x, top + height / 2)
+        if previous_box in self._main_boxes and previous_box in box.sources:
+            arrow_start = (self._middle_x, self._bottom_of_box(previous_box))
+            self._layout.arrows.append(Arrow([arrow_start, (self._middle_x, top)], bend=0))
+
+    def _open_panels_with_fork(
+        self, box: Box, fork_source: int, branch_readers: Sequence[int]
+    ) -> None:
+        """Open the panels around a box, and place a fork inside of those that hold all readers.
+
+        A fork is the point where an array also leaves the column to other boxes.
+
+        Args:
+          box: the box below the fork.
+          fork_source: index of the box whose output leaves the column at the fork.
+          branch_readers: indices of the boxes to which the output leaves the column.
+        """
+        shared_panels = [
+            count_shared_panels(box.panel_names, self._boxes[reader].panel_names)
+            for reader in branch_readers
+        ]
+        fork_depth = max(min(shared_panels), len(self._open_panels))
+        self._open_panels_around(box, fork_depth)
+        self._fork_y_of_source[fork_source] = self._next_y + _FORK_HEIGHT / 2
+        self._next_y += _FORK_HEIGHT * _FORK_SPACING
+        self._open_panels_around(box, len(box.panel_names))
+
+    def _other_readers(self, source: int | None, next_box: int) -> list[int]:
+        """Return the indices of the boxes of this column that read the output of the box `source`.
+
+        The box `next_box` is left out.
+        """
+        box_indices = (*self._main_boxes, *self._side_boxes)
+        readers = [index for index in box_indices if source in self._boxes[index].sources]
+        return [index for index in readers if index != next_box]
+
+    def _open_panels_around(self, box: Box, panel_count: int) -> None:
+        """Open panels (frames) around a box until `panel_count` panels are open."""
+        for depth in range(len(self._open_panels), panel_count):
+            panel_left = self._left + PADDING * depth
+            panel = Panel(box.panel_names[depth], depth, panel_left, self._next_y)
+            self._open_panels.append(panel)
+            self._panels.append(panel)
+            self._next_y += _PANEL_NAME_HEIGHT
+
+    def _close_panels(self, kept_count: int) -> None:
+        """Set the lower edge of all open panels (frames) except the `kept_count` outermost ones."""
+        while len(self._open_panels) > kept_count:
+            self._next_y += PADDING
+            innermost_panel = self._open_panels.pop()
+            innermost_panel.bottom = self._next_y
+
+    def _middle_y(self, box_index: int) -> float:
+        _, y = self._layout.centres[box_index]
+        return y
+
+    def _top_of_box(self, box_index: int) -> float:
+        _, height = self._boxes[box_index].size
+        return self._middle_y(box_index) - height / 2
+
+    def _bottom_of_box(self, box_index: int) -> float:
+        _, height = self._boxes[box_index].size
+        return self._middle_y(box_index) + height / 2
+
+    def _lay_out_lanes(self) -> None:
+        """Draw each branch in a lane to the right of the boxes, and set the panels' right edges.
+
+        A lane is a vertical strip; branches at the same height need different lanes.
+        """
+        branches = list(self._find_branches())
+        assign_lanes(branches)
+        panels_right = self._middle_x + BOX_WIDTH / 2 + PADDING * (self._max_panel_depth + 1)
+        lane_edges = find_lane_edges(branches, panels_right - _LANES_OVERLAP)
+        for branch in branches:
+            lane_left, lane_right = lane_edges[branch.lane], lane_edges[branch.lane + 1]
+            self._add_branch_arrows(branch, (lane_left + lane_right) / 2)
+        for panel in self._panels:
+            lanes_inside = [
+                branch.lane
+                for branch in branches
+                if panel.top <= branch.top and branch.bottom <= panel.bottom
+            ]
+            inner_panel_count = self._max_panel_depth - panel.depth
+            if lanes_inside:
+                last_lane_right = lane_edges[max(lanes_inside) + 1]
+                panel.right = last_lane_right + _LANE_PADDING * inner_panel_count
+            else:
+                panel.right = self._middle_x + BOX_WIDTH / 2 + PADDING * inner_panel_count
+        right_edges = [lane_edges[-1] + _LANES_OVERLAP]
+        right_edges += [panel.right for panel in self._panels]
+        self.right = max(right_edges)
+
+    def _find_branches(self) -> Iterator[Branch]:
+        """Yield the paths of arrays that leave the column at a fork and come back further down."""
+        for source, fork_y in self._fork_y_of_source.items():
+            is_in_column = source in self._main_boxes
+            next_position = self._main_boxes.index(source) + 1 if is_in_column else 0
+            next_box = self._main_boxes[next_position]
+            arrow_passes_fork = source in self._boxes[next_box].sources or not is_in_column
+            start_y = fork_y if arrow_passes_fork else self._bottom_of_box(source)
+            readers = self._other_readers(source, next_box)
+            main_readers = [index for index in readers if not self._boxes[index].is_side_box]
+            side_boxes = [index for index in readers if self._boxes[index].is_side_box]
+            if main_readers:
+                bottom = max(self._middle_y(reader) for reader in main_readers)
+                first_nodes = [self._boxes[reader].nodes[0] for reader in main_readers]
+                is_identity = all(node.name == "+" for node in first_nodes)
+                yield Branch(start_y, fork_y, bottom, main_readers, is_identity=is_identity)
+            for side_box in side_boxes:
+                join, *_ = self._other_readers(side_box, next_box=side_box)
+                yield Branch(start_y, fork_y, self._middle_y(join), [join], side_box)
+
+    def _add_branch_arrows(self, branch: Branch, lane_x: float) -> None:
+        """Add the arrows of a branch, and its side box or the word "identity".
+
+        `lane_x` is the x coordinate of the vertical part of the branch, right of the boxes.
+        """
+        layout = self._layout
+        fork = (self._middle_x, branch.top)
+        starts_at_fork = branch.start_y == branch.top
+        first_points = [fork] if starts_at_fork else [(self._middle_x, branch.start_y), fork]
+        bend = _WIDE_BEND if branch.width > PLAIN_LANE_WIDTH else _NARROW_BEND
+        for target_box in branch.target_boxes:
+            x, y = layout.centres[target_box]
+            is_operator = self._boxes[target_box].kind == "operator"
+            right_edge = x + (OPERATOR_RADIUS if is_operator else BOX_WIDTH / 2)
+            points = [*first_points, (lane_x, branch.top), (lane_x, y), (right_edge, y)]
+            layout.arrows.append(Arrow(points, bend))
+        if starts_at_fork:
+            layout.forks.append(fork)
+        lane_middle = (lane_x, (branch.top + branch.bottom) / 2)
+        if branch.side_box is not None:
+            layout.centres[branch.side_box] = lane_middle
+        elif branch.is_identity:
+            layout.identities.append(lane_middle)
+
+    def _add_arrow_from_previous_column(self, previous_end: ColumnEnd) -> None:
+        """Add the arrow from the previous column, which runs up between the two columns."""
+        layout, first_box = self._layout, self._main_boxes[0]
+        start_x, start_y = previous_end.point
+        panels_to_leave = len(self._boxes[previous_end.box].panel_names)
+        y_below_boxes = start_y + 1.5 * BOX_GAP + panels_to_leave * PADDING
+        y_above_boxes = _FIRST_BOX_TOP - 0.9 * BOX_GAP
+        gutter_x = self._left - GUTTER / 2
+        points = [
+            previous_end.point,
+            (start_x, y_below_boxes),
+            (gutter_x, y_below_boxes),
+            (gutter_x, y_above_boxes),
+            (self._middle_x, y_above_boxes),
+            (self._middle_x, self._top_of_box(first_box)),
+        ]
+        layout.arrows.append(Arrow(points, _NARROW_BEND))
+        layout.height = max(layout.height, y_below_boxes)
