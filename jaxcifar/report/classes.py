@@ -59,13 +59,8 @@ def _write_counts(axes: Axes, matrix: np.ndarray, shares: np.ndarray, font_size:
             continue
         cell_is_dark = shares[row, column] > 0.5
         color = "white" if cell_is_dark else "black"
-        style: dict[str, Any] = {
-            "ha": "center",
-            "va": "center",
-            "color": color,
-            "fontsize": font_size,
-        }
-        text = axes.text(column, row, count, **style)
+        center: dict[str, Any] = {"ha": "center", "va": "center"}
+        text = axes.text(column, row, count, color=color, fontsize=font_size, **center)
         text.set_in_layout(False)  # it is inside the axes; to measure each text takes long
 
 
