@@ -9,8 +9,8 @@ from jaxcifar.report import wording
 from jaxcifar.report.statistics import Difference, Sample
 
 
-def difference(value=0.0123, error=0.01, freedom=math.inf, is_from_seeds=True):
-    return Difference(value, error, freedom, is_from_seeds)
+def difference(value=0.0123, error=0.01, freedom=math.inf, basis="seeds"):
+    return Difference(value, error, freedom, basis)
 
 
 def row_of(*accuracies, flipped=None, **settings):
@@ -168,7 +168,7 @@ class WithP(Difference):
     ],
 )
 def test_a_p_value_is_rounded_down(p, line, bare):
-    told = WithP(0.1, p, math.inf, True)
+    told = WithP(0.1, p, math.inf, "seeds")
     assert wording.p_value_text(told) == line
     assert wording.p_value_cell(told) == bare
 
@@ -179,7 +179,8 @@ def test_how_sure_a_difference_is():
     assert wording.significance_text(difference()) == (
         "95% interval -0.73 to +3.19, p = 0.218, by seeds"
     )
-    assert wording.error_basis(difference(is_from_seeds=False)) == "images"
+    by_folds = wording.significance_text(difference(basis="folds"))
+    assert by_folds == "95% interval -0.73 to +3.19, p = 0.218, by folds"
 
 
 def test_the_size_of_a_difference_has_no_sign():

@@ -51,7 +51,8 @@ def _table(network: "StudiedNetwork", ties: Sequence[str]) -> Table:
 
     The mark is "best", or "first" if there are `ties`: names of rows that may be as good.
     """
-    numbers = ("seeds", "validation", "test", "time")
+    has_folds = any(len(variation.folds) > 1 for variation in network.variations)
+    numbers = ("runs" if has_folds else "seeds", "validation", "test", "time")
     table = make_table(network.title, ("row",), numbers)
     table.add_column("")  # for the mark of the best row
     mark = "<- first" if ties else "<- best"
