@@ -354,7 +354,8 @@ def test_a_clear_winner_has_won(tmp_path):
     assert (
         f"**winner** won among 2 candidates (2 to 3 seeds each) with {spread(chosen('winner'))} "
         f"validation accuracy, {100 * margin:.2f} points ahead of “plain” (95% interval "
-        f"{interval}, p = {p}, by seeds). It can be told from every other (p below 0.05 each)."
+        f"{interval}, p = {p}, by seeds). "
+        "Its lead over every other row is larger than chance explains (p below 0.05 each)."
     ) in text
 
 
