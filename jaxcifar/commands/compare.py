@@ -10,7 +10,7 @@ from jaxcifar.commands.shared.common_options import add_picture, location
 from jaxcifar.commands.shared.output import explain_write_errors, screen
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.errors import RunError, UsageError, printable
-from jaxcifar.machine.terminal import duration, line_printer, pluralize
+from jaxcifar.machine.terminal import line_printer, pluralize
 from jaxcifar.runs.task import nested_run_hint
 
 if TYPE_CHECKING:
@@ -160,6 +160,8 @@ def _differences(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
 
 def _results(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
     """Return table rows of results: title -> cell for each run, "-" if a run lacks the result."""
+    from jaxcifar.report.run_times import device_time_text
+
     return {
         "epochs trained": [f"{len(r.history)} of {r.config.epochs}" for r in runs],
         "best epoch": [str(r.selected_metrics["epoch"]) if r.history else "-" for r in runs],
@@ -169,7 +171,7 @@ def _results(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
         "test": [_percent(r.result, "test_accuracy") for r in runs],
         "test with flips": [_percent(r.result, "test_accuracy_flip") for r in runs],
         **_other_metrics(runs),
-        "time": [duration(r.result["wall_seconds"]) if r.result else "-" for r in runs],
+        "device time": [device_time_text(r) for r in runs],
         "images/s": [_rate(r) for r in runs],
         "device": [r.result["device"] if r.result else "-" for r in runs],
     }

@@ -51,8 +51,10 @@ def _table(network: "StudiedNetwork", ties: Sequence[str]) -> Table:
 
     The mark is "best", or "first" if there are `ties`: names of rows that may be as good.
     """
+    from jaxcifar.report.run_times import device_seconds
+
     has_folds = any(len(variation.folds) > 1 for variation in network.variations)
-    numbers = ("runs" if has_folds else "seeds", "validation", "test", "time")
+    numbers = ("runs" if has_folds else "seeds", "validation", "test", "device time")
     table = make_table(network.title, ("row",), numbers)
     table.add_column("")  # for the mark of the best row
     mark = "<- first" if ties else "<- best"
@@ -62,7 +64,7 @@ def _table(network: "StudiedNetwork", ties: Sequence[str]) -> Table:
             _run_count(variation),
             _percent(variation, "val"),
             _percent(variation, "test"),
-            duration(float(variation.values("wall_seconds").sum())),
+            duration(device_seconds(variation.runs)),
             mark if variation is network.winner and len(network.variations) > 1 else "",
         )
     return table
@@ -70,12 +72,13 @@ def _table(network: "StudiedNetwork", ties: Sequence[str]) -> Table:
 
 def _on_all_table(records: "Records") -> Table:
     """Return a table of the rows that were trained without validation images."""
+    from jaxcifar.report.run_times import device_seconds
     from jaxcifar.report.wording import accuracy_text, accuracy_with_flips_text
 
-    numbers = ("seeds", "test", "with flips", "time")
+    numbers = ("seeds", "test", "with flips", "device time")
     table = make_table("Trained on all images", ("row",), numbers)
     for variation in records.variations_without_validation:
-        seconds = float(variation.values("wall_seconds").sum())
+        seconds = device_seconds(variation.runs)
         cells = _run_count(variation), accuracy_text(variation), accuracy_with_flips_text(variation)
         table.add_row(Text(printable(variation.name)), *cells, duration(seconds))
     return table
