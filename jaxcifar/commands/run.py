@@ -121,7 +121,7 @@ def main(argv: Sequence[str]) -> None:
             show_run_plan(given, _run_folder(options, config))
             return
         if not is_finished:
-            require_chosen_network(given.all, config)
+            require_chosen_network(given.all, config, argv)
         metrics = load_metrics(options.metric)
         require_same_start(config, is_auto, options.devices, metrics, options.keep_every)
         train(config, is_auto, options, metrics, given.recorded)

@@ -1,6 +1,7 @@
 """A check against starting hours of training on a CPU without having chosen the network."""
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxcifar.config.experiment import Config
@@ -9,19 +10,23 @@ from jaxcifar.machine.command_line import shell_command
 from jaxcifar.machine.terminal import duration
 
 _IMAGES_PER_SECOND = 28  # training rate of ResNet-18 on one core of an AMD EPYC, in float32
-_TRAINING_IMAGES = 45_000  # of CIFAR-10, without the validation images
+_IMAGES_OF_DATA_SET = {"cifar10": 50_000, "cifar100": 50_000, "shapes10": 10_000}
 _LONGEST_SECONDS = 3600
 
 
-def require_chosen_network(settings: Mapping[str, Any], config: Config) -> None:
+def require_chosen_network(
+    settings: Mapping[str, Any], config: Config, words: Sequence[str] = ()
+) -> None:
     """Check that `--arch` was given if training takes more than an hour on a CPU.
 
     A beginner's first command is `run` without options. On a CPU, this command would train the
-    default network for about a day.
+    default network for about a day. The user's own images are not counted before they are loaded,
+    so they are not checked unless `--train-examples` says how many are used.
 
     Args:
       settings: the settings on the command line.
       config: all settings of the run, defaults included.
+      words: the command line after `run`, which the advice repeats.
 
     Raises:
       UsageError: `--arch` was not given, and training would take more than an hour on this CPU.
@@ -32,13 +37,17 @@ def require_chosen_network(settings: Mapping[str, Any], config: Config) -> None:
 
     if not {"arch", "continue_from"}.isdisjoint(settings) or jax.devices()[0].platform != "cpu":
         return
-    cores = cpu_cores()
-    images = config.epochs * (config.train_examples or _TRAINING_IMAGES)
-    seconds = images / (_IMAGES_PER_SECOND * cores)
+    images = config.train_examples
+    if not images:
+        images_with_validation = _IMAGES_OF_DATA_SET.get(config.dataset, 0)
+        images = round(images_with_validation * (1 - config.val_fraction))
+    seconds = config.epochs * images / (_IMAGES_PER_SECOND * cpu_cores())
     if seconds > _LONGEST_SECONDS:
-        small = f"{shell_command('run')} --arch cnn --recipe strong"
+        small_words = shlex.join([*words, "--arch", "cnn", "--recipe", "strong"])
+        small = f"{shell_command('run')} {small_words}"
+        half_an_hour = "" if settings else " (about half an hour)"
         raise UsageError(
             f"{config.arch}, the default network, would train for about {duration(seconds)} on "
-            f"this CPU (an estimate); train the small network instead with {small} (about half "
-            f"an hour), or start it with --arch {config.arch}"
+            f"this CPU (an estimate); train the small network instead with {small}{half_an_hour}, "
+            f"or start it with --arch {config.arch}"
         )
