@@ -18,6 +18,7 @@ _FIELD_TITLES = {
     "arch": "network",
     "normalize": "normalisation",
     "augment": "augmentation",
+    "augmentation": "own augmentation",
     "learning_rate": "learning rate",
     "schedule": "schedule",
 }

@@ -5,6 +5,7 @@ import math
 import pytest
 from report.test_records import made, made_run
 
+from jaxcifar.config.fields import DEFAULTS
 from jaxcifar.report import wording
 from jaxcifar.report.statistics import Difference, Sample
 
@@ -97,6 +98,8 @@ def test_reference_figures_and_how_far_they_are():
 
 def test_settings_and_their_values():
     assert wording.field_title("arch") == "network"
+    titles = [wording.field_title(name) for name in DEFAULTS]
+    assert len(set(titles)) == len(titles)  # a table of settings needs one title for each
     assert wording.field_title("learning_rate") == "learning rate"
     assert wording.field_title("batch_size") == "batch size"
     assert wording.field_title("a_*") == r"a \*"
