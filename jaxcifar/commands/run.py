@@ -120,7 +120,7 @@ def main(argv: Sequence[str]) -> None:
             show_run_plan(given_settings, _run_folder(options, config))
             return
         if not is_finished:
-            require_chosen_network(given_settings.all_settings, config)
+            require_chosen_network(given_settings.all_settings, config, argv)
         user_metrics = load_metrics(options.metric)
         require_same_start(
             config, is_auto_dataset, options.devices, user_metrics, options.keep_every

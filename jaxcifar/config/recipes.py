@@ -1,7 +1,7 @@
 """Recipes: the settings that `--recipe` chooses. Any option overrides them.
 
-A setting that a recipe leaves out has the default of its field (`fields.py`). docs/recipes.md gives
-the reason for each setting, and what was tried and left out.
+A setting that a recipe leaves out has the default of its field (`fields.py`).
+docs/measurements/recipes.md gives the reason for each setting, and what was tried and left out.
 """
 
 from typing import Any

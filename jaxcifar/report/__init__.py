@@ -140,6 +140,7 @@ def _report_context(records: Records, folder: Path, pictures: Pictures) -> dict[
     unreadable = {
         _relative_path(path, folder): reason for path, reason in records.unreadable_reasons.items()
     }
+    words_for_repeats = {v.repeats_are for v in records.trained_variations if len(v.runs) > 1}
     return {
         "title": report_title(records, folder, network_titles),
         "synthetic": [data.title for data in data_sets.values() if data.name == SYNTHETIC_DATA_SET],
@@ -153,8 +154,9 @@ def _report_context(records: Records, folder: Path, pictures: Pictures) -> dict[
         "selection_rule": SELECTION_RULE,
         "significance_level": f"{SIGNIFICANCE_LEVEL:g}",
         "has_comparisons": any(len(network.variations) > 1 for network in records.networks),
-        "has_several_seeds": any(len(v.runs) > 1 for v in records.trained_variations),
-        "has_folds": any(len(v.folds) > 1 for v in records.trained_variations),
+        "has_several_runs": bool(words_for_repeats),
+        "has_several_seeds": "seeds" in words_for_repeats,
+        "has_folds": "folds" in words_for_repeats,
         "times": costs.time_rows(records),
         "time_sentence": costs.time_sentence(records),
         "commands": costs.training_commands(records),

@@ -13,7 +13,7 @@ _MAX_LISTED_VALUES = 40
 
 
 def describe_curves(runs: Sequence[FinishedRun], variation_name: str, quantity: str) -> str:
-    """Return a text that describes the learning curves of runs which differ only in seed.
+    """Return a text that describes the learning curves of runs which differ only in seed or fold.
 
     The text says the mean value in the first and in the last epoch, for training and validation,
     and the validation value of each run in its best epoch.
@@ -53,7 +53,7 @@ def describe_test_accuracies(variations: Sequence[Variation]) -> str:
     """
     descriptions = []
     for variation in variations:
-        mean = variation.values("test_accuracy").mean()
+        mean = variation.repeats("test_accuracy").mean()
         description = f"{escape_markdown(variation.name)} {percent(mean)}"
         if variation.reference:
             reference_mean = sum(variation.reference) / len(variation.reference)
@@ -64,9 +64,9 @@ def describe_test_accuracies(variations: Sequence[Variation]) -> str:
 
 def describe_validation_accuracies(variations: Sequence[Variation]) -> str:
     """Return a text with the best validation accuracy of each variation, best variation first."""
-    best_first = sorted(variations, key=lambda v: -v.values("val_accuracy").mean())
+    best_first = sorted(variations, key=lambda v: -v.repeats("val_accuracy").mean())
     descriptions = [
-        f"{escape_markdown(v.name)} {percent(v.values('val_accuracy').mean())}" for v in best_first
+        f"{escape_markdown(v.name)} {percent(v.repeats('val_accuracy').mean())}" for v in best_first
     ]
     return "Validation accuracy by epoch; at the chosen epoch: " + _join_first(descriptions)
 

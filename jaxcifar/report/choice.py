@@ -142,8 +142,8 @@ def _certainty_sentence(leads: dict[str, Difference], has_ties: bool) -> str:
         return f"It can't be told apart from {names}: none of these has won."
     if not leads_without_ties:
         return ""
-    other_candidates = "the others" if has_ties else "every other"
-    return f"It can be told from {other_candidates} (p below 0.05 each)."
+    other_rows = "the other rows" if has_ties else "every other row"
+    return f"Its lead over {other_rows} is larger than chance explains (p below 0.05 each)."
 
 
 def candidate_cells(variation: Variation, winner: Variation) -> dict[str, Any]:

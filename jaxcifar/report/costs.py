@@ -1,5 +1,6 @@
 """Report the time and cost of runs, their environment, and the commands that repeat the runs."""
 
+import math
 import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -8,7 +9,14 @@ import numpy as np
 
 from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import duration, pluralize
-from jaxcifar.report.run_records import Variation
+from jaxcifar.report.run_records import FinishedRun, Variation
+from jaxcifar.report.run_times import (
+    device_seconds,
+    own_epochs,
+    own_training_seconds,
+    own_wall_seconds,
+    training_device_seconds,
+)
 from jaxcifar.report.study_records import Records
 from jaxcifar.report.wording import escape_markdown
 from jaxcifar.runs.file_formats import Result
@@ -23,24 +31,39 @@ def _training_petaflop(variation: Variation) -> float | None:
     """Return how many PFLOP (10^15 operations) the training of all runs took; None if unknown.
 
     A multiply-accumulate counts as two operations. Each image takes three passes: one forward, and
-    two backward, to the inputs and to the weights. An epoch has only whole batches.
+    two backward, to the inputs and to the weights. An epoch has only whole batches. The epochs of a
+    run that another run continues count only once. A step on smaller images (`small_size`) counts
+    in proportion to its pixels, as a convolution does.
     """
-    result = variation.runs[0].result
+    config, result = variation.config, variation.runs[0].result
     multiply_accumulates = result.get("flops")  # of the forward pass of one image
     if multiply_accumulates is None:
         return None
-    batch_size = variation.config.batch_size
-    steps_per_epoch = result["examples"]["train"] // batch_size
-    epochs = sum(len(run.history) for run in variation.runs)
-    images = steps_per_epoch * batch_size * epochs
+    steps_per_epoch = result["examples"]["train"] // config.batch_size
+    steps = sum(_full_size_steps(run, steps_per_epoch) for run in variation.runs)
+    images = steps * config.batch_size
     operations_per_image = _OPERATIONS_PER_MULTIPLY_ACCUMULATE * _PASSES * multiply_accumulates
     return operations_per_image * images / _PETA
 
 
-def _device_seconds(variations: Sequence[Variation]) -> float:
-    """Return the device seconds of all runs; runs trained together divide their time equally."""
-    results = [run.result for variation in variations for run in variation.runs]
-    return sum(result["wall_seconds"] / result["at_once"] for result in results)
+def _full_size_steps(run: FinishedRun, steps_per_epoch: int) -> float:
+    """Return how many steps on images of full size have as many pixels as all steps of a run."""
+    config = run.config
+    steps = len(own_epochs(run)) * steps_per_epoch
+    if config.small_part == 0 or config.small_size >= config.image_size:
+        return steps
+    planned_epochs = config.epochs - (config.continue_epochs or 0)
+    small_steps = min(steps, round(config.small_part * planned_epochs * steps_per_epoch))
+    pixels_share = (config.small_size / config.image_size) ** 2
+    return steps - small_steps + small_steps * pixels_share
+
+
+def _petaflop_text(petaflop: float | None) -> str:
+    """Return a number of PFLOP with three significant digits, such as "0.0123 PFLOP", or "–"."""
+    if petaflop is None:
+        return "–"
+    decimals = 2 - math.floor(math.log10(petaflop)) if petaflop > 0 else 0
+    return f"{petaflop:,.{max(0, decimals)}f} PFLOP"
 
 
 def _format_seconds(seconds: float) -> str:
@@ -61,17 +84,17 @@ def time_rows(records: Records) -> list[dict[str, Any]]:
     """Return the table of training times: for each trained variation, its cells by column."""
     rows = []
     for variation in records.trained_variations:
-        petaflop = _training_petaflop(variation)
-        training_seconds = np.nansum(variation.curve("seconds"), 1)  # of each run
+        wall_seconds = [own_wall_seconds(run) for run in variation.runs]
+        training_seconds = [own_training_seconds(run) for run in variation.runs]
         cells = {
             "name": escape_markdown(variation.name),
             "runs": len(variation.runs),
-            "seconds": f"{variation.values('wall_seconds').mean():,.0f}",
-            "training": _format_seconds(training_seconds.mean()),
+            "seconds": f"{np.mean(wall_seconds):,.0f}",
+            "training": _format_seconds(float(np.mean(training_seconds))),
             "compiling": _compile_time_text(variation),
             "images_per_second": f"{variation.values('images_per_second').mean():,.0f}",
-            "device_time": duration(_device_seconds([variation])),
-            "petaflop": "–" if petaflop is None else f"{petaflop:.2f} PFLOP",
+            "device_time": duration(device_seconds(variation.runs)),
+            "petaflop": _petaflop_text(_training_petaflop(variation)),
         }
         rows.append(cells)
     return rows
@@ -80,23 +103,28 @@ def time_rows(records: Records) -> list[dict[str, Any]]:
 def time_sentence(records: Records) -> str:
     """Return a sentence with the total time of all trained runs, their devices and their TFLOP/s.
 
-    Return "" if no run was trained. The sentence has no TFLOP/s if a run's operations are unknown.
+    The TFLOP/s are of the training steps only, without compiling, validating and testing. They are
+    left out if a run's operations are unknown. Return "" if no run was trained.
     """
     if not records.trained_variations:
         return ""
-    seconds = _device_seconds(records.trained_variations)
     runs = [run for variation in records.trained_variations for run in variation.runs]
+    seconds = device_seconds(runs)
     devices = sorted({run.result["device"] for run in runs})
     run_count = pluralize(len(runs), "run")
     device_names = escape_markdown(" and ".join(devices))
     sentence = f"In total {run_count} took {duration(seconds)} on {device_names}"
     petaflops = [_training_petaflop(variation) for variation in records.trained_variations]
     known_petaflops = [petaflop for petaflop in petaflops if petaflop is not None]
-    if len(known_petaflops) < len(petaflops):
+    training_seconds = training_device_seconds(runs)
+    if len(known_petaflops) < len(petaflops) or training_seconds == 0:
         return f"{sentence}."
     petaflop = sum(known_petaflops)
-    teraflops_per_second = petaflop * 1000 / seconds
-    return f"{sentence}: {petaflop:,.1f} PFLOP of training at {teraflops_per_second:.3g} TFLOP/s."
+    teraflops_per_second = petaflop * 1000 / training_seconds
+    return (
+        f"{sentence}. The training steps took {duration(training_seconds)} of it for "
+        f"{_petaflop_text(petaflop)}: {teraflops_per_second:.3g} TFLOP/s."
+    )
 
 
 def training_commands(records: Records) -> list[str]:

@@ -86,19 +86,21 @@ def _not_measured_sentence(small_effects: Sequence[Effect]) -> str:
 def _basis_sentence(all_effects: Sequence[Effect]) -> str:
     """Return a sentence that says how the confidence intervals of effects were computed.
 
-    The spread between seeds is used or, for a row with a single seed, the number of test images.
+    The spread between seeds or folds is used or, for a row with one run, the number of test images.
     """
-    are_from_seeds = [effect.mean_difference.is_from_seeds for effect in all_effects]
-    if all(are_from_seeds):
-        return "In brackets: 95% intervals, from the spread between seeds."
-    if not any(are_from_seeds):
+    error_bases = {effect.mean_difference.error_basis for effect in all_effects}
+    words_for_runs = error_bases - {"images"}
+    if not words_for_runs:
         return (
             "In brackets: 95% intervals, from the number of test images. There are too few seeds "
             "to say how much another seed would change these figures."
         )
+    word = words_for_runs.pop() if len(words_for_runs) == 1 else "runs"
+    if "images" not in error_bases:
+        return f"In brackets: 95% intervals, from the spread between {word}."
     return (
-        "In brackets: 95% intervals, from the spread between seeds, or from the number of test "
-        "images where a row has one seed. Another seed may change the latter by more."
+        f"In brackets: 95% intervals, from the spread between {word}, or from the number of test "
+        "images where a row has one run. Another seed may change the latter by more."
     )
 
 

@@ -26,7 +26,7 @@ PANEL_COLUMNS = 4
 def draw_curves(
     draw: DrawPicture, runs: Sequence[FinishedRun], title: str, prefix: str = ""
 ) -> dict[str, str]:
-    """Draw the learning curves of runs that differ only in seed, as two pictures.
+    """Draw the learning curves of runs that differ only in seed or fold, as two pictures.
 
     Args:
       draw: draws a picture and returns its path.

@@ -18,7 +18,6 @@ from jaxcifar.report.wording import (
     changes_in_words,
     changes_with_arrows,
     comparison_verdict,
-    error_basis,
     escape_markdown,
     interval_text,
     join_names,
@@ -116,7 +115,7 @@ def _difference_cells(difference: Difference) -> dict[str, str]:
         "points": signed_points(difference.value),
         "interval": interval_text(difference),
         "p": p_value_cell(difference),
-        "basis": error_basis(difference),
+        "basis": difference.error_basis,
         "verdict": comparison_verdict(difference),
     }
 

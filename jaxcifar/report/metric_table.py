@@ -36,16 +36,16 @@ def _column_title(metric: MetricDeclaration) -> str:
 
 
 def _metric_cell(variation: Variation, metric: MetricDeclaration) -> str:
-    """Return a metric's mean over the runs of a variation, as text; "–" if a run lacks the metric.
+    """Return a metric's mean over seeds or folds, as text; "–" if a run lacks the metric.
 
-    For several runs, "±" and the standard deviation (n - 1) follow.
+    For several seeds or folds, "±" and the standard deviation (n - 1) follow.
     """
     result_field = f"test_{metric['name']}"
     if not all(result_field in run.result for run in variation.runs):
         return "–"
     if metric["unit"] == PERCENT:
         return accuracy_text(variation, result_field)
-    values = variation.values(result_field)
+    values = variation.repeats(result_field)
     mean = format_value(float(values.mean()), "")
     if len(values) == 1:
         return mean

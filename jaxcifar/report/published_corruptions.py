@@ -56,13 +56,17 @@ def _result_sentences(results: CorruptionSet) -> str:
     """Return sentences on the results on a set of corrupted images.
 
     The sentences have the mean accuracy, the most and the least harmful kind of corruption and, if
-    known, the mean corruption error.
+    known, the mean corruption error. The means leave out kinds that are not standard, and the
+    sentences say so.
     """
     means = {kind: float(np.mean(values)) for kind, values in results["accuracy"].items()}
     worst, best = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
+    has_extra_kinds = not np.isclose(results["mean"], np.mean(list(means.values())))
+    averaged_kinds = "the standard kinds" if has_extra_kinds else "kinds"
     text = (
-        f"On average over kinds and strengths, {percent(results['mean'])} of "
-        f"{results['images']:,} images are classified correctly. The most harmful kind is "
+        f"On average over {averaged_kinds} and strengths, {percent(results['mean'])} of "
+        f"{results['images']:,} images are classified correctly. The most harmful kind"
+        f"{' of all in the table' if has_extra_kinds else ''} is "
         f"{escape_markdown(worst)} ({percent(means[worst])}), the least harmful "
         f"{escape_markdown(best)} ({percent(means[best])})."
     )
@@ -72,5 +76,5 @@ def _result_sentences(results: CorruptionSet) -> str:
     reference_network = escape_markdown(results.get("base", "another network"))
     return (
         f"{text} The mean corruption error is {percent(error)}: that many errors for each 100 of "
-        f"{reference_network}, averaged over kinds."
+        f"{reference_network}, averaged over {averaged_kinds}."
     )

@@ -80,7 +80,9 @@ def nearest_set_text(sets: Sequence[ReferenceSet]) -> str:
 
 
 def mismatched_accuracies(variation: Variation) -> tuple[float, ...]:
-    """Return each run's test accuracy on images normalised differently than in training.
+    """Return the test accuracies on images normalised differently than in training.
+
+    There is one accuracy for each fold, or for each seed of a variation without folds.
 
     If training used normalisation, the images are not normalised, and the other way round. The
     command `jaxcifar evaluate --on slips` (common mistakes in test code) measures the accuracies.
@@ -88,7 +90,9 @@ def mismatched_accuracies(variation: Variation) -> tuple[float, ...]:
     """
     accuracies = [_mismatched_accuracy(run) for run in variation.runs]
     known = tuple(accuracy for accuracy in accuracies if accuracy is not None)
-    return known if len(known) == len(accuracies) else ()
+    if len(known) < len(accuracies):
+        return ()
+    return tuple(variation.means_of_repeats(np.asarray(known)).tolist())
 
 
 def _mismatched_accuracy(run: FinishedRun) -> float | None:

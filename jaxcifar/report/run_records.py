@@ -3,7 +3,7 @@
 import dataclasses
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -158,6 +158,19 @@ class Variation:
         """The folds that the runs were validated on, in order; empty for runs without folds."""
         return tuple(sorted({run.fold for run in self.runs if run.fold is not None}))
 
+    @property
+    def repeats_are(self) -> Literal["seeds", "folds"]:
+        """The word for the values of `repeats`, over which "±" is computed."""
+        return "folds" if len(self.folds) > 1 else "seeds"
+
+    @property
+    def runs_are(self) -> Literal["seeds", "folds", "runs"]:
+        """The word for the runs: "seeds" or "folds", whichever differ, or "runs" if both do."""
+        if self.repeats_are == "seeds":
+            return "seeds"
+        has_several_seeds = len({run.config.seed for run in self.runs}) > 1
+        return "runs" if has_several_seeds else "folds"
+
     def has_effect(self, setting: str) -> bool:
         """Return whether a setting does something, given the variation's other settings."""
         return setting not in self._settings_without_effect
@@ -180,7 +193,10 @@ class Variation:
           the mean over the seeds of each fold, as `[folds]`; with fewer than two folds, the value
           of each seed, as `[seeds]`.
         """
-        values = self.values(key)
+        return self.means_of_repeats(self.values(key))
+
+    def means_of_repeats(self, values: np.ndarray) -> np.ndarray:
+        """Return one value for each repeat (see `repeats`), given the value of each run."""
         if len(self.folds) < 2:
             return values
         fold_of_run = np.asarray([run.config.fold for run in self.runs])

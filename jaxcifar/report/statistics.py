@@ -1,9 +1,9 @@
-"""Statistics of accuracies: spread between seeds, differences of means, significance tests."""
+"""Statistics of accuracies: spread between runs, differences of means, significance tests."""
 
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -21,16 +21,19 @@ class Sample:
     Attributes:
       values: one accuracy per seed, or per fold, each a fraction from 0 to 1.
       images: number of images on which each accuracy was measured.
+      repeats_are: "folds" if there is one accuracy per fold.
     """
 
     values: tuple[float, ...]
     images: int
+    repeats_are: Literal["seeds", "folds"] = "seeds"
 
     @classmethod
     def of(cls, variation: Variation, key: str, split: str = "test") -> "Sample":
         """Return the accuracies of a variation's runs: the field `key` of each result."""
         examples: Mapping[str, Any] = variation.runs[0].result["examples"]
-        return cls(tuple(variation.repeats(key).tolist()), examples[split])
+        values = tuple(variation.repeats(key).tolist())
+        return cls(values, examples[split], variation.repeats_are)
 
     @property
     def mean(self) -> float:
@@ -52,9 +55,9 @@ class Sample:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95% confidence interval of the mean accuracy, by Student's t from several seeds.
+        """The 95% confidence interval of the mean accuracy, by Student's t from several values.
 
-        For one seed, or if all seeds agree exactly, the interval is Wilson's, from the number of
+        For one value, or if all values agree exactly, the interval is Wilson's, from the number of
         images.
         """
         count, quantile = len(self.values), 1 - SIGNIFICANCE_LEVEL / 2
@@ -90,14 +93,15 @@ class Difference:
       standard_error: standard error of `value`.
       degrees_of_freedom: of the t distribution that `value / standard_error` follows under the null
         hypothesis of no difference. Infinity means the normal distribution.
-      is_from_seeds: True if the error comes from the spread between seeds. False if it comes from
-        the number of images, because a sample has a single seed or all seeds agree exactly.
+      error_basis: the source of the error. "seeds" or "folds" mean the spread between them, and
+        "runs" the spread between seeds in one sample and between folds in another. "images" means
+        the number of images, because a sample has a single value or all values agree exactly.
     """
 
     value: float
     standard_error: float
     degrees_of_freedom: float
-    is_from_seeds: bool
+    error_basis: Literal["seeds", "folds", "runs", "images"]
 
     @classmethod
     def between(cls, first: Sample, second: Sample) -> "Difference":
@@ -170,10 +174,16 @@ def _difference(value: float, samples: Sequence[Sample], weights: Sequence[float
             shares = variances / total_variance
             degrees_of_freedom = float(1 / np.sum(shares**2 / (counts - 1)))
             standard_error = math.sqrt(total_variance)
-            return Difference(value, standard_error, degrees_of_freedom, is_from_seeds=True)
+            return Difference(value, standard_error, degrees_of_freedom, _repeats_word(samples))
     sampling_errors = np.asarray([sample.sampling_error for sample in samples])
     standard_error = float(np.linalg.norm(np.asarray(weights) * sampling_errors))
-    return Difference(value, standard_error, math.inf, is_from_seeds=False)
+    return Difference(value, standard_error, math.inf, error_basis="images")
+
+
+def _repeats_word(samples: Sequence[Sample]) -> Literal["seeds", "folds", "runs"]:
+    """Return the word for the values of all samples; "runs" if some are seeds and others folds."""
+    words = {sample.repeats_are for sample in samples}
+    return words.pop() if len(words) == 1 else "runs"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,7 +45,7 @@ def plot_all_validation(variations: Sequence[Variation], title: str, path: Path)
     coloured.
     """
     title = f"Validation accuracy by epoch: all {len(variations)} rows\n{title}"
-    best_first = sorted(variations, key=lambda v: -v.values("val_accuracy").mean())
+    best_first = sorted(variations, key=lambda v: -v.repeats("val_accuracy").mean())
     colored_rows = list(variations)
     if len(variations) > MANY_ROWS:
         colored_rows = best_first[:_COLORED_ROWS]
@@ -85,13 +85,13 @@ def _curve_label(variation: Variation) -> str:
 
 
 def mean_percent(variation: Variation, key: str) -> str:
-    return percent(float(variation.values(key).mean()))
+    return percent(float(variation.repeats(key).mean()))
 
 
 def plot_test_accuracies(
     variations: Sequence[Variation], reference_name: str, title: str, path: Path
 ) -> None:
-    """Draw each variation's mean test accuracy as a dot, with its 95% interval and its seeds.
+    """Draw each variation's mean test accuracy with its 95% interval, and its seeds or folds.
 
     The axis shows the range of most accuracies. An accuracy outside of this range is an arrow at
     the edge of the axis. The label of each variation has its accuracy. `reference_name` names the
@@ -172,8 +172,9 @@ def _add_marker_legend(
     """
     no_points: list[float] = []
     axes.plot(no_points, no_points, "o-", color=TEST, lw=2, label="mean, with its 95% interval")
-    if any(len(v.runs) > 1 for v in variations):
-        label = "one fold" if any(len(v.folds) > 1 for v in variations) else "one seed"
+    words = {v.repeats_are for v in variations if len(v.runs) > 1}
+    if words:
+        label = " or ".join(f"one {word.removesuffix('s')}" for word in sorted(words, reverse=True))
         axes.plot(no_points, no_points, "k|", markersize=7, label=label)
     if any(v.reference for v in variations):
         style: dict[str, Any] = {"color": _REFERENCE_COLOR, "markerfacecolor": "none"}

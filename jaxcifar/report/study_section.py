@@ -148,7 +148,8 @@ def _draw_row_panels(
     """Draw the learning curves of all rows of a study, with many small panels in each picture.
 
     Returns:
-      for each picture, its "path" and its "names", the names of its first and last row.
+      for each picture, its "path", its "names", the names of its first and last row, and "mean",
+      which says over which runs the curves are means.
     """
     pictures = []
     for start in range(0, len(variations), ROWS_ON_A_PICTURE):
@@ -156,7 +157,9 @@ def _draw_row_panels(
         headline = f"Accuracy by epoch: rows {start + 1} to {start + len(rows)}\n{title}"
         path = draw("rows", plot_row_panels, rows, headline)
         names = f"{escape_markdown(rows[0].name)} to {escape_markdown(rows[-1].name)}"
-        pictures.append({"path": path, "names": names})
+        words = {row.runs_are for row in rows if len(row.runs) > 1}
+        mean = f", mean over {words.pop() if len(words) == 1 else 'runs'}" if words else ""
+        pictures.append({"path": path, "names": names, "mean": mean})
     return pictures
 
 

@@ -18,6 +18,7 @@ _FIELD_TITLES = {
     "arch": "network",
     "normalize": "normalisation",
     "augment": "augmentation",
+    "augmentation": "own augmentation",
     "learning_rate": "learning rate",
     "schedule": "schedule",
 }
@@ -189,12 +190,15 @@ def trained_epochs_text(variation: Variation) -> str:
 def seed_count_text(variations: Sequence[Variation]) -> str:
     """Return how many seeds the variations were trained with, such as "3 seeds each".
 
-    If a variation has several folds, return the number of folds in the same form.
+    Return the number of folds instead if the variations have several folds, and the number of runs
+    if some variations have several folds and others several seeds.
     """
-    if any(len(v.folds) > 1 for v in variations):
+    words = {v.repeats_are for v in variations if len(v.runs) > 1}
+    if words == {"folds"}:
         noun, counts = "fold", [max(1, len(v.folds)) for v in variations]
     else:
-        noun, counts = "seed", [len(v.runs) for v in variations]
+        noun = "run" if len(words) > 1 else "seed"
+        counts = [len(v.runs) for v in variations]
     least, most = min(counts), max(counts)
     if most == 1:
         text = f"one {noun}"
@@ -222,15 +226,10 @@ def interval_text(difference: Difference) -> str:
     return f"{signed_points(low)} to {signed_points(high)}"
 
 
-def error_basis(difference: Difference) -> str:
-    """Return the source of a difference's standard error: "seeds" or "images"."""
-    return "seeds" if difference.is_from_seeds else "images"
-
-
 def significance_text(difference: Difference) -> str:
     """Return a difference's 95% interval, p-value, and source of its standard error."""
     interval, p_value = interval_text(difference), p_value_text(difference)
-    return f"95% interval {interval}, {p_value}, by {error_basis(difference)}"
+    return f"95% interval {interval}, {p_value}, by {difference.error_basis}"
 
 
 def unsigned_points(difference: Difference) -> str:

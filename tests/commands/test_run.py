@@ -1,5 +1,6 @@
 """The commands as a user meets them."""
 
+import dataclasses
 import json
 import shutil
 import signal
@@ -10,6 +11,7 @@ from conftest import assert_one_line_error, command, ended, finish, obeyed, star
 
 from jaxcifar.commands.shared.default_network import require_chosen_network
 from jaxcifar.config.experiment import Config
+from jaxcifar.errors import UsageError
 
 COMMON = ("--arch", "cnn", "--val-fraction", "0.01", "--optimizer", "sgd")
 SMALL = (*COMMON, "--dataset", "shapes10", "--train-examples", "256", "--batch-size", "32")
@@ -63,6 +65,13 @@ def test_the_bare_command_does_not_begin_hours_of_training_on_a_cpu(tmp_path):
     assert not (tmp_path / "run").exists()
     require_chosen_network({"arch": "resnet18"}, Config.create("resnet18"))
     require_chosen_network({}, Config.create("resnet18", epochs=1, train_examples=500))
+    own_images = dataclasses.replace(Config.create("resnet18"), dataset=str(tmp_path))
+    require_chosen_network({"dataset": str(tmp_path)}, own_images)
+    config = Config.create("resnet18", dataset="cifar100", epochs=300)
+    words = ["--dataset", "cifar100", "--epochs", "300"]
+    advice = "run --dataset cifar100 --epochs 300 --arch cnn --recipe strong, or start"
+    with pytest.raises(UsageError, match=advice):
+        require_chosen_network({"dataset": "cifar100", "epochs": 300}, config, words)
 
 
 def test_a_finished_runs_checkpoints_are_deleted_only_if_asked(whole, tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import invented
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 
 from jaxcifar.report import write_report
 from jaxcifar.report.run_reading import read_records
-from jaxcifar.report.statistics import Sample
+from jaxcifar.report.statistics import Difference, Sample
 from jaxcifar.report.training_notes import training_notes
 from jaxcifar.report.wording import seed_count_text
 from jaxcifar.runs.folder import RunFolder
@@ -37,6 +38,58 @@ def folder(tmp_path_factory):
         result = json.loads((path / "result.json").read_text())
         (path / "result.json").write_text(json.dumps({**result, "val_accuracy": accuracy}))
     return folder
+
+
+def write_rows_of_folds(folder, seeds):
+    """Write a study with two rows that differ in one setting; each has three folds and some seeds.
+
+    Return the test losses of "middle" by fold and seed, as `[folds, seeds]`.
+    """
+    (folder / "study.json").write_text(invented.STUDY.to_json())
+    losses = np.random.RandomState(0).uniform(1, 2, (3, len(seeds)))
+    for row in ("winner", "middle"):
+        donor = next(iter(invented.RUNS[row]))
+        for (fold, number), loss in np.ndenumerate(losses):
+            path = folder / row / f"fold{fold + 1}of3_seed{seeds[number]}"
+            invented.write_run(path, row, donor)
+            config = RunFolder(path).read_config()
+            config = dataclasses.replace(config, seed=seeds[number], fold=f"{fold + 1}/3")
+            (path / "config.json").write_text(config.to_json())
+            result = json.loads((path / "result.json").read_text())
+            result["test_accuracy"] += 0.01 * fold
+            result["test_loss"] = loss
+            (path / "result.json").write_text(json.dumps(result))
+    return losses
+
+
+@pytest.mark.parametrize(("seeds", "runs"), [([4], "3 folds"), ([4, 7], "6 runs")])
+def test_the_report_calls_folds_folds(tmp_path, monkeypatch, seeds, runs):
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: None)  # saves time
+    losses = write_rows_of_folds(tmp_path, seeds)
+    text = write_report(tmp_path).with_name("REPORT.md").read_text()
+    assert f"Accuracy and loss of “middle” by epoch: mean and span of {runs}." in text
+    assert "In brackets: 95% intervals, from the spread between folds." in text
+    assert "± is the standard deviation between folds." in text
+    assert "between seeds" not in text
+    assert "(3 folds each)" in text
+    assert re.search(r"learning rate 0.02 → 0.2 \| winner → middle .* \| folds \|", text)
+    means = losses.mean(axis=1)  # of each fold
+    assert f"| middle | {means.mean():.4g} ± {means.std(ddof=1):.2g} |" in text
+
+
+def test_seeds_and_folds_together_are_called_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: None)  # saves time
+    write_rows_of_folds(tmp_path, [4])
+    for seed in invented.RUNS["plain"]:
+        invented.write_run(tmp_path / "plain" / f"seed{seed}", "plain", seed)
+    variations = {v.name: v for v in read_records(tmp_path).variations}
+    samples = [Sample.of(variations[name], "test_accuracy") for name in ("plain", "middle")]
+    assert Difference.between(*samples).error_basis == "runs"
+    assert seed_count_text(list(variations.values())) == "2 to 3 runs each"
+    text = write_report(tmp_path).with_name("REPORT.md").read_text()
+    assert "- **±** is the standard deviation between seeds." in text
+    assert "± is the standard deviation between folds." in text
+    assert "Accuracy and loss of “plain” by epoch: mean and span of 2 seeds." in text
 
 
 def test_runs_that_differ_in_fold_and_seed_are_one_variation(folder):

@@ -201,7 +201,7 @@ def test_a_single_seed_is_judged_by_the_images(tmp_path):
     half = 1.959964 * math.sqrt(0.81 * 0.19 / 5000 + 0.96 * 0.04 / 5000)
     interval = f"{100 * (0.15 - half):+.2f} to {100 * (0.15 + half):+.2f}"
     assert f"15.00 points ahead of “norm” (95% interval {interval}, p < 0.001, by images)" in text
-    assert "It can be told from every other" in text
+    assert "Its lead over every other row is larger than chance explains" in text
     assert "With a single seed the spread between seeds is not known." in text
     assert "±" not in text
 

@@ -27,7 +27,7 @@ def sample(*values, images=10_000):
 def test_several_seeds_are_judged_by_welchs_test(first, second):
     expected = stats.ttest_ind(second, first, equal_var=False)
     got = Difference.between(sample(*first), sample(*second))
-    assert got.is_from_seeds
+    assert got.error_basis == "seeds"
     assert got.p_value == pytest.approx(expected.pvalue)
     assert got.interval == pytest.approx(tuple(expected.confidence_interval(0.95)))
     assert got.is_significant == (expected.pvalue < 0.05)
@@ -56,7 +56,7 @@ def test_more_seeds_of_the_same_spread_sharpen_the_verdict():
 def test_a_single_seed_is_judged_by_the_images():
     got = Difference.between(sample(0.5, images=100), sample(0.5, 0.7, images=400))
     error = math.sqrt(0.25 / 100 + 0.24 / 400)
-    assert not got.is_from_seeds
+    assert got.error_basis == "images"
     assert got.standard_error == pytest.approx(error)
     assert got.p_value == pytest.approx(2 * stats.norm.sf(0.1 / error))
     assert got.interval == pytest.approx((0.1 - 1.959964 * error, 0.1 + 1.959964 * error))
@@ -64,7 +64,7 @@ def test_a_single_seed_is_judged_by_the_images():
 
 def test_seeds_that_agree_exactly_give_no_spread():
     close = Difference.between(sample(*[0.8] * 3), sample(*[0.801] * 3))
-    assert not close.is_from_seeds
+    assert close.error_basis == "images"
     assert not close.is_significant  # 0.1 points of 10,000 images
     assert Difference.between(sample(*[0.8] * 3), sample(*[0.85] * 3)).is_significant
 
@@ -104,7 +104,7 @@ def test_the_error_of_a_distance_agrees_with_a_simulation():
         distance(far + errors * rng.randn(2)).value - distance(near + errors * rng.randn(2)).value
         for _ in range(4000)
     ]
-    assert difference.is_from_seeds
+    assert difference.error_basis == "seeds"
     assert difference.value == pytest.approx(np.mean(draws), rel=0.01)
     assert difference.standard_error == pytest.approx(np.std(draws), rel=0.05)
 
@@ -133,6 +133,6 @@ def test_the_epoch_that_reaches_a_share():
 )
 def test_a_rounded_p_value_stays_on_its_side_of_the_significance_level(deviations, written):
     """By a table of the normal distribution: 0.04976, 0.05001, 0.00099833 and 0.0010019."""
-    difference = Difference(deviations, 1.0, math.inf, is_from_seeds=False)
+    difference = Difference(deviations, 1.0, math.inf, error_basis="images")
     assert wording.p_value_text(difference) == written
     assert difference.is_significant == (written != "p = 0.050")

@@ -5,12 +5,13 @@ import math
 import pytest
 from report.test_records import made, made_run
 
+from jaxcifar.config.fields import DEFAULTS
 from jaxcifar.report import wording
 from jaxcifar.report.statistics import Difference, Sample
 
 
-def difference(value=0.0123, error=0.01, freedom=math.inf, is_from_seeds=True):
-    return Difference(value, error, freedom, is_from_seeds)
+def difference(value=0.0123, error=0.01, freedom=math.inf, basis="seeds"):
+    return Difference(value, error, freedom, basis)
 
 
 def row_of(*accuracies, flipped=None, **settings):
@@ -97,6 +98,8 @@ def test_reference_figures_and_how_far_they_are():
 
 def test_settings_and_their_values():
     assert wording.field_title("arch") == "network"
+    titles = [wording.field_title(name) for name in DEFAULTS]
+    assert len(set(titles)) == len(titles)  # a table of settings needs one title for each
     assert wording.field_title("learning_rate") == "learning rate"
     assert wording.field_title("batch_size") == "batch size"
     assert wording.field_title("a_*") == r"a \*"
@@ -168,7 +171,7 @@ class WithP(Difference):
     ],
 )
 def test_a_p_value_is_rounded_down(p, line, bare):
-    told = WithP(0.1, p, math.inf, True)
+    told = WithP(0.1, p, math.inf, "seeds")
     assert wording.p_value_text(told) == line
     assert wording.p_value_cell(told) == bare
 
@@ -179,7 +182,8 @@ def test_how_sure_a_difference_is():
     assert wording.significance_text(difference()) == (
         "95% interval -0.73 to +3.19, p = 0.218, by seeds"
     )
-    assert wording.error_basis(difference(is_from_seeds=False)) == "images"
+    by_folds = wording.significance_text(difference(basis="folds"))
+    assert by_folds == "95% interval -0.73 to +3.19, p = 0.218, by folds"
 
 
 def test_the_size_of_a_difference_has_no_sign():

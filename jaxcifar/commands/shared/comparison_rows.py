@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jaxcifar.errors import printable
-from jaxcifar.machine.terminal import duration
 
 if TYPE_CHECKING:
     from jaxcifar.report.run_records import RunRecord
@@ -33,6 +32,8 @@ def rows_of_different_settings(runs: Sequence["RunRecord"]) -> dict[str, list[st
 
 def result_rows(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
     """Return table rows of results: title -> cell for each run, "-" if a run lacks the result."""
+    from jaxcifar.report.run_times import device_time_text
+
     return {
         "epochs trained": [f"{len(run.history)} of {run.config.epochs}" for run in runs],
         "best epoch": [
@@ -42,7 +43,7 @@ def result_rows(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
         "test": [_percent_or_dash(run.result, "test_accuracy") for run in runs],
         "test with flips": [_percent_or_dash(run.result, "test_accuracy_flip") for run in runs],
         **_metric_rows(runs),
-        "time": [duration(run.result["wall_seconds"]) if run.result else NO_VALUE for run in runs],
+        "device time": [device_time_text(run) for run in runs],
         "images/s": [_rate_or_dash(run) for run in runs],
         "device": [run.result["device"] if run.result else NO_VALUE for run in runs],
     }

@@ -51,7 +51,10 @@ def _ranked_table(network: "StudiedNetwork", tied_rows: Sequence[str]) -> Table:
 
     The mark is "best", or "first" if there are `tied_rows`: names of rows that may be as good.
     """
-    number_columns = ("seeds", "validation", "test", "time")
+    from jaxcifar.report.run_times import device_seconds
+
+    has_folds = any(len(variation.folds) > 1 for variation in network.variations)
+    number_columns = ("runs" if has_folds else "seeds", "validation", "test", "device time")
     table = make_table(network.title, ("row",), number_columns)
     table.add_column("")  # for the mark of the best row
     mark = "<- first" if tied_rows else "<- best"
@@ -62,7 +65,7 @@ def _ranked_table(network: "StudiedNetwork", tied_rows: Sequence[str]) -> Table:
             _run_count_text(variation),
             _accuracy_or_empty(variation, "val"),
             _accuracy_or_empty(variation, "test"),
-            duration(float(variation.values("wall_seconds").sum())),
+            duration(device_seconds(variation.runs)),
             mark if variation is network.winner and has_several_rows else "",
         )
     return table
@@ -70,12 +73,13 @@ def _ranked_table(network: "StudiedNetwork", tied_rows: Sequence[str]) -> Table:
 
 def _table_without_validation(records: "Records") -> Table:
     """Return a table of the rows that were trained without validation images."""
+    from jaxcifar.report.run_times import device_seconds
     from jaxcifar.report.wording import accuracy_text, accuracy_with_flips_text
 
-    number_columns = ("seeds", "test", "with flips", "time")
+    number_columns = ("seeds", "test", "with flips", "device time")
     table = make_table("Trained on all images", ("row",), number_columns)
     for variation in records.variations_without_validation:
-        seconds = float(variation.values("wall_seconds").sum())
+        seconds = device_seconds(variation.runs)
         accuracies = accuracy_text(variation), accuracy_with_flips_text(variation)
         run_count = _run_count_text(variation)
         table.add_row(Text(printable(variation.name)), run_count, *accuracies, duration(seconds))

@@ -1,11 +1,15 @@
 const SECONDS = { s: 1, min: 60, h: 3600, days: 86400 };
 const DURATION = /^(?:\d+ (?:s|min|h|days)\s*)+$/;
+const UPPER_BOUND = /^(?:less than|<)\s*(\d+(?:\.\d+)?)$/;
 const NUMBER = /^[<>≤≥≈~]?\s*[+\-−]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?/i;
 const collator = new Intl.Collator("en", { numeric: true });
 
 /** Return a number for "92.17 ± 0.12%", "+1.23" or "2 h 5 min", null for "–", or else the text. */
 function sortKey(text) {
   if (/^[–—-]?$/.test(text)) return null;
+  if (text === "a tie") return 0;
+  const bound = UPPER_BOUND.exec(text);
+  if (bound) return Number(bound[1]) / 2; // below the bound, and above 0
   if (DURATION.test(text)) {
     const parts = [...text.matchAll(/(\d+) (\w+)/g)];
     return parts.reduce((sum, [, count, unit]) => sum + count * SECONDS[unit], 0);
