@@ -16,7 +16,9 @@ The modules are listed in reading order. Each module imports only modules below 
 - `joint_run`: checks that several processes agree when they train one run together.
 - `replay`: calls the observers of runs that have ended already.
 - `live_curves`: the observer that draws curves in a notebook while a run trains.
-- `plots`, `curves`: plots of loss and accuracy by epoch, and the arrays that are plotted.
+- `picture_cache`: draws pictures, each of them once in a process.
+- `image_sheets`, `plots`, `curves`: sheets of images, plots of loss and accuracy by epoch, and the
+  arrays that are plotted.
 - `folder`, `sources`, `weights`, `array_trees`, `image_files`: the files of a run, and the names of
   arrays in them.
 - `mistakes`: the choice of the wrongly classified images that a run stores.
