@@ -246,7 +246,7 @@ def test_of_several_networks_those_without_a_counterpart_are_measured_and_a_line
 
     monkeypatch.setattr(bench, "measure_implementations", measured)
     monkeypatch.setattr(bench, "measure_startup", lambda *_: {})
-    monkeypatch.setattr(bench_command, "show", lambda *_: None)
+    monkeypatch.setattr(bench_command, "show_speeds", lambda *_: None)
     bench_command.main(["--arch", own, "cnn", "--peer", "torch"])
     assert asked == {own: None, "cnn": "torch"}
     said = " ".join(capsys.readouterr().out.split())  # the width of the screen breaks it
