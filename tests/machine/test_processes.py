@@ -247,7 +247,7 @@ def test_a_run_folder_that_only_one_sees_is_refused(tmp_path, monkeypatch):
     os.utime(path / "config.json", (1234567890.9, 1234567890.9))
     with of_runs.task_of_process(Task(config, path)) as task:
         assert task.path == path
-        assert RunFolder(task.scratch).checkpoints.resolve() == path / "checkpoints"
+        assert RunFolder(task.scratch_path).checkpoints.resolve() == path / "checkpoints"
     assert not task.scratch_path.exists()
 
 
