@@ -53,6 +53,7 @@ def make_hyperparameters(
             enabled=host_array(np.asarray(config.augment)),
             shift=host_array(np.int32(config.shift)),
             reflect=host_array(np.asarray(config.border == "reflect")),
+            flips=host_array(np.asarray(config.flip != "none")),
             alternate=host_array(np.asarray(config.flip == "alternate")),
             cutout=host_array(np.int32(config.cutout)),
             max_shift=max_shift(config.image_size),

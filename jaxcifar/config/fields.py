@@ -169,8 +169,8 @@ class Fields:
         default="zeros",
     )
     flip: str = option(
-        "flip each image with probability 1/2, or in every other epoch",
-        choices=("random", "alternate"),
+        "flip each image with probability 1/2, in every other epoch, or never",
+        choices=("random", "alternate", "none"),
         array="random",
         default="random",
     )

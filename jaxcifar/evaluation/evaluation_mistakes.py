@@ -64,6 +64,7 @@ def shifted_and_flipped(
         enabled=jnp.asarray(True),
         shift=jnp.int32(_MAX_SHIFT),
         reflect=jnp.asarray(False),
+        flips=jnp.asarray(True),
         alternate=jnp.asarray(False),
         cutout=jnp.int32(0),
         max_shift=_MAX_SHIFT,

@@ -31,6 +31,7 @@ class AugmentationSettings:
       enabled: if False, images are returned unchanged.
       shift: largest shift along either axis, in pixels; at most `max_shift`.
       reflect: True to fill the border with the image's reflection, False to fill it with zeros.
+      flips: False to flip no image, for images such as digits, which a flip makes wrong.
       alternate: True to flip each image every other epoch, False to flip at random.
       cutout: width of the square that is set to 0, in pixels; 0 turns cutout off.
       max_shift: pixels of padding on every side; another value needs another compiled program.
@@ -39,6 +40,7 @@ class AugmentationSettings:
     enabled: Bool[Array, ""]
     shift: Int32[Array, ""]
     reflect: Bool[Array, ""]
+    flips: Bool[Array, ""]
     alternate: Bool[Array, ""]
     cutout: Int32[Array, ""]
     max_shift: int = struct.field(pytree_node=False)
@@ -50,12 +52,12 @@ def shift_and_flip(
     settings: AugmentationSettings,
     alternate_flips: Bool[Array, "batch"],
 ) -> Shaped[Array, "batch height width channels"]:
-    """Return images that are shifted at random, and flipped left to right with probability 1/2.
+    """Return images that are shifted at random, and half of them flipped left to right.
 
     Args:
       keys: a random key for each image.
       images: images of any dtype.
-      settings: the largest shift, how the border is filled, and how flips are chosen.
+      settings: the largest shift, how the border is filled, and which images are flipped.
       alternate_flips: True for each image to flip if flips are not random but alternate between
         epochs (`settings.alternate`).
     """
@@ -70,7 +72,8 @@ def shift_and_flip(
         return jax.random.bernoulli(flip_key), corner
 
     random_flips, corners = jax.vmap(draw_flip_and_corner)(keys)
-    is_flipped = jnp.where(settings.alternate, alternate_flips, random_flips) & settings.enabled
+    chosen_flips = jnp.where(settings.alternate, alternate_flips, random_flips)
+    is_flipped = chosen_flips & settings.flips & settings.enabled
     images = jnp.where(is_flipped[:, None, None, None], images[:, :, ::-1], images)
     corners = jnp.where(settings.enabled, corners, unshifted_corner)
     return crop(images, corners, padding, settings.reflect)

@@ -49,7 +49,7 @@ DATA = {
     "augment": (False, True),
     "shift": (0, 4),
     "border": ("zeros", "reflect"),
-    "flip": ("random", "alternate"),
+    "flip": ("random", "alternate", "none"),
     "cutout": (0, 8),
     "small_part": (0.25, 0.75),
     "init": ("", "weights.safetensors"),

@@ -71,6 +71,12 @@ def test_flips_that_alternate_change_from_version_to_version():
         assert is_flipped in ([True, False, True], [False, True, False])
 
 
+def test_digits_may_be_shifted_without_being_flipped():
+    got = sample(shift=0, flip="none", cutout=0)
+    for image, versions in zip(got["image"], got["augmented"], strict=True):
+        assert all(np.array_equal(version, image) for version in versions)
+
+
 def test_a_cut_out_square_has_the_mean_colour():
     got = sample(shift=0, flip="alternate", cutout=8)
     mean_colour = np.round(255 * np.asarray(MEAN))

@@ -26,7 +26,8 @@ NEVER = jnp.zeros(len(IMAGES), bool)
 
 
 def how(**changes):
-    settings = {"enabled": True, "shift": 4, "reflect": False, "alternate": False, "cutout": 0}
+    settings = {"enabled": True, "shift": 4, "reflect": False, "cutout": 0}
+    settings |= {"flips": True, "alternate": False}
     arrays = {name: jnp.asarray(value) for name, value in (settings | changes).items()}
     return augment.AugmentationSettings(**arrays, max_shift=4)
 
@@ -103,6 +104,22 @@ def test_smaller_shifts_are_equally_likely_too():
     counts = np.bincount(5 * (top - 2) + left - 2, minlength=25)
     assert len(counts) == 25
     assert stats.chisquare(counts).pvalue > 1e-6
+
+
+def test_without_flips_no_image_is_flipped_at_random_or_in_its_turn():
+    all_in_turn = ~NEVER
+    for alternate in (False, True):
+        settings = how(shift=0, flips=False, alternate=alternate)
+        got = augment.shift_and_flip(KEYS, GIVEN, settings, all_in_turn)
+        np.testing.assert_array_equal(got, IMAGES)
+
+
+def test_without_flips_the_shifts_are_those_with_flips():
+    flipped, top, left = drawn(how(flips=False))
+    assert not flipped.any()
+    _, top_with_flips, left_with_flips = drawn(how())
+    np.testing.assert_array_equal(top, top_with_flips)
+    np.testing.assert_array_equal(left, left_with_flips)
 
 
 def test_disabled_it_changes_nothing_in_the_same_program():
