@@ -183,10 +183,11 @@ def _transform_tiles(x: Array, matrix: np.ndarray, tiling: Tiling) -> Array:
     Args:
       x: images, `[B, H, W, C]`.
       matrix: `[n, p]`, where p is the height and width of a tile of `x`.
-      tiling: places of the tiles, one every m pixels.
+      tiling: says where the tiles begin: one every `tiling.tile_size` pixels along each axis.
 
     Returns:
-      the products, `[n * n, tiles, C]`, column by column.
+      the products, `[n * n, tiles, C]`. The first axis holds the n x n entries of each product:
+      all entries of its first column, then of its second, and so on.
     """
     tile_extent, stride = matrix.shape[1], tiling.tile_size
     _, image_height, image_width, _ = x.shape

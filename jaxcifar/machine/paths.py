@@ -40,7 +40,7 @@ def parse_table_name(dataset: str) -> TableName | None:
     The column may be a pair, `FILE.csv:FILES:LABELS`.
 
     Returns:
-      the path and the column; None if `dataset` is another name, or is the path of a folder.
+      the path and the column; None if `dataset` does not name a table, or is a folder's path.
     """
     match = _TABLE_NAME_PATTERN.fullmatch(dataset)
     if match is None or expand_home(dataset).is_dir():

@@ -56,6 +56,10 @@ def write_curves(folder: RunFolder, title: str, history: Sequence[Row]) -> None:
 
 
 def _rows_of_quantity(history: Sequence[Row], quantity: str) -> list[dict[str, Any]]:
-    """Return the rows with "accuracy" or "loss" only: a picture does not depend on speeds."""
+    """Return the rows with one metric only, "accuracy" or "loss".
+
+    Rows also have times, which a picture does not show. Without them, runs with equal curves have
+    equal rows, and `draw_once` draws their picture once.
+    """
     keys = (f"train_{quantity}", f"val_{quantity}")
     return [{key: value for key, value in row.items() if key in keys} for row in history]

@@ -45,9 +45,9 @@ def dense_calls(
     hyper: Hyperparameters,
     images: UInt8[Array, "batch height width 3"],
 ) -> LogitsAndCalls:
-    """Apply a network in evaluation mode; return its logits and the calls that may compute them.
+    """Apply a network in evaluation mode; return its logits and the dense layers it may end with.
 
-    These are calls of dense layers (`nn.Dense`, `nnx.Linear` or this package's `Dense`) whose
+    A dense layer (`nn.Dense`, `nnx.Linear` or this package's `Dense`) may be the last layer if its
     outputs have the logits' shape. Of `hyper`, only `mean` and `std` are used.
     """
     normalized = augment.normalize(augment.pixels(images), hyper.mean, hyper.std)

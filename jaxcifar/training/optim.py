@@ -214,7 +214,11 @@ def _scale_by_learning_rate(learning_rate: Scalar) -> optax.GradientTransformati
 
 
 def _momentum_rule(momentum: Scalar, nesterov: Switch) -> optax.GradientTransformation:
-    """Return a rule for momentum: `optax.trace`, but `nesterov` may be a traced array."""
+    """Return an update rule with momentum, like `optax.trace`.
+
+    Unlike there, `nesterov` may be an array that JAX traces, so that both kinds of momentum share
+    one compiled program.
+    """
 
     # optax's type for this function requires the name `updates`.
     def update(

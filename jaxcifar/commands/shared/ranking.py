@@ -72,7 +72,7 @@ def _ranked_table(network: "StudiedNetwork", tied_rows: Sequence[str]) -> Table:
 
 
 def _table_without_validation(records: "Records") -> Table:
-    """Return a table of the rows that were trained without validation images."""
+    """Return a table of the rows whose runs trained on all images, without validation images."""
     from jaxcifar.report.run_times import device_seconds
     from jaxcifar.report.wording import accuracy_text, accuracy_with_flips_text
 

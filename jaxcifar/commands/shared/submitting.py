@@ -91,7 +91,13 @@ def _nothing_to_train_message(tasks: "Sequence[Task]") -> str:
 def _shards_with_runs(
     tasks: "Sequence[Task]", runs_to_send: Collection[str], part_count: int
 ) -> dict[Shard, list[str]]:
-    """Return the shares of a study that have runs to send, each with the names of these runs."""
+    """Divide a study's runs among jobs; return each job's share and the names of its runs.
+
+    Args:
+      tasks: all runs of the study.
+      runs_to_send: names of the runs that are sent; shares without such runs are left out.
+      part_count: number of shares into which all runs are divided.
+    """
     runs_by_shard = {}
     for part in range(1, part_count + 1):
         shard = Shard(part, part_count)
