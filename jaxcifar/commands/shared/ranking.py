@@ -54,7 +54,7 @@ def _ranked_table(network: "StudiedNetwork", tied_rows: Sequence[str]) -> Table:
     from jaxcifar.report.run_times import device_seconds
 
     has_folds = any(len(variation.folds) > 1 for variation in network.variations)
-    number_columns = ("runs" if has_folds else "seeds", "validation", "test", "device time")
+    number_columns = ("runs" if has_folds else "seeds", "validation", "test", "time")
     table = make_table(network.title, ("row",), number_columns)
     table.add_column("")  # for the mark of the best row
     mark = "<- first" if tied_rows else "<- best"
@@ -76,7 +76,7 @@ def _table_without_validation(records: "Records") -> Table:
     from jaxcifar.report.run_times import device_seconds
     from jaxcifar.report.wording import accuracy_text, accuracy_with_flips_text
 
-    number_columns = ("seeds", "test", "with flips", "device time")
+    number_columns = ("seeds", "test", "with flips", "time")
     table = make_table("Trained on all images", ("row",), number_columns)
     for variation in records.variations_without_validation:
         seconds = device_seconds(variation.runs)
