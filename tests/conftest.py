@@ -17,10 +17,11 @@ import jax
 import jax.experimental
 import pytest
 from hostile.worker import Worker
+from matplotlib.figure import Figure
 from small import easy_dataset, entry_of, random_records
 
 from jaxcifar.machine.xla_flags import is_known_flag
-from jaxcifar.runs import dispatches
+from jaxcifar.runs import dispatches, picture_cache
 
 ROOT = Path(__file__).resolve().parent.parent
 _PROGRAMS = ROOT / ".pytest_cache" / "programs"
@@ -76,6 +77,18 @@ _LONG = (
     "processes", "parity", "ablation", "your_own", "real", "convert", "train", "adapt", "notebook",
     "hostile", "run", "weights", "conduct", "screen", "parallel_runs",
 )  # fmt: skip
+
+
+_SAVE_FIGURE = Figure.savefig
+_digest_of_picture = picture_cache._digest
+
+
+def _digest_unless_replaced(*arguments):
+    """Return no digest while a test replaces `savefig`: what is drawn then is not kept."""
+    return _digest_of_picture(*arguments) if Figure.savefig is _SAVE_FIGURE else None
+
+
+picture_cache._digest = _digest_unless_replaced
 
 
 def pytest_configure(config):

@@ -22,7 +22,7 @@ FORGED = "net\x1b[32m\r\nCIFAR-10 is ready\x1b[0m\u202e [red]x[/red] :smile: \ud
 
 def test_a_line_is_printed_as_it_is():
     out = io.StringIO()
-    line_printer(Console(file=out, force_terminal=True, width=20), fold=False)(FORGED)
+    line_printer(Console(file=out, force_terminal=True, width=20), wrap=False)(FORGED)
     assert out.getvalue() == (
         r"net\x1b[32m\r\nCIFAR-10 is ready\x1b[0m\u202e [red]x[/red] :smile: \udcff" + "\n"
     )

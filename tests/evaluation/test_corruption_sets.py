@@ -132,7 +132,7 @@ def test_some_images_of_each_strength_and_lines_on_other_files(tmp_path):
         ("fog", np.zeros((60, 4, 32, 32), np.uint8), r"shape \(12, 4, 32, 32\); give"),
         ("fog", np.array(["x"], object), "pickled objects are not read"),
         ("fog", np.uint8(1), "no rows"),
-        ("labels", LABELS + 1, "has the label 10; the 10 classes have the labels 0 to 9"),
+        ("labels", LABELS + 1, "has the label 10, but the 10 classes have the labels 0 to 9"),
         ("labels", LABELS - 1, "has the label -1"),
         ("labels", LABELS * 1.0, r"is not integer of shape \['N'\]"),
     ],
