@@ -12,7 +12,7 @@ from jaxcifar.exchange.onnx.function_graph import function_graph
 from jaxcifar.exchange.onnx.onnx_file import assemble
 
 SHAPE = (4, 6, 5)  # of an image, with other sizes along each axis
-BATCHES = (1, 3, 10)
+BATCHES = (1, 3, 4)
 RANDOM = np.random.RandomState(0)
 ROWS = np.float32(RANDOM.normal(size=(6, 1)))
 CHANNELS = np.float32(RANDOM.normal(size=5))
@@ -196,6 +196,32 @@ CASES = {
     "while of constants": lambda x: x * lax.while_loop(lambda y: y < 9, lambda y: 2 * y, 1.0),
 }
 
+# Cases with images of other shapes: (shape of an image, function).
+OTHER_SHAPES = {
+    "reduce_max of transposed blocks": (
+        (4, 6, 5),
+        lambda x: x.reshape(len(x), 4, 2, 3, 5).swapaxes(2, 3).max(3),
+    ),
+    "reduce_sum of transposed blocks": (
+        (4, 6, 5),
+        lambda x: x.reshape(len(x), 4, 2, 3, 5).swapaxes(2, 3).sum(3),
+    ),
+    "reduce_max of cropped and transposed blocks": (
+        (7, 7, 5),
+        lambda x: x[:, :6, :6].swapaxes(1, 2).reshape(len(x), 3, 2, 3, 2, 5).max((2, 4)),
+    ),
+    "reduce_max of joined images": (
+        (4, 6, 5),
+        lambda x: x + x.reshape(-1, 6, 5).reshape(4, len(x), 6, 5).max(1),
+    ),
+    "no softmax: the sums are transposed": ((6, 6), lambda x: divided_by_transposed_sums(x)),
+}
+
+
+def divided_by_transposed_sums(x):
+    exponentials = jnp.exp(x - x.max(1, keepdims=True))
+    return exponentials / exponentials.sum(1, keepdims=True).swapaxes(1, 2)
+
 
 def floats(function):
     """The function, with its result as float32."""
@@ -207,18 +233,30 @@ def converted(function, shape=SHAPE):
     return function_graph(lambda _, images: function(images), (), shape, jnp.float32)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_an_operation_gives_the_same_for_any_batch_size(name):
+def assert_same(function, shape=SHAPE, scale=1, rtol=2e-5, atol=2e-5):
+    """Compare a function's results in ONNX Runtime with its results in JAX, for each batch size."""
     onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
-    function = floats(CASES[name])
-    images = np.float32(np.random.RandomState(2).normal(size=(max(BATCHES), *SHAPE)))
-    expected = np.asarray(jax.jit(function)(images))
-    model = assemble(converted(function), "function")
+    function = floats(function)
+    draw = np.random.RandomState(2)
+    images = np.float32(scale * draw.normal(size=(max(BATCHES), *shape)))
+    model = assemble(converted(function, shape), "function")
     session = onnxruntime.InferenceSession(model.SerializeToString())
     for count in BATCHES:
+        expected = np.asarray(jax.jit(function)(images[:count]))
         [got] = session.run(None, {"images": images[:count]})
-        assert got.shape == expected[:count].shape
-        np.testing.assert_allclose(got, expected[:count], rtol=2e-5, atol=2e-5)
+        assert got.shape == expected.shape
+        np.testing.assert_allclose(got, expected, rtol, atol)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_operation_gives_the_same_for_any_batch_size(name):
+    assert_same(CASES[name])
+
+
+@pytest.mark.parametrize("name", OTHER_SHAPES)
+def test_an_operation_on_another_shape_gives_the_same(name):
+    shape, function = OTHER_SHAPES[name]
+    assert_same(function, shape)
 
 
 def operations(function):
@@ -265,6 +303,23 @@ def test_branches_for_kinds_of_devices_become_the_shortest_branch():
         (("depend on the images",), lambda x: jnp.asarray(CHANNELS)[jnp.argmax(x, -1)]),
         (("loop over the images",), lambda x: lax.map(jnp.sin, x)),
         (("fails for 3 images", "too many"), lambda x: x if len(x) < 3 else _fail()),
+        (("number of images",), lambda x: jnp.maximum(x, len(x) - 2)),
+        (
+            ("replaces some images",),
+            lambda x: lax.dynamic_update_slice(x, jnp.zeros((1, *SHAPE)), (0, 0, 0, 0)),
+        ),
+        (
+            ("replaces some images",),
+            lambda x: lax.dynamic_update_slice(x, x[:, :1], (0, len(x) - 1, 0, 0)),
+        ),
+        (("position depends on the number",), lambda x: x[:, len(x)]),
+        (("position depends on the number",), lambda x: lax.dynamic_index_in_dim(x, len(x), 1)),
+        (("reps depends",), lambda x: jnp.tile(x.max(0, keepdims=True), (len(x), 1, 1, 1))),
+        (("window_dimensions depends",), lambda x: pool(0.0, lax.add, (1, len(x)), (1, 1))(x)),
+        (("y depends",), lambda x: lax.integer_pow(x, len(x))),
+        (("k depends",), lambda x: lax.top_k(x, len(x))[0]),
+        (("padding_config depends",), lambda x: jnp.pad(x, ((0, 0), (0, len(x)), (0, 0), (0, 0)))),
+        (("feature_group_count depends",), lambda x: predicted_kernels(x)),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
@@ -275,6 +330,14 @@ def test_what_can_not_be_converted_gives_one_line(words, function):
     assert "\n" not in message
     for word in (*words, "--to stablehlo"):
         assert word in message
+
+
+def predicted_kernels(x):
+    """Each image convolved with a kernel that is cut out of it: the images are groups of channels."""
+    layout = ("CHWN", "OHWI", "CHWN")
+    return lax.conv_general_dilated(
+        x, x[:, :2, :2, :1], (1, 1), "SAME", dimension_numbers=layout, feature_group_count=len(x)
+    )
 
 
 def _fail():

@@ -34,6 +34,8 @@ def conv_general_dilated(graph: OnnxBuilder, step: Step) -> Tensor:
         for axis, pair in zip(numbers.lhs_spec[2:], cropped, strict=True):
             amounts[axis] = pair
         x = padded(graph, x, _zero(), amounts)
+    if not all(kernel.shape[axis].is_fixed for axis in numbers.rhs_spec[2:]):
+        raise UnconvertibleError("a kernel whose size depends on the number of images")
     images = graph.whole(x, tuple(numbers.lhs_spec))
     weights = graph.whole(kernel, tuple(numbers.rhs_spec))
     befores = [max(0, before) for before, _ in padding]
@@ -105,6 +107,8 @@ def _largest_output(step: Step, name: str, x: Value, cut: Sequence[tuple[int, in
     numbers = params["dimension_numbers"]
     shape = list(step.shape)
     for number, axis in enumerate(numbers.out_spec[2:]):
+        if not x.shape[numbers.lhs_spec[2 + number]].is_fixed:
+            raise UnconvertibleError("a transposed convolution along the batch")
         pixels = x.shape[numbers.lhs_spec[2 + number]].for_two
         kernel = step.inputs[1].shape[numbers.rhs_spec[2 + number]].for_two
         extent = (pixels - 1) * params["lhs_dilation"][number] + 1

@@ -77,6 +77,8 @@ def dynamic_update_slice(graph: OnnxBuilder, step: Step) -> Tensor:
     starts = clamped_starts(step, first=2, shape=x.shape, sizes=update.shape)
     amounts, blocks = [], []
     for start, whole, part in zip(starts, x.shape, update.shape, strict=True):
+        if whole != part and not (whole.is_fixed and part.is_fixed and start.is_fixed):
+            raise UnconvertibleError("a block that replaces some images of the batch")
         before, after = start.for_two, whole.for_two - start.for_two - part.for_two
         amounts.append((before, after))
         is_in_block = np.ones(part.for_two if whole.is_fixed else 1, bool)

@@ -55,16 +55,17 @@ class OnnxBuilder:
       images: name of the graph's input.
       nodes: the nodes added so far, in the order in which they are computed.
       constants: arrays by name.
-      uncropped: by the name of a tensor whose last rows and columns were cut off: the whole tensor.
-      reshaped: by the name of a reshaped tensor: the tensor before.
+      uncropped: by a tensor whose last rows and columns were cut off: the whole tensor.
+      reshaped: by a reshaped tensor: the tensor before. The key is not the name alone, because a
+        transposition in JAX keeps the name and changes the order of axes.
     """
 
     def __init__(self, images: str) -> None:
         self.images = images
         self.nodes: list[Node] = []
         self.constants: dict[str, np.ndarray] = {}
-        self.uncropped: dict[str, Tensor] = {}
-        self.reshaped: dict[str, Tensor] = {}
+        self.uncropped: dict[Tensor, Tensor] = {}
+        self.reshaped: dict[Tensor, Tensor] = {}
         self._names_by_content: dict[Any, Any] = {}  # equal nodes and constants are added once
         self._producers: dict[str, Node] = {}
         self._count = 0

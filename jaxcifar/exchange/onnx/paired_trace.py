@@ -129,6 +129,7 @@ def _convert_equation(
         return _unroll(graph, step, layer)
     if name not in CONVERSIONS:
         raise UnconvertibleError(f"the operation {name}, which has no conversion")
+    step.check_parameters()
     results = CONVERSIONS[name](graph, step)
     return results if isinstance(results, list) else [results]
 

@@ -127,7 +127,7 @@ def pooled_blocks(
       operation: the reduction, such as "ReduceMax".
       shape: shape of the result.
     """
-    source = graph.reshaped.get(x.name)
+    source = graph.reshaped.get(x)
     if source is None or operation not in _POOLS or x.dtype != np.float32:
         return None
     if source.stored != source.shape:
@@ -139,12 +139,14 @@ def pooled_blocks(
         is_block = len(group.before) == 1 and len(group.after) == 2
         if not is_block or group.after[0] in axes or group.after[1] not in axes:
             return None
+        if not x.shape[group.after[1]].is_fixed:  # the size of a window is a number in the graph
+            return None
         [axis] = group.before
         size[axis] = x.shape[group.after[1]].for_two
     windows = Windows(size, size, [(0, 0)] * len(size), [1] * len(size))
     if len(size) - len(windows.axes) < 2:
         return None
-    whole = graph.uncropped.get(source.name)
+    whole = graph.uncropped.get(source)
     if whole is not None and _has_as_many_windows(whole.shape, size, shape):
         source = whole  # the pool leaves the last rows and columns out by itself
     return _pool(graph, source, _POOLS[operation], windows, shape)

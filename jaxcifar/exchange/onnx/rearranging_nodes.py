@@ -91,8 +91,9 @@ def reshaped(graph: OnnxBuilder, x: Tensor, shape: Shape) -> Tensor:
     if tuple(sizes) == x.stored_shape:
         return Tensor(x.name, shape, tuple(stored), order, x.dtype)
     name = graph.reshape(x.name, sizes)
-    graph.reshaped[name] = x
-    return Tensor(name, shape, tuple(stored), order, x.dtype)
+    result = Tensor(name, shape, tuple(stored), order, x.dtype)
+    graph.reshaped[result] = x
+    return result
 
 
 def _reshaped_order(
@@ -135,7 +136,8 @@ def sliced(
     """Return the elements of a tensor from `starts` to `limits` (exclusive) along each axis.
 
     Raises:
-      UnconvertibleError: the slice takes some images of the batch.
+      UnconvertibleError: the slice takes some images of the batch, or its position or size depends
+        on the number of images.
     """
     cut_axes = []
     for axis, (start, limit, stride) in enumerate(zip(starts, limits, strides, strict=True)):
@@ -146,6 +148,8 @@ def sliced(
         raise UnconvertibleError("a slice of the batch")
     shape, stored = list(x.shape), list(x.stored)
     for axis in cut_axes:
+        if not (starts[axis].is_fixed and limits[axis].is_fixed):
+            raise UnconvertibleError("a slice whose position depends on the number of images")
         count = len(range(starts[axis].for_two, limits[axis].for_two, strides[axis]))
         is_repeated = x.stored[axis] != x.shape[axis]
         shape[axis] = Size(count, count)
@@ -161,9 +165,10 @@ def sliced(
         [strides[axis] for axis in stored_cuts],
     )
     name = graph.add("Slice", x.name, *(graph.integers(numbers) for numbers in bounds))
+    result = dataclasses.replace(result, name=name)
     if not any(bounds[0]) and set(bounds[3]) == {1}:
-        graph.uncropped[name] = x
-    return dataclasses.replace(result, name=name)
+        graph.uncropped[result] = x
+    return result
 
 
 def dynamic_slice(graph: OnnxBuilder, step: Step) -> Tensor:

@@ -18,6 +18,8 @@ def div(graph: OnnxBuilder, step: Step) -> Tensor:
 
 def _softmax(graph: OnnxBuilder, exponentials: Tensor, sums: Tensor) -> str | None:
     """Return the name of a softmax node, if the quotient of two tensors is a softmax; else None."""
+    if exponentials.order != sums.order:  # the same node, transposed in JAX
+        return None
     exponential = _producer(graph, exponentials.name, "Exp")
     total = _reduction(graph, sums.name, "ReduceSum", exponentials)
     if exponential is None or total is None or total.inputs[0] != exponentials.name:

@@ -17,6 +17,19 @@ from jaxcifar.exchange.onnx.onnx_values import (
     paired_shape,
 )
 
+# Shapes, positions and programs, which the conversions read in both traces, and the numbers outside
+# of an array, which are NaN and so never equal. (No conversion takes these numbers.)
+_PAIRED_PARAMETERS = (
+    "fill_value",
+    "jaxpr",
+    "limit_indices",
+    "new_sizes",
+    "shape",
+    "slice_sizes",
+    "start_indices",
+    "update_jaxpr",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Step:
@@ -58,6 +71,18 @@ class Step:
         aval: Any = self.for_two.outvars[0].aval
         return exported_dtype(aval.dtype)
 
+    def check_parameters(self) -> None:
+        """Raise UnconvertibleError if a parameter depends on the number of images.
+
+        Parameters that the conversions read in both traces may differ.
+        """
+        others = self.for_three.params
+        for name, parameter in self.params.items():
+            if name not in _PAIRED_PARAMETERS and not _is_equal(parameter, others[name]):
+                raise UnconvertibleError(
+                    f"the operation {self.name}, whose {name} depends on the number of images"
+                )
+
     def constant_inputs(self, first: int, what: str) -> list[Constant]:
         """Return the inputs from number `first` on, which must be constants.
 
@@ -82,10 +107,15 @@ class Step:
     def _is_the_same_for_both(self) -> bool:
         """Return True if the operation does not depend on the number of images."""
         has_fixed_shapes = all(size.is_fixed for shape in self.shapes for size in shape)
-        try:
-            return has_fixed_shapes and bool(self.for_two.params == self.for_three.params)
-        except ValueError:  # a parameter is an array
-            return False
+        return has_fixed_shapes and _is_equal(self.for_two.params, self.for_three.params)
+
+
+def _is_equal(first: Any, second: Any) -> bool:
+    """Return True if a parameter is the same in both traces; False if that is not known."""
+    try:
+        return bool(first == second)
+    except ValueError:  # the parameter is an array, or contains one
+        return False
 
 
 def _compute(equation: JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
@@ -95,5 +125,9 @@ def _compute(equation: JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
 
 
 def is_filled(value: Value, number: float) -> bool:
-    """Return True if a value is a constant in which every element is a number."""
-    return isinstance(value, Constant) and bool(np.all(np.asarray(value.for_two) == number))
+    """Return True if a value is a constant in which every element is a number.
+
+    Raises:
+      UnconvertibleError: the constant depends on the number of images.
+    """
+    return isinstance(value, Constant) and bool(np.all(value.array() == number))
