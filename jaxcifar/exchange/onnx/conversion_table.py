@@ -2,8 +2,11 @@
 
 import math
 
+from jaxcifar.errors import first_line
 from jaxcifar.exchange.onnx import (
+    bool_nodes,
     convolution_nodes,
+    formula_nodes,
     indexing_nodes,
     joining_nodes,
     pooling_nodes,
@@ -13,7 +16,10 @@ from jaxcifar.exchange.onnx import (
 from jaxcifar.exchange.onnx import elementwise_nodes as elements
 from jaxcifar.exchange.onnx import rearranging_nodes as rearranging
 from jaxcifar.exchange.onnx import reducing_nodes as reducing
-from jaxcifar.exchange.onnx.elementwise_nodes import Conversion, by_node, chain, with_number
+from jaxcifar.exchange.onnx.elementwise_nodes import Conversion, by_node, chain, with_scalar
+from jaxcifar.exchange.onnx.onnx_builder import ONNX_TYPES, OnnxBuilder
+from jaxcifar.exchange.onnx.onnx_values import Tensor, UnconvertibleError, Value
+from jaxcifar.exchange.onnx.traced_step import Step
 
 _ELEMENTWISE: dict[str, Conversion] = {
     "abs": by_node("Abs"),
@@ -21,54 +27,54 @@ _ELEMENTWISE: dict[str, Conversion] = {
     "acosh": by_node("Acosh"),
     "add": elements.commutative("Add"),
     "add_any": elements.commutative("Add"),
-    "and": elements.logical("And"),
+    "and": bool_nodes.logical("And"),
     "asin": by_node("Asin"),
     "asinh": by_node("Asinh"),
     "atan": by_node("Atan"),
     "atanh": by_node("Atanh"),
     "ceil": by_node("Ceil"),
     "clamp": elements.clamp,
-    "convert_element_type": elements.convert_element_type,
+    "convert_element_type": formula_nodes.convert_element_type,
     "cos": by_node("Cos"),
     "cosh": by_node("Cosh"),
     "div": softmax_nodes.div,
-    "eq": elements.comparison("Equal"),
-    "erf": elements.erf,
-    "erfc": chain(by_node("Erf"), with_number("Sub", 1, first=True)),
+    "eq": bool_nodes.comparison("Equal"),
+    "erf": formula_nodes.erf,
+    "erfc": chain(by_node("Erf"), with_scalar("Sub", 1, first=True)),
     "exp": by_node("Exp"),
-    "exp2": chain(with_number("Mul", math.log(2)), by_node("Exp")),
-    "expm1": chain(by_node("Exp"), with_number("Add", -1)),
+    "exp2": chain(with_scalar("Mul", math.log(2)), by_node("Exp")),
+    "expm1": formula_nodes.expm1,
     "floor": by_node("Floor"),
-    "ge": elements.comparison("GreaterOrEqual"),
-    "gt": elements.comparison("Greater"),
-    "integer_pow": elements.integer_pow,
-    "is_finite": elements.is_finite,
-    "le": elements.comparison("LessOrEqual"),
+    "ge": bool_nodes.comparison("GreaterOrEqual"),
+    "gt": bool_nodes.comparison("Greater"),
+    "integer_pow": formula_nodes.integer_pow,
+    "is_finite": bool_nodes.is_finite,
+    "le": bool_nodes.comparison("LessOrEqual"),
     "log": by_node("Log"),
-    "log1p": chain(with_number("Add", 1), by_node("Log")),
+    "log1p": formula_nodes.log1p,
     "logistic": by_node("Sigmoid"),
-    "lt": elements.comparison("Less"),
+    "lt": bool_nodes.comparison("Less"),
     "max": elements.maximum,
-    "min": by_node("Min"),
+    "min": elements.minimum,
     "mul": elements.commutative("Mul"),
-    "ne": elements.comparison("Equal", negated=True),
+    "ne": bool_nodes.comparison("Equal", negated=True),
     "neg": by_node("Neg"),
-    "not": elements.logical("Not"),
-    "or": elements.logical("Or"),
+    "not": bool_nodes.logical("Not"),
+    "or": bool_nodes.logical("Or"),
     "pow": by_node("Pow"),
-    "rem": elements.remainder,
-    "round": elements.rounded,
+    "rem": formula_nodes.remainder,
+    "round": formula_nodes.rounded,
     "rsqrt": chain(by_node("Sqrt"), by_node("Reciprocal")),
-    "select_n": elements.select_n,
+    "select_n": bool_nodes.select_n,
     "sign": by_node("Sign"),
     "sin": by_node("Sin"),
     "sinh": by_node("Sinh"),
     "sqrt": by_node("Sqrt"),
-    "square": elements.square,
+    "square": formula_nodes.square,
     "sub": elements.sub,
     "tan": by_node("Tan"),
     "tanh": by_node("Tanh"),
-    "xor": elements.logical("Xor"),
+    "xor": bool_nodes.logical("Xor"),
 }
 # Operations that change no value, apart from rounding floats to fewer digits.
 _UNCHANGED = (
@@ -97,10 +103,10 @@ CONVERSIONS: dict[str, Conversion] = {
     "dynamic_update_slice": indexing_nodes.dynamic_update_slice,
     "gather": indexing_nodes.gather,
     "pad": indexing_nodes.pad,
-    "reduce_and": reducing.truth_reduction("ReduceMin"),
+    "reduce_and": reducing.bool_reduction("ReduceMin"),
     "reduce_max": reducing.reduction("ReduceMax"),
     "reduce_min": reducing.reduction("ReduceMin"),
-    "reduce_or": reducing.truth_reduction("ReduceMax"),
+    "reduce_or": reducing.bool_reduction("ReduceMax"),
     "reduce_prod": reducing.reduction("ReduceProd"),
     "reduce_sum": reducing.reduction("ReduceSum"),
     "reduce_window_max": pooling_nodes.max_window,
@@ -117,4 +123,55 @@ CONVERSIONS: dict[str, Conversion] = {
     "tile": joining_nodes.tile,
     "top_k": reducing.top_k,
     "transpose": rearranging.transpose,
+    "unstack": joining_nodes.unstack,
 }
+# Operations that move values without computing; ONNX Runtime has them for every dtype.
+_MOVING = (
+    *_UNCHANGED,
+    "broadcast_in_dim",
+    "concatenate",
+    "convert_element_type",
+    "dynamic_slice",
+    "gather",
+    "reshape",
+    "rev",
+    "scatter",
+    "slice",
+    "split",
+    "squeeze",
+    "stack",
+    "tile",
+    "transpose",
+    "unstack",
+)
+_COMPUTED_DTYPES = ("float32", "int32", "int64", "bool")  # for which ONNX Runtime has most kernels
+
+
+def convert_step(graph: OnnxBuilder, step: Step) -> list[Value]:
+    """Add the nodes of an operation to a graph; return the results.
+
+    Raises:
+      UnconvertibleError: the operation can't be converted, or not for these inputs.
+    """
+    name = step.name
+    if name not in CONVERSIONS:
+        raise UnconvertibleError(f"the operation {name}, which has no conversion")
+    step.check_parameters()
+    for value in (*step.for_two.invars, *step.for_two.outvars):
+        dtype = str(value.aval.dtype)  # type: ignore[attr-defined]
+        if "float" not in dtype and dtype not in ONNX_TYPES:
+            raise UnconvertibleError(f"the operation {name} of {dtype}")
+    if any(size == (0, 0) for shape in step.shapes for size in shape):
+        raise UnconvertibleError("an array without elements")
+    tensors = [value for value in step.inputs if isinstance(value, Tensor)]
+    for tensor in tensors:
+        if name not in _MOVING and tensor.dtype.name not in _COMPUTED_DTYPES:
+            raise UnconvertibleError(f"the operation {name} of {tensor.dtype.name}")
+    try:
+        results = CONVERSIONS[name](graph, step)
+    except UnconvertibleError:
+        raise
+    except Exception as error:  # a case of which no conversion thought
+        reason = f"the operation {name}, whose conversion fails: {first_line(error)}"
+        raise UnconvertibleError(reason) from error
+    return results if isinstance(results, list) else [results]

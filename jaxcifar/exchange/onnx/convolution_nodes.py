@@ -13,9 +13,12 @@ from jaxcifar.exchange.onnx.onnx_values import (
     UnconvertibleError,
     Value,
     rank,
+    shared,
 )
 from jaxcifar.exchange.onnx.rearranging_nodes import sliced
 from jaxcifar.exchange.onnx.traced_step import Step
+
+_ZERO = shared(np.float32(0))
 
 
 def conv_general_dilated(graph: OnnxBuilder, step: Step) -> Tensor:
@@ -25,6 +28,8 @@ def conv_general_dilated(graph: OnnxBuilder, step: Step) -> Tensor:
         raise UnconvertibleError("a convolution with batch groups")
     numbers = params["dimension_numbers"]
     x, kernel = step.inputs
+    if step.dtype != np.float32:
+        raise UnconvertibleError("a convolution of integers")
     padding = [(int(before), int(after)) for before, after in params["padding"]]
     if max(params["lhs_dilation"], default=1) > 1:
         return _transposed_convolution(graph, step, padding)
@@ -33,7 +38,7 @@ def conv_general_dilated(graph: OnnxBuilder, step: Step) -> Tensor:
         amounts = [(0, 0)] * rank(x)
         for axis, pair in zip(numbers.lhs_spec[2:], cropped, strict=True):
             amounts[axis] = pair
-        x = padded(graph, x, _zero(), amounts)
+        x = padded(graph, x, _ZERO, amounts)
     if not all(kernel.shape[axis].is_fixed for axis in numbers.rhs_spec[2:]):
         raise UnconvertibleError("a kernel whose size depends on the number of images")
     images = graph.whole(x, tuple(numbers.lhs_spec))
@@ -93,7 +98,7 @@ def _transposed_convolution(
     for axis, pair in zip(numbers.out_spec[2:], added, strict=True):
         amounts[axis] = pair
     if any(pair != (0, 0) for pair in amounts):  # outputs whose kernel covers no pixel
-        result = padded(graph, result, _zero(), amounts)
+        result = padded(graph, result, _ZERO, amounts)
     strides = [1] * len(step.shape)
     for axis, stride in zip(numbers.out_spec[2:], params["window_strides"], strict=True):
         strides[axis] = stride
@@ -116,7 +121,3 @@ def _largest_output(step: Step, name: str, x: Value, cut: Sequence[tuple[int, in
         shape[axis] = Size(extent, extent)
     order = tuple(numbers.out_spec)
     return Tensor(name, tuple(shape), tuple(shape), order, step.dtype)
-
-
-def _zero() -> Constant:
-    return Constant(np.float32(0), np.float32(0))

@@ -12,13 +12,13 @@ from jaxcifar.exchange.onnx.node_folding import simplify
 from jaxcifar.exchange.onnx.onnx_builder import Node, OnnxBuilder
 from jaxcifar.exchange.onnx.onnx_values import (
     BATCH_SIZES,
-    Constant,
     Tensor,
     UnconvertibleError,
     Value,
     exported_dtype,
     identity,
     paired_shape,
+    shared,
 )
 from jaxcifar.exchange.onnx.paired_trace import convert
 
@@ -67,27 +67,28 @@ def function_graph(
         try:
             traces.append(jax.make_jaxpr(function)(arrays, example))
         except Exception as error:  # user code raises any
-            raise _usage_error(f"it fails for {count} images: {first_line(error)}") from error
+            raise export_error(f"it fails for {count} images: {first_line(error)}") from error
     for_two, for_three = traces
     shape = paired_shape(*[(count, *image_shape) for count in BATCH_SIZES])
     order = identity(len(shape))
     images = Tensor(IMAGES, shape, shape, order, exported_dtype(dtype))
     graph = OnnxBuilder(IMAGES)
-    inputs: list[Value] = [Constant(array, array) for array in jax.tree.leaves(arrays)]
+    inputs: list[Value] = [shared(array) for array in jax.tree.leaves(arrays)]
     inputs.append(images)
     try:
         [result] = convert(graph, for_two, for_three, inputs)
         result = graph.whole(result)
     except UnconvertibleError as error:
         place = f" (in {error.layer})" if error.layer else ""
-        raise _usage_error(f"it has {error}{place}") from error
+        raise export_error(f"it has {error}{place}") from error
     graph.nodes.append(Node("Identity", [result.name], [LOGITS], {}))
     simplify(graph, LOGITS)
     logits = dataclasses.replace(result, name=LOGITS)
     return FunctionGraph(images, logits, graph.nodes, graph.constants)
 
 
-def _usage_error(reason: str) -> UsageError:
+def export_error(reason: str) -> UsageError:
+    """Return the error for a network that can't be exported, with the reason."""
     return UsageError(
         f"the network can't be exported to ONNX, because {reason}; use --to stablehlo, which "
         "takes any network"

@@ -18,6 +18,7 @@ from jaxcifar.exchange.onnx.onnx_values import (
     Value,
     fixed_shape,
     rank,
+    shared,
 )
 from jaxcifar.exchange.onnx.rearranging_nodes import clamped_starts, sliced
 from jaxcifar.exchange.onnx.traced_step import Step
@@ -83,13 +84,12 @@ def dynamic_update_slice(graph: OnnxBuilder, step: Step) -> Tensor:
         amounts.append((before, after))
         is_in_block = np.ones(part.for_two if whole.is_fixed else 1, bool)
         blocks.append(np.pad(is_in_block, (before, after)) if whole.is_fixed else is_in_block)
-    zero = Constant(*[np.zeros((), step.dtype)] * 2)
+    zero = shared(np.zeros((), step.dtype))
     moved = padded(graph, update, zero, amounts)
     is_replaced = np.ones((), bool)
     for block in blocks:
         is_replaced = is_replaced[..., None] & block
-    mask = Constant(is_replaced, is_replaced)
-    return elementwise(graph, "Where", (mask, moved, x), step.shape, step.dtype)
+    return elementwise(graph, "Where", (shared(is_replaced), moved, x), step.shape, step.dtype)
 
 
 def gather(graph: OnnxBuilder, step: Step) -> Tensor:
@@ -169,7 +169,9 @@ def _element_numbers(sources: Sequence[Value]) -> list[Constant]:
     All elements of the first image come first, in all arrays, then all of the second image.
     """
     if not all(_has_one_batch_axis(source.shape) for source in sources):
-        raise UnconvertibleError("indices that depend on the images")
+        raise UnconvertibleError(
+            "indices into an array that has no axis of the batch, or indices of images"
+        )
     counts = [_image_size(source.shape) for source in sources]
     if sum(counts) * max(BATCH_SIZES) > _LARGEST_EXACT:
         raise UnconvertibleError("indices into an array with too many elements")

@@ -17,8 +17,8 @@ from jaxcifar.exchange.onnx.onnx_values import (
     fixed_shape,
     rank,
 )
-from jaxcifar.exchange.onnx.rearranging_nodes import only_input, sliced, with_axes
-from jaxcifar.exchange.onnx.traced_step import Step
+from jaxcifar.exchange.onnx.rearranging_nodes import sliced, with_axes
+from jaxcifar.exchange.onnx.traced_step import Step, only_input
 
 
 def concatenate(graph: OnnxBuilder, step: Step) -> Tensor:
@@ -70,6 +70,20 @@ def take_one(graph: OnnxBuilder, x: Tensor, position: int) -> Tensor:
     limits = (Size(position + 1, position + 1), *x.shape[1:])
     element = sliced(graph, x, starts, limits, [1] * len(starts))
     return with_axes(graph, element, range(1, len(x.shape)), x.shape[1:])
+
+
+def unstack(graph: OnnxBuilder, step: Step) -> list[Tensor]:
+    """Return the elements of an array along an axis, which disappears."""
+    x = only_input(step)
+    axis = step.params["axis"]
+    kept = [other for other in range(len(x.shape)) if other != axis]
+    elements = []
+    for position in range(x.shape[axis].for_two):
+        starts, limits = list(fixed_shape([0] * len(x.shape))), list(x.shape)
+        starts[axis], limits[axis] = fixed_shape([position, position + 1])
+        element = sliced(graph, x, starts, limits, [1] * len(starts))
+        elements.append(with_axes(graph, element, kept, step.shape))
+    return elements
 
 
 def stack(graph: OnnxBuilder, step: Step) -> Tensor:

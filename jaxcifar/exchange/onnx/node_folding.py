@@ -1,4 +1,4 @@
-"""Make an ONNX graph smaller: fold numbers into the layers before, and remove what is not used.
+"""Make an ONNX graph smaller: fold constants into the layers before, and remove what is not used.
 
 In evaluation, batch normalisation scales and shifts each channel. It is folded into the convolution
 or dense layer before it (Jacob et al., "Quantization and training of neural networks for efficient
@@ -11,14 +11,14 @@ import numpy as np
 
 from jaxcifar.exchange.onnx.onnx_builder import Node, OnnxBuilder
 
-_NUMBER_OPERATIONS = ("Add", "Mul")  # nodes whose second input may be a constant to fold
+_CONSTANT_OPERATIONS = ("Add", "Mul")  # nodes whose second input may be a constant to fold
 
 
 def simplify(graph: OnnxBuilder, output: str) -> None:
     """Fold and remove nodes of a graph in place; its output keeps its name and its values."""
     _remove_unused(graph, output)
     folding = _Folding(graph, output)
-    folding.fold_numbers()
+    folding.fold_constants()
     while folding.move_transposition_to_images():
         pass
     _remove_unused(graph, output)
@@ -54,31 +54,33 @@ class _Folding:
         """
         for place, node in enumerate(self._graph.nodes):
             before = self._only_node_before(node) if node.operation == "Transpose" else None
-            if before is None or not self._computes_single_pixels(before):
+            if before is None or not self._is_elementwise_of_images(before):
                 continue
             permutation = node.attributes["perm"]
-            if before.operation in _NUMBER_OPERATIONS:
-                number = self._graph.constants[before.inputs[1]]
-                if number.ndim:
-                    before.inputs[1] = self._graph.constant(number.transpose(permutation))
+            if before.operation in _CONSTANT_OPERATIONS:
+                constant = self._graph.constants[before.inputs[1]]
+                if constant.ndim:
+                    before.inputs[1] = self._graph.constant(constant.transpose(permutation))
             before.inputs[0], node.inputs[0] = before.outputs[0], before.inputs[0]
             before.outputs, node.outputs = node.outputs, before.outputs
             self._producers |= {before.outputs[0]: before, node.outputs[0]: node}
-            self._graph.nodes[place - 1 : place + 1] = [node, before]
+            # Other nodes may lie between the two.
+            place_before = next(i for i, other in enumerate(self._graph.nodes) if other is before)
+            self._graph.nodes[place_before], self._graph.nodes[place] = node, before
             return True
         return False
 
-    def _computes_single_pixels(self, node: Node | None) -> bool:
-        """Return True if a node and all nodes before it only compute each value of the images."""
+    def _is_elementwise_of_images(self, node: Node | None) -> bool:
+        """Return True if a node and all nodes before it compute each value of the images alone."""
         while node is not None:
-            if node.operation != "Cast" and self._number(node) is None:
+            if node.operation != "Cast" and self._constant(node) is None:
                 return False
             if node.inputs[0] == self._graph.images:
                 return True
             node = self._only_node_before(node)
         return False
 
-    def fold_numbers(self) -> None:
+    def fold_constants(self) -> None:
         """Fold all multiplications by constants and additions of constants that can be folded."""
         for node in self._graph.nodes:
             self._fold(node)
@@ -87,28 +89,33 @@ class _Folding:
         self._graph.nodes = [node for node in self._graph.nodes if id(node) not in self._removed]
 
     def _fold(self, node: Node) -> None:
-        number, before = self._number(node), self._only_node_before(node)
-        if number is None or before is None:
+        constant, before = self._constant(node), self._only_node_before(node)
+        if constant is None or before is None:
             return
-        number_before = self._number(before)
-        if self._fold_into_layer(before, node.operation, number):
+        constant_before = self._constant(before)
+        if self._fold_into_layer(before, node.operation, constant):
             self._remove(node)
-        elif number_before is not None and before.operation == node.operation:
-            self._set_number(before, _combined(node.operation, number_before, number))
+        elif constant_before is not None and before.operation == node.operation:
+            self._set_constant(before, _combined(node.operation, constant_before, constant))
             self._remove(node)
-            if np.all(self._number(before) == (1 if before.operation == "Mul" else 0)):
+            combined = self._constant(before)
+            neutral = 1 if before.operation == "Mul" else 0
+            # An array of more elements may broadcast the input, so its node stays.
+            if combined is not None and combined.size == 1 and combined.item() == neutral:
                 self._remove(before)
-        elif number_before is not None and node.operation == "Mul" and self._can_join(node, before):
+        elif (
+            constant_before is not None and node.operation == "Mul" and self._can_join(node, before)
+        ):
             # (x + b) a is x a + a b: the product may be folded into what is before it.
             before.operation, node.operation = "Mul", "Add"
-            self._set_number(before, number)
-            self._set_number(node, _combined("Mul", number_before, number))
+            self._set_constant(before, constant)
+            self._set_constant(node, _combined("Mul", constant_before, constant))
             self._fold(before)
 
-    def _fold_into_layer(self, layer: Node, operation: str, number: np.ndarray) -> bool:
-        """Fold a number into the weights of a layer, if possible; return True if it was folded."""
+    def _fold_into_layer(self, layer: Node, operation: str, constant: np.ndarray) -> bool:
+        """Fold a constant into a layer's weights, if possible; return True if it was folded."""
         if layer.operation in ("MaxPool", "AveragePool"):
-            return self._fold_before_pool(layer, operation, number)
+            return self._fold_before_pool(layer, operation, constant)
         if layer.operation not in ("Conv", "ConvTranspose", "Gemm"):
             return False
         weights = self._graph.constants.get(layer.inputs[1])
@@ -116,7 +123,7 @@ class _Folding:
         if weights is None or (layer.operation == "ConvTranspose" and has_groups):
             return False
         axis = 0 if layer.operation == "Conv" else 1
-        channels = _one_for_each_channel(number, weights.ndim, weights.shape[axis])
+        channels = _one_for_each_channel(constant, weights.ndim, weights.shape[axis])
         if channels is None:
             return False
         bias = np.zeros(len(channels))
@@ -134,46 +141,46 @@ class _Folding:
             layer.inputs[2:] = [self._graph.constant(bias.astype(np.float32))]
         return True
 
-    def _fold_before_pool(self, pool: Node, operation: str, number: np.ndarray) -> bool:
-        """Fold a number into the layer before a pool, if the pool gives the same result then."""
+    def _fold_before_pool(self, pool: Node, operation: str, constant: np.ndarray) -> bool:
+        """Fold a constant into the layer before a pool, if the pool gives the same result then."""
         before = self._only_node_before(pool)
         if pool.operation == "MaxPool":
-            is_exchangeable = operation == "Add" or bool(np.all(number > 0))
+            is_exchangeable = operation == "Add" or bool(np.all(constant > 0))
         else:
             is_exchangeable = (
                 "pads" not in pool.attributes
             )  # the zeros of the padding do not change
         if before is None or not is_exchangeable:
             return False
-        return self._fold_into_layer(before, operation, number)
+        return self._fold_into_layer(before, operation, constant)
 
     def _can_join(self, product: Node, addition: Node) -> bool:
         """Return True if there is a product before `addition`, or a sum after `product`.
 
-        `addition` adds a number, and `product`, after it, multiplies by a number.
+        `addition` adds a constant, and `product`, after it, multiplies by a constant.
         """
         before = self._only_node_before(addition)
-        if before is not None and before.operation == "Mul" and self._number(before) is not None:
+        if before is not None and before.operation == "Mul" and self._constant(before) is not None:
             return True
         after = self._readers.get(product.outputs[0])
         if after is None or self._counts[product.outputs[0]] > 1:
             return False
-        return after.operation == "Add" and self._number(after) is not None
+        return after.operation == "Add" and self._constant(after) is not None
 
     def _only_node_before(self, node: Node) -> Node | None:
         """Return the node that computes a node's first input, if nothing else reads this input."""
         name = node.inputs[0]
         return self._producers.get(name) if self._counts[name] == 1 else None
 
-    def _number(self, node: Node) -> np.ndarray | None:
+    def _constant(self, node: Node) -> np.ndarray | None:
         """Return the constant that a node adds or by which it multiplies; None for others."""
-        if node.operation not in _NUMBER_OPERATIONS:
+        if node.operation not in _CONSTANT_OPERATIONS:
             return None
         array = self._graph.constants.get(node.inputs[1])
         return array if array is not None and array.dtype == np.float32 else None
 
-    def _set_number(self, node: Node, number: np.ndarray) -> None:
-        node.inputs[1] = self._graph.constant(number)
+    def _set_constant(self, node: Node, constant: np.ndarray) -> None:
+        node.inputs[1] = self._graph.constant(constant)
 
     def _remove(self, node: Node) -> None:
         """Remove a node; the node before gets its output's name."""
@@ -193,11 +200,11 @@ def _combined(operation: str, first: np.ndarray, second: np.ndarray) -> np.ndarr
     return result.astype(np.float32)
 
 
-def _one_for_each_channel(number: np.ndarray, rank: int, channels: int) -> np.ndarray | None:
-    """Return a constant as one number for each channel, axis 1; None if it differs elsewhere."""
-    if number.ndim == 0:
-        return np.full(channels, number, np.float64)
-    others = number.shape[:1] + number.shape[2:]
-    if number.ndim != rank or set(others) != {1} or number.shape[1] not in (1, channels):
+def _one_for_each_channel(constant: np.ndarray, rank: int, channels: int) -> np.ndarray | None:
+    """Return a constant as one constant for each channel, axis 1; None if it differs elsewhere."""
+    if constant.ndim == 0:
+        return np.full(channels, constant, np.float64)
+    others = constant.shape[:1] + constant.shape[2:]
+    if constant.ndim != rank or set(others) != {1} or constant.shape[1] not in (1, channels):
         return None
-    return np.broadcast_to(number.reshape(-1).astype(np.float64), (channels,))
+    return np.broadcast_to(constant.reshape(-1).astype(np.float64), (channels,))

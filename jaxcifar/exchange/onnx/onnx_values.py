@@ -111,6 +111,11 @@ class Constant:
         return two.astype(exported_dtype(two.dtype))
 
 
+def shared(array: Any) -> Constant:
+    """Return a constant that is the same array in both traces."""
+    return Constant(array, array)
+
+
 def compressed(array: np.ndarray) -> np.ndarray:
     """Return an array with the size 1 along each axis where it only repeats its values."""
     for axis in range(array.ndim):

@@ -13,7 +13,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from jaxcifar.diagram.control_flow import called_programs, jaxpr_without_constants, split_scan
-from jaxcifar.exchange.onnx.conversion_table import CONVERSIONS
+from jaxcifar.exchange.onnx.conversion_table import CONVERSIONS, convert_step
 from jaxcifar.exchange.onnx.joining_nodes import stacked, take_one
 from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
 from jaxcifar.exchange.onnx.onnx_values import (
@@ -25,6 +25,7 @@ from jaxcifar.exchange.onnx.onnx_values import (
 from jaxcifar.exchange.onnx.traced_step import Step
 
 _Program = ClosedJaxpr | Jaxpr
+_MOST_TURNS, _MOST_NODES = 1_000, 50_000  # of unrolled loops: more would take minutes and gigabytes
 
 
 class _Platform:
@@ -127,17 +128,16 @@ def _convert_equation(
         return step.compute(inputs)
     if name == "scan":
         return _unroll(graph, step, layer)
-    if name not in CONVERSIONS:
-        raise UnconvertibleError(f"the operation {name}, which has no conversion")
-    step.check_parameters()
-    results = CONVERSIONS[name](graph, step)
-    return results if isinstance(results, list) else [results]
+    results: list[Any] = convert_step(graph, step)
+    return results
 
 
 def _branch(equation: JaxprEqn, index: _TracedValue) -> int:
     """Return the number of the branch of a conditional that the graph takes.
 
-    For a choice by the kind of device this is the shortest branch: all compute the same.
+    For a choice by the kind of device, all branches compute the same. The graph takes the branch
+    with the fewest operations that have no conversion, such as calls of kernels, and among several
+    such branches the shortest.
 
     Raises:
       UnconvertibleError: the branch depends on the images.
@@ -147,36 +147,55 @@ def _branch(equation: JaxprEqn, index: _TracedValue) -> int:
         return int(np.clip(int(index.array()), 0, len(branches) - 1))
     if isinstance(index, Tensor):
         raise UnconvertibleError("a branch (cond) that depends on the images")
-    lengths = [_operation_count(branch) for branch in branches]
-    return lengths.index(min(lengths))
+    return min(range(len(branches)), key=lambda position: _difficulty(branches[position]))
 
 
-def _operation_count(program: _Program) -> int:
-    """Return the number of operations in a program, and in the programs that it calls."""
-    count = 0
-    for equation in jaxpr_without_constants(program).eqns:
+def _difficulty(program: _Program) -> tuple[int, int]:
+    """Return how many operations of a program have no conversion, and how many operations it has.
+
+    Operations of constants need no conversion. The programs that it calls are counted too.
+    """
+    unconvertible, count = 0, 0
+    jaxpr = jaxpr_without_constants(program)
+    varying = set(jaxpr.invars)  # variables that may depend on the images
+    for equation in jaxpr.eqns:
+        read = [variable for variable in equation.invars if not isinstance(variable, Literal)]
+        if varying.isdisjoint(read):
+            continue
+        varying.update(equation.outvars)
         body = next(called_programs(equation), None)
-        count += 1 if body is None else _operation_count(body)
-    return count
+        if body is None:
+            is_convertible = equation.primitive.name in (*CONVERSIONS, "cond", "scan")
+            unconvertible += 0 if is_convertible else 1
+            count += 1
+        else:
+            inside_unconvertible, inside_count = _difficulty(body)
+            unconvertible, count = unconvertible + inside_unconvertible, count + inside_count
+    return unconvertible, count
 
 
 def _unroll(graph: OnnxBuilder, step: Step, layer: str) -> list[Any]:
     """Add the nodes of a loop, such as a scan over layers, once for each of its turns.
 
     Raises:
-      UnconvertibleError: the number of turns depends on the number of images.
+      UnconvertibleError: the number of turns depends on the number of images, or there are too
+        many turns or none.
     """
     params, length = step.params, step.params["length"]
     if step.for_three.params["length"] != length:
         raise UnconvertibleError("a loop over the images of a batch")
+    if not 0 < length <= _MOST_TURNS:
+        raise UnconvertibleError(f"a loop of {length:,} turns (1 to {_MOST_TURNS:,} are possible)")
     bodies = (params["jaxpr"], step.for_three.params["jaxpr"])
     parts = split_scan(step.for_two, step.inputs)
     carried = list(parts.carried)
     turns: list[list[Any]] = []
-    numbers = range(length)
-    for number in reversed(numbers) if params["reverse"] else numbers:
-        elements = [_take(graph, value, number) for value in parts.stacked]
+    positions = range(length)
+    for position in reversed(positions) if params["reverse"] else positions:
+        elements = [_take(graph, value, position) for value in parts.stacked]
         results = convert(graph, *bodies, [*parts.constants, *carried, *elements], layer)
+        if len(graph.nodes) > _MOST_NODES:
+            raise UnconvertibleError(f"loops of more than {_MOST_NODES:,} operations in all turns")
         turns.append(results[len(carried) :])
         carried = results[: len(carried)]
     if params["reverse"]:
@@ -188,11 +207,12 @@ def _unroll(graph: OnnxBuilder, step: Step, layer: str) -> list[Any]:
     return [*carried, *stacked]
 
 
-def _take(graph: OnnxBuilder, value: Value, number: int) -> Value:
+def _take(graph: OnnxBuilder, value: Value, position: int) -> Value:
     """Return the element of a stacked value at a position."""
     if isinstance(value, Constant):
-        return Constant(value.for_two[number], value.for_three[number])
-    return take_one(graph, value, number)
+        two = value.for_two[position]
+        return Constant(two, two if value.is_shared else value.for_three[position])
+    return take_one(graph, value, position)
 
 
 def _stack(graph: OnnxBuilder, values: Sequence[Value], step: Step, number: int) -> Value:

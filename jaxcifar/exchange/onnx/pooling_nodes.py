@@ -8,11 +8,12 @@ import numpy as np
 
 from jaxcifar.exchange.onnx.axis_groups import axis_groups
 from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
-from jaxcifar.exchange.onnx.onnx_values import Shape, Tensor, UnconvertibleError
-from jaxcifar.exchange.onnx.traced_step import Step
+from jaxcifar.exchange.onnx.onnx_values import Shape, Tensor, UnconvertibleError, product
+from jaxcifar.exchange.onnx.traced_step import Step, only_input
 
 # The pool that computes a reduction over windows that lie side by side.
 _POOLS = {"ReduceMax": "MaxPool", "ReduceSum": "AveragePool"}
+_MOST_SPATIAL_AXES = 3  # of ONNX Runtime's pools
 
 
 def max_window(graph: OnnxBuilder, step: Step) -> Tensor:
@@ -60,8 +61,7 @@ class Windows:
 
 
 def _window(graph: OnnxBuilder, step: Step, operation: str, is_negated: bool = False) -> Tensor:
-    [x] = step.inputs
-    assert isinstance(x, Tensor)
+    x = only_input(step)
     params = step.params
     windows = Windows(
         size=params["window_dimensions"],
@@ -93,7 +93,11 @@ def _pool(graph: OnnxBuilder, x: Tensor, operation: str, windows: Windows, shape
         raise UnconvertibleError("a pool of an array without batch and channels")
     # ONNX pools over all axes but two, for example over height and width.
     spatial_axes = [axis for axis in axes if axis not in (others[0], others[-1])]
-    order = (others[0], others[-1], *spatial_axes)
+    is_joined = len(spatial_axes) > _MOST_SPATIAL_AXES
+    if is_joined:  # all other axes but the last are joined with the batch
+        spatial_axes = windows.axes
+    if len(spatial_axes) > _MOST_SPATIAL_AXES:
+        raise UnconvertibleError(f"a pool along more than {_MOST_SPATIAL_AXES} axes")
     attributes = {
         "kernel_shape": [windows.size[axis] for axis in spatial_axes],
         "strides": [windows.strides[axis] for axis in spatial_axes],
@@ -104,12 +108,19 @@ def _pool(graph: OnnxBuilder, x: Tensor, operation: str, windows: Windows, shape
         attributes["pads"] = befores + afters
     if set(windows.dilation) != {1}:
         attributes["dilations"] = [windows.dilation[axis] for axis in spatial_axes]
+    order = (*others, *spatial_axes) if is_joined else (others[0], others[-1], *spatial_axes)
     name = graph.whole(x, order).name
+    if is_joined:
+        joined = product(x.shape[axis] for axis in others[:-1])
+        sizes = [x.shape[axis] for axis in (others[-1], *spatial_axes)]
+        name = graph.reshape(name, [joined, *sizes])
     if operation == "MaxPool":
         name = graph.add("MaxPool", name, **attributes)
     else:
         means = graph.add("AveragePool", name, count_include_pad=1, **attributes)
         name = graph.add("Mul", means, graph.scalar(math.prod(windows.size)))
+    if is_joined:
+        name = graph.reshape(name, [shape[axis] for axis in order])
     return Tensor(name, shape, shape, order, x.dtype)
 
 
@@ -144,7 +155,7 @@ def pooled_blocks(
         [axis] = group.before
         size[axis] = x.shape[group.after[1]].for_two
     windows = Windows(size, size, [(0, 0)] * len(size), [1] * len(size))
-    if len(size) - len(windows.axes) < 2:
+    if len(size) - len(windows.axes) < 2 or len(windows.axes) > _MOST_SPATIAL_AXES:
         return None
     whole = graph.uncropped.get(source)
     if whole is not None and _has_as_many_windows(whole.shape, size, shape):

@@ -16,7 +16,7 @@ from jaxcifar.exchange.onnx.onnx_values import (
     UnconvertibleError,
     identity,
 )
-from jaxcifar.exchange.onnx.traced_step import Step
+from jaxcifar.exchange.onnx.traced_step import Step, only_input
 
 _TO_THE_START = -(2**31)  # the end of a slice that goes backwards to the first element
 
@@ -221,10 +221,3 @@ def rev(graph: OnnxBuilder, step: Step) -> Tensor:
 def _pairs(step: Step, parameter: str) -> list[Size]:
     two, three = step.for_two.params[parameter], step.for_three.params[parameter]
     return [Size(*pair) for pair in zip(two, three, strict=True)]
-
-
-def only_input(step: Step) -> Tensor:
-    """Return the input of an operation that has one input, which depends on the images."""
-    [x] = step.inputs
-    assert isinstance(x, Tensor)  # operations of constants are computed before
-    return x

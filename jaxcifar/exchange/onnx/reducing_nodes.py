@@ -4,22 +4,26 @@ import dataclasses
 
 import numpy as np
 
-from jaxcifar.exchange.onnx.elementwise_nodes import Conversion, elementwise
-from jaxcifar.exchange.onnx.onnx_builder import ONNX_TYPES, OnnxBuilder, common_order
+from jaxcifar.exchange.onnx.elementwise_nodes import Conversion, cast
+from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder, common_order
 from jaxcifar.exchange.onnx.onnx_values import Size, Tensor, UnconvertibleError
 from jaxcifar.exchange.onnx.pooling_nodes import pooled_blocks
-from jaxcifar.exchange.onnx.traced_step import Step
+from jaxcifar.exchange.onnx.traced_step import Step, only_input
+
+_INT32 = np.dtype(np.int32)
 
 
 def reduction(operation: str) -> Conversion:
     """Return the conversion of a reduction over axes, such as "ReduceSum"."""
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
-        [x] = step.inputs
-        assert isinstance(x, Tensor)
+        x = only_input(step)
         axes = list(step.params["axes"])
         if not axes:
             return x
+        if x.dtype == np.bool_:
+            result = reduced(graph, cast(graph, x, _INT32), axes, operation)
+            return cast(graph, result, x.dtype)
         blocks = pooled_blocks(graph, x, axes, operation, step.shape)
         if blocks is not None:
             return blocks
@@ -42,16 +46,14 @@ def reduced(graph: OnnxBuilder, x: Tensor, axes: list[int], operation: str) -> T
     return Tensor(name, shape, shape, order, x.dtype)
 
 
-def truth_reduction(operation: str) -> Conversion:
-    """Return the conversion of a reduction of truth values, by "ReduceMin" or "ReduceMax"."""
+def bool_reduction(operation: str) -> Conversion:
+    """Return the conversion of a reduction of bools alone, by "ReduceMin" or "ReduceMax"."""
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
-        [x] = step.inputs
-        if not isinstance(x, Tensor) or x.dtype != np.bool_:
+        if only_input(step).dtype != np.bool_:
             raise UnconvertibleError(f"{step.name} of integers")
-        numbers = _cast(graph, x, np.dtype(np.int32))
-        result = reduced(graph, numbers, list(step.params["axes"]), operation)
-        return _cast(graph, result, np.dtype(np.bool_))
+        result: Tensor = reduction(operation)(graph, step)
+        return result
 
     return convert
 
@@ -60,21 +62,19 @@ def position_of(operation: str) -> Conversion:
     """Return the conversion of "ArgMax" or "ArgMin"."""
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
-        [x] = step.inputs
-        assert isinstance(x, Tensor)
+        x = only_input(step)
         [axis] = step.params["axes"]
-        x = graph.expanded(x)
+        x = _orderable(graph, graph.expanded(x))
         name = graph.add(operation, x.name, axis=x.order.index(axis), keepdims=0)
         order = tuple(other - (other > axis) for other in x.order if other != axis)
         positions = Tensor(name, step.shape, step.shape, order, np.dtype(np.int64))
-        return _cast(graph, positions, step.dtype)
+        return cast(graph, positions, step.dtype)
 
     return convert
 
 
 def cumsum(graph: OnnxBuilder, step: Step) -> Tensor:
-    [x] = step.inputs
-    assert isinstance(x, Tensor)
+    x = only_input(step)
     x = graph.expanded(x)
     axis = graph.constant(np.int64(x.order.index(step.params["axis"])))
     name = graph.add("CumSum", x.name, axis, reverse=int(step.params["reverse"]))
@@ -100,12 +100,16 @@ def sort(graph: OnnxBuilder, step: Step) -> list[Tensor]:
 
 def top_k(graph: OnnxBuilder, step: Step) -> list[Tensor]:
     """Return the largest elements along an axis, and their positions."""
-    [x] = step.inputs
-    assert isinstance(x, Tensor)
+    x = only_input(step)
     axis = step.params.get("axis", -1) % len(x.shape)
     count = step.params["k"]
     values, positions = _top_k(graph, graph.expanded(x), axis, Size(count, count), largest=True)
-    return [values, _cast(graph, positions, np.dtype(np.int32))]
+    return [values, cast(graph, positions, np.dtype(np.int32))]
+
+
+def _orderable(graph: OnnxBuilder, x: Tensor) -> Tensor:
+    """Return bools as integers, which ONNX Runtime can compare; return other arrays unchanged."""
+    return cast(graph, x, _INT32) if x.dtype == np.bool_ else x
 
 
 def _top_k(
@@ -113,19 +117,16 @@ def _top_k(
 ) -> tuple[Tensor, Tensor]:
     if not x.shape[axis].is_fixed:
         raise UnconvertibleError("sorting along the batch")
+    numbers = _orderable(graph, x)
     values, positions = graph.add_node(
         "TopK",
-        x.name,
+        numbers.name,
         graph.integers([count.for_two]),
         output_count=2,
         axis=x.order.index(axis),
         largest=int(largest),
     )
     shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
-    result = dataclasses.replace(x, name=values, shape=shape, stored=shape)
-    return result, dataclasses.replace(result, name=positions, dtype=np.dtype(np.int64))
-
-
-def _cast(graph: OnnxBuilder, x: Tensor, dtype: np.dtype) -> Tensor:
-    to = ONNX_TYPES[dtype.name]
-    return elementwise(graph, "Cast", (x,), x.shape, dtype, to=to)
+    result = dataclasses.replace(numbers, name=values, shape=shape, stored=shape)
+    position = dataclasses.replace(result, name=positions, dtype=np.dtype(np.int64))
+    return cast(graph, result, x.dtype) if x.dtype == np.bool_ else result, position

@@ -11,14 +11,16 @@ from jaxcifar.diagram.count import shape_of
 from jaxcifar.exchange.onnx.onnx_values import (
     Constant,
     Shape,
+    Tensor,
     UnconvertibleError,
     Value,
     exported_dtype,
     paired_shape,
+    shared,
 )
 
-# Shapes, positions and programs, which the conversions read in both traces, and the numbers outside
-# of an array, which are NaN and so never equal. (No conversion takes these numbers.)
+# Shapes, positions and programs, which the conversions read in both traces, and the value that
+# `gather` gives outside of an array: no conversion reads it, and it is NaN, which equals nothing.
 _PAIRED_PARAMETERS = (
     "fill_value",
     "jaxpr",
@@ -100,7 +102,7 @@ class Step:
         """Compute the operation for inputs that do not depend on the images."""
         for_two = _compute(self.for_two, [value.for_two for value in inputs])
         if all(value.is_shared for value in inputs) and self._is_the_same_for_both():
-            return [Constant(result, result) for result in for_two]
+            return [shared(result) for result in for_two]
         for_three = _compute(self.for_three, [value.for_three for value in inputs])
         return [Constant(*pair) for pair in zip(for_two, for_three, strict=True)]
 
@@ -124,10 +126,17 @@ def _compute(equation: JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
     return list(results) if equation.primitive.multiple_results else [results]
 
 
-def is_filled(value: Value, number: float) -> bool:
-    """Return True if a value is a constant in which every element is a number.
+def is_filled(value: Value, scalar: float) -> bool:
+    """Return True if a value is a constant in which every element is this scalar.
 
     Raises:
       UnconvertibleError: the constant depends on the number of images.
     """
-    return isinstance(value, Constant) and bool(np.all(value.array() == number))
+    return isinstance(value, Constant) and bool(np.all(value.array() == scalar))
+
+
+def only_input(step: Step) -> Tensor:
+    """Return the input of an operation that has one input, which depends on the images."""
+    [x] = step.inputs
+    assert isinstance(x, Tensor)  # operations of constants are computed before
+    return x
