@@ -117,7 +117,11 @@ def write_network(
     if export_format == "onnx":
         from jaxcifar.exchange.onnx.onnx_file import write_onnx
 
-        write_onnx(classifier, path)
+        if not write_onnx(classifier, path):
+            return (
+                f"written: {path}; its logits were not compared with the network's, because the "
+                "package onnxruntime is not installed: pip install onnxruntime"
+            )
     elif export_format == "stablehlo":
         from jaxcifar.exchange.stablehlo import write_stablehlo
 

@@ -15,9 +15,14 @@ from data.test_real import real_data_dir  # noqa: F401  (a fixture)
 from rounding import assert_near, error_of_logits
 
 from jaxcifar.build.model import create_model
+from jaxcifar.commands.export import write_network
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import load_dataset
 from jaxcifar.errors import RunError, UsageError
+from jaxcifar.exchange.onnx import onnx_file
+from jaxcifar.exchange.onnx.conversion_table import CONVERSIONS
+from jaxcifar.exchange.onnx.elementwise_nodes import by_node
+from jaxcifar.exchange.onnx.logits_comparison import require_equal_logits
 from jaxcifar.exchange.onnx.onnx_file import onnx_model, write_onnx
 from jaxcifar.exchange.stablehlo import PLATFORMS, write_stablehlo
 from jaxcifar.exchange.to_pytorch import module_text, pytorch_state_dict, write_pytorch
@@ -151,7 +156,7 @@ def test_the_examples_of_the_docs(tmp_path):
     write_stablehlo(classifier, tmp_path / "net.stablehlo")
     docs = (ROOT / "docs" / "exporting.md").read_text()
     examples = re.findall(r"^```python\n(.*?)^```", docs, re.S | re.M)
-    assert len(examples) == 4
+    assert len(examples) == 3
     (tmp_path / "examples.py").write_text("\n".join(examples))
     done = subprocess.run(
         [sys.executable, "examples.py"],
@@ -254,6 +259,60 @@ def test_a_network_that_onnx_can_not_express_gives_a_one_line_error(tmp_path):
     done = obeyed("export", str(weights), "--to", "onnx", str(tmp_path / "own.onnx"))
     assert_one_line_error(done, 2, "nextafter", "--to stablehlo")
     assert not (tmp_path / "own.onnx").exists()
+
+
+def test_a_wrong_onnx_graph_is_not_written(own, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    monkeypatch.setitem(CONVERSIONS, "max", by_node("Min"))  # as if ReLU were converted wrongly
+    with pytest.raises(RunError, match="differ from the network's by") as raised:
+        write_network(load(own), "onnx", tmp_path / "own.onnx", as_float16=False)
+    assert "\n" not in str(raised.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_graph_that_onnx_runtime_can_not_load_is_not_written(own, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    onnx = pytest.importorskip("onnx", reason="the package onnx is not installed")
+    monkeypatch.setattr(onnx_file, "onnx_model", lambda classifier: onnx.ModelProto())
+    with pytest.raises(RunError, match="ONNX Runtime can't load it"):
+        write_network(load(own), "onnx", tmp_path / "own.onnx", as_float16=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_onnx_runtime_a_line_says_that_nothing_was_compared(own, tmp_path, monkeypatch):
+    pytest.importorskip("onnx", reason="the package onnx is not installed")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    message = write_network(load(own), "onnx", tmp_path / "own.onnx", as_float16=False)
+    assert "not compared" in message
+    assert "pip install onnxruntime" in message
+    assert (tmp_path / "own.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("logits", "is_refused"),
+    [
+        ([[1, -200.1, np.nan]], False),
+        ([[1, -200.5, np.nan]], True),
+        ([[1, np.nan, np.nan]], True),
+        ([[1, -200.1, 3]], True),
+        ([[1, -200.1]], True),
+    ],
+)
+def test_logits_are_compared_to_a_part_of_the_largest(logits, is_refused):
+    expected = np.array([[1, -200, np.nan]])
+    try:
+        require_equal_logits(np.array(logits), expected, tolerance=1e-3)
+    except RunError:
+        assert is_refused
+    else:
+        assert not is_refused
+
+
+def test_a_network_of_more_than_2_gb_is_refused(own, monkeypatch):
+    pytest.importorskip("onnx", reason="the package onnx is not installed")
+    monkeypatch.setattr(onnx_file, "_LARGEST_SIZE", 1000)
+    with pytest.raises(UsageError, match="at most 2 GB"):
+        onnx_model(load(own))
 
 
 def test_half_of_the_weights(own, tmp_path):

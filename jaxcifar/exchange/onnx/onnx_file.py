@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxcifar.build.model import create_model
-from jaxcifar.exchange.onnx.function_graph import FunctionGraph, function_graph
+from jaxcifar.errors import first_line
+from jaxcifar.exchange.onnx.function_graph import FunctionGraph, export_error, function_graph
+from jaxcifar.exchange.onnx.logits_comparison import LogitsFunction, compare_logits
 from jaxcifar.exchange.onnx.onnx_builder import ONNX_TYPES
 from jaxcifar.exchange.onnx.onnx_values import Tensor
 from jaxcifar.image_size import image_shape
@@ -19,6 +21,7 @@ from jaxcifar.training import augment, network
 
 # Old enough for any current runtime; newer versions have nothing that networks need.
 _OPSET, _IR_VERSION = 17, 8
+_LARGEST_SIZE = 2**31 - 2**24  # bytes of arrays: a protobuf message has less than 2 GiB in all
 _BATCH = "batch"  # name of the first axis of images and logits
 
 
@@ -33,22 +36,27 @@ def onnx_model(classifier: Classifier) -> Any:
       RunError: the package onnx is not installed.
     """
     onnx = import_extra("onnx")
-    classes = list(classifier.class_names)
-    model = create_model(classifier.config, len(classes))
+    variables = jax.device_get(classifier.variables)
+    shape = image_shape(classifier.config.image_size)
+    # By default, GPUs and TPUs round the operands of matrix products.
+    with jax.default_matmul_precision("float32"):
+        graph = function_graph(_logits_function(classifier), variables, shape, jnp.uint8)
+    *_, title = classifier.config.arch.rpartition(":")  # without the path of a user's file
+    onnx_network = assemble(graph, title)
+    class_names = json.dumps(list(classifier.class_names))
+    onnx.helper.set_model_props(onnx_network, {"class_names": class_names})
+    return onnx_network
+
+
+def _logits_function(classifier: Classifier) -> LogitsFunction:
+    """Return the function that is exported: from variables and uint8 images to logits."""
+    model = create_model(classifier.config, len(classifier.class_names))
 
     def logits(variables: network.Variables, images: jax.Array) -> jax.Array:
         normalized = augment.normalize(augment.pixels(images), classifier.mean, classifier.std)
         return network.predict(model, variables, normalized)
 
-    variables = jax.device_get(classifier.variables)
-    shape = image_shape(classifier.config.image_size)
-    # By default, GPUs and TPUs round the operands of matrix products.
-    with jax.default_matmul_precision("float32"):
-        graph = function_graph(logits, variables, shape, jnp.uint8)
-    *_, title = classifier.config.arch.rpartition(":")  # without the path of a user's file
-    onnx_network = assemble(graph, title)
-    onnx.helper.set_model_props(onnx_network, {"class_names": json.dumps(classes)})
-    return onnx_network
+    return logits
 
 
 def assemble(graph: FunctionGraph, title: str) -> Any:
@@ -59,6 +67,7 @@ def assemble(graph: FunctionGraph, title: str) -> Any:
       title: its name in the file.
 
     Raises:
+      UsageError: the graph is too large for a file, or not valid.
       RunError: the package onnx is not installed.
     """
     onnx = import_extra("onnx")
@@ -69,6 +78,9 @@ def assemble(graph: FunctionGraph, title: str) -> Any:
         made = helper.make_node(node.operation, node.inputs, node.outputs, name, **node.attributes)
         nodes.append(made)
     constants = []
+    size = sum(array.nbytes for array in graph.constants.values())
+    if size > _LARGEST_SIZE:
+        raise export_error(f"its arrays take {size / 1e9:.1f} GB, and an ONNX file at most 2 GB")
     for name, array in graph.constants.items():
         constants.append(onnx.numpy_helper.from_array(array, name))
     onnx_network = helper.make_model(
@@ -79,7 +91,10 @@ def assemble(graph: FunctionGraph, title: str) -> Any:
         ir_version=_IR_VERSION,
         producer_name="jaxcifar",
     )
-    onnx.checker.check_model(onnx_network, full_check=True)
+    try:
+        onnx.checker.check_model(onnx_network, full_check=True)
+    except Exception as error:  # a graph with a dtype that an operation does not take, for example
+        raise export_error(f"its graph is not valid ONNX ({first_line(error)})") from error
     return onnx_network
 
 
@@ -89,14 +104,23 @@ def _info(helper: Any, tensor: Tensor) -> Any:
     return helper.make_tensor_value_info(tensor.name, ONNX_TYPES[tensor.dtype.name], sizes)
 
 
-def write_onnx(classifier: Classifier, path: Path) -> None:
+def write_onnx(classifier: Classifier, path: Path) -> bool:
     """Write a trained network to an ONNX file.
+
+    Before, the logits of the ONNX graph are compared with the network's.
+
+    Returns:
+      False if the logits were not compared, because the package onnxruntime is not installed.
 
     Raises:
       UsageError: the network can't be exported to ONNX.
-      RunError: the package onnx is not installed.
+      RunError: the package onnx is not installed, or the logits differ.
       OSError: the file can't be written.
     """
     content = onnx_model(classifier).SerializeToString()
+    shape = image_shape(classifier.config.image_size)
+    function = _logits_function(classifier)
+    is_compared = compare_logits(content, function, classifier.variables, shape)
     with atomic_write(path) as file:
         file.write(content)
+    return is_compared

@@ -1,0 +1,94 @@
+"""Compare the logits of an ONNX graph, by ONNX Runtime, with the logits of its network, by JAX."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxcifar.errors import RunError, first_line
+from jaxcifar.exchange.onnx.function_graph import IMAGES
+
+LogitsFunction = Callable[[Any, jax.Array], jax.Array]  # from variables and images to logits
+
+_BATCH_SIZES = (1, 3)
+# Largest difference of logits, as a fraction of the largest logit. Rounding in float32 gives 1e-5
+# or less. A network that computes in 16 bits is rounded in JAX, but not in the graph.
+_TOLERANCE, _TOLERANCE_OF_16_BITS = 1e-3, 5e-2
+_SMALLEST_DIFFERENCE = 1e-6  # that counts, for networks whose logits are all near zero
+
+
+def compare_logits(
+    content: bytes, function: LogitsFunction, variables: Any, image_shape: tuple[int, ...]
+) -> bool:
+    """Compare the logits of an ONNX graph with the network's, for random images.
+
+    Args:
+      content: the ONNX file.
+      function: the network, which maps variables and uint8 images to logits.
+      variables: the network's variables.
+      image_shape: the shape of one image.
+
+    Returns:
+      False if ONNX Runtime is not installed, so that nothing was compared.
+
+    Raises:
+      RunError: the logits differ by more than rounding, or ONNX Runtime can't run the graph.
+    """
+    try:
+        onnxruntime = importlib.import_module("onnxruntime")
+    except ImportError:
+        return False
+    images = np.random.RandomState(0).randint(0, 256, (max(_BATCH_SIZES), *image_shape))
+    images = images.astype(np.uint8)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # it writes no lines of its own beside our message
+    try:
+        session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+    except Exception as error:  # of several types
+        raise _refusal(f"ONNX Runtime can't load it ({first_line(error)})") from error
+    for count in _BATCH_SIZES:
+        try:
+            [logits] = session.run(None, {IMAGES: images[:count]})
+        except Exception as error:
+            message = f"ONNX Runtime can't run it for a batch of {count} ({first_line(error)})"
+            raise _refusal(message) from error
+        with jax.default_matmul_precision("float32"):
+            traced = jax.jit(function).trace(variables, images[:count])
+            expected = np.asarray(traced.lower().compile()(variables, images[:count]))
+        is_rounded = "f16[" in str(traced.jaxpr)  # of float16 or bfloat16
+        tolerance = _TOLERANCE_OF_16_BITS if is_rounded else _TOLERANCE
+        require_equal_logits(logits, expected, tolerance)
+    return True
+
+
+def require_equal_logits(logits: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
+    """Raise RunError if the logits of an ONNX graph are not the network's.
+
+    Args:
+      logits: logits of the graph.
+      expected: logits of the network.
+      tolerance: largest difference, as a fraction of the largest expected logit.
+    """
+    images = f"a batch of {len(expected)}"
+    if logits.shape != expected.shape:
+        shapes = f"{list(logits.shape)}, not {list(expected.shape)}"
+        raise _refusal(f"its logits for {images} have the shape {shapes}")
+    is_finite = np.isfinite(expected)
+    if not np.array_equal(logits[~is_finite], expected[~is_finite], equal_nan=True):
+        raise _refusal(f"its logits for {images} are finite where the network's are not")
+    largest = np.max(np.abs(expected[is_finite]), initial=0.0)
+    difference = np.max(np.abs(logits[is_finite] - expected[is_finite]), initial=0.0)
+    is_close = difference <= tolerance * largest + _SMALLEST_DIFFERENCE
+    if not is_close:  # NaN too
+        raise _refusal(
+            f"its logits for {images} differ from the network's by {difference:.2g} "
+            f"(the largest logit is {largest:.2g})"
+        )
+
+
+def _refusal(reason: str) -> RunError:
+    return RunError(
+        f"no file was written, because the ONNX graph is wrong: {reason}; use --to stablehlo"
+    )
