@@ -15,6 +15,7 @@ BATCHES = (1, 3, 4)
 RANDOM = np.random.RandomState(0)
 ROWS = np.float32(RANDOM.normal(size=(6, 1)))
 CHANNELS = np.float32(RANDOM.normal(size=5))
+POSITIONS = np.float32(RANDOM.normal(size=(4, 1, 1)))
 
 
 def convolve(kernel_shape, strides=(1, 1), padding="SAME", **options):
@@ -225,6 +226,7 @@ OTHER_SHAPES = {
         lambda x: (x * 1e10).astype(jnp.int32) // 2 + (x * 200).astype(jnp.int8),
     ),
     "convert_element_type of NaN": ((6, 5), lambda x: jnp.log(x).astype(jnp.int32)),
+    "div by 0": ((6, 5), lambda x: x / np.float32([0, 1, 2, 1e-35, 4])),
     "expm1 near 0": ((6, 5), lambda x: 1e4 * jnp.expm1(x * 1e-4)),
     "expm1 of large numbers": ((6, 5), lambda x: jnp.expm1(jnp.clip(x * 100, -90, 80))),
     "log1p near 0": ((6, 5), lambda x: 1e4 * jnp.log1p(x * 1e-4)),
@@ -243,15 +245,12 @@ OTHER_SHAPES = {
     ),
     "transposition moved over a reduction": (
         (4, 6, 5),
-        lambda x: (lambda y: convolve((3, 3, 5, 7))(y) + x.sum())(2 * x),
+        lambda x: (lambda y, total: convolve((3, 3, 5, 7))(y) + total)(2 * x, x[:, :1, :1, :1]),
     ),
-    "sum of 0 that broadcasts": (
-        (6, 5),
-        lambda x: (x[:, None] + np.ones((4, 1, 1))) - np.ones((4, 1, 1)),
-    ),
+    "sum of 0 that broadcasts": ((6, 5), lambda x: (x[:, None] + POSITIONS) - POSITIONS),
     "reduce_max of blocks along four axes": (
-        (2, 4, 2, 2, 4, 3),
-        lambda x: x.reshape(len(x), 1, 2, 2, 2, 1, 2, 1, 2, 2, 2, 3).max((2, 4, 6, 8, 10)),
+        (4, 4, 4, 4, 3),
+        lambda x: x.reshape(len(x), 2, 2, 2, 2, 2, 2, 2, 2, 3).max((2, 4, 6, 8)),
     ),
     "reduce_window_max in an array of six axes": (
         (2, 3, 4, 4, 5),

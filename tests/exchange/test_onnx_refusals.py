@@ -74,7 +74,7 @@ def _fail():
         (("loop of 0 turns",), lambda x: lax.scan(lambda y, w: (y, y), x, np.zeros(0))[1]),
         (("loop of 1,001 turns",), lambda x: lax.fori_loop(0, 1001, lambda _, y: 2 * y, x)),
         (("along more than 3 axes",), pool_in_all_axes),
-        (("indices",), lambda x: x.at[0].set(0)),
+        (("indices", "single images"), lambda x: x.at[0].set(0)),
         (("feature_group_count depends",), predicted_kernels),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
@@ -113,5 +113,10 @@ def test_an_error_of_a_conversion_names_the_operation(monkeypatch):
         raise KeyError("strange")
 
     monkeypatch.setitem(CONVERSIONS, "sin", fail)
-    with pytest.raises(UsageError, match=r"the operation sin, whose conversion fails.*strange"):
-        converted(jnp.sin)
+
+    def named(x):
+        with jax.named_scope("Net"):
+            return jnp.sin(x)
+
+    with pytest.raises(UsageError, match=r"sin, whose conversion fails .*strange.*in Net\)"):
+        converted(named)

@@ -2,7 +2,6 @@
 
 import math
 
-from jaxcifar.errors import first_line
 from jaxcifar.exchange.onnx import (
     bool_nodes,
     convolution_nodes,
@@ -167,11 +166,5 @@ def convert_step(graph: OnnxBuilder, step: Step) -> list[Value]:
     for tensor in tensors:
         if name not in _MOVING and tensor.dtype.name not in _COMPUTED_DTYPES:
             raise UnconvertibleError(f"the operation {name} of {tensor.dtype.name}")
-    try:
-        results = CONVERSIONS[name](graph, step)
-    except UnconvertibleError:
-        raise
-    except Exception as error:  # a case of which no conversion thought
-        reason = f"the operation {name}, whose conversion fails: {first_line(error)}"
-        raise UnconvertibleError(reason) from error
+    results = CONVERSIONS[name](graph, step)
     return results if isinstance(results, list) else [results]

@@ -169,9 +169,7 @@ def _element_numbers(sources: Sequence[Value]) -> list[Constant]:
     All elements of the first image come first, in all arrays, then all of the second image.
     """
     if not all(_has_one_batch_axis(source.shape) for source in sources):
-        raise UnconvertibleError(
-            "indices into an array that has no axis of the batch, or indices of images"
-        )
+        raise UnconvertibleError("indices into an array without a batch axis, or of single images")
     counts = [_image_size(source.shape) for source in sources]
     if sum(counts) * max(BATCH_SIZES) > _LARGEST_EXACT:
         raise UnconvertibleError("indices into an array with too many elements")

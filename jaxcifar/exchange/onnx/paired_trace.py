@@ -13,6 +13,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from jaxcifar.diagram.control_flow import called_programs, jaxpr_without_constants, split_scan
+from jaxcifar.errors import first_line
 from jaxcifar.exchange.onnx.conversion_table import CONVERSIONS, convert_step
 from jaxcifar.exchange.onnx.joining_nodes import stacked, take_one
 from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
@@ -77,6 +78,12 @@ def convert(
         except UnconvertibleError as error:
             error.layer = error.layer or name
             raise
+        except Exception as error:  # a case that no conversion expects
+            operation = equation.primitive.name
+            reason = f"the operation {operation}, whose conversion fails ({first_line(error)})"
+            unexpected = UnconvertibleError(reason)
+            unexpected.layer = name
+            raise unexpected from error
         values |= dict(zip(equation.outvars, results, strict=True))
     return [value_of(*pair) for pair in zip(two.outvars, three.outvars, strict=True)]
 
