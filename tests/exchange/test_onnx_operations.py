@@ -226,6 +226,10 @@ OTHER_SHAPES = {
         lambda x: (x * 1e10).astype(jnp.int32) // 2 + (x * 200).astype(jnp.int8),
     ),
     "convert_element_type of NaN": ((6, 5), lambda x: jnp.log(x).astype(jnp.int32)),
+    "concatenate an array without elements": (
+        (8, 5),
+        lambda x: jnp.concatenate([x[:, :0], x], axis=1),
+    ),
     "div by 0": ((6, 5), lambda x: x / np.float32([0, 1, 2, 1e-35, 4])),
     "expm1 near 0": ((6, 5), lambda x: 1e4 * jnp.expm1(x * 1e-4)),
     "expm1 of large numbers": ((6, 5), lambda x: jnp.expm1(jnp.clip(x * 100, -90, 80))),

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from jaxcifar.exchange.onnx.onnx_values import ONE, Shape, Size, product
+from jaxcifar.exchange.onnx.onnx_values import ONE, Shape, Size, product, require_elements
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,11 @@ def axis_groups(before: Shape, after: Shape) -> list[AxisGroup]:
     Args:
       before: the shape before the reshape.
       after: the shape after the reshape, with as many elements.
+
+    Raises:
+      UnconvertibleError: the array has no elements, so that its axes do not tell its groups.
     """
+    require_elements([*before, *after])
     groups = []
     first, second = 0, 0  # the first axes that are in no group yet
     while first < len(before) or second < len(after):

@@ -160,8 +160,6 @@ def convert_step(graph: OnnxBuilder, step: Step) -> list[Value]:
         dtype = str(value.aval.dtype)  # type: ignore[attr-defined]
         if "float" not in dtype and dtype not in ONNX_TYPES:
             raise UnconvertibleError(f"the operation {name} of {dtype}")
-    if any(size == (0, 0) for shape in step.shapes for size in shape):
-        raise UnconvertibleError("an array without elements")
     tensors = [value for value in step.inputs if isinstance(value, Tensor)]
     for tensor in tensors:
         if name not in _MOVING and tensor.dtype.name not in _COMPUTED_DTYPES:

@@ -111,13 +111,13 @@ def _largest_output(step: Step, name: str, x: Value, cut: Sequence[tuple[int, in
     params = step.params
     numbers = params["dimension_numbers"]
     shape = list(step.shape)
-    for number, axis in enumerate(numbers.out_spec[2:]):
-        if not x.shape[numbers.lhs_spec[2 + number]].is_fixed:
+    for position, axis in enumerate(numbers.out_spec[2:]):
+        if not x.shape[numbers.lhs_spec[2 + position]].is_fixed:
             raise UnconvertibleError("a transposed convolution along the batch")
-        pixels = x.shape[numbers.lhs_spec[2 + number]].for_two
-        kernel = step.inputs[1].shape[numbers.rhs_spec[2 + number]].for_two
-        extent = (pixels - 1) * params["lhs_dilation"][number] + 1
-        extent += (kernel - 1) * params["rhs_dilation"][number] - sum(cut[number])
+        pixels = x.shape[numbers.lhs_spec[2 + position]].for_two
+        kernel = step.inputs[1].shape[numbers.rhs_spec[2 + position]].for_two
+        extent = (pixels - 1) * params["lhs_dilation"][position] + 1
+        extent += (kernel - 1) * params["rhs_dilation"][position] - sum(cut[position])
         shape[axis] = Size(extent, extent)
     order = tuple(numbers.out_spec)
     return Tensor(name, tuple(shape), tuple(shape), order, step.dtype)

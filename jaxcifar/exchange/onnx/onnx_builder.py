@@ -21,6 +21,7 @@ from jaxcifar.exchange.onnx.onnx_values import (
     fixed_shape,
     identity,
     rank,
+    require_elements,
 )
 
 # The numbers of ONNX's data types, as in `onnx.TensorProto`.
@@ -159,16 +160,17 @@ class OnnxBuilder:
         """Reshape a tensor of the graph; return the new tensor's name.
 
         Raises:
-          UnconvertibleError: two axes depend on the number of images.
+          UnconvertibleError: two axes depend on the number of images, or a size is 0.
         """
+        require_elements(sizes)
         numbers = [size.for_two if size.is_fixed else -1 for size in sizes]
         if numbers.count(-1) > 1:
             raise UnconvertibleError("an array with two axes that depend on the number of images")
         return self.add("Reshape", name, self.integers(numbers))
 
-    def scalar(self, number: float) -> str:
-        """Add a float32 number and return its name."""
-        return self.constant(np.float32(number))
+    def scalar(self, value: float) -> str:
+        """Add a float32 scalar and return its name."""
+        return self.constant(np.float32(value))
 
     def _constant_tensor(self, value: Constant, array: np.ndarray, order: Order) -> Tensor:
         name = self.constant(array.transpose(order))

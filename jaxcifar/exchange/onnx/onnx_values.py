@@ -64,6 +64,12 @@ def product(sizes: Iterable[Size]) -> Size:
     )
 
 
+def require_elements(sizes: Iterable[Size]) -> None:
+    """Raise UnconvertibleError if an axis has the size 0, which a reshape in ONNX can't express."""
+    if any(size.for_two == 0 for size in sizes):
+        raise UnconvertibleError("a reshape of an array without elements")
+
+
 def identity(rank: int) -> Order:
     """Return the order of axes in which no axis is moved."""
     return tuple(range(rank))

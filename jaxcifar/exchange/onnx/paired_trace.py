@@ -19,6 +19,7 @@ from jaxcifar.exchange.onnx.joining_nodes import stacked, take_one
 from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
 from jaxcifar.exchange.onnx.onnx_values import (
     Constant,
+    Shape,
     Tensor,
     UnconvertibleError,
     Value,
@@ -209,8 +210,8 @@ def _unroll(graph: OnnxBuilder, step: Step, layer: str) -> list[Any]:
         turns.reverse()
     first_stacked = len(carried)
     stacked = []
-    for number, values in enumerate(zip(*turns, strict=True), start=first_stacked):
-        stacked.append(_stack(graph, values, step, number))
+    for position, values in enumerate(zip(*turns, strict=True), start=first_stacked):
+        stacked.append(_stack(graph, values, step.shapes[position]))
     return [*carried, *stacked]
 
 
@@ -222,9 +223,8 @@ def _take(graph: OnnxBuilder, value: Value, position: int) -> Value:
     return take_one(graph, value, position)
 
 
-def _stack(graph: OnnxBuilder, values: Sequence[Value], step: Step, number: int) -> Value:
-    """Stack the values of a loop's turns to the loop's result of this number."""
-    shape = step.shapes[number]
+def _stack(graph: OnnxBuilder, values: Sequence[Value], shape: Shape) -> Value:
+    """Stack the values of a loop's turns to a result of the loop, of this shape."""
     constants = [value for value in values if isinstance(value, Constant)]
     if len(constants) == len(values):
         return Constant(
