@@ -82,7 +82,10 @@ def function_graph(
         place = f" (in {error.layer})" if error.layer else ""
         raise export_error(f"it has {error}{place}") from error
     graph.nodes.append(Node("Identity", [result.name], [LOGITS], {}))
-    simplify(graph, LOGITS)
+    try:
+        simplify(graph, LOGITS)
+    except Exception as error:  # a graph that no folding expects
+        raise export_error(f"its graph can't be simplified ({first_line(error)})") from error
     logits = dataclasses.replace(result, name=LOGITS)
     return FunctionGraph(images, logits, graph.nodes, graph.constants)
 

@@ -43,7 +43,7 @@ def compare_logits(
     images = np.random.RandomState(0).randint(0, 256, (max(_BATCH_SIZES), *image_shape))
     images = images.astype(np.uint8)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # it writes no lines of its own beside our message
+    options.log_severity_level = 4  # our message alone reports a failure
     try:
         session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
     except Exception as error:  # of several types
