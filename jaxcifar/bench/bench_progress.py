@@ -10,10 +10,10 @@ from rich.console import Console
 
 from jaxcifar.errors import printable
 from jaxcifar.machine.status import Status, show_status
-from jaxcifar.machine.terminal import duration, line_printer
+from jaxcifar.machine.terminal import ALWAYS_SHOWN, duration, line_printer
 
 # Ranks of texts in the status line: if the line is too short, the highest rank is left out first.
-_ALWAYS_SHOWN, _TITLE_RANK, _DURATION_RANK = 0, 1, 2
+_TITLE_RANK, _DURATION_RANK = 1, 2
 
 
 class BenchProgress:
@@ -87,7 +87,7 @@ class BenchProgress:
         activity_seconds = now - self._activity_start_time
         texts_before_bar = [
             (_TITLE_RANK, self._title),
-            (_ALWAYS_SHOWN, self._activity),
+            (ALWAYS_SHOWN, self._activity),
             (_DURATION_RANK, f"{duration(activity_seconds)} so far"),
         ]
         texts_after_bar = []
@@ -96,7 +96,7 @@ class BenchProgress:
         elif seconds_left == 0:  # the benchmark takes longer than estimated
             fraction_done = 1.0
         else:
-            texts_after_bar.append((_ALWAYS_SHOWN, f"{duration(seconds_left)} left"))
+            texts_after_bar.append((ALWAYS_SHOWN, f"{duration(seconds_left)} left"))
             seconds_spent = now - self._start_time
             fraction_done = seconds_spent / (seconds_spent + seconds_left)
         return Status(texts_before_bar, texts_after_bar, fraction_done)

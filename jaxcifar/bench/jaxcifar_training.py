@@ -46,7 +46,7 @@ class JaxcifarTraining:
         self._hyper = self._setup.place(self._setup.hyperparameters(self._config))
         self._setup.compile_ahead(self._hyper)
         state = self._setup.program.init(self._hyper, train.images)
-        self._training = TimedTraining(self._setup, self._hyper, state, work.runs_at_once)
+        self._training = TimedTraining(self._setup, self._hyper, state)
         self._variables = state.variables
 
     def train(self, steps: int) -> Timing:

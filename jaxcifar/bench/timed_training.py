@@ -13,21 +13,19 @@ from jaxcifar.training.state import Hyperparameters, TrainState
 class TimedTraining:
     """The compiled training program, with the training states of all runs, to time its steps."""
 
-    def __init__(
-        self, setup: Setup, hyper: Hyperparameters, state: TrainState, runs_at_once: int
-    ) -> None:
+    def __init__(self, setup: Setup, hyper: Hyperparameters, state: TrainState) -> None:
         """Prepare equal runs that are trained together.
 
         Args:
-          setup: the compiled program, and the images.
+          setup: the compiled program, which sets the number of runs, and the images.
           hyper: hyper-parameters of each run.
           state: training state that each run begins with.
-          runs_at_once: number of runs.
         """
         order = setup.program.epoch_order(hyper, np.int32(0), len(setup.train.labels))
-        joined_runs = setup.parallel_runs.join([(state, hyper, order)] * runs_at_once)
+        parallel_runs = setup.parallel_runs
+        joined_runs = parallel_runs.join([(state, hyper, order)] * parallel_runs.run_count)
         self.states, self._hypers, self._orders = joined_runs
-        self._setup, self._runs_at_once = setup, runs_at_once
+        self._setup = setup
 
     @property
     def steps_per_epoch(self) -> int:
@@ -45,7 +43,8 @@ class TimedTraining:
         start_time = time.perf_counter()
         trained_steps = 0
         for step_count in split_into_dispatches(steps, self._setup.program):
-            positions = [trained_steps] * self._runs_at_once  # the same in each run
+            run_count = self._setup.parallel_runs.run_count
+            positions = [trained_steps] * run_count  # the same in each run
             examples = self._setup.examples_for_steps(self._orders, positions, step_count)
             self.states, mean_metrics = self._setup.train_steps(
                 self.states, self._hypers, *examples, self._orders, np.int32(step_count)

@@ -87,9 +87,7 @@ def random_dataset_like(config: Config) -> tuple[Config, Dataset]:
       a copy of the config that names the random data set, and this data set.
     """
     catalog_entry = CATALOG[config.dataset]
-    classes = np.arange(len(catalog_entry.class_names), dtype=np.int32)
-    train_labels = np.repeat(classes, catalog_entry.class_counts["train"])
-    test_labels = np.repeat(classes, catalog_entry.class_counts["test"])
+    train_labels, test_labels = catalog_entry.labels("train"), catalog_entry.labels("test")
     train_indices, val_indices = train_val_indices(
         train_labels, config.val_fraction, config.train_examples, config.fold
     )
@@ -141,7 +139,7 @@ def time_trial_steps(
     hyper = setup.place(setup.hyperparameters(config))
     setup.compile_ahead(hyper, print_line)
     state = program.init(hyper, images_for_init(program, dataset.train.images))
-    training = TimedTraining(setup, hyper, state, runs_at_once)
+    training = TimedTraining(setup, hyper, state)
     step_seconds, timed_steps = _measure_step(training, first_step=0)
     if program.small_size is not None:  # the first steps use smaller images
         full_size = _measure_step(training, first_step=int(hyper.small_steps))

@@ -40,7 +40,7 @@ def make_hyperparameters(
     """
     mean = statistics.mean if config.normalize else np.zeros(3)
     std = statistics.std if config.normalize else np.ones(3)
-    small_steps = _count_small_steps(config, steps_per_epoch)
+    small_steps = count_small_steps(config, steps_per_epoch)
     return Hyperparameters(
         key=jax.random.key(config.seed),
         learning_rate=host_array(learning_rates(config, steps_per_epoch)),
@@ -65,7 +65,7 @@ def make_hyperparameters(
     )
 
 
-def _count_small_steps(config: Config, steps_per_epoch: int) -> int:
+def count_small_steps(config: Config, steps_per_epoch: int) -> int:
     """Return the number of steps at the beginning of a run that train on images of reduced size.
 
     The option `--small-part` says which fraction of all steps these are. A run that continues

@@ -178,7 +178,8 @@ class Setup:
         require_effect(config, self.program.optimizer)
         if config.patience > 0 and len(self.dataset.val.labels) == 0:
             reason = "has no effect without validation images"
-            reject("patience", config.patience, f"{reason}; use --patience 0 or --val-fraction 0.1")
+            remedy = "leave it out, or give Dataset.from_arrays a val_fraction"
+            reject("patience", config.patience, f"{reason}; {remedy}")
         hyper = training_hyperparameters(config, self.dataset, self.program.steps_per_epoch)
         require_combination(config, self.program, hyper)
         return hyper

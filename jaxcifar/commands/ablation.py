@@ -207,7 +207,7 @@ def _train_and_report(
     if errors:
         raise RunError(
             f"{len(errors)} of {runs} failed: {', '.join(errors)}; the reasons are printed above; "
-            "train the rows again with --force"
+            "the same command goes on with them, and --force ROW trains a row again from its start"
         )
     if damaged_runs:
         raise RunError(

@@ -50,9 +50,9 @@ class Config(Fields):
 
         Args:
           arch: name of the network, or None for the default network.
-          **overrides: fields of the config by name. `recipe_settings` is the recipe's name; the
-            default is the network's first recipe. `continue_from` is the folder of a run to
-            continue; then the settings of this run replace those of the recipe.
+          **overrides: fields of the config by name. `recipe` is the recipe's name; the default is
+            the network's first recipe. `continue_from` is the folder of a run to continue; then
+            the settings of this run replace those of the recipe.
 
         Raises:
           UsageError: a value is out of range, an override has no effect, or the run to continue

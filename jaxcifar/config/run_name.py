@@ -46,8 +46,8 @@ def run_name(config: "Config") -> str:
         elif name == "class_weights":
             name_parts.append(option_name(name) + class_weights.short_class_weights_text(value))
         else:
-            value_without_folder = option_text(value).rpartition(":")[2]
-            name_parts.append(option_name(name) + value_without_folder)
+            value_without_file = option_text(value).rpartition(":")[2]
+            name_parts.append(option_name(name) + value_without_file)
     name = re.sub(r"[^\w.+-]+", "-", "_".join(name_parts))
     name_bytes = name[:_MAX_NAME_LENGTH].encode()
     cut_name = name_bytes[:_MAX_NAME_BYTES].decode(errors="ignore")

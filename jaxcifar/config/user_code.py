@@ -15,11 +15,11 @@ from jaxcifar.user.user_files import file_of, is_user_module
 
 
 def load(config: Config, kind: str) -> Any:
-    """Return the user's class or function whose name is the value of a field of a config.
+    """Return the class or function whose name is the value of a field of a config.
 
     Args:
       config: the config.
-      kind: the field, such as "arch", whose value is "FILE.py:NAME" for a user's network.
+      kind: the field, such as "arch". Its value is a built-in name, or "FILE.py:NAME".
 
     Raises:
       UsageError: the code is not found, fails, or has been edited since the config was made. The

@@ -58,6 +58,11 @@ class KnownDataset:
         """What `require_expected_images` verifies: "content verified" or "counts verified"."""
         return "content verified" if self.fingerprints is not None else "counts verified"
 
+    def labels(self, split: str) -> np.ndarray:
+        """Return the labels of a split's images, `[N] int32`, sorted by class."""
+        labels = np.arange(len(self.class_names), dtype=np.int32)
+        return np.repeat(labels, self.class_counts[split])
+
 
 def require_expected_images(
     records_of_split: Mapping[str, binary_records.Records], dataset: KnownDataset, source: object

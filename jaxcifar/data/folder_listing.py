@@ -23,7 +23,7 @@ MAX_SHOWN_NAMES = 5  # of folders or tables in a message
 
 
 class Folder(NamedTuple):
-    """A folder: its path with links resolved, and its printable path inside the user's folder."""
+    """A folder: its path with links resolved, and its path inside the user's folder."""
 
     path: Path
     relative_path: str

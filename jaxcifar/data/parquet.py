@@ -174,9 +174,9 @@ def _decode_cell(image_file: Any, size: int) -> DecodedImage:
     try:
         return decode_image(image_file.as_py(), size)
     except ValueError as error:
-        raise UsageError(
-            f"an image can't be read: {first_line(error)}; replace it, or remove its row"
-        ) from error
+        reason = first_line(error)
+        remedy = "" if ";" in reason else "; replace it, or remove its row"
+        raise UsageError(f"an image can't be read: {reason}{remedy}") from error
 
 
 @contextlib.contextmanager

@@ -21,13 +21,12 @@ import numpy as np
 from jaxcifar.array_types import Float64, UInt8
 from jaxcifar.image_size import IMAGE_SIZE
 
-IMAGE_SIDE = IMAGE_SIZE
 IMAGES_PER_BLOCK = 50  # images drawn at a time, few enough for the cache; changes no image
 NUMBERS_PER_IMAGE = 42  # random numbers of an image, without its noise
 STROKES_BEHIND = 2
 
 # Pixel centres, measured from the middle of the image.
-COLUMN_OFFSETS = np.arange(IMAGE_SIDE) - (IMAGE_SIDE - 1) / 2
+COLUMN_OFFSETS = np.arange(IMAGE_SIZE) - (IMAGE_SIZE - 1) / 2
 ROW_OFFSETS = COLUMN_OFFSETS[:, None]
 
 
@@ -49,8 +48,8 @@ def _star_distance(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     # all but one, the rest of the plane in fewer: the second largest distance decides.
     steep_u, steep_v = SIN_72 * u, COS_72 * v
     flat_u, flat_v = SIN_36 * u, COS_36 * v
-    upper_and_steep = [-v, steep_u - steep_v, -steep_u - steep_v]
-    distances = [*upper_and_steep, flat_u + flat_v, -flat_u + flat_v]
+    steep_distances = [steep_u - steep_v, -steep_u - steep_v]
+    distances = [-v, *steep_distances, flat_u + flat_v, -flat_u + flat_v]
     second_largest = np.sort(distances, axis=0)[3]
     return second_largest - 0.36
 
@@ -76,7 +75,10 @@ CLASS_NAMES: tuple[str, ...] = tuple(SIGNED_DISTANCES)
 
 
 class _RandomNumbers:
-    """Random numbers for n images, taken column by column from a table `[n, NUMBERS] float64`."""
+    """Random numbers for n images, taken column by column from a table.
+
+    The table is `[n, NUMBERS_PER_IMAGE] float64`.
+    """
 
     def __init__(self, table: np.ndarray) -> None:
         self._columns = iter(table.T[:, :, None, None])
@@ -120,7 +122,7 @@ def _paint_stroke(canvas: np.ndarray, numbers: _RandomNumbers, widest: float) ->
 
     `widest` is the largest half width of the line in pixels.
     """
-    u, v = _random_coordinates(numbers, IMAGE_SIDE / 2)
+    u, v = _random_coordinates(numbers, IMAGE_SIZE / 2)
     half_length = np.maximum(numbers.between(-3, 6), 0)  # a third of the strokes are dots
     length_past_end = np.maximum(np.abs(u) - half_length, 0)
     half_width = numbers.between(0.3, widest)
@@ -131,10 +133,11 @@ def _paint_stroke(canvas: np.ndarray, numbers: _RandomNumbers, widest: float) ->
 def _draw_block(labels: np.ndarray, random_table: np.ndarray) -> np.ndarray:
     """Draw a 32x32 image of one shape for each label; return `[n, 32, 32, 3] uint8`.
 
-    `random_table` has random numbers in [0, 1) for each image, `[n, NUMBERS + 3072] float64`.
+    `random_table` has random numbers in [0, 1) for each image, `[n, NUMBERS_PER_IMAGE + 3072]
+    float64`.
     """
     numbers = _RandomNumbers(random_table[:, :NUMBERS_PER_IMAGE])
-    noise = random_table[:, NUMBERS_PER_IMAGE:].reshape(-1, 3, IMAGE_SIDE, IMAGE_SIDE)
+    noise = random_table[:, NUMBERS_PER_IMAGE:].reshape(-1, 3, IMAGE_SIZE, IMAGE_SIZE)
 
     background = numbers.colour()
     slope_x, slope_y = 0.02 * (numbers.colour() - 0.5), 0.02 * (numbers.colour() - 0.5)
@@ -186,11 +189,11 @@ def draw_images(
         )
     random = np.random.RandomState(seed)
     labels = random.permutation(np.arange(image_count) % len(SIGNED_DISTANCES)).astype(np.uint8)
-    images = np.empty((image_count, IMAGE_SIDE, IMAGE_SIDE, 3), np.uint8)
+    images = np.empty((image_count, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
     for first_index in range(0, image_count, IMAGES_PER_BLOCK):
         block = slice(first_index, min(first_index + IMAGES_PER_BLOCK, image_count))
         # A row for each image, so that an image does not depend on the size of the block.
-        numbers_and_noise = NUMBERS_PER_IMAGE + 3 * IMAGE_SIDE * IMAGE_SIDE
+        numbers_and_noise = NUMBERS_PER_IMAGE + 3 * IMAGE_SIZE * IMAGE_SIZE
         random_table = random.random_sample((block.stop - first_index, numbers_and_noise))
         images[block] = _draw_block(labels[block], random_table)
     return images, labels

@@ -50,9 +50,8 @@ class TracedProgram:
         self.image_dependent_values: set[int] = set()
         self._constant_of_value: dict[int, float] = {}  # value -> the number that fills it
         self._platform_values: set[int] = set()  # values that say which kind of device computes
-        self._index_pattern_values: set[int] = (
-            set()
-        )  # values computed from indices, not from the image
+        # Values that are computed from indices, not from the image.
+        self._index_pattern_values: set[int] = set()
         self._value_numbers = itertools.count()
 
     def new_value(self) -> int:

@@ -1,7 +1,7 @@
 """Read the images in a user's folder or file for an evaluation, preferably the test images."""
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from jaxcifar.data import Dataset, Examples, binary_records
@@ -82,9 +82,7 @@ def _read_chosen_split(name: str, print_line: PrintLine, resizing: Resizing) -> 
     path = expand_home(name)
     parquet_files = find_unmixed_parquet_files(path)
     if parquet_files:
-        all_records, class_names = read_parquet(path, parquet_files, resizing, print_line)
-        split = _choose_split(all_records)
-        return _ChosenSplit(split, len(all_records) == 1, all_records[split], class_names)
+        return _choose_records(*read_parquet(path, parquet_files, resizing, print_line))
     folder = scan_images(name)
     if folder is not None:
         files_of_split = folder.files_of_split
@@ -95,10 +93,15 @@ def _read_chosen_split(name: str, print_line: PrintLine, resizing: Resizing) -> 
         records = read_splits(folder_with_one_split, print_line, resizing)[split]
         return _ChosenSplit(split, len(files_of_split) == 1, records, folder.class_names)
     if path.suffix == ".npz" and path.is_file():
-        all_records, class_names = read_npz(path.resolve(), print_line, resizing)
-        split = _choose_split(all_records)
-        return _ChosenSplit(split, len(all_records) == 1, all_records[split], class_names)
+        return _choose_records(*read_npz(path.resolve(), print_line, resizing))
     return None
+
+
+def _choose_records(
+    records_of_split: Mapping[str, binary_records.Records], class_names: tuple[str, ...]
+) -> _ChosenSplit:
+    split = _choose_split(records_of_split)
+    return _ChosenSplit(split, len(records_of_split) == 1, records_of_split[split], class_names)
 
 
 def _choose_split(splits: Collection[str]) -> str:

@@ -50,10 +50,7 @@ class CommandJob:
             raise
         exit_code = self._process.returncode
         if exit_code:
-            raise RunError(
-                f"the command has ended with exit code {exit_code}; its own error message is in "
-                "the job's log"
-            )
+            raise RunError(f"the command has ended with exit code {exit_code}")
 
     def checkpoint(self) -> Any:
         """Stop the command, so that it saves its state, and return the job for submitit's queue.

@@ -144,8 +144,8 @@ class SequentialNetwork(nn.Module):
             call: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
         ) -> Any:
             for layer_class, mode_field in _MODE_FIELDS.items():
-                has_mode = getattr(context.module, mode_field, None) is not None
-                if isinstance(context.module, layer_class) and not has_mode:
+                is_layer = isinstance(context.module, layer_class)
+                if is_layer and getattr(context.module, mode_field, None) is None:
                     kwargs = {mode_field: not train, **kwargs}
             return call(*args, **kwargs)
 

@@ -18,6 +18,7 @@ from jaxcifar.report.network_section import network_context
 from jaxcifar.report.page import markdown_to_page
 from jaxcifar.report.page_data import make_page_data
 from jaxcifar.report.pictures import Pictures
+from jaxcifar.report.repeat_words import words_for_repeats
 from jaxcifar.report.run_reading import read_records
 from jaxcifar.report.run_records import SYNTHETIC_DATA_SET, RunRecord
 from jaxcifar.report.settings_tables import settings_tables
@@ -140,7 +141,7 @@ def _report_context(records: Records, folder: Path, pictures: Pictures) -> dict[
     unreadable = {
         _relative_path(path, folder): reason for path, reason in records.unreadable_reasons.items()
     }
-    words_for_repeats = {v.repeats_are for v in records.trained_variations if len(v.runs) > 1}
+    repeat_words = words_for_repeats(records.trained_variations)
     return {
         "title": report_title(records, folder, network_titles),
         "synthetic": [data.title for data in data_sets.values() if data.name == SYNTHETIC_DATA_SET],
@@ -154,9 +155,9 @@ def _report_context(records: Records, folder: Path, pictures: Pictures) -> dict[
         "selection_rule": SELECTION_RULE,
         "significance_level": f"{SIGNIFICANCE_LEVEL:g}",
         "has_comparisons": any(len(network.variations) > 1 for network in records.networks),
-        "has_several_runs": bool(words_for_repeats),
-        "has_several_seeds": "seeds" in words_for_repeats,
-        "has_folds": "folds" in words_for_repeats,
+        "has_several_runs": bool(repeat_words),
+        "has_several_seeds": "seeds" in repeat_words,
+        "has_folds": "folds" in repeat_words,
         "times": costs.time_rows(records),
         "time_sentence": costs.time_sentence(records),
         "commands": costs.training_commands(records),

@@ -49,7 +49,7 @@ def plot_confusion(run: FinishedRun, title: str, path: Path) -> None:
 
 
 def _write_counts(axes: Axes, matrix: np.ndarray, shares: np.ndarray, font_size: float) -> None:
-    """Write the counts of a confusion matrix into its cells, in a font size of `size` points.
+    """Write the counts of a confusion matrix into its cells, in a font size of `font_size` points.
 
     `shares`, from 0 to 1, are the cells' colours: light text is written on dark cells.
     """

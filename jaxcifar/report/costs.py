@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcifar.build.hyperparameters import count_small_steps
 from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import duration, pluralize
 from jaxcifar.report.run_records import FinishedRun, Variation
@@ -52,8 +53,8 @@ def _full_size_steps(run: FinishedRun, steps_per_epoch: int) -> float:
     steps = len(own_epochs(run)) * steps_per_epoch
     if config.small_part == 0 or config.small_size >= config.image_size:
         return steps
-    planned_epochs = config.epochs - (config.continue_epochs or 0)
-    small_steps = min(steps, round(config.small_part * planned_epochs * steps_per_epoch))
+    earlier_steps = (config.continue_epochs or 0) * steps_per_epoch
+    small_steps = min(steps, count_small_steps(config, steps_per_epoch) - earlier_steps)
     pixels_share = (config.small_size / config.image_size) ** 2
     return steps - small_steps + small_steps * pixels_share
 

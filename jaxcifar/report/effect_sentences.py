@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from jaxcifar.report.effects import Effect, find_effects
+from jaxcifar.report.repeat_words import common_word
 from jaxcifar.report.run_records import Variation
 from jaxcifar.report.statistics import Difference
 from jaxcifar.report.wording import field_title, join_names, setting_text
@@ -95,7 +96,7 @@ def _basis_sentence(all_effects: Sequence[Effect]) -> str:
             "In brackets: 95% intervals, from the number of test images. There are too few seeds "
             "to say how much another seed would change these figures."
         )
-    word = words_for_runs.pop() if len(words_for_runs) == 1 else "runs"
+    word = common_word(words_for_runs)
     if "images" not in error_bases:
         return f"In brackets: 95% intervals, from the spread between {word}."
     return (

@@ -63,8 +63,9 @@ def plot_corruptions(
 ) -> None:
     """Draw one panel per kind of corruption, with the accuracy by strength; 0 is no corruption.
 
-    `runs` maps names of runs to their results, which have the same kinds of corruption. Results
-    without an accuracy on clean images have no point at strength 0: NaN is not drawn.
+    `corruptions_of_run` maps names of runs to their results, which have the same kinds of
+    corruption. Results without an accuracy on clean images have no point at strength 0: NaN is not
+    drawn.
     """
     first_corruptions = next(iter(corruptions_of_run.values()))
     kinds = list(first_corruptions["accuracy"])

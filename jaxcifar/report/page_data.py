@@ -87,7 +87,7 @@ def _plot_function(call: PlotCall) -> Callable[..., None]:
 
 
 class _RunsOfCurve(NamedTuple):
-    """The histories of runs that differ only in seed, and the best epoch of each run."""
+    """The histories of runs that differ only in seed or fold, and the best epoch of each run."""
 
     histories: Histories
     best_epochs: Sequence[int]
@@ -106,7 +106,7 @@ class _ChartCurves:
         self._index_of_history_ids: dict[tuple[int, ...], int] = {}
 
     def add(self, histories: Histories, best_epochs: Sequence[int]) -> int:
-        """Add the curves of runs that differ only in seed; return their index in `curves()`.
+        """Add curves of runs that differ only in seed or fold; return their index in `curves()`.
 
         Curves that were added before keep their index.
 
@@ -142,7 +142,7 @@ class _ChartCurves:
 def _thinned_curves(
     histories: Histories, best_epochs: Sequence[int], point_count: int
 ) -> dict[str, Any]:
-    """Return the curves of runs that differ only in seed, as values that fit into JSON.
+    """Return the curves of runs that differ only in seed or fold, as values that fit into JSON.
 
     Args:
       histories: for each run, a dict of metrics for each epoch.
@@ -187,7 +187,7 @@ def _run_chart(
     quantity: str,
     title: str,
 ) -> dict[str, Any]:
-    """Return a chart with the training and validation curves of runs that differ only in seed.
+    """Return a chart of training and validation, for runs that differ only in seed or fold.
 
     Args:
       chart_curves: the store to which the curves are added.

@@ -82,10 +82,10 @@ def read_records(folder: Path) -> Records:
     runs = _read_readable(run_folders, read_run, unreadable_reasons)
     finished_runs = [run for run in runs if isinstance(run, FinishedRun)]
     if not finished_runs:
-        problems = [
-            f"{path} can't be read: {reason}" for path, reason in unreadable_reasons.items()
-        ]
-        hint = problems[0] if problems else "give a folder with one, or finish a run first"
+        hint = "give a folder with one, or finish a run first"
+        if unreadable_reasons:
+            path, reason = next(iter(unreadable_reasons.items()))
+            hint = f"{path} can't be read: {reason}"
         raise UsageError(f"{folder}: no finished run here or below; {hint}")
     validated_runs = [run for run in finished_runs if not run.lacks_validation]
     runs_without_validation = [run for run in finished_runs if run.lacks_validation]

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from jaxcifar.machine.terminal import duration
-from jaxcifar.report.run_records import FinishedRun, RunRecord
+from jaxcifar.report.run_records import FinishedRun
 from jaxcifar.runs.file_formats import Row
 
 
@@ -38,8 +37,3 @@ def device_seconds(runs: Sequence[FinishedRun]) -> float:
 def training_device_seconds(runs: Sequence[FinishedRun]) -> float:
     """Return the device seconds of the training steps of runs; see `device_seconds`."""
     return sum(own_training_seconds(run) / run.result["at_once"] for run in runs)
-
-
-def device_time_text(run: RunRecord) -> str:
-    """Return the device time of a run as text, such as "12 min"; "-" if it is not finished."""
-    return duration(device_seconds([run])) if isinstance(run, FinishedRun) else "-"

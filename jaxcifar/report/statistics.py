@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from scipy import stats
 
+from jaxcifar.report.repeat_words import common_word
 from jaxcifar.report.run_records import FinishedRun, Variation
 
 SIGNIFICANCE_LEVEL = 0.05  # a difference with a smaller p-value is called significant
@@ -174,16 +175,11 @@ def _difference(value: float, samples: Sequence[Sample], weights: Sequence[float
             shares = variances / total_variance
             degrees_of_freedom = float(1 / np.sum(shares**2 / (counts - 1)))
             standard_error = math.sqrt(total_variance)
-            return Difference(value, standard_error, degrees_of_freedom, _repeats_word(samples))
+            basis = common_word({sample.repeats_are for sample in samples})
+            return Difference(value, standard_error, degrees_of_freedom, basis)
     sampling_errors = np.asarray([sample.sampling_error for sample in samples])
     standard_error = float(np.linalg.norm(np.asarray(weights) * sampling_errors))
     return Difference(value, standard_error, math.inf, error_basis="images")
-
-
-def _repeats_word(samples: Sequence[Sample]) -> Literal["seeds", "folds", "runs"]:
-    """Return the word for the values of all samples; "runs" if some are seeds and others folds."""
-    words = {sample.repeats_are for sample in samples}
-    return words.pop() if len(words) == 1 else "runs"
 
 
 @dataclasses.dataclass(frozen=True)

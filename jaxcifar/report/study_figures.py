@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxcifar.report.figures import COLORS, WIDTH, add_legend
+from jaxcifar.report.repeat_words import words_for_repeats
 from jaxcifar.report.run_records import Variation
 from jaxcifar.report.statistics import Sample
 from jaxcifar.report.wording import percent
@@ -32,9 +33,8 @@ _REFERENCE_DOT_STYLE: dict[str, Any] = {
     "markerfacecolor": "none",
 }
 _LINE_STYLES, _MARKERS = ("-", "--", ":", "-."), ("o", "s", "^", "D", "v")
-_OUTLIER_SPANS = (
-    3.0  # rows this many times the span of the middle rows below them are outside the axis
-)
+# Rows this many times the span of the middle rows below them are outside the axis.
+_OUTLIER_SPANS = 3.0
 LEAST_SPAN = 0.004  # of the axis, as a fraction
 
 
@@ -172,7 +172,7 @@ def _add_marker_legend(
     """
     no_points: list[float] = []
     axes.plot(no_points, no_points, "o-", color=TEST, lw=2, label="mean, with its 95% interval")
-    words = {v.repeats_are for v in variations if len(v.runs) > 1}
+    words = words_for_repeats(variations)
     if words:
         label = " or ".join(f"one {word.removesuffix('s')}" for word in sorted(words, reverse=True))
         axes.plot(no_points, no_points, "k|", markersize=7, label=label)

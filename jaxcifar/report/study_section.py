@@ -6,6 +6,7 @@ from typing import Any
 from jaxcifar.report import figures, findings, references, study_figures
 from jaxcifar.report.effect_sentences import effect_sentences
 from jaxcifar.report.pictures import DrawPicture, Pictures
+from jaxcifar.report.repeat_words import common_word
 from jaxcifar.report.row_panels import ROWS_ON_A_PICTURE, plot_row_panels
 from jaxcifar.report.run_records import Variation
 from jaxcifar.report.single_changes import single_changes
@@ -158,7 +159,7 @@ def _draw_row_panels(
         path = draw("rows", plot_row_panels, rows, headline)
         names = f"{escape_markdown(rows[0].name)} to {escape_markdown(rows[-1].name)}"
         words = {row.runs_are for row in rows if len(row.runs) > 1}
-        mean = f", mean over {words.pop() if len(words) == 1 else 'runs'}" if words else ""
+        mean = f", mean over {common_word(words)}" if words else ""
         pictures.append({"path": path, "names": names, "mean": mean})
     return pictures
 

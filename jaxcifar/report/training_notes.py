@@ -31,7 +31,7 @@ def _continuation_note(variation: Variation) -> str:
     shortened_checksums = join_names(f"`{checksum}…`" for checksum in checksums)
     return (
         f"{quoted_name(variation.name)} continues {name} after epoch {epochs} (SHA-256 of its last "
-        f"checkpoint: {shortened_checksums}); its curves and times include that run."
+        f"checkpoint: {shortened_checksums}); its curves include that run."
     )
 
 

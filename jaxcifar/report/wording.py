@@ -11,6 +11,7 @@ from jaxcifar.config.settings import readable_text
 from jaxcifar.errors import printable
 from jaxcifar.machine.name_lists import join_names as join_names
 from jaxcifar.machine.terminal import pluralize
+from jaxcifar.report.repeat_words import words_for_repeats
 from jaxcifar.report.run_records import ValueChange, Variation
 from jaxcifar.report.statistics import Difference, Sample
 
@@ -193,7 +194,7 @@ def seed_count_text(variations: Sequence[Variation]) -> str:
     Return the number of folds instead if the variations have several folds, and the number of runs
     if some variations have several folds and others several seeds.
     """
-    words = {v.repeats_are for v in variations if len(v.runs) > 1}
+    words = words_for_repeats(variations)
     if words == {"folds"}:
         noun, counts = "fold", [max(1, len(v.folds)) for v in variations]
     else:

@@ -1,7 +1,6 @@
 """Write tables and pictures of a run: the network, and curves by epoch."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from jaxcifar.diagram.drawing import plot_network
 from jaxcifar.diagram.network_summary import Summary
@@ -49,17 +48,5 @@ def write_curves(folder: RunFolder, title: str, history: Sequence[Row]) -> None:
         return
     best_epochs = [best_epoch(history)]
     for quantity, path in (("accuracy", folder.accuracy_plot), ("loss", folder.loss_plot)):
-        curves = [_rows_of_quantity(history, quantity)]
-        picture = draw_once(plot_curves, (curves, best_epochs, quantity, title))
         with atomic_write(path) as file:
-            file.write(picture)
-
-
-def _rows_of_quantity(history: Sequence[Row], quantity: str) -> list[dict[str, Any]]:
-    """Return the rows with one metric only, "accuracy" or "loss".
-
-    Rows also have times, which a picture does not show. Without them, runs with equal curves have
-    equal rows, and `draw_once` draws their picture once.
-    """
-    keys = (f"train_{quantity}", f"val_{quantity}")
-    return [{key: value for key, value in row.items() if key in keys} for row in history]
+            plot_curves([history], best_epochs, quantity, title, file)

@@ -61,8 +61,7 @@ class FileContents:
                     "files that are not part of an installed package; install some of them as a "
                     "package"
                 )
-            is_imported_source = module is not None and real_path.endswith(".py")
-            if module is not None and is_imported_source:
+            if module is not None and real_path.endswith(".py"):
                 self._imported_contents[real_path] = imported_source(module)
             else:
                 self._imported_contents[real_path] = Path(file).read_bytes()

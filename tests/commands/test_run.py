@@ -63,10 +63,10 @@ def test_the_bare_command_does_not_begin_hours_of_training_on_a_cpu(tmp_path):
     done = obeyed("run", "--run-dir", str(tmp_path / "run"))
     assert_one_line_error(done, 2, "resnet18", " h on this CPU", "--arch cnn", "--arch resnet18")
     assert not (tmp_path / "run").exists()
-    require_chosen_network({"arch": "resnet18"}, Config.create("resnet18"))
-    require_chosen_network({}, Config.create("resnet18", epochs=1, train_examples=500))
+    require_chosen_network({"arch": "resnet18"}, Config.create("resnet18"), [])
+    require_chosen_network({}, Config.create("resnet18", epochs=1, train_examples=500), [])
     own_images = dataclasses.replace(Config.create("resnet18"), dataset=str(tmp_path))
-    require_chosen_network({"dataset": str(tmp_path)}, own_images)
+    require_chosen_network({"dataset": str(tmp_path)}, own_images, [])
     config = Config.create("resnet18", dataset="cifar100", epochs=300)
     words = ["--dataset", "cifar100", "--epochs", "300"]
     advice = "run --dataset cifar100 --epochs 300 --arch cnn --recipe strong, or start"

@@ -27,10 +27,10 @@ from rich.console import Console
 from jaxcifar.commands import __main__ as commands
 from jaxcifar.commands import run
 from jaxcifar.commands.__main__ import COMMANDS
-from jaxcifar.commands.run import show_result
 from jaxcifar.commands.shared import options as options_module
 from jaxcifar.commands.shared import rates
 from jaxcifar.commands.shared.options import OPTION_GROUPS
+from jaxcifar.commands.shared.run_result import show_result
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.registry import KINDS, Entry
 from jaxcifar.errors import UsageError

@@ -27,6 +27,6 @@ def test_meaning_default_and_range_are_told_apart():
             cells[name] = others
     assert cells["`--momentum X`"][1:] == ["0.9; 0.6 for fastnet", "[0, 1)"]
     assert not any("(default" in cell for others in cells.values() for cell in others)
-    assert cells["`--flip`"][-1] == "random, alternate"
+    assert cells["`--flip`"][-1] == "random, alternate, none"
     assert cells["`--devices N`"][1:] == ["all", "1 or more"]
     assert cells["`--overwrite`"][1:] == ["no", ""]

@@ -499,7 +499,7 @@ def test_runs_that_ended_early_or_continue_another_are_named(tmp_path):
     ) in text
     assert (
         "- “fast” continues base after epoch 2 and 3 (SHA-256 of its last checkpoint: "
-        "`000000000000…` and `111111111111…`); its curves and times include that run."
+        "`000000000000…` and `111111111111…`); its curves include that run."
     ) in text
     assert "4, 2 of 3, 4 |" in text  # the chosen epochs of the row, and its epochs
     gap = np.mean([0.86 - 0.81, 0.87 * 0.95 - 0.0])  # of each run's own last epoch
@@ -832,6 +832,8 @@ def test_many_rows_have_one_table_and_few_pictures(tmp_path):
     assert sum(map(len, drawn.values())) <= 12
     text = (tmp_path / "REPORT.md").read_text()
     assert "### " not in text
+    assert "Accuracy by epoch: training dashed" in text  # one run for each row: no mean
+    assert "{{" not in text and "{%" not in text  # the template's own code
     assert re.search(
         r"^\| row59 \| 79.50% \| row0 \| learning rate 0.01 → 0.6 \| \+29.50 ", text, re.M
     )

@@ -155,9 +155,8 @@ def write_answer_files(
         _write_csv("--csv", options.csv, lines)
     if options.submission:
         image_ids = [_image_id(name) for name in photos.names]
-        label_by_id = dict(zip(image_ids, predictions.labels, strict=True))
-        ordered_ids = sorted(image_ids, key=_id_sort_key)
-        answers = [(image_id, label_by_id[image_id]) for image_id in ordered_ids]
+        answers = list(zip(image_ids, predictions.labels, strict=True))
+        answers.sort(key=lambda answer: _id_sort_key(answer[0]))
         _write_csv("--submission", options.submission, [("id", "label"), *answers])
     if features is not None:
         with (

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jaxcifar.errors import printable
+from jaxcifar.machine.terminal import duration
 
 if TYPE_CHECKING:
     from jaxcifar.report.run_records import RunRecord
@@ -32,8 +33,6 @@ def rows_of_different_settings(runs: Sequence["RunRecord"]) -> dict[str, list[st
 
 def result_rows(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
     """Return table rows of results: title -> cell for each run, "-" if a run lacks the result."""
-    from jaxcifar.report.run_times import device_time_text
-
     return {
         "epochs trained": [f"{len(run.history)} of {run.config.epochs}" for run in runs],
         "best epoch": [
@@ -43,7 +42,7 @@ def result_rows(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
         "test": [_percent_or_dash(run.result, "test_accuracy") for run in runs],
         "test with flips": [_percent_or_dash(run.result, "test_accuracy_flip") for run in runs],
         **_metric_rows(runs),
-        "device time": [device_time_text(run) for run in runs],
+        "device time": [_device_time_or_dash(run) for run in runs],
         "images/s": [_rate_or_dash(run) for run in runs],
         "device": [run.result["device"] if run.result else NO_VALUE for run in runs],
     }
@@ -87,6 +86,14 @@ def _metric_rows(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
 def _percent_or_dash(metrics: Mapping[str, Any] | None, name: str) -> str:
     """Return the metric `name` as text, such as "88.41%"; "-" if there is no value."""
     return f"{metrics[name]:.2%}" if metrics and name in metrics else NO_VALUE
+
+
+def _device_time_or_dash(run: "RunRecord") -> str:
+    """Return the device time of a run as text, such as "12 min"; "-" if it is not finished."""
+    from jaxcifar.report.run_records import FinishedRun
+    from jaxcifar.report.run_times import device_seconds
+
+    return duration(device_seconds([run])) if isinstance(run, FinishedRun) else NO_VALUE
 
 
 def _rate_or_dash(run: "RunRecord") -> str:

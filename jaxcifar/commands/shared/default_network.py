@@ -11,18 +11,17 @@ from jaxcifar.machine.terminal import duration
 
 # Training rate of ResNet-18 on one core of an AMD EPYC, in float32.
 _IMAGES_PER_SECOND_AND_CORE = 28
-_IMAGES_OF_DATA_SET = {"cifar10": 50_000, "cifar100": 50_000, "shapes10": 10_000}
 _MAX_SECONDS_WITHOUT_CHOICE = 3600
 
 
 def require_chosen_network(
-    settings: Mapping[str, Any], config: Config, words: Sequence[str] = ()
+    settings: Mapping[str, Any], config: Config, words: Sequence[str]
 ) -> None:
     """Check that `--arch` was given if training takes more than an hour on a CPU.
 
     A beginner's first command is `run` without options. On a CPU, this command would train the
     default network for about a day. The user's own images are not counted before they are loaded,
-    so they are not checked unless `--train-examples` says how many are used.
+    so a run on them is not checked.
 
     Args:
       settings: the settings on the command line.
@@ -39,10 +38,7 @@ def require_chosen_network(
     has_chosen_network = "arch" in settings or "continue_from" in settings
     if has_chosen_network or jax.devices()[0].platform != "cpu":
         return
-    images = config.train_examples
-    if not images:
-        images_with_validation = _IMAGES_OF_DATA_SET.get(config.dataset, 0)
-        images = round(images_with_validation * (1 - config.val_fraction))
+    images = _training_image_count(config)
     seconds = config.epochs * images / (_IMAGES_PER_SECOND_AND_CORE * cpu_cores())
     if seconds > _MAX_SECONDS_WITHOUT_CHOICE:
         small_words = shlex.join([*words, "--arch", "cnn", "--recipe", "strong"])
@@ -53,3 +49,17 @@ def require_chosen_network(
             f"this CPU (an estimate); train the small network instead with {small}{half_an_hour}, "
             f"or start it with --arch {config.arch}"
         )
+
+
+def _training_image_count(config: Config) -> int:
+    """Return the number of training images of a named data set; 0 for the user's own images."""
+    from jaxcifar.data import CATALOG
+    from jaxcifar.data.split import train_val_indices
+
+    if config.dataset not in CATALOG:
+        return 0
+    labels = CATALOG[config.dataset].labels("train")
+    train_indices, _ = train_val_indices(
+        labels, config.val_fraction, config.train_examples, config.fold
+    )
+    return len(train_indices)

@@ -29,7 +29,7 @@ def plan_runs(
     from jaxcifar.studies.conduct import plan
     from jaxcifar.studies.moved_images import load_sha256
 
-    load_images = partial(
+    load_sha256_of_images = partial(
         load_sha256,
         data_dir=options.data_dir,
         print_line=print_line,
@@ -43,7 +43,7 @@ def plan_runs(
         options.force,
         keep_best=options.keep == "best",
         fold_count=options.folds,
-        load_sha256=load_images,
+        load_sha256=load_sha256_of_images,
     )
 
 

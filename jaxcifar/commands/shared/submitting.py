@@ -199,9 +199,9 @@ def require_all_finished(
     for part in progress.failed:
         reason = submitted_parts.failure_reason(part, tasks)
         print_line(f"{run_names([part])}: {reason} (logs: {part.job.folder})")
-    tasks_to_train = [task for task in tasks if submitted_parts.needs_training(task)]
     sent_runs = {run for part in parts for run in part.runs}
-    never_sent_runs = [task.name for task in tasks_to_train if task.name not in sent_runs]
+    never_sent_tasks = [task for task in tasks if task.name not in sent_runs]
+    never_sent_runs = [t.name for t in never_sent_tasks if submitted_parts.needs_training(t)]
     if never_sent_runs:
         never_sent = join_names(never_sent_runs, MAX_NAMED_RUNS)
         print_line(f"never sent: {never_sent}; add --submit to send them")

@@ -10,7 +10,6 @@ from jaxcifar.exchange.onnx.onnx_values import (
     ONE,
     Constant,
     Shape,
-    Size,
     Tensor,
     UnconvertibleError,
     Value,
@@ -58,32 +57,31 @@ def split(graph: OnnxBuilder, step: Step) -> list[Tensor]:
     ends = np.cumsum(sizes)
     parts = []
     for size, end in zip(sizes, ends, strict=True):
-        starts, limits = list(fixed_shape([0] * len(x.shape))), list(x.shape)
-        starts[axis], limits[axis] = fixed_shape([int(end) - size, int(end)])
-        parts.append(sliced(graph, x, starts, limits, [1] * len(starts)))
+        parts.append(_part(graph, x, axis, int(end) - size, int(end)))
     return parts
 
 
-def take_one(graph: OnnxBuilder, x: Tensor, position: int) -> Tensor:
-    """Return the element of a tensor at a position along its first axis."""
-    starts = fixed_shape([position] + [0] * (len(x.shape) - 1))
-    limits = (Size(position + 1, position + 1), *x.shape[1:])
-    element = sliced(graph, x, starts, limits, [1] * len(starts))
-    return with_axes(graph, element, range(1, len(x.shape)), x.shape[1:])
+def take_one(graph: OnnxBuilder, x: Tensor, position: int, axis: int = 0) -> Tensor:
+    """Return the element of a tensor at a position along an axis, which disappears."""
+    kept = [other for other in range(len(x.shape)) if other != axis]
+    shape = tuple(x.shape[other] for other in kept)
+    element = _part(graph, x, axis, position, position + 1)
+    return with_axes(graph, element, kept, shape)
+
+
+def _part(graph: OnnxBuilder, x: Tensor, axis: int, start: int, end: int) -> Tensor:
+    """Return the elements of a tensor from `start` to `end` (exclusive) along an axis."""
+    starts, limits = list(fixed_shape([0] * len(x.shape))), list(x.shape)
+    starts[axis], limits[axis] = fixed_shape([start, end])
+    return sliced(graph, x, starts, limits, [1] * len(starts))
 
 
 def unstack(graph: OnnxBuilder, step: Step) -> list[Tensor]:
     """Return the elements of an array along an axis, which disappears."""
     x = only_input(step)
     axis = step.params["axis"]
-    kept = [other for other in range(len(x.shape)) if other != axis]
-    elements = []
-    for position in range(x.shape[axis].for_two):
-        starts, limits = list(fixed_shape([0] * len(x.shape))), list(x.shape)
-        starts[axis], limits[axis] = fixed_shape([position, position + 1])
-        element = sliced(graph, x, starts, limits, [1] * len(starts))
-        elements.append(with_axes(graph, element, kept, step.shape))
-    return elements
+    count = x.shape[axis].for_two
+    return [take_one(graph, x, position, axis) for position in range(count)]
 
 
 def stack(graph: OnnxBuilder, step: Step) -> Tensor:

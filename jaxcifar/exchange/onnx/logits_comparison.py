@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxcifar.errors import RunError, first_line
 from jaxcifar.exchange.onnx.function_graph import IMAGES
+from jaxcifar.machine.compilations import FAST_COMPILE_OPTIONS
 
 LogitsFunction = Callable[[Any, jax.Array], jax.Array]  # from variables and images to logits
 
@@ -55,7 +56,8 @@ def compare_logits(
             message = f"ONNX Runtime can't run it for a batch of {count} ({first_line(error)})"
             raise _refusal(message) from error
         with jax.default_matmul_precision("float32"):
-            traced = jax.jit(function).trace(variables, images[:count])
+            compiled_quickly = jax.jit(function, compiler_options=FAST_COMPILE_OPTIONS)
+            traced = compiled_quickly.trace(variables, images[:count])
             expected = np.asarray(traced.lower().compile()(variables, images[:count]))
         is_rounded = "f16[" in str(traced.jaxpr)  # of float16 or bfloat16
         tolerance = _TOLERANCE_OF_16_BITS if is_rounded else _TOLERANCE

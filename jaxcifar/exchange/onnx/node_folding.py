@@ -146,10 +146,8 @@ class _Folding:
         before = self._only_node_before(pool)
         if pool.operation == "MaxPool":
             is_exchangeable = operation == "Add" or bool(np.all(constant > 0))
-        else:
-            is_exchangeable = (
-                "pads" not in pool.attributes
-            )  # the zeros of the padding do not change
+        else:  # zeros that a pool adds would not be scaled and shifted
+            is_exchangeable = "pads" not in pool.attributes
         if before is None or not is_exchangeable:
             return False
         return self._fold_into_layer(before, operation, constant)

@@ -209,10 +209,10 @@ def _unroll(graph: OnnxBuilder, step: Step, layer: str) -> list[Any]:
     if params["reverse"]:
         turns.reverse()
     first_stacked = len(carried)
-    stacked = []
+    stacked_results = []
     for position, values in enumerate(zip(*turns, strict=True), start=first_stacked):
-        stacked.append(_stack(graph, values, step.shapes[position]))
-    return [*carried, *stacked]
+        stacked_results.append(_stack(graph, values, step.shapes[position]))
+    return [*carried, *stacked_results]
 
 
 def _take(graph: OnnxBuilder, value: Value, position: int) -> Value:

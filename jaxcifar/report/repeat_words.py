@@ -1,0 +1,19 @@
+"""The word for runs that differ only in seed or fold: "seeds", "folds", or "runs" for both."""
+
+from collections.abc import Collection, Iterable
+from typing import Literal, cast
+
+from jaxcifar.report.run_records import Variation
+
+Word = Literal["seeds", "folds", "runs"]
+
+
+def words_for_repeats(variations: Iterable[Variation]) -> set[Literal["seeds", "folds"]]:
+    """Return the words for the repeats of all variations that have several runs."""
+    return {variation.repeats_are for variation in variations if len(variation.runs) > 1}
+
+
+def common_word(words: Collection[str]) -> Word:
+    """Return the only word of a collection, or "runs" if there are several."""
+    only_word, *others = words
+    return "runs" if others else cast(Word, only_word)
