@@ -97,9 +97,14 @@ def _is_in_installed_folder(file: str) -> bool:
     path = Path(os.path.realpath(file))
     if _PACKAGE_FOLDERS.intersection(path.parts):
         return True
+    return any(folder in path.parents for folder in _installed_folders())
+
+
+@cache
+def _installed_folders() -> set[Path]:
+    """Return the folders of Python's own modules and of installed packages."""
     scheme_names = ("stdlib", "platstdlib", "purelib", "platlib")
-    installed_folders = [os.path.realpath(sysconfig.get_path(name)) for name in scheme_names]
-    return any(path.is_relative_to(folder) for folder in installed_folders)
+    return {Path(os.path.realpath(sysconfig.get_path(name))) for name in scheme_names}
 
 
 def _folder_of_top_package(spec: ModuleSpec, file: str) -> Path:
