@@ -1,6 +1,7 @@
 """Fixtures that the tests of several folders share."""
 
 import contextlib
+import gc
 import hashlib
 import os
 import platform
@@ -71,6 +72,9 @@ if CALLERS_FLAGS not in os.environ:  # the processes that tests start inherit bo
     os.environ[CALLERS_FLAGS] = os.environ.get("XLA_FLAGS", "").strip()
     os.environ["XLA_FLAGS"] = with_quick_compilation(os.environ[CALLERS_FLAGS])
 os.environ.setdefault("JAXCIFAR_TEST_DATA", str(Path(_SHARED.name) / "tfds"))
+# The programs of thousands of tests are millions of objects. Looking through them for garbage after
+# every 700 new ones takes a fifteenth of a worker's time.
+gc.set_threshold(50_000, 20, 100)
 
 # Files that take half a minute or more, the longest first: begun late, one of them would keep a
 # single worker busy at the end.

@@ -7,6 +7,7 @@ its status as `os.waitpid` gives it. The server starts neither JAX's devices nor
 would not survive the fork. It ends when its standard input is closed.
 """
 
+import gc
 import json
 import os
 import runpy
@@ -21,6 +22,7 @@ ANSWER_BYTES = 8
 
 def main():
     import_what_commands_need()
+    gc.freeze()  # memory that the garbage collector leaves alone stays shared after a fork
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(sys.argv[1])
     listener.listen()
