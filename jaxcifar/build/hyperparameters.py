@@ -11,6 +11,8 @@ from jaxcifar.config.image_settings import max_shift
 from jaxcifar.training.augment import AugmentationSettings
 from jaxcifar.training.state import Hyperparameters
 
+_USUAL_STEPS = 2**16  # 256 KiB of learning rates; most runs have fewer steps
+
 
 class Statistics(Protocol):
     """An object with mean and standard deviation of each channel, `[3]`, of pixels in [0, 1]."""
@@ -43,7 +45,7 @@ def make_hyperparameters(
     small_steps = count_small_steps(config, steps_per_epoch)
     return Hyperparameters(
         key=jax.random.key(config.seed),
-        learning_rate=host_array(learning_rates(config, steps_per_epoch)),
+        learning_rate=host_array(_pad_to_usual_length(learning_rates(config, steps_per_epoch))),
         rule=_setting_arrays(config, "optimizer"),
         bias_rate=host_array(np.float32(config.bias_rate)),
         clip_norm=host_array(np.float32(config.clip_norm)),
@@ -63,6 +65,15 @@ def make_hyperparameters(
         mean=host_array(np.asarray(mean, np.float32)),
         std=host_array(np.asarray(std, np.float32)),
     )
+
+
+def _pad_to_usual_length(rates: np.ndarray) -> np.ndarray:
+    """Repeat the last learning rate until the array has a length that most runs have.
+
+    A program is compiled for certain shapes. So runs of different lengths share one program.
+    """
+    length = max(_USUAL_STEPS, 2 ** (len(rates) - 1).bit_length())
+    return np.pad(rates, (0, length - len(rates)), mode="edge")
 
 
 def count_small_steps(config: Config, steps_per_epoch: int) -> int:

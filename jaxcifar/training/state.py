@@ -24,7 +24,7 @@ class Hyperparameters:
 
     Attributes:
       key: random key of the run.
-      learning_rate: the learning rate at each step.
+      learning_rate: the learning rate at each step. The array may be longer than the run.
       rule: arguments of the update rule by name, without the learning rate.
       bias_rate: factor by which the updates of biases are multiplied (`optim.scale_biases`).
       clip_norm: largest norm of the gradients, 0 for no limit (`optim.clip`).

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from small import SMALL, easy_dataset
 
+from jaxcifar.build.learning_rates import learning_rates
 from jaxcifar.build.make_program import make_program
 from jaxcifar.build.training_labels import training_hyperparameters
 from jaxcifar.config.experiment import Config
@@ -61,7 +62,7 @@ DATA = {
     "base_batch_size": (64, 128),
     "seed": (0, 1),
 }
-# Values of each field that makes another program, or needs other images or more rates.
+# Values of each field that makes another program, or needs other images or another number of steps.
 CODE = {
     "arch": ("cnn", "resnet18"),
     "arch_args": ((("widths", (4,)),), (("widths", (8,)),)),
@@ -127,6 +128,18 @@ def test_runs_that_share_a_program_can_be_run_by_it(name):
     """The programs, and the shapes of all that enters them, are equal."""
     first, *others = map(compiled_for, configs(name, DATA[name]))
     assert all(other == first for other in others)
+
+
+def test_runs_of_different_lengths_can_be_run_by_one_program():
+    """More epochs than before do not wait for the compiler again."""
+    short, long = map(compiled_for, configs("epochs", (1, 50)))
+    assert short == long
+
+
+def test_a_run_of_very_many_steps_has_a_learning_rate_for_each():
+    config = dataclasses.replace(BASE, epochs=70_000, schedule="linear")
+    rates = training_hyperparameters(config, easy_dataset(), steps_per_epoch=1).learning_rate
+    np.testing.assert_array_equal(rates[:70_000], learning_rates(config, 1))
 
 
 NEW_LEAVES = ("class_weights", "label_noise", "mixup", "cutmix")
