@@ -21,7 +21,7 @@ from jaxcifar.runs import joint_run as of_runs
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
 
-EPOCHS = 150  # of milliseconds each, so that a signal reaches a run before its end
+EPOCHS = 10
 # Its loss is convex, and the rates below are small enough for that loss to fall: rounding dies out
 # instead of growing with the steps.
 NETWORK = """
@@ -38,9 +38,11 @@ class Linear(nn.Module):
         return nn.Dense(self.num_classes)(pixels.reshape(len(x), -1))
 """
 
-# Logs from which process each of its calls comes.
+# Logs from which process each of its calls comes. With the variable GO_ON, it waits in the third
+# epoch until there is such a file, so that a signal reaches a run before its end.
 OBSERVER = """
 import os
+import time
 
 
 class Log:
@@ -49,6 +51,13 @@ class Log:
 
     def began(self, run):
         self.write("began")
+
+    def epoch(self, row):
+        deadline = time.monotonic() + 240
+        while row["epoch"] == 3 and "GO_ON" in os.environ and time.monotonic() < deadline:
+            if os.path.exists(os.environ["GO_ON"]):
+                break
+            time.sleep(0.01)
 
     def finished(self, result):
         self.write("finished")
@@ -77,19 +86,23 @@ def options(tmp_path_factory):
         *("--arch", folder / "linear.py:Linear", "--arch-args", "stride=4"),
         *("--dataset", folder / "grey.npz", "--data-dir", folder, "--val-fraction", "0.2"),
         *("--batch-size", 24, "--optimizer", "sgd", "--learning-rate", 0.002, "--no-augment"),
-        *("--epochs", EPOCHS, "--observer", folder / "log.py:Log"),
+        *("--epochs", EPOCHS, "--observer", folder / "log.py:Log", "--keep", "best"),
     )
 
 
-def start_all(options, path, count, *arguments):
+def start_all(options, path, count, *arguments, **variables):
     """Start as many processes with one CPU device each, or one process with any number."""
     coordinator, started = free_address(), []
     for number in range(count):
         joined = ("--coordinator", coordinator, "--processes", count)
         own = (*joined, "--process-id", number) if count > 1 else ()
-        env = {"CALLS": str(path.with_name(f"{path.name}.calls")), "PROCESS": str(number)}
+        env = {**variables, "CALLS": calls_file(path), "PROCESS": str(number)}
         started.append(start("run", *options, "--run-dir", path, *own, *arguments, env=env))
     return started
+
+
+def calls_file(path):
+    return str(path.with_name(f"{path.name}.calls"))
 
 
 def train(options, path, count, *arguments):
@@ -98,14 +111,22 @@ def train(options, path, count, *arguments):
     return [process.stdout for process in done]
 
 
-def start_and_wait_for_a_checkpoint(options, path):
-    """Start two processes and return them once they have written a checkpoint."""
-    before = newest_checkpoint(path)
-    started, deadline = start_all(options, path, 2), time.monotonic() + 240
-    while newest_checkpoint(path) == before and time.monotonic() < deadline:
-        assert [process.poll() for process in started] == [None, None], ended(started[0])
+def stop_one(options, path, count, how, *arguments):
+    """Start processes and send a signal to the last of them once there is a checkpoint.
+
+    Returns how the others ended, how the last one ended, and the seconds until then.
+    """
+    go_on = path.with_name(f"{path.name}.go_on")
+    started = start_all(options, path, count, *arguments, GO_ON=str(go_on))
+    deadline = time.monotonic() + 240
+    while newest_checkpoint(path) == 0 and time.monotonic() < deadline:
+        assert [process.poll() for process in started] == [None] * count, ended(started[0])
         time.sleep(0.01)
-    return started
+    started[-1].send_signal(how)
+    stopped = time.monotonic()
+    go_on.touch()
+    *others, last = map(ended, started)
+    return others, last, time.monotonic() - stopped
 
 
 def newest_checkpoint(path):
@@ -132,68 +153,60 @@ def test_the_first_process_alone_observes(by_two):
     assert calls == ["made in 0", "began in 0", "finished in 0"]
 
 
-@pytest.fixture(scope="module")
-def alone(options, tmp_path_factory):
-    path = tmp_path_factory.mktemp("processes") / "one"
-    train(options, path, 1, "--devices", "1")
-    return losses(path)
+def train_alone(options, path, *arguments):
+    """Train the same by one process with one device."""
+    where = ("--run-dir", path, "--devices", "1")
+    env = {"CALLS": calls_file(path), "PROCESS": "0"}
+    done = obeyed("run", *map(str, (*options, *where, *arguments)), env=env)
+    assert done.returncode == 0, done.stderr
+    return losses(path)[0]
 
 
-def test_two_train_what_one_does(by_two, alone):
+def test_two_train_what_one_does(by_two, options, tmp_path):
     path, [first, second] = by_two
     values, result = losses(path)
     assert len(values) == EPOCHS
-    np.testing.assert_allclose(values, alone[0], rtol=1e-4)
+    np.testing.assert_allclose(values, train_alone(options, tmp_path / "one"), rtol=1e-4)
     assert "2 processes" in result["device"]
     assert f"epoch {EPOCHS}/{EPOCHS}" in first
     assert "epoch" not in second
-
-
-def test_three_start_anew_over_a_finished_run_from_its_weights(by_two, options, tmp_path):
-    path, weights = tmp_path / "run", by_two[0] / "weights.safetensors"
-    shutil.copytree(by_two[0], path)
-    train(options, path, 3, "--epochs", "2", "--overwrite", "--keep", "best", "--init", weights)
-    values, result = losses(path)
-    assert values[0, 0] < losses(by_two[0])[0][0, 0]
-    assert result["config"]["epochs"] == 2
-    assert "3 processes" in result["device"]
     assert not (path / "checkpoints").exists()
 
 
-def test_without_one_the_others_stop_and_all_go_on(by_two, options, tmp_path):
-    path = tmp_path / "run"
-    first, second = start_and_wait_for_a_checkpoint(options, path)
-    second.kill()
-    killed = time.monotonic()
-    done = ended(first)
-    ended(second)
-    assert time.monotonic() - killed < 60
-    assert_one_line_error(done, 1, "another process ended or can't be reached")
+def test_three_start_anew_from_weights_and_if_one_is_killed_eight_devices_go_on(
+    by_two, options, tmp_path
+):
+    path, weights = tmp_path / "run", by_two[0] / "weights.safetensors"
+    shutil.copytree(by_two[0], path)
+    anew = ("--overwrite", "--init", weights)
+    others, _, seconds = stop_one(options, path, 3, signal.SIGKILL, *anew)
+    assert seconds < 60
+    assert len(others) == 2
+    for done in others:
+        assert_one_line_error(done, 1, "another process ended or can't be reached")
+    assert "3 processes" in others[0].stdout
     assert not (path / "result.json").exists()
-    stop_one(options, path, 0, signal.SIGINT)
+    [output] = train(options, path, 1, "--init", weights, "--devices", "8")
+    assert "resuming after step" in output
+    values, result = losses(path)
+    assert values[0, 0] < losses(by_two[0])[0][0, 0]
+    expected = train_alone(options, tmp_path / "one", "--init", weights)
+    np.testing.assert_allclose(values, expected, rtol=1e-4)
+    assert "processes" not in result["device"]
+    assert not (path / "checkpoints").exists()
+
+
+def test_if_one_is_asked_to_stop_all_stop_and_go_on(by_two, options, tmp_path):
+    path = tmp_path / "run"
+    # A cluster may tell any of them to stop.
+    [first], second, _ = stop_one(options, path, 2, signal.SIGTERM)
+    for done in (first, second):
+        assert_one_line_error(done, 130, f"stopped; everything is saved in {path}:")
     outputs = train(options, path, 2)
     assert "resuming after step" in outputs[0]
     again, expected = losses(path), losses(by_two[0])
     np.testing.assert_array_equal(again[0], expected[0])
     assert again[1]["test_loss"] == expected[1]["test_loss"]
-
-
-def stop_one(options, path, number, how):
-    """Ask one of two processes to stop: both must, and say where all of it is saved."""
-    started = start_and_wait_for_a_checkpoint(options, path)
-    started[number].send_signal(how)
-    for process in started:
-        assert_one_line_error(ended(process), 130, f"stopped; everything is saved in {path}:")
-
-
-def test_a_checkpoint_serves_another_number_of_devices(by_two, options, tmp_path):
-    path = tmp_path / "run"
-    stop_one(options, path, 1, signal.SIGTERM)  # a cluster may tell any of them to stop
-    [output] = train(options, path, 1, "--devices", "8")
-    assert "resuming after step" in output
-    values, result = losses(path)
-    np.testing.assert_allclose(values, losses(by_two[0])[0], rtol=1e-4)
-    assert "processes" not in result["device"]
 
 
 def test_processes_that_were_started_differently_all_say_why(options, tmp_path):
@@ -218,8 +231,9 @@ def test_only_the_others_abort_is_told_as_such():
     assert first.stderr == "C++ says why\n"
     assert_one_line_error(second, 1, "another process ended or can't be reached")
     for number, done in enumerate((first, second)):
-        *_, exchanged, differing = done.stdout.splitlines()
+        *_, exchanged, conditions, differing = done.stdout.splitlines()
         assert json.loads(exchanged) == ["", "of process 1 ⟳"]
+        assert json.loads(conditions) == [True, True, False]
         assert differing == (
             "images is 0 in process 0 and 1 in process 1; start all processes with the same "
             "options, files and versions"

@@ -13,6 +13,8 @@ if __name__ == "__main__":
     processes.join_processes(coordinator, 2, int(number))
     said = processes.gather_texts("of process 1 ⟳" if number == "1" else "")
     print(json.dumps(said))
+    in_some = processes.any_process(number == "0", number == "1", False)
+    print(json.dumps(in_some))
     try:
         processes.require_same_settings({"network": "cnn", "images": number})
     except UsageError as error:
