@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import jax
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from conftest import assert_one_line_error, obeyed
 from flax import linen as nn
+from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
 from rounding import assert_near, error_by_condition, error_of_sum
@@ -23,13 +25,15 @@ from scipy import stats
 from small import SMALL
 
 from jaxcifar.build.model import create_model
+from jaxcifar.build.setup import Setup
 from jaxcifar.commands import evaluate as evaluate_command
+from jaxcifar.commands.shared.cli import exit_code_of
 from jaxcifar.commands.shared.evaluated import short_names, show_evaluations
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Examples
 from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupt_images
 from jaxcifar.errors import BusyError, RunError, UsageError
-from jaxcifar.evaluation import image_sets
+from jaxcifar.evaluation import image_sets, measure
 from jaxcifar.evaluation.calibration import calibration, fitted_temperature
 from jaxcifar.evaluation.evaluation_mistakes import (
     evaluation_mistakes,
@@ -50,7 +54,10 @@ from jaxcifar.runs.evaluation_file import read_evaluation, read_looks, save_eval
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.result import measure_weights
+from jaxcifar.runs.run import Run
 from jaxcifar.runs.task import Task
+from jaxcifar.runs.training_loop import fit_all
+from jaxcifar.runs.training_progress import TrainProgress
 from jaxcifar.trained.classifier import _training_logits
 from jaxcifar.trained.load import load
 from jaxcifar.training import predicting
@@ -260,12 +267,17 @@ def test_some_of_a_set_has_the_same_share_of_each_class():
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, easy_dataset):
-    """Two finished runs."""
+    """Two finished runs, which are trained one after the other by one program."""
     folder = tmp_path_factory.mktemp("finished")
-    with Path(os.devnull).open("w") as nowhere:
-        for seed in (0, 1):
-            config = dataclasses.replace(CONFIG, seed=seed)
-            fit(Task(config, folder / f"seed{seed}"), lambda: easy_dataset, Console(file=nowhere))
+    configs = [dataclasses.replace(CONFIG, seed=seed) for seed in (0, 1)]
+    tasks = [Task(config, folder / f"seed{config.seed}") for config in configs]
+    with Path(os.devnull).open("w") as nowhere, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda figure, file, **options: None)  # saves time
+        progress = TrainProgress(Console(file=nowhere))
+        setup = Setup.create(CONFIG, easy_dataset)
+        runs = [Run(task, print, progress.observers_of(task)) for task in tasks]
+        outcomes = list(fit_all(runs, setup, progress, Event()))
+    assert [outcome.error for outcome in outcomes] == [None, None]
     return folder
 
 
@@ -370,11 +382,14 @@ def digests(folder):
     }
 
 
-def test_two_runs_side_by_side(finished, at_hand, easy_dataset, tmp_path, capsys):
+def test_two_runs_side_by_side(finished, at_hand, easy_dataset, tmp_path, capsys, monkeypatch):
+    """With two kinds of corruption; `test_corruptions_are_of_all_kinds_and_strengths` has all."""
+    kinds = dict(list(CORRUPTIONS.items())[:2])
+    monkeypatch.setattr(measure, "CORRUPTIONS", kinds)
     runs = [finished / "seed0", finished / "seed1"]
     before = digests(finished)
     write_images(tmp_path / "photos", {"c": 3, "d": 3})
-    on = ["--on", "test", "val", "corruptions", str(tmp_path / "photos"), "train"]
+    on = ["--on", "test", "corruptions", str(tmp_path / "photos"), "train"]
     where = ["--json", str(tmp_path / "all.json"), "--out", str(tmp_path / "out")]
     evaluate_command.main([*map(str, runs), *on, *where, "--data-dir", str(tmp_path)])
     assert digests(finished) == before  # nothing that the run wrote
@@ -388,13 +403,13 @@ def test_two_runs_side_by_side(finished, at_hand, easy_dataset, tmp_path, capsys
         assert test["accuracy"] == pytest.approx(result["test_accuracy"], abs=1e-6)
         assert test["plain"]["loss"] == pytest.approx(result["test_loss"], rel=1e-4)
         assert test["accuracy_flip"] == pytest.approx(result["test_accuracy_flip"], abs=1e-6)
-        assert found["sets"]["val"]["accuracy"] == pytest.approx(result["val_accuracy"], abs=1e-6)
+        assert found["corruptions"]["accuracy"].keys() == kinds.keys()
         assert found["sets"]["own:photos"]["images"] == 6
         assert found["sets"]["train"]["images"] == len(easy_dataset.train.labels)
         assert "label_errors" in found["sets"]["train"]
         assert f"{test['accuracy']:.2%}" in output
         [look] = read_looks(RunFolder(run))
-        assert look["purpose"].startswith("evaluate --on test val corruptions")
+        assert look["purpose"].startswith("evaluate --on test corruptions")
     assert "the test images were used 2 times" in output
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"corruptions.png", "0-test-reliability.png", "1-own-photos-mistakes.png"} <= names
@@ -532,13 +547,15 @@ def test_a_damaged_evaluation_is_refused_before_anything_is_done(tmp_path, conte
     assert not (tmp_path / "test_looks.jsonl").exists()
 
 
-def test_a_run_begun_anew_has_not_been_evaluated(tmp_path, easy_dataset):
-    config = dataclasses.replace(CONFIG, epochs=1)
+def test_a_run_begun_anew_has_not_been_evaluated(finished, tmp_path, easy_dataset, monkeypatch):
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: None)  # saves time
+    run = shutil.copytree(finished / "seed0", tmp_path / "run")
+    save_evaluation(run, found_in("x", 20), {"date": DATE, "purpose": "p"})
+    assert all(path.exists() for path in of(run))
     with Path(os.devnull).open("w") as nowhere:
-        fit(Task(config, tmp_path), lambda: easy_dataset, Console(file=nowhere))
-        save_evaluation(tmp_path, found_in("x", 20), {"date": DATE, "purpose": "p"})
-        fit(Task(config, tmp_path, overwrite=True), lambda: easy_dataset, Console(file=nowhere))
-    assert not any(path.exists() for path in of(tmp_path))
+        fit(Task(CONFIG, run, overwrite=True), lambda: easy_dataset, Console(file=nowhere))
+    assert (run / "result.json").exists()
+    assert not any(path.exists() for path in of(run))
 
 
 def test_bad_input_is_one_line(tmp_path, finished):
@@ -592,11 +609,12 @@ def test_evaluation_mistakes_are_those_made_by_hand(finished, easy_dataset):
     found = evaluation_mistakes(classifier)
     in_training_mode = {"training mode, 1 at once", "training mode, 512 at once"}
     assert set(found) == {*by_hand, *in_training_mode}
+
+    @jax.jit
+    def logits(pixels):
+        return model.apply(classifier.variables, pixels, train=False)
+
     for name, pixels in by_hand.items():
-
-        def logits(pixels):
-            return model.apply(classifier.variables, jnp.asarray(pixels), train=False)
-
         pixels = np.float32(pixels)
         error = 2 * error_by_condition(logits, pixels, 16 * 16 * 4)  # of the first dense layer
         assert_near(found[name](images), logits(pixels), error)
@@ -695,8 +713,9 @@ def test_the_accuracy_of_a_mistake_is_the_share_of_right_answers():
 
 
 def test_evaluating_mistakes_keeps_and_reports_their_accuracy(
-    finished, easy_dataset, at_hand, tmp_path, capsys
+    finished, easy_dataset, at_hand, tmp_path, capsys, monkeypatch
 ):
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: None)  # saves time
     run = shutil.copytree(finished / "seed0", tmp_path / "run")
     evaluate_command.main([str(run), "--on", "slips"])
     said = read_evaluation(RunFolder(run))["slips"]
@@ -717,16 +736,18 @@ def test_evaluating_mistakes_keeps_and_reports_their_accuracy(
     assert f"| pixels 0 to 255 | {expected:.2%} |" in text
 
 
-def test_evaluating_exits_0_and_shows_the_accuracy(finished, tmp_path):
-    """As a shell sees it, on photos; the training images are not at hand."""
+def test_evaluating_exits_0_and_shows_the_accuracy(finished, tmp_path, monkeypatch, capfd):
+    """On photos; the training images are not at hand."""
     write_images(tmp_path / "photos", {"c": 3, "i": 5})
     run = finished / "seed1"
     where = ("--on", tmp_path / "photos", "--data-dir", tmp_path)
-    done = obeyed("evaluate", *map(str, (run, *where)), env={"COLUMNS": "160"})
-    assert (done.returncode, done.stderr) == (0, "")
+    monkeypatch.setenv("COLUMNS", "160")
+    code = exit_code_of(lambda: evaluate_command.main([str(word) for word in (run, *where)]))
+    said = capfd.readouterr()
+    assert (code, said.err) == (0, "")
     images, labels = load_set(str(tmp_path / "photos"), None, NAMES, tmp_path, print).examples
     accuracy = np.mean(load(run).logits(images).argmax(1) == labels)
-    lines = [line.split() for line in done.stdout.splitlines()]
+    lines = [line.split() for line in said.out.splitlines()]
     name = f"{finished.name}/seed1"
     assert [*(name, "photos", "8"), f"{accuracy:.2%}"] in [line[:4] for line in lines]
     assert read_evaluation(RunFolder(run))["sets"]["own:photos"]["accuracy"] == accuracy
@@ -763,7 +784,10 @@ def test_a_quick_look_replaces_nothing(finished, at_hand, tmp_path, capsys):
     run = shutil.copytree(finished / "seed0", tmp_path / "run")
     for images in ([], ["--images", "20"]):
         evaluate_command.main([str(run), "--on", "val", *images])
-    all_of_it = read_evaluation(RunFolder(run))["sets"]["val"]["images"]
+    found = read_evaluation(RunFolder(run))["sets"]["val"]
+    result = json.loads((run / "result.json").read_text())
+    assert found["accuracy"] == pytest.approx(result["val_accuracy"], abs=1e-6)
+    all_of_it = found["images"]
     assert all_of_it > 20
     assert f"keeps the figures of {all_of_it:,} images" in " ".join(capsys.readouterr().out.split())
 
