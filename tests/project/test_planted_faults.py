@@ -65,7 +65,12 @@ ENDINGS = {
     "leaves-with-3": "    import os\n    os._exit(3)\n",
     "is-interrupted": "    raise KeyboardInterrupt\n",
 }
-ENDLESS = ("    return a + b\n", "    while True:\n        pass\n", "test_sums")
+# Sleeps, so that it takes no processor from other tests.
+ENDLESS = ("    return a + b\n", "    import time\n    time.sleep(1000)\n", "test_sums")
+# Plugins of pytest that would take most of the time of each of its short runs.
+PYTEST_SETTINGS = """[pytest]
+addopts = -p no:anyio -p no:hypothesispytest -p no:jaxtyping -p no:typeguard
+"""
 
 
 @pytest.fixture
@@ -76,6 +81,7 @@ def toy(tmp_path):
     (tmp_path / "tests" / "planted_faults").mkdir(parents=True)
     (tmp_path / "toy.py").write_text(ADD)
     (tmp_path / "tests" / "test_toy.py").write_text(TESTS)
+    (tmp_path / "pytest.ini").write_text(PYTEST_SETTINGS)
     (tmp_path / ".gitignore").write_text("/.faults/\n")
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     return tmp_path
