@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from conftest import assert_one_line_error, finish, obeyed, start
+from conftest import assert_one_line_error, obeyed
 from PIL import Image
 
 from jaxcifar.config.experiment import Config
@@ -466,12 +466,16 @@ def test_labels_out_of_range_never_reach_training(easy_dataset):
 
 def test_commands(pets, tmp_path):
     """Prepare, train, and the result says what it was trained on."""
-    where = ("--dataset", pets, "--data-dir", tmp_path / "data")
-    assert "pets is ready" in finish(start("prepare", *where))
-    options = ("--arch", "cnn", "--epochs", "1", "--batch-size", "6", "--val-fraction", "0.25")
-    out = finish(start("run", *options, *where, "--run-dir", tmp_path / "run"))
-    assert " on pets, in" in out
-    assert "NOT CIFAR-10" not in out
+    where = ("--dataset", str(pets), "--data-dir", str(tmp_path / "data"))
+    prepared = obeyed("prepare", *where)
+    assert prepared.returncode == 0, prepared.stderr
+    assert "pets is ready" in prepared.stdout
+    options = ("--arch", "cnn", "--arch-args", "widths=4,", "hidden=8", "--epochs", "1")
+    images = ("--batch-size", "6", "--val-fraction", "0.25")
+    done = obeyed("run", *options, *images, *where, "--run-dir", str(tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
+    assert " on pets, in" in done.stdout
+    assert "NOT CIFAR-10" not in done.stdout
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert (result["dataset"], result["dataset_name"]) == ("pets", "pets")
     assert result["class_names"] == ["cat", "dog"]

@@ -6,6 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from small import SMALL
 
@@ -399,8 +400,9 @@ def test_prepare_tells_the_doubts_that_run_tells(tmp_path, capsys, count):
 # A run
 
 
-def test_a_run_on_such_images(tmp_path, capsys):
+def test_a_run_on_such_images(tmp_path, capsys, monkeypatch):
     """A constant channel, its own validation images, copies, and a class without test images."""
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: None)  # saves time
     train, val = pixels(30, 0), pixels(9, 1)
     train[..., 2], val[..., 2] = 7, 7
     val_labels = labels(9)
@@ -408,7 +410,7 @@ def test_a_run_on_such_images(tmp_path, capsys):
     dataset = Dataset.from_arrays(
         train, labels(30), test, test_labels, NAMES, x_val=val, y_val=val_labels, name="cells"
     )
-    settings = {"arch_args": SMALL, "epochs": 1, "batch_size": 10}
+    settings = {"arch_args": SMALL, "epochs": 1, "batch_size": 10, "augment": False}
     classifier = jaxcifar.train("cnn", dataset, run_dir=tmp_path / "run", **settings)
     screen = " ".join(capsys.readouterr().out.split())
     assert "cells: these channels have the same value in all training images: blue (7)" in screen

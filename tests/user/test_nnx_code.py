@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import ROOT, stopped_after
+from matplotlib.figure import Figure
 from runs.test_fit import final_state, train, untimed
 
 from jaxcifar.build.model import check_model, create_model
@@ -26,7 +27,7 @@ def file(tmp_path_factory):
 
 
 def config_of(file, name="Net", **settings):
-    settings = {"dataset": "shapes10", "batch_size": 32, "epochs": 2, **settings}
+    settings = {"dataset": "shapes10", "batch_size": 32, "epochs": 2, "augment": False, **settings}
     return Config.create(f"{file}:{name}", **settings)
 
 
@@ -38,7 +39,8 @@ def finished(file, easy_dataset, tmp_path_factory):
     )
 
 
-def test_a_run_learns_and_reports(finished, tmp_path):
+def test_a_run_learns_and_reports(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: None)  # saves time
     path, result = finished
     losses = [row["train_loss"] for row in untimed(path)]
     assert losses[1] < losses[0]

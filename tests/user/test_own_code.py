@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import ROOT, assert_one_line_error, obeyed
+from matplotlib.figure import Figure
 from runs.test_fit import train
 
 from jaxcifar.build.learning_rates import learning_rates
@@ -18,6 +19,11 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
 
 OWN = ROOT / "tests" / "own"
+
+
+@pytest.fixture(autouse=True)
+def _without_pictures(monkeypatch):
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: None)  # saves time
 
 
 @pytest.fixture(scope="module")
@@ -110,14 +116,18 @@ def test_mistakes_in_a_users_network_are_explained_in_one_line(files, name, file
 def test_values_that_are_not_finite_at_the_start_are_explained_and_leave_no_run(
     files, easy_dataset, tmp_path, name, words
 ):
-    config = Config.create(f"{files}/net.py:{name}", dataset="shapes10", batch_size=32, epochs=1)
+    config = Config.create(
+        f"{files}/net.py:{name}", dataset="shapes10", batch_size=32, epochs=1, augment=False
+    )
     with pytest.raises(UsageError, match=words):
         train(tmp_path / "run", easy_dataset, config)
     assert not (tmp_path / "run" / "config.json").exists()  # mended, the same command works
 
 
 def test_fields_without_a_hash_and_boxed_parameters_train(files, easy_dataset, tmp_path):
-    config = Config.create(f"{files}/net.py:Listed", dataset="shapes10", batch_size=32, epochs=1)
+    config = Config.create(
+        f"{files}/net.py:Listed", dataset="shapes10", batch_size=32, epochs=1, augment=False
+    )
     assert train(tmp_path / "run", easy_dataset, config)["parameters"] == 3 * 4 + 4 + 4 * 5 + 5 + 60
 
 
@@ -128,7 +138,9 @@ def test_fields_without_a_hash_and_boxed_parameters_train(files, easy_dataset, t
 def test_errors_of_the_real_training_step_are_explained_before_training(
     files, easy_dataset, name, words
 ):
-    config = Config.create(f"{files}/net.py:{name}", dataset="shapes10", batch_size=32, epochs=1)
+    config = Config.create(
+        f"{files}/net.py:{name}", dataset="shapes10", batch_size=32, epochs=1, augment=False
+    )
     with pytest.raises(UsageError, match=words):
         Setup.create(config, easy_dataset, devices=jax.devices()[:1])
 
@@ -137,12 +149,16 @@ def test_files_imported_from_the_same_folder_belong_to_the_code(files, easy_data
     (tmp_path / "blocks.py").write_text("WIDTH = 4\n")
     (tmp_path / "uses.py").write_text("from blocks import WIDTH\nfrom net import Net\n")
     shutil.copy(files / "net.py", tmp_path)
-    config = Config.create(f"{tmp_path}/uses.py:Net", dataset="shapes10", batch_size=32, epochs=1)
+    config = Config.create(
+        f"{tmp_path}/uses.py:Net", dataset="shapes10", batch_size=32, epochs=1, augment=False
+    )
     train(tmp_path / "run", easy_dataset, config)
     kept = tmp_path / "run" / "sources" / "arch"
     assert sorted(path.name for path in kept.iterdir()) == ["blocks.py", "net.py", "uses.py"]
     (tmp_path / "blocks.py").write_text("WIDTH = 5\n")
-    edited = Config.create(f"{tmp_path}/uses.py:Net", dataset="shapes10", batch_size=32, epochs=1)
+    edited = Config.create(
+        f"{tmp_path}/uses.py:Net", dataset="shapes10", batch_size=32, epochs=1, augment=False
+    )
     assert edited.sources != config.sources
 
 

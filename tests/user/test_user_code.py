@@ -13,6 +13,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from jaxcifar.config import user_code
@@ -25,7 +26,7 @@ from jaxcifar.studies.conduct import conduct, plan
 from jaxcifar.studies.study import Study
 from jaxcifar.trained.load import load, load_just_trained
 
-SMALL = {"dataset": "shapes10", "batch_size": 32, "epochs": 1}
+SMALL = {"dataset": "shapes10", "batch_size": 32, "epochs": 1, "augment": False}
 NETWORK = """
 from flax import linen as nn
 from lib.sizes import WIDTH
@@ -38,6 +39,13 @@ class Net(nn.Module):
     def __call__(self, x, train):
         return nn.Dense(self.num_classes)(nn.relu(nn.Dense(self.width)(x.mean((1, 2)))))
 """
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _without_pictures():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda figure, file, **options: None)  # saves time
+        yield
 
 
 @pytest.fixture(autouse=True)
