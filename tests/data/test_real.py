@@ -1,12 +1,12 @@
 """The real images, where they are at hand."""
 
+import functools
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from commands.test_run import COMMON
-from conftest import ROOT, finish, prepared, start
+from conftest import ROOT, finish, start
 
 import jaxcifar
 from jaxcifar.config.experiment import Config
@@ -21,24 +21,36 @@ def real_archive():
     return next(iter(sorted(ROOT.parent.glob("shared/cifar10/*.tar.gz"))), None)
 
 
+@functools.cache
+def real_records():
+    """The sorted records of the real archive."""
+    arrays = read_archive(real_archive(), catalog.CIFAR10.archive_layout)
+    return {split: binary_records.sort(array) for split, array in arrays.items()}
+
+
 @pytest.fixture(scope="module")
-def real_data_dir():
-    """A folder with the real CIFAR-10 prepared: the user's own, or made from the archive."""
+def real_data_dir(tmp_path_factory):
+    """A folder with the real CIFAR-10: the user's own, or one with a cache of the archive's images.
+
+    Writing 60,000 images as TFDS does takes a minute; tests/data/test_data.py does it with fewer.
+    """
     cache = catalog.cache_folder(catalog.CIFAR10, default_data_dir())
     if binary_records.read_cache(cache, catalog.CIFAR10.fingerprints) is not None:
         return default_data_dir()
-    if (archive := real_archive()) is None:
+    if real_archive() is None:
         pytest.skip("CIFAR-10 is neither prepared in the TFDS folder nor at hand as an archive")
-    return Path(prepared("cifar10", "--archive", str(archive)))
+    folder = tmp_path_factory.mktemp("real")
+    cache = catalog.cache_folder(catalog.CIFAR10, folder)
+    binary_records.write_cache(cache, real_records())
+    # Nothing is downloaded or prepared: the images have the catalogue's fingerprints.
+    assert binary_records.read_cache(cache, catalog.CIFAR10.fingerprints) is not None
+    return folder
 
 
 def test_the_archive_has_the_published_statistics():
-    if (path := real_archive()) is None:
+    if real_archive() is None:
         pytest.skip("the real archive is not at hand")
-    records = {
-        split: binary_records.sort(array)
-        for split, array in read_archive(path, catalog.CIFAR10.archive_layout).items()
-    }
+    records = real_records()
     mean, std = binary_records.channel_statistics(records["train"])
     np.testing.assert_allclose(mean, [0.49139968, 0.48215841, 0.44653091], atol=1e-7)
     np.testing.assert_allclose(std, [0.24703223, 0.24348513, 0.26158784], atol=1e-7)
