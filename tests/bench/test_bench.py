@@ -86,10 +86,11 @@ from flax import linen as nn
 
 class Linear(nn.Module):
     num_classes: int = 1
+    dtype: object = None
 
     @nn.compact
     def __call__(self, images, train):
-        return nn.Dense(self.num_classes)(images.mean((1, 2)))
+        return nn.Dense(self.num_classes, dtype=self.dtype)(images.mean((1, 2)))
 """
 
 
@@ -152,17 +153,17 @@ def test_a_round_is_the_same_steps_as_the_one_before(monkeypatch):
 STUDY = """
 title = "Two programs"
 [config]
-arch = "cnn"
-arch_args = { widths = [4], hidden = 8 }
+arch = "{arch}"
 [rows]
-plain = {}
-rate = { learning_rate = 0.1 }
-exact = { dtype = "float32" }
+plain = {{}}
+rate = {{ learning_rate = 0.1 }}
+exact = {{ dtype = "float32" }}
 """
 
 
 def test_a_studys_rows_are_measured_as_they_are(tmp_path):
-    (tmp_path / "study.toml").write_text(STUDY)
+    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "study.toml").write_text(STUDY.format(arch=f"{tmp_path / 'own.py'}:Linear"))
     where = tmp_path / "rates.json"
     words = ["--study", tmp_path / "study.toml", "--dtype", "bfloat16", "--rounds", "1"]
     finish(start("bench", *map(str, words), "--json", str(where)))
