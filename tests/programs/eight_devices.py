@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+from functools import partial
 
 import jax
 import numpy as np
 from rounding import error_by_condition
 from small import easy_dataset
 from training.test_train import CONFIG as FAST
-from training.test_train import LONGEST_SUM, initial_params, stacked, train
+from training.test_train import LONGEST_SUM, initial_params, placed_hyperparameters, stacked
 
 from jaxcifar.bench.device_traffic import find_collectives
 from jaxcifar.build.make_program import make_program
@@ -16,64 +17,76 @@ from jaxcifar.training import predicting
 from jaxcifar.training.parallel_runs import ParallelRuns
 
 # Steps at a high rate would enlarge what rounding does.
-CONFIG = dataclasses.replace(FAST, learning_rate=0.005)
+CONFIG = dataclasses.replace(FAST, learning_rate=0.005, dropout=0.5)
 
 
-def learned(program, dataset, params):
-    """Losses of six steps, some logits after four of them, and the state then."""
-    program, hp, state, losses = train(program, dataset, CONFIG, params=params)
-    logits = predicting.predict(program, state.variables, hp, dataset.train.images[:30])
-    states, arguments = further(program, dataset, hp, state)
-    for _ in range(2):
-        states, means = ParallelRuns(program, 1).train_steps(states, *arguments)
-        losses.append(float(means["loss"][0]))
-    return losses, np.asarray(logits), hp, state
+def learned(program, dataset, params=None, step=None):
+    """Losses of six steps, some logits after four of them, and the state then.
 
-
-def further(program, dataset, hp, state):
-    """What `train_steps` takes to go on from a state."""
-    data = jax.device_put(dataset.train, program.replicated)
-    _, hps, orders = stacked(program, hp, int(state.step), dataset)
-    return ParallelRuns(program, 1).join([state]), (hps, *data, orders, np.int32(1))
-
-
-def trained(dataset, devices):
-    """Losses and logits of a program on some devices, its state, and its compiled step."""
-    program = make_program(CONFIG, 10, 128, devices)
-    losses, logits, hp, state = learned(program, dataset, None)
-    kernel = jax.tree.leaves(state.params)[0]
-    assert len(kernel.sharding.device_set) == len(devices)
-    # Compiled ahead, a step must take back the state it gave, placed as it was.
-    states, arguments = further(program, dataset, hp, state)
-    together = ParallelRuns(program, 1)
-    step = ParallelRuns.train_steps.lower(together, states, *arguments).compile()
-    for _ in range(2):
+    `step` is a compiled step; without one, JAX compiles a step when it is called.
+    """
+    step = step or partial(ParallelRuns.train_steps, ParallelRuns(program, 1))
+    states, arguments = first_arguments(program, dataset, params)
+    losses = []
+    for _ in range(program.steps_per_epoch):
         states, means = step(states, *arguments)
-    found = {"losses": losses, "logits": logits, "ahead": np.asarray(means["loss"])}
-    return found, state, step.as_text()
+        losses.append(float(means["loss"][0]))
+    [state] = ParallelRuns(program, 1).split(states)
+    hp, data, count = (
+        placed_hyperparameters(program, dataset, CONFIG),
+        arguments[1:3],
+        arguments[-1],
+    )
+    logits = predicting.predict(program, state.variables, hp, dataset.train.images[:30])
+    _, hps, orders = stacked(program, hp, int(state.step), dataset)
+    for _ in range(2):
+        states, means = step(states, hps, *data, orders, count)
+        losses.append(float(means["loss"][0]))
+    return losses, np.asarray(logits), state
 
 
-def errors(dataset):
+def first_arguments(program, dataset, params=None):
+    """The states before the first step, and what a step takes besides them."""
+    hp = placed_hyperparameters(program, dataset, CONFIG)
+    states, hps, orders = stacked(program, hp, 0, dataset, params)
+    data = jax.device_put(dataset.train, program.replicated)
+    count = jax.device_put(np.int32(1), program.replicated)
+    return states, (hps, *data, orders, count)
+
+
+def compiled_step(program, dataset):
+    """A step that is compiled ahead, as in a run: it must take back the states it gives."""
+    states, arguments = first_arguments(program, dataset)
+    together = ParallelRuns(program, 1)
+    return ParallelRuns.train_steps.lower(together, states, *arguments).compile()
+
+
+def errors(program, dataset):
     """The differences that losses and logits may have between two numbers of devices."""
-    program = make_program(CONFIG, 10, 128, jax.devices()[:1])
     params = initial_params(program, dataset, CONFIG)
     of_losses, of_logits = error_by_condition(
         lambda params: learned(program, dataset, params)[:2], params, LONGEST_SUM
     )
-    of_losses = 2 * np.asarray(of_losses)
-    return {"losses": of_losses, "logits": 2 * of_logits, "ahead": of_losses[-1:]}
+    return {"losses": 2 * np.asarray(of_losses), "logits": 2 * of_logits}
 
 
 def main():
     dataset = easy_dataset()
-    one, _, _ = trained(dataset, jax.devices()[:1])
-    eight, state, step = trained(dataset, jax.devices())
+    one, eight = (
+        make_program(CONFIG, 10, 128, devices) for devices in (jax.devices()[:1], jax.devices())
+    )
+    step = compiled_step(eight, dataset)
+    results = {"one": learned(one, dataset), "eight": learned(eight, dataset, step=step)}
     found = {
-        "one": one,
-        "eight": eight,
-        "errors": errors(dataset),
+        name: {"losses": losses, "logits": logits} for name, (losses, logits, _) in results.items()
+    }
+    *_, state = results["eight"]
+    kernel = jax.tree.leaves(state.params)[0]
+    assert len(kernel.sharding.device_set) == 8
+    found |= {
+        "errors": errors(one, dataset),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-        "exchanged": [(c.kind, c.bytes) for c in find_collectives(step)],
+        "exchanged": [(c.kind, c.bytes) for c in find_collectives(step.as_text())],
     }
     print(json.dumps(found, default=np.ndarray.tolist))
 

@@ -15,7 +15,6 @@ from conftest import finish, start_program
 from flax import linen as nn
 from jax.sharding import Mesh
 from rounding import assert_near, error_by_condition, error_of_sum
-from small import SMALL
 
 from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.build.make_program import make_program
@@ -30,14 +29,18 @@ from jaxcifar.training.predicting import EVAL_BATCH
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import TrainingSums
 
+# The CNN's dense layers, normalisation and Dropout: without convolutions it compiles quickly.
+DENSE = {"widths": (), "hidden": 8}
 CONFIG = Config.create(
     "cnn",
-    arch_args=SMALL,
+    arch_args=DENSE,
     epochs=2,
     batch_size=32,
     optimizer="sgd",
     learning_rate=0.05,
     schedule="cosine",
+    dropout=0.0,
+    average=0.5,
 )
 
 
@@ -49,16 +52,22 @@ def trained(easy_dataset):
 
 def train(program, dataset, config=CONFIG, steps_at_a_time=1, params=None):
     """Train an epoch; `params` are to start from instead of the network's own."""
-    hp = make_hyperparameters(config, dataset, program.steps_per_epoch)
+    hp = placed_hyperparameters(program, dataset, config)
     data = jax.device_put(dataset.train, program.replicated)
     together, losses = ParallelRuns(program, 1), []
     states, hps, orders = stacked(program, hp, 0, dataset, params)
-    count = np.int32(steps_at_a_time)
+    count = jax.device_put(np.int32(steps_at_a_time), program.replicated)
     for _ in range(program.steps_per_epoch // steps_at_a_time):
         states, means = together.train_steps(states, hps, *data, orders, count)
         losses.append(float(means["loss"][0]))
     [state] = together.split(states)
     return program, hp, state, losses
+
+
+def placed_hyperparameters(program, dataset, config=CONFIG):
+    """Hyper-parameters on the devices: placed in another way, they would need another program."""
+    hp = make_hyperparameters(config, dataset, program.steps_per_epoch)
+    return jax.device_put(hp, program.replicated)
 
 
 def stacked(program, hp, step, dataset, params=None):
@@ -71,17 +80,17 @@ def stacked(program, hp, step, dataset, params=None):
 
 
 def initial_params(program, dataset, config=CONFIG):
-    hp = make_hyperparameters(config, dataset, program.steps_per_epoch)
+    hp = placed_hyperparameters(program, dataset, config)
     return jax.device_get(program.init(hp, dataset.train.images).params)
 
 
-LONGEST_SUM = 32 * 32 * 32  # the first normalisation's, over the pixels of a batch
+LONGEST_SUM = 32 * 32 * 3  # the first layer's, over the values of an image
 
 
 def test_an_epoch_visits_every_image_once(easy_dataset):
     program = make_program(CONFIG, 10, 128, jax.devices()[:1])
-    hp = make_hyperparameters(CONFIG, easy_dataset, program.steps_per_epoch)
-    orders = [np.asarray(program.epoch_order(hp, jnp.int32(step), 128)) for step in (0, 3, 4)]
+    hp = placed_hyperparameters(program, easy_dataset)
+    orders = [np.asarray(program.epoch_order(hp, np.int32(step), 128)) for step in (0, 3, 4)]
     for order in orders:
         assert sorted(order) == list(range(128))
     np.testing.assert_array_equal(orders[0], orders[1])  # the same epoch
@@ -233,8 +242,7 @@ def test_an_epoch_takes_nothing_from_the_host(trained, easy_dataset):
     """What went the other way, a guard on a CPU would not see: `test_platforms` looks for it."""
     program, hp, _, _ = trained
     data = jax.device_put(easy_dataset.train, program.replicated)
-    variables = program.init(hp, data.images).variables
-    hp, variables = jax.device_put((hp, variables), program.replicated)
+    variables = program.init(hp, easy_dataset.train.images).variables
     count = jax.device_put(np.int32(program.steps_per_epoch), program.replicated)
     states, hps, orders = stacked(program, hp, 0, easy_dataset)
     with jax.transfer_guard("disallow"):
@@ -246,18 +254,24 @@ def test_an_epoch_takes_nothing_from_the_host(trained, easy_dataset):
     assert measured.confusion.sum() == 128
 
 
-def test_a_step_against_optax(easy_dataset):
+def test_a_step_against_optax(trained, easy_dataset):
     """All that is done to loss, gradients and updates by SGD, in the order of doing it."""
     rates = {"learning_rate": 0.05, "momentum": 0.8, "weight_decay": 0.02, "bias_rate": 3.0}
-    config = Config.create("cnn", arch_args=SMALL, epochs=2, batch_size=128, optimizer="sgd",
-                           nesterov=True, bias_decay=False, clip_norm=0.5, label_smoothing=0.2,
-                           dropout=0.0, augment=False, **rates)  # fmt: skip
-    program, hp, state, _ = train(make_program(config, 10, 128, jax.devices()[:1]), easy_dataset,
-                                  config)  # fmt: skip
-    images, labels = easy_dataset.train
+    config = dataclasses.replace(CONFIG, nesterov=True, bias_decay=False, clip_norm=0.5,
+                                 label_smoothing=0.2, augment=False, **rates)  # fmt: skip
+    program, hp, _, _ = trained
+    assert make_program(config, 10, 128, jax.devices()[:1]) == program
+    hp = placed_hyperparameters(program, easy_dataset, config)
+    states, hps, orders = stacked(program, hp, 0, easy_dataset)
+    batch = np.asarray(orders[0][: config.batch_size])
+    data = jax.device_put(easy_dataset.train, program.replicated)
+    count = jax.device_put(np.int32(1), program.replicated)
+    states, _ = ParallelRuns(program, 1).train_steps(states, hps, *data, orders, count)
+    [state] = ParallelRuns(program, 1).split(states)
+    images, labels = easy_dataset.train.images[batch], easy_dataset.train.labels[batch]
     pixels = (images / 255 - easy_dataset.mean) / easy_dataset.std
     network = copy_for_one_device(program.model)
-    start = jax.device_get(program.init(hp, images).variables)
+    start = jax.device_get(program.init(hp, easy_dataset.train.images).variables)
 
     def loss(params):
         given = jax.tree.map(jnp.asarray, {**start, "params": params})
@@ -279,11 +293,11 @@ def test_a_step_against_optax(easy_dataset):
         return optax.apply_updates(params, updates)
 
     expected = after_a_step(start["params"])
-    errors = error_by_condition(after_a_step, start["params"], len(images) * 32 * 32)
+    errors = error_by_condition(after_a_step, start["params"], LONGEST_SUM)
     jax.tree.map(lambda a, b, error: assert_near(a, b, 2 * error), state.params, expected, errors)
 
 
-STRONG = Config.create("cnn", recipe="strong", arch_args=SMALL, epochs=2, batch_size=32)
+STRONG = Config.create("cnn", recipe="strong", arch_args=DENSE, epochs=2, batch_size=32)
 OTHERS = (
     {"learning_rate": 0.1}, {"sgd_rate": 5.0}, {"momentum": 0.1}, {"weight_decay": 0.1},
     {"bias_decay": True}, {"bias_rate": 9.0}, {"clip_norm": 1e-3}, {"label_smoothing": 0.4},
@@ -334,7 +348,7 @@ def test_predictions_do_not_depend_on_the_chunks(trained, easy_dataset):
     error = error_by_condition(
         lambda variables: predicting.predict(program, variables, hp, images),
         state.variables,
-        16 * 16 * 4,
+        LONGEST_SUM,
     )
     for some in (slice(0, 1), slice(3, 10), slice(EVAL_BATCH - 3, None)):
         alone = predicting.predict(program, state.variables, hp, images[some])
@@ -405,18 +419,29 @@ def test_eight_devices_give_the_losses_of_one(eight_devices):
 
 
 def test_a_step_exchanges_gradients_once_and_batch_statistics(eight_devices):
-    widths = [4, 4, 8]  # of the batch normalisations: two sums forward, two backward
+    widths = [8]  # of the batch normalisation: two sums forward, two backward
     gradients = 4 * (eight_devices["parameters"] + 3)  # and loss, hits and images
     expected = [8 * width for width in widths + widths[::-1]] + [gradients]
     assert eight_devices["exchanged"] == [["all-reduce", size] for size in expected]
 
 
-RESNET = Config.create(
-    "resnet18",
-    arch_args={"widths": (8,), "blocks": (1,)},
+class OfAnySize(nn.Module):
+    """Logits that depend on the size of an image: every fourth pixel counts."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        return nn.Dense(10)(nn.relu(nn.Dense(8)(x[:, ::4, ::4])).mean((1, 2)))
+
+
+SMALL_FIRST = Config.create(
+    "cnn",
     epochs=1,
     batch_size=32,
-    learning_rate=0.05,
+    optimizer="sgd",
+    learning_rate=0.5,
+    momentum=0.0,
+    weight_decay=0.0,
+    schedule="none",
     augment=False,
     normalize=False,
     small_size=16,
@@ -425,39 +450,55 @@ RESNET = Config.create(
 
 
 def test_small_images_come_first_in_the_same_program(easy_dataset):
-    """Then as they are: two steps of four on small ones are two steps of each kind."""
-
-    def losses(small_part, images):
-        config = dataclasses.replace(RESNET, small_part=small_part)
-        train_set = easy_dataset.train._replace(images=images)
-        splits = dict.fromkeys(("train", "val", "test"), train_set)  # all of one size
-        dataset = dataclasses.replace(easy_dataset, **splits)
-        return train(make_program(config, 10, 128, jax.devices()[:1]), dataset, config)[-1]
-
-    images = easy_dataset.train.images
+    """Then as they are: of four steps, as many as are asked for are on small images."""
+    images, labels = easy_dataset.train
     size = (len(images), 16, 16, 3)
     small = jax.image.resize(images.astype(np.float32), size, "linear", antialias=True)
     small = np.asarray(jnp.round(small), np.uint8)
-    half = losses(0.5, images)
-    np.testing.assert_allclose(half[:2], losses(0.0, small)[:2], rtol=1e-4)
-    assert half[0] != losses(0.0, images)[0]
-    assert losses(0.25, images)[0] == half[0]
-    some = dataclasses.replace(RESNET, small_part=0.29)
+    made = make_program(SMALL_FIRST, 10, 128, jax.devices()[:1])
+    program = dataclasses.replace(made, model=OfAnySize(), network_identity=None)
+    hp = placed_hyperparameters(program, easy_dataset, SMALL_FIRST)
+    order = np.asarray(program.epoch_order(hp, np.int32(0), 128))
+    start = jax.device_get(program.init(hp, images).params)
+
+    @jax.jit
+    @jax.value_and_grad
+    def loss_and_gradient(params, images, labels):
+        logits = OfAnySize().apply({"params": params}, images / 255, train=True)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    def by_hand(small_steps):
+        """Return the mean loss after each step."""
+        params, losses = start, []
+        for step, batch in enumerate(order.reshape(4, 32)):
+            seen = small if step < small_steps else images
+            loss, gradient = loss_and_gradient(params, seen[batch], labels[batch])
+            params = jax.tree.map(lambda w, g: w - 0.5 * g, params, gradient)
+            losses.append(float(loss))
+        return np.cumsum(losses) / [1, 2, 3, 4]
+
+    expected = {steps: by_hand(steps) for steps in (0, 1, 2)}
+    assert len({losses[-1].round(4) for losses in expected.values()}) == 3
+    for small_part, steps in ((0.5, 2), (0.25, 1), (0.01, 0)):
+        config = dataclasses.replace(SMALL_FIRST, small_part=small_part)
+        assert make_program(config, 10, 128, jax.devices()[:1]) == made
+        *_, losses = train(program, easy_dataset, config)
+        np.testing.assert_allclose(losses, expected[steps], rtol=1e-5)
+    some = dataclasses.replace(SMALL_FIRST, small_part=0.29)
     assert make_hyperparameters(some, easy_dataset, 100).small_steps == 29  # not 28.999999999999996
 
 
-def test_what_is_evaluated_is_the_average(easy_dataset):
+def test_what_is_evaluated_is_the_average(trained, easy_dataset):
     """Of the weights after each step, and of BatchNorm's statistics after each."""
-    config = dataclasses.replace(CONFIG, average=0.5)
-    program = make_program(config, 10, 128, jax.devices()[:1])
-    hp = make_hyperparameters(config, easy_dataset, program.steps_per_epoch)
+    program, hp, _, _ = trained
     data = jax.device_put(easy_dataset.train, program.replicated)
     states, hps, orders = stacked(program, hp, 0, easy_dataset)
+    count = jax.device_put(np.int32(1), program.replicated)
     start = program.init(hp, easy_dataset.train.images)
     together = ParallelRuns(program, 1)
     expected = None
     for step in range(3):
-        states, _ = together.train_steps(states, hps, *data, orders, np.int32(1))
+        states, _ = together.train_steps(states, hps, *data, orders, count)
         [state] = together.split(states)
         new = jax.device_get((state.params, state.batch_stats))
         keep = min(0.5, (step + 1) / (step + 10))
