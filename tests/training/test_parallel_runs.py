@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from conftest import finish, start_program
 from rounding import assert_near, error_by_condition
-from small import SMALL
 
 from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.build.make_program import make_program
 from jaxcifar.config.experiment import Config
 from jaxcifar.training.parallel_runs import ParallelRuns
 
+# Without convolutions, which `test_adapt` trains at once; they compile for seconds.
 CONFIG = Config.create(
     "cnn",
-    arch_args=SMALL,
+    arch_args={"widths": (), "hidden": 8},
     epochs=1,
     batch_size=32,
     recipe="strong",
@@ -88,8 +88,8 @@ def error(easy_dataset):
     def by_params(params):
         return losses(easy_dataset, devices, 1, params=params).tolist()  # each has its own error
 
-    pixels_of_a_batch = 32 * 32 * 32  # the longest sum is the first normalisation's
-    return 2 * np.asarray(error_by_condition(by_params, params, pixels_of_a_batch))
+    values_of_an_image = 32 * 32 * 3  # the longest sum is the first layer's
+    return 2 * np.asarray(error_by_condition(by_params, params, values_of_an_image))
 
 
 def test_variations_differ(alone):
