@@ -57,10 +57,14 @@ def test_mixup_mixes_images_and_labels_by_the_same_share():
     np.testing.assert_allclose(targets.sum(1), 1, atol=4 * UNIT)
 
 
+@jax.jit
+def many_mixup_shares(alpha):
+    return jax.vmap(lambda key: mixing.mixup_shares(key, alpha, 1, 1))(MANY)
+
+
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 3.0])
 def test_the_shares_of_mixup_are_from_a_beta_distribution(alpha):
-    draw = jax.jit(jax.vmap(lambda key: mixing.mixup_shares(key, jnp.float32(alpha), 1, 1)))
-    shares = np.asarray(draw(MANY)).ravel()
+    shares = np.asarray(many_mixup_shares(np.float32(alpha))).ravel()
     assert ((shares >= 0) & (shares <= 1)).all()
     assert stats.kstest(shares, stats.beta(alpha, alpha).cdf).pvalue > 1e-6
 
@@ -88,42 +92,54 @@ def published_area(rng, alpha, size):
     return np.prod([end - start for start, end in ends]) / size**2
 
 
+@jax.jit
+def many_cutmix_shares(alpha):
+    return jax.vmap(lambda key: mixing.cutmix_shares(key, alpha, SIDE, SIDE))(MANY)
+
+
 @pytest.mark.parametrize("alpha", [0.5, 1.0])
 def test_the_boxes_of_cutmix_are_as_large_as_the_published_ones(alpha):
-    draw = jax.vmap(lambda key: mixing.cutmix_shares(key, jnp.float32(alpha), SIDE, SIDE))
-    areas = 1 - np.asarray(jax.jit(draw)(MANY)).mean((1, 2))
+    areas = 1 - np.asarray(many_cutmix_shares(np.float32(alpha))).mean((1, 2))
     rng = np.random.RandomState(0)
     published = [published_area(rng, alpha, SIDE) for _ in range(len(MANY))]
     assert stats.ks_2samp(areas, published).pvalue > 1e-6
 
 
-def test_with_both_each_image_gets_one_of_the_two():
-    def draw(key):
-        keys, images = key[None], jnp.ones((1, 4, 4, 3))
-        inputs = jnp.stack([images[0], 0 * images[0]])
-        both = settings(mixup=1.0, cutmix=1.0)
-        return mixing.mix(jnp.concatenate([keys, keys]), inputs, jnp.arange(2), both, None)[0][0]
+BOTH = settings(mixup=1.0, cutmix=1.0)
+# Each second image is black, the others are white: a pixel of a white one is its own share.
+WHITE_AND_BLACK = np.zeros((4000, 4, 4, 3), np.float32)
+WHITE_AND_BLACK[::2] = 1
+CLASS_OF_EACH = (np.arange(4000) % CLASSES).astype(np.int32)
 
-    pixels = np.asarray(jax.jit(jax.vmap(draw))(MANY))[..., 0].reshape(len(MANY), -1)
+
+@pytest.fixture(scope="module")
+def mixed_by_both():
+    keys = sharing.example_keys(KEY, len(WHITE_AND_BLACK), None)
+    return MIX(keys, jnp.asarray(WHITE_AND_BLACK), jnp.asarray(CLASS_OF_EACH), BOTH, None)
+
+
+def test_with_both_each_image_gets_one_of_the_two(mixed_by_both):
+    images, _ = mixed_by_both
+    pixels = np.asarray(images)[::2, ..., 0].reshape(2000, -1)
     is_mixup = (pixels == pixels[:, :1]).all(1) & (pixels[:, 0] > 0) & (pixels[:, 0] < 1)
     is_cutmix = np.isin(pixels, [0, 1]).all(1)
     assert (is_mixup ^ is_cutmix).all()
-    assert stats.binomtest(int(is_mixup.sum()), len(MANY), 0.5).pvalue > 1e-6
+    assert stats.binomtest(int(is_mixup.sum()), len(pixels), 0.5).pvalue > 1e-6
 
 
-def test_devices_that_share_a_batch_mix_it_as_one_does():
+def test_devices_that_share_a_batch_mix_it_as_one_does(mixed_by_both):
     """`vmap` with a named axis computes what devices compute."""
-    how, devices = settings(mixup=1.0, cutmix=1.0), 4
 
     def on_device(inputs, labels):
         keys = sharing.example_keys(KEY, len(inputs), "data")
-        return mixing.mix(keys, inputs, labels, how, "data")
+        return mixing.mix(keys, inputs, labels, BOTH, "data")
 
     def parts(array):
-        return jnp.asarray(array).reshape(devices, -1, *array.shape[1:])
+        return jnp.asarray(array).reshape(4, -1, *array.shape[1:])
 
-    shared = jax.jit(jax.vmap(on_device, axis_name="data"))(parts(INPUTS), parts(LABELS))
-    for together, alone in zip(shared, mixed(how), strict=True):
+    given = parts(WHITE_AND_BLACK), parts(CLASS_OF_EACH)
+    shared = jax.jit(jax.vmap(on_device, axis_name="data"))(*given)
+    for together, alone in zip(shared, mixed_by_both, strict=True):
         np.testing.assert_allclose(together.reshape(alone.shape), alone, atol=16 * UNIT)
 
 
