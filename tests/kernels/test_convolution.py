@@ -1,10 +1,9 @@
-"""Convolution by matrix products against XLA's, in double precision, and its gradients."""
+"""Convolution by matrix products against its definition in double precision, and its gradients."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import enable_x64
 from jax import lax
 from rounding import ENLARGED_BY_TRANSFORMS, assert_near, error_of_products
 
@@ -40,10 +39,22 @@ CASES = [
 ]
 
 
-def reference(x, kernel, bias, stride, padding):
-    dimensions, strides = ("NHWC", "HWIO", "NHWC"), (stride, stride)
-    pads = (padding, padding)
-    return bias + lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=dimensions)
+def by_definition(x, kernel, bias, grad, stride, pad):
+    """The convolution and its three gradients by NumPy, as sums over the kernel's places."""
+    height, width = grad.shape[1:3]
+    padded = np.pad(x, ((0, 0), pad, pad, (0, 0)))
+    y, padded_grad, kernel_grad = bias + 0 * grad, 0 * padded, 0 * kernel
+    for place in np.ndindex(kernel.shape[:2]):
+        rows, columns = (
+            slice(first, first + stride * (count - 1) + 1, stride)
+            for first, count in zip(place, (height, width), strict=True)
+        )
+        window = padded[:, rows, columns]
+        y += window @ kernel[place]
+        padded_grad[:, rows, columns] += grad @ kernel[place].T
+        kernel_grad[place] = np.tensordot(window, grad, ((0, 1, 2), (0, 1, 2)))
+    inner = (slice(pad[0], pad[0] + extent) for extent in x.shape[1:3])
+    return y, padded_grad[:, *inner], kernel_grad, grad.sum((0, 1, 2))
 
 
 def run(convolve, x, kernel, bias, grad):
@@ -62,14 +73,14 @@ def test_values_and_gradients(shape, size, features, stride, pad, products):
     extents = ((extent + sum(pad) - size) // stride + 1 for extent in shape[1:3])
     given = x, kernel, bias, rng.randn(shape[0], *extents, features)
     single = [array.astype(np.float32) for array in given]
-    ours = jax.jit(lambda *a: run(lambda x, k, b: conv2d(x, k, stride, b, pad), *a)).trace(*single)
-    text = ours.lower(lowering_platforms=("cpu",)).as_text()
-    assert ("stablehlo.convolution" in text) != products
-    got = ours.lower().compile()(*single)
-    by_definition = jax.jit(lambda *a: run(lambda x, k, b: reference(x, k, b, stride, pad), *a))
-    with enable_x64(True):
-        expected = by_definition(*map(jnp.float64, single))
-    errors = error_of_products(by_definition, *single)
+    ours = jax.jit(lambda *a: run(lambda x, k, b: conv2d(x, k, stride, b, pad), *a)).lower(*single)
+    assert jax.default_backend() == "cpu"
+    assert ("stablehlo.convolution" in ours.as_text()) != products
+    got = ours.compile()(*single)
+    expected = by_definition(*map(np.float64, single), stride, pad)
+    errors = error_of_products(
+        lambda *arrays: by_definition(*map(np.asarray, arrays), stride, pad), *single
+    )
     for ours, exact, error in zip(got, expected, errors, strict=True):
         assert ours.dtype == jnp.float32
         assert_near(ours, exact, ENLARGED_BY_TRANSFORMS * error)
@@ -84,18 +95,17 @@ def test_products_of_bfloat16_are_nearly_as_good_as_a_convolution_of_it(shape, s
     rng, pad = np.random.RandomState(0), ((size - 1) // 2,) * 2
     x, kernel = rng.randn(*shape), rng.randn(size, size, shape[-1], 24)
 
-    def of(convolve):
-        return jax.jit(lambda *a: run(lambda x, k, b: convolve(x, k, b), *a))
-
     def rounded(*arrays):
         return [np.float64(np.asarray(array, jnp.bfloat16)) for array in arrays]
 
-    with enable_x64(True):
-        exact = of(lambda x, k, b: reference(x, k, b, stride, pad))
-        y = reference(x, kernel, np.zeros(24), stride, pad)
-        given = x, kernel, np.zeros(24), rng.randn(*y.shape)
-        expected, plain = exact(*given), exact(*rounded(*given))
-    got = of(lambda x, k, b: conv2d(x, k, stride, b, pad, jnp.bfloat16))(*map(np.float32, given))
+    def convolve(x, kernel, bias):
+        return conv2d(x, kernel, stride, bias, pad, jnp.bfloat16)
+
+    extents = ((extent + sum(pad) - size) // stride + 1 for extent in shape[1:3])
+    given = x, kernel, np.zeros(24), rng.randn(shape[0], *extents, 24)
+    expected = by_definition(*given, stride, pad)
+    plain = by_definition(*rounded(*given), stride, pad)
+    got = jax.jit(lambda *a: run(convolve, *a))(*map(np.float32, given))
     for ours, theirs, right in list(zip(got, plain, expected, strict=True))[:3]:
         assert ours.dtype == jnp.float32
         ours, theirs = (
