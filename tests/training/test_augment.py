@@ -20,6 +20,9 @@ from jaxcifar.training import augment
 KEYS = jax.random.split(jax.random.key(0), 256)
 IMAGES = np.random.RandomState(0).randint(0, 256, (256, 32, 32, 3)).astype(np.uint8)
 GIVEN = jnp.asarray(IMAGES)
+# Compiled as a whole, as in training, and once for all tests: settings are arrays.
+SHIFT_AND_FLIP, CUT_OUT = jax.jit(augment.shift_and_flip), jax.jit(augment.cut_out)
+CROP = jax.jit(augment.crop, static_argnums=2)
 
 
 NEVER = jnp.zeros(len(IMAGES), bool)
@@ -40,14 +43,14 @@ def numpy_crop(image, top, left):
 
 def test_crop_against_numpy():
     shifts = np.random.RandomState(1).randint(0, 9, (len(IMAGES), 2))
-    got = augment.crop(GIVEN, jnp.asarray(shifts), 4)
+    got = CROP(GIVEN, jnp.asarray(shifts), 4)
     assert got.dtype == np.uint8
     for image, (top, left), cropped in zip(IMAGES, shifts, got, strict=True):
         np.testing.assert_array_equal(cropped, numpy_crop(image, top, left))
 
 
 def test_every_image_is_one_of_its_shifts_and_flips():
-    got = np.asarray(jax.jit(augment.shift_and_flip)(KEYS, GIVEN, how(), NEVER))
+    got = np.asarray(SHIFT_AND_FLIP(KEYS, GIVEN, how(), NEVER))
     seen = set()
     for image, result in zip(IMAGES, got, strict=True):
         matches = [
@@ -65,6 +68,7 @@ def test_every_image_is_one_of_its_shifts_and_flips():
 
 
 MANY = 40_000
+MANY_KEYS = jax.random.split(jax.random.key(2), MANY)
 
 
 def drawn(how):
@@ -74,8 +78,7 @@ def drawn(how):
     beside it on which side of it they were before.
     """
     numbered = np.broadcast_to(np.arange(1, 82, dtype=np.uint8).reshape(9, 9, 1), (MANY, 9, 9, 1))
-    keys = jax.random.split(jax.random.key(2), MANY)
-    moved = augment.shift_and_flip(keys, jnp.asarray(numbered), how, jnp.zeros(MANY, bool))
+    moved = SHIFT_AND_FLIP(MANY_KEYS, jnp.asarray(numbered), how, jnp.zeros(MANY, bool))
     got = np.asarray(moved)[..., 0].astype(int)
     left, middle, right = got[:, 4, 3], got[:, 4, 4], got[:, 4, 5]
     flipped = np.where(right > 0, right < middle, middle < left)
@@ -110,7 +113,7 @@ def test_without_flips_no_image_is_flipped_at_random_or_in_its_turn():
     all_in_turn = ~NEVER
     for alternate in (False, True):
         settings = how(shift=0, flips=False, alternate=alternate)
-        got = augment.shift_and_flip(KEYS, GIVEN, settings, all_in_turn)
+        got = SHIFT_AND_FLIP(KEYS, GIVEN, settings, all_in_turn)
         np.testing.assert_array_equal(got, IMAGES)
 
 
@@ -131,9 +134,9 @@ def test_disabled_it_changes_nothing_in_the_same_program():
 
 
 def test_keys_decide():
-    first = augment.shift_and_flip(KEYS, GIVEN, how(), NEVER)
-    np.testing.assert_array_equal(first, augment.shift_and_flip(KEYS, GIVEN, how(), NEVER))
-    other = augment.shift_and_flip(KEYS[::-1], GIVEN, how(), NEVER)
+    first = SHIFT_AND_FLIP(KEYS, GIVEN, how(), NEVER)
+    np.testing.assert_array_equal(first, SHIFT_AND_FLIP(KEYS, GIVEN, how(), NEVER))
+    other = SHIFT_AND_FLIP(KEYS[::-1], GIVEN, how(), NEVER)
     assert not np.array_equal(first, other)
 
 
@@ -146,14 +149,14 @@ def test_normalisation():
 
 def test_reflected_borders_are_numpys():
     shifts = np.random.RandomState(1).randint(0, 9, (len(IMAGES), 2))
-    got = augment.crop(GIVEN, jnp.asarray(shifts), 4, True)
+    got = CROP(GIVEN, jnp.asarray(shifts), 4, True)
     for image, (top, left), cropped in zip(IMAGES, shifts, got, strict=True):
         padded = np.pad(image, ((4, 4), (4, 4), (0, 0)), "reflect")
         np.testing.assert_array_equal(cropped, padded[top : top + 32, left : left + 32])
 
 
 def test_shifts_are_as_far_as_asked_for():
-    got = np.asarray(augment.shift_and_flip(KEYS, GIVEN, how(shift=1, alternate=True), NEVER))
+    got = np.asarray(SHIFT_AND_FLIP(KEYS, GIVEN, how(shift=1, alternate=True), NEVER))
     seen = set()
     for image, result in zip(IMAGES, got, strict=True):
         spots = [(top, left) for top in range(9) for left in range(9)]
@@ -171,16 +174,14 @@ def test_flips_alternate():
     assert abs(first.sum() - MANY / 2) < 5 * np.sqrt(MANY) / 2  # deviations of the binomial
     np.testing.assert_array_equal(augment.alternating_flips(key, index[::-1], 0), first[::-1])
     turns = first[: len(IMAGES)]
-    got = np.asarray(
-        augment.shift_and_flip(KEYS, GIVEN, how(shift=0, alternate=True), jnp.asarray(turns))
-    )
+    got = np.asarray(SHIFT_AND_FLIP(KEYS, GIVEN, how(shift=0, alternate=True), jnp.asarray(turns)))
     expected = np.where(turns[:, None, None, None], IMAGES[:, :, ::-1], IMAGES)
     np.testing.assert_array_equal(got, expected)
 
 
 def test_cutout_blanks_a_square():
     ones = jnp.ones((256, 32, 32, 3))
-    got = np.asarray(augment.cut_out(KEYS, ones, how(cutout=8)))
+    got = np.asarray(CUT_OUT(KEYS, ones, how(cutout=8)))
     middles = set()
     for image in got:
         assert (image == image[..., :1]).all()
@@ -198,7 +199,7 @@ def test_cutout_blanks_a_square():
     covered = (got[..., 0] == 0).mean(0)
     assert covered[8:-8, 8:-8].mean() == pytest.approx(64 / 32**2, rel=0.25)
     for none in (how(cutout=0), how(cutout=8, enabled=False)):
-        np.testing.assert_array_equal(augment.cut_out(KEYS, ones, none), ones)
+        np.testing.assert_array_equal(CUT_OUT(KEYS, ones, none), ones)
 
 
 def test_smaller_images():
@@ -216,11 +217,11 @@ def test_draws_of_one_image_do_not_depend_on_each_other():
     corner = np.zeros((256, 28, 28, 3), np.uint8)
     corner[:, 14, 14] = 1
     moved = np.asarray(
-        augment.shift_and_flip(KEYS, jnp.asarray(corner), how(shift=3, alternate=True), NEVER)
+        SHIFT_AND_FLIP(KEYS, jnp.asarray(corner), how(shift=3, alternate=True), NEVER)
     )
     shifts = np.array([np.argwhere(image[..., 0])[0] for image in moved])
     ones = jnp.ones((256, 28, 28, 3))
-    cut = np.asarray(augment.cut_out(KEYS, ones, how(cutout=1)))
+    cut = np.asarray(CUT_OUT(KEYS, ones, how(cutout=1)))
     middles = np.array([np.argwhere(image[..., 0] == 0)[0] for image in cut])
     pairs = (middles - middles.min(0)) % 7, (17 - shifts)
     table = np.zeros((7, 7))
