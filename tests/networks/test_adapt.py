@@ -36,14 +36,22 @@ STEPS, BATCH, IMAGES = 3, 16, 64
 
 
 class Plain(nn.Module):
-    """A network as its author would write it, small; without `norm` it carries nothing."""
+    """A network as its author would write it, small; without `norm` it carries nothing.
+
+    With `averages` it also carries the mean of the batch's pixels, which a device has of its part.
+    """
 
     kernel: int = 3
     norm: bool = True
     rate: float = 0.0
+    averages: bool = False
 
     @nn.compact
     def __call__(self, x, train):
+        if self.averages:
+            mean = self.variable("averages", "mean", lambda: jnp.zeros(3))
+            if train:
+                mean.value = x.mean((0, 1, 2))
         x = nn.Conv(8, (self.kernel,) * 2, strides=2)(x)
         if self.norm:
             x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
@@ -118,7 +126,8 @@ def trained(program, seeds=(0,), params=None):
 
 
 def initial_params(program, seed=0):
-    return jax.device_get(program.init(hyperparameters(seed), examples()[0]).params)
+    hp = jax.device_put(hyperparameters(seed), program.replicated)
+    return jax.device_get(program.init(hp, examples()[0]).params)
 
 
 def one_device():
@@ -191,20 +200,19 @@ from rounding import error_by_condition, error_of_sum
 
 got = {}
 for count in (1, 4):
-    program = t.program_of(t.Plain(), jax.devices()[:count])
+    program = t.program_of(t.Plain(averages=True), jax.devices()[:count])
 
     def learned(params):
         losses, [state] = t.trained(program, params=params)
-        return losses.ravel().tolist(), np.asarray(state.batch_stats["BatchNorm_0"]["var"])
+        var = np.asarray(state.batch_stats["BatchNorm_0"]["var"])
+        return losses.ravel().tolist(), var, state.variables["averages"]["mean"]
 
     params = t.initial_params(program)
-    losses, var = learned(params)
-    [carried] = t.trained(t.program_of(t.Carrying(), jax.devices()[:count]))[1]
-    mean = carried.variables["averages"]["mean"]
+    losses, var, mean = learned(params)
     got[count] = [losses, var.tolist(), np.asarray(mean).tolist()]
     assert all((np.asarray(s.data) == np.asarray(mean)).all() for s in mean.addressable_shards)
     if count == 1:
-        of_losses, of_var = error_by_condition(learned, params, t.BATCH * t.PIXELS)
+        of_losses, of_var, _ = error_by_condition(learned, params, t.BATCH * t.PIXELS)
         pixels = t.BATCH * 32 * 32  # of random signs, their squares 1.3 in the mean
         of_mean = error_of_sum(pixels, (1.3 * pixels) ** 0.5) / pixels
         got["errors"] = [of_losses, of_var.tolist(), of_mean]
