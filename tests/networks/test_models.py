@@ -213,11 +213,13 @@ def test_the_gradients_of_batch_norm_are_those_of_its_definition():
         y = (x - x.mean((0, 1, 2))) / jnp.sqrt(x.var((0, 1, 2)) + 1e-5)
         return ((y * params["scale"] + params["bias"]) * weights).sum()
 
+    gradient_by_definition = jax.jit(jax.grad(definition, (0, 1)))
+
     def by_definition(given):
         with enable_x64(True):
-            return jax.device_get(jax.grad(definition, (0, 1))(*given))
+            return jax.device_get(gradient_by_definition(*given))
 
-    got = jax.grad(ours, (0, 1))(jnp.float32(x), jax.tree.map(jnp.float32, params))
+    got = jax.jit(jax.grad(ours, (0, 1)))(jnp.float32(x), jax.tree.map(jnp.float32, params))
     given = x, params, weights
     errors = error_by_condition(by_definition, given, 6 * 4 * 4)
     jax.tree.map(assert_near, got, by_definition(given), errors)
@@ -240,14 +242,27 @@ def test_max_pool_against_numpy(shape, window):
     np.testing.assert_array_equal(MaxPool(window).apply({}, jnp.asarray(x)), expected)
 
 
+def value_and_gradient(layer, x, grad):
+    """The output of a layer, and the gradient of its input for that of its output."""
+
+    @jax.jit
+    def run(x, grad):
+        y, vjp = jax.vjp(layer, x)
+        return y, vjp(grad)[0]
+
+    return run(x, grad)
+
+
 @pytest.mark.parametrize(
     ("shape", "size", "width"),
     [((4, 6), 2, 2), ((7, 3), 2, 2), ((8, 7), 3, 3), ((5, 7), 2, 3), ((7, 8), 3, 5)],
 )
 def test_of_equal_pixels_the_first_has_the_gradient_of_max_pool(shape, size, width):
     x = np.random.RandomState(0).randint(0, 3, (2, *shape, 5)).astype(np.float32)
-    y, vjp = jax.vjp(lambda x: max_pool(x, size, width), jnp.asarray(x))
-    grad = np.arange(1.0, y.size + 1).reshape(y.shape).astype(np.float32)
+    made = (len(x), (shape[0] - size) // size + 1, (shape[1] - width) // size + 1, x.shape[-1])
+    grad = np.arange(1.0, np.prod(made) + 1).reshape(made).astype(np.float32)
+    y, x_grad = value_and_gradient(partial(max_pool, stride=size, window_width=width), x, grad)
+    assert y.shape == made
     most, expected = np.zeros_like(grad), np.zeros_like(x)
     for b, i, j, c in np.ndindex(grad.shape):
         window = x[b, i * size : (i + 1) * size, j * size : j * size + width, c]
@@ -255,7 +270,7 @@ def test_of_equal_pixels_the_first_has_the_gradient_of_max_pool(shape, size, wid
         most[b, i, j, c] = window.max()
         expected[b, i * size + row, j * size + column, c] += grad[b, i, j, c]
     np.testing.assert_array_equal(y, most)
-    np.testing.assert_array_equal(vjp(jnp.asarray(grad))[0], expected)
+    np.testing.assert_array_equal(x_grad, expected)
 
 
 @pytest.mark.parametrize(("width", "window"), [(7, 2), (8, 2), (8, 3)])
@@ -278,10 +293,11 @@ def test_a_blurred_pool_and_its_gradient_against_numpy(pool, shape):
     rng = np.random.RandomState(0)
     x = rng.permutation(2.0 ** np.arange(0, 2 * shape[0] * shape[1]) / 2**30)  # no two alike
     x = x.reshape(1, *shape, 2).astype(np.float32)
-    y, vjp = jax.vjp(pool, jnp.asarray(x))
-    grad = rng.randint(1, 9, y.shape).astype(np.float32)
-    expected, back = np.zeros(y.shape), np.zeros(x.shape)
-    assert y.shape == (1, shape[0] // 2, shape[1] // 2, 2)
+    made = (1, shape[0] // 2, shape[1] // 2, 2)
+    grad = rng.randint(1, 9, made).astype(np.float32)
+    y, x_grad = value_and_gradient(pool, x, grad)
+    expected, back = np.zeros(made), np.zeros(x.shape)
+    assert y.shape == made
     for i, j, c in np.ndindex(y.shape[1:]):
         rows, columns = starts_of_pairs(shape[0], i), starts_of_pairs(shape[1], j)
         part = 1 / (len(rows) * len(columns))
@@ -291,7 +307,7 @@ def test_a_blurred_pool_and_its_gradient_against_numpy(pool, shape):
             expected[0, i, j, c] += part * window.max()
             back[0, top + row, left + column, c] += part * grad[0, i, j, c]
     assert_near(y, expected, error_of_sum(4, expected))
-    np.testing.assert_array_equal(vjp(jnp.asarray(grad))[0], back)
+    np.testing.assert_array_equal(x_grad, back)
 
 
 def test_of_equal_neighbours_the_first_has_the_gradient():
@@ -323,7 +339,7 @@ def test_copies_share_what_a_batch_norm_learns_and_sees():
             y, updated = layer.apply(given, x, train=True, mutable=["batch_stats"])
             return (y.reshape(x.shape) * of(weight, layer)).sum(), updated
 
-        return jax.value_and_grad(loss, (0, 1), has_aux=True)(variables["params"], x)
+        return jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(variables["params"], x)
 
     def of(array, layer):
         return array if layer is shared else np.stack([array[..., :3], array[..., 3:]])
@@ -332,6 +348,7 @@ def test_copies_share_what_a_batch_norm_learns_and_sees():
         (_, stats), (grads, x_grad) = together(single, *map(jnp.asarray, given))
         return stats, grads, x_grad
 
+    @jax.jit
     def predicted(apart):
         return single.apply(variables, jnp.asarray(apart), train=False)
 
@@ -382,7 +399,7 @@ def test_the_configs_dropout_is_the_networks():
 
 
 def test_dropout_acts_in_training_only():
-    model = create_model(Config.create("cnn"), 10).clone(widths=(4,), hidden=16)
+    model = create_model(Config.create("cnn"), 10).clone(widths=(), hidden=16)
     x = jnp.float32(np.random.RandomState(0).rand(8, 32, 32, 3))
     variables = jax.jit(lambda: model.init(jax.random.key(0), x, train=False))()
 
@@ -393,7 +410,7 @@ def test_dropout_acts_in_training_only():
 
     assert not np.allclose(logits(jax.random.key(1)), logits(jax.random.key(2)))
     without = model.clone(dropout=0.0)
-    evaluated = (m.apply(variables, x, train=False) for m in (model, without))
+    evaluated = (jax.jit(partial(m.apply, train=False))(variables, x) for m in (model, without))
     np.testing.assert_array_equal(*evaluated)
 
 
