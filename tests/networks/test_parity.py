@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import ROOT
+from flax import linen as nn
 from jax.sharding import Mesh
 from reference import common
 from rounding import assert_near
@@ -48,6 +49,14 @@ def put(tree, path, arrays):
     tree[path[-1]] = {name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}
 
 
+def record_logits(network, logits_of_steps, layer, arguments, options, context):
+    """Let each compiled step append the logits of a network to a list."""
+    outputs = layer(*arguments, **options)
+    if isinstance(context.module, network):
+        jax.debug.callback(lambda logits: logits_of_steps.append(np.asarray(logits)), outputs)
+    return outputs
+
+
 def run(arch):
     """What `torch_twin.run` does, by our library."""
     program = Program(
@@ -81,19 +90,22 @@ def run(arch):
     # Placed as steps return it, so that nothing is compiled twice.
     state, hp = jax.device_put((state.replace(**variables), hp), program.replicated)
     before = predicting.predict(program, state.variables, hp, first)
-    forward = partial(program.model.apply, train=True, mutable=["batch_stats"])
-    compiled = partial(jax.jit, compiler_options=CPU_OPTIONS)  # as in a run
-    train_logits, _ = compiled(forward)(variables, jnp.asarray(first) / 255)
-    train_step = compiled(program.train_step, out_shardings=program.replicated)
-    losses, total = [], 0.0
-    for images, labels in common.batches():
-        state = train_step(state, hp, images, labels, np.arange(common.BATCH))
-        losses.append((float(state.sums.loss_sum) - total) / common.BATCH)
-        total = float(state.sums.loss_sum)
+    # As in a run.
+    train_step = partial(jax.jit, compiler_options=CPU_OPTIONS, out_shardings=program.replicated)(
+        program.train_step
+    )
+    losses, total, logits_of_steps = [], 0.0, []
+    with nn.intercept_methods(partial(record_logits, type(program.model), logits_of_steps)):
+        for images, labels in common.batches():
+            state = train_step(state, hp, images, labels, np.arange(common.BATCH))
+            losses.append((float(state.sums.loss_sum) - total) / common.BATCH)
+            total = float(state.sums.loss_sum)
+    jax.effects_barrier()
+    assert len(logits_of_steps) == common.STEPS
     after = predicting.predict(program, state.variables, hp, first)
     return {
         "eval_logits": before,
-        "train_logits": train_logits,
+        "train_logits": logits_of_steps[0],
         "losses": losses,
         "eval_logits_after": after,
     }
