@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from own.net import Net
 from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.build.make_program import make_program
 from jaxcifar.config.experiment import Config
+from jaxcifar.machine.compilations import FAST_COMPILE_OPTIONS
 from jaxcifar.runs.array_trees import named_arrays
 from jaxcifar.training.loss_rules import find_loss_use
 from jaxcifar.training.parallel_runs import ParallelRuns
@@ -47,7 +49,7 @@ def trained(configs, dataset, devices):
     runs = []
     for config in configs:
         hyper = make_hyperparameters(config, dataset, program.steps_per_epoch)
-        order = program.epoch_order(hyper, np.int32(0), 128)
+        order = np.arange(128, dtype=np.int32)
         runs.append((program.init(hyper, dataset.train.images), hyper, order))
     states, hypers, orders = together.join(runs)
     data = jax.device_put(dataset.train, together.replicated)
@@ -70,7 +72,7 @@ def by_hand(configs, dataset):
     arguments = (configs[0].momentum,) if name == "schedule_free" else ()
     rule = getattr(loss_rules, name)(configs[0].learning_rate, *arguments)
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=FAST_COMPILE_OPTIONS)
     def step(params, state):
         value, grad = jax.value_and_grad(loss)(params)
         updates, state = rule.update(grad, state, params, value=value, grad=grad, value_fn=loss)
