@@ -342,7 +342,7 @@ def test_copies_share_what_a_batch_norm_learns_and_sees():
         return jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(variables["params"], x)
 
     def of(array, layer):
-        return array if layer is shared else np.stack([array[..., :3], array[..., 3:]])
+        return array if layer is shared else jnp.stack([array[..., :3], array[..., 3:]])
 
     def learned(given):
         (_, stats), (grads, x_grad) = together(single, *map(jnp.asarray, given))
