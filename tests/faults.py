@@ -98,7 +98,7 @@ STUDY = Study.from_dict(
             "arch": "cnn",
             "arch_args": SMALL,
             "dataset": "shapes10",
-            "epochs": 1,
+            "epochs": 2,  # as above: one compiled program serves both
             "batch_size": 64,
             "optimizer": "sgd",
         },

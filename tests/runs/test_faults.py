@@ -3,11 +3,12 @@
 import random
 
 import pytest
+from drawn_once import curves_drawn_once, pictures_drawn_once  # noqa: F401  (fixtures)
 from faults import COMMANDS, KINDS, disturb, undisturbed
 
 
 @pytest.fixture(scope="module", params=COMMANDS)
-def whole(request):
+def whole(request, pictures_drawn_once):  # noqa: F811  (only the files of pictures count here)
     undisturbed(request.param)  # compiles, in which no later one writes anything
     return request.param, *undisturbed(request.param)
 
