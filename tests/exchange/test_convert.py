@@ -11,7 +11,8 @@ import zipfile
 import numpy as np
 import pytest
 import safetensors.numpy
-from conftest import assert_one_line_error, command, obeyed
+from conftest import assert_one_line_error, obeyed
+from drawn_once import curves_drawn_once, pictures_drawn_once  # noqa: F401  (fixtures)
 from exchange.test_export import NETWORKS, write_random
 
 from jaxcifar.config.experiment import Config
@@ -27,6 +28,9 @@ from jaxcifar.runs.weights import read_weights
 from jaxcifar.trained.load import load
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+pytestmark = pytest.mark.usefixtures("pictures_drawn_once")
+# Mirrored pairs and what a pool does are both in FastNet's recipe: pools have no weights.
+CONVERTED = ("cnn", "resnet18", "fastnet", "fastnet as in its recipe")
 
 
 def quiet(line):
@@ -64,15 +68,30 @@ def run(source, easy_dataset, tmp_path_factory):
     return folder, converted(source[1], folder, easy_dataset)
 
 
-@pytest.mark.parametrize("arch", NETWORKS)
-def test_an_exported_and_converted_network_has_the_same_weights(arch, easy_dataset, tmp_path):
-    ours = write_random(tmp_path / "w.safetensors", arch, NETWORKS[arch])
-    write_pytorch(load(ours), tmp_path / "w.pth")
+def no_images() -> Dataset:
+    raise RunError("CIFAR-10 can't be had")
+
+
+@pytest.mark.parametrize("arch", CONVERTED)
+def test_an_exported_and_converted_network_has_the_same_weights(arch, tmp_path):
+    ours = load(write_random(tmp_path / "w.safetensors", arch, NETWORKS[arch]))
+    write_pytorch(ours, tmp_path / "w.pth")
+    name, *_ = arch.split()
+    config = Config.create(name, arch_args=NETWORKS[arch], dataset="shapes10")
     how = {"mean": (0.49, 0.48, 0.45), "std": (0.25, 0.24, 0.26)}
-    result = converted(tmp_path / "w.pth", tmp_path / "run", easy_dataset, arch, **how)
-    again, test = load(tmp_path / "run"), easy_dataset.test
-    assert_same_arrays(arrays_of(again), read_weights(ours)[0])
-    logits = load(ours).logits(test.images)
+    convert(Conversion(tmp_path / "w.pth", config, tmp_path / "run", **how), no_images, quiet)
+    again = load(tmp_path / "run")
+    assert_same_arrays(arrays_of(again), arrays_of(ours))
+    assert again.config == ours.config
+    np.testing.assert_array_equal(again.mean, np.float32(how["mean"]))
+    np.testing.assert_array_equal(again.std, np.float32(how["std"]))
+
+
+def test_a_converted_network_is_tested_and_answers_as_the_exported_one(run, source, easy_dataset):
+    folder, result = run
+    ours, again, test = load(source[0]), load(folder), easy_dataset.test
+    ours = ours.with_normalization(easy_dataset.mean, easy_dataset.std)
+    logits = ours.logits(test.images)
     np.testing.assert_array_equal(again.logits(test.images), logits)
     assert result["test_accuracy"] == pytest.approx(np.mean(logits.argmax(1) == test.labels))
     assert again.class_names == easy_dataset.class_names
@@ -146,7 +165,7 @@ def test_wrappers_around_a_state_dict_are_removed(source, tmp_path):
     assert_same_arrays(read_state_dict(tmp_path / "state.safetensors").arrays, plain)
 
 
-def test_a_state_dict_of_the_usual_resnet18(easy_dataset, tmp_path):
+def test_a_state_dict_of_the_usual_resnet18(tmp_path):
     """With tensors of PyTorch's own, by the names and shapes of its description."""
     network = torch.nn.Module()
 
@@ -174,8 +193,9 @@ def test_a_state_dict_of_the_usual_resnet18(easy_dataset, tmp_path):
     network.linear = torch.nn.Linear(512, 10)
     torch.save(network.state_dict(), tmp_path / "resnet18.pth")
     config = Config.create("resnet18", dataset="shapes10")
-    conversion = Conversion(tmp_path / "resnet18.pth", config, tmp_path / "run")
-    convert(conversion, lambda: easy_dataset, quiet)
+    normalised = ((0.5,) * 3, (0.25,) * 3)
+    conversion = Conversion(tmp_path / "resnet18.pth", config, tmp_path / "run", *normalised)
+    convert(conversion, no_images, quiet)
     theirs = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     counted = {name: np.zeros_like(a) if "num_b" in name else a for name, a in theirs.items()}
     assert_same_arrays(pytorch_state_dict(load(tmp_path / "run")), counted)
@@ -273,15 +293,17 @@ def test_an_error_names_the_tensors_that_do_not_fit(source, easy_dataset, tmp_pa
 
 
 def test_the_filters_of_a_mirrored_pair_must_be_equal(easy_dataset, tmp_path):
-    arch = "fastnet mirrored"
-    ours = write_random(tmp_path / "w.safetensors", arch, NETWORKS[arch])
+    mirrored = {"widths": (4, 6), "depths": (2, 1), "mirrored": True}
+    ours = write_random(tmp_path / "w.safetensors", "fastnet", mirrored)
     write_pytorch(load(ours), tmp_path / "w.pth")
+    config = Config.create("fastnet", arch_args=mirrored, dataset="shapes10")
     for name in ("layer2.conv1.weight", "layer1.bn2.bias", "linear.weight", "whitening.bias"):
         state = torch.load(tmp_path / "w.pth", weights_only=True)
         state[name].view(-1)[-1] += 1
         torch.save(state, tmp_path / "other.pth")
         with pytest.raises(RunError, match=r"pair differ.*give --arch-args without mirrored=true"):
-            converted(tmp_path / "other.pth", tmp_path / "run", easy_dataset, arch)
+            conversion = Conversion(tmp_path / "other.pth", config, tmp_path / "run")
+            convert(conversion, lambda: easy_dataset, quiet)
 
 
 def test_scales_that_fastnet_does_not_have_must_be_one(easy_dataset, tmp_path):
@@ -294,9 +316,6 @@ def test_scales_that_fastnet_does_not_have_must_be_one(easy_dataset, tmp_path):
 
 
 def test_without_images_a_conversion_writes_weights_but_no_result(run, source, tmp_path):
-    def no_images() -> Dataset:
-        raise RunError("CIFAR-10 can't be had")
-
     config = Config.create("cnn", arch_args=NETWORKS["cnn"])
     conversion = Conversion(source[1], config, tmp_path / "run")
     with pytest.raises(RunError, match="had; or give --mean and --std: then the weights are"):
@@ -322,7 +341,7 @@ def test_the_command(source, shapes_dir, tmp_path):
     network = ("--arch", "cnn", "--arch-args", "widths=4,6,10", "hidden=12")
     (tmp_path / "net.py").write_text("Net = None")
     small = (str(source[1]), *network, "--dataset", "shapes10", *where)
-    done = command("convert", *small)
+    done = obeyed("convert", *small)
     assert done.returncode == 0, done.stderr
     assert "converted from cnn.pth, not trained here" in done.stdout
     for code, word, arguments in (
