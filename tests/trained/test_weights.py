@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
+from conftest import stopped_after
 from rounding import assert_near, error_of_logits, error_of_sum
 from runs.test_fit import CONFIG, train
 from small import SMALL, easy_dataset
@@ -19,12 +20,19 @@ from small import SMALL, easy_dataset
 import jaxcifar
 from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.build.make_program import make_program
+from jaxcifar.build.model import create_model
+from jaxcifar.config import user_code
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, UsageError
+from jaxcifar.machine.interrupt import Interrupted
+from jaxcifar.runs.array_trees import named_arrays
 from jaxcifar.runs.checkpoint import Checkpoints
-from jaxcifar.runs.weights import arrange_arrays, read_weights, write_weights
+from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.initial_weights import load_initial_weights
+from jaxcifar.runs.run import Run
+from jaxcifar.runs.weights import arrange_arrays, make_card, read_weights, write_weights
 from jaxcifar.trained.ensemble import Ensemble
-from jaxcifar.training import predicting
+from jaxcifar.training import network, predicting
 
 LONGEST_SUM = 16 * 16 * 4  # that of the first dense layer
 
@@ -236,38 +244,42 @@ def test_several_predict_by_the_mean_of_their_probabilities(trained):
         jaxcifar.load(runs[0], jaxcifar.trained.load.SHIPPED_WEIGHTS)
 
 
-def started_from(weights, path, dataset, **settings):
-    """The weights after an epoch whose steps change next to nothing."""
-    still = {
-        "epochs": 1,
-        "learning_rate": 1e-30,
-        "weight_decay": 0.0,
-        "arch_args": SMALL,
-        **settings,
-    }
+def started_from(weights, path, **settings):
+    """The state from which a run begins to train, by the program of `CONFIG`."""
+    sizes = {"epochs": CONFIG.epochs, "batch_size": CONFIG.batch_size}
     config = Config.create(
         "cnn",
-        dataset=dataset.name,
-        batch_size=32,
-        optimizer="sgd",
-        **still,
+        recipe="strong",
+        dataset="shapes10",
+        **{**sizes, "arch_args": SMALL, **settings},
         init=str(weights),
-        data_sha256=None if dataset.is_from_catalog else dataset.sha256,
     )
-    train(path, dataset, config)
-    return read_weights(path / "weights.safetensors")[0]
+    start, states = Run.start, []
+
+    def start_and_keep(run, setup):
+        start(run, setup)
+        states.append(jax.device_get(run.state))
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(Run, "start", start_and_keep)
+        train(path, easy_dataset(), config, stopper=stopped_after(0))
+    [state] = states
+    return state
 
 
-@pytest.mark.parametrize("average", [0.0, 0.9])
-def test_training_starts_from_the_weights_of_a_run(trained, tmp_path, average):
+def test_training_and_its_average_start_from_the_weights_of_a_run(trained, tmp_path):
     there = read_weights(trained / "1" / "weights.safetensors")[0]
-    got = started_from(trained / "1", tmp_path / "run", easy_dataset(), average=average)
-    for name, array in there.items():
-        if name.startswith("params"):
+    state = started_from(trained / "1", tmp_path / "run")
+    assert int(state.step) == 0
+    averaged_params, averaged_others = state.average
+    for params, others in ((state.params, state.batch_stats), (averaged_params, averaged_others)):
+        got = named_arrays({"params": params, "batch_stats": others})
+        assert got.keys() == there.keys()
+        for name, array in there.items():
             np.testing.assert_array_equal(got[name], array, err_msg=name)
 
 
-def test_on_other_classes_the_last_layer_is_new(trained, tmp_path):
+def test_on_other_classes_the_last_layer_is_new(trained):
     easy = easy_dataset()
     dataset = jaxcifar.Dataset.from_arrays(
         easy.train.images,
@@ -276,21 +288,30 @@ def test_on_other_classes_the_last_layer_is_new(trained, tmp_path):
         easy.test.labels % 3,
         class_names=("x", "y", "z"),
     )
+    init = {"init": str(trained / "1"), "average": 0.0}
+    config = dataclasses.replace(Config.create("cnn", arch_args=SMALL, **init), batch_size=32)
+    program = make_program(config, 3, 128, jax.devices())
+    hp = make_hyperparameters(config, dataset, program.steps_per_epoch)
+    shapes = program.init.eval_shape(program, hp, dataset.train.images)
+    new_state = jax.tree.map(lambda leaf: np.full(leaf.shape, 7, leaf.dtype), shapes)
+    setup = SimpleNamespace(dataset=dataset, program=program)
+    state = load_initial_weights(new_state, setup, hp, config, print)
     there = read_weights(trained / "1" / "weights.safetensors")[0]
-    got = started_from(trained / "1", tmp_path / "run", dataset)
-    params = {name for name in there if name.startswith("params")}
-    new = {name for name in params if got[name].shape != there[name].shape}
+    got = named_arrays(state.variables)
+    assert got.keys() == there.keys()
+    new = {name for name in there if got[name].shape != there[name].shape}
     assert {got[name].shape for name in new} == {(8, 3), (3,)}
-    for name in params - new:
-        np.testing.assert_array_equal(got[name], there[name], err_msg=name)
+    for name, array in got.items():
+        expected = np.full(array.shape, 7) if name in new else there[name]
+        np.testing.assert_array_equal(array, expected, err_msg=name)
 
 
 def test_a_run_is_of_the_weights_that_it_began_with(trained, run, tmp_path):
-    easy, first = easy_dataset(), run / "weights.safetensors"
-    started_from(first, tmp_path / "own", easy)
+    first = run / "weights.safetensors"
+    started_from(first, tmp_path / "own")
     shutil.copy(trained / "2" / "weights.safetensors", first)  # another file of that name
     with pytest.raises(UsageError, match="belongs to another config"):
-        started_from(first, tmp_path / "own", easy)
+        started_from(first, tmp_path / "own")
 
 
 def test_weights_that_cannot_be_started_from(trained, run, tmp_path):
@@ -299,9 +320,7 @@ def test_weights_that_cannot_be_started_from(trained, run, tmp_path):
     with pytest.raises(UsageError, match=r"no file .*/nowhere\.safetensors; give a finished run"):
         Config.create("cnn", init=str(tmp_path / "nowhere.safetensors"))
     with pytest.raises(RunError, match="not those of this network"):
-        started_from(
-            trained / "1", tmp_path / "new", easy_dataset(), dropout=0.0, arch_args={"widths": (5,)}
-        )
+        started_from(trained / "1", tmp_path / "new", dropout=0.0, arch_args={"widths": (5,)})
 
 
 def test_what_ships_is_small():
@@ -312,22 +331,30 @@ def test_what_ships_is_small():
     assert sum(leaf.size for leaf in jax.tree.leaves(classifier.variables["params"])) == 551_722
 
 
-def test_a_file_of_a_network_whose_code_is_gone_says_what_is_needed(tmp_path):
+def test_a_file_of_a_network_whose_code_is_gone_says_what_is_needed(run, tmp_path):
     code = tmp_path / "own.py"
     code.write_text(
         "from flax import linen as nn\n\n\nclass Net(nn.Module):\n    num_classes: int = 10\n\n"
         "    @nn.compact\n    def __call__(self, x, train):\n"
         "        return nn.Dense(self.num_classes)(x.mean((1, 2)))\n"
     )
-    settings = {"dataset": "shapes10", "epochs": 1, "batch_size": 32}
-    train(tmp_path / "run", easy_dataset(), Config.create(f"{code}:Net", **settings))
-    shutil.copy(tmp_path / "run" / "weights.safetensors", tmp_path / "alone.safetensors")
+    config = Config.create(f"{code}:Net", dataset="shapes10")
+    shapes = network.variable_shapes(create_model(config, 10))
+    variables = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes)
+    folder = RunFolder(tmp_path / "own")
+    with folder.locked(config):
+        folder.begin(user_code.with_imports(config))
+    result = json.loads((run / "result.json").read_text()) | {"config": config.to_dict()}
+    result["weights_sha256"] = write_weights(folder.weights_file, variables, make_card(result))
+    folder.result_file.write_text(json.dumps(result))
+    shutil.copy(folder.weights_file, tmp_path / "alone.safetensors")
     assert jaxcifar.load(tmp_path / "alone.safetensors").class_names[0] == "a"
+    assert jaxcifar.load(tmp_path / "own").class_names[0] == "a"
     code.unlink()
     with pytest.raises(UsageError, match=r"own\.py.*get that file from the person who trained"):
         jaxcifar.load(tmp_path / "alone.safetensors")
     with pytest.raises(UsageError, match=r"trained with the copy in .*; restore that file"):
-        jaxcifar.load(tmp_path / "run")
+        jaxcifar.load(tmp_path / "own")
 
 
 def test_where_no_run_is_it_is_said_what_is_there(run, tmp_path):
