@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,8 @@ from rich.console import Console
 
 from jaxcifar import Dataset
 from jaxcifar.api import summarize
+from jaxcifar.build.hyperparameters import make_hyperparameters
+from jaxcifar.build.make_program import make_program
 from jaxcifar.build.model import create_model
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import load_dataset
@@ -19,13 +22,14 @@ from jaxcifar.errors import RunError
 from jaxcifar.evaluation.image_sets import load_set
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.initial_weights import load_initial_weights
 from jaxcifar.runs.mistakes import mistakes_by_cell
 from jaxcifar.runs.task import Task
 from jaxcifar.trained.load import load
 from jaxcifar.training import network
 
 SIZE = 72  # larger than what a run stores of an image
-SMALL = {"widths": (4, 4), "hidden": 8}
+SMALL = {"widths": (4,), "hidden": 8}
 NAMES = ("dark", "light")
 
 
@@ -49,6 +53,7 @@ def settings(tmp_path_factory):
         "arch_args": SMALL,
         "epochs": 1,
         "batch_size": 16,
+        "optimizer": "sgd",
         "shift": 9,
         "cutout": 40,
     }
@@ -68,7 +73,7 @@ def test_the_config_and_the_networks_table_have_the_size(run):
     assert json.loads((run / "config.json").read_text())["image_size"] == SIZE
     summary = json.loads((run / "network.json").read_text())
     assert summary["graph"][0]["output_shape"] == [SIZE, SIZE, 3]
-    flattened = 4 * (SIZE // 4) ** 2  # two pools
+    flattened = 4 * (SIZE // 2) ** 2  # one pool
     [dense] = [layer for layer in summary["layers"] if layer["kind"] == "Linear"][:1]
     assert dense["params"] == 8 * flattened + 8
 
@@ -76,7 +81,7 @@ def test_the_config_and_the_networks_table_have_the_size(run):
 def test_the_network_classifies_images_of_its_size_and_resizes_others(run, tmp_path):
     classifier = load(run)
     assert classifier.image_size == SIZE
-    images, _ = examples(6, 2)
+    images, _ = examples(2, 2)
     logits = classifier.logits(images)
     Image.fromarray(images[0]).save(tmp_path / "a.png")
     np.testing.assert_allclose(classifier.logits(tmp_path / "a.png"), logits[:1], rtol=1e-4)
@@ -85,7 +90,7 @@ def test_the_network_classifies_images_of_its_size_and_resizes_others(run, tmp_p
         [Image.fromarray(image).resize((SIZE, SIZE), Image.Resampling.BICUBIC) for image in large]
     )
     np.testing.assert_array_equal(classifier.logits(large), classifier.logits(resized))
-    assert classifier.features(images).shape == (6, 8)
+    assert classifier.features(images).shape == (2, 8)
 
 
 def test_stored_images_are_thumbnails(run, settings):
@@ -120,27 +125,39 @@ def test_other_images_of_an_evaluation_are_resized_and_it_is_said(run, tmp_path)
     assert lines == [f"{resized}, the size that the network takes."]
 
 
-def test_weights_for_another_size_are_refused_with_the_size(run, settings, tmp_path):
+def test_weights_for_another_size_are_refused_with_the_size(run, settings):
     changes = {"image_size": 40, "shift": 4, "init": str(run)}
     config = Config.create("cnn", **settings | changes)
-    task = Task(config, tmp_path / "run")
+    program = make_program(config, len(NAMES), 40, jax.devices())
+    dataset = SimpleNamespace(class_names=NAMES, mean=np.full(3, 0.5), std=np.full(3, 0.2))
+    hyper = make_hyperparameters(config, dataset, program.steps_per_epoch)
+    images = jax.ShapeDtypeStruct((40, 40, 40, 3), np.uint8)
+    state = program.init.eval_shape(program, hyper, images)
+    setup = SimpleNamespace(dataset=dataset, program=program)
     with pytest.raises(RunError, match=rf"--arch-args and the --image-size {SIZE} of these weig"):
-        fit(task, lambda: load_dataset(config, tmp_path / "data", str), Console(quiet=True))
+        load_initial_weights(state, setup, hyper, config, str)
 
 
-@pytest.mark.parametrize("size", [28, 45, 64, 224])
-@pytest.mark.parametrize("arch", ["cnn", "resnet18", "fastnet"])
+SHALLOW = {
+    "cnn": {"widths": (4, 5, 6), "hidden": 7},
+    "resnet18": {"widths": (4, 5, 6, 7), "blocks": (1, 1, 1, 1)},
+    "fastnet": {"widths": (4, 5, 6), "depths": (1, 1, 1)},
+}
+
+
+@pytest.mark.parametrize("size", [28, 45, 224])
+@pytest.mark.parametrize("arch", SHALLOW)
 def test_the_networks_take_any_size(arch, size):
     """Traced only. The CNN's first dense layer gets the pixels that three pools of two leave."""
-    config = dataclasses.replace(Config.create(arch), image_size=size)
+    config = dataclasses.replace(Config.create(arch, arch_args=SHALLOW[arch]), image_size=size)
     model = create_model(config, 7)
     variables = network.variable_shapes(model, size)
     images = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
     logits = jax.eval_shape(lambda v, x: network.predict(model, v, x), variables, images)
     assert logits.shape == (2, 7)
     if arch == "cnn":
-        inputs = 128 * (size // 8) ** 2
-        assert variables["params"]["Dense_0"]["kernel"].shape == (inputs, 128)
+        inputs = 6 * (size // 8) ** 2
+        assert variables["params"]["Dense_0"]["kernel"].shape == (inputs, 7)
     else:
         usual = jax.tree.map(jnp.shape, network.variable_shapes(model))
         assert jax.tree.map(jnp.shape, variables) == usual
@@ -148,7 +165,8 @@ def test_the_networks_take_any_size(arch, size):
 
 def test_the_summary_of_a_network_follows_the_size():
     """A convolution's work is in proportion to the pixels, apart from the dense layers."""
-    usual, large = summarize("resnet18"), summarize("resnet18", image_size=64)
+    two_stages = {"widths": (8, 16), "blocks": (1, 1)}
+    usual, large = (summarize("resnet18", image_size=size, **two_stages) for size in (32, 64))
     assert usual.params == large.params
-    dense = 512 * 10
+    dense = 16 * 10
     assert large.macs - dense == 4 * (usual.macs - dense)
