@@ -9,6 +9,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from jaxcifar.runs import picture_cache, result_pictures
 from jaxcifar.runs.picture_cache import draw_once
@@ -33,6 +34,17 @@ def _digest_without_times(*plot_arguments_and_settings):
     except Exception:  # objects that can't be pickled may raise anything
         return None
     return hashlib.sha256(content.getvalue()).digest()
+
+
+def save_no_figures(patch):
+    """Have reports draw figures without saving them, each once; `patch` is a `MonkeyPatch`."""
+
+    def digest(*plot_arguments_and_settings):
+        picture = _digest_without_times(*plot_arguments_and_settings)
+        return picture and b"not saved: " + picture
+
+    patch.setattr(Figure, "savefig", lambda figure, file, **options: None)
+    patch.setattr(picture_cache, "_digest", digest)
 
 
 def _plot_curves_once(histories, chosen_epochs, quantity, title, file):

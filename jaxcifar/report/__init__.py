@@ -1,5 +1,6 @@
 """Write reports about run folders: `REPORT.md` with pictures, and the same text as HTML."""
 
+import functools
 import itertools
 import re
 from pathlib import Path
@@ -92,6 +93,7 @@ def _print_left_out(reasons: list[str], print_line: PrintLine) -> None:
         print_line(f"left out: {len(reasons) - _MAX_LEFT_OUT_LINES} more, which the report lists")
 
 
+@functools.cache  # compiling the template takes a quarter of a second
 def _template_environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(__package__, ""),

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import assert_one_line_error, command
+from conftest import assert_one_line_error, obeyed
+from drawn_once import save_no_figures
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -128,7 +129,7 @@ def report(folder, pictures=False):
     """The text; most tests do without the pictures, which take most of the time."""
     with pytest.MonkeyPatch.context() as patch:
         if not pictures:
-            patch.setattr(Figure, "savefig", lambda figure, file, **options: None)
+            save_no_figures(patch)
         write_report(folder)
     return (folder / "REPORT.md").read_text()
 
@@ -246,7 +247,7 @@ def test_runs_that_are_left_out_are_printed_and_listed_in_the_summary(tmp_path):
     (tmp_path / "raw" / "seed0" / "result.json").write_text("[")
     said = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", lambda figure, file, **options: None)
+        save_no_figures(patch)
         write_report(tmp_path, said.append)
     assert said[0].startswith("left out: raw/seed0: result.json")
     assert len(said) == 1  # nobody asked for the row "norm"
@@ -329,7 +330,7 @@ def test_the_title_date_and_author_stand_first(tmp_path):
     lines = [line for line in report(tmp_path).splitlines() if line][:2]
     assert lines == ["# A made-up study", r"9 January 1970, by Ann \*B\* Lee"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", lambda figure, file, **options: None)
+        save_no_figures(patch)
         write_report(tmp_path, author="Eve <b>")
     assert r"9 January 1970, by Eve \<b\>" in (tmp_path / "REPORT.md").read_text()
 
@@ -641,6 +642,7 @@ def test_rows_may_vary_the_network_itself(tmp_path):
     write_own_study(tmp_path, {"mine": ({}, 0.6), "theirs": ({}, 0.7)})
     config = tmp_path / "theirs" / "seed0" / "config.json"
     config.write_text(own_config(arch="resnet18").to_json())
+    (config.parent / "network.json").write_text(summarize(CNN((4,), hidden=8)).to_json())
     text = report(tmp_path)
     assert "| row | validation | test | network |" in text
     assert "| network net.py:Mixer → resnet18 | mine → theirs | +10.00 |" in text
@@ -782,7 +784,7 @@ def test_what_can_not_be_read_does_not_stop_the_report(tmp_path):
 
 
 def test_a_bad_folder_gives_a_one_line_error(tmp_path):
-    assert_one_line_error(command("report", str(tmp_path / "nowhere")), 2, "no such folder")
+    assert_one_line_error(obeyed("report", str(tmp_path / "nowhere")), 2, "no such folder")
     assert not (tmp_path / "nowhere").exists()
     with pytest.raises(UsageError, match="no finished run"):
         write_report(tmp_path)
@@ -841,7 +843,6 @@ def test_many_rows_have_one_table_and_few_pictures(tmp_path):
 
 def test_rows_that_have_not_begun_are_named(tmp_path):
     write_study(tmp_path, {row: THREE_SEEDS[row] for row in ("raw", "norm")})
-    write_report(tmp_path)
-    text = (tmp_path / "REPORT.md").read_text()
+    text = report(tmp_path)
     assert "1 of the study's 3 rows are not trained yet: fast." in text
     assert "not finished" not in text and "Not in this report" not in text
