@@ -90,7 +90,7 @@ sys.addaudithook(_hook)  # for good: there is no way to take one away
 
 
 CONFIG = Config.create(
-    "cnn", arch_args=SMALL, dataset="shapes10", epochs=2, batch_size=64, optimizer="sgd"
+    "cnn", arch_args=SMALL, dataset="shapes10", epochs=2, batch_size=32, optimizer="sgd"
 )
 STUDY = Study.from_dict(
     {
@@ -98,8 +98,8 @@ STUDY = Study.from_dict(
             "arch": "cnn",
             "arch_args": SMALL,
             "dataset": "shapes10",
-            "epochs": 2,  # as above: one compiled program serves both
-            "batch_size": 64,
+            "epochs": 2,  # as above, and in test_conduct.py: one compiled program serves all
+            "batch_size": 32,
             "optimizer": "sgd",
         },
         "rows": {"plain": {"augment": False}, "both": {}},

@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import pytest
 from conftest import assert_one_line_error, obeyed, stopped_after
+from drawn_once import curves_drawn_once  # noqa: F401  (a fixture)
 from rich.console import Console
 from runs.test_fit import CONFIG, rows, untimed
 from small import SMALL
@@ -26,7 +27,7 @@ from jaxcifar.runs.task import Task
 from jaxcifar.studies.conduct import conduct, plan
 from jaxcifar.studies.study import Study
 
-pytestmark = pytest.mark.usefixtures("step_by_step")
+pytestmark = pytest.mark.usefixtures("step_by_step", "curves_drawn_once")
 NOT_AGAIN = "; this observer is not called again, the run is not affected"
 
 
@@ -259,10 +260,11 @@ def carried_out(tasks, dataset, at_once=2):
 
 
 def test_each_run_of_a_study_has_observers_of_its_own(tmp_path, easy_dataset):
-    shared = {**CONFIG.to_dict(), "epochs": 2}
-    names = ("arch", "arch_args", "dataset", "epochs", "batch_size", "optimizer")
+    # By the program of the two runs at once in test_conduct.py.
+    config = {"arch": "cnn", "arch_args": SMALL, "dataset": "shapes10"}
+    config |= {"epochs": 2, "batch_size": 32, "optimizer": "sgd"}
     rows_of = {name: {"learning_rate": rate} for name, rate in (("a", 0.01), ("b", 1e30))}
-    study = Study.from_dict({"config": {n: shared[n] for n in names}, "rows": rows_of})
+    study = Study.from_dict({"config": config, "rows": rows_of})
     tasks = plan(study, None, [0], tmp_path, [])
 
     def watched():

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from conftest import stopped_after
+from drawn_once import curves_drawn_once  # noqa: F401  (a fixture)
 from rich.console import Console
 from small import SMALL
 
@@ -41,7 +42,7 @@ def study(**rows):
     return Study.from_dict({"config": config, "rows": rows})
 
 
-pytestmark = pytest.mark.usefixtures("step_by_step")
+pytestmark = pytest.mark.usefixtures("step_by_step", "curves_drawn_once")
 THREE = study(plain={"normalize": False, "augment": False}, norm={"augment": False}, both={})
 
 
