@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from conftest import stopped_after
+from drawn_once import curves_drawn_once  # noqa: F401  (a fixture)
 from rich.console import Console
 from small import SMALL
 
@@ -24,7 +25,7 @@ from jaxcifar.runs.fit import fit
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
 
-pytestmark = pytest.mark.usefixtures("step_by_step")
+pytestmark = pytest.mark.usefixtures("step_by_step", "curves_drawn_once")
 # With all that a state may hold: momentum, an average, flips by the number of the epoch.
 SETTINGS = {
     "recipe": "strong",
@@ -80,25 +81,25 @@ def two(tmp_path_factory, easy_dataset):
 
 
 @pytest.fixture(scope="module")
-def four(tmp_path_factory, easy_dataset):
-    """A finished run of four epochs without a break."""
-    path = tmp_path_factory.mktemp("runs") / "four"
-    train(path, easy_dataset, Config.create("cnn", epochs=4, **SETTINGS))
+def three(tmp_path_factory, easy_dataset):
+    """A finished run of three epochs without a break."""
+    path = tmp_path_factory.mktemp("runs") / "three"
+    train(path, easy_dataset, Config.create("cnn", epochs=3, **SETTINGS))
     return path
 
 
-def test_two_and_two_epochs_at_a_constant_rate_are_four_bit_for_bit(
-    two, four, tmp_path, easy_dataset, caplog
+def test_two_and_one_epochs_at_a_constant_rate_are_three_bit_for_bit(
+    two, three, tmp_path, easy_dataset, caplog
 ):
     before, screen = contents(two), io.StringIO()
-    config = Config.create(continue_from=str(two), epochs=4)
+    config = Config.create(continue_from=str(two), epochs=3)
     result = train(tmp_path / "more", easy_dataset, config, screen)
     assert f"continuing {two} after step 8 (epoch 2).\n" in screen.getvalue()
     assert contents(two) == before
     assert [line.message for line in caplog.records if line.levelname == "WARNING"] == []
-    assert rows(tmp_path / "more") == rows(four)
-    assert_same_state(tmp_path / "more", four)
-    whole = json.loads((four / "result.json").read_text())
+    assert rows(tmp_path / "more") == rows(three)
+    assert_same_state(tmp_path / "more", three)
+    whole = json.loads((three / "result.json").read_text())
     assert result["test_loss"] == whole["test_loss"]
     assert result["config"]["continue_sha256"] == config.continue_sha256
     assert read_run(tmp_path / "more").config == config
@@ -106,30 +107,30 @@ def test_two_and_two_epochs_at_a_constant_rate_are_four_bit_for_bit(
 
 def test_the_digest_is_that_of_the_last_checkpoint(two):
     metadata = json.loads((two / "checkpoints" / "8" / "notes" / "metadata").read_text())
-    config = Config.create(continue_from=str(two), epochs=4)
+    config = Config.create(continue_from=str(two), epochs=3)
     assert (config.continue_sha256, config.continue_epochs) == (metadata["sha256"], 2)
 
 
 @pytest.mark.parametrize("steps", [0, 3])
 def test_a_further_run_that_is_stopped_goes_on_by_the_same_command(
-    two, four, tmp_path, easy_dataset, steps
+    two, three, tmp_path, easy_dataset, steps
 ):
-    config = Config.create(continue_from=str(two), epochs=4)
+    config = Config.create(continue_from=str(two), epochs=3)
     with pytest.raises(Interrupted):
         train(tmp_path / "more", easy_dataset, config, stopper=stopped_after(steps))
     screen = io.StringIO()
     train(tmp_path / "more", easy_dataset, config, screen)
     assert f"resuming after step {8 + steps}" in screen.getvalue()
-    assert rows(tmp_path / "more") == rows(four)
-    assert_same_state(tmp_path / "more", four)
+    assert rows(tmp_path / "more") == rows(three)
+    assert_same_state(tmp_path / "more", three)
 
 
 def test_a_kill_while_the_earlier_checkpoints_are_copied_does_no_harm(
-    two, four, tmp_path, easy_dataset, monkeypatch
+    two, three, tmp_path, easy_dataset, monkeypatch
 ):
     """The copy of the best epoch is there and that of the last is not, so nothing can go on."""
     monkeypatch.setattr(continuation, "best_epoch", lambda history: 1)
-    config = Config.create(continue_from=str(two), epochs=4)
+    config = Config.create(continue_from=str(two), epochs=3)
     save = Checkpoints.save
 
     def fail_at_last(self, step, *arguments, **options):
@@ -143,7 +144,7 @@ def test_a_kill_while_the_earlier_checkpoints_are_copied_does_no_harm(
             train(tmp_path / "more", easy_dataset, config)
     assert [path.name for path in (tmp_path / "more" / "checkpoints").iterdir()] == ["4"]
     train(tmp_path / "more", easy_dataset, config)
-    assert_same_state(tmp_path / "more", four)
+    assert_same_state(tmp_path / "more", three)
 
 
 def test_the_best_epoch_may_be_one_of_the_earlier_run_whose_folder_is_gone(
@@ -155,20 +156,20 @@ def test_the_best_epoch_may_be_one_of_the_earlier_run_whose_folder_is_gone(
     path = tmp_path / "two"
     shutil.copytree(two, path)
     best = json.loads((path / "result.json").read_text())["selected_epoch"]
-    config = Config.create(continue_from=str(path), epochs=4, learning_rate=0.1)
+    config = Config.create(continue_from=str(path), epochs=3, learning_rate=0.1)
     with pytest.raises(Interrupted):
         train(tmp_path / "more", easy_dataset, config, stopper=stopped_after(2))
     shutil.rmtree(path)
     result = train(tmp_path / "more", easy_dataset, config)
     assert result["selected_epoch"] == best <= 2
-    assert result["last_epoch"]["epoch"] == 4
+    assert result["last_epoch"]["epoch"] == 3
     expected = arrays(two)
     for name, array in arrays(tmp_path / "more").items():
         np.testing.assert_array_equal(array, expected[name])
 
 
 def test_another_run_in_place_of_the_continued_one_is_noticed(two, tmp_path, easy_dataset):
-    config = Config.create(continue_from=str(two), epochs=4)
+    config = Config.create(continue_from=str(two), epochs=3)
     other = dataclasses.replace(config, continue_sha256="0" * 64)
     with pytest.raises(RunError, match="its last checkpoint has changed since"):
         train(tmp_path / "more", easy_dataset, other)
@@ -178,7 +179,7 @@ def test_another_run_in_place_of_the_continued_one_is_noticed(two, tmp_path, eas
 def test_a_damaged_checkpoint_is_refused_before_anything_is_written(two, tmp_path, easy_dataset):
     path = tmp_path / "two"
     shutil.copytree(two, path)
-    config = Config.create(continue_from=str(path), epochs=4)
+    config = Config.create(continue_from=str(path), epochs=3)
     [file] = (path / "checkpoints" / "8" / "state" / "d").iterdir()
     file.write_bytes(file.read_bytes()[:-9])
     before = contents(path)
@@ -189,7 +190,7 @@ def test_a_damaged_checkpoint_is_refused_before_anything_is_written(two, tmp_pat
 
 
 def test_other_images_are_refused(two, tmp_path, easy_dataset):
-    config = Config.create(continue_from=str(two), epochs=4)
+    config = Config.create(continue_from=str(two), epochs=3)
     earlier = RunFolder(two).read_config()
     assert earlier.data_sha256 is None
     (tmp_path / "two").mkdir()
@@ -201,6 +202,6 @@ def test_other_images_are_refused(two, tmp_path, easy_dataset):
 
 
 def test_a_run_is_not_continued_in_its_own_folder(two):
-    config = Config.create(continue_from=str(two), epochs=4)
+    config = Config.create(continue_from=str(two), epochs=3)
     with pytest.raises(UsageError, match="is the run to continue; choose another --run-dir"):
         Task(config, two, overwrite=True)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import stopped_after
+from drawn_once import curves_drawn_once  # noqa: F401  (a fixture)
 from PIL import Image
 from rich.console import Console
 from runs.test_fit import CONFIG, rows
@@ -22,7 +23,7 @@ from jaxcifar.runs.observers import ObservedRun, create_observers, find_factorie
 from jaxcifar.runs.task import Task
 
 pytest.importorskip("IPython.display", reason="IPython shows pictures in notebooks")
-pytestmark = pytest.mark.usefixtures("step_by_step")
+pytestmark = pytest.mark.usefixtures("step_by_step", "curves_drawn_once")
 
 
 class Notebook:

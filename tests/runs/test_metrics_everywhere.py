@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 from conftest import stopped_after
+from drawn_once import curves_drawn_once  # noqa: F401  (a fixture)
 from report.test_report import report
 from rich.console import Console
 from runs.test_fit import CONFIG, untimed
@@ -27,7 +28,7 @@ from jaxcifar.runs.task import Task
 from jaxcifar.training import metrics
 from jaxcifar.training.metrics import PERCENT, Metric
 
-pytestmark = pytest.mark.usefixtures("step_by_step")
+pytestmark = pytest.mark.usefixtures("step_by_step", "curves_drawn_once")
 SHORT = dataclasses.replace(CONFIG, epochs=2)
 # Declared here, and nowhere else.
 OURS = Metric("worst", "worst class", PERCENT, True, of_confusion=lambda c: c.diagonal().min() / 4)

@@ -6,6 +6,7 @@ import io
 import numpy as np
 import pytest
 from conftest import stopped_after
+from drawn_once import curves_drawn_once  # noqa: F401  (a fixture)
 from rich.console import Console
 from small import SMALL
 
@@ -27,7 +28,7 @@ from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
 from jaxcifar.studies import conduct
 
-pytestmark = pytest.mark.usefixtures("step_by_step")
+pytestmark = pytest.mark.usefixtures("step_by_step", "curves_drawn_once")
 SETTINGS = {
     "recipe": "reference",
     "arch_args": SMALL,

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import assert_one_line_error, command, stopped_after
+from drawn_once import curves_drawn_once  # noqa: F401  (a fixture)
 from rich.console import Console
 from runs.test_fit import CONFIG, rows, untimed
 
@@ -26,7 +27,7 @@ from jaxcifar.runs.tensorboard import EPOCH_TAGS, TEST_TAGS
 from jaxcifar.studies.conduct import conduct, plan
 from jaxcifar.studies.study import Study
 
-pytestmark = pytest.mark.usefixtures("step_by_step")
+pytestmark = pytest.mark.usefixtures("step_by_step", "curves_drawn_once")
 needs = pytest.mark.skipif(find_spec("tensorboardX") is None, reason="tensorboardX is missing")
 SPEED = "training/images_per_second"  # what two runs of one config differ in
 
@@ -235,8 +236,8 @@ def test_a_line_tells_what_is_in_the_way_and_the_run_is_finished(finished, tmp_p
 
 @needs
 def test_a_study_has_a_folder_a_run_and_finished_runs_too(tmp_path, easy_dataset):
-    shared = {**CONFIG.to_dict(), "epochs": 1, "sources": {}}
-    names = ("arch", "arch_args", "dataset", "epochs", "batch_size", "optimizer")
+    shared = CONFIG.to_dict()
+    names = ("arch", "recipe", "arch_args", "dataset", "epochs", "batch_size")
     rows_of = {"one": {"learning_rate": 0.01}, "two": {"learning_rate": 0.02}}
     study = Study.from_dict({"config": {n: shared[n] for n in names}, "rows": rows_of})
 
