@@ -24,7 +24,6 @@ from jaxcifar.exchange.to_pytorch import pytorch_state_dict, write_pytorch
 from jaxcifar.report import write_report
 from jaxcifar.runs.array_trees import named_arrays
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.weights import read_weights
 from jaxcifar.trained.load import load
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")

@@ -43,7 +43,7 @@ NETWORKS = {
         "blurred": True,
     },
 }
-# `test_export_sizes.py` has the other two, at a size at which their pools have more kinds of windows.
+# `test_export_sizes.py` has the other two, at a size at which pools have more kinds of windows.
 EXPORTED = ("cnn", "resnet18", "fastnet", "fastnet as in its recipe")
 LONGEST_SUM = 4 * 4 * 10  # that of the CNN's first dense layer
 NAMES = ("plane", "car", "bird's", "cat", 'a "deer"', "dog", "frog", "horse", "ship", "truck\\")
@@ -160,7 +160,7 @@ def test_the_examples_of_the_docs(tmp_path, monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "net", raising=False)
     names = {}
     for example in examples:
-        exec(example, names)  # noqa: S102
+        exec(example, names)
     monkeypatch.delitem(sys.modules, "net")
     assert names["logits"].shape == (1, 10)
     first, second = capsys.readouterr().out.split()  # PyTorch and ONNX on the same image
