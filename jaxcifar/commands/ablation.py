@@ -193,10 +193,12 @@ def _train_and_report(
         for task in shard.select(tasks)
     ]
     devices = first_devices(options.devices)
+    earlier_compilations = count_compilations("train_steps")  # of earlier calls in a notebook
     outcomes = conduct(tasks_of_shard, options.data_dir, options.at_once, devices, console)
 
     errors = {outcome.task.name: outcome.error for outcome in outcomes if outcome.error}
-    programs = pluralize(count_compilations("train_steps"), "training program")
+    compilations = count_compilations("train_steps") - earlier_compilations
+    programs = pluralize(compilations, "training program")
     trained_runs = pluralize(len(outcomes) - len(errors), "run")
     print_line(f"{trained_runs} done now, with {programs} compiled.")
     for run_name, error in errors.items():

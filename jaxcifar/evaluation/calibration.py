@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from jaxcifar.array_types import Float, Float64, Integer
 from jaxcifar.runs.evaluation_file import BINS, Calibration
@@ -27,7 +27,7 @@ def wilson_interval(correct_count: int, image_count: int) -> tuple[float, float]
       correct_count: number of correctly classified images.
       image_count: number of all images, at least 1.
     """
-    z = norm.ppf((1 + _CONFIDENCE_LEVEL) / 2)
+    z = ndtri((1 + _CONFIDENCE_LEVEL) / 2)
     accuracy = correct_count / image_count
     z_weight = z**2 / image_count
     centre = accuracy + z_weight / 2

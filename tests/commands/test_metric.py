@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import assert_one_line_error, obeyed
 
-SMALL = ("--arch", "cnn", "--arch-args", "widths=4,", "hidden=8", "--dataset", "shapes10")
+SMALL = ("--arch", "tests/own/net.py:Net", "--dataset", "shapes10")
 SMALL += ("--train-examples", "64", "--batch-size", "32", "--val-fraction", "0.02", "--epochs", "1")
 FILE = """
 from jaxcifar import Metric

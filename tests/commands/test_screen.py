@@ -19,7 +19,6 @@ from conftest import (
     command,
     finish,
     obeyed,
-    start,
     start_program,
 )
 from rich.console import Console
@@ -46,11 +45,13 @@ from jaxcifar.runs.pace import COMPILING, TRAINING, Pace, PlannedRuns
 from jaxcifar.runs.task import Task
 from jaxcifar.runs.training_progress import TrainProgress
 
-ON = ("--arch", "cnn", "--dataset", "shapes10", "--train-examples", "512", "--epochs", "2")
+ON = ("--arch", "tests/own/net.py:Net", "--dataset", "shapes10", "--epochs", "2")
+ON += ("--train-examples", "128", "--batch-size", "32", "--val-fraction", "0.01")
 STUDY = """
 title = "two rates"
 [config]
 arch = "cnn"
+learning_rate = 0.001
 [rows]
 base = {}
 a-tenth-of-the-learning-rate = { learning_rate = 0.0001 }
@@ -69,8 +70,14 @@ def study(folder, shapes_dir):
     """The folder of a study of two runs, and what its command printed."""
     (folder / "study.toml").write_text(STUDY)
     words = ("--study", folder / "study.toml", "--out", folder / "s", "--data-dir", shapes_dir)
-    output = finish(start("ablation", *ON[2:], *words, env={"COLUMNS": None}))
-    return folder / "s", words, output
+    return folder / "s", words, output_of("ablation", *ON, *words)
+
+
+def output_of(*words):
+    """What a command prints that succeeds, on a screen of 80 columns."""
+    done = obeyed(*words, env={"COLUMNS": None})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def fits(output, width=80):
@@ -87,19 +94,16 @@ def test_a_study_fits_80_columns_and_ends_with_its_best_row(study):
     assert "time spent" in output
     [(name, word)] = re.findall(r"^ *(\S+) .*<- (best|first)", output, re.M)
     assert f"{word}: {name}, " in output
-    plain = (*ON[2:], "--arch-args", "widths=4,", "hidden=8")  # as `start` has it
-    again = obeyed("ablation", *plain, *words, env={"COLUMNS": None})
-    assert again.returncode == 0, again.stderr
-    assert "0 runs done now" in again.stdout
-    assert again.stdout.count(f"<- {word}") == 1  # of what was done before
+    again = output_of("ablation", *ON, *words)
+    assert "0 runs done now" in again
+    assert again.count(f"<- {word}") == 1  # of what was done before
 
 
 def test_runs_are_compared(study, folder):
     runs = sorted(map(str, (study[0]).glob("*/seed0")))
-    done = command("compare", *runs, "--plot", str(folder / "c.png"), env={"COLUMNS": None})
-    assert done.returncode == 0, done.stderr
-    assert fits(done.stdout)
-    rows = dict(re.findall(r"^(\S[^(]*?)  +(.*)$", done.stdout, re.M))
+    output = output_of("compare", *runs, "--plot", str(folder / "c.png"))
+    assert fits(output)
+    rows = dict(re.findall(r"^(\S[^(]*?)  +(.*)$", output, re.M))
     assert rows["learning rate"].split() == ["0.0001", "0.001"]
     assert "batch_size" not in rows  # the same in both
     assert rows["epochs trained"].split() == ["2", "of", "2"] * 2
@@ -114,7 +118,7 @@ def test_runs_are_compared(study, folder):
 
 def test_a_run_fits_80_columns(folder, shapes_dir):
     where = ("--run-dir", folder / "r", "--data-dir", shapes_dir)
-    output = finish(start("run", *ON, *where, env={"COLUMNS": None}))
+    output = output_of("run", *ON, *where)
     assert fits(output)
     results = r"loss \d+\.\d{3} accuracy +[\d.]+%"
     assert re.search(rf"^epoch 2/2  train {results}  val {results}$", output, re.M)
