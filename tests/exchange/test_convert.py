@@ -350,3 +350,12 @@ def test_the_command(source, shapes_dir, tmp_path):
         (1, "in the file", (*small, "--arch-args", "widths=4,6,9", "hidden=12")),
     ):
         assert_one_line_error(obeyed("convert", *arguments), code, word)
+
+
+def test_another_normalisation_is_not_answered_with_the_earlier_result(run, source, easy_dataset):
+    folder, result = run
+    same = {"mean": result["channel_mean"], "std": result["channel_std"]}
+    assert converted(source[1], folder, easy_dataset, **same) == result
+    for other in ({"mean": (0.1, 0.2, 0.3)}, {"std": (0.1, 0.2, 0.3)}):
+        with pytest.raises(UsageError, match="was converted with --mean .* --std .*--overwrite"):
+            converted(source[1], folder, easy_dataset, **other)

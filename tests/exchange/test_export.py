@@ -341,3 +341,27 @@ def test_a_senseless_export_gives_a_one_line_error(own, tmp_path, tmp_path_facto
         done = obeyed("export", *arguments)
         assert_one_line_error(done, code, words)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("x = x - x.mean(0)", "depend on the other images"),
+        ("x = jax.pure_callback(np.sin, x, x, vmap_method='expand_dims')", "callback"),
+        ("jax.debug.print('mean {}', x.mean())", None),
+    ],
+)
+def test_a_network_that_stablehlo_can_not_express_gives_one_line(line, words, images, tmp_path):
+    text = OWN.replace("return", f"{line}\n        return")
+    (tmp_path / "net.py").write_text("import jax\nimport numpy as np\n" + text)
+    classifier = load(write_random(tmp_path / "w.safetensors", f"{tmp_path / 'net.py'}:Net"))
+    path = tmp_path / "net.stablehlo"
+    if words is None:
+        write_stablehlo(classifier, path)
+        logits = jax.export.deserialize(bytearray(path.read_bytes())).call(images)
+        assert_near(logits, classifier.logits(images), 1e-4)
+        return
+    with pytest.raises(UsageError, match=words) as raised:
+        write_stablehlo(classifier, path)
+    assert "\n" not in str(raised.value)
+    assert not path.exists()

@@ -358,3 +358,11 @@ def test_every_conversion_has_a_case():
     tested_otherwise = {"add_any", "copy", "copy_p", "device_put", "layout_constraint", "name"}
     tested_otherwise |= {"pvary", "sharding_constraint"}  # as `optimization_barrier`
     assert CONVERSIONS.keys() - names == tested_otherwise
+
+
+def test_operations_without_effect_on_the_result_need_no_conversion():
+    def printing(x):
+        jax.debug.print("mean {}", lax.nextafter(x, x).mean())
+        return jnp.tanh(x)
+
+    assert operations(printing) == ["Tanh"]

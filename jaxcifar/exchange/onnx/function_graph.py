@@ -94,5 +94,5 @@ def export_error(reason: str) -> UsageError:
     """Return the error for a network that can't be exported, with the reason."""
     return UsageError(
         f"the network can't be exported to ONNX, because {reason}; use --to stablehlo, which "
-        "takes any network"
+        "takes nearly any network"
     )

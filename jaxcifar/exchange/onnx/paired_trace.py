@@ -24,7 +24,7 @@ from jaxcifar.exchange.onnx.onnx_values import (
     UnconvertibleError,
     Value,
 )
-from jaxcifar.exchange.onnx.traced_step import Step
+from jaxcifar.exchange.onnx.traced_step import Step, used_operations
 
 _Program = ClosedJaxpr | Jaxpr
 _MOST_TURNS, _MOST_NODES = 1_000, 50_000  # of unrolled loops: more would take minutes and gigabytes
@@ -69,7 +69,10 @@ def convert(
 
     if len(two.eqns) != len(three.eqns):
         raise UnconvertibleError("operations that depend on the number of images")
+    used = used_operations(two)
     for equation, other in zip(two.eqns, three.eqns, strict=True):
+        if id(equation) not in used:
+            continue
         equation_inputs = [
             value_of(*pair) for pair in zip(equation.invars, other.invars, strict=True)
         ]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jax.extend.core import JaxprEqn
+from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
 from jaxcifar.diagram.count import shape_of
 from jaxcifar.exchange.onnx.onnx_values import (
@@ -140,3 +140,20 @@ def only_input(step: Step) -> Tensor:
     [x] = step.inputs
     assert isinstance(x, Tensor)  # operations of constants are computed before
     return x
+
+
+def used_operations(program: Jaxpr) -> set[int]:
+    """Return the identities of the operations on which the results of a program depend.
+
+    Other operations need no nodes and no conversion, such as a `jax.debug.print` and the mean over
+    the batch that it prints.
+    """
+    needed = {variable for variable in program.outvars if not isinstance(variable, Literal)}
+    used: set[int] = set()
+    for equation in reversed(program.eqns):
+        if needed.isdisjoint(equation.outvars):
+            continue
+        used.add(id(equation))
+        inputs = [variable for variable in equation.invars if not isinstance(variable, Literal)]
+        needed.update(inputs)
+    return used
