@@ -48,9 +48,8 @@ def export_logits(classifier: Classifier) -> export.Exported:
     images = jax.ShapeDtypeStruct(images_shape, jnp.uint8)
     logits_of_images = jax.jit(jax.vmap(logits))
     # By default, GPUs and TPUs round the operands of matrix products.
-    with jax.default_matmul_precision("float32"):
-        with _without_debug_prints():
-            return export.export(logits_of_images, platforms=PLATFORMS)(images)
+    with jax.default_matmul_precision("float32"), _without_debug_prints():
+        return export.export(logits_of_images, platforms=PLATFORMS)(images)
 
 
 @contextmanager

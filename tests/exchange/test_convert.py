@@ -357,5 +357,5 @@ def test_another_normalisation_is_not_answered_with_the_earlier_result(run, sour
     same = {"mean": result["channel_mean"], "std": result["channel_std"]}
     assert converted(source[1], folder, easy_dataset, **same) == result
     for other in ({"mean": (0.1, 0.2, 0.3)}, {"std": (0.1, 0.2, 0.3)}):
-        with pytest.raises(UsageError, match="was converted with --mean .* --std .*--overwrite"):
+        with pytest.raises(UsageError, match=r"was converted with --mean .* --std .*--overwrite"):
             converted(source[1], folder, easy_dataset, **other)

@@ -347,7 +347,7 @@ def test_a_senseless_export_gives_a_one_line_error(own, tmp_path, tmp_path_facto
     ("line", "words"),
     [
         ("x = x - x.mean(0)", "depend on the other images"),
-        ("x = jax.pure_callback(np.sin, x, x, vmap_method='expand_dims')", "callback"),
+        ("x = jax.pure_callback(np.sin, jax.ShapeDtypeStruct(x.shape, x.dtype), x)", "callback"),
         ("jax.debug.print('mean {}', x.mean())", None),
     ],
 )
@@ -359,7 +359,8 @@ def test_a_network_that_stablehlo_can_not_express_gives_one_line(line, words, im
     if words is None:
         write_stablehlo(classifier, path)
         logits = jax.export.deserialize(bytearray(path.read_bytes())).call(images)
-        assert_near(logits, classifier.logits(images), 1e-4)
+        error = 2 * error_of_logits(classifier, images, 16 * 16 * 4)
+        assert_near(logits, classifier.logits(images), error)
         return
     with pytest.raises(UsageError, match=words) as raised:
         write_stablehlo(classifier, path)
