@@ -18,6 +18,7 @@ from jaxcifar.errors import RunError, printable
 from jaxcifar.machine.terminal import pluralize
 
 _MAX_CLASS_NAME_LENGTH = 200
+_MISSING_VALUES = {"na", "n/a", "#n/a", "nan", "null", "none"}  # as R, Excel and pandas write them
 _MAX_DIGITS = 20  # of a label, by which labels that are numbers are sorted
 
 
@@ -72,11 +73,13 @@ def label_files(path: Path, folder: Path, named_columns: str | None = None) -> L
         else:
             split = matches.split_of_path[file.path]
             files_of_split.setdefault(split, []).append((file, number_of_class[label]))
-    notes = [
-        f"{path.name}: labels from column {columns.title(columns.label_column)}, file names from "
-        f"column {columns.title(columns.file_column)}.",
-        *matches.notes,
-    ]
+    notes = [_describe_columns(path, columns), *matches.notes]
+    missing_values = [name for name in class_names if name.casefold() in _MISSING_VALUES]
+    if missing_values:
+        notes.append(
+            f"{path.name}: {missing_values[0]!r} is one of the classes; if it means that an image "
+            "has no label, leave these cells empty."
+        )
     if unlabelled_files:
         notes.append(_describe_left_out(path, unlabelled_files, "image", "without a label"))
     if matches.notes and listing.problems:
@@ -86,6 +89,17 @@ def label_files(path: Path, folder: Path, named_columns: str | None = None) -> L
     if user_names_file_column:
         sha256 += f" {columns.file_column}"
     return LabelledFiles(path, sha256, class_names, files_of_split, tuple(notes))
+
+
+def _describe_columns(path: Path, columns: TableColumns) -> str:
+    """Return a line that says which columns of a table are read."""
+    line = (
+        f"{path.name}: labels from column {columns.title(columns.label_column)}, file names from "
+        f"column {columns.title(columns.file_column)}"
+    )
+    if columns.split_column is not None:
+        line += f", splits from column {columns.title(columns.split_column)}"
+    return f"{line}."
 
 
 def _image_files(listing: FolderListing, table_path: Path) -> list[FoundFile]:
@@ -139,7 +153,13 @@ def _match_rows(table: LabelTable, columns: TableColumns, index: FileIndex) -> _
             )
         files.append(file)
         if columns.split_column is not None:
-            split_of_path[file.path] = split_of_name(row[columns.split_column]) or "train"
+            split = split_of_name(row[columns.split_column]) or "train"
+            earlier_split = split_of_path.setdefault(file.path, split)
+            if split != earlier_split:
+                raise RunError(
+                    f"{table.path}: {printable(file.relative_path, 60)} is in two splits, "
+                    f"{earlier_split} and {split}; keep one row for each image"
+                )
     if columns.split_column is None:
         split_of_path = _splits_of_folders(files)
     notes = []

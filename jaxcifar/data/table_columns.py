@@ -65,7 +65,8 @@ def find_columns(table: LabelTable, index: FileIndex, named_columns: str | None)
     rows = table.rows[1:] if titles else table.rows
     if not rows:
         raise RunError(f"{table.path}: has no rows below its header; add a row for each image")
-    split_column = _find_split_column(table, titles, rows)
+    used_columns = {file_column, named_label_column}
+    split_column = _find_split_column(table, titles, rows, used_columns)
     if named_label_column is not None:
         label_column = named_label_column
     else:
@@ -146,22 +147,33 @@ def _find_titles(table: LabelTable, index: FileIndex, file_column: int) -> list[
 
 
 def _find_split_column(
-    table: LabelTable, titles: Sequence[str] | None, rows: Sequence[Sequence[str]]
+    table: LabelTable,
+    titles: Sequence[str] | None,
+    rows: Sequence[Sequence[str]],
+    used_columns: Collection[int | None],
 ) -> int | None:
     """Return the number of the column with the split of each image; None without such a column.
 
-    The column is found by its title in `titles`. `rows` has the cells of the table's other rows.
+    The column is found by its title in `titles`. Without such a title, it is the first column whose
+    cells are all "train", "val" or "test", with training images and others. `rows` has the cells of
+    the table's other rows. `used_columns` are the columns that the user named, or of file names.
     """
+    untitled_column: int | None = None
     for column, title in enumerate(titles or ()):
-        if title.casefold() not in _SPLIT_TITLES:
+        if column in used_columns:
             continue
         cells = {row[column] for row in rows}
         cells_without_split = {cell for cell in cells if split_of_name(cell) is None}
-        if not cells_without_split:
+        splits = {split_of_name(cell) for cell in cells - cells_without_split}
+        if title.casefold() not in _SPLIT_TITLES:
+            has_splits = not cells_without_split and "train" in splits and len(splits) > 1
+            if has_splits and untitled_column is None:
+                untitled_column = column
+        elif not cells_without_split:
             return column
-        if title.casefold() == "split":
+        elif splits or title.casefold() == "split":  # else test images would be trained on
             raise RunError(
                 f"{table.path}: column {printable(title)} has the value "
                 f"{printable(min(cells_without_split), 60)!r}; write train, val or test in each row"
             )
-    return None
+    return untitled_column

@@ -351,3 +351,46 @@ def test_a_run_is_evaluated_on_a_table(tmp_path):
         examples = load_set(path, None, run_classes, tmp_path, str).examples
         found = zip(examples.images[:, 0, 0, 0].tolist(), examples.labels.tolist(), strict=True)
         assert {grey: run_classes[label] for grey, label in found} == expected(12)
+
+
+OTHER_COLUMNS = {"data_split": ("plate 1", "plate 2"), "split": ("train", "test")}
+
+
+@pytest.mark.parametrize(("title", "others"), OTHER_COLUMNS.items(), ids=OTHER_COLUMNS)
+def test_a_column_of_splits_is_used_whatever_its_title(tmp_path, title, others):
+    write_images(tmp_path / "pets", [f"{i}.png" for i in range(12)])
+    split = ["train", "train", "train", "val", "test", "test"]
+    rows = [f"{i}.png,{animal(i)},{others[i % 2]},{split[i // 2]}\n" for i in range(12)]
+    table = tmp_path / "pets" / "labels.csv"
+    table.write_text(f"file,label,other,{title}\n" + "".join(rows))
+    lines = []
+    labels, splits = load(tmp_path / "pets", tmp_path, lines)
+    assert labels == expected(12)
+    assert splits == {"train": set(range(6)), "val": {6, 7}, "test": {8, 9, 10, 11}}
+    assert f", splits from column {title}." in "\n".join(lines)
+
+
+UNCLEAR_SPLITS = {
+    "unknown word": (["train", "train", "dev", "test"], "column subset has the value 'dev'; write"),
+    "empty cell": (["train", "train", "", "test"], "column subset has the value ''; write"),
+    "two splits": (["train", "train", "val", "test"], "0.png is in two splits, train and val"),
+}
+
+
+@pytest.mark.parametrize(("splits", "words"), UNCLEAR_SPLITS.values(), ids=UNCLEAR_SPLITS)
+def test_test_images_are_not_trained_on_if_a_split_is_unclear(tmp_path, splits, words):
+    write_images(tmp_path / "pets", [f"{i}.png" for i in range(4)])
+    rows = [f"{i}.png,{'ab'[i % 2]},{split}\n" for i, split in enumerate(splits)]
+    rows.append(f"0.png,a,{splits[2]}\n")
+    (tmp_path / "pets" / "labels.csv").write_text("file,label,subset\n" + "".join(rows))
+    with pytest.raises(RunError, match=words):
+        load(tmp_path / "pets", tmp_path)
+
+
+def test_a_class_named_like_a_missing_value_is_announced(tmp_path):
+    write_images(tmp_path / "pets", [f"{i}.png" for i in range(12)])
+    rows = [f"{i}.png,{['NA', 'cat', 'dog'][i % 3]}\n" for i in range(12)]
+    (tmp_path / "pets" / "labels.csv").write_text("file,label\n" + "".join(rows))
+    lines = []
+    load(tmp_path / "pets", tmp_path, lines)
+    assert "labels.csv: 'NA' is one of the classes; if it means" in "\n".join(lines)
