@@ -2,9 +2,9 @@
 
 import datetime
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jaxcifar.commands.shared.cli import start_jax
 from jaxcifar.commands.shared.common_options import (
@@ -120,14 +120,16 @@ def main(argv: Sequence[str]) -> None:
     runs = [load_run(path, name, options, print_line) for path, name in run_names.items()]
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     corruption_evaluator = CorruptionEvaluator(runs, options, date, print_line)
-    look = _look_at_test_images(options.on, date)
     evaluations: dict[str, Evaluation] = {}
     looks: dict[str, list[Look]] = {}
     for number, run in enumerate(runs):
         evaluated = _evaluate_run(run, date, user_metrics, corruption_evaluator, print_line)
         evaluations[run.name], looks[run.name] = evaluated.evaluation, []
         if run.folder:
-            looks[run.name] = save_to_run_folder(run.folder, evaluated.evaluation, look, print_line)
+            look = _look_at_test_images(run, options.on, date)
+            looks[run.name] = save_to_run_folder(
+                run.folder, evaluated.evaluation, look, print_line, options.images is None
+            )
         if options.out:
             file_prefix = f"{number}-" if len(runs) > 1 else ""
             draw_run(options.out, file_prefix, run, evaluated)
@@ -168,9 +170,9 @@ def _check_runs_and_sets(options: Namespace) -> None:
         raise UsageError("--base: is for --on FOLDER of CIFAR-10-C or CIFAR-100-C; give that too")
 
 
-def _look_at_test_images(set_names: Sequence[str], date: str) -> "Look | None":
-    """Return a record of this use of the test images; None if the sets contain none of them."""
-    if not any(uses_test_images(name) for name in set_names):
+def _look_at_test_images(run: "LoadedRun", set_names: Sequence[str], date: str) -> "Look | None":
+    """Return a record of this use of a run's test images; None if no set contains any of them."""
+    if not run.has_test_copies and not any(map(uses_test_images, set_names)):
         return None
     purpose = f"evaluate --on {' '.join(set_names)}"
     return {"date": date, "purpose": purpose[:_MAX_PURPOSE_LENGTH]}
@@ -206,19 +208,24 @@ def _evaluate_run(
 
 
 def save_to_run_folder(
-    run_folder: Path, evaluation: "Evaluation", look: "Look | None", print_line: PrintLine
+    run_folder: Path,
+    evaluation: "Evaluation",
+    look: "Look | None",
+    print_line: PrintLine,
+    of_whole_sets: bool = False,
 ) -> "list[Look]":
     """Write an evaluation to the folder of its run; if that fails, print a line.
 
     Returns:
       records of all uses of the run's test images. `look` records the use now, if there is one.
     """
+    from jaxcifar.commands.shared.kept_figures import lines_about_kept_figures
     from jaxcifar.runs.evaluation_file import read_looks, save_evaluation
     from jaxcifar.runs.folder import RunFolder
 
     try:
-        looks = save_evaluation(run_folder, evaluation, look)
-        for line in _lines_about_kept_figures(run_folder, evaluation):
+        looks = save_evaluation(run_folder, evaluation, look, of_whole_sets=of_whole_sets)
+        for line in lines_about_kept_figures(run_folder, evaluation):
             print_line(line)
         return looks
     except BusyError:
@@ -230,20 +237,3 @@ def save_to_run_folder(
         reason = error.strerror or error
         print_line(f"{run_folder}: can't be written ({reason}); use --json FILE for the figures")
     return read_looks(RunFolder(run_folder))
-
-
-def _lines_about_kept_figures(run_folder: Path, evaluation: "Evaluation") -> Iterator[str]:
-    """Yield a line for each set whose earlier figures, from more images, were not replaced."""
-    from jaxcifar.runs.evaluation_file import read_evaluation
-    from jaxcifar.runs.folder import RunFolder
-
-    written: Mapping[str, Any] = read_evaluation(RunFolder(run_folder)) or {"sets": {}}
-    measured: Mapping[str, Any] = evaluation
-    for section in ("sets", "corruption_sets"):
-        for name, figures in measured.get(section, {}).items():
-            written_images = written[section][name]["images"]
-            if written_images > figures["images"]:
-                yield (
-                    f"{run_folder}: evaluation.json keeps the figures of {written_images:,} images "
-                    f"of {name}"
-                )

@@ -11,6 +11,7 @@ from jaxcifar.array_types import Integer, UInt8
 
 _CHANNEL_NAMES = ("red", "green", "blue")
 _WORD_BYTES = 8
+_DARK_PIXEL = 64  # the brightest pixel of 14 bits in a file of 16 bits, scaled to 8 bits
 _MAX_BLOCK_BYTES = 2**24  # of images at a time
 
 Images = UInt8[np.ndarray, "_ size size 3"]  # any number of images
@@ -19,7 +20,7 @@ Images = UInt8[np.ndarray, "_ size size 3"]  # any number of images
 def describe_constant_channels(
     images: Images, constant_channels: Integer[np.ndarray, "channels"]
 ) -> list[str]:
-    """Return warnings about channels without variation, and about pixels that are only 0 or 1.
+    """Return warnings about channels without variation, and about pixels that are all dark.
 
     Args:
       images: the training images.
@@ -36,7 +37,14 @@ def describe_constant_channels(
             f"these channels have the same value in all training images: {channels}; the network "
             "learns nothing from them"
         )
-    if images.max() <= 1:
+    brightest = images.max()
+    if 1 < brightest <= _DARK_PIXEL:
+        warnings.append(
+            f"the brightest pixel of the training images is {brightest} of 255; a camera's 10 to "
+            "14 bits in a file of 16 bits lose most of their grey levels so: scale these values "
+            "to 0 to 65,535 in the files"
+        )
+    if brightest <= 1:
         warnings.append(
             "the pixels of the training images are only 0 and 1, like fractions that were cast to "
             "integers; multiply by 255 before casting to uint8"

@@ -15,7 +15,7 @@ _IMAGE_SUFFIXES = {
     *(".avif", ".bmp", ".gif", ".heic", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png"),
     *(".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
 }
-_IGNORED_NAMES = {"Thumbs.db", "desktop.ini", "__MACOSX"}
+IGNORED_NAMES = {"Thumbs.db", "desktop.ini", "__MACOSX"}  # as systems write them
 _MAX_TOTAL_BYTES = 2**40  # of all files together
 _MAX_FOLDERS = 10**6
 _MAX_DEPTH = 32  # of folders inside folders
@@ -216,7 +216,7 @@ class FolderListing:
                 "move it out"
             ) from error
         for entry in sorted_entries:
-            if entry.name.startswith(".") or entry.name in _IGNORED_NAMES:
+            if entry.name.startswith(".") or entry.name in IGNORED_NAMES:
                 self._ignored_paths.add(entry.path)
             else:
                 yield entry

@@ -13,11 +13,10 @@ from jaxcifar.data import CATALOG, Dataset, Examples, load_dataset
 from jaxcifar.data.cifar10_1 import load_cifar10_1
 from jaxcifar.data.labelled_arrays import LABELS_FILE, map_images, read_labels_beside
 from jaxcifar.data.split import stratified_split
-from jaxcifar.data.user_data import user_data_title
 from jaxcifar.errors import UsageError
 from jaxcifar.evaluation.class_numbers import convert_to_run_labels
 from jaxcifar.evaluation.resized_images import resize_images
-from jaxcifar.evaluation.user_images import read_user_images
+from jaxcifar.evaluation.user_images import read_user_images, title_of_user_images
 from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.paths import expand_home, parse_table_name
 from jaxcifar.machine.terminal import PrintLine
@@ -207,7 +206,7 @@ def _load_user_images(
         user_images.title, set_labels, user_images.class_names, class_names
     )
     return ImageSet(
-        f"own:{user_data_title(name)}",
+        f"own:{title_of_user_images(name)}",
         user_images.title,
         Examples(images, labels),
         path=name,

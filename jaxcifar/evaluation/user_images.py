@@ -11,10 +11,11 @@ from jaxcifar.data.image_folder import scan_images
 from jaxcifar.data.parquet import read_parquet
 from jaxcifar.data.parquet_files import find_unmixed_parquet_files
 from jaxcifar.data.resizing import Resizing
+from jaxcifar.data.split_names import split_of_name
 from jaxcifar.data.user_data import user_data_title
 from jaxcifar.data.user_npz import read_npz
 from jaxcifar.evaluation.resized_images import print_resizing
-from jaxcifar.machine.paths import expand_home
+from jaxcifar.machine.paths import expand_home, parse_table_name
 from jaxcifar.machine.terminal import PrintLine
 
 SPLIT_TITLES = {"test": "test", "val": "validation", "train": "training"}
@@ -34,6 +35,20 @@ class UserImages(NamedTuple):
     examples: Examples
     class_names: tuple[str, ...]
     split: str
+
+
+def title_of_user_images(path: str) -> str:
+    """Return the title of a user's images in an evaluation, such as "photos" or "lab2/test".
+
+    It is the name of the folder or file; for a folder such as "test", also that of the folder
+    around it, because many folders are called "test".
+    """
+    title = user_data_title(path)
+    if split_of_name(title) is None:
+        return title
+    table = parse_table_name(path)
+    folder = table.path.absolute().parent if table else expand_home(path).absolute()
+    return f"{folder.parent.name}/{title}" if folder.parent.name else title
 
 
 def read_user_images(name: str, print_line: PrintLine, image_size: int) -> UserImages | None:
@@ -56,7 +71,7 @@ def read_user_images(name: str, print_line: PrintLine, image_size: int) -> UserI
         return None
     split, class_names = chosen_split.split, chosen_split.class_names
     examples = Examples(*binary_records.unpack(chosen_split.records))
-    title = user_data_title(name)
+    title = title_of_user_images(name)
     print_resizing(title, resizing.original_sizes, image_size, print_line)
     if chosen_split.is_only_split:
         return UserImages(title, examples, class_names, split="")
@@ -131,3 +146,15 @@ def describe_training_copies(title: str, examples: Examples, dataset: Dataset) -
         f"{title}: {copy_count:,} of the {len(examples.labels):,} images are also training "
         "images of the run, as exact copies; remove them, because their accuracy says little"
     )
+
+
+def contains_test_images(examples: Examples, dataset: Dataset) -> bool:
+    """Return True if some images to evaluate are exact copies of a run's test images.
+
+    `dataset` is the data set of the run.
+    """
+    test_images = dataset.test.images
+    if test_images.shape[1:] != examples.images.shape[1:]:
+        return False
+    no_images = test_images[:0]
+    return count_copies(test_images, no_images, examples.images)["test"] > 0

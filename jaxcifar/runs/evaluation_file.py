@@ -199,11 +199,13 @@ def read_looks(folder: RunFolder) -> list[Look]:
     return read_json_lines(path, Look, _CORRECT_LOOKS) if path.exists() else []
 
 
-def save_evaluation(path: Path, new_results: Evaluation, look: Look | None) -> list[Look]:
+def save_evaluation(
+    path: Path, new_results: Evaluation, look: Look | None, *, of_whole_sets: bool = False
+) -> list[Look]:
     """Add new results to `evaluation.json` in a run's folder, whose path is `path`.
 
-    New results on a set of images replace the earlier results, unless the earlier results are from
-    more images. `look` has date and purpose if the test images were used, and is None if not.
+    New results replace earlier ones; those from more images only if the new are `of_whole_sets`:
+    the user may have removed images. `look` is a use of the test images, or None.
 
     Returns:
       all uses of the test images since the end of the run.
@@ -217,12 +219,14 @@ def save_evaluation(path: Path, new_results: Evaluation, look: Look | None) -> l
     with lock_folder(path, wait=False):
         looks = read_looks(folder)
         earlier_results: Mapping = read_evaluation(folder) or {"sets": {}}
-        all_results = {**earlier_results, **_replacing_results(new_results, earlier_results)}
+        compared: Mapping = {} if of_whole_sets else earlier_results
+        all_results = {**earlier_results, **_replacing_results(new_results, compared)}
         for field in ("sets", "corruption_sets"):
             earlier_sets: Mapping = earlier_results.get(field, {})
             new_sets: Any = new_results.get(field, {})
             if earlier_sets or new_sets or field == "sets":
-                all_results[field] = {**earlier_sets, **_replacing_results(new_sets, earlier_sets)}
+                replacing_sets = _replacing_results(new_sets, compared.get(field, {}))
+                all_results[field] = {**earlier_sets, **replacing_sets}
         if look:
             looks.append(look)
             lines = [json.dumps(recorded_look) + "\n" for recorded_look in looks]
@@ -234,10 +238,7 @@ def save_evaluation(path: Path, new_results: Evaluation, look: Look | None) -> l
 def _replacing_results(
     new_results: Mapping[str, Any], earlier_results: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the new results that replace earlier results: all but those from fewer images.
-
-    Both dicts have results by name, such as the name of a set of images.
-    """
+    """Return the new results by name, except those from fewer images than the earlier results."""
 
     def image_count(result: Any) -> int:
         return result.get("images", 0) if isinstance(result, Mapping) else 0

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxcifar.data.arrays import MAX_IMAGES
 from jaxcifar.data.decode import MAX_THREADS
+from jaxcifar.data.folder_listing import IGNORED_NAMES
 from jaxcifar.data.images import read_image
 from jaxcifar.errors import UsageError, printable
 from jaxcifar.image_size import IMAGE_SIZE, image_shape
@@ -145,14 +146,21 @@ def _no_images(folder: Path) -> UsageError:
 
 
 def _list_files(folder: Path) -> list[Path]:
-    """Return the files in a folder and its subfolders, sorted by name, without hidden files."""
+    """Return the files in a folder and its subfolders, sorted by name, without hidden files.
+
+    Files and folders that training ignores, such as Windows' Thumbs.db, are left out too.
+    """
     files: list[Path] = []
     for parent, folders, names in os.walk(folder):  # follows no links
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files += [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
+        folders[:] = sorted(filter(_is_visible, folders))
+        files += [Path(parent, name) for name in sorted(filter(_is_visible, names))]
         if len(files) > MAX_FILES:
             raise UsageError(f"{folder}: has more than {MAX_FILES:,} files; give a smaller folder")
     return files
+
+
+def _is_visible(name: str) -> bool:
+    return not name.startswith(".") and name not in IGNORED_NAMES
 
 
 def draw_sheet(path: Path, photos: Photos, predictions: Predictions) -> None:

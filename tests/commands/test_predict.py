@@ -47,10 +47,12 @@ def run(capsys, *arguments):
 
 def test_a_folders_images_come_in_order_without_hidden_files_and_folders(photo, tmp_path):
     names = ["b/1.png", "a/2.png", "a/deeper/1.png", "c.png"]
-    for name in [*names, ".thumbnails/1.png", "a/.hidden.png"]:
+    for name in [*names, ".thumbnails/1.png", "a/.hidden.png", "__MACOSX/1.png"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         photo.save(tmp_path / name)
+    (tmp_path / "a" / "Thumbs.db").write_text("no image")
     photos = read_photos([tmp_path])
+    assert photos.left_out == 0
     expected = ["c.png", "a/2.png", "a/deeper/1.png", "b/1.png"]
     assert photos.names == [str(tmp_path / name) for name in expected]
     assert len(photos.pixels) == len(expected)

@@ -332,6 +332,15 @@ def test_fractions_cast_to_integers_are_named():
     assert not any("fractions" in line for line in darker.warnings)
 
 
+@pytest.mark.parametrize(("brightest", "is_dark"), [(16, True), (64, True), (65, False)])
+def test_images_of_a_camera_with_fewer_than_16_bits_are_named(brightest, is_dark):
+    images = pixels(30, 0)
+    train = (images.astype(int) * brightest // images.max()).astype(np.uint8)
+    dataset = Dataset.from_arrays(train, labels(30), pixels(6, 1), labels(6), val_fraction=0)
+    words = f"the brightest pixel of the training images is {brightest} of 255"
+    assert any(words in line for line in dataset.warnings) is is_dark
+
+
 def test_copies_are_counted():
     train, val, test = pixels(40, 0), pixels(20, 1), pixels(30, 2)
     assert count_copies(train, val, test) == {"val": 0, "test": 0}

@@ -29,6 +29,7 @@ from jaxcifar.build.setup import Setup
 from jaxcifar.commands import evaluate as evaluate_command
 from jaxcifar.commands.shared.cli import exit_code_of
 from jaxcifar.commands.shared.evaluated import short_names, show_evaluations
+from jaxcifar.commands.shared.evaluated_runs import LoadedRun
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Examples
 from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupt_images
@@ -47,7 +48,7 @@ from jaxcifar.evaluation.measure import (
     evaluate_sets,
     evaluate_with_mistakes,
 )
-from jaxcifar.evaluation.user_images import describe_training_copies
+from jaxcifar.evaluation.user_images import contains_test_images, describe_training_copies
 from jaxcifar.machine.files import lock_folder
 from jaxcifar.report import write_report
 from jaxcifar.runs.evaluation_file import read_evaluation, read_looks, save_evaluation
@@ -797,3 +798,35 @@ def test_a_look_through_a_runs_weights_counts(finished, at_hand, tmp_path):
     before = len(read_looks(RunFolder(run)))
     evaluate_command.main([str(run / "weights.safetensors"), "--images", "20"])
     assert len(read_looks(RunFolder(run))) == before + 1
+
+
+def test_figures_of_a_folder_from_which_images_were_removed_are_replaced(tmp_path):
+    save_evaluation(tmp_path, found_in("own:photos", 30), None)
+    cleaned = found_in("own:photos", 20)
+    save_evaluation(tmp_path, cleaned, None, of_whole_sets=True)
+    found = read_evaluation(RunFolder(tmp_path))
+    assert found["sets"]["own:photos"] == cleaned["sets"]["own:photos"]
+
+
+def test_folders_called_test_have_different_names(tmp_path):
+    found = {}
+    for lab, count in (("lab1", 3), ("lab2", 5)):
+        write_images(tmp_path / lab / "test", {"a": count, "b": count})
+        images = load_set(str(tmp_path / lab / "test"), None, NAMES, tmp_path, print)
+        found[images.name] = (images.title, len(images.examples.labels))
+    assert found == {"own:lab1/test": ("lab1/test", 6), "own:lab2/test": ("lab2/test", 10)}
+
+
+@pytest.mark.parametrize(("split", "uses_test"), [("test", True), ("train", False)])
+def test_photos_that_are_test_images_of_the_run_are_noticed(easy_dataset, split, uses_test):
+    images, labels = getattr(easy_dataset, split)
+    examples = Examples(np.concatenate([images[:1] // 2, images[-1:]]), labels[:2])
+    assert contains_test_images(examples, easy_dataset) is uses_test
+
+
+def test_a_use_of_test_images_in_a_folder_of_photos_is_recorded():
+    run = LoadedRun("run", None, None, [], [], None, has_test_copies=True)
+    look = evaluate_command._look_at_test_images(run, ["photos/"], DATE)
+    assert look == {"date": DATE, "purpose": "evaluate --on photos/"}
+    without_copies = run._replace(has_test_copies=False)
+    assert evaluate_command._look_at_test_images(without_copies, ["photos/"], DATE) is None

@@ -13,7 +13,7 @@ from jaxcifar.data import Dataset, Examples
 from jaxcifar.data.decode import find_file_names
 from jaxcifar.data.folder_listing import normal_form
 from jaxcifar.data.image_folder import ImageFolder, scan_images
-from jaxcifar.errors import RunError, UsageError
+from jaxcifar.errors import RunError, UsageError, printable
 from jaxcifar.evaluation.corruption_sets import CorruptedImages, open_corruption_set
 from jaxcifar.evaluation.image_sets import (
     SETS_OF_RUN,
@@ -24,7 +24,7 @@ from jaxcifar.evaluation.image_sets import (
     load_set,
 )
 from jaxcifar.evaluation.measure import EvaluationResult
-from jaxcifar.evaluation.user_images import describe_training_copies
+from jaxcifar.evaluation.user_images import contains_test_images, describe_training_copies
 from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.evaluation_file import Mistake, read_evaluation, read_looks
 from jaxcifar.runs.folder import RunFolder
@@ -45,6 +45,7 @@ class LoadedRun(NamedTuple):
       sets: the sets of images to evaluate the network on.
       corrupted_sets: the sets of corrupted images in files to evaluate the network on.
       val: the run's validation images; None if they can't be loaded.
+      has_test_copies: True if a set of the user's images has copies of the run's test images.
     """
 
     name: str
@@ -53,6 +54,7 @@ class LoadedRun(NamedTuple):
     sets: list[ImageSet]
     corrupted_sets: list[CorruptedImages]
     val: Examples | None
+    has_test_copies: bool = False
 
 
 def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -> LoadedRun:
@@ -74,15 +76,17 @@ def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -
     sets = _load_sets(dataset, classifier, options, print_line)
     if classifier.config.label_noise:
         sets = [_with_title_of_true_labels(images) for images in sets]
+    has_test_copies = False
     if dataset is not None:
         for images in sets:
             if not images.path:
                 continue
+            has_test_copies |= contains_test_images(images.examples, dataset)
             warning = describe_training_copies(images.title, images.examples, dataset)
             if warning:
                 print_line(f"{name}: {warning}")
     val = dataset.val if dataset else None
-    return LoadedRun(name, folder, classifier, sets, corrupted_sets, val)
+    return LoadedRun(name, folder, classifier, sets, corrupted_sets, val, has_test_copies)
 
 
 def _require_readable_evaluation(folder: RunFolder) -> None:
@@ -226,5 +230,10 @@ def _load_sets(
 
 def _require_different_names(names: Sequence[str]) -> None:
     """Raise a `UsageError` if two sets of images of `--on` have the same name."""
-    if len(set(names)) < len(names):
-        raise UsageError("--on: two sets have the same name; evaluate them in separate commands")
+    repeated_names = [name for name in names if names.count(name) > 1]
+    if repeated_names:
+        title = printable(repeated_names[0].removeprefix("own:"), 60)
+        raise UsageError(
+            f"--on: two sets have the same name, {title}; rename one, because evaluation.json "
+            "keeps one set of each name"
+        )
