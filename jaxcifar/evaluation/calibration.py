@@ -11,10 +11,9 @@ from scipy.special import ndtri
 
 from jaxcifar.array_types import Float, Float64, Integer
 from jaxcifar.runs.evaluation_file import BINS, Calibration
+from jaxcifar.runs.temperature_limits import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE
 from jaxcifar.training.metrics import is_correct
 
-# Limits are needed: if every prediction is right, the loss falls with the temperature without end.
-LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.01, 100.0
 _CONFIDENCE_LEVEL = 0.95
 
 

@@ -23,6 +23,7 @@ from jaxcifar.runs.evaluation_file import (
 )
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.metric_fields import format_value
+from jaxcifar.runs.temperature_limits import is_limit
 
 _MAX_IMAGE_SETS = 20  # most sets of images in the table
 _SMALL_ECE = 0.01  # a smaller expected calibration error is not worth correcting
@@ -133,6 +134,11 @@ def _calibration_text(results: Figures, evaluation: Evaluation) -> str:
     temperature, tempered = evaluation.get("temperature"), results.get("tempered")
     if temperature is None or tempered is None:
         return sentence
+    if is_limit(temperature):
+        return (
+            f"{sentence} No temperature fits the validation images best, so disregard the results "
+            "with one."
+        )
     return (
         f"{sentence} Dividing its logits by {temperature:.3g}, the temperature that fits the "
         f"validation images best, makes the error {percent(tempered['ece'])} and leaves the "

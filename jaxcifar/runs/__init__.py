@@ -11,6 +11,7 @@ The modules are listed in reading order. Each module imports only modules below 
 - `checkpoint_schedule`, `checkpoint`, `checkpoint_keeping`, `checkpoint_metadata`: when and how
   checkpoints are written, which are kept, and the metadata file of a checkpoint.
 - `evaluation_file`, `result`, `result_pictures`: the metrics, tables and plots of a run.
+- `temperature_limits`: the limits of the softmax temperature in `evaluation_file`.
 - `training_images`: a few training images of a run, as they are and augmented.
 - `epoch_selection`: the choice of the epoch whose weights are kept.
 - `joint_run`: checks that several processes agree when they train one run together.

@@ -7,14 +7,13 @@ import pytest
 from scipy import optimize, stats
 
 from jaxcifar.evaluation.calibration import (
-    HIGHEST_TEMPERATURE,
-    LOWEST_TEMPERATURE,
     calibration,
     fitted_temperature,
     log_probabilities,
     wilson_interval,
 )
 from jaxcifar.runs.evaluation_file import BINS
+from jaxcifar.runs.temperature_limits import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE
 
 
 def guesses(count=400, classes=10, scale=3.0, seed=0):

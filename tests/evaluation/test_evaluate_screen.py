@@ -3,12 +3,14 @@
 import io
 import re
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from jaxcifar.commands import evaluate
 from jaxcifar.commands.shared.evaluated import show_evaluations
 from jaxcifar.errors import UsageError
+from jaxcifar.evaluation.calibration import fitted_temperature
 from jaxcifar.runs.evaluation_file import BINS
 
 DATE = "2026-01-02T03:04:05+00:00"
@@ -167,3 +169,11 @@ def test_looks_at_the_test_images_are_counted_with_the_runs_own_and_the_last_is_
         "one: the test images were used 3 times: when the run ended, and by evaluate, last on "
         "2025-02-02 (second)"
     ]
+
+
+def test_a_temperature_at_a_limit_is_not_shown_as_the_best():
+    """All validation images are right, so the loss falls with the temperature without end."""
+    logits, labels = np.eye(3)[[0, 1, 2]], np.arange(3)
+    line = shown({"one": {**ONE, "temperature": fitted_temperature(logits, labels)}})
+    assert "one: temperature 0.010 is a limit, so loss/T and ECE/T say nothing" in line
+    assert "limit" not in shown({"one": ONE})

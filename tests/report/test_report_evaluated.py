@@ -310,3 +310,10 @@ def test_markup_in_an_evaluation_stays_text(study):
     page = (study[0] / "report.html").read_text()
     assert "<script>x" not in page
     assert page.count("</script>") == page.count("<script")
+
+
+def test_a_temperature_at_a_limit_is_not_reported_as_the_best(run):
+    context, _ = context_and_figures(run, found(temperature=0.01))
+    text = context["calibration"]
+    assert "No temperature fits the validation images best" in text
+    assert "Dividing its logits" not in text

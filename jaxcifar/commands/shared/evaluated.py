@@ -16,6 +16,7 @@ from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import line_printer
 from jaxcifar.runs.evaluation_file import BINS, LEVELS, Corruptions, Evaluation, Figures, Look
 from jaxcifar.runs.metric_fields import format_value
+from jaxcifar.runs.temperature_limits import is_limit
 
 _MAX_SHOWN_CLASSES = 20  # rows of the table by class; the worst classes are shown
 Evaluations = Mapping[str, Evaluation]  # by the name of the run
@@ -64,7 +65,7 @@ def show_evaluations(
         console.print(_mistake_table(evaluations))
     for run, evaluation in evaluations.items():
         if "temperature" in evaluation:
-            print_line(f"{run}: temperature {evaluation['temperature']:.3f}")
+            print_line(f"{run}: {_temperature_text(evaluation['temperature'])}")
     for run, looks_of_run in looks.items():
         if looks_of_run:
             last_look = looks_of_run[-1]
@@ -73,6 +74,16 @@ def show_evaluations(
                 f"{run}: the test images were used {use_count} times: when the run ended, and by "
                 f"evaluate, last on {last_look['date']} ({last_look['purpose']})"
             )
+
+
+def _temperature_text(temperature: float) -> str:
+    text = f"temperature {temperature:.3f}"
+    if not is_limit(temperature):
+        return text
+    return (
+        f"{text} is a limit, so loss/T and ECE/T say nothing: no temperature fits the validation "
+        "images best, as when all of them are classified correctly; use more of them"
+    )
 
 
 def _show_figures(console: Console, figures_of_runs: FiguresOfRuns) -> None:
