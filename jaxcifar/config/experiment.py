@@ -148,7 +148,7 @@ class Config(Fields):
         network_arguments = values.pop("arch_args")
         sources = values.pop("sources") or ()
         imports = values.pop("imports") or ()
-        values |= {kind: _without_folder(values[kind]) for kind, _ in sources}
+        values |= {kind: without_folder(values[kind]) for kind, _ in sources}
         values |= {name: Path(values[name]).name for name in NAMES_OF_RUNS}
         digests = {f"SHA-256 of {values[kind]}": digest for kind, digest in sources}
         for key, digest in imports:
@@ -239,7 +239,7 @@ class Config(Fields):
         return run_name(self)
 
 
-def _without_folder(user_code: str) -> str:
+def without_folder(user_code: str) -> str:
     """Return "net.py:Net" for "folder/net.py:Net"."""
     return re.sub(r".*[/\\]", "", user_code)
 

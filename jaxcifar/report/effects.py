@@ -52,8 +52,10 @@ def find_effects(variations: Sequence[Variation]) -> list[Effect]:
     """Return the effects on the test accuracy of changing one setting while the others stay.
 
     Variations that differ in one setting only are compared. A change goes from the setting's most
-    frequent value to another value, or from False to True.
+    frequent value to another value, or from False to True. Of variations with equal settings, only
+    the first one counts: their pairs would not be independent.
     """
+    variations = _without_repeated_settings(variations)
     changes_by_values: dict[Any, list[SingleChange]] = {}
     for single_change in single_changes(variations):
         change = _directed_from_usual_value(single_change, variations)
@@ -68,6 +70,15 @@ def find_effects(variations: Sequence[Variation]) -> list[Effect]:
     settings_compared = {effect.setting for effect in effects_of_usual_value}
     other_effects = [effect for effect in effects if effect.setting not in settings_compared]
     return [*effects_of_usual_value, *other_effects]
+
+
+def _without_repeated_settings(variations: Sequence[Variation]) -> list[Variation]:
+    """Return the variations without those that have the settings of an earlier variation."""
+    different: list[Variation] = []
+    for variation in variations:
+        if all(variation.changes_to(earlier) for earlier in different):
+            different.append(variation)
+    return different
 
 
 def _usual_value(setting: str, variations: Sequence[Variation]) -> Any:

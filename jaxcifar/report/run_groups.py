@@ -1,30 +1,41 @@
 """Group finished runs into variations, which differ only in seed or fold, and into networks."""
 
 import dataclasses
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from jaxcifar.config.experiment import Config
+from jaxcifar.config.experiment import Config, without_folder
 from jaxcifar.config.folds import run_folder_name
 from jaxcifar.report.run_records import FinishedRun, Variation
 from jaxcifar.report.study_records import StudiedNetwork
 
 
-def seedless_config(config: Config) -> Config:
-    """Return a copy of a config that is equal for all runs which differ only in seed.
+def seedless_settings(config: Config) -> dict[str, Any]:
+    """Return settings that are equal for all runs which differ only in seed.
 
     A run may continue a run of another row of its study, with the same seed. Then `continue_from`
-    in the copy is the folder of that row, such as `ROW` for `ROW/seed3`. The runs of that row may
-    have ended early, at different epochs.
+    is the folder of that row, such as `ROW` for `ROW/seed3`. The runs of that row may have ended
+    early, at different epochs.
+
+    Seeds may be added from another folder, or after the images have moved. So files that a SHA-256
+    identifies (images, user code and initial weights) are compared without their folders.
     """
-    return dataclasses.replace(
+    seedless_config = dataclasses.replace(
         config,
         seed=0,
         continue_from=continued_row_or_run(config),
         continue_sha256=None,
         continue_epochs=None,
     )
+    settings = seedless_config.to_dict()
+    settings |= {kind: without_folder(settings[kind]) for kind, _ in config.sources or ()}
+    if config.data_sha256 is not None:
+        settings["dataset"] = ""
+    if config.init_sha256 is not None:
+        settings["init"] = ""
+    return settings
 
 
 def continued_row_or_run(config: Config) -> str:
@@ -49,9 +60,9 @@ def group_runs(runs: Iterable[FinishedRun]) -> list[tuple[FinishedRun, ...]]:
     groups: dict[Any, list[FinishedRun]] = {}
     for run in runs:
         first_fold = str(run.fold._replace(number=1)) if run.fold else ""
-        config = dataclasses.replace(seedless_config(run.config), fold=first_fold).to_json()
+        settings = json.dumps({**seedless_settings(run.config), "fold": first_fold})
         converted_path = run.path if run.converted else None
-        group_key = config, run.data.identity, converted_path
+        group_key = settings, run.data.identity, converted_path
         groups.setdefault(group_key, []).append(run)
 
     def seed_and_fold(run: FinishedRun) -> tuple[Any, ...]:
@@ -76,14 +87,18 @@ def with_unique_names(variations: Iterable[Variation]) -> list[Variation]:
 def group_into_networks(variations: Iterable[Variation]) -> list[StudiedNetwork]:
     """Group variations by architecture and data set, and return a network for each group.
 
-    Data sets are compared by content, not by name. Each run with converted weights forms its own
-    network, because its training is unknown.
+    Data sets are compared by content, not by name. So is the file of a user's network if its folder
+    differs. Each run with converted weights forms its own network, because its training is unknown.
     """
     groups: dict[Any, list[Variation]] = {}
+    first_archs: dict[Any, str] = {}  # a user's network and its SHA-256 -> the first path to it
     for variation in variations:
         first_run = variation.runs[0]
         converted_path = first_run.path if first_run.converted else None
-        network_key = variation.config.arch, variation.data.identity, converted_path
+        arch, digests = variation.config.arch, dict(variation.config.sources or ())
+        if "arch" in digests:
+            arch = first_archs.setdefault((without_folder(arch), digests["arch"]), arch)
+        network_key = arch, variation.data.identity, converted_path
         groups.setdefault(network_key, []).append(variation)
     sorted_groups = sorted(groups.values(), key=_network_sort_key)
     titles = [_network_title(group) for group in sorted_groups]

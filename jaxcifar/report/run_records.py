@@ -219,10 +219,14 @@ class Variation:
         """Return the settings that differ, each with its value in this variation and in `other`.
 
         A value is None in a variation that lacks the setting. A setting that has no effect in one
-        of the two is left out, because the result has the setting that switches it off.
+        of the two is left out, because the result has the setting that switches it off. The path of
+        images is left out if both variations have the same images.
         """
         ineffective_names = self._settings_without_effect | other._settings_without_effect
         omitted_names = {*_SETTINGS_IDENTIFIED_BY_SHA256, *ineffective_names}
+        images_sha256 = self.config.data_sha256
+        if images_sha256 is not None and images_sha256 == other.config.data_sha256:
+            omitted_names.add("dataset")
         changes = {}
         for name in self.settings | other.settings:
             change = ValueChange(self.settings.get(name), other.settings.get(name))

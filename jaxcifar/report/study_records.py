@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxcifar.report.run_records import DataSet, FinishedRun, RunRecord, Variation
+from jaxcifar.report.statistics import ROUNDING_ERROR
 from jaxcifar.runs.file_formats import Source
 
 
@@ -33,13 +34,20 @@ class StudiedNetwork:
 
     @property
     def by_validation(self) -> list[Variation]:
-        """The variations, highest mean validation accuracy first; if equal, lowest loss first."""
+        """The variations, highest mean validation accuracy first; if equal, lowest loss first.
+
+        Means that differ by rounding only, as of the same accuracies in another order, are equal.
+        """
         if self.converted:
             return list(self.variations)
+        highest_mean = max(v.repeats("val_accuracy").mean() for v in self.variations)
 
         def rank(variation: Variation) -> tuple[float, float]:
             losses = [run.selected_metrics["val_loss"] for run in variation.runs]
-            return -variation.repeats("val_accuracy").mean(), float(np.mean(losses))
+            mean = variation.repeats("val_accuracy").mean()
+            if highest_mean - mean < ROUNDING_ERROR:
+                mean = highest_mean
+            return -mean, float(np.mean(losses))
 
         return sorted(self.variations, key=rank)
 

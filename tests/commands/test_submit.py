@@ -344,6 +344,24 @@ def test_local_jobs_run_at_once_and_another_process_collects(submit, out, capsys
     assert sorted(shards(out)) == ["1/3", "2/3", "2/3", "3/3"]
 
 
+def test_a_finished_row_that_jobs_trained_can_be_forced_here(submit, out, monkeypatch):
+    """`--force` must not be ignored because the record of the jobs names the run."""
+    result = out / "two" / "seed0" / "result.json"
+    result.parent.mkdir(parents=True)
+    sent_runs = '[{"executor": "local", "job": "1", "folder": "sent", "runs": ["two seed 0"]}]'
+    (out / "_jobs").mkdir()
+    (out / "_jobs" / "jobs.json").write_text(sent_runs)
+    forced = []
+
+    def train(tasks, *_):
+        forced.extend(task.name for task in tasks if task.overwrite)
+
+    monkeypatch.setattr(ablation, "_train_and_report", train)
+    result.write_text("{}")
+    submit("--rows two --force two")
+    assert forced == ["two seed 0"]
+
+
 @needs
 @on_posix
 def test_a_study_through_slurm_is_a_study(tmp_path, slurm, out, shapes_dir):

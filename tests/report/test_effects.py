@@ -117,3 +117,10 @@ def test_names_and_values_of_settings_are_escaped_and_the_sentences_are_few():
     assert sentences[0].startswith("\\<b\\>7 1 instead of not set adds 17.0 points")
     assert "<b>" not in "".join(sentences).replace("\\<b\\>", "")
     assert "Smaller effects: " in " ".join(sentences)
+
+
+def test_rows_with_equal_settings_count_once():
+    """A row that repeats another has the same runs, so it must not narrow the interval."""
+    rows = [row("usual", 0.80, 0.81), row("wide", 0.83, 0.86, batch_size=64)]
+    repeated = row("again", 0.80, 0.81)
+    assert effect_sentences([*rows, repeated]) == effect_sentences(rows)

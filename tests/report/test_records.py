@@ -1,5 +1,6 @@
 """What a report reads off runs, on made-up runs in which all that could be mixed up differs."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from scipy import stats
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.report import statistics
+from jaxcifar.report.run_groups import group_into_networks, group_runs
 from jaxcifar.report.run_records import FinishedRun, RunRecord, Variation
 from jaxcifar.report.single_changes import single_changes
 from jaxcifar.report.study_records import Records, StudiedNetwork
@@ -257,3 +259,62 @@ def test_single_changes_are_all_pairs_that_differ_in_one_setting():
 
 def test_a_share_is_reached_when_it_is_equalled():
     assert statistics.epochs_to_share([0.25, 0.5, 0.75, 1.0], 0.5) == 2
+
+
+def on_images(path, sha256="a" * 64, **settings):
+    """A run on images of the user at this path."""
+    run = made_run(**settings)
+    config = dataclasses.replace(run.config, dataset=path, data_sha256=sha256)
+    return dataclasses.replace(run, config=config)
+
+
+def test_seeds_on_moved_images_are_one_row():
+    home, disk = on_images("/home/images", seed=0), on_images("/disk/images", seed=1)
+    assert group_runs([home, disk]) == [(home, disk)]
+    other_images = on_images("/home/images", "b" * 64, seed=1)
+    assert len(group_runs([home, other_images])) == 2
+
+
+def test_moved_images_are_no_change_of_a_row():
+    home = made("home", on_images("/home/images", learning_rate=0.1))
+    disk = made("disk", on_images("/disk/images", learning_rate=0.2))
+    assert home.changes_to(disk) == {"learning_rate": (0.1, 0.2)}
+    other_images = made("other", on_images("/other", "b" * 64, learning_rate=0.1))
+    assert home.changes_to(other_images) == {"dataset": ("/home/images", "/other")}
+
+
+def own_network_run(folder, text, **settings):
+    """A run of a network in `folder/net.py`, which has this text."""
+    folder.mkdir(exist_ok=True)
+    (folder / "net.py").write_text(text)
+    config = Config.create(f"{folder}/net.py:Net", epochs=3, val_fraction=0.1, **settings)
+    return dataclasses.replace(made_run(), config=config)
+
+
+def test_seeds_of_a_study_started_in_another_folder_are_one_row(tmp_path):
+    here = own_network_run(tmp_path / "here", "Net = 1", seed=0)
+    there = own_network_run(tmp_path / "there", "Net = 1", seed=1)
+    assert group_runs([here, there]) == [(here, there)]
+    row = own_network_run(tmp_path / "there", "Net = 1", learning_rate=0.3)
+    other = own_network_run(tmp_path / "other", "Net = 2", seed=1)
+    assert len(group_runs([here, other])) == 2
+    variations = made("here", here), made("row", row), made("other", other)
+    networks = group_into_networks(variations)
+    assert [network.variations for network in networks] == [variations[:2], variations[2:]]
+
+
+def test_accuracies_in_another_order_are_a_tie_that_the_loss_decides():
+    """The means differ by rounding, so the loss must decide."""
+
+    def variation(name, accuracies, loss):
+        runs = [
+            made_run(val=(0.1, value), loss=(1.0, loss), said={"val_accuracy": value})
+            for value in accuracies
+        ]
+        return made(name, *runs)
+
+    high, low = variation("high", (0.9, 0.8, 0.7), 0.6), variation("low", (0.8, 0.7, 0.9), 0.5)
+    means = {v.repeats("val_accuracy").mean() for v in (high, low)}
+    assert len(means) == 2
+    for variations in ((high, low), (low, high)):
+        assert StudiedNetwork("CNN", variations).winner is low

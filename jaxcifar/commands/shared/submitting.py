@@ -165,13 +165,16 @@ def _parts_that_train(tasks: "Sequence[Task]", parts: "Sequence[SentPart]") -> "
 def has_sent_and_unfinished(tasks: "Sequence[Task]", study_folder: Path) -> bool:
     """Return whether one of a study's unfinished runs was sent to a cluster by an earlier command.
 
+    A finished run counts as finished here, even if `--force` trains its row again.
+
     Raises:
       RunError: the record of the jobs can't be read.
     """
     from jaxcifar.studies.submitted_parts import needs_training, read_parts
 
     sent_runs = {run for part in read_parts(study_folder) for run in part.runs}
-    return any(task.name in sent_runs and needs_training(task) for task in tasks)
+    sent_tasks = [task for task in tasks if task.name in sent_runs]
+    return any(needs_training(dataclasses.replace(task, overwrite=False)) for task in sent_tasks)
 
 
 def require_all_finished(
