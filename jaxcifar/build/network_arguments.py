@@ -65,8 +65,10 @@ def check_argument(
     default = defaults[name]
     default_type = type(default)
     if default_type in _CHECKED_TYPES and not _has_type(value, default_type):
-        default_text = option_text(default)
-        raise UsageError(f"{option}: must be of the same kind as {default_text}, the default")
+        problem = f"{option}: must be of the same kind as {option_text(default)}, the default"
+        if default_type is tuple:  # users write `widths=4` for a list of one value
+            problem += f"; a list of one value is written {name}={option_text((value,))}"
+        raise UsageError(problem)
 
 
 def _has_type(value: Any, expected_type: type) -> bool:

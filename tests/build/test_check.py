@@ -11,6 +11,7 @@ from runs.test_fit import train
 from small import SMALL
 
 from jaxcifar.build.model import check_model, create_model
+from jaxcifar.build.network_arguments import check_argument
 from jaxcifar.build.setup import Setup
 from jaxcifar.build.update_rule import update_rule
 from jaxcifar.config.experiment import Config
@@ -133,3 +134,8 @@ def test_what_can_not_be_trained_is_explained(name, words):
     with pytest.raises(UsageError, match=words) as error:
         check_model(config, create_model(config, 10), 10)
     assert "\n" not in str(error.value)
+
+
+def test_a_number_for_a_list_gets_the_way_to_write_a_list_of_one_value():
+    with pytest.raises(UsageError, match=r"widths=4: .* 32,64,128, .* is written widths=4,$"):
+        check_argument(Config.create("cnn"), "widths", 4, {"widths": (32, 64, 128)}, {})
