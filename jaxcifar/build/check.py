@@ -18,7 +18,7 @@ from jaxcifar.config.user_errors import explain_user_code_errors
 from jaxcifar.data import Examples
 from jaxcifar.errors import UsageError, first_line
 from jaxcifar.image_size import image_shape
-from jaxcifar.machine.sharing import PyTree
+from jaxcifar.machine.sharing import PyTree, place_on_devices
 from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.training import network, predicting
 from jaxcifar.training.parallel_runs import ParallelRuns
@@ -115,8 +115,18 @@ def require_finite_start(
     note = learning_rate_note(config, setup.program, hyper)
     if note:
         print_line(note)
-    require_pixels(config, setup.program, hyper, *setup.train)
+    first_batch = _first_training_images(setup, setup.program.batch_size)
+    require_pixels(config, setup.program, hyper, *first_batch)
     _check_first_step(setup, state, hyper, options)
+
+
+def _first_training_images(setup: "Setup", count: int) -> Examples:
+    """Return the first `count` training images with their labels, on the devices of one run.
+
+    `setup.train` may be on fewer devices: on those that several runs together use.
+    """
+    images, labels = setup.dataset.train
+    return place_on_devices(Examples(images[:count], labels[:count]), setup.program.replicated)
 
 
 def _check_first_logits(
@@ -132,7 +142,7 @@ def _check_first_logits(
     `options` are the options that name user code, for messages.
     """
     program = setup.program
-    first_images = setup.train.images[: _IMAGES_PER_DEVICE * program.mesh.size]
+    first_images, _ = _first_training_images(setup, _IMAGES_PER_DEVICE * program.mesh.size)
     logits = np.asarray(predicting.predict(program, state.variables, hyper, first_images))
     if not _are_finite(logits):
         raise UsageError(

@@ -95,9 +95,9 @@ def group_into_networks(variations: Iterable[Variation]) -> list[StudiedNetwork]
     for variation in variations:
         first_run = variation.runs[0]
         converted_path = first_run.path if first_run.converted else None
-        arch, digests = variation.config.arch, dict(variation.config.sources or ())
-        if "arch" in digests:
-            arch = first_archs.setdefault((without_folder(arch), digests["arch"]), arch)
+        arch, code_digests = variation.config.arch, dict(variation.config.sources or ())
+        if "arch" in code_digests:
+            arch = first_archs.setdefault((without_folder(arch), code_digests["arch"]), arch)
         network_key = arch, variation.data.identity, converted_path
         groups.setdefault(network_key, []).append(variation)
     sorted_groups = sorted(groups.values(), key=_network_sort_key)

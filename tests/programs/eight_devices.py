@@ -1,4 +1,7 @@
-"""Trains an epoch on one device and on eight; prints losses, and what a step exchanges, as JSON."""
+"""Trains an epoch on one device and on eight; prints losses, and what a step exchanges, as JSON.
+
+Also checks the user code of three runs together on two devices.
+"""
 
 import dataclasses
 import json
@@ -6,18 +9,23 @@ from functools import partial
 
 import jax
 import numpy as np
+from conftest import ROOT
 from rounding import error_by_condition
 from small import easy_dataset
 from training.test_train import CONFIG as FAST
 from training.test_train import LONGEST_SUM, initial_params, placed_hyperparameters, stacked
 
 from jaxcifar.bench.device_traffic import find_collectives
+from jaxcifar.build import check
 from jaxcifar.build.make_program import make_program
+from jaxcifar.build.setup import Setup
+from jaxcifar.config.experiment import Config
 from jaxcifar.training import predicting
 from jaxcifar.training.parallel_runs import ParallelRuns
 
 # Steps at a high rate would enlarge what rounding does.
 CONFIG = dataclasses.replace(FAST, learning_rate=0.005, dropout=0.5)
+STEPS = ROOT / "tests" / "own" / "steps.py"
 
 
 def learned(program, dataset, params=None, step=None):
@@ -70,6 +78,19 @@ def errors(program, dataset):
     return {"losses": 2 * np.asarray(of_losses), "logits": 2 * of_logits}
 
 
+def lines_of_three_runs_on_two_devices(dataset):
+    """What the check of user code prints; the runs' images are on one device, a run is on two."""
+    own_code = {"arch": f"{STEPS}:Net", "augmentation": f"{STEPS}:noise"}
+    config = Config.create(**own_code, dataset="shapes10", batch_size=32, epochs=1)
+    setup = Setup.create(config, dataset, 3, jax.devices()[:2])
+    hyper = setup.place(setup.hyperparameters(config))
+    state = setup.program.init(hyper, dataset.train.images)
+    setup.compile_ahead(hyper)
+    lines = []
+    check.require_finite_start(setup, setup.config_of(config), state, hyper, lines.append)
+    return lines
+
+
 def main():
     dataset = easy_dataset()
     one, eight = (
@@ -87,6 +108,7 @@ def main():
         "errors": errors(one, dataset),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         "exchanged": [(c.kind, c.bytes) for c in find_collectives(step.as_text())],
+        "three_runs": lines_of_three_runs_on_two_devices(dataset),
     }
     print(json.dumps(found, default=np.ndarray.tolist))
 

@@ -425,6 +425,10 @@ def test_a_step_exchanges_gradients_once_and_batch_statistics(eight_devices):
     assert eight_devices["exchanged"] == [["all-reduce", size] for size in expected]
 
 
+def test_user_code_is_checked_if_the_runs_together_do_not_fill_the_devices(eight_devices):
+    assert eight_devices["three_runs"] == []
+
+
 class OfAnySize(nn.Module):
     """Logits that depend on the size of an image: every fourth pixel counts."""
 
