@@ -25,13 +25,17 @@ def _continuation_note(variation: Variation) -> str:
     if not config.continue_from:
         return ""
     name = escape_markdown(PurePath(continued_row_or_run(config)).name)
-    last_epochs = sorted({run.config.continue_epochs or 0 for run in variation.runs})
-    epochs = join_names(map(str, last_epochs))
-    checksums = [(run.config.continue_sha256 or "")[:_DIGEST_LETTERS] for run in variation.runs]
-    shortened_checksums = join_names(f"`{checksum}…`" for checksum in checksums)
+    checksums_by_epoch: dict[int, list[str]] = {}
+    for run in variation.runs:
+        checksum = (run.config.continue_sha256 or "")[:_DIGEST_LETTERS]
+        checksums_by_epoch.setdefault(run.config.continue_epochs or 0, []).append(f"`{checksum}…`")
+    checkpoints = join_names(
+        f"{epoch} ({join_names(checksums)})"
+        for epoch, checksums in sorted(checksums_by_epoch.items())
+    )
     return (
-        f"{quoted_name(variation.name)} continues {name} after epoch {epochs} (SHA-256 of its last "
-        f"checkpoint: {shortened_checksums}); its curves include that run."
+        f"{quoted_name(variation.name)} continues {name} after epoch {checkpoints}; in brackets is "
+        "the SHA-256 of its last checkpoint. Its curves include that run."
     )
 
 

@@ -120,7 +120,7 @@ def test_folds_of_another_number_are_another_variation(folder, tmp_path):
 
 
 def test_a_row_of_folds_that_continues_another_row_is_one_variation(tmp_path):
-    """The continued runs have ended early, after two and after three epochs."""
+    """The continued runs have ended early, after three and after two epochs."""
     for number in (1, 2):
         name = f"fold{number}of2_seed1"
         invented.write_run(tmp_path / name, "plain", 1)
@@ -128,14 +128,14 @@ def test_a_row_of_folds_that_continues_another_row_is_one_variation(tmp_path):
             RunFolder(tmp_path / name).read_config(),
             fold=f"{number}/2",
             continue_from=f"old/base/{name}",
-            continue_epochs=1 + number,
+            continue_epochs=4 - number,
             continue_sha256=f"{number}" * 64,
         )
         (tmp_path / name / "config.json").write_text(config.to_json())
     [variation] = read_records(tmp_path).variations
     assert len(variation.runs) == 2
     [note] = training_notes([variation])
-    assert "continues base after epoch 2 and 3 (SHA-256 of its last checkpoint: `1111" in note
+    assert "base after epoch 2 (`222222222222…`) and 3 (`111111111111…`); in brackets" in note
 
 
 def test_the_report_and_the_comparison_say_mean_and_spread_over_folds(folder, monkeypatch):

@@ -499,8 +499,8 @@ def test_runs_that_ended_early_or_continue_another_are_named(tmp_path):
         "- “norm” ended early in 1 of 2 runs, after epoch 3 of 4: no epoch was better in the last 1"
     ) in text
     assert (
-        "- “fast” continues base after epoch 2 and 3 (SHA-256 of its last checkpoint: "
-        "`000000000000…` and `111111111111…`); its curves include that run."
+        "- “fast” continues base after epoch 2 (`000000000000…`) and 3 (`111111111111…`); in "
+        "brackets is the SHA-256 of its last checkpoint. Its curves include that run."
     ) in text
     assert "4, 2 of 3, 4 |" in text  # the chosen epochs of the row, and its epochs
     gap = np.mean([0.86 - 0.81, 0.87 * 0.95 - 0.0])  # of each run's own last epoch
