@@ -188,10 +188,10 @@ def shapes_dir():
     return prepared("shapes10")
 
 
-def prepared(dataset, *arguments):
+def prepared(dataset):
     """A folder with that data set alone, which all workers share and no test changes."""
     folder = str(Path(os.environ["JAXCIFAR_TEST_DATA"]) / dataset)
-    done = command("prepare", "--dataset", dataset, *arguments, "--data-dir", folder)
+    done = command("prepare", "--dataset", dataset, "--data-dir", folder)
     assert done.returncode == 0, done.stderr
     return folder
 

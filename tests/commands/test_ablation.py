@@ -87,7 +87,8 @@ def test_again_it_only_writes_the_report(whole, images):
     report, pictures_before = (out / "REPORT.md").read_text(), pictures(out)
     results = {path: path.stat().st_mtime_ns for path in out.rglob("seed0/*")}
     (out / "REPORT.md").unlink()
-    output = output_of(*arguments(images, out))
+    # In another process, which has neither the pictures nor the programs of the first one.
+    output = finish(started(images, out))
     assert "0 runs done now, with 0 training programs compiled" in output
     assert (out / "REPORT.md").read_text() == report
     assert pictures(out) == pictures_before
@@ -132,7 +133,9 @@ def test_the_run_of_a_killed_process_is_taken_over(whole, images, tmp_path):
     first = started(images, tmp_path)
     wait_until_a_run_begins(tmp_path, first)
     first.send_signal(signal.SIGSTOP)  # it holds its run, and never ends it
-    second = threading.Thread(target=output_of, args=arguments(images, tmp_path))
+    done = []
+    words = arguments(images, tmp_path)
+    second = threading.Thread(target=lambda: done.append(obeyed("ablation", *words)))
     second.start()
     while not list(tmp_path.glob("*/seed0/result.json")) and second.is_alive():
         time.sleep(0.01)
@@ -140,6 +143,7 @@ def test_the_run_of_a_killed_process_is_taken_over(whole, images, tmp_path):
     first.kill()
     first.communicate()
     second.join()
+    assert done[0].returncode == 0, done[0].stdout + done[0].stderr
     assert timeless(tmp_path) == timeless(whole[0])
 
 

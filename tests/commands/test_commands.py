@@ -34,6 +34,12 @@ def test_each_command_shows_the_version(name):
     )
 
 
+@pytest.mark.parametrize("name", ["run", "convert", "compare"])
+def test_commands_are_programs_of_the_checkout(name):
+    done = command(name, "--version")
+    assert (done.returncode, done.stdout) == (0, f"jaxcifar {jaxcifar.__version__}\n")
+
+
 def test_the_version_is_that_of_the_package():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert jaxcifar.__version__ == project["version"]

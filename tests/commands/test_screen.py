@@ -107,8 +107,9 @@ def test_runs_are_compared(study, folder):
     assert rows["learning rate"].split() == ["0.0001", "0.001"]
     assert "batch_size" not in rows  # the same in both
     assert rows["epochs trained"].split() == ["2", "of", "2"] * 2
-    result = json.loads(Path(runs[0], "result.json").read_text())
-    assert rows["test"].split()[0] == f"{result['test_accuracy']:.2%}"
+    results = [json.loads(Path(run, "result.json").read_text()) for run in runs]
+    accuracies = [f"{result['test_accuracy']:.2%}" for result in results]
+    assert rows["test"].split() == accuracies and accuracies[0] != accuracies[1]
     assert (folder / "c.png").read_bytes().startswith(b"\x89PNG")
     narrow = obeyed("compare", *runs, *runs, env={"COLUMNS": "36"})
     assert [line for line in narrow.stdout.splitlines() if len(line) > 60] == []

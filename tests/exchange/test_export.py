@@ -142,7 +142,8 @@ def test_stablehlo(classifier, images, expected, error, tmp_path):
     write_stablehlo(classifier, path)
     exported = jax.export.deserialize(bytearray(path.read_bytes()))
     assert exported.platforms == PLATFORMS == ("cpu", "cuda", "tpu")
-    assert_near(called(exported, images), expected, error)
+    for some in (slice(0, 8), slice(3, 4)):  # any batch size
+        assert_near(called(exported, images[some]), expected[some], error[some])
 
 
 def test_the_examples_of_the_docs(tmp_path, monkeypatch, capsys):

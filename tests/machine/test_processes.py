@@ -111,10 +111,10 @@ def train(options, path, count, *arguments):
     return [process.stdout for process in done]
 
 
-def stop_one(options, path, count, how, *arguments):
-    """Start processes and send a signal to the last of them once there is a checkpoint.
+def stop_one(options, path, count, how, *arguments, which=-1):
+    """Start processes and send a signal to one of them, the last, once there is a checkpoint.
 
-    Returns how the others ended, how the last one ended, and the seconds until then.
+    Returns how the others ended, how this one ended, and the seconds until then.
     """
     go_on = path.with_name(f"{path.name}.go_on")
     started = start_all(options, path, count, *arguments, GO_ON=str(go_on))
@@ -122,11 +122,12 @@ def stop_one(options, path, count, how, *arguments):
     while newest_checkpoint(path) == 0 and time.monotonic() < deadline:
         assert [process.poll() for process in started] == [None] * count, ended(started[0])
         time.sleep(0.01)
-    started[-1].send_signal(how)
+    started[which].send_signal(how)
     stopped = time.monotonic()
     go_on.touch()
-    *others, last = map(ended, started)
-    return others, last, time.monotonic() - stopped
+    others = [ended(process) for process in started]
+    signalled = others.pop(which)
+    return others, signalled, time.monotonic() - stopped
 
 
 def newest_checkpoint(path):
@@ -198,8 +199,8 @@ def test_three_start_anew_from_weights_and_if_one_is_killed_eight_devices_go_on(
 
 def test_if_one_is_asked_to_stop_all_stop_and_go_on(by_two, options, tmp_path):
     path = tmp_path / "run"
-    # A cluster may tell any of them to stop.
-    [first], second, _ = stop_one(options, path, 2, signal.SIGTERM)
+    # A cluster may tell any of them to stop; here it is the first, as Ctrl-C does.
+    [second], first, _ = stop_one(options, path, 2, signal.SIGINT, which=0)
     for done in (first, second):
         assert_one_line_error(done, 130, f"stopped; everything is saved in {path}:")
     outputs = train(options, path, 2)

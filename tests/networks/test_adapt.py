@@ -24,7 +24,7 @@ from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.config.experiment import Config
 from jaxcifar.machine.sharing import AXIS
 from jaxcifar.networks.adapt import adapt_layers
-from jaxcifar.networks.layers import Conv, Dropout
+from jaxcifar.networks.layers import Conv, Dropout, MaxPool
 from jaxcifar.runs.dispatches import split_into_dispatches
 from jaxcifar.training import network, predicting
 from jaxcifar.training.augment import keep_unchanged
@@ -38,7 +38,8 @@ STEPS, BATCH, IMAGES = 3, 16, 64
 class Plain(nn.Module):
     """A network as its author would write it, small; without `norm` it carries nothing.
 
-    With `averages` it also carries the mean of the batch's pixels, which a device has of its part.
+    With `averages` it also carries the mean of the batch's pixels, which a device has of its part,
+    and the number of training steps. It then has a pool.
     """
 
     kernel: int = 3
@@ -50,12 +51,17 @@ class Plain(nn.Module):
     def __call__(self, x, train):
         if self.averages:
             mean = self.variable("averages", "mean", lambda: jnp.zeros(3))
+            calls = self.variable("counts", "calls", lambda: jnp.int32(0))
             if train:
                 mean.value = x.mean((0, 1, 2))
+                calls.value += 1
         x = nn.Conv(8, (self.kernel,) * 2, strides=2)(x)
         if self.norm:
             x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
-        x = nn.Conv(8, (1, 1), strides=2)(nn.relu(x))
+        x = nn.relu(x)
+        if self.averages:
+            x = MaxPool()(x)
+        x = nn.Conv(8, (1, 1), strides=2)(x)
         x = nn.Dropout(self.rate, deterministic=not train)(x.mean((1, 2)))
         return nn.Dense(10)(x)
 
@@ -204,6 +210,7 @@ for count in (1, 4):
 
     def learned(params):
         losses, [state] = t.trained(program, params=params)
+        assert state.variables["counts"]["calls"] == t.STEPS
         var = np.asarray(state.batch_stats["BatchNorm_0"]["var"])
         return losses.ravel().tolist(), var, state.variables["averages"]["mean"]
 

@@ -141,7 +141,7 @@ def test_weights_for_another_size_are_refused_with_the_size(run, settings):
 SHALLOW = {
     "cnn": {"widths": (4, 5, 6), "hidden": 7},
     "resnet18": {"widths": (4, 5, 6, 7), "blocks": (1, 1, 1, 1)},
-    "fastnet": {"widths": (4, 5, 6), "depths": (1, 1, 1)},
+    "fastnet": {"widths": (4, 6, 8), "depths": (1, 1, 1), "mirrored": True, "blurred": True},
 }
 
 

@@ -115,16 +115,24 @@ def test_features_of_each_network_give_its_logits(arch, arguments):
     program = make_program(config, 10, 4, jax.devices()[:1])
     hp = make_hyperparameters(config, statistics, program.steps_per_epoch)
     rng, shapes = np.random.RandomState(0), variable_shapes(program.model)
-    variables = jax.tree.map(lambda leaf: np.float32(rng.uniform(0, 0.5, leaf.shape)), shapes)
+
+    def draw(path, leaf):
+        lowest = 0.1 if jax.tree_util.keystr(path).endswith("['var']") else -0.5
+        return np.float32(rng.uniform(lowest, 0.5, leaf.shape))
+
+    variables = jax.tree_util.tree_map_with_path(draw, shapes)
     names = {"class_names": list("abcdefghij")}
     classifier = Classifier.create(config, names, program, hp, variables)
-    features, logits = classifier.features(IMAGES), classifier.logits(IMAGES)
+    brightness = np.linspace(0.1, 1, len(IMAGES))[:, None, None, None]
+    images = (brightness * IMAGES).astype(np.uint8)
+    features, logits = classifier.features(images), classifier.logits(images)
     [last] = [
         layer
         for name, layer in variables["params"].items()
         if name == max(n for n in variables["params"] if n.startswith("Dense"))
     ]
     product = features @ np.asarray(last["kernel"]) + np.asarray(last.get("bias", 0))
+    assert np.ptp(logits, axis=0).max() > 0.02 * np.abs(logits).max()  # the images differ
     factor = logits.std() / product.std()  # FastNet divides its logits
     np.testing.assert_allclose(factor * product, logits, atol=1e-3 * np.abs(logits).max())
 

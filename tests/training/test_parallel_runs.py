@@ -14,7 +14,7 @@ from jaxcifar.build.make_program import make_program
 from jaxcifar.config.experiment import Config
 from jaxcifar.training.parallel_runs import ParallelRuns
 
-# Without convolutions, which `test_adapt` trains at once; they compile for seconds.
+# Without convolutions, which compile for seconds; `test_adapt` trains them at once on one device.
 CONFIG = Config.create(
     "cnn",
     arch_args={"widths": (), "hidden": 8},

@@ -125,7 +125,7 @@ class Watched:
         jax.debug.callback(lambda pixels: self.seen.append(np.asarray(pixels)), images)
         return images
 
-    def train(self, images=None, **settings):
+    def train(self, images=None, steps_at_a_time=1, **settings):
         """The images of each epoch, and the weights before and after all of them."""
         images = self.images if images is None else images
         config = Config.create(
@@ -139,9 +139,10 @@ class Watched:
         states, hps = together.join([(start, hp)])
         self.seen.clear()
         self.kept.clear()
-        for step in range(self.EPOCHS * self.STEPS):
+        count = np.int32(steps_at_a_time)
+        for step in range(0, self.EPOCHS * self.STEPS, steps_at_a_time):
             order = together.join([self.program.epoch_order(hp, np.int32(step), 50)])
-            states, _ = together.train_steps(states, hps, *data, order, np.int32(1))
+            states, _ = together.train_steps(states, hps, *data, order, count)
             jax.block_until_ready(states)
             jax.effects_barrier()
         pixels = np.round(255 * np.asarray(self.seen)).astype(int)
@@ -200,6 +201,9 @@ def test_each_step_of_each_seed_draws_shifts_flips_and_dropout_anew(watched):
         assert (one == other).all(-1).sum() < 6  # of 16 places, one in 162 by chance
         same = (kept == kept_then).mean()
         assert abs(same - 0.5) < 5 * 0.5 / np.sqrt(kept.size)  # deviations of the binomial
+    kept_step_by_step = list(watched.kept)  # with seed 1
+    watched.draws(seed=1, steps_at_a_time=watched.STEPS)
+    np.testing.assert_array_equal(watched.kept, kept_step_by_step)
 
 
 def test_alternate_flips_show_each_image_from_the_other_side_in_the_next_epoch(watched):
