@@ -209,7 +209,7 @@ class Setup:
     ) -> None:
         """Start to compile the training program in another thread; warn if memory may be short."""
         if self._compilation is None:
-            thread = ThreadPoolExecutor(max_workers=1)
+            thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compile")
             self._compilation = thread.submit(self._compile, hyper, print_line)
             thread.shutdown(wait=False)  # the thread ends after this work
 

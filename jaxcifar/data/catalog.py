@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcifar.array_types import Integer, UInt8
+from jaxcifar.array_types import Int32, Integer, UInt8
 from jaxcifar.config import registry
 from jaxcifar.data import binary_records, cifar100, shapes10_draw
 from jaxcifar.data.archive import CIFAR10_LAYOUT, CIFAR100_LAYOUT, ArchiveLayout
@@ -58,8 +58,8 @@ class KnownDataset:
         """What `require_expected_images` verifies: "content verified" or "counts verified"."""
         return "content verified" if self.fingerprints is not None else "counts verified"
 
-    def labels(self, split: str) -> np.ndarray:
-        """Return the labels of a split's images, `[N] int32`, sorted by class."""
+    def labels(self, split: str) -> Int32[np.ndarray, "images"]:
+        """Return the labels of a split's images, sorted by class."""
         labels = np.arange(len(self.class_names), dtype=np.int32)
         return np.repeat(labels, self.class_counts[split])
 

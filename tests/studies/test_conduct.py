@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -75,15 +76,26 @@ def written(out):
     return {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
 
 
+def compiled_programs():
+    """How many training programs this process has compiled.
+
+    Tests before these may have stopped a run before its program was compiled: it still is.
+    """
+    for thread in threading.enumerate():
+        if thread.name.startswith("compile"):
+            thread.join()
+    return count_compilations("train_steps")
+
+
 @pytest.fixture(scope="module")
 def alone(run, tmp_path_factory):
     """Three rows, one after the other, and how many training programs that took."""
     out = tmp_path_factory.mktemp("study")
     jax.clear_caches()  # of the same program, that another file's tests have compiled
-    before = count_compilations("train_steps")
+    before = compiled_programs()
     outcomes = run(THREE, out)
     assert [outcome.error for outcome in outcomes] == [None] * 3
-    return out, count_compilations("train_steps") - before
+    return out, compiled_programs() - before
 
 
 def test_all_rows_share_one_compiled_program(alone):
@@ -94,10 +106,10 @@ def test_all_rows_share_one_compiled_program(alone):
 
 
 def test_rows_that_need_another_program_get_it(run, alone, tmp_path):
-    before = count_compilations("train_steps")
+    before = compiled_programs()
     outcomes = run(study(small={"batch_size": 16}, as_before={}), tmp_path)
     assert [outcome.error for outcome in outcomes] == [None] * 2
-    assert count_compilations("train_steps") - before == 1
+    assert compiled_programs() - before == 1
 
 
 def test_a_finished_study_is_left_alone(run, alone):
@@ -169,11 +181,11 @@ def test_a_failed_row_does_not_stop_the_others(run, tmp_path):
     errors = {outcome.task.name: outcome.error for outcome in outcomes}
     assert isinstance(errors["wild seed 0"], DivergedError)
     assert errors["tame seed 0"] is None
-    before = count_compilations("train_steps")
+    before = compiled_programs()
     [again] = run(wild, tmp_path)  # known to fail: told, not tried
     assert isinstance(again.error, DivergedError)
     assert "loss became" in str(again.error)
-    assert count_compilations("train_steps") == before
+    assert compiled_programs() == before
 
 
 def test_a_metric_that_fails_in_one_row_does_not_stop_the_others(run, tmp_path, monkeypatch):
