@@ -14,7 +14,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.data import binary_records, split_checks
 from jaxcifar.data.arrays import SplitArrays, convert_to_records
 from jaxcifar.data.catalog import CATALOG
-from jaxcifar.data.doubts import count_copies, describe_constant_channels, describe_copies
+from jaxcifar.data.doubts import count_copies, describe_copies, describe_doubtful_pixels
 from jaxcifar.data.resizing import Resizing
 from jaxcifar.data.split import train_val_indices
 from jaxcifar.data.user_data import resembles_catalog_name
@@ -239,7 +239,7 @@ class Dataset:
         if self.is_from_catalog:
             return ()
         constant_channels = np.flatnonzero(self.std == binary_records.STD_OF_CONSTANT_CHANNEL)
-        lines = describe_constant_channels(self.train.images, constant_channels)
+        lines = describe_doubtful_pixels(self.train.images, constant_channels)
         lines += describe_copies(self.copy_counts, len(self.val.labels), len(self.test.labels))
         return tuple(f"{self.title}: {line}" for line in lines)
 

@@ -17,7 +17,7 @@ _MAX_BLOCK_BYTES = 2**24  # of images at a time
 Images = UInt8[np.ndarray, "_ size size 3"]  # any number of images
 
 
-def describe_constant_channels(
+def describe_doubtful_pixels(
     images: Images, constant_channels: Integer[np.ndarray, "channels"]
 ) -> list[str]:
     """Return warnings about channels without variation, and about pixels that are all dark.
@@ -40,9 +40,9 @@ def describe_constant_channels(
     brightest = images.max()
     if 1 < brightest <= _DARK_PIXEL:
         warnings.append(
-            f"the brightest pixel of the training images is {brightest} of 255; a camera's 10 to "
-            "14 bits in a file of 16 bits lose most of their grey levels so: scale these values "
-            "to 0 to 65,535 in the files"
+            f"the brightest pixel of the training images is {brightest} of 255; if 16-bit files "
+            "hold a camera's 10 to 14 bits, most grey levels are lost: scale the values in the "
+            "files to 0 to 65,535"
         )
     if brightest <= 1:
         warnings.append(

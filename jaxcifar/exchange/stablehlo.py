@@ -10,14 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
-from jaxcifar.build.model import create_model
 from jaxcifar.config import registry
 from jaxcifar.errors import UsageError, first_line
+from jaxcifar.exchange.logits_function import logits_function, random_images
 from jaxcifar.image_size import image_shape
 from jaxcifar.machine.compilations import FAST_COMPILE_OPTIONS
 from jaxcifar.machine.files import atomic_write
 from jaxcifar.trained.classifier import Classifier
-from jaxcifar.training import augment, network
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 _COMPARED_IMAGES = 3
@@ -34,14 +33,12 @@ def export_logits(classifier: Classifier) -> export.Exported:
     float32 on every device. The network gets one image at a time, because N is unknown during
     tracing. So user code that asks for the batch size, for example with `len`, does not fail.
     """
-    model = create_model(classifier.config, len(classifier.class_names))
+    logits_of_batch = logits_function(classifier)
     variables = jax.device_get(classifier.variables)
 
     def logits(image: jax.Array) -> jax.Array:
-        pixels = augment.pixels(image)
-        normalized_image = augment.normalize(pixels, classifier.mean, classifier.std)
         constants = jax.tree.map(jnp.asarray, variables)
-        return network.predict(model, constants, normalized_image[None])[0]
+        return logits_of_batch(constants, image[None])[0]
 
     image_size = classifier.config.image_size
     images_shape = export.symbolic_shape(f"batch, {image_size}, {image_size}, 3")
@@ -90,15 +87,9 @@ def _require_independent_images(classifier: Classifier, exported: export.Exporte
 
     The exported function computes each image by itself, but the network's own evaluation does not.
     """
-    model = create_model(classifier.config, len(classifier.class_names))
-
-    def logits_of_batch(variables: network.Variables, images: jax.Array) -> jax.Array:
-        normalized = augment.normalize(augment.pixels(images), classifier.mean, classifier.std)
-        return network.predict(model, variables, normalized)
-
-    shape = (_COMPARED_IMAGES, *image_shape(classifier.config.image_size))
-    images = np.random.RandomState(0).randint(0, 256, shape).astype(np.uint8)
+    images = random_images(_COMPARED_IMAGES, image_shape(classifier.config.image_size))
     with jax.default_matmul_precision("float32"):
+        logits_of_batch = logits_function(classifier)
         compute_batch = jax.jit(logits_of_batch, compiler_options=FAST_COMPILE_OPTIONS)
         expected = np.asarray(compute_batch(classifier.variables, images))
         compute_each = jax.jit(exported.call, compiler_options=FAST_COMPILE_OPTIONS)

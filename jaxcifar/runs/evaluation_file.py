@@ -219,13 +219,13 @@ def save_evaluation(
     with lock_folder(path, wait=False):
         looks = read_looks(folder)
         earlier_results: Mapping = read_evaluation(folder) or {"sets": {}}
-        compared: Mapping = {} if of_whole_sets else earlier_results
-        all_results = {**earlier_results, **_replacing_results(new_results, compared)}
+        kept_if_larger: Mapping = {} if of_whole_sets else earlier_results
+        all_results = {**earlier_results, **_replacing_results(new_results, kept_if_larger)}
         for field in ("sets", "corruption_sets"):
             earlier_sets: Mapping = earlier_results.get(field, {})
             new_sets: Any = new_results.get(field, {})
             if earlier_sets or new_sets or field == "sets":
-                replacing_sets = _replacing_results(new_sets, compared.get(field, {}))
+                replacing_sets = _replacing_results(new_sets, kept_if_larger.get(field, {}))
                 all_results[field] = {**earlier_sets, **replacing_sets}
         if look:
             looks.append(look)

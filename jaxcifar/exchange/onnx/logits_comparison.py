@@ -1,17 +1,15 @@
 """Compare the logits of an ONNX graph, by ONNX Runtime, with the logits of its network, by JAX."""
 
 import importlib
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
 from jaxcifar.errors import RunError, first_line
+from jaxcifar.exchange.logits_function import LogitsFunction, random_images
 from jaxcifar.exchange.onnx.function_graph import IMAGES
 from jaxcifar.machine.compilations import FAST_COMPILE_OPTIONS
-
-LogitsFunction = Callable[[Any, jax.Array], jax.Array]  # from variables and images to logits
 
 _BATCH_SIZES = (1, 3)
 # Largest difference of logits, as a fraction of the largest logit. Rounding in float32 gives 1e-5
@@ -41,8 +39,7 @@ def compare_logits(
         onnxruntime = importlib.import_module("onnxruntime")
     except ImportError:
         return False
-    images = np.random.RandomState(0).randint(0, 256, (max(_BATCH_SIZES), *image_shape))
-    images = images.astype(np.uint8)
+    images = random_images(max(_BATCH_SIZES), image_shape)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # our message alone reports a failure
     try:

@@ -7,17 +7,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.build.model import create_model
 from jaxcifar.errors import first_line
+from jaxcifar.exchange.logits_function import logits_function
 from jaxcifar.exchange.onnx.function_graph import FunctionGraph, export_error, function_graph
-from jaxcifar.exchange.onnx.logits_comparison import LogitsFunction, compare_logits
+from jaxcifar.exchange.onnx.logits_comparison import compare_logits
 from jaxcifar.exchange.onnx.onnx_builder import ONNX_TYPES
 from jaxcifar.exchange.onnx.onnx_values import Tensor
 from jaxcifar.image_size import image_shape
 from jaxcifar.machine.extras import import_extra
 from jaxcifar.machine.files import atomic_write
 from jaxcifar.trained.classifier import Classifier
-from jaxcifar.training import augment, network
 
 # Old enough for any current runtime; newer versions have nothing that networks need.
 _OPSET, _IR_VERSION = 17, 8
@@ -40,23 +39,12 @@ def onnx_model(classifier: Classifier) -> Any:
     shape = image_shape(classifier.config.image_size)
     # By default, GPUs and TPUs round the operands of matrix products.
     with jax.default_matmul_precision("float32"):
-        graph = function_graph(_logits_function(classifier), variables, shape, jnp.uint8)
+        graph = function_graph(logits_function(classifier), variables, shape, jnp.uint8)
     *_, title = classifier.config.arch.rpartition(":")  # without the path of a user's file
     onnx_network = assemble(graph, title)
     class_names = json.dumps(list(classifier.class_names))
     onnx.helper.set_model_props(onnx_network, {"class_names": class_names})
     return onnx_network
-
-
-def _logits_function(classifier: Classifier) -> LogitsFunction:
-    """Return the function that is exported: from variables and uint8 images to logits."""
-    model = create_model(classifier.config, len(classifier.class_names))
-
-    def logits(variables: network.Variables, images: jax.Array) -> jax.Array:
-        normalized = augment.normalize(augment.pixels(images), classifier.mean, classifier.std)
-        return network.predict(model, variables, normalized)
-
-    return logits
 
 
 def assemble(graph: FunctionGraph, title: str) -> Any:
@@ -119,7 +107,7 @@ def write_onnx(classifier: Classifier, path: Path) -> bool:
     """
     content = onnx_model(classifier).SerializeToString()
     shape = image_shape(classifier.config.image_size)
-    function = _logits_function(classifier)
+    function = logits_function(classifier)
     is_compared = compare_logits(content, function, classifier.variables, shape)
     with atomic_write(path) as file:
         file.write(content)
