@@ -569,3 +569,26 @@ def test_what_a_dead_contestant_left_behind_is_removed_without_a_warning():
     assert done.returncode == 0
     assert done.stdout == "all ended\n"
     assert done.stderr == ""
+
+
+def test_the_time_of_an_ablation_stands_in_the_file(tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text(OWN)
+    measured = {"rows": [{"milliseconds": 1.0}], "ratio": {}}
+    monkeypatch.setattr(bench, "measure_implementations", lambda *_: measured)
+    monkeypatch.setattr(bench, "measure_startup", lambda *_: {})
+    monkeypatch.setattr(bench_command, "show_speeds", lambda *_: None)
+    timed = {"options": ["--rows", "aug"], "seconds": 12.5}
+    monkeypatch.setattr(bench_command, "time_ablation", lambda _: timed)
+    json_file = tmp_path / "bench.json"
+    bench_command.main(
+        [
+            *("--arch", f"{tmp_path / 'own.py'}:Linear", "--json", str(json_file)),
+            *("--ablation", "--rows", "aug"),
+        ]
+    )
+    assert json.loads(json_file.read_text())["ablation"] == timed
+
+
+def test_an_ablation_that_fails_is_not_timed():
+    with pytest.raises(RunError, match="--ablation --no-such-option: failed"):
+        bench_command.time_ablation(["--no-such-option"])

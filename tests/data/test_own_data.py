@@ -273,6 +273,13 @@ def test_an_npz_as_keras_has_it(tmp_path, compressed, monkeypatch):
     assert load(tmp_path / "digits.npz", tmp_path).sha256 != dataset.sha256
 
 
+def test_class_names_as_bytes_are_read_as_utf8(tmp_path):
+    names = ("Käse", "Öl", "日本", "salt")
+    encoded_names = np.array([name.encode() for name in names])
+    np.savez(tmp_path / "food.npz", **some_arrays(), class_names=encoded_names)
+    assert load(tmp_path / "food.npz", tmp_path).class_names == names
+
+
 def labels_corrected(arrays):
     """Of the same length in bytes, as a person leaves it who saves the file again."""
     return arrays | {"y_train": (arrays["y_train"] + 1) % 4}

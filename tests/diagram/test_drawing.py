@@ -175,3 +175,11 @@ def test_a_plot_file_without_a_picture_suffix_is_refused(tmp_path):
         assert_one_line_error(done, 2, "--plot", str(tmp_path / name), ".png")
     assert not list(tmp_path.parent.glob(f"{tmp_path.name}.*"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arch", ["cnn", "resnet18"])
+def test_the_parameters_in_the_boxes_add_up_to_the_total(arch):
+    summary = summarize(create_model(Config.create(arch), 10))
+    texts = " ".join(line for box in make_boxes(summary.graph) for line in box.text_lines)
+    written = [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) params", texts)]
+    assert sum(written) == summary.params

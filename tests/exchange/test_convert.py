@@ -344,8 +344,8 @@ def test_the_command(source, shapes_dir, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "converted from cnn.pth, not trained here" in done.stdout
     for code, word, arguments in (
-        (2, "--std", (*small, "--std", "1", "0", "1")),
-        (2, "--mean", (*small, "--mean", "1", "nan", "1")),
+        (2, "--std 1 0 1: must be three numbers from 0.001 to 1", (*small, "--std", "1", "0", "1")),
+        (2, "--mean: nan: must be a number", (*small, "--mean", "1", "nan", "1")),
         (2, "cnn, resnet18, fastnet", (*small, "--arch", f"{tmp_path}/net.py:Net")),
         (1, "in the file", (*small, "--arch-args", "widths=4,6,9", "hidden=12")),
     ):

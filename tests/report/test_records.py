@@ -9,6 +9,7 @@ from scipy import stats
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.report import statistics
+from jaxcifar.report.metric_table import metric_table
 from jaxcifar.report.run_groups import group_into_networks, group_runs
 from jaxcifar.report.run_records import FinishedRun, RunRecord, Variation
 from jaxcifar.report.single_changes import single_changes
@@ -318,3 +319,12 @@ def test_accuracies_in_another_order_are_a_tie_that_the_loss_decides():
     assert len(means) == 2
     for variations in ((high, low), (low, high)):
         assert StudiedNetwork("CNN", variations).winner is low
+
+
+def test_the_spread_of_a_metric_is_the_standard_deviation_of_a_sample():
+    runs = [made_run(said={"test_loss": loss}, seed=seed) for seed, loss in enumerate((0.2, 0.6))]
+    table = metric_table([made("row", *runs), made("one", runs[0])])
+    (loss_column,) = [i for i, title in enumerate(table["titles"]) if "oss" in title]
+    cells = {line["name"]: line["cells"][loss_column] for line in table["lines"]}
+    assert cells["row"].endswith("± 0.28")  # 0.4 / sqrt(2); divided by n it would be 0.2
+    assert "±" not in cells["one"]

@@ -180,3 +180,12 @@ def test_a_result_has_a_row_of_the_confusion_matrix_a_line():
     assert json.loads(text) == said
     assert [line.strip() for line in text.splitlines()[2:4]] == ["[1, 20],", "[3, 4]"]
     assert "[0.5]" in text
+
+
+@pytest.mark.parametrize("has_weights", [True, False])
+def test_checkpoints_are_deleted_only_beside_a_file_of_weights(run_folder, has_weights):
+    """The checkpoint of a run of an older version, without that file, has the only weights."""
+    if not has_weights:
+        run_folder.weights_file.unlink()
+    run_folder.delete_unneeded_checkpoints(keep_best=True)
+    assert (run_folder.checkpoints / "24" / "weights").exists() != has_weights

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from jaxcifar.config import user_code
 from jaxcifar.config.experiment import Config
+from jaxcifar.config.user_errors import innermost_line
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.folder import RunFolder
@@ -25,6 +26,7 @@ from jaxcifar.runs.task import Task
 from jaxcifar.studies.conduct import conduct, plan
 from jaxcifar.studies.study import Study
 from jaxcifar.trained.load import load, load_just_trained
+from jaxcifar.user.user_files import imported_from_same_folder
 
 SMALL = {"dataset": "shapes10", "batch_size": 32, "epochs": 1, "augment": False}
 NETWORK = """
@@ -397,3 +399,25 @@ def test_copies_are_not_written_through_a_link(tmp_path, place):
         (run / place).unlink()
         folder.begin(config)  # as the message says
     assert {path: path.read_text() for path in copies} == copies
+
+
+def test_all_levels_of_an_imported_package_belong_to_the_code(tmp_path):
+    for file in ("lib/__init__.py", "lib/a/__init__.py", "lib/a/b/__init__.py", "lib/a/b/c.py"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    (tmp_path / "other.py").touch()
+    files = imported_from_same_folder(tmp_path / "net.py", b"import lib.a.b.c, json")
+    names = {file.relative_to(tmp_path).as_posix() for file in files}
+    packages = ("lib", "lib/a", "lib/a/b")
+    assert names == {f"{package}/__init__.py" for package in packages} | {"lib/a/b/c.py"}
+
+
+def test_an_error_names_the_line_that_fails_and_not_the_call(tmp_path):
+    source = "def outer():\n    inner()\n\n\ndef inner():\n    raise ValueError('no')\n"
+    file = tmp_path / "net.py"
+    file.write_text(source)
+    functions = {}
+    exec(compile(source, str(file), "exec"), functions)
+    with pytest.raises(ValueError, match="no") as caught:
+        functions["outer"]()
+    assert innermost_line(caught.value, tmp_path) == f"{file}:6: "
