@@ -196,7 +196,7 @@ def _load_user_images(
 ) -> ImageSet:
     """Load a user's images: the test images, else the validation images, else all images."""
     path = expand_home(name)
-    user_images = read_user_images(name, print_line, image_size)
+    user_images = read_user_images(name, class_names, print_line, image_size)
     if user_images is None and path.suffix == ".npy" and path.is_file():
         return _load_npy(path, class_names, print_line, image_size)
     if user_images is None:

@@ -1,7 +1,7 @@
 """Read the images in a user's folder or file for an evaluation, preferably the test images."""
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from jaxcifar.data import Dataset, Examples, binary_records
@@ -51,11 +51,14 @@ def title_of_user_images(path: str) -> str:
     return f"{folder.parent.name}/{title}" if folder.parent.name else title
 
 
-def read_user_images(name: str, print_line: PrintLine, image_size: int) -> UserImages | None:
+def read_user_images(
+    name: str, run_classes: Sequence[str], print_line: PrintLine, image_size: int
+) -> UserImages | None:
     """Read the test images in a user's folder or file, else its validation images, else all.
 
     Args:
       name: path of a folder, a table of labels, or an `.npz` or parquet file.
+      run_classes: names of the classes of the run to evaluate, by label.
       print_line: prints a line about the chosen split, ignored files, and resized images.
       image_size: height and width that the images get.
 
@@ -66,7 +69,7 @@ def read_user_images(name: str, print_line: PrintLine, image_size: int) -> UserI
       RunError: the images can't be read.
     """
     resizing = Resizing(image_size)
-    chosen_split = _read_chosen_split(name, print_line, resizing)
+    chosen_split = _read_chosen_split(name, run_classes, print_line, resizing)
     if chosen_split is None:
         return None
     split, class_names = chosen_split.split, chosen_split.class_names
@@ -92,13 +95,17 @@ class _ChosenSplit(NamedTuple):
     class_names: tuple[str, ...]
 
 
-def _read_chosen_split(name: str, print_line: PrintLine, resizing: Resizing) -> _ChosenSplit | None:
+def _read_chosen_split(
+    name: str, run_classes: Sequence[str], print_line: PrintLine, resizing: Resizing
+) -> _ChosenSplit | None:
     """Read the split to evaluate from a folder, table or file; None if `name` is none of these."""
     path = expand_home(name)
     parquet_files = find_unmixed_parquet_files(path)
     if parquet_files:
-        return _choose_records(*read_parquet(path, parquet_files, resizing, print_line))
-    folder = scan_images(name)
+        return _choose_records(
+            *read_parquet(path, parquet_files, resizing, print_line, run_classes)
+        )
+    folder = scan_images(name, needs_every_class=False)
     if folder is not None:
         files_of_split = folder.files_of_split
         split = _choose_split(files_of_split)
@@ -108,7 +115,7 @@ def _read_chosen_split(name: str, print_line: PrintLine, resizing: Resizing) -> 
         records = read_splits(folder_with_one_split, print_line, resizing)[split]
         return _ChosenSplit(split, len(files_of_split) == 1, records, folder.class_names)
     if path.suffix == ".npz" and path.is_file():
-        return _choose_records(*read_npz(path.resolve(), print_line, resizing))
+        return _choose_records(*read_npz(path.resolve(), print_line, resizing, run_classes))
     return None
 
 

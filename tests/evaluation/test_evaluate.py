@@ -192,6 +192,57 @@ def test_of_a_folder_in_two_parts_the_tests_are_taken(tmp_path):
     assert sorted(found.examples.labels) == [0, 1, 1]
 
 
+DIGITS = tuple("0123456789")
+FROM_ONE = tuple("123456789")
+
+
+@pytest.mark.parametrize(
+    ("labels", "more", "run_classes", "expected"),
+    [
+        ([3, 3, 5], {}, NAMES, [3, 3, 5]),  # numbers of the run's classes
+        ([1, 9, 2], {}, NAMES, [1, 9, 2]),  # a class without images is no reason to count from 1
+        ([1, 10, 2], {}, NAMES, [0, 9, 1]),  # 10 classes, so these count from 1
+        ([2, 9, 4], {}, FROM_ONE, [1, 8, 3]),  # classes called by their numbers
+        ([0, 9, 4], {}, DIGITS, [0, 9, 4]),
+        (["c", "c", "c"], {}, NAMES, [2, 2, 2]),
+        ([0, 2, 2], {"class_names": ["d", "unknown", "b"]}, NAMES, [3, 1, 1]),
+        (np.eye(5, dtype=int)[[4, 1, 4]], {}, NAMES, [4, 1, 4]),
+    ],
+)
+@pytest.mark.parametrize("split", ["_test", ""])
+def test_arrays_to_evaluate_need_no_training_images_and_not_every_class(
+    tmp_path, labels, more, run_classes, expected, split
+):
+    images = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((32, 32, 3), np.uint8)
+    np.savez(tmp_path / "x.npz", **{f"x{split}": images, f"y{split}": np.asarray(labels), **more})
+    found = load_set(str(tmp_path / "x.npz"), None, run_classes, tmp_path, print)
+    label_of_image = dict(
+        zip(found.examples.images[:, 0, 0, 0].tolist(), found.examples.labels.tolist(), strict=True)
+    )
+    assert label_of_image == dict(enumerate(expected))
+    assert found.split == ""
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 12], r"y_test: the label 12 is none of the run's 10 classes, which have the labels 0"),
+        ([0, -1], "y_test has the label -1, which stands for a hidden label"),
+        (["a", "z"], "class 'z' is not a class of the run"),
+    ],
+)
+def test_labels_of_arrays_must_be_classes_of_the_run(tmp_path, labels, message):
+    np.savez(tmp_path / "x.npz", x_test=np.zeros((2, 32, 32), np.uint8), y_test=labels)
+    with pytest.raises((RunError, UsageError), match=message):
+        load_set(str(tmp_path / "x.npz"), None, NAMES, tmp_path, print)
+
+
+def test_a_class_folder_to_evaluate_can_be_empty(tmp_path):
+    write_images(tmp_path / "photos", {"c": 4, "b": 0, "a": 1})
+    found = load_set(str(tmp_path / "photos"), None, NAMES, tmp_path, print)
+    assert sorted(found.examples.labels) == [0, 2, 2, 2, 2]
+
+
 @pytest.mark.parametrize("kind", ["folder", "npz"])
 def test_validation_images_are_taken_if_there_are_no_test_images(tmp_path, kind):
     if kind == "folder":
