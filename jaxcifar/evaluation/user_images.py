@@ -11,13 +11,12 @@ from jaxcifar.data.image_folder import scan_images
 from jaxcifar.data.parquet import read_parquet
 from jaxcifar.data.parquet_files import find_unmixed_parquet_files
 from jaxcifar.data.resizing import Resizing
-from jaxcifar.data.split_names import split_of_name
-from jaxcifar.data.user_data import user_data_title
 from jaxcifar.data.user_npz import read_npz
 from jaxcifar.evaluation.resized_images import print_resizing
-from jaxcifar.machine.paths import expand_home, parse_table_name
+from jaxcifar.machine.paths import expand_home, last_two_names, parse_table_name
 from jaxcifar.machine.terminal import PrintLine
 
+_MAX_COLUMN_LENGTH = 60  # characters of a column's name in a title
 SPLIT_TITLES = {"test": "test", "val": "validation", "train": "training"}
 
 
@@ -25,7 +24,7 @@ class UserImages(NamedTuple):
     """A user's images for an evaluation.
 
     Attributes:
-      title: name of the folder or file; the split is added if there are several.
+      title: see `title_of_user_images`; the split is added if there are several.
       examples: the images, and labels by `class_names`.
       class_names: names of the classes in the folder or file, by label.
       split: "test" or "val"; "" if the folder or file is not divided into splits.
@@ -38,17 +37,16 @@ class UserImages(NamedTuple):
 
 
 def title_of_user_images(path: str) -> str:
-    """Return the title of a user's images in an evaluation, such as "photos" or "lab2/test".
+    """Return the title of a user's images in an evaluation, such as "lab2/photos".
 
-    It is the name of the folder or file; for a folder such as "test", also that of the folder
-    around it, because many folders are called "test".
+    It is the name of the folder or file, and of the folder around it: folders in different places
+    often have the same name. `evaluation.json` keeps one set of images of each title.
     """
-    title = user_data_title(path)
-    if split_of_name(title) is None:
-        return title
     table = parse_table_name(path)
-    folder = table.path.absolute().parent if table else expand_home(path).absolute()
-    return f"{folder.parent.name}/{title}" if folder.parent.name else title
+    if table is None:
+        return last_two_names(expand_home(path))
+    title = last_two_names(table.path)
+    return f"{title}:{table.column[:_MAX_COLUMN_LENGTH]}" if table.column else title
 
 
 def read_user_images(

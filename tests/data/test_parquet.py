@@ -134,7 +134,7 @@ def test_a_single_file(insects, tmp_path):
     assert len(dataset.test.labels) == 3  # a sixth of each class, rounded
     images = load_set(str(file), lambda: None, NAMES, tmp_path)
     assert_holds(images.examples, (0, 15))
-    assert images.title == file.name
+    assert images.title == f"data/{file.name}"
     test = load_set(str(insects / "data" / "test.parquet"), lambda: None, NAMES, tmp_path)
     assert_holds(test.examples, (2, 6))  # whatever split the name of the file says
 
