@@ -90,13 +90,14 @@ def main(argv: Sequence[str]) -> None:
     check_answer_files(options, runs)
     with show_activity("reading the images and the network"):
         from jaxcifar.trained.load import load
-        from jaxcifar.trained.photos import draw_sheet, read_photos
+        from jaxcifar.trained.photos import draw_sheet, read_photos_in_sizes
 
         start_jax()
         classifier = load(*runs)
-        photos = read_photos(images, classifier.image_size)
+        photos_of_size = read_photos_in_sizes(images, classifier.image_sizes)
+        photos = photos_of_size[classifier.image_size]
         check_ids(options.submission, photos.names)
-        predictions = classifier.predict(photos.pixels)
+        predictions = classifier.predict_photos(photos_of_size)
     print_remark = line_printer(Console(stderr=True))
     for remark in photos.remarks:
         print_remark(remark)

@@ -39,7 +39,7 @@ class ArrayNames(NamedTuple):
     ignored_arrays: list[str]
 
 
-def recognise_arrays(array_names: Collection[str]) -> ArrayNames:
+def recognise_arrays(array_names: Collection[str], needs_training: bool = True) -> ArrayNames:
     """Find the arrays of images, labels and class names in a file by their names.
 
     Known names are `x_train`, `train_images`, `X_test`, `val_labels` and similar ones. If no name
@@ -47,6 +47,7 @@ def recognise_arrays(array_names: Collection[str]) -> ArrayNames:
 
     Args:
       array_names: names of all arrays in the file.
+      needs_training: False if the images of any split are enough.
 
     Raises:
       UsageError: an array is missing, or two arrays could have the same meaning.
@@ -58,18 +59,21 @@ def recognise_arrays(array_names: Collection[str]) -> ArrayNames:
         if split == "train" and not _has_array_of_a_split(array_names):
             image_array = _find_array(array_names, "images", None)
             label_array = _find_array(array_names, "labels", None)
+        can_be_missing = not needs_training and _has_array_of_a_split(array_names)
         if image_array is not None and label_array is not None:
             arrays_of_split[split] = SplitArrayNames(image_array, label_array)
-        elif image_array or label_array or split == "train":
+        elif image_array or label_array or (split == "train" and not can_be_missing):
             missing_arrays = []
             if image_array is None:
                 missing_arrays.append(f"x_{split}")
             if label_array is None:
                 missing_arrays.append(f"y_{split}")
+            needed_arrays = "x_train, y_train, x_test and y_test"
+            if not needs_training:
+                needed_arrays = "x_test and y_test"
             raise UsageError(
                 f"the file lacks {', '.join(missing_arrays)}; it has "
-                f"{_list_arrays(array_names)}, and must have x_train, y_train, x_test and y_test, "
-                "or x and y"
+                f"{_list_arrays(array_names)}, and must have {needed_arrays}, or x and y"
             )
     class_name_array = _find_spelled_array(array_names, _CLASS_NAME_SPELLINGS, "class_names")
     used_arrays = {class_name_array}

@@ -10,8 +10,9 @@ from PIL import Image
 from jaxcifar.array_types import Shaped, UInt8
 from jaxcifar.data import binary_records
 from jaxcifar.data.images import require_pixel_count, to_square
+from jaxcifar.data.label_forms import NamedLabels
 from jaxcifar.data.resizing import Resizing
-from jaxcifar.data.user_labels import NamedLabels, number_classes
+from jaxcifar.data.user_labels import number_classes
 from jaxcifar.errors import UsageError
 from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.terminal import PrintLine
@@ -100,6 +101,7 @@ def convert_to_records(
     class_names: Iterable[Any] | None,
     resizing: Resizing | None = None,
     print_line: PrintLine | None = None,
+    run_classes: Sequence[str] | None = None,
 ) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
     """Check images and labels, and convert them to sorted rows of label and pixel bytes (records).
 
@@ -112,6 +114,7 @@ def convert_to_records(
       resizing: height and width that images get; None for 32x32. The original sizes of the images
         are added to this object.
       print_line: prints a line if the images take much memory, or if the labels count from 1.
+      run_classes: names of the classes of a run to evaluate, see `number_classes`; None to train.
 
     Returns:
       the sorted records of each split, by split name; and the class names.
@@ -130,7 +133,7 @@ def convert_to_records(
         image_count = images.shape[0]
         labels_of_split[split] = NamedLabels(arrays.label_array, arrays.labels, image_count)
     names_from_user = None if class_names is None else [str(name) for name in class_names]
-    numbered = number_classes(labels_of_split, names_from_user, print_line)
+    numbered = number_classes(labels_of_split, names_from_user, print_line, run_classes)
     class_count = len(numbered.class_names)
     total_image_count = sum(map(len, numbered.numbers_of_split.values()))
     resizing.require_memory(total_image_count, class_count, print_line)

@@ -32,8 +32,8 @@ def read_image_folder(
 
     Args:
       folder: the names and labels of the image files.
-      print_line: prints a line about ignored files, and about animations, of which only the first
-        frame is read.
+      print_line: prints a line about ignored files, about animations, of which only the first frame
+        is read, and about the choice of test images.
       resizing: height and width that images get; None for 32x32. The original sizes of the images
         are added to this object.
 
@@ -46,13 +46,7 @@ def read_image_folder(
     records_of_split = read_splits(folder, print_line, resizing)
     if "test" in records_of_split:
         return records_of_split
-    with_test_images = split_off_test(folder.path, records_of_split)
-    test_count = len(with_test_images["test"])
-    print_line(
-        f"{folder.path.name}: no test images; a sixth of each class ({test_count:,} images) is "
-        "kept for testing, the same images each time."
-    )
-    return with_test_images
+    return split_off_test(folder.path, records_of_split, folder.class_names, print_line)
 
 
 def read_splits(

@@ -64,12 +64,16 @@ class ImageFolder:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def scan(cls, path: Path) -> Self:
+    def scan(cls, path: Path, needs_every_class: bool = True) -> Self:
         """List the labelled images in a folder; no image is opened.
 
         The images lie in folders `train/CLASS/`, `test/CLASS/` and `val/CLASS/`, or in folders
         `CLASS/`. Without such folders, a table of labels (a CSV file) in the folder or beside the
         folder gives each image its label.
+
+        Args:
+          path: the folder.
+          needs_every_class: False if a class may have no training images, as for an evaluation.
 
         Raises:
           RunError: the folder can't be listed or has too many files, it has neither class folders
@@ -78,10 +82,10 @@ class ImageFolder:
         listing = FolderListing(path)
         layout = find_folder_layout(listing)
         if layout is not None:
-            return cls._from_class_folders(listing, layout)
+            return cls._from_class_folders(listing, layout, needs_every_class)
         labelled = find_labelled_files(path)
         if labelled is not None:
-            return cls._from_table(path, labelled)
+            return cls._from_table(path, labelled, needs_every_class)
         content = describe_content(listing)
         table_problem = describe_unusable_table(path)
         if table_problem:
@@ -97,37 +101,41 @@ class ImageFolder:
         )
 
     @classmethod
-    def scan_table(cls, path: Path, column: str | None) -> Self:
+    def scan_table(cls, path: Path, column: str | None, needs_every_class: bool = True) -> Self:
         """List the images to which a table gives labels, in the folder that contains the table.
 
         Args:
           path: the table.
           column: title or number of the column of labels, or those of the columns of file names
             and labels with a colon between; None to find both columns.
+          needs_every_class: False if a class may have no training images, as for an evaluation.
 
         Raises:
           RunError: the table or the folder can't be used.
         """
-        return cls._from_table(path.parent, label_files(path, path.parent, column))
+        labelled = label_files(path, path.parent, column)
+        return cls._from_table(path.parent, labelled, needs_every_class)
 
     @classmethod
-    def _from_class_folders(cls, listing: FolderListing, layout: FolderLayout) -> Self:
+    def _from_class_folders(
+        cls, listing: FolderListing, layout: FolderLayout, needs_every_class: bool
+    ) -> Self:
         listing.raise_problems()
         files_of_split = {
             split: list(_files_by_class(listing, layout.class_names, class_folders))
             for split, class_folders in layout.class_folders_of_split.items()
         }
         listing.raise_problems()
-        _require_images(listing.root, layout.class_names, files_of_split)
+        _require_images(listing.root, layout.class_names, files_of_split, needs_every_class)
         return cls(listing.root, layout.class_names, files_of_split, listing.ignored_count)
 
     @classmethod
-    def _from_table(cls, folder: Path, labelled: LabelledFiles) -> Self:
+    def _from_table(cls, folder: Path, labelled: LabelledFiles, needs_every_class: bool) -> Self:
         files_of_split = {
             split: [ImageFile.of_listed_file(file, label) for file, label in labelled_files]
             for split, labelled_files in labelled.files_of_split.items()
         }
-        _require_images(labelled.table, labelled.class_names, files_of_split)
+        _require_images(labelled.table, labelled.class_names, files_of_split, needs_every_class)
         return cls(
             folder,
             labelled.class_names,
@@ -149,11 +157,12 @@ class ImageFolder:
         return digest.hexdigest()
 
 
-def scan_images(name: str) -> ImageFolder | None:
+def scan_images(name: str, needs_every_class: bool = True) -> ImageFolder | None:
     """List the labelled images of a folder or of a table of labels; no image is opened.
 
     Args:
       name: path of the user's data set.
+      needs_every_class: False if a class may have no training images, as for an evaluation.
 
     Returns:
       the images; None if the path is neither a folder nor a table of labels, such as an `.npz`
@@ -164,11 +173,11 @@ def scan_images(name: str) -> ImageFolder | None:
     """
     path = expand_home(name).absolute()
     if path.is_dir():
-        return ImageFolder.scan(path)
+        return ImageFolder.scan(path, needs_every_class)
     table = parse_table_name(name)
     if table is None:
         return None
-    return ImageFolder.scan_table(table.path.absolute(), table.column)
+    return ImageFolder.scan_table(table.path.absolute(), table.column, needs_every_class)
 
 
 def _files_by_class(
@@ -188,15 +197,18 @@ def _files_by_class(
 
 
 def _require_images(
-    path: Path, class_names: Sequence[str], files_of_split: Mapping[str, Sequence[ImageFile]]
+    path: Path,
+    class_names: Sequence[str],
+    files_of_split: Mapping[str, Sequence[ImageFile]],
+    needs_every_class: bool,
 ) -> None:
-    """Raise an error if a class has no training images, or if a split has no images.
+    """Raise an error if a split has no images, or a class has no training images but needs some.
 
     `path` begins the error message.
     """
     training_labels = [file.label for file in files_of_split["train"]]
     images_per_class = np.bincount(training_labels, minlength=len(class_names))
-    if not images_per_class.all():
+    if needs_every_class and not images_per_class.all():
         empty_class = class_names[int(np.argmin(images_per_class))]
         raise RunError(
             f"{path}: class {empty_class!r} has no training images; add some, or remove this class"

@@ -34,6 +34,11 @@ def map_images(path: Path) -> Shaped[np.ndarray, "..."]:
     return map_array(Path(os.path.realpath(path)), _GET_FILE_AGAIN)
 
 
+def published_dataset_of(folder_name: str) -> str | None:
+    """Return "cifar10" for the folder name CIFAR-10-C, "cifar100" for CIFAR-100-C; else None."""
+    return _PUBLISHED_DATASETS.get(re.sub("[^a-z0-9]", "", folder_name.lower()))
+
+
 def read_labels_beside(
     image_file: Path, image_count: int, run_class_names: Sequence[str]
 ) -> tuple[Integer[np.ndarray, "images"], Sequence[str]]:
@@ -63,8 +68,7 @@ def read_labels_beside(
             f"{path}: has {len(labels):,} labels, but {image_file.name} has {image_count:,} "
             "images; give one label for each image"
         )
-    folder_name = image_file.absolute().parent.name.lower()
-    published_dataset = _PUBLISHED_DATASETS.get(re.sub("[^a-z0-9]", "", folder_name))
+    published_dataset = published_dataset_of(image_file.absolute().parent.name)
     class_names = CATALOG[published_dataset].class_names if published_dataset else run_class_names
     last_label = len(class_names) - 1
     if len(labels) and (labels.min() < 0 or labels.max() > last_label):

@@ -46,6 +46,7 @@ def read_parquet(
     files: Sequence[Path],
     resizing: Resizing | None = None,
     print_line: PrintLine | None = None,
+    run_classes: Sequence[str] | None = None,
 ) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
     """Read images and labels from parquet files as sorted records: rows of label and pixel bytes.
 
@@ -55,6 +56,8 @@ def read_parquet(
       resizing: size that images get, 32x32 if None; their original sizes are added to this object.
       print_line: prints a line about files whose names do not say their split, and about labels
         that count from 1; None to print nothing.
+      run_classes: names of the classes of a run to evaluate on the images of any split; None to
+        train on the images.
 
     Returns:
       the records of "train" and, if there are such files, "test" and "val"; and the class names.
@@ -72,16 +75,17 @@ def read_parquet(
         split_files = {
             split: _SplitFiles(paths, resizing) for split, paths in paths_of_split.items()
         }
-        if "train" not in split_files:
+        if "train" not in split_files and run_classes is None:
             raise UsageError(
                 "there is no parquet file of the training images; name one train-*.parquet"
             )
         arrays_of_split = {split: files.read_arrays(split) for split, files in split_files.items()}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about oddities in files that it can read
-            class_names = split_files["train"].columns.class_names
+            first_split = next(iter(split_files.values()))  # "train", if there is such a file
+            class_names = first_split.columns.class_names
             return convert_to_records(
-                arrays_of_split, class_names, Resizing(resizing.size), print_line
+                arrays_of_split, class_names, Resizing(resizing.size), print_line, run_classes
             )
     except UsageError as error:
         raise RunError(f"{path}: {error}") from error

@@ -1,6 +1,6 @@
 """Choose the validation images: a fixed random choice with the same fraction of every class."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +8,13 @@ import numpy as np
 from jaxcifar.array_types import Int64, Integer
 from jaxcifar.config.folds import FOLD_RULE, Fold, parse_fold
 from jaxcifar.data import binary_records
-from jaxcifar.errors import RunError, UsageError
+from jaxcifar.errors import RunError, UsageError, printable
+from jaxcifar.machine.name_lists import join_first
+from jaxcifar.machine.terminal import PrintLine
 
 _TEST_FRACTION = 1 / 6  # as in CIFAR-10
+_MIN_IMAGES_FOR_TEST = 4  # of a class: a sixth of 3 images is rounded to none
+_MAX_SHOWN_NAMES, _MAX_NAME_LENGTH = 5, 40  # of classes, in a message
 _SPLIT_SEED = 2009  # the year of CIFAR-10; never the run's seed, so that all runs share the split
 
 
@@ -113,7 +117,10 @@ def train_val_indices(
 
 
 def split_off_test(
-    path: Path, records_of_split: Mapping[str, binary_records.Records]
+    path: Path,
+    records_of_split: Mapping[str, binary_records.Records],
+    class_names: Sequence[str],
+    print_line: PrintLine,
 ) -> dict[str, binary_records.Records]:
     """Take a sixth of each class of the training images as test images; return all splits.
 
@@ -121,19 +128,36 @@ def split_off_test(
     bytes, one for each image.
 
     Args:
-      path: where the images come from; begins the error message.
+      path: where the images come from; its name begins all lines.
       records_of_split: "train" and, optionally, "val" -> sorted records.
+      class_names: names of the classes, by label.
+      print_line: prints a line about the choice, and about classes too small for a test image.
 
     Raises:
       RunError: there are too few images.
     """
     train_records = records_of_split["train"]
-    kept_indices, test_indices = stratified_split(
-        binary_records.labels(train_records), _TEST_FRACTION
-    )
+    labels = binary_records.labels(train_records)
+    kept_indices, test_indices = stratified_split(labels, _TEST_FRACTION)
     if not len(test_indices):
         raise RunError(
             f"{path}: too few images to take a sixth for testing; add images, or test images"
+        )
+    print_line(
+        f"{path.name}: no test images; a sixth of each class ({len(test_indices):,} images) is "
+        "kept for testing, the same images each time."
+    )
+    test_counts = np.bincount(labels[test_indices], minlength=len(class_names))
+    untested_classes = [
+        printable(name, _MAX_NAME_LENGTH)
+        for name, count in zip(class_names, test_counts, strict=True)
+        if count == 0
+    ]
+    if untested_classes:
+        print_line(
+            f"{path.name}: {len(untested_classes):,} of {len(class_names):,} classes get no test "
+            f"image ({join_first(untested_classes, _MAX_SHOWN_NAMES)}), because they have fewer "
+            f"than {_MIN_IMAGES_FOR_TEST} images; add images of them, or test images."
         )
     return {
         **records_of_split,

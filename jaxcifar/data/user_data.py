@@ -135,7 +135,13 @@ def load_user_data(
         resizing_note = resizing.describe()
         if resizing_note:
             print_line(f"{path.name}: {resizing_note}.")
-        records = _ensure_test_images(records, path, print_line)
+        if "test" not in records:
+            records = split_off_test(path, records, class_names, print_line)
+        if "val" in records:
+            print_line(
+                f"{path.name}: has its own validation images, {len(records['val']):,}; "
+                "--val-fraction has no effect."
+            )
         manifest = Manifest.for_records(records, class_names, source_digest)
         binary_records.write_cache(cache, records)
         manifest.write(cache)
@@ -195,25 +201,6 @@ def _read_images(
     if parquet_files:
         return read_parquet(path, parquet_files, resizing, print_line)
     return read_npz(path.resolve(), print_line, resizing)
-
-
-def _ensure_test_images(
-    records_of_split: dict[str, binary_records.Records], path: Path, print_line: PrintLine
-) -> dict[str, binary_records.Records]:
-    """Return the records of all splits, with test images.
-
-    If there are no test images, a sixth of each class of the training images becomes "test". A
-    printed line says which images are for testing and validation.
-    """
-    if "test" not in records_of_split:
-        print_line(f"{path.name}: no test images; a sixth of each class is kept for testing.")
-        records_of_split = split_off_test(path, records_of_split)
-    if "val" in records_of_split:
-        print_line(
-            f"{path.name}: has its own validation images, {len(records_of_split['val']):,}; "
-            "--val-fraction has no effect."
-        )
-    return records_of_split
 
 
 def _absolute_path(path: str) -> Path:

@@ -5,24 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcifar.array_types import Int64, Shaped
+from jaxcifar.array_types import Int64
 from jaxcifar.data import binary_records
+from jaxcifar.data.label_forms import NamedLabels, are_one_hot, flatten_labels
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.terminal import PrintLine
-
-
-class NamedLabels(NamedTuple):
-    """The labels of a split, not checked yet.
-
-    Attributes:
-      array_name: name of the array, for messages.
-      labels: the labels.
-      image_count: number of images that the labels are for.
-    """
-
-    array_name: str
-    labels: Shaped[np.ndarray, "..."]
-    image_count: int
 
 
 class ClassNumbers(NamedTuple):
@@ -36,8 +23,11 @@ def number_classes(
     named_labels: Mapping[str, NamedLabels],
     class_names: Sequence[str] | None,
     print_line: PrintLine | None = None,
+    run_classes: Sequence[str] | None = None,
 ) -> ClassNumbers:
     """Check labels of any usual form, and convert them to class numbers from 0.
+
+    To train on the images, every class must have training images.
 
     Args:
       named_labels: "train" and other splits -> labels. They are integers from 0 or 1, `[N]` or
@@ -45,33 +35,39 @@ def number_classes(
       class_names: names of the classes, by label. With None, the names are the numbers of the
         labels or, if the labels are strings, these strings in sorted order.
       print_line: prints a line if the labels count from 1; None to print nothing.
+      run_classes: names of the classes of a run that is evaluated on the images; None to train on
+        them. Without `class_names`, integers number these classes.
 
     Raises:
       UsageError: labels or class names have a wrong form; the message names the array.
     """
     array_names = {split: named.array_name for split, named in named_labels.items()}
-    labels_of_split = {split: _flatten_labels(named) for split, named in named_labels.items()}
+    labels_of_split = {split: flatten_labels(named) for split, named in named_labels.items()}
     are_strings = [labels.dtype.kind == "U" for labels in labels_of_split.values()]
     if any(are_strings) and not all(are_strings):
         raise UsageError(
             f"{', '.join(array_names.values())} mix integers and strings; use one of them for all"
         )
+    is_one_hot = any(map(are_one_hot, named_labels.values()))
+    if run_classes is not None and class_names is None:
+        if not is_one_hot and all(map(str.isdecimal, run_classes)):
+            # If the run's classes are called "1" to "9", the label 1 is the class "1".
+            labels_of_split = {
+                split: labels.astype(str) for split, labels in labels_of_split.items()
+            }
+        class_names = _classes_to_evaluate(labels_of_split, array_names, run_classes)
+    if class_names is not None:
+        _require_class_names(class_names, min_count=2 if run_classes is None else 1)
     first_label = 0
-    if any(are_strings):
+    if any(labels.dtype.kind == "U" for labels in labels_of_split.values()):
         numbered = _number_strings(labels_of_split, array_names, class_names)
     else:
-        if not any(map(_are_one_hot, named_labels.values())):
+        if not is_one_hot:
             first_label = _guess_first_label(labels_of_split, class_names)
         numbered = _number_integers(labels_of_split, array_names, class_names, first_label)
     class_names = numbered.class_names
-    images_per_class = np.bincount(numbered.numbers_of_split["train"], minlength=len(class_names))
-    if not images_per_class.all():
-        empty_class = int(np.argmin(images_per_class))
-        raise UsageError(
-            f"class {class_names[empty_class]!r} (label {empty_class + first_label}) has no "
-            f"training images in {array_names['train']}; number the classes from 0 without gaps, "
-            "each with images to train on"
-        )
+    if run_classes is None:
+        _require_training_images(numbered, array_names["train"], first_label)
     if first_label == 1 and print_line:
         print_line(
             f"The labels in {' and '.join(array_names.values())} go from 1 to {len(class_names)}: "
@@ -79,6 +75,48 @@ def number_classes(
             f"{class_names[-1]!r}."
         )
     return numbered
+
+
+def _classes_to_evaluate(
+    labels_of_split: Mapping[str, np.ndarray],
+    array_names: Mapping[str, str],
+    run_classes: Sequence[str],
+) -> Sequence[str]:
+    """Return the classes that labels without class names mean, for evaluating a run.
+
+    Strings are the names of classes, which are compared with the run's names later. Integers are
+    numbers of the run's classes.
+
+    Raises:
+      UsageError: an integer is not the number of a class of the run.
+    """
+    labels_of_splits = list(labels_of_split.values())
+    if labels_of_splits[0].dtype.kind == "U":
+        return np.unique(np.concatenate(labels_of_splits)).tolist()
+    class_count = len(run_classes)
+    smallest = min(int(labels.min()) for labels in labels_of_splits)
+    largest = max(int(labels.max()) for labels in labels_of_splits)
+    count_from_one = smallest == 1 and largest == class_count
+    if largest >= class_count and not count_from_one:
+        raise UsageError(
+            f"{' and '.join(array_names.values())}: the label {largest} is none of the run's "
+            f"{class_count:,} classes, which have the labels 0 to {class_count - 1:,}; correct the "
+            "labels, or give class_names"
+        )
+    return run_classes
+
+
+def _require_training_images(numbered: ClassNumbers, label_array: str, first_label: int) -> None:
+    images_per_class = np.bincount(
+        numbered.numbers_of_split["train"], minlength=len(numbered.class_names)
+    )
+    if not images_per_class.all():
+        empty_class = int(np.argmin(images_per_class))
+        raise UsageError(
+            f"class {numbered.class_names[empty_class]!r} (label {empty_class + first_label}) has "
+            f"no training images in {label_array}; number the classes from 0 without gaps, each "
+            "with images to train on"
+        )
 
 
 def _number_strings(
@@ -92,7 +130,7 @@ def _number_strings(
     """
     if class_names is None:
         class_names = np.unique(labels_of_split["train"]).tolist()
-    _require_class_names(class_names)
+        _require_class_names(class_names)
     numbers_of_split = {
         split: _label_numbers(array_names[split], labels, class_names)
         for split, labels in labels_of_split.items()
@@ -117,16 +155,16 @@ def _number_integers(
     if class_names is None:
         last_label = int(checked_labels["train"].max())
         class_names = [str(label) for label in range(first_label, last_label + 1)]
-    _require_class_names(class_names)
+        _require_class_names(class_names)
     _require_named_labels(checked_labels, array_names, len(class_names), first_label)
     numbers_of_split = {split: labels - first_label for split, labels in checked_labels.items()}
     return ClassNumbers(numbers_of_split, tuple(class_names))
 
 
-def _require_class_names(class_names: Sequence[str]) -> None:
-    if not 2 <= len(class_names) <= binary_records.MAX_CLASSES:
+def _require_class_names(class_names: Sequence[str], min_count: int = 2) -> None:
+    if not min_count <= len(class_names) <= binary_records.MAX_CLASSES:
         raise UsageError(
-            f"the number of classes is {len(class_names):,}, but must be from 2 to "
+            f"the number of classes is {len(class_names):,}, but must be from {min_count} to "
             f"{binary_records.MAX_CLASSES:,}; add or remove classes"
         )
     for name in class_names:
@@ -137,51 +175,6 @@ def _require_class_names(class_names: Sequence[str]) -> None:
         raise UsageError(
             f"the class name {repeated_name!r} is given twice; give each class a different name"
         )
-
-
-def _flatten_labels(named: NamedLabels) -> np.ndarray:
-    """Return one integer or string for each image, `[N]`, from labels in any usual form.
-
-    These are integers or strings `[N]` or `[N, 1]`, or one-hot rows `[N, classes]`.
-    """
-    array_name, labels, image_count = named
-    are_objects = labels.dtype.kind == "O"
-    if are_objects and all(isinstance(label, str) for label in labels.flat):
-        labels = labels.astype(str)  # from pandas
-    if labels.dtype.kind == "S":
-        try:
-            labels = np.char.decode(labels, "utf-8")
-        except UnicodeDecodeError:
-            raise UsageError(
-                f"{array_name} has strings that are not UTF-8; save them as str"
-            ) from None
-    has_one_label_each = labels.shape in ((image_count,), (image_count, 1))
-    are_integers_or_strings = labels.dtype.kind in "iuU"
-    if has_one_label_each and are_integers_or_strings:
-        return labels.reshape(-1)
-    has_one_row_each = labels.ndim == 2 and len(labels) == image_count
-    are_numbers = labels.dtype.kind in "iufb"  # True and False count as 1 and 0
-    if has_one_row_each and are_numbers:
-        return _labels_of_one_hot_rows(array_name, labels)
-    raise UsageError(
-        f"{array_name} has shape {labels.shape} and dtype {labels.dtype}; give one integer from 0, "
-        f"or one string, for each of the {image_count:,} images, or one-hot rows"
-    )
-
-
-def _labels_of_one_hot_rows(array_name: str, rows: np.ndarray) -> np.ndarray:
-    """Return the label of each one-hot row: the position of its only 1."""
-    is_one = rows == 1
-    has_single_one = is_one.sum(1) == 1
-    is_else_zero = np.count_nonzero(rows, axis=1) == 1
-    is_one_hot = has_single_one & is_else_zero
-    if not is_one_hot.all():
-        wrong_row = int(np.argmin(is_one_hot))
-        raise UsageError(
-            f"{array_name} has shape {rows.shape}, but row {wrong_row} is not one-hot: it needs a "
-            "single 1 and else only 0, because each image has one class"
-        )
-    return is_one.argmax(1)
 
 
 def _label_numbers(array_name: str, labels: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
@@ -212,11 +205,6 @@ def _check_labels(array_name: str, labels: np.ndarray) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-def _are_one_hot(named: NamedLabels) -> bool:
-    """Return True if labels are rows of numbers, one for each class."""
-    return named.labels.shape not in ((named.image_count,), (named.image_count, 1))
-
-
 def _guess_first_label(
     labels_of_split: Mapping[str, np.ndarray], class_names: Sequence[str] | None
 ) -> int:
@@ -236,15 +224,16 @@ def _require_named_labels(
     class_count: int,
     first_label: int,
 ) -> None:
-    largest_labels = {split: int(labels.max()) for split, labels in labels_of_split.items()}
-    if largest_labels["train"] >= first_label + class_count:
-        raise UsageError(
-            f"{array_names['train']} has the label {largest_labels['train']}, but there are only "
-            f"{class_count} class names; give one for each class"
-        )
-    for split, largest_label in largest_labels.items():
-        if largest_label >= first_label + class_count:
+    for split, labels in labels_of_split.items():
+        largest_label = int(labels.max())
+        if largest_label < first_label + class_count:
+            continue
+        if split == "train" or "train" not in labels_of_split:
             raise UsageError(
-                f"{array_names[split]} has the label {largest_label}, but the training images have "
-                f"only {class_count} classes; remove those images, or add that class for training"
+                f"{array_names[split]} has the label {largest_label}, but there are only "
+                f"{class_count} class names; give one for each class"
             )
+        raise UsageError(
+            f"{array_names[split]} has the label {largest_label}, but the training images have "
+            f"only {class_count} classes; remove those images, or add that class for training"
+        )

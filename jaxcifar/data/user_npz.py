@@ -7,7 +7,7 @@ size that the file only claims to have.
 import io
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -36,7 +36,10 @@ _MAX_SMALL_BYTES = 2**28  # of labels, or of class names
 
 
 def read_npz(
-    path: Path, print_line: PrintLine, resizing: Resizing | None = None
+    path: Path,
+    print_line: PrintLine,
+    resizing: Resizing | None = None,
+    run_classes: Sequence[str] | None = None,
 ) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
     """Read images and labels from the user's `.npz` file as sorted records, without trusting it.
 
@@ -49,6 +52,8 @@ def read_npz(
       print_line: prints a line about arrays that are ignored, or read as channels first.
       resizing: height and width that images get; None for 32x32. The original sizes of the images
         are added to this object.
+      run_classes: names of the classes of a run to evaluate on the images of any split; None to
+        train on the images. To evaluate, no class and no split needs to have images.
 
     Returns:
       the sorted records (rows of label and pixel bytes) of "train" and, if the file has them,
@@ -65,7 +70,7 @@ def read_npz(
         ):
             limited_file.max_bytes_per_read = _MAX_UNPACKED_BYTES
             _require_plausible_sizes(archive, os.fstat(file.fileno()).st_size)
-            return _read_arrays(archive, path, print_line, resizing)
+            return _read_arrays(archive, path, print_line, resizing, run_classes)
     except UsageError as error:
         raise RunError(f"{path}: {error}") from error
     except Exception as error:  # a hostile or damaged file can raise anything
@@ -103,14 +108,18 @@ def _require_plausible_sizes(archive: zipfile.ZipFile, packed_bytes: int) -> Non
 
 
 def _read_arrays(
-    archive: zipfile.ZipFile, path: Path, print_line: PrintLine, resizing: Resizing | None
+    archive: zipfile.ZipFile,
+    path: Path,
+    print_line: PrintLine,
+    resizing: Resizing | None,
+    run_classes: Sequence[str] | None,
 ) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
     """Read images and labels from an open `.npz` file, whose sizes have been checked.
 
     The results are those of `read_npz`.
     """
     members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-    recognised = recognise_arrays(members)
+    recognised = recognise_arrays(members, needs_training=run_classes is None)
     if recognised.ignored_arrays:
         count, first_name = len(recognised.ignored_arrays), recognised.ignored_arrays[0]
         print_line(f"{path.name}: {count:,} other arrays are ignored ({first_name!a}).")
@@ -125,7 +134,7 @@ def _read_arrays(
         if images.has_channels_first:
             print_line(f"{path.name}: {image_array} has channels first, {images.shape}.")
         arrays_of_split[split] = SplitArrays(images, labels, image_array, label_array)
-    return convert_to_records(arrays_of_split, class_names, resizing, print_line)
+    return convert_to_records(arrays_of_split, class_names, resizing, print_line, run_classes)
 
 
 def _read_class_names(

@@ -9,6 +9,7 @@ from jaxcifar.data.folder_listing import normal_form
 from jaxcifar.errors import UsageError, printable
 from jaxcifar.machine.name_lists import join_first
 
+_NO_LABEL = -1  # of a class that the run does not have; it has no images
 _MAX_NAMES_SHOWN = 5  # of classes in a message
 _MAX_NAME_LENGTH = 40  # characters of a class name in a message
 
@@ -21,6 +22,8 @@ def convert_to_run_labels(
 ) -> Int32[np.ndarray, "images"]:
     """Convert labels from a set's class numbers to a run's class numbers, by the class names.
 
+    Classes of the set that have no images may be unknown to the run.
+
     Args:
       set_title: name of the set, for the message.
       labels: labels of the set's images.
@@ -31,7 +34,10 @@ def convert_to_run_labels(
       UsageError: the run lacks a class of the set.
     """
     run_label_of_class = {normal_form(name): label for label, name in enumerate(run_classes)}
-    unknown_classes = [name for name in set_classes if normal_form(name) not in run_label_of_class]
+    classes_with_images = [set_classes[label] for label in np.unique(labels)]
+    unknown_classes = [
+        name for name in classes_with_images if normal_form(name) not in run_label_of_class
+    ]
     if unknown_classes:
         classes_of_run = _list_first_names(run_classes)
         if len(unknown_classes) == 1:
@@ -44,7 +50,7 @@ def convert_to_run_labels(
             f"{_list_first_names(unknown_classes)} are not classes of the run, which has "
             f"{classes_of_run}; choose another set, or rename its classes"
         )
-    run_labels = [run_label_of_class[normal_form(name)] for name in set_classes]
+    run_labels = [run_label_of_class.get(normal_form(name), _NO_LABEL) for name in set_classes]
     run_label_of_set_label = np.asarray(run_labels, np.int32)
     return run_label_of_set_label[labels]
 

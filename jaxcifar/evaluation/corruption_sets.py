@@ -14,14 +14,18 @@ import numpy as np
 from jaxcifar.array_types import Int32, Shaped
 from jaxcifar.data import Examples
 from jaxcifar.data.arrays import convert_to_squares
-from jaxcifar.data.labelled_arrays import map_images, read_labels_beside
+from jaxcifar.data.labelled_arrays import (
+    map_images,
+    published_dataset_of,
+    read_labels_beside,
+)
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.evaluation.class_numbers import convert_to_run_labels
 from jaxcifar.evaluation.evaluation_mistakes import Predict
 from jaxcifar.evaluation.image_sets import ALL_CORRUPTIONS, STANDARD_CORRUPTIONS, ImageSet
 from jaxcifar.evaluation.measure import accuracy_of, finite_logits
 from jaxcifar.image_size import IMAGE_SIZE
-from jaxcifar.machine.paths import expand_home
+from jaxcifar.machine.paths import expand_home, last_two_names
 from jaxcifar.machine.terminal import PrintLine, pluralize
 from jaxcifar.runs.evaluation_file import LEVELS, CorruptionSet
 
@@ -31,7 +35,7 @@ class CorruptedImages:
     """The corrupted images in a folder such as `CIFAR-10-C`.
 
     Attributes:
-      title: name of the folder.
+      title: name of the folder, see `_title_of_folder`.
       images_by_kind: for each kind of corruption, the images of five strengths one after the
         other, as an array that is mapped into memory.
       labels: label of each image of a kind, by the class numbers of the run to evaluate.
@@ -93,9 +97,19 @@ def open_corruption_set(
                 "many; download the file again"
             )
         labels, set_classes = read_labels_beside(path, image_count, class_names)
-    title = expand_home(folder_name).absolute().name
+    title = _title_of_folder(expand_home(folder_name))
     run_labels = convert_to_run_labels(title, labels, set_classes, class_names)
     return CorruptedImages(title, images_by_kind, run_labels, max_images, image_size)
+
+
+def _title_of_folder(folder: Path) -> str:
+    """Return the title of a folder of corrupted images: "CIFAR-10-C", or such as "lab2/noisy".
+
+    CIFAR-10-C and CIFAR-100-C are the same images everywhere. Other folders in different places
+    can have the same name, so the title has the name of the folder around them, too.
+    """
+    name = folder.absolute().name
+    return name if published_dataset_of(name) else last_two_names(folder)
 
 
 def _corruption_files(folder_name: str, print_line: PrintLine) -> dict[str, Path]:

@@ -18,7 +18,7 @@ from jaxcifar.evaluation.class_numbers import convert_to_run_labels
 from jaxcifar.evaluation.resized_images import resize_images
 from jaxcifar.evaluation.user_images import read_user_images, title_of_user_images
 from jaxcifar.image_size import IMAGE_SIZE
-from jaxcifar.machine.paths import expand_home, parse_table_name
+from jaxcifar.machine.paths import expand_home, last_two_names, parse_table_name
 from jaxcifar.machine.terminal import PrintLine
 
 TRAIN_SET = "train"
@@ -196,7 +196,7 @@ def _load_user_images(
 ) -> ImageSet:
     """Load a user's images: the test images, else the validation images, else all images."""
     path = expand_home(name)
-    user_images = read_user_images(name, print_line, image_size)
+    user_images = read_user_images(name, class_names, print_line, image_size)
     if user_images is None and path.suffix == ".npy" and path.is_file():
         return _load_npy(path, class_names, print_line, image_size)
     if user_images is None:
@@ -221,7 +221,7 @@ def _load_npy(
     original_images = map_images(path)
     labels, set_classes = read_labels_beside(path, len(original_images), class_names)
     pixels = resize_images(str(path), original_images, image_size, print_line)
-    title = f"{path.absolute().parent.name}/{path.stem}"
+    title = last_two_names(path.with_suffix(""))
     labels = convert_to_run_labels(title, labels, set_classes, class_names)
     return ImageSet(f"own:{title}", title, Examples(pixels, labels))
 

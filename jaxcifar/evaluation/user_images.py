@@ -1,7 +1,7 @@
 """Read the images in a user's folder or file for an evaluation, preferably the test images."""
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from jaxcifar.data import Dataset, Examples, binary_records
@@ -11,13 +11,12 @@ from jaxcifar.data.image_folder import scan_images
 from jaxcifar.data.parquet import read_parquet
 from jaxcifar.data.parquet_files import find_unmixed_parquet_files
 from jaxcifar.data.resizing import Resizing
-from jaxcifar.data.split_names import split_of_name
-from jaxcifar.data.user_data import user_data_title
 from jaxcifar.data.user_npz import read_npz
 from jaxcifar.evaluation.resized_images import print_resizing
-from jaxcifar.machine.paths import expand_home, parse_table_name
+from jaxcifar.machine.paths import expand_home, last_two_names, parse_table_name
 from jaxcifar.machine.terminal import PrintLine
 
+_MAX_COLUMN_LENGTH = 60  # characters of a column's name in a title
 SPLIT_TITLES = {"test": "test", "val": "validation", "train": "training"}
 
 
@@ -25,7 +24,7 @@ class UserImages(NamedTuple):
     """A user's images for an evaluation.
 
     Attributes:
-      title: name of the folder or file; the split is added if there are several.
+      title: see `title_of_user_images`; the split is added if there are several.
       examples: the images, and labels by `class_names`.
       class_names: names of the classes in the folder or file, by label.
       split: "test" or "val"; "" if the folder or file is not divided into splits.
@@ -38,24 +37,26 @@ class UserImages(NamedTuple):
 
 
 def title_of_user_images(path: str) -> str:
-    """Return the title of a user's images in an evaluation, such as "photos" or "lab2/test".
+    """Return the title of a user's images in an evaluation, such as "lab2/photos".
 
-    It is the name of the folder or file; for a folder such as "test", also that of the folder
-    around it, because many folders are called "test".
+    It is the name of the folder or file, and of the folder around it: folders in different places
+    often have the same name. `evaluation.json` keeps one set of images of each title.
     """
-    title = user_data_title(path)
-    if split_of_name(title) is None:
-        return title
     table = parse_table_name(path)
-    folder = table.path.absolute().parent if table else expand_home(path).absolute()
-    return f"{folder.parent.name}/{title}" if folder.parent.name else title
+    if table is None:
+        return last_two_names(expand_home(path))
+    title = last_two_names(table.path)
+    return f"{title}:{table.column[:_MAX_COLUMN_LENGTH]}" if table.column else title
 
 
-def read_user_images(name: str, print_line: PrintLine, image_size: int) -> UserImages | None:
+def read_user_images(
+    name: str, run_classes: Sequence[str], print_line: PrintLine, image_size: int
+) -> UserImages | None:
     """Read the test images in a user's folder or file, else its validation images, else all.
 
     Args:
       name: path of a folder, a table of labels, or an `.npz` or parquet file.
+      run_classes: names of the classes of the run to evaluate, by label.
       print_line: prints a line about the chosen split, ignored files, and resized images.
       image_size: height and width that the images get.
 
@@ -66,7 +67,7 @@ def read_user_images(name: str, print_line: PrintLine, image_size: int) -> UserI
       RunError: the images can't be read.
     """
     resizing = Resizing(image_size)
-    chosen_split = _read_chosen_split(name, print_line, resizing)
+    chosen_split = _read_chosen_split(name, run_classes, print_line, resizing)
     if chosen_split is None:
         return None
     split, class_names = chosen_split.split, chosen_split.class_names
@@ -92,13 +93,17 @@ class _ChosenSplit(NamedTuple):
     class_names: tuple[str, ...]
 
 
-def _read_chosen_split(name: str, print_line: PrintLine, resizing: Resizing) -> _ChosenSplit | None:
+def _read_chosen_split(
+    name: str, run_classes: Sequence[str], print_line: PrintLine, resizing: Resizing
+) -> _ChosenSplit | None:
     """Read the split to evaluate from a folder, table or file; None if `name` is none of these."""
     path = expand_home(name)
     parquet_files = find_unmixed_parquet_files(path)
     if parquet_files:
-        return _choose_records(*read_parquet(path, parquet_files, resizing, print_line))
-    folder = scan_images(name)
+        return _choose_records(
+            *read_parquet(path, parquet_files, resizing, print_line, run_classes)
+        )
+    folder = scan_images(name, needs_every_class=False)
     if folder is not None:
         files_of_split = folder.files_of_split
         split = _choose_split(files_of_split)
@@ -108,7 +113,7 @@ def _read_chosen_split(name: str, print_line: PrintLine, resizing: Resizing) -> 
         records = read_splits(folder_with_one_split, print_line, resizing)[split]
         return _ChosenSplit(split, len(files_of_split) == 1, records, folder.class_names)
     if path.suffix == ".npz" and path.is_file():
-        return _choose_records(*read_npz(path.resolve(), print_line, resizing))
+        return _choose_records(*read_npz(path.resolve(), print_line, resizing, run_classes))
     return None
 
 

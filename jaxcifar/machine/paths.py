@@ -60,6 +60,16 @@ def short_dataset_name(dataset: str) -> str:
     return table.path.absolute().parent.name or table.path.stem
 
 
+def last_two_names(path: Path) -> str:
+    """Return the last two names of a path, such as "lab2/photos"; fewer near the root folder.
+
+    Many folders in different places have the same last name.
+    """
+    absolute_path = Path(os.path.abspath(path))  # noqa: PTH100 (follows no links)
+    names = absolute_path.relative_to(absolute_path.anchor).parts
+    return "/".join(names[-2:])
+
+
 def is_same_path(path: str, other_path: str) -> bool:
     """Return True if two paths lead to the same place, whatever links and `~` they contain."""
     return os.path.realpath(expand_home(path)) == os.path.realpath(expand_home(other_path))

@@ -30,10 +30,31 @@ def own_wall_seconds(run: FinishedRun) -> float:
 
 
 def device_seconds(runs: Sequence[FinishedRun]) -> float:
-    """Return the device seconds of runs; runs trained together divide their time equally."""
-    return sum(own_wall_seconds(run) / run.result["at_once"] for run in runs)
+    """Return the device seconds of runs; runs trained together divide their time equally.
+
+    The time in which a run does not train, such as compiling, is divided as its training time is.
+    """
+    return sum(own_wall_seconds(run) * _device_share(run) for run in runs)
 
 
 def training_device_seconds(runs: Sequence[FinishedRun]) -> float:
     """Return the device seconds of the training steps of runs; see `device_seconds`."""
-    return sum(own_training_seconds(run) / run.result["at_once"] for run in runs)
+    return sum(map(_own_training_device_seconds, runs))
+
+
+def _device_share(run: FinishedRun) -> float:
+    """Return the fraction of the devices' time that a run had: 1 if it was trained alone."""
+    training_seconds = own_training_seconds(run)
+    if training_seconds == 0:
+        return 1 / run.result["at_once"]
+    return _own_training_device_seconds(run) / training_seconds
+
+
+def _own_training_device_seconds(run: FinishedRun) -> float:
+    """Return the seconds of each epoch, divided by the number of runs trained together in it.
+
+    Older versions did not write this number in each epoch. They wrote only the largest number of
+    runs together (`at_once`), which is too large for a run beside free places.
+    """
+    largest_number = run.result["at_once"]
+    return sum(row["seconds"] / row.get("runs_together", largest_number) for row in own_epochs(run))

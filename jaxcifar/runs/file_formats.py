@@ -11,8 +11,6 @@ from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 from msgspec import Meta
 
-from jaxcifar.image_size import STORED_SIDES, image_shape
-from jaxcifar.machine.npz import ArrayForm
 from jaxcifar.machine.reading import (
     MEGABYTE,
     Count,
@@ -49,7 +47,11 @@ class Validation(TypedDict):
 
 
 class Row(Validation):
-    """The results of one epoch, a line of `metrics.jsonl`; `epoch` is counted from 1."""
+    """The results of one epoch, a line of `metrics.jsonl`; `epoch` is counted from 1.
+
+    `runs_together` is the number of runs that were trained together when the epoch ended, at least
+    1: with `--at-once`, places can be free. Older versions did not write it.
+    """
 
     epoch: Count
     learning_rate: Single
@@ -57,6 +59,7 @@ class Row(Validation):
     train_accuracy: Accuracy
     seconds: Amount
     images_per_second: Amount
+    runs_together: NotRequired[Count]
 
 
 class SplitSizes(TypedDict):
@@ -152,23 +155,6 @@ class Result(Measured):
     weights_sha256: NotRequired[Digest]
 
 
-# The arrays of `mistakes.npz` and `confusions.npz`: index and label of test images, and so on.
-_IMAGE_FORM = ArrayForm("uint8", image_shape(), STORED_SIDES)
-MISTAKE_ARRAYS = {
-    "index": ArrayForm("int32"),
-    "label": ArrayForm("int32"),
-    "predicted": ArrayForm("int32"),
-    "confidence": ArrayForm("float32"),
-    "image": _IMAGE_FORM,
-}
-# The arrays of `training_images.npz`; each image has three augmented versions.
-TRAINING_IMAGE_ARRAYS = {
-    "index": ArrayForm("int32"),
-    "label": ArrayForm("int32"),
-    "image": _IMAGE_FORM,
-    "augmented": ArrayForm("uint8", (3, *image_shape()), STORED_SIDES),
-}
-MAX_IMAGES_BYTES = 2 * MEGABYTE  # of a file of images
 MAX_CONFIG_BYTES = MEGABYTE
 MAX_FAILURE_BYTES = MEGABYTE // 16
 

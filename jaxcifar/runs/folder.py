@@ -15,7 +15,7 @@ from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine import files
 from jaxcifar.machine.reading import Remedy, read_json, read_json_lines, read_text, report_errors
 from jaxcifar.machine.sharing import PyTree
-from jaxcifar.runs import file_formats
+from jaxcifar.runs import file_formats, image_files
 from jaxcifar.runs.config_comparison import describe_config_differences, may_have_same_images
 from jaxcifar.runs.file_formats import DELETE_IMAGES, DELETE_IT_AND_RESULT, START_AGAIN, Result, Row
 from jaxcifar.runs.image_files import read_images, write_arrays
@@ -207,17 +207,17 @@ class RunFolder:
 
     def read_mistakes(self, class_count: int) -> dict[str, np.ndarray]:
         """Return the arrays of `mistakes.npz` by name: the most confident wrong predictions."""
-        forms = file_formats.MISTAKE_ARRAYS
+        forms = image_files.MISTAKE_ARRAYS
         return read_images(self.mistakes_file, forms, class_count, DELETE_IT_AND_RESULT)
 
     def read_confusions(self, class_count: int) -> dict[str, np.ndarray]:
         """Return the arrays of `confusions.npz` by name: wrong predictions by pair of classes."""
-        forms = file_formats.MISTAKE_ARRAYS
+        forms = image_files.MISTAKE_ARRAYS
         return read_images(self.confusions_file, forms, class_count, DELETE_IT_AND_RESULT)
 
     def read_training_images(self, class_count: int) -> dict[str, np.ndarray]:
         """Return the arrays of `training_images.npz` by name: a few images, plain and augmented."""
-        forms = file_formats.TRAINING_IMAGE_ARRAYS
+        forms = image_files.TRAINING_IMAGE_ARRAYS
         return read_images(self.training_images_file, forms, class_count, DELETE_IMAGES)
 
     def write_history(self, history: Sequence[Row]) -> None:

@@ -1,4 +1,4 @@
-"""Write and read the `.npz` files of a run folder that contain images."""
+"""The `.npz` files of a run folder that contain images: their arrays, writing and reading."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,11 +6,28 @@ from typing import Any
 
 import numpy as np
 
+from jaxcifar.image_size import STORED_SIDES, image_shape
 from jaxcifar.machine import files
 from jaxcifar.machine.npz import ArrayForm, read_arrays
-from jaxcifar.machine.reading import Remedy, report_errors
-from jaxcifar.runs.file_formats import MAX_IMAGES_BYTES
+from jaxcifar.machine.reading import MEGABYTE, Remedy, report_errors
 
+_IMAGE_FORM = ArrayForm("uint8", image_shape(), STORED_SIDES)
+# The arrays of `mistakes.npz` and `confusions.npz`: index and label of test images, and so on.
+MISTAKE_ARRAYS = {
+    "index": ArrayForm("int32"),
+    "label": ArrayForm("int32"),
+    "predicted": ArrayForm("int32"),
+    "confidence": ArrayForm("float32"),
+    "image": _IMAGE_FORM,
+}
+# The arrays of `training_images.npz`; each image has three augmented versions.
+TRAINING_IMAGE_ARRAYS = {
+    "index": ArrayForm("int32"),
+    "label": ArrayForm("int32"),
+    "image": _IMAGE_FORM,
+    "augmented": ArrayForm("uint8", (3, *image_shape()), STORED_SIDES),
+}
+_MAX_IMAGES_BYTES = 2 * MEGABYTE  # of a file of images
 _CLASS_NUMBER_ARRAYS = ("label", "predicted")  # arrays of class numbers
 
 
@@ -39,7 +56,7 @@ def read_images(
     Raises:
       RunError: the file can't be read, or a value in it is out of range.
     """
-    arrays = read_arrays(path, forms, remedy, MAX_IMAGES_BYTES)
+    arrays = read_arrays(path, forms, remedy, _MAX_IMAGES_BYTES)
     with report_errors(path, remedy):
         for name in _CLASS_NUMBER_ARRAYS:
             class_numbers = arrays.get(name, np.zeros(0))

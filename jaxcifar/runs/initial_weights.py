@@ -1,7 +1,8 @@
-"""Start training from the weights of another run (`--init`)."""
+"""The state from which training starts: random weights, or those of another run (`--init`)."""
 
 import numpy as np
 
+from jaxcifar.build.host_images import images_for_init
 from jaxcifar.build.model import create_model
 from jaxcifar.build.setup import Setup
 from jaxcifar.config.experiment import Config
@@ -13,6 +14,27 @@ from jaxcifar.runs.array_trees import named_arrays
 from jaxcifar.runs.weights import Card, arrange_arrays, read_weights
 from jaxcifar.training import network
 from jaxcifar.training.state import Hyperparameters, TrainState
+
+
+def initial_state(
+    setup: Setup, hyper: Hyperparameters, config: Config, print_line: PrintLine
+) -> TrainState:
+    """Return the training state before the first step: random weights, or those of `--init`.
+
+    Args:
+      setup: the program and the images.
+      hyper: the run's hyper-parameters, on the devices.
+      config: the run's settings; `config.init` is the run whose weights are loaded, or "".
+      print_line: prints a line.
+
+    Raises:
+      RunError: the weights of `config.init` can't be used, see `load_initial_weights`.
+    """
+    images = images_for_init(setup.program, setup.dataset.train.images)
+    state = setup.program.init(hyper, images)
+    if not config.init:
+        return state
+    return load_initial_weights(state, setup, hyper, config, print_line)
 
 
 def load_initial_weights(

@@ -3,7 +3,6 @@ import time
 from contextlib import ExitStack
 
 from jaxcifar.build.check import require_finite_start
-from jaxcifar.build.host_images import images_for_init
 from jaxcifar.build.setup import Setup
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import DivergedError
@@ -16,7 +15,7 @@ from jaxcifar.runs.continuation import ContinuedState, load_continued_state
 from jaxcifar.runs.epoch_selection import best_epoch, ends_early
 from jaxcifar.runs.file_formats import Result, Row
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.initial_weights import load_initial_weights
+from jaxcifar.runs.initial_weights import initial_state
 from jaxcifar.runs.joint_run import has_begun, require_same_folder
 from jaxcifar.runs.observers import Observers
 from jaxcifar.runs.replay import replay_run
@@ -42,13 +41,14 @@ class Run:
       state: the training state from which training starts; the caller deletes this attribute.
       step: number of steps trained so far.
       epoch_seconds: seconds of training in the current epoch, including earlier commands.
+      runs_together: number of runs that were trained together in the last steps, with this run.
       observers: the run's observers; the caller calls their `epoch` and `finished`.
     """
 
     def __init__(self, task: Task, print_line: PrintLine, observers: Observers) -> None:
         self.task, self.observers = task, observers
         self.result: Result | None = None
-        self.step, self.epoch_seconds = 0, 0.0
+        self.step, self.epoch_seconds, self.runs_together = 0, 0.0, 1
         self._print_line = task.named_line_printer(print_line)
         self._history: list[Row] = []
         self._folder = RunFolder(task.scratch_path or task.path, task.overwrite)
@@ -77,17 +77,12 @@ class Run:
     def start(self, setup: Setup) -> None:
         """Prepare training: start to compile, check user code, load the newest checkpoint."""
         self.setup = setup
-        config, program = setup.config_of(self.task.config), setup.program
+        config = setup.config_of(self.task.config)
         is_resumed = has_begun(self._folder, config)
         hyper = setup.hyperparameters(config)
         self._learning_rates, self.hyper = hyper.learning_rate, setup.place(hyper)
         setup.compile_ahead(self.hyper, self._print_line)
-        images = images_for_init(program, setup.dataset.train.images)
-        self.state: TrainState = program.init(self.hyper, images)
-        if config.init:
-            self.state = load_initial_weights(
-                self.state, setup, self.hyper, config, self._print_line
-            )
+        self.state: TrainState = initial_state(setup, self.hyper, config, self._print_line)
         earlier_run = None
         if config.continue_from and not is_resumed:
             earlier_run = load_continued_state(config, setup, self.state)
@@ -99,7 +94,7 @@ class Run:
             write_network(self._folder, setup.title(config), setup.summary, self._print_line)
             write_training_images(self._folder, setup, hyper, self._print_line)
         require_same_folder(self.task)
-        steps_per_epoch = program.steps_per_epoch
+        steps_per_epoch = setup.program.steps_per_epoch
         self._checkpoints = self._exit_stack.enter_context(
             Checkpoints(self._folder.checkpoints, config, steps_per_epoch, self.task.keep_every)
         )
@@ -198,6 +193,7 @@ class Run:
             **validation_metrics(self.setup, state.variables, self.hyper),
             "seconds": self.epoch_seconds,
             "images_per_second": self.images_per_second,
+            "runs_together": self.runs_together,
         }
         self.require_finite("validation", row.get("val_loss", 0.0))
         self._history.append(row)

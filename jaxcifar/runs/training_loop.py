@@ -189,6 +189,7 @@ class _TrainingLoop:
         now = time.monotonic()
         for run in self.active_runs.values():
             run.epoch_seconds += now - self._seconds_counted_until
+            run.runs_together = len(self.active_runs)
         self._seconds_counted_until = now
         return losses
 

@@ -16,6 +16,7 @@ from jaxcifar.machine.computing import with_package_settings
 from jaxcifar.machine.memory import report_memory_shortage
 from jaxcifar.machine.sharing import AnyArray
 from jaxcifar.trained.features import last_features
+from jaxcifar.trained.photos import Photos
 from jaxcifar.trained.pixels import as_photos, as_pixels
 from jaxcifar.trained.predictions import Predictions
 from jaxcifar.training import augment, network, predicting
@@ -79,6 +80,11 @@ class Classifier:
     def image_size(self) -> int:
         """Height and width of the images that the network takes."""
         return self.config.image_size
+
+    @property
+    def image_sizes(self) -> set[int]:
+        """The only size of the images that the network takes, as a set; see `Ensemble`."""
+        return {self.image_size}
 
     @with_package_settings()
     def logits(self, images: Any) -> np.ndarray:
@@ -144,6 +150,15 @@ class Classifier:
                 "network again"
             )
         return Predictions.of(softmax(logits), self.class_names, photos.names)
+
+    def predict_photos(self, photos_of_size: Mapping[int, Photos]) -> Predictions:
+        """Classify the images in `photos_of_size[image_size]`, as an `Ensemble` can, too.
+
+        Raises:
+          RunError: a logit is not finite.
+        """
+        photos = photos_of_size[self.image_size]
+        return self.predict(photos.pixels)
 
     @with_package_settings()
     def features(self, images: Any) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Several trained networks that classify images together."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.computing import with_package_settings
 from jaxcifar.trained.classifier import Classifier
+from jaxcifar.trained.photos import Photos
 from jaxcifar.trained.pixels import as_photos
 from jaxcifar.trained.predictions import Predictions
 
@@ -30,7 +31,12 @@ class Ensemble:
     @property
     def image_size(self) -> int:
         """The height and width of the images that a member takes, the largest of all members."""
-        return max(member.image_size for member in self.members)
+        return max(self.image_sizes)
+
+    @property
+    def image_sizes(self) -> set[int]:
+        """The heights and widths of the images that the members take."""
+        return {member.image_size for member in self.members}
 
     @classmethod
     def of(cls, members: Sequence[Classifier]) -> Self:
@@ -60,13 +66,22 @@ class Ensemble:
         """
         if isinstance(images, Iterator):  # it may be read twice
             images = list(images)
-        image_sizes = {member.image_size for member in self.members}
-        photos_by_size = {size: as_photos(images, size) for size in image_sizes}
+        return self.predict_photos({size: as_photos(images, size) for size in self.image_sizes})
+
+    def predict_photos(self, photos_of_size: Mapping[int, Photos]) -> Predictions:
+        """Classify images that were resized from their files to the size of each member.
+
+        Args:
+          photos_of_size: the images in each of `image_sizes`, by size.
+
+        Raises:
+          RunError: a logit is not finite.
+        """
         probabilities = []
         for member in self.members:
-            pixels = photos_by_size[member.image_size].pixels
+            pixels = photos_of_size[member.image_size].pixels
             probabilities.append(member.predict(pixels).probabilities)
-        names = photos_by_size[self.image_size].names
+        names = photos_of_size[self.image_size].names
         return Predictions.of(np.mean(probabilities, axis=0), self.class_names, names)
 
     def features(self, images: Any) -> np.ndarray:

@@ -3,7 +3,7 @@
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -52,6 +52,14 @@ class _ImageFile(NamedTuple):
 
 
 def read_photos(paths: Sequence[Path], size: int = IMAGE_SIZE) -> Photos:
+    """Read image files, and all image files in folders; see `read_photos_in_sizes`.
+
+    `size` is the height and width to which the images are resized.
+    """
+    return read_photos_in_sizes(paths, {size})[size]
+
+
+def read_photos_in_sizes(paths: Sequence[Path], sizes: Collection[int]) -> dict[int, Photos]:
     """Read image files, and all image files in folders and their subfolders; return the images.
 
     Files that can't be read are left out. Hidden files are ignored. A symbolic link is followed if
@@ -59,14 +67,17 @@ def read_photos(paths: Sequence[Path], size: int = IMAGE_SIZE) -> Photos:
 
     Args:
       paths: image files and folders.
-      size: height and width to which the images are resized, after they are cropped to squares.
+      sizes: the heights and widths to which each image is resized, after it is cropped to a square.
+
+    Returns:
+      size -> the images in this size. The files are the same for all sizes.
 
     Raises:
       UsageError: a folder has no images, no file can be read, or there are more than `MAX_FILES`
         files.
     """
     files = _find_files(paths)
-    pixels = np.empty((len(files), *image_shape(size)), np.uint8)
+    pixels_of_size = {size: np.empty((len(files), *image_shape(size)), np.uint8) for size in sizes}
     remarks: list[str | None] = [None] * len(files)
     is_read = np.zeros(len(files), bool)
 
@@ -77,11 +88,12 @@ def read_photos(paths: Sequence[Path], size: int = IMAGE_SIZE) -> Photos:
             try:
                 # A link in a folder is not followed.
                 source = path if files[number].is_in_folder else os.path.realpath(path)
-                image = read_image(source, size)
+                for size, pixels in pixels_of_size.items():
+                    image = read_image(source, size)  # resizing a resized image would blur it
+                    pixels[number] = image.pixels
             except ValueError as error:
                 remarks[number] = f"{_LEFT_OUT}{path}: {error}"
                 continue
-            pixels[number] = image.pixels
             is_read[number] = True
             if image.has_more_frames:
                 remarks[number] = f"{path}: has several frames; only the first is classified"
@@ -95,8 +107,10 @@ def read_photos(paths: Sequence[Path], size: int = IMAGE_SIZE) -> Photos:
     _require_images(paths, read_files, actual_remarks)
     names = [str(file) for file in read_files]
     left_out = len(files) - len(read_files)
-    read_pixels = pixels[is_read] if left_out > 0 else pixels
-    return Photos(names, read_pixels, actual_remarks, left_out)
+    return {
+        size: Photos(names, pixels[is_read] if left_out > 0 else pixels, actual_remarks, left_out)
+        for size, pixels in pixels_of_size.items()
+    }
 
 
 def _find_files(paths: Sequence[Path]) -> list[_ImageFile]:

@@ -127,10 +127,10 @@ def test_predict_as_a_program_names_the_likeliest_class_and_exits_0(tmp_path):
 
 
 def test_evaluate_as_a_program_prints_the_accuracy_and_exits_0(tmp_path):
-    images = write_photos(tmp_path / "photos")
+    images = write_photos(tmp_path / "lab" / "photos")
     (tmp_path / "data").mkdir()
     weights = ROOT / "jaxcifar" / "trained" / "shipped" / "cnn.safetensors"
-    where = ("--on", tmp_path / "photos", "--data-dir", tmp_path / "data")
+    where = ("--on", tmp_path / "lab" / "photos", "--data-dir", tmp_path / "data")
     json_file = tmp_path / "all.json"
     words = ("evaluate", weights, *where, "--json", json_file)
     # The network's validation images must not be downloaded; only the temperature needs them.
@@ -142,9 +142,10 @@ def test_evaluate_as_a_program_prints_the_accuracy_and_exits_0(tmp_path):
     odds = classifier.predict(images).probabilities
     expected = np.mean(odds.argmax(-1) == labels)
     assert expected not in (0, 0.5, 1)  # nor could it be taken for the share of mistakes
-    assert re.search(r"cnn\.safetensors +photos +4 +([\d.]+%)", done.stdout)[1] == f"{expected:.2%}"
+    [shown] = re.findall(r"cnn\.safetensors +lab/photos +4 +([\d.]+%)", done.stdout)[:1]
+    assert shown == f"{expected:.2%}"
     [run] = json.loads(json_file.read_text())["runs"]
-    assert run["sets"]["own:photos"]["accuracy"] == expected
+    assert run["sets"]["own:lab/photos"]["accuracy"] == expected
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,10 @@ from jaxcifar.commands import predict
 from jaxcifar.data import CATALOG
 from jaxcifar.data.images import to_square
 from jaxcifar.errors import RunError, UsageError
+from jaxcifar.trained.ensemble import Ensemble
 from jaxcifar.trained.load import SHIPPED_WEIGHTS
 from jaxcifar.trained.photos import read_photos
+from jaxcifar.trained.predictions import Predictions
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,42 @@ def test_a_table_and_json_say_what_the_classifier_says(photo, tmp_path, capsys, 
         shown = [float(text.removesuffix("%")) / 100 for text in said[1::2]]
         assert shown == pytest.approx([odds[first], odds[second]], abs=0.003)
     assert Image.open(tmp_path / "sheet.png").width > 500
+
+
+class BrightestPixel:
+    """A classifier whose probabilities depend on the brightest pixel, so on how it was resized."""
+
+    class_names = ("dark", "bright")
+
+    def __init__(self, image_size):
+        self.image_size = image_size
+
+    def predict(self, pixels):
+        bright = pixels.reshape(len(pixels), -1).max(1) / 255
+        return Predictions.of(np.stack([1 - bright, bright], 1), self.class_names)
+
+
+@pytest.mark.parametrize("sizes", [(32, 96), (96, 32)])
+def test_each_of_several_runs_gets_the_photo_resized_from_the_file(
+    tmp_path, capsys, monkeypatch, sizes
+):
+    noise = np.random.RandomState(0).randint(0, 256, (211, 211, 3)).astype(np.uint8)
+    original = Image.fromarray(noise)
+    original.save(tmp_path / "noise.png")
+    (tmp_path / "damaged.png").write_bytes(b"no image")
+    together = Ensemble.of([BrightestPixel(size) for size in sizes])
+    monkeypatch.setattr("jaxcifar.trained.load.load", lambda *runs: together)
+    told = run(capsys, tmp_path, "--json", "--skip-damaged")
+    [entry] = json.loads(told.out)
+    assert entry["image"] == str(tmp_path / "noise.png")
+    assert told.err.count("left out:") == 1
+    small, large = (
+        np.asarray(original.resize((size, size), Image.Resampling.BICUBIC)) for size in (32, 96)
+    )
+    twice = Image.fromarray(large).resize((32, 32), Image.Resampling.BICUBIC)
+    assert np.asarray(twice).max() != small.max()
+    expected = (int(small.max()) + int(large.max())) / 2 / 255
+    assert entry["probabilities"]["bright"] == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("form", ["L", "P", "RGBA", "CMYK", "I;16", "1", "gif", "exif"])

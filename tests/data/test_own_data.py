@@ -81,6 +81,21 @@ def test_a_sixth_of_each_class_is_taken_where_there_is_no_test(tmp_path):
     assert together == {image.tobytes() for image in pixels(30, 1)}
 
 
+def test_classes_too_small_for_a_test_image_are_named(tmp_path):
+    """Rounded, a sixth of 3 images is none, and a sixth of 4 images is one."""
+    for seed, (name, size) in enumerate({"ant": 3, "bee": 4, "cow": 1, "dog": 12}.items()):
+        write_images(tmp_path / "pets" / name, pixels(size, seed))
+    lines = []
+    config = Config.create("cnn", dataset=str(tmp_path / "pets"), val_fraction=0.25)
+    dataset = load_dataset(config, tmp_path / "data", lines.append)
+    assert np.bincount(dataset.test.labels, minlength=4).tolist() == [0, 1, 0, 2]
+    [line] = [line for line in lines if "get no test image" in line]
+    assert line == (
+        "pets: 2 of 4 classes get no test image (ant, cow), because they have fewer than 4 images; "
+        "add images of them, or test images."
+    )
+
+
 def test_an_unchanged_folder_is_not_decoded_again(pets, tmp_path, monkeypatch):
     before = load(pets, tmp_path)
     monkeypatch.setattr(user_data, "read_image_folder", lambda *_: pytest.fail("decoded again"))

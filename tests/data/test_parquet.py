@@ -134,9 +134,19 @@ def test_a_single_file(insects, tmp_path):
     assert len(dataset.test.labels) == 3  # a sixth of each class, rounded
     images = load_set(str(file), lambda: None, NAMES, tmp_path)
     assert_holds(images.examples, (0, 15))
-    assert images.title == file.name
+    assert images.title == f"data/{file.name}"
     test = load_set(str(insects / "data" / "test.parquet"), lambda: None, NAMES, tmp_path)
     assert_holds(test.examples, (2, 6))  # whatever split the name of the file says
+
+
+def test_files_to_evaluate_need_no_training_images_and_not_every_class(tmp_path):
+    columns = {"image": image_column(pixels(4, 0)), "label": [2, 0, 2, 2]}
+    for split in ("test", "validation"):
+        file = tmp_path / "all" / f"{split}.parquet"
+        write(file, features(label=[*NAMES, "moth"]), **columns)
+    found = load_set(str(tmp_path / "all"), None, NAMES, tmp_path, print)
+    assert sorted(found.examples.labels) == [0, 2, 2, 2]
+    assert found.split == "test"
 
 
 def test_a_link_as_in_the_cache_of_hugging_face(insects, tmp_path):

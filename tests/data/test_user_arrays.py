@@ -125,7 +125,7 @@ def test_images_without_a_test_split_are_split_the_same_way_each_time(tmp_path):
     two = load(tmp_path / "shuffled.npz", tmp_path)
     assert np.bincount(one.test.labels).tolist() == [2, 2, 2]
     assert one.sha256 == two.sha256
-    assert any("a sixth of each class is kept for testing" in line for line in lines)
+    assert any("a sixth of each class (6 images) is kept for testing" in line for line in lines)
     together = [e for s in (one.train, one.val, one.test) for e in images_by_class(s)]
     assert sorted(together) == expected_by_class(images, numbers)
 

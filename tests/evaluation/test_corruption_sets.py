@@ -153,6 +153,16 @@ def test_a_file_that_ends_too_soon_is_refused(tmp_path):
         evaluated(by_first_pixel, path)
 
 
+def test_folders_of_one_name_in_two_places_are_two_sets(tmp_path):
+    """But CIFAR-10-C is the same set everywhere."""
+    titles = []
+    for name in ("noisy", "CIFAR-10-C"):
+        for lab in ("lab1", "lab2"):
+            path = write_set(tmp_path / lab / name, ["fog"])
+            titles.append(open_corruption_set(path, NAMES, None, lambda line: None).title)
+    assert titles == ["lab1/noisy", "lab2/noisy", "CIFAR-10-C", "CIFAR-10-C"]
+
+
 def test_a_folder_without_corruptions_says_how_to_give_one_file(tmp_path):
     path = write_set(tmp_path / "C", ["mine"])
     with pytest.raises(UsageError, match=r"named after a corruption.*--on .*C/mine\.npy"):

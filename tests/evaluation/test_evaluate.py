@@ -168,9 +168,9 @@ def write_images(folder, counts):
 
 
 def test_a_folder_of_images_is_numbered_as_the_run_is(tmp_path):
-    write_images(tmp_path / "photos", {"c": 4, "b": 7})
-    found = load_set(str(tmp_path / "photos"), None, NAMES, tmp_path / "data", print)
-    assert (found.name, found.title) == ("own:photos", "photos")
+    write_images(tmp_path / "lab" / "photos", {"c": 4, "b": 7})
+    found = load_set(str(tmp_path / "lab" / "photos"), None, NAMES, tmp_path / "data", print)
+    assert (found.name, found.title) == ("own:lab/photos", "lab/photos")
     counts = np.bincount(found.examples.labels, minlength=10)
     np.testing.assert_array_equal(counts, [0, 7, 4, 0, 0, 0, 0, 0, 0, 0])
     greys = found.examples.images.mean((1, 2, 3))
@@ -179,17 +179,68 @@ def test_a_folder_of_images_is_numbered_as_the_run_is(tmp_path):
 
 def test_of_a_folder_in_two_parts_the_tests_are_taken(tmp_path):
     for part, counts in (("train", {"a": 9, "b": 9}), ("test", {"a": 3, "b": 2})):
-        write_images(tmp_path / "both" / part, counts)
+        write_images(tmp_path / "lab" / "both" / part, counts)
     lines = []
-    found = load_set(str(tmp_path / "both"), None, NAMES, tmp_path / "data", lines.append)
+    found = load_set(str(tmp_path / "lab" / "both"), None, NAMES, tmp_path / "data", lines.append)
     assert len(found.examples.labels) == 5
-    assert (found.name, found.title, found.split) == ("own:both", "both, test", "test")
-    assert "both: has several splits; only its 5 test images are evaluated" in lines
+    assert (found.name, found.title, found.split) == ("own:lab/both", "lab/both, test", "test")
+    assert "lab/both: has several splits; only its 5 test images are evaluated" in lines
     images, labels = np.zeros((8, 9, 9, 3), np.uint8), np.arange(8) % 2
     np.savez(tmp_path / "x.npz", x_train=images, y_train=labels, x_test=images[:3],
              y_test=labels[:3], class_names=["b", "a"])  # fmt: skip
     found = load_set(str(tmp_path / "x.npz"), None, NAMES, tmp_path / "data", print)
     assert sorted(found.examples.labels) == [0, 1, 1]
+
+
+DIGITS = tuple("0123456789")
+FROM_ONE = tuple("123456789")
+
+
+@pytest.mark.parametrize(
+    ("labels", "more", "run_classes", "expected"),
+    [
+        ([3, 3, 5], {}, NAMES, [3, 3, 5]),  # numbers of the run's classes
+        ([1, 9, 2], {}, NAMES, [1, 9, 2]),  # a class without images is no reason to count from 1
+        ([1, 10, 2], {}, NAMES, [0, 9, 1]),  # 10 classes, so these count from 1
+        ([2, 9, 4], {}, FROM_ONE, [1, 8, 3]),  # classes called by their numbers
+        ([0, 9, 4], {}, DIGITS, [0, 9, 4]),
+        (["c", "c", "c"], {}, NAMES, [2, 2, 2]),
+        ([0, 2, 2], {"class_names": ["d", "unknown", "b"]}, NAMES, [3, 1, 1]),
+        (np.eye(5, dtype=int)[[4, 1, 4]], {}, NAMES, [4, 1, 4]),
+    ],
+)
+@pytest.mark.parametrize("split", ["_test", ""])
+def test_arrays_to_evaluate_need_no_training_images_and_not_every_class(
+    tmp_path, labels, more, run_classes, expected, split
+):
+    images = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((32, 32, 3), np.uint8)
+    np.savez(tmp_path / "x.npz", **{f"x{split}": images, f"y{split}": np.asarray(labels), **more})
+    found = load_set(str(tmp_path / "x.npz"), None, run_classes, tmp_path, print)
+    label_of_image = dict(
+        zip(found.examples.images[:, 0, 0, 0].tolist(), found.examples.labels.tolist(), strict=True)
+    )
+    assert label_of_image == dict(enumerate(expected))
+    assert found.split == ""
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 12], r"y_test: the label 12 is none of the run's 10 classes, which have the labels 0"),
+        ([0, -1], "y_test has the label -1, which stands for a hidden label"),
+        (["a", "z"], "class 'z' is not a class of the run"),
+    ],
+)
+def test_labels_of_arrays_must_be_classes_of_the_run(tmp_path, labels, message):
+    np.savez(tmp_path / "x.npz", x_test=np.zeros((2, 32, 32), np.uint8), y_test=labels)
+    with pytest.raises((RunError, UsageError), match=message):
+        load_set(str(tmp_path / "x.npz"), None, NAMES, tmp_path, print)
+
+
+def test_a_class_folder_to_evaluate_can_be_empty(tmp_path):
+    write_images(tmp_path / "photos", {"c": 4, "b": 0, "a": 1})
+    found = load_set(str(tmp_path / "photos"), None, NAMES, tmp_path, print)
+    assert sorted(found.examples.labels) == [0, 2, 2, 2, 2]
 
 
 @pytest.mark.parametrize("kind", ["folder", "npz"])
@@ -206,7 +257,7 @@ def test_validation_images_are_taken_if_there_are_no_test_images(tmp_path, kind)
     run_classes = NAMES if kind == "folder" else ("0", "1")
     found = load_set(str(path), None, run_classes, tmp_path / "data", lines.append)
     assert sorted(found.examples.labels) == [0, 0, 0, 1, 1]
-    assert (found.title, found.split) == (f"{path.name}, validation", "val")
+    assert (found.title, found.split) == (f"{tmp_path.name}/{path.name}, validation", "val")
     assert any("only its 5 validation images are evaluated" in line for line in lines)
 
 
@@ -389,8 +440,8 @@ def test_two_runs_side_by_side(finished, at_hand, easy_dataset, tmp_path, capsys
     monkeypatch.setattr(measure, "CORRUPTIONS", kinds)
     runs = [finished / "seed0", finished / "seed1"]
     before = digests(finished)
-    write_images(tmp_path / "photos", {"c": 3, "d": 3})
-    on = ["--on", "test", "corruptions", str(tmp_path / "photos"), "train"]
+    write_images(tmp_path / "lab" / "photos", {"c": 3, "d": 3})
+    on = ["--on", "test", "corruptions", str(tmp_path / "lab" / "photos"), "train"]
     where = ["--json", str(tmp_path / "all.json"), "--out", str(tmp_path / "out")]
     evaluate_command.main([*map(str, runs), *on, *where, "--data-dir", str(tmp_path)])
     assert digests(finished) == before  # nothing that the run wrote
@@ -405,7 +456,7 @@ def test_two_runs_side_by_side(finished, at_hand, easy_dataset, tmp_path, capsys
         assert test["plain"]["loss"] == pytest.approx(result["test_loss"], rel=1e-4)
         assert test["accuracy_flip"] == pytest.approx(result["test_accuracy_flip"], abs=1e-6)
         assert found["corruptions"]["accuracy"].keys() == kinds.keys()
-        assert found["sets"]["own:photos"]["images"] == 6
+        assert found["sets"]["own:lab/photos"]["images"] == 6
         assert found["sets"]["train"]["images"] == len(easy_dataset.train.labels)
         assert "label_errors" in found["sets"]["train"]
         assert f"{test['accuracy']:.2%}" in output
@@ -413,7 +464,7 @@ def test_two_runs_side_by_side(finished, at_hand, easy_dataset, tmp_path, capsys
         assert look["purpose"].startswith("evaluate --on test corruptions")
     assert "the test images were used 2 times" in output
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"corruptions.png", "0-test-reliability.png", "1-own-photos-mistakes.png"} <= names
+    assert {"corruptions.png", "0-test-reliability.png", "1-own-lab-photos-mistakes.png"} <= names
     assert "1-train-label-errors.png" in names
     for path in (tmp_path / "out").iterdir():
         Image.open(path).verify()
@@ -438,8 +489,8 @@ def test_published_corruptions_stay_in_the_runs_folder(finished, monkeypatch, tm
     monkeypatch.setattr(image_sets, "load_dataset", gone)
     run, other = finished / "seed0", finished / "seed1"
     examples = some_images(200)
-    for name in ("first-C", "second-C"):
-        (tmp_path / name).mkdir()
+    for name in ("lab/first-C", "lab/second-C"):
+        (tmp_path / name).mkdir(parents=True)
         np.save(tmp_path / name / "labels.npy", examples.labels)
         np.save(tmp_path / name / "fog.npy", examples.images)
     looks = len(read_looks(RunFolder(run)))
@@ -447,8 +498,8 @@ def test_published_corruptions_stay_in_the_runs_folder(finished, monkeypatch, tm
     def evaluate_on(*words):
         evaluate_command.main([str(run), "--on", *words, "--base", str(other)])
 
-    evaluate_on(str(tmp_path / "first-C"))
-    first = read_evaluation(RunFolder(run))["corruption_sets"]["first-C"]
+    evaluate_on(str(tmp_path / "lab/first-C"))
+    first = read_evaluation(RunFolder(run))["corruption_sets"]["lab/first-C"]
     assert len(read_looks(RunFolder(run))) == looks + 1
     accuracies = {}
     for path in (run, other):
@@ -458,12 +509,12 @@ def test_published_corruptions_stay_in_the_runs_folder(finished, monkeypatch, tm
     assert first["accuracy"]["fog"] == pytest.approx(accuracies[run])
     ratio = (1 - accuracies[run]).sum() / (1 - accuracies[other]).sum()
     assert first["mean_corruption_error"] == pytest.approx(ratio)
-    evaluate_on(str(tmp_path / "first-C"), str(tmp_path / "second-C"), "--images", "20")
+    evaluate_on(str(tmp_path / "lab/first-C"), str(tmp_path / "lab/second-C"), "--images", "20")
     found = read_evaluation(RunFolder(run))
-    assert found["corruption_sets"]["first-C"] == first
-    assert 10 < found["corruption_sets"]["second-C"]["images"] < 40
+    assert found["corruption_sets"]["lab/first-C"] == first
+    assert 10 < found["corruption_sets"]["lab/second-C"]["images"] < 40
     said = " ".join(capsys.readouterr().out.split())
-    assert "evaluation.json keeps the figures of 40 images of first-C" in said
+    assert "evaluation.json keeps the figures of 40 images of lab/first-C" in said
     assert "temperature" not in said
 
 
@@ -575,9 +626,9 @@ def test_where_pictures_and_figures_cant_go(tmp_path, finished, at_hand):
 
 
 def test_one_name_is_one_set(tmp_path, finished, at_hand):
-    for folder in ("x/photos", "y/photos"):
+    for folder in ("x/lab/photos", "y/lab/photos"):
         write_images(tmp_path / folder, {"c": 2, "d": 2})
-    on = [str(tmp_path / folder) for folder in ("x/photos", "y/photos")]
+    on = [str(tmp_path / folder) for folder in ("x/lab/photos", "y/lab/photos")]
     with pytest.raises(UsageError, match="two sets have the same name"):
         evaluate_command.main([str(finished / "seed0"), "--on", *on])
 
@@ -739,19 +790,20 @@ def test_evaluating_mistakes_keeps_and_reports_their_accuracy(
 
 def test_evaluating_exits_0_and_shows_the_accuracy(finished, tmp_path, monkeypatch, capfd):
     """On photos; the training images are not at hand."""
-    write_images(tmp_path / "photos", {"c": 3, "i": 5})
+    write_images(tmp_path / "lab" / "photos", {"c": 3, "i": 5})
     run = finished / "seed1"
-    where = ("--on", tmp_path / "photos", "--data-dir", tmp_path)
+    where = ("--on", tmp_path / "lab" / "photos", "--data-dir", tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
     code = exit_code_of(lambda: evaluate_command.main([str(word) for word in (run, *where)]))
     said = capfd.readouterr()
     assert (code, said.err) == (0, "")
-    images, labels = load_set(str(tmp_path / "photos"), None, NAMES, tmp_path, print).examples
+    photos = str(tmp_path / "lab" / "photos")
+    images, labels = load_set(photos, None, NAMES, tmp_path, print).examples
     accuracy = np.mean(load(run).logits(images).argmax(1) == labels)
     lines = [line.split() for line in said.out.splitlines()]
     name = f"{finished.name}/seed1"
-    assert [*(name, "photos", "8"), f"{accuracy:.2%}"] in [line[:4] for line in lines]
-    assert read_evaluation(RunFolder(run))["sets"]["own:photos"]["accuracy"] == accuracy
+    assert [*(name, "lab/photos", "8"), f"{accuracy:.2%}"] in [line[:4] for line in lines]
+    assert read_evaluation(RunFolder(run))["sets"]["own:lab/photos"]["accuracy"] == accuracy
 
 
 def test_training_mode_takes_the_batchs_statistics():
@@ -808,13 +860,43 @@ def test_figures_of_a_folder_from_which_images_were_removed_are_replaced(tmp_pat
     assert found["sets"]["own:photos"] == cleaned["sets"]["own:photos"]
 
 
-def test_folders_called_test_have_different_names(tmp_path):
+@pytest.mark.parametrize("name", ["test", "photos", "../photos", "photos/."])
+def test_folders_of_one_name_in_two_places_are_two_sets(tmp_path, name):
     found = {}
     for lab, count in (("lab1", 3), ("lab2", 5)):
-        write_images(tmp_path / lab / "test", {"a": count, "b": count})
-        images = load_set(str(tmp_path / lab / "test"), None, NAMES, tmp_path, print)
+        (tmp_path / lab / "deeper").mkdir(parents=True)
+        place = tmp_path / lab / "deeper" if name.startswith("..") else tmp_path / lab
+        write_images(place / name, {"a": count, "b": count})
+        images = load_set(f"{place}/{name}", None, NAMES, tmp_path, print)
         found[images.name] = (images.title, len(images.examples.labels))
-    assert found == {"own:lab1/test": ("lab1/test", 6), "own:lab2/test": ("lab2/test", 10)}
+    last = Path(name).name
+    assert found == {
+        f"own:lab1/{last}": (f"lab1/{last}", 6),
+        f"own:lab2/{last}": (f"lab2/{last}", 10),
+    }
+
+
+def test_files_of_one_name_in_two_places_and_tables_of_one_folder_are_sets_of_their_own(tmp_path):
+    paths = []
+    for lab in ("lab1", "lab2"):
+        (tmp_path / lab).mkdir()
+        paths.append(tmp_path / lab / "cells.npz")
+        np.savez(paths[-1], x=np.zeros((2, 32, 32), np.uint8), y=[0, 1])
+    for number in range(2):
+        image = Image.fromarray(np.full((32, 32, 3), number, np.uint8))
+        image.save(tmp_path / "lab1" / f"{number}.png")
+    (tmp_path / "lab1" / "sure.csv").write_text("file,kind,sort\n0.png,a,b\n1.png,b,c\n")
+    (tmp_path / "lab1" / "doubtful.csv").write_text("file,kind\n0.png,c\n1.png,d\n")
+    tables = ("sure.csv:kind", "sure.csv:sort", "doubtful.csv")
+    paths += [tmp_path / "lab1" / table for table in tables]
+    names = [load_set(str(path), None, NAMES, tmp_path, print).name for path in paths]
+    assert names == [
+        "own:lab1/cells.npz",
+        "own:lab2/cells.npz",
+        "own:lab1/sure.csv:kind",
+        "own:lab1/sure.csv:sort",
+        "own:lab1/doubtful.csv",
+    ]
 
 
 @pytest.mark.parametrize(("split", "uses_test"), [("test", True), ("train", False)])

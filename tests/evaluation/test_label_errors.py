@@ -164,7 +164,7 @@ def test_mistakes_have_the_names_of_their_files_for_every_split(tmp_path, max_im
     add_file_names(run, found)
     named = 0
     for name, figures in found.evaluation["sets"].items():
-        split = "test" if name == "own:zoo" else name
+        split = "test" if name == f"own:{tmp_path.name}/zoo" else name
         assert figures["split"] == split
         for mistake in [*figures["mistakes"], *figures.get("label_errors", [])]:
             class_name, file_name = Path(mistake["file"]).parts[-2:]
@@ -174,7 +174,7 @@ def test_mistakes_have_the_names_of_their_files_for_every_split(tmp_path, max_im
             assert NAMES[LOGITS[i].argmax()] == mistake["predicted"]
             named += 1
     assert named > 20
-    assert found.evaluation["sets"].keys() == {"train", "val", "test", "own:zoo"}
+    assert found.evaluation["sets"].keys() == {"train", "val", "test", f"own:{tmp_path.name}/zoo"}
 
 
 def test_images_without_files_have_their_position_in_the_split():

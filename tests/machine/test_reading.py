@@ -23,7 +23,7 @@ from jaxcifar.machine.reading import (
     read_text,
     read_toml,
 )
-from jaxcifar.runs import file_formats
+from jaxcifar.runs import image_files
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.studies.study import Study
 
@@ -259,7 +259,7 @@ def test_mistakes_are_of_the_classes_there_are(tmp_path):
     folder = RunFolder(tmp_path)
     arrays = {
         name: np.zeros((2, *kind.row_shape), kind.dtype)
-        for name, kind in file_formats.MISTAKE_ARRAYS.items()
+        for name, kind in image_files.MISTAKE_ARRAYS.items()
     }
     np.savez(folder.mistakes_file, **arrays)
     assert folder.read_mistakes(10).keys() == arrays.keys()

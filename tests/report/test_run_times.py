@@ -52,6 +52,26 @@ def test_runs_together_divide_their_time():
     assert run_times.training_device_seconds(runs) == pytest.approx(9)
 
 
+def test_a_run_beside_free_places_has_the_devices_alone():
+    """Three runs in two places: the last is alone, and the times add up to the clock's."""
+    runs = [timed_run([3.0, 6.0], seed=seed, at_once=2) for seed in range(3)]
+    for run, runs_together in zip(runs, (2, 2, 1), strict=True):
+        for row in run.history:
+            row["runs_together"] = runs_together
+    assert run_times.training_device_seconds(runs) == pytest.approx(9 + 9)
+    assert run_times.device_seconds(runs) == pytest.approx(60 + 60)
+    [cells] = time_rows(records_of(made("row", *runs)))
+    assert cells["device_time"] == "120 s"
+
+
+def test_a_run_shares_the_devices_only_in_the_epochs_beside_other_runs():
+    run = timed_run([3.0, 6.0], at_once=2)
+    run.history[0]["runs_together"] = 2
+    run.history[1]["runs_together"] = 1
+    assert run_times.training_device_seconds([run]) == pytest.approx(1.5 + 6)
+    assert run_times.device_seconds([run]) == pytest.approx(60 * 7.5 / 9)
+
+
 def test_the_rate_is_of_the_training_steps_and_small_numbers_keep_three_digits():
     """An epoch has 351 batches of 128 images; an image takes 6 million operations."""
     row = made("row", timed_run([10.0, 10.0], batch_size=128))

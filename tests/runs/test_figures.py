@@ -402,6 +402,7 @@ def test_each_row_has_the_figures_of_its_epoch(run, retraced):
             "val_balanced_accuracy": np.mean(val_recall),
             "seconds": seconds,
             "images_per_second": STEPS * BATCH / seconds,  # trained on, none that is looked at
+            "runs_together": 2,
         }
         assert row == pytest.approx(expected, rel=1e-3)
         for name, images in (("train", STEPS * BATCH), ("val", len(run.val[1]))):

@@ -48,6 +48,7 @@ METRICS = (
     "val_balanced_accuracy",
     "seconds",
     "images_per_second",
+    "runs_together",
 )
 TIMES = ("seconds", "images_per_second")
 

@@ -121,7 +121,7 @@ def test_other_images_of_an_evaluation_are_resized_and_it_is_said(run, tmp_path)
         Image.fromarray(image).save(folder / f"{number}.png")
     found = load_set(str(tmp_path / "new"), None, NAMES, tmp_path, lines.append, SIZE)
     assert found.examples.images.shape == (6, SIZE, SIZE, 3)
-    resized = f"new: images of 30x30 pixels are resized to {SIZE}x{SIZE}"
+    resized = f"{tmp_path.name}/new: images of 30x30 pixels are resized to {SIZE}x{SIZE}"
     assert lines == [f"{resized}, the size that the network takes."]
 
 

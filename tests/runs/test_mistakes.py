@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxcifar.errors import RunError
-from jaxcifar.runs import file_formats
+from jaxcifar.runs import image_files
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.image_files import write_arrays
 from jaxcifar.runs.mistakes import mistakes_by_cell
@@ -70,7 +70,7 @@ def test_without_mistakes_there_are_no_images():
     assert {name: len(array) for name, array in got.items()} == dict.fromkeys(got, 0)
 
 
-@pytest.mark.parametrize("form", [file_formats.MISTAKE_ARRAYS, file_formats.TRAINING_IMAGE_ARRAYS])
+@pytest.mark.parametrize("form", [image_files.MISTAKE_ARRAYS, image_files.TRAINING_IMAGE_ARRAYS])
 def test_files_of_images_are_checked(tmp_path, form):
     folder = RunFolder(tmp_path)
     read, path = {

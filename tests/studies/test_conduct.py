@@ -26,7 +26,7 @@ from jaxcifar.runs import training_loop
 from jaxcifar.studies.conduct import conduct, plan, record
 from jaxcifar.studies.study import Study
 
-TIMES = ("seconds", "images_per_second")
+TIMES = ("seconds", "images_per_second", "runs_together")
 
 
 def study(**rows):
@@ -151,6 +151,14 @@ def test_runs_at_once_equal_runs_alone(alone, two_at_once):
         assert got["test_loss"] == pytest.approx(expected["test_loss"], rel=0.05)
         result = json.loads((two_at_once / row / "seed0" / "result.json").read_text())
         assert result["at_once"] == 2
+
+
+def test_the_last_run_is_recorded_as_trained_alone(two_at_once):
+    runs_together = {}
+    for row in ("plain", "norm", "both"):
+        lines = (two_at_once / row / "seed0" / "metrics.jsonl").read_text().splitlines()
+        runs_together[row] = [json.loads(line)["runs_together"] for line in lines]
+    assert runs_together == {"plain": [2, 2], "norm": [2, 2], "both": [1, 1]}
 
 
 def test_at_once_a_run_that_ends_early_leaves_its_slot_to_the_next(

@@ -153,7 +153,7 @@ def _scan_user_folder(path: str) -> ImageFolder | None:
     if not path or path in KINDS["dataset"]:
         return None
     try:
-        return scan_images(path)
+        return scan_images(path, needs_every_class=False)
     except RunError:
         return None
 

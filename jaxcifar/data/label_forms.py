@@ -1,0 +1,75 @@
+"""Labels in any usual form: integers, strings or one-hot rows; one label for each image."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxcifar.array_types import Shaped
+from jaxcifar.errors import UsageError
+
+
+class NamedLabels(NamedTuple):
+    """The labels of a split, not checked yet.
+
+    Attributes:
+      array_name: name of the array, for messages.
+      labels: the labels.
+      image_count: number of images that the labels are for.
+    """
+
+    array_name: str
+    labels: Shaped[np.ndarray, "..."]
+    image_count: int
+
+
+def flatten_labels(named: NamedLabels) -> Shaped[np.ndarray, "_"]:
+    """Return one integer or string for each image, `[N]`, from labels in any usual form.
+
+    These are integers or strings `[N]` or `[N, 1]`, or one-hot rows `[N, classes]`.
+
+    Raises:
+      UsageError: the labels have another form.
+    """
+    array_name, labels, image_count = named
+    are_objects = labels.dtype.kind == "O"
+    if are_objects and all(isinstance(label, str) for label in labels.flat):
+        labels = labels.astype(str)  # from pandas
+    if labels.dtype.kind == "S":
+        try:
+            labels = np.char.decode(labels, "utf-8")
+        except UnicodeDecodeError:
+            raise UsageError(
+                f"{array_name} has strings that are not UTF-8; save them as str"
+            ) from None
+    has_one_label_each = labels.shape in ((image_count,), (image_count, 1))
+    are_integers_or_strings = labels.dtype.kind in "iuU"
+    if has_one_label_each and are_integers_or_strings:
+        return labels.reshape(-1)
+    has_one_row_each = labels.ndim == 2 and len(labels) == image_count
+    are_numbers = labels.dtype.kind in "iufb"  # True and False count as 1 and 0
+    if has_one_row_each and are_numbers:
+        return _labels_of_one_hot_rows(array_name, labels)
+    raise UsageError(
+        f"{array_name} has shape {labels.shape} and dtype {labels.dtype}; give one integer from 0, "
+        f"or one string, for each of the {image_count:,} images, or one-hot rows"
+    )
+
+
+def _labels_of_one_hot_rows(array_name: str, rows: np.ndarray) -> np.ndarray:
+    """Return the label of each one-hot row: the position of its only 1."""
+    is_one = rows == 1
+    has_single_one = is_one.sum(1) == 1
+    is_else_zero = np.count_nonzero(rows, axis=1) == 1
+    is_one_hot = has_single_one & is_else_zero
+    if not is_one_hot.all():
+        wrong_row = int(np.argmin(is_one_hot))
+        raise UsageError(
+            f"{array_name} has shape {rows.shape}, but row {wrong_row} is not one-hot: it needs a "
+            "single 1 and else only 0, because each image has one class"
+        )
+    return is_one.argmax(1)
+
+
+def are_one_hot(named: NamedLabels) -> bool:
+    """Return True if labels are rows of numbers, one for each class."""
+    return named.labels.shape not in ((named.image_count,), (named.image_count, 1))
