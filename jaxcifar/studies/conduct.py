@@ -28,7 +28,7 @@ from jaxcifar.studies.programs import check_user_parts, group_by_program
 from jaxcifar.studies.study import Study
 from jaxcifar.studies.study_folder import STUDY_FILE, require_same_study
 from jaxcifar.studies.study_folds import require_no_fold_setting
-from jaxcifar.studies.waiting import earlier_failures, is_unfinished, wait_for_other_processes
+from jaxcifar.studies.waiting import earlier_failures, needs_training, wait_for_other_processes
 
 
 def plan(
@@ -135,10 +135,9 @@ def conduct(
       RunError: the data can't be loaded.
       UsageError: a row can't be trained because of its user code or arguments.
     """
-    outcomes = earlier_failures(tasks)
-    failed_tasks = {outcome.task for outcome in outcomes}
-    tasks_to_train = [task for task in tasks if task not in failed_tasks and is_unfinished(task)]
+    tasks_to_train = [task for task in tasks if needs_training(task)]
     ended_tasks = [task for task in tasks if task not in tasks_to_train]
+    outcomes = earlier_failures(ended_tasks)
     tasks_of_others: list[Task] = []  # runs that other processes are training
     max_at_once = at_once or sensible_at_once(devices)
     # Count all runs of the table, not only those left: the program must not depend on what is left.
