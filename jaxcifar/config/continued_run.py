@@ -19,7 +19,6 @@ from jaxcifar.config.continued_folder import (
 )
 from jaxcifar.config.fields import DEFAULTS, Fields
 from jaxcifar.config.option_names import option_name, reject
-from jaxcifar.config.saved_config import settings_from_file
 from jaxcifar.config.settings import (
     DEFAULT_ARCH,
     DERIVED_FIELDS,
@@ -216,7 +215,7 @@ def base_settings(
     return {"arch": arch, **default_settings(arch, user_settings.get("recipe"))}
 
 
-def find_continued_run(user_settings: Mapping[str, Any], config_class: type) -> ContinuedRun | None:
+def find_continued_run(user_settings: Mapping[str, Any], config_class: Any) -> ContinuedRun | None:
     """Find the run that the setting `continue_from` names; None if the setting is not given.
 
     Args:
@@ -236,10 +235,7 @@ def find_continued_run(user_settings: Mapping[str, Any], config_class: type) -> 
     config_file, result_file = folder / "config.json", folder / "result.json"
     content = read_json(config_file, dict[str, Any], CHOOSE_ANOTHER_RUN, _MAX_CONFIG_BYTES)
     with report_errors(config_file, CHOOSE_ANOTHER_RUN):
-        try:
-            earlier_config = config_class(**settings_from_file(content, config_class))
-        except (TypeError, UsageError) as error:
-            raise ValueError(f"is not a config of this version: {error}") from error
+        earlier_config = config_class.from_dict(content)
     metadata_file = last_checkpoint_folder(folder, continue_from) / "notes" / "metadata"
     result = read_json(result_file, _Result, CHOOSE_ANOTHER_RUN)
     metadata = read_json(metadata_file, _Metadata, CHOOSE_ANOTHER_RUN, _MAX_METADATA_BYTES)

@@ -29,7 +29,7 @@ from jaxcifar.config.settings import (
 )
 from jaxcifar.config.table_pairs import sorted_pairs
 from jaxcifar.config.weights_file import init_digest
-from jaxcifar.errors import UsageError
+from jaxcifar.errors import UsageError, without_advice
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,8 @@ class Config(Fields):
         try:
             return cls(**settings_from_file(content, cls))
         except (ValueError, TypeError, UsageError) as error:
-            raise ValueError(f"is not a config of this version of jaxcifar: {error}") from error
+            reason = without_advice(error)  # the advice is for settings that a user has written
+            raise ValueError(f"is not a config of this version of jaxcifar: {reason}") from error
 
     def settings(self) -> dict[str, Any]:
         """Return setting -> value in one flat dict, to show and to compare configs.

@@ -17,7 +17,7 @@ from jaxcifar.config.registry import did_you_mean
 from jaxcifar.config.setting_types import check_types
 from jaxcifar.config.settings import DERIVED_FIELDS
 from jaxcifar.config.table_pairs import merge_settings
-from jaxcifar.errors import UsageError
+from jaxcifar.errors import UsageError, without_advice
 from jaxcifar.machine.reading import (
     MEGABYTE,
     Fraction,
@@ -86,15 +86,17 @@ class Study:
         Raises:
           RunError, UsageError: the file can't be read, or is not a valid study.
         """
-        if path.suffix == ".json":
+        is_written_by_users = path.suffix != ".json"
+        if not is_written_by_users:
             content = read_json(path, dict[str, Any], remedy, _MAX_FILE_BYTES, follow_links=True)
         else:
             content = read_toml(path, dict[str, Any], remedy)
         try:
             study = cls.from_dict(content)
         except UsageError as error:
-            raise remedy.error(f"{path}: {error}; {remedy.advice}") from None
-        if path.suffix == ".json":
+            problem = str(error) if is_written_by_users else without_advice(error)
+            raise remedy.error(f"{path}: {problem}; {remedy.advice}") from None
+        if not is_written_by_users:
             return study
         return study.with_settings(partial(find_in_study_folder, path.parent))
 
@@ -219,7 +221,7 @@ def _parse_row(row_name: str, table: Any) -> StudyRow:
         raise UsageError(f"row {row_name!r}: use only letters, digits and . _ + - in a row's name")
     if not isinstance(table, dict):
         raise UsageError(
-            f"row {row_name}: write its settings like {row_name} = {{ learning_rate = 0.1 }}"
+            f"row {row_name}: must be a table of settings, such as {{ learning_rate = 0.1 }}"
         )
     published_accuracies = convert_checked(
         table.get("reference", []), list[Fraction], f"row {row_name}, reference"

@@ -8,9 +8,10 @@ import pytest
 from conftest import ROOT, assert_one_line_error, obeyed
 
 from jaxcifar.config import user_reference
-from jaxcifar.errors import UsageError
+from jaxcifar.errors import RunError, UsageError
 from jaxcifar.studies.conduct import plan, record
 from jaxcifar.studies.study import Study
+from jaxcifar.studies.study_folder import REWRITE_STUDY_FILE
 
 ABLATION = ROOT / "experiments" / "studies" / "ablation.toml"
 
@@ -54,7 +55,7 @@ def test_every_study_survives_its_json(path, tmp_path):
     ("text", "words"),
     [
         ("title = 'x'", "missing required field `rows`"),
-        ("[rows]\na = 1", "row a: write its settings like a ="),
+        ("[rows]\na = 1", "row a: must be a table of settings, such as { learning_rate"),
         ("[rows]\na = { rate = 1 }", "row a: there is no setting rate"),
         ("[rows]\na = { learning_rate = 'fast' }", "row a: learning_rate = 'fast' is not"),
         ("[rows]\na = { epochs = true }", "row a: epochs = True is not of type int"),
@@ -74,6 +75,16 @@ def test_bad_files_are_refused(text, words, tmp_path):
     with pytest.raises(UsageError) as error:
         Study.read(tmp_path / "bad.toml").check()
     assert words in str(error.value)
+
+
+def test_advice_fits_the_file(tmp_path):
+    """The command wrote study.json, so the user is not told to correct a value in it."""
+    (tmp_path / "mine.toml").write_text("[rows]\na = { epochs = 'x' }")
+    with pytest.raises(UsageError, match="is not of type int; correct it; write it like"):
+        Study.read(tmp_path / "mine.toml")
+    (tmp_path / "study.json").write_text('{"rows": {"a": {"epochs": "x"}}}')
+    with pytest.raises(RunError, match=r"is not of type int; delete it, and .*ablation writes it"):
+        Study.read(tmp_path / "study.json", REWRITE_STUDY_FILE)
 
 
 def test_whole_numbers_stand_for_fractions(tmp_path):

@@ -35,6 +35,7 @@ from jaxcifar.studies.code_files import find_in_study_folder
 
 _MAX_CONFIG_BYTES = MEGABYTE  # of a run's config.json
 _REMEDY = Remedy("give a TOML file of settings, a run, or a run's config.json", UsageError)
+_REMEDY_FOR_JSON = Remedy("choose another run, or write the settings into a .toml file", UsageError)
 
 
 class GivenSettings(NamedTuple):
@@ -149,8 +150,9 @@ def _read_settings_file(path: Path) -> tuple[dict[str, Any], Config | None]:
     if path.is_dir() and not file.exists():
         raise UsageError(f"--config {path}: there is no run here{nested_run_hint(path)}")
     if file.suffix == ".json":
-        content = read_json(file, dict[str, Any], _REMEDY, _MAX_CONFIG_BYTES, follow_links=True)
-        with report_errors(file, _REMEDY):
+        remedy = _REMEDY_FOR_JSON
+        content = read_json(file, dict[str, Any], remedy, _MAX_CONFIG_BYTES, follow_links=True)
+        with report_errors(file, remedy):
             recorded_config = Config.from_dict(content)
         return settings_of_recorded_run(recorded_config), recorded_config
     content = read_toml(file, dict[str, Any], _REMEDY)
