@@ -14,6 +14,7 @@ from jaxcifar.config.image_settings import (
 )
 from jaxcifar.config.option_names import option_name, reject
 from jaxcifar.config.recipes import ANY_NETWORK, RECIPES
+from jaxcifar.errors import printable
 
 # Fields that are computed from other fields.
 DERIVED_FIELDS = (
@@ -28,6 +29,7 @@ TABLE_FIELDS = ("arch_args", "sources", "imports")
 
 DEFAULT_ARCH = "resnet18"
 _NOTHING = "–"  # stands for None and for an empty list
+_MAX_SHORT_TEXT = 100  # characters; a SHA-256 has 64
 
 
 class _Switch(NamedTuple):
@@ -218,6 +220,11 @@ def readable_text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(readable_text, value)) or _NOTHING
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def short_text(value: Any) -> str:
+    """Return a value as people write it, in one line; a long text loses its middle."""
+    return printable(readable_text(value), _MAX_SHORT_TEXT)
 
 
 def parse_value(text: str) -> Any:
