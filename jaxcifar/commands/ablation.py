@@ -114,8 +114,9 @@ def main(argv: Sequence[str]) -> None:
     """Train the unfinished runs of a study, or send them to a cluster, and write the report."""
     options = parser().parse_args(argv)
     given_study = read_given_study(options, pop_settings(options))
-    study = given_study.study
     study_folder = options.out or Path("checkpoints", given_study.name)
+    study = dataclasses.replace(given_study.study, folder=study_folder)
+    given_study = given_study._replace(study=study)
     # Check names, values and folders before JAX is imported, which takes seconds.
     study.check(given_study.first_seed, given_study.first_fold)
     rows = study.select(options.rows)

@@ -7,8 +7,7 @@ epoch. So the new run does not need the earlier run's folder any more once it ha
 from typing import NamedTuple
 
 from jaxcifar.build.setup import Setup
-from jaxcifar.config.continued_folder import continued_folder
-from jaxcifar.config.continued_run import find_continued_run
+from jaxcifar.config.continued_folder import continued_folder, find_continued_run
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.option_names import reject
 from jaxcifar.errors import RunError

@@ -169,7 +169,6 @@ TRAINING_IMAGE_ARRAYS = {
     "augmented": ArrayForm("uint8", (3, *image_shape()), STORED_SIDES),
 }
 MAX_IMAGES_BYTES = 2 * MEGABYTE  # of a file of images
-MAX_CONFIG_BYTES = MEGABYTE
 MAX_FAILURE_BYTES = MEGABYTE // 16
 
 START_AGAIN = Remedy(

@@ -1,5 +1,6 @@
 """Plan the runs of a study, and train the unfinished ones."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -62,6 +63,8 @@ def plan(
       RunError: a file in the study's folder can't be read.
     """
     digests = ImageDigests(load_sha256) if load_sha256 else None
+    study = dataclasses.replace(study, folder=study_folder)
+    new_study = dataclasses.replace(study, folder=None)  # takes nothing from runs of the folder
     require_same_study(study, study_folder, digests)
     selected_rows = study.select(row_names)
     for row in study.select(list(forced_rows)):
@@ -71,7 +74,7 @@ def plan(
         require_no_fold_setting(study, selected_rows)
     tasks = [
         Task(
-            config=study.config_of(row, seed, fold),
+            config=(new_study if row.name in forced_rows else study).config_of(row, seed, fold),
             path=study_folder / row.name / run_folder_name(seed, fold),
             name=f"{row.name} fold {fold} seed {seed}" if fold else f"{row.name} seed {seed}",
             overwrite=row.name in forced_rows,

@@ -15,7 +15,8 @@ from jaxcifar.commands.shared.study_options import WHOLE_STUDY, GivenStudy
 from jaxcifar.commands.shared.submitting import leaves_training_to_jobs
 from jaxcifar.machine.name_lists import join_names
 from jaxcifar.machine.terminal import PrintLine, line_printer, pluralize
-from jaxcifar.studies.study import Study, StudyRow
+from jaxcifar.studies.study import Study
+from jaxcifar.studies.study_row import StudyRow
 
 if TYPE_CHECKING:
     from jaxcifar.runs.task import Task
