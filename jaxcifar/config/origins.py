@@ -8,7 +8,7 @@ from jaxcifar.config.continued_folder import find_continued_run
 from jaxcifar.config.continued_run import DEFAULTS_WHEN_CONTINUING
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.fields import DEFAULTS
-from jaxcifar.config.recipes import ANY_NETWORK, RECIPES
+from jaxcifar.config.recipes import recipe_settings
 from jaxcifar.config.settings import (
     DEFAULT_ARCH,
     names_of_effective_settings,
@@ -92,9 +92,7 @@ def base_layer(config: Config) -> Layer:
     continued_run = find_continued_run(user_settings, Config, begun_config=config)
     if continued_run is not None:
         return Layer(CONTINUED_RUN, continued_run.inherited_settings())
-    settings_of_network = RECIPES[config.recipe]
-    recipe_settings = settings_of_network.get(config.arch, settings_of_network.get(ANY_NETWORK, {}))
-    return Layer(f"recipe {config.recipe}", recipe_settings)
+    return Layer(f"recipe {config.recipe}", recipe_settings(config.arch, config.recipe))
 
 
 def without_effect_line(config: Config) -> str:
