@@ -122,7 +122,7 @@ class Config(Fields):
         require_in_range(self)
         if self.lr_scale != "none" and self.base_batch_size is None:
             reject("lr_scale", self.lr_scale, "needs base_batch_size; use Config.create")
-        if self.epochs <= (self.continue_epochs or 0):
+        if self.epochs <= self.earlier_epochs:
             reject("epochs", self.epochs, f"must be above {self.continue_epochs}")
 
     def to_dict(self) -> dict[str, Any]:
@@ -208,6 +208,11 @@ class Config(Fields):
         all_sources = self.sources or ()
         sources = tuple((kind, digest) for kind, digest in all_sources if kind not in fixed_values)
         return dataclasses.replace(self, **fixed_values, sources=sources)
+
+    @property
+    def earlier_epochs(self) -> int:
+        """Number of epochs of the run that this run continues; 0 if it continues no run."""
+        return self.continue_epochs or 0
 
     @property
     def alters_network(self) -> bool:

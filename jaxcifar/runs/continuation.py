@@ -69,7 +69,7 @@ def load_continued_state(config: Config, setup: Setup, state_like: TrainState) -
     earlier_config = folder.read_config(_CHOOSE_ANOTHER_RUN)
     _require_same_code_and_images(earlier_config, config)
     steps_per_epoch = setup.program.steps_per_epoch
-    last_step = (config.continue_epochs or 0) * steps_per_epoch
+    last_step = config.earlier_epochs * steps_per_epoch
     with Checkpoints(
         folder.checkpoints, earlier_config, steps_per_epoch, read_only=True
     ) as checkpoints:

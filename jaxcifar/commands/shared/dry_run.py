@@ -144,7 +144,7 @@ def _estimate_seconds(trial: "Trial", tasks: "Sequence[Task]") -> float:
 
 def _epochs_to_train(config: Config) -> int:
     """Return the number of epochs that a run trains, without the epochs of a continued run."""
-    return config.epochs - (config.continue_epochs or 0)
+    return config.epochs - config.earlier_epochs
 
 
 def _config_of_speed(config: Config) -> Config:
