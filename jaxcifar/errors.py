@@ -60,6 +60,11 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def without_advice(error: BaseException) -> str:
+    """Return the reason in a message "REASON; ADVICE", for a place where other advice fits."""
+    return str(error).partition("; ")[0]
+
+
 def last_cause(error: BaseException) -> str:
     """Return the innermost cause of an error, such as "No space left on device".
 

@@ -12,10 +12,8 @@ from jaxcifar.bench.device_traffic import Collective, find_collectives
 from jaxcifar.bench.step_costs import KindTotal, step_kernels, totals_by_kind
 from jaxcifar.bench.training_memory import trace_training
 from jaxcifar.config.experiment import Config
-from jaxcifar.diagram.network_summary import summarize
+from jaxcifar.diagram.network_summary import summarize, training_flops
 from jaxcifar.machine.memory import program_bytes
-
-_FORWARD_PASSES_PER_STEP = 3  # the forward pass, and twice its arithmetic for the gradients
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +126,7 @@ def compile_for(target: Target, config: Config, run_count: int = 1) -> AbsentPro
         compile_seconds=compile_seconds,
         persistent_bytes=_argument_bytes(compiled),
         step_bytes=program_bytes(compiled) or 0,
-        flops=2.0 * _FORWARD_PASSES_PER_STEP * macs * images_per_device,
+        flops=training_flops(macs, images_per_device),
         kinds=totals_by_kind(kernels),
         branch_kernels=sum(kernel.in_branch for kernel in kernels),
         exchanged=find_collectives(text),

@@ -85,7 +85,7 @@ def count_small_steps(config: Config, steps_per_epoch: int) -> int:
     """
     if config.small_part == 0:
         return 0
-    earlier_epochs = config.continue_epochs or 0
+    earlier_epochs = config.earlier_epochs
     earlier_steps = earlier_epochs * steps_per_epoch
     new_steps = (config.epochs - earlier_epochs) * steps_per_epoch
     return earlier_steps + round(config.small_part * new_steps)

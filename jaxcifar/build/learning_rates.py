@@ -38,7 +38,7 @@ def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
             f"--epochs {config.epochs}: the run has {total_steps:,} steps, and at most "
             f"{_MAX_STEPS:,} are allowed; use fewer epochs or a larger --batch-size"
         )
-    earlier_steps = (config.continue_epochs or 0) * steps_per_epoch
+    earlier_steps = config.earlier_epochs * steps_per_epoch
     steps_left = total_steps - earlier_steps
     factors = np.asarray(_schedule_factors(config, steps_per_epoch, steps_left))
     rates = config.learning_rate * factors * _batch_factors(config, steps_per_epoch, steps_left)
@@ -83,7 +83,7 @@ def _batch_factors(config: Config, steps_per_epoch: int, steps_left: int) -> np.
     factors_by_rule = {"none": 1.0, "linear": ratio, "sqrt": ratio**0.5}
     full_factor = factors_by_rule[config.lr_scale]
     progress = np.ones(steps_left)  # of the rise from 1 to the full factor
-    rises_slowly = full_factor > 1 and not config.continue_epochs
+    rises_slowly = full_factor > 1 and config.earlier_epochs == 0
     if rises_slowly:
         rising_epochs = min(_BATCH_WARMUP_EPOCHS, config.epochs / 2)
         rising_steps = round(rising_epochs * steps_per_epoch)

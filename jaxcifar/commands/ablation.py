@@ -34,7 +34,7 @@ from jaxcifar.commands.shared.study_options import (
 from jaxcifar.commands.shared.study_plan import plan_runs, show_study_plan
 from jaxcifar.commands.shared.submit_options import add_submit_options, check_submit_options
 from jaxcifar.commands.shared.submitting import (
-    has_sent_and_unfinished,
+    leaves_training_to_jobs,
     require_all_finished,
     send_parts,
 )
@@ -114,8 +114,9 @@ def main(argv: Sequence[str]) -> None:
     """Train the unfinished runs of a study, or send them to a cluster, and write the report."""
     options = parser().parse_args(argv)
     given_study = read_given_study(options, pop_settings(options))
-    study = given_study.study
     study_folder = options.out or Path("checkpoints", given_study.name)
+    study = dataclasses.replace(given_study.study, folder=study_folder)
+    given_study = given_study._replace(study=study)
     # Check names, values and folders before JAX is imported, which takes seconds.
     study.check(given_study.first_seed, given_study.first_fold)
     rows = study.select(options.rows)
@@ -139,7 +140,7 @@ def main(argv: Sequence[str]) -> None:
             print_line(notice)
     if options.dry_run:
         tasks = plan_runs(study, study_folder, options, print_line)
-        show_study_plan(console, given_study, rows, tasks, options)
+        show_study_plan(console, given_study, rows, tasks, options, study_folder)
         return
     for line in given_study.overruled_setting_lines(rows):
         print_line(line)
@@ -151,8 +152,7 @@ def main(argv: Sequence[str]) -> None:
         send_parts(tasks, len(rows), argv, options, study_folder, print_line)
         jobs_train = options.wait is not False
     else:
-        # Jobs have the option --shard. Without this option, do not train runs that jobs train.
-        jobs_train = options.shard is None and has_sent_and_unfinished(tasks, study_folder)
+        jobs_train = leaves_training_to_jobs(tasks, options, study_folder)
         if not jobs_train:
             _train_and_report(tasks, study_folder, options, console)
     if jobs_train:

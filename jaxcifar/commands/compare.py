@@ -12,7 +12,7 @@ from jaxcifar.commands.shared.comparison_rows import (
     result_rows,
     rows_of_different_settings,
 )
-from jaxcifar.commands.shared.output import explain_write_errors, screen
+from jaxcifar.commands.shared.output import draw_picture, screen
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.errors import RunError, UsageError, printable
 from jaxcifar.machine.terminal import line_printer, pluralize
@@ -61,11 +61,7 @@ def main(argv: Sequence[str]) -> None:
     names = list(short_names(paths).values())
     show_comparison(console, names, runs)
     if options.plot:
-        from jaxcifar.machine.files import atomic_write
-
-        picture_format = options.plot.suffix.removeprefix(".")
-        with explain_write_errors(f"--plot {options.plot}"), atomic_write(options.plot) as file:
-            draw_curves(names, runs, file, picture_format)
+        draw_picture("--plot", options.plot, plot_accuracies, names, runs)
 
 
 def _read_run(path: Path) -> "RunRecord":
@@ -166,7 +162,7 @@ def _columns_that_fit(column_widths: Sequence[int], line_width: int) -> Iterator
     yield range(first_column, len(column_widths))
 
 
-def draw_curves(
+def plot_accuracies(
     run_names: Sequence[str], runs: Sequence["RunRecord"], file: Any, picture_format: str
 ) -> None:
     """Draw the validation accuracy by epoch, with a curve for each run.

@@ -15,6 +15,7 @@ from jaxcifar.commands.shared.answer_files import (
 )
 from jaxcifar.commands.shared.cli import start_jax
 from jaxcifar.commands.shared.common_options import add_picture_option, parse_count, parse_path
+from jaxcifar.commands.shared.output import draw_picture
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.errors import RunError, UsageError, printable
 from jaxcifar.machine.paths import require_existing
@@ -90,7 +91,7 @@ def main(argv: Sequence[str]) -> None:
     check_answer_files(options, runs)
     with show_activity("reading the images and the network"):
         from jaxcifar.trained.load import load
-        from jaxcifar.trained.photos import draw_sheet, read_photos_in_sizes
+        from jaxcifar.trained.photos import read_photos_in_sizes
 
         start_jax()
         classifier = load(*runs)
@@ -112,7 +113,11 @@ def main(argv: Sequence[str]) -> None:
             "an image shows."
         )
     if options.sheet:
-        draw_sheet(options.sheet, photos, predictions)
+        from jaxcifar.runs.image_sheets import plot_predictions
+
+        probabilities = predictions.probabilities.max(axis=-1)
+        shown = (photos.names, photos.pixels, predictions.labels, probabilities)
+        draw_picture("--sheet", options.sheet, plot_predictions, *shown)
     write_answer_files(options, classifier, photos, predictions)
     if photos.left_out and not options.skip_damaged:
         file_count = len(photos.names) + photos.left_out

@@ -30,6 +30,7 @@ from jaxcifar.commands.shared.run_plan import show_run_plan
 from jaxcifar.commands.shared.run_result import show_metric, show_result
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.registry import KINDS
+from jaxcifar.config.saved_config import config_of_begun_run
 from jaxcifar.machine.paths import require_image_path
 from jaxcifar.machine.terminal import PrintLine, line_printer, show_activity
 
@@ -95,7 +96,10 @@ def main(argv: Sequence[str]) -> None:
     check_keep_options(options)
     if settings.get("dataset") == "auto" and settings.get("continue_from"):
         del settings["dataset"]  # that run chose it
-    given_settings = read_given_settings(settings, options)
+    begun_config = None
+    if options.run_dir is not None and not options.overwrite:
+        begun_config = config_of_begun_run(options.run_dir, Config)
+    given_settings = read_given_settings(settings, options, begun_config)
     config, is_auto_dataset = given_settings.config, given_settings.is_auto_dataset
     options.data_dir = data_folder(options.data_dir, config.dataset)
     is_finished = (_run_folder(options, config) / "result.json").exists()

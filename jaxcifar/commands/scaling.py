@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from jaxcifar.bench.device_traffic import Collective
 
 CHIP_COUNTS = (8, 64, 1024)
-_TRAINING_FLOPS_PER_MAC = 6  # a multiplication and an addition; forward, and twice backward
 
 
 HELP_EXAMPLES = (("--arch resnet18", "one network"), ("", "all networks of the package"))
@@ -44,7 +43,7 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.bench.jaxcifar_training import JaxcifarTraining
     from jaxcifar.bench.work import Work
     from jaxcifar.build.model import create_model
-    from jaxcifar.diagram.network_summary import summarize
+    from jaxcifar.diagram.network_summary import summarize, training_flops
     from jaxcifar.machine.environment import use_cpu_cores
 
     use_cpu_cores(batch_size=2, device_count=2)
@@ -60,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
             soft_wrap=True,
         )
         macs = summarize(create_model(config, num_classes=10)).macs
-        flops = _TRAINING_FLOPS_PER_MAC * config.batch_size * macs
+        flops = training_flops(macs, config.batch_size)
         console.print(_efficiency_table(config, flops, exchanges))
 
 

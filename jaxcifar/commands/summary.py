@@ -10,7 +10,7 @@ from jaxcifar.commands.shared.options import (
     pop_image_size,
     pop_settings,
 )
-from jaxcifar.commands.shared.output import explain_write_errors
+from jaxcifar.commands.shared.output import draw_picture
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.config.experiment import Config
 from jaxcifar.machine.terminal import show_activity
@@ -53,8 +53,5 @@ def main(argv: Sequence[str]) -> None:
     print(summary.table(), end="")
     if options.plot:
         from jaxcifar.diagram.drawing import plot_network
-        from jaxcifar.machine.files import atomic_write
 
-        picture_format = options.plot.suffix.removeprefix(".")
-        with explain_write_errors(f"--plot {options.plot}"), atomic_write(options.plot) as file:
-            plot_network(summary, config.network_title, file, picture_format)
+        draw_picture("--plot", options.plot, plot_network, summary, config.network_title)

@@ -1,14 +1,43 @@
-"""The folder of the run that `--continue` names, and the folder of its last checkpoint."""
+"""The folder of the run that `--continue` names: find and read it.
 
+Only small files of the folder are read here: the config, the result and the metadata of the last
+checkpoint. `runs.continuation` loads the training state.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Any, TypedDict
 
+from msgspec import Meta
+
+from jaxcifar.config.continued_run import ContinuedRun
+from jaxcifar.config.fields import Fields
 from jaxcifar.config.folds import run_folder_name
 from jaxcifar.config.option_names import reject
+from jaxcifar.config.saved_config import read_config
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.name_lists import join_names
-from jaxcifar.machine.reading import Remedy, report_errors
+from jaxcifar.machine.reading import MEGABYTE, Count, Remedy, read_json, report_errors
 
-CHOOSE_ANOTHER_RUN = Remedy("choose another run to continue", UsageError)
+_CHOOSE_ANOTHER_RUN = Remedy("choose another run to continue", UsageError)
+_MAX_METADATA_BYTES = 16 * MEGABYTE
+
+
+class _LastEpoch(TypedDict):
+    epoch: Count
+
+
+class _Result(TypedDict):
+    """The part of a `result.json` that is read here."""
+
+    last_epoch: _LastEpoch
+
+
+class _Metadata(TypedDict):
+    """The part of a checkpoint's metadata that is read here."""
+
+    history: list[dict[str, Any]]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 def continued_folder(continue_from: str, seed: int, fold: str = "") -> Path:
@@ -26,7 +55,7 @@ def continued_folder(continue_from: str, seed: int, fold: str = "") -> Path:
     return run_of_row if is_row else path
 
 
-def finished_run_folder(continue_from: str, seed: int, fold: str = "") -> Path:
+def _finished_run_folder(continue_from: str, seed: int, fold: str = "") -> Path:
     """Return the folder of the run to continue, and check that this run is finished.
 
     Args:
@@ -65,7 +94,7 @@ def _run_names_in_row(row: Path) -> list[str]:
     return sorted(path.name for path in row.iterdir() if (path / "config.json").exists())
 
 
-def last_checkpoint_folder(folder: Path, continue_from: str) -> Path:
+def _last_checkpoint_folder(folder: Path, continue_from: str) -> Path:
     """Return the folder of a run's last checkpoint.
 
     Args:
@@ -76,7 +105,7 @@ def last_checkpoint_folder(folder: Path, continue_from: str) -> Path:
       UsageError: the run has no checkpoints, or they can't be read.
     """
     checkpoints = folder / "checkpoints"
-    with report_errors(checkpoints, CHOOSE_ANOTHER_RUN):
+    with report_errors(checkpoints, _CHOOSE_ANOTHER_RUN):
         entries = checkpoints.iterdir() if checkpoints.is_dir() else ()
         entry_names = [path.name for path in entries]
     steps = [int(name) for name in entry_names if name.isascii() and name.isdecimal()]
@@ -84,3 +113,48 @@ def last_checkpoint_folder(folder: Path, continue_from: str) -> Path:
         reason = "has no checkpoints (they were deleted, as by --keep best)"
         reject("continue_from", continue_from, f"{reason}; start from its weights with --init")
     return checkpoints / str(max(steps))
+
+
+def find_continued_run(
+    user_settings: Mapping[str, Any], config_class: Any, begun_config: Fields | None = None
+) -> ContinuedRun | None:
+    """Find the run that the setting `continue_from` names; None if the setting is not given.
+
+    Args:
+      user_settings: the settings that the user gives. `continue_from` is the folder of the run, or
+        of a study's row, which has a run for each seed and fold.
+      config_class: the class `Config`.
+      begun_config: config of the run that continues it, if an earlier command began this run. It
+        stands in for the run to continue, whose folder may be gone by now.
+
+    Raises:
+      UsageError: the folder has no finished run with its last checkpoint, or a file is damaged.
+    """
+    continue_from = user_settings.get("continue_from")
+    if not continue_from:
+        return None
+    try:
+        return _read_continued_run(user_settings, config_class)
+    except UsageError:
+        if begun_config is None or begun_config.continue_from != continue_from:
+            raise
+        epochs, sha256 = begun_config.continue_epochs, begun_config.continue_sha256
+        if epochs is None or sha256 is None:
+            raise
+        return ContinuedRun(Path(continue_from), begun_config, epochs, sha256)
+
+
+def _read_continued_run(user_settings: Mapping[str, Any], config_class: Any) -> ContinuedRun:
+    """Read the run that the setting `continue_from` names; see `find_continued_run`."""
+    continue_from = user_settings["continue_from"]
+    folder = _finished_run_folder(
+        continue_from, user_settings.get("seed", 0), user_settings.get("fold", "")
+    )
+    config = read_config(folder / "config.json", config_class, _CHOOSE_ANOTHER_RUN)
+    metadata_file = _last_checkpoint_folder(folder, continue_from) / "notes" / "metadata"
+    result = read_json(folder / "result.json", _Result, _CHOOSE_ANOTHER_RUN)
+    metadata = read_json(metadata_file, _Metadata, _CHOOSE_ANOTHER_RUN, _MAX_METADATA_BYTES)
+    epochs = result["last_epoch"]["epoch"]
+    if len(metadata["history"]) != epochs:
+        reject("continue_from", continue_from, "its last checkpoint is missing; use --init instead")
+    return ContinuedRun(folder, config, epochs, metadata["sha256"])

@@ -1,25 +1,13 @@
-"""The run that `--continue` names: its settings and epochs, and the changes that are allowed.
-
-Only small files of its folder are read here: the config, the result and the metadata of the last
-checkpoint. `runs.continuation` loads the training state.
-"""
+"""The run that `--continue` names: its settings and epochs, and the changes that are allowed."""
 
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypedDict
-
-from msgspec import Meta
+from typing import Any, NamedTuple
 
 from jaxcifar.config import registry
-from jaxcifar.config.continued_folder import (
-    CHOOSE_ANOTHER_RUN,
-    finished_run_folder,
-    last_checkpoint_folder,
-)
 from jaxcifar.config.fields import DEFAULTS, Fields
 from jaxcifar.config.option_names import option_name, reject
-from jaxcifar.config.saved_config import settings_from_file
 from jaxcifar.config.settings import (
     DEFAULT_ARCH,
     DERIVED_FIELDS,
@@ -27,10 +15,7 @@ from jaxcifar.config.settings import (
     option_text,
 )
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.reading import MEGABYTE, Count, read_json, report_errors
 
-_MAX_CONFIG_BYTES = MEGABYTE
-_MAX_METADATA_BYTES = 16 * MEGABYTE
 _CONSTANT_SCHEDULE = "none"  # the schedule with a constant learning rate
 _SCHEDULES_ENDING_AT_ZERO = ("cosine", "linear")
 # Settings that describe only the finished epochs. A run that continues has their defaults instead.
@@ -45,23 +30,6 @@ FIXED_SETTINGS = (
     *("val_fraction", "fold", "normalize"),
     *("batch_size", "optimizer", "seed"),
 )
-
-
-class _LastEpoch(TypedDict):
-    epoch: Count
-
-
-class _Result(TypedDict):
-    """The part of a `result.json` that is read here."""
-
-    last_epoch: _LastEpoch
-
-
-class _Metadata(TypedDict):
-    """The part of a checkpoint's metadata that is read here."""
-
-    history: list[dict[str, Any]]
-    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class ContinuedRun(NamedTuple):
@@ -214,36 +182,3 @@ def base_settings(
         return continued_run.starting_settings()
     arch = user_settings.get("arch", DEFAULT_ARCH)
     return {"arch": arch, **default_settings(arch, user_settings.get("recipe"))}
-
-
-def find_continued_run(user_settings: Mapping[str, Any], config_class: type) -> ContinuedRun | None:
-    """Find the run that the setting `continue_from` names; None if the setting is not given.
-
-    Args:
-      user_settings: the settings that the user gives. `continue_from` is the folder of the run, or
-        of a study's row, which has a run for each seed and fold.
-      config_class: the class `Config`.
-
-    Raises:
-      UsageError: the folder has no finished run with its last checkpoint, or a file is damaged.
-    """
-    continue_from = user_settings.get("continue_from")
-    if not continue_from:
-        return None
-    folder = finished_run_folder(
-        continue_from, user_settings.get("seed", 0), user_settings.get("fold", "")
-    )
-    config_file, result_file = folder / "config.json", folder / "result.json"
-    content = read_json(config_file, dict[str, Any], CHOOSE_ANOTHER_RUN, _MAX_CONFIG_BYTES)
-    with report_errors(config_file, CHOOSE_ANOTHER_RUN):
-        try:
-            earlier_config = config_class(**settings_from_file(content, config_class))
-        except (TypeError, UsageError) as error:
-            raise ValueError(f"is not a config of this version: {error}") from error
-    metadata_file = last_checkpoint_folder(folder, continue_from) / "notes" / "metadata"
-    result = read_json(result_file, _Result, CHOOSE_ANOTHER_RUN)
-    metadata = read_json(metadata_file, _Metadata, CHOOSE_ANOTHER_RUN, _MAX_METADATA_BYTES)
-    epochs = result["last_epoch"]["epoch"]
-    if len(metadata["history"]) != epochs:
-        reject("continue_from", continue_from, "its last checkpoint is missing; use --init instead")
-    return ContinuedRun(folder, earlier_config, epochs, metadata["sha256"])

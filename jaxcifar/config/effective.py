@@ -3,42 +3,55 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jaxcifar.config.continued_run import base_settings, find_continued_run
+from jaxcifar.config.continued_folder import find_continued_run
+from jaxcifar.config.continued_run import base_settings
+from jaxcifar.config.fields import Fields
 from jaxcifar.config.settings import effective_settings, reason_ineffective
 
 
-def settings_with_effect(user_settings: Mapping[str, Any], config_class: type) -> dict[str, Any]:
+def settings_with_effect(
+    user_settings: Mapping[str, Any], config_class: type, begun_config: Fields | None = None
+) -> dict[str, Any]:
     """Return the settings that the user gives, except settings without effect.
 
     Args:
       user_settings: the settings that the user gives.
       config_class: the class `Config`.
+      begun_config: config of the run if an earlier command began it; see `find_continued_run`.
 
     Raises:
       UsageError: a recipe is unknown, or the run to continue can't be read.
     """
-    effective = effective_settings(_with_base_settings(user_settings, config_class))
+    settings = _with_base_settings(user_settings, config_class, begun_config)
+    effective = effective_settings(settings)
     return {name: value for name, value in user_settings.items() if name in effective}
 
 
-def reason_without_effect(name: str, user_settings: Mapping[str, Any], config_class: type) -> str:
+def reason_without_effect(
+    name: str,
+    user_settings: Mapping[str, Any],
+    config_class: type,
+    begun_config: Fields | None = None,
+) -> str:
     """Return the end of an error message: the reason why a setting has no effect, and what to do.
 
     Args:
       name: name of the setting.
       user_settings: the settings that the user gives.
       config_class: the class `Config`.
+      begun_config: config of the run if an earlier command began it; see `find_continued_run`.
     """
-    reason = reason_ineffective(name, _with_base_settings(user_settings, config_class))
+    settings = _with_base_settings(user_settings, config_class, begun_config)
+    reason = reason_ineffective(name, settings)
     return reason if ";" in reason else f"{reason}; remove it"
 
 
-def _with_base_settings(user_settings: Mapping[str, Any], config_class: type) -> dict[str, Any]:
+def _with_base_settings(
+    user_settings: Mapping[str, Any], config_class: type, begun_config: Fields | None
+) -> dict[str, Any]:
     """Return the settings that the user gives, and below them those of the recipe or continued run.
 
-    Args:
-      user_settings: the settings that the user gives.
-      config_class: the class `Config`.
+    The arguments are those of `settings_with_effect`.
     """
-    continued_run = find_continued_run(user_settings, config_class)
+    continued_run = find_continued_run(user_settings, config_class, begun_config)
     return {**base_settings(user_settings, continued_run), **user_settings}

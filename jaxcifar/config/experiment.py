@@ -9,11 +9,13 @@ from typing import Any, Self
 
 from jaxcifar.config import registry, user_reference
 from jaxcifar.config.class_weights import class_weights_text
-from jaxcifar.config.continued_run import FIXED_SETTINGS, base_settings, find_continued_run
+from jaxcifar.config.continued_folder import find_continued_run
+from jaxcifar.config.continued_run import base_settings
 from jaxcifar.config.field_options import require_in_range
 from jaxcifar.config.fields import DEFAULTS, NAMES_OF_RUNS, Fields, is_newer_and_off
 from jaxcifar.config.option_names import reject
 from jaxcifar.config.run_name import run_name
+from jaxcifar.config.run_options import run_options
 from jaxcifar.config.saved_config import settings_from_file
 from jaxcifar.config.setting_types import check_types
 from jaxcifar.config.settings import (
@@ -21,15 +23,13 @@ from jaxcifar.config.settings import (
     USER_CODE_FIELDS,
     default_settings,
     effective_settings,
-    names_of_effective_settings,
     option_text,
-    option_words,
     reason_ineffective,
     recipe_names,
 )
 from jaxcifar.config.table_pairs import sorted_pairs
 from jaxcifar.config.weights_file import init_digest
-from jaxcifar.errors import UsageError
+from jaxcifar.errors import UsageError, without_advice
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,13 +60,28 @@ class Config(Fields):
         """
         if not isinstance(arch, str | None):
             raise UsageError(f"--arch {arch!r:.80}: must be the name of a network, as text")
-        if isinstance(overrides.get("arch_args"), tuple):
-            overrides["arch_args"] = dict(overrides["arch_args"])
-        overrides = check_types("settings", overrides, cls)
-        if "class_weights" in overrides:
-            overrides["class_weights"] = class_weights_text(overrides["class_weights"])
-        user_settings = overrides if arch is None else {"arch": arch, **overrides}
-        continued_run = find_continued_run(user_settings, cls)
+        return cls.for_run(overrides if arch is None else {"arch": arch, **overrides})
+
+    @classmethod
+    def for_run(cls, user_settings: Mapping[str, Any], begun_config: Self | None = None) -> Self:
+        """Return a config as `create` does, for a run that may have begun already.
+
+        Args:
+          user_settings: fields of the config by name, as for `create`.
+          begun_config: the config of the run, if an earlier command began it. It has the SHA-256
+            of the run to continue and of the first weights, whose files may be gone by now.
+
+        Raises:
+          UsageError: as for `create`.
+        """
+        user_settings = dict(user_settings)
+        if isinstance(user_settings.get("arch_args"), tuple):
+            user_settings["arch_args"] = dict(user_settings["arch_args"])
+        user_settings = check_types("settings", user_settings, cls)
+        if "class_weights" in user_settings:
+            weights = class_weights_text(user_settings["class_weights"])
+            user_settings["class_weights"] = weights
+        continued_run = find_continued_run(user_settings, cls, begun_config)
         settings = {**base_settings(user_settings, continued_run), **user_settings}
         effective = effective_settings(settings)
         for name in user_settings.keys() - effective.keys():
@@ -87,7 +102,7 @@ class Config(Fields):
             settings["base_batch_size"] = recipe_settings["batch_size"]
         if continued_run is None:
             if settings["init"]:
-                settings["init_sha256"] = init_digest(settings["init"])
+                settings["init_sha256"] = init_digest(settings["init"], begun_config)
             return cls(**settings)
         continued_run.require_training_plan(user_settings, settings["epochs"])
         settings |= {
@@ -107,7 +122,7 @@ class Config(Fields):
         require_in_range(self)
         if self.lr_scale != "none" and self.base_batch_size is None:
             reject("lr_scale", self.lr_scale, "needs base_batch_size; use Config.create")
-        if self.epochs <= (self.continue_epochs or 0):
+        if self.epochs <= self.earlier_epochs:
             reject("epochs", self.epochs, f"must be above {self.continue_epochs}")
 
     def to_dict(self) -> dict[str, Any]:
@@ -136,7 +151,8 @@ class Config(Fields):
         try:
             return cls(**settings_from_file(content, cls))
         except (ValueError, TypeError, UsageError) as error:
-            raise ValueError(f"is not a config of this version of jaxcifar: {error}") from error
+            reason = without_advice(error)  # the advice is for settings that a user has written
+            raise ValueError(f"is not a config of this version of jaxcifar: {reason}") from error
 
     def settings(self) -> dict[str, Any]:
         """Return setting -> value in one flat dict, to show and to compare configs.
@@ -194,6 +210,11 @@ class Config(Fields):
         return dataclasses.replace(self, **fixed_values, sources=sources)
 
     @property
+    def earlier_epochs(self) -> int:
+        """Number of epochs of the run that this run continues; 0 if it continues no run."""
+        return self.continue_epochs or 0
+
+    @property
     def alters_network(self) -> bool:
         """True if the network's arguments differ from the arguments in the recipe."""
         return self.arch_args != default_settings(self.arch, self.recipe)["arch_args"]
@@ -211,28 +232,8 @@ class Config(Fields):
         return f"{title} ({arguments or 'plain'})"
 
     def options(self) -> list[str]:
-        """Return the command-line options that make this config, without `--seed`.
-
-        If this run continues another run, settings that are equal in both runs need no option.
-        """
-        options = ["--arch", self.arch]
-        if self.recipe != recipe_names(self.arch)[0]:
-            options += ["--recipe", self.recipe]
-        usual_values = default_settings(self.arch, self.recipe)
-        values = dataclasses.asdict(self)
-        if self.continue_from:
-            options = []
-            usual_values = {name: values[name] for name in (*FIXED_SETTINGS, "init")}
-            usual_values["fold"] = ""  # the run of a fold is found by the fold's name
-        effective_names = names_of_effective_settings(values)
-        for field in dataclasses.fields(self):
-            name, value = field.name, getattr(self, field.name)
-            has_option = "help" in field.metadata and name not in ("arch", "recipe", "seed")
-            is_usual = name in usual_values and value == usual_values[name]
-            if not has_option or name not in effective_names or is_usual:
-                continue
-            options += option_words(name, value)
-        return options
+        """Return the command-line options that make this config, without `--seed`."""
+        return run_options(self)
 
     def run_name(self) -> str:
         """Return a readable name for the run's folder, such as `cnn_cifar10_epochs5_seed0`."""

@@ -82,7 +82,11 @@ def require_in_range(settings: Any) -> None:
         choices = field.metadata.get("choices")
         if choices and value not in choices:
             suggestion = did_you_mean(str(value), choices)
-            reject(field.name, value, f"{suggestion}choose one of {', '.join(choices)}")
+            reject(
+                field.name,
+                value,
+                f"is not one of the choices; {suggestion}choose one of {', '.join(choices)}",
+            )
         if isinstance(value, float) and not math.isfinite(value):
             reject(field.name, value, "must be a finite number")
         rule = field.metadata.get("rule") or (COUNT if type(value) is int else None)

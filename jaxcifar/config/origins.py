@@ -4,10 +4,11 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jaxcifar.config.continued_run import DEFAULTS_WHEN_CONTINUING, find_continued_run
+from jaxcifar.config.continued_folder import find_continued_run
+from jaxcifar.config.continued_run import DEFAULTS_WHEN_CONTINUING
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.fields import DEFAULTS
-from jaxcifar.config.recipes import ANY_NETWORK, RECIPES
+from jaxcifar.config.recipes import recipe_settings
 from jaxcifar.config.settings import (
     DEFAULT_ARCH,
     names_of_effective_settings,
@@ -88,12 +89,10 @@ def base_layer(config: Config) -> Layer:
     recipe.
     """
     user_settings = {name: getattr(config, name) for name in ("continue_from", "seed", "fold")}
-    continued_run = find_continued_run(user_settings, Config)
+    continued_run = find_continued_run(user_settings, Config, begun_config=config)
     if continued_run is not None:
         return Layer(CONTINUED_RUN, continued_run.inherited_settings())
-    settings_of_network = RECIPES[config.recipe]
-    recipe_settings = settings_of_network.get(config.arch, settings_of_network.get(ANY_NETWORK, {}))
-    return Layer(f"recipe {config.recipe}", recipe_settings)
+    return Layer(f"recipe {config.recipe}", recipe_settings(config.arch, config.recipe))
 
 
 def without_effect_line(config: Config) -> str:

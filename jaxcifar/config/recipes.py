@@ -119,3 +119,9 @@ RECIPES: dict[str, dict[str, Settings]] = {
     },
     "fast": {"fastnet": _FAST},
 }
+
+
+def recipe_settings(arch: str, recipe: str) -> Settings:
+    """Return the settings of a recipe for a network; none if it is not a recipe of the network."""
+    settings_by_network = RECIPES[recipe]
+    return settings_by_network.get(arch, settings_by_network.get(ANY_NETWORK, {}))

@@ -1,6 +1,8 @@
 """Read the settings in the file of a config, also one that an older version wrote."""
 
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from jaxcifar.config.fields import DEFAULTS
@@ -12,6 +14,38 @@ from jaxcifar.config.settings import (
     effective_settings,
 )
 from jaxcifar.config.table_pairs import sorted_pairs
+from jaxcifar.errors import RunError
+from jaxcifar.machine.reading import MEGABYTE, Remedy, read_json, report_errors
+
+_MAX_BYTES = MEGABYTE
+
+
+def read_config(path: Path, config_class: Any, remedy: Remedy, follow_links: bool = False) -> Any:
+    """Return the `Config` in the file `config.json` of a run.
+
+    Args:
+      path: the file.
+      config_class: the class `Config`.
+      remedy: the advice and type of the error if the file can't be read.
+      follow_links: follow a symbolic link at `path`.
+
+    Raises:
+      RunError, UsageError: the file can't be read, or is not a config of this version.
+    """
+    content = read_json(path, dict[str, Any], remedy, _MAX_BYTES, follow_links)
+    with report_errors(path, remedy):
+        return config_class.from_dict(content)
+
+
+def config_of_begun_run(run_folder: Path, config_class: Any) -> Any:
+    """Return the `Config` of the run that was begun in a folder.
+
+    Return None if no run was begun there, or if its config can't be read. `RunFolder` reports a
+    config that can't be read before anything is trained.
+    """
+    with suppress(RunError):
+        return read_config(run_folder / "config.json", config_class, Remedy(""))
+    return None
 
 
 def settings_from_file(content: Mapping[str, Any], config_class: type) -> dict[str, Any]:

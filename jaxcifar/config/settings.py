@@ -13,7 +13,8 @@ from jaxcifar.config.image_settings import (
     settings_lacking_user_images,
 )
 from jaxcifar.config.option_names import option_name, reject
-from jaxcifar.config.recipes import ANY_NETWORK, RECIPES
+from jaxcifar.config.recipes import ANY_NETWORK, RECIPES, recipe_settings
+from jaxcifar.errors import printable
 
 # Fields that are computed from other fields.
 DERIVED_FIELDS = (
@@ -28,6 +29,7 @@ TABLE_FIELDS = ("arch_args", "sources", "imports")
 
 DEFAULT_ARCH = "resnet18"
 _NOTHING = "–"  # stands for None and for an empty list
+_MAX_SHORT_TEXT = 100  # characters; a SHA-256 has 64
 
 
 class _Switch(NamedTuple):
@@ -82,8 +84,8 @@ def effective_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     A setting that another setting makes ineffective is kept if its value is the default.
     """
     all_settings = {"arch": DEFAULT_ARCH, **settings}
-    recipe_settings = default_settings(all_settings["arch"], all_settings.get("recipe"))
-    all_settings = {**recipe_settings, **all_settings}
+    defaults = default_settings(all_settings["arch"], all_settings.get("recipe"))
+    all_settings = {**defaults, **all_settings}
     ineffective_names = {
         name for name in switched_off_settings(all_settings) if all_settings[name] != DEFAULTS[name]
     }
@@ -181,9 +183,7 @@ def default_settings(arch: str, recipe: str | None = None) -> dict[str, Any]:
         suggestion = registry.did_you_mean(str(recipe), allowed_recipes)
         advice = f"{suggestion}choose {' or '.join(allowed_recipes)}"
         reject("recipe", recipe, f"{arch} has no such recipe; {advice}")
-    settings_of_network = RECIPES[recipe]
-    recipe_settings = settings_of_network.get(arch, settings_of_network.get(ANY_NETWORK, {}))
-    return {**DEFAULTS, "recipe": recipe, **recipe_settings}
+    return {**DEFAULTS, "recipe": recipe, **recipe_settings(arch, recipe)}
 
 
 def option_text(value: Any) -> str:
@@ -218,6 +218,11 @@ def readable_text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(readable_text, value)) or _NOTHING
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def short_text(value: Any) -> str:
+    """Return a value as people write it, in one line; a long text loses its middle."""
+    return printable(readable_text(value), _MAX_SHORT_TEXT)
 
 
 def parse_value(text: str) -> Any:

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+from jaxcifar.config.fields import Fields
 from jaxcifar.config.option_names import reject
 
 WEIGHTS = "weights.safetensors"
@@ -14,13 +15,21 @@ def init_file(init: str) -> Path:
     return path / WEIGHTS if path.is_dir() else path
 
 
-def init_digest(init: str) -> str:
+def init_digest(init: str, begun_config: Fields | None = None) -> str:
     """Return the SHA-256 of the file of weights for `init`.
+
+    Args:
+      init: the path of the file, or of its run's folder.
+      begun_config: config of the run that starts from the weights, if an earlier command began this
+        run. Its SHA-256 is returned if the file is gone.
 
     Raises:
       UsageError: there is no such file, or it can't be read.
     """
     path = init_file(init)
+    is_begun = begun_config is not None and begun_config.init == init
+    if is_begun and begun_config.init_sha256 is not None and not path.exists():
+        return begun_config.init_sha256
     try:
         if path.is_file():  # reading a pipe would wait forever
             with path.open("rb") as file:

@@ -33,6 +33,8 @@ from jaxcifar.diagram.trace import Shape, Trace, trace
 from jaxcifar.image_size import IMAGE_SIZE, image_shape
 from jaxcifar.machine.reading import convert_checked, parse_json
 
+_OPERATIONS_PER_MAC = 2  # a multiplication and an addition
+_PASSES_PER_IMAGE = 3  # in training: one forward, two backward
 _LEAST_NAME_WIDTH, _OTHER_COLUMNS_WIDTH = 20, 44  # of the table, in characters
 _OPERATIONS_PER_NORMALIZED_ELEMENT = 4  # as thop counts them
 _FLOAT_BYTES = 4
@@ -230,3 +232,15 @@ def _channels_first(shape: Shape) -> str:
         return "[-1]"
     *spatial, channels = shape
     return str([-1, channels, *spatial])
+
+
+def training_flops(macs: int, images: float) -> float:
+    """Return how many multiplications and additions the training on images takes.
+
+    Each image takes three passes: one forward, and two backward, to the inputs and to the weights.
+
+    Args:
+      macs: multiply-accumulates of the forward pass of one image; each is two operations.
+      images: number of images, over all steps.
+    """
+    return _OPERATIONS_PER_MAC * _PASSES_PER_IMAGE * macs * images

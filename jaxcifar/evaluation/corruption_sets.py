@@ -6,7 +6,7 @@ images of five strengths one after the other. `labels.npy` has a label for each 
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -177,7 +177,7 @@ def evaluate_corruption_set(
         "title": corrupted.title,
         "date": date,
         "images": len(labels),
-        "mean": _mean_over_standard_kinds(mean_of_kind),
+        "mean": _mean_over_kinds(mean_of_kind),
         "accuracy": accuracy,
     }
 
@@ -207,7 +207,7 @@ def with_corruption_errors(
                 "defined; choose another base, or more images"
             )
         corruption_errors[kind] = sum(1 - accuracy for accuracy in accuracies) / base_error
-    mean_error = _mean_over_standard_kinds(corruption_errors)
+    mean_error = _mean_over_kinds(corruption_errors)
     with_errors: CorruptionSet = {
         **results,
         "base": base_name,
@@ -217,12 +217,15 @@ def with_corruption_errors(
     return with_errors
 
 
-def _mean_over_standard_kinds(values: Mapping[str, float]) -> float:
-    """Return the mean of the values of CIFAR-10-C's standard kinds of corruption.
+def kinds_in_mean(kinds: Iterable[str]) -> list[str]:
+    """Return the kinds of corruption over which means are taken: CIFAR-10-C's standard kinds.
 
-    If none of the kinds is standard, return the mean of all values.
+    If none of the kinds is standard, the means are over all of them.
     """
-    averaged_values = [value for kind, value in values.items() if kind in STANDARD_CORRUPTIONS]
-    if not averaged_values:
-        averaged_values = list(values.values())
-    return float(np.mean(averaged_values))
+    all_kinds = list(kinds)
+    return [kind for kind in all_kinds if kind in STANDARD_CORRUPTIONS] or all_kinds
+
+
+def _mean_over_kinds(values: Mapping[str, float]) -> float:
+    """Return the mean of values by kind of corruption, over the kinds that count in means."""
+    return float(np.mean([values[kind] for kind in kinds_in_mean(values)]))

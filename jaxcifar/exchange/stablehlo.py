@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from unittest.mock import patch
 
 import jax
 import jax.numpy as jnp
@@ -56,11 +55,14 @@ def _without_debug_prints() -> Iterator[None]:
     def do_nothing(*args: object, **options: object) -> None:
         pass
 
-    with (
-        patch.object(jax.debug, "print", do_nothing),
-        patch.object(jax.debug, "callback", do_nothing),
-    ):
+    functions = {name: getattr(jax.debug, name) for name in ("print", "callback")}
+    try:
+        for name in functions:
+            setattr(jax.debug, name, do_nothing)
         yield
+    finally:
+        for name, function in functions.items():
+            setattr(jax.debug, name, function)
 
 
 def write_stablehlo(classifier: Classifier, path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxcifar.build.hyperparameters import count_small_steps
+from jaxcifar.diagram.network_summary import training_flops
 from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import duration, pluralize
 from jaxcifar.report.run_records import FinishedRun, Variation
@@ -23,18 +24,15 @@ from jaxcifar.report.wording import escape_markdown
 from jaxcifar.runs.file_formats import Result
 
 _MAX_COMMAND_CHARACTERS = 5000
-_OPERATIONS_PER_MULTIPLY_ACCUMULATE = 2
-_PASSES = 3  # forward, and backward to the inputs and to the weights
 _PETA = 1e15
 
 
 def _training_petaflop(variation: Variation) -> float | None:
     """Return how many PFLOP (10^15 operations) the training of all runs took; None if unknown.
 
-    A multiply-accumulate counts as two operations. Each image takes three passes: one forward, and
-    two backward, to the inputs and to the weights. An epoch has only whole batches. The epochs of a
-    run that another run continues count only once. A step on smaller images (`small_size`) counts
-    in proportion to its pixels, as a convolution does.
+    An epoch has only whole batches. The epochs of a run that another run continues count only once.
+    A step on smaller images (`small_size`) counts in proportion to its pixels, as a convolution
+    does.
     """
     config, result = variation.config, variation.runs[0].result
     multiply_accumulates = result.get("flops")  # of the forward pass of one image
@@ -43,8 +41,7 @@ def _training_petaflop(variation: Variation) -> float | None:
     steps_per_epoch = result["examples"]["train"] // config.batch_size
     steps = sum(_full_size_steps(run, steps_per_epoch) for run in variation.runs)
     images = steps * config.batch_size
-    operations_per_image = _OPERATIONS_PER_MULTIPLY_ACCUMULATE * _PASSES * multiply_accumulates
-    return operations_per_image * images / _PETA
+    return training_flops(multiply_accumulates, images) / _PETA
 
 
 def _full_size_steps(run: FinishedRun, steps_per_epoch: int) -> float:
@@ -53,7 +50,7 @@ def _full_size_steps(run: FinishedRun, steps_per_epoch: int) -> float:
     steps = len(own_epochs(run)) * steps_per_epoch
     if config.small_part == 0 or config.small_size >= config.image_size:
         return steps
-    earlier_steps = (config.continue_epochs or 0) * steps_per_epoch
+    earlier_steps = config.earlier_epochs * steps_per_epoch
     small_steps = min(steps, count_small_steps(config, steps_per_epoch) - earlier_steps)
     pixels_share = (config.small_size / config.image_size) ** 2
     return steps - small_steps + small_steps * pixels_share

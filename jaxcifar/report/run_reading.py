@@ -60,7 +60,7 @@ def _check_consistency(run: FinishedRun) -> None:
             )
         return
     config, epochs = run.config, run.config.epochs
-    ended_early = ends_early(run.history, config.patience, config.continue_epochs)
+    ended_early = ends_early(run.history, config.patience, config.earlier_epochs)
     if len(run.history) != epochs and not ended_early:
         raise RunError(f"metrics.jsonl has {len(run.history)} of {epochs} epochs; {_REMEDY}")
     rows = [*run.history, run.result]

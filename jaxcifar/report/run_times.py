@@ -8,7 +8,7 @@ from jaxcifar.runs.file_formats import Row
 
 def own_epochs(run: FinishedRun) -> Sequence[Row]:
     """Return the rows of a run's history, without those of the run that it continues."""
-    return run.history[run.config.continue_epochs or 0 :]
+    return run.history[run.config.earlier_epochs :]
 
 
 def own_training_seconds(run: FinishedRun) -> float:
@@ -24,7 +24,7 @@ def own_wall_seconds(run: FinishedRun) -> float:
     """
     wall_seconds = run.result["wall_seconds"]
     all_training_seconds = sum(row["seconds"] for row in run.history)
-    if not run.config.continue_epochs or all_training_seconds == 0:
+    if run.config.earlier_epochs == 0 or all_training_seconds == 0:
         return wall_seconds
     return wall_seconds * own_training_seconds(run) / all_training_seconds
 

@@ -28,7 +28,7 @@ def _continuation_note(variation: Variation) -> str:
     checksums_by_epoch: dict[int, list[str]] = {}
     for run in variation.runs:
         checksum = (run.config.continue_sha256 or "")[:_DIGEST_LETTERS]
-        checksums_by_epoch.setdefault(run.config.continue_epochs or 0, []).append(f"`{checksum}…`")
+        checksums_by_epoch.setdefault(run.config.earlier_epochs, []).append(f"`{checksum}…`")
     checkpoints = join_names(
         f"{epoch} ({join_names(checksums)})"
         for epoch, checksums in sorted(checksums_by_epoch.items())

@@ -5,6 +5,7 @@ from typing import Any
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.registry import KINDS
+from jaxcifar.config.settings import short_text
 from jaxcifar.machine.paths import is_same_path
 
 
@@ -29,5 +30,6 @@ def describe_config_differences(differences: Mapping[str, tuple[Any, Any]]) -> s
     """
     texts = []
     for name, (earlier_value, requested_value) in differences.items():
-        texts.append(f"{name} {earlier_value} there, {requested_value} asked for")
+        earlier_text, requested_text = short_text(earlier_value), short_text(requested_value)
+        texts.append(f"{name} {earlier_text} there, {requested_text} asked for")
     return ", ".join(texts)

@@ -7,8 +7,7 @@ epoch. So the new run does not need the earlier run's folder any more once it ha
 from typing import NamedTuple
 
 from jaxcifar.build.setup import Setup
-from jaxcifar.config.continued_folder import continued_folder
-from jaxcifar.config.continued_run import find_continued_run
+from jaxcifar.config.continued_folder import continued_folder, find_continued_run
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.option_names import reject
 from jaxcifar.errors import RunError
@@ -70,7 +69,7 @@ def load_continued_state(config: Config, setup: Setup, state_like: TrainState) -
     earlier_config = folder.read_config(_CHOOSE_ANOTHER_RUN)
     _require_same_code_and_images(earlier_config, config)
     steps_per_epoch = setup.program.steps_per_epoch
-    last_step = (config.continue_epochs or 0) * steps_per_epoch
+    last_step = config.earlier_epochs * steps_per_epoch
     with Checkpoints(
         folder.checkpoints, earlier_config, steps_per_epoch, read_only=True
     ) as checkpoints:

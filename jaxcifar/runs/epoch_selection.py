@@ -23,18 +23,18 @@ def best_epoch(history: Sequence[Row]) -> int:
     return history[best_row_index(history)]["epoch"]
 
 
-def ends_early(history: Sequence[Row], patience: int, earlier_epochs: int | None = None) -> bool:
+def ends_early(history: Sequence[Row], patience: int, earlier_epochs: int = 0) -> bool:
     """Return True if early stopping ends the run: the last `patience` epochs brought no new best.
 
     Args:
       history: rows of `metrics.jsonl`, one per finished epoch.
       patience: number of epochs to wait for a better epoch; 0 turns early stopping off.
-      earlier_epochs: number of epochs of the run that this run continues, or None. These epochs do
+      earlier_epochs: number of epochs of the run that this run continues, or 0. These epochs do
         not count as waiting.
     """
     if patience == 0 or not history:
         return False
-    last_improved_epoch = max(best_epoch(history), earlier_epochs or 0)
+    last_improved_epoch = max(best_epoch(history), earlier_epochs)
     return len(history) - last_improved_epoch >= patience
 
 

@@ -32,7 +32,7 @@ _MAX_SETS = 1000
 _MAX_FINITE = 1.7e308  # excludes infinity
 _MAX_BYTES = 16 * MEGABYTE
 _EVALUATE_AGAIN = Remedy(f"delete it, and {shell_command('evaluate')} writes it again")
-_CORRECT_LOOKS = Remedy("correct it, or delete it: then uses of the test images are counted anew")
+_RESTORE_LOOKS = Remedy("restore a copy, or delete it: uses of the test images are counted anew")
 
 Temperature = Annotated[float, Meta(gt=0, le=1000)]
 
@@ -196,7 +196,7 @@ def read_looks(folder: RunFolder) -> list[Look]:
       RunError: the file can't be read.
     """
     path = folder.test_looks_file
-    return read_json_lines(path, Look, _CORRECT_LOOKS) if path.exists() else []
+    return read_json_lines(path, Look, _RESTORE_LOOKS) if path.exists() else []
 
 
 def save_evaluation(

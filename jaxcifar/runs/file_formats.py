@@ -155,7 +155,6 @@ class Result(Measured):
     weights_sha256: NotRequired[Digest]
 
 
-MAX_CONFIG_BYTES = MEGABYTE
 MAX_FAILURE_BYTES = MEGABYTE // 16
 
 START_AGAIN = Remedy(

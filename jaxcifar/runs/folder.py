@@ -9,11 +9,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from jaxcifar.config import user_code, weights_file
+from jaxcifar.config import saved_config, user_code, weights_file
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine import files
-from jaxcifar.machine.reading import Remedy, read_json, read_json_lines, read_text, report_errors
+from jaxcifar.machine.reading import Remedy, read_json_lines, read_text, report_errors
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.runs import file_formats, image_files
 from jaxcifar.runs.config_comparison import describe_config_differences, may_have_same_images
@@ -176,9 +176,7 @@ class RunFolder:
 
     def read_config(self, remedy: Remedy = START_AGAIN) -> Config:
         """Return the run's settings (`config.json`); `remedy` is the advice in an error message."""
-        values = read_json(self.config_file, dict[str, Any], remedy, file_formats.MAX_CONFIG_BYTES)
-        with report_errors(self.config_file, remedy):
-            return Config.from_dict(values)
+        return saved_config.read_config(self.config_file, Config, remedy)
 
     def finished_result(self) -> Result | None:
         """Return the content of `result.json`, or None if the run is not finished."""

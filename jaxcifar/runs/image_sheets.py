@@ -1,4 +1,4 @@
-"""Sheets of small images with text above each: wrongly classified images and training images."""
+"""Sheets of small images with text above each: mistakes, predictions, training images."""
 
 import math
 from collections.abc import Sequence
@@ -9,12 +9,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jaxcifar.machine.terminal import pluralize
 from jaxcifar.runs.plots import safe_title, shortened
 
 _SHEET_WIDTH = 7.68  # inches, as all lengths below
 _TITLE_LINE_HEIGHT = 0.2
 _MARGIN = 0.1
 _MAX_NAME_LETTERS = 12  # the longest class name above an image
+_MAX_PREDICTIONS = 200
+_MAX_FILE_LETTERS, _MAX_CLASS_LETTERS = 24, 16  # above an image with its prediction
 _MISTAKES_PER_ROW = 4
 _MISTAKE_SIDE = 1.45
 _TEXT_HEIGHT = 0.36  # of two lines above an image
@@ -60,10 +63,45 @@ def plot_label_errors(
     _plot_image_sheet(errors["image"], texts, title, file)
 
 
-def _plot_image_sheet(
-    images: np.ndarray, texts: Sequence[str], title: str, file: BinaryIO | Path
+def plot_predictions(
+    names: Sequence[str],
+    images: np.ndarray,
+    predicted_classes: Sequence[str],
+    probabilities: Sequence[float],
+    file: BinaryIO | Path,
+    picture_format: str = "png",
 ) -> None:
-    """Draw images in rows of four as a PNG, each with its text from `texts` above it."""
+    """Draw the first images with their names, their predicted classes and the probabilities.
+
+    Args:
+      names: paths of the images' files, or numbers of images without a file.
+      images: the images, `[N, size, size, 3] uint8`; at most 200 are drawn.
+      predicted_classes: name of the likeliest class of each image.
+      probabilities: probability of this class, from 0 to 1.
+      file: where to write the picture.
+      picture_format: such as "png".
+    """
+    shown = min(len(names), _MAX_PREDICTIONS)
+    image_count = pluralize(len(names), "image")
+    title = f"The first {shown} of {image_count}" if shown < len(names) else image_count
+    texts = [
+        f"{shortened(Path(name).name, _MAX_FILE_LETTERS)}\n"
+        f"{shortened(predicted_class, _MAX_CLASS_LETTERS)} {probability:.0%}"
+        for name, predicted_class, probability in zip(
+            names[:shown], predicted_classes[:shown], probabilities[:shown], strict=True
+        )
+    ]
+    _plot_image_sheet(images[:shown], texts, title, file, picture_format)
+
+
+def _plot_image_sheet(
+    images: np.ndarray,
+    texts: Sequence[str],
+    title: str,
+    file: BinaryIO | Path,
+    picture_format: str = "png",
+) -> None:
+    """Draw images in rows of four, each with its text from `texts` above it."""
     rows = max(1, math.ceil(len(images) / _MISTAKES_PER_ROW))
     row_height = _TEXT_HEIGHT + _MISTAKE_SIDE + _MARGIN
     figure, sheet = _empty_sheet(rows * row_height, title)
@@ -74,7 +112,7 @@ def _plot_image_sheet(
         top = row * row_height + _TEXT_HEIGHT
         _place_image(sheet, image, center - _MISTAKE_SIDE / 2, top, _MISTAKE_SIDE)
         _place_text(sheet, text, center, top)
-    figure.savefig(file, format="png")
+    figure.savefig(file, format=picture_format)
 
 
 def plot_training_images(

@@ -108,7 +108,7 @@ class Run:
     def _load_checkpoint(self, config: Config, earlier_run: ContinuedState | None) -> None:
         """Load this run's newest checkpoint, or else the last checkpoint of the run to continue."""
         checkpoint = self._checkpoints.load_newest(self.state, self._print_line)
-        first_own_step = self._last_step(config.continue_epochs or 0)
+        first_own_step = self._last_step(config.earlier_epochs)
         has_no_own_checkpoint = checkpoint is None or checkpoint.state.step < first_own_step
         if config.continue_from and has_no_own_checkpoint:
             earlier_run = earlier_run or load_continued_state(config, self.setup, self.state)
@@ -144,7 +144,7 @@ class Run:
     def is_trained(self) -> bool:
         """True if all epochs have been trained, or if training ends early (`--patience`)."""
         config = self.task.config
-        has_ended_early = ends_early(self._history, config.patience, config.continue_epochs)
+        has_ended_early = ends_early(self._history, config.patience, config.earlier_epochs)
         return has_ended_early or self.epoch > config.epochs
 
     @property

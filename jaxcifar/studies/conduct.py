@@ -1,5 +1,6 @@
 """Plan the runs of a study, and train the unfinished ones."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -28,7 +29,7 @@ from jaxcifar.studies.programs import check_user_parts, group_by_program
 from jaxcifar.studies.study import Study
 from jaxcifar.studies.study_folder import STUDY_FILE, require_same_study
 from jaxcifar.studies.study_folds import require_no_fold_setting
-from jaxcifar.studies.waiting import earlier_failures, is_unfinished, wait_for_other_processes
+from jaxcifar.studies.waiting import earlier_failures, needs_training, wait_for_other_processes
 
 
 def plan(
@@ -62,6 +63,8 @@ def plan(
       RunError: a file in the study's folder can't be read.
     """
     digests = ImageDigests(load_sha256) if load_sha256 else None
+    study = dataclasses.replace(study, folder=study_folder)
+    new_study = dataclasses.replace(study, folder=None)  # takes nothing from runs of the folder
     require_same_study(study, study_folder, digests)
     selected_rows = study.select(row_names)
     for row in study.select(list(forced_rows)):
@@ -71,7 +74,7 @@ def plan(
         require_no_fold_setting(study, selected_rows)
     tasks = [
         Task(
-            config=study.config_of(row, seed, fold),
+            config=(new_study if row.name in forced_rows else study).config_of(row, seed, fold),
             path=study_folder / row.name / run_folder_name(seed, fold),
             name=f"{row.name} fold {fold} seed {seed}" if fold else f"{row.name} seed {seed}",
             overwrite=row.name in forced_rows,
@@ -135,10 +138,9 @@ def conduct(
       RunError: the data can't be loaded.
       UsageError: a row can't be trained because of its user code or arguments.
     """
-    outcomes = earlier_failures(tasks)
-    failed_tasks = {outcome.task for outcome in outcomes}
-    tasks_to_train = [task for task in tasks if task not in failed_tasks and is_unfinished(task)]
+    tasks_to_train = [task for task in tasks if needs_training(task)]
     ended_tasks = [task for task in tasks if task not in tasks_to_train]
+    outcomes = earlier_failures(ended_tasks)
     tasks_of_others: list[Task] = []  # runs that other processes are training
     max_at_once = at_once or sensible_at_once(devices)
     # Count all runs of the table, not only those left: the program must not depend on what is left.

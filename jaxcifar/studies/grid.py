@@ -13,8 +13,9 @@ from jaxcifar.config.option_names import option_name
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.config.setting_types import OPTIONS_OF_COMMANDS
 from jaxcifar.errors import UsageError
-from jaxcifar.studies.study import Study, StudyRow
+from jaxcifar.studies.study import Study
 from jaxcifar.studies.study_file import MAX_ROWS
+from jaxcifar.studies.study_row import StudyRow
 
 _MAX_ROW_NAME_LENGTH = 200  # characters
 _MAX_LENGTH_BEFORE_NUMBER = _MAX_ROW_NAME_LENGTH - len("_1000")

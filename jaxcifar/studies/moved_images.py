@@ -14,7 +14,8 @@ from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.config_comparison import may_have_same_images
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
-from jaxcifar.studies.study import Study, StudyRow
+from jaxcifar.studies.study import Study
+from jaxcifar.studies.study_row import StudyRow
 
 LoadSha256 = Callable[[Config], str]  # loads the images of a config, and returns their SHA-256
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,44 +12,19 @@ from msgspec import UNSET
 
 from jaxcifar.config.effective import reason_without_effect, settings_with_effect
 from jaxcifar.config.experiment import Config
+from jaxcifar.config.fields import NAMES_OF_RUNS
+from jaxcifar.config.folds import run_folder_name
 from jaxcifar.config.registry import did_you_mean
-from jaxcifar.config.setting_types import check_types
-from jaxcifar.config.settings import DERIVED_FIELDS
+from jaxcifar.config.saved_config import config_of_begun_run
 from jaxcifar.config.table_pairs import merge_settings
-from jaxcifar.errors import UsageError
-from jaxcifar.machine.reading import (
-    MEGABYTE,
-    Fraction,
-    Remedy,
-    convert_checked,
-    read_json,
-    read_toml,
-)
+from jaxcifar.errors import UsageError, without_advice
+from jaxcifar.machine.reading import MEGABYTE, Remedy, convert_checked, read_json, read_toml
 from jaxcifar.studies.code_files import find_in_study_folder
 from jaxcifar.studies.study_file import StudyFile
+from jaxcifar.studies.study_row import StudyRow, checked_settings, parse_row
 
-_ROW_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{,199}")
-_SETTINGS_OF_SINGLE_RUNS = {
-    "seed",
-    *DERIVED_FIELDS,
-}  # settings of a single run, which no study file may have
 _MAX_FILE_BYTES = 16 * MEGABYTE
 _LIKE_THE_EXAMPLE = Remedy("write it like experiments/studies/ablation.toml", UsageError)
-
-
-@dataclasses.dataclass(frozen=True)
-class StudyRow:
-    """One row of a study: changes to the settings that all rows share.
-
-    Attributes:
-      name: name of the row and of its folder.
-      changes: the fields of `Config` that this row sets, by name.
-      reference: published test accuracies of this variation, from 0 to 1; may be empty.
-    """
-
-    name: str
-    changes: dict[str, Any]
-    reference: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +38,8 @@ class Study:
       reference: the section `[reference]` of the file. A report groups rows by the settings in the
         list `sets`, and says which group comes nearest to its published accuracies.
       author: the name below the title of reports; may be empty.
+      folder: the folder of the study's runs, if it is known. The config of a run that was begun
+        there stands in for files of other runs that are gone; see `Config.for_run`.
     """
 
     title: str
@@ -71,6 +47,7 @@ class Study:
     rows: tuple[StudyRow, ...]
     reference: dict[str, Any]
     author: str = ""
+    folder: Path | None = None
 
     @classmethod
     def read(cls, path: Path, remedy: Remedy = _LIKE_THE_EXAMPLE) -> Self:
@@ -86,15 +63,17 @@ class Study:
         Raises:
           RunError, UsageError: the file can't be read, or is not a valid study.
         """
-        if path.suffix == ".json":
+        is_written_by_users = path.suffix != ".json"
+        if not is_written_by_users:
             content = read_json(path, dict[str, Any], remedy, _MAX_FILE_BYTES, follow_links=True)
         else:
             content = read_toml(path, dict[str, Any], remedy)
         try:
             study = cls.from_dict(content)
         except UsageError as error:
-            raise remedy.error(f"{path}: {error}; {remedy.advice}") from None
-        if path.suffix == ".json":
+            problem = str(error) if is_written_by_users else without_advice(error)
+            raise remedy.error(f"{path}: {problem}; {remedy.advice}") from None
+        if not is_written_by_users:
             return study
         return study.with_settings(partial(find_in_study_folder, path.parent))
 
@@ -107,10 +86,10 @@ class Study:
         """
         try:
             file = convert_checked(dict(content), StudyFile)
-            rows = tuple(_parse_row(name, table) for name, table in file.rows.items())
+            rows = tuple(parse_row(name, table) for name, table in file.rows.items())
         except ValueError as error:
             raise UsageError(str(error)) from None
-        config = _checked_settings("[config]", file.config)
+        config = checked_settings("[config]", file.config)
         author = "" if file.author is UNSET else file.author
         return cls(file.title, config, rows, msgspec.to_builtins(file.reference), author)
 
@@ -130,7 +109,9 @@ class Study:
         effective = {row.name: self._effective_settings_of(row, seed, fold) for row in self.rows}
         for row in self.rows:
             for name in row.changes.keys() - effective[row.name].keys():
-                reason = reason_without_effect(name, self._settings_of(row, seed, fold), Config)
+                settings = self._settings_of(row, seed, fold)
+                begun_config = self._begun_config(row, seed, fold)
+                reason = reason_without_effect(name, settings, Config, begun_config)
                 raise UsageError(f"row {row.name}: {name} {reason}")
         settings_replaced_by_fold = {"val_fraction"} if fold else set()
         for name in self.config.keys() - settings_replaced_by_fold:
@@ -158,6 +139,7 @@ class Study:
             if row.reference:
                 rows[row.name]["reference"] = list(row.reference)
         content = {**dataclasses.asdict(self), "rows": rows}
+        del content["folder"]
         if not self.author:
             del content["author"]  # older versions refuse unknown keys
         return json.dumps(content, indent=2) + "\n"
@@ -173,14 +155,26 @@ class Study:
         Raises:
           UsageError: a value is out of range.
         """
+        settings = self._effective_settings_of(row, seed, fold)
         try:
-            return Config.create(**self._effective_settings_of(row, seed, fold))
+            return Config.for_run(settings, self._begun_config(row, seed, fold))
         except UsageError as error:
             raise UsageError(f"row {row.name}: {error}") from None
 
     def _effective_settings_of(self, row: StudyRow, seed: int, fold: str = "") -> dict[str, Any]:
         """Return the settings of one run of a row that have an effect, by name."""
-        return settings_with_effect(self._settings_of(row, seed, fold), Config)
+        settings = self._settings_of(row, seed, fold)
+        return settings_with_effect(settings, Config, self._begun_config(row, seed, fold))
+
+    def _begun_config(self, row: StudyRow, seed: int, fold: str) -> Config | None:
+        """Return the config of a run in the study's folder, if an earlier command began it.
+
+        Return None for a run that does not name another run, because nothing needs the config then.
+        """
+        names_other_run = NAMES_OF_RUNS & {*self.config, *row.changes}
+        if self.folder is None or not names_other_run:
+            return None
+        return config_of_begun_run(self.folder / row.name / run_folder_name(seed, fold), Config)
 
     def _settings_of(self, row: StudyRow, seed: int, fold: str) -> dict[str, Any]:
         """Return the settings of one run of a row, by name, also those without an effect."""
@@ -211,30 +205,3 @@ class Study:
                 raise UsageError(
                     f"there is no row {name}; {suggestion}choose from {', '.join(row_names)}"
                 )
-
-
-def _parse_row(row_name: str, table: Any) -> StudyRow:
-    """Return a row of a study, after checking its name and its `table` from the study's file."""
-    if not _ROW_NAME_PATTERN.fullmatch(row_name):
-        raise UsageError(f"row {row_name!r}: use only letters, digits and . _ + - in a row's name")
-    if not isinstance(table, dict):
-        raise UsageError(
-            f"row {row_name}: write its settings like {row_name} = {{ learning_rate = 0.1 }}"
-        )
-    published_accuracies = convert_checked(
-        table.get("reference", []), list[Fraction], f"row {row_name}, reference"
-    )
-    changes = {key: value for key, value in table.items() if key != "reference"}
-    checked_changes = _checked_settings(f"row {row_name}", changes)
-    return StudyRow(row_name, checked_changes, tuple(published_accuracies))
-
-
-def _checked_settings(place_in_file: str, settings: Any) -> dict[str, Any]:
-    """Return settings from a study's file after checks."""
-    if not isinstance(settings, Mapping):
-        raise UsageError(
-            f"{place_in_file}: must be a table of settings, such as learning_rate = 0.1"
-        )
-    for name in _SETTINGS_OF_SINGLE_RUNS & settings.keys():
-        raise UsageError(f"{place_in_file}: a study can't set {name}; remove it")
-    return check_types(place_in_file, settings, Config)

@@ -3,11 +3,14 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxcifar.config.registry import KINDS
+from jaxcifar.config.settings import short_text
+from jaxcifar.config.table_pairs import merge_settings
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.command_line import shell_command
+from jaxcifar.machine.name_lists import join_first
 from jaxcifar.machine.reading import Remedy
 from jaxcifar.studies.code_files import without_folders
 from jaxcifar.studies.study import Study
@@ -17,6 +20,8 @@ if TYPE_CHECKING:  # it would import JAX, which takes a moment
     from jaxcifar.studies.moved_images import ImageDigests
 
 STUDY_FILE = "study.json"
+_DEFAULT = "the default"
+_MAX_CHANGES = 6  # named in a message
 REWRITE_STUDY_FILE = Remedy(f"delete it, and {shell_command('ablation')} writes it again")
 
 
@@ -46,36 +51,65 @@ def require_same_study(
         from jaxcifar.studies.moved_images import with_new_image_paths
 
         recorded = with_new_image_paths(recorded, study_now, study, study_folder, digests)
-    difference = _describe_difference(recorded, study_now)
-    if difference:
+    difference = _find_difference(recorded, study_now)
+    if difference is not None:
         raise UsageError(
-            f"--out {study_folder}: belongs to another study ({difference}); choose another folder"
+            f"--out {study_folder}: belongs to another study ({difference.text}); "
+            f"{difference.advice}choose another folder"
         )
 
 
-def _describe_difference(recorded: Study, study_now: Study) -> str:
-    """Return how the settings of a recorded study differ from those now; "" if they are the same.
+class _Difference(NamedTuple):
+    """A difference between two studies as text, and advice that "choose another folder" follows."""
+
+    text: str
+    advice: str = ""
+
+
+def _find_difference(recorded: Study, study_now: Study) -> _Difference | None:
+    """Return how the settings of a recorded study differ from those now; None if they are the same.
 
     Rows that only the study has now are no difference.
     """
-    differences = []
-    for name in sorted(recorded.config.keys() | study_now.config.keys()):
-        recorded_value = recorded.config.get(name, "the default")
-        value_now = study_now.config.get(name, "the default")
-        if recorded_value != value_now:
-            differences.append(f"{name} is {recorded_value} in the folder, {value_now} now")
-    if differences:
-        return ", ".join(differences)
-    recorded_changes = {row.name: row.changes for row in recorded.rows}
-    changes_now = {row.name: row.changes for row in study_now.rows}
-    common_rows = [row for row in recorded_changes if row in changes_now]
-    changed_rows = [row for row in common_rows if changes_now[row] != recorded_changes[row]]
-    if changed_rows:
-        return f"row {changed_rows[0]} differs"
-    missing_rows = [row for row in recorded_changes if row not in changes_now]
+    shared_differences = _describe_changes(recorded.config, study_now.config)
+    if shared_differences:
+        return _Difference(shared_differences)
+    rows_now = {row.name: row for row in study_now.rows}
+    for recorded_row in recorded.rows:
+        row_now = rows_now.get(recorded_row.name)
+        if row_now is None:
+            continue
+        recorded_settings = merge_settings(recorded.config, recorded_row.changes)
+        settings_now = merge_settings(study_now.config, row_now.changes)
+        changes = _describe_changes(recorded_settings, settings_now)
+        if changes:
+            return _Difference(
+                f"in row {row_now.name}, {changes}",
+                "restore this row and give the changed one another name, or ",
+            )
+    missing_rows = [row.name for row in recorded.rows if row.name not in rows_now]
     if missing_rows:
-        return f"row {missing_rows[0]} is in the folder and not in this study"
-    return ""
+        return _Difference(f"row {missing_rows[0]} is in the folder and not in this study")
+    return None
+
+
+def _describe_changes(recorded: dict[str, Any], now: dict[str, Any]) -> str:
+    """Return text such as "epochs is 3 in the folder, 5 now"; "" if the settings are the same."""
+    recorded, now = _with_single_arguments(recorded), _with_single_arguments(now)
+    changes = []
+    for name in sorted(recorded.keys() | now.keys()):
+        recorded_value, value_now = recorded.get(name, _DEFAULT), now.get(name, _DEFAULT)
+        if recorded_value != value_now:
+            recorded_text, text_now = short_text(recorded_value), short_text(value_now)
+            changes.append(f"{name} is {recorded_text} in the folder, {text_now} now")
+    return join_first(changes, _MAX_CHANGES)
+
+
+def _with_single_arguments(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings in which each argument of the network is a setting, in place of the table."""
+    other_settings = {name: value for name, value in settings.items() if name != "arch_args"}
+    arguments = settings.get("arch_args", {})
+    return other_settings | {f"arch_args {name}": value for name, value in arguments.items()}
 
 
 def with_recorded_rows(study: Study, study_folder: Path) -> Study:

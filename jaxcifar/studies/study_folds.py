@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from jaxcifar.errors import UsageError
-from jaxcifar.studies.study import Study, StudyRow
+from jaxcifar.studies.study import Study
+from jaxcifar.studies.study_row import StudyRow
 
 
 def require_no_fold_setting(study: Study, rows: Sequence[StudyRow]) -> None:

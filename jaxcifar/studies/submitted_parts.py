@@ -17,7 +17,7 @@ from jaxcifar.machine.reading import MEGABYTE, Line, Remedy, open_regular_file, 
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.sources import require_no_link
 from jaxcifar.runs.task import Task
-from jaxcifar.studies.waiting import earlier_failure, is_unfinished
+from jaxcifar.studies.waiting import earlier_failure
 
 _RECORD_FILE = "jobs.json"
 _MAX_RECORD_BYTES = 16 * MEGABYTE
@@ -149,11 +149,6 @@ def record_parts(study_folder: Path, parts: Sequence[SentPart]) -> None:
 def _record_of_job(job: Job, runs: Sequence[str]) -> _PartRecord:
     """Return the entry of `jobs.json` for a job that trains the runs with these names."""
     return _PartRecord(job.executor, job.identity, job.folder.name, list(runs))
-
-
-def needs_training(task: Task) -> bool:
-    """Return whether a run is still to be trained: it has no result and has not diverged."""
-    return is_unfinished(task) and earlier_failure(task) is None
 
 
 class Progress(NamedTuple):

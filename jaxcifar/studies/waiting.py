@@ -31,6 +31,11 @@ def earlier_failure(task: Task) -> DivergedError | None:
     return None if reason is None else DivergedError(reason)
 
 
+def needs_training(task: Task) -> bool:
+    """Return whether a run is still to be trained: it has no result and has not diverged."""
+    return is_unfinished(task) and earlier_failure(task) is None
+
+
 def earlier_failures(tasks: Sequence[Task]) -> list[Outcome]:
     """Return the outcomes of the tasks that have failed earlier or in other processes."""
     failures = [(task, earlier_failure(task)) for task in tasks]
@@ -83,7 +88,7 @@ def _state_in_other_process(task: Task) -> _State:
     """Return the state of a run that another process was training."""
     # Check the lock first: the other process writes the result before it releases the lock.
     is_held = _is_held(task)
-    if earlier_failure(task) or not is_unfinished(task):
+    if not needs_training(task):
         return _State.ENDED
     return _State.HELD if is_held else _State.RELEASED
 

@@ -1,6 +1,5 @@
-"""Find image files, read them, and draw them with their predicted classes."""
+"""Find image files and read them."""
 
-import math
 import os
 import warnings
 from collections.abc import Collection, Sequence
@@ -14,17 +13,11 @@ from jaxcifar.data.arrays import MAX_IMAGES
 from jaxcifar.data.decode import MAX_THREADS
 from jaxcifar.data.folder_listing import IGNORED_NAMES
 from jaxcifar.data.images import read_image
-from jaxcifar.errors import UsageError, printable
+from jaxcifar.errors import UsageError
 from jaxcifar.image_size import IMAGE_SIZE, image_shape
-from jaxcifar.machine.files import atomic_write
-from jaxcifar.trained.predictions import Predictions
 
 MAX_FILES = MAX_IMAGES
 _FILES_IN_BLOCK = 64  # files that a thread reads at a time
-MAX_ON_SHEET = 200
-_COLUMNS = 5  # images in a row of the drawing
-_COLUMN_INCHES, _ROW_INCHES = 2, 2.4
-_NAME_LETTERS, _CLASS_LETTERS = 24, 16  # in the title of an image
 _LEFT_OUT = "left out: "  # beginning of the remark on a file that can't be read
 
 
@@ -175,34 +168,3 @@ def _list_files(folder: Path) -> list[Path]:
 
 def _is_visible(name: str) -> bool:
     return not name.startswith(".") and name not in IGNORED_NAMES
-
-
-def draw_sheet(path: Path, photos: Photos, predictions: Predictions) -> None:
-    """Draw images with their names and predicted classes into one picture.
-
-    Args:
-      path: the picture's file; its suffix chooses the format.
-      photos: the images; only the first `MAX_ON_SHEET` are drawn.
-      predictions: the predictions for the same images.
-
-    Raises:
-      OSError: the file can't be written.
-    """
-    from matplotlib.figure import Figure
-
-    image_count = min(len(photos.names), MAX_ON_SHEET)
-    rows = math.ceil(image_count / _COLUMNS)
-    figure_size = (_COLUMN_INCHES * _COLUMNS, _ROW_INCHES * rows)
-    figure = Figure(figsize=figure_size, layout="constrained")
-    all_axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
-    for axes in all_axes:
-        axes.axis("off")
-    for number, axes in enumerate(all_axes[:image_count]):
-        file_name = printable(Path(photos.names[number]).name, _NAME_LETTERS)
-        class_name = printable(predictions.labels[number], _CLASS_LETTERS)
-        probability = predictions.probabilities[number].max()
-        axes.imshow(photos.pixels[number], interpolation="nearest")
-        title = f"{file_name}\n{class_name} {probability:.0%}"
-        axes.set_title(title, fontsize=9, parse_math=False)
-    with atomic_write(path) as file:
-        figure.savefig(file, format=path.suffix.removeprefix("."), dpi=100)

@@ -15,10 +15,12 @@ from jaxcifar.bench import trial_steps
 from jaxcifar.bench.trial_steps import Trial
 from jaxcifar.build import setup
 from jaxcifar.commands import ablation
-from jaxcifar.commands.shared import dry_run, run_plan
+from jaxcifar.commands.shared import dry_run, run_plan, study_plan
 from jaxcifar.commands.shared.config_file import read_given_settings
 from jaxcifar.config.experiment import Config
+from jaxcifar.machine.job_queue import Job
 from jaxcifar.runs.task import Task
+from jaxcifar.studies.submitted_parts import SentPart, make_job_folder, record_parts
 
 NET = "tests/own/net.py:Net"
 SHORT = ("--arch", NET, "--dataset", "shapes10", "--epochs", "3", "--batch-size", "500")
@@ -129,6 +131,43 @@ def test_an_empty_shard_of_a_study_costs_nothing(tmp_path, monkeypatch, capsys):
     assert "Grid of epochs: 0 of 2 runs" in output
     assert output.endswith("no run belongs to this shard\n")
     assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_of_a_study_only_what_a_start_would_train_is_estimated(tmp_path, monkeypatch, capsys):
+    """Of four rows, one is finished, one has diverged, and one was only begun."""
+    words = ["--arch", "cnn", "--grid", "epochs=1,2,3,4", "--out", str(tmp_path), "--dry-run"]
+    for row, file in (("epochs1", "result.json"), ("epochs2", "failure.txt"), ("epochs3", "")):
+        run = tmp_path / row / "seed0"
+        run.mkdir(parents=True)
+        (run / "config.json").write_text(Config.create("cnn", epochs=int(row[-1])).to_json())
+        if file:
+            (run / file).write_text("the loss became nan in epoch 1")
+    estimated = []
+    monkeypatch.setattr(study_plan, "start_jax", lambda: None)
+    monkeypatch.setattr(study_plan, "show_costs", lambda _, tasks, *__: estimated.append(tasks))
+    ablation.main([*words, "--devices", "1"])
+    assert [task.name for task in estimated.pop()] == ["epochs3 seed 0", "epochs4 seed 0"]
+    output = " ".join(capsys.readouterr().out.split())
+    assert "finished 1 of 4 runs failed 1 of 4 runs: epochs2 seed 0; --force ROW trains" in output
+    ablation.main([*words, "--devices", "1", "--force", "epochs2"])
+    names = [task.name for task in estimated.pop()]
+    assert names == ["epochs2 seed 0", "epochs3 seed 0", "epochs4 seed 0"]
+    assert "failed" not in capsys.readouterr().out
+    ablation.main([*words, "--rows", "epochs1", "epochs2"])
+    assert not estimated  # a start would train nothing
+
+
+def test_of_a_study_that_jobs_train_nothing_is_estimated(tmp_path, monkeypatch, capsys):
+    part = SentPart(Job("slurm", "17", make_job_folder(tmp_path)), ("epochs1 seed 0",))
+    record_parts(tmp_path, [part])
+    estimated = []
+    monkeypatch.setattr(study_plan, "start_jax", lambda: None)
+    monkeypatch.setattr(study_plan, "show_costs", lambda _, tasks, *__: estimated.append(tasks))
+    words = ["--arch", "cnn", "--grid", "epochs=1,2", "--out", str(tmp_path), "--dry-run"]
+    ablation.main(words)
+    assert not estimated and "--shard 1/1 trains it here" in capsys.readouterr().out
+    ablation.main([*words, "--devices", "1", "--shard", "1/1"])
+    assert [task.name for task in estimated.pop()] == ["epochs1 seed 0", "epochs2 seed 0"]
 
 
 def test_steps_of_fed_images_and_of_accumulated_gradients_are_timed(easy_dataset, monkeypatch):

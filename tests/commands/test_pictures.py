@@ -3,15 +3,16 @@
 import json
 import re
 import shutil
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import ROOT, obeyed
 
 from jaxcifar.commands import compare
+from jaxcifar.commands.shared.output import draw_picture
 from jaxcifar.commands.summary import parser
-from jaxcifar.trained.photos import draw_sheet
+from jaxcifar.runs import image_sheets
+from jaxcifar.runs.image_sheets import plot_predictions
 
 STARTS = {".png": b"\x89PNG\r\n", ".svg": b"<?xml", ".pdf": b"%PDF-"}
 
@@ -52,7 +53,18 @@ def test_the_picture_of_runs_side_by_side(tmp_path, suffix):
 @pytest.mark.parametrize("suffix", STARTS)
 def test_the_picture_of_predictions(tmp_path, suffix):
     file = tmp_path / f"sheet{suffix}"
-    pictures = SimpleNamespace(names=["a.png"], pixels=np.zeros((1, 32, 32, 3), np.uint8))
-    predictions = SimpleNamespace(labels=["cat"], probabilities=np.float32([[0.75, 0.25]]))
-    draw_sheet(file, pictures, predictions)
+    images = np.zeros((1, 32, 32, 3), np.uint8)
+    draw_picture("--sheet", file, plot_predictions, ["a.png"], images, ["cat"], [0.75])
     assert_is_of_its_format(file)
+
+
+def test_the_picture_of_predictions_has_the_first_images_with_names_and_classes(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(image_sheets, "_plot_image_sheet", lambda *drawing: drawn.append(drawing))
+    for count in (2, 201):
+        names = [f"photos/{number}.png" for number in range(count)]
+        plot_predictions(names, np.arange(count), ["cat"] * count, [0.75] * count, "sheet.png")
+    two, first_200 = drawn
+    assert two[1:3] == (["0.png\ncat 75%", "1.png\ncat 75%"], "2 images")
+    assert first_200[0].tolist() == list(range(200)) and len(first_200[1]) == 200
+    assert first_200[2] == "The first 200 of 201 images"

@@ -2,19 +2,21 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 from conftest import ROOT
 
-from jaxcifar.commands import run
+from jaxcifar.commands import ablation, run
 from jaxcifar.commands.run import parse
 from jaxcifar.commands.shared.config_file import read_given_settings
 from jaxcifar.commands.shared.study_options import GivenStudy
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.origins import COMMAND_LINE, Layer, overruled_lines, settings_by_origin
 from jaxcifar.errors import UsageError
+from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
-from jaxcifar.studies.conduct import plan
+from jaxcifar.studies.conduct import plan, record
 from jaxcifar.studies.study import Study
 
 DIGEST = "ab" * 32
@@ -153,7 +155,7 @@ def test_the_images_that_auto_chose_are_those_of_the_continued_run(tmp_path, mon
     run_folder = write_run(tmp_path / "run", dataset="shapes10")
     found = []
 
-    def keep_and_stop(settings, options):
+    def keep_and_stop(settings, options, begun_config):
         found.append(read_given_settings(settings, options))
         raise InterruptedError
 
@@ -285,6 +287,80 @@ def test_a_study_with_folds_may_continue_a_row_with_folds(tmp_path):
     origins = {setting.name: setting.origin for setting in settings}
     assert (origins["fold"], origins["epochs"]) == ("--folds", "the row")
     assert origins["optimizer"] == "the continued run"
+
+
+def test_a_run_that_has_begun_does_not_need_the_run_that_it_continues(tmp_path):
+    given = {"continue_from": write_run(tmp_path / "run"), "epochs": 10, "dropout": 0.1}
+    begun = Config.create(**given)
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(UsageError, match="there is no run here"):
+        Config.create(**given)
+    assert Config.for_run(given, begun) == begun
+    longer = Config.for_run(given | {"epochs": 12}, begun)
+    assert longer.differences(begun) == {"epochs": (12, 10)}
+    with pytest.raises(UsageError, match=r"--batch-size 64: the run to continue, .*, has 128"):
+        Config.for_run(given | {"batch_size": 64}, begun)
+    with pytest.raises(UsageError, match="there is no run here"):
+        Config.for_run(given | {"continue_from": str(tmp_path / "other")}, begun)
+    origins = {setting.name: setting.origin for setting in settings_by_origin(begun, [])}
+    assert (origins["optimizer"], origins["schedule"]) == ("the continued run", "default")
+
+
+def test_a_run_that_has_begun_does_not_need_its_first_weights(tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"numbers")
+    given = {"arch": "cnn", "init": str(weights)}
+    begun = Config.create(**given)
+    weights.write_bytes(b"other numbers")
+    assert Config.for_run(given, begun).differences(begun).keys() == {"init_sha256"}
+    weights.unlink()
+    assert Config.for_run(given, begun) == begun
+    with pytest.raises(UsageError, match="there is no file"):
+        Config.create(**given)
+
+
+def test_a_finished_study_does_not_need_the_runs_that_its_rows_continue(tmp_path, capsys):
+    out = tmp_path / "out"
+    run = write_run(tmp_path / "run")
+    rows = {"more": {"continue_from": run, "epochs": 9}, "less": {"arch": "cnn"}}
+    study = Study.from_dict({"rows": rows})
+    tasks = plan(study, None, [0], out, [])
+    for task in tasks:
+        task.path.mkdir(parents=True)
+        RunFolder(task.path).begin(task.config)
+        RunFolder(task.path).result_file.write_text("{}")
+    record(study, out)
+    shutil.rmtree(tmp_path / "run")
+    assert plan(study, None, [0], out, []) == tasks
+    with pytest.raises(UsageError, match="there is no run here"):
+        plan(study, None, [0], out, ["more"])  # would train again
+    with pytest.raises(UsageError, match="there is no run here"):
+        plan(study, None, [1], out, [])  # not begun
+    (tmp_path / "study.toml").write_text(
+        f"[rows]\nmore = {{ continue_from = '{run}', epochs = 9 }}\nless = {{ arch = 'cnn' }}\n"
+    )
+    ablation.main(["--study", str(tmp_path / "study.toml"), "--out", str(out), "--dry-run"])
+    assert "finished        2 of 2 runs" in capsys.readouterr().out
+
+
+def test_a_finished_run_in_a_named_folder_is_repeated_without_the_run_it_continues(
+    tmp_path, monkeypatch
+):
+    words = ["--continue", write_run(tmp_path / "run"), "--epochs", "10"]
+    begun = Config.create(**parse(words)[0])
+    (tmp_path / "more").mkdir()
+    RunFolder(tmp_path / "more").begin(begun)
+    shutil.rmtree(tmp_path / "run")
+
+    def stop(*_):
+        raise InterruptedError
+
+    monkeypatch.setattr(run, "data_folder", stop)
+    with pytest.raises(InterruptedError):
+        run.main([*words, "--run-dir", str(tmp_path / "more")])
+    for other in (["--run-dir", str(tmp_path / "more"), "--overwrite"], []):
+        with pytest.raises(UsageError, match="there is no run here"):
+            run.main([*words, *other])
 
 
 def test_settings_of_the_continued_run_are_said_to_come_from_it(tmp_path):

@@ -253,6 +253,7 @@ def test_a_config_that_is_none_is_one_line(tmp_path, change, reason):
     with pytest.raises(RunError, match=rf"config\.json: .*{reason}.*; .*--overwrite") as error:
         folder.read_config()
     assert str(error.value).isprintable()
+    assert str(error.value).count("; ") == 1  # no advice for settings that a user has written
 
 
 def test_mistakes_are_of_the_classes_there_are(tmp_path):

@@ -490,7 +490,7 @@ def test_compare_draws_each_runs_validation_and_names_its_best(folder, tmp_path,
     drawn = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: drawn.append(figure))
     runs = [read_run(folder / row / f"seed{seed}") for row, seed in (("winner", 8), ("longer", 4))]
-    compare.draw_curves(["one", "two"], runs, tmp_path / "x.svg", "svg")
+    compare.plot_accuracies(["one", "two"], runs, tmp_path / "x.svg", "svg")
     lines = {line.get_label(): line for line in drawn[0].axes[0].get_lines()}
     assert list(lines) == ["one, best 81.00%", "two, best 76.00%"]
     for line, run in zip(lines.values(), (RUNS["winner"][8], RUNS["longer"][4]), strict=True):

@@ -11,6 +11,7 @@ from conftest import assert_one_line_error, obeyed
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import BusyError, RunError, UsageError
 from jaxcifar.machine.files import atomic_write, lock_folder, write_text
+from jaxcifar.runs.config_comparison import describe_config_differences
 from jaxcifar.runs.file_formats import result_to_json
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.mistakes import Mistakes
@@ -83,6 +84,12 @@ def test_what_cannot_be_cleared_stops_the_command(run_folder):
         subprocess.run(["chattr", "-i", str(run_folder.checkpoints)], check=True)
     with pytest.raises(UsageError, match="seed 0 there, 5 asked for"):
         run_folder.require_usable(OTHER)
+
+
+def test_long_values_of_settings_that_differ_are_shortened():
+    text = describe_config_differences({"dataset": ("x" * 5000, "cifar10"), "seed": (0, 1)})
+    assert len(text) < 200
+    assert text.endswith(" there, cifar10 asked for, seed 0 there, 1 asked for")
 
 
 def test_an_epoch_is_not_appended_to_what_a_link_leads_to(run_folder, outside):

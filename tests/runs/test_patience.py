@@ -55,13 +55,13 @@ def history(*accuracies):
 
 @pytest.mark.parametrize(
     ("patience", "earlier", "end"),
-    [(1, None, 3), (2, None, 4), (3, None, None), (0, None, None), (1, 3, 4), (2, 3, None)],
+    [(1, 0, 3), (2, 0, 4), (3, 0, None), (0, 0, None), (1, 3, 4), (2, 3, None)],
 )
 def test_training_ends_after_so_many_epochs_without_a_better_one(patience, earlier, end):
     """Of a run that is continued after three epochs, only the further epochs count."""
     ends = [
         epoch
-        for epoch in range((earlier or 0) + 1, 7)
+        for epoch in range(earlier + 1, 7)
         if ends_early(history(*LATE[:epoch]), patience, earlier)
     ]
     assert (ends[0] if ends else None) == end

@@ -8,9 +8,10 @@ import pytest
 from conftest import ROOT, assert_one_line_error, obeyed
 
 from jaxcifar.config import user_reference
-from jaxcifar.errors import UsageError
+from jaxcifar.errors import RunError, UsageError
 from jaxcifar.studies.conduct import plan, record
 from jaxcifar.studies.study import Study
+from jaxcifar.studies.study_folder import REWRITE_STUDY_FILE
 
 ABLATION = ROOT / "experiments" / "studies" / "ablation.toml"
 
@@ -54,7 +55,7 @@ def test_every_study_survives_its_json(path, tmp_path):
     ("text", "words"),
     [
         ("title = 'x'", "missing required field `rows`"),
-        ("[rows]\na = 1", "row a: write its settings like a ="),
+        ("[rows]\na = 1", "row a: must be a table of settings, such as { learning_rate"),
         ("[rows]\na = { rate = 1 }", "row a: there is no setting rate"),
         ("[rows]\na = { learning_rate = 'fast' }", "row a: learning_rate = 'fast' is not"),
         ("[rows]\na = { epochs = true }", "row a: epochs = True is not of type int"),
@@ -74,6 +75,16 @@ def test_bad_files_are_refused(text, words, tmp_path):
     with pytest.raises(UsageError) as error:
         Study.read(tmp_path / "bad.toml").check()
     assert words in str(error.value)
+
+
+def test_advice_fits_the_file(tmp_path):
+    """The command wrote study.json, so the user is not told to correct a value in it."""
+    (tmp_path / "mine.toml").write_text("[rows]\na = { epochs = 'x' }")
+    with pytest.raises(UsageError, match="is not of type int; correct it; write it like"):
+        Study.read(tmp_path / "mine.toml")
+    (tmp_path / "study.json").write_text('{"rows": {"a": {"epochs": "x"}}}')
+    with pytest.raises(RunError, match=r"is not of type int; delete it, and .*ablation writes it"):
+        Study.read(tmp_path / "study.json", REWRITE_STUDY_FILE)
 
 
 def test_whole_numbers_stand_for_fractions(tmp_path):
@@ -266,13 +277,21 @@ def test_a_folder_keeps_to_the_rows_that_it_was_begun_with(tmp_path):
     record(Study.from_dict(TWO), tmp_path)
     longer = {**TWO, "config": {**TWO["config"], "epochs": 4}}
     wider = {**TWO, "rows": {**TWO["rows"], "narrow": {"arch_args": {"hidden": 3}}}}
+    other = {**TWO, "rows": {**TWO["rows"], "plain": {"warmup": 0.5}}}
     fewer = {**TWO, "rows": {"narrow": TWO["rows"]["narrow"], "plain": {}}}
     for said, words in (
         (longer, "epochs is 3 in the folder, 4 now"),
-        (wider, "row narrow differs"),
+        (wider, r"in row narrow, arch_args hidden is 2 in the folder, 3 now\); restore this row"),
+        (other, "in row plain, warmup is the default in the folder, 0.5 now"),
         (fewer, "row other is in the folder and not in this study"),
     ):
         with pytest.raises(UsageError, match=words):
             plan(Study.from_dict(said), None, [0], tmp_path, [])
+    long = {**TWO, "rows": {**TWO["rows"], "plain": {"arch_args": {"note": "x" * 5000}}}}
+    with pytest.raises(UsageError, match=r"in row plain, arch_args note is .* now") as error:
+        plan(Study.from_dict(long), None, [0], tmp_path, [])
+    assert len(str(error.value)) < 400 + len(str(tmp_path))
+    same = {**TWO, "rows": {**TWO["rows"], "plain": {"epochs": 3}}}  # as all rows
+    assert len(plan(Study.from_dict(same), None, [0], tmp_path, [])) == 3
     more = {**TWO, "title": "New", "rows": {**TWO["rows"], "new": {"epochs": 9}}}
     assert len(plan(Study.from_dict(more), None, [0], tmp_path, [])) == 4

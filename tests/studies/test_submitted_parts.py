@@ -15,11 +15,11 @@ from jaxcifar.studies.submitted_parts import (
     jobs_folder,
     lock_jobs,
     make_job_folder,
-    needs_training,
     progress_of,
     read_parts,
     record_parts,
 )
+from jaxcifar.studies.waiting import needs_training
 
 
 @pytest.fixture

@@ -24,17 +24,18 @@ from jaxcifar.config.origins import (
     overruled_lines,
     settings_by_origin,
 )
+from jaxcifar.config.saved_config import read_config
 from jaxcifar.config.setting_types import check_types
 from jaxcifar.config.settings import DERIVED_FIELDS, effective_settings
 from jaxcifar.config.table_pairs import merge_settings
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.command_line import shell_command
-from jaxcifar.machine.reading import MEGABYTE, Remedy, read_json, read_toml, report_errors
+from jaxcifar.machine.reading import Remedy, read_toml
 from jaxcifar.runs.task import nested_run_hint
 from jaxcifar.studies.code_files import find_in_study_folder
 
-_MAX_CONFIG_BYTES = MEGABYTE  # of a run's config.json
 _REMEDY = Remedy("give a TOML file of settings, a run, or a run's config.json", UsageError)
+_REMEDY_FOR_JSON = Remedy("choose another run, or write the settings into a .toml file", UsageError)
 
 
 class GivenSettings(NamedTuple):
@@ -89,20 +90,24 @@ def add_config_file(parser: OptionHolder) -> None:
 
 
 def read_given_settings(
-    option_settings: Mapping[str, Any], other_options: Namespace
+    option_settings: Mapping[str, Any],
+    other_options: Namespace,
+    begun_config: Config | None = None,
 ) -> GivenSettings:
     """Return the config that `--config` and the other options describe.
 
     Args:
       option_settings: the settings that were given as options.
       other_options: the parsed options that are no settings.
+      begun_config: config of the run if an earlier command began it; see `Config.for_run`.
 
     Raises:
       UsageError: the file can't be read, or a value is wrong. The message names the option or file.
     """
     path: Path | None = other_options.config
     if path is None:
-        return GivenSettings(_create_config(option_settings), option_settings, other_options)
+        config = _create_config(option_settings, begun_config)
+        return GivenSettings(config, option_settings, other_options)
     file_settings, recorded_config = _read_settings_file(path)
     notices: list[str] = []
     try:
@@ -111,7 +116,7 @@ def read_given_settings(
                 file_settings, recorded_config, option_settings, notices
             )
         file_settings = _without_ineffective_settings(file_settings, option_settings, notices)
-        config = _create_config(merge_settings(file_settings, option_settings))
+        config = _create_config(merge_settings(file_settings, option_settings), begun_config)
     except UsageError as error:
         setting = _setting_in_message(str(error))
         if setting in file_settings and setting not in option_settings:
@@ -136,11 +141,11 @@ def _setting_in_message(message: str) -> str:
     return match[1].replace("-", "_") if match else ""
 
 
-def _create_config(settings: Mapping[str, Any]) -> Config:
+def _create_config(settings: Mapping[str, Any], begun_config: Config | None) -> Config:
     """Return a config with these settings, and "cifar10" in place of the data set "auto"."""
     if settings.get("dataset") == "auto":
         settings = {**settings, "dataset": "cifar10"}
-    return Config.create(**settings)
+    return Config.for_run(settings, begun_config)
 
 
 def _read_settings_file(path: Path) -> tuple[dict[str, Any], Config | None]:
@@ -149,9 +154,7 @@ def _read_settings_file(path: Path) -> tuple[dict[str, Any], Config | None]:
     if path.is_dir() and not file.exists():
         raise UsageError(f"--config {path}: there is no run here{nested_run_hint(path)}")
     if file.suffix == ".json":
-        content = read_json(file, dict[str, Any], _REMEDY, _MAX_CONFIG_BYTES, follow_links=True)
-        with report_errors(file, _REMEDY):
-            recorded_config = Config.from_dict(content)
+        recorded_config = read_config(file, Config, _REMEDY_FOR_JSON, follow_links=True)
         return settings_of_recorded_run(recorded_config), recorded_config
     content = read_toml(file, dict[str, Any], _REMEDY)
     if "rows" in content:

@@ -90,7 +90,7 @@ def show_costs(
 
     Args:
       console: where to print.
-      tasks: the runs; finished ones cost nothing.
+      tasks: the runs that are to be trained.
       data_dir: folder of data sets.
       devices: devices to train on.
       at_once: largest number of runs that are trained together.
@@ -100,21 +100,14 @@ def show_costs(
       RunError: the devices have too little memory.
     """
     from jaxcifar.machine.environment import describe_devices
-    from jaxcifar.studies.waiting import is_unfinished
 
     print_line = line_printer(console)
-    unfinished_tasks = [task for task in tasks if is_unfinished(task)]
-    finished_count = len(tasks) - len(unfinished_tasks)
-    if finished_count > 0:
-        print_line(f"finished        {finished_count} of {pluralize(len(tasks), 'run')}")
-    if not unfinished_tasks:
-        return
     print_line(
         f"on {describe_devices(devices)}. Estimates are marked with ≈: from steps that are timed "
         "now. Memory is what XLA counts for the compiled program."
     )
     tasks_by_speed: dict[Config, list[Task]] = {}
-    for task in unfinished_tasks:
+    for task in tasks:
         tasks_by_speed.setdefault(_config_of_speed(task.config), []).append(task)
     program_count = len(tasks_by_speed)
     total_seconds = 0.0
@@ -133,7 +126,7 @@ def show_costs(
     if program_count > _MAX_TIMED_PROGRAMS:
         print_line(f"{program_count - _MAX_TIMED_PROGRAMS} more programs were not timed.")
     elif program_count > 1:
-        runs = pluralize(len(unfinished_tasks), "run")
+        runs = pluralize(len(tasks), "run")
         print_line(f"all together    ≈ {duration(total_seconds)}, for {runs}")
 
 
@@ -151,7 +144,7 @@ def _estimate_seconds(trial: "Trial", tasks: "Sequence[Task]") -> float:
 
 def _epochs_to_train(config: Config) -> int:
     """Return the number of epochs that a run trains, without the epochs of a continued run."""
-    return config.epochs - (config.continue_epochs or 0)
+    return config.epochs - config.earlier_epochs
 
 
 def _config_of_speed(config: Config) -> Config:

@@ -99,7 +99,7 @@ class CorruptionEvaluator:
 
 def corruption_set_table(run: str, result: CorruptionSet) -> Table:
     """Return a table of a run's accuracy on a set such as CIFAR-10-C, by kind and strength."""
-    from jaxcifar.evaluation.image_sets import EXTRA_CORRUPTIONS, STANDARD_CORRUPTIONS
+    from jaxcifar.evaluation.corruption_sets import kinds_in_mean
 
     strengths = [str(level) for level in range(1, LEVELS + 1)]
     relative_errors = result.get("corruption_error")
@@ -117,19 +117,14 @@ def corruption_set_table(run: str, result: CorruptionSet) -> Table:
         table.add_row(Text(printable(row_title)), *cells)
 
     accuracies_by_kind = result["accuracy"]
-    standard_kinds = [kind for kind in accuracies_by_kind if kind in STANDARD_CORRUPTIONS]
-    kinds_in_mean = standard_kinds or list(accuracies_by_kind)
-    for kind in kinds_in_mean:
+    averaged_kinds = kinds_in_mean(accuracies_by_kind)
+    for kind in averaged_kinds:
         error = relative_errors[kind] if relative_errors else None
         add_row(kind, accuracies_by_kind[kind], error)
-    means = np.mean([accuracies_by_kind[kind] for kind in kinds_in_mean], axis=0)
+    means = np.mean([accuracies_by_kind[kind] for kind in averaged_kinds], axis=0)
     table.add_section()
-    add_row(f"mean of {len(kinds_in_mean)}", means, result.get("mean_corruption_error"))
-    extra_kinds = [
-        kind
-        for kind in accuracies_by_kind
-        if kind in EXTRA_CORRUPTIONS and kind not in kinds_in_mean
-    ]
+    add_row(f"mean of {len(averaged_kinds)}", means, result.get("mean_corruption_error"))
+    extra_kinds = [kind for kind in accuracies_by_kind if kind not in averaged_kinds]
     if extra_kinds:
         table.add_section()
     for kind in extra_kinds:

@@ -1,7 +1,7 @@
 """Notices and tables on the screen, and files that commands write."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxcifar.errors import RunError, printable
-from jaxcifar.machine.files import write_text
+from jaxcifar.machine.files import atomic_write, write_text
 
 _MIN_NUMBER_WIDTH = 6  # characters of a number column with wrapped texts
 
@@ -80,6 +80,23 @@ def explain_write_errors(file_name: str) -> Iterator[None]:
         raise RunError(
             f"{file_name}: can't be written ({reason}); choose another place, or mend this one"
         ) from error
+
+
+def draw_picture(option: str, path: Path, plot: Callable[..., None], *arguments: Any) -> None:
+    """Draw a picture into the file of an option.
+
+    Args:
+      option: the option, such as "--plot".
+      path: the file; its suffix chooses the format.
+      plot: draws the picture; it is called with `arguments`, the open file and the format.
+      arguments: the first arguments of `plot`.
+
+    Raises:
+      RunError: the file can't be written.
+    """
+    picture_format = path.suffix.removeprefix(".")
+    with explain_write_errors(f"{option} {path}"), atomic_write(path) as file:
+        plot(*arguments, file, picture_format)
 
 
 def write_json(path: Path | None, content: dict[str, Any]) -> None:

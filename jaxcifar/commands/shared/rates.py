@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jaxcifar.commands.shared.output import explain_write_errors, make_table
+from jaxcifar.commands.shared.output import draw_picture, make_table
 from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import PrintLine, line_printer
 
@@ -61,12 +61,9 @@ def _show_startup_and_parallel_runs(
 def draw_speeds(results: dict[str, Any], path: Path) -> None:
     """Draw the measured speeds of all networks into the file of `--plot`."""
     from jaxcifar.bench.bench_chart import plot_rates
-    from jaxcifar.machine.files import atomic_write
 
     title = f"{results['device']}, jax {results['versions']['jax']}"
-    picture_format = path.suffix.removeprefix(".")
-    with explain_write_errors(f"--plot {path}"), atomic_write(path) as file:
-        plot_rates(results["rows"], title, file, picture_format)
+    draw_picture("--plot", path, plot_rates, results["rows"], title)
 
 
 def _print_programs_left_out(

@@ -24,6 +24,7 @@ def show_run_plan(given_settings: GivenSettings, run_folder: Path) -> None:
     from jaxcifar.machine.environment import first_devices
     from jaxcifar.runs.folder import RunFolder
     from jaxcifar.runs.task import Task
+    from jaxcifar.studies.waiting import is_unfinished
 
     config, options = given_settings.config, given_settings.other_options
     console = screen()
@@ -55,4 +56,7 @@ def show_run_plan(given_settings: GivenSettings, run_folder: Path) -> None:
     if ineffective_settings:
         print_line(ineffective_settings)
     task = Task(config, run_folder, overwrite=options.overwrite)
+    if not is_unfinished(task):
+        print_line("finished        nothing is left to train; --overwrite trains anew")
+        return
     show_costs(console, [task], options.data_dir, first_devices(options.devices), at_once=1)

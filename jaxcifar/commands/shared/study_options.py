@@ -24,8 +24,9 @@ from jaxcifar.config.table_pairs import merge_settings
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.name_lists import join_names
 from jaxcifar.studies.grid import grid_name, grid_study
-from jaxcifar.studies.study import Study, StudyRow
+from jaxcifar.studies.study import Study
 from jaxcifar.studies.study_folder import with_recorded_rows
+from jaxcifar.studies.study_row import StudyRow
 
 SHIPPED_STUDIES = study_files()
 ABLATION_STUDY = SHIPPED_STUDIES["ablation"]

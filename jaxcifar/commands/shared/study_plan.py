@@ -10,9 +10,13 @@ from rich.console import Console
 
 from jaxcifar.commands.shared.cli import start_jax
 from jaxcifar.commands.shared.dry_run import show_costs, show_settings
+from jaxcifar.commands.shared.job_waiting import MAX_NAMED_RUNS
 from jaxcifar.commands.shared.study_options import WHOLE_STUDY, GivenStudy
-from jaxcifar.machine.terminal import PrintLine, line_printer
-from jaxcifar.studies.study import Study, StudyRow
+from jaxcifar.commands.shared.submitting import leaves_training_to_jobs
+from jaxcifar.machine.name_lists import join_names
+from jaxcifar.machine.terminal import PrintLine, line_printer, pluralize
+from jaxcifar.studies.study import Study
+from jaxcifar.studies.study_row import StudyRow
 
 if TYPE_CHECKING:
     from jaxcifar.runs.task import Task
@@ -53,6 +57,7 @@ def show_study_plan(
     rows: Sequence[StudyRow],
     tasks: "Sequence[Task]",
     options: Namespace,
+    study_folder: Path,
 ) -> None:
     """Show the settings of a study's rows, where they come from, and the cost of training.
 
@@ -62,6 +67,7 @@ def show_study_plan(
       rows: the rows that are trained.
       tasks: the runs of these rows; only those of `--shard` are trained.
       options: the options of the command.
+      study_folder: folder of the study.
 
     Raises:
       UsageError: a row can't be trained with its settings.
@@ -79,9 +85,33 @@ def show_study_plan(
     if not tasks_of_shard:
         print_line("no run belongs to this shard")
         return
-    config = tasks_of_shard[0].config
+    if leaves_training_to_jobs(tasks, options, study_folder):
+        print_line("jobs that --submit sent train this study; --shard 1/1 trains it here")
+        return
+    tasks_to_train = _show_ended_runs(tasks_of_shard, print_line)
+    if not tasks_to_train:
+        return
+    config = tasks_to_train[0].config
     use_cpu_cores(config.batch_size, options.devices, config.accumulate)
     start_jax()
     devices = first_devices(options.devices)
     at_once = options.at_once or sensible_at_once(devices)
-    show_costs(console, tasks_of_shard, options.data_dir, devices, at_once)
+    show_costs(console, tasks_to_train, options.data_dir, devices, at_once)
+
+
+def _show_ended_runs(tasks: "Sequence[Task]", print_line: PrintLine) -> "list[Task]":
+    """Print how many runs are finished, and which have failed; return the others, to be trained."""
+    from jaxcifar.studies.waiting import earlier_failures, needs_training
+
+    tasks_to_train = [task for task in tasks if needs_training(task)]
+    failed_runs = [outcome.task.name for outcome in earlier_failures(tasks)]
+    finished_count = len(tasks) - len(tasks_to_train) - len(failed_runs)
+    runs = pluralize(len(tasks), "run")
+    if finished_count > 0:
+        print_line(f"finished        {finished_count} of {runs}")
+    if failed_runs:
+        names = join_names(failed_runs, MAX_NAMED_RUNS)
+        print_line(
+            f"failed          {len(failed_runs)} of {runs}: {names}; --force ROW trains a row again"
+        )
+    return tasks_to_train

@@ -45,7 +45,8 @@ def send_parts(
       RunError: the jobs can't be sent.
       Interrupted: the user has stopped waiting.
     """
-    from jaxcifar.studies.submitted_parts import lock_jobs, needs_training, progress_of, read_parts
+    from jaxcifar.studies.submitted_parts import lock_jobs, progress_of, read_parts
+    from jaxcifar.studies.waiting import needs_training
 
     queue = JobQueue()
     with lock_jobs(study_folder):
@@ -162,15 +163,22 @@ def _parts_that_train(tasks: "Sequence[Task]", parts: "Sequence[SentPart]") -> "
     return [part for part in parts if runs.intersection(part.runs)]
 
 
-def has_sent_and_unfinished(tasks: "Sequence[Task]", study_folder: Path) -> bool:
-    """Return whether one of a study's unfinished runs was sent to a cluster by an earlier command.
+def leaves_training_to_jobs(
+    tasks: "Sequence[Task]", options: Namespace, study_folder: Path
+) -> bool:
+    """Return whether a command trains nothing itself, because jobs train runs of the study.
 
-    A finished run counts as finished here, even if `--force` trains its row again.
+    An earlier command has then sent these jobs to a cluster, and a run of theirs is unfinished. The
+    jobs themselves have the option `--shard`, and train. A finished run counts as finished here,
+    even if `--force` trains its row again.
 
     Raises:
       RunError: the record of the jobs can't be read.
     """
-    from jaxcifar.studies.submitted_parts import needs_training, read_parts
+    if options.submit is not None or options.shard is not None:
+        return False
+    from jaxcifar.studies.submitted_parts import read_parts
+    from jaxcifar.studies.waiting import needs_training
 
     sent_runs = {run for part in read_parts(study_folder) for run in part.runs}
     sent_tasks = [task for task in tasks if task.name in sent_runs]
@@ -193,6 +201,7 @@ def require_all_finished(
       RunError: not all parts are finished.
     """
     from jaxcifar.studies import submitted_parts
+    from jaxcifar.studies.waiting import needs_training
 
     queue = JobQueue()
     parts = _parts_that_train(tasks, submitted_parts.read_parts(study_folder))
@@ -204,7 +213,7 @@ def require_all_finished(
         print_line(f"{run_names([part])}: {reason} (logs: {part.job.folder})")
     sent_runs = {run for part in parts for run in part.runs}
     never_sent_tasks = [task for task in tasks if task.name not in sent_runs]
-    never_sent_runs = [t.name for t in never_sent_tasks if submitted_parts.needs_training(t)]
+    never_sent_runs = [task.name for task in never_sent_tasks if needs_training(task)]
     if never_sent_runs:
         never_sent = join_names(never_sent_runs, MAX_NAMED_RUNS)
         print_line(f"never sent: {never_sent}; add --submit to send them")
