@@ -141,10 +141,7 @@ def _split_folders(listing: FolderListing) -> dict[str, Folder]:
 def _only_folder_of_split(listing: FolderListing, split: str, folders: Sequence[Folder]) -> Folder:
     """Return the only one of the folders that are named like `split`; raise if there are more."""
     if len(folders) > 1:
-        first, second = (
-            folders[0].printable_path,
-            folders[1].printable_path,
-        )
+        first, second = (folder.printable_path for folder in folders[:2])
         raise RunError(
             f"{listing.root}: {first} and {second} both look like the {split} folder; keep one of "
             "them"

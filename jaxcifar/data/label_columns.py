@@ -78,9 +78,9 @@ def _one_hot_columns(rows: Sequence[Sequence[str]], candidates: Sequence[int]) -
 
 
 def _drop_equivalent_columns(rows: Sequence[Sequence[str]], columns: Sequence[int]) -> list[int]:
-    """Return `columns` without each column that says the same as another column before.
+    """Return `columns` without columns that only repeat, in other words, what another column says.
 
-    For example, class numbers say the same as class names, and the names are kept.
+    For example, class numbers repeat class names; then only the column of names is returned.
     """
 
     def has_only_numbers(column: int) -> bool:

@@ -158,22 +158,24 @@ def _find_split_column(
     cells are all "train", "val" or "test", with training images and others. `rows` has the cells of
     the table's other rows. `used_columns` are the columns that the user named, or of file names.
     """
-    untitled_column: int | None = None
+    untitled_columns: list[int] = []
     for column, title in enumerate(titles or ()):
         if column in used_columns:
             continue
         cells = {row[column] for row in rows}
         cells_without_split = {cell for cell in cells if split_of_name(cell) is None}
         splits = {split_of_name(cell) for cell in cells - cells_without_split}
-        if title.casefold() not in _SPLIT_TITLES:
-            has_splits = not cells_without_split and "train" in splits and len(splits) > 1
-            if has_splits and untitled_column is None:
-                untitled_column = column
-        elif not cells_without_split:
+        has_only_splits = not cells_without_split
+        has_split_title = title.casefold() in _SPLIT_TITLES
+        if has_split_title and has_only_splits:
             return column
-        elif splits or title.casefold() == "split":  # else test images would be trained on
+        has_clear_title = title.casefold() == "split"
+        if has_split_title and (has_clear_title or splits):  # else test images would be trained on
             raise RunError(
                 f"{table.path}: column {printable(title)} has the value "
                 f"{printable(min(cells_without_split), 60)!r}; write train, val or test in each row"
             )
-    return untitled_column
+        has_training_and_others = "train" in splits and len(splits) > 1
+        if not has_split_title and has_only_splits and has_training_and_others:
+            untitled_columns.append(column)
+    return untitled_columns[0] if untitled_columns else None

@@ -199,7 +199,7 @@ def untrained_class(pets):
 
 def no_train(pets):
     (pets / "train").rename(pets.parent / "away")
-    return "has a test folder of folders .test. but no train folder"
+    return "has a test folder with subfolders .test. but no train folder"
 
 
 def extra_folder(pets):
