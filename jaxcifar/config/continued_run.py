@@ -174,9 +174,12 @@ def _values_may_be_equal(name: str, own_value: Any, new_value: Any) -> bool:
         return False
     if name == "dataset":
         catalog_names = registry.KINDS[name].keys()
-        return own_value not in catalog_names and new_value not in catalog_names
+        are_both_paths = own_value not in catalog_names and new_value not in catalog_names
+        return are_both_paths
     if registry.is_user_code(own_value) and registry.is_user_code(new_value):
-        return own_value.rpartition(":")[2] == new_value.rpartition(":")[2]
+        own_class_name = own_value.rpartition(":")[2]
+        new_class_name = new_value.rpartition(":")[2]
+        return own_class_name == new_class_name
     return False
 
 
@@ -189,13 +192,9 @@ def _setting_text(name: str, value: Any) -> str:
         return f"--{option_name(name)}" if value else f"--no-{option_name(name)}"
     if value == "":
         return "none"
-    if isinstance(value, tuple):
-        return (
-            ", ".join(
-                f"{argument_name}={option_text(argument)}" for argument_name, argument in value
-            )
-            or "none"
-        )
+    if isinstance(value, tuple):  # the network's arguments
+        arguments = [f"{argument}={option_text(item)}" for argument, item in value]
+        return ", ".join(arguments) or "none"
     return "all" if value is None else option_text(value)
 
 

@@ -34,7 +34,7 @@ def reason_without_effect(name: str, user_settings: Mapping[str, Any], config_cl
 
 
 def _with_base_settings(user_settings: Mapping[str, Any], config_class: type) -> dict[str, Any]:
-    """Return the settings that the user gives, and below them those of the recipe or continued run.
+    """Return the user's settings, completed by the settings of the recipe or of the continued run.
 
     Args:
       user_settings: the settings that the user gives.

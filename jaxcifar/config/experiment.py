@@ -148,12 +148,12 @@ class Config(Fields):
         network_arguments = values.pop("arch_args")
         sources = values.pop("sources") or ()
         imports = values.pop("imports") or ()
-        values |= {kind: without_folder(values[kind]) for kind, _ in sources}
-        values |= {name: Path(values[name]).name for name in NAMES_OF_RUNS}
-        digests = {f"SHA-256 of {values[kind]}": digest for kind, digest in sources}
-        for key, digest in imports:
-            kind, _, file = key.partition(": ")
-            digests[f"SHA-256 of {file}, imported by {values[kind]}"] = digest
+        values |= {field: without_folder(values[field]) for field, _ in sources}
+        values |= {field: Path(values[field]).name for field in NAMES_OF_RUNS}
+        digests = {f"SHA-256 of {values[field]}": digest for field, digest in sources}
+        for field_and_file, digest in imports:
+            field, _, file = field_and_file.partition(": ")
+            digests[f"SHA-256 of {file}, imported by {values[field]}"] = digest
         network_settings = {}
         for name, value in network_arguments:
             is_field = name in values  # a network may have an argument with the name of a field

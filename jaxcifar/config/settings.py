@@ -120,7 +120,8 @@ def settings_without_effect(settings: Mapping[str, Any]) -> set[str]:
     switched_off_names = switched_off_settings(settings)
     ineffective_names: set[str] = set()
     for switch in _SWITCHES:
-        if switch.is_active(settings) and switch.setting not in switched_off_names:
+        is_switched_off_itself = switch.setting in switched_off_names
+        if switch.is_active(settings) and not is_switched_off_itself:
             ineffective_names.update(switch.ineffective)
     ineffective_names.update(settings_lacking_user_images(settings))
     for kind in USER_CODE_FIELDS:
@@ -129,10 +130,10 @@ def settings_without_effect(settings: Mapping[str, Any]) -> set[str]:
 
 
 def _settings_ignored_by(kind: str, name: str) -> set[str]:
-    """Return settings that one network, optimizer and so on ignores, and others of its kind use.
+    """Return the settings that one network, optimizer and so on ignores, although others use them.
 
-    For example, the optimizer "adam" does not use `nesterov`, which "sgd" uses. `kind` is then
-    "optimizer" and `name` is "adam".
+    For example, the optimizer "adam" ignores `nesterov`, which the optimizer "sgd" uses. In this
+    example `kind` is "optimizer" and `name` is "adam".
     """
     return registry.settings_of_some_entries(kind).difference(registry.entry(kind, name).takes)
 
