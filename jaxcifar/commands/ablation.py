@@ -34,7 +34,7 @@ from jaxcifar.commands.shared.study_options import (
 from jaxcifar.commands.shared.study_plan import plan_runs, show_study_plan
 from jaxcifar.commands.shared.submit_options import add_submit_options, check_submit_options
 from jaxcifar.commands.shared.submitting import (
-    has_sent_and_unfinished,
+    has_unfinished_sent_runs,
     require_all_finished,
     send_parts,
 )
@@ -152,7 +152,7 @@ def main(argv: Sequence[str]) -> None:
         jobs_train = options.wait is not False
     else:
         # Jobs have the option --shard. Without this option, do not train runs that jobs train.
-        jobs_train = options.shard is None and has_sent_and_unfinished(tasks, study_folder)
+        jobs_train = options.shard is None and has_unfinished_sent_runs(tasks, study_folder)
         if not jobs_train:
             _train_and_report(tasks, study_folder, options, console)
     if jobs_train:

@@ -177,8 +177,8 @@ def _without_ineffective_settings(
 
     A line that names the ineffective settings is added to `notices`.
     """
-    network = {"arch": option_settings["arch"]} if "arch" in option_settings else {}
-    effective_without_options = effective_settings({**network, **file_settings})
+    network_option = {"arch": option_settings["arch"]} if "arch" in option_settings else {}
+    effective_without_options = effective_settings({**network_option, **file_settings})
     effective_with_options = effective_settings({**file_settings, **option_settings})
     used_names = {*effective_with_options, *option_settings}
     ineffective_settings = {

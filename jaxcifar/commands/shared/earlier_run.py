@@ -28,8 +28,8 @@ def without_settings_of_other_recipe(
 ) -> dict[str, Any]:
     """Return the settings of an earlier run that also apply to a new run.
 
-    If options name another network or recipe, only the settings apply that differ from the earlier
-    run's recipe. A line in `notices` then names these settings. Otherwise all settings apply.
+    If options name another network or recipe, these are only the settings in which the earlier run
+    differs from its own recipe. A line in `notices` then names them. Otherwise all settings apply.
 
     Args:
       file_settings: the settings of the earlier run.

@@ -162,7 +162,7 @@ def _parts_that_train(tasks: "Sequence[Task]", parts: "Sequence[SentPart]") -> "
     return [part for part in parts if runs.intersection(part.runs)]
 
 
-def has_sent_and_unfinished(tasks: "Sequence[Task]", study_folder: Path) -> bool:
+def has_unfinished_sent_runs(tasks: "Sequence[Task]", study_folder: Path) -> bool:
     """Return whether one of a study's unfinished runs was sent to a cluster by an earlier command.
 
     A finished run counts as finished here, even if `--force` trains its row again.
