@@ -87,10 +87,10 @@ class ContinuedRun(NamedTuple):
         return {**self.inherited_settings(), **DEFAULTS_WHEN_CONTINUING}
 
     def inherited_settings(self) -> dict[str, Any]:
-        """Return the settings that a run which continues this run starts with.
+        """Return the settings of this run that a run which continues it has too.
 
-        These are this run's settings. Left out are fields that are computed, and the learning rate
-        schedule and its length, which the new run chooses.
+        Computed fields are left out. The schedule of the learning rate and its length are also left
+        out, because the new run chooses them.
         """
         names_left_out = {*DERIVED_FIELDS, *DEFAULTS_WHEN_CONTINUING}
         names = [field.name for field in dataclasses.fields(self.config)]
@@ -105,8 +105,8 @@ class ContinuedRun(NamedTuple):
 
         Raises:
           UsageError: this run has at least `epochs` epochs already, or `--init` would replace its
-            weights. Or this run's learning rate was not constant, and the user gives no schedule
-            and no learning rate for the new run.
+            weights. Or the user must give a schedule or a learning rate for the new run, because
+            this run's learning rate was not constant.
         """
         if epochs <= self.epochs:
             problem = f"has {self.epochs} epochs already"

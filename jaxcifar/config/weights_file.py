@@ -9,13 +9,13 @@ WEIGHTS = "weights.safetensors"
 
 
 def init_file(init: str) -> Path:
-    """Return the file of weights for `init`, the path of this file or of its run's folder."""
+    """Return the path of a file of weights; `init` is this path, or the folder of its run."""
     path = Path(init)
     return path / WEIGHTS if path.is_dir() else path
 
 
 def init_digest(init: str) -> str:
-    """Return the SHA-256 of the file of weights for `init`.
+    """Return the SHA-256 of a file of weights; `init` is the path of this file or of its run.
 
     Raises:
       UsageError: there is no such file, or it can't be read.

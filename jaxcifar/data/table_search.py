@@ -68,15 +68,16 @@ def describe_unusable_table(folder: Path) -> str:
     If several tables can't be used, only one reason is returned. A table that names images of the
     folder is preferred to tables that do not.
     """
-    problems: list[str] = []
+    problem_of_table_with_images = ""
+    problem_of_other_table = ""
     for table in _tables_in(folder.parent):
         try:
             label_files(table, folder)
         except RunError as error:
             reason = str(error).removeprefix(f"{table}: ")
             problem = f"{table.name} beside it can't be used: {reason}"
-            if isinstance(error, NoImageNamedError):
-                problems.append(problem)
-            else:
-                problems.insert(0, problem)
-    return problems[0] if problems else ""
+            if not isinstance(error, NoImageNamedError):
+                problem_of_table_with_images = problem
+            elif problem_of_other_table == "":
+                problem_of_other_table = problem
+    return problem_of_table_with_images or problem_of_other_table

@@ -112,10 +112,10 @@ def add_config_options(
 
 
 def _fields_with_dependent_settings(names: Iterable[str]) -> Iterator[str]:
-    """Yield the names of fields, and after a field the settings that only some of its values use.
+    """Yield the names of fields; each field is followed by the settings that depend on its value.
 
-    For example, after "optimizer" come settings that only some optimizers use. Settings that are in
-    a group of options themselves are left out here.
+    For example, "optimizer" is followed by settings that only some optimizers use. Settings that
+    `OPTION_GROUPS` lists itself do not follow a field.
     """
     listed_anywhere = {name for group in OPTION_GROUPS.values() for name in group}
     for name in names:
