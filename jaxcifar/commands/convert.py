@@ -79,12 +79,14 @@ def check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | Non
     """
     mean_option = _PixelOption("--mean", mean or (), smallest=0.0)
     std_option = _PixelOption("--std", std or (), smallest=SMALLEST_STD)
+    has_wrong_mean = not mean_option.has_allowed_values()
+    # Beside the mean of pixels from 0 to 255, a deviation of 1 is the deviation of these pixels.
+    is_std_of_same_wrong_pixels = has_wrong_mean and set(std_option.values) == {1}
+    has_wrong_std = is_std_of_same_wrong_pixels or not std_option.has_allowed_values()
     wrong_options = []
-    if not mean_option.has_allowed_values():
+    if has_wrong_mean:
         wrong_options.append(mean_option)
-    # A deviation of 1 is for the same pixels as the mean, so both must be divided by 255.
-    is_std_of_wrong_mean = bool(wrong_options) and set(std_option.values) == {1}
-    if is_std_of_wrong_mean or not std_option.has_allowed_values():
+    if has_wrong_std:
         wrong_options.append(std_option)
     if not wrong_options:
         return

@@ -134,7 +134,7 @@ def _find_file(field: str, name: str) -> Path | None:
     if source in sys.modules:
         module = sys.modules[source]
         file = getattr(module, "__file__", None)
-        if file is None and module.__spec__ is None:
+        if file is None and module.__spec__ is None:  # the module is a notebook
             return None
     else:
         with explain_user_code_errors((field, name)):

@@ -189,8 +189,8 @@ def _splits_of_folders(files: Sequence[FoundFile]) -> dict[str, str]:
         file.path: _split_of_folders(file, split_of_name_part) for file in files
     }
     splits_in_name_parts = set(splits_by_name_parts.values()) - {None}
-    name_parts_count = "train" in splits_in_name_parts and len(splits_in_name_parts) > 1
-    split_or_none_of_path = splits_by_name_parts if name_parts_count else splits_by_whole_names
+    uses_name_parts = "train" in splits_in_name_parts and len(splits_in_name_parts) > 1
+    split_or_none_of_path = splits_by_name_parts if uses_name_parts else splits_by_whole_names
     split_of_path = {path: split or "train" for path, split in split_or_none_of_path.items()}
     if "train" not in split_of_path.values():  # there would be no images to train on
         return dict.fromkeys(split_of_path, "train")

@@ -113,7 +113,7 @@ class _BatchUnpickler(pickle._Unpickler):
         return replacements[module, name]
 
     def _encode_latin1(self, text: str, encoding: str) -> bytes:
-        """Return the bytes that a pickle of protocol 2 by Python 3 stores as latin-1 `text`."""
+        """Return the bytes that Python 3 has written as latin-1 `text` into a pickle."""
         self._encodable_characters_left -= len(text)
         if self._encodable_characters_left < 0:
             raise RefusedArchiveError(
@@ -127,7 +127,7 @@ class _BatchUnpickler(pickle._Unpickler):
         return text.encode("latin1")
 
     def _load_build(self) -> None:
-        """Set the state of a replaced object; Python's unpickler would run its code."""
+        """Set the state of a replaced object; Python's unpickler would run the object's code."""
         state = self.stack.pop()
         target = self.stack[-1]
         if isinstance(target, PickledArray):

@@ -127,7 +127,7 @@ class _FileColumnScore(NamedTuple):
 
 
 def _score_file_column(index: FileIndex, cells: Collection[str]) -> _FileColumnScore:
-    """Return how many images the cells of a column name, and whether any name is no number."""
+    """Return how many images the cells of a column name, and whether a name is not a number."""
     files_of_cell = {cell: index.find(cell) for cell in cells}
     cells_with_image = [cell for cell, files in files_of_cell.items() if files]
     named_images = {files_of_cell[cell][0].path for cell in cells_with_image}
@@ -136,7 +136,7 @@ def _score_file_column(index: FileIndex, cells: Collection[str]) -> _FileColumnS
 
 
 def _find_titles(table: LabelTable, index: FileIndex, file_column: int) -> list[str] | None:
-    """Return the first row of a table if it holds titles; None if it names an image.
+    """Return the first row of a table if it holds titles; None if this row names an image.
 
     `index` finds the images, and `file_column` is the number of the column of file names.
     """

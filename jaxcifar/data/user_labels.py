@@ -210,7 +210,7 @@ def _guess_first_label(
 ) -> int:
     """Return the label of the first class: 1 if the labels count from 1, else 0.
 
-    They count from 1 if the smallest label is 1, and the largest is the number of `class_names`.
+    They count from 1 if the smallest is 1 and the largest is the number of `class_names`, if given.
     """
     smallest = min(int(labels.min()) for labels in labels_of_split.values())
     largest = max(int(labels.max()) for labels in labels_of_split.values())

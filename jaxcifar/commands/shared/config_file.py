@@ -123,8 +123,9 @@ def read_given_settings(
     given_settings = GivenSettings(
         config, option_settings, other_options, file_settings, file_name, recorded_config
     )
+    settings_of_single_row = {"": given_settings.settings_with_origins}
     overruled_file_settings = overruled_lines(
-        {"": given_settings.settings_with_origins},
+        settings_of_single_row,
         lambda winning_origin, overruled_origin: overruled_origin == file_name,
     )
     return given_settings._replace(notices=(*overruled_file_settings, *notices))
@@ -144,7 +145,7 @@ def _create_config(settings: Mapping[str, Any]) -> Config:
 
 
 def _read_settings_file(path: Path) -> tuple[dict[str, Any], Config | None]:
-    """Return a file's settings, and a run's config if the file is its `config.json`, else None."""
+    """Return the settings in a file, and the config if the file is of a run (else None)."""
     file = path / "config.json" if path.is_dir() else path
     if path.is_dir() and not file.exists():
         raise UsageError(f"--config {path}: there is no run here{nested_run_hint(path)}")

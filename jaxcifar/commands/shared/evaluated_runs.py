@@ -69,7 +69,7 @@ def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -
     if path.name == WEIGHTS and (path.parent / "result.json").exists():
         folder = path.parent
     if folder:
-        _require_readable_evaluation(RunFolder(folder))
+        _require_readable_evaluation(RunFolder(folder))  # before the evaluation, which takes long
     corrupted_sets = open_corruption_sets(classifier, options, print_line)
     needs_dataset = not all(is_corruption_set(name) for name in options.on)
     dataset = _load_dataset(path, classifier, options, print_line) if needs_dataset else None
@@ -90,7 +90,7 @@ def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -
 
 
 def _require_readable_evaluation(folder: RunFolder) -> None:
-    """Raise a `RunError` if a file of earlier evaluations is damaged: now, not after evaluating."""
+    """Raise a `RunError` if a file of a run's earlier evaluations is damaged."""
     read_evaluation(folder)
     read_looks(folder)
 

@@ -173,7 +173,8 @@ def _slurm_time_in_minutes(text: str) -> int:
     if begins_with_hours:
         hours, minutes, seconds = numbers
     else:
-        hours, (minutes, seconds, _) = 0, numbers
+        hours = 0
+        minutes, seconds, _ = numbers
     duration = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
     if not duration:
         raise UsageError(f"--submit-options time={text}: must be longer than 0 minutes")
