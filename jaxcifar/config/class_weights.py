@@ -177,6 +177,6 @@ def _parse_csv_weights(text: str) -> dict[str, Any]:
             weight_of_class[class_name] = float(weight_text)
         except ValueError:
             raise ValueError(
-                f"line {line_number}: the weight {weight_text:.40} is not a number"
+                f"line {line_number}: the weight {weight_text:.40} must be a number"
             ) from None
     return weight_of_class

@@ -31,7 +31,9 @@ def settings_from_file(content: Mapping[str, Any], config_class: type) -> dict[s
         value_if_missing = None if code_field == "arch" else ""  # only `arch` is required
         name = content.get(code_field, value_if_missing)
         if not isinstance(name, str):
-            raise ValueError(f"the field {code_field} is missing, or is not text")
+            raise ValueError(
+                f"the field {code_field} must be text, but is missing or of another type"
+            )
     file_settings = check_types("config", effective_settings(content), config_class)
     recipe_settings = {**default_settings(content["arch"]), "arch_args": ()}
     settings = {**DEFAULTS, **effective_settings({**recipe_settings, **file_settings})}
@@ -46,7 +48,7 @@ def settings_from_file(content: Mapping[str, Any], config_class: type) -> dict[s
             code_field = code.partition(": ")[0]
             if code_field not in USER_CODE_FIELDS:
                 known_fields = ", ".join(USER_CODE_FIELDS)
-                raise ValueError(f"{field}: {code_field} is not one of {known_fields}")
+                raise ValueError(f"{field}: {code_field} must be one of {known_fields}")
             if not isinstance(digest, str):
-                raise ValueError(f"{field}: the digest of {code} is not text")
+                raise ValueError(f"{field}: the digest of {code} must be text")
     return settings

@@ -63,7 +63,7 @@ def test_a_config_holds_the_weights_and_not_their_file(tmp_path):
         ("w.json", "{}", "there are no weights"),
         ("w.json", '{"a\\nb": 1}', "can't be printed"),
         ("w.json", '{"cat": 1e999}', "the weight inf of cat"),
-        ("w.csv", "cat,two\n", "line 1: the weight two is not a number"),
+        ("w.csv", "cat,two\n", "line 1: the weight two must be a number"),
         ("w.csv", "class,weight\ncat,1\ncat,2\n", "line 3 gives cat a second weight"),
         ("w.csv", "cat,1,2\n", "line 1 has 3 cells; write NAME,WEIGHT"),
         ("w.txt", "cat,1\n", "give balanced, or a file of weights"),
