@@ -146,9 +146,9 @@ class ContinuedRun(NamedTuple):
             if not _values_may_be_equal(name, own_value, new_value):
                 self._reject_change(name, new_value, f"has {_setting_text(name, own_value)}")
         new_sources = dict(config.sources or ())
-        for kind, digest in self.config.sources or ():
-            if kind in FIXED_SETTINGS and new_sources.get(kind) != digest:
-                self._reject_change(kind, getattr(config, kind), "was trained with other code")
+        for field, digest in self.config.sources or ():
+            if field in FIXED_SETTINGS and new_sources.get(field) != digest:
+                self._reject_change(field, getattr(config, field), "was trained with other code")
         has_average, needs_average = bool(self.config.average), bool(config.average)
         if has_average != needs_average:
             reason = f"has an average of {self.config.average:g}"

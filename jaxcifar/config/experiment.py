@@ -190,7 +190,7 @@ class Config(Fields):
                 fixed_values[field.name] = fixed_value
         fixed_values["recipe"] = recipe_names(self.arch)[0]  # its settings are in the other fields
         all_sources = self.sources or ()
-        sources = tuple((kind, digest) for kind, digest in all_sources if kind not in fixed_values)
+        sources = tuple((name, digest) for name, digest in all_sources if name not in fixed_values)
         return dataclasses.replace(self, **fixed_values, sources=sources)
 
     @property

@@ -83,10 +83,12 @@ def _named_file_and_label_columns(table: LabelTable, named_columns: str) -> tupl
     titles = table.rows[0]
     if find_column(named_columns, titles) is not None:
         return None
-    parts = named_columns.split(":")
-    for end in range(1, min(len(parts), _MAX_COLONS)):
-        file_column = find_column(":".join(parts[:end]), titles)
-        label_column = find_column(":".join(parts[end:]), titles)
+    title_parts = named_columns.split(":")
+    for parts_of_file_title in range(1, min(len(title_parts), _MAX_COLONS)):
+        file_title = ":".join(title_parts[:parts_of_file_title])
+        label_title = ":".join(title_parts[parts_of_file_title:])
+        file_column = find_column(file_title, titles)
+        label_column = find_column(label_title, titles)
         if file_column is not None and label_column is not None:
             return file_column, label_column
     return None

@@ -87,13 +87,13 @@ def check_submit_options(options: argparse.Namespace, run_count: int, study_fold
 
 def _require_no_option_of_submit(options: argparse.Namespace) -> None:
     """Raise a `UsageError` if an option was given that only works with `--submit`."""
-    values = {
+    value_of_option = {
         "--parts": options.parts,
         "--submit-options": options.submit_options,
         "--wait": options.wait is True,
         "--no-wait": options.wait is False,
     }
-    for option, value in values.items():
+    for option, value in value_of_option.items():
         if value:
             raise UsageError(f"{option}: has no effect without --submit; add --submit slurm")
 
