@@ -159,12 +159,12 @@ def measure_study(
     from jaxcifar.bench import measure_programs
     from jaxcifar.bench.sizes import model_and_macs, steps_per_round
 
-    configs = {row.name: study.config_of(row, seed=0) for row in study.rows}
-    programs = {config.shared_part(): config for config in configs.values()}
-    macs_of_networks = [model_and_macs(config)[1] for config in programs.values()]
+    config_of_row = {row.name: study.config_of(row, seed=0) for row in study.rows}
+    config_of_program = {config.shared_part(): config for config in config_of_row.values()}
+    macs_of_networks = [model_and_macs(config)[1] for config in config_of_program.values()]
     steps = min(steps_per_round(macs, on_cpu) for macs in macs_of_networks)
     images_per_round = _DEFAULT_BATCH_SIZE * steps
-    return measure_programs(configs, images_per_round, rounds, progress)
+    return measure_programs(config_of_row, images_per_round, rounds, progress)
 
 
 def measure_network(
@@ -237,5 +237,8 @@ def time_ablation(options: list[str]) -> dict[str, Any]:
         process = subprocess.run([*command, *options], check=False)
         seconds = time.perf_counter() - start_time
     if process.returncode:
-        raise RunError(f"--ablation {' '.join(options)}: failed; its error is printed above")
+        raise RunError(
+            f"--ablation {' '.join(options)}: the ablation failed; its error is printed above: "
+            "correct that, then run the same command again"
+        )
     return {"options": options, "seconds": seconds}

@@ -139,10 +139,11 @@ def _fold_lines(runs: Sequence["RunRecord"]) -> Iterator[str]:
         variation = Variation("", group)
         folds = variation.folds
         if len(folds) > 1:
-            numbers = [f"({number})" for number, run in enumerate(runs, start=1) if run in group]
+            run_numbers = [number for number, run in enumerate(runs, start=1) if run in group]
+            listed_numbers = " ".join(f"({number})" for number in run_numbers)
             mean = accuracy_text(variation, "val_accuracy", "val")
             yield (
-                f"{' '.join(numbers)}: validation {mean} over {len(folds)} of {folds[0].total} "
+                f"{listed_numbers}: validation {mean} over {len(folds)} of {folds[0].total} "
                 "folds (mean ± standard deviation); each run used the test images once, at its end"
             )
 

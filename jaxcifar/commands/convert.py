@@ -80,10 +80,9 @@ def check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | Non
     mean_option = _PixelOption("--mean", mean or (), smallest=0.0)
     std_option = _PixelOption("--std", std or (), smallest=SMALLEST_STD)
     has_wrong_mean = not mean_option.has_allowed_values()
-    has_wrong_std = not std_option.has_allowed_values()
-    # If the mean is for pixels from 0 to 255, a deviation of 1 is for these pixels too.
-    if has_wrong_mean and set(std_option.values) == {1}:
-        has_wrong_std = True
+    # Beside the mean of pixels from 0 to 255, a deviation of 1 is the deviation of these pixels.
+    is_std_of_same_wrong_pixels = has_wrong_mean and set(std_option.values) == {1}
+    has_wrong_std = is_std_of_same_wrong_pixels or not std_option.has_allowed_values()
     wrong_options = []
     if has_wrong_mean:
         wrong_options.append(mean_option)
@@ -95,12 +94,13 @@ def check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | Non
     if all(option.has_allowed_values() for option in corrected_options):
         names = " and ".join(option.name for option in wrong_options)
         raise UsageError(
-            f"{names}: must be of pixels from 0 to 1, but these are of pixels from 0 to 255; "
-            f"use {' '.join(map(str, corrected_options))}"
+            f"{names}: the values must be of pixels from 0 to 1, but these are of pixels from 0 "
+            f"to 255; use {' '.join(map(str, corrected_options))}"
         )
     first = wrong_options[0]
     raise UsageError(
-        f"{first}: must be three numbers from {first.smallest:g} to 1, as pixels from 0 to 1 have"
+        f"{first}: must be three numbers from {first.smallest:g} to 1, because the pixels must be "
+        "from 0 to 1"
     )
 
 

@@ -62,7 +62,8 @@ def main(argv: Sequence[str]) -> None:
     if copy.is_dir():
         copy = copy / source.name
     if copy.exists() or copy.is_symlink():
-        raise UsageError(f"{copy}: exists already; give another name, as in {options.name} FILE")
+        command = f"{shell_command('copy')} {options.name} FILE"
+        raise UsageError(f"{copy}: exists already; give another name, as in {command}")
     if not copy.parent.is_dir():
         raise UsageError(f"{copy.parent}: no such folder; make it first")
     print_line = line_printer(Console())

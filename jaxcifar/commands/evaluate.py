@@ -123,16 +123,16 @@ def main(argv: Sequence[str]) -> None:
     evaluations: dict[str, Evaluation] = {}
     looks: dict[str, list[Look]] = {}
     for number, run in enumerate(runs):
-        evaluated = _evaluate_run(run, date, user_metrics, corruption_evaluator, print_line)
-        evaluations[run.name], looks[run.name] = evaluated.evaluation, []
+        result = _evaluate_run(run, date, user_metrics, corruption_evaluator, print_line)
+        evaluations[run.name], looks[run.name] = result.evaluation, []
         if run.folder:
             look = _look_at_test_images(run, options.on, date)
             looks[run.name] = save_to_run_folder(
-                run.folder, evaluated.evaluation, look, print_line, options.images is None
+                run.folder, result.evaluation, look, print_line, options.images is None
             )
         if options.out:
             file_prefix = f"{number}-" if len(runs) > 1 else ""
-            draw_run(options.out, file_prefix, run, evaluated)
+            draw_run(options.out, file_prefix, run, result)
     if options.out:
         draw_corruptions(options.out, evaluations)
     show_evaluations(console, evaluations, looks)
@@ -164,10 +164,14 @@ def _check_runs_and_sets(options: Namespace) -> None:
         require_trained(run)
     if options.base:
         require_trained(options.base)
-    for name in options.on:
-        check_set_name(name)
-    if options.base and not any(is_corruption_set(name) for name in options.on):
-        raise UsageError("--base: is for --on FOLDER of CIFAR-10-C or CIFAR-100-C; give that too")
+    names_of_image_sets = options.on
+    for set_name in names_of_image_sets:
+        check_set_name(set_name)
+    if options.base and not any(map(is_corruption_set, names_of_image_sets)):
+        raise UsageError(
+            "--base: is for --on FOLDER of CIFAR-10-C or CIFAR-100-C; add that option, or leave "
+            "out --base"
+        )
 
 
 def _look_at_test_images(run: "LoadedRun", set_names: Sequence[str], date: str) -> "Look | None":
@@ -191,7 +195,7 @@ def _evaluate_run(
     from jaxcifar.evaluation.measure import evaluate_sets
 
     classifier = run.classifier
-    evaluated = evaluate_sets(
+    result = evaluate_sets(
         classifier.logits,
         run.sets,
         predict_by_mistake=evaluation_mistakes(classifier),
@@ -201,10 +205,10 @@ def _evaluate_run(
         report_step=lambda step: print_line(f"{run.name}: {step}"),
         user_metrics=user_metrics,
     )
-    add_file_names(run, evaluated, print_line)
+    add_file_names(run, result, print_line)
     if run.corrupted_sets:
-        evaluated.evaluation["corruption_sets"] = corruption_evaluator.evaluate(run)
-    return evaluated
+        result.evaluation["corruption_sets"] = corruption_evaluator.evaluate(run)
+    return result
 
 
 def save_to_run_folder(
@@ -216,8 +220,15 @@ def save_to_run_folder(
 ) -> "list[Look]":
     """Write an evaluation to the folder of its run; if that fails, print a line.
 
+    Args:
+      run_folder: folder of the run.
+      evaluation: the evaluation.
+      look: record of the test images' use for this evaluation; None if it has not used them.
+      print_line: prints a line.
+      of_whole_sets: True if all images of each set were evaluated.
+
     Returns:
-      records of all uses of the run's test images. `look` records the use now, if there is one.
+      records of all uses of the run's test images, this use included.
     """
     from jaxcifar.commands.shared.kept_figures import lines_about_kept_figures
     from jaxcifar.runs.evaluation_file import read_looks, save_evaluation

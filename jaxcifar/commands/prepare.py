@@ -24,6 +24,7 @@ HELP_EXAMPLES = (
     ("--archive cifar-10-python.tar.gz", "prepare CIFAR-10 from an archive"),
     ("--dataset path/to/images", "prepare your own images, in folders by class"),
 )
+_NO_VALIDATION_IMAGES = 0.0  # as a fraction of the training images
 
 
 def parser() -> Parser:
@@ -91,13 +92,13 @@ def _doubts_about_images(
     """Return the warnings about the user's images that `jaxcifar run` prints by default."""
     from jaxcifar.data.dataset import DEFAULT_VAL_FRACTION, Dataset
 
-    for val_fraction in (DEFAULT_VAL_FRACTION, 0.0):
+    for val_fraction in (DEFAULT_VAL_FRACTION, _NO_VALIDATION_IMAGES):
         try:
             dataset = Dataset.from_records(
                 records,
                 manifest.fingerprints,
                 val_fraction,
-                None,
+                train_examples=None,
                 name=title,
                 title=title,
                 class_names=manifest.class_names,

@@ -78,12 +78,12 @@ def _efficiency_table(config: Config, flops: float, exchanges: "Sequence[Collect
     for heading in ("chips", "batch", *(machine.name for machine in machines)):
         table.add_column(heading, justify="right")
     for chips in CHIP_COUNTS:
-        batch_sizes = {"growing": config.batch_size * chips}
+        batch_size_by_growth = {"growing": config.batch_size * chips}
         if config.batch_size % chips == 0:
-            batch_sizes["same"] = config.batch_size
-        for batch, batch_size in batch_sizes.items():
+            batch_size_by_growth["same"] = config.batch_size
+        for batch_growth, batch_size in batch_size_by_growth.items():
             efficiencies = [
-                device_traffic.scaling_efficiency(machine, flops, exchanges, chips, batch)
+                device_traffic.scaling_efficiency(machine, flops, exchanges, chips, batch_growth)
                 for machine in machines
             ]
             cells = [f"{efficiency:.0%}" for efficiency in efficiencies]

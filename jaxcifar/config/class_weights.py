@@ -77,7 +77,7 @@ def parse_class_weights(text: str) -> dict[str, float]:
 
     try:
         if len(text) > _MAX_JSON_LENGTH:
-            raise ValueError(f"the text has more than {_MAX_JSON_LENGTH:,} characters")
+            raise ValueError(f"the text must have at most {_MAX_JSON_LENGTH:,} characters")
         return _require_allowed_weights(parse_json(text))
     except ValueError as error:
         reject(_SETTING, f"{text:.80}", f"{error}; give balanced, or a file of weights")
@@ -109,18 +109,19 @@ def _require_allowed_weights(weights: Any) -> dict[str, float]:
     if not isinstance(weights, dict) or not weights:
         raise ValueError("there are no weights by class name")
     if len(weights) > _MAX_CLASSES:
-        raise ValueError(f"there are weights of more than {_MAX_CLASSES:,} classes")
+        raise ValueError(f"there must be weights of at most {_MAX_CLASSES:,} classes")
     weight_of_class = {}
     for class_name, weight in weights.items():
         is_printable = isinstance(class_name, str) and class_name.isprintable()
         if not is_printable or not 0 < len(class_name) <= _MAX_NAME_LENGTH:
             raise ValueError(
-                f"the name {class_name!r:.60} of a class is too long, or can't be printed"
+                f"the class name {class_name!r:.60} can't be printed, or is too long: it must have "
+                f"1 to {_MAX_NAME_LENGTH} characters"
             )
         is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
         if not is_number or not _SMALLEST_WEIGHT <= weight <= _LARGEST_WEIGHT:
             raise ValueError(
-                f"the weight {weight!r:.40} of {class_name:.60} is no number in [1e-6, 1e6]"
+                f"the weight {weight!r:.40} of {class_name:.60} must be a number in [1e-6, 1e6]"
             )
         weight_of_class[class_name] = float(weight)
     return weight_of_class
@@ -169,9 +170,13 @@ def _parse_csv_weights(text: str) -> dict[str, Any]:
             raise ValueError(f"line {line_number} has {len(cells)} cells; write NAME,WEIGHT")
         class_name, weight_text = cells
         if class_name in weight_of_class:
-            raise ValueError(f"line {line_number} gives {class_name:.60} a second weight")
+            raise ValueError(
+                f"line {line_number} gives {class_name:.60} a second weight (delete one of them)"
+            )
         try:
             weight_of_class[class_name] = float(weight_text)
         except ValueError:
-            raise ValueError(f"line {line_number}: {weight_text:.40} is not a number") from None
+            raise ValueError(
+                f"line {line_number}: the weight {weight_text:.40} must be a number"
+            ) from None
     return weight_of_class

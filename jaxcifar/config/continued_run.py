@@ -55,10 +55,10 @@ class ContinuedRun(NamedTuple):
         return {**self.inherited_settings(), **DEFAULTS_WHEN_CONTINUING}
 
     def inherited_settings(self) -> dict[str, Any]:
-        """Return the settings that a run which continues this run starts with.
+        """Return the settings of this run that a run which continues it has too.
 
-        These are this run's settings. Left out are fields that are computed, and the learning rate
-        schedule and its length, which the new run chooses.
+        Computed fields are left out. The schedule of the learning rate and its length are also left
+        out, because the new run chooses them.
         """
         names_left_out = {*DERIVED_FIELDS, *DEFAULTS_WHEN_CONTINUING}
         names = [field.name for field in dataclasses.fields(self.config)]
@@ -73,8 +73,8 @@ class ContinuedRun(NamedTuple):
 
         Raises:
           UsageError: this run has at least `epochs` epochs already, or `--init` would replace its
-            weights. Or this run's learning rate was not constant, and the user gives no schedule
-            and no learning rate for the new run.
+            weights. Or the user must give a schedule or a learning rate for the new run, because
+            this run's learning rate was not constant.
         """
         if epochs <= self.epochs:
             problem = f"has {self.epochs} epochs already"
@@ -114,9 +114,9 @@ class ContinuedRun(NamedTuple):
             if not _values_may_be_equal(name, own_value, new_value):
                 self._reject_change(name, new_value, f"has {_setting_text(name, own_value)}")
         new_sources = dict(config.sources or ())
-        for kind, digest in self.config.sources or ():
-            if kind in FIXED_SETTINGS and new_sources.get(kind) != digest:
-                self._reject_change(kind, getattr(config, kind), "was trained with other code")
+        for field, digest in self.config.sources or ():
+            if field in FIXED_SETTINGS and new_sources.get(field) != digest:
+                self._reject_change(field, getattr(config, field), "was trained with other code")
         has_average, needs_average = bool(self.config.average), bool(config.average)
         if has_average != needs_average:
             reason = f"has an average of {self.config.average:g}"
@@ -142,9 +142,12 @@ def _values_may_be_equal(name: str, own_value: Any, new_value: Any) -> bool:
         return False
     if name == "dataset":
         catalog_names = registry.KINDS[name].keys()
-        return own_value not in catalog_names and new_value not in catalog_names
+        are_both_paths = own_value not in catalog_names and new_value not in catalog_names
+        return are_both_paths
     if registry.is_user_code(own_value) and registry.is_user_code(new_value):
-        return own_value.rpartition(":")[2] == new_value.rpartition(":")[2]
+        own_class_name = own_value.rpartition(":")[2]
+        new_class_name = new_value.rpartition(":")[2]
+        return own_class_name == new_class_name
     return False
 
 
@@ -157,13 +160,9 @@ def _setting_text(name: str, value: Any) -> str:
         return f"--{option_name(name)}" if value else f"--no-{option_name(name)}"
     if value == "":
         return "none"
-    if isinstance(value, tuple):
-        return (
-            ", ".join(
-                f"{argument_name}={option_text(argument)}" for argument_name, argument in value
-            )
-            or "none"
-        )
+    if isinstance(value, tuple):  # the network's arguments
+        arguments = [f"{argument}={option_text(item)}" for argument, item in value]
+        return ", ".join(arguments) or "none"
     return "all" if value is None else option_text(value)
 
 

@@ -49,7 +49,7 @@ def reason_without_effect(
 def _with_base_settings(
     user_settings: Mapping[str, Any], config_class: type, begun_config: Fields | None
 ) -> dict[str, Any]:
-    """Return the settings that the user gives, and below them those of the recipe or continued run.
+    """Return the user's settings, completed by the settings of the recipe or of the continued run.
 
     The arguments are those of `settings_with_effect`.
     """

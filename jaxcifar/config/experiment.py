@@ -164,12 +164,12 @@ class Config(Fields):
         network_arguments = values.pop("arch_args")
         sources = values.pop("sources") or ()
         imports = values.pop("imports") or ()
-        values |= {kind: without_folder(values[kind]) for kind, _ in sources}
-        values |= {name: Path(values[name]).name for name in NAMES_OF_RUNS}
-        digests = {f"SHA-256 of {values[kind]}": digest for kind, digest in sources}
-        for key, digest in imports:
-            kind, _, file = key.partition(": ")
-            digests[f"SHA-256 of {file}, imported by {values[kind]}"] = digest
+        values |= {field: without_folder(values[field]) for field, _ in sources}
+        values |= {field: Path(values[field]).name for field in NAMES_OF_RUNS}
+        digests = {f"SHA-256 of {values[field]}": digest for field, digest in sources}
+        for field_and_file, digest in imports:
+            field, _, file = field_and_file.partition(": ")
+            digests[f"SHA-256 of {file}, imported by {values[field]}"] = digest
         network_settings = {}
         for name, value in network_arguments:
             is_field = name in values  # a network may have an argument with the name of a field
@@ -206,7 +206,7 @@ class Config(Fields):
                 fixed_values[field.name] = fixed_value
         fixed_values["recipe"] = recipe_names(self.arch)[0]  # its settings are in the other fields
         all_sources = self.sources or ()
-        sources = tuple((kind, digest) for kind, digest in all_sources if kind not in fixed_values)
+        sources = tuple((name, digest) for name, digest in all_sources if name not in fixed_values)
         return dataclasses.replace(self, **fixed_values, sources=sources)
 
     @property

@@ -152,7 +152,7 @@ def overruled_lines(
       rows: row of a study -> settings of the row. For a single run, the key can have any name.
       is_shown: takes the names of the stronger and the weaker layer; returns whether to show them.
     """
-    rows_by_change: dict[_LayerPair, dict[_Change, list[str]]] = {}
+    changes_by_layers: dict[_LayerPair, dict[_Change, list[str]]] = {}
     for row, settings in rows.items():
         for setting in settings:
             for overruled in setting.overruled:
@@ -161,12 +161,12 @@ def overruled_lines(
                 layer_pair = _LayerPair(setting.origin, overruled.origin)
                 new_text, old_text = value_text(setting.value), value_text(overruled.value)
                 change = _Change(setting.name, new_text, old_text)
-                rows_of_pair = rows_by_change.setdefault(layer_pair, {})
-                rows_of_pair.setdefault(change, []).append(row)
+                rows_by_change = changes_by_layers.setdefault(layer_pair, {})
+                rows_by_change.setdefault(change, []).append(row)
     lines = []
-    for layer_pair, rows_of_change in rows_by_change.items():
+    for layer_pair, rows_by_change in changes_by_layers.items():
         change_texts = []
-        for change, changed_rows in rows_of_change.items():
+        for change, changed_rows in rows_by_change.items():
             change_text = f"{change.setting} {change.new_text} instead of {change.old_text}"
             if len(changed_rows) < len(rows):
                 change_text += f" in {join_names(changed_rows, _MAX_SHOWN_ROWS)}"

@@ -129,6 +129,9 @@ def did_you_mean(name: str, known_names: Iterable[str]) -> str:
 
 
 def settings_of_some_entries(kind: str) -> set[str]:
-    """Return the `Config` fields that only some entries of a kind, such as "optimizer", use."""
+    """Return the fields of `Config` that only some values of a field, such as "optimizer", use.
+
+    For example, only the optimizer "sgd" uses the field `nesterov`.
+    """
     entries = KINDS[kind].values()
     return {setting for known_entry in entries for setting in known_entry.takes}

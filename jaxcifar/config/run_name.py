@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxcifar.config import class_weights, registry
 from jaxcifar.config.option_names import option_name
@@ -41,14 +41,19 @@ def run_name(config: "Config") -> str:
         is_digest = name.startswith("SHA-256")
         if name in names_left_out or is_digest or value == usual_values.get(name):
             continue
-        if isinstance(value, bool):
-            name_parts.append(option_name(name) if value else f"no-{option_name(name)}")
-        elif name == "class_weights":
-            name_parts.append(option_name(name) + class_weights.short_class_weights_text(value))
-        else:
-            value_without_file = option_text(value).rpartition(":")[2]
-            name_parts.append(option_name(name) + value_without_file)
-    name = re.sub(r"[^\w.+-]+", "-", "_".join(name_parts))
-    name_bytes = name[:_MAX_NAME_LENGTH].encode()
+        name_parts.append(_setting_in_name(name, value))
+    full_name = re.sub(r"[^\w.+-]+", "-", "_".join(name_parts))
+    name_bytes = full_name[:_MAX_NAME_LENGTH].encode()
     cut_name = name_bytes[:_MAX_NAME_BYTES].decode(errors="ignore")
     return f"{cut_name}_seed{config.seed}"
+
+
+def _setting_in_name(name: str, value: Any) -> str:
+    """Return the part of a run's name for one setting, such as "epochs5" or "no-augment"."""
+    option = option_name(name)
+    if isinstance(value, bool):
+        return option if value else f"no-{option}"
+    if name == "class_weights":
+        return option + class_weights.short_class_weights_text(value)
+    value_without_file = option_text(value).rpartition(":")[2]
+    return option + value_without_file

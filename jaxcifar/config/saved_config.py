@@ -61,25 +61,28 @@ def settings_from_file(content: Mapping[str, Any], config_class: type) -> dict[s
     Raises:
       ValueError, UsageError: the content is not a config of this version.
     """
-    for kind in USER_CODE_FIELDS:
-        name = content.get(kind, "" if kind != "arch" else None)
+    for code_field in USER_CODE_FIELDS:
+        value_if_missing = None if code_field == "arch" else ""  # only `arch` is required
+        name = content.get(code_field, value_if_missing)
         if not isinstance(name, str):
-            raise ValueError(f"the field {kind} is missing, or is not text")
+            raise ValueError(
+                f"the field {code_field} must be text, but is missing or of another type"
+            )
     file_settings = check_types("config", effective_settings(content), config_class)
     recipe_settings = {**default_settings(content["arch"]), "arch_args": ()}
     settings = {**DEFAULTS, **effective_settings({**recipe_settings, **file_settings})}
     if settings["lr_scale"] != "none":
+        # Older versions did not write this field.
         base_batch_size = default_settings(settings["arch"], settings["recipe"])["batch_size"]
-        settings.setdefault(
-            "base_batch_size", base_batch_size
-        )  # which older versions did not write
+        settings.setdefault("base_batch_size", base_batch_size)
     for name in TABLE_FIELDS:
         settings[name] = sorted_pairs(settings.get(name) or {})
     for field in ("sources", "imports"):
-        for key, digest in settings[field]:
-            kind = key.partition(": ")[0]
-            if kind not in USER_CODE_FIELDS:
-                raise ValueError(f"{field}: {kind} is not one of {', '.join(USER_CODE_FIELDS)}")
+        for code, digest in settings[field]:
+            code_field = code.partition(": ")[0]
+            if code_field not in USER_CODE_FIELDS:
+                known_fields = ", ".join(USER_CODE_FIELDS)
+                raise ValueError(f"{field}: {code_field} must be one of {known_fields}")
             if not isinstance(digest, str):
-                raise ValueError(f"{field}: the digest of {key} is not text")
+                raise ValueError(f"{field}: the digest of {code} must be text")
     return settings

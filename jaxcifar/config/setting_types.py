@@ -11,6 +11,7 @@ from jaxcifar.config.folds import fold_setting
 from jaxcifar.config.settings import DERIVED_FIELDS, TABLE_FIELDS
 from jaxcifar.errors import UsageError
 
+_FIRST_INEXACT_INTEGER = 2**53  # floats can't represent all integers from here on
 # Names that users may take for settings, and the message: options do not change a run's numbers.
 OPTIONS_OF_COMMANDS = {
     name: f"{name} is not a setting; give the command the option --{name.replace('_', '-')}"
@@ -49,7 +50,7 @@ def check_types(place: str, settings: Mapping[str, Any], config_class: type) -> 
             allowed_types: tuple[type, ...] = (dict,)
         else:
             allowed_types = get_args(type_of_field[name]) or (type_of_field[name],)
-        if float in allowed_types and type(value) is int and abs(value) < 2**53:
+        if float in allowed_types and type(value) is int and abs(value) < _FIRST_INEXACT_INTEGER:
             value = float(value)
         if type(value) not in allowed_types:
             type_name = allowed_types[0].__name__

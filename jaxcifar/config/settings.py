@@ -89,8 +89,8 @@ def effective_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     ineffective_names = {
         name for name in switched_off_settings(all_settings) if all_settings[name] != DEFAULTS[name]
     }
-    for kind in USER_CODE_FIELDS:
-        ineffective_names |= _settings_ignored_by(kind, all_settings[kind])
+    for field in USER_CODE_FIELDS:
+        ineffective_names |= _settings_ignored_by(field, all_settings[field])
     return {name: value for name, value in settings.items() if name not in ineffective_names}
 
 
@@ -122,33 +122,34 @@ def settings_without_effect(settings: Mapping[str, Any]) -> set[str]:
     switched_off_names = switched_off_settings(settings)
     ineffective_names: set[str] = set()
     for switch in _SWITCHES:
-        if switch.is_active(settings) and switch.setting not in switched_off_names:
+        is_switched_off_itself = switch.setting in switched_off_names
+        if switch.is_active(settings) and not is_switched_off_itself:
             ineffective_names.update(switch.ineffective)
     ineffective_names.update(settings_lacking_user_images(settings))
-    for kind in USER_CODE_FIELDS:
-        ineffective_names |= _settings_ignored_by(kind, settings[kind])
+    for field in USER_CODE_FIELDS:
+        ineffective_names |= _settings_ignored_by(field, settings[field])
     return ineffective_names
 
 
-def _settings_ignored_by(kind: str, name: str) -> set[str]:
-    """Return settings that one network, optimizer and so on ignores, and others of its kind use.
+def _settings_ignored_by(field: str, name: str) -> set[str]:
+    """Return the settings that one network, optimizer and so on ignores, although others use them.
 
-    For example, the optimizer "adam" does not use `nesterov`, which "sgd" uses. `kind` is then
-    "optimizer" and `name` is "adam".
+    For example, the optimizer "adam" ignores `nesterov`, which the optimizer "sgd" uses. In this
+    example `field` is "optimizer" and `name` is "adam".
     """
-    return registry.settings_of_some_entries(kind).difference(registry.entry(kind, name).takes)
+    return registry.settings_of_some_entries(field).difference(registry.entry(field, name).takes)
 
 
 def reason_ineffective(setting: str, settings: Mapping[str, Any]) -> str:
     """Return the end of an error message: the reason why the setting `setting` has no effect."""
-    for kind in USER_CODE_FIELDS:
-        entry_name = settings[kind]
-        if setting in _settings_ignored_by(kind, entry_name):
-            is_user_network = kind == "arch" and registry.is_user_code(entry_name)
+    for field in USER_CODE_FIELDS:
+        entry_name = settings[field]
+        if setting in _settings_ignored_by(field, entry_name):
+            is_user_network = field == "arch" and registry.is_user_code(entry_name)
             advice = "remove it"
             if is_user_network:
                 advice = "set the network's fields with --arch-args"
-            return f"has no effect on --{kind} {entry_name}; {advice}"
+            return f"has no effect on --{field} {entry_name}; {advice}"
     if setting in USER_IMAGE_SETTINGS:
         return reason_image_size_ineffective(settings["dataset"])
     switch_reasons = [switch.reason for switch in _SWITCHES if setting in switch.ineffective]

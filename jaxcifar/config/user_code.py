@@ -14,38 +14,39 @@ from jaxcifar.user.loader import has_hashed_loader, late_import_message
 from jaxcifar.user.user_files import file_of, is_user_module
 
 
-def load(config: Config, kind: str) -> Any:
+def load(config: Config, field: str) -> Any:
     """Return the class or function whose name is the value of a field of a config.
 
     Args:
       config: the config.
-      kind: the field, such as "arch". Its value is a built-in name, or "FILE.py:NAME".
+      field: the field, such as "arch". Its value is a built-in name, or "FILE.py:NAME".
 
     Raises:
       UsageError: the code is not found, fails, or has been edited since the config was made. The
         message is one line.
     """
     sources = dict(config.sources or ())
-    return user_reference.load(kind, getattr(config, kind), sources.get(kind))
+    return user_reference.load(field, getattr(config, field), sources.get(field))
 
 
-def digests(config: Config, kind: str) -> tuple[str, ...]:
-    """Load the user code that a field of a config names; return the SHA-256 (hex) of its files.
+def digests(config: Config, field: str) -> tuple[str, ...]:
+    """Load the user code in a field of a config, such as "arch"; return the SHA-256 of its files.
 
-    `kind` is the field's name, such as "arch". The first SHA-256 identifies the code itself, and
-    the others its imports. The tuple is empty if the field does not name user code.
+    Each SHA-256 is hexadecimal text. The first one identifies the code itself, and the others its
+    imports. The tuple is empty if the field has a built-in name such as "cnn".
     """
     sources = dict(config.sources or ())
-    if kind not in sources:
+    if field not in sources:
         return ()
-    import_digests = user_reference.load_import_digests(kind, getattr(config, kind), sources[kind])
-    return sources[kind], *import_digests.values()
+    name, own_digest = getattr(config, field), sources[field]
+    import_digests = user_reference.load_import_digests(field, name, own_digest)
+    return own_digest, *import_digests.values()
 
 
 def is_loaded(config: Config) -> bool:
     """Return whether this process has loaded user code with the SHA-256s that a config lists."""
-    for kind, sha256 in config.sources or ():
-        if not user_reference.has_read(kind, getattr(config, kind), sha256):
+    for field, sha256 in config.sources or ():
+        if not user_reference.has_read(field, getattr(config, field), sha256):
             return False
     return with_imports(config).imports == config.imports
 
@@ -58,9 +59,9 @@ def with_imports(config: Config) -> Config:
         message is one line.
     """
     digest_of_import: dict[str, str] = {}
-    for kind, sha256 in config.sources or ():
-        import_digests = user_reference.load_import_digests(kind, getattr(config, kind), sha256)
-        digest_of_import |= {f"{kind}: {file}": digest for file, digest in import_digests.items()}
+    for field, sha256 in config.sources or ():
+        import_digests = user_reference.load_import_digests(field, getattr(config, field), sha256)
+        digest_of_import |= {f"{field}: {file}": digest for file, digest in import_digests.items()}
     return dataclasses.replace(config, imports=tuple(sorted(digest_of_import.items())))
 
 
@@ -74,19 +75,17 @@ def with_imports_on_disk(config: Config, recorded: Config) -> Config:
       config: the config.
       recorded: a config of an earlier run with the same user code, which lists the imports.
     """
-    files_of_kind: dict[str, list[str]] = {}
-    for key, _ in recorded.imports or ():
-        kind, _, file = key.partition(": ")
-        files_of_kind.setdefault(kind, []).append(file)
+    imported_files: dict[str, list[str]] = {}  # by the field whose code imports them
+    for field_and_file, _ in recorded.imports or ():
+        field, _, file = field_and_file.partition(": ")
+        imported_files.setdefault(field, []).append(file)
     digest_of_import: dict[str, str] = {}
-    for kind, _ in config.sources or ():
-        files_of_this_kind = files_of_kind.get(kind, ())
-        import_digests = user_reference.import_digests_on_disk(
-            kind, getattr(config, kind), files_of_this_kind
+    for field, _ in config.sources or ():
+        digests_of_files = user_reference.import_digests_on_disk(
+            field, getattr(config, field), imported_files.get(field, ())
         )
-        digest_of_import |= {
-            f"{kind}: {file}": digest or "no file" for file, digest in import_digests.items()
-        }
+        for file, digest in digests_of_files.items():
+            digest_of_import[f"{field}: {file}"] = digest or "no file"
     return dataclasses.replace(config, imports=tuple(sorted(digest_of_import.items())))
 
 
@@ -117,8 +116,8 @@ def refusing_late_imports(config: Config) -> Iterator[None]:
             if file:
                 late_files.add(file)
     if late_files:
-        code_options = ", ".join(f"--{kind} {getattr(config, kind)}" for kind, _ in config.sources)
-        raise UsageError(f"{code_options}: {late_import_message(min(late_files))}")
+        options = [f"--{field} {getattr(config, field)}" for field, _ in config.sources]
+        raise UsageError(f"{', '.join(options)}: {late_import_message(min(late_files))}")
 
 
 def contents_to_copy(config: Config) -> dict[str, bytes]:
@@ -128,7 +127,7 @@ def contents_to_copy(config: Config) -> dict[str, bytes]:
       path that the copy gets in the folder `sources` of a run -> content.
     """
     contents: dict[str, bytes] = {}
-    for kind, sha256 in config.sources or ():
-        files = user_reference.contents_to_copy(kind, getattr(config, kind), sha256)
-        contents |= {f"{kind}/{file}": content for file, content in files.items()}
+    for field, sha256 in config.sources or ():
+        files = user_reference.contents_to_copy(field, getattr(config, field), sha256)
+        contents |= {f"{field}/{file}": content for file, content in files.items()}
     return contents

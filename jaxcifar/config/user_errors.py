@@ -30,12 +30,12 @@ def explain_user_code_errors(*named_code: tuple[str, str]) -> Iterator[None]:
     except UsageError:
         raise
     except (Exception, SystemExit) as error:
-        user_code = [(kind, name) for kind, name in named_code if is_user_code(name)]
+        user_code = [(option, name) for option, name in named_code if is_user_code(name)]
         if not user_code:
             raise
-        kind, name = _first_called_user_code(error, user_code)
+        option, name = _first_called_user_code(error, user_code)
         reason = f"{type(error).__name__}: {first_line(error)}"
-        raise UsageError(f"--{kind} {name}: {_failure_place(error, name)}{reason}") from error
+        raise UsageError(f"--{option} {name}: {_failure_place(error, name)}{reason}") from error
 
 
 def _first_called_user_code(
@@ -52,15 +52,15 @@ def _first_called_user_code(
     """
     for frame in source_frames(error):
         file = Path(frame.filename).resolve()
-        code_in_file = [(kind, name) for kind, name in user_code if _main_file(name) == file]
-        for kind, name in code_in_file:
+        code_in_file = [(option, name) for option, name in user_code if _main_file(name) == file]
+        for option, name in code_in_file:
             if name.endswith(f":{frame.name}"):
-                return kind, name
+                return option, name
         if code_in_file:
             return code_in_file[0]
-    for kind, name in user_code:
+    for option, name in user_code:
         if _failure_place(error, name):
-            return kind, name
+            return option, name
     return user_code[0]
 
 

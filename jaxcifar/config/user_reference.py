@@ -27,11 +27,11 @@ _MAX_SOURCE_FILES = 100
 _known_code: dict[tuple[str, str | None], UserCode] = {}
 
 
-def load(kind: str, name: str, sha256: str | None = None) -> Any:
+def load(field: str, name: str, sha256: str | None = None) -> Any:
     """Return the class or function that a name stands for.
 
     Args:
-      kind: the field of `Config` that contains the name, such as "arch".
+      field: the field of `Config` that contains the name, such as "arch".
       name: the field's value, such as "cnn" or "net.py:Net".
       sha256: the `digest` of the user code to load; None for the code on the disk.
 
@@ -39,11 +39,11 @@ def load(kind: str, name: str, sha256: str | None = None) -> Any:
       UsageError: the code is not found, fails, or has another digest. The message is one line. If
         the code fails, the message says in which file and line.
     """
-    constructor = entry(kind, name).constructor
+    constructor = entry(field, name).constructor
     source, _, attribute = constructor.rpartition(":")
-    with explain_user_code_errors((kind, name)):
+    with explain_user_code_errors((field, name)):
         if is_user_code(name):
-            module = _find_user_code(kind, name, sha256).module()
+            module = _find_user_code(field, name, sha256).module()
         else:
             module = importlib.import_module(source)
     try:
@@ -51,7 +51,7 @@ def load(kind: str, name: str, sha256: str | None = None) -> Any:
     except AttributeError:
         defined_names = ", ".join(_defined_names(module)) or "no class and no function"
         raise UsageError(
-            f"--{kind} {name}: {source} does not define {attribute}; it defines {defined_names}"
+            f"--{field} {name}: {source} does not define {attribute}; it defines {defined_names}"
         ) from None
 
 
@@ -64,10 +64,10 @@ def _defined_names(module: ModuleType) -> list[str]:
     ]
 
 
-def read_sources(kind: str, name: str) -> dict[str, bytes]:
+def read_sources(field: str, name: str) -> dict[str, bytes]:
     """Return the contents of the user's file and of the files that it imports from its folder.
 
-    The field `kind` of a config has the value `name`, such as "net.py:Net".
+    `name`, such as "net.py:Net", is the value of a config's `field`, such as "arch".
 
     Returns:
       path relative to the folder of the user's file -> content; the user's file comes first.
@@ -76,9 +76,9 @@ def read_sources(kind: str, name: str) -> dict[str, bytes]:
       UsageError: a file can't be read or is too large, or there are too many files.
     """
     source, _, attribute = name.rpartition(":")
-    user_file = _find_file(kind, name)
+    user_file = _find_file(field, name)
     if user_file is None:  # a notebook's cell
-        with explain_user_code_errors((kind, name)):
+        with explain_user_code_errors((field, name)):
             cell_text = cell_source(getattr(sys.modules[source], attribute))
             return {f"{attribute}.py": cell_text.encode()}
     contents: dict[str, bytes] = {}
@@ -87,23 +87,23 @@ def read_sources(kind: str, name: str) -> dict[str, bytes]:
         file = files_to_read.pop(0)
         path = Path(os.path.relpath(file, user_file.parent)).as_posix()  # part of the digest
         if path not in contents:
-            contents[path] = _read_source(kind, name, file)
+            contents[path] = _read_source(field, name, file)
             files_to_read += imported_from_same_folder(file, contents[path])
         if len(contents) > _MAX_SOURCE_FILES:
             raise UsageError(
-                f"--{kind} {name}: the code imports more than {_MAX_SOURCE_FILES} files from its "
+                f"--{field} {name}: the code imports more than {_MAX_SOURCE_FILES} files from its "
                 "own folder; move it to a folder with only the files that it needs"
             )
     return contents
 
 
-def _read_source(kind: str, name: str, path: Path) -> bytes:
+def _read_source(field: str, name: str, path: Path) -> bytes:
     """Return the content of a file of the user code `name`, as imported, else from the disk.
 
     Raises:
-      UsageError: the file can't be read, or has more than 1 MiB; `--kind name` begins the message.
+      UsageError: the file can't be read, or has more than 1 MiB; the message names the option.
     """
-    option = f"--{kind} {name}"
+    option = f"--{field} {name}"
     try:
         if not path.is_file():
             raise UsageError(f"{option}: there is no such file as {path}; correct the path")
@@ -123,10 +123,10 @@ def _read_source(kind: str, name: str, path: Path) -> bytes:
     return content
 
 
-def _find_file(kind: str, name: str) -> Path | None:
+def _find_file(field: str, name: str) -> Path | None:
     """Return the file of the user code `name`, such as the file net.py for "net.py:Net".
 
-    Return None if a notebook's cell defines the code. `kind` is its option, such as "arch".
+    Return None if a notebook's cell defines the code. `field` is its option, such as "arch".
     """
     source = name.rpartition(":")[0]
     if source.endswith(".py"):
@@ -134,27 +134,27 @@ def _find_file(kind: str, name: str) -> Path | None:
     if source in sys.modules:
         module = sys.modules[source]
         file = getattr(module, "__file__", None)
-        if file is None and module.__spec__ is None:
+        if file is None and module.__spec__ is None:  # the module is a notebook
             return None
     else:
-        with explain_user_code_errors((kind, name)):
+        with explain_user_code_errors((field, name)):
             file = find_file_of_module(source)
     if file is None:
         raise UsageError(
-            f"--{kind} {name}: there is no module {source} with a file; to name a file, write "
+            f"--{field} {name}: there is no module {source} with a file; to name a file, write "
             "FILE.py:NAME"
         )
     return Path(file)
 
 
-def digest(kind: str, name: str) -> str:
-    """Read the user code `name`, the value of the field `kind`, and return its SHA-256 (hex).
+def digest(field: str, name: str) -> str:
+    """Read the user code `name`, the value of a config's `field`, and return its SHA-256 (hex).
 
     For a single file this is the file's SHA-256. For several files (see `read_sources`), it is the
     SHA-256 of a list of their digests and paths. `load` can then find the code by this SHA-256.
     """
     source, _, attribute = name.rpartition(":")
-    files = read_sources(kind, name)
+    files = read_sources(field, name)
     digests = {file: _sha256_hex(content) for file, content in files.items()}
     if len(digests) == 1:
         [sha256] = digests.values()
@@ -162,37 +162,37 @@ def digest(kind: str, name: str) -> str:
         digest_lines = [f"{file_digest}  {file}\n" for file, file_digest in sorted(digests.items())]
         sha256 = _sha256_hex("".join(digest_lines).encode())
     known_code = _known_code.get((source, sha256))
-    module = sys.modules.get(source)  # of the user's program, which may have reloaded it
-    must_be_read_again = known_code is None or module is not None or known_code.has_changed()
-    if must_be_read_again:
-        main_file = _find_file(kind, name) or Path(f"{attribute}.py")
+    imported_module = sys.modules.get(source)  # the user's program may have reloaded it
+    may_have_changed = known_code is None or imported_module is not None or known_code.has_changed()
+    if may_have_changed:
+        main_file = _find_file(field, name) or Path(f"{attribute}.py")
         main_file_of_source[source] = main_file
-        _known_code[source, sha256] = UserCode(source, main_file, files, module)
+        _known_code[source, sha256] = UserCode(source, main_file, files, imported_module)
     return sha256
 
 
-def _find_user_code(kind: str, name: str, sha256: str | None) -> UserCode:
+def _find_user_code(field: str, name: str, sha256: str | None) -> UserCode:
     source = name.rpartition(":")[0]
     if (source, sha256) not in _known_code:
-        current_sha256 = digest(kind, name)
+        current_sha256 = digest(field, name)
         if sha256 not in (None, current_sha256):
             raise UsageError(
-                f"--{kind} {name}: the code has been edited since it was read; start the program "
+                f"--{field} {name}: the code has been edited since it was read; start the program "
                 "again"
             )
         sha256 = current_sha256
     return _known_code[source, sha256]
 
 
-def has_read(kind: str, name: str, sha256: str) -> bool:
+def has_read(field: str, name: str, sha256: str) -> bool:
     """Return whether this process has read the user code `FILE.py:NAME` with this SHA-256."""
     return (name.rpartition(":")[0], sha256) in _known_code
 
 
-def load_import_digests(kind: str, name: str, sha256: str) -> dict[str, str]:
+def load_import_digests(field: str, name: str, sha256: str) -> dict[str, str]:
     """Load user code and return the SHA-256 (hex) of imported files that `digest` does not cover.
 
-    `name`, such as "net.py:Net", is the value of the field `kind` of a config.
+    `name`, such as "net.py:Net", is the value of a config's `field`, such as "arch".
 
     Returns:
       path relative to the folder of the user's file -> SHA-256.
@@ -200,23 +200,23 @@ def load_import_digests(kind: str, name: str, sha256: str) -> dict[str, str]:
     Raises:
       UsageError: the code can't be loaded, or its digest is not `sha256`.
     """
-    with explain_user_code_errors((kind, name)):
-        files = _find_user_code(kind, name, sha256).imports()
+    with explain_user_code_errors((field, name)):
+        files = _find_user_code(field, name, sha256).imports()
     return {file: _sha256_hex(content) for file, content in sorted(files.items())}
 
 
-def import_digests_on_disk(kind: str, name: str, files: Iterable[str]) -> dict[str, str | None]:
+def import_digests_on_disk(field: str, name: str, files: Iterable[str]) -> dict[str, str | None]:
     """Return the present SHA-256 of files that user code imports, without loading the code.
 
     Args:
-      kind: the field of `Config` that contains the name, such as "arch".
+      field: the field of `Config` that contains the name, such as "arch".
       name: the field's value, such as "net.py:Net".
       files: paths relative to the folder of the user's file, as `load_import_digests` returns them.
 
     Returns:
       path -> SHA-256 (hex); None for a file that can't be read.
     """
-    main_file = _find_file(kind, name)
+    main_file = _find_file(field, name)
     folder = os.path.realpath(main_file.parent if main_file else ".")
     digests: dict[str, str | None] = {}
     for file in files:
@@ -226,13 +226,13 @@ def import_digests_on_disk(kind: str, name: str, files: Iterable[str]) -> dict[s
     return digests
 
 
-def contents_to_copy(kind: str, name: str, sha256: str) -> dict[str, bytes]:
+def contents_to_copy(field: str, name: str, sha256: str) -> dict[str, bytes]:
     """Return the contents of all files that user code was loaded from.
 
     Returns:
       path of the copy inside a folder, such as `(up)/lib/x.py` for `../lib/x.py` -> content.
     """
-    code = _find_user_code(kind, name, sha256)
+    code = _find_user_code(field, name, sha256)
     contents = dict(code.files)
     for file, content in code.imports().items():
         if len(content) <= _MAX_SOURCE_BYTES:  # compiled libraries are not copied

@@ -10,7 +10,7 @@ WEIGHTS = "weights.safetensors"
 
 
 def init_file(init: str) -> Path:
-    """Return the file of weights for `init`, the path of this file or of its run's folder."""
+    """Return the path of a file of weights; `init` is this path, or the folder of its run."""
     path = Path(init)
     return path / WEIGHTS if path.is_dir() else path
 

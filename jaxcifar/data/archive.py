@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxcifar.data import plain_pickle, tar
+from jaxcifar.data.archive_errors import ARCHIVE_ADVICE, RefusedArchiveError
 from jaxcifar.data.binary_records import ONE_BYTE_CLASSES, PIXEL_BYTES, SPLITS, Records
 from jaxcifar.data.parquet import read_parquet
 from jaxcifar.data.parquet_files import find_parquet_files
@@ -19,7 +20,6 @@ from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.reading import open_regular_file
 
 _MAX_BATCH_BYTES = 160 * 2**20  # the largest batch is CIFAR-100's training images, 155 MB
-_ARCHIVE_ADVICE = "give a CIFAR archive, or download it again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ def read_archive(path: Path, layout: ArchiveLayout) -> dict[str, Records]:
     for batch, split in layout.split_of_batch.items():
         if batch not in records_of_batch:
             raise RunError(
-                f"{path}: batch {batch} of the {split} split is missing; {_ARCHIVE_ADVICE}"
+                f"{path}: batch {batch} of the {split} split is missing; {ARCHIVE_ADVICE}"
             )
     return {
         split: np.concatenate([records_of_batch[batch] for batch in batch_names])
@@ -109,10 +109,10 @@ def _read_batches(path: Path, layout: ArchiveLayout) -> dict[str, Records]:
         for file_name, content in read_files(path, layout):
             batch = file_name.removesuffix(".bin")
             records_of_batch[batch] = _parse_batch(file_name, content, layout)
-    except tar.RefusedTarError as error:
-        raise RunError(f"{path}: {error}; {_ARCHIVE_ADVICE}") from None
+    except RefusedArchiveError as error:
+        raise RunError(f"{path}: {error}") from error
     except Exception as error:  # a hostile or damaged archive can raise anything
-        raise RunError(f"{path}: {first_line(error)}; {_ARCHIVE_ADVICE}") from error
+        raise RunError(f"{path}: {first_line(error)}; {ARCHIVE_ADVICE}") from error
     return records_of_batch
 
 
@@ -121,14 +121,17 @@ def _parse_batch(file_name: str, content: bytes, layout: ArchiveLayout) -> Recor
     parse = _parse_binary_batch if is_binary else _parse_pickled_batch
     try:
         return parse(content, layout)
+    except RefusedArchiveError as error:
+        raise RefusedArchiveError(f"{file_name} is damaged: {error}") from error
     except Exception as error:  # a hostile or damaged pickle can raise anything
-        raise ValueError(f"{file_name} is damaged: {first_line(error)}") from error
+        reason = first_line(error)
+        raise RefusedArchiveError(f"{file_name} is damaged: {reason}; {ARCHIVE_ADVICE}") from error
 
 
 def _read_parquet_files(path: Path, files: Sequence[Path]) -> dict[str, Records]:
     records_of_split, class_names = read_parquet(path, files)
-    are_of_cifar = records_of_split.keys() == {*SPLITS} and len(class_names) <= ONE_BYTE_CLASSES
-    if not are_of_cifar:
+    has_both_splits = records_of_split.keys() == {*SPLITS}
+    if not has_both_splits or len(class_names) > ONE_BYTE_CLASSES:
         raise RunError(
             f"{path}: the parquet files are not those of CIFAR; give the folder that has both the "
             "training and the test file"
@@ -167,7 +170,7 @@ def _read_batch_file(path: Path) -> bytes:
     with open_regular_file(path, follow_links=True) as file:
         content = file.read(_MAX_BATCH_BYTES + 1)
     if len(content) > _MAX_BATCH_BYTES:
-        raise ValueError(f"{path.name} is larger than any CIFAR batch")
+        raise RefusedArchiveError(f"{path.name} is larger than any CIFAR batch; {ARCHIVE_ADVICE}")
     return content
 
 
@@ -178,14 +181,20 @@ def _read_batches_in_tar(path: Path, layout: ArchiveLayout) -> Iterator[tuple[st
         for member in tar.read_tar_members(file):
             member_path = PurePosixPath(member.name)
             if member_path.is_absolute() or ".." in member_path.parts:
-                raise tar.RefusedTarError(f"the archive has a path that leaves it: {member.name!a}")
+                raise RefusedArchiveError(
+                    f"the archive has a path that leaves it: {member.name!a}; {ARCHIVE_ADVICE}"
+                )
             batch = member_path.name.removesuffix(".bin")
             if batch not in layout.split_of_batch:
                 continue
             if batch in names_of_read_batches:
-                raise tar.RefusedTarError(f"batch {batch} is in the archive twice")
+                raise RefusedArchiveError(
+                    f"batch {batch} is in the archive twice; {ARCHIVE_ADVICE}"
+                )
             if member.byte_count > _MAX_BATCH_BYTES:
-                raise tar.RefusedTarError(f"batch {batch} is larger than any CIFAR batch")
+                raise RefusedArchiveError(
+                    f"batch {batch} is larger than any CIFAR batch; {ARCHIVE_ADVICE}"
+                )
             names_of_read_batches.add(batch)
             yield member_path.name, member.read()
 
@@ -194,8 +203,9 @@ def _parse_binary_batch(content: bytes, layout: ArchiveLayout) -> np.ndarray:
     """Return the records in a file of the binary archive; each keeps only its last label byte."""
     record_length = layout.label_byte_count + PIXEL_BYTES
     if not content or len(content) % record_length:
-        raise ValueError(
-            f"{len(content)} bytes are not a multiple of {record_length}, the size of a record"
+        raise RefusedArchiveError(
+            f"its {len(content)} bytes are not a multiple of {record_length}, the size of a "
+            f"record; {ARCHIVE_ADVICE}"
         )
     archive_records = np.frombuffer(content, np.uint8).reshape(-1, record_length)
     last_label_byte = layout.label_byte_count - 1
@@ -205,7 +215,7 @@ def _parse_binary_batch(content: bytes, layout: ArchiveLayout) -> np.ndarray:
 def _parse_pickled_batch(content: bytes, layout: ArchiveLayout) -> np.ndarray:
     batch = plain_pickle.load_pickle(content)
     if not isinstance(batch, dict):
-        raise ValueError("the pickle is not a dictionary")
+        raise RefusedArchiveError(f"the pickle is not a dictionary; {ARCHIVE_ADVICE}")
     value_of_name: dict[Any, Any] = {}
     for key, value in batch.items():
         name = key.decode() if isinstance(key, bytes) else key
@@ -213,11 +223,19 @@ def _parse_pickled_batch(content: bytes, layout: ArchiveLayout) -> np.ndarray:
     pickled_pixels = value_of_name.get("data")
     labels = value_of_name.get(layout.label_key)
     if not isinstance(pickled_pixels, plain_pickle.PickledArray) or not isinstance(labels, list):
-        raise ValueError(f"the array 'data' or the list '{layout.label_key}' is missing")
+        raise RefusedArchiveError(
+            f"the array 'data' or the list '{layout.label_key}' is missing; {ARCHIVE_ADVICE}"
+        )
     pixels = pickled_pixels.to_numpy()
     if pixels.shape != (len(labels), PIXEL_BYTES):
-        raise ValueError(f"'data' has shape {pixels.shape}, but there are {len(labels)} labels")
+        raise RefusedArchiveError(
+            f"the array 'data' has shape {pixels.shape}, but there are {len(labels)} labels; "
+            f"{ARCHIVE_ADVICE}"
+        )
     if not all(type(label) is int and 0 <= label <= 255 for label in labels):
-        raise ValueError(f"'{layout.label_key}' has values that are not integers from 0 to 255")
+        raise RefusedArchiveError(
+            f"the list '{layout.label_key}' has values that are not integers from 0 to 255; "
+            f"{ARCHIVE_ADVICE}"
+        )
     label_column = np.array(labels, np.uint8)[:, None]
     return np.concatenate([label_column, pixels], axis=1)

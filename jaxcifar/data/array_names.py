@@ -117,7 +117,7 @@ def _array_spellings(content: str, split: str) -> set[str]:
 def _find_spelled_array(
     array_names: Collection[str], spellings: Collection[str], preferred_name: str
 ) -> str | None:
-    """Return the name whose letters are one of `spellings`; None if there is no such name.
+    """Return the name whose letters, in lower case, are one of `spellings`; None if there is none.
 
     If several names match, the name `preferred_name` is returned.
 

@@ -239,10 +239,10 @@ def read_cache(folder: Path, fingerprints: Mapping[str, str]) -> dict[str, Recor
     for split, expected_fingerprint in fingerprints.items():
         path = folder / f"{split}.npy"
         with contextlib.suppress(Exception):  # a damaged file can raise anything
-            with open_regular_file(path):
-                pass  # refuses a pipe, which `open_memmap` would wait for
-            records = np.lib.format.open_memmap(path, mode="r")
+            with open_regular_file(path):  # refuses a pipe, which `open_memmap` would wait for
+                records = np.lib.format.open_memmap(path, mode="r")
             are_records = records.ndim == 2 and records.dtype == np.uint8
             if are_records and fingerprint(records) == expected_fingerprint:
                 records_of_split[split] = records
-    return records_of_split if records_of_split.keys() == fingerprints.keys() else None
+    has_all_splits = records_of_split.keys() == fingerprints.keys()
+    return records_of_split if has_all_splits else None

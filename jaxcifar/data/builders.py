@@ -54,7 +54,7 @@ class _ArchiveBuilder(tfds.core.GeneratorBasedBuilder):
         """Raise an error if the server of `download_url` does not answer in a few seconds.
 
         Raises:
-          RunError: the server does not answer, or not with success.
+          RunError: the server does not answer, or answers with an error.
         """
         import requests
 

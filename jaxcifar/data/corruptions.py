@@ -183,8 +183,8 @@ def corrupt_images(
         return np.stack([compress_as_jpeg(image, int(strength)) for image in images])
     corruption_key = jax.random.fold_in(jax.random.key(_SEED), list(CORRUPTIONS).index(kind))
     pixels_per_image = math.prod(images.shape[1:3])
-    images_of_equal_memory = _MAX_IMAGES_PER_BLOCK * IMAGE_SIZE**2 // pixels_per_image
-    images_per_block = min(_MAX_IMAGES_PER_BLOCK, max(1, images_of_equal_memory))
+    images_that_fit = _MAX_IMAGES_PER_BLOCK * IMAGE_SIZE**2 // pixels_per_image
+    images_per_block = min(_MAX_IMAGES_PER_BLOCK, max(1, images_that_fit))
     blocks = []
     for first_index in range(0, len(images), images_per_block):
         image_block = images[first_index : first_index + images_per_block]

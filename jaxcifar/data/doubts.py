@@ -82,15 +82,17 @@ def _count_copies_in(split: _SplitImages, earlier_splits: Sequence[_SplitImages]
 
     Images with equal checksums are compared by their SHA-256; other images are not compared.
     """
-    earlier_digests: set[bytes] = set()
-    for earlier in earlier_splits:
-        candidates = np.flatnonzero(np.isin(earlier.checksums, split.checksums))
-        earlier_digests.update(_digest(earlier.images[i]) for i in candidates)
-    if not earlier_digests:
+    digests_of_originals: set[bytes] = set()
+    for earlier_split in earlier_splits:
+        has_equal_checksum = np.isin(earlier_split.checksums, split.checksums)
+        possible_originals = np.flatnonzero(has_equal_checksum)
+        digests_of_originals.update(_digest(earlier_split.images[i]) for i in possible_originals)
+    if not digests_of_originals:
         return 0
     earlier_checksums = np.concatenate([earlier.checksums for earlier in earlier_splits])
-    candidates = np.flatnonzero(np.isin(split.checksums, earlier_checksums))
-    return sum(_digest(split.images[i]) in earlier_digests for i in candidates)
+    possible_copies = np.flatnonzero(np.isin(split.checksums, earlier_checksums))
+    is_copy = [_digest(split.images[i]) in digests_of_originals for i in possible_copies]
+    return sum(is_copy)
 
 
 def _image_checksums(images: np.ndarray) -> np.ndarray:

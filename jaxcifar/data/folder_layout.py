@@ -59,8 +59,8 @@ def find_folder_layout(listing: FolderListing) -> FolderLayout | None:
     for split, folder in folder_of_split.items():
         train_class_folders = class_folders_of_split.get("train", {})
         class_folders_of_split[split] = _class_folders(listing, folder, train_class_folders)
-    is_train_named = split_of_name(folder_of_split["train"].own_name) is not None
-    if len(class_folders_of_split) == 1 and not is_train_named and not listing.problems:
+    has_named_train_folder = split_of_name(folder_of_split["train"].own_name) is not None
+    if len(class_folders_of_split) == 1 and not has_named_train_folder and not listing.problems:
         refuse_unnamed_splits(listing, class_folders_of_split["train"])
     train_class_folders = class_folders_of_split["train"]
     class_names = sorted(train_class_folders)
@@ -141,10 +141,7 @@ def _split_folders(listing: FolderListing) -> dict[str, Folder]:
 def _only_folder_of_split(listing: FolderListing, split: str, folders: Sequence[Folder]) -> Folder:
     """Return the only one of the folders that are named like `split`; raise if there are more."""
     if len(folders) > 1:
-        first, second = (
-            folders[0].printable_path,
-            folders[1].printable_path,
-        )
+        first, second = (folder.printable_path for folder in folders[:2])
         raise RunError(
             f"{listing.root}: {first} and {second} both look like the {split} folder; keep one of "
             "them"

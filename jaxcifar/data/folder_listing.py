@@ -206,7 +206,7 @@ class FolderListing:
         return any(path.is_relative_to(folder) for folder in allowed_folders)
 
     def _visible_entries(self, folder: Folder) -> Iterator[os.DirEntry]:
-        """Yield the entries of a folder in order of their names; only count hidden entries."""
+        """Yield the entries of a folder in order of their names, without the hidden entries."""
         try:
             with os.scandir(folder.path) as entries:
                 sorted_entries = sorted(entries, key=lambda entry: os.fsencode(entry.name))

@@ -134,8 +134,9 @@ def _decode(file: IO[bytes], size: int) -> DecodedImage:
         raise ValueError(f"the file has more than {_MAX_FILE_BYTES // 2**20} MiB; make it smaller")
     with Image.open(file, formats=_safe_formats()) as image:
         require_pixel_count(*image.size)
-        has_frames = bool(getattr(image, "is_animated", False))
-        is_animated = has_frames and image.format != "MPO"  # an MPO holds pictures of one scene
+        has_several_frames = bool(getattr(image, "is_animated", False))
+        shows_one_scene = image.format == "MPO"  # pictures from several lenses of a camera
+        is_animated = has_several_frames and not shows_one_scene
         image.load()
         original_size = min(image.size)
         return DecodedImage(to_square(image, size), original_size, is_animated)

@@ -78,9 +78,9 @@ def _one_hot_columns(rows: Sequence[Sequence[str]], candidates: Sequence[int]) -
 
 
 def _drop_equivalent_columns(rows: Sequence[Sequence[str]], columns: Sequence[int]) -> list[int]:
-    """Return `columns` without each column that says the same as another column before.
+    """Return `columns` without columns that only repeat, in other words, what another column says.
 
-    For example, class numbers say the same as class names, and the names are kept.
+    For example, class numbers repeat class names; then only the column of names is returned.
     """
 
     def has_only_numbers(column: int) -> bool:
@@ -94,9 +94,9 @@ def _drop_equivalent_columns(rows: Sequence[Sequence[str]], columns: Sequence[in
     return sorted(kept_columns)
 
 
-def _are_equivalent(rows: Sequence[Sequence[str]], column: int, other: int) -> bool:
+def _are_equivalent(rows: Sequence[Sequence[str]], column: int, other_column: int) -> bool:
     """Return True if two columns say the same: equal cells in one mean equal cells in the other."""
-    pairs = {(row[column], row[other]) for row in rows}
-    values = {value for value, _ in pairs}
-    other_values = {other_value for _, other_value in pairs}
-    return len(values) == len(pairs) and len(other_values) == len(pairs)
+    pairs_of_cells = {(row[column], row[other_column]) for row in rows}
+    cells = {cell for cell, _ in pairs_of_cells}
+    other_cells = {other_cell for _, other_cell in pairs_of_cells}
+    return len(cells) == len(pairs_of_cells) and len(other_cells) == len(pairs_of_cells)

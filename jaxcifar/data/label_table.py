@@ -16,6 +16,7 @@ _MAX_ROWS = 2 * 10**6
 _MAX_LINE_LENGTH = 2**16  # characters
 _DELIMITERS = (",", ";", "\t", "|")
 _LINES_TO_COMPARE = 20
+_LINES_TO_SEARCH = 40  # for lines to compare that are not empty
 _MAX_DIGITS = 9  # of a column's number
 _MAX_TITLE_LENGTH = 40  # characters of a title in a message
 _TABLE_ADVICE = Remedy("save it as UTF-8 text with a row for each image: file name, label")
@@ -47,32 +48,42 @@ def read_table(path: Path) -> LabelTable:
         with open_regular_file(path, follow_links=True) as file:
             content = file.read(MAX_TABLE_BYTES + 1)
         if len(content) > MAX_TABLE_BYTES:
-            raise ValueError(f"the table is larger than {MAX_TABLE_BYTES // 2**20} MiB")
+            raise ValueError(
+                f"the table is larger than {MAX_TABLE_BYTES // 2**20} MiB (keep only the columns "
+                "of file names and labels)"
+            )
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(f"byte {error.start:,} is not UTF-8 text") from None
         lines = text.splitlines()
-        if max(map(len, lines), default=0) > _MAX_LINE_LENGTH:
-            raise ValueError(f"a line of the table has more than {_MAX_LINE_LENGTH:,} characters")
+        for line_number, line in enumerate(lines, start=1):
+            if len(line) > _MAX_LINE_LENGTH:
+                raise ValueError(
+                    f"line {line_number:,} of the table has more than {_MAX_LINE_LENGTH:,} "
+                    "characters (make this line shorter)"
+                )
         rows = _read_rows(lines)
     return LabelTable(path, rows, hashlib.sha256(content).hexdigest())
 
 
 def _read_rows(lines: Sequence[str]) -> list[list[str]]:
     """Return the cells of each row of a table; all rows must have the same number of cells."""
-    first_lines = [line for line in lines[: 2 * _LINES_TO_COMPARE] if line.strip()]
-    delimiter = _guess_delimiter(first_lines[:_LINES_TO_COMPARE])
+    filled_lines = [line for line in lines[:_LINES_TO_SEARCH] if line.strip()]
+    delimiter = _guess_delimiter(filled_lines[:_LINES_TO_COMPARE])
     rows: list[list[str]] = []
     try:
         for line_number, cells in _numbered_rows(lines, delimiter):
             if rows and len(cells) != len(rows[0]):
                 raise ValueError(
                     f"line {line_number:,} has {len(cells)} cells, but the earlier lines have "
-                    f"{len(rows[0])}"
+                    f"{len(rows[0])}; give each line the same number of cells"
                 )
             if len(cells) > _MAX_COLUMNS:
-                raise ValueError(f"line {line_number:,} has more than {_MAX_COLUMNS} cells")
+                raise ValueError(
+                    f"line {line_number:,} has more than {_MAX_COLUMNS} cells (keep only the "
+                    "columns of file names and labels)"
+                )
             if len(rows) == _MAX_ROWS:
                 raise ValueError(f"the table has more than {_MAX_ROWS:,} rows")
             rows.append(cells)

@@ -6,11 +6,7 @@ from typing import NamedTuple
 
 from jaxcifar.data.binary_records import MAX_CLASSES
 from jaxcifar.data.file_names import FileIndex
-from jaxcifar.data.folder_listing import (
-    FolderListing,
-    FoundFile,
-    has_image_suffix,
-)
+from jaxcifar.data.folder_listing import FolderListing, FoundFile, has_image_suffix
 from jaxcifar.data.label_table import LabelTable, read_table
 from jaxcifar.data.split_names import split_of_name, split_of_name_part
 from jaxcifar.data.table_columns import TableColumns, find_columns
@@ -185,17 +181,20 @@ def _find_image(table: LabelTable, index: FileIndex, cell: str) -> FoundFile | N
 def _splits_of_folders(files: Sequence[FoundFile]) -> dict[str, str]:
     """Return path -> split of each file by the names of the folders around it, by default "train".
 
-    So images that a folder keeps for testing are not trained on. A split that is only a part of a
-    name, as in "test_set", counts if such names say "train" and another split.
+    So images that a folder keeps for testing are not trained on. Folder names that only contain the
+    name of a split, such as "test_set", count if they name "train" and at least one other split.
     """
     splits_by_whole_names = {file.path: _split_of_folders(file, split_of_name) for file in files}
-    splits_by_parts = {file.path: _split_of_folders(file, split_of_name_part) for file in files}
-    distinct_splits = set(splits_by_parts.values()) - {None}
-    parts_name_splits = "train" in distinct_splits and len(distinct_splits) > 1
-    named_splits = splits_by_parts if parts_name_splits else splits_by_whole_names
-    split_of_path = {path: split or "train" for path, split in named_splits.items()}
-    has_training_images = "train" in split_of_path.values()
-    return split_of_path if has_training_images else dict.fromkeys(split_of_path, "train")
+    splits_by_name_parts = {
+        file.path: _split_of_folders(file, split_of_name_part) for file in files
+    }
+    splits_in_name_parts = set(splits_by_name_parts.values()) - {None}
+    uses_name_parts = "train" in splits_in_name_parts and len(splits_in_name_parts) > 1
+    split_or_none_of_path = splits_by_name_parts if uses_name_parts else splits_by_whole_names
+    split_of_path = {path: split or "train" for path, split in split_or_none_of_path.items()}
+    if "train" not in split_of_path.values():  # there would be no images to train on
+        return dict.fromkeys(split_of_path, "train")
+    return split_of_path
 
 
 def _split_of_folders(file: FoundFile, find_split: Callable[[str], str | None]) -> str | None:

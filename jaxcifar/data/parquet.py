@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 _MAX_IMAGE_BYTES = 2**26  # as stored, of one image
 _MAX_UNPACKED_BYTES = 2**40  # of all columns, unpacked
-_MAX_UNPACKING_RATIO = 1000  # unpacked to packed bytes, of larger files than the next line says
-_BYTES_OF_ANY_RATIO = 2**28
+_MAX_UNPACKING_RATIO = 1000  # unpacked to packed bytes
+_ALWAYS_PLAUSIBLE_BYTES = 2**28  # up to this unpacked size, any ratio is allowed
 _MAX_LABEL_LENGTH = 200  # characters of a label that is a string
 _IMAGES_PER_BATCH = 64  # images that are read at a time
 _LABELS_PER_BATCH = 10_000
@@ -206,8 +206,8 @@ def _count_rows(file: Path, parquet_file: "ParquetFile") -> int:
     packed_bytes = file.stat().st_size
     row_groups = map(metadata.row_group, range(metadata.num_row_groups))
     unpacked_bytes = sum(row_group.total_byte_size for row_group in row_groups)
-    largest_plausible = max(_MAX_UNPACKING_RATIO * packed_bytes, _BYTES_OF_ANY_RATIO)
-    if unpacked_bytes > min(_MAX_UNPACKED_BYTES, largest_plausible):
+    largest_plausible_bytes = max(_MAX_UNPACKING_RATIO * packed_bytes, _ALWAYS_PLAUSIBLE_BYTES)
+    if unpacked_bytes > min(_MAX_UNPACKED_BYTES, largest_plausible_bytes):
         raise UsageError(
             f"{file.name} unpacks to {unpacked_bytes:,} bytes, unlike images; save the images "
             "again as PNG or JPEG"

@@ -37,7 +37,7 @@ def find_parquet_files(path: Path) -> list[Path]:
 
 
 def find_unmixed_parquet_files(path: Path) -> list[Path]:
-    """Return what `find_parquet_files` returns for a user's data set, which has no other images.
+    """Return the parquet files at `path`, and check that there are no class folders beside them.
 
     Raises:
       RunError: there are too many files, or class folders beside the parquet files.

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from jaxcifar.array_types import Shaped
+from jaxcifar.data.archive_errors import ARCHIVE_ADVICE, RefusedArchiveError
 
 _MAX_OPERATIONS = 500_000  # the training batch of CIFAR-100 has 250,000
 _ALLOWED_OPERATIONS = frozenset(
@@ -41,10 +42,13 @@ def load_pickle(content: bytes) -> Any:
     """
     for count, (operation, _, _) in enumerate(pickletools.genops(content)):
         if count == _MAX_OPERATIONS:
-            raise ValueError("the pickle has far more operations than a CIFAR batch")
+            raise RefusedArchiveError(
+                f"the pickle has far more operations than a CIFAR batch; {ARCHIVE_ADVICE}"
+            )
         if operation.name not in _ALLOWED_OPERATIONS:
-            raise ValueError(
-                f"the pickle has the operation {operation.name}, which no CIFAR batch has"
+            raise RefusedArchiveError(
+                f"the pickle has the operation {operation.name}, which no CIFAR batch has; "
+                f"{ARCHIVE_ADVICE}"
             )
     return _BatchUnpickler(content).load()
 
@@ -65,17 +69,19 @@ class PickledArray:
         """Return this array, read from a pickle, as a NumPy array with two axes, of uint8.
 
         Raises:
-          ValueError: the array has another type than uint8, or not two axes.
+          RefusedArchiveError: the array has another type than uint8, or not two axes.
         """
         _version, shape, dtype, fortran_order, content = self.state
         is_uint8 = isinstance(dtype, _PickledDtype) and dtype.code == "u1"
         if not is_uint8 or type(content) is not bytes:
-            raise ValueError("'data' is not an array of uint8")
+            raise RefusedArchiveError(f"'data' is not an array of uint8; {ARCHIVE_ADVICE}")
         is_shape = type(shape) is tuple and all(type(length) is int for length in shape)
         if not is_shape or len(shape) != 2 or min(shape) < 0:
-            raise ValueError("'data' is not an array with two axes")
+            raise RefusedArchiveError(f"'data' is not an array with two axes; {ARCHIVE_ADVICE}")
         if shape[0] * shape[1] != len(content):
-            raise ValueError("the shape of 'data' does not fit its content")
+            raise RefusedArchiveError(
+                f"the shape of the array 'data' does not fit its content; {ARCHIVE_ADVICE}"
+            )
         return np.frombuffer(content, np.uint8).reshape(shape, order="F" if fortran_order else "C")
 
 
@@ -87,7 +93,7 @@ class _BatchUnpickler(pickle._Unpickler):
 
     def __init__(self, content: bytes) -> None:
         super().__init__(io.BytesIO(content), encoding="bytes")
-        self._encodable_characters_left = len(content)  # characters
+        self._encodable_characters_left = len(content)
 
     def find_class(self, module: str, name: str) -> Any:
         """Return the harmless replacement for a class or function that the pickle imports."""
@@ -101,29 +107,35 @@ class _BatchUnpickler(pickle._Unpickler):
         if (module, name) not in replacements:
             full_name_in_quotes = ascii(f"{module}.{name}"[:80])
             full_name = full_name_in_quotes[1:-1]
-            raise ValueError(f"the pickle imports {full_name}, which is not allowed")
+            raise RefusedArchiveError(
+                f"the pickle imports {full_name}, which is not allowed; {ARCHIVE_ADVICE}"
+            )
         return replacements[module, name]
 
     def _encode_latin1(self, text: str, encoding: str) -> bytes:
-        """Return the bytes that a pickle of protocol 2 by Python 3 stores as latin-1 `text`."""
+        """Return the bytes that Python 3 has written as latin-1 `text` into a pickle."""
         self._encodable_characters_left -= len(text)
         if self._encodable_characters_left < 0:
-            raise ValueError("the pickle encodes the same text too often for a CIFAR batch")
+            raise RefusedArchiveError(
+                f"the pickle encodes the same text too often for a CIFAR batch; {ARCHIVE_ADVICE}"
+            )
         if encoding != "latin1":
-            raise ValueError(
-                f"the pickle encodes bytes as {encoding[:20]!a}, but a CIFAR batch as 'latin1'"
+            raise RefusedArchiveError(
+                f"the pickle encodes bytes as {encoding[:20]!a}, but a CIFAR batch as 'latin1'; "
+                f"{ARCHIVE_ADVICE}"
             )
         return text.encode("latin1")
 
     def _load_build(self) -> None:
-        """Set the state of a replaced object; Python's unpickler would run its code."""
+        """Set the state of a replaced object; Python's unpickler would run the object's code."""
         state = self.stack.pop()
         target = self.stack[-1]
         if isinstance(target, PickledArray):
             target.state = state
         elif not isinstance(target, _PickledDtype):  # its state is the byte order
-            raise ValueError(
-                "the pickle sets the state of an object that is not an array, unlike a CIFAR batch"
+            raise RefusedArchiveError(
+                "the pickle sets the state of an object that is not an array, unlike a CIFAR "
+                f"batch; {ARCHIVE_ADVICE}"
             )
 
     def _load_setitem(self) -> None:
@@ -145,8 +157,9 @@ class _BatchUnpickler(pickle._Unpickler):
         # The hash of another key may take for ever.
         has_string_keys = all(type(key) in (str, bytes) for key in keys)
         if type(target) is not dict or not has_string_keys:
-            raise ValueError(
-                "the pickle has a dictionary with keys that are not strings, unlike a CIFAR batch"
+            raise RefusedArchiveError(
+                "the pickle has a dictionary with keys that are not strings, unlike a CIFAR "
+                f"batch; {ARCHIVE_ADVICE}"
             )
         target.update(zip(keys, values, strict=True))
 

@@ -199,8 +199,8 @@ def _decode_records(builder: Any, dataset: KnownDataset) -> dict[str, binary_rec
     file_format = builder.info.file_format.value
     if file_format == "array_record" and not find_spec("array_record"):
         raise RunError(
-            f"{builder.data_dir}: prepared in the format array_record, which takes the package "
-            "array-record to read; install it, or choose another folder with --data-dir"
+            f"{builder.data_dir}: prepared in the format array_record, which only the package "
+            "array-record reads; install it, or choose another folder with --data-dir"
         )
     try:
         sources = builder.as_data_source()

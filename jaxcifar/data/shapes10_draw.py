@@ -87,8 +87,8 @@ class _RandomNumbers:
         """Return a random number for each image, `[n, 1, 1] float64` in [low, high)."""
         return low + (high - low) * next(self._columns)
 
-    def colour(self) -> np.ndarray:
-        """Return a random colour for each image, `[n, 3, 1, 1] float64` in [0, 1)."""
+    def per_channel(self) -> np.ndarray:
+        """Return a random number for each image and channel, `[n, 3, 1, 1] float64` in [0, 1)."""
         return np.stack([next(self._columns) for _ in range(3)], axis=1)
 
 
@@ -127,10 +127,11 @@ def _paint_stroke(canvas: np.ndarray, numbers: _RandomNumbers, widest: float) ->
     length_past_end = np.maximum(np.abs(u) - half_length, 0)
     half_width = numbers.between(0.3, widest)
     distance = _radius(length_past_end, v) - half_width
-    _paint_shape(canvas, distance, numbers.colour())
+    colour = numbers.per_channel()
+    _paint_shape(canvas, distance, colour)
 
 
-def _draw_block(labels: np.ndarray, random_table: np.ndarray) -> np.ndarray:
+def _draw_shapes(labels: np.ndarray, random_table: np.ndarray) -> np.ndarray:
     """Draw a 32x32 image of one shape for each label; return `[n, 32, 32, 3] uint8`.
 
     `random_table` has random numbers in [0, 1) for each image, `[n, NUMBERS_PER_IMAGE + 3072]
@@ -139,9 +140,10 @@ def _draw_block(labels: np.ndarray, random_table: np.ndarray) -> np.ndarray:
     numbers = _RandomNumbers(random_table[:, :NUMBERS_PER_IMAGE])
     noise = random_table[:, NUMBERS_PER_IMAGE:].reshape(-1, 3, IMAGE_SIZE, IMAGE_SIZE)
 
-    background = numbers.colour()
-    slope_x, slope_y = 0.02 * (numbers.colour() - 0.5), 0.02 * (numbers.colour() - 0.5)
-    canvas = background + slope_x * COLUMN_OFFSETS + slope_y * ROW_OFFSETS
+    background_colour = numbers.per_channel()
+    slope_x = 0.02 * (numbers.per_channel() - 0.5)  # change of each channel from pixel to pixel
+    slope_y = 0.02 * (numbers.per_channel() - 0.5)
+    canvas = background_colour + slope_x * COLUMN_OFFSETS + slope_y * ROW_OFFSETS
     for _ in range(STROKES_BEHIND):
         _paint_stroke(canvas, numbers, widest=1.6)
 
@@ -155,15 +157,15 @@ def _draw_block(labels: np.ndarray, random_table: np.ndarray) -> np.ndarray:
         distance[has_label] = signed_distance(u[has_label], v[has_label])
     # The shape's colour differs from the background by 0.2 to 0.8 modulo 1. So it is as evenly
     # distributed as the background's colour.
-    shape_colour = background + 0.2 + 0.6 * numbers.colour()
+    colour_difference = 0.6 * numbers.per_channel()
+    shape_colour = background_colour + 0.2 + colour_difference
     shape_colour_modulo_1 = shape_colour - np.floor(shape_colour)
     _paint_shape(canvas, shape_radius * distance, shape_colour_modulo_1)
     _paint_stroke(canvas, numbers, widest=3)
 
     noise_level = numbers.between(0.1, 0.6)[:, None]
-    canvas += (
-        noise_level * noise_level * (noise - 0.5)
-    )  # squared: many images are clear, some hard to read
+    # Squared, so that many images are clear and some are hard to read.
+    canvas += noise_level * noise_level * (noise - 0.5)
     pixels = np.floor(255 * np.clip(canvas, 0, 1) + 0.5).astype(np.uint8)
     return pixels.transpose(0, 2, 3, 1)
 
@@ -195,5 +197,5 @@ def draw_images(
         # A row for each image, so that an image does not depend on the size of the block.
         numbers_and_noise = NUMBERS_PER_IMAGE + 3 * IMAGE_SIZE * IMAGE_SIZE
         random_table = random.random_sample((block.stop - first_index, numbers_and_noise))
-        images[block] = _draw_block(labels[block], random_table)
+        images[block] = _draw_shapes(labels[block], random_table)
     return images, labels

@@ -12,9 +12,10 @@ from jaxcifar.machine.terminal import pluralize
 def splits_of_folder_names(listing: FolderListing, folders: Sequence[Folder]) -> list[str | None]:
     """Return the split that each folder's name says, or None.
 
-    A class may be called "test_tube". So a split that is only a part of a name counts if a training
-    folder and another are named, and if such folders hold folders. A folder for testing may
-    hold files if all folders name a split; whoever lists the files reports them.
+    A name such as "test_set" has the name of a split as one of its parts. Such names count only if
+    the names of all folders together say "train" and another split. The folders must also have
+    subfolders, because a class may be called "test_tube". If every folder's name says a split, a
+    folder for validation or testing needs no subfolders; its files are reported later.
     """
     names = [folder.own_name for folder in folders]
     splits_of_whole_names = [split_of_name(name) for name in names]
@@ -46,7 +47,7 @@ def refuse_partial_splits(
       other_folders: the folders beside the folders of `folders_of_split`.
 
     Raises:
-      RunError: there is such a folder.
+      RunError: a folder in `folders_of_split` has subfolders.
     """
     for split, folders in folders_of_split.items():
         folder = folders[0]
@@ -55,17 +56,17 @@ def refuse_partial_splits(
         neighbour = f" beside {other_folders[0].printable_path}" if other_folders else ""
         missing = "" if "train" in folders_of_split else " but no train folder"
         raise RunError(
-            f"{listing.root}: has a {split} folder of folders ({folder.printable_path})"
+            f"{listing.root}: has a {split} folder with subfolders ({folder.printable_path})"
             f"{neighbour}{missing}; put the classes into train/ and test/, or give {folder.path} "
             "to have a sixth of every class taken for testing"
         )
 
 
 def refuse_unnamed_splits(listing: FolderListing, class_folders: Mapping[str, Folder]) -> None:
-    """Raise an error if all class folders hold folders of the same names, two or more.
+    """Raise an error if all class folders have subfolders with the same names, two or more.
 
     Raises:
-      RunError: all class folders do.
+      RunError: the subfolders of all class folders have the same names.
     """
     if len(class_folders) < 2:
         return
@@ -90,10 +91,10 @@ def refuse_unnamed_splits(listing: FolderListing, class_folders: Mapping[str, Fo
 
 
 def refuse_splits_in_class(listing: FolderListing, class_folder: Folder) -> None:
-    """Raise an error if a class folder has a train folder and another split inside.
+    """Raise an error if a class folder has a train folder and the folder of another split inside.
 
     Raises:
-      RunError: it does.
+      RunError: the class folder has such subfolders.
     """
     subfolders = listing.children(class_folder).subfolders
     splits_inside = {split_of_name_part(subfolder.own_name) for subfolder in subfolders} - {None}

@@ -32,6 +32,6 @@ def split_of_name_part(name: str, separators: str = "_.-") -> str | None:
     Returns:
       "train", "val" or "test"; None if no part names a split, or parts name different splits.
     """
-    parts = re.split(f"[{separators}]+", name)
-    named_splits = {split_of_name(part) for part in parts} - {None}
+    name_parts = re.split(f"[{separators}]+", name)
+    named_splits = {split_of_name(name_part) for name_part in name_parts} - {None}
     return named_splits.pop() if len(named_splits) == 1 else None

@@ -83,10 +83,12 @@ def _named_file_and_label_columns(table: LabelTable, named_columns: str) -> tupl
     titles = table.rows[0]
     if find_column(named_columns, titles) is not None:
         return None
-    parts = named_columns.split(":")
-    for end in range(1, min(len(parts), _MAX_COLONS)):
-        file_column = find_column(":".join(parts[:end]), titles)
-        label_column = find_column(":".join(parts[end:]), titles)
+    title_parts = named_columns.split(":")
+    for parts_of_file_title in range(1, min(len(title_parts), _MAX_COLONS)):
+        file_title = ":".join(title_parts[:parts_of_file_title])
+        label_title = ":".join(title_parts[parts_of_file_title:])
+        file_column = find_column(file_title, titles)
+        label_column = find_column(label_title, titles)
         if file_column is not None and label_column is not None:
             return file_column, label_column
     return None
@@ -127,7 +129,7 @@ class _FileColumnScore(NamedTuple):
 
 
 def _score_file_column(index: FileIndex, cells: Collection[str]) -> _FileColumnScore:
-    """Return how many images the cells of a column name, and whether any name is no number."""
+    """Return how many images the cells of a column name, and whether a name is not a number."""
     files_of_cell = {cell: index.find(cell) for cell in cells}
     cells_with_image = [cell for cell, files in files_of_cell.items() if files]
     named_images = {files_of_cell[cell][0].path for cell in cells_with_image}
@@ -136,7 +138,7 @@ def _score_file_column(index: FileIndex, cells: Collection[str]) -> _FileColumnS
 
 
 def _find_titles(table: LabelTable, index: FileIndex, file_column: int) -> list[str] | None:
-    """Return the first row of a table if it holds titles; None if it names an image.
+    """Return the first row of a table if it holds titles; None if this row names an image.
 
     `index` finds the images, and `file_column` is the number of the column of file names.
     """
@@ -158,22 +160,24 @@ def _find_split_column(
     cells are all "train", "val" or "test", with training images and others. `rows` has the cells of
     the table's other rows. `used_columns` are the columns that the user named, or of file names.
     """
-    untitled_column: int | None = None
+    untitled_columns: list[int] = []
     for column, title in enumerate(titles or ()):
         if column in used_columns:
             continue
         cells = {row[column] for row in rows}
         cells_without_split = {cell for cell in cells if split_of_name(cell) is None}
         splits = {split_of_name(cell) for cell in cells - cells_without_split}
-        if title.casefold() not in _SPLIT_TITLES:
-            has_splits = not cells_without_split and "train" in splits and len(splits) > 1
-            if has_splits and untitled_column is None:
-                untitled_column = column
-        elif not cells_without_split:
+        has_only_splits = not cells_without_split
+        has_split_title = title.casefold() in _SPLIT_TITLES
+        if has_split_title and has_only_splits:
             return column
-        elif splits or title.casefold() == "split":  # else test images would be trained on
+        has_clear_title = title.casefold() == "split"
+        if has_split_title and (has_clear_title or splits):  # else test images would be trained on
             raise RunError(
                 f"{table.path}: column {printable(title)} has the value "
                 f"{printable(min(cells_without_split), 60)!r}; write train, val or test in each row"
             )
-    return untitled_column
+        has_training_and_others = "train" in splits and len(splits) > 1
+        if not has_split_title and has_only_splits and has_training_and_others:
+            untitled_columns.append(column)
+    return untitled_columns[0] if untitled_columns else None

@@ -11,7 +11,7 @@ _MAX_TABLES = 20  # that are tried in a folder
 
 
 def find_labelled_files(folder: Path) -> LabelledFiles | None:
-    """Find a table of labels in a folder of images or beside the folder, and apply it.
+    """Give the images in a folder the labels of a table, which is in the folder or beside it.
 
     Returns:
       the images with their labels; None if there is no table.
@@ -63,19 +63,21 @@ def _may_be_table_of_labels(path: Path) -> bool:
 
 
 def describe_unusable_table(folder: Path) -> str:
-    """Return why a table of labels beside a folder can't be used; "" if there is no table.
+    """Return the reason why a table of labels beside a folder can't be used; "" without a table.
 
-    Of several tables it is the first, but one that names images of the folder comes first.
+    If several tables can't be used, only one reason is returned. A table that names images of the
+    folder is preferred to tables that do not.
     """
-    problems: list[str] = []
+    problem_of_table_with_images = ""
+    problem_of_other_table = ""
     for table in _tables_in(folder.parent):
         try:
             label_files(table, folder)
         except RunError as error:
             reason = str(error).removeprefix(f"{table}: ")
             problem = f"{table.name} beside it can't be used: {reason}"
-            if isinstance(error, NoImageNamedError):
-                problems.append(problem)
-            else:
-                problems.insert(0, problem)
-    return problems[0] if problems else ""
+            if not isinstance(error, NoImageNamedError):
+                problem_of_table_with_images = problem
+            elif problem_of_other_table == "":
+                problem_of_other_table = problem
+    return problem_of_table_with_images or problem_of_other_table

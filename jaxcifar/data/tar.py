@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, BinaryIO, NamedTuple
 
+from jaxcifar.data.archive_errors import ARCHIVE_ADVICE, RefusedArchiveError
+
 MAX_ARCHIVE_BYTES = 2**28  # packed, and also unpacked; the largest CIFAR archive unpacks to 186 MB
 _MAX_MEMBERS = 1000  # a CIFAR archive has 9
 _MAX_BYTES_PER_READ = 2**16  # bytes; `tarfile` reads headers and names whole, a content in pieces
@@ -23,10 +25,6 @@ _OPENER_OF_PREFIX: dict[bytes, Callable[..., Any]] = {
     b"\xfd7zXZ\0": lzma.open,
     b"\x5d\0\0": lzma.open,
 }
-
-
-class RefusedTarError(Exception):
-    """The archive holds something that a CIFAR archive never holds, such as a link."""
 
 
 class TarMember(NamedTuple):
@@ -50,19 +48,23 @@ def read_tar_members(file: BinaryIO) -> Iterator[TarMember]:
       file: the tar file, packed by gzip, bzip2 or xz, or not packed.
 
     Raises:
-      RefusedTarError: the archive is too large, or has links, devices or too many members.
+      RefusedArchiveError: the archive is too large, or has links, devices or too many members.
       Exception: the archive is damaged or cut off; the exception can have any type.
     """
     if os.fstat(file.fileno()).st_size > MAX_ARCHIVE_BYTES:
-        raise RefusedTarError("the archive is larger than 256 MiB")
+        raise RefusedArchiveError(f"the archive is larger than 256 MiB; {ARCHIVE_ADVICE}")
     stream = _BoundedStream(file)
     with tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[call-overload]
         for number, member in enumerate(archive, start=1):
             if number > _MAX_MEMBERS:
-                raise RefusedTarError(f"the archive has more than {_MAX_MEMBERS:,} members")
+                raise RefusedArchiveError(
+                    f"the archive has more than {_MAX_MEMBERS:,} members; {ARCHIVE_ADVICE}"
+                )
             is_file_or_folder = member.isreg() or member.isdir()
             if member.issparse() or not is_file_or_folder:
-                raise RefusedTarError(f"the archive has a link or a device: {member.name!a}")
+                raise RefusedArchiveError(
+                    f"the archive has a link or a device: {member.name!a}; {ARCHIVE_ADVICE}"
+                )
             if member.isreg():
                 yield TarMember(
                     member.name, member.size, partial(stream.read_in_pieces, member.size)
@@ -95,13 +97,14 @@ class _BoundedStream:
         """Return exactly the next `byte_count` bytes of the unpacked archive.
 
         Raises:
-          RefusedTarError: `byte_count` is larger than any header, or over `MAX_ARCHIVE_BYTES` were
-            unpacked.
+          RefusedArchiveError: `byte_count` is larger than any header, or over `MAX_ARCHIVE_BYTES`
+            were unpacked.
           EOFError: fewer bytes are left.
         """
         if byte_count > _MAX_BYTES_PER_READ:
-            raise RefusedTarError(
-                f"the archive has a name of {byte_count:,} bytes, which is too long"
+            raise RefusedArchiveError(
+                f"the archive has a file name of {byte_count:,} bytes, more than the "
+                f"{_MAX_BYTES_PER_READ:,} that are allowed; {ARCHIVE_ADVICE}"
             )
         try:
             content = self._file.read(byte_count)
@@ -109,7 +112,7 @@ class _BoundedStream:
             content = b""
         self._position += byte_count
         if self._position > MAX_ARCHIVE_BYTES:
-            raise RefusedTarError("the archive unpacks to more than 256 MiB")
+            raise RefusedArchiveError(f"the archive unpacks to more than 256 MiB; {ARCHIVE_ADVICE}")
         if len(content) < byte_count:
             raise EOFError("the file is not a tar archive, or is cut off")
         return content

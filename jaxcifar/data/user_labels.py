@@ -208,14 +208,14 @@ def _check_labels(array_name: str, labels: np.ndarray) -> np.ndarray:
 def _guess_first_label(
     labels_of_split: Mapping[str, np.ndarray], class_names: Sequence[str] | None
 ) -> int:
-    """Return the label of the first class, 0 or 1.
+    """Return the label of the first class: 1 if the labels count from 1, else 0.
 
-    It is 1 if no label of any split is 0 and, where names are given, each label has its name then.
+    They count from 1 if the smallest is 1 and the largest is the number of `class_names`, if given.
     """
     smallest = min(int(labels.min()) for labels in labels_of_split.values())
     largest = max(int(labels.max()) for labels in labels_of_split.values())
-    names_fit = class_names is None or len(class_names) == largest
-    return 1 if smallest == 1 and names_fit else 0
+    names_fit_labels_from_1 = class_names is None or len(class_names) == largest
+    return 1 if smallest == 1 and names_fit_labels_from_1 else 0
 
 
 def _require_named_labels(

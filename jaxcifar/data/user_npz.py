@@ -28,10 +28,8 @@ from jaxcifar.machine.reading import open_regular_file
 from jaxcifar.machine.terminal import PrintLine
 
 _MAX_UNPACKED_BYTES = 2**34  # of all arrays together, unpacked
-_MAX_UNPACKING_RATIO = (
-    100  # unpacked to packed bytes; files up to `_BYTES_OF_ANY_RATIO` may have any ratio
-)
-_BYTES_OF_ANY_RATIO = 2**28
+_MAX_UNPACKING_RATIO = 100  # unpacked to packed bytes
+_ALWAYS_PLAUSIBLE_BYTES = 2**28  # up to this unpacked size, any ratio is allowed
 _MAX_SMALL_BYTES = 2**28  # of labels, or of class names
 
 
@@ -100,7 +98,7 @@ def _require_plausible_sizes(archive: zipfile.ZipFile, packed_bytes: int) -> Non
             f"the file unpacks to more than {_MAX_UNPACKED_BYTES // 2**30} GiB; make the images "
             "smaller"
         )
-    if unpacked_bytes > max(_MAX_UNPACKING_RATIO * packed_bytes, _BYTES_OF_ANY_RATIO):
+    if unpacked_bytes > max(_MAX_UNPACKING_RATIO * packed_bytes, _ALWAYS_PLAUSIBLE_BYTES):
         raise UsageError(
             f"the file unpacks to more than {_MAX_UNPACKING_RATIO} times its size, unlike images; "
             "check the arrays and save the file again"

@@ -50,7 +50,10 @@ class CommandJob:
             raise
         exit_code = self._process.returncode
         if exit_code:
-            raise RunError(f"the command has ended with exit code {exit_code}")
+            raise RunError(
+                f"the command has ended with exit code {exit_code}; read its error message in the "
+                "log of the job"
+            )
 
     def checkpoint(self) -> Any:
         """Stop the command, so that it saves its state, and return the job for submitit's queue.
@@ -63,7 +66,7 @@ class CommandJob:
         return import_extra("submitit").helpers.DelayedSubmission(next_job)
 
     def _stop(self) -> None:
-        """Send SIGTERM, at which a training saves its state and ends; kill it after 60 s."""
+        """Send SIGTERM, at which the command saves its state and ends; kill it after 60 s."""
         if self._process is None:
             return
         self._process.terminate()

@@ -80,8 +80,9 @@ def use_compilation_cache() -> None:
     """
     if value_of_setting("jax_compilation_cache_dir") is None:
         cache_home = expand_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-        if str(cache_home).startswith("~"):
-            return  # the system knows no home, as in a container for a user without a name
+        has_unknown_home = str(cache_home).startswith("~")
+        if has_unknown_home:  # as in a container for a user without a name
+            return
         # Machines that share a home may have different processors, with other instructions.
         processor = re.sub(r"\W+", "-", _cpu_name()) or "unknown"
         folder = cache_home / "jaxcifar" / "compiled" / processor

@@ -20,6 +20,6 @@ def import_extra(module: str) -> ModuleType:
     except ImportError as error:
         package = module.partition(".")[0]
         raise RunError(
-            f"this takes the package {package}, which can't be imported ({first_line(error)}); "
+            f"the package {package} is needed, but can't be imported ({first_line(error)}); "
             f"install it with: pip install {package}"
         ) from error

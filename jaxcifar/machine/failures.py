@@ -56,11 +56,12 @@ def as_one_line_error(error: BaseException) -> OneLineError | None:
     if isinstance(error, RuntimeError) and _NO_THREAD_TEXT in str(error):
         limits = "the limits on memory and processes (ulimit -v, ulimit -u)"
         return RunError(f"the system starts no more threads for this command; raise {limits}")
-    found_value = _non_finite_value(error)
-    if found_value:
-        setting = {"nan": "JAX_DEBUG_NANS", "inf": "JAX_DEBUG_INFS"}[found_value]
+    non_finite_value = _non_finite_value(error)
+    if non_finite_value:
+        setting = {"nan": "JAX_DEBUG_NANS", "inf": "JAX_DEBUG_INFS"}[non_finite_value]
         return RunError(
-            f"{setting} is set, and a result has the value {found_value}; unset {setting} to go on"
+            f"{setting} is set, and a result has the value {non_finite_value}; unset {setting} to "
+            "go on"
         )
     if isinstance(error, ValueError) and _INVALID_SETTING_PATTERN.search(str(error)):
         return UsageError(

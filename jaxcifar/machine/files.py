@@ -137,7 +137,8 @@ def lock_folder(
         had_lock_file = os.path.lexists(folder / _LOCK_FILE_NAME)
         descriptor = _open_and_lock(folder, wait)
     except OSError as error:
-        if error.errno not in _ERRORS_IN_READ_ONLY_FOLDERS or not folder.is_dir():
+        is_read_only = folder.is_dir() and error.errno in _ERRORS_IN_READ_ONLY_FOLDERS
+        if not is_read_only:
             raise
         check()
         yield  # nothing can be written in a read-only folder, so it needs no lock
@@ -200,16 +201,16 @@ def _delete_and_unlock(descriptor: int, delete_files: Callable[[], None]) -> Non
     can't delete an open file, so on Windows the lock file is closed first. Then another process may
     open a file before `delete_files` is called, but Windows does not delete this open file either.
     """
-    must_delete_after_closing = False
+    is_refused_while_open = False
     try:
         delete_files()
     except PermissionError:
-        must_delete_after_closing = True
+        is_refused_while_open = True
     except OSError:
         pass  # the files stay
     finally:
         os.close(descriptor)
-    if must_delete_after_closing:
+    if is_refused_while_open:
         with contextlib.suppress(OSError):
             delete_files()
 

@@ -1,9 +1,10 @@
 """Safe reading of `.npz` and `.npy` files whose arrays must have a declared dtype and shape."""
 
+import contextlib
 import math
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -35,7 +36,7 @@ class ArrayForm(NamedTuple):
         return dtype_fits and len(shape) > 0 and self._fits_row_shape(shape[1:])
 
     def _fits_row_shape(self, row_shape: tuple[int, ...]) -> bool:
-        """Return whether all axes but the first may have these sizes."""
+        """Return whether an array may have the sizes `row_shape` on all axes but the first."""
         if row_shape == self.row_shape:
             return True
         if self.allowed_sides is None or len(row_shape) != len(self.row_shape):
@@ -67,11 +68,8 @@ def read_array(path: Path, form: ArrayForm, remedy: Remedy, max_bytes: int) -> n
     Raises:
       RunError, UsageError: the file can't be read, or its array has another form.
     """
-    with report_errors(path, remedy), open_regular_file(path) as file:
-        try:
-            return _read_array(file, "it", form, max_bytes)
-        except Exception as error:  # a damaged header can raise anything
-            raise ValueError(f"is damaged ({str(error) or type(error).__name__})") from error
+    with report_errors(path, remedy), open_regular_file(path) as file, _report_damage():
+        return _read_array(file, "it", form, max_bytes)
 
 
 def map_array(path: Path, remedy: Remedy) -> np.ndarray:
@@ -84,17 +82,14 @@ def map_array(path: Path, remedy: Remedy) -> np.ndarray:
     Raises:
       RunError, UsageError: the file can't be read, or has no values.
     """
-    with report_errors(path, remedy), open_regular_file(path) as file:
-        try:
-            header = read_header(file, "it")
-            content_start = file.tell()
-            if header.byte_count == 0 or not header.shape:
-                raise ValueError(f"it has shape {header.shape}, and so no rows")
-            if os.fstat(file.fileno()).st_size < content_start + header.byte_count:
-                raise ValueError("it ends too soon")
-            return np.memmap(file, header.dtype, "r", content_start, header.shape)
-        except Exception as error:  # a damaged header can raise anything
-            raise ValueError(f"is damaged ({str(error) or type(error).__name__})") from error
+    with report_errors(path, remedy), open_regular_file(path) as file, _report_damage():
+        header = read_header(file, "it")
+        content_start = file.tell()
+        if header.byte_count == 0 or not header.shape:
+            raise ValueError(f"it has shape {header.shape}, and so no rows, but needs one or more")
+        if os.fstat(file.fileno()).st_size < content_start + header.byte_count:
+            raise ValueError("it ends too soon")
+        return np.memmap(file, header.dtype, "r", content_start, header.shape)
 
 
 def read_arrays(
@@ -117,14 +112,22 @@ def read_arrays(
     with report_errors(path, remedy), open_regular_file(path) as file:
         if os.fstat(file.fileno()).st_size > max_bytes:
             raise ValueError(f"has more than {max_bytes:,} bytes")
-        try:
+        with _report_damage():
             arrays = _read_archive(file, forms, max_bytes)
-        except Exception as error:  # a hostile or damaged archive can raise anything
-            raise ValueError(f"is damaged ({str(error) or type(error).__name__})") from error
         lengths = {len(array) for array in arrays.values()}
         if len(lengths) != 1:
             raise ValueError("has arrays that differ in length")
     return arrays
+
+
+@contextlib.contextmanager
+def _report_damage() -> Iterator[None]:
+    """Turn any error in the `with` block into a `ValueError`: a damaged file can raise anything."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"is damaged ({reason})") from error
 
 
 def _read_archive(
@@ -170,7 +173,9 @@ def read_header(file: IO[bytes], array_name: str) -> ArrayHeader:
       ValueError: the file is damaged, or the array has Python objects or is in Fortran order.
     """
     if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError(f"{array_name} is not of version 1.0 of the npy format")
+        raise ValueError(
+            f"{array_name} is not of version 1.0 of the npy format (save it again with np.save)"
+        )
     shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
     if dtype.hasobject:
         raise ValueError(
@@ -182,7 +187,7 @@ def read_header(file: IO[bytes], array_name: str) -> ArrayHeader:
             f"{array_name} is not in C order (save np.ascontiguousarray(ARRAY) instead)"
         )
     if min(shape, default=0) < 0:
-        raise ValueError(f"{array_name} is damaged: its shape is {shape}")
+        raise ValueError(f"{array_name} is damaged: its shape {shape} must not be negative")
     return ArrayHeader(shape, dtype)
 
 

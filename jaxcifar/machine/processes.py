@@ -51,10 +51,16 @@ def join_processes(
         return
     has_process_options = processes is not None or process_id is not None
     if coordinator is None and has_process_options:
-        raise UsageError("--processes and --process-id: add --coordinator HOST:PORT")
+        raise UsageError(
+            "--processes and --process-id: the address of process 0 is missing; add --coordinator "
+            "HOST:PORT"
+        )
     if coordinator is not None:
         if processes is None or process_id is None:
-            raise UsageError("--coordinator: add --processes and --process-id")
+            raise UsageError(
+                "--coordinator: the number of processes or of this process is missing; add "
+                "--processes and --process-id"
+            )
         if not 0 <= process_id < processes:
             raise UsageError(f"--process-id {process_id}: must be in 0 to {processes - 1}")
         split_address(coordinator)

@@ -199,7 +199,7 @@ def _parse_bounded(text: str, parse_text: Callable[[str], Any]) -> Any:
     except RecursionError:
         raise ValueError("is nested too deeply") from None
     except ValueError:  # both parsers: a number with too many digits, or an impossible date
-        raise ValueError("has a number or date that is out of range") from None
+        raise ValueError("has a number or date that is out of range (correct it)") from None
     _require_bounded_value(value)
     return value
 

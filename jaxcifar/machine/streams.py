@@ -25,8 +25,8 @@ def open_missing_streams() -> None:
             os.fstat(standard_descriptor)
         except OSError:
             # The system gives a new descriptor the lowest free number, which is this one.
-            new_descriptor = os.open(os.devnull, os.O_RDWR)
-            os.set_inheritable(new_descriptor, True)
+            replacement_descriptor = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(replacement_descriptor, True)
     if sys.stderr is None:
         sys.stderr = _open_standard_stream(_STDERR)
         if sys.stdout is None:  # both are closed: no error can be shown

@@ -36,7 +36,8 @@ def open_descriptor(path: Path, flags: int, follow_links: bool = False) -> int:
       OSError: the file can't be opened.
       ValueError: `path` is not a regular file, or is a link and `follow_links` is false.
     """
-    if not follow_links and not _DO_NOT_FOLLOW_LINKS and path.is_symlink():
+    system_follows_links = not _DO_NOT_FOLLOW_LINKS
+    if system_follows_links and not follow_links and path.is_symlink():
         raise ValueError("is a link, which is not followed")
     link_flag = 0 if follow_links else _DO_NOT_FOLLOW_LINKS
     try:
@@ -130,18 +131,19 @@ def free_bytes_in_containers(
     group_paths = [line.removeprefix("0::/") for line in group_lines if line.startswith("0::/")]
     if not group_paths:
         return  # another system, or control groups of version 1
-    innermost = groups_folder / group_paths[0]
-    for group in (innermost, *innermost.parents):
+    innermost_group = groups_folder / group_paths[0]
+    for group_folder in (innermost_group, *innermost_group.parents):
         try:
-            byte_limit = (group / "memory.max").read_text()
-            used_bytes = (group / "memory.current").read_text()
-            memory_statistics = (group / "memory.stat").read_text()
+            limit_text = (group_folder / "memory.max").read_text()
+            usage_text = (group_folder / "memory.current").read_text()
+            memory_statistics = (group_folder / "memory.stat").read_text()
         except OSError:
             continue  # the root group and the folders above it have no limit
         cache_line = re.search(r"^inactive_file (\d+)$", memory_statistics, re.MULTILINE)
         cached_bytes = int(cache_line[1]) if cache_line else 0
-        if byte_limit.strip() != "max":
-            yield int(byte_limit) - int(used_bytes) + cached_bytes
+        has_limit = limit_text.strip() != "max"
+        if has_limit:
+            yield int(limit_text) - int(usage_text) + cached_bytes
 
 
 def _free_bytes_by_ulimit() -> Iterator[int]:

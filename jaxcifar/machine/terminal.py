@@ -16,6 +16,7 @@ RankedText = tuple[int, str]  # texts with the highest rank are left out of a sh
 ALWAYS_SHOWN = 0  # rank of texts that are never left out
 REFRESH_SECONDS = 0.5  # between two updates of a status line
 SILENCE_SECONDS = 25.0  # a log without new lines for longer looks like a program that hangs
+_MIN_WAIT_SECONDS = 0.01
 _VALUE_COLUMN = 16  # of a line such as "data set:      cifar10"
 _MIN_SHORTENED_LENGTH = 8  # characters of a text that is shortened to fit into a line
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -137,7 +138,10 @@ def print_after_silence(
         print_line(line)
 
     def print_status_when_silent() -> None:
-        while not block_ended.wait(max(0.01, last_printed_at + silence_seconds - time.monotonic())):
+        while True:
+            seconds_left = last_printed_at + silence_seconds - time.monotonic()
+            if block_ended.wait(max(_MIN_WAIT_SECONDS, seconds_left)):
+                return
             if time.monotonic() - last_printed_at >= silence_seconds:
                 try:
                     print_and_note_time(status())

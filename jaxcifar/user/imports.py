@@ -139,8 +139,8 @@ class UserCode:
         is_notebook_cell = self._module is not None and has_no_file
         if is_notebook_cell and file == os.path.realpath(self.main):
             module_names += modules_used_in_cell(content, vars(self._module))
-        names_with_packages = [part for name in module_names for part in module_and_parents(name)]
-        return list(dict.fromkeys(names_with_packages))  # each name once
+        all_names = [name for module in module_names for name in module_and_parents(module)]
+        return list(dict.fromkeys(all_names))  # each name once
 
     def _find_user_spec(self, name: str) -> ModuleSpec | None:
         """Return the spec of a module of user code, without importing the module.

@@ -203,9 +203,9 @@ def _code_objects_in(code: CodeType) -> Iterator[CodeType]:
 def _functions_defined_in(module: ModuleType) -> Iterator[Any]:
     """Yield the functions and the methods of classes that a module's file defines."""
     for value in list(vars(module).values()):
-        members = vars(value).values() if isinstance(value, type) else [value]
-        for member in members:
-            function = inspect.unwrap(member) if callable(member) else None
+        possible_functions = vars(value).values() if isinstance(value, type) else [value]
+        for candidate in possible_functions:
+            function = inspect.unwrap(candidate) if callable(candidate) else None
             code = getattr(function, "__code__", None)
             if code and code.co_filename == module.__file__:
                 yield function

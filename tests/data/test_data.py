@@ -96,7 +96,7 @@ def test_array_record_where_it_cannot_be_read(tmp_path, tiny_entry, archive, mon
     pytest.importorskip("array_record")
     prepare_as("array_record", tiny_entry, archive, tmp_path)
     monkeypatch.setattr("jaxcifar.data.prepare.find_spec", lambda name: None)
-    with pytest.raises(RunError, match=r"takes the package array-record .* --data-dir"):
+    with pytest.raises(RunError, match=r"the package array-record reads; .* --data-dir"):
         load_records(tiny_entry, tmp_path, print_line=quiet)
 
 

@@ -252,7 +252,7 @@ WRONG = {
     "ragged": ("0.png,cat\n1.png,dog,x\n", "line 2 has 3 cells, but the earlier lines have 2"),
     "unknown split": ("f,label,split\n0.png,a,one\n1.png,b,two\n", "has the value 'one'; write"),
     "empty": ("", "needs two columns or more"),
-    "long line": ("x" * 70_000, "a line of the table has more than 65,536 characters"),
+    "long line": ("x" * 70_000, "line 1 of the table has more than 65,536 characters"),
     "ugly label": ("0.png,a\x1b\n1.png,b\n", "can't be printed"),
     "no header below": ("file,label\n", "no column names images"),
 }
@@ -274,7 +274,7 @@ UNUSABLE = {
     ),
     "ragged": (
         "0.png,cat\n1.png,dog,x\n",
-        "line 2 has 3 cells, but the earlier lines have 2; save it",
+        "line 2 has 3 cells, but the earlier lines have 2; give each line",
     ),
     "no names": ("a,cat\nb,dog\n", r"no column names images of its folder \(one row begins with"),
 }

@@ -199,7 +199,7 @@ def untrained_class(pets):
 
 def no_train(pets):
     (pets / "train").rename(pets.parent / "away")
-    return "has a test folder of folders .test. but no train folder"
+    return "has a test folder with subfolders .test. but no train folder"
 
 
 def extra_folder(pets):
@@ -470,7 +470,7 @@ def test_hostile_npz(tmp_path, monkeypatch):
         with pytest.raises(RunError, match="unpacks to more than"):
             load(path, tmp_path)
         patch.setattr(user_npz, "_MAX_UNPACKED_BYTES", 2**34)
-        patch.setattr(user_npz, "_BYTES_OF_ANY_RATIO", 5_000_000)
+        patch.setattr(user_npz, "_ALWAYS_PLAUSIBLE_BYTES", 5_000_000)
         with pytest.raises(RunError, match="more than 100 times its size"):
             load(path, tmp_path)
     write_npz(tmp_path / "many.npz", **{f"a member of some name {i}": b"" for i in range(20_000)})

@@ -376,7 +376,7 @@ def test_bounds(insects, tmp_path, monkeypatch):
     assert "unpacks to" in refused("_MAX_UNPACKED_BYTES", 1000)
     assert "an image has more than 0 MiB" in refused("_MAX_IMAGE_BYTES", 1000)
     with monkeypatch.context() as patch:
-        patch.setattr(parquet, "_BYTES_OF_ANY_RATIO", 0)
+        patch.setattr(parquet, "_ALWAYS_PLAUSIBLE_BYTES", 0)
         patch.setattr(parquet, "_MAX_UNPACKING_RATIO", 0.1)
         with pytest.raises(RunError, match="unlike images"):
             load(insects, tmp_path)

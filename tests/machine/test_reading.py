@@ -225,12 +225,12 @@ def test_studies_of_older_versions_stay_readable(path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"arch": None}, "the field arch is missing"),
+        ({"arch": None}, "the field arch must be text"),
         ({"arch": "\0"}, r"--arch \\x00: there is no such network"),
         ({"arch": "x" * 500}, "--arch xxx"),
         ({"dataset": "~nobody"}, "--dataset ~nobody: there is no such data set"),
         ({"dataset": "x" * 5000}, "--dataset xxx"),
-        ({"schedule": []}, "the field schedule is missing, or is not text"),
+        ({"schedule": []}, "the field schedule must be text, but is missing"),
         ({"epochs": "5"}, "epochs = '5' is not of type int"),
         ({"epochs": 2**40}, "--epochs 1099511627776: must be at least 1, below"),
         ({"learning_rate": float("inf")}, "--learning-rate inf: must be a finite number"),
@@ -241,9 +241,9 @@ def test_studies_of_older_versions_stay_readable(path):
         ),
         (
             {"sources": {"color": "0" * 64}},
-            "sources: color is not one of arch, optimizer",
+            "sources: color must be one of arch, optimizer",
         ),
-        ({"sources": {"arch": 7}}, "sources: the digest of arch is not text"),
+        ({"sources": {"arch": 7}}, "sources: the digest of arch must be text"),
         ({"colour": "red"}, "there is no setting colour"),
     ],
 )

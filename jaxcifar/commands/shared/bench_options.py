@@ -78,7 +78,7 @@ def expected_time(archs: Sequence[str], options: Namespace) -> str:
 
 
 def number_of_test_images(on_cpu: bool, is_large_network: bool) -> int:
-    """Return the number of test images of a measurement: fewer where they would take long."""
+    """Return the number of test images of a measurement: fewer on a CPU, where they take long."""
     if not on_cpu:
         return _TEST_IMAGES
     return _TEST_IMAGES_OF_LARGE_NETWORK_ON_CPU if is_large_network else _TEST_IMAGES_ON_CPU

@@ -123,7 +123,7 @@ def add_run_dir(parser: OptionHolder, default: str | None = None) -> None:
 
 
 def add_keep_options(parser: OptionHolder) -> None:
-    """Add `--keep` and `--keep-every`, which say which checkpoints stay."""
+    """Add `--keep` and `--keep-every`, which choose the checkpoints that are kept."""
     parser.add_argument(
         "--keep",
         choices=("all", "best"),

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from jaxcifar.report.run_records import RunRecord
 
 NO_VALUE = "-"
+_FLIP_ACCURACY_TITLE = "test with flips"
 _SHOWN_DIGEST_LENGTH = 8
 
 
@@ -40,7 +41,7 @@ def result_rows(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
         ],
         "validation": [_percent_or_dash(_best_epoch(run), "val_accuracy") for run in runs],
         "test": [_percent_or_dash(run.result, "test_accuracy") for run in runs],
-        "test with flips": [_percent_or_dash(run.result, "test_accuracy_flip") for run in runs],
+        _FLIP_ACCURACY_TITLE: [_percent_or_dash(run.result, "test_accuracy_flip") for run in runs],
         **_metric_rows(runs),
         "device time": [_device_time_or_dash(run) for run in runs],
         "images/s": [_rate_or_dash(run) for run in runs],
@@ -74,7 +75,8 @@ def _metric_rows(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
             if all(value is None for value in values):
                 continue
             title = printable(f"{split_titles[split]} {metric['title']}")
-            if title in (*rows, "test with flips"):
+            is_taken = title in rows or title == _FLIP_ACCURACY_TITLE
+            if is_taken:
                 title = f"{title} ({metric['name']})"
             rows[title] = [
                 NO_VALUE if value is None else format_value(value, metric["unit"])

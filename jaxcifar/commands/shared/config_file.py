@@ -128,8 +128,9 @@ def read_given_settings(
     given_settings = GivenSettings(
         config, option_settings, other_options, file_settings, file_name, recorded_config
     )
+    settings_of_single_row = {"": given_settings.settings_with_origins}
     overruled_file_settings = overruled_lines(
-        {"": given_settings.settings_with_origins},
+        settings_of_single_row,
         lambda winning_origin, overruled_origin: overruled_origin == file_name,
     )
     return given_settings._replace(notices=(*overruled_file_settings, *notices))
@@ -149,7 +150,7 @@ def _create_config(settings: Mapping[str, Any], begun_config: Config | None) -> 
 
 
 def _read_settings_file(path: Path) -> tuple[dict[str, Any], Config | None]:
-    """Return a file's settings, and a run's config if the file is its `config.json`, else None."""
+    """Return the settings in a file, and the config if the file is of a run (else None)."""
     file = path / "config.json" if path.is_dir() else path
     if path.is_dir() and not file.exists():
         raise UsageError(f"--config {path}: there is no run here{nested_run_hint(path)}")
@@ -180,8 +181,8 @@ def _without_ineffective_settings(
 
     A line that names the ineffective settings is added to `notices`.
     """
-    network = {"arch": option_settings["arch"]} if "arch" in option_settings else {}
-    effective_without_options = effective_settings({**network, **file_settings})
+    network_option = {"arch": option_settings["arch"]} if "arch" in option_settings else {}
+    effective_without_options = effective_settings({**network_option, **file_settings})
     effective_with_options = effective_settings({**file_settings, **option_settings})
     used_names = {*effective_with_options, *option_settings}
     ineffective_settings = {

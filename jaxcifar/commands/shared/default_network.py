@@ -41,12 +41,12 @@ def require_chosen_network(
     images = _training_image_count(config)
     seconds = config.epochs * images / (_IMAGES_PER_SECOND_AND_CORE * cpu_cores())
     if seconds > _MAX_SECONDS_WITHOUT_CHOICE:
-        small_words = shlex.join([*words, "--arch", "cnn", "--recipe", "strong"])
-        small = f"{shell_command('run')} {small_words}"
-        half_an_hour = "" if settings else " (about half an hour)"
+        options_of_small_network = shlex.join([*words, "--arch", "cnn", "--recipe", "strong"])
+        command = f"{shell_command('run')} {options_of_small_network}"
+        time_hint = "" if settings else " (about half an hour)"
         raise UsageError(
             f"{config.arch}, the default network, would train for about {duration(seconds)} on "
-            f"this CPU (an estimate); train the small network instead with {small}{half_an_hour}, "
+            f"this CPU (an estimate); train the small network instead with {command}{time_hint}, "
             f"or start it with --arch {config.arch}"
         )
 

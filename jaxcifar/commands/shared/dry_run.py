@@ -59,10 +59,12 @@ def show_settings(console: Console, rows: Mapping[str, Sequence[SettingOrigin]])
     shared_table = make_table("", ("setting", "value", "from"), ())
     varying_names = []
     for name, setting_by_row in settings_by_name.items():
-        distinct = {(setting.value, setting.origin) for setting in setting_by_row.values()}
+        values_and_origins = {
+            (setting.value, setting.origin) for setting in setting_by_row.values()
+        }
         is_in_all_rows = len(setting_by_row) == len(rows)
-        if is_in_all_rows and len(distinct) == 1:
-            [(value, origin)] = distinct
+        if is_in_all_rows and len(values_and_origins) == 1:
+            [(value, origin)] = values_and_origins
             shared_table.add_row(name, Text(printable(value_text(value))), Text(printable(origin)))
         else:
             varying_names.append(name)
@@ -185,8 +187,10 @@ def _time_few_steps(
             print_line(f"{reason}: time and memory are known after {command}")
             return None
         is_drawn = CATALOG[config.dataset].draw is not None
-        origin = "drawn" if is_drawn else "downloaded (about 170 MB), unless TFDS has them,"
-        print_line(f"{reason}: its images would be {origin} and prepared. Noise stands for them.")
+        first_step = "drawn" if is_drawn else "downloaded (about 170 MB), unless TFDS has them,"
+        print_line(
+            f"{reason}: its images would be {first_step} and prepared. Noise stands for them."
+        )
         config, dataset = random_dataset_like(config)
     activity = f"compiling and timing {config.arch} with batch size {config.batch_size}"
     with show_activity(activity):

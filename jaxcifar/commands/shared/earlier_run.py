@@ -28,8 +28,8 @@ def without_settings_of_other_recipe(
 ) -> dict[str, Any]:
     """Return the settings of an earlier run that also apply to a new run.
 
-    If options name another network or recipe, only the settings apply that differ from the earlier
-    run's recipe. A line in `notices` then names these settings. Otherwise all settings apply.
+    If options name another network or recipe, these are only the settings in which the earlier run
+    differs from its own recipe. A line in `notices` then names them. Otherwise all settings apply.
 
     Args:
       file_settings: the settings of the earlier run.
@@ -78,11 +78,12 @@ def changes_since_recorded_run(
     for field in ("sources", "imports"):
         digests_now: dict[str, str] = dict(getattr(config_now, field) or ())
         recorded_digests: dict[str, str] = dict(getattr(recorded_config, field) or ())
-        for code, digest in digests_now.items():
-            setting, _, imported_file = code.partition(": ")
+        for setting_and_file, digest in digests_now.items():
+            setting, _, imported_file = setting_and_file.partition(": ")
             code_name = getattr(config, setting)
-            recorded_digest = recorded_digests.get(code, digest)
-            if code_name == getattr(recorded_config, setting) and digest != recorded_digest:
+            is_same_code = code_name == getattr(recorded_config, setting)
+            recorded_digest = recorded_digests.get(setting_and_file, digest)
+            if is_same_code and digest != recorded_digest:
                 lines.append(
                     f"{imported_file or code_name} has changed since {recorded_run}: SHA-256 "
                     f"{digest[:8]}, {recorded_digest[:8]} there; the run's folder has its copy in "

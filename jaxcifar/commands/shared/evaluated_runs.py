@@ -69,7 +69,7 @@ def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -
     if path.name == WEIGHTS and (path.parent / "result.json").exists():
         folder = path.parent
     if folder:
-        _require_readable_evaluation(RunFolder(folder))
+        _require_readable_evaluation(RunFolder(folder))  # before the evaluation, which takes long
     corrupted_sets = open_corruption_sets(classifier, options, print_line)
     needs_dataset = not all(is_corruption_set(name) for name in options.on)
     dataset = _load_dataset(path, classifier, options, print_line) if needs_dataset else None
@@ -90,13 +90,13 @@ def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -
 
 
 def _require_readable_evaluation(folder: RunFolder) -> None:
-    """Raise a `RunError` if a file of earlier evaluations is damaged: now, not after evaluating."""
+    """Raise a `RunError` if a file of a run's earlier evaluations is damaged."""
     read_evaluation(folder)
     read_looks(folder)
 
 
 def _with_title_of_true_labels(images: ImageSet) -> ImageSet:
-    """Return a set of images; if they are training images, the title says that labels are true.
+    """Return a set of images; the title of training images gets the addition "with true labels".
 
     The run was trained on other labels, some of them random (setting `label_noise`).
     """
@@ -134,13 +134,12 @@ def _add_names_of_found_files(
     listed_images: Sequence[Mistake], folder: ImageFolder, image_set: ImageSet, split: str
 ) -> None:
     """Add the key `file` to each listed image of a set whose file is found in the user's folder."""
-    label_in_folder = {normal_form(name): i for i, name in enumerate(folder.class_names)}
-    labels = [
-        label_in_folder.get(normal_form(image["label"]), _NO_LABEL) for image in listed_images
-    ]
-    positions = np.asarray([image["index"] for image in listed_images])
-    if image_set.indices is not None:  # the positions count in the whole set, of which this is part
-        positions = np.searchsorted(image_set.indices, positions)
+    label_of_class = {normal_form(name): label for label, name in enumerate(folder.class_names)}
+    labels = [label_of_class.get(normal_form(image["label"]), _NO_LABEL) for image in listed_images]
+    positions_in_whole_set = np.asarray([image["index"] for image in listed_images])
+    positions = positions_in_whole_set
+    if image_set.indices is not None:  # the images are only a part of the whole set
+        positions = np.searchsorted(image_set.indices, positions_in_whole_set)
     pixels = image_set.examples.images[positions]
     file_names = find_file_names(folder, pixels, np.asarray(labels), split)
     for image, file_name in zip(listed_images, file_names, strict=True):

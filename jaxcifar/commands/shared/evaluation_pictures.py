@@ -43,18 +43,18 @@ def draw_corruptions(picture_folder: Path, evaluations: dict[str, "Evaluation"])
 
     results_by_set: dict[str, dict[str, Any]] = {}  # title of the set -> run -> results
     for run, evaluation in evaluations.items():
-        sets: dict[str, Any] = dict(evaluation.get("corruption_sets", {}))
+        results_of_run: dict[str, Any] = dict(evaluation.get("corruption_sets", {}))
         if "corruptions" in evaluation:
-            sets[_OWN_CORRUPTIONS] = evaluation["corruptions"]
-        for set_title, results in sets.items():
+            results_of_run[_OWN_CORRUPTIONS] = evaluation["corruptions"]
+        for set_title, results in results_of_run.items():
             results_by_set.setdefault(set_title, {})[run] = results
     for set_title, results_by_run in results_by_set.items():
         title = f"Accuracy on {set_title or 'corrupted test images'}"
         if len(results_by_run) == 1:
             [run] = results_by_run
             title += f": {run}"
-        ending = "" if set_title == _OWN_CORRUPTIONS else f"-{_as_file_name(set_title)}"
-        picture_file = picture_folder / f"corruptions{ending}.png"
+        name_end = "" if set_title == _OWN_CORRUPTIONS else f"-{_as_file_name(set_title)}"
+        picture_file = picture_folder / f"corruptions{name_end}.png"
         _draw_picture(picture_file, plot_corruptions, results_by_run, title)
 
 

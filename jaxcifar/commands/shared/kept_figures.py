@@ -9,19 +9,21 @@ from jaxcifar.runs.folder import RunFolder
 
 
 def lines_about_kept_figures(run_folder: Path, evaluation: Evaluation) -> Iterator[str]:
-    """Yield a line for each set whose earlier figures, from more images, were not replaced.
+    """Yield a line for each set of images whose earlier figures stay in `evaluation.json`.
+
+    Figures from more images are not replaced by figures from fewer images.
 
     Args:
       run_folder: folder of the run, with its `evaluation.json`.
       evaluation: the new evaluation.
     """
-    written: Mapping[str, Any] = read_evaluation(RunFolder(run_folder)) or {"sets": {}}
-    measured: Mapping[str, Any] = evaluation
+    saved_evaluation: Mapping[str, Any] = read_evaluation(RunFolder(run_folder)) or {"sets": {}}
+    new_evaluation: Mapping[str, Any] = evaluation
     for section in ("sets", "corruption_sets"):
-        for name, figures in measured.get(section, {}).items():
-            written_images = written[section][name]["images"]
-            if written_images > figures["images"]:
+        for set_name, new_figures in new_evaluation.get(section, {}).items():
+            saved_image_count = saved_evaluation[section][set_name]["images"]
+            if saved_image_count > new_figures["images"]:
                 yield (
-                    f"{run_folder}: evaluation.json keeps the figures of {written_images:,} images "
-                    f"of {name}"
+                    f"{run_folder}: evaluation.json keeps the figures of {saved_image_count:,} "
+                    f"images of {set_name}"
                 )

@@ -112,10 +112,10 @@ def add_config_options(
 
 
 def _fields_with_dependent_settings(names: Iterable[str]) -> Iterator[str]:
-    """Yield the names of fields, and after a field the settings that only some of its values use.
+    """Yield the names of fields; each field is followed by the settings that depend on its value.
 
-    For example, after "optimizer" come settings that only some optimizers use. Settings that are in
-    a group of options themselves are left out here.
+    For example, "optimizer" is followed by settings that only some optimizers use. Settings that
+    `OPTION_GROUPS` lists itself do not follow a field.
     """
     listed_anywhere = {name for group in OPTION_GROUPS.values() for name in group}
     for name in names:
@@ -136,27 +136,29 @@ def _add_option(
       default_text: help text about the default; None for no text.
       takes_auto: the help describes the value "auto" too.
     """
-    argument = {
+    argparse_settings = {
         name: value for name, value in field.metadata.items() if name in ("help", "choices", "type")
     }
-    argument["default"] = argparse.SUPPRESS
+    argparse_settings["default"] = argparse.SUPPRESS
     if field.name in registry.KINDS:
-        argument["help"] += f": {_possible_values_text(field.name)}"
+        argparse_settings["help"] += f": {_possible_values_text(field.name)}"
     if takes_auto:
-        argument["help"] += f"; {_AUTO_DATASET_TEXT}"
-    argument["help"] += _restriction_text(field.name)
+        argparse_settings["help"] += f"; {_AUTO_DATASET_TEXT}"
+    argparse_settings["help"] += _restriction_text(field.name)
     if default_text:
-        argument["help"] += f" (default: {default_text})"
+        argparse_settings["help"] += f" (default: {default_text})"
     if field.name == "arch_args":
-        argument |= {"nargs": "*", "action": _NetworkArguments, "metavar": "NAME=VALUE"}
+        argparse_settings |= {"nargs": "*", "action": _NetworkArguments, "metavar": "NAME=VALUE"}
     elif field.type is bool:
-        argument["action"] = argparse.BooleanOptionalAction
-    elif "choices" not in argument:
-        argument.setdefault("type", field.type)
-        argument["metavar"] = _METAVAR_BY_TYPE.get(argument["type"], "NAME")
+        argparse_settings["action"] = argparse.BooleanOptionalAction
+    elif "choices" not in argparse_settings:
+        argparse_settings.setdefault("type", field.type)
+        argparse_settings["metavar"] = _METAVAR_BY_TYPE.get(argparse_settings["type"], "NAME")
     if field.name in _METAVAR_BY_FIELD:
-        argument["metavar"] = _METAVAR_BY_FIELD[field.name]
-    action = group.add_argument(f"--{option_name(field.name)}", dest=field.name, **argument)
+        argparse_settings["metavar"] = _METAVAR_BY_FIELD[field.name]
+    action = group.add_argument(
+        f"--{option_name(field.name)}", dest=field.name, **argparse_settings
+    )
     names_by_field: dict[str, Collection[str]] = {**registry.KINDS, "recipe": RECIPES}
     names = names_by_field.get(field.name, ())
     suggest(action, [*names, "auto"] if takes_auto else names)

@@ -171,18 +171,16 @@ class Parser(argparse.ArgumentParser):
         """
         known_options = [known for known in self._option_string_actions if known.startswith("--")]
         name = option.lstrip("-").lower().replace("_", "-")
-        replacements = [
-            f"--{other_name}" for other_name in _OPTIONS_ELSEWHERE.get(name, "").split()
-        ]
-        candidates = [text for text in replacements if text.partition("=")[0] in known_options]
+        replacements = [f"--{word}" for word in _OPTIONS_ELSEWHERE.get(name, "").split()]
+        suggestions = [text for text in replacements if text.partition("=")[0] in known_options]
         if len(name) > 1:
-            candidates += [known for known in known_options if known.startswith(f"--{name}")]
-        if candidates:
-            return f"; did you mean {candidates[0].replace('=', ' ')}?"
+            suggestions += [known for known in known_options if known.startswith(f"--{name}")]
+        if suggestions:
+            return f"; did you mean {suggestions[0].replace('=', ' ')}?"
         if name in _ADVICE_ON_OPTIONS_ELSEWHERE:
             return f"; {_ADVICE_ON_OPTIONS_ELSEWHERE[name]}"
-        suggestion = did_you_mean(f"--{name}", known_options).strip()
-        return f"; {suggestion}" if suggestion else ""
+        similar_option = did_you_mean(f"--{name}", known_options).strip()
+        return f"; {similar_option}" if similar_option else ""
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """If `value` is not an allowed choice, raise an error that suggests the nearest choice."""

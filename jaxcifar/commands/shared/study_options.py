@@ -122,7 +122,7 @@ class GivenStudy(NamedTuple):
     def overruled_setting_lines(
         self, rows: Sequence[StudyRow], with_other_recipes: bool = False
     ) -> list[str]:
-        """Return lines about options that overrule settings of the study, and the other way round.
+        """Return lines about options that overrule the study's settings, or are overruled by them.
 
         Args:
           rows: the rows that are trained.

@@ -87,13 +87,13 @@ def check_submit_options(options: argparse.Namespace, run_count: int, study_fold
 
 def _require_no_option_of_submit(options: argparse.Namespace) -> None:
     """Raise a `UsageError` if an option was given that only works with `--submit`."""
-    values = {
+    value_of_option = {
         "--parts": options.parts,
         "--submit-options": options.submit_options,
         "--wait": options.wait is True,
         "--no-wait": options.wait is False,
     }
-    for option, value in values.items():
+    for option, value in value_of_option.items():
         if value:
             raise UsageError(f"{option}: has no effect without --submit; add --submit slurm")
 
@@ -151,7 +151,8 @@ def job_options(executor: Executor, named_values: Sequence[tuple[str, str | bool
     if executor == "local" and (slurm_flags or job_limit):
         name = next(iter(slurm_flags), _AT_MOST_OPTION)
         raise UsageError(
-            f"--submit-options {name}: only Slurm has it; --submit local takes only time=..."
+            f"--submit-options {name}: only Slurm has it; leave {name} out, because --submit local "
+            "takes only time=..."
         )
     return JobOptions(
         minutes=None if time_limit is None else _slurm_time_in_minutes(str(time_limit)),
@@ -166,12 +167,15 @@ def _slurm_time_in_minutes(text: str) -> int:
     if match is None:
         raise UsageError(f"--submit-options time={text}: must be minutes, H:MM:SS or D-HH:MM:SS")
     days_text, *number_texts = match.groups()
-    first, second, third = (int(number_text or 0) for number_text in number_texts)
-    has_hours = days_text is not None or number_texts[2] is not None
-    if has_hours:
-        duration = timedelta(days=int(days_text or 0), hours=first, minutes=second, seconds=third)
+    days = int(days_text or 0)
+    numbers = [int(number_text or 0) for number_text in number_texts]
+    begins_with_hours = days_text is not None or number_texts[2] is not None
+    if begins_with_hours:
+        hours, minutes, seconds = numbers
     else:
-        duration = timedelta(minutes=first, seconds=second)
+        hours = 0
+        minutes, seconds, _ = numbers
+    duration = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
     if not duration:
         raise UsageError(f"--submit-options time={text}: must be longer than 0 minutes")
     return math.ceil(duration / timedelta(minutes=1))

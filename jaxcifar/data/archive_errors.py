@@ -1,0 +1,10 @@
+"""The error for an archive of CIFAR that is damaged, or is another archive."""
+
+ARCHIVE_ADVICE = "give a CIFAR archive, or download it again"
+
+
+class RefusedArchiveError(Exception):
+    """The archive is damaged, or has something that no CIFAR archive has, such as a link.
+
+    The message says what is wrong and ends with `ARCHIVE_ADVICE`.
+    """
