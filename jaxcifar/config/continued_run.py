@@ -12,6 +12,7 @@ from typing import Annotated, Any, NamedTuple, TypedDict
 from msgspec import Meta
 
 from jaxcifar.config import registry
+from jaxcifar.config.code_in_run import require_code_outside
 from jaxcifar.config.continued_folder import (
     CHOOSE_ANOTHER_RUN,
     finished_run_folder,
@@ -104,9 +105,8 @@ class ContinuedRun(NamedTuple):
           epochs: number of epochs of both runs together.
 
         Raises:
-          UsageError: this run has at least `epochs` epochs already, or `--init` would replace its
-            weights. Or this run's learning rate was not constant, and the user gives no schedule
-            and no learning rate for the new run.
+          UsageError: this run has `epochs` epochs already, `--init` would replace its weights, or
+            its learning rate was not constant and the user gives no schedule and no learning rate.
         """
         if epochs <= self.epochs:
             problem = f"has {self.epochs} epochs already"
@@ -225,7 +225,7 @@ def find_continued_run(user_settings: Mapping[str, Any], config_class: type) -> 
       config_class: the class `Config`.
 
     Raises:
-      UsageError: the folder has no finished run with its last checkpoint, or a file is damaged.
+      UsageError: the folder has no finished run with its last checkpoint, or a file can't be used.
     """
     continue_from = user_settings.get("continue_from")
     if not continue_from:
@@ -240,6 +240,7 @@ def find_continued_run(user_settings: Mapping[str, Any], config_class: type) -> 
             earlier_config = config_class(**settings_from_file(content, config_class))
         except (TypeError, UsageError) as error:
             raise ValueError(f"is not a config of this version: {error}") from error
+    require_code_outside(folder, earlier_config)
     metadata_file = last_checkpoint_folder(folder, continue_from) / "notes" / "metadata"
     result = read_json(result_file, _Result, CHOOSE_ANOTHER_RUN)
     metadata = read_json(metadata_file, _Metadata, CHOOSE_ANOTHER_RUN, _MAX_METADATA_BYTES)

@@ -84,8 +84,8 @@ def read_metadata(
       the notes and the config. The config is None if an older version wrote the checkpoint.
 
     Raises:
-      ValueError: the checksum is wrong, or the notes have a wrong structure.
-      RunError: this version can't read the config.
+      ValueError: the checkpoint is damaged.
+      RunError: the checksum is right, but this version can't read the config or the notes.
     """
     unchecked_values = dict(metadata)
     config = None
@@ -100,7 +100,15 @@ def read_metadata(
             config = Config.from_dict(unchecked_values.pop("config"))
         except ValueError as error:  # not damage: the checksum is right
             raise RunError(f"a checkpoint's config {error}; {START_AGAIN.advice}") from error
-    return Notes.read(unchecked_values, finished_epochs), config
+    try:
+        return Notes.read(unchecked_values, finished_epochs), config
+    except ValueError as error:
+        if config is None:  # the checksum of older versions did not cover the notes
+            raise
+        raise RunError(
+            f"a checkpoint is of another version of jaxcifar ({error}); go on with that version, "
+            f"or {START_AGAIN.advice}"
+        ) from error
 
 
 def _sha256(values: Mapping[str, Any], state: TrainState) -> str:

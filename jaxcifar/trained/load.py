@@ -11,10 +11,9 @@ import numpy as np
 
 from jaxcifar.build.hyperparameters import Statistics, make_hyperparameters
 from jaxcifar.build.make_program import make_program
-from jaxcifar.config import user_code, user_reference
+from jaxcifar.config import user_code
 from jaxcifar.config.experiment import Config
 from jaxcifar.data.prepare import default_data_dir
-from jaxcifar.errors import UsageError
 from jaxcifar.image_size import image_shape
 from jaxcifar.machine.computing import with_package_settings
 from jaxcifar.machine.environment import first_devices
@@ -26,6 +25,7 @@ from jaxcifar.runs.task import has_untested_weights, require_trained
 from jaxcifar.runs.weights import Card, arrange_arrays, read_weights
 from jaxcifar.trained.classifier import Classifier
 from jaxcifar.trained.ensemble import Ensemble
+from jaxcifar.trained.same_code import require_same_code
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters, TrainState
 
@@ -90,7 +90,7 @@ def _load_classifier(
     config = folder.read_config(_REMEDY_FOR_UNREADABLE_CONFIG)
     uses_loaded_code = code_is_loaded and user_code.is_loaded(config)
     if not uses_loaded_code:
-        _require_same_code(path, config, folder.sources)
+        require_same_code(path, config, folder.sources)
     if "weights_sha256" in result:
         arrays, card = folder.read_weights(result)
         return _make_classifier(folder.weights_file, config, {**card, **result}, arrays)
@@ -100,7 +100,7 @@ def _load_classifier(
 def _load_from_weights_file(path: Path) -> Classifier:
     arrays, card = read_weights(path)
     config = Config.from_dict(card["config"])
-    _require_same_code(path, config)
+    require_same_code(path, config)
     return _make_classifier(path, config, card, arrays)
 
 
@@ -179,72 +179,3 @@ def _abstract_state(program: Program, hyper: Hyperparameters) -> TrainState:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=program.replicated)
 
     return jax.tree.map(with_placement, state)
-
-
-def _require_same_code(path: Path, config: Config, code_copies: Path | None = None) -> None:
-    """Check that user code has not changed since a network was trained with it.
-
-    Args:
-      path: path of the run, or of the file of weights.
-      config: the run's config, with the names and digests of its user code.
-      code_copies: the run's folder of copies of its user code; None for a file of weights.
-
-    Raises:
-      UsageError: a file of the user code has changed, or is missing.
-    """
-    for kind, digest in config.sources or ():
-        name = getattr(config, kind)
-        remedy = _remedy_for_changed_code(code_copies, kind)
-        try:
-            is_same = user_reference.digest(kind, name) == digest
-        except UsageError as error:
-            raise UsageError(f"{path}: {error}; {remedy}") from error
-        if not is_same and name.startswith("__main__:"):
-            raise UsageError(
-                f"{path}: {name} was defined in the script that trained the network; load it in "
-                "that script, or move the network to a separate file and train it again"
-            )
-        if not is_same:
-            raise UsageError(f"{path}: {name} has been edited since training; {remedy}")
-    _require_same_imports(path, config, code_copies)
-
-
-def _remedy_for_changed_code(code_copies: Path | None, kind: str) -> str:
-    """Return advice for an error message about missing or changed user code.
-
-    `code_copies` is the run's folder of copies of user code, or None. `kind` is the kind of user
-    code, such as "arch" for a network.
-    """
-    if code_copies is None:
-        return "get that file from the person who trained the network, or train again"
-    return (
-        f"the run was trained with the copy in {code_copies / kind}; restore that file if you "
-        "trust it, or train again"
-    )
-
-
-def _require_same_imports(path: Path, config: Config, code_copies: Path | None) -> None:
-    """Check that the files that user code imports have not changed since training.
-
-    Args:
-      path: path of the run, or of the file of weights.
-      config: the run's config; it has no imports if an older version wrote it.
-      code_copies: the run's folder of copies of its user code; None for a file of weights.
-
-    Raises:
-      UsageError: an imported file has changed, or is missing.
-    """
-    if not config.imports:
-        return
-    # The run's config is both arguments: the config to update, and the list of files to read.
-    current_config = user_code.with_imports_on_disk(config, config)
-    imports, current_imports = set(config.imports), set(current_config.imports or ())
-    changed_imports = imports.symmetric_difference(current_imports)
-    if changed_imports:
-        kind_and_file, _ = min(changed_imports)
-        kind, _, file = kind_and_file.partition(": ")
-        importer = getattr(config, kind)
-        raise UsageError(
-            f"{path}: {file}, which {importer} imports, is missing or has been edited since "
-            f"training; {_remedy_for_changed_code(code_copies, kind)}"
-        )
