@@ -11,19 +11,21 @@ from jaxcifar.config.settings import USER_CODE_FIELDS
 from jaxcifar.errors import UsageError
 
 
-def require_code_outside(run_folder: Path, config: Fields) -> None:
+def require_code_outside(run_folder: Path | None, config: Fields) -> None:
     """Check that a run's config names no user code in the run's own folder.
 
     The config and the code would come from the same person, so the SHA-256 in the config would
     not show that the user trusts the code. No code is imported here.
 
     Args:
-      run_folder: the folder of the run.
+      run_folder: the folder of the run; None if the config is from a file outside of a run.
       config: the config of the run.
 
     Raises:
       UsageError: the config names code in the folder.
     """
+    if run_folder is None:
+        return
     real_folder = os.path.realpath(run_folder)
     for kind, name in user_code_names(config).items():
         for place in _places_of_code(name):
@@ -32,6 +34,17 @@ def require_code_outside(run_folder: Path, config: Fields) -> None:
                     f"{run_folder}: its --{kind} {name} is in the run's own folder, whose code is "
                     "never executed; if you trust the code, copy it elsewhere and train again"
                 )
+
+
+def run_folder_of(path: Path) -> Path | None:
+    """Return the folder of the run that a path belongs to; None for a file outside of a run.
+
+    `path` is the folder of a run, or a file such as a run's config or weights.
+    """
+    if path.is_dir():
+        return path
+    is_in_run = (path.parent / "config.json").exists() and (path.parent / "metrics.jsonl").exists()
+    return path.parent if is_in_run else None
 
 
 def user_code_names(config: Fields) -> dict[str, str]:

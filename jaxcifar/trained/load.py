@@ -85,7 +85,7 @@ def _load_classifier(
     if not path.is_dir():  # a file of weights
         return _load_from_weights_file(Path(os.path.realpath(path)))
     if has_untested_weights(path):
-        return _load_from_weights_file(folder.weights_file)
+        return _load_from_weights_file(folder.weights_file, run_folder=path)
     result = read_result(folder.result_file)
     config = folder.read_config(_REMEDY_FOR_UNREADABLE_CONFIG)
     uses_loaded_code = code_is_loaded and user_code.is_loaded(config)
@@ -97,10 +97,10 @@ def _load_classifier(
     return _load_from_checkpoint(folder, config, result, data_dir)
 
 
-def _load_from_weights_file(path: Path) -> Classifier:
+def _load_from_weights_file(path: Path, run_folder: Path | None = None) -> Classifier:
     arrays, card = read_weights(path)
     config = Config.from_dict(card["config"])
-    require_same_code(path, config)
+    require_same_code(path, config, run_folder=run_folder)
     return _make_classifier(path, config, card, arrays)
 
 

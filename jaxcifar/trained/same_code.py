@@ -3,25 +3,27 @@
 from pathlib import Path
 
 from jaxcifar.config import user_code, user_reference
-from jaxcifar.config.code_in_run import require_code_outside, user_code_names
+from jaxcifar.config.code_in_run import require_code_outside, run_folder_of, user_code_names
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
 
 
-def require_same_code(path: Path, config: Config, code_copies: Path | None = None) -> None:
+def require_same_code(
+    path: Path, config: Config, code_copies: Path | None = None, run_folder: Path | None = None
+) -> None:
     """Check that user code has not changed since a network was trained with it.
 
     Args:
       path: path of the run, or of the file of weights.
       config: the run's config, with the names and digests of its user code.
       code_copies: the run's folder of copies of its user code; None for a file of weights.
+      run_folder: folder of the run that the weights in the file `path` belong to, if it is known.
 
     Raises:
       UsageError: a file of the user code has changed, is missing, lies in the run's folder, or has
         no digest in the config.
     """
-    run_folder = path if code_copies is not None else path.parent / "sources"
-    require_code_outside(run_folder, config)
+    require_code_outside(run_folder or run_folder_of(path), config)
     digests = dict(config.sources or ())
     for kind, name in user_code_names(config).items():
         digest = digests.get(kind)

@@ -32,6 +32,8 @@ def folder(tmp_path, monkeypatch):
     sources = tmp_path / "theirs" / "sources" / "arch"
     sources.mkdir(parents=True)
     (sources / "net.py").write_text(CODE)
+    for file in ("config.json", "metrics.jsonl", "weights.safetensors"):
+        (tmp_path / "theirs" / file).touch()
     (tmp_path / "net.py").write_text(CODE)
     return tmp_path
 
@@ -56,8 +58,12 @@ def test_code_in_the_folder_of_a_run_is_not_executed(folder, config, kind, name)
     stranger = renamed(config, **{kind: name})
     with pytest.raises(UsageError, match=rf"theirs: its --{kind} .*{REFUSED}"):
         require_same_code(folder / "theirs", stranger, folder / "theirs" / "sources")
-    with pytest.raises(UsageError, match=REFUSED):  # weights beside the folder of sources
+    with pytest.raises(UsageError, match=REFUSED):
         require_same_code(folder / "theirs" / "weights.safetensors", stranger)
+    (folder / "theirs" / "config.json").unlink()  # weights that were converted and not tested
+    with pytest.raises(UsageError, match=REFUSED):
+        weights = folder / "theirs" / "weights.safetensors"
+        require_same_code(weights, stranger, run_folder=folder / "theirs")
     assert not (folder / "executed").exists()
 
 
@@ -76,6 +82,7 @@ def test_a_link_into_the_folder_is_followed(folder, config):
 
 
 def test_code_elsewhere_is_the_users(folder, config):
+    require_same_code(folder / "alone.safetensors", config)  # beside the code, not in a run
     require_same_code(folder / "theirs", config, folder / "theirs" / "sources")
     require_code_outside(folder / "theirs", renamed(config, arch="os.path:join"))
     require_code_outside(folder / "theirs", renamed(config, arch="missing.module:Net"))

@@ -16,7 +16,7 @@ from jaxcifar.commands.shared.earlier_run import (
     without_settings_of_other_recipe,
 )
 from jaxcifar.commands.shared.parser import OptionHolder
-from jaxcifar.config.code_in_run import require_code_outside
+from jaxcifar.config.code_in_run import require_code_outside, run_folder_of
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.origins import (
     COMMAND_LINE,
@@ -153,7 +153,7 @@ def _read_settings_file(path: Path) -> tuple[dict[str, Any], Config | None]:
         content = read_json(file, dict[str, Any], _REMEDY, _MAX_CONFIG_BYTES, follow_links=True)
         with report_errors(file, _REMEDY):
             recorded_config = Config.from_dict(content)
-        require_code_outside(path if path.is_dir() else path.parent / "sources", recorded_config)
+        require_code_outside(run_folder_of(path), recorded_config)
         return settings_of_recorded_run(recorded_config), recorded_config
     content = read_toml(file, dict[str, Any], _REMEDY)
     if "rows" in content:
