@@ -1,7 +1,8 @@
 """Load a finished run as a classifier, with the weights of its best epoch."""
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, overload
@@ -14,9 +15,11 @@ from jaxcifar.build.make_program import make_program
 from jaxcifar.config import user_code
 from jaxcifar.config.experiment import Config
 from jaxcifar.data.prepare import default_data_dir
+from jaxcifar.errors import OneLineError, RunError, first_line, printable
 from jaxcifar.image_size import image_shape
 from jaxcifar.machine.computing import with_package_settings
 from jaxcifar.machine.environment import first_devices
+from jaxcifar.machine.failures import report_machine_failures
 from jaxcifar.machine.reading import Remedy
 from jaxcifar.machine.sharing import place_on_devices
 from jaxcifar.runs.file_formats import Result, class_names, read_result
@@ -29,6 +32,7 @@ from jaxcifar.trained.same_code import require_same_code
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters, TrainState
 
+_MAX_REASON_LENGTH = 200
 SHIPPED_WEIGHTS = Path(__file__).with_name("shipped") / "cnn.safetensors"
 _REMEDY_FOR_UNREADABLE_CONFIG = Remedy(
     "use the version of jaxcifar that wrote it, or get a new copy of the run from its owner"
@@ -118,10 +122,30 @@ def _make_classifier(
     """
     statistics = _image_statistics(description)
     num_classes = len(description["class_names"])
-    program, hyper = _make_program(config, num_classes, statistics)
-    expected_variables = _abstract_state(program, hyper).variables
+    with _report_impossible_network(path):
+        program, hyper = _make_program(config, num_classes, statistics)
+        expected_variables = _abstract_state(program, hyper).variables
     variables = arrange_arrays(arrays, expected_variables, path)
     return Classifier.create(config, description, program, hyper, variables)
+
+
+@contextlib.contextmanager
+def _report_impossible_network(path: Path) -> Iterator[None]:
+    """Turn exceptions of a network that can't be made into one line: its config may be damaged.
+
+    `path` is the path of the run or of the file of weights, for the message.
+    """
+    try:
+        with report_machine_failures():
+            yield
+    except OneLineError:
+        raise
+    except Exception as error:  # layers may raise anything
+        reason = printable(f"{type(error).__name__}: {first_line(error)}", _MAX_REASON_LENGTH)
+        raise RunError(
+            f"{path}: the network of its config can't be made ({reason}); choose another run or "
+            "file of weights"
+        ) from error
 
 
 def _image_statistics(description: Mapping[str, Any]) -> Statistics:
@@ -148,10 +172,12 @@ def _load_from_checkpoint(
     num_classes = len(description["class_names"])
     statistics = _image_statistics(description)
     train_examples = result["examples"]["train"]
-    program, hyper = _make_program(config, num_classes, statistics, train_examples)
+    with _report_impossible_network(folder.path):
+        program, hyper = _make_program(config, num_classes, statistics, train_examples)
+        expected_state = _abstract_state(program, hyper)
     with Checkpoints(folder.checkpoints, config, program.steps_per_epoch) as checkpoints:
         last_step = result["selected_epoch"] * program.steps_per_epoch
-        checkpoint = checkpoints.load(last_step, _abstract_state(program, hyper))
+        checkpoint = checkpoints.load(last_step, expected_state)
         state: TrainState = checkpoint.state
     return Classifier.create(config, description, program, hyper, state.variables)
 
