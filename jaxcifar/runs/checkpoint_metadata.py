@@ -100,15 +100,14 @@ def read_metadata(
             config = Config.from_dict(unchecked_values.pop("config"))
         except ValueError as error:  # not damage: the checksum is right
             raise RunError(f"a checkpoint's config {error}; {START_AGAIN.advice}") from error
-    try:
-        return Notes.read(unchecked_values, finished_epochs), config
-    except ValueError as error:
-        if config is None:  # the checksum of older versions did not cover the notes
-            raise
-        raise RunError(
-            f"a checkpoint is of another version of jaxcifar ({error}); go on with that version, "
-            f"or {START_AGAIN.advice}"
-        ) from error
+        known_notes = {field.name for field in dataclasses.fields(Notes)}
+        unknown_notes = unchecked_values.keys() - known_notes
+        if unknown_notes:
+            raise RunError(
+                f"a checkpoint is of another version of jaxcifar (it has {min(unknown_notes)}); go "
+                f"on with that version, or {START_AGAIN.advice}"
+            )
+    return Notes.read(unchecked_values, finished_epochs), config
 
 
 def _sha256(values: Mapping[str, Any], state: TrainState) -> str:

@@ -330,7 +330,7 @@ def test_without_images_a_conversion_writes_weights_but_no_result(run, source, t
     with pytest.raises(UsageError, match=r"was converted with --mean 0\.5 0\.5 0\.5"):
         convert(other_mean, no_images, quiet)
     state = torch.load(source[1], weights_only=True)
-    state[list(state)[-1]] += 1
+    state[next(iter(state))] += 1
     torch.save(state, tmp_path / "other.pth")
     other_file = dataclasses.replace(conversion, weights=tmp_path / "other.pth")
     with pytest.raises(UsageError, match="holds the weights of another file; choose another"):
