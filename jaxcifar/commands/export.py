@@ -75,6 +75,8 @@ def main(argv: Sequence[str]) -> None:
     if options.half and options.to != "safetensors":
         parser().error("--half: works only with --to safetensors; leave one of them out")
     require_trained(options.run)
+    if path.exists() and path.samefile(options.run):
+        parser().error(f"{path}: is the file to export; choose another name")
     require_folder_of("FILE", path)
     print_line = line_printer(Console())
     print_line(f"loading {options.run}")

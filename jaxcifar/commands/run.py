@@ -127,7 +127,12 @@ def main(argv: Sequence[str]) -> None:
             require_chosen_network(given_settings.all_settings, config, argv)
         user_metrics = load_metrics(options.metric)
         require_same_start(
-            config, is_auto_dataset, options.devices, user_metrics, options.keep_every
+            config,
+            is_auto_dataset,
+            options.devices,
+            user_metrics,
+            options.keep_every,
+            options.overwrite,
         )
         train(config, is_auto_dataset, options, user_metrics, given_settings.recorded_config)
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypedDict
 
 from msgspec import Meta
 
+from jaxcifar.config.code_in_run import require_code_outside
 from jaxcifar.config.continued_run import ContinuedRun
 from jaxcifar.config.fields import Fields
 from jaxcifar.config.folds import run_folder_name
@@ -151,6 +152,7 @@ def _read_continued_run(user_settings: Mapping[str, Any], config_class: Any) -> 
         continue_from, user_settings.get("seed", 0), user_settings.get("fold", "")
     )
     config = read_config(folder / "config.json", config_class, _CHOOSE_ANOTHER_RUN)
+    require_code_outside(folder, config)
     metadata_file = _last_checkpoint_folder(folder, continue_from) / "notes" / "metadata"
     result = read_json(folder / "result.json", _Result, _CHOOSE_ANOTHER_RUN)
     metadata = read_json(metadata_file, _Metadata, _CHOOSE_ANOTHER_RUN, _MAX_METADATA_BYTES)

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
-
 from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.build.make_program import make_program
 from jaxcifar.build.model import create_model
@@ -15,7 +13,11 @@ from jaxcifar.build.setup import network_summary
 from jaxcifar.config import user_code
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import CATALOG, Dataset
-from jaxcifar.errors import RunError, UsageError
+from jaxcifar.errors import RunError
+from jaxcifar.exchange.earlier_conversion import (
+    finished_conversion,
+    require_same_untested_weights,
+)
 from jaxcifar.exchange.state_dict import StateDict, from_state_dict, read_state_dict
 from jaxcifar.exchange.state_dict_names import has_torchvision_names
 from jaxcifar.exchange.torch_modules import require_pytorch_module
@@ -95,10 +97,11 @@ def convert(
     if has_torchvision_names(config.arch, state_dict.arrays):
         print_line(_TORCHVISION_NOTE)
     with RunFolder(conversion.path, conversion.overwrite).locked(config) as folder:
-        earlier_result = _finished_conversion(folder, source, card)
+        earlier_result = finished_conversion(folder, source, card)
         if earlier_result is not None:
             print_line("This file is converted already; use --overwrite to convert it again.")
             return earlier_result
+        require_same_untested_weights(folder, variables, card)
         one_device = environment.first_devices(None)[:1]
         program = make_program(config, class_count, config.batch_size, one_device)
         with folder.report_write_errors():
@@ -187,41 +190,3 @@ def _make_weights_card(conversion: Conversion, config: Config, dataset: Dataset 
         "channel_std": [shortest_decimal(value) for value in std],
         "dataset": described_dataset.title,
     }
-
-
-def _finished_conversion(folder: RunFolder, source: Source, card: Card) -> Result | None:
-    """Return the result in a run folder if it was converted from the file `source`; else None.
-
-    Args:
-      folder: the run folder.
-      source: the name and SHA-256 of the file of the state dict.
-      card: the description of the new conversion.
-
-    Raises:
-      UsageError: the folder belongs to another run, or to a conversion with another normalisation.
-    """
-    earlier_result = folder.finished_result()
-    if earlier_result and earlier_result.get("converted") == source:
-        _require_same_normalisation(folder, earlier_result, card)
-        return earlier_result
-    if earlier_result or (folder.has_begun and folder.metrics_file.exists()):
-        raise UsageError(
-            f"{folder.path}: holds another run; choose another folder, or use --overwrite to "
-            "delete that run"
-        )
-    return None
-
-
-def _require_same_normalisation(folder: RunFolder, earlier_result: Result, card: Card) -> None:
-    """Raise UsageError if an earlier conversion normalised images differently than `card` says."""
-    earlier_mean, earlier_std = earlier_result["channel_mean"], earlier_result["channel_std"]
-    has_same_mean = np.allclose(earlier_mean, card["channel_mean"])
-    has_same_std = np.allclose(earlier_std, card["channel_std"])
-    if has_same_mean and has_same_std:
-        return
-    mean_text = " ".join(f"{value:g}" for value in earlier_mean)
-    std_text = " ".join(f"{value:g}" for value in earlier_std)
-    raise UsageError(
-        f"{folder.path}: was converted with --mean {mean_text} --std {std_text}; use "
-        "--overwrite to convert the file again, or choose another folder"
-    )

@@ -3,7 +3,9 @@
 This module does not import JAX, because an invalid setting can make that import fail.
 """
 
+import contextlib
 import re
+from collections.abc import Iterator
 
 from jaxcifar.errors import OneLineError, RunError, UsageError, first_line
 from jaxcifar.machine.terminal import format_bytes
@@ -15,6 +17,7 @@ _BYTES_IN_UNIT = {"b": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _NON_FINITE_PATTERN = re.compile(r"invalid value \((nan|inf)\)|^\('jit\(.*', '(nan|inf)'\)$")
 # A program that was compiled ahead of time raises the second one, which has no public name.
 _NON_FINITE_ERROR_TYPES = ("FloatingPointError", "InternalFloatingPointError")
+_TOO_MANY_FILES_TEXT = "Too many open files"  # in messages of the C library
 _NO_THREAD_TEXT = "can't start new thread"  # in CPython's message
 _INVALID_SETTING_PATTERN = re.compile(r"JAX flag jax_\w+|environment '?JAX_\w+")
 
@@ -56,6 +59,10 @@ def as_one_line_error(error: BaseException) -> OneLineError | None:
     if isinstance(error, RuntimeError) and _NO_THREAD_TEXT in str(error):
         limits = "the limits on memory and processes (ulimit -v, ulimit -u)"
         return RunError(f"the system starts no more threads for this command; raise {limits}")
+    if _TOO_MANY_FILES_TEXT in str(error):
+        return RunError(
+            "the system opens no more files for this command; raise the limit (ulimit -n)"
+        )
     non_finite_value = _non_finite_value(error)
     if non_finite_value:
         setting = {"nan": "JAX_DEBUG_NANS", "inf": "JAX_DEBUG_INFS"}[non_finite_value]
@@ -68,6 +75,24 @@ def as_one_line_error(error: BaseException) -> OneLineError | None:
             f"{first_line(error)}: this JAX setting is invalid; unset it or correct its value"
         )
     return None
+
+
+@contextlib.contextmanager
+def report_machine_failures() -> Iterator[None]:
+    """Turn a failure that the machine or a JAX setting causes into this package's one-line error.
+
+    Raises:
+      OneLineError: see `as_one_line_error`. Other exceptions do not change.
+    """
+    try:
+        yield
+    except OneLineError:
+        raise
+    except Exception as error:
+        known_error = as_one_line_error(error)
+        if known_error is None:
+            raise
+        raise known_error from error
 
 
 def _non_finite_value(error: BaseException) -> str | None:

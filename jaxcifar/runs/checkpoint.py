@@ -11,8 +11,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxcifar.config.experiment import Config
-from jaxcifar.errors import RunError, first_line, last_cause
+from jaxcifar.errors import OneLineError, RunError, first_line, last_cause
 from jaxcifar.machine import processes
+from jaxcifar.machine.failures import report_machine_failures
 from jaxcifar.machine.files import require_readable, unused_path
 from jaxcifar.machine.lost import lost_process_error, report_lost_processes
 from jaxcifar.machine.plain_path import path_without_special_characters
@@ -98,8 +99,7 @@ class Checkpoints:
         state = array_trees.random_keys_to_dicts(state)
         self._require_disk_space(state)
         self._keeping_rule.kept_steps = frozenset(keep)
-        # Orbax would save arrays on several devices in slices, and XLA would compile a program for
-        # each slice. So the arrays are copied to the host first.
+        # Orbax would save arrays in slices, each by a program of its own, so copy them to the host.
         arrays = jax.device_get(state)
         metadata = make_metadata(notes, self._config, arrays)
         content = ocp.args.Composite(
@@ -145,7 +145,7 @@ class Checkpoints:
             reason = "another process can't read it"
             try:
                 checkpoint = self._read_as_numpy(step, state_like)
-            except RunError:
+            except OneLineError:
                 raise
             except Exception as error:  # its type depends on the place of the damage
                 reason = first_line(error)[:120]
@@ -173,7 +173,7 @@ class Checkpoints:
         """
         try:
             return _place_restored(self._read_as_numpy(step, state_like), state_like)
-        except RunError:
+        except OneLineError:
             raise
         except Exception as error:
             raise RunError(
@@ -181,6 +181,7 @@ class Checkpoints:
             ) from error
 
     @report_lost_processes()
+    @report_machine_failures()
     def _read_as_numpy(self, step: int, state_like: TrainState) -> Checkpoint:
         """Return a step's checkpoint as NumPy arrays, so that no device error looks like damage."""
         state_like = array_trees.random_keys_to_dicts(state_like)

@@ -84,8 +84,8 @@ def read_metadata(
       the notes and the config. The config is None if an older version wrote the checkpoint.
 
     Raises:
-      ValueError: the checksum is wrong, or the notes have a wrong structure.
-      RunError: this version can't read the config.
+      ValueError: the checkpoint is damaged.
+      RunError: the checksum is right, but this version can't read the config or the notes.
     """
     unchecked_values = dict(metadata)
     config = None
@@ -100,6 +100,13 @@ def read_metadata(
             config = Config.from_dict(unchecked_values.pop("config"))
         except ValueError as error:  # not damage: the checksum is right
             raise RunError(f"a checkpoint's config {error}; {START_AGAIN.advice}") from error
+        known_notes = {field.name for field in dataclasses.fields(Notes)}
+        unknown_notes = unchecked_values.keys() - known_notes
+        if unknown_notes:
+            raise RunError(
+                f"a checkpoint is of another version of jaxcifar (it has {min(unknown_notes)}); go "
+                f"on with that version, or {START_AGAIN.advice}"
+            )
     return Notes.read(unchecked_values, finished_epochs), config
 
 

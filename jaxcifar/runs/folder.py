@@ -89,8 +89,8 @@ class RunFolder:
         """True if an earlier command began a run in this folder, and `overwrite` is False."""
         return self.config_file.exists() and not self.overwrite
 
-    def begin(self, config: Config) -> None:
-        """Write `config.json` and copies of the user code, just before training starts.
+    def begin(self, config: Config) -> bool:
+        """Write `config.json` and copies of the user code; return whether a run was deleted.
 
         The config must have the SHA-256 digests of the images and of all user code.
 
@@ -98,12 +98,14 @@ class RunFolder:
           OSError: a file can't be written.
           RunError: a file of an earlier run can't be deleted, or `sources` is a symbolic link.
         """
+        deletes_earlier_run = self.overwrite and self.config_file.exists()
         if self.overwrite:
             self._delete_earlier_run()
             self.overwrite = False
         if not self.has_begun or self.read_config().dataset != config.dataset:  # images moved
             files.write_text(self.config_file, config.to_json())
         write_sources(self.sources, config)
+        return deletes_earlier_run
 
     @contextmanager
     def report_write_errors(self) -> Iterator[None]:
@@ -232,6 +234,7 @@ class RunFolder:
         write_arrays(self.confusions_file, mistakes.by_cell)
         card = make_card(result)
         result["weights_sha256"] = write_weights(self.weights_file, variables, card)
+        files.delete_path(self.failure_file)  # of an earlier attempt, perhaps on another device
         files.write_text(self.result_file, file_formats.result_to_json(result))
 
     def read_weights(self, result: Result) -> tuple[dict[str, np.ndarray], Card]:

@@ -64,7 +64,7 @@ def load_initial_weights(
         new_arrays = named_arrays(state.variables)
         for name in _arrays_of_last_layer(config, len(class_names)):
             arrays[name] = np.asarray(new_arrays[name])
-    trained_statistics = [*card["channel_mean"], *card["channel_std"]]
+    trained_statistics = _normalisation(card)
     new_statistics = np.concatenate([hyper.mean, hyper.std])
     if not np.allclose(trained_statistics, new_statistics, atol=0.005):
         rounded_statistics = [round(float(number), 4) for number in new_statistics]
@@ -76,6 +76,13 @@ def load_initial_weights(
     variables = arrange_arrays(arrays, state.variables, path, advice)
     placed_variables = place_on_devices(variables, setup.program.replicated)
     return setup.program.init_from_variables(hyper, placed_variables)
+
+
+def _normalisation(card: Card) -> list[float]:
+    """Return the mean and then the deviation of each channel with which images were normalised."""
+    if not card["config"].get("normalize", True):  # --no-normalize: pixels from 0 to 1
+        return [0.0] * 3 + [1.0] * 3
+    return [*card["channel_mean"], *card["channel_std"]]
 
 
 def _options_that_decide_shapes(card: Card, config: Config) -> str:

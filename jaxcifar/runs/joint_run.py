@@ -29,6 +29,7 @@ def require_same_start(
     devices: int | None,
     user_metrics: Sequence[UserMetric] = (),
     keep_every: int | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Check that the processes of one run were started with the same options, files and versions.
 
@@ -40,6 +41,8 @@ def require_same_start(
       user_metrics: metrics that the user defined.
       keep_every: the number N of `--keep-every N`, which keeps the checkpoint of every N-th epoch;
         None if the option was not given.
+      overwrite: True if `--overwrite` was given. A process without it would take an earlier run's
+        result for its own, and end.
 
     Raises:
       UsageError: a process was started with other options, files or versions.
@@ -52,6 +55,7 @@ def require_same_start(
         "dataset": "auto" if chooses_dataset else config.dataset,
         "devices": devices,
         "keep-every": keep_every,
+        "overwrite": overwrite,
         **environment.versions_to_match(),
         "SHA-256 of jaxcifar's code": environment.code_sha256(),
         "metric": ", ".join(f"{metric.code} ({metric.sha256})" for metric in user_metrics),

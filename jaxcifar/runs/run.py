@@ -77,22 +77,23 @@ class Run:
     def start(self, setup: Setup) -> None:
         """Prepare training: start to compile, check user code, load the newest checkpoint."""
         self.setup = setup
-        config = setup.config_of(self.task.config)
+        config, print_line = setup.config_of(self.task.config), self._print_line
         is_resumed = has_begun(self._folder, config)
         hyper = setup.hyperparameters(config)
         self._learning_rates, self.hyper = hyper.learning_rate, setup.place(hyper)
-        setup.compile_ahead(self.hyper, self._print_line)
-        self.state: TrainState = initial_state(setup, self.hyper, config, self._print_line)
+        setup.compile_ahead(self.hyper, print_line)
+        self.state: TrainState = initial_state(setup, self.hyper, config, print_line)
         earlier_run = None
         if config.continue_from and not is_resumed:
             earlier_run = load_continued_state(config, setup, self.state)
             self.state = earlier_run.last_checkpoint.state
         if not is_resumed:  # a failed start must leave no config.json: the next command may differ
-            require_finite_start(setup, config, self.state, self.hyper, self._print_line)
+            require_finite_start(setup, config, self.state, self.hyper, print_line)
         with self._folder.report_write_errors():
-            self._folder.begin(config)
-            write_network(self._folder, setup.title(config), setup.summary, self._print_line)
-            write_training_images(self._folder, setup, hyper, self._print_line)
+            if self._folder.begin(config):
+                print_line(self.task.deletion_note)
+            write_network(self._folder, setup.title(config), setup.summary, print_line)
+            write_training_images(self._folder, setup, hyper, print_line)
         require_same_folder(self.task)
         steps_per_epoch = setup.program.steps_per_epoch
         self._checkpoints = self._exit_stack.enter_context(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from jaxcifar.config.continued_folder import continued_folder
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.option_names import reject
-from jaxcifar.config.weights_file import WEIGHTS
+from jaxcifar.config.weights_file import WEIGHTS, init_file
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.command_line import shell_command
 from jaxcifar.machine.paths import is_same_path
@@ -56,19 +56,31 @@ class Task:
 
         Raises:
           UsageError: `keep_every` is no number of epochs, or is combined with `keep_best`. Or the
-            run would be written into the folder of the run that it continues.
+            run would be written into the folder of the run that it continues or starts from.
         """
         if self.keep_every is not None:
             if type(self.keep_every) is not int or self.keep_every < 1:
                 reject("keep_every", self.keep_every, "must be a whole number, at least 1")
             if self.keep_best:
                 reject("keep_every", self.keep_every, "has no effect with --keep best; remove it")
-        if not self.config.continue_from:
-            return
         config = self.config
+        if config.init and is_same_path(str(init_file(config.init).parent), str(self.path)):
+            raise UsageError(f"{self.path}: has the weights of --init; choose another --run-dir")
+        if not config.continue_from:
+            return
         continued_path = continued_folder(config.continue_from, config.seed, config.fold)
         if is_same_path(str(continued_path), str(self.path)):
             raise UsageError(f"{self.path}: is the run to continue; choose another --run-dir")
+
+    @property
+    def resuming_command(self) -> str:
+        """The command that resumes this run after a stop, as words for a message."""
+        return resuming_command("--force" if self.name else "--overwrite", self.overwrite)
+
+    @property
+    def deletion_note(self) -> str:
+        """A line that says that an earlier run was deleted, and how to resume the new run."""
+        return f"deleted the earlier run; {self.resuming_command} resumes this one."
 
     def named_line_printer(self, print_line: PrintLine) -> PrintLine:
         """Return a function that prints a line with the run's name before it, if it has a name."""
@@ -88,6 +100,16 @@ class Task:
           already_over: True if the run ended before this command.
         """
         return ObservedRun(self.name, self.path, config, dataset, tuple(history), already_over)
+
+
+def resuming_command(option: str, is_given: bool) -> str:
+    """Return the words for the command that goes on with runs, for a message.
+
+    Args:
+      option: the option that starts runs anew, "--overwrite" or "--force".
+      is_given: True if this command has the option. Then the same command would delete the runs.
+    """
+    return f"the same command without {option}" if is_given else "the same command"
 
 
 class Outcome(NamedTuple):

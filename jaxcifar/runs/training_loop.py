@@ -247,4 +247,5 @@ class _TrainingLoop:
         if not any(run.step for run in runs):
             raise Interrupted("stopped before the first step; the same command starts again")
         folder = os.path.commonpath([run.task.path for run in runs])
-        raise Interrupted(f"stopped; everything is saved in {folder}: the same command resumes it")
+        command = max((run.task.resuming_command for run in runs), key=len)
+        raise Interrupted(f"stopped; everything is saved in {folder}: {command} resumes it")

@@ -23,11 +23,12 @@ def is_unfinished(task: Task) -> bool:
 def earlier_failure(task: Task) -> DivergedError | None:
     """Return the error that ended an earlier attempt at a run; None if there was no error.
 
-    Return None also if the task overwrites that attempt, because training then starts anew.
+    Return None also if a later attempt has finished the run, or if the task overwrites it.
     """
-    if task.overwrite:
+    folder = RunFolder(task.path)
+    if task.overwrite or folder.result_file.exists():
         return None
-    reason = RunFolder(task.path).read_failure()
+    reason = folder.read_failure()
     return None if reason is None else DivergedError(reason)
 
 

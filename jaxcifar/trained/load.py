@@ -1,7 +1,8 @@
 """Load a finished run as a classifier, with the weights of its best epoch."""
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, overload
@@ -11,13 +12,14 @@ import numpy as np
 
 from jaxcifar.build.hyperparameters import Statistics, make_hyperparameters
 from jaxcifar.build.make_program import make_program
-from jaxcifar.config import user_code, user_reference
+from jaxcifar.config import user_code
 from jaxcifar.config.experiment import Config
 from jaxcifar.data.prepare import default_data_dir
-from jaxcifar.errors import UsageError
+from jaxcifar.errors import OneLineError, RunError, first_line, printable
 from jaxcifar.image_size import image_shape
 from jaxcifar.machine.computing import with_package_settings
 from jaxcifar.machine.environment import first_devices
+from jaxcifar.machine.failures import report_machine_failures
 from jaxcifar.machine.reading import Remedy
 from jaxcifar.machine.sharing import place_on_devices
 from jaxcifar.runs.file_formats import Result, class_names, read_result
@@ -26,9 +28,11 @@ from jaxcifar.runs.task import has_untested_weights, require_trained
 from jaxcifar.runs.weights import Card, arrange_arrays, read_weights
 from jaxcifar.trained.classifier import Classifier
 from jaxcifar.trained.ensemble import Ensemble
+from jaxcifar.trained.same_code import require_same_code
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters, TrainState
 
+_MAX_REASON_LENGTH = 200
 SHIPPED_WEIGHTS = Path(__file__).with_name("shipped") / "cnn.safetensors"
 _REMEDY_FOR_UNREADABLE_CONFIG = Remedy(
     "use the version of jaxcifar that wrote it, or get a new copy of the run from its owner"
@@ -85,22 +89,22 @@ def _load_classifier(
     if not path.is_dir():  # a file of weights
         return _load_from_weights_file(Path(os.path.realpath(path)))
     if has_untested_weights(path):
-        return _load_from_weights_file(folder.weights_file)
+        return _load_from_weights_file(folder.weights_file, run_folder=path)
     result = read_result(folder.result_file)
     config = folder.read_config(_REMEDY_FOR_UNREADABLE_CONFIG)
     uses_loaded_code = code_is_loaded and user_code.is_loaded(config)
     if not uses_loaded_code:
-        _require_same_code(path, config, folder.sources)
+        require_same_code(path, config, folder.sources)
     if "weights_sha256" in result:
         arrays, card = folder.read_weights(result)
         return _make_classifier(folder.weights_file, config, {**card, **result}, arrays)
     return _load_from_checkpoint(folder, config, result, data_dir)
 
 
-def _load_from_weights_file(path: Path) -> Classifier:
+def _load_from_weights_file(path: Path, run_folder: Path | None = None) -> Classifier:
     arrays, card = read_weights(path)
     config = Config.from_dict(card["config"])
-    _require_same_code(path, config)
+    require_same_code(path, config, run_folder=run_folder)
     return _make_classifier(path, config, card, arrays)
 
 
@@ -118,10 +122,30 @@ def _make_classifier(
     """
     statistics = _image_statistics(description)
     num_classes = len(description["class_names"])
-    program, hyper = _make_program(config, num_classes, statistics)
-    expected_variables = _abstract_state(program, hyper).variables
+    with _report_impossible_network(path):
+        program, hyper = _make_program(config, num_classes, statistics)
+        expected_variables = _abstract_state(program, hyper).variables
     variables = arrange_arrays(arrays, expected_variables, path)
     return Classifier.create(config, description, program, hyper, variables)
+
+
+@contextlib.contextmanager
+def _report_impossible_network(path: Path) -> Iterator[None]:
+    """Turn exceptions of a network that can't be made into one line: its config may be damaged.
+
+    `path` is the path of the run or of the file of weights, for the message.
+    """
+    try:
+        with report_machine_failures():
+            yield
+    except OneLineError:
+        raise
+    except Exception as error:  # layers may raise anything
+        reason = printable(f"{type(error).__name__}: {first_line(error)}", _MAX_REASON_LENGTH)
+        raise RunError(
+            f"{path}: the network of its config can't be made ({reason}); choose another run or "
+            "file of weights"
+        ) from error
 
 
 def _image_statistics(description: Mapping[str, Any]) -> Statistics:
@@ -148,10 +172,12 @@ def _load_from_checkpoint(
     num_classes = len(description["class_names"])
     statistics = _image_statistics(description)
     train_examples = result["examples"]["train"]
-    program, hyper = _make_program(config, num_classes, statistics, train_examples)
+    with _report_impossible_network(folder.path):
+        program, hyper = _make_program(config, num_classes, statistics, train_examples)
+        expected_state = _abstract_state(program, hyper)
     with Checkpoints(folder.checkpoints, config, program.steps_per_epoch) as checkpoints:
         last_step = result["selected_epoch"] * program.steps_per_epoch
-        checkpoint = checkpoints.load(last_step, _abstract_state(program, hyper))
+        checkpoint = checkpoints.load(last_step, expected_state)
         state: TrainState = checkpoint.state
     return Classifier.create(config, description, program, hyper, state.variables)
 
@@ -179,72 +205,3 @@ def _abstract_state(program: Program, hyper: Hyperparameters) -> TrainState:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=program.replicated)
 
     return jax.tree.map(with_placement, state)
-
-
-def _require_same_code(path: Path, config: Config, code_copies: Path | None = None) -> None:
-    """Check that user code has not changed since a network was trained with it.
-
-    Args:
-      path: path of the run, or of the file of weights.
-      config: the run's config, with the names and digests of its user code.
-      code_copies: the run's folder of copies of its user code; None for a file of weights.
-
-    Raises:
-      UsageError: a file of the user code has changed, or is missing.
-    """
-    for kind, digest in config.sources or ():
-        name = getattr(config, kind)
-        remedy = _remedy_for_changed_code(code_copies, kind)
-        try:
-            is_same = user_reference.digest(kind, name) == digest
-        except UsageError as error:
-            raise UsageError(f"{path}: {error}; {remedy}") from error
-        if not is_same and name.startswith("__main__:"):
-            raise UsageError(
-                f"{path}: {name} was defined in the script that trained the network; load it in "
-                "that script, or move the network to a separate file and train it again"
-            )
-        if not is_same:
-            raise UsageError(f"{path}: {name} has been edited since training; {remedy}")
-    _require_same_imports(path, config, code_copies)
-
-
-def _remedy_for_changed_code(code_copies: Path | None, kind: str) -> str:
-    """Return advice for an error message about missing or changed user code.
-
-    `code_copies` is the run's folder of copies of user code, or None. `kind` is the kind of user
-    code, such as "arch" for a network.
-    """
-    if code_copies is None:
-        return "get that file from the person who trained the network, or train again"
-    return (
-        f"the run was trained with the copy in {code_copies / kind}; restore that file if you "
-        "trust it, or train again"
-    )
-
-
-def _require_same_imports(path: Path, config: Config, code_copies: Path | None) -> None:
-    """Check that the files that user code imports have not changed since training.
-
-    Args:
-      path: path of the run, or of the file of weights.
-      config: the run's config; it has no imports if an older version wrote it.
-      code_copies: the run's folder of copies of its user code; None for a file of weights.
-
-    Raises:
-      UsageError: an imported file has changed, or is missing.
-    """
-    if not config.imports:
-        return
-    # The run's config is both arguments: the config to update, and the list of files to read.
-    current_config = user_code.with_imports_on_disk(config, config)
-    imports, current_imports = set(config.imports), set(current_config.imports or ())
-    changed_imports = imports.symmetric_difference(current_imports)
-    if changed_imports:
-        kind_and_file, _ = min(changed_imports)
-        kind, _, file = kind_and_file.partition(": ")
-        importer = getattr(config, kind)
-        raise UsageError(
-            f"{path}: {file}, which {importer} imports, is missing or has been edited since "
-            f"training; {_remedy_for_changed_code(code_copies, kind)}"
-        )

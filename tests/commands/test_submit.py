@@ -296,6 +296,8 @@ def test_ctrl_c_stops_waiting_and_leaves_the_jobs(submit, slurm, out, monkeypatc
             Interrupted, match=r"leave out --submit to write the report; scancel 4711 cancels"
         ):
             submit("--submit slurm")
+        with pytest.raises(Interrupted, match=r"repeat the command without --force to wait again"):
+            submit("--submit slurm --force one")
     assert not (out / "words").exists()
 
 
@@ -314,7 +316,7 @@ def test_the_error_of_sbatch_is_one_line(submit, slurm, out, capsys):
 
 @needs
 @on_posix
-def test_forced_rows_are_overwritten_once(submit, slurm, out):
+def test_forced_rows_are_overwritten_once(submit, slurm, out, capsys):
     from submitit.core.utils import DelayedSubmission
 
     (slurm / "hold").touch()
@@ -325,6 +327,8 @@ def test_forced_rows_are_overwritten_once(submit, slurm, out):
     [pickled] = out.glob("_jobs/sent/*_submitted.pkl")
     command = DelayedSubmission.load(pickled).function
     assert command.command[-4:] == ("--force", "two", "--shard", "2/2")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the same command without --submit and --force, which would train again, writes" in said
     assert "--force" not in command.command_again
     assert command.command_again[-2:] == ("--shard", "2/2")
 

@@ -325,6 +325,16 @@ def test_without_images_a_conversion_writes_weights_but_no_result(run, source, t
     assert convert(conversion, no_images, lines.write) is None
     assert "not tested" in lines.getvalue()
     assert not (tmp_path / "run" / "result.json").exists()
+    assert convert(conversion, no_images, quiet) is None  # the same file again
+    other_mean = dataclasses.replace(conversion, mean=(0.4, 0.5, 0.5))
+    with pytest.raises(UsageError, match=r"was converted with --mean 0\.5 0\.5 0\.5"):
+        convert(other_mean, no_images, quiet)
+    state = torch.load(source[1], weights_only=True)
+    state[next(iter(state))] += 1
+    torch.save(state, tmp_path / "other.pth")
+    other_file = dataclasses.replace(conversion, weights=tmp_path / "other.pth")
+    with pytest.raises(UsageError, match="holds the weights of another file; choose another"):
+        convert(other_file, no_images, quiet)
     shutil.copytree(tmp_path / "run", tmp_path / "both" / "untested")
     shutil.copytree(run[0], tmp_path / "both" / "tested")
     write_report(tmp_path / "both")

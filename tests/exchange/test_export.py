@@ -336,6 +336,7 @@ def test_a_senseless_export_gives_a_one_line_error(own, tmp_path, tmp_path_facto
         (2, "would hide another module", (own, "--to", "pytorch", tmp_path / "torch.pth")),
         (2, "folder of a run", (own, "--to", "onnx", in_a_run / "x.onnx")),
         (2, "--half", (own, "--half", "--to", "onnx", tmp_path / "x.onnx")),
+        (2, "is the file to export", (own, "--half", "--to", "safetensors", own)),
         (2, "no run here", (tmp_path, "--to", "onnx", tmp_path / "x.onnx")),
         (2, "there is no folder", (own, "--to", "safetensors", tmp_path / "no" / "x.safetensors")),
     ):

@@ -142,6 +142,22 @@ def losses(path):
     return np.asarray([[row["train_loss"], row["val_loss"]] for row in rows]), result
 
 
+def test_overwrite_in_one_process_alone_is_refused(monkeypatch):
+    """A process without it would take the earlier run's result for its own, and end."""
+
+    def gather_texts(text):
+        other_settings = json.loads(text) | {"overwrite": "False"}
+        return [text, json.dumps(other_settings)]
+
+    monkeypatch.setattr(processes, "is_only_process", lambda: False)
+    monkeypatch.setattr(processes, "require_equal_devices", lambda: None)
+    monkeypatch.setattr(processes, "gather_texts", gather_texts)
+    config = Config.create("cnn")
+    with pytest.raises(UsageError, match="overwrite is True in process 0 and False in process 1"):
+        of_runs.require_same_start(config, False, None, overwrite=True)
+    of_runs.require_same_start(config, False, None, overwrite=False)
+
+
 @pytest.fixture(scope="module")
 def by_two(options, tmp_path_factory):
     path = tmp_path_factory.mktemp("processes") / "two"

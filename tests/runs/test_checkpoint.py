@@ -1,6 +1,8 @@
 """Checkpoints: which are kept, what is in them, and what happens to damaged ones."""
 
 import dataclasses
+import errno
+import hashlib
 import json
 import os
 import shutil
@@ -388,6 +390,53 @@ def age(folder, change=lambda said: None):
         change(said)
 
     rewrite(folder, older)
+
+
+def test_a_checkpoint_of_a_newer_version_is_told_and_left_as_it_is(tmp_path):
+    """Its checksum is right, so its unknown notes are no damage."""
+    save_all(tmp_path, {1: (), 2: ()})
+
+    def be_newer(said):
+        said["new_note"] = 1
+        del said["sha256"]
+        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+        for leaf in jax.tree.leaves(state_at(2)):
+            digest.update(np.asarray(leaf).tobytes())
+        said["sha256"] = digest.hexdigest()
+
+    rewrite(tmp_path / "2", be_newer)
+    with (
+        opened(tmp_path) as checkpoints,
+        pytest.raises(RunError, match=r"another version of jaxcifar \(it has new_note\); go on"),
+    ):
+        checkpoints.load_newest(state_at(0), pytest.fail)
+    assert kept(tmp_path) == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "out of memory"),
+        (RuntimeError("can't start new thread"), "no more threads"),
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "no more files"),
+        (ValueError("UNAVAILABLE: open failed: Too many open files"), "no more files"),
+    ],
+)
+def test_what_the_machine_lacks_is_no_damage(tmp_path, monkeypatch, error, words):
+    save_all(tmp_path, {1: (), 2: ()})
+
+    def fail(*_, **__):
+        raise error
+
+    with opened(tmp_path) as checkpoints:
+        monkeypatch.setattr(checkpoints._manager, "restore", fail)
+        for ask in (
+            lambda: checkpoints.load_newest(state_at(0), pytest.fail),
+            lambda: checkpoints.load(1, state_at(0)),
+        ):
+            with pytest.raises(RunError, match=words):
+                ask()
+    assert kept(tmp_path) == {1, 2}
 
 
 def test_a_checkpoint_of_an_older_version_is_read(tmp_path):

@@ -30,6 +30,7 @@ from jaxcifar.runs import run as run_module
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.result import validation_metrics
 from jaxcifar.runs.task import Task
 
 pytestmark = pytest.mark.usefixtures("step_by_step", "curves_drawn_once")
@@ -232,6 +233,10 @@ def test_a_run_that_diverges_names_the_epoch_of_the_checkpoint_it_keeps(
     assert (tmp_path / "failure.txt").read_text() == f"{told.value}\n"
     assert int(final_state(tmp_path, easy_dataset).step) == 8
     assert [row["epoch"] for row in rows(tmp_path)] == [1, 2]
+    monkeypatch.setattr(run_module, "validation_metrics", validation_metrics)
+    train(tmp_path, easy_dataset)  # as on another device, where the loss stays finite
+    assert (tmp_path / "result.json").exists()
+    assert not (tmp_path / "failure.txt").exists()
 
 
 def test_a_state_that_is_not_finite_is_never_saved(tmp_path, easy_dataset, monkeypatch):
@@ -258,7 +263,10 @@ def test_overwrite_starts_anew(finished, tmp_path, easy_dataset):
     with pytest.raises(UsageError, match=r"another config .*seed 7 there, 0 asked for"):
         train(tmp_path, easy_dataset)
     assert rows(tmp_path) == before
-    train(tmp_path, easy_dataset, overwrite=True)
+    screen = io.StringIO()
+    train(tmp_path, easy_dataset, overwrite=True, screen=screen)
+    line = "deleted the earlier run; the same command without --overwrite resumes this one."
+    assert line in screen.getvalue()
     assert_same_run(finished[0], tmp_path, easy_dataset)
     assert json.loads((tmp_path / "config.json").read_text())["seed"] == 0
 

@@ -17,12 +17,12 @@ from jaxcifar.runs.weights import write_weights
 SETTINGS = {"dataset": "shapes10", "epochs": 1, "batch_size": 32, "arch_args": SMALL}
 
 
-def write(file, state, value):
+def write(file, state, value, **settings):
     """Write weights of the network of `state` that are all the same number."""
     dataset = easy_dataset()
     weights = jax.tree.map(lambda leaf: np.full(leaf.shape, value, leaf.dtype), state.variables)
     card = {
-        "config": Config.create("cnn", **SETTINGS).to_dict(),
+        "config": Config.create("cnn", **SETTINGS, **settings).to_dict(),
         "class_names": list(dataset.class_names),
         "channel_mean": dataset.mean.tolist(),
         "channel_std": dataset.std.tolist(),
@@ -31,21 +31,43 @@ def write(file, state, value):
     write_weights(file, weights, card)
 
 
+def begun(**settings):
+    """The shapes of a state, the set-up and the hyper-parameters of a run that is to begin."""
+    dataset = easy_dataset()
+    plain = Config.create("cnn", **SETTINGS, **settings)
+    program = make_program(plain, 10, 128, jax.devices())
+    hp = make_hyperparameters(plain, dataset, program.steps_per_epoch)
+    state = program.init.eval_shape(program, hp, dataset.train.images)
+    stand_in = SimpleNamespace(
+        init_from_variables=lambda hp, weights: weights, replicated=program.replicated
+    )
+    return state, SimpleNamespace(dataset=dataset, program=stand_in), hp
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("here", [True, False])
+def test_another_normalisation_than_that_of_the_weights_is_said(tmp_path, there, here):
+    """The card of the weights has the data set's mean, also if pixels were not normalised by it."""
+    state, setup, hp = begun(normalize=here)
+    write(tmp_path / "weights.safetensors", state, 0.25, normalize=there)
+    config = Config.create("cnn", **SETTINGS, normalize=here, init=str(tmp_path))
+    said = []
+    load_initial_weights(state, setup, hp, config, said.append)
+    zeros, ones = "0.0, 0.0, 0.0", "1.0, 1.0, 1.0"
+    halves = "0.5, 0.5, 0.5, 0.25, 0.25, 0.25"
+    lines = {(True, True): 0, (False, False): 0, (True, False): 1, (False, True): 1}
+    assert len(said) == lines[there, here]
+    if said:
+        trained_on, images_here = (halves, f"{zeros}, {ones}")[:: 1 if there else -1]
+        assert f"mean and deviation [{trained_on}]; here they are [{images_here}]" in said[0]
+
+
 @pytest.mark.parametrize("named_by", ["file", "run"])
 @pytest.mark.parametrize("replaced", [False, True])
 def test_weights_that_were_replaced_after_the_config_was_made_are_refused(
     tmp_path, named_by, replaced
 ):
-    dataset = easy_dataset()
-    plain = Config.create("cnn", **SETTINGS)
-    program = make_program(plain, 10, 128, jax.devices())
-    hp = make_hyperparameters(plain, dataset, program.steps_per_epoch)
-    state = program.init.eval_shape(program, hp, dataset.train.images)
-    begun = SimpleNamespace(
-        init_from_variables=lambda hp, weights: weights, replicated=program.replicated
-    )
-    setup = SimpleNamespace(dataset=dataset, program=begun)
-
+    state, setup, hp = begun()
     file = tmp_path / "weights.safetensors"
     write(file, state, 0.25)
     init = str(file if named_by == "file" else tmp_path)

@@ -19,7 +19,7 @@ from jaxcifar.studies.submitted_parts import (
     read_parts,
     record_parts,
 )
-from jaxcifar.studies.waiting import needs_training
+from jaxcifar.studies.waiting import earlier_failure, needs_training
 
 
 @pytest.fixture
@@ -47,6 +47,13 @@ def write_logs(job, errors, output):
 
 def test_what_is_left_has_no_result_and_no_diverged_loss(tasks):
     assert [task.name[0] for task in tasks if needs_training(task)] == ["d", "e", "f"]
+
+
+def test_a_run_that_diverged_once_and_was_finished_later_is_finished(tasks):
+    diverged = tasks[2]
+    assert "nan" in str(earlier_failure(diverged))
+    (diverged.path / "result.json").write_text("{}")
+    assert earlier_failure(diverged) is None
 
 
 def test_a_part_is_finished_if_all_its_runs_are_and_open_until_its_job_is_over(tasks, tmp_path):

@@ -207,6 +207,26 @@ def test_arrays_that_end_beyond_the_file_are_refused(run):
         jaxcifar.load(run)
 
 
+@pytest.mark.parametrize(
+    ("arch", "arguments"),
+    [("cnn", {"widths": [-4]}), ("resnet18", {"blocks": [-1]}), ("fastnet", {"widths": [0]})],
+)
+def test_an_impossible_network_of_a_stranger_is_one_line(tmp_path, arch, arguments):
+    card = {
+        "config": {**Config.create(arch).to_dict(), "arch_args": arguments},
+        "class_names": list("abcdefghij"),
+        "channel_mean": [0.5] * 3,
+        "channel_std": [0.25] * 3,
+        "dataset": "theirs",
+    }
+    file = tmp_path / "theirs.safetensors"
+    write_weights(file, {"params": {"kernel": np.zeros(3, np.float32)}}, card)
+    with pytest.raises(
+        RunError, match=r"theirs\.safetensors: the network of its config can't be made"
+    ):
+        jaxcifar.load(file)
+
+
 def test_the_weights_of_another_network_are_refused(run):
     arrays, card = read_weights(run / "weights.safetensors")
     card["config"]["arch_args"]["hidden"] = 9

@@ -16,6 +16,7 @@ from jaxcifar.commands.shared.earlier_run import (
     without_settings_of_other_recipe,
 )
 from jaxcifar.commands.shared.parser import OptionHolder
+from jaxcifar.config.code_in_run import require_code_outside, run_folder_of
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.origins import (
     COMMAND_LINE,
@@ -156,6 +157,7 @@ def _read_settings_file(path: Path) -> tuple[dict[str, Any], Config | None]:
         raise UsageError(f"--config {path}: there is no run here{nested_run_hint(path)}")
     if file.suffix == ".json":
         recorded_config = read_config(file, Config, _REMEDY_FOR_JSON, follow_links=True)
+        require_code_outside(run_folder_of(path), recorded_config)
         return settings_of_recorded_run(recorded_config), recorded_config
     content = read_toml(file, dict[str, Any], _REMEDY)
     if "rows" in content:

@@ -20,11 +20,20 @@ MAX_NAMED_RUNS = 20  # in a line
 
 
 def wait_for_jobs(
-    queue: JobQueue, parts: "Sequence[SentPart]", tasks: "Sequence[Task]", print_line: PrintLine
+    queue: JobQueue,
+    parts: "Sequence[SentPart]",
+    tasks: "Sequence[Task]",
+    print_line: PrintLine,
+    is_forced: bool = False,
 ) -> None:
     """Wait until all jobs are over, and print a line about each that has ended.
 
-    `parts` are the parts of the study, each with its job; `tasks` are the study's runs.
+    Args:
+      queue: the queue of the jobs.
+      parts: the parts of the study, each with its job.
+      tasks: the study's runs.
+      print_line: prints a line.
+      is_forced: True if the command has `--force`, which would send finished runs again.
 
     Raises:
       Interrupted: the user has stopped waiting; the jobs go on.
@@ -52,9 +61,10 @@ def wait_for_jobs(
     except KeyboardInterrupt:
         cancel = cancel_command([part.job for part in parts if part not in ended_parts])
         hint = f"; {cancel} cancels the jobs" if cancel else ""
+        without_force = " without --force" if is_forced else ""
         raise Interrupted(
-            "stopped waiting; repeat the command to wait again, or leave out --submit to write the "
-            f"report{hint}"
+            f"stopped waiting; repeat the command{without_force} to wait again, or leave out "
+            f"--submit to write the report{hint}"
         ) from None
 
 

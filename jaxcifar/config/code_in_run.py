@@ -1,0 +1,73 @@
+"""Refuse to execute user code that lies in the folder of a run, which may be a stranger's."""
+
+import importlib.util
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from jaxcifar.config.fields import Fields
+from jaxcifar.config.registry import is_user_code
+from jaxcifar.config.settings import USER_CODE_FIELDS
+from jaxcifar.errors import UsageError
+
+
+def require_code_outside(run_folder: Path | None, config: Fields) -> None:
+    """Check that a run's config names no user code in the run's own folder.
+
+    The config and the code would come from the same person, so the SHA-256 in the config would
+    not show that the user trusts the code. No code is imported here.
+
+    Args:
+      run_folder: the folder of the run; None if the config is from a file outside of a run.
+      config: the config of the run.
+
+    Raises:
+      UsageError: the config names code in the folder.
+    """
+    if run_folder is None:
+        return
+    real_folder = os.path.realpath(run_folder)
+    for kind, name in user_code_names(config).items():
+        for place in _places_of_code(name):
+            if Path(os.path.realpath(place)).is_relative_to(real_folder):
+                raise UsageError(
+                    f"{run_folder}: its --{kind} {name} is in the run's own folder, whose code is "
+                    "never executed; if you trust the code, copy it elsewhere and train again"
+                )
+
+
+def run_folder_of(path: Path) -> Path | None:
+    """Return the folder of the run that a path belongs to; None for a file outside of a run.
+
+    `path` is the folder of a run, or a file such as a run's config or weights.
+    """
+    if path.is_dir():
+        return path
+    is_in_run = (path.parent / "config.json").exists() and (path.parent / "metrics.jsonl").exists()
+    return path.parent if is_in_run else None
+
+
+def user_code_names(config: Fields) -> dict[str, str]:
+    """Return the fields of a config that name user code, such as "arch" -> "net.py:Net".
+
+    The list `config.sources` is not used, because a stranger may have left out entries.
+    """
+    names = {kind: getattr(config, kind) for kind in USER_CODE_FIELDS}
+    return {kind: name for kind, name in names.items() if is_user_code(name)}
+
+
+def _places_of_code(name: str) -> Iterable[str]:
+    """Return the file of user code such as "net.py:Net", or the folders of its top package."""
+    source = name.rpartition(":")[0]
+    if source.endswith(".py"):
+        return [source]
+    top_package = source.partition(".")[0]
+    try:
+        spec = importlib.util.find_spec(top_package)  # imports nothing, because it has no parent
+    except (ImportError, ValueError):
+        return []
+    if spec is None:
+        return []
+    if spec.submodule_search_locations:
+        return list(spec.submodule_search_locations)
+    return [spec.origin] if spec.origin else []

@@ -1,0 +1,88 @@
+"""Check that the user code of a trained network is the code that it was trained with."""
+
+from pathlib import Path
+
+from jaxcifar.config import user_code, user_reference
+from jaxcifar.config.code_in_run import require_code_outside, run_folder_of, user_code_names
+from jaxcifar.config.experiment import Config
+from jaxcifar.errors import UsageError
+
+
+def require_same_code(
+    path: Path, config: Config, code_copies: Path | None = None, run_folder: Path | None = None
+) -> None:
+    """Check that user code has not changed since a network was trained with it.
+
+    Args:
+      path: path of the run, or of the file of weights.
+      config: the run's config, with the names and digests of its user code.
+      code_copies: the run's folder of copies of its user code; None for a file of weights.
+      run_folder: folder of the run that the weights in the file `path` belong to, if it is known.
+
+    Raises:
+      UsageError: a file of the user code has changed, is missing, lies in the run's folder, or has
+        no digest in the config.
+    """
+    require_code_outside(run_folder or run_folder_of(path), config)
+    digests = dict(config.sources or ())
+    for kind, name in user_code_names(config).items():
+        digest = digests.get(kind)
+        if digest is None:
+            raise UsageError(
+                f"{path}: its config has no SHA-256 of {name}, so this code is not executed; "
+                "train again"
+            )
+        remedy = _remedy_for_changed_code(code_copies, kind)
+        try:
+            is_same = user_reference.digest(kind, name) == digest
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}; {remedy}") from error
+        if not is_same and name.startswith("__main__:"):
+            raise UsageError(
+                f"{path}: {name} was defined in the script that trained the network; load it in "
+                "that script, or move the network to a separate file and train it again"
+            )
+        if not is_same:
+            raise UsageError(f"{path}: {name} has been edited since training; {remedy}")
+    _require_same_imports(path, config, code_copies)
+
+
+def _remedy_for_changed_code(code_copies: Path | None, kind: str) -> str:
+    """Return advice for an error message about missing or changed user code.
+
+    `code_copies` is the run's folder of copies of user code, or None. `kind` is the kind of user
+    code, such as "arch" for a network.
+    """
+    if code_copies is None:
+        return "get that file from the person who trained the network, or train again"
+    return (
+        f"the run was trained with the copy in {code_copies / kind}; restore that file if you "
+        "trust it, or train again"
+    )
+
+
+def _require_same_imports(path: Path, config: Config, code_copies: Path | None) -> None:
+    """Check that the files that user code imports have not changed since training.
+
+    Args:
+      path: path of the run, or of the file of weights.
+      config: the run's config; it has no imports if an older version wrote it.
+      code_copies: the run's folder of copies of its user code; None for a file of weights.
+
+    Raises:
+      UsageError: an imported file has changed, or is missing.
+    """
+    if not config.imports:
+        return
+    # The run's config is both arguments: the config to update, and the list of files to read.
+    current_config = user_code.with_imports_on_disk(config, config)
+    imports, current_imports = set(config.imports), set(current_config.imports or ())
+    changed_imports = imports.symmetric_difference(current_imports)
+    if changed_imports:
+        kind_and_file, _ = min(changed_imports)
+        kind, _, file = kind_and_file.partition(": ")
+        importer = getattr(config, kind)
+        raise UsageError(
+            f"{path}: {file}, which {importer} imports, is missing or has been edited since "
+            f"training; {_remedy_for_changed_code(code_copies, kind)}"
+        )

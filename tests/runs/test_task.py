@@ -1,0 +1,46 @@
+"""Tasks: which folders they refuse, and which command resumes them."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import pytest
+
+from jaxcifar.config.experiment import Config
+from jaxcifar.errors import UsageError
+from jaxcifar.machine.interrupt import Interrupted
+from jaxcifar.runs.task import Task
+from jaxcifar.runs.training_loop import _TrainingLoop
+
+CONFIG = Config.create("cnn", dataset="shapes10", epochs=3)
+
+
+@pytest.mark.parametrize("given", ["run", "run/weights.safetensors"])
+def test_a_run_is_not_written_over_the_weights_that_it_starts_from(tmp_path, monkeypatch, given):
+    """With --overwrite they would be deleted, and the new run could not be resumed."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "weights.safetensors").write_bytes(b"weights")
+    config = Config.create("cnn", dataset="shapes10", init=given)
+    with pytest.raises(UsageError, match="has the weights of --init; choose another --run-dir"):
+        Task(config, tmp_path / "run", overwrite=True)
+    assert Task(config, tmp_path / "other", overwrite=True).config == config
+
+
+@pytest.mark.parametrize(
+    ("name", "overwrite", "command"),
+    [
+        ("", False, "the same command"),
+        ("", True, "the same command without --overwrite"),
+        ("base seed 0", True, "the same command without --force"),
+    ],
+)
+def test_a_stopped_run_names_the_command_that_resumes_it(tmp_path, name, overwrite, command):
+    """The same command with --overwrite or --force would delete what was trained."""
+    task = Task(CONFIG, tmp_path, name, overwrite)
+    run = SimpleNamespace(task=task, step=1, wait=lambda: None)
+    other_task = Task(dataclasses.replace(CONFIG, seed=1), tmp_path, name)
+    other_run = SimpleNamespace(task=other_task, step=1, wait=lambda: None)
+    loop = _TrainingLoop.__new__(_TrainingLoop)
+    loop._slots = [other_run, run, None]
+    with pytest.raises(Interrupted, match=rf"everything is saved in .*: {command} resumes it$"):
+        loop._raise_interrupted()
