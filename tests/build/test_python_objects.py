@@ -1,0 +1,42 @@
+"""Networks and metrics that a program passes to `train` as objects."""
+
+import pytest
+from own.measures import least
+from own.net import Net
+
+import jaxcifar
+from jaxcifar import api
+from jaxcifar.build.python_objects import network_settings, user_metric_of
+from jaxcifar.config.experiment import Config
+from jaxcifar.errors import UsageError
+
+
+def test_arguments_of_a_network_are_those_of_a_config_or_a_table():
+    config = Config.create("cnn", arch_args={"widths": (4, 8), "hidden": 16})
+    settings = network_settings("cnn", {"arch_args": config.arch_args})
+    assert Config.create(**settings) == config
+    assert network_settings(Net(width=7), {"arch_args": (("width", 8),)})["arch_args"] == {
+        "width": 8
+    }
+    with pytest.raises(UsageError, match=r"^arch_args None: must be a dict"):
+        network_settings("cnn", {"arch_args": None})
+
+
+def test_a_second_network_is_refused():
+    with pytest.raises(UsageError, match=r"^arch: the network is the first argument of train"):
+        jaxcifar.train("cnn", arch="resnet18", dataset="shapes10")
+
+
+def test_a_metric_that_a_finished_run_lacks_is_named(monkeypatch, capsys, tmp_path):
+    """Or a user would look for it in the result in vain."""
+    measured = user_metric_of(least)
+    declared = {"name": measured.metric.name, "sha256": measured.sha256}
+    results = [{"metrics": []}, {"metrics": [{**declared, "sha256": "0"}]}, {"metrics": [declared]}]
+    monkeypatch.setattr(api, "load_just_trained", lambda *_: None)
+    lines = []
+    for result in results:
+        monkeypatch.setattr(api, "fit", lambda *_, result=result: result)
+        jaxcifar.train("cnn", "shapes10", run_dir=tmp_path, metrics=[least])
+        lines.append(capsys.readouterr().out)
+    line = f"metric {measured.metric.name}: not measured, because the run was finished before"
+    assert [line in text for text in lines] == [True, True, False]
