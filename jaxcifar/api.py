@@ -38,7 +38,7 @@ from jaxcifar.training.metrics import Metric
 @with_package_settings()
 def train(
     network: NetworkLike,
-    dataset: Dataset | str = "cifar10",
+    dataset: Dataset | str | Path = "cifar10",
     *,
     run_dir: str | Path | None = None,
     overwrite: bool = False,
@@ -82,8 +82,13 @@ def train(
             settings[setting] = code_name(settings[setting])
     if isinstance(dataset, Dataset):
         settings |= _dataset_settings(dataset, settings)
-    else:
+    elif isinstance(dataset, str | Path):
         settings["dataset"] = str(dataset)
+    else:
+        type_name = type(dataset).__name__
+        raise UsageError(
+            f"dataset is a {type_name}; give a name, a path, or jaxcifar.Dataset.from_arrays(...)"
+        )
     config = Config.create(**settings)
     environment.use_cpu_cores(config.batch_size, parts=config.accumulate)
     environment.use_compilation_cache()

@@ -107,7 +107,7 @@ class Dataset:
         if resembles_catalog_name(name):
             raise UsageError(f"the name {name!r} is that of a built-in data set; choose another")
         split_checks.require_one_kind_of_validation(x_val, y_val, val_fraction, fold)
-        split_checks.require_numbers_in_range(val_fraction, train_examples)
+        split_checks.require_usable_split(val_fraction, train_examples, fold)
         arrays_of_split = {
             "train": SplitArrays.in_memory("train", x_train, y_train),
             "test": SplitArrays.in_memory("test", x_test, y_test),

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from jaxcifar.array_types import Integer, UInt8
+from jaxcifar.config.folds import FOLD_RULE
 from jaxcifar.errors import UsageError
 
 
@@ -71,16 +72,19 @@ def require_one_kind_of_validation(
         raise UsageError(f"val_fraction has no effect with {other_argument}; leave one of them out")
 
 
-def require_numbers_in_range(val_fraction: float | None, train_examples: int | None) -> None:
-    """Check the numbers by which `Dataset.from_arrays` splits the training images.
+def require_usable_split(val_fraction: float | None, train_examples: int | None, fold: str) -> None:
+    """Check the arguments by which `Dataset.from_arrays` splits the training images.
 
     Args:
       val_fraction: fraction of the training images for validation, or None.
       train_examples: largest number of images to train on, or None.
+      fold: fold of the training images for validation, such as "1/5"; "" for none.
 
     Raises:
-      UsageError: a number is out of range, or is no number.
+      UsageError: a number is out of range or is no number, or the fold is no text.
     """
+    if not isinstance(fold, str):
+        raise UsageError(f"fold {fold!r:.80}: {FOLD_RULE}")
     is_fraction = isinstance(val_fraction, numbers.Real) and 0 <= val_fraction < 1
     if val_fraction is not None and not is_fraction:
         raise UsageError(f"val_fraction {val_fraction!r:.80}: must be at least 0 and below 1")

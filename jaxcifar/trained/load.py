@@ -64,6 +64,10 @@ def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | 
         changed, or the runs have different classes.
       RunError: a run can't be read, or the images of a run by an older version can't be read.
     """
+    for run in runs:
+        if not isinstance(run, str | os.PathLike):
+            type_name = type(run).__name__
+            raise UsageError(f"load: a {type_name} is no path; write load(RUN) or load(RUN, RUN)")
     members = [_load_classifier(Path(run), data_dir) for run in runs or (SHIPPED_WEIGHTS,)]
     return members[0] if len(members) == 1 else Ensemble.of(members)
 

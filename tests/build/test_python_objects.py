@@ -1,6 +1,8 @@
 """Networks and metrics that a program passes to `train` as objects."""
 
+import numpy as np
 import pytest
+from flax import linen as nn
 from own.measures import least
 from own.net import Net
 
@@ -20,6 +22,25 @@ def test_arguments_of_a_network_are_those_of_a_config_or_a_table():
     }
     with pytest.raises(UsageError, match=r"^arch_args None: must be a dict"):
         network_settings("cnn", {"arch_args": None})
+
+
+def test_a_network_with_modules_as_fields_is_refused_in_one_line():
+    with pytest.raises(UsageError, match=r"^Sequential: a field .* pass a function") as caught:
+        network_settings(nn.Sequential([nn.Dense(10)]), {})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dataset", [(np.zeros((2, 3)), np.zeros(2)), np.zeros((9, 9)), None])
+def test_arrays_in_place_of_a_dataset_are_refused_in_one_line(dataset):
+    with pytest.raises(UsageError, match=r"^dataset is a .*; give .* from_arrays") as caught:
+        jaxcifar.train("cnn", dataset)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("runs", [["one", "two"], None])
+def test_a_list_of_runs_is_refused_in_one_line(runs):
+    with pytest.raises(UsageError, match=r"^load: a .* is no path; write load\(RUN\)"):
+        jaxcifar.load(runs)
 
 
 def test_a_second_network_is_refused():

@@ -80,7 +80,11 @@ def test_other_images_than_were_loaded_are_identified_by_their_own_checksum():
     assert "val_fraction" not in settings  # it did not choose these images
 
 
-WRONG_NUMBERS = {"val_fraction": (1.0, -0.1, "0.1"), "train_examples": (0, -1, 5.0)}
+WRONG_NUMBERS = {
+    "val_fraction": (1.0, -0.1, "0.1"),
+    "train_examples": (0, -1, 5.0),
+    "fold": (1, (1, 5), None),
+}
 
 
 @pytest.mark.parametrize("name", WRONG_NUMBERS)
