@@ -66,8 +66,7 @@ def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | 
     """
     for run in runs:
         if not isinstance(run, str | os.PathLike):
-            type_name = type(run).__name__
-            raise UsageError(f"load: a {type_name} is no path; write load(RUN) or load(RUN, RUN)")
+            raise UsageError(f"load: {run!r:.80} is no path; write load(RUN) or load(RUN, RUN)")
     members = [_load_classifier(Path(run), data_dir) for run in runs or (SHIPPED_WEIGHTS,)]
     return members[0] if len(members) == 1 else Ensemble.of(members)
 
@@ -120,9 +119,8 @@ def _make_classifier(
         has class names and image statistics.
       arrays: the network's arrays, by name.
     """
-    statistics = _image_statistics(description)
     num_classes = len(description["class_names"])
-    program, hyper = _make_program(config, num_classes, statistics)
+    program, hyper = _make_program(config, num_classes, _image_statistics(description))
     expected_variables = _abstract_state(program, hyper).variables
     variables = arrange_arrays(arrays, expected_variables, path)
     return Classifier.create(config, description, program, hyper, variables)
@@ -151,8 +149,7 @@ def _load_from_checkpoint(
         description["class_names"] = list(dataset.class_names)
     num_classes = len(description["class_names"])
     statistics = _image_statistics(description)
-    train_examples = result["examples"]["train"]
-    program, hyper = _make_program(config, num_classes, statistics, train_examples)
+    program, hyper = _make_program(config, num_classes, statistics, result["examples"]["train"])
     with Checkpoints(folder.checkpoints, config, program.steps_per_epoch) as checkpoints:
         last_step = result["selected_epoch"] * program.steps_per_epoch
         checkpoint = checkpoints.load(last_step, _abstract_state(program, hyper))
@@ -247,8 +244,7 @@ def _require_same_imports(path: Path, config: Config, code_copies: Path | None) 
     if changed_imports:
         kind_and_file, _ = min(changed_imports)
         kind, _, file = kind_and_file.partition(": ")
-        importer = getattr(config, kind)
         raise UsageError(
-            f"{path}: {file}, which {importer} imports, is missing or has been edited since "
-            f"training; {_remedy_for_changed_code(code_copies, kind)}"
+            f"{path}: {file}, which {getattr(config, kind)} imports, is missing or has been edited "
+            f"since training; {_remedy_for_changed_code(code_copies, kind)}"
         )
