@@ -17,7 +17,7 @@ from jaxcifar.build.python_objects import (
 from jaxcifar.build.user_metrics import with_distinct_names
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.setting_types import OPTIONS_OF_COMMANDS
-from jaxcifar.data import Dataset, load_dataset
+from jaxcifar.data import CATALOG, Dataset, load_dataset
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.diagram.network_summary import Summary
 from jaxcifar.diagram.network_summary import summarize as summarize_model
@@ -155,8 +155,14 @@ def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, A
     `settings` are the settings that the user gives for the training.
 
     Raises:
-      UsageError: the settings would split or resize the images again.
+      UsageError: the settings would split or resize the images again, or the data set has the name
+        of a built-in one but other images.
     """
+    if dataset.name in CATALOG and not dataset.is_from_catalog:
+        raise UsageError(
+            f"the name {dataset.name!r} is that of a built-in data set, but the images are others; "
+            "use dataclasses.replace(dataset, name=..., title=...)"
+        )
     for name in ("val_fraction", "fold", "train_examples"):
         if name in settings:
             raise UsageError(

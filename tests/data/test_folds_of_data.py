@@ -80,6 +80,15 @@ def test_other_images_than_were_loaded_are_identified_by_their_own_checksum():
     assert "val_fraction" not in settings  # it did not choose these images
 
 
+def test_a_changed_built_in_data_set_needs_a_name_of_its_own(shapes_dir):
+    data = load_dataset(Config.create("cnn", dataset="shapes10"), shapes_dir)
+    changed = dataclasses.replace(data, train=data.val)
+    with pytest.raises(UsageError, match=r"^the name 'shapes10' is that of a built-in .* replace"):
+        api._dataset_settings(changed, {})
+    own = dataclasses.replace(changed, name="mine", title="mine")
+    assert api._dataset_settings(own, {})["dataset"] == "mine"
+
+
 WRONG_NUMBERS = {
     "val_fraction": (1.0, -0.1, "0.1"),
     "train_examples": (0, -1, 5.0),
