@@ -83,7 +83,7 @@ def test_other_images_than_were_loaded_are_identified_by_their_own_checksum():
 def test_a_changed_built_in_data_set_needs_a_name_of_its_own(shapes_dir):
     data = load_dataset(Config.create("cnn", dataset="shapes10"), shapes_dir)
     changed = dataclasses.replace(data, train=data.val)
-    with pytest.raises(UsageError, match=r"^the name 'shapes10' is that of a built-in .* replace"):
+    with pytest.raises(UsageError, match=r"^the name 'shapes10' is that of a built-in .*replace"):
         api._dataset_settings(changed, {})
     own = dataclasses.replace(changed, name="mine", title="mine")
     assert api._dataset_settings(own, {})["dataset"] == "mine"
