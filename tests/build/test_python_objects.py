@@ -32,7 +32,7 @@ def test_a_network_with_modules_as_fields_is_refused_in_one_line():
 
 @pytest.mark.parametrize("dataset", [(np.zeros((2, 3)), np.zeros(2)), np.zeros((9, 9)), None])
 def test_arrays_in_place_of_a_dataset_are_refused_in_one_line(dataset):
-    with pytest.raises(UsageError, match=r"^dataset is a .*; give .* from_arrays") as caught:
+    with pytest.raises(UsageError, match=r"^dataset is a .*; give .*from_arrays") as caught:
         jaxcifar.train("cnn", dataset)
     assert "\n" not in str(caught.value)
 
