@@ -1,8 +1,10 @@
 """Settings and metrics that a user's program gives as Python objects, not by name."""
 
 import dataclasses
+import hashlib
 import sys
 from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -76,7 +78,30 @@ def user_metric_of(metric: Metric | Callable[..., Any] | str) -> UserMetric:
         [user_metric] = load_metrics([metric])
         return user_metric
     name = _name_of_metric(metric) if isinstance(metric, Metric) else code_name(metric)
-    return UserMetric(metric_of(metric, name), name, user_reference.digest(METRIC_OPTION, name))
+    sha256 = user_reference.digest(METRIC_OPTION, name)
+    user_metric = UserMetric(metric_of(metric, name), name, sha256)
+    is_in_notebook = getattr(sys.modules[name.partition(":")[0]], "__file__", None) is None
+    if not is_in_notebook:
+        return user_metric
+    digests = user_reference.load_import_digests(METRIC_OPTION, name, sha256)
+    return _metric_of_cell(user_metric, tuple(digests.items()))
+
+
+@lru_cache(maxsize=64)
+def _metric_of_cell(user_metric: UserMetric, digests: tuple[tuple[str, str], ...]) -> UserMetric:
+    """Return a notebook's metric with a function that equals no other if the digests differ.
+
+    The digests are those of definitions in other cells. JAX compiles equal functions only once,
+    although an edit of such a definition changes what the function computes.
+    """
+    if not digests:
+        return user_metric
+    metric = user_metric.metric
+    if metric.per_image is not None:
+        metric = dataclasses.replace(metric, per_image=partial(metric.per_image))
+    content = f"{user_metric.sha256} {digests}"
+    sha256 = hashlib.sha256(content.encode()).hexdigest()
+    return dataclasses.replace(user_metric, metric=metric, sha256=sha256)
 
 
 def _name_of_metric(metric: Metric) -> str:

@@ -1,5 +1,10 @@
 """Networks and metrics that a program passes to `train` as objects."""
 
+import linecache
+import sys
+import types
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
@@ -11,6 +16,7 @@ from jaxcifar import api
 from jaxcifar.build.python_objects import network_settings, user_metric_of
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
+from jaxcifar.training.metrics import measure
 
 
 def test_arguments_of_a_network_are_those_of_a_config_or_a_table():
@@ -46,6 +52,24 @@ def test_a_list_of_runs_is_refused_in_one_line(runs):
 def test_a_second_network_is_refused():
     with pytest.raises(UsageError, match=r"^arch: the network is the first argument of train"):
         jaxcifar.train("cnn", arch="resnet18", dataset="shapes10")
+
+
+def test_an_edit_of_another_cell_makes_another_metric(monkeypatch):
+    """Or JAX would measure what it has compiled for the earlier cell."""
+    notebook = types.ModuleType("notebook")
+    monkeypatch.setitem(sys.modules, "notebook", notebook)
+    cell = "def scaled(logits, labels):\n    return logits[:, 0] * SCALE\n"
+    monkeypatch.setitem(linecache.cache, "<cell>", (len(cell), None, cell.splitlines(True), ""))
+    exec(compile(cell, "<cell>", "exec"), vars(notebook))
+    metrics, values = [], []
+    for scale in (1.0, 1.0, 2.0):
+        notebook.SCALE = scale
+        metrics.append(user_metric_of(notebook.scaled))
+        measured = measure([metrics[-1].metric], jnp.ones((4, 2)), jnp.zeros(4, jnp.int32))
+        values.append(measured.values["scaled"])
+    assert values == [1.0, 1.0, 2.0]
+    first, same, other = metrics
+    assert first == same and first.sha256 != other.sha256
 
 
 def test_a_metric_that_a_finished_run_lacks_is_named(monkeypatch, capsys, tmp_path):
