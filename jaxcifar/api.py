@@ -1,28 +1,23 @@
 """Train and summarise networks from a script or a notebook."""
 
 import dataclasses
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
-from flax import linen as nn
 from rich.console import Console
 
 from jaxcifar.build.model import check_model, create_model
-from jaxcifar.build.user_metrics import (
-    METRIC_OPTION,
-    UserMetric,
-    load_metrics,
-    metric_of,
-    with_distinct_names,
+from jaxcifar.build.python_objects import (
+    NetworkLike,
+    code_name,
+    network_settings,
+    user_metric_of,
 )
-from jaxcifar.config import user_reference
+from jaxcifar.build.user_metrics import with_distinct_names
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.setting_types import OPTIONS_OF_COMMANDS
-from jaxcifar.config.table_pairs import sorted_pairs
-from jaxcifar.data import Dataset, load_dataset
+from jaxcifar.data import CATALOG, Dataset, load_dataset
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.diagram.network_summary import Summary
 from jaxcifar.diagram.network_summary import summarize as summarize_model
@@ -32,20 +27,18 @@ from jaxcifar.machine import environment
 from jaxcifar.machine.computing import with_package_settings
 from jaxcifar.machine.terminal import line_printer
 from jaxcifar.runs.fit import fit
+from jaxcifar.runs.metric_fields import is_measured
 from jaxcifar.runs.observers import create_observers, find_factories
 from jaxcifar.runs.task import Task
 from jaxcifar.trained.classifier import Classifier
 from jaxcifar.trained.load import load_just_trained
 from jaxcifar.training.metrics import Metric
 
-_FIELDS_SET_BY_PACKAGE = ("parent", "name", "num_classes", "dtype", "axis_name")
-NetworkLike = str | nn.Module | Callable[..., Any]
-
 
 @with_package_settings()
 def train(
     network: NetworkLike,
-    dataset: Dataset | str = "cifar10",
+    dataset: Dataset | str | Path = "cifar10",
     *,
     run_dir: str | Path | None = None,
     overwrite: bool = False,
@@ -83,27 +76,33 @@ def train(
     """
     for option in settings.keys() & OPTIONS_OF_COMMANDS.keys():
         raise UsageError(f"{option}: only commands have this option; call train without it")
-    settings |= _network_settings(network, settings)
+    settings |= network_settings(network, settings)
     for setting in ("optimizer", "schedule", "augmentation"):
         if callable(settings.get(setting)):
             settings[setting] = code_name(settings[setting])
     if isinstance(dataset, Dataset):
         settings |= _dataset_settings(dataset, settings)
-    else:
+    elif isinstance(dataset, str | Path):
         settings["dataset"] = str(dataset)
+    else:
+        type_name = type(dataset).__name__
+        raise UsageError(
+            f"dataset is a {type_name}; give a name, a path, or jaxcifar.Dataset.from_arrays(...)"
+        )
     config = Config.create(**settings)
     environment.use_cpu_cores(config.batch_size, parts=config.accumulate)
     environment.use_compilation_cache()
     if not isinstance(metrics, list | tuple):
         raise UsageError(f"metrics {metrics!r:.80}: must be a list; write metrics=[...]")
-    user_metrics = with_distinct_names([_user_metric(metric) for metric in metrics])
+    user_metrics = with_distinct_names([user_metric_of(metric) for metric in metrics])
     run_path = Path(run_dir) if run_dir else Path("checkpoints", config.run_name())
     console = Console(emoji=False, highlight=False)
+    print_line = line_printer(console)
 
     def get_dataset() -> Dataset:
         if isinstance(dataset, Dataset):
             return dataset
-        return load_dataset(config, Path(data_dir or default_data_dir()), line_printer(console))
+        return load_dataset(config, Path(data_dir or default_data_dir()), print_line)
 
     task = Task(
         config,
@@ -113,7 +112,13 @@ def train(
         user_metrics=user_metrics,
         keep_every=keep_every,
     )
-    fit(task, get_dataset, console)
+    result = fit(task, get_dataset, console)
+    for user_metric in user_metrics:
+        if not is_measured(user_metric, result):
+            print_line(
+                f"metric {user_metric.metric.name}: not measured, because the run was finished "
+                "before; give overwrite=True to train again"
+            )
     return load_just_trained(run_path, data_dir)
 
 
@@ -137,51 +142,11 @@ def summarize(
       UsageError: the network can't be made or called.
     """
     settings = {"arch_args": arch_args} if arch_args else {}
-    config = Config.create(**_network_settings(network, settings))
+    config = Config.create(**network_settings(network, settings))
     config = dataclasses.replace(config, image_size=image_size)
     model = create_model(config, num_classes)
     check_model(config, model, num_classes)
     return summarize_model(model, image_size)
-
-
-def _network_settings(network: NetworkLike, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that name a network and its arguments.
-
-    Args:
-      network: a name or module, or a class or function that returns a module (see `train`).
-      settings: the user's settings; their `arch_args` override the fields of a module.
-
-    Raises:
-      UsageError: a field of a module can't be written to the file of a config.
-    """
-    arguments: dict[str, Any] = {}
-    network_settings: dict[str, Any] = {}
-    if isinstance(network, nn.Module):
-        if getattr(network, "dtype", None) not in (None, jnp.float32):
-            network_settings["dtype"] = jnp.dtype(network.dtype).name
-        arguments = _arguments_of_module(network)
-        network = type(network)
-    network_settings["arch"] = network if isinstance(network, str) else code_name(network)
-    if arguments or "arch_args" in settings:  # otherwise, the recipe's arguments are used
-        network_settings["arch_args"] = {**arguments, **settings.get("arch_args", {})}
-    return network_settings
-
-
-def _arguments_of_module(module: nn.Module) -> dict[str, Any]:
-    """Return the fields of a module that the user has set, by name."""
-    arguments = {}
-    for field in dataclasses.fields(module):
-        value = getattr(module, field.name)
-        is_network_argument = field.init and field.name not in _FIELDS_SET_BY_PACKAGE
-        if is_network_argument and value is not field.default:
-            arguments[field.name] = value
-    try:
-        return dict(sorted_pairs(arguments))
-    except UsageError as error:
-        raise UsageError(
-            f"{type(module).__name__}: a field can't be written to the run's config ({error}); "
-            "pass a function that returns the network instead"
-        ) from error
 
 
 def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, Any]:
@@ -190,12 +155,19 @@ def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, A
     `settings` are the settings that the user gives for the training.
 
     Raises:
-      UsageError: the settings would split or resize the images again.
+      UsageError: the settings would split or resize the images again, or the data set has the name
+        of a built-in one but other images.
     """
+    if dataset.name in CATALOG and not dataset.is_from_catalog:
+        raise UsageError(
+            f"the name {dataset.name!r} is that of a built-in data set, but the images are others; "
+            "use dataclasses.replace(dataset, name=..., title=...)"
+        )
     for name in ("val_fraction", "fold", "train_examples"):
         if name in settings:
             raise UsageError(
-                f"{name}: these images are split already; give it to Dataset.from_arrays instead"
+                f"{name}: these images are split already; give it to Dataset.from_arrays or to the "
+                "config for load_dataset instead"
             )
     image_size = dataset.image_size
     if settings.get("image_size", image_size) != image_size:
@@ -206,45 +178,6 @@ def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, A
     return {
         "dataset": dataset.name,
         "data_sha256": None if dataset.is_from_catalog else dataset.sha256,
-        "fold": dataset.fold,
         "image_size": image_size,
+        **dataset.split_settings,
     }
-
-
-def _user_metric(metric: Metric | Callable[..., Any] | str) -> UserMetric:
-    """Convert a metric that the user passed to `train` to a record with its name and SHA-256.
-
-    Raises:
-      UsageError: the value is not a metric, or its code can't be found.
-    """
-    if isinstance(metric, str):
-        [user_metric] = load_metrics([metric])
-        return user_metric
-    name = _name_of_metric(metric) if isinstance(metric, Metric) else code_name(metric)
-    return UserMetric(metric_of(metric, name), name, user_reference.digest(METRIC_OPTION, name))
-
-
-def _name_of_metric(metric: Metric) -> str:
-    """Return `module:NAME` for a metric; NAME is the name of its variable, or else its function."""
-    name_of_function = code_name(metric.per_image or metric.of_confusion)
-    module = name_of_function.partition(":")[0]
-    for variable, value in vars(sys.modules[module]).items():
-        if value is metric:
-            return f"{module}:{variable}"
-    return name_of_function
-
-
-def code_name(code: Any) -> str:
-    """Return the name by which a config refers to a class or function: `module:NAME`.
-
-    Raises:
-      UsageError: the code has no name, such as the result of `functools.partial`.
-    """
-    module = getattr(code, "__module__", None)
-    name_in_module = getattr(code, "__qualname__", "")
-    if not module or not name_in_module or "<" in name_in_module:
-        raise UsageError(
-            f"{code!r:.80}: must be a class or function that is defined with a name at the top "
-            "level of a file or in a notebook's cell"
-        )
-    return f"{module}:{name_in_module}"

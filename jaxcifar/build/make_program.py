@@ -52,7 +52,8 @@ def make_program(
         network_identity=(
             config.arch,
             config.arch_args,
-            user_code.digests(config, "arch"),
+            # In a notebook, an edit of another cell changes what equal functions compute.
+            *(user_code.digests(config, kind) for kind in ("arch", "optimizer", "augmentation")),
             config.dropout,
             num_classes,
             dtype,

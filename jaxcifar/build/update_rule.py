@@ -15,6 +15,11 @@ from jaxcifar.errors import UsageError
 from jaxcifar.training.optim import UpdateRule
 
 _LEARNING_RATE = "learning_rate"
+# Parameters of many rules that are neither momentum nor weight decay, whatever their position.
+_NAMES_OF_OTHER_PARAMETERS = {
+    *("b1", "b2", "b3", "beta", "beta1", "beta2", "beta3", "betas"),
+    *("eps", "epsilon", "rho", "nesterov"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,14 +104,16 @@ def _make_user_rule(function: UpdateRule, setting_names: Sequence[str]) -> UserR
       function: the user's function. Its first parameter is the learning rate, unless another has
         the name `learning_rate`.
       setting_names: names of the settings that the function may have parameters for. A function
-        whose parameters have other names is called with all settings, in this order.
+        whose parameters have other names is called with all settings, in this order. A function
+        of optax gets settings only by name.
     """
     all_in_order = UserRule(function, by_position=(_LEARNING_RATE, *setting_names), by_name=())
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # a compiled function may have no readable signature
         return all_in_order
-    if _can_be_passed_in_order(signature, setting_names):
+    is_from_optax = str(getattr(function, "__module__", "")).startswith("optax.")
+    if not is_from_optax and _can_be_passed_in_order(signature, setting_names):
         return all_in_order
     accepted_names = _accepted_names(signature.parameters, setting_names)
     first_parameter = next(iter(signature.parameters), None)
@@ -119,12 +126,14 @@ def _can_be_passed_in_order(signature: inspect.Signature, setting_names: Sequenc
     """Return True if a function can be called as `function(learning_rate, *settings)`.
 
     The function must have enough parameters. A parameter with the name of a setting must get that
-    setting.
+    setting. No setting may go to a parameter with the usual name of another, such as `b1`.
     """
     # Names of settings are bound instead of values, to find out which parameter gets which setting.
     try:
         setting_of_parameter = signature.bind(_LEARNING_RATE, *setting_names).arguments
     except TypeError:
+        return False
+    if not _NAMES_OF_OTHER_PARAMETERS.isdisjoint(setting_of_parameter):
         return False
     known_names = {_LEARNING_RATE, *setting_names}
     named_like_settings = [name for name in signature.parameters if name in known_names]

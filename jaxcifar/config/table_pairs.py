@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jaxcifar.config.settings import DEFAULT_ARCH
-from jaxcifar.errors import UsageError
+from jaxcifar.errors import UsageError, printable
 
 # Limits of network arguments, because the file of a config must be able to hold them.
 _MAX_NESTING = 8
@@ -58,7 +58,7 @@ def _as_tuples(value: Any, nesting_left: int = _MAX_NESTING) -> Any:
         raise UsageError(f"--arch-args: {value!r:.80} has more than 64 bits; give a smaller number")
     if not isinstance(value, bool | int | float | str | None):
         raise UsageError(
-            f"--arch-args: {value!r:.80} is not a number, text, true, false or a list of these; "
-            "give one of them"
+            f"--arch-args: {printable(repr(value), 80)} is not a number, text, true, false or a "
+            "list of these; give one of them"
         )
     return value

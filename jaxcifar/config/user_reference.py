@@ -10,16 +10,18 @@ import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path, PurePath
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from jaxcifar.config.registry import entry, is_user_code
 from jaxcifar.config.user_errors import explain_user_code_errors, main_file_of_source
 from jaxcifar.errors import UsageError
+from jaxcifar.user.file_contents import path_of_copy
 from jaxcifar.user.imports import UserCode
+from jaxcifar.user.notebook_cells import cell_source, definitions_used_in_cell
 from jaxcifar.user.user_files import find_file_of_module, imported_from_same_folder
-from jaxcifar.user.user_program import cell_source, imported_source, module_of_file
+from jaxcifar.user.user_program import imported_source, module_of_file
 
 _MAX_SOURCE_BYTES = 2**20
 _MAX_SOURCE_FILES = 100
@@ -211,18 +213,22 @@ def import_digests_on_disk(field: str, name: str, files: Iterable[str]) -> dict[
     Args:
       field: the field of `Config` that contains the name, such as "arch".
       name: the field's value, such as "net.py:Net".
-      files: paths relative to the folder of the user's file, as `load_import_digests` returns them.
+      files: the files, or definitions in a notebook's cells, that `load_import_digests` returns.
 
     Returns:
       path -> SHA-256 (hex); None for a file that can't be read.
     """
     main_file = _find_file(field, name)
     folder = os.path.realpath(main_file.parent if main_file else ".")
+    definitions: dict[str, bytes] = {}
+    if main_file is None:
+        [cell] = read_sources(kind, name).values()
+        definitions = definitions_used_in_cell(cell, sys.modules[name.rpartition(":")[0]])
     digests: dict[str, str | None] = {}
     for file in files:
-        digests[file] = None
+        digests[file] = _sha256_hex(definitions[file]) if file in definitions else None
         with suppress(OSError):
-            digests[file] = _sha256_hex(Path(folder, file).read_bytes())
+            digests[file] = digests[file] or _sha256_hex(Path(folder, file).read_bytes())
     return digests
 
 
@@ -236,14 +242,8 @@ def contents_to_copy(field: str, name: str, sha256: str) -> dict[str, bytes]:
     contents = dict(code.files)
     for file, content in code.imports().items():
         if len(content) <= _MAX_SOURCE_BYTES:  # compiled libraries are not copied
-            contents[_path_of_copy(file)] = content
+            contents[path_of_copy(file)] = content
     return contents
-
-
-def _path_of_copy(file: str) -> str:
-    """Return a path without `..` for a file's copy, such as `(up)/lib/x.py` for `../lib/x.py`."""
-    parts = PurePath(file).relative_to(PurePath(file).anchor).parts
-    return "/".join("(up)" if part == ".." else part for part in parts)
 
 
 def _sha256_hex(content: bytes) -> str:

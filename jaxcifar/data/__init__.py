@@ -6,7 +6,8 @@ from jaxcifar.config import registry
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import binary_records
 from jaxcifar.data.catalog import CATALOG, KnownDataset
-from jaxcifar.data.dataset import Dataset, Examples
+from jaxcifar.data.dataset import Dataset
+from jaxcifar.data.examples import Examples
 from jaxcifar.data.prepare import NotPreparedError, default_data_dir, load_records
 from jaxcifar.data.user_data import load_user_data, user_data_name, user_data_title
 from jaxcifar.errors import RunError

@@ -132,6 +132,9 @@ def convert_to_records(
         images_of_split[split] = images
         image_count = images.shape[0]
         labels_of_split[split] = NamedLabels(arrays.label_array, arrays.labels, image_count)
+    if isinstance(class_names, str | Mapping):
+        type_name = type(class_names).__name__
+        raise UsageError(f"class_names is a {type_name}; give a list of names, by label")
     names_from_user = None if class_names is None else [str(name) for name in class_names]
     numbered = number_classes(labels_of_split, names_from_user, print_line, run_classes)
     class_count = len(numbered.class_names)
@@ -190,10 +193,16 @@ def _check_images(array_name: str, images: ImageBlocks) -> None:
 def _advice_for_floats(array_name: str, images: ImageBlocks) -> str:
     """Return the NumPy expression that converts float images to uint8, as advice for the user.
 
-    The expression multiplies by 255 unless the first block of images has a value above 1.
+    The expression multiplies by 255 unless the first block of images has a value above 1. No
+    expression converts images with negative values, because how they were normalised is not known.
     """
     first_block = next(images.read_blocks(), np.zeros(0))
-    highest_value = first_block.max(initial=0)
+    lowest_value, highest_value = first_block.min(initial=0), first_block.max(initial=0)
+    if lowest_value < 0:
+        return (
+            f"these go from {lowest_value:g} to {highest_value:g}: undo their normalisation first, "
+            "because training normalises the images itself"
+        )
     if highest_value > 1:
         return f"these go to {highest_value:g}: {array_name}.round().clip(0, 255).astype('uint8')"
     return f"if they go from 0 to 1, ({array_name} * 255).round().astype('uint8')"

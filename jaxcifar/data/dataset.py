@@ -5,30 +5,24 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
-from jaxcifar.array_types import Float32, Int32, UInt8
+from jaxcifar.array_types import Float32
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import binary_records, split_checks
 from jaxcifar.data.arrays import SplitArrays, convert_to_records
 from jaxcifar.data.catalog import CATALOG
 from jaxcifar.data.doubts import count_copies, describe_copies, describe_doubtful_pixels
+from jaxcifar.data.examples import Examples
 from jaxcifar.data.resizing import Resizing
-from jaxcifar.data.split import train_val_indices
+from jaxcifar.data.split import split_settings, train_val_indices
 from jaxcifar.data.user_data import resembles_catalog_name
 from jaxcifar.errors import UsageError
 from jaxcifar.image_size import IMAGE_SIZE
 
 DEFAULT_VAL_FRACTION: float = Config.__dataclass_fields__["val_fraction"].metadata["default"]
-
-
-class Examples(NamedTuple):
-    """Images, and the label of each image: the number of its class, counted from 0."""
-
-    images: UInt8[np.ndarray, "images size size 3"]
-    labels: Int32[np.ndarray, "images"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +55,7 @@ class Dataset:
     _known_fingerprints: Mapping[str, str] | None = dataclasses.field(
         default=None, init=False, repr=False
     )
+    _split: Mapping[str, Any] | None = dataclasses.field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for split in ("train", "val", "test"):
@@ -103,8 +98,7 @@ class Dataset:
           val_fraction: fraction of the training images of each class that is kept for validation;
             None for 0.1. An error if there are validation images.
           train_examples: largest number of images to train on; None for no limit.
-          fold: fold, such as "1/5", of the training images to validate on. It replaces
-            `val_fraction`; "" for none.
+          fold: fold, such as "1/5", to validate on instead of `val_fraction`; "" for none.
           image_size: height and width that images get, 28 to 224.
 
         Raises:
@@ -113,6 +107,7 @@ class Dataset:
         if resembles_catalog_name(name):
             raise UsageError(f"the name {name!r} is that of a built-in data set; choose another")
         split_checks.require_one_kind_of_validation(x_val, y_val, val_fraction, fold)
+        split_checks.require_usable_split(val_fraction, train_examples, fold)
         arrays_of_split = {
             "train": SplitArrays.in_memory("train", x_train, y_train),
             "test": SplitArrays.in_memory("test", x_test, y_test),
@@ -186,7 +181,9 @@ class Dataset:
             std=std,
             fold=fold,
         )
+        split = split_settings(val_fraction, train_examples, fold)
         object.__setattr__(dataset, "_known_fingerprints", dict(fingerprints))
+        object.__setattr__(dataset, "_split", split)
         return dataset
 
     @property
@@ -197,6 +194,11 @@ class Dataset:
     def image_size(self) -> int:
         """Height and width of the images."""
         return self.train.images.shape[1]
+
+    @property
+    def split_settings(self) -> Mapping[str, Any]:
+        """The settings of a config by which the training and validation images were chosen."""
+        return {"fold": self.fold} if self._split is None else self._split
 
     @property
     def is_from_catalog(self) -> bool:
@@ -230,8 +232,7 @@ class Dataset:
         if self.is_from_catalog:
             return {}
         copy_counts = count_copies(self.train.images, self.val.images, self.test.images)
-        has_copies = any(copy_counts.values())
-        return copy_counts if has_copies else {}
+        return copy_counts if any(copy_counts.values()) else {}
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:

@@ -31,9 +31,9 @@ def flatten_labels(named: NamedLabels) -> Shaped[np.ndarray, "_"]:
       UsageError: the labels have another form.
     """
     array_name, labels, image_count = named
-    are_objects = labels.dtype.kind == "O"
-    if are_objects and all(isinstance(label, str) for label in labels.flat):
-        labels = labels.astype(str)  # from pandas
+    is_pandas = labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels.flat)
+    if is_pandas or labels.dtype.kind == "T":  # NumPy's StringDType
+        labels = labels.astype(object).astype(str)
     if labels.dtype.kind == "S":
         try:
             labels = np.char.decode(labels, "utf-8")
@@ -45,7 +45,7 @@ def flatten_labels(named: NamedLabels) -> Shaped[np.ndarray, "_"]:
     are_integers_or_strings = labels.dtype.kind in "iuU"
     if has_one_label_each and are_integers_or_strings:
         return labels.reshape(-1)
-    has_one_row_each = labels.ndim == 2 and len(labels) == image_count
+    has_one_row_each = labels.ndim == 2 and len(labels) == image_count and labels.shape[1] > 1
     are_numbers = labels.dtype.kind in "iufb"  # True and False count as 1 and 0
     if has_one_row_each and are_numbers:
         return _labels_of_one_hot_rows(array_name, labels)

@@ -29,9 +29,11 @@ class Resizing:
     original_sizes: set[int] = dataclasses.field(default_factory=set)
 
     def __post_init__(self) -> None:
-        if not SMALLEST_IMAGE_SIZE <= self.size <= LARGEST_IMAGE_SIZE:
+        sizes = range(SMALLEST_IMAGE_SIZE, LARGEST_IMAGE_SIZE + 1)
+        if not isinstance(self.size, int) or self.size not in sizes:
             raise UsageError(
-                f"image_size {self.size}: must be in [{SMALLEST_IMAGE_SIZE}, {LARGEST_IMAGE_SIZE}]"
+                f"image_size {self.size!r:.80}: must be in "
+                f"[{SMALLEST_IMAGE_SIZE}, {LARGEST_IMAGE_SIZE}]"
             )
 
     def require_memory(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -114,6 +115,17 @@ def train_val_indices(
             f"{len(val_indices)} to validate on; choose another fold or fraction"
         )
     return train_indices[:train_examples], val_indices
+
+
+def split_settings(val_fraction: float, train_examples: int | None, fold: str) -> dict[str, Any]:
+    """Return the settings of a config that choose images as these arguments do.
+
+    The arguments are those of `train_val_indices`.
+    """
+    limit = None if train_examples is None else int(train_examples)
+    if fold:  # it replaces the fraction
+        return {"fold": fold, "train_examples": limit}
+    return {"fold": "", "val_fraction": float(val_fraction), "train_examples": limit}
 
 
 def split_off_test(

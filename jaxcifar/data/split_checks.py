@@ -1,10 +1,12 @@
 """Check the images and labels of a split of a data set."""
 
+import numbers
 from typing import Any, NoReturn
 
 import numpy as np
 
 from jaxcifar.array_types import Integer, UInt8
+from jaxcifar.config.folds import FOLD_RULE
 from jaxcifar.errors import UsageError
 
 
@@ -68,6 +70,29 @@ def require_one_kind_of_validation(
     if val_fraction is not None and (x_val is not None or fold):
         other_argument = "fold" if x_val is None else "x_val"
         raise UsageError(f"val_fraction has no effect with {other_argument}; leave one of them out")
+
+
+def require_usable_split(val_fraction: float | None, train_examples: int | None, fold: str) -> None:
+    """Check the arguments by which `Dataset.from_arrays` splits the training images.
+
+    Args:
+      val_fraction: fraction of the training images for validation, or None.
+      train_examples: largest number of images to train on, or None.
+      fold: fold of the training images for validation, such as "1/5"; "" for none.
+
+    Raises:
+      UsageError: a number is out of range or is no number, or the fold is no text.
+    """
+    if not isinstance(fold, str):
+        raise UsageError(f"fold {fold!r:.80}: {FOLD_RULE}")
+    is_fraction = isinstance(val_fraction, numbers.Real) and 0 <= val_fraction < 1
+    if val_fraction is not None and not is_fraction:
+        raise UsageError(f"val_fraction {val_fraction!r:.80}: must be at least 0 and below 1")
+    is_count = isinstance(train_examples, numbers.Integral) and train_examples >= 1
+    if train_examples is not None and not is_count:
+        raise UsageError(
+            f"train_examples {train_examples!r:.80}: must be a whole number, at least 1"
+        )
 
 
 def refuse_validation_option(title: str, val_fraction: float, fold: str) -> NoReturn:

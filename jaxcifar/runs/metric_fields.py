@@ -10,7 +10,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 
 from msgspec import Meta
 
-from jaxcifar.build.user_metrics import MetricSet
+from jaxcifar.build.user_metrics import MetricSet, UserMetric
 from jaxcifar.machine.reading import Line
 from jaxcifar.training import metrics as training_metrics
 from jaxcifar.training.metrics import MAX_TITLE_LETTERS, METRIC_NAME_PATTERN, PERCENT
@@ -51,6 +51,16 @@ def declare_metrics(metrics: MetricSet) -> list[MetricDeclaration]:
             declaration["sha256"] = user_metrics[metric.name].sha256
         declarations.append(declaration)
     return declarations
+
+
+def is_measured(user_metric: UserMetric, result: Mapping[str, Any]) -> bool:
+    """Return True if a run has measured a user's metric, with the same code.
+
+    `result` is the content of the run's `result.json`. If the run was finished before the user gave
+    the metric, the metric is not measured.
+    """
+    measured = [(entry["name"], entry.get("sha256")) for entry in result.get("metrics", [])]
+    return (user_metric.metric.name, user_metric.sha256) in measured
 
 
 def measured_metrics(

@@ -68,6 +68,9 @@ def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | 
         changed, or the runs have different classes.
       RunError: a run can't be read, or the images of a run by an older version can't be read.
     """
+    for run in runs:
+        if not isinstance(run, str | os.PathLike):
+            raise UsageError(f"load: {run!r:.80} is no path; write load(RUN) or load(RUN, RUN)")
     members = [_load_classifier(Path(run), data_dir) for run in runs or (SHIPPED_WEIGHTS,)]
     return members[0] if len(members) == 1 else Ensemble.of(members)
 
@@ -120,8 +123,8 @@ def _make_classifier(
         has class names and image statistics.
       arrays: the network's arrays, by name.
     """
-    statistics = _image_statistics(description)
     num_classes = len(description["class_names"])
+    statistics = _image_statistics(description)
     with _report_impossible_network(path):
         program, hyper = _make_program(config, num_classes, statistics)
         expected_variables = _abstract_state(program, hyper).variables

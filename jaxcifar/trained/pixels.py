@@ -17,6 +17,7 @@ from jaxcifar.trained.photos import Photos, read_photos
 
 _DTYPE_KINDS_OF_PATHS = "OU"  # dtypes of arrays that may hold paths
 _CHANNEL_COUNTS = (1, 3)  # of grey and RGB images
+_CHANNEL_COUNTS_WITH_ALPHA = (2, 4)  # of grey and RGB images with transparency
 
 
 def as_photos(images: Any, size: int = IMAGE_SIZE) -> Photos:
@@ -84,6 +85,11 @@ def _pixels_of_array(name: str, array: np.ndarray, size: int) -> np.ndarray:
         return array
     is_grey_image = array.ndim == 2
     is_image_with_channels = array.ndim == 3 and array.shape[-1] in _CHANNEL_COUNTS
+    if array.ndim == 3 and array.shape[-1] in _CHANNEL_COUNTS_WITH_ALPHA:
+        raise UsageError(
+            f"{name} has shape {array.shape}, an image with an alpha channel; leave it out: "
+            f"{name}[..., :-1]"
+        )
     if is_grey_image or is_image_with_channels:
         array = array[None]
     return convert_to_squares(name, array, size)

@@ -50,7 +50,7 @@ class Program:
       small_size: width to which images are reduced in the first steps of training, or None.
       axis: name of the axis of devices that share each batch; None if a device trains by itself.
       product_dtype: dtype to which a CPU rounds operands of matrix products; None for float32.
-      network_identity: a hashable value that is equal for equal networks; by default the network.
+      network_identity: hashable, equal for equal networks and user code; by default the network.
       image_size: height and width of the images.
       steps_per_feed: largest number of steps whose images `train_steps` gets; None if it gets all.
       parts: number of parts of a batch, computed one after another (`batch_loss.BatchLoss`).

@@ -3,11 +3,12 @@
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import ModuleType
 
 from jaxcifar.errors import UsageError
 from jaxcifar.user.loader import late_import_message
+from jaxcifar.user.notebook_cells import definitions_used_in_cell
 from jaxcifar.user.user_program import imported_source
 
 _MAX_IMPORTED_FILES = 1000
@@ -67,6 +68,18 @@ class FileContents:
                 self._imported_contents[real_path] = Path(file).read_bytes()
         return self._imported_contents[real_path]
 
+    def read_other_cells(self, notebook: ModuleType) -> list[bytes]:
+        """Add the definitions in other cells that the main file, a notebook's cell, uses.
+
+        Return their texts. `notebook` has the names of all cells.
+        """
+        main_content = self.known_content(str(self._main_file))
+        definitions = definitions_used_in_cell(main_content, notebook)
+        folder = os.path.realpath(self._main_file.parent)
+        for file_name, content in definitions.items():
+            self._imported_contents[f"{folder}{os.sep}{file_name}"] = content
+        return list(definitions.values())
+
     def forget_imported_files(self) -> None:
         """Forget all imported files, so that they are read again."""
         self._imported_contents.clear()
@@ -91,6 +104,12 @@ class FileContents:
         """Return whether an imported file was edited or deleted after it was read."""
         contents = self._imported_contents.items()
         return any(_content_on_disk(file) != content for file, content in contents)
+
+
+def path_of_copy(file: str) -> str:
+    """Return a path without `..` for a file's copy, such as `(up)/lib/x.py` for `../lib/x.py`."""
+    parts = PurePath(file).relative_to(PurePath(file).anchor).parts
+    return "/".join("(up)" if part == ".." else part for part in parts)
 
 
 def _content_on_disk(file: str) -> bytes | None:

@@ -16,6 +16,7 @@ from typing import Any
 from jaxcifar.user.execution import watch_executed_files
 from jaxcifar.user.file_contents import FileContents
 from jaxcifar.user.loader import HashedLoader
+from jaxcifar.user.notebook_cells import modules_used_in_cell
 from jaxcifar.user.user_files import (
     file_of,
     imported_module_names,
@@ -23,7 +24,6 @@ from jaxcifar.user.user_files import (
     module_and_parents,
     parent_package,
 )
-from jaxcifar.user.user_program import modules_used_in_cell
 
 _IMPORT_LOCK = threading.RLock()  # `sys.modules` and `sys.meta_path` belong to the whole process
 _active_user_codes: list["UserCode"] = []  # whose import statements run; the innermost is last
@@ -136,9 +136,9 @@ class UserCode:
         content = self._contents.known_content(file)
         module_names = list(imported_module_names(content, package))
         has_no_file = getattr(self._module, "__file__", None) is None
-        is_notebook_cell = self._module is not None and has_no_file
-        if is_notebook_cell and file == os.path.realpath(self.main):
-            module_names += modules_used_in_cell(content, vars(self._module))
+        if self._module and has_no_file and file == os.path.realpath(self.main):  # a notebook cell
+            cells = [content, *self._contents.read_other_cells(self._module)]
+            module_names += modules_used_in_cell(b"\n".join(cells), vars(self._module))
         all_names = [name for module in module_names for name in module_and_parents(module)]
         return list(dict.fromkeys(all_names))  # each name once
 

@@ -1,13 +1,11 @@
-"""The sources of modules that the user's program or notebook has already imported."""
+"""The sources of modules that the user's program has already imported."""
 
 import ast
 import inspect
-import linecache
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple, TypeGuard
@@ -65,62 +63,6 @@ def module_of_file(path: Path) -> ModuleType | None:
         if has_same_name and os.path.realpath(module_file) == os.path.realpath(path):
             return module
     return None
-
-
-def cell_source(class_or_function: Any) -> str:
-    """Return the source of a class or function that is defined in a notebook's cell.
-
-    `inspect` finds functions in cells, but not classes. So the cell of a class is found through one
-    of its methods.
-
-    Raises:
-      OSError: the source is not found.
-    """
-    if not isinstance(class_or_function, type):
-        return inspect.getsource(class_or_function)
-    class_name = class_or_function.__name__
-    for member in vars(class_or_function).values():
-        if not callable(member):
-            continue
-        code = getattr(inspect.unwrap(member), "__code__", None)
-        cell_lines = linecache.getlines(code.co_filename) if code else []
-        definition = _class_definition("".join(cell_lines), class_name)
-        if definition is not None:
-            return definition
-    raise OSError(f"the source of {class_name} is not known; define it in a cell or a file")
-
-
-def _class_definition(source: str, class_name: str) -> str | None:
-    """Return the text of a class in `source`, decorators included; None if it is not found."""
-    with suppress(SyntaxError):
-        for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.ClassDef) and node.name == class_name:
-                decorator_lines = [decorator.lineno for decorator in node.decorator_list]
-                first_line = min([node.lineno, *decorator_lines])
-                lines = source.splitlines(keepends=True)
-                return "".join(lines[first_line - 1 : node.end_lineno])
-    return None
-
-
-def modules_used_in_cell(source: bytes, namespace: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names of the modules whose contents a notebook's cell uses.
-
-    A module counts if the cell has a name for the module, or for a class or function in it.
-
-    Args:
-      source: the text of the cell, or of a class or function in it.
-      namespace: all names in the notebook with their values, imports of other cells included.
-    """
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.Name):
-            continue
-        value = namespace.get(node.id)
-        if isinstance(value, ModuleType):
-            yield value.__name__
-            continue
-        module = getattr(value, "__module__", None)  # of a class or function
-        if isinstance(module, str):
-            yield module
 
 
 def _identity_until_reload(module: ModuleType) -> Any:

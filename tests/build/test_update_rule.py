@@ -72,6 +72,12 @@ class Rule:
     def __call__(self, rate, momentum, decay):
         return {"rate": rate, "momentum": momentum, "decay": decay}
 
+def my_adam(rate, b1=0.9, b2=0.999, eps=1e-8):
+    return locals()
+
+def my_sgd(rate, momentum=0.5, nesterov=True):
+    return locals()
+
 an_object = Rule()
 partial = functools.partial(named, weight_decay=0.25)
 number = 5
@@ -104,6 +110,8 @@ GIVEN = {
     "one_other_name": {"lr": 1, "momentum": 2, "wd": 3},
     "any_number": {0: 1, 1: 2, 2: 3},
     "an_object": {"rate": 1, "momentum": 2, "decay": 3},
+    "my_adam": {"rate": 1, "b1": 0.9, "b2": 0.999, "eps": 1e-8},
+    "my_sgd": {"rate": 1, "momentum": 2, "nesterov": True},
     "partial": {"learning_rate": 1, "momentum": 2, "weight_decay": 3},
 }
 
@@ -130,6 +138,21 @@ def config_with(file, name, **settings):
 def test_a_users_rule_is_given_the_settings_that_it_has_parameters_for(file, name):
     rule = update_rule(config_with(file, name))
     assert rule(1, momentum=2, weight_decay=3) == GIVEN[name]
+
+
+@pytest.mark.parametrize("name", ["adam", "adagrad", "adamw", "sgd"])
+def test_a_rule_of_optax_gets_the_settings_that_it_has_by_name(name):
+    """Not `b1=momentum` and `b2=weight_decay`, the places of optax's parameters."""
+    config = Config.create("cnn", optimizer=f"optax:{name}")
+    rule = update_rule(config)(0.5, momentum=0.25, weight_decay=0.125)
+    by_name = {"sgd": {"momentum": 0.25}, "adamw": {"weight_decay": 0.125}}
+    expected = getattr(optax, name)(0.5, **by_name.get(name, {}))
+    params, grads = jnp.asarray([2.0, -4.0]), jnp.asarray([1.0, 0.5])
+    states = [rule.init(params), expected.init(params)]
+    for _ in range(2):
+        updates, states[0] = rule.update(grads, states[0], params)
+        expected_updates, states[1] = expected.update(grads, states[1], params)
+        np.testing.assert_array_equal(updates, expected_updates)
 
 
 def test_the_same_rule_is_equal_so_that_programs_are_shared(file):

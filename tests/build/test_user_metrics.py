@@ -8,7 +8,7 @@ import pytest
 from own.measures import least, smallest
 
 import jaxcifar
-from jaxcifar.api import _user_metric
+from jaxcifar.build.python_objects import user_metric_of
 from jaxcifar.build.user_metrics import MetricSet, load_metrics
 from jaxcifar.errors import UsageError
 
@@ -208,7 +208,7 @@ def test_a_failure_while_measuring_names_the_users_line(tmp_path):
 
 
 def test_train_takes_functions_metrics_and_names(file):
-    found = [_user_metric(metric) for metric in (smallest, least, f"{file}:named")]
+    found = [user_metric_of(metric) for metric in (smallest, least, f"{file}:named")]
     assert [user.metric.name for user in found] == ["smallest", "least", "longest_2"]
     # So each name can be given to `--metric`, and stands for the same metric there.
     assert [user.code for user in found[:2]] == ["own.measures:smallest", "own.measures:least"]

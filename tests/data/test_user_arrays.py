@@ -160,7 +160,9 @@ def test_other_names_of_arrays():
         recognise_arrays(["x", "y", "x_test", "y_test"])  # x may be the training images, or all
 
 
-@pytest.mark.parametrize("form", ["strings", "bytes", "objects", "column", "one-hot", "floats"])
+@pytest.mark.parametrize(
+    "form", ["strings", "bytes", "objects", "of any length", "column", "one-hot", "floats"]
+)
 def test_forms_of_labels(form):
     images, numbers = pixels(30, 0), labels(30)
     strings = np.asarray(NAMES)[numbers]
@@ -168,6 +170,7 @@ def test_forms_of_labels(form):
         "strings": (strings, NAMES),
         "bytes": (np.char.encode(strings), NAMES),
         "objects": (strings.astype(object), NAMES),
+        "of any length": (strings.astype(np.dtypes.StringDType()), NAMES),
         "column": (strings[:, None], NAMES),
         "one-hot": (np.eye(3, dtype=bool)[numbers], ("0", "1", "2")),
         "floats": (np.eye(3)[numbers], ("0", "1", "2")),
@@ -195,6 +198,7 @@ WRONG_LABELS = {
     "probabilities": (np.asarray([[0.9, 0.1]] * 3), "row 0 is not one-hot"),
     "objects": (np.asarray([None, 1, "a"], object), "y_test has shape .* dtype object"),
     "floats": (np.zeros(3), "y_test has shape .* dtype float64; give one integer"),
+    "floats in a column": (np.zeros((3, 1)), r"shape \(3, 1\) and dtype float64; give one integer"),
 }
 
 
@@ -217,6 +221,29 @@ def test_pixels_that_are_floats_are_refused_with_advice(highest, advice):
     images = np.linspace(0, highest, 30 * 32 * 32 * 3).reshape(30, 32, 32, 3)
     with pytest.raises(UsageError, match=rf"x_train has float64 pixels; give uint8 .*{advice}"):
         Dataset.from_arrays(images, labels(30), pixels(3, 1), labels(3))
+
+
+@pytest.mark.parametrize(("lowest", "highest"), [(-1.0, 1.0), (-2.4, 2.7)])
+def test_normalised_images_are_refused_without_a_formula(lowest, highest):
+    """For the formulas would make wrong pixels of them."""
+    images = np.linspace(lowest, highest, 30 * 32 * 32 * 3).reshape(30, 32, 32, 3)
+    with pytest.raises(UsageError, match="undo their normalisation first") as caught:
+        Dataset.from_arrays(images, labels(30), pixels(3, 1), labels(3))
+    assert f"these go from {lowest:g} to {highest:g}" in str(caught.value)
+    assert "astype" not in str(caught.value)
+
+
+@pytest.mark.parametrize("class_names", [{0: "ant", 1: "bee", 2: "cow"}, "abc"])
+def test_class_names_are_a_list(class_names):
+    with pytest.raises(UsageError, match=r"^class_names is a (dict|str); give a list"):
+        Dataset.from_arrays(pixels(30, 0), labels(30), pixels(3, 1), labels(3), class_names)
+
+
+@pytest.mark.parametrize("size", ["64", 64.0, 20])
+def test_an_image_size_is_a_whole_number_in_the_range(size):
+    arrays = pixels(30, 0), labels(30), pixels(3, 1), labels(3)
+    with pytest.raises(UsageError, match=r"^image_size .*: must be in \[28, 224\]"):
+        Dataset.from_arrays(*arrays, image_size=size)
 
 
 @pytest.mark.parametrize(("class_names", "names"), [(None, ("1", "2", "3")), (NAMES, NAMES)])

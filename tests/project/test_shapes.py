@@ -74,7 +74,7 @@ def lacking(function):
 
 def test_public_functions_say_the_shapes_of_their_arrays():
     found = dict(public_names())
-    a_few = ("data.dataset.Examples", "kernels.convolution.conv2d", "networks.cnn.CNN.__call__")
+    a_few = ("data.examples.Examples", "kernels.convolution.conv2d", "networks.cnn.CNN.__call__")
     assert {f"jaxcifar.{name}" for name in a_few} <= {*found}
     assert {name: names for name, f in found.items() if (names := lacking(f))} == {}
 

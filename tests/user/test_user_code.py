@@ -16,6 +16,7 @@ import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from jaxcifar.build.make_program import make_program
 from jaxcifar.config import user_code
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.user_errors import innermost_line
@@ -271,6 +272,94 @@ def test_imports_in_other_cells_of_a_notebook_belong_to_its_network(tmp_path, mo
     assert user_code.with_imports_on_disk(config, config) == config
     for name in ("unused", "parts", "lib.helper", "lib"):
         sys.modules.pop(name)
+
+
+class Notebook(types.ModuleType):
+    """A stand-in for the module of a notebook, whose cells are executed one by one."""
+
+    _ih: list[str]
+
+    def run(self, cell, monkeypatch):
+        name = f"<cell {len(self._ih)}>"
+        entry = (len(cell), None, cell.splitlines(True), name)
+        monkeypatch.setitem(linecache.cache, name, entry)
+        exec(compile(cell, name, "exec"), vars(self))
+        self._ih.append(cell)
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    module = Notebook("notebook")
+    module._ih = []
+    monkeypatch.setitem(sys.modules, "notebook", module)
+    return module
+
+
+NOTEBOOK = {
+    "constant": "WIDTH = 4\nepochs = 3\n",
+    "function": "def size(x):\n    return x * WIDTH\n",
+    "base": "class Block:\n    def g(self):\n        return size(1)\n",
+    "network": (
+        "class Net(Block):\n    depth: int = 1\n"
+        "    def f(self, epochs=5):\n        return epochs, Net, [WIDTH for WIDTH in (1,)]\n"
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("cell", "old", "new"),
+    [
+        ("constant", "WIDTH = 4", "WIDTH = 5"),
+        ("function", "x * WIDTH", "x + WIDTH"),
+        ("base", "size(1)", "size(2)"),
+    ],
+)
+def test_an_edit_of_another_cell_that_a_network_uses_makes_another_run(
+    cell, old, new, notebook, monkeypatch
+):
+    for each in NOTEBOOK.values():
+        notebook.run(each, monkeypatch)
+    config = user_code.with_imports(Config.create("notebook:Net"))
+    names = [f"arch: {name} (cell).py" for name in ("Block", "WIDTH", "size")]
+    assert [key for key, _ in config.imports] == names  # `epochs` is a parameter
+    assert user_code.with_imports_on_disk(config, config) == config
+    copies = user_code.contents_to_copy(config)
+    assert copies["arch/size (cell).py"].decode() == NOTEBOOK["function"]
+    assert copies["arch/WIDTH (cell).py"] == b"WIDTH = 4\n"
+    notebook.run(NOTEBOOK["constant"].replace("epochs = 3", "epochs = 9"), monkeypatch)
+    assert user_code.with_imports_on_disk(config, config) == config
+    notebook.run(NOTEBOOK[cell].replace(old, new), monkeypatch)
+    notebook.run(NOTEBOOK["network"], monkeypatch)
+    again = Config.create("notebook:Net")
+    assert again.sources == config.sources
+    assert user_code.with_imports(again).imports != config.imports
+    assert user_code.with_imports_on_disk(again, config).imports != config.imports
+
+
+def test_an_edit_of_another_cell_compiles_another_program(notebook, monkeypatch):
+    """Or JAX would train with the program that it has compiled for the earlier cell."""
+    notebook.run(
+        "STRENGTH = 1\ndef rule(rate):\n    return optax.sgd(rate * STRENGTH)\n", monkeypatch
+    )
+    notebook.run("def noise(key, images):\n    return images * STRENGTH\n", monkeypatch)
+    for kind, name in (("augmentation", "noise"), ("optimizer", "rule")):
+        programs = []
+        for strength in (1, 1, 2):
+            notebook.run(f"STRENGTH = {strength}\n", monkeypatch)
+            config = Config.create("cnn", arch_args={"widths": (4,)}, **{kind: f"notebook:{name}"})
+            programs.append(make_program(config, 10, 256, jax.devices()[:1]))
+        first, same, other = programs
+        assert first == same != other
+
+
+def test_a_class_without_methods_is_found_in_its_cell(notebook, monkeypatch):
+    for each in NOTEBOOK.values():
+        notebook.run(each, monkeypatch)
+    notebook.run("class Wide(Net):\n    depth = 2\n", monkeypatch)
+    first = Config.create("notebook:Wide")
+    assert [key for key, _ in user_code.with_imports(first).imports][1] == "arch: Net (cell).py"
+    notebook.run("class Wide(Net):\n    depth = 3\n", monkeypatch)
+    assert Config.create("notebook:Wide").sources != first.sources
 
 
 @pytest.mark.parametrize("edit", [("return 1", "return 2"), ("width: int = 4", "width: int = 5")])

@@ -66,11 +66,10 @@ def show_metric(
     `result` is the result of the run in the folder.
     """
     from jaxcifar.runs.file_formats import get_number
-    from jaxcifar.runs.metric_fields import format_value
+    from jaxcifar.runs.metric_fields import format_value, is_measured
 
     metric = user_metric.metric
-    measured_metrics = [(entry["name"], entry.get("sha256")) for entry in result.get("metrics", [])]
-    if (metric.name, user_metric.sha256) not in measured_metrics:
+    if not is_measured(user_metric, result):
         value_text = (
             "not measured, because the run was finished before; measure it with "
             f"{shell_command('evaluate')} {run_folder} --metric {user_metric.code}"

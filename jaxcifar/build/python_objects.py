@@ -1,0 +1,130 @@
+"""Settings and metrics that a user's program gives as Python objects, not by name."""
+
+import dataclasses
+import hashlib
+import sys
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxcifar.build.user_metrics import METRIC_OPTION, UserMetric, load_metrics, metric_of
+from jaxcifar.config import user_reference
+from jaxcifar.config.table_pairs import sorted_pairs
+from jaxcifar.errors import UsageError
+from jaxcifar.training.metrics import Metric
+
+_FIELDS_SET_BY_PACKAGE = ("parent", "name", "num_classes", "dtype", "axis_name")
+NetworkLike = str | nn.Module | Callable[..., Any]
+
+
+def network_settings(network: NetworkLike, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that name a network and its arguments.
+
+    Args:
+      network: a name or module, or a class or function that returns a module (see `train`).
+      settings: the user's settings; their `arch_args` override the fields of a module.
+
+    Raises:
+      UsageError: a field of a module can't be written to the file of a config, the user's settings
+        name a network too, or their `arch_args` are no table.
+    """
+    if "arch" in settings:
+        raise UsageError("arch: the network is the first argument of train; leave arch out")
+    arguments: dict[str, Any] = {}
+    settings_of_network: dict[str, Any] = {}
+    if isinstance(network, nn.Module):
+        if getattr(network, "dtype", None) not in (None, jnp.float32):
+            settings_of_network["dtype"] = jnp.dtype(network.dtype).name
+        arguments = _arguments_of_module(network)
+        network = type(network)
+    settings_of_network["arch"] = network if isinstance(network, str) else code_name(network)
+    if arguments or "arch_args" in settings:  # otherwise, the recipe's arguments are used
+        user_arguments = settings.get("arch_args", {})
+        if isinstance(user_arguments, tuple):  # the pairs of a `Config`
+            user_arguments = dict(user_arguments)
+        if not isinstance(user_arguments, Mapping):
+            raise UsageError(f"arch_args {user_arguments!r:.80}: must be a dict, by argument name")
+        settings_of_network["arch_args"] = {**arguments, **user_arguments}
+    return settings_of_network
+
+
+def _arguments_of_module(module: nn.Module) -> dict[str, Any]:
+    """Return the fields of a module that the user has set, by name."""
+    arguments = {}
+    for field in dataclasses.fields(module):
+        value = getattr(module, field.name)
+        is_network_argument = field.init and field.name not in _FIELDS_SET_BY_PACKAGE
+        if is_network_argument and value is not field.default:
+            arguments[field.name] = value
+    try:
+        return dict(sorted_pairs(arguments))
+    except UsageError as error:
+        raise UsageError(
+            f"{type(module).__name__}: a field can't be written to the run's config ({error}); "
+            "pass a function that returns the network instead"
+        ) from error
+
+
+def user_metric_of(metric: Metric | Callable[..., Any] | str) -> UserMetric:
+    """Convert a metric that the user passed to `train` to a record with its name and SHA-256.
+
+    Raises:
+      UsageError: the value is not a metric, or its code can't be found.
+    """
+    if isinstance(metric, str):
+        [user_metric] = load_metrics([metric])
+        return user_metric
+    name = _name_of_metric(metric) if isinstance(metric, Metric) else code_name(metric)
+    sha256 = user_reference.digest(METRIC_OPTION, name)
+    user_metric = UserMetric(metric_of(metric, name), name, sha256)
+    is_in_notebook = getattr(sys.modules[name.partition(":")[0]], "__file__", None) is None
+    if not is_in_notebook:
+        return user_metric
+    digests = user_reference.load_import_digests(METRIC_OPTION, name, sha256)
+    return _metric_of_cell(user_metric, tuple(digests.items()))
+
+
+@lru_cache(maxsize=64)
+def _metric_of_cell(user_metric: UserMetric, digests: tuple[tuple[str, str], ...]) -> UserMetric:
+    """Return a notebook's metric with a function that equals no other if the digests differ.
+
+    The digests are those of definitions in other cells. JAX compiles equal functions only once,
+    although an edit of such a definition changes what the function computes.
+    """
+    if not digests:
+        return user_metric
+    metric = user_metric.metric
+    if metric.per_image is not None:
+        metric = dataclasses.replace(metric, per_image=partial(metric.per_image))
+    content = f"{user_metric.sha256} {digests}"
+    sha256 = hashlib.sha256(content.encode()).hexdigest()
+    return dataclasses.replace(user_metric, metric=metric, sha256=sha256)
+
+
+def _name_of_metric(metric: Metric) -> str:
+    """Return `module:NAME` for a metric; NAME is the name of its variable, or else its function."""
+    name_of_function = code_name(metric.per_image or metric.of_confusion)
+    module = name_of_function.partition(":")[0]
+    for variable, value in vars(sys.modules[module]).items():
+        if value is metric:
+            return f"{module}:{variable}"
+    return name_of_function
+
+
+def code_name(code: Any) -> str:
+    """Return the name by which a config refers to a class or function: `module:NAME`.
+
+    Raises:
+      UsageError: the code has no name, such as the result of `functools.partial`.
+    """
+    module = getattr(code, "__module__", None)
+    name_in_module = getattr(code, "__qualname__", "")
+    if not module or not name_in_module or "<" in name_in_module:
+        raise UsageError(
+            f"{code!r:.80}: must be a class or function that is defined with a name at the top "
+            "level of a file or in a notebook's cell"
+        )
+    return f"{module}:{name_in_module}"
