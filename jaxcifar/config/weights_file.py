@@ -27,9 +27,11 @@ def init_digest(init: str, begun_config: Fields | None = None) -> str:
       UsageError: there is no such file, or it can't be read.
     """
     path = init_file(init)
-    is_begun = begun_config is not None and begun_config.init == init
-    if is_begun and begun_config.init_sha256 is not None and not path.exists():
-        return begun_config.init_sha256
+    recorded_digest = None
+    if begun_config is not None and begun_config.init == init:
+        recorded_digest = begun_config.init_sha256
+    if recorded_digest is not None and not path.exists():
+        return recorded_digest
     try:
         if path.is_file():  # reading a pipe would wait forever
             with path.open("rb") as file:
