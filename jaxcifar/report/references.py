@@ -14,10 +14,10 @@ from jaxcifar.report.study_records import StudyRecord
 from jaxcifar.report.wording import (
     escape_markdown,
     field_title,
-    field_value,
     percent,
     significance_text,
     unsigned_points,
+    value_text,
 )
 from jaxcifar.runs.evaluation_file import NORMALISED, NOT_NORMALISED, read_evaluation
 from jaxcifar.runs.folder import RunFolder
@@ -50,7 +50,9 @@ def reference_sets(study: StudyRecord) -> list[ReferenceSet]:
     rows_of_set: dict[str, list[Variation]] = {}
     for row in study.variations:
         if row.reference:
-            settings = [f"{field_title(f)} {field_value(row.settings.get(f))}" for f in fields]
+            settings = []
+            for field in fields:
+                settings.append(f"{field_title(field)} {value_text(row.settings.get(field))}")
             rows_of_set.setdefault(", ".join(settings), []).append(row)
     sets = []
     for name, rows in rows_of_set.items():

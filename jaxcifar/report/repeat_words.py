@@ -10,7 +10,7 @@ Word = Literal["seeds", "folds", "runs"]
 
 def words_for_repeats(variations: Iterable[Variation]) -> set[Literal["seeds", "folds"]]:
     """Return the words for the repeats of all variations that have several runs."""
-    return {variation.repeats_are for variation in variations if len(variation.runs) > 1}
+    return {variation.repeat_word for variation in variations if len(variation.runs) > 1}
 
 
 def common_word(words: Collection[str]) -> Word:

@@ -54,7 +54,9 @@ class Notes:
             convert_checked(note_values["history"], list[dict[str, Any]], "history")
         )
         if len(history) != finished_epochs:
-            raise ValueError(f"its history has {len(history)} epochs, not {finished_epochs}")
+            raise ValueError(
+                f"its history has {len(history)} epochs, but {finished_epochs} were finished"
+            )
         return cls(history, **seconds)
 
 

@@ -140,6 +140,7 @@ def check_test_fields(
 
 
 def _check_numbers(values: Mapping[str, Any], fields: Sequence[str]) -> dict[str, float]:
+    """Return the values of these fields, after a check that they are finite numbers."""
     if len(fields) > MAX_METRICS:
         raise ValueError(f"has more than {MAX_METRICS} metrics")
     for field in fields:

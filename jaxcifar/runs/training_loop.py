@@ -148,7 +148,8 @@ class _TrainingLoop:
         runs, latest_steps = self.active_runs.values(), 0
         steps_left = min(run.steps_left for run in runs)
         for steps in split_into_dispatches(steps_left, self._setup.program):
-            if not self._save_if_due(latest_steps > 0):
+            are_losses_finite = self._save_if_due(has_trained=latest_steps > 0)
+            if not are_losses_finite:
                 break
             latest_means = self._epoch_means
             trained_steps = [run.step if run else 0 for run in self._slots]
@@ -197,9 +198,9 @@ class _TrainingLoop:
         """Validate runs at the end of an epoch; free the slots of ended runs, yield outcomes."""
         with self._progress.during(TRAINING):
             states = self._setup.parallel_runs.split(self._states)
-            stacked_means = jax.device_get(self._epoch_means)
+            means_of_slots = jax.device_get(self._epoch_means)
         for slot, run in self.active_runs.items():
-            means_of_run = {name: float(values[slot]) for name, values in stacked_means.items()}
+            means_of_run = {name: float(means[slot]) for name, means in means_of_slots.items()}
             outcome = self._end_epoch(run, states[slot], means_of_run)
             if outcome is not None:
                 self._slots[slot] = None
