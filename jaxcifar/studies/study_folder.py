@@ -147,7 +147,9 @@ def with_recorded_rows(study: Study, study_folder: Path) -> Study:
 def _without_image_path(settings: dict[str, Any]) -> dict[str, Any]:
     """Return settings in which an empty text stands for the path of the user's images."""
     has_image_path = "dataset" in settings and settings["dataset"] not in KINDS["dataset"]
-    return settings | {"dataset": ""} if has_image_path else settings
+    if not has_image_path:
+        return settings
+    return settings | {"dataset": ""}
 
 
 def _as_recorded(study: Study) -> Study:

@@ -77,7 +77,7 @@ def _keep_run_of_other_process(task: Task) -> Task:
 
 
 class _State(Enum):
-    """Whether another process still trains a run, has released it unfinished, or has ended it."""
+    """The state of another process's run: in training, released before its end, or ended."""
 
     HELD = auto()
     RELEASED = auto()

@@ -238,8 +238,8 @@ def _require_same_imports(path: Path, config: Config, code_copies: Path | None) 
         return
     # The run's config is both arguments: the config to update, and the list of files to read.
     current_config = user_code.with_imports_on_disk(config, config)
-    imports, current_imports = set(config.imports), set(current_config.imports or ())
-    changed_imports = imports.symmetric_difference(current_imports)
+    earlier_imports, current_imports = set(config.imports), set(current_config.imports or ())
+    changed_imports = earlier_imports.symmetric_difference(current_imports)
     if changed_imports:
         kind_and_file, _ = min(changed_imports)
         kind, _, file = kind_and_file.partition(": ")
