@@ -167,7 +167,7 @@ def _load_dataset_if_available(
 
 
 def _make_weights_card(conversion: Conversion, config: Config, dataset: Dataset | None) -> Card:
-    """Return what prediction needs besides weights: config, class names and normalisation.
+    """Return the card (description) of converted weights: config, class names and normalisation.
 
     `dataset` is the data set, or None if it is not available.
     """
@@ -204,7 +204,8 @@ def _finished_conversion(folder: RunFolder, source: Source, card: Card) -> Resul
     if earlier_result and earlier_result.get("converted") == source:
         _require_same_normalisation(folder, earlier_result, card)
         return earlier_result
-    if earlier_result or (folder.has_begun and folder.metrics_file.exists()):
+    is_in_training = folder.has_begun and folder.metrics_file.exists()
+    if earlier_result or is_in_training:
         raise UsageError(
             f"{folder.path}: holds another run; choose another folder, or use --overwrite to "
             "delete that run"

@@ -91,10 +91,10 @@ def mismatched_accuracies(variation: Variation) -> tuple[float, ...]:
     Return () if a run lacks its accuracy.
     """
     accuracies = [_mismatched_accuracy(run) for run in variation.runs]
-    known = tuple(accuracy for accuracy in accuracies if accuracy is not None)
-    if len(known) < len(accuracies):
+    known_accuracies = [accuracy for accuracy in accuracies if accuracy is not None]
+    if len(known_accuracies) < len(accuracies):
         return ()
-    return tuple(variation.means_of_repeats(np.asarray(known)).tolist())
+    return tuple(variation.means_of_repeats(np.asarray(known_accuracies)).tolist())
 
 
 def _mismatched_accuracy(run: FinishedRun) -> float | None:

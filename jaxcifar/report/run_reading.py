@@ -171,9 +171,10 @@ def _is_comparable_with_reference(run: FinishedRun, reference: Mapping[str, Any]
     `reference` is the section of the study's file on these accuracies. A network or data set that
     this section does not name counts as the same.
     """
-    config = run.config
-    if "arch" in reference and (config.arch != reference["arch"] or config.alters_network):
-        return False
+    if "arch" in reference:
+        has_other_arch = run.config.arch != reference["arch"]
+        if has_other_arch or run.config.alters_network:
+            return False
     return "dataset" not in reference or run.data.name == reference["dataset"]
 
 

@@ -160,7 +160,7 @@ class Variation:
 
     @property
     def repeat_word(self) -> Literal["seeds", "folds"]:
-        """The word for the values of `repeats`, over which "±" is computed."""
+        """The word for the repeats, over which "±" is computed: "folds" if there are several."""
         return "folds" if len(self.folds) > 1 else "seeds"
 
     @property
@@ -185,7 +185,7 @@ class Variation:
         return np.asarray([get_number(run.result, key) for run in self.runs], np.float64)
 
     def repeats(self, key: str) -> np.ndarray:
-        """Return a field of `result.json` for each repeat, to compute its mean and spread.
+        """Return a field of `result.json` for each fold, or for each seed if there are no folds.
 
         `key` is the name of the field.
 

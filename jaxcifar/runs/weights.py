@@ -172,7 +172,8 @@ def _require_numbers(arrays: Mapping[str, np.ndarray]) -> None:
     """
     for name, array in arrays.items():
         is_parameter = name.startswith("params/")
-        if np.isnan(array).any() or (is_parameter and np.isinf(array).any()):
+        forbidden = ~np.isfinite(array) if is_parameter else np.isnan(array)
+        if forbidden.any():
             raise ValueError(f"{name} has NaN or infinite values")
 
 

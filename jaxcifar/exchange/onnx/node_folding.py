@@ -132,9 +132,11 @@ class _Folding:
             return self._fold_before_pool(layer, operation, constant)
         if layer.operation not in ("Conv", "ConvTranspose", "Gemm"):
             return False
-        weights = self._graph.constants.get(layer.inputs[1])
         has_groups = layer.attributes.get("group", 1) > 1
-        if weights is None or (layer.operation == "ConvTranspose" and has_groups):
+        if layer.operation == "ConvTranspose" and has_groups:
+            return False
+        weights = self._graph.constants.get(layer.inputs[1])
+        if weights is None:
             return False
         output_axis = 0 if layer.operation == "Conv" else 1  # of the weights
         factors = _one_for_each_channel(constant, weights.ndim, weights.shape[output_axis])
@@ -207,7 +209,9 @@ class _Folding:
         if before is None:
             return
         [output] = node.outputs
-        before.outputs = [output if name == node.inputs[0] else name for name in before.outputs]
+        new_outputs = list(before.outputs)
+        new_outputs[new_outputs.index(node.inputs[0])] = output
+        before.outputs = new_outputs
         self._producers[output] = before
         self._removed.add(id(node))
 

@@ -59,8 +59,12 @@ class Step:
     @property
     def shapes(self) -> list[Shape]:
         """The shapes of the results."""
-        pairs = zip(self.for_two.outvars, self.for_three.outvars, strict=True)
-        return [paired_shape(shape_of(two), shape_of(three)) for two, three in pairs]
+        shapes = []
+        for result_for_two, result_for_three in zip(
+            self.for_two.outvars, self.for_three.outvars, strict=True
+        ):
+            shapes.append(paired_shape(shape_of(result_for_two), shape_of(result_for_three)))
+        return shapes
 
     @property
     def shape(self) -> Shape:
