@@ -71,12 +71,7 @@ def measured_metrics(
     measured_names: set[str] = set()
     for result in results:
         for declaration in result.get("metrics", []):
-            name = declaration["name"]
-            earlier_declaration = declarations_by_name.setdefault(name, declaration)
-            is_marked = earlier_declaration["title"].endswith(_DIFFERS_NOTE)
-            if not is_marked and _are_different_metrics(earlier_declaration, declaration):
-                title = f"{earlier_declaration['title']}{_DIFFERS_NOTE}"
-                declarations_by_name[name] = {**earlier_declaration, "title": title}
+            _add_declaration(declaration, declarations_by_name)
         measured_names |= {name for name in declarations_by_name if f"test_{name}" in result}
     for row in rows:
         for name in validation_metric_names(row):
@@ -87,6 +82,21 @@ def measured_metrics(
     return [
         declaration for name, declaration in declarations_by_name.items() if name in measured_names
     ]
+
+
+def _add_declaration(
+    declaration: MetricDeclaration, declarations_by_name: dict[str, MetricDeclaration]
+) -> None:
+    """Add the declaration of a metric, unless there is one of this name.
+
+    If the declaration of this name is of a different metric, its title gets a note that says so.
+    """
+    name = declaration["name"]
+    earlier_declaration = declarations_by_name.setdefault(name, declaration)
+    has_note = earlier_declaration["title"].endswith(_DIFFERS_NOTE)
+    if not has_note and _are_different_metrics(earlier_declaration, declaration):
+        title = f"{earlier_declaration['title']}{_DIFFERS_NOTE}"
+        declarations_by_name[name] = {**earlier_declaration, "title": title}
 
 
 def _are_different_metrics(first: MetricDeclaration, second: MetricDeclaration) -> bool:

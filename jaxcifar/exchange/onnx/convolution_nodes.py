@@ -47,15 +47,15 @@ def conv_general_dilated(graph: OnnxBuilder, step: Step) -> Tensor:
             "a kernel whose size depends on the number of images can't be converted; use a kernel "
             "of a fixed size"
         )
-    images = graph.whole(x, tuple(axes.lhs_spec))
-    weights = graph.whole(kernel, tuple(axes.rhs_spec))
+    images = graph.expanded_in_order(x, tuple(axes.lhs_spec))
+    weights = graph.expanded_in_order(kernel, tuple(axes.rhs_spec))
     added_before = [max(0, before) for before, _ in padding]
     added_after = [max(0, after) for _, after in padding]
     name = graph.add(
         "Conv",
         images.name,
         weights.name,
-        kernel_shape=[size.for_two for size in weights.stored_shape[2:]],
+        kernel_shape=[size.for_two for size in weights.shape_in_graph[2:]],
         strides=list(params["window_strides"]),
         pads=added_before + added_after,
         dilations=list(params["rhs_dilation"]),
@@ -101,7 +101,7 @@ def _transposed_convolution(
         added.append((max(0, before - largest_padding), max(0, after - largest_padding)))
     name = graph.add(
         "ConvTranspose",
-        graph.whole(x, tuple(axes.lhs_spec)).name,
+        graph.expanded_in_order(x, tuple(axes.lhs_spec)).name,
         graph.constant(_kernel_of_transposed(weights, groups)),
         kernel_shape=kernel_size,
         strides=list(params["lhs_dilation"]),

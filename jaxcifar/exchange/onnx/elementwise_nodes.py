@@ -9,7 +9,7 @@ from jaxcifar.exchange.onnx.onnx_builder import (
     ONNX_TYPES,
     OnnxBuilder,
     common_order,
-    shape_in_graph,
+    elementwise_sizes,
 )
 from jaxcifar.exchange.onnx.onnx_values import (
     Constant,
@@ -50,7 +50,7 @@ def elementwise(
         tensors.append(graph.in_order(value, () if is_scalar else order))
     input_names = [tensor.name for tensor in tensors]
     name = graph.add(operation, *input_names, **attributes)
-    return Tensor(name, shape, shape_in_graph(tensors, shape), order, dtype)
+    return Tensor(name, shape, elementwise_sizes(tensors, shape), order, dtype)
 
 
 def cast(graph: OnnxBuilder, x: Tensor, dtype: np.dtype) -> Tensor:

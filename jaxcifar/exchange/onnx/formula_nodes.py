@@ -28,7 +28,7 @@ def erf(graph: OnnxBuilder, step: Step) -> Tensor:
         if source is not None:
             quotient = graph.add("Div", source, graph.scalar(2**0.5))
             name = graph.add("Erf", quotient)
-            return Tensor(name, x.shape, x.stored, x.order, x.dtype)
+            return Tensor(name, x.shape, x.sizes_in_graph, x.order, x.dtype)
     return elementwise(graph, "Erf", step.inputs, step.shape, step.dtype)
 
 

@@ -78,7 +78,7 @@ def function_graph(
     inputs.append(images)
     try:
         [result] = convert(graph, for_two, for_three, inputs)
-        result = graph.whole(result)
+        result = graph.expanded_in_order(result)
     except UnconvertibleError as error:
         place = f"in {error.layer} " if error.layer else ""
         raise UsageError(

@@ -58,7 +58,7 @@ def padded(graph: OnnxBuilder, x: Value, filling: Value, amounts: list[tuple[int
         pads_name = graph.integers(added_before + added_after)
         name = graph.add("Pad", tensor.name, pads_name, filling_name)
         shape = _shape_with_added(tensor.shape, amounts)
-        tensor = dataclasses.replace(tensor, name=name, shape=shape, stored=shape)
+        tensor = dataclasses.replace(tensor, name=name, shape=shape, sizes_in_graph=shape)
     starts, limits = [], []
     for size, (before, after) in zip(tensor.shape, amounts, strict=True):
         removed_before, removed_after = max(0, -before), max(0, -after)
@@ -160,7 +160,7 @@ def _take_elements(
     for source in sources:
         [batch_axis] = _batch_axes(source.shape)
         other_axes = [axis for axis in range(rank(source)) if axis != batch_axis]
-        batch_first = graph.whole(source, (batch_axis, *other_axes))
+        batch_first = graph.expanded_in_order(source, (batch_axis, *other_axes))
         sizes = [source.shape[batch_axis], *fixed_shape([_image_size(source.shape)])]
         image_arrays.append(graph.reshape(batch_first.name, sizes))
     name = image_arrays[0]

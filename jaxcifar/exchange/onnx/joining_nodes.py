@@ -39,7 +39,7 @@ def concatenated(
             "arrays that are joined along the batch can't be converted; join them along other axes"
         )
     order = common_order(values, len(shape))
-    names = [graph.whole(value, order).name for value in values]
+    names = [graph.expanded_in_order(value, order).name for value in values]
     name = graph.add("Concat", *names, axis=order.index(axis))
     return Tensor(name, shape, shape, order, dtype)
 

@@ -122,16 +122,16 @@ class OnnxBuilder:
             return self._constant_tensor(value, compressed(value.array()), order)
         if value.order == order:
             return value
-        large_axes_before = [axis for axis in value.order if value.stored[axis] != ONE]
-        large_axes_after = [axis for axis in order if value.stored[axis] != ONE]
+        large_axes_before = [axis for axis in value.order if value.sizes_in_graph[axis] != ONE]
+        large_axes_after = [axis for axis in order if value.sizes_in_graph[axis] != ONE]
         if large_axes_before == large_axes_after:  # only axes of size 1 move
-            name = self.reshape(value.name, [value.stored[axis] for axis in order])
+            name = self.reshape(value.name, [value.sizes_in_graph[axis] for axis in order])
         else:
             permutation = [value.order.index(axis) for axis in order]
             name = self.add("Transpose", value.name, perm=permutation)
         return dataclasses.replace(value, name=name, order=order)
 
-    def whole(self, value: Value, order: Order | None = None) -> Tensor:
+    def expanded_in_order(self, value: Value, order: Order | None = None) -> Tensor:
         """Return a value as a tensor with this order of axes, and with the value's whole shape.
 
         Along an axis where its values repeat, the tensor may have had the size 1.
@@ -149,14 +149,14 @@ class OnnxBuilder:
 
     def expanded(self, tensor: Tensor) -> Tensor:
         """Return a tensor with its whole shape in the graph; repeated values are written out."""
-        if tensor.stored == tensor.shape:
+        if tensor.sizes_in_graph == tensor.shape:
             return tensor
         sizes: list[Size] = []  # ONNX does not change an axis whose new size is 1
         for axis in tensor.order:
-            is_repeated = tensor.stored[axis] != tensor.shape[axis]
+            is_repeated = tensor.sizes_in_graph[axis] != tensor.shape[axis]
             sizes.append(tensor.shape[axis] if is_repeated else ONE)
         name = self.add("Expand", tensor.name, self._shape_tensor(sizes))
-        return dataclasses.replace(tensor, name=name, stored=tensor.shape)
+        return dataclasses.replace(tensor, name=name, sizes_in_graph=tensor.shape)
 
     def reshape(self, name: str, sizes: Sequence[Size]) -> str:
         """Reshape a tensor of the graph; return the new tensor's name.
@@ -211,7 +211,7 @@ def common_order(values: Sequence[Value], axis_count: int) -> Order:
     best_order = identity(axis_count)
     for value in values:
         if isinstance(value, Tensor) and rank(value) == axis_count:
-            large_axes = [axis for axis in value.order if value.stored[axis] != ONE]
+            large_axes = [axis for axis in value.order if value.sizes_in_graph[axis] != ONE]
             is_moved = large_axes != sorted(large_axes)
             rank_of_value = (len(large_axes), is_moved)
             if rank_of_value > best_rank:
@@ -219,7 +219,7 @@ def common_order(values: Sequence[Value], axis_count: int) -> Order:
     return best_order
 
 
-def shape_in_graph(tensors: Sequence[Tensor], shape: Shape) -> Shape:
+def elementwise_sizes(tensors: Sequence[Tensor], shape: Shape) -> Shape:
     """Return the sizes in the graph of the result of an elementwise node, in JAX's order of axes.
 
     A size is 1 if all inputs have the size 1 along the axis, because their values repeat.
@@ -230,7 +230,9 @@ def shape_in_graph(tensors: Sequence[Tensor], shape: Shape) -> Shape:
     """
     sizes_in_graph = []
     for axis in range(len(shape)):
-        sizes_of_inputs = [tensor.stored[axis] for tensor in tensors if tensor.stored]
+        sizes_of_inputs = [
+            tensor.sizes_in_graph[axis] for tensor in tensors if tensor.sizes_in_graph
+        ]
         larger_sizes = [size for size in sizes_of_inputs if size != ONE]
         sizes_in_graph.append(larger_sizes[0] if larger_sizes else ONE)
     return tuple(sizes_in_graph)

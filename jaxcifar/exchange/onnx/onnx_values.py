@@ -174,21 +174,21 @@ class Tensor:
     Attributes:
       name: the tensor's name in the graph.
       shape: sizes of the axes in JAX.
-      stored: sizes in the graph of the same axes, in JAX's order; 1 for repeated values.
+      sizes_in_graph: sizes of the same axes in the graph, in JAX's order; 1 where values repeat.
       order: the number in JAX of each axis of the graph's tensor.
       dtype: dtype in the graph.
     """
 
     name: str
     shape: Shape
-    stored: Shape
+    sizes_in_graph: Shape
     order: Order
     dtype: np.dtype
 
     @property
-    def stored_shape(self) -> Shape:
+    def shape_in_graph(self) -> Shape:
         """The sizes in the graph, in the graph's order."""
-        return tuple(self.stored[axis] for axis in self.order)
+        return tuple(self.sizes_in_graph[axis] for axis in self.order)
 
 
 Value = Constant | Tensor

@@ -139,7 +139,7 @@ def _pool(graph: OnnxBuilder, x: Tensor, operation: str, windows: Windows, shape
     order = (batch_axis, channel_axis, *spatial_axes)
     if is_joined:
         order = (*other_axes, *spatial_axes)
-    name = graph.whole(x, order).name
+    name = graph.expanded_in_order(x, order).name
     if is_joined:
         joined_size = product(x.shape[axis] for axis in other_axes[:-1])
         sizes = [x.shape[axis] for axis in (channel_axis, *spatial_axes)]
@@ -172,7 +172,7 @@ def pooled_blocks(
     source = graph.reshaped.get(x)
     if source is None or operation not in _POOLS or x.dtype != np.float32:
         return None
-    if source.stored != source.shape:
+    if source.sizes_in_graph != source.shape:
         return None
     size = _block_size(source.shape, x.shape, axes)
     if size is None:

@@ -70,7 +70,7 @@ def _dense(
     if len(weights.free) == 1 and _has_channels_second(x, inputs):
         return _pointwise(graph, step, inputs, weights, weights_first)
     free = tuple(axis for axis in x.order if axis in inputs.free)
-    name = graph.whole(x, free + inputs.summed).name
+    name = graph.expanded_in_order(x, free + inputs.summed).name
     summed_size = product(inputs.sizes(inputs.summed))
     if len(inputs.summed) != 1:
         name = graph.reshape(name, [*inputs.sizes(free), summed_size])
@@ -91,7 +91,7 @@ def _dense(
 
 def _has_channels_second(x: Tensor, inputs: _Operand) -> bool:
     """Return True if a product sums over the second axis in the graph, the axis of channels."""
-    return len(x.order) > 2 and inputs.summed == (x.order[1],) and x.stored == x.shape
+    return len(x.order) > 2 and inputs.summed == (x.order[1],) and x.sizes_in_graph == x.shape
 
 
 def _pointwise(
@@ -128,22 +128,29 @@ def _batched(graph: OnnxBuilder, step: Step, left: _Operand, right: _Operand) ->
     """
     is_swapped = _transposition_count(right, left) < _transposition_count(left, right)
     first, second = (right, left) if is_swapped else (left, right)
-    first_name = graph.whole(first.value, first.batch + first.free + first.summed).name
-    second_name = graph.whole(second.value, second.batch + second.summed + second.free).name
-    batch, summed = first.sizes(first.batch), product(first.sizes(first.summed))
-    rows, columns = first.sizes(first.free), second.sizes(second.free)
-    is_one_summed = len(first.summed) == 1
-    if len(rows) != 1 or not is_one_summed:
-        first_name = graph.reshape(first_name, [*batch, product(rows), summed])
-    if len(columns) != 1 or not is_one_summed:
-        second_name = graph.reshape(second_name, [*batch, summed, product(columns)])
+    first_order = first.batch + first.free + first.summed
+    second_order = second.batch + second.summed + second.free
+    first_name = graph.expanded_in_order(first.value, first_order).name
+    second_name = graph.expanded_in_order(second.value, second_order).name
+    batch_sizes, summed_size = first.sizes(first.batch), product(first.sizes(first.summed))
+    row_sizes, column_sizes = first.sizes(first.free), second.sizes(second.free)
+    has_one_summed_axis = len(first.summed) == 1
+    if len(row_sizes) != 1 or not has_one_summed_axis:
+        matrices = [*batch_sizes, product(row_sizes), summed_size]
+        first_name = graph.reshape(first_name, matrices)
+    if len(column_sizes) != 1 or not has_one_summed_axis:
+        matrices = [*batch_sizes, summed_size, product(column_sizes)]
+        second_name = graph.reshape(second_name, matrices)
     name = graph.add("MatMul", first_name, second_name)
-    if len(rows) != 1 or len(columns) != 1:
-        name = graph.reshape(name, [*batch, *rows, *columns])
+    if len(row_sizes) != 1 or len(column_sizes) != 1:
+        name = graph.reshape(name, [*batch_sizes, *row_sizes, *column_sizes])
     axes = list(range(len(step.shape)))
     if is_swapped:  # in JAX the free axes of the left array come first
-        first_of_left, first_of_right = len(batch), len(batch) + len(left.free)
-        axes = axes[:first_of_left] + axes[first_of_right:] + axes[first_of_left:first_of_right]
+        start_of_left = len(batch_sizes)
+        start_of_right = start_of_left + len(left.free)
+        axes_of_batch = axes[:start_of_left]
+        axes_of_left, axes_of_right = axes[start_of_left:start_of_right], axes[start_of_right:]
+        axes = axes_of_batch + axes_of_right + axes_of_left
     return Tensor(name, step.shape, step.shape, tuple(axes), step.dtype)
 
 

@@ -29,12 +29,14 @@ def with_axes(
     order_of_used = [sources.index(axis) for axis in used_axes]
     new_axes = [axis for axis, source in enumerate(sources) if source is None]
     order = _with_new_axes(order_of_used, new_axes)
-    stored = tuple(ONE if source is None else tensor.stored[source] for source in sources)
-    sizes_in_graph = tuple(stored[axis] for axis in order)
+    sizes_in_graph = tuple(
+        ONE if source is None else tensor.sizes_in_graph[source] for source in sources
+    )
+    shape_in_graph = tuple(sizes_in_graph[axis] for axis in order)
     name = tensor.name
-    if sizes_in_graph != tensor.stored_shape:
-        name = graph.reshape(name, sizes_in_graph)
-    return Tensor(name, shape, stored, order, tensor.dtype)
+    if shape_in_graph != tensor.shape_in_graph:
+        name = graph.reshape(name, shape_in_graph)
+    return Tensor(name, shape, sizes_in_graph, order, tensor.dtype)
 
 
 def _with_new_axes(order: list[int], new_axes: list[int]) -> tuple[int, ...]:
@@ -85,7 +87,7 @@ def reshaped(graph: OnnxBuilder, x: Tensor, shape: Shape) -> Tensor:
     axis is reshaped, the repeated values are written out first.
     """
     groups = axis_groups(x.shape, shape)
-    repeated_axes = {axis for axis, size in enumerate(x.shape) if x.stored[axis] != size}
+    repeated_axes = {axis for axis, size in enumerate(x.shape) if x.sizes_in_graph[axis] != size}
     reshaped_axes = {axis for group in groups if group.changes for axis in group.before}
     if repeated_axes & reshaped_axes:
         x = graph.expanded(x)
@@ -93,15 +95,15 @@ def reshaped(graph: OnnxBuilder, x: Tensor, shape: Shape) -> Tensor:
     if order is None:
         x = graph.expanded(graph.in_order(x, identity(len(x.shape))))
         order = identity(len(shape))
-    stored = list(shape)
+    sizes_in_graph = list(shape)
     for group in groups:
         if not group.changes:
-            stored[group.after[0]] = x.stored[group.before[0]]
-    sizes_in_graph = [stored[axis] for axis in order]
-    if tuple(sizes_in_graph) == x.stored_shape:
-        return Tensor(x.name, shape, tuple(stored), order, x.dtype)
-    name = graph.reshape(x.name, sizes_in_graph)
-    result = Tensor(name, shape, tuple(stored), order, x.dtype)
+            sizes_in_graph[group.after[0]] = x.sizes_in_graph[group.before[0]]
+    shape_in_graph = [sizes_in_graph[axis] for axis in order]
+    if tuple(shape_in_graph) == x.shape_in_graph:
+        return Tensor(x.name, shape, tuple(sizes_in_graph), order, x.dtype)
+    name = graph.reshape(x.name, shape_in_graph)
+    result = Tensor(name, shape, tuple(sizes_in_graph), order, x.dtype)
     graph.reshaped[result] = x
     return result
 
@@ -119,12 +121,12 @@ def _reshaped_order(
       groups: the groups of axes that are reshaped independently of each other.
       axis_count: number of axes after the reshape.
     """
-    large_axes = [axis for axis in x.order if x.stored[axis] != ONE]
+    large_axes = [axis for axis in x.order if x.sizes_in_graph[axis] != ONE]
     order: list[int] = []
     position = 0
     while position < len(large_axes):
         group = next(group for group in groups if large_axes[position] in group.before)
-        axes_of_group = [axis for axis in group.before if x.stored[axis] != ONE]
+        axes_of_group = [axis for axis in group.before if x.sizes_in_graph[axis] != ONE]
         end = position + len(axes_of_group)
         if large_axes[position:end] != axes_of_group:
             return None

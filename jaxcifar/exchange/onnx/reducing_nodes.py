@@ -95,13 +95,13 @@ def sort(graph: OnnxBuilder, step: Step) -> list[Tensor]:
         )
     axis = step.params["dimension"]
     order = common_order(step.inputs, len(step.shape))
-    keys, *others = [graph.whole(value, order) for value in step.inputs]
+    keys, *others = [graph.expanded_in_order(value, order) for value in step.inputs]
     size = step.shape[axis]
     sorted_keys, positions = _top_k(graph, keys, axis, size, largest=False)
     results = [sorted_keys]
     for tensor in others:
-        stored_axis = order.index(axis)
-        name = graph.add("GatherElements", tensor.name, positions.name, axis=stored_axis)
+        axis_in_graph = order.index(axis)
+        name = graph.add("GatherElements", tensor.name, positions.name, axis=axis_in_graph)
         results.append(dataclasses.replace(tensor, name=name))
     return results
 
@@ -149,7 +149,7 @@ def _top_k(
         largest=int(largest),
     )
     shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
-    elements = dataclasses.replace(numbers, name=elements_name, shape=shape, stored=shape)
+    elements = dataclasses.replace(numbers, name=elements_name, shape=shape, sizes_in_graph=shape)
     positions = dataclasses.replace(elements, name=positions_name, dtype=np.dtype(np.int64))
     if x.dtype == np.bool_:
         elements = cast(graph, elements, x.dtype)

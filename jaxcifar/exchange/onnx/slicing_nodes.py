@@ -50,7 +50,7 @@ def sliced(
         raise UnconvertibleError(
             "a slice of the batch can't be converted; slice along other axes only"
         )
-    shape, stored = list(x.shape), list(x.stored)
+    shape, sizes_in_graph = list(x.shape), list(x.sizes_in_graph)
     for axis in cut_axes:
         if not (starts[axis].is_fixed and limits[axis].is_fixed):
             raise UnconvertibleError(
@@ -58,17 +58,17 @@ def sliced(
                 "at a fixed position"
             )
         count = len(range(starts[axis].for_two, limits[axis].for_two, strides[axis]))
-        is_repeated = x.stored[axis] != x.shape[axis]
+        is_repeated = x.sizes_in_graph[axis] != x.shape[axis]
         shape[axis] = Size(count, count)
-        stored[axis] = ONE if is_repeated else shape[axis]
-    stored_cuts = [axis for axis in cut_axes if x.stored[axis] == x.shape[axis]]
-    result = dataclasses.replace(x, shape=tuple(shape), stored=tuple(stored))
-    if not stored_cuts:
+        sizes_in_graph[axis] = ONE if is_repeated else shape[axis]
+    axes_to_slice = [axis for axis in cut_axes if x.sizes_in_graph[axis] == x.shape[axis]]
+    result = dataclasses.replace(x, shape=tuple(shape), sizes_in_graph=tuple(sizes_in_graph))
+    if not axes_to_slice:
         return result
-    cut_starts = [starts[axis].for_two for axis in stored_cuts]
-    cut_limits = [limits[axis].for_two for axis in stored_cuts]
-    cut_strides = [strides[axis] for axis in stored_cuts]
-    axes_in_graph = [x.order.index(axis) for axis in stored_cuts]
+    cut_starts = [starts[axis].for_two for axis in axes_to_slice]
+    cut_limits = [limits[axis].for_two for axis in axes_to_slice]
+    cut_strides = [strides[axis] for axis in axes_to_slice]
+    axes_in_graph = [x.order.index(axis) for axis in axes_to_slice]
     name = _add_slice(graph, x.name, cut_starts, cut_limits, axes_in_graph, cut_strides)
     result = dataclasses.replace(result, name=name)
     starts_at_zero = not any(cut_starts)
@@ -132,7 +132,7 @@ def clamped_starts(step: Step, first: int, shape: Shape, sizes: Shape) -> list[S
 def rev(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the node that reverses an array along some axes."""
     x = only_input(step)
-    axes = [axis for axis in step.params["dimensions"] if x.stored[axis] != ONE]
+    axes = [axis for axis in step.params["dimensions"] if x.sizes_in_graph[axis] != ONE]
     if not axes:
         return x
     starts, strides = [-1] * len(axes), [-1] * len(axes)  # backwards from the last element

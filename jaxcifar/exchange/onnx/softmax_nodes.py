@@ -63,7 +63,7 @@ def _reduction(graph: OnnxBuilder, name: str, operation: str, whole: Tensor) -> 
         axes = graph.constants[node.inputs[1]].tolist()
     else:
         axes = node.attributes["axes"]
-    expected_sizes = [size.for_two if size.is_fixed else -1 for size in whole.stored_shape]
+    expected_sizes = [size.for_two if size.is_fixed else -1 for size in whole.shape_in_graph]
     for axis in axes:
         expected_sizes[axis] = 1
     sizes = graph.constants[reshape.inputs[1]].tolist()
