@@ -127,7 +127,7 @@ def from_state_dict(
     unit_scales = names_of_unit_scales(mappings)
     # Weights first: their shapes say more about the network than the shapes of statistics.
     statistics = [mapping for mapping in mappings if "running_" in mapping.pytorch_name]
-    weights = [mapping for mapping in mappings if mapping not in statistics]
+    weights = [mapping for mapping in mappings if "running_" not in mapping.pytorch_name]
     expected_shapes = {
         mapping.pytorch_name: mapping.pytorch_shape for mapping in [*weights, *statistics]
     }
