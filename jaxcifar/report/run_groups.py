@@ -87,8 +87,9 @@ def with_unique_names(variations: Iterable[Variation]) -> list[Variation]:
 def group_into_networks(variations: Iterable[Variation]) -> list[StudiedNetwork]:
     """Group variations by architecture and data set, and return a network for each group.
 
-    Data sets are compared by content, not by name. So is the file of a user's network if its folder
-    differs. Each run with converted weights forms its own network, because its training is unknown.
+    Data sets are compared by content, not by name. A user's network is compared by the content of
+    its file if the folders differ. Each run with converted weights forms its own network, because
+    its training is unknown.
     """
     groups: dict[Any, list[Variation]] = {}
     first_archs: dict[Any, str] = {}  # a user's network and its SHA-256 -> the first path to it
@@ -113,7 +114,7 @@ def group_into_networks(variations: Iterable[Variation]) -> list[StudiedNetwork]
 
 
 def _network_sort_key(group: list[Variation]) -> tuple[str, str, bool]:
-    """Return architecture, data set, and whether weights were converted, of a network's runs."""
+    """Return a key to sort networks by: architecture, data set, and converted weights last."""
     variation = group[0]
     is_converted = variation.runs[0].converted is not None
     return variation.config.arch, variation.data.title, is_converted

@@ -119,7 +119,7 @@ class Checkpoints:
         processes.wait_for_all("all is saved")
 
     def _require_disk_space(self, state: TrainState) -> None:
-        """Raise RunError if the disk is too full for a state; orbax would print tracebacks."""
+        """Raise RunError if the disk has too little room to save a training state."""
         needed_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free_bytes = shutil.disk_usage(self._folder).free
         if free_bytes < needed_bytes:

@@ -238,7 +238,7 @@ def save_evaluation(
 
 
 def _replacing_results(new_results: Mapping, results_to_protect: Mapping) -> dict[str, Any]:
-    """Return the new results by name, except those from fewer images than `results_to_protect`."""
+    """Return the new results, except those from fewer images than the result to protect."""
 
     def image_count(result: Any) -> int:
         return result.get("images", 0) if isinstance(result, Mapping) else 0

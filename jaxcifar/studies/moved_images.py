@@ -107,7 +107,7 @@ def with_new_image_paths(
 
 
 def _image_path(study: Study, row: StudyRow) -> str:
-    """Return the path of the images of a row; "" for images that have a name instead."""
+    """Return the path of the user's images that a row is trained on; "" for a built-in data set."""
     dataset = {**study.config, **row.changes}.get("dataset", "")
     return "" if dataset in KINDS["dataset"] else str(dataset)
 

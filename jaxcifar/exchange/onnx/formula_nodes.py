@@ -121,7 +121,7 @@ def remainder(graph: OnnxBuilder, step: Step) -> Tensor:
 
 
 def rounded(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Add nodes that round to integers; halves to the even integer, or away from zero."""
+    """Add nodes that round to integers; 0.5 becomes 0 or 1, as the operation's parameter says."""
     if step.params["rounding_method"] == lax.RoundingMethod.TO_NEAREST_EVEN:
         return elementwise(graph, "Round", step.inputs, step.shape, step.dtype)
     add_node = partial(elementwise, graph, shape=step.shape, dtype=step.dtype)

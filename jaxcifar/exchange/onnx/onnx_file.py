@@ -98,7 +98,7 @@ def _tensor_info(helper: Any, tensor: Tensor) -> Any:
 def write_onnx(classifier: Classifier, path: Path) -> bool:
     """Write a trained network to an ONNX file.
 
-    Before, the logits of the ONNX graph are compared with the network's.
+    Before the file is written, the logits of the ONNX graph are compared with the network's.
 
     Returns:
       False if the logits were not compared, because the package onnxruntime is not installed.
