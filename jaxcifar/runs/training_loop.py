@@ -78,7 +78,7 @@ class _TrainingLoop:
                 yield from self._fail_active_runs(error)
 
     def _fill_free_slots(self) -> Iterator[Outcome]:
-        """Start runs in free slots of the stacked arrays; yield outcomes of runs that just ended."""
+        """Start runs in free slots of the stacked arrays; yield outcomes of runs that ended."""
         started_runs: dict[int, Run] = {}
         free_slots = [slot for slot, run in enumerate(self._slots) if run is None]
         for slot in free_slots:

@@ -237,8 +237,8 @@ def _one_for_each_channel(
         return np.full(channels, constant, np.float64)
     if constant.ndim != axis_count:
         return None
-    other_sizes = constant.shape[:1] + constant.shape[2:]
-    differs_within_channel = set(other_sizes) != {1}
-    if differs_within_channel or constant.shape[1] not in (1, channels):
+    batch_size, channel_size, *spatial_sizes = constant.shape
+    differs_within_channel = any(size != 1 for size in (batch_size, *spatial_sizes))
+    if differs_within_channel or channel_size not in (1, channels):
         return None
     return np.broadcast_to(constant.reshape(-1).astype(np.float64), (channels,))
