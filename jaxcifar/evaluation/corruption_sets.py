@@ -93,7 +93,7 @@ def open_corruption_set(
         image_count = len(images_by_kind[kind])
         if image_count % LEVELS:
             raise RunError(
-                f"{path}: has {image_count:,} images, which can't be {LEVELS} strengths with equal "
+                f"{path}: has {image_count:,} images, which are not {LEVELS} strengths with equal "
                 "numbers of images; download the file again"
             )
         labels, set_classes = read_labels_beside(path, image_count, class_names)
