@@ -148,8 +148,7 @@ class _TrainingLoop:
         runs, latest_steps = self.active_runs.values(), 0
         steps_left = min(run.steps_left for run in runs)
         for steps in split_into_dispatches(steps_left, self._setup.program):
-            are_losses_finite = self._save_if_due(has_trained=latest_steps > 0)
-            if not are_losses_finite:
+            if not self._save_if_due(has_trained=latest_steps > 0):
                 break
             latest_means = self._epoch_means
             trained_steps = [run.step if run else 0 for run in self._slots]
