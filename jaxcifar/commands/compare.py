@@ -16,7 +16,7 @@ from jaxcifar.commands.shared.output import draw_picture, screen
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.errors import RunError, UsageError, printable
 from jaxcifar.machine.terminal import line_printer, pluralize
-from jaxcifar.runs.task import nested_run_hint
+from jaxcifar.runs.task import advice_to_give_run
 
 if TYPE_CHECKING:
     from jaxcifar.report.run_records import RunRecord
@@ -50,8 +50,8 @@ def main(argv: Sequence[str]) -> None:
         raise UsageError("RUN: name two runs or more, such as those of a study: DIR/*/seed0")
     for path in paths:
         if not (path / "config.json").is_file():
-            hint = nested_run_hint(path)
-            raise UsageError(f"{path}: is no run (the folder has no config.json){hint}")
+            advice = advice_to_give_run(path)
+            raise UsageError(f"{path}: is no run (the folder has no config.json); {advice}")
     console = screen()
     line_printer(console)(f"reading {pluralize(len(paths), 'run')}")
 

@@ -222,7 +222,7 @@ def import_digests_on_disk(field: str, name: str, files: Iterable[str]) -> dict[
     folder = os.path.realpath(main_file.parent if main_file else ".")
     definitions: dict[str, bytes] = {}
     if main_file is None:
-        [cell] = read_sources(kind, name).values()
+        [cell] = read_sources(field, name).values()
         definitions = definitions_used_in_cell(cell, sys.modules[name.rpartition(":")[0]])
     digests: dict[str, str | None] = {}
     for file in files:

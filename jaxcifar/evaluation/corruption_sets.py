@@ -93,8 +93,8 @@ def open_corruption_set(
         image_count = len(images_by_kind[kind])
         if image_count % LEVELS:
             raise RunError(
-                f"{path}: has {image_count:,} images, which are not {LEVELS} strengths of equally "
-                "many; download the file again"
+                f"{path}: has {image_count:,} images, which are not {LEVELS} strengths with equal "
+                "numbers of images; download the file again"
             )
         labels, set_classes = read_labels_beside(path, image_count, class_names)
     title = _title_of_folder(expand_home(folder_name))
@@ -126,11 +126,11 @@ def _corruption_files(folder_name: str, print_line: PrintLine) -> dict[str, Path
     names_in_folder = {path.stem for path in folder.glob("*.npy")}
     other_names = sorted(names_in_folder - {*ALL_CORRUPTIONS, "labels"})
     if not paths:
-        hint = ""
+        advice = "give a folder such as CIFAR-10-C"
         if other_names:
-            hint = f"; --on {folder / other_names[0]}.npy evaluates on one file"
+            advice = f"--on {folder / other_names[0]}.npy evaluates on one file"
         raise UsageError(
-            f"--on {folder_name}: no file is named after a corruption, such as fog.npy{hint}"
+            f"--on {folder_name}: no file is named after a corruption, such as fog.npy; {advice}"
         )
     if other_names:
         print_line(

@@ -100,10 +100,10 @@ def evaluate_sets(
 def finite_logits(
     predict: Predict, images: UInt8[np.ndarray, "images height width 3"], name: str
 ) -> Float[np.ndarray, "images classes"]:
-    """Return the network's logits after a check; `name` is the name of the images for messages.
+    """Return the network's logits for images, after a check that they are finite.
 
     Raises:
-      RunError: a logit is not finite.
+      RunError: a logit is not finite; the message has `name`, the name of the images.
     """
     logits = predict(np.ascontiguousarray(images))
     if not np.isfinite(logits).all():

@@ -39,8 +39,8 @@ class UserImages(NamedTuple):
 def title_of_user_images(path: str) -> str:
     """Return the title of a user's images in an evaluation, such as "lab2/photos".
 
-    It is the name of the folder or file, and of the folder around it: folders in different places
-    often have the same name. `evaluation.json` keeps one set of images of each title.
+    The title is the name of the folder or file, after the name of the folder around it: folders in
+    different places often have the same name. `evaluation.json` keeps one set of images per title.
     """
     table = parse_table_name(path)
     if table is None:
@@ -100,9 +100,10 @@ def _read_chosen_split(
     path = expand_home(name)
     parquet_files = find_unmixed_parquet_files(path)
     if parquet_files:
-        return _choose_records(
-            *read_parquet(path, parquet_files, resizing, print_line, run_classes)
+        records_of_split, class_names = read_parquet(
+            path, parquet_files, resizing, print_line, run_classes
         )
+        return _choose_records(records_of_split, class_names)
     folder = scan_images(name, needs_every_class=False)
     if folder is not None:
         files_of_split = folder.files_of_split
@@ -113,13 +114,15 @@ def _read_chosen_split(
         records = read_splits(folder_with_one_split, print_line, resizing)[split]
         return _ChosenSplit(split, len(files_of_split) == 1, records, folder.class_names)
     if path.suffix == ".npz" and path.is_file():
-        return _choose_records(*read_npz(path.resolve(), print_line, resizing, run_classes))
+        records_of_split, class_names = read_npz(path.resolve(), print_line, resizing, run_classes)
+        return _choose_records(records_of_split, class_names)
     return None
 
 
 def _choose_records(
     records_of_split: Mapping[str, binary_records.Records], class_names: tuple[str, ...]
 ) -> _ChosenSplit:
+    """Return the split to evaluate, with its packed images and the names of all classes."""
     split = _choose_split(records_of_split)
     return _ChosenSplit(split, len(records_of_split) == 1, records_of_split[split], class_names)
 
@@ -144,7 +147,8 @@ def describe_training_copies(title: str, examples: Examples, dataset: Dataset) -
     if train_images.shape[1:] != examples.images.shape[1:]:
         return ""
     no_images = train_images[:0]
-    copy_count = count_copies(train_images, no_images, examples.images)["test"]
+    copy_counts = count_copies(train=train_images, val=no_images, test=examples.images)
+    copy_count = copy_counts["test"]
     if not copy_count:
         return ""
     return (
@@ -162,4 +166,5 @@ def contains_test_images(examples: Examples, dataset: Dataset) -> bool:
     if test_images.shape[1:] != examples.images.shape[1:]:
         return False
     no_images = test_images[:0]
-    return count_copies(test_images, no_images, examples.images)["test"] > 0
+    copy_counts = count_copies(train=test_images, val=no_images, test=examples.images)
+    return copy_counts["test"] > 0

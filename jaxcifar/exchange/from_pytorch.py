@@ -170,7 +170,7 @@ def _load_dataset_if_available(
 
 
 def _make_weights_card(conversion: Conversion, config: Config, dataset: Dataset | None) -> Card:
-    """Return what prediction needs besides weights: config, class names and normalisation.
+    """Return the card (description) of converted weights: config, class names and normalisation.
 
     `dataset` is the data set, or None if it is not available.
     """

@@ -14,9 +14,9 @@ LogitsFunction = Callable[[Any, jax.Array], jax.Array]  # from variables and ima
 
 
 def logits_function(classifier: Classifier) -> LogitsFunction:
-    """Return the evaluation of a network: from variables and uint8 images to logits.
+    """Return a function that computes a network's logits from its variables and uint8 images.
 
-    It normalises the images as in training.
+    The function normalises the images as in training.
     """
     model = create_model(classifier.config, len(classifier.class_names))
 

@@ -31,10 +31,10 @@ def config_without_mirroring(config: Config) -> Config:
 
 
 def expand(arrays: Mapping[str, np.ndarray]) -> Arrays:
-    """Convert the arrays of a mirrored FastNet to those of the same network without mirroring.
+    """Convert the arrays of a mirrored FastNet to the arrays of a FastNet without mirroring.
 
     In a mirrored network, a filter and its mirror image share their weights. In the result, each
-    filter has its own copy. `arrays` and the result are name -> array.
+    filter has its own copy. Both `arrays` and the result have the arrays by name.
     """
     # Two thirds of the whitening's biases belong to filters that have no partner.
     unpaired_filters = len(arrays[_WHITENING_BIAS]) * 2 // 3
@@ -67,10 +67,10 @@ def _expand_array(name: str, array: np.ndarray, unpaired_filters: int) -> np.nda
 
 
 def collapse(arrays: Mapping[str, np.ndarray]) -> Arrays:
-    """Convert the arrays of a FastNet to those of a mirrored FastNet; the inverse of `expand`.
+    """Convert the arrays of a FastNet to the arrays of a mirrored FastNet (undoes `expand`).
 
-    In a mirrored network, a filter and its mirror image share their weights. `arrays` and the
-    result are name -> array.
+    In a mirrored network, a filter and its mirror image share their weights. Both `arrays` and the
+    result have the arrays by name.
 
     Raises:
       ValueError: the two filters of a pair are not mirror images of each other.

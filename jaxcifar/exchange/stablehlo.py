@@ -77,7 +77,8 @@ def write_stablehlo(classifier: Classifier, path: Path) -> None:
         exported = export_logits(classifier)
         content = exported.serialize()
     except Exception as error:  # such as a callback to Python in a user's network
-        raise _export_error(f"of {type(error).__name__}: {first_line(error)}") from error
+        reason = f"of {type(error).__name__}: {first_line(error)}"
+        raise _export_error(reason) from error
     if registry.is_user_code(classifier.config.arch):
         _require_independent_images(classifier, exported)
     with atomic_write(path) as file:
@@ -98,10 +99,11 @@ def _require_independent_images(classifier: Classifier, exported: export.Exporte
         logits = np.asarray(compute_each(images))
     largest = np.max(np.abs(expected[np.isfinite(expected)]), initial=0.0)
     if not np.allclose(logits, expected, rtol=0, atol=_TOLERANCE * largest, equal_nan=True):
-        raise _export_error(
+        reason = (
             "its logits for an image depend on the other images of the batch, for example by "
             "x.mean(0) or by a BatchNorm that uses the batch in evaluation"
         )
+        raise _export_error(reason)
 
 
 def _export_error(reason: str) -> UsageError:

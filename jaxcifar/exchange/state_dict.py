@@ -126,8 +126,11 @@ def from_state_dict(
     mappings = array_mappings(config, class_count, abstract_arrays)
     unit_scales = names_of_unit_scales(mappings)
     # Weights first: their shapes say more about the network than the shapes of statistics.
-    weights_first = sorted(mappings, key=lambda mapping: "running_" in mapping.pytorch_name)
-    expected_shapes = {mapping.pytorch_name: mapping.pytorch_shape for mapping in weights_first}
+    statistics = [mapping for mapping in mappings if "running_" in mapping.pytorch_name]
+    weights = [mapping for mapping in mappings if "running_" not in mapping.pytorch_name]
+    expected_shapes = {
+        mapping.pytorch_name: mapping.pytorch_shape for mapping in [*weights, *statistics]
+    }
     arrays = rename_torchvision_layers(config.arch, state_dict.arrays, expected_shapes)
     for name in unit_scales & arrays.keys():
         if not (arrays[name] == 1).all():
@@ -136,11 +139,11 @@ def from_state_dict(
                 "scales; convert a network whose normalisations have none"
             )
     actual_shapes = {name: array.shape for name, array in arrays.items() if name not in unit_scales}
-    wrong_shapes = _describe_wrong_shapes(
+    problem_and_advice = _describe_wrong_shapes(
         config, class_count, expected_shapes, actual_shapes, state_dict.prefix
     )
-    if wrong_shapes:
-        raise RunError(f"{path}: {wrong_shapes}")
+    if problem_and_advice:
+        raise RunError(f"{path}: {problem_and_advice}")
     return {
         mapping.jaxcifar_name: mapping.to_jaxcifar_layout(arrays[mapping.pytorch_name])
         for mapping in mappings

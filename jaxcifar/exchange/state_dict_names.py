@@ -86,11 +86,12 @@ def rename_torchvision_layers(
     our_layer_names = _TORCHVISION_LAYERS.get(arch, {})
     renamed_arrays = {}
     for name, array in arrays.items():
-        our_name = ".".join(our_layer_names.get(part, part) for part in name.split("."))
-        is_known_name = name in expected_names
-        is_our_name_wanted = our_name in expected_names and our_name not in arrays
-        new_name = our_name if is_our_name_wanted and not is_known_name else name
-        renamed_arrays[new_name] = array
+        our_name = ".".join(our_layer_names.get(layer, layer) for layer in name.split("."))
+        is_our_name_missing = our_name in expected_names and our_name not in arrays
+        if is_our_name_missing and name not in expected_names:
+            renamed_arrays[our_name] = array
+        else:
+            renamed_arrays[name] = array
     return renamed_arrays
 
 

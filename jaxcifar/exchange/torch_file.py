@@ -82,7 +82,10 @@ def _find_state_dict(checkpoint: Mapping[Any, Any]) -> Mapping[Any, Any]:
         raise ValueError(
             f"the file has {len(state_dicts)} state dicts ({names}); save one as a file"
         )
-    return next(iter(state_dicts.values()), checkpoint)
+    if not state_dicts:
+        return checkpoint
+    [state_dict] = state_dicts.values()
+    return state_dict
 
 
 def _has_weights(entries: Mapping[Any, Any]) -> bool:

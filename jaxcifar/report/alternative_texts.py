@@ -15,8 +15,8 @@ _MAX_LISTED_VALUES = 40
 def describe_curves(runs: Sequence[FinishedRun], variation_name: str, quantity: str) -> str:
     """Return a text that describes the learning curves of runs which differ only in seed or fold.
 
-    The text says the mean value in the first and in the last epoch, for training and validation,
-    and the validation value of each run in its best epoch.
+    The text says the mean values of training and validation in the first and in the last epoch. It
+    also says the validation value of each run in its best epoch.
 
     Args:
       runs: the runs.
@@ -26,9 +26,10 @@ def describe_curves(runs: Sequence[FinishedRun], variation_name: str, quantity: 
     ranges = []
     for split, split_title in (("train", "training"), ("val", "validation")):
         metric = f"{split}_{quantity}"
-        first = sum(get_number(run.history[0], metric) for run in runs) / len(runs)
-        last = sum(get_number(run.history[-1], metric) for run in runs) / len(runs)
-        first_text, last_text = _format_value(first, quantity), _format_value(last, quantity)
+        first_mean = sum(get_number(run.history[0], metric) for run in runs) / len(runs)
+        last_mean = sum(get_number(run.history[-1], metric) for run in runs) / len(runs)
+        first_text = _format_value(first_mean, quantity)
+        last_text = _format_value(last_mean, quantity)
         ranges.append(f"{split_title} from {first_text} to {last_text}")
     best_values = []
     for run in runs:
@@ -65,9 +66,10 @@ def describe_test_accuracies(variations: Sequence[Variation]) -> str:
 def describe_validation_accuracies(variations: Sequence[Variation]) -> str:
     """Return a text with the best validation accuracy of each variation, best variation first."""
     best_first = sorted(variations, key=lambda v: -v.repeats("val_accuracy").mean())
-    descriptions = [
-        f"{escape_markdown(v.name)} {percent(v.repeats('val_accuracy').mean())}" for v in best_first
-    ]
+    descriptions = []
+    for variation in best_first:
+        mean = variation.repeats("val_accuracy").mean()
+        descriptions.append(f"{escape_markdown(variation.name)} {percent(mean)}")
     return "Validation accuracy by epoch; at the chosen epoch: " + _join_first(descriptions)
 
 

@@ -34,8 +34,10 @@ def read_architecture(run: FinishedRun) -> Summary:
             with report_errors(file, DELETE_IT_AND_RESULT):
                 return Summary.from_json(text)
         except RunError as error:
-            reason = str(error).removeprefix(f"{file}: ")
-            raise RunError(f"{file.name} in the run's folder can't be read ({reason})") from error
+            reason_and_advice = str(error).removeprefix(f"{file}: ")
+            raise RunError(
+                f"{file.name} in the run's folder can't be read ({reason_and_advice})"
+            ) from error
     if run.config.arch not in registry.KINDS["arch"]:
         raise RunError(
             f"the run's folder has no {file.name}; repeat the run with --overwrite to get one"
@@ -51,7 +53,10 @@ def read_architecture(run: FinishedRun) -> Summary:
         return _summarize_once(network, run.config.image_size)
     except Exception as error:  # Flax and JAX raise anything on arguments that make no sense
         reason = printable(first_line(error), 200)
-        raise RunError(f"the network can't be built from config.json ({reason})") from error
+        raise RunError(
+            f"the run's folder has no {file.name}, and the network can't be built from config.json "
+            f"({reason}); repeat the run with --overwrite to get the file"
+        ) from error
 
 
 @functools.lru_cache(maxsize=64)
@@ -67,5 +72,6 @@ def _bound_layers_and_channels(argument: Any) -> int:
     example, `(64, 128)` has the bound 2 + 64 + 128. Other values, such as texts, add nothing.
     """
     if isinstance(argument, tuple):
-        return len(argument) + sum(map(_bound_layers_and_channels, argument))
+        bounds_of_elements = [_bound_layers_and_channels(element) for element in argument]
+        return len(argument) + sum(bounds_of_elements)
     return argument if isinstance(argument, int) else 0

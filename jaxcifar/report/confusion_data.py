@@ -125,7 +125,8 @@ def _make_limited_sprite(images: np.ndarray, max_bytes: int) -> tuple[bytes, int
 
 def _sprite_margin(image_size: int) -> int:
     """Return the pixels to add to an image so that its side is a multiple of JPEG's squares."""
-    return -image_size % _JPEG_SQUARE_PIXELS
+    squares = math.ceil(image_size / _JPEG_SQUARE_PIXELS)
+    return squares * _JPEG_SQUARE_PIXELS - image_size
 
 
 def make_sprite(images: np.ndarray) -> bytes:

@@ -60,8 +60,11 @@ def _petaflop_text(petaflop: float | None) -> str:
     """Return a number of PFLOP with three significant digits, such as "0.0123 PFLOP", or "–"."""
     if petaflop is None:
         return "–"
-    decimals = 2 - math.floor(math.log10(petaflop)) if petaflop > 0 else 0
-    return f"{petaflop:,.{max(0, decimals)}f} PFLOP"
+    decimals = 0
+    if petaflop > 0:
+        exponent_of_first_digit = math.floor(math.log10(petaflop))
+        decimals = max(0, 2 - exponent_of_first_digit)
+    return f"{petaflop:,.{decimals}f} PFLOP"
 
 
 def _format_seconds(seconds: float) -> str:

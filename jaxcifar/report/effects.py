@@ -53,7 +53,8 @@ def find_effects(variations: Sequence[Variation]) -> list[Effect]:
 
     Variations that differ in one setting only are compared. A change goes from the setting's most
     frequent value to another value, or from False to True. Of variations with equal settings, only
-    the first one counts: their pairs would not be independent.
+    the first one counts: their pairs would not be independent. For a setting with changes of its
+    most frequent value, changes between other values are left out.
     """
     variations = _without_repeated_settings(variations)
     changes_by_values: dict[Any, list[SingleChange]] = {}
@@ -73,7 +74,7 @@ def find_effects(variations: Sequence[Variation]) -> list[Effect]:
 
 
 def _without_repeated_settings(variations: Sequence[Variation]) -> list[Variation]:
-    """Return the variations without those that have the settings of an earlier variation."""
+    """Return the variations whose settings differ from the settings of all earlier variations."""
     different: list[Variation] = []
     for variation in variations:
         if all(variation.changes_to(earlier) for earlier in different):

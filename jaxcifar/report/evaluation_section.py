@@ -161,14 +161,16 @@ def _shift_sentences(sets: Mapping[str, Figures]) -> list[str]:
 
 
 def _corruption_cells(corrupted: Corruptions) -> list[dict[str, Any]]:
-    return [
-        {
+    """Return a table row for each kind of corruption: accuracies by strength, and their mean."""
+    rows = []
+    for kind, accuracies in corrupted["accuracy"].items():
+        cells = {
             "kind": escape_markdown(kind),
-            "levels": [percent(value) for value in values],
-            "mean": percent(float(np.mean(values))),
+            "levels": [percent(accuracy) for accuracy in accuracies],
+            "mean": percent(float(np.mean(accuracies))),
         }
-        for kind, values in corrupted["accuracy"].items()
-    ]
+        rows.append(cells)
+    return rows
 
 
 def _slip_cells(slips: Slips) -> list[tuple[str, str]]:

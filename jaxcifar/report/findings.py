@@ -11,7 +11,7 @@ from jaxcifar.report.statistics import (
     ROUNDING_ERROR,
     Difference,
     Sample,
-    epochs_to_share,
+    first_epoch_at_share,
 )
 from jaxcifar.report.wording import (
     accuracy_text,
@@ -141,7 +141,7 @@ def learning_cells(variation: Variation) -> dict[str, Any]:
         "train": train_accuracy,
         "val": val_accuracy,
         "gap": train_accuracy - val_accuracy,
-        "epochs": epochs_to_share(mean_curve, _SHARE_OF_LAST_ACCURACY),
+        "epochs": first_epoch_at_share(mean_curve, _SHARE_OF_LAST_ACCURACY),
         "trained_epochs": len(mean_curve),
     }
 

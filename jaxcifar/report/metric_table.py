@@ -19,12 +19,12 @@ def metric_table(variations: Sequence[Variation]) -> dict[str, Any]:
       variation. That dict has the variation's "name" and its "cells", one per metric. A cell is "–"
       if a run of the variation lacks the metric.
     """
-    results = [run.result for v in variations for run in v.runs]
+    results = [run.result for variation in variations for run in variation.runs]
     metrics = [metric for metric in measured_metrics(results) if metric["name"] != "accuracy"]
-    lines = [
-        {"name": escape_markdown(v.name), "cells": [_metric_cell(v, metric) for metric in metrics]}
-        for v in variations
-    ]
+    lines = []
+    for variation in variations:
+        cells = [_metric_cell(variation, metric) for metric in metrics]
+        lines.append({"name": escape_markdown(variation.name), "cells": cells})
     return {"titles": [_column_title(metric) for metric in metrics], "lines": lines}
 
 

@@ -8,7 +8,7 @@ import functools
 import itertools
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -169,15 +169,15 @@ def _thinned_curves(
         lines = [np.nanmean(shown_values, 0)]
         if len(histories) > 1:
             lines += [np.nanmin(shown_values, 0), np.nanmax(shown_values, 0)]
-        curves[metric] = [[_round_for_json(value) for value in line] for line in lines]
+        curves[metric] = [_round_for_json(line) for line in lines]
         best_values = [row[index] for row, index in zip(values, best_indices, strict=True)]
-        curves[f"{metric}_chosen"] = [_round_for_json(value) for value in best_values]
+        curves[f"{metric}_chosen"] = _round_for_json(best_values)
     return curves
 
 
-def _round_for_json(value: float) -> float | None:
-    """Return a number with four significant digits; None (`null` in JSON) if it is not finite."""
-    return float(f"{value:.4g}") if math.isfinite(value) else None
+def _round_for_json(values: Iterable[float]) -> list[float | None]:
+    """Return numbers with four significant digits; None (`null` in JSON) if one is not finite."""
+    return [float(f"{value:.4g}") if math.isfinite(value) else None for value in values]
 
 
 def _run_chart(

@@ -14,10 +14,10 @@ from jaxcifar.report.study_records import StudyRecord
 from jaxcifar.report.wording import (
     escape_markdown,
     field_title,
-    field_value,
     percent,
     significance_text,
     unsigned_points,
+    value_text,
 )
 from jaxcifar.runs.evaluation_file import NORMALISED, NOT_NORMALISED, read_evaluation
 from jaxcifar.runs.folder import RunFolder
@@ -50,7 +50,9 @@ def reference_sets(study: StudyRecord) -> list[ReferenceSet]:
     rows_of_set: dict[str, list[Variation]] = {}
     for row in study.variations:
         if row.reference:
-            settings = [f"{field_title(f)} {field_value(row.settings.get(f))}" for f in fields]
+            settings = []
+            for field in fields:
+                settings.append(f"{field_title(field)} {value_text(row.settings.get(field))}")
             rows_of_set.setdefault(", ".join(settings), []).append(row)
     sets = []
     for name, rows in rows_of_set.items():
@@ -89,10 +91,10 @@ def mismatched_accuracies(variation: Variation) -> tuple[float, ...]:
     Return () if a run lacks its accuracy.
     """
     accuracies = [_mismatched_accuracy(run) for run in variation.runs]
-    known = tuple(accuracy for accuracy in accuracies if accuracy is not None)
-    if len(known) < len(accuracies):
+    known_accuracies = [accuracy for accuracy in accuracies if accuracy is not None]
+    if len(known_accuracies) < len(accuracies):
         return ()
-    return tuple(variation.means_of_repeats(np.asarray(known)).tolist())
+    return tuple(variation.means_of_repeats(np.asarray(known_accuracies)).tolist())
 
 
 def _mismatched_accuracy(run: FinishedRun) -> float | None:

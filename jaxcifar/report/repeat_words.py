@@ -9,11 +9,14 @@ Word = Literal["seeds", "folds", "runs"]
 
 
 def words_for_repeats(variations: Iterable[Variation]) -> set[Literal["seeds", "folds"]]:
-    """Return the words for the repeats of all variations that have several runs."""
-    return {variation.repeats_are for variation in variations if len(variation.runs) > 1}
+    """Return in what the runs of each variation differ, "seeds" or "folds", as a set of words.
+
+    Variations with a single run do not count.
+    """
+    return {variation.repeat_word for variation in variations if len(variation.runs) > 1}
 
 
 def common_word(words: Collection[str]) -> Word:
-    """Return the only word of a collection, or "runs" if there are several."""
+    """Return one word for all repeats: the only one in `words`, or "runs" if there are several."""
     only_word, *others = words
     return "runs" if others else cast(Word, only_word)

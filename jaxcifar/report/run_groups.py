@@ -59,8 +59,8 @@ def group_runs(runs: Iterable[FinishedRun]) -> list[tuple[FinishedRun, ...]]:
     """
     groups: dict[Any, list[FinishedRun]] = {}
     for run in runs:
-        first_fold = str(run.fold._replace(number=1)) if run.fold else ""
-        settings = json.dumps({**seedless_settings(run.config), "fold": first_fold})
+        fold_count = run.fold.total if run.fold else 0
+        settings = json.dumps({**seedless_settings(run.config), "fold": fold_count})
         converted_path = run.path if run.converted else None
         group_key = settings, run.data.identity, converted_path
         groups.setdefault(group_key, []).append(run)
@@ -76,8 +76,8 @@ def with_unique_names(variations: Iterable[Variation]) -> list[Variation]:
     renamed: list[Variation] = []
     for variation in variations:
         name = variation.name
-        has_same_name = [other.name.partition(" (")[0] == name for other in renamed]
-        earlier_uses = has_same_name.count(True)
+        names_without_numbers = [other.name.partition(" (")[0] for other in renamed]
+        earlier_uses = names_without_numbers.count(name)
         if earlier_uses:
             variation = dataclasses.replace(variation, name=f"{name} ({earlier_uses + 1})")
         renamed.append(variation)
@@ -87,8 +87,9 @@ def with_unique_names(variations: Iterable[Variation]) -> list[Variation]:
 def group_into_networks(variations: Iterable[Variation]) -> list[StudiedNetwork]:
     """Group variations by architecture and data set, and return a network for each group.
 
-    Data sets are compared by content, not by name. So is the file of a user's network if its folder
-    differs. Each run with converted weights forms its own network, because its training is unknown.
+    Data sets are compared by content, not by name. A user's network is compared by the content of
+    its file if the folders differ. Each run with converted weights forms its own network, because
+    its training is unknown.
     """
     groups: dict[Any, list[Variation]] = {}
     first_archs: dict[Any, str] = {}  # a user's network and its SHA-256 -> the first path to it
@@ -97,7 +98,8 @@ def group_into_networks(variations: Iterable[Variation]) -> list[StudiedNetwork]
         converted_path = first_run.path if first_run.converted else None
         arch, code_digests = variation.config.arch, dict(variation.config.sources or ())
         if "arch" in code_digests:
-            arch = first_archs.setdefault((without_folder(arch), code_digests["arch"]), arch)
+            file_and_digest = without_folder(arch), code_digests["arch"]
+            arch = first_archs.setdefault(file_and_digest, arch)
         network_key = arch, variation.data.identity, converted_path
         groups.setdefault(network_key, []).append(variation)
     sorted_groups = sorted(groups.values(), key=_network_sort_key)
@@ -112,7 +114,10 @@ def group_into_networks(variations: Iterable[Variation]) -> list[StudiedNetwork]
 
 
 def _network_sort_key(group: list[Variation]) -> tuple[str, str, bool]:
-    return group[0].config.arch, group[0].data.title, bool(group[0].runs[0].converted)
+    """Return a key to sort networks by: architecture, data set, and converted weights last."""
+    variation = group[0]
+    is_converted = variation.runs[0].converted is not None
+    return variation.config.arch, variation.data.title, is_converted
 
 
 def _network_title(group: list[Variation]) -> str:

@@ -82,11 +82,11 @@ def read_records(folder: Path) -> Records:
     runs = _read_readable(run_folders, read_run, unreadable_reasons)
     finished_runs = [run for run in runs if isinstance(run, FinishedRun)]
     if not finished_runs:
-        hint = "give a folder with one, or finish a run first"
+        advice = "give a folder with one, or finish a run first"
         if unreadable_reasons:
-            path, reason = next(iter(unreadable_reasons.items()))
-            hint = f"{path} can't be read: {reason}"
-        raise UsageError(f"{folder}: no finished run here or below; {hint}")
+            path, reason_and_advice = next(iter(unreadable_reasons.items()))
+            advice = f"{path} can't be read: {reason_and_advice}"
+        raise UsageError(f"{folder}: no finished run here or below; {advice}")
     validated_runs = [run for run in finished_runs if not run.lacks_validation]
     runs_without_validation = [run for run in finished_runs if run.lacks_validation]
 
@@ -171,9 +171,10 @@ def _is_comparable_with_reference(run: FinishedRun, reference: Mapping[str, Any]
     `reference` is the section of the study's file on these accuracies. A network or data set that
     this section does not name counts as the same.
     """
-    config = run.config
-    if "arch" in reference and (config.arch != reference["arch"] or config.alters_network):
-        return False
+    if "arch" in reference:
+        has_other_arch = run.config.arch != reference["arch"]
+        if has_other_arch or run.config.alters_network:
+            return False
     return "dataset" not in reference or run.data.name == reference["dataset"]
 
 

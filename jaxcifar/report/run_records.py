@@ -159,14 +159,14 @@ class Variation:
         return tuple(sorted({run.fold for run in self.runs if run.fold is not None}))
 
     @property
-    def repeats_are(self) -> Literal["seeds", "folds"]:
-        """The word for the values of `repeats`, over which "±" is computed."""
+    def repeat_word(self) -> Literal["seeds", "folds"]:
+        """The word for the repeats, over which "±" is computed: "folds" if there are several."""
         return "folds" if len(self.folds) > 1 else "seeds"
 
     @property
-    def runs_are(self) -> Literal["seeds", "folds", "runs"]:
+    def run_word(self) -> Literal["seeds", "folds", "runs"]:
         """The word for the runs: "seeds" or "folds", whichever differ, or "runs" if both do."""
-        if self.repeats_are == "seeds":
+        if self.repeat_word == "seeds":
             return "seeds"
         has_several_seeds = len({run.config.seed for run in self.runs}) > 1
         return "runs" if has_several_seeds else "folds"
@@ -185,7 +185,7 @@ class Variation:
         return np.asarray([get_number(run.result, key) for run in self.runs], np.float64)
 
     def repeats(self, key: str) -> np.ndarray:
-        """Return a field of `result.json` for each repeat, to compute its mean and spread.
+        """Return a field of `result.json` for each fold, or for each seed if there are no folds.
 
         `key` is the name of the field.
 

@@ -7,20 +7,21 @@ from jaxcifar.runs.file_formats import Row
 
 
 def own_epochs(run: FinishedRun) -> Sequence[Row]:
-    """Return the rows of a run's history, without those of the run that it continues."""
+    """Return the rows of a run's history, without the epochs of the run that it continues."""
     return run.history[run.config.earlier_epochs :]
 
 
 def own_training_seconds(run: FinishedRun) -> float:
-    """Return the seconds of a run's training steps, without those of the run that it continues."""
+    """Return the seconds of a run's own training steps; steps of an earlier run do not count."""
     return sum(row["seconds"] for row in own_epochs(run))
 
 
 def own_wall_seconds(run: FinishedRun) -> float:
-    """Return the seconds of a run from start to end, without those of the run that it continues.
+    """Return the seconds of a run from start to end, without the time of the run that it continues.
 
-    A result has the seconds of both runs together. They are divided like the training seconds,
-    because a result does not say how long the earlier run compiled and validated.
+    The result of a run has the seconds of both runs together. They are divided in proportion to the
+    training seconds, because the result does not say how long the earlier run compiled and
+    validated.
     """
     wall_seconds = run.result["wall_seconds"]
     all_training_seconds = sum(row["seconds"] for row in run.history)

@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxcifar.config.fields import is_newer_and_off
 from jaxcifar.report.run_records import Variation
-from jaxcifar.report.wording import escape_markdown, field_title, field_value, varied_fields
+from jaxcifar.report.wording import escape_markdown, field_title, value_text, varied_fields
 
 _EMPTY_VALUES = (None, "", ())
 
@@ -26,14 +26,14 @@ def settings_tables(variations: Sequence[Variation]) -> dict[str, Any]:
     for name, value in variations[0].settings.items():
         is_unused = value in _EMPTY_VALUES or is_newer_and_off(name, value)
         if name not in varied and not is_unused:
-            shared.append((field_title(name), field_value(value)))
+            shared.append((field_title(name), value_text(value)))
     lines = []
     for variation in variations:
         seeds = dict.fromkeys(str(run.config.seed) for run in variation.runs)
         line = {
             "name": escape_markdown(variation.name),
             "seeds": ", ".join(seeds),
-            "values": [field_value(variation.settings.get(name)) for name in varied],
+            "values": [value_text(variation.settings.get(name)) for name in varied],
         }
         lines.append(line)
     return {"shared": shared, "fields": [field_title(name) for name in varied], "lines": lines}

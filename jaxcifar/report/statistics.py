@@ -22,19 +22,19 @@ class Sample:
     Attributes:
       values: one accuracy per seed, or per fold, each a fraction from 0 to 1.
       images: number of images on which each accuracy was measured.
-      repeats_are: "folds" if there is one accuracy per fold.
+      repeat_word: "folds" if there is one accuracy per fold.
     """
 
     values: tuple[float, ...]
     images: int
-    repeats_are: Literal["seeds", "folds"] = "seeds"
+    repeat_word: Literal["seeds", "folds"] = "seeds"
 
     @classmethod
     def of(cls, variation: Variation, key: str, split: str = "test") -> "Sample":
         """Return the accuracies of a variation's runs: the field `key` of each result."""
         examples: Mapping[str, Any] = variation.runs[0].result["examples"]
         values = tuple(variation.repeats(key).tolist())
-        return cls(values, examples[split], variation.repeats_are)
+        return cls(values, examples[split], variation.repeat_word)
 
     @property
     def mean(self) -> float:
@@ -111,7 +111,8 @@ class Difference:
         B. L. Welch, "The generalization of 'Student's' problem when several different population
         variances are involved", Biometrika 34 (1947).
         """
-        return _difference(second.mean - first.mean, (first, second), weights=(-1.0, 1.0))
+        difference = second.mean - first.mean
+        return _with_error(difference, (first, second), weights=(-1.0, 1.0))
 
     @classmethod
     def mean_of(cls, pairs: Sequence[SamplePair]) -> "Difference":
@@ -119,14 +120,14 @@ class Difference:
         weight = 1 / len(pairs)
         value = weight * sum(pair.change_of_mean for pair in pairs)
         samples = [sample for pair in pairs for sample in pair]
-        return _difference(value, samples, [-weight, weight] * len(pairs))
+        return _with_error(value, samples, [-weight, weight] * len(pairs))
 
     @classmethod
     def between_changes(cls, first: SamplePair, second: SamplePair) -> "Difference":
         """Return the change of the mean in the second pair minus that in the first pair."""
         difference = second.change_of_mean - first.change_of_mean
         first_weights, second_weights = (1.0, -1.0), (-1.0, 1.0)
-        return _difference(difference, (*first, *second), (*first_weights, *second_weights))
+        return _with_error(difference, (*first, *second), (*first_weights, *second_weights))
 
     @property
     def is_tie(self) -> bool:
@@ -156,8 +157,8 @@ class Difference:
         return self.p_value < SIGNIFICANCE_LEVEL
 
 
-def _difference(value: float, samples: Sequence[Sample], weights: Sequence[float]) -> Difference:
-    """Return a difference with its standard error and degrees of freedom.
+def _with_error(value: float, samples: Sequence[Sample], weights: Sequence[float]) -> Difference:
+    """Return a difference with its standard error and degrees of freedom, from its samples.
 
     Its variance is the weighted sum of the samples' variances. The degrees of freedom follow F. E.
     Satterthwaite, "An approximate distribution of estimates of variance components", Biometrics
@@ -177,7 +178,7 @@ def _difference(value: float, samples: Sequence[Sample], weights: Sequence[float
             shares = variances / total_variance
             degrees_of_freedom = float(1 / np.sum(shares**2 / (counts - 1)))
             standard_error = math.sqrt(total_variance)
-            basis = common_word({sample.repeats_are for sample in samples})
+            basis = common_word({sample.repeat_word for sample in samples})
             return Difference(value, standard_error, degrees_of_freedom, basis)
     sampling_errors = np.asarray([sample.sampling_error for sample in samples])
     standard_error = float(np.linalg.norm(np.asarray(weights) * sampling_errors))
@@ -207,7 +208,7 @@ class Distance:
 
     def minus(self, other: "Distance") -> Difference:
         """Return this distance minus `other`, with an error to first order (the delta method)."""
-        return _difference(
+        return _with_error(
             value=self.value - other.value,
             samples=(*self.samples, *other.samples),
             weights=(*self._derivatives, *-other._derivatives),
@@ -243,6 +244,6 @@ def is_guessing(run: FinishedRun) -> bool:
     return run.result["test_accuracy"] <= highest_by_chance
 
 
-def epochs_to_share(curve: Sequence[float] | np.ndarray, share: float) -> int:
+def first_epoch_at_share(curve: Sequence[float] | np.ndarray, share: float) -> int:
     """Return the first epoch, from 1, in which the curve reaches `share` times its last value."""
     return next(epoch for epoch, value in enumerate(curve, 1) if value >= share * curve[-1])

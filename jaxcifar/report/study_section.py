@@ -117,7 +117,10 @@ def _row_comparisons(
       For a study of one row, all lists are empty.
     """
     if len(variations) > study_figures.MANY_ROWS:
-        table = [findings.row_cells(v, variations[:row]) for row, v in enumerate(variations)]
+        table = []
+        for number, variation in enumerate(variations):
+            earlier_rows = variations[:number]
+            table.append(findings.row_cells(variation, earlier_rows))
         return {"rows": [], "row_table": table, "panels": _draw_row_panels(variations, title, draw)}
     rows: list[dict[str, Any]] = []
     if len(variations) == 1:
@@ -158,7 +161,7 @@ def _draw_row_panels(
         headline = f"Accuracy by epoch: rows {start + 1} to {start + len(rows)}\n{title}"
         path = draw("rows", plot_row_panels, rows, headline)
         names = f"{escape_markdown(rows[0].name)} to {escape_markdown(rows[-1].name)}"
-        words = {row.runs_are for row in rows if len(row.runs) > 1}
+        words = {row.run_word for row in rows if len(row.runs) > 1}
         mean = f", mean over {common_word(words)}" if words else ""
         pictures.append({"path": path, "names": names, "mean": mean})
     return pictures
@@ -197,4 +200,4 @@ def _network_of(variation: Variation, records: Records) -> StudiedNetwork:
     for network in records.networks:
         if any(other is variation for other in network.variations):
             return network
-    raise AssertionError("each variation of a study belongs to a network")
+    raise AssertionError(f"{variation.name}: no network of the report has this variation")

@@ -56,9 +56,11 @@ def _tokens_to_markdown(tokens: Sequence[Token]) -> str:
         elif token.type == "list_item_open":
             item_marker = list_markers[-1] + " "
         elif token.type == "inline":
-            depth = len(list_markers) - 1 if item_marker else len(list_markers)
-            heading_marker = "#### " if in_heading and not list_markers else ""
-            line_start = _LIST_INDENT * depth + item_marker + heading_marker
+            is_first_line_of_item = item_marker != ""
+            list_depth = len(list_markers)
+            indents = list_depth - 1 if is_first_line_of_item else list_depth
+            heading_marker = "#### " if in_heading and list_depth == 0 else ""
+            line_start = _LIST_INDENT * indents + item_marker + heading_marker
             lines.append(line_start + _inline_to_markdown(token))
             item_marker = ""
         in_heading = token.type == "heading_open"

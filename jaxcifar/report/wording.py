@@ -100,14 +100,14 @@ def field_title(field: str) -> str:
     return _FIELD_TITLES.get(field, escape_markdown(field.replace("_", " ")))
 
 
-def field_value(value: Any) -> str:
+def value_text(value: Any) -> str:
     """Return the text for the value of a setting; checksums are shortened, and None is "–"."""
     return escape_markdown(_CHECKSUM_PATTERN.sub(r"\1…", readable_text(value)))
 
 
 def setting_text(value: Any) -> str:
     """Return the text for the value of a setting, or "not set" for a row without it (None)."""
-    return "not set" if value is None else field_value(value)
+    return "not set" if value is None else value_text(value)
 
 
 def changes_with_arrows(changes: Mapping[str, ValueChange]) -> str:
@@ -148,19 +148,20 @@ def unusual_settings(variation: Variation, variations: Sequence[Variation]) -> s
     If there are no such settings, return all settings in which `variations` differ.
     """
 
-    def value_text(field: str, row: Variation) -> str:
+    def text_in_row(field: str, row: Variation) -> str:
         return setting_text(row.settings.get(field))
 
     def has_most_common_value(field: str) -> bool:
-        counts = Counter(value_text(field, row) for row in variations)
-        [(most_common_value, _)] = counts.most_common(1)
-        return value_text(field, variation) == most_common_value
+        counts = Counter(text_in_row(field, row) for row in variations)
+        [(most_common_text, _)] = counts.most_common(1)
+        return text_in_row(field, variation) == most_common_text
 
     other_fields = [field for field in varied_fields(variations) if field != "epochs"]
     fields = [field for field in other_fields if variation.has_effect(field)]
     unusual_fields = [field for field in fields if not has_most_common_value(field)]
-    shown = (unusual_fields or fields)[:_MAX_UNUSUAL_SETTINGS]
-    return ", ".join(f"{field_title(field)} {value_text(field, variation)}" for field in shown)
+    shown_fields = (unusual_fields or fields)[:_MAX_UNUSUAL_SETTINGS]
+    texts = [f"{field_title(field)} {text_in_row(field, variation)}" for field in shown_fields]
+    return ", ".join(texts)
 
 
 def varied_fields(variations: Sequence[Variation]) -> list[str]:

@@ -119,17 +119,16 @@ class Checkpoints:
         processes.wait_for_all("all is saved")
 
     def _require_disk_space(self, state: TrainState) -> None:
-        """Raise RunError if the disk is too full for a state; orbax would print tracebacks."""
+        """Raise RunError if the disk has too little room to save a training state."""
         needed_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free_bytes = shutil.disk_usage(self._folder).free
         if free_bytes < needed_bytes:
-            raise self._save_error(f"it needs {needed_bytes:,} bytes, and {free_bytes:,} are free")
+            reason = f"it needs {needed_bytes:,} bytes, and {free_bytes:,} are free"
+            raise self._save_error(reason)
 
     def _save_error(self, reason: str) -> RunError:
-        return RunError(
-            f"{self._folder}: checkpoint not written ({reason}); the ones before are kept: make "
-            "room, then run the same command to go on"
-        )
+        problem = f"{self._folder}: checkpoint not written ({reason}); the ones before are kept"
+        return RunError(f"{problem}: make room, then run the same command to go on")
 
     def load_newest(self, state_like: TrainState, print_line: PrintLine) -> Checkpoint | None:
         """Return the newest checkpoint that is not damaged, or None if there is none.
@@ -149,8 +148,8 @@ class Checkpoints:
                 raise
             except Exception as error:  # its type depends on the place of the damage
                 reason = first_line(error)[:120]
-            [is_damaged] = processes.any_process(checkpoint is None)
-            if checkpoint is not None and not is_damaged:
+            [is_damaged_in_any_process] = processes.any_process(checkpoint is None)
+            if checkpoint is not None and not is_damaged_in_any_process:
                 return _place_restored(checkpoint, state_like)
             print_line(
                 f"checkpoint {step} is damaged ({reason}): set aside, trying the one before."
@@ -196,7 +195,7 @@ class Checkpoints:
         state = TrainState.from_dict(restored["state"])
         notes, config = read_metadata(restored["notes"], state, step // self._steps_per_epoch)
         if state.step != step:
-            raise ValueError(f"it contains step {state.step}")
+            raise ValueError(f"it contains the state of step {state.step}")
         differences = config.differences(self._config) if config is not None else {}
         if differences:
             raise RunError(

@@ -45,16 +45,14 @@ class Notes:
         field_names = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(note_values, dict) or note_values.keys() != field_names:
             raise ValueError("its notes have unknown or missing fields")
-        seconds = convert_checked(
-            {name: note_values[name] for name in ("epoch_seconds", "wall_seconds")},
-            dict[str, Amount],
-            "notes",
-        )
-        history = check_rows(
-            convert_checked(note_values["history"], list[dict[str, Any]], "history")
-        )
+        unchecked_seconds = {name: note_values[name] for name in ("epoch_seconds", "wall_seconds")}
+        seconds = convert_checked(unchecked_seconds, dict[str, Amount], "notes")
+        rows = convert_checked(note_values["history"], list[dict[str, Any]], "history")
+        history = check_rows(rows)
         if len(history) != finished_epochs:
-            raise ValueError(f"its history has {len(history)} epochs, not {finished_epochs}")
+            raise ValueError(
+                f"its history has {len(history)} epochs, but {finished_epochs} were finished"
+            )
         return cls(history, **seconds)
 
 

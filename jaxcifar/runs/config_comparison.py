@@ -20,7 +20,9 @@ def may_have_same_images(earlier_config: Config, config: Config, is_finished: bo
     """
     if earlier_config.data_sha256 is None or config.dataset in KINDS["dataset"]:
         return False
-    return not is_finished or is_same_path(earlier_config.dataset, config.dataset)
+    if not is_finished:
+        return True
+    return is_same_path(earlier_config.dataset, config.dataset)
 
 
 def describe_config_differences(differences: Mapping[str, tuple[Any, Any]]) -> str:

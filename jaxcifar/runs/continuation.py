@@ -81,8 +81,8 @@ def load_continued_state(config: Config, setup: Setup, state_like: TrainState) -
     run_on_disk = find_continued_run({"continue_from": str(path)}, Config)
     if run_on_disk is None or run_on_disk.sha256 != config.continue_sha256:
         raise RunError(
-            f"{path}: its last checkpoint has changed since it was to be continued; begin again "
-            "with --overwrite (in a study: --force ROW)"
+            f"{path}: its last checkpoint has changed since the run that continues it was begun; "
+            "begin that run again with --overwrite (in a study: --force ROW)"
         )
     return ContinuedState(last_checkpoint, best_checkpoint)
 
@@ -98,7 +98,7 @@ def _require_same_code_and_images(earlier_config: Config, config: Config) -> Non
       UsageError: the images differ, or the network or the update rule imports other files.
     """
     if earlier_config.data_sha256 != config.data_sha256:
-        reason = "has other images than the run to continue; give the images it was trained on"
+        reason = "has other images than the run to continue; give the images of that run"
         reject("dataset", config.dataset, reason)
     for code_kind in ("arch", "optimizer"):
         if _import_digests(earlier_config, code_kind) != _import_digests(config, code_kind):

@@ -77,15 +77,17 @@ class EpochLines:
             for metric in training_metrics.METRICS
             if metric not in (LOSS, ACCURACY) and f"val_{metric.name}" in row
         ]
+        texts_of_user_metrics = _metric_texts(self._user_metrics, row)
+        texts_of_other_metrics = _metric_texts(other_metrics, row)
         return [
             (_Rank.RUN_AND_EPOCH, self._run.name),
             (_Rank.RUN_AND_EPOCH, f"epoch {epoch}/{epochs}"),
             (_Rank.TRAINING, training),
             (_Rank.VALIDATION, validation),
-            *((_Rank.USER_METRICS, text) for text in _metric_texts(self._user_metrics, row)),
+            *((_Rank.USER_METRICS, text) for text in texts_of_user_metrics),
             (_Rank.LEARNING_RATE, padded_learning_rate),
             (_Rank.SPEED, f"{row['images_per_second']:,.0f} images/s"),
-            *((_Rank.OTHER_METRICS, text) for text in _metric_texts(other_metrics, row)),
+            *((_Rank.OTHER_METRICS, text) for text in texts_of_other_metrics),
         ]
 
 

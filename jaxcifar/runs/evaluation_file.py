@@ -204,8 +204,9 @@ def save_evaluation(
 ) -> list[Look]:
     """Add new results to `evaluation.json` in a run's folder, whose path is `path`.
 
-    New results replace earlier ones; those from more images only if the new are `of_whole_sets`:
-    the user may have removed images. `look` is a use of the test images, or None.
+    New results replace earlier results, except results from more images. With `of_whole_sets` they
+    replace those too, because the user may have removed images since then. `look` is a use of the
+    test images, or None.
 
     Returns:
       all uses of the test images since the end of the run.
@@ -219,13 +220,14 @@ def save_evaluation(
     with lock_folder(path, wait=False):
         looks = read_looks(folder)
         earlier_results: Mapping = read_evaluation(folder) or {"sets": {}}
-        kept_if_larger: Mapping = {} if of_whole_sets else earlier_results
-        all_results = {**earlier_results, **_replacing_results(new_results, kept_if_larger)}
+        results_to_protect: Mapping = {} if of_whole_sets else earlier_results
+        all_results = {**earlier_results, **_replacing_results(new_results, results_to_protect)}
         for field in ("sets", "corruption_sets"):
             earlier_sets: Mapping = earlier_results.get(field, {})
             new_sets: Any = new_results.get(field, {})
             if earlier_sets or new_sets or field == "sets":
-                replacing_sets = _replacing_results(new_sets, kept_if_larger.get(field, {}))
+                sets_to_protect: Mapping = results_to_protect.get(field, {})
+                replacing_sets = _replacing_results(new_sets, sets_to_protect)
                 all_results[field] = {**earlier_sets, **replacing_sets}
         if look:
             looks.append(look)
@@ -235,10 +237,8 @@ def save_evaluation(
     return looks
 
 
-def _replacing_results(
-    new_results: Mapping[str, Any], earlier_results: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the new results by name, except those from fewer images than the earlier results."""
+def _replacing_results(new_results: Mapping, results_to_protect: Mapping) -> dict[str, Any]:
+    """Return the new results, except those from fewer images than the result to protect."""
 
     def image_count(result: Any) -> int:
         return result.get("images", 0) if isinstance(result, Mapping) else 0
@@ -246,5 +246,5 @@ def _replacing_results(
     return {
         name: result
         for name, result in new_results.items()
-        if image_count(result) >= image_count(earlier_results.get(name))
+        if image_count(result) >= image_count(results_to_protect.get(name))
     }

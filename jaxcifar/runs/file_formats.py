@@ -200,11 +200,10 @@ def read_result(path: Path) -> Result:
         metrics = known_fields.get("metrics", [])
         other_fields = check_test_fields(values, metrics, Result.__annotations__)
         result = cast(Result, {**known_fields, **other_fields})
-        is_converted = "converted" in result
         for field in _TRAINING_FIELDS:
-            has_training_field = field in result
-            if has_training_field == is_converted:
-                raise ValueError(f"the file must have one of the fields {field} and converted")
+            present_fields = [name for name in (field, "converted") if name in result]
+            if len(present_fields) != 1:
+                raise ValueError(f"the file must have either the field {field} or converted")
         class_count = len(class_names(result))
         matrix = result["confusion_matrix"]
         is_square = len(matrix) == class_count and all(len(row) == class_count for row in matrix)
@@ -225,7 +224,7 @@ def result_to_json(result: Result) -> str:
 
 
 def get_number(row_or_result: Mapping[str, Any], field: str) -> float:
-    """Return the number in a field of a result or row, even if the type does not list the field."""
+    """Return the number in a field of a run's result or of an epoch's row, such as `val_loss`."""
     return row_or_result[field]
 
 

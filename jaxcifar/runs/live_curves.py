@@ -43,8 +43,8 @@ class LiveCurves:
     def __init__(self) -> None:
         if not _runs_in_ipython():
             raise UsageError(
-                "draws in a notebook only; elsewhere observers=['tensorboard'] shows curves while "
-                "a run trains, and the run's folder gets accuracy.png and loss.png"
+                "this observer draws in a notebook only; elsewhere observers=['tensorboard'] shows "
+                "curves while a run trains, and the run's folder gets accuracy.png and loss.png"
             )
 
     def began(self, run: ObservedRun) -> None:

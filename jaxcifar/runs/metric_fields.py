@@ -81,12 +81,7 @@ def measured_metrics(
     measured_names: set[str] = set()
     for result in results:
         for declaration in result.get("metrics", []):
-            name = declaration["name"]
-            earlier_declaration = declarations_by_name.setdefault(name, declaration)
-            is_marked = earlier_declaration["title"].endswith(_DIFFERS_NOTE)
-            if not is_marked and _are_different_metrics(earlier_declaration, declaration):
-                title = f"{earlier_declaration['title']}{_DIFFERS_NOTE}"
-                declarations_by_name[name] = {**earlier_declaration, "title": title}
+            _add_declaration(declaration, declarations_by_name)
         measured_names |= {name for name in declarations_by_name if f"test_{name}" in result}
     for row in rows:
         for name in validation_metric_names(row):
@@ -97,6 +92,21 @@ def measured_metrics(
     return [
         declaration for name, declaration in declarations_by_name.items() if name in measured_names
     ]
+
+
+def _add_declaration(
+    declaration: MetricDeclaration, declarations_by_name: dict[str, MetricDeclaration]
+) -> None:
+    """Add the declaration of a metric, unless there is one of this name.
+
+    If the declaration of this name is of a different metric, its title gets a note that says so.
+    """
+    name = declaration["name"]
+    earlier_declaration = declarations_by_name.setdefault(name, declaration)
+    has_note = earlier_declaration["title"].endswith(_DIFFERS_NOTE)
+    if not has_note and _are_different_metrics(earlier_declaration, declaration):
+        title = f"{earlier_declaration['title']}{_DIFFERS_NOTE}"
+        declarations_by_name[name] = {**earlier_declaration, "title": title}
 
 
 def _are_different_metrics(first: MetricDeclaration, second: MetricDeclaration) -> bool:
@@ -150,6 +160,7 @@ def check_test_fields(
 
 
 def _check_numbers(values: Mapping[str, Any], fields: Sequence[str]) -> dict[str, float]:
+    """Return the values of these fields, after a check that they are finite numbers."""
     if len(fields) > MAX_METRICS:
         raise ValueError(f"has more than {MAX_METRICS} metrics")
     for field in fields:

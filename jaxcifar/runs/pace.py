@@ -145,8 +145,9 @@ class Pace:
         self._keep_last(measured_seconds / 2)
         if measured_seconds >= _MIN_MEASURED_SECONDS:
             oldest = self._recent_measurements[0]
-            seconds, image_count = latest.seconds - oldest.seconds, latest.images - oldest.images
-            self._seconds_per_trained_image = seconds / image_count
+            seconds_between = latest.seconds - oldest.seconds
+            images_between = latest.images - oldest.images
+            self._seconds_per_trained_image = seconds_between / images_between
 
     def _keep_last(self, seconds: float) -> None:
         """Keep only as many measurements as are needed to span the last `seconds` seconds."""

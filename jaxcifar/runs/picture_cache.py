@@ -16,8 +16,8 @@ _pictures: OrderedDict[bytes, bytes] = OrderedDict()  # digest of plot and data 
 def draw_once(plot: Callable[..., None], arguments: tuple[Any, ...], settings: Any = None) -> bytes:
     """Return the content of the picture file that `plot` writes.
 
-    A report shows some curves twice, and is often written again with a few runs more. A picture
-    takes a quarter of a second, so that a picture drawn before is returned again.
+    If the same plot was drawn with equal arguments before, its picture is returned again: drawing
+    takes a quarter of a second, and reports show some curves twice.
 
     Args:
       plot: draws the picture; it is called with `arguments`, and with a file as the last argument.

@@ -120,15 +120,15 @@ class Outcome(NamedTuple):
     error: Exception | None = None
 
 
-def nested_run_hint(path: Path) -> str:
+def advice_to_give_run(path: Path) -> str:
     """Return advice, for an error message, about a folder that is not a run itself.
 
-    It names a run one or two levels below the folder, if there is one.
+    The advice names a run one or two levels below the folder, if there is one.
     """
     config_files = _config_files_below(path)
     if not config_files:
-        return "; give the folder of a run"
-    return f"; {min(config_files).parent} is one"
+        return "give the folder of a run"
+    return f"{min(config_files).parent} is one"
 
 
 def _config_files_below(path: Path) -> list[Path]:
@@ -147,7 +147,7 @@ def require_trained(path: Path) -> None:
     elif not (path / "result.json").exists() and not has_untested_weights(path):
         if (path / "config.json").exists():
             raise UsageError(f"{path}: is not a finished run; repeat its command to finish it")
-        raise UsageError(f"{path}: there is no run here{nested_run_hint(path)}")
+        raise UsageError(f"{path}: there is no run here; {advice_to_give_run(path)}")
 
 
 def looks_like_run(path: Path) -> bool:
@@ -175,8 +175,9 @@ def _require_weights(path: Path) -> None:
     if not path.exists():
         raise UsageError(f"{path}: does not exist; give a finished run, or a file of weights")
     if path.suffix != _WEIGHTS_SUFFIX:
-        is_pytorch = path.suffix in PYTORCH_SUFFIXES
-        hint = f"; {shell_command('convert')} makes a run of it" if is_pytorch else ""
+        advice = "give a finished run, or its file of weights"
+        if path.suffix in PYTORCH_SUFFIXES:
+            advice = f"{shell_command('convert')} makes a run of it"
         raise UsageError(
-            f"{path}: is neither a run nor a file of weights ({_WEIGHTS_SUFFIX}){hint}"
+            f"{path}: is neither a run nor a file of weights ({_WEIGHTS_SUFFIX}); {advice}"
         )

@@ -78,7 +78,7 @@ class _TrainingLoop:
                 yield from self._fail_active_runs(error)
 
     def _fill_free_slots(self) -> Iterator[Outcome]:
-        """Start waiting runs in free slots; yield the outcomes of runs that need no training."""
+        """Start runs in free slots of the stacked arrays; yield outcomes of runs that ended."""
         started_runs: dict[int, Run] = {}
         free_slots = [slot for slot, run in enumerate(self._slots) if run is None]
         for slot in free_slots:
@@ -148,7 +148,7 @@ class _TrainingLoop:
         runs, latest_steps = self.active_runs.values(), 0
         steps_left = min(run.steps_left for run in runs)
         for steps in split_into_dispatches(steps_left, self._setup.program):
-            if not self._save_if_due(latest_steps > 0):
+            if not self._save_if_due(has_trained=latest_steps > 0):
                 break
             latest_means = self._epoch_means
             trained_steps = [run.step if run else 0 for run in self._slots]
@@ -197,9 +197,9 @@ class _TrainingLoop:
         """Validate runs at the end of an epoch; free the slots of ended runs, yield outcomes."""
         with self._progress.during(TRAINING):
             states = self._setup.parallel_runs.split(self._states)
-            stacked_means = jax.device_get(self._epoch_means)
+            means_of_slots = jax.device_get(self._epoch_means)
         for slot, run in self.active_runs.items():
-            means_of_run = {name: float(values[slot]) for name, values in stacked_means.items()}
+            means_of_run = {name: float(means[slot]) for name, means in means_of_slots.items()}
             outcome = self._end_epoch(run, states[slot], means_of_run)
             if outcome is not None:
                 self._slots[slot] = None

@@ -133,14 +133,14 @@ class TrainProgress:
         self.pace.count_evaluated(images)
 
     def skip_finished_epochs(self, run: Run) -> None:
-        """Count as done the epochs of a resumed run that an earlier command trained."""
+        """Count the epochs of a resumed run that an earlier command trained as done."""
         program, val_images = run.setup.program, len(run.setup.val.labels)
         epochs = run.step // program.steps_per_epoch
         trained_images = run.step * program.batch_size
         self.pace.skip(trained_images / self._at_once, epochs * val_images)
 
     def skip_epochs_left(self, run: Run, setup: Setup) -> None:
-        """Count as done the remaining epochs of a run that ended early or failed."""
+        """Count the remaining epochs of a run that ended early or failed as done."""
         program, epochs = setup.program, run.task.config.epochs
         steps_left = epochs * program.steps_per_epoch - run.step
         epochs_left = epochs - run.step // program.steps_per_epoch
@@ -148,7 +148,7 @@ class TrainProgress:
         self.pace.skip(images_left / self._at_once, epochs_left * len(setup.dataset.val.labels))
 
     def skip_failed_run(self, run: Run, setup: Setup) -> None:
-        """Count as done the remaining epochs and the test of a run that failed."""
+        """Count the remaining epochs and the test of a run that failed as done."""
         self.skip_epochs_left(run, setup)
         self.pace.skip(0, TEST_PASSES * len(setup.dataset.test.labels))
 

@@ -158,7 +158,7 @@ def _parse_card(content: bytes) -> Any:
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
     card = metadata.get(_CARD_NAME) if isinstance(metadata, dict) else None
     if not isinstance(card, str):
-        raise ValueError("has no card of jaxcifar, which would name the network")
+        raise ValueError("has no card of jaxcifar, so that the network of the weights is unknown")
     return parse_json(card)
 
 
@@ -172,7 +172,8 @@ def _require_numbers(arrays: Mapping[str, np.ndarray]) -> None:
     """
     for name, array in arrays.items():
         is_parameter = name.startswith("params/")
-        if np.isnan(array).any() or (is_parameter and np.isinf(array).any()):
+        forbidden = ~np.isfinite(array) if is_parameter else np.isnan(array)
+        if forbidden.any():
             raise ValueError(f"{name} has NaN or infinite values")
 
 

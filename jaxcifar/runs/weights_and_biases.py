@@ -135,7 +135,9 @@ class WeightsAndBiases:
 
 
 def _wandb_package() -> ModuleType:
-    """Import and return the package wandb; a folder `wandb` with a run's files is no package.
+    """Import and return the package wandb.
+
+    A folder `wandb` with the files of a run could be taken for the package; it is not.
 
     Raises:
       RunError: the package is not installed.

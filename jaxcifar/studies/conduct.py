@@ -72,6 +72,7 @@ def plan(
             raise UsageError(f"--force {row.name}: this row is not among --rows; add it there")
     if fold_count:
         require_no_fold_setting(study, selected_rows)
+    folds = all_folds(fold_count) or [""]  # "" for a single split
     tasks = [
         Task(
             config=(new_study if row.name in forced_rows else study).config_of(row, seed, fold),
@@ -81,7 +82,7 @@ def plan(
             keep_best=keep_best,
         )
         for seed in dict.fromkeys(seeds)
-        for fold in all_folds(fold_count) or [""]
+        for fold in folds
         for row in selected_rows
     ]
     if digests is not None:
@@ -212,8 +213,8 @@ def _train_program(
         with progress.during(STARTING):
             config = tasks[0].config.shared_part()
             dataset = load_images()
-            for doubt in dataset.warnings:
-                progress.print_line(doubt)
+            for warning in dataset.warnings:
+                progress.print_line(warning)
             setup = Setup.create(config, dataset, runs_of_program.at_once, devices, user_metrics)
     except OutOfMemoryError as error:
         reason = str(error)  # the error itself refers to arrays that must be freed

@@ -93,7 +93,8 @@ def _parse_name_and_values(word: str) -> tuple[str, list[Any]]:
         advice = did_you_mean(name, settings).strip() or "see docs/settings.md"
         raise UsageError(f"--grid {word:.80}: there is no setting {name:.80}; {advice}")
     if name in _ADVICE_FOR_OTHER_SETTINGS:
-        raise UsageError(f"--grid {word:.80}: {_ADVICE_FOR_OTHER_SETTINGS[name]}")
+        advice = _ADVICE_FOR_OTHER_SETTINGS[name]
+        raise UsageError(f"--grid {word:.80}: {name} can't vary in a grid; {advice}")
     convert = _value_converter(fields[name])
     values: list[Any] = []
     for value_text in value_texts:
@@ -137,15 +138,18 @@ def _row_name(changes: Mapping[str, Any]) -> str:
 
     `changes` has the row's value of each setting that varies.
     """
-    parts = []
+    texts_of_changes = []
     for name, value in changes.items():
+        option = option_name(name)
         if isinstance(value, bool):
-            parts.append(option_name(name) if value else f"no-{option_name(name)}")
+            text = option if value else f"no-{option}"
         elif name == "class_weights":
-            parts.append(option_name(name) + short_class_weights_text(value))
+            text = option + short_class_weights_text(value)
         else:
-            parts.append(option_name(name) + str(value).rpartition(":")[2])
-    name_of_folder = re.sub(r"[^A-Za-z0-9._+-]+", "-", "_".join(parts))
+            value_without_file = str(value).rpartition(":")[2]  # `Net` of `net.py:Net`
+            text = option + value_without_file
+        texts_of_changes.append(text)
+    name_of_folder = re.sub(r"[^A-Za-z0-9._+-]+", "-", "_".join(texts_of_changes))
     return name_of_folder[:_MAX_ROW_NAME_LENGTH]
 
 

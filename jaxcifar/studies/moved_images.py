@@ -65,15 +65,15 @@ def load_sha256(
 def with_new_image_paths(
     recorded: Study, study_now: Study, given_study: Study, study_folder: Path, digests: ImageDigests
 ) -> Study:
-    """Return the recorded study with the paths of images that the study has now for these images.
+    """Return the study that a folder records, with new paths for images that were moved.
 
-    Images are the same if each run in the folder that was trained on them has recorded the SHA-256
-    of the images at the new path.
+    A row's images were moved if the study to train names another path, and the images there have
+    the SHA-256 that each run of the row has recorded. Other paths stay as they were recorded.
 
     Args:
       recorded: the study in the record of the folder.
-      study_now: the study that is to be trained, in the same form: with the whole paths of images.
-      given_study: the study that is to be trained, as the user gave it.
+      study_now: the study to train, in the form of the record: with the whole paths of images.
+      given_study: the study to train, as the user gave it.
       study_folder: the folder of the study.
       digests: the SHA-256 of the images of configs.
 
@@ -107,7 +107,7 @@ def with_new_image_paths(
 
 
 def _image_path(study: Study, row: StudyRow) -> str:
-    """Return the path of the images of a row; "" for images that have a name instead."""
+    """Return the path of the user's images that a row is trained on; "" for a built-in data set."""
     dataset = {**study.config, **row.changes}.get("dataset", "")
     return "" if dataset in KINDS["dataset"] else str(dataset)
 
@@ -142,8 +142,10 @@ def with_digests_of_moved_images(tasks: Sequence[Task], digests: ImageDigests) -
             moved_images.add(_dataset_and_size(task.config))
     tasks_with_digests = []
     for task in tasks:
-        has_moved_images = _dataset_and_size(task.config) in moved_images
-        tasks_with_digests.append(_with_image_digest(task, digests) if has_moved_images else task)
+        if _dataset_and_size(task.config) in moved_images:
+            tasks_with_digests.append(_with_image_digest(task, digests))
+        else:
+            tasks_with_digests.append(task)
     return tasks_with_digests
 
 

@@ -41,7 +41,7 @@ def check_user_parts(
 
 
 def group_by_program(tasks: Sequence[Task]) -> dict[Config, list[Task]]:
-    """Group runs that share a compiled program; return the settings that they share -> the runs."""
+    """Group runs by their compiled program; return the runs by the settings that they share."""
     programs: dict[Config, list[Task]] = {}
     for task in tasks:
         shared_config = task.config.shared_part()

@@ -108,14 +108,16 @@ class Study:
             self.config_of(row, seed, fold)
         effective = {row.name: self._effective_settings_of(row, seed, fold) for row in self.rows}
         for row in self.rows:
-            for name in row.changes.keys() - effective[row.name].keys():
+            names_without_effect = row.changes.keys() - effective[row.name].keys()
+            for name in names_without_effect:
                 settings = self._settings_of(row, seed, fold)
                 begun_config = self._begun_config(row, seed, fold)
                 reason = reason_without_effect(name, settings, Config, begun_config)
                 raise UsageError(f"row {row.name}: {name} {reason}")
         settings_replaced_by_fold = {"val_fraction"} if fold else set()
         for name in self.config.keys() - settings_replaced_by_fold:
-            if not any(name in row_settings for row_settings in effective.values()):
+            rows_with_effect = [row for row in self.rows if name in effective[row.name]]
+            if not rows_with_effect:
                 raise UsageError(
                     f"{name}, which all rows share, has no effect on any row; remove it"
                 )

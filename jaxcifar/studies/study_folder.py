@@ -30,8 +30,8 @@ def require_same_study(
 ) -> None:
     """Check that the runs in a study's folder have the settings of the study.
 
-    The folder may lack rows of the study. Titles and published accuracies may differ. So may the
-    path of the user's images, if they are the images that the runs were trained on.
+    The folder may lack rows of the study. Titles and published accuracies may differ. The path of
+    the user's images may differ too, if they are the images that the runs were trained on.
 
     Args:
       study: the study.
@@ -147,11 +147,13 @@ def with_recorded_rows(study: Study, study_folder: Path) -> Study:
 def _without_image_path(settings: dict[str, Any]) -> dict[str, Any]:
     """Return settings in which an empty text stands for the path of the user's images."""
     has_image_path = "dataset" in settings and settings["dataset"] not in KINDS["dataset"]
-    return settings | {"dataset": ""} if has_image_path else settings
+    if not has_image_path:
+        return settings
+    return settings | {"dataset": ""}
 
 
 def _as_recorded(study: Study) -> Study:
-    """Return a study as it is after it was written to `study.json` and read again.
+    """Return a study in the form of the record: as if written to `study.json` and read again.
 
     Names of user code have no folders, so that studies started in different folders compare equal.
     """

@@ -197,11 +197,12 @@ def failure_reason(part: SentPart, tasks: Sequence[Task]) -> str:
       part: the job, with the names of its runs.
       tasks: the runs of the study.
     """
-    for task in tasks:
-        failure = earlier_failure(task) if task.name in part.runs else None
+    tasks_of_part = [task for task in tasks if task.name in part.runs]
+    for task in tasks_of_part:
+        failure = earlier_failure(task)
         if failure is not None:
             return str(failure)
-    error_log, output_log = (_read_end_of_log(log) for log in part.job.logs)
+    error_log, output_log = [_read_end_of_log(log) for log in part.job.logs]
     reason = _last_error_in_logs(error_log, output_log, part.runs)
     return printable(" ".join(reason.split()), _MAX_REASON_LENGTH)
 

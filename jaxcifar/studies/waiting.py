@@ -60,7 +60,7 @@ class AfterWaiting(NamedTuple):
 def wait_for_other_processes(tasks: Sequence[Task], print_line: PrintLine) -> AfterWaiting:
     """Wait until all runs in `tasks` have ended, or another process has released one unfinished."""
     print_line(f"waiting for other processes: {', '.join(task.name for task in tasks)}")
-    held_tasks = [_keep_run_of_other_process(task) for task in tasks]
+    held_tasks = [_without_overwriting(task) for task in tasks]
     ended_tasks: list[Task] = []
     while True:
         states = {task: _state_in_other_process(task) for task in held_tasks}
@@ -72,13 +72,13 @@ def wait_for_other_processes(tasks: Sequence[Task], print_line: PrintLine) -> Af
         time.sleep(_POLL_SECONDS)
 
 
-def _keep_run_of_other_process(task: Task) -> Task:
+def _without_overwriting(task: Task) -> Task:
     """Return a task that does not overwrite the run, because another process is retraining it."""
     return dataclasses.replace(task, overwrite=False)
 
 
 class _State(Enum):
-    """Whether another process still trains a run, has released it unfinished, or has ended it."""
+    """The state of another process's run: in training, released before its end, or ended."""
 
     HELD = auto()
     RELEASED = auto()

@@ -85,7 +85,7 @@ class Ensemble:
         return Predictions.of(np.mean(probabilities, axis=0), self.class_names, names)
 
     def features(self, images: Any) -> np.ndarray:
-        """Raise an error: an ensemble has no features of its own, only its members have.
+        """Raise an error: only the members of an ensemble have features.
 
         Raises:
           UsageError: always.

@@ -15,7 +15,7 @@ from jaxcifar.build.make_program import make_program
 from jaxcifar.config import user_code
 from jaxcifar.config.experiment import Config
 from jaxcifar.data.prepare import default_data_dir
-from jaxcifar.errors import OneLineError, RunError, first_line, printable
+from jaxcifar.errors import OneLineError, RunError, UsageError, first_line, printable
 from jaxcifar.image_size import image_shape
 from jaxcifar.machine.computing import with_package_settings
 from jaxcifar.machine.environment import first_devices

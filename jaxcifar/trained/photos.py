@@ -159,8 +159,10 @@ def _list_files(folder: Path) -> list[Path]:
     """
     files: list[Path] = []
     for parent, folders, names in os.walk(folder):  # follows no links
-        folders[:] = sorted(filter(_is_visible, folders))
-        files += [Path(parent, name) for name in sorted(filter(_is_visible, names))]
+        visible_folders = sorted(folder_name for folder_name in folders if _is_visible(folder_name))
+        folders[:] = visible_folders  # `os.walk` then visits only these
+        visible_names = sorted(name for name in names if _is_visible(name))
+        files += [Path(parent, name) for name in visible_names]
         if len(files) > MAX_FILES:
             raise UsageError(f"{folder}: has more than {MAX_FILES:,} files; give a smaller folder")
     return files

@@ -259,7 +259,7 @@ def test_single_changes_are_all_pairs_that_differ_in_one_setting():
 
 
 def test_a_share_is_reached_when_it_is_equalled():
-    assert statistics.epochs_to_share([0.25, 0.5, 0.75, 1.0], 0.5) == 2
+    assert statistics.first_epoch_at_share([0.25, 0.5, 0.75, 1.0], 0.5) == 2
 
 
 def on_images(path, sha256="a" * 64, **settings):

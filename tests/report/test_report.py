@@ -590,9 +590,9 @@ def test_confident_mistakes_are_the_surest_wrong_answers():
 
 def test_wording():
     assert wording.percent(0.88414) == "88.41%"
-    assert wording.field_value(value=False) == "no"
-    assert wording.field_value("none") == "none"
-    assert wording.field_value((16, 32)) == "16, 32"
+    assert wording.value_text(value=False) == "no"
+    assert wording.value_text("none") == "none"
+    assert wording.value_text((16, 32)) == "16, 32"
     assert wording.join_names("abc") == "a, b and c"
     assert wording.join_names("abcdefgh") == "a, b, c, d, e and 3 others"
     assert wording.escape_markdown("a|b_c *d*") == r"a\|b_c \*d\*"

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from jaxcifar.report import wording
-from jaxcifar.report.statistics import Difference, Distance, Sample, epochs_to_share
+from jaxcifar.report.statistics import Difference, Distance, Sample, first_epoch_at_share
 
 
 def sample(*values, images=10_000):
@@ -123,8 +123,8 @@ def test_a_distance_of_one_row_has_the_p_value_of_its_difference():
 
 
 def test_the_epoch_that_reaches_a_share():
-    assert epochs_to_share([0.1, 0.71, 0.73, 0.8], 0.9) == 3
-    assert epochs_to_share([0.8, 0.8], 0.9) == 1
+    assert first_epoch_at_share([0.1, 0.71, 0.73, 0.8], 0.9) == 3
+    assert first_epoch_at_share([0.8, 0.8], 0.9) == 1
 
 
 @pytest.mark.parametrize(

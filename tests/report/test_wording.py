@@ -103,9 +103,9 @@ def test_settings_and_their_values():
     assert wording.field_title("learning_rate") == "learning rate"
     assert wording.field_title("batch_size") == "batch size"
     assert wording.field_title("a_*") == r"a \*"
-    assert wording.field_value("ab" * 32) == "abababab…"
-    assert wording.field_value("ab" * 8) == "ab" * 8
-    assert wording.field_value(0.1) == "0.1"
+    assert wording.value_text("ab" * 32) == "abababab…"
+    assert wording.value_text("ab" * 8) == "ab" * 8
+    assert wording.value_text(0.1) == "0.1"
     two = {"learning_rate": (0.01, 0.1), "schedule": (None, "step")}
     assert wording.changes_with_arrows(two) == "learning rate 0.01 → 0.1, schedule not set → step"
     assert wording.changes_in_words(two) == (

@@ -32,7 +32,7 @@ from jaxcifar.config.table_pairs import merge_settings
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.command_line import shell_command
 from jaxcifar.machine.reading import Remedy, read_toml
-from jaxcifar.runs.task import nested_run_hint
+from jaxcifar.runs.task import advice_to_give_run
 from jaxcifar.studies.code_files import find_in_study_folder
 
 _REMEDY = Remedy("give a TOML file of settings, a run, or a run's config.json", UsageError)
@@ -154,7 +154,7 @@ def _read_settings_file(path: Path) -> tuple[dict[str, Any], Config | None]:
     """Return the settings in a file, and the config if the file is of a run (else None)."""
     file = path / "config.json" if path.is_dir() else path
     if path.is_dir() and not file.exists():
-        raise UsageError(f"--config {path}: there is no run here{nested_run_hint(path)}")
+        raise UsageError(f"--config {path}: there is no run here; {advice_to_give_run(path)}")
     if file.suffix == ".json":
         recorded_config = read_config(file, Config, _REMEDY_FOR_JSON, follow_links=True)
         require_code_outside(run_folder_of(path), recorded_config)

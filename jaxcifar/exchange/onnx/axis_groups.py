@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from jaxcifar.exchange.onnx.onnx_values import ONE, Shape, Size, product, require_elements
 
@@ -39,30 +40,46 @@ def axis_groups(before: Shape, after: Shape) -> list[AxisGroup]:
     """
     require_elements([*before, *after])
     groups = []
-    first, second = 0, 0  # the first axes that are in no group yet
-    while first < len(before) or second < len(after):
-        first_end, second_end = _end_of_group(before[first:], after[second:])
-        first_axes = tuple(range(first, first + first_end))
-        second_axes = tuple(range(second, second + second_end))
-        groups.append(AxisGroup(first_axes, second_axes))
-        first, second = first + first_end, second + second_end
+    start_before, start_after = 0, 0  # the first axes that are in no group yet
+    while start_before < len(before) or start_after < len(after):
+        counts = _axes_of_first_group(before[start_before:], after[start_after:])
+        end_before = start_before + counts.before
+        end_after = start_after + counts.after
+        axes_before = tuple(range(start_before, end_before))
+        axes_after = tuple(range(start_after, end_after))
+        groups.append(AxisGroup(axes_before, axes_after))
+        start_before, start_after = end_before, end_after
     return groups
 
 
-def _end_of_group(before: Sequence[Size], after: Sequence[Size]) -> tuple[int, int]:
-    """Return how many axes of both shapes the first group has."""
+class _AxisCounts(NamedTuple):
+    """The numbers of axes that a group has before and after a reshape."""
+
+    before: int
+    after: int
+
+
+def _axes_of_first_group(before: Sequence[Size], after: Sequence[Size]) -> _AxisCounts:
+    """Return how many axes the first group of a reshape has, before and after the reshape.
+
+    The group takes one more axis on either side until both sides have equally many elements.
+    """
     if before and after and before[0] == after[0]:
-        return 1, 1
+        return _AxisCounts(1, 1)
     if before and before[0] == ONE:
-        return 1, 0
+        return _AxisCounts(1, 0)
     if after and after[0] == ONE:
-        return 0, 1
-    first_count, second_count = 1, 1
-    while product(before[:first_count]) != product(after[:second_count]):
-        first, second = product(before[:first_count]), product(after[:second_count])
-        is_first_smaller = first.for_two <= second.for_two
-        if second_count == len(after) or (is_first_smaller and first_count < len(before)):
-            first_count += 1
+        return _AxisCounts(0, 1)
+    count_before, count_after = 1, 1
+    while True:
+        elements_before = product(before[:count_before])
+        elements_after = product(after[:count_after])
+        if elements_before == elements_after:
+            return _AxisCounts(count_before, count_after)
+        has_fewer_before = elements_before.for_two <= elements_after.for_two
+        are_all_used_before = count_before >= len(before)
+        are_all_used_after = count_after == len(after)
+        if are_all_used_after or (has_fewer_before and not are_all_used_before):
+            count_before += 1
         else:
-            second_count += 1
-    return first_count, second_count
+            count_after += 1

@@ -20,20 +20,25 @@ _INT32 = np.dtype(np.int32)
 
 
 def comparison(operation: str, *, negated: bool = False) -> Conversion:
-    """Return the conversion of a comparison; `negated` for the opposite of the ONNX node."""
+    """Return the conversion of a comparison to an ONNX node, such as "Equal" or "Less".
+
+    If `negated` is True, the result is the opposite of what the node computes.
+    """
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         inputs = step.inputs
         if operation != "Equal":
             inputs = tuple(_as_number(graph, value) for value in inputs)
         result = elementwise(graph, operation, inputs, step.shape, step.dtype)
-        return elementwise(graph, "Not", (result,), step.shape, step.dtype) if negated else result
+        if negated:
+            result = elementwise(graph, "Not", (result,), step.shape, step.dtype)
+        return result
 
     return convert
 
 
 def _as_number(graph: OnnxBuilder, value: Value) -> Value:
-    """Return bools as integers, 0 or 1; return other values unchanged."""
+    """Return truth values as integers, 0 or 1; return other values unchanged."""
     if isinstance(value, Constant):
         array = value.array()
         return shared(array.astype(_INT32)) if array.dtype == np.bool_ else value
@@ -41,41 +46,53 @@ def _as_number(graph: OnnxBuilder, value: Value) -> Value:
 
 
 def logical(operation: str) -> Conversion:
-    """Return the conversion of a logical operation, for truth values only."""
+    """Return the conversion of a logical operation to an ONNX node, such as "And" or "Not".
+
+    Only operations on truth values can be converted, not those on the bits of integers.
+    """
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         if step.dtype != np.bool_:
-            raise UnconvertibleError(f"{step.name} of integers")
+            raise UnconvertibleError(
+                f"{step.name} of integers can't be converted; use {step.name} of truth values"
+            )
         return elementwise(graph, operation, step.inputs, step.shape, step.dtype)
 
     return convert
 
 
 def select_n(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Choose between two arrays by a third of truth values."""
-    which, *cases = step.inputs
+    """Add nodes that choose between two arrays, for each element by a truth value."""
+    condition, *cases = step.inputs
     if len(cases) != 2:
-        raise UnconvertibleError("a choice between more than two arrays")
+        raise UnconvertibleError(
+            "a choice between more than two arrays can't be converted; choose between two at a time"
+        )
     for index, case in enumerate(cases):
-        if is_filled(which, index) and isinstance(case, Tensor) and case.shape == step.shape:
+        is_always_chosen = is_filled(condition, index)
+        if is_always_chosen and isinstance(case, Tensor) and case.shape == step.shape:
             return case
+    if_false, if_true = cases
     if step.dtype == np.bool_:  # for which ONNX Runtime has no Where
-        return _choice_of_bools(graph, which, cases[0], cases[1], step.shape)
-    return elementwise(graph, "Where", (which, *reversed(cases)), step.shape, step.dtype)
+        return _choice_of_bools(graph, condition, if_false, if_true, step.shape)
+    return elementwise(graph, "Where", (condition, if_true, if_false), step.shape, step.dtype)
 
 
 def _choice_of_bools(
-    graph: OnnxBuilder, which: Value, if_false: Value, if_true: Value, shape: Shape
+    graph: OnnxBuilder, condition: Value, if_false: Value, if_true: Value, shape: Shape
 ) -> Tensor:
-    """Choose between two arrays of bools by logical operations."""
-    add = partial(elementwise, graph, shape=shape, dtype=np.dtype(np.bool_))
-    chosen_true = add("And", (which, if_true))
-    chosen_false = add("And", (add("Not", (which,)), if_false))
-    return add("Or", (chosen_true, chosen_false))
+    """Add nodes that choose between two arrays of truth values, by logical operations."""
+    add_node = partial(elementwise, graph, shape=shape, dtype=np.dtype(np.bool_))
+    chosen_if_true = add_node("And", (condition, if_true))
+    opposite = add_node("Not", (condition,))
+    chosen_if_false = add_node("And", (opposite, if_false))
+    return add_node("Or", (chosen_if_true, chosen_if_false))
 
 
 def is_finite(graph: OnnxBuilder, step: Step) -> Tensor:
-    add = partial(elementwise, graph, shape=step.shape, dtype=step.dtype)
-    is_infinite = add("IsInf", step.inputs)
-    is_nan = add("IsNaN", step.inputs)
-    return add("Not", (add("Or", (is_infinite, is_nan)),))
+    """Add nodes that compute whether each element is neither infinite nor NaN."""
+    add_node = partial(elementwise, graph, shape=step.shape, dtype=step.dtype)
+    is_infinite = add_node("IsInf", step.inputs)
+    is_nan = add_node("IsNaN", step.inputs)
+    is_infinite_or_nan = add_node("Or", (is_infinite, is_nan))
+    return add_node("Not", (is_infinite_or_nan,))

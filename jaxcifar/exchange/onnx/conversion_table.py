@@ -10,6 +10,7 @@ from jaxcifar.exchange.onnx import (
     joining_nodes,
     pooling_nodes,
     product_nodes,
+    slicing_nodes,
     softmax_nodes,
 )
 from jaxcifar.exchange.onnx import elementwise_nodes as elements
@@ -98,7 +99,7 @@ CONVERSIONS: dict[str, Conversion] = {
     "conv_general_dilated": convolution_nodes.conv_general_dilated,
     "cumsum": reducing.cumsum,
     "dot_general": product_nodes.dot_general,
-    "dynamic_slice": rearranging.dynamic_slice,
+    "dynamic_slice": slicing_nodes.dynamic_slice,
     "dynamic_update_slice": indexing_nodes.dynamic_update_slice,
     "gather": indexing_nodes.gather,
     "pad": indexing_nodes.pad,
@@ -112,9 +113,9 @@ CONVERSIONS: dict[str, Conversion] = {
     "reduce_window_min": pooling_nodes.min_window,
     "reduce_window_sum": pooling_nodes.sum_window,
     "reshape": rearranging.reshape,
-    "rev": rearranging.rev,
+    "rev": slicing_nodes.rev,
     "scatter": indexing_nodes.scatter,
-    "slice": rearranging.slice_,
+    "slice": slicing_nodes.slice_,
     "sort": reducing.sort,
     "split": joining_nodes.split,
     "squeeze": rearranging.squeeze,
@@ -147,22 +148,29 @@ _COMPUTED_DTYPES = ("float32", "int32", "int64", "bool")  # for which ONNX Runti
 
 
 def convert_step(graph: OnnxBuilder, step: Step) -> list[Value]:
-    """Add the nodes of an operation to a graph; return the results.
+    """Add the ONNX nodes of an operation to a graph; return the operation's results.
 
     Raises:
       UnconvertibleError: the operation can't be converted, or not for these inputs.
     """
     name = step.name
     if name not in CONVERSIONS:
-        raise UnconvertibleError(f"the operation {name}, which has no conversion")
+        raise UnconvertibleError(
+            f"the operation {name} has no conversion; use other operations for it"
+        )
     step.check_parameters()
     for value in (*step.for_two.invars, *step.for_two.outvars):
         dtype = str(value.aval.dtype)  # type: ignore[attr-defined]
         if "float" not in dtype and dtype not in ONNX_TYPES:
-            raise UnconvertibleError(f"the operation {name} of {dtype}")
+            raise UnconvertibleError(
+                f"the operation {name} of {dtype} can't be converted; use another dtype"
+            )
     tensors = [value for value in step.inputs if isinstance(value, Tensor)]
     for tensor in tensors:
         if name not in _MOVING and tensor.dtype.name not in _COMPUTED_DTYPES:
-            raise UnconvertibleError(f"the operation {name} of {tensor.dtype.name}")
+            raise UnconvertibleError(
+                f"the operation {name} of {tensor.dtype.name} can't be converted; use one of "
+                f"{', '.join(_COMPUTED_DTYPES)}"
+            )
     results = CONVERSIONS[name](graph, step)
     return results if isinstance(results, list) else [results]

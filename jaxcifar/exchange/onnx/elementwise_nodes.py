@@ -9,7 +9,7 @@ from jaxcifar.exchange.onnx.onnx_builder import (
     ONNX_TYPES,
     OnnxBuilder,
     common_order,
-    shape_in_graph,
+    elementwise_sizes,
 )
 from jaxcifar.exchange.onnx.onnx_values import (
     Constant,
@@ -33,7 +33,7 @@ def elementwise(
     dtype: np.dtype,
     **attributes: Any,
 ) -> Tensor:
-    """Add an elementwise node.
+    """Add a node that computes each element by itself; return its result.
 
     Args:
       graph: the graph.
@@ -44,19 +44,23 @@ def elementwise(
       attributes: the node's attributes.
     """
     order = common_order(inputs, len(shape))
-    tensors = [graph.in_order(value, order if rank(value) else ()) for value in inputs]
-    name = graph.add(operation, *(tensor.name for tensor in tensors), **attributes)
-    return Tensor(name, shape, shape_in_graph(tensors, shape), order, dtype)
+    tensors = []
+    for value in inputs:
+        is_scalar = rank(value) == 0
+        tensors.append(graph.in_order(value, () if is_scalar else order))
+    input_names = [tensor.name for tensor in tensors]
+    name = graph.add(operation, *input_names, **attributes)
+    return Tensor(name, shape, elementwise_sizes(tensors, shape), order, dtype)
 
 
 def cast(graph: OnnxBuilder, x: Tensor, dtype: np.dtype) -> Tensor:
-    """Return a tensor with another dtype."""
-    to = ONNX_TYPES[dtype.name]
-    return elementwise(graph, "Cast", (x,), x.shape, dtype, to=to)
+    """Add a node that converts a tensor to another dtype; return the new tensor."""
+    onnx_type = ONNX_TYPES[dtype.name]
+    return elementwise(graph, "Cast", (x,), x.shape, dtype, to=onnx_type)
 
 
 def by_node(operation: str, **attributes: Any) -> Conversion:
-    """Return the conversion of an operation for which ONNX has a node."""
+    """Return the conversion of an operation to the ONNX node that does the same, such as "Abs"."""
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         return elementwise(graph, operation, step.inputs, step.shape, step.dtype, **attributes)
@@ -65,17 +69,30 @@ def by_node(operation: str, **attributes: Any) -> Conversion:
 
 
 def commutative(operation: str) -> Conversion:
-    """Return the conversion of a commutative operation; a constant becomes the second input."""
+    """Return the conversion of an operation whose two inputs may be swapped, such as "Add".
+
+    A constant becomes the second input of the node, where it can be folded.
+    """
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
-        inputs = sorted(step.inputs, key=lambda value: isinstance(value, Constant))
+        inputs = _constants_last(step.inputs)
         return elementwise(graph, operation, inputs, step.shape, step.dtype)
 
     return convert
 
 
+def _constants_last(inputs: Sequence[Value]) -> list[Value]:
+    """Return the inputs of an operation: first those that depend on the images, then constants."""
+    tensors = [value for value in inputs if isinstance(value, Tensor)]
+    constants = [value for value in inputs if isinstance(value, Constant)]
+    return [*tensors, *constants]
+
+
 def chain(*conversions: Conversion) -> Conversion:
-    """Return a conversion that applies several conversions, each to the result before."""
+    """Return a conversion that applies several conversions, each to the result of the one before.
+
+    An example is the conversion of `rsqrt`: the square root, and then its reciprocal.
+    """
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         for conversion in conversions:
@@ -87,12 +104,14 @@ def chain(*conversions: Conversion) -> Conversion:
 
 
 def with_scalar(operation: str, scalar: float, *, first: bool = False) -> Conversion:
-    """Return the conversion of an operation of one input: a node with it and a constant.
+    """Return the conversion of an operation with one input to a node with a constant, too.
+
+    For example, `with_scalar("Mul", 2)` doubles the input.
 
     Args:
       operation: the node's name in ONNX.
-      scalar: the constant, the node's other input.
-      first: the constant is the first input, not the second.
+      scalar: the constant, which is the node's second input.
+      first: True if the constant is the node's first input instead.
     """
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
@@ -103,37 +122,54 @@ def with_scalar(operation: str, scalar: float, *, first: bool = False) -> Conver
     return convert
 
 
-def _mapped(value: Constant, function: Callable[[np.ndarray], np.ndarray]) -> Constant:
-    """Apply a function to the arrays of a constant; return the new constant."""
-    two = function(np.asarray(value.for_two))
-    return Constant(two, two if value.is_shared else function(np.asarray(value.for_three)))
+def _apply_to_constant(
+    function: Callable[[np.ndarray], np.ndarray], constant: Constant
+) -> Constant:
+    """Return a constant with the results of a function for the arrays of another constant.
+
+    A constant has one array for a batch of two images, and one for a batch of three images.
+    """
+    for_two = function(np.asarray(constant.for_two))
+    if constant.is_shared:
+        return Constant(for_two, for_two)
+    return Constant(for_two, function(np.asarray(constant.for_three)))
 
 
 def sub(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Subtract; a constant is added, so that it can be folded into the layer before."""
-    x, other = step.inputs
-    if isinstance(other, Constant) and step.dtype == np.float32:
-        inputs = (x, _mapped(other, np.negative))
-        return elementwise(graph, "Add", inputs, step.shape, step.dtype)
+    """Add a node that subtracts the second input from the first.
+
+    If the second input is a constant, its negative is added instead: a constant that is added can
+    be folded into the layer before.
+    """
+    x, subtracted = step.inputs
+    if isinstance(subtracted, Constant) and step.dtype == np.float32:
+        negative = _apply_to_constant(np.negative, subtracted)
+        return elementwise(graph, "Add", (x, negative), step.shape, step.dtype)
     return elementwise(graph, "Sub", step.inputs, step.shape, step.dtype)
 
 
 def div(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Divide; by a constant it is multiplied, so that it can be folded into the layer before."""
-    x, other = step.inputs
-    if isinstance(other, Constant) and step.dtype == np.float32:
-        magnitudes = np.abs(other.array().astype(np.float64))
+    """Add a node that divides the first input by the second.
+
+    If the second input is a constant, the first is multiplied by its inverse instead: a constant
+    factor can be folded into the layer before.
+    """
+
+    def inverse_of(array: np.ndarray) -> np.ndarray:
+        return (1 / array.astype(np.float64)).astype(np.float32)
+
+    x, divisor = step.inputs
+    if isinstance(divisor, Constant) and step.dtype == np.float32:
+        magnitudes = np.abs(divisor.array().astype(np.float64))
         if np.all(magnitudes > _SMALLEST_DIVISOR):
-            inverse = _mapped(
-                other, lambda array: (1 / array.astype(np.float64)).astype(np.float32)
-            )
+            inverse = _apply_to_constant(inverse_of, divisor)
             return elementwise(graph, "Mul", (x, inverse), step.shape, step.dtype)
     return elementwise(graph, "Div", step.inputs, step.shape, step.dtype)
 
 
 def maximum(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Return the larger of two values: a Relu node if one of them is zero."""
-    x, other = sorted(step.inputs, key=lambda value: isinstance(value, Constant))
+    """Add a node for the larger of two values: a "Relu" node if one of them is zero."""
+    x, other = _constants_last(step.inputs)
     if step.dtype == np.float32 and isinstance(x, Tensor) and x.shape == step.shape:
         if is_filled(other, 0):
             return elementwise(graph, "Relu", (x,), step.shape, step.dtype)
@@ -144,17 +180,18 @@ def maximum(graph: OnnxBuilder, step: Step) -> Tensor:
 
 
 def minimum(graph: OnnxBuilder, step: Step) -> Tensor:
+    """Add a node for the smaller of two values."""
     operation = "And" if step.dtype == np.bool_ else "Min"
     return elementwise(graph, operation, step.inputs, step.shape, step.dtype)
 
 
 def clamp(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Limit values to a range."""
+    """Add nodes that limit the values of an array to a range."""
     low, x, high = step.inputs
-    at_least = elementwise(graph, "Max", (x, low), step.shape, step.dtype)
-    return elementwise(graph, "Min", (at_least, high), step.shape, step.dtype)
+    at_least_low = elementwise(graph, "Max", (x, low), step.shape, step.dtype)
+    return elementwise(graph, "Min", (at_least_low, high), step.shape, step.dtype)
 
 
 def unchanged(graph: OnnxBuilder, step: Step) -> list[Value]:
-    """Return the inputs: the operation changes no value, or only rounds floats."""
+    """Return the inputs of an operation that changes no value, or only rounds floats."""
     return list(step.inputs)

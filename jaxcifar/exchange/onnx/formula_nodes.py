@@ -17,28 +17,42 @@ _LARGEST_NEAR_ZERO = 0.5
 
 
 def erf(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Compute the error function.
+    """Add the nodes of the error function, as in a GELU.
 
-    ONNX Runtime computes a GELU in one pass, but finds it only if `x sqrt(1/2)` is a division.
+    ONNX Runtime computes a GELU in one pass, but only if it finds `x / sqrt(2)` in the graph. So a
+    product of x and sqrt(1/2) becomes this division.
     """
     [x] = step.inputs
-    producer = graph.producer(x.name) if isinstance(x, Tensor) else None
-    if isinstance(x, Tensor) and producer is not None and producer.operation == "Mul":
-        source, factor = producer.inputs
-        array = graph.constants.get(factor)
-        if array is not None and array.ndim == 0 and abs(array - _SQRT_HALF) < 1e-6:
-            name = graph.add("Erf", graph.add("Div", source, graph.scalar(2**0.5)))
-            return Tensor(name, x.shape, x.stored, x.order, x.dtype)
+    if isinstance(x, Tensor):
+        source = _factor_of_sqrt_half(graph, x)
+        if source is not None:
+            quotient = graph.add("Div", source, graph.scalar(2**0.5))
+            name = graph.add("Erf", quotient)
+            return Tensor(name, x.shape, x.sizes_in_graph, x.order, x.dtype)
     return elementwise(graph, "Erf", step.inputs, step.shape, step.dtype)
 
 
+def _factor_of_sqrt_half(graph: OnnxBuilder, product: Tensor) -> str | None:
+    """Return the name of the tensor that is multiplied by sqrt(1/2) to get `product`, or None."""
+    producer = graph.producer(product.name)
+    if producer is None or producer.operation != "Mul":
+        return None
+    source, factor_name = producer.inputs
+    factor = graph.constants.get(factor_name)
+    if factor is None or factor.ndim > 0:
+        return None
+    is_sqrt_half = abs(factor - _SQRT_HALF) < 1e-6
+    return source if is_sqrt_half else None
+
+
 def square(graph: OnnxBuilder, step: Step) -> Tensor:
+    """Add a node that multiplies an array by itself."""
     [x] = step.inputs
     return elementwise(graph, "Mul", (x, x), step.shape, step.dtype)
 
 
 def integer_pow(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Raise to a constant integer power."""
+    """Add a node that raises an array to a constant integer power."""
     exponent = step.params["y"]
     if exponent == 2:
         return square(graph, step)
@@ -49,59 +63,70 @@ def integer_pow(graph: OnnxBuilder, step: Step) -> Tensor:
 
 
 def convert_element_type(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Change the dtype. Floats of all widths are float32 in the graph."""
+    """Add the nodes that change the dtype; floats of all widths are float32 in the graph."""
     x = only_input(step)
     if x.dtype == step.dtype:
         return x
     is_float_to_integer = x.dtype == np.float32 and step.dtype != np.bool_
-    return _saturated(graph, x, step.dtype) if is_float_to_integer else cast(graph, x, step.dtype)
+    if is_float_to_integer:
+        return _float_to_integer(graph, x, step.dtype)
+    return cast(graph, x, step.dtype)
 
 
-def _saturated(graph: OnnxBuilder, x: Tensor, dtype: np.dtype) -> Tensor:
-    """Return floats as integers as XLA does: limited to the range of the dtype, and NaN as 0."""
-    add = partial(elementwise, graph, shape=x.shape)
-    is_nan = add("IsNaN", (x,), dtype=np.dtype(np.bool_))
-    filled = add("Where", (is_nan, shared(np.float32(0)), x), dtype=x.dtype)
+def _float_to_integer(graph: OnnxBuilder, x: Tensor, dtype: np.dtype) -> Tensor:
+    """Add nodes that convert floats to integers as XLA does.
+
+    Numbers out of the dtype's range become its smallest or largest number, and NaN becomes 0.
+    """
+    add_node = partial(elementwise, graph, shape=x.shape)
+    is_nan = add_node("IsNaN", (x,), dtype=np.dtype(np.bool_))
+    without_nan = add_node("Where", (is_nan, shared(np.float32(0)), x), dtype=x.dtype)
     # float64 holds the bounds of all integers of 32 bits exactly.
-    exact = add("Cast", (filled,), dtype=_FLOAT64, to=_ONNX_FLOAT64)
+    as_float64 = add_node("Cast", (without_nan,), dtype=_FLOAT64, to=_ONNX_FLOAT64)
     limits = np.iinfo(dtype)
     bounds = [graph.constant(np.float64(bound)) for bound in (limits.min, limits.max)]
-    limited = dataclasses.replace(exact, name=graph.add("Clip", exact.name, *bounds))
+    limited_name = graph.add("Clip", as_float64.name, *bounds)
+    limited = dataclasses.replace(as_float64, name=limited_name)
     return cast(graph, limited, dtype)
 
 
 def expm1(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Compute exp(x) - 1 as tanh(x / 2) (exp(x) + 1), which is exact near 0 too."""
-    add = partial(elementwise, graph, shape=step.shape, dtype=step.dtype)
-    half = add("Mul", (*step.inputs, shared(np.float32(0.5))))
-    exponential = add("Exp", step.inputs)
-    above = add("Add", (exponential, shared(np.float32(1))))
-    return add("Mul", (add("Tanh", (half,)), above))
+    """Add nodes for exp(x) - 1 as tanh(x / 2) (exp(x) + 1), which is exact near 0 too."""
+    add_node = partial(elementwise, graph, shape=step.shape, dtype=step.dtype)
+    half_of_x = add_node("Mul", (*step.inputs, shared(np.float32(0.5))))
+    exponential = add_node("Exp", step.inputs)
+    exponential_plus_one = add_node("Add", (exponential, shared(np.float32(1))))
+    tanh_of_half = add_node("Tanh", (half_of_x,))
+    return add_node("Mul", (tanh_of_half, exponential_plus_one))
 
 
 def log1p(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Compute log(1 + x); near 0 as 2 atanh(x / (2 + x)), where 1 + x would be rounded."""
-    add = partial(elementwise, graph, shape=step.shape, dtype=step.dtype)
-    logarithm = add("Log", (add("Add", (*step.inputs, shared(np.float32(1)))),))
-    ratio = add("Div", (*step.inputs, add("Add", (*step.inputs, shared(np.float32(2))))))
-    precise = add("Mul", (add("Atanh", (ratio,)), shared(np.float32(2))))
+    """Add nodes for log(1 + x); near 0 as 2 atanh(x / (2 + x)), where 1 + x would be rounded."""
+    add_node = partial(elementwise, graph, shape=step.shape, dtype=step.dtype)
+    one_plus_x = add_node("Add", (*step.inputs, shared(np.float32(1))))
+    logarithm = add_node("Log", (one_plus_x,))
+    two_plus_x = add_node("Add", (*step.inputs, shared(np.float32(2))))
+    ratio = add_node("Div", (*step.inputs, two_plus_x))
+    atanh_of_ratio = add_node("Atanh", (ratio,))
+    logarithm_near_zero = add_node("Mul", (atanh_of_ratio, shared(np.float32(2))))
     limit = shared(np.float32(_LARGEST_NEAR_ZERO))
-    is_small = elementwise(
-        graph, "Less", (add("Abs", step.inputs), limit), step.shape, np.dtype(np.bool_)
-    )
-    return add("Where", (is_small, precise, logarithm))
+    magnitude = add_node("Abs", step.inputs)
+    is_near_zero = elementwise(graph, "Less", (magnitude, limit), step.shape, np.dtype(np.bool_))
+    return add_node("Where", (is_near_zero, logarithm_near_zero, logarithm))
 
 
 def remainder(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Return the remainder of a division, with the sign of the dividend."""
+    """Add a node for the remainder of a division, with the sign of the dividend."""
     return elementwise(graph, "Mod", step.inputs, step.shape, step.dtype, fmod=1)
 
 
 def rounded(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Round to integers; halves to the even integer, or away from zero."""
+    """Add nodes that round to integers; 0.5 becomes 0 or 1, as the operation's parameter says."""
     if step.params["rounding_method"] == lax.RoundingMethod.TO_NEAREST_EVEN:
         return elementwise(graph, "Round", step.inputs, step.shape, step.dtype)
-    add = partial(elementwise, graph, shape=step.shape, dtype=step.dtype)
-    half = shared(np.float32(0.5))
-    magnitude = add("Floor", (add("Add", (add("Abs", step.inputs), half)),))
-    return add("Mul", (magnitude, add("Sign", step.inputs)))
+    add_node = partial(elementwise, graph, shape=step.shape, dtype=step.dtype)
+    magnitude = add_node("Abs", step.inputs)
+    magnitude_plus_half = add_node("Add", (magnitude, shared(np.float32(0.5))))
+    rounded_magnitude = add_node("Floor", (magnitude_plus_half,))
+    sign = add_node("Sign", step.inputs)
+    return add_node("Mul", (rounded_magnitude, sign))

@@ -67,7 +67,8 @@ def function_graph(
         try:
             traces.append(jax.make_jaxpr(function)(arrays, example))
         except Exception as error:  # user code raises any
-            raise export_error(f"it fails for {count} images: {first_line(error)}") from error
+            reason = f"it fails for {count} images: {first_line(error)}"
+            raise export_error(reason) from error
     for_two, for_three = traces
     shape = paired_shape(*[(count, *image_shape) for count in BATCH_SIZES])
     order = identity(len(shape))
@@ -77,15 +78,19 @@ def function_graph(
     inputs.append(images)
     try:
         [result] = convert(graph, for_two, for_three, inputs)
-        result = graph.whole(result)
+        result = graph.expanded_in_order(result)
     except UnconvertibleError as error:
-        place = f" (in {error.layer})" if error.layer else ""
-        raise export_error(f"it has {error}{place}") from error
+        place = f"in {error.layer} " if error.layer else ""
+        raise UsageError(
+            f"the network can't be exported to ONNX, because {place}{error}, or use --to "
+            "stablehlo, which takes nearly any network"
+        ) from error
     graph.nodes.append(Node("Identity", [result.name], [LOGITS], {}))
     try:
         simplify(graph, LOGITS)
     except Exception as error:  # a graph that no folding expects
-        raise export_error(f"its graph can't be simplified ({first_line(error)})") from error
+        reason = f"its graph can't be simplified ({first_line(error)})"
+        raise export_error(reason) from error
     logits = dataclasses.replace(result, name=LOGITS)
     return FunctionGraph(images, logits, graph.nodes, graph.constants)
 

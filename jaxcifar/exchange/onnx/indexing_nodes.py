@@ -20,92 +20,118 @@ from jaxcifar.exchange.onnx.onnx_values import (
     rank,
     shared,
 )
-from jaxcifar.exchange.onnx.rearranging_nodes import clamped_starts, sliced
+from jaxcifar.exchange.onnx.slicing_nodes import clamped_starts, sliced
 from jaxcifar.exchange.onnx.traced_step import Step
 
 _LARGEST_EXACT = 2**24  # float32 has each integer up to this number
 
 
 def pad(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Add elements before and after those along each axis; negative numbers remove elements."""
+    """Add the nodes that pad an array: at both ends of each axis, elements are added or removed."""
     x, filling = step.inputs
     config = step.params["padding_config"]
     if any(between for _, _, between in config):
-        raise UnconvertibleError("padding between elements")
-    return padded(graph, x, filling, [(int(low), int(high)) for low, high, _ in config])
+        raise UnconvertibleError(
+            "padding between elements can't be converted; pad only before and after an array"
+        )
+    amounts = [(int(before), int(after)) for before, after, _ in config]
+    return padded(graph, x, filling, amounts)
 
 
 def padded(graph: OnnxBuilder, x: Value, filling: Value, amounts: list[tuple[int, int]]) -> Tensor:
-    """Return a padded tensor.
+    """Add the nodes that pad an array; return the padded tensor.
 
     Args:
       graph: the graph.
       x: the array.
       filling: the scalar that fills the new elements.
-      amounts: numbers of new elements before and after, along each axis; may be negative.
+      amounts: numbers of new elements before and after, along each axis. A negative number removes
+        elements.
     """
     order = common_order([x], len(amounts))
     tensor = graph.in_order(x, order)
     if any(before > 0 or after > 0 for before, after in amounts):
         tensor = graph.expanded(tensor)
-        befores = [max(0, amounts[axis][0]) for axis in order]
-        afters = [max(0, amounts[axis][1]) for axis in order]
-        value = graph.in_order(filling, ()).name
-        name = graph.add("Pad", tensor.name, graph.integers(befores + afters), value)
-        shape = _longer(tensor.shape, amounts)
-        tensor = dataclasses.replace(tensor, name=name, shape=shape, stored=shape)
-    starts = [Size(max(0, -before), max(0, -before)) for before, _ in amounts]
-    limits = []
-    for size, (_, after) in zip(tensor.shape, amounts, strict=True):
-        removed = max(0, -after)
-        limits.append(Size(size.for_two - removed, size.for_three - removed))
+        added_before = [max(0, amounts[axis][0]) for axis in order]
+        added_after = [max(0, amounts[axis][1]) for axis in order]
+        filling_name = graph.in_order(filling, ()).name
+        pads_name = graph.integers(added_before + added_after)
+        name = graph.add("Pad", tensor.name, pads_name, filling_name)
+        shape = _shape_with_added(tensor.shape, amounts)
+        tensor = dataclasses.replace(tensor, name=name, shape=shape, sizes_in_graph=shape)
+    starts, limits = [], []
+    for size, (before, after) in zip(tensor.shape, amounts, strict=True):
+        removed_before, removed_after = max(0, -before), max(0, -after)
+        starts.append(Size(removed_before, removed_before))
+        limits.append(Size(size.for_two - removed_after, size.for_three - removed_after))
     return sliced(graph, tensor, starts, limits, [1] * len(amounts))
 
 
-def _longer(shape: Shape, amounts: list[tuple[int, int]]) -> Shape:
+def _shape_with_added(shape: Shape, amounts: list[tuple[int, int]]) -> Shape:
+    """Return the shape of an array after elements are added to it, but before any are removed.
+
+    `amounts` has the numbers of elements before and after, along each axis; a negative number
+    removes elements.
+    """
     sizes = []
     for size, (before, after) in zip(shape, amounts, strict=True):
         added = max(0, before) + max(0, after)
         if added and not size.is_fixed:
-            raise UnconvertibleError("images that are added to the batch")
+            raise UnconvertibleError(
+                "padding that adds images to the batch can't be converted; pad other axes only"
+            )
         sizes.append(Size(size.for_two + added, size.for_three + added))
     return tuple(sizes)
 
 
 def dynamic_update_slice(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Replace a block of an array, at a constant position."""
-    x, update = step.inputs[:2]
-    starts = clamped_starts(step, first=2, shape=x.shape, sizes=update.shape)
-    amounts, blocks = [], []
-    for start, whole, part in zip(starts, x.shape, update.shape, strict=True):
-        if whole != part and not (whole.is_fixed and part.is_fixed and start.is_fixed):
-            raise UnconvertibleError("a block that replaces some images of the batch")
-        before, after = start.for_two, whole.for_two - start.for_two - part.for_two
-        amounts.append((before, after))
-        is_in_block = np.ones(part.for_two if whole.is_fixed else 1, bool)
-        blocks.append(np.pad(is_in_block, (before, after)) if whole.is_fixed else is_in_block)
-    zero = shared(np.zeros((), step.dtype))
-    moved = padded(graph, update, zero, amounts)
+    """Add the nodes that replace a block of an array, at a constant position.
+
+    The block is padded with zeros to the size of the array. Then a constant array of truth values
+    chooses between the two, for each element.
+    """
+    x, block = step.inputs[:2]
+    starts = clamped_starts(step, first=2, shape=x.shape, sizes=block.shape)
+    amounts = []
     is_replaced = np.ones((), bool)
-    for block in blocks:
-        is_replaced = is_replaced[..., None] & block
-    return elementwise(graph, "Where", (shared(is_replaced), moved, x), step.shape, step.dtype)
+    for start, array_size, block_size in zip(starts, x.shape, block.shape, strict=True):
+        are_all_fixed = array_size.is_fixed and block_size.is_fixed and start.is_fixed
+        if array_size != block_size and not are_all_fixed:
+            raise UnconvertibleError(
+                "a block that replaces some images of the batch can't be converted; replace the "
+                "block in all images"
+            )
+        before = start.for_two
+        after = array_size.for_two - before - block_size.for_two
+        amounts.append((before, after))
+        is_in_block = np.ones(1, bool)  # of the batch axis: the same for each image
+        if array_size.is_fixed:
+            is_in_block = np.pad(np.ones(block_size.for_two, bool), (before, after))
+        is_replaced = is_replaced[..., None] & is_in_block
+    zero = shared(np.zeros((), step.dtype))
+    padded_block = padded(graph, block, zero, amounts)
+    inputs = (shared(is_replaced), padded_block, x)
+    return elementwise(graph, "Where", inputs, step.shape, step.dtype)
 
 
 def gather(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Take elements at constant positions."""
+    """Add the nodes that take elements of an array at constant positions."""
     [indices] = step.constant_inputs(1, "indices")
     numbers = _element_numbers(step.inputs[:1])
     return _take_elements(graph, step, step.inputs[:1], [*numbers, indices])
 
 
 def scatter(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Replace elements at constant positions."""
+    """Add the nodes that replace elements of an array at constant positions."""
     x, indices, updates = step.inputs
     if not isinstance(indices, Constant):
-        raise UnconvertibleError("indices that depend on the images")
+        raise UnconvertibleError(
+            "indices that depend on the images can't be converted; use constant indices"
+        )
     if step.params["update_jaxpr"] is not None:
-        raise UnconvertibleError("updates of elements by a function")
+        raise UnconvertibleError(
+            "updates of elements by a function can't be converted; replace the elements instead"
+        )
     numbers, update_numbers = _element_numbers([x, updates])
     return _take_elements(graph, step, [x, updates], [numbers, indices, update_numbers])
 
@@ -113,10 +139,10 @@ def scatter(graph: OnnxBuilder, step: Step) -> Tensor:
 def _take_elements(
     graph: OnnxBuilder, step: Step, sources: Sequence[Value], inputs: Sequence[Constant]
 ) -> Tensor:
-    """Return an array of elements of other arrays, the same elements for each image.
+    """Add the nodes that take elements of arrays, the same elements for each image.
 
-    JAX itself computes the operation with the numbers of the elements, which tells where each
-    element of the result is from.
+    JAX itself computes the operation with the numbers of the elements. The result tells from which
+    place in the arrays each of its elements is.
 
     Args:
       graph: the graph.
@@ -124,38 +150,63 @@ def _take_elements(
       sources: the arrays with the elements.
       inputs: the inputs of the operation, with numbers in place of the elements.
     """
-    if not _has_one_batch_axis(step.shape):
-        raise UnconvertibleError("indices that choose images of the batch")
-    result_axis = _batch_axis(step.shape)
-    element_count = sum(_image_size(source.shape) for source in sources)
-    [taken] = step.compute(inputs)
-    positions = []
-    for trace, array in enumerate((taken.for_two, taken.for_three)):
-        by_image = np.moveaxis(np.asarray(array), result_axis, 0)
-        first_numbers = np.arange(step.shape[result_axis][trace]) * element_count
-        positions += list(by_image - first_numbers.reshape(-1, *[1] * (by_image.ndim - 1)))
-    is_inside = (positions[0] >= 0) & (positions[0] < element_count)  # elsewhere JAX may give NaN
-    is_same = all(np.array_equal(positions[0], others) for others in positions)
-    if not is_same or not is_inside.all():
-        raise UnconvertibleError("indices that are out of range or differ between images")
-    flat = []
+    if len(_batch_axes(step.shape)) != 1:
+        raise UnconvertibleError(
+            "indices that choose images of the batch can't be converted; index within each image"
+        )
+    [result_axis] = _batch_axes(step.shape)
+    positions = _positions_in_image(step, sources, inputs)
+    image_arrays = []  # of each source, the name of a tensor [images, elements of an image]
     for source in sources:
-        axis = _batch_axis(source.shape)
-        order = (axis, *[other for other in range(rank(source)) if other != axis])
-        sizes = [source.shape[axis], *fixed_shape([_image_size(source.shape)])]
-        flat.append(graph.reshape(graph.whole(source, order).name, sizes))
-    name = flat[0] if len(flat) == 1 else graph.add("Concat", *flat, axis=1)
-    name = graph.add("Gather", name, graph.constant(positions[0].astype(np.int64)), axis=1)
-    rest = [axis for axis in range(len(step.shape)) if axis != result_axis]
-    return Tensor(name, step.shape, step.shape, (result_axis, *rest), step.dtype)
+        [batch_axis] = _batch_axes(source.shape)
+        other_axes = [axis for axis in range(rank(source)) if axis != batch_axis]
+        batch_first = graph.expanded_in_order(source, (batch_axis, *other_axes))
+        sizes = [source.shape[batch_axis], *fixed_shape([_image_size(source.shape)])]
+        image_arrays.append(graph.reshape(batch_first.name, sizes))
+    name = image_arrays[0]
+    if len(image_arrays) > 1:
+        name = graph.add("Concat", *image_arrays, axis=1)
+    name = graph.add("Gather", name, graph.constant(positions.astype(np.int64)), axis=1)
+    other_axes = [axis for axis in range(len(step.shape)) if axis != result_axis]
+    return Tensor(name, step.shape, step.shape, (result_axis, *other_axes), step.dtype)
 
 
-def _has_one_batch_axis(shape: Shape) -> bool:
-    return [size.is_fixed for size in shape].count(False) == 1
+def _positions_in_image(
+    step: Step, sources: Sequence[Value], inputs: Sequence[Constant]
+) -> np.ndarray:
+    """Return from which element of an image each element of an operation's result is.
+
+    Args:
+      step: the operation.
+      sources: the arrays with the elements; their elements count one after the other.
+      inputs: the inputs of the operation, with numbers in place of the elements.
+
+    Raises:
+      UnconvertibleError: the images have different positions, or a position is out of range.
+    """
+    [result_axis] = _batch_axes(step.shape)
+    element_count = sum(_image_size(source.shape) for source in sources)
+    [numbers] = step.compute(inputs)
+    positions_of_images = []
+    for trace, numbers_in_trace in enumerate((numbers.for_two, numbers.for_three)):
+        numbers_by_image = np.moveaxis(np.asarray(numbers_in_trace), result_axis, 0)
+        for image in range(step.shape[result_axis][trace]):
+            first_number = image * element_count
+            positions_of_images.append(numbers_by_image[image] - first_number)
+    positions = positions_of_images[0]
+    are_equal = all(np.array_equal(positions, others) for others in positions_of_images)
+    is_inside = (positions >= 0) & (positions < element_count)  # elsewhere JAX may give NaN
+    if not are_equal or not is_inside.all():
+        raise UnconvertibleError(
+            "indices that are out of range or differ between images can't be converted; use the "
+            "same valid indices for each image"
+        )
+    return positions
 
 
-def _batch_axis(shape: Shape) -> int:
-    return [size.is_fixed for size in shape].index(False)
+def _batch_axes(shape: Shape) -> list[int]:
+    """Return the axes whose size depends on the number of images."""
+    return [axis for axis, size in enumerate(shape) if not size.is_fixed]
 
 
 def _image_size(shape: Shape) -> int:
@@ -164,24 +215,31 @@ def _image_size(shape: Shape) -> int:
 
 
 def _element_numbers(sources: Sequence[Value]) -> list[Constant]:
-    """Return arrays of the shapes of other arrays, in which the elements are numbered.
+    """Return arrays with the shapes of other arrays, in which each element is a number from 0.
 
     All elements of the first image come first, in all arrays, then all of the second image.
     """
-    if not all(_has_one_batch_axis(source.shape) for source in sources):
-        raise UnconvertibleError("indices into an array without a batch axis, or of single images")
-    counts = [_image_size(source.shape) for source in sources]
-    if sum(counts) * max(BATCH_SIZES) > _LARGEST_EXACT:
-        raise UnconvertibleError("indices into an array with too many elements")
-    numbered = []
+    if any(len(_batch_axes(source.shape)) != 1 for source in sources):
+        raise UnconvertibleError(
+            "indices into an array without a batch axis, or of single images, can't be converted; "
+            "index in the same way within each image"
+        )
+    element_counts = [_image_size(source.shape) for source in sources]
+    if sum(element_counts) * max(BATCH_SIZES) > _LARGEST_EXACT:
+        raise UnconvertibleError(
+            "indices into an array with too many elements can't be converted; index a smaller array"
+        )
+    numbered_arrays = []
     for place, source in enumerate(sources):
-        axis = _batch_axis(source.shape)
+        [batch_axis] = _batch_axes(source.shape)
+        first_number_in_image = sum(element_counts[:place])
         arrays = []
         for trace in range(len(BATCH_SIZES)):
-            images = source.shape[axis][trace]
-            sizes = [size[trace] for size in source.shape if size.is_fixed]
-            first_numbers = np.arange(images) * sum(counts) + sum(counts[:place])
-            numbers = first_numbers[:, None] + np.arange(counts[place])
-            arrays.append(np.moveaxis(numbers.astype(np.float32).reshape(images, *sizes), 0, axis))
-        numbered.append(Constant(*arrays))
-    return numbered
+            image_count = source.shape[batch_axis][trace]
+            image_shape = [size[trace] for size in source.shape if size.is_fixed]
+            first_numbers = np.arange(image_count) * sum(element_counts) + first_number_in_image
+            numbers = first_numbers[:, None] + np.arange(element_counts[place])
+            by_image = numbers.astype(np.float32).reshape(image_count, *image_shape)
+            arrays.append(np.moveaxis(by_image, 0, batch_axis))
+        numbered_arrays.append(Constant(*arrays))
+    return numbered_arrays

@@ -16,60 +16,70 @@ from jaxcifar.exchange.onnx.onnx_values import (
     fixed_shape,
     rank,
 )
-from jaxcifar.exchange.onnx.rearranging_nodes import sliced, with_axes
+from jaxcifar.exchange.onnx.rearranging_nodes import with_axes
+from jaxcifar.exchange.onnx.slicing_nodes import sliced
 from jaxcifar.exchange.onnx.traced_step import Step, only_input
 
 
 def concatenate(graph: OnnxBuilder, step: Step) -> Tensor:
+    """Add the node that joins arrays along an axis."""
     return concatenated(graph, step.inputs, step.params["dimension"], step.shape, step.dtype)
 
 
 def concatenated(
     graph: OnnxBuilder, values: Sequence[Value], axis: int, shape: Shape, dtype: np.dtype
 ) -> Tensor:
-    """Return arrays joined along an axis.
+    """Add the node that joins arrays along an axis; return the result, which has this shape.
 
     Raises:
       UnconvertibleError: the axis is the axis of the images.
     """
     if not shape[axis].is_fixed:
-        raise UnconvertibleError("arrays that are joined along the batch")
+        raise UnconvertibleError(
+            "arrays that are joined along the batch can't be converted; join them along other axes"
+        )
     order = common_order(values, len(shape))
-    names = [graph.whole(value, order).name for value in values]
+    names = [graph.expanded_in_order(value, order).name for value in values]
     name = graph.add("Concat", *names, axis=order.index(axis))
     return Tensor(name, shape, shape, order, dtype)
 
 
 def tile(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Repeat an array along each axis."""
+    """Add the node that repeats an array along each axis."""
     x = graph.expanded(only_input(step))
     repeats = step.params["reps"]
-    if any(count > 1 and not size.is_fixed for count, size in zip(repeats, x.shape, strict=True)):
-        raise UnconvertibleError("images that are repeated")
-    name = graph.add("Tile", x.name, graph.integers([repeats[axis] for axis in x.order]))
+    for repeat_count, size in zip(repeats, x.shape, strict=True):
+        if repeat_count > 1 and not size.is_fixed:
+            raise UnconvertibleError(
+                "images that are repeated can't be converted; repeat along other axes only"
+            )
+    repeats_in_graph = [repeats[axis] for axis in x.order]
+    name = graph.add("Tile", x.name, graph.integers(repeats_in_graph))
     return Tensor(name, step.shape, step.shape, x.order, step.dtype)
 
 
 def split(graph: OnnxBuilder, step: Step) -> list[Tensor]:
-    """Cut an array into parts along an axis."""
+    """Add the nodes that cut an array into several arrays along an axis."""
     x = only_input(step)
-    axis, sizes = step.params["axis"], [int(size) for size in step.params["sizes"]]
-    ends = np.cumsum(sizes)
-    parts = []
-    for size, end in zip(sizes, ends, strict=True):
-        parts.append(_part(graph, x, axis, int(end) - size, int(end)))
-    return parts
+    axis = step.params["axis"]
+    start = 0
+    slices = []
+    for size in step.params["sizes"]:
+        end = start + int(size)
+        slices.append(_slice_along(graph, x, axis, start, end))
+        start = end
+    return slices
 
 
 def take_one(graph: OnnxBuilder, x: Tensor, position: int, axis: int = 0) -> Tensor:
-    """Return the element of a tensor at a position along an axis, which disappears."""
-    kept = [other for other in range(len(x.shape)) if other != axis]
-    shape = tuple(x.shape[other] for other in kept)
-    element = _part(graph, x, axis, position, position + 1)
-    return with_axes(graph, element, kept, shape)
+    """Return the slice of a tensor at a position along an axis; the result lacks this axis."""
+    other_axes = [other for other in range(len(x.shape)) if other != axis]
+    shape = tuple(x.shape[other] for other in other_axes)
+    slice_of_one = _slice_along(graph, x, axis, position, position + 1)
+    return with_axes(graph, slice_of_one, other_axes, shape)
 
 
-def _part(graph: OnnxBuilder, x: Tensor, axis: int, start: int, end: int) -> Tensor:
+def _slice_along(graph: OnnxBuilder, x: Tensor, axis: int, start: int, end: int) -> Tensor:
     """Return the elements of a tensor from `start` to `end` (exclusive) along an axis."""
     starts, limits = list(fixed_shape([0] * len(x.shape))), list(x.shape)
     starts[axis], limits[axis] = fixed_shape([start, end])
@@ -77,7 +87,7 @@ def _part(graph: OnnxBuilder, x: Tensor, axis: int, start: int, end: int) -> Ten
 
 
 def unstack(graph: OnnxBuilder, step: Step) -> list[Tensor]:
-    """Return the elements of an array along an axis, which disappears."""
+    """Return the slices of an array, one for each position along an axis; they lack this axis."""
     x = only_input(step)
     axis = step.params["axis"]
     count = x.shape[axis].for_two
@@ -85,22 +95,23 @@ def unstack(graph: OnnxBuilder, step: Step) -> list[Tensor]:
 
 
 def stack(graph: OnnxBuilder, step: Step) -> Tensor:
+    """Add the nodes that join arrays along a new axis."""
     return stacked(graph, step.inputs, step.params["axis"], step.shape, step.dtype)
 
 
 def stacked(
     graph: OnnxBuilder, values: Sequence[Value], axis: int, shape: Shape, dtype: np.dtype
 ) -> Tensor:
-    """Return arrays joined along a new axis."""
-    parts: list[Value] = []
+    """Add the nodes that join arrays along a new axis; return the result, which has this shape."""
+    shape_of_one = (*shape[:axis], ONE, *shape[axis + 1 :])
+    with_new_axis: list[Value] = []
     for value in values:
         if isinstance(value, Constant):
-            two = jnp.expand_dims(value.for_two, axis)
-            three = two if value.is_shared else jnp.expand_dims(value.for_three, axis)
-            parts.append(Constant(two, three))
+            for_two = jnp.expand_dims(value.for_two, axis)
+            for_three = for_two if value.is_shared else jnp.expand_dims(value.for_three, axis)
+            with_new_axis.append(Constant(for_two, for_three))
         else:
             sources: list[int | None] = list(range(rank(value)))
             sources.insert(axis, None)
-            part_shape = (*shape[:axis], ONE, *shape[axis + 1 :])
-            parts.append(with_axes(graph, value, sources, part_shape))
-    return concatenated(graph, parts, axis, shape, dtype)
+            with_new_axis.append(with_axes(graph, value, sources, shape_of_one))
+    return concatenated(graph, with_new_axis, axis, shape, dtype)

@@ -45,49 +45,54 @@ def compare_logits(
     try:
         session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
     except Exception as error:  # of several types
-        raise _refusal(f"ONNX Runtime can't load it ({first_line(error)})") from error
+        reason = f"ONNX Runtime can't load it ({first_line(error)})"
+        raise _refusal(reason) from error
     for count in _BATCH_SIZES:
         try:
             [logits] = session.run(None, {IMAGES: images[:count]})
         except Exception as error:
-            message = f"ONNX Runtime can't run it for a batch of {count} ({first_line(error)})"
-            raise _refusal(message) from error
+            reason = f"ONNX Runtime can't run it for a batch of {count} ({first_line(error)})"
+            raise _refusal(reason) from error
         with jax.default_matmul_precision("float32"):
             compiled_quickly = jax.jit(function, compiler_options=FAST_COMPILE_OPTIONS)
             traced = compiled_quickly.trace(variables, images[:count])
             expected = np.asarray(traced.lower().compile()(variables, images[:count]))
-        is_rounded = "f16[" in str(traced.jaxpr)  # of float16 or bfloat16
-        tolerance = _TOLERANCE_OF_16_BITS if is_rounded else _TOLERANCE
+        has_16_bit_floats = "f16[" in str(traced.jaxpr)  # float16 or bfloat16
+        tolerance = _TOLERANCE_OF_16_BITS if has_16_bit_floats else _TOLERANCE
         require_equal_logits(logits, expected, tolerance)
     return True
 
 
 def require_equal_logits(logits: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
-    """Raise RunError if the logits of an ONNX graph are not the network's.
+    """Raise RunError if the logits of an ONNX graph differ from the network's by too much.
 
     Args:
       logits: logits of the graph.
       expected: logits of the network.
       tolerance: largest difference, as a fraction of the largest expected logit.
     """
-    images = f"a batch of {len(expected)}"
+    subject = f"its logits for a batch of {len(expected)}"
     if logits.shape != expected.shape:
         shapes = f"{list(logits.shape)}, not {list(expected.shape)}"
-        raise _refusal(f"its logits for {images} have the shape {shapes}")
+        reason = f"{subject} have the shape {shapes}"
+        raise _refusal(reason)
     is_finite = np.isfinite(expected)
     if not np.array_equal(logits[~is_finite], expected[~is_finite], equal_nan=True):
-        raise _refusal(f"its logits for {images} are finite where the network's are not")
+        reason = f"{subject} are finite where the network's are not"
+        raise _refusal(reason)
     largest = np.max(np.abs(expected[is_finite]), initial=0.0)
     difference = np.max(np.abs(logits[is_finite] - expected[is_finite]), initial=0.0)
     is_close = difference <= tolerance * largest + _SMALLEST_DIFFERENCE
     if not is_close:  # NaN too
-        raise _refusal(
-            f"its logits for {images} differ from the network's by {difference:.2g} "
-            f"(the largest logit is {largest:.2g})"
+        reason = (
+            f"{subject} differ from the network's by {difference:.2g} (the largest logit is "
+            f"{largest:.2g})"
         )
+        raise _refusal(reason)
 
 
 def _refusal(reason: str) -> RunError:
+    """Return the error for an ONNX graph that does not compute what its network computes."""
     return RunError(
         f"no file was written, because the ONNX graph is wrong: {reason}; use --to stablehlo"
     )

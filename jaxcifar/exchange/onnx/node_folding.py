@@ -26,14 +26,14 @@ def simplify(graph: OnnxBuilder, output: str) -> None:
 
 def _remove_unused(graph: OnnxBuilder, output: str) -> None:
     """Remove nodes and constants on which the output does not depend."""
-    used = {output}
-    kept = []
+    used_names = {output}
+    used_nodes = []
     for node in reversed(graph.nodes):
-        if used.intersection(node.outputs):
-            used.update(node.inputs)
-            kept.append(node)
-    graph.nodes = kept[::-1]
-    graph.constants = {name: array for name, array in graph.constants.items() if name in used}
+        if used_names.intersection(node.outputs):
+            used_names.update(node.inputs)
+            used_nodes.append(node)
+    graph.nodes = used_nodes[::-1]
+    graph.constants = {name: array for name, array in graph.constants.items() if name in used_names}
 
 
 class _Folding:
@@ -41,37 +41,45 @@ class _Folding:
 
     def __init__(self, graph: OnnxBuilder, output: str) -> None:
         self._graph = graph
-        self._counts = Counter(name for node in graph.nodes for name in node.inputs)
-        self._counts[output] += 1
+        self._reader_counts = Counter(name for node in graph.nodes for name in node.inputs)
+        self._reader_counts[output] += 1
         self._producers = {name: node for node in graph.nodes for name in node.outputs}
         self._readers = {name: node for node in graph.nodes for name in node.inputs}
         self._removed: set[int] = set()  # identities of nodes
 
     def move_transposition_to_images(self) -> bool:
-        """Move one transposition before an operation of single elements; False if none can move.
+        """Swap one transposition with the elementwise node before it; False if none can move.
 
         Only transpositions of the images are moved, so that bytes are transposed, not floats.
         """
-        for place, node in enumerate(self._graph.nodes):
-            before = self._only_node_before(node) if node.operation == "Transpose" else None
-            if before is None or not self._is_elementwise_of_images(before):
+        nodes = self._graph.nodes
+        for place, transposition in enumerate(nodes):
+            if transposition.operation != "Transpose":
                 continue
-            permutation = node.attributes["perm"]
-            if before.operation in _CONSTANT_OPERATIONS:
-                constant = self._graph.constants[before.inputs[1]]
-                if constant.ndim:
-                    before.inputs[1] = self._graph.constant(constant.transpose(permutation))
-            before.inputs[0], node.inputs[0] = before.outputs[0], before.inputs[0]
-            before.outputs, node.outputs = node.outputs, before.outputs
-            self._producers |= {before.outputs[0]: before, node.outputs[0]: node}
+            node = self._only_node_before(transposition)
+            if node is None or not self._is_elementwise_of_images(node):
+                continue
+            self._swap_with_transposition(node, transposition)
             # Other nodes may lie between the two.
-            place_before = next(i for i, other in enumerate(self._graph.nodes) if other is before)
-            self._graph.nodes[place_before], self._graph.nodes[place] = node, before
+            place_of_node = next(index for index, other in enumerate(nodes) if other is node)
+            nodes[place_of_node], nodes[place] = transposition, node
             return True
         return False
 
+    def _swap_with_transposition(self, node: Node, transposition: Node) -> None:
+        """Let a node compute on the transposed images, and not the transposition on its result."""
+        if node.operation in _CONSTANT_OPERATIONS:
+            constant = self._graph.constants[node.inputs[1]]
+            if constant.ndim > 0:
+                transposed = constant.transpose(transposition.attributes["perm"])
+                node.inputs[1] = self._graph.constant(transposed)
+        source, between = node.inputs[0], node.outputs[0]
+        transposition.inputs[0], node.inputs[0] = source, between
+        transposition.outputs, node.outputs = node.outputs, transposition.outputs
+        self._producers |= {node.outputs[0]: node, transposition.outputs[0]: transposition}
+
     def _is_elementwise_of_images(self, node: Node | None) -> bool:
-        """Return True if a node and all nodes before it compute each value of the images alone."""
+        """Return True if a node computes each element from the same element of the images only."""
         while node is not None:
             if node.operation != "Cast" and self._constant(node) is None:
                 return False
@@ -89,28 +97,34 @@ class _Folding:
         self._graph.nodes = [node for node in self._graph.nodes if id(node) not in self._removed]
 
     def _fold(self, node: Node) -> None:
+        """Fold the constant of a node into the node before it, if possible."""
         constant, before = self._constant(node), self._only_node_before(node)
         if constant is None or before is None:
             return
-        constant_before = self._constant(before)
         if self._fold_into_layer(before, node.operation, constant):
             self._remove(node)
-        elif constant_before is not None and before.operation == node.operation:
+            return
+        constant_before = self._constant(before)
+        if constant_before is None:
+            return
+        if before.operation == node.operation:
             self._set_constant(before, _combined(node.operation, constant_before, constant))
             self._remove(node)
-            combined = self._constant(before)
-            neutral = 1 if before.operation == "Mul" else 0
-            # An array of more elements may broadcast the input, so its node stays.
-            if combined is not None and combined.size == 1 and combined.item() == neutral:
-                self._remove(before)
-        elif (
-            constant_before is not None and node.operation == "Mul" and self._can_join(node, before)
-        ):
+            self._remove_if_neutral(before)
+        elif node.operation == "Mul" and self._is_worth_swapping(node, before):
             # (x + b) a is x a + a b: the product may be folded into what is before it.
             before.operation, node.operation = "Mul", "Add"
             self._set_constant(before, constant)
             self._set_constant(node, _combined("Mul", constant_before, constant))
             self._fold(before)
+
+    def _remove_if_neutral(self, node: Node) -> None:
+        """Remove a node that multiplies by 1 or adds 0."""
+        constant = self._constant(node)
+        neutral = 1 if node.operation == "Mul" else 0
+        # An array of more elements may broadcast the input, so its node stays.
+        if constant is not None and constant.size == 1 and constant.item() == neutral:
+            self._remove(node)
 
     def _fold_into_layer(self, layer: Node, operation: str, constant: np.ndarray) -> bool:
         """Fold a constant into a layer's weights, if possible; return True if it was folded."""
@@ -118,91 +132,113 @@ class _Folding:
             return self._fold_before_pool(layer, operation, constant)
         if layer.operation not in ("Conv", "ConvTranspose", "Gemm"):
             return False
-        weights = self._graph.constants.get(layer.inputs[1])
         has_groups = layer.attributes.get("group", 1) > 1
-        if weights is None or (layer.operation == "ConvTranspose" and has_groups):
+        if layer.operation == "ConvTranspose" and has_groups:
             return False
-        axis = 0 if layer.operation == "Conv" else 1
-        channels = _one_for_each_channel(constant, weights.ndim, weights.shape[axis])
-        if channels is None:
+        weights = self._graph.constants.get(layer.inputs[1])
+        if weights is None:
             return False
-        bias = np.zeros(len(channels))
-        if len(layer.inputs) > 2:
+        output_axis = 0 if layer.operation == "Conv" else 1  # of the weights
+        factors = _one_for_each_channel(constant, weights.ndim, weights.shape[output_axis])
+        if factors is None:
+            return False
+        has_bias = len(layer.inputs) > 2
+        bias = np.zeros(len(factors))
+        if has_bias:
             bias = self._graph.constants[layer.inputs[2]].astype(np.float64)
         if operation == "Add":
-            bias = bias + channels
+            bias = bias + factors
         else:
-            bias = bias * channels
+            bias = bias * factors
             shape = [1] * weights.ndim
-            shape[axis] = len(channels)
-            scaled = weights * channels.reshape(shape)
+            shape[output_axis] = len(factors)
+            scaled = weights * factors.reshape(shape)
             layer.inputs[1] = self._graph.constant(scaled.astype(np.float32))
-        if operation == "Add" or len(layer.inputs) > 2:
+        if operation == "Add" or has_bias:
             layer.inputs[2:] = [self._graph.constant(bias.astype(np.float32))]
         return True
 
     def _fold_before_pool(self, pool: Node, operation: str, constant: np.ndarray) -> bool:
         """Fold a constant into the layer before a pool, if the pool gives the same result then."""
-        before = self._only_node_before(pool)
+        layer = self._only_node_before(pool)
         if pool.operation == "MaxPool":
             is_exchangeable = operation == "Add" or bool(np.all(constant > 0))
         else:  # zeros that a pool adds would not be scaled and shifted
             is_exchangeable = "pads" not in pool.attributes
-        if before is None or not is_exchangeable:
+        if layer is None or not is_exchangeable:
             return False
-        return self._fold_into_layer(before, operation, constant)
+        return self._fold_into_layer(layer, operation, constant)
 
-    def _can_join(self, product: Node, addition: Node) -> bool:
-        """Return True if there is a product before `addition`, or a sum after `product`.
+    def _is_worth_swapping(self, product: Node, addition: Node) -> bool:
+        """Return True if a product and the addition before it can be folded once they are swapped.
 
-        `addition` adds a constant, and `product`, after it, multiplies by a constant.
+        That is so if another product is before the addition, or another addition after the product.
+        All of them have constants.
         """
         before = self._only_node_before(addition)
         if before is not None and before.operation == "Mul" and self._constant(before) is not None:
             return True
-        after = self._readers.get(product.outputs[0])
-        if after is None or self._counts[product.outputs[0]] > 1:
+        result = product.outputs[0]
+        after = self._readers.get(result)
+        if after is None or self._reader_counts[result] > 1:
             return False
         return after.operation == "Add" and self._constant(after) is not None
 
     def _only_node_before(self, node: Node) -> Node | None:
         """Return the node that computes a node's first input, if nothing else reads this input."""
         name = node.inputs[0]
-        return self._producers.get(name) if self._counts[name] == 1 else None
+        if self._reader_counts[name] != 1:
+            return None
+        return self._producers.get(name)
 
     def _constant(self, node: Node) -> np.ndarray | None:
-        """Return the constant that a node adds or by which it multiplies; None for others."""
+        """Return the float32 constant that a node adds or multiplies by; None for other nodes."""
         if node.operation not in _CONSTANT_OPERATIONS:
             return None
         array = self._graph.constants.get(node.inputs[1])
-        return array if array is not None and array.dtype == np.float32 else None
+        if array is None or array.dtype != np.float32:
+            return None
+        return array
 
     def _set_constant(self, node: Node, constant: np.ndarray) -> None:
         node.inputs[1] = self._graph.constant(constant)
 
     def _remove(self, node: Node) -> None:
-        """Remove a node; the node before gets its output's name."""
+        """Remove a node; the output of the node before it gets the name of its output."""
         before = self._only_node_before(node)
         if before is None:
             return
         [output] = node.outputs
-        before.outputs = [output if name == node.inputs[0] else name for name in before.outputs]
+        new_outputs = list(before.outputs)
+        new_outputs[new_outputs.index(node.inputs[0])] = output
+        before.outputs = new_outputs
         self._producers[output] = before
         self._removed.add(id(node))
 
 
 def _combined(operation: str, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the constant of one "Mul" or "Add" node that does the same as two in turn."""
-    exact = first.astype(np.float64)
-    result = exact * second if operation == "Mul" else exact + second
-    return result.astype(np.float32)
+    """Return the constant with which one "Mul" or "Add" node replaces two, one after the other."""
+    first_exact = first.astype(np.float64)
+    combined = first_exact * second if operation == "Mul" else first_exact + second
+    return combined.astype(np.float32)
 
 
-def _one_for_each_channel(constant: np.ndarray, rank: int, channels: int) -> np.ndarray | None:
-    """Return a constant as one constant for each channel, axis 1; None if it differs elsewhere."""
+def _one_for_each_channel(
+    constant: np.ndarray, axis_count: int, channels: int
+) -> np.ndarray | None:
+    """Return a constant as one number for each channel; None if it differs within a channel.
+
+    Args:
+      constant: an array that is added to a layer's output, or multiplied with it; it broadcasts.
+      axis_count: number of axes of the layer's output; axis 1 has the channels.
+      channels: number of channels.
+    """
     if constant.ndim == 0:
         return np.full(channels, constant, np.float64)
-    others = constant.shape[:1] + constant.shape[2:]
-    if constant.ndim != rank or set(others) != {1} or constant.shape[1] not in (1, channels):
+    if constant.ndim != axis_count:
+        return None
+    batch_size, channel_size, *spatial_sizes = constant.shape
+    differs_within_channel = any(size != 1 for size in (batch_size, *spatial_sizes))
+    if differs_within_channel or channel_size not in (1, channels):
         return None
     return np.broadcast_to(constant.reshape(-1).astype(np.float64), (channels,))

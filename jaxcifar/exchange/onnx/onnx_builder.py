@@ -92,7 +92,7 @@ class OnnxBuilder:
         return self._names_by_content[content]
 
     def producer(self, name: str) -> Node | None:
-        """Return the node that computes a tensor; None for the images and for constants."""
+        """Return the node that computes the tensor `name`; None for the images and constants."""
         return self._producers.get(name)
 
     def constant(self, array: Any) -> str:
@@ -112,7 +112,7 @@ class OnnxBuilder:
         return self.constant(np.asarray(numbers, np.int64).reshape(-1))
 
     def in_order(self, value: Value, order: Order) -> Tensor:
-        """Return a value as a tensor whose axes have an order in the graph.
+        """Return a value as a tensor whose axes have this order in the graph; add nodes if needed.
 
         Args:
           value: a tensor, or a constant, which loses repeated values.
@@ -122,17 +122,19 @@ class OnnxBuilder:
             return self._constant_tensor(value, compressed(value.array()), order)
         if value.order == order:
             return value
-        axes_before = [axis for axis in value.order if value.stored[axis] != ONE]
-        axes_after = [axis for axis in order if value.stored[axis] != ONE]
-        if axes_before == axes_after:  # only axes of size 1 move
-            name = self.reshape(value.name, [value.stored[axis] for axis in order])
+        large_axes_before = [axis for axis in value.order if value.sizes_in_graph[axis] != ONE]
+        large_axes_after = [axis for axis in order if value.sizes_in_graph[axis] != ONE]
+        if large_axes_before == large_axes_after:  # only axes of size 1 move
+            name = self.reshape(value.name, [value.sizes_in_graph[axis] for axis in order])
         else:
             permutation = [value.order.index(axis) for axis in order]
             name = self.add("Transpose", value.name, perm=permutation)
         return dataclasses.replace(value, name=name, order=order)
 
-    def whole(self, value: Value, order: Order | None = None) -> Tensor:
-        """Return a value as a tensor in an order of axes, with all repeated values written out.
+    def expanded_in_order(self, value: Value, order: Order | None = None) -> Tensor:
+        """Return a value as a tensor with this order of axes, and with the value's whole shape.
+
+        Along an axis where its values repeat, the tensor may have had the size 1.
 
         Args:
           value: the value.
@@ -146,15 +148,15 @@ class OnnxBuilder:
         return self.expanded(self.in_order(value, order))
 
     def expanded(self, tensor: Tensor) -> Tensor:
-        """Return a tensor in which repeated values are written out."""
-        if tensor.stored == tensor.shape:
+        """Return a tensor with its whole shape in the graph; repeated values are written out."""
+        if tensor.sizes_in_graph == tensor.shape:
             return tensor
         sizes: list[Size] = []  # ONNX does not change an axis whose new size is 1
         for axis in tensor.order:
-            is_repeated = tensor.stored[axis] != tensor.shape[axis]
+            is_repeated = tensor.sizes_in_graph[axis] != tensor.shape[axis]
             sizes.append(tensor.shape[axis] if is_repeated else ONE)
         name = self.add("Expand", tensor.name, self._shape_tensor(sizes))
-        return dataclasses.replace(tensor, name=name, stored=tensor.shape)
+        return dataclasses.replace(tensor, name=name, sizes_in_graph=tensor.shape)
 
     def reshape(self, name: str, sizes: Sequence[Size]) -> str:
         """Reshape a tensor of the graph; return the new tensor's name.
@@ -165,7 +167,10 @@ class OnnxBuilder:
         require_elements(sizes)
         numbers = [size.for_two if size.is_fixed else -1 for size in sizes]
         if numbers.count(-1) > 1:
-            raise UnconvertibleError("an array with two axes that depend on the number of images")
+            raise UnconvertibleError(
+                "an array with two axes that depend on the number of images can't be reshaped; let "
+                "only one axis depend on it"
+            )
         return self.add("Reshape", name, self.integers(numbers))
 
     def scalar(self, value: float) -> str:
@@ -177,42 +182,57 @@ class OnnxBuilder:
         return Tensor(name, value.shape, fixed_shape(array.shape), order, array.dtype)
 
     def _shape_tensor(self, sizes: Sequence[Size]) -> str:
-        """Return the name of an integer tensor with these sizes, for the batch at run time."""
+        """Add the nodes that compute a list of sizes at run time; return the tensor's name.
+
+        Sizes that depend on the batch are computed from the number of images.
+        """
         if all(size.is_fixed for size in sizes):
             return self.integers([size.for_two for size in sizes])
-        parts = []
+        size_names = []
         for size in sizes:
             if size.is_fixed:
-                parts.append(self.integers([size.for_two]))
+                size_names.append(self.integers([size.for_two]))
             else:
-                count = self.add("Shape", self.images, start=0, end=1)
+                name = self.add("Shape", self.images, start=0, end=1)  # the number of images
                 multiple = size.for_two // BATCH_SIZES[0]
                 if multiple > 1:
-                    count = self.add("Mul", count, self.integers([multiple]))
-                parts.append(count)
-        return self.add("Concat", *parts, axis=0)
+                    name = self.add("Mul", name, self.integers([multiple]))
+                size_names.append(name)
+        return self.add("Concat", *size_names, axis=0)
 
 
 def common_order(values: Sequence[Value], axis_count: int) -> Order:
-    """Return the order of axes in which most of the given values' data are stored already."""
-    best: tuple[tuple[int, bool], Order] = ((-1, False), identity(axis_count))
+    """Return the order of axes that needs the fewest transpositions of the values.
+
+    This is the order of the tensor with the most axes larger than 1; among several, of the first
+    whose order differs from JAX's. Constants and arrays with other numbers of axes do not count.
+    """
+    best_rank = (-1, False)
+    best_order = identity(axis_count)
     for value in values:
         if isinstance(value, Tensor) and rank(value) == axis_count:
-            large_axes = [axis for axis in value.order if value.stored[axis] != ONE]
+            large_axes = [axis for axis in value.order if value.sizes_in_graph[axis] != ONE]
             is_moved = large_axes != sorted(large_axes)
-            best = max(best, ((len(large_axes), is_moved), value.order), key=lambda item: item[0])
-    return best[1]
+            rank_of_value = (len(large_axes), is_moved)
+            if rank_of_value > best_rank:
+                best_rank, best_order = rank_of_value, value.order
+    return best_order
 
 
-def shape_in_graph(tensors: Sequence[Tensor], shape: Shape) -> Shape:
-    """Return the sizes in the graph of an elementwise result, in JAX's order of axes.
+def elementwise_sizes(tensors: Sequence[Tensor], shape: Shape) -> Shape:
+    """Return the sizes in the graph of the result of an elementwise node, in JAX's order of axes.
+
+    A size is 1 if all inputs have the size 1 along the axis, because their values repeat.
 
     Args:
       tensors: the inputs; each has the axes of the result, or no axes.
       shape: sizes of the result in JAX.
     """
-    stored = []
+    sizes_in_graph = []
     for axis in range(len(shape)):
-        sizes = [tensor.stored[axis] for tensor in tensors if tensor.stored]
-        stored.append(next((size for size in sizes if size != ONE), ONE))
-    return tuple(stored)
+        sizes_of_inputs = [
+            tensor.sizes_in_graph[axis] for tensor in tensors if tensor.sizes_in_graph
+        ]
+        larger_sizes = [size for size in sizes_of_inputs if size != ONE]
+        sizes_in_graph.append(larger_sizes[0] if larger_sizes else ONE)
+    return tuple(sizes_in_graph)

@@ -48,11 +48,11 @@ def onnx_model(classifier: Classifier) -> Any:
 
 
 def assemble(graph: FunctionGraph, title: str) -> Any:
-    """Return a graph as a checked `onnx.ModelProto`.
+    """Convert a graph to an `onnx.ModelProto`, and check it.
 
     Args:
       graph: the graph.
-      title: its name in the file.
+      title: the graph's name in the file.
 
     Raises:
       UsageError: the graph is too large for a file, or not valid.
@@ -60,21 +60,23 @@ def assemble(graph: FunctionGraph, title: str) -> Any:
     """
     onnx = import_extra("onnx")
     helper = onnx.helper
-    nodes = []
+    onnx_nodes = []
     for node in graph.nodes:
         name = node.outputs[0]
-        made = helper.make_node(node.operation, node.inputs, node.outputs, name, **node.attributes)
-        nodes.append(made)
-    constants = []
-    size = sum(array.nbytes for array in graph.constants.values())
-    if size > _LARGEST_SIZE:
-        raise export_error(f"its arrays take {size / 1e9:.1f} GB, and an ONNX file at most 2 GB")
+        onnx_node = helper.make_node(
+            node.operation, node.inputs, node.outputs, name, **node.attributes
+        )
+        onnx_nodes.append(onnx_node)
+    array_bytes = sum(array.nbytes for array in graph.constants.values())
+    if array_bytes > _LARGEST_SIZE:
+        reason = f"its arrays take {array_bytes / 1e9:.1f} GB, and an ONNX file at most 2 GB"
+        raise export_error(reason)
+    onnx_constants = []
     for name, array in graph.constants.items():
-        constants.append(onnx.numpy_helper.from_array(array, name))
+        onnx_constants.append(onnx.numpy_helper.from_array(array, name))
+    inputs, outputs = [_tensor_info(helper, graph.images)], [_tensor_info(helper, graph.logits)]
     onnx_network = helper.make_model(
-        helper.make_graph(
-            nodes, title, [_info(helper, graph.images)], [_info(helper, graph.logits)], constants
-        ),
+        helper.make_graph(onnx_nodes, title, inputs, outputs, onnx_constants),
         opset_imports=[helper.make_opsetid("", _OPSET)],
         ir_version=_IR_VERSION,
         producer_name="jaxcifar",
@@ -82,12 +84,13 @@ def assemble(graph: FunctionGraph, title: str) -> Any:
     try:
         onnx.checker.check_model(onnx_network, full_check=True)
     except Exception as error:  # a graph with a dtype that an operation does not take, for example
-        raise export_error(f"its graph is not valid ONNX ({first_line(error)})") from error
+        reason = f"its graph is not valid ONNX ({first_line(error)})"
+        raise export_error(reason) from error
     return onnx_network
 
 
-def _info(helper: Any, tensor: Tensor) -> Any:
-    """Return the name, type and shape of a graph's input or output."""
+def _tensor_info(helper: Any, tensor: Tensor) -> Any:
+    """Return the name, dtype and shape of a graph's input or output, as the package onnx has it."""
     sizes = [size.for_two if size.is_fixed else _BATCH for size in tensor.shape]
     return helper.make_tensor_value_info(tensor.name, ONNX_TYPES[tensor.dtype.name], sizes)
 
@@ -95,7 +98,7 @@ def _info(helper: Any, tensor: Tensor) -> Any:
 def write_onnx(classifier: Classifier, path: Path) -> bool:
     """Write a trained network to an ONNX file.
 
-    Before, the logits of the ONNX graph are compared with the network's.
+    Before the file is written, the logits of the ONNX graph are compared with the network's.
 
     Returns:
       False if the logits were not compared, because the package onnxruntime is not installed.

@@ -11,7 +11,9 @@ BATCH_SIZES = (2, 3)  # a batch of one image would look like an axis that is bro
 
 
 class UnconvertibleError(Exception):
-    """A part of a network has no equivalent ONNX nodes here; the message says which part.
+    """A part of a network can't be converted to ONNX nodes.
+
+    The message says which part, and what the user can change.
 
     Attributes:
       layer: name of the layer that has the part; "" if it is not known.
@@ -42,32 +44,43 @@ def fixed_shape(sizes: Iterable[int]) -> Shape:
 
 
 def paired_shape(for_two: Sequence[int], for_three: Sequence[int]) -> Shape:
-    """Return the shape of an array that has these shapes for two and for three images.
+    """Return the shape of an array, from its shapes for a batch of two and of three images.
 
     Raises:
       UnconvertibleError: a size is neither fixed nor a multiple of the batch size.
     """
     if len(for_two) != len(for_three):
-        raise UnconvertibleError("an array whose number of axes depends on the number of images")
-    shape = tuple(Size(int(two), int(three)) for two, three in zip(for_two, for_three, strict=True))
-    for size in shape:
-        if not size.is_fixed and size.for_two * BATCH_SIZES[1] != size.for_three * BATCH_SIZES[0]:
-            raise UnconvertibleError("an axis that is not a multiple of the number of images")
-    return shape
+        raise UnconvertibleError(
+            "an array whose number of axes depends on the number of images can't be converted; use "
+            "the same axes for each batch"
+        )
+    shape = []
+    for size_for_two, size_for_three in zip(for_two, for_three, strict=True):
+        size = Size(int(size_for_two), int(size_for_three))
+        is_multiple = size.for_two * BATCH_SIZES[1] == size.for_three * BATCH_SIZES[0]
+        if not size.is_fixed and not is_multiple:
+            raise UnconvertibleError(
+                "an axis whose size is not a multiple of the number of images, but depends on it, "
+                "can't be converted; use a fixed size"
+            )
+        shape.append(size)
+    return tuple(shape)
 
 
 def product(sizes: Iterable[Size]) -> Size:
-    """Return the number of elements in axes of these sizes."""
+    """Return the number of elements of an array with these sizes, in both traces."""
     sizes = list(sizes)
-    return Size(
-        math.prod(size.for_two for size in sizes), math.prod(size.for_three for size in sizes)
-    )
+    elements_for_two = math.prod(size.for_two for size in sizes)
+    elements_for_three = math.prod(size.for_three for size in sizes)
+    return Size(elements_for_two, elements_for_three)
 
 
 def require_elements(sizes: Iterable[Size]) -> None:
     """Raise UnconvertibleError if an axis has the size 0, which a reshape in ONNX can't express."""
     if any(size.for_two == 0 for size in sizes):
-        raise UnconvertibleError("a reshape of an array without elements")
+        raise UnconvertibleError(
+            "a reshape of an array without elements can't be converted; remove the empty array"
+        )
 
 
 def identity(rank: int) -> Order:
@@ -76,7 +89,7 @@ def identity(rank: int) -> Order:
 
 
 def exported_dtype(dtype: Any) -> np.dtype:
-    """Return the dtype of a value in the graph: float32 for every float, as in all exports."""
+    """Return the dtype that a value of dtype `dtype` has in the graph: float32 for all floats."""
     is_float = "float" in np.dtype(dtype).name  # bfloat16 too
     return np.dtype(np.float32) if is_float else np.dtype(dtype)
 
@@ -102,19 +115,26 @@ class Constant:
         return self.for_two is self.for_three
 
     def array(self) -> np.ndarray:
-        """Return the array in the exported dtype; axes that depend on the batch get the size 1.
+        """Return the array that the constant has in both traces, in the dtype of the graph.
+
+        Axes that depend on the number of images get the size 1, because their values repeat.
 
         Raises:
           UnconvertibleError: the values depend on the number of images.
         """
-        two, three = np.asarray(self.for_two), np.asarray(self.for_three)
+        for_two, for_three = np.asarray(self.for_two), np.asarray(self.for_three)
         if not self.is_shared:
             for axis, size in enumerate(self.shape):
                 if not size.is_fixed:
-                    two, three = _without_repeats(two, axis), _without_repeats(three, axis)
-            if not np.array_equal(two, three, equal_nan=two.dtype.kind == "f"):
-                raise UnconvertibleError("numbers that depend on the number of images")
-        return two.astype(exported_dtype(two.dtype))
+                    for_two = _without_repeats(for_two, axis)
+                    for_three = _without_repeats(for_three, axis)
+            is_float = for_two.dtype.kind == "f"
+            if not np.array_equal(for_two, for_three, equal_nan=is_float):
+                raise UnconvertibleError(
+                    "numbers that depend on the number of images can't be converted; compute "
+                    "without it"
+                )
+        return for_two.astype(exported_dtype(for_two.dtype))
 
 
 def shared(array: Any) -> Constant:
@@ -123,7 +143,7 @@ def shared(array: Any) -> Constant:
 
 
 def compressed(array: np.ndarray) -> np.ndarray:
-    """Return an array with the size 1 along each axis where it only repeats its values."""
+    """Return an array cut to the size 1 along each axis where its values only repeat."""
     for axis in range(array.ndim):
         if array.shape[axis] > 1 and repeats_along(array, axis):
             array = array.take([0], axis)
@@ -131,14 +151,15 @@ def compressed(array: np.ndarray) -> np.ndarray:
 
 
 def repeats_along(array: np.ndarray, axis: int) -> bool:
-    """Return True if all slices of an array along an axis are equal."""
-    first = array.take([0], axis)
-    both_nan = (array != array) & (first != first)
-    return bool(((array == first) | both_nan).all())
+    """Return True if an array has the same values at each position along an axis."""
+    first_slice = array.take([0], axis)
+    are_both_nan = (array != array) & (first_slice != first_slice)
+    are_equal = (array == first_slice) | are_both_nan
+    return bool(are_equal.all())
 
 
 def _without_repeats(array: np.ndarray, axis: int) -> np.ndarray:
-    """Return an array with size 1 along an axis if it repeats its values there."""
+    """Return an array cut to the size 1 along an axis, if its values only repeat there."""
     return array.take([0], axis) if repeats_along(array, axis) else array
 
 
@@ -153,21 +174,21 @@ class Tensor:
     Attributes:
       name: the tensor's name in the graph.
       shape: sizes of the axes in JAX.
-      stored: sizes in the graph of the same axes, in JAX's order; 1 for repeated values.
+      sizes_in_graph: sizes of the same axes in the graph, in JAX's order; 1 where values repeat.
       order: the number in JAX of each axis of the graph's tensor.
       dtype: dtype in the graph.
     """
 
     name: str
     shape: Shape
-    stored: Shape
+    sizes_in_graph: Shape
     order: Order
     dtype: np.dtype
 
     @property
-    def stored_shape(self) -> Shape:
+    def shape_in_graph(self) -> Shape:
         """The sizes in the graph, in the graph's order."""
-        return tuple(self.stored[axis] for axis in self.order)
+        return tuple(self.sizes_in_graph[axis] for axis in self.order)
 
 
 Value = Constant | Tensor

@@ -14,7 +14,8 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from jaxcifar.diagram.control_flow import called_programs, jaxpr_without_constants, split_scan
 from jaxcifar.errors import first_line
-from jaxcifar.exchange.onnx.conversion_table import CONVERSIONS, convert_step
+from jaxcifar.exchange.onnx.branch_choice import branch_in_graph
+from jaxcifar.exchange.onnx.conversion_table import convert_step
 from jaxcifar.exchange.onnx.joining_nodes import stacked, take_one
 from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
 from jaxcifar.exchange.onnx.onnx_values import (
@@ -35,7 +36,6 @@ class _Platform:
 
 
 _PLATFORM = _Platform()
-_TracedValue = Value | _Platform
 
 
 def convert(
@@ -45,7 +45,7 @@ def convert(
     inputs: Sequence[Value],
     layer: str = "",
 ) -> list[Any]:
-    """Add the nodes of a program to a graph; return the program's results.
+    """Add the ONNX nodes of a traced program to a graph; return the program's results.
 
     Args:
       graph: the graph.
@@ -57,39 +57,51 @@ def convert(
     Raises:
       UnconvertibleError: an operation can't be converted; the error names the operation and layer.
     """
-    two, three = jaxpr_without_constants(for_two), jaxpr_without_constants(for_three)
-    constants = zip(_constants(for_two), _constants(for_three), strict=True)
-    values: dict[Any, Any] = dict(zip(two.invars, inputs, strict=True))
-    values |= dict(zip(two.constvars, (Constant(*pair) for pair in constants), strict=True))
+    jaxpr_for_two = jaxpr_without_constants(for_two)
+    jaxpr_for_three = jaxpr_without_constants(for_three)
+    pairs_of_constants = zip(_constants(for_two), _constants(for_three), strict=True)
+    constants = [Constant(*pair) for pair in pairs_of_constants]
+    values: dict[Any, Any] = dict(zip(jaxpr_for_two.invars, inputs, strict=True))
+    values |= dict(zip(jaxpr_for_two.constvars, constants, strict=True))
 
     def value_of(variable_for_two: Any, variable_for_three: Any) -> Any:
         if isinstance(variable_for_two, Literal):
             return _literal(variable_for_two, variable_for_three)
         return values[variable_for_two]
 
-    if len(two.eqns) != len(three.eqns):
-        raise UnconvertibleError("operations that depend on the number of images")
-    used = used_operations(two)
-    for equation, other in zip(two.eqns, three.eqns, strict=True):
-        if id(equation) not in used:
+    if len(jaxpr_for_two.eqns) != len(jaxpr_for_three.eqns):
+        raise _different_operations()
+    used_equations = used_operations(jaxpr_for_two)
+    for equation, equation_for_three in zip(jaxpr_for_two.eqns, jaxpr_for_three.eqns, strict=True):
+        if id(equation) not in used_equations:
             continue
-        equation_inputs = [
-            value_of(*pair) for pair in zip(equation.invars, other.invars, strict=True)
-        ]
+        pairs_of_inputs = zip(equation.invars, equation_for_three.invars, strict=True)
+        equation_inputs = [value_of(*pair) for pair in pairs_of_inputs]
         name = layer_name(layer, str(equation.source_info.name_stack))
         try:
-            results = _convert_equation(graph, equation, other, equation_inputs, name)
+            results = _convert_equation(graph, equation, equation_for_three, equation_inputs, name)
         except UnconvertibleError as error:
             error.layer = error.layer or name
             raise
         except Exception as error:  # a case that no conversion expects
             operation = equation.primitive.name
-            reason = f"the operation {operation}, whose conversion fails ({first_line(error)})"
-            unexpected = UnconvertibleError(reason)
-            unexpected.layer = name
-            raise unexpected from error
+            unexpected_error = UnconvertibleError(
+                f"the operation {operation} can't be converted: its conversion fails "
+                f"({first_line(error)}); use other operations for it"
+            )
+            unexpected_error.layer = name
+            raise unexpected_error from error
         values |= dict(zip(equation.outvars, results, strict=True))
-    return [value_of(*pair) for pair in zip(two.outvars, three.outvars, strict=True)]
+    pairs_of_results = zip(jaxpr_for_two.outvars, jaxpr_for_three.outvars, strict=True)
+    return [value_of(*pair) for pair in pairs_of_results]
+
+
+def _different_operations() -> UnconvertibleError:
+    """Return the error for a program whose two traces have different operations."""
+    return UnconvertibleError(
+        "operations that depend on the number of images can't be converted; use the same "
+        "operations for each batch"
+    )
 
 
 def layer_name(outer: str, scope: str) -> str:
@@ -104,85 +116,48 @@ def layer_name(outer: str, scope: str) -> str:
 
 
 def _constants(program: _Program) -> list[Any]:
+    """Return the constants of a traced program; a `Jaxpr` has none."""
     return list(program.consts) if isinstance(program, ClosedJaxpr) else []
 
 
 def _literal(for_two: Any, for_three: Any) -> Constant:
-    two = np.asarray(for_two.val, for_two.aval.dtype)
-    three = np.asarray(for_three.val, for_three.aval.dtype)
-    return Constant(two, two if np.array_equal(two, three) else three)
+    """Return a number that stands in a program, from the program's two traces."""
+    array_for_two = np.asarray(for_two.val, for_two.aval.dtype)
+    array_for_three = np.asarray(for_three.val, for_three.aval.dtype)
+    if np.array_equal(array_for_two, array_for_three):
+        return Constant(array_for_two, array_for_two)
+    return Constant(array_for_two, array_for_three)
 
 
 def _convert_equation(
-    graph: OnnxBuilder, equation: JaxprEqn, other: JaxprEqn, inputs: list[Any], layer: str
+    graph: OnnxBuilder, for_two: JaxprEqn, for_three: JaxprEqn, inputs: list[Any], layer: str
 ) -> list[Any]:
     """Add the nodes of an operation, or of the program that it calls; return its results.
 
-    `equation` and `other` are the operation traced for two and for three images.
+    `for_two` and `for_three` are the operation, traced for two and for three images.
     """
-    name = equation.primitive.name
-    if name != other.primitive.name:
-        raise UnconvertibleError("operations that depend on the number of images")
+    name = for_two.primitive.name
+    if name != for_three.primitive.name:
+        raise _different_operations()
     if name == "cond":
-        branch = _branch(equation, inputs[0])
-        for_two, for_three = [step.params["branches"][branch] for step in (equation, other)]
-        return convert(graph, for_two, for_three, inputs[1:], layer)
+        number = branch_in_graph(for_two, inputs[0])
+        branch_for_two = for_two.params["branches"][number]
+        branch_for_three = for_three.params["branches"][number]
+        return convert(graph, branch_for_two, branch_for_three, inputs[1:], layer)
     if name == "platform_index" or any(value is _PLATFORM for value in inputs):
-        return [_PLATFORM] * len(equation.outvars)
-    is_constant = all(isinstance(value, Constant) for value in inputs)
+        return [_PLATFORM] * len(for_two.outvars)
     if name not in ("scan", "while"):
-        body, other_body = [next(called_programs(step), None) for step in (equation, other)]
-        if body is not None and other_body is not None:
-            return convert(graph, body, other_body, inputs, layer)
-    step = Step(equation, other, tuple(inputs))
-    if is_constant:
+        called_for_two = next(called_programs(for_two), None)
+        called_for_three = next(called_programs(for_three), None)
+        if called_for_two is not None and called_for_three is not None:
+            return convert(graph, called_for_two, called_for_three, inputs, layer)
+    step = Step(for_two, for_three, tuple(inputs))
+    if all(isinstance(value, Constant) for value in inputs):
         return step.compute(inputs)
     if name == "scan":
         return _unroll(graph, step, layer)
     results: list[Any] = convert_step(graph, step)
     return results
-
-
-def _branch(equation: JaxprEqn, index: _TracedValue) -> int:
-    """Return the number of the branch of a conditional that the graph takes.
-
-    For a choice by the kind of device, all branches compute the same. The graph takes the branch
-    with the fewest operations that have no conversion, such as calls of kernels, and among several
-    such branches the shortest.
-
-    Raises:
-      UnconvertibleError: the branch depends on the images.
-    """
-    branches = equation.params["branches"]
-    if isinstance(index, Constant):
-        return int(np.clip(int(index.array()), 0, len(branches) - 1))
-    if isinstance(index, Tensor):
-        raise UnconvertibleError("a branch (cond) that depends on the images")
-    return min(range(len(branches)), key=lambda position: _difficulty(branches[position]))
-
-
-def _difficulty(program: _Program) -> tuple[int, int]:
-    """Return how many operations of a program have no conversion, and how many operations it has.
-
-    Operations of constants need no conversion. The programs that it calls are counted too.
-    """
-    unconvertible, count = 0, 0
-    jaxpr = jaxpr_without_constants(program)
-    varying = set(jaxpr.invars)  # variables that may depend on the images
-    for equation in jaxpr.eqns:
-        read = [variable for variable in equation.invars if not isinstance(variable, Literal)]
-        if varying.isdisjoint(read):
-            continue
-        varying.update(equation.outvars)
-        body = next(called_programs(equation), None)
-        if body is None:
-            is_convertible = equation.primitive.name in (*CONVERSIONS, "cond", "scan")
-            unconvertible += 0 if is_convertible else 1
-            count += 1
-        else:
-            inside_unconvertible, inside_count = _difficulty(body)
-            unconvertible, count = unconvertible + inside_unconvertible, count + inside_count
-    return unconvertible, count
 
 
 def _unroll(graph: OnnxBuilder, step: Step, layer: str) -> list[Any]:
@@ -192,42 +167,52 @@ def _unroll(graph: OnnxBuilder, step: Step, layer: str) -> list[Any]:
       UnconvertibleError: the number of turns depends on the number of images, or there are too
         many turns or none.
     """
-    params, length = step.params, step.params["length"]
+    length = step.params["length"]
     if step.for_three.params["length"] != length:
-        raise UnconvertibleError("a loop over the images of a batch")
+        raise UnconvertibleError(
+            "a loop over the images of a batch can't be converted; compute all images at once"
+        )
     if not 0 < length <= _MOST_TURNS:
-        raise UnconvertibleError(f"a loop of {length:,} turns (1 to {_MOST_TURNS:,} are possible)")
-    bodies = (params["jaxpr"], step.for_three.params["jaxpr"])
-    parts = split_scan(step.for_two, step.inputs)
-    carried = list(parts.carried)
-    turns: list[list[Any]] = []
+        raise UnconvertibleError(
+            f"a loop of {length:,} turns can't be converted; use 1 to {_MOST_TURNS:,} turns"
+        )
+    body_for_two, body_for_three = step.params["jaxpr"], step.for_three.params["jaxpr"]
+    inputs = split_scan(step.for_two, step.inputs)
+    carried = list(inputs.carried)
+    results_of_turns: list[list[Any]] = []  # without those that are carried to the next turn
+    is_backwards = step.params["reverse"]
     positions = range(length)
-    for position in reversed(positions) if params["reverse"] else positions:
-        elements = [_take(graph, value, position) for value in parts.stacked]
-        results = convert(graph, *bodies, [*parts.constants, *carried, *elements], layer)
+    for position in reversed(positions) if is_backwards else positions:
+        slices = [_take(graph, value, position) for value in inputs.stacked]
+        body_inputs = [*inputs.constants, *carried, *slices]
+        results = convert(graph, body_for_two, body_for_three, body_inputs, layer)
         if len(graph.nodes) > _MOST_NODES:
-            raise UnconvertibleError(f"loops of more than {_MOST_NODES:,} operations in all turns")
-        turns.append(results[len(carried) :])
+            raise UnconvertibleError(
+                f"loops of more than {_MOST_NODES:,} operations in all turns can't be converted; "
+                "use fewer turns"
+            )
+        results_of_turns.append(results[len(carried) :])
         carried = results[: len(carried)]
-    if params["reverse"]:
-        turns.reverse()
-    first_stacked = len(carried)
+    if is_backwards:
+        results_of_turns.reverse()
+    shapes_of_stacked = step.shapes[len(carried) :]
     stacked_results = []
-    for position, values in enumerate(zip(*turns, strict=True), start=first_stacked):
-        stacked_results.append(_stack(graph, values, step.shapes[position]))
+    for number, values in enumerate(zip(*results_of_turns, strict=True)):
+        stacked_results.append(_stack(graph, values, shapes_of_stacked[number]))
     return [*carried, *stacked_results]
 
 
 def _take(graph: OnnxBuilder, value: Value, position: int) -> Value:
-    """Return the element of a stacked value at a position."""
+    """Return the slice of a stacked value at a position along its first axis."""
     if isinstance(value, Constant):
-        two = value.for_two[position]
-        return Constant(two, two if value.is_shared else value.for_three[position])
+        for_two = value.for_two[position]
+        for_three = for_two if value.is_shared else value.for_three[position]
+        return Constant(for_two, for_three)
     return take_one(graph, value, position)
 
 
 def _stack(graph: OnnxBuilder, values: Sequence[Value], shape: Shape) -> Value:
-    """Stack the values of a loop's turns to a result of the loop, of this shape."""
+    """Stack a value of each turn of a loop along a new first axis; the result has this shape."""
     constants = [value for value in values if isinstance(value, Constant)]
     if len(constants) == len(values):
         return Constant(

@@ -17,17 +17,18 @@ _MOST_SPATIAL_AXES = 3  # of ONNX Runtime's pools
 
 
 def max_window(graph: OnnxBuilder, step: Step) -> Tensor:
-    return _window(graph, step, "MaxPool")
+    """Add the node of a pool that takes the maximum of each window."""
+    return _convert_pool(graph, step, "MaxPool")
 
 
 def min_window(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Return minima over windows: the negative maxima of the negative values."""
-    return _window(graph, step, "MaxPool", is_negated=True)
+    """Add the nodes of a pool that takes minima: the negative maxima of the negative values."""
+    return _convert_pool(graph, step, "MaxPool", is_negated=True)
 
 
 def sum_window(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Return sums over windows: their means times the number of elements in a window."""
-    return _window(graph, step, "AveragePool")
+    """Add the nodes of a pool that takes sums: means times the number of elements in a window."""
+    return _convert_pool(graph, step, "AveragePool")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Windows:
 
     @property
     def axes(self) -> list[int]:
-        """The axes along which windows are larger than one element or do not start at each."""
+        """The axes along which the windows have several elements, or strides larger than 1."""
         axes = range(len(self.size))
         return [axis for axis in axes if self.size[axis] != 1 or self.strides[axis] != 1]
 
@@ -57,10 +58,18 @@ class Windows:
         for size, dilation, zeros in zip(self.size, self.dilation, self.padding, strict=True):
             extent = (size - 1) * dilation + 1
             if min(zeros) < 0 or max(zeros) >= extent:
-                raise UnconvertibleError("a pool with as much padding as a window")
+                raise UnconvertibleError(
+                    "a pool with as much padding as a window can't be converted; use less padding"
+                )
 
 
-def _window(graph: OnnxBuilder, step: Step, operation: str, is_negated: bool = False) -> Tensor:
+def _convert_pool(
+    graph: OnnxBuilder, step: Step, operation: str, is_negated: bool = False
+) -> Tensor:
+    """Add the nodes of a pool, "MaxPool" or "AveragePool"; return its result.
+
+    If `is_negated` is True, the pool gets the negative values, and its result is negated.
+    """
     x = only_input(step)
     params = step.params
     windows = Windows(
@@ -71,11 +80,15 @@ def _window(graph: OnnxBuilder, step: Step, operation: str, is_negated: bool = F
     )
     windows.check()
     if x.dtype != np.float32:
-        raise UnconvertibleError("a pool of integers")
+        raise UnconvertibleError("a pool of integers can't be converted; pool floats")
     if set(params["base_dilation"]) != {1}:
-        raise UnconvertibleError("a pool with dilated inputs")
+        raise UnconvertibleError(
+            "a pool with dilated inputs can't be converted; do not dilate them"
+        )
     if operation == "AveragePool" and set(windows.dilation) != {1}:
-        raise UnconvertibleError("sums over windows with gaps")
+        raise UnconvertibleError(
+            "sums over windows with gaps can't be converted; use windows without gaps"
+        )
     if not windows.axes:
         return x
     if not is_negated:
@@ -86,34 +99,51 @@ def _window(graph: OnnxBuilder, step: Step, operation: str, is_negated: bool = F
 
 
 def _pool(graph: OnnxBuilder, x: Tensor, operation: str, windows: Windows, shape: Shape) -> Tensor:
-    """Add a node "MaxPool", or "AveragePool" times the windows' size; `shape` is the result's."""
+    """Add the nodes of a pool; return its result.
+
+    Args:
+      graph: the graph.
+      x: the array.
+      operation: "MaxPool", or "AveragePool", whose means are multiplied by the windows' size.
+      windows: the windows.
+      shape: the result's shape.
+    """
     axes = range(len(shape))
-    others = [axis for axis in axes if axis not in windows.axes]
-    if len(others) < 2:
-        raise UnconvertibleError("a pool of an array without batch and channels")
+    other_axes = [axis for axis in axes if axis not in windows.axes]
+    if len(other_axes) < 2:
+        raise UnconvertibleError(
+            "a pool of an array without batch and channels can't be converted; do not pool along "
+            "these two axes"
+        )
+    batch_axis, channel_axis = other_axes[0], other_axes[-1]
     # ONNX pools over all axes but two, for example over height and width.
-    spatial_axes = [axis for axis in axes if axis not in (others[0], others[-1])]
+    spatial_axes = [axis for axis in axes if axis not in (batch_axis, channel_axis)]
     is_joined = len(spatial_axes) > _MOST_SPATIAL_AXES
     if is_joined:  # all other axes but the last are joined with the batch
         spatial_axes = windows.axes
     if len(spatial_axes) > _MOST_SPATIAL_AXES:
-        raise UnconvertibleError(f"a pool along more than {_MOST_SPATIAL_AXES} axes")
+        raise UnconvertibleError(
+            f"a pool along more than {_MOST_SPATIAL_AXES} axes can't be converted; pool along "
+            "fewer axes at a time"
+        )
     attributes = {
         "kernel_shape": [windows.size[axis] for axis in spatial_axes],
         "strides": [windows.strides[axis] for axis in spatial_axes],
     }
-    befores = [windows.padding[axis][0] for axis in spatial_axes]
-    afters = [windows.padding[axis][1] for axis in spatial_axes]
-    if any(befores + afters):
-        attributes["pads"] = befores + afters
+    added_before = [windows.padding[axis][0] for axis in spatial_axes]
+    added_after = [windows.padding[axis][1] for axis in spatial_axes]
+    if any(added_before + added_after):
+        attributes["pads"] = added_before + added_after
     if set(windows.dilation) != {1}:
         attributes["dilations"] = [windows.dilation[axis] for axis in spatial_axes]
-    order = (*others, *spatial_axes) if is_joined else (others[0], others[-1], *spatial_axes)
-    name = graph.whole(x, order).name
+    order = (batch_axis, channel_axis, *spatial_axes)
     if is_joined:
-        joined = product(x.shape[axis] for axis in others[:-1])
-        sizes = [x.shape[axis] for axis in (others[-1], *spatial_axes)]
-        name = graph.reshape(name, [joined, *sizes])
+        order = (*other_axes, *spatial_axes)
+    name = graph.expanded_in_order(x, order).name
+    if is_joined:
+        joined_size = product(x.shape[axis] for axis in other_axes[:-1])
+        sizes = [x.shape[axis] for axis in (channel_axis, *spatial_axes)]
+        name = graph.reshape(name, [joined_size, *sizes])
     if operation == "MaxPool":
         name = graph.add("MaxPool", name, **attributes)
     else:
@@ -127,9 +157,10 @@ def _pool(graph: OnnxBuilder, x: Tensor, operation: str, windows: Windows, shape
 def pooled_blocks(
     graph: OnnxBuilder, x: Tensor, axes: Sequence[int], operation: str, shape: Shape
 ) -> Tensor | None:
-    """Return a reduction as a pool, if `x` was reshaped into blocks that are reduced; else None.
+    """Add a pool in place of a reduction over blocks; return None if there are no such blocks.
 
-    For example, `images.reshape(B, H // 2, 2, W // 2, 2, C).max((2, 4))` is a max pool.
+    The array must have been reshaped into blocks. For example,
+    `images.reshape(B, H // 2, 2, W // 2, 2, C).max((2, 4))` is a max pool.
 
     Args:
       graph: the graph.
@@ -141,32 +172,54 @@ def pooled_blocks(
     source = graph.reshaped.get(x)
     if source is None or operation not in _POOLS or x.dtype != np.float32:
         return None
-    if source.stored != source.shape:
+    if source.sizes_in_graph != source.shape:
         return None
-    size = [1] * len(source.shape)
-    for group in axis_groups(source.shape, x.shape):
-        if not group.changes and group.after[0] not in axes:
-            continue
-        is_block = len(group.before) == 1 and len(group.after) == 2
-        if not is_block or group.after[0] in axes or group.after[1] not in axes:
-            return None
-        if not x.shape[group.after[1]].is_fixed:  # the size of a window is a number in the graph
-            return None
-        [axis] = group.before
-        size[axis] = x.shape[group.after[1]].for_two
+    size = _block_size(source.shape, x.shape, axes)
+    if size is None:
+        return None
     windows = Windows(size, size, [(0, 0)] * len(size), [1] * len(size))
-    if len(size) - len(windows.axes) < 2 or len(windows.axes) > _MOST_SPATIAL_AXES:
+    axes_without_windows = len(size) - len(windows.axes)
+    if axes_without_windows < 2 or len(windows.axes) > _MOST_SPATIAL_AXES:
         return None
-    whole = graph.uncropped.get(source)
-    if whole is not None and _has_as_many_windows(whole.shape, size, shape):
-        source = whole  # the pool leaves the last rows and columns out by itself
+    uncropped = graph.uncropped.get(source)
+    if uncropped is not None and _has_as_many_windows(uncropped.shape, size, shape):
+        source = uncropped  # the pool leaves the last rows and columns out by itself
     return _pool(graph, source, _POOLS[operation], windows, shape)
 
 
-def _has_as_many_windows(whole: Shape, size: Sequence[int], shape: Shape) -> bool:
-    """Return True if windows side by side over an uncropped array give an array of this shape."""
-    for axis, window in enumerate(size):
-        windows = (whole[axis].for_two // window, whole[axis].for_three // window)
-        if windows != shape[axis]:
+def _block_size(before: Shape, after: Shape, axes: Sequence[int]) -> list[int] | None:
+    """Return the sizes of the blocks that a reduction reduces to one element each.
+
+    Args:
+      before: shape of the array before it was reshaped into blocks.
+      after: shape of the array in blocks, which is reduced.
+      axes: the axes over which it is reduced.
+
+    Returns:
+      the size of a block along each axis of `before`; None if the axes are not those of blocks.
+    """
+    block_size = [1] * len(before)
+    for group in axis_groups(before, after):
+        if not group.changes and group.after[0] not in axes:
+            continue
+        is_split_in_two = len(group.before) == 1 and len(group.after) == 2
+        if not is_split_in_two:
+            return None
+        axis_of_blocks, axis_in_block = group.after
+        if axis_of_blocks in axes or axis_in_block not in axes:
+            return None
+        size = after[axis_in_block]
+        if not size.is_fixed:  # the size of a window is a number in the graph
+            return None
+        [axis] = group.before
+        block_size[axis] = size.for_two
+    return block_size
+
+
+def _has_as_many_windows(uncropped: Shape, window_size: Sequence[int], shape: Shape) -> bool:
+    """Return True if windows side by side over an uncropped array give a result of this shape."""
+    for axis, size in enumerate(window_size):
+        window_counts = (uncropped[axis].for_two // size, uncropped[axis].for_three // size)
+        if window_counts != shape[axis]:
             return False
     return True

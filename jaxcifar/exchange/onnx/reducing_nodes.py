@@ -14,7 +14,7 @@ _INT32 = np.dtype(np.int32)
 
 
 def reduction(operation: str) -> Conversion:
-    """Return the conversion of a reduction over axes, such as "ReduceSum"."""
+    """Return the conversion of a reduction over axes to an ONNX node, such as "ReduceSum"."""
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         x = only_input(step)
@@ -33,25 +33,30 @@ def reduction(operation: str) -> Conversion:
 
 
 def reduced(graph: OnnxBuilder, x: Tensor, axes: list[int], operation: str) -> Tensor:
-    """Return a tensor reduced over axes, which disappear."""
+    """Add the node of a reduction over axes; return its result, which lacks these axes."""
     x = graph.expanded(x)
-    stored_axes = sorted(x.order.index(axis) for axis in axes)
+    axes_in_graph = sorted(x.order.index(axis) for axis in axes)
     if operation == "ReduceSum":  # whose axes are an input in this version of ONNX
-        name = graph.add(operation, x.name, graph.integers(stored_axes), keepdims=0)
+        name = graph.add(operation, x.name, graph.integers(axes_in_graph), keepdims=0)
     else:
-        name = graph.add(operation, x.name, axes=stored_axes, keepdims=0)
-    kept = [axis for axis in range(len(x.shape)) if axis not in axes]
-    order = tuple(kept.index(axis) for axis in x.order if axis in kept)
-    shape = tuple(x.shape[axis] for axis in kept)
+        name = graph.add(operation, x.name, axes=axes_in_graph, keepdims=0)
+    other_axes = [axis for axis in range(len(x.shape)) if axis not in axes]
+    order = tuple(other_axes.index(axis) for axis in x.order if axis in other_axes)
+    shape = tuple(x.shape[axis] for axis in other_axes)
     return Tensor(name, shape, shape, order, x.dtype)
 
 
 def bool_reduction(operation: str) -> Conversion:
-    """Return the conversion of a reduction of bools alone, by "ReduceMin" or "ReduceMax"."""
+    """Return the conversion of `all` or `any` of truth values, to "ReduceMin" or "ReduceMax".
+
+    The same operation on the bits of integers can't be converted.
+    """
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         if only_input(step).dtype != np.bool_:
-            raise UnconvertibleError(f"{step.name} of integers")
+            raise UnconvertibleError(
+                f"{step.name} of integers can't be converted; use {step.name} of truth values"
+            )
         result: Tensor = reduction(operation)(graph, step)
         return result
 
@@ -59,14 +64,15 @@ def bool_reduction(operation: str) -> Conversion:
 
 
 def position_of(operation: str) -> Conversion:
-    """Return the conversion of "ArgMax" or "ArgMin"."""
+    """Return the conversion of `argmax` or `argmin` to the ONNX node "ArgMax" or "ArgMin"."""
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         x = only_input(step)
         [axis] = step.params["axes"]
         x = _orderable(graph, graph.expanded(x))
         name = graph.add(operation, x.name, axis=x.order.index(axis), keepdims=0)
-        order = tuple(other - (other > axis) for other in x.order if other != axis)
+        other_axes = [other for other in range(len(x.shape)) if other != axis]
+        order = tuple(other_axes.index(other) for other in x.order if other != axis)
         positions = Tensor(name, step.shape, step.shape, order, np.dtype(np.int64))
         return cast(graph, positions, step.dtype)
 
@@ -74,32 +80,34 @@ def position_of(operation: str) -> Conversion:
 
 
 def cumsum(graph: OnnxBuilder, step: Step) -> Tensor:
-    x = only_input(step)
-    x = graph.expanded(x)
+    """Add the node that sums the elements of an array up to each position along an axis."""
+    x = graph.expanded(only_input(step))
     axis = graph.constant(np.int64(x.order.index(step.params["axis"])))
     name = graph.add("CumSum", x.name, axis, reverse=int(step.params["reverse"]))
     return dataclasses.replace(x, name=name)
 
 
 def sort(graph: OnnxBuilder, step: Step) -> list[Tensor]:
-    """Sort by the first array, and rearrange the other arrays in the same way."""
+    """Add the nodes that sort the first array, and rearrange the other arrays in the same way."""
     if step.params["num_keys"] != 1:
-        raise UnconvertibleError("sorting by more than one array")
+        raise UnconvertibleError(
+            "sorting by more than one array can't be converted; sort by one array"
+        )
     axis = step.params["dimension"]
     order = common_order(step.inputs, len(step.shape))
-    keys, *others = [graph.whole(value, order) for value in step.inputs]
+    keys, *others = [graph.expanded_in_order(value, order) for value in step.inputs]
     size = step.shape[axis]
     sorted_keys, positions = _top_k(graph, keys, axis, size, largest=False)
     results = [sorted_keys]
     for tensor in others:
-        stored_axis = order.index(axis)
-        name = graph.add("GatherElements", tensor.name, positions.name, axis=stored_axis)
+        axis_in_graph = order.index(axis)
+        name = graph.add("GatherElements", tensor.name, positions.name, axis=axis_in_graph)
         results.append(dataclasses.replace(tensor, name=name))
     return results
 
 
 def top_k(graph: OnnxBuilder, step: Step) -> list[Tensor]:
-    """Return the largest elements along an axis, and their positions."""
+    """Add the node that finds the largest elements along an axis; return elements and positions."""
     x = only_input(step)
     axis = step.params.get("axis", -1) % len(x.shape)
     count = step.params["k"]
@@ -108,17 +116,31 @@ def top_k(graph: OnnxBuilder, step: Step) -> list[Tensor]:
 
 
 def _orderable(graph: OnnxBuilder, x: Tensor) -> Tensor:
-    """Return bools as integers, which ONNX Runtime can compare; return other arrays unchanged."""
+    """Convert truth values to integers, which ONNX Runtime can order; return others unchanged."""
     return cast(graph, x, _INT32) if x.dtype == np.bool_ else x
 
 
 def _top_k(
     graph: OnnxBuilder, x: Tensor, axis: int, count: Size, largest: bool
 ) -> tuple[Tensor, Tensor]:
+    """Add the node that finds the largest (or the smallest) elements along an axis.
+
+    Args:
+      graph: the graph.
+      x: the array.
+      axis: the axis.
+      count: number of elements to find along the axis.
+      largest: True for the largest elements, the largest first; False for the smallest.
+
+    Returns:
+      two tensors: the elements, and their positions along the axis (int64).
+    """
     if not x.shape[axis].is_fixed:
-        raise UnconvertibleError("sorting along the batch")
+        raise UnconvertibleError(
+            "sorting along the batch can't be converted; sort along other axes only"
+        )
     numbers = _orderable(graph, x)
-    values, positions = graph.add_node(
+    elements_name, positions_name = graph.add_node(
         "TopK",
         numbers.name,
         graph.integers([count.for_two]),
@@ -127,6 +149,8 @@ def _top_k(
         largest=int(largest),
     )
     shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
-    result = dataclasses.replace(numbers, name=values, shape=shape, stored=shape)
-    position = dataclasses.replace(result, name=positions, dtype=np.dtype(np.int64))
-    return cast(graph, result, x.dtype) if x.dtype == np.bool_ else result, position
+    elements = dataclasses.replace(numbers, name=elements_name, shape=shape, sizes_in_graph=shape)
+    positions = dataclasses.replace(elements, name=positions_name, dtype=np.dtype(np.int64))
+    if x.dtype == np.bool_:
+        elements = cast(graph, elements, x.dtype)
+    return elements, positions

@@ -1,5 +1,7 @@
 """Find a softmax in its steps: maximum, difference, exponential, sum and division."""
 
+import dataclasses
+
 from jaxcifar.exchange.onnx import elementwise_nodes as elements
 from jaxcifar.exchange.onnx.onnx_builder import Node, OnnxBuilder
 from jaxcifar.exchange.onnx.onnx_values import Tensor
@@ -7,44 +9,49 @@ from jaxcifar.exchange.onnx.traced_step import Step
 
 
 def div(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Divide two arrays; the last step of a softmax becomes a node for the whole softmax."""
-    x, other = step.inputs
-    if isinstance(x, Tensor) and isinstance(other, Tensor):
-        name = _softmax(graph, x, other)
+    """Add the nodes of a division; the last step of a softmax becomes one node for the softmax."""
+    dividend, divisor = step.inputs
+    if isinstance(dividend, Tensor) and isinstance(divisor, Tensor):
+        name = _softmax(graph, dividend, divisor)
         if name is not None:
-            return Tensor(name, x.shape, x.stored, x.order, x.dtype)
+            return dataclasses.replace(dividend, name=name)
     return elements.div(graph, step)
 
 
 def _softmax(graph: OnnxBuilder, exponentials: Tensor, sums: Tensor) -> str | None:
-    """Return the name of a softmax node, if the quotient of two tensors is a softmax; else None."""
+    """Add a softmax node if the quotient of two tensors is a softmax; return its name, else None.
+
+    A softmax is the quotient of `exp(values - maxima)` and its sums along the same axis.
+    """
     if exponentials.order != sums.order:  # the same node, transposed in JAX
         return None
-    exponential = _producer(graph, exponentials.name, "Exp")
-    total = _reduction(graph, sums.name, "ReduceSum", exponentials)
-    if exponential is None or total is None or total.inputs[0] != exponentials.name:
+    exp_node = _producer(graph, exponentials.name, "Exp")
+    sum_node = _reduction(graph, sums.name, "ReduceSum", exponentials)
+    if exp_node is None or sum_node is None or sum_node.inputs[0] != exponentials.name:
         return None
-    difference = _producer(graph, exponential.inputs[0], "Sub")
-    if difference is None:
+    difference_node = _producer(graph, exp_node.inputs[0], "Sub")
+    if difference_node is None:
         return None
-    values, maxima = difference.inputs
-    largest = _reduction(graph, maxima, "ReduceMax", exponentials)
-    if largest is None or largest.inputs[0] != values:
+    values, maxima = difference_node.inputs
+    max_node = _reduction(graph, maxima, "ReduceMax", exponentials)
+    if max_node is None or max_node.inputs[0] != values:
         return None
-    axes = graph.constants[total.inputs[1]].tolist()
-    if len(axes) != 1 or largest.attributes["axes"] != axes:
+    axes = graph.constants[sum_node.inputs[1]].tolist()
+    if len(axes) != 1 or max_node.attributes["axes"] != axes:
         return None
     return graph.add("Softmax", values, axis=axes[0])
 
 
 def _reduction(graph: OnnxBuilder, name: str, operation: str, whole: Tensor) -> Node | None:
-    """Return the reduction over one axis whose result is a tensor, or None.
+    """Return the node of a reduction whose result was reshaped to keep the reduced axis.
+
+    Return None if the tensor `name` was computed in another way.
 
     Args:
       graph: the graph.
-      name: name of the result; the reduced axis must have been added again, with size 1.
+      name: name of the tensor; it must have the size 1 along the reduced axis.
       operation: the reduction, such as "ReduceSum".
-      whole: a tensor with the shape that is reduced.
+      whole: a tensor with the shape before the reduction.
     """
     reshape = _producer(graph, name, "Reshape")
     if reshape is None:
@@ -52,15 +59,18 @@ def _reduction(graph: OnnxBuilder, name: str, operation: str, whole: Tensor) -> 
     node = _producer(graph, reshape.inputs[0], operation)
     if node is None:
         return None
-    is_sum = operation == "ReduceSum"
-    axes = graph.constants[node.inputs[1]].tolist() if is_sum else node.attributes["axes"]
-    sizes = [size.for_two if size.is_fixed else -1 for size in whole.stored_shape]
+    if operation == "ReduceSum":  # whose axes are an input
+        axes = graph.constants[node.inputs[1]].tolist()
+    else:
+        axes = node.attributes["axes"]
+    expected_sizes = [size.for_two if size.is_fixed else -1 for size in whole.shape_in_graph]
     for axis in axes:
-        sizes[axis] = 1
-    return node if graph.constants[reshape.inputs[1]].tolist() == sizes else None
+        expected_sizes[axis] = 1
+    sizes = graph.constants[reshape.inputs[1]].tolist()
+    return node if sizes == expected_sizes else None
 
 
 def _producer(graph: OnnxBuilder, name: str, operation: str) -> Node | None:
-    """Return the node that computes a tensor, if the node is this operation; else None."""
+    """Return the node that computes the tensor `name`; None if it has another operation."""
     node = graph.producer(name)
     return node if node is not None and node.operation == operation else None

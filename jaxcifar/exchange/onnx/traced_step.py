@@ -35,7 +35,7 @@ _PAIRED_PARAMETERS = (
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """An operation with its inputs.
+    """An operation of a network that is traced with two batch sizes, with its inputs.
 
     Attributes:
       for_two, for_three: the operation in the trace for two and for three images.
@@ -59,8 +59,12 @@ class Step:
     @property
     def shapes(self) -> list[Shape]:
         """The shapes of the results."""
-        pairs = zip(self.for_two.outvars, self.for_three.outvars, strict=True)
-        return [paired_shape(shape_of(two), shape_of(three)) for two, three in pairs]
+        shapes = []
+        for result_for_two, result_for_three in zip(
+            self.for_two.outvars, self.for_three.outvars, strict=True
+        ):
+            shapes.append(paired_shape(shape_of(result_for_two), shape_of(result_for_three)))
+        return shapes
 
     @property
     def shape(self) -> Shape:
@@ -78,28 +82,34 @@ class Step:
 
         Parameters that the conversions read in both traces may differ.
         """
-        others = self.for_three.params
+        params_for_three = self.for_three.params
         for name, parameter in self.params.items():
-            if name not in _PAIRED_PARAMETERS and not _is_equal(parameter, others[name]):
+            may_differ = name in _PAIRED_PARAMETERS
+            if not may_differ and not _is_equal(parameter, params_for_three[name]):
                 raise UnconvertibleError(
-                    f"the operation {self.name}, whose {name} depends on the number of images"
+                    f"the operation {self.name}, whose {name} depends on the number of images, "
+                    "can't be converted; use a fixed value"
                 )
 
-    def constant_inputs(self, first: int, what: str) -> list[Constant]:
-        """Return the inputs from number `first` on, which must be constants.
+    def constant_inputs(self, first: int, title: str) -> list[Constant]:
+        """Return the operation's inputs from index `first` on, which must be constants.
+
+        `title` names these inputs in the error message.
 
         Raises:
-          UnconvertibleError: an input depends on the images; `what` names the inputs.
+          UnconvertibleError: an input depends on the images.
         """
         constants = []
         for value in self.inputs[first:]:
             if not isinstance(value, Constant):
-                raise UnconvertibleError(f"{what} that depend on the images")
+                raise UnconvertibleError(
+                    f"{title} that depend on the images can't be converted; use constants"
+                )
             constants.append(value)
         return constants
 
     def compute(self, inputs: Sequence[Constant]) -> list[Constant]:
-        """Compute the operation for inputs that do not depend on the images."""
+        """Return the results of the operation for inputs that do not depend on the images."""
         for_two = _compute(self.for_two, [value.for_two for value in inputs])
         if all(value.is_shared for value in inputs) and self._is_the_same_for_both():
             return [shared(result) for result in for_two]
@@ -113,7 +123,7 @@ class Step:
 
 
 def _is_equal(first: Any, second: Any) -> bool:
-    """Return True if a parameter is the same in both traces; False if that is not known."""
+    """Return True if two values of a parameter are equal; False if they can't be compared."""
     try:
         return bool(first == second)
     except ValueError:  # the parameter is an array, or contains one
@@ -127,7 +137,7 @@ def _compute(equation: JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
 
 
 def is_filled(value: Value, scalar: float) -> bool:
-    """Return True if a value is a constant in which every element is this scalar.
+    """Return True if a value is a constant whose elements all equal `scalar`.
 
     Raises:
       UnconvertibleError: the constant depends on the number of images.
@@ -136,7 +146,7 @@ def is_filled(value: Value, scalar: float) -> bool:
 
 
 def only_input(step: Step) -> Tensor:
-    """Return the input of an operation that has one input, which depends on the images."""
+    """Return the only input of an operation; it depends on the images."""
     [x] = step.inputs
     assert isinstance(x, Tensor)  # operations of constants are computed before
     return x

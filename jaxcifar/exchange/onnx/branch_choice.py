@@ -1,0 +1,68 @@
+"""Choose the branch of a conditional operation that becomes nodes of an ONNX graph."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+
+from jaxcifar.diagram.control_flow import called_programs, jaxpr_without_constants
+from jaxcifar.exchange.onnx.conversion_table import CONVERSIONS
+from jaxcifar.exchange.onnx.onnx_values import Constant, Tensor, UnconvertibleError
+
+
+def branch_in_graph(equation: JaxprEqn, index: object) -> int:
+    """Return the number of the branch of a conditional (`cond`) that becomes nodes of the graph.
+
+    For a choice by the kind of device, all branches compute the same. The graph takes the branch
+    with the fewest operations that have no conversion, such as calls of kernels, and among several
+    such branches the shortest.
+
+    Args:
+      equation: the conditional.
+      index: its first input, which chooses the branch: a constant, a tensor, or the kind of device.
+
+    Raises:
+      UnconvertibleError: the branch depends on the images.
+    """
+    branches = equation.params["branches"]
+    if isinstance(index, Constant):
+        return int(np.clip(int(index.array()), 0, len(branches) - 1))
+    if isinstance(index, Tensor):
+        raise UnconvertibleError(
+            "a branch (cond) that depends on the images can't be converted; use jnp.where"
+        )
+    difficulties = [_difficulty(branch) for branch in branches]
+    return difficulties.index(min(difficulties))
+
+
+class _Difficulty(NamedTuple):
+    """The numbers of a program's operations that have no conversion, and of all its operations."""
+
+    unconvertible: int
+    operations: int
+
+
+def _difficulty(program: ClosedJaxpr | Jaxpr) -> _Difficulty:
+    """Return how many operations of a program have no conversion, and how many it has in all.
+
+    Operations of constants are not counted, because they need no conversion. The operations of
+    programs that this program calls are counted too.
+    """
+    unconvertible, operations = 0, 0
+    jaxpr = jaxpr_without_constants(program)
+    variables_of_images = set(jaxpr.invars)  # those that may depend on the images
+    for equation in jaxpr.eqns:
+        inputs = [variable for variable in equation.invars if not isinstance(variable, Literal)]
+        if variables_of_images.isdisjoint(inputs):
+            continue
+        variables_of_images.update(equation.outvars)
+        called_program = next(called_programs(equation), None)
+        if called_program is not None:
+            difficulty = _difficulty(called_program)
+            unconvertible += difficulty.unconvertible
+            operations += difficulty.operations
+        else:
+            is_convertible = equation.primitive.name in (*CONVERSIONS, "cond", "scan")
+            unconvertible += 0 if is_convertible else 1
+            operations += 1
+    return _Difficulty(unconvertible, operations)
