@@ -152,7 +152,7 @@ def _network_settings(network: NetworkLike, settings: dict[str, Any]) -> dict[st
       settings: the user's settings; their `arch_args` override the fields of a module.
 
     Raises:
-      UsageError: a field of a module can't be written to the file of a config.
+      UsageError: a field of a module can't be stored in the file with the run's settings.
     """
     arguments: dict[str, Any] = {}
     network_settings: dict[str, Any] = {}
@@ -195,13 +195,13 @@ def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, A
     for name in ("val_fraction", "fold", "train_examples"):
         if name in settings:
             raise UsageError(
-                f"{name}: these images are split already; give it to Dataset.from_arrays instead"
+                f"{name}: the images are split already; pass {name} to Dataset.from_arrays"
             )
     image_size = dataset.image_size
     if settings.get("image_size", image_size) != image_size:
         raise UsageError(
-            f"image_size {settings['image_size']}: these images have {image_size}x{image_size} "
-            "pixels already; give it to Dataset.from_arrays instead"
+            f"image_size {settings['image_size']}: the images have {image_size}x{image_size} "
+            "pixels already; pass image_size to Dataset.from_arrays"
         )
     return {
         "dataset": dataset.name,
@@ -212,7 +212,7 @@ def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, A
 
 
 def _user_metric(metric: Metric | Callable[..., Any] | str) -> UserMetric:
-    """Convert a metric that the user passed to `train` to a record with its name and SHA-256.
+    """Return the record of a metric that the user passed to `train`: metric, name and SHA-256.
 
     Raises:
       UsageError: the value is not a metric, or its code can't be found.
@@ -220,12 +220,12 @@ def _user_metric(metric: Metric | Callable[..., Any] | str) -> UserMetric:
     if isinstance(metric, str):
         [user_metric] = load_metrics([metric])
         return user_metric
-    name = _name_of_metric(metric) if isinstance(metric, Metric) else code_name(metric)
-    return UserMetric(metric_of(metric, name), name, user_reference.digest(METRIC_OPTION, name))
+    code = _name_of_metric(metric) if isinstance(metric, Metric) else code_name(metric)
+    return UserMetric(metric_of(metric, code), code, user_reference.digest(METRIC_OPTION, code))
 
 
 def _name_of_metric(metric: Metric) -> str:
-    """Return `module:NAME` for a metric; NAME is the name of its variable, or else its function."""
+    """Return `module:NAME` for a metric, where NAME is its variable or else its function."""
     name_of_function = code_name(metric.per_image or metric.of_confusion)
     module = name_of_function.partition(":")[0]
     for variable, value in vars(sys.modules[module]).items():

@@ -37,7 +37,7 @@ def test_a_run_on_arrays_has_their_fold_in_its_config():
     first, second = (Config.create("cnn", **each) for each in settings)
     assert (first.fold, second.fold) == ("1/4", "2/4")
     assert first.data_sha256 == second.data_sha256
-    with pytest.raises(UsageError, match=r"^fold: these images are split already"):
+    with pytest.raises(UsageError, match=r"^fold: the images are split already"):
         api._dataset_settings(Dataset.from_arrays(*arrays(30), *arrays(6)), {"fold": "1/4"})
 
 
