@@ -133,9 +133,10 @@ class BatchLoss:
     def _combine_parts(
         self, compute_part: Callable[[Batch, BatchPart | None], PartResults]
     ) -> PartResults:
-        """Call `compute_part` for each part of the batch, and combine the results.
+        """Call `compute_part` for each part of the batch; return the sums and averages of results.
 
-        `compute_part` gets the examples of a part and the part's position.
+        `compute_part` gets the examples of a part and the part's position. If the whole batch is
+        one part, the position is None.
         """
         if self.parts == 1:
             return compute_part(self.batch, None)
@@ -170,7 +171,7 @@ class BatchLoss:
         else:
             for number in range(self.parts):
                 batch = jax.tree.map(lambda array, number=number: array[number], batches)
-                batch = batch._replace(inputs=_computed_after(totals, batch.inputs))
+                batch = batch._replace(inputs=_delay_until_computed(batch.inputs, totals))
                 totals = add_part(totals, jnp.int32(number), batch)
         averages = jax.tree.map(self._divide_if_float, totals.to_average)
         return PartResults(totals.to_sum, averages)
@@ -181,16 +182,18 @@ class BatchLoss:
         return (total / self.parts).astype(total.dtype) if is_float else total
 
 
-def _computed_after(results: PyTree, inputs: Array) -> Array:
-    """Return `inputs` unchanged, in a way that makes XLA compute `results` first.
+def _delay_until_computed(inputs: Array, results: PyTree) -> Array:
+    """Return `inputs` unchanged, but make XLA compute `results` before it uses them.
 
-    Otherwise XLA may compute all parts of a batch at the same time, which needs more memory. Adding
-    0 that depends on `results` works; XLA removes `optimization_barrier` too early.
+    Otherwise XLA may compute all parts of a batch at the same time, which needs more memory. The
+    function adds a 0 that depends on `results`. JAX's `optimization_barrier` does not help, because
+    XLA removes it too early.
     """
-    first_elements = [leaf.ravel()[0].astype(jnp.float32) for leaf in jax.tree.leaves(results)]
+    arrays = jax.tree.leaves(results)
+    first_elements = [array.ravel()[0].astype(jnp.float32) for array in arrays]
     sum_of_results = sum(first_elements, jnp.float32(0))
-    zero = jnp.minimum(jnp.abs(sum_of_results), 0)
-    return inputs + zero.astype(inputs.dtype)
+    zero_from_results = jnp.minimum(jnp.abs(sum_of_results), 0)
+    return inputs + zero_from_results.astype(inputs.dtype)
 
 
 def _add_if_float(total: Array, new: Array) -> Array:
@@ -202,10 +205,10 @@ def _with_derivative(
     compute_loss: Callable[[PyTree], Array],
     compute_loss_and_gradients: Callable[[PyTree], tuple[Array, PyTree]],
 ) -> Callable[[PyTree], Array]:
-    """Return the function `compute_loss`, differentiated by `compute_loss_and_gradients`.
+    """Return `compute_loss` as a function whose gradients `compute_loss_and_gradients` computes.
 
-    By itself JAX would differentiate a sum over devices once on each device. It would also keep the
-    activations of all parts of a batch in memory.
+    JAX's own differentiation would differentiate a sum over devices once on each device. It would
+    also keep the activations of all parts of a batch in memory.
     """
     differentiable = jax.custom_jvp(compute_loss)
 

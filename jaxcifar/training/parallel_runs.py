@@ -89,9 +89,9 @@ class ParallelRuns:
 
         states, hypers, orders = jax.tree.map(stacked_shape, (state, hyper, order))
         if program.steps_per_feed is not None:
-            fed_images = program.steps_per_feed * program.batch_size
-            fed_shape = jax.ShapeDtypeStruct((fed_images, *images.shape[1:]), images.dtype)
-            images = stacked_shape(fed_shape)
+            image_count = program.steps_per_feed * program.batch_size
+            shape_of_run = (image_count, *images.shape[1:])
+            images = stacked_shape(jax.ShapeDtypeStruct(shape_of_run, images.dtype))
         step_count = np.int32(1)
         return ParallelRuns.train_steps.trace(
             self, states, hypers, images, labels, orders, step_count
