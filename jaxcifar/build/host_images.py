@@ -25,7 +25,7 @@ _MAX_FED_BYTES = 2**28  # largest size of images that are fed at a time
 
 
 def image_memory(devices: Sequence[jax.Device]) -> int:
-    """Return how many bytes of images each device may hold: half of its free memory."""
+    """Return the number of bytes that images may take on each device: half of its free memory."""
     stats = devices[0].memory_stats() or {}
     if "bytes_limit" in stats:
         free_bytes = stats["bytes_limit"] - stats.get("bytes_in_use", 0)
@@ -66,7 +66,7 @@ def choose_steps_per_feed(program: Program, dataset: Dataset, run_count: int) ->
 
 
 def describe_feeding(dataset: Dataset, devices: Sequence[jax.Device]) -> str:
-    """Return a line that says how large the images are, and why they stay on the host."""
+    """Return a line for the user: the images are too large for the devices and stay on the host."""
     return (
         f"the images take {format_bytes(image_bytes(dataset))}, and {devices[0].device_kind} has "
         f"{format_bytes(image_memory(devices))} for them: they stay in the host's memory and are "

@@ -48,10 +48,10 @@ class UserRule:
 
         Settings that the function has no parameters for are ignored.
         """
-        values = {_LEARNING_RATE: learning_rate, **settings}
-        positional_values = [values[name] for name in self.by_position]
-        values_by_name = {name: values[name] for name in self.by_name}
-        rule = self.function(*positional_values, **values_by_name)
+        value_of_setting = {_LEARNING_RATE: learning_rate, **settings}
+        positional_arguments = [value_of_setting[name] for name in self.by_position]
+        keyword_arguments = {name: value_of_setting[name] for name in self.by_name}
+        rule = self.function(*positional_arguments, **keyword_arguments)
         return rule.gradient_transformation() if isinstance(rule, optax.MultiSteps) else rule
 
 
@@ -73,7 +73,7 @@ def update_rule(config: Config) -> UpdateRule:
     return _make_user_rule(function, setting_names)
 
 
-def require_effect(config: Config, rule: UpdateRule) -> None:
+def reject_unused_settings(config: Config, rule: UpdateRule) -> None:
     """Check that a user's update rule uses all settings that differ from the recipe's defaults.
 
     A recipe is a named set of default settings for a network.
@@ -93,7 +93,7 @@ def require_effect(config: Config, rule: UpdateRule) -> None:
 
 
 def _make_user_rule(function: UpdateRule, setting_names: Sequence[str]) -> UserRule:
-    """Wrap a user's update rule, so that it gets settings in the way its parameters require.
+    """Return a user's update rule, wrapped so that it gets the settings that it has parameters for.
 
     Args:
       function: the user's function. Its first parameter is the learning rate, unless another has
@@ -106,7 +106,7 @@ def _make_user_rule(function: UpdateRule, setting_names: Sequence[str]) -> UserR
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # a compiled function may have no readable signature
         return all_in_order
-    if _can_be_passed_in_order(signature, setting_names):
+    if _takes_settings_in_order(signature, setting_names):
         return all_in_order
     accepted_names = _accepted_names(signature.parameters, setting_names)
     first_parameter = next(iter(signature.parameters), None)
@@ -115,13 +115,13 @@ def _make_user_rule(function: UpdateRule, setting_names: Sequence[str]) -> UserR
     return UserRule(function, by_position=(_LEARNING_RATE,), by_name=accepted_names)
 
 
-def _can_be_passed_in_order(signature: inspect.Signature, setting_names: Sequence[str]) -> bool:
+def _takes_settings_in_order(signature: inspect.Signature, setting_names: Sequence[str]) -> bool:
     """Return True if a function can be called as `function(learning_rate, *settings)`.
 
     The function must have enough parameters. A parameter with the name of a setting must get that
     setting.
     """
-    # Names of settings are bound instead of values, to find out which parameter gets which setting.
+    # The names are bound as if they were values, to find out which parameter gets which setting.
     try:
         setting_of_parameter = signature.bind(_LEARNING_RATE, *setting_names).arguments
     except TypeError:
