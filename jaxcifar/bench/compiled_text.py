@@ -122,7 +122,10 @@ def read_program(text: str) -> ProgramText:
         elif instruction and instructions is not None:
             instructions.append(_parse_instruction(instruction))
     if entry is None:
-        raise ValueError("this is not the text of a compiled program: it has no ENTRY")
+        raise ValueError(
+            "this is not the text of a compiled program, because it has no ENTRY; pass the result "
+            "of Compiled.as_text()"
+        )
     return ProgramText(computations, entry)
 
 
@@ -156,7 +159,10 @@ def _parse_instruction(line: re.Match[str]) -> Instruction:
 
 
 def _closing_bracket(text: str, opening_bracket: int) -> int:
-    """Return the index of the bracket that closes another one, or the text's last index."""
+    """Return the index of the ")" that closes the "(" at index `opening_bracket`.
+
+    If no bracket closes it, return the last index of the text.
+    """
     depth = 0
     for index in range(opening_bracket, len(text)):
         if text[index] == "(":

@@ -108,7 +108,7 @@ def _bytes_together(kernels: Sequence[Kernel]) -> int:
 def _kernels_in(program: ProgramText, computation: str) -> Iterator[Kernel]:
     """Yield the kernels of a computation and of the computations that it calls.
 
-    Of several branches, only the one with the most bytes counts.
+    Of the branches of a conditional, only the branch with the most bytes counts.
     """
     instructions = program.computations[computation]
     instruction_of_name = {instruction.name: instruction for instruction in instructions}
@@ -118,7 +118,8 @@ def _kernels_in(program: ProgramText, computation: str) -> Iterator[Kernel]:
             opcode in _OPCODES_WITHOUT_DATA
             or instruction.custom_call_target in _CUSTOM_CALLS_WITHOUT_DATA
         )
-        if moves_no_data or opcode.endswith(("-done", "-update")):
+        belongs_to_earlier_kernel = opcode.endswith(("-done", "-update"))
+        if moves_no_data or belongs_to_earlier_kernel:
             continue
         if opcode in ("while", "call", "async-start"):
             for called_name in program.called_by(instruction, "body", "to_apply", "calls"):

@@ -142,7 +142,7 @@ def _fits_into_box(node: Node, box: Box) -> bool:
 
 
 def _find_readers(sources_of_nodes: Sequence[Sequence[int]]) -> dict[int, list[int]]:
-    """Return the index of each node -> the indices of the nodes that read the node's output.
+    """Return, for the index of each node, the indices of the nodes that read the node's output.
 
     Args:
       sources_of_nodes: for each node, the indices of the nodes whose outputs the node reads.
