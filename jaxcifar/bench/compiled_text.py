@@ -62,7 +62,7 @@ class Instruction:
 
 
 def _array_bytes(array: re.Match[str]) -> int:
-    """Return the bytes of main memory that an array takes; 0 for an array in fast memory.
+    """Return how many bytes of main memory an array takes; 0 for an array in fast memory.
 
     `array` is the match of a type such as "f32[128,10]{1,0}".
     """

@@ -141,7 +141,7 @@ def _kernels_in(program: ProgramText, computation: str) -> Iterator[Kernel]:
 def _moved_bytes(
     program: ProgramText, instruction: Instruction, operands: Sequence[Instruction]
 ) -> int:
-    """Return the bytes that an instruction reads from its operands and writes to its result."""
+    """Return how many bytes an instruction reads from its operands and writes to its result."""
     read_bytes = 0
     for operand_index, operand in enumerate(operands):
         bytes_of_parts = _bytes_read_in_parts(program, instruction, operand_index)
@@ -155,7 +155,7 @@ def _moved_bytes(
 
 
 def _workspace_bytes(instruction: Instruction) -> int:
-    """Return the bytes of the scratch memory that is part of the result of a library's function."""
+    """Return the size in bytes of the scratch memory in the result of a library's function."""
     if not instruction.custom_call_target.startswith(_LIBRARIES_WITH_WORKSPACE):
         return 0
     *_, last_type = instruction.result_type.rstrip(")").split(", ")
@@ -163,7 +163,7 @@ def _workspace_bytes(instruction: Instruction) -> int:
 
 
 def _bytes_written_later(instruction: Instruction, read_bytes: int) -> int:
-    """Return the bytes that an asynchronous operation writes, given the bytes that it reads.
+    """Return how many bytes an asynchronous operation writes, if it reads `read_bytes` bytes.
 
     The operation begins with the given "-start" instruction, and ends with a later "-done"
     instruction.
@@ -177,7 +177,7 @@ def _bytes_written_later(instruction: Instruction, read_bytes: int) -> int:
 def _bytes_read_in_parts(
     program: ProgramText, instruction: Instruction, operand_index: int
 ) -> int | None:
-    """Return the bytes read from an operand if an instruction reads only parts of this operand.
+    """Return how many bytes of an operand are read, if an instruction reads only parts of it.
 
     Return None if the whole operand is read.
 

@@ -33,7 +33,7 @@ class TimedTraining:
         return self._setup.program.steps_per_epoch
 
     def continue_at(self, step: int) -> None:
-        """Set the number of the next step of all runs, from 0."""
+        """Make all runs continue at a step of training; steps are counted from 0."""
         last_step = self.states.step
         next_step = jax.device_put(np.full_like(last_step, step), last_step.sharding)
         self.states = self.states.replace(step=next_step)

@@ -77,13 +77,13 @@ def describe_feeding(dataset: Dataset, devices: Sequence[jax.Device]) -> str:
 def place_images(
     examples: Examples, placement: NamedSharding, steps_per_feed: int | None
 ) -> Examples:
-    """Place labels on the devices, and the images too if all images of the data set fit there.
+    """Place labels on the devices, and the images too if all images fit; return both.
 
     Args:
       examples: images and labels, on the host.
       placement: where JAX puts the arrays.
-      steps_per_feed: None if all images fit. Otherwise the images stay on the host, which sends the
-        images of this number of training steps at a time.
+      steps_per_feed: None if all images of the data set fit on the devices. Otherwise the images
+        stay on the host, which sends the images of this number of training steps at a time.
     """
     if steps_per_feed is None:
         return place_on_devices(examples, placement)

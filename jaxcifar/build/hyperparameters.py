@@ -94,7 +94,7 @@ def count_small_steps(config: Config, steps_per_epoch: int) -> int:
 
 
 def _setting_arrays(config: Config, kind: str) -> dict[str, jax.Array]:
-    """Return the settings that the run's optimizer or augmentation takes, by name.
+    """Return the settings that the run's optimizer or augmentation takes, as arrays by name.
 
     `kind` is "optimizer" or "augmentation".
     """

@@ -30,7 +30,8 @@ def is_nnx_class(value: Any) -> bool:
 def makes_nnx_module(constructor: Callable[..., Any], option: str) -> bool:
     """Return True if a user's class or function creates a module of Flax NNX.
 
-    A function counts if it has a parameter `rngs` (the random streams).
+    The function is not called: if it has a parameter `rngs` (the random streams), it is assumed to
+    create such a module.
 
     Args:
       constructor: the user's class or function.

@@ -76,7 +76,7 @@ def check_rule(config: Config, program: Program, hyper: Hyperparameters) -> None
 def reject_incompatible_settings(config: Config, program: Program, hyper: Hyperparameters) -> None:
     """Check that a user's update rule can be combined with the settings of a run.
 
-    The settings are gradient clipping, the learning rate of biases, and the average of weights.
+    It checks gradient clipping, the learning rate of biases, and the average of weights.
 
     Raises:
       UsageError: the rule can't be combined with a setting.

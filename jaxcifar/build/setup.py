@@ -45,7 +45,7 @@ def network_summary(program: Program) -> Summary:
 
 
 def _has_images_of_config(dataset: Dataset, config: Config) -> bool:
-    """Return True if a data set fits a config, which names a known data set or user's images."""
+    """Return True if a data set fits a config, which names a known data set or a user's."""
     config_names_data_set = config.dataset in registry.KINDS["dataset"]
     if config_names_data_set:
         return dataset.is_from_catalog and config.dataset == dataset.name

@@ -105,8 +105,8 @@ def _count_required_parameters(function: Callable[..., Any], code: str) -> int:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         raise UsageError(
-            f"--{METRIC_OPTION} {code}: Python can't tell which parameters it takes; write it with "
-            "`def`"
+            f"--{METRIC_OPTION} {code}: Python can't tell which parameters it takes; define it as "
+            "a function with `def`"
         ) from None
     positional_kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     positional = [parameter for parameter in parameters if parameter.kind in positional_kinds]
@@ -147,7 +147,7 @@ class MetricSet:
 
     @classmethod
     def create(cls, classes: int, user_metrics: Sequence[UserMetric] = ()) -> Self:
-        """Return the metrics for a number of classes, after a trial of the user's metrics.
+        """Try the user's metrics on made-up logits; return all metrics for a number of classes.
 
         Raises:
           UsageError: a user's metric needs more classes, fails, or returns something other than
@@ -183,9 +183,9 @@ class MetricSet:
 def _try_on_random_images(user_metrics: Sequence[UserMetric], classes: int) -> None:
     """Check the values that the user's metrics return for made-up logits and labels.
 
-    Each class is the label of an image and the prediction for an image. With thousands of classes
-    the logits would take too much memory; then some classes are left out, and the values may be
-    infinite or NaN.
+    Each class is the label of at least one image, and is predicted for at least one image. But
+    with thousands of classes, the logits would take too much memory. Then some classes are left
+    out, and the values may be infinite or NaN.
 
     Raises:
       UsageError: a metric fails, or does not return finite numbers of the right shape.

@@ -127,7 +127,7 @@ class DraftBuilder:
         self._drafts[draft_number].params += self._count_new_parameters(parameters)
 
     def _add_to_function(self, function: FunctionCall, operation: Operation) -> None:
-        """Add an operation to the graph node of the function, such as a softmax, around it."""
+        """Add an operation to the graph node of the function around it, such as a softmax."""
         if function not in self._draft_of_function_call:
             title = functions.FUNCTION_TITLES[function.name]
             label = Label(functions.box_kind_of_function(title), title)

@@ -134,7 +134,9 @@ class Summary:
 def _check_printable(field: str, *texts: str) -> None:
     for text in texts:
         if not text.isprintable():
-            raise ValueError(f"{field}: the text {text!r} has characters that are not printable")
+            raise ValueError(
+                f"{field}: the text {text!r} has characters that are not printable; remove them"
+            )
 
 
 def _check_graph(graph: tuple[Node, ...]) -> None:

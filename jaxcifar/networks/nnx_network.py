@@ -38,7 +38,7 @@ class _VariableEntry(NamedTuple):
 
     @property
     def paths_in_collection(self) -> list[ModulePath]:
-        """The path in the collection of each of the variable's arrays."""
+        """The path of each of the variable's arrays in the collection."""
         variable_path = tuple(str(name_or_index) for name_or_index in self.path_in_module)
         if len(self.arrays) == 1:
             return [variable_path]
@@ -191,7 +191,7 @@ def nnx_network(construct: Callable[[Any], Any], **options: Any) -> NNXNetwork:
 
 
 def _split_structure(network: Any) -> _NetworkStructure:
-    """Split an NNX module; return its structure, in which each variable's entry has the arrays."""
+    """Return the structure of an NNX module, with the arrays in the entries of its variables."""
     from flax import nnx
 
     graph, state = nnx.split(network)

@@ -71,7 +71,10 @@ class Metric:
         has_both = self.per_image is not None and self.of_confusion is not None
         has_neither = self.per_image is None and self.of_confusion is None
         if has_both or has_neither:
-            raise ValueError(f"the metric {self.name} must have either per_image or of_confusion")
+            raise ValueError(
+                f"the metric {self.name} must have either per_image or of_confusion; give one of "
+                "them"
+            )
 
 
 class Measurement(NamedTuple):

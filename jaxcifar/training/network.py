@@ -58,7 +58,10 @@ def variables(params: PyTree, other_variables: PyTree) -> Variables:
 
 
 def split_variables(all_variables: Variables) -> tuple[PyTree, PyTree]:
-    """Return a network's parameters, and all other variables as one tree; undoes `variables`."""
+    """Return a network's parameters, and all other variables as one tree.
+
+    This is the inverse of `variables`.
+    """
     collections = {name: tree for name, tree in all_variables.items() if name != "params"}
     return all_variables["params"], _as_one_tree(collections)
 

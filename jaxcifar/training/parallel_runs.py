@@ -163,8 +163,8 @@ def _map_over_runs(
 ) -> Callable[..., PyTree]:
     """Return a function of stacked arrays that applies `train_run` to each of `run_count` runs.
 
-    With `use_vmap`, `vmap` batches the runs; otherwise `train_run` is called once for each run. On
-    a CPU, `vmap` would turn convolutions into grouped convolutions, XLA's slowest kind.
+    With `use_vmap`, `jax.vmap` computes the runs together; otherwise `train_run` is called once for
+    each run. On a CPU, `vmap` would turn convolutions into grouped ones, XLA's slowest kind.
     """
     if use_vmap and run_count > 1:
         return jax.vmap(train_run)

@@ -140,7 +140,7 @@ class Program:
     def epoch_order(
         self, hyper: Hyperparameters, step: Int[Array, ""], image_count: int
     ) -> Int32[Array, "{image_count}"]:
-        """Return the random order of `image_count` training images in the epoch of a step."""
+        """Return the random order of `image_count` training images, in the epoch of this step."""
         epoch = step // self.steps_per_epoch
         epoch_key = jax.random.fold_in(hyper.order_key, epoch)
         order = jax.random.permutation(epoch_key, image_count)
