@@ -79,14 +79,14 @@ def step_kernels(program: ProgramText) -> list[Kernel]:
     Loops inside the step count once. Of several branches, the one with the most bytes counts.
     """
     instructions = itertools.chain(*program.computations.values())
-    loop_kernels = []  # the kernels of each loop
+    kernels_of_each_loop = []
     for instruction in instructions:
         if instruction.opcode == "while":
             for body in program.called_by(instruction, "body"):
-                loop_kernels.append(list(_kernels_in(program, body)))
-    if not loop_kernels:
+                kernels_of_each_loop.append(list(_kernels_in(program, body)))
+    if not kernels_of_each_loop:
         return list(_kernels_in(program, program.entry))
-    return max(loop_kernels, key=len)
+    return max(kernels_of_each_loop, key=len)
 
 
 def totals_by_kind(kernels: Sequence[Kernel]) -> list[KindTotal]:

@@ -68,10 +68,10 @@ def check_augmentation(config: Config, program: Program, hyper: Hyperparameters)
     else:
         function = partial(augmentation, **hyper.augmentation)
         augmented = jax.eval_shape(function, jax.random.key(0), images)
-    augmented_shape = getattr(augmented, "shape", type(augmented).__name__)
-    if augmented_shape != images.shape:
+    shape_or_type = getattr(augmented, "shape", type(augmented).__name__)
+    if shape_or_type != images.shape:
         raise UsageError(
-            f"{option} returns {augmented_shape} for images of shape "
+            f"{option} returns {shape_or_type} for images of shape "
             f"{images.shape}; it must return images of the same shape"
         )
     if not jnp.issubdtype(augmented.dtype, jnp.floating):

@@ -53,8 +53,8 @@ def choose_steps_per_feed(program: Program, dataset: Dataset, run_count: int) ->
     """
     devices = program.mesh.local_devices
     # All processes must compile the same program, so the one with the least memory decides.
-    memory_texts = gather_texts(str(image_memory(devices)))
-    least_memory = min(int(text) for text in memory_texts)
+    memory_texts_of_processes = gather_texts(str(image_memory(devices)))
+    least_memory = min(int(text) for text in memory_texts_of_processes)
     if image_bytes(dataset) <= least_memory:
         return None
     if devices[0].platform == "cpu":
@@ -125,12 +125,13 @@ def examples_to_feed(
     program, images = parallel_runs.program, train.images
     assert program.steps_per_feed is not None  # else all images are on the devices
     shape = (len(orders), program.steps_per_feed * program.batch_size, *images.shape[1:])
-    gathered = np.zeros(shape, np.uint8)
+    gathered_images = np.zeros(shape, np.uint8)
     orders_on_host = np.asarray(orders)
     for run, first_step in enumerate(first_steps):
         step_in_epoch = first_step % program.steps_per_epoch
         start = step_in_epoch * program.batch_size
         end = start + step_count * program.batch_size
         indices = orders_on_host[run, start:end]
-        gathered[run, : len(indices)] = images[indices]
-    return train._replace(images=place_on_devices(gathered, parallel_runs.sharding))
+        gathered_images[run, : len(indices)] = images[indices]
+    images_on_devices = place_on_devices(gathered_images, parallel_runs.sharding)
+    return train._replace(images=images_on_devices)

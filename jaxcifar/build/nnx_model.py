@@ -76,6 +76,7 @@ def create_nnx_network(
     Raises:
       UsageError: the function does not return an NNX module, or the module has no `__call__`.
     """
+    created_classes: list[type] = []
 
     def construct(rngs: Any) -> Any:
         module = constructor(**arguments, rngs=rngs)
@@ -87,7 +88,6 @@ def create_nnx_network(
         created_classes.append(type(module))
         return module
 
-    created_classes: list[type] = []
     dtype: Dtype | None = arguments.get("dtype")
     network = nnx_network(construct, dtype=dtype)
     module_class = created_classes[0]

@@ -138,12 +138,12 @@ def _trace_step(config: Config, program: Program, hyper: Hyperparameters) -> _Tr
         nonlocal loss_use
         rule = program.optimizer(learning_rate, **settings)
         state = rule.init(params)
-        grads = params  # arrays of the same shapes
+        stand_in_grads = params  # arrays of the same shapes
         loss_keywords: dict[str, Any] = {}
         if isinstance(rule, optax.GradientTransformationExtraArgs):
-            loss_use = find_loss_use(rule, grads, state, params)
-            loss_keywords = loss_arguments(stand_in_loss(params), grads, stand_in_loss)
-        updates, new_state = rule.update(grads, state, params, **loss_keywords)
+            loss_use = find_loss_use(rule, stand_in_grads, state, params)
+            loss_keywords = loss_arguments(stand_in_loss(params), stand_in_grads, stand_in_loss)
+        updates, new_state = rule.update(stand_in_grads, state, params, **loss_keywords)
         _require_evaluation_params(config, new_state, params)
         return state, updates, new_state
 

@@ -121,14 +121,14 @@ def _takes_settings_in_order(signature: inspect.Signature, setting_names: Sequen
     The function must have enough parameters. A parameter with the name of a setting must get that
     setting.
     """
-    # The names are bound as if they were values, to find out which parameter gets which setting.
+    # Binding the names shows which parameter gets which setting.
+    names_instead_of_values = (_LEARNING_RATE, *setting_names)
     try:
-        setting_of_parameter = signature.bind(_LEARNING_RATE, *setting_names).arguments
+        setting_of_parameter = signature.bind(*names_instead_of_values).arguments
     except TypeError:
         return False
-    known_names = {_LEARNING_RATE, *setting_names}
-    named_like_settings = [name for name in signature.parameters if name in known_names]
-    return all(setting_of_parameter.get(name) == name for name in named_like_settings)
+    parameters_named_like_settings = signature.parameters.keys() & set(names_instead_of_values)
+    return all(setting_of_parameter.get(name) == name for name in parameters_named_like_settings)
 
 
 def _accepted_names(

@@ -120,8 +120,9 @@ def make_boxes(graph: Sequence[Node]) -> list[Box]:
         source_boxes = list(dict.fromkeys(box_index_of_node[source] for source in node.sources))
         is_only_reader = len(source_boxes) == 1 and len(readers_of_node[node.sources[0]]) == 1
         if is_only_reader and _fits_into_box(node, boxes[source_boxes[0]]):
-            boxes[source_boxes[0]].nodes.append(node)
-            box_index_of_node.append(source_boxes[0])
+            [shared_box] = source_boxes
+            boxes[shared_box].nodes.append(node)
+            box_index_of_node.append(shared_box)
         else:
             box_index_of_node.append(len(boxes))
             boxes.append(Box([node], source_boxes))

@@ -60,8 +60,8 @@ class DraftBuilder:
             parameters |= self._parameters_of_value.get(value, set())
         if not operation.depends_on_image:
             self._parameters_of_value |= dict.fromkeys(operation.outputs, parameters)
-            reads_ones = operation.constants[:1] == (1,)
-            if reads_ones:
+            first_constant = next(iter(operation.constants), None)
+            if first_constant == 1:  # the operation reads an array of ones
                 self._operation_on_ones_of_value |= dict.fromkeys(operation.outputs, operation)
             return
         layer = self._module_calls.box_call(operation.call_number)

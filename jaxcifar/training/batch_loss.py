@@ -140,15 +140,15 @@ class BatchLoss:
         """
         if self.parts == 1:
             return compute_part(self.batch, None)
-        examples_in_device_part = len(self.batch.targets) // self.parts
-        examples_in_part = examples_in_device_part * sharing.device_count(self.axis)
+        part_size_on_device = len(self.batch.targets) // self.parts
+        part_size_on_all_devices = part_size_on_device * sharing.device_count(self.axis)
         batches = jax.tree.map(
-            lambda array: array.reshape(self.parts, examples_in_device_part, *array.shape[1:]),
+            lambda array: array.reshape(self.parts, part_size_on_device, *array.shape[1:]),
             self.batch,
         )
 
         def add_part(totals: PartResults, number: Array, batch: Batch) -> PartResults:
-            part = BatchPart(number, first_position=number * examples_in_part)
+            part = BatchPart(number, first_position=number * part_size_on_all_devices)
             results = compute_part(batch, part)
             return PartResults(
                 to_sum=jax.tree.map(jnp.add, totals.to_sum, results.to_sum),
@@ -157,8 +157,8 @@ class BatchLoss:
 
         first_batch = jax.tree.map(lambda array: array[0], batches)
         first_part = BatchPart(jnp.int32(0), jnp.int32(0))
-        shapes = jax.eval_shape(compute_part, first_batch, first_part)
-        totals = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        result_shapes = jax.eval_shape(compute_part, first_batch, first_part)
+        totals = jax.tree.map(lambda array: jnp.zeros(array.shape, array.dtype), result_shapes)
 
         def scan_step(
             totals: PartResults, numbered_batch: tuple[Array, Batch]
