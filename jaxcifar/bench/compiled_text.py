@@ -139,12 +139,6 @@ def _parse_instruction(line: re.Match[str]) -> Instruction:
     operands_end = _closing_bracket(operation, len(opcode))
     operands = operation[len(opcode) + 1 : operands_end]
     attributes = operation[operands_end:]
-    called_computations = {}
-    for kind, names_text in _CALL_PATTERN.findall(attributes):
-        names = _NAME_PATTERN.findall(names_text)
-        if not names:  # without a percent sign
-            names = [names_text.strip("{}")]
-        called_computations[kind] = tuple(names)
     custom_call_target = _CUSTOM_TARGET_PATTERN.search(attributes)
     return Instruction(
         name=name,
@@ -152,10 +146,24 @@ def _parse_instruction(line: re.Match[str]) -> Instruction:
         opcode=opcode,
         operands=tuple(_NAME_PATTERN.findall(operands)),
         parameter_index=int(operands) if opcode == "parameter" else None,
-        called_computations=called_computations,
+        called_computations=_find_called_computations(attributes),
         custom_call_target=custom_call_target[1] if custom_call_target else "",
         is_root=root_keyword is not None,
     )
+
+
+def _find_called_computations(attributes: str) -> dict[str, tuple[str, ...]]:
+    """Return the names of the computations that an instruction calls, by the kind of the call.
+
+    `attributes` is the text after the instruction's operands, such as ", body=%b, condition=%c".
+    """
+    called_computations = {}
+    for kind, names_text in _CALL_PATTERN.findall(attributes):
+        names = _NAME_PATTERN.findall(names_text)
+        if not names:  # without a percent sign
+            names = [names_text.strip("{}")]
+        called_computations[kind] = tuple(names)
+    return called_computations
 
 
 def _closing_bracket(text: str, opening_bracket: int) -> int:

@@ -101,7 +101,8 @@ def _plain_step(
     (loss, new_statistics), gradients = compute_gradients(variables["params"])
     updates, opt_state = rule.update(gradients, opt_state, variables["params"])
     params = optax.apply_updates(variables["params"], updates)
-    return ({"params": params, **new_statistics}, opt_state), loss
+    new_variables = {"params": params, **new_statistics}
+    return (new_variables, opt_state), loss
 
 
 class _PlainCNN(nn.Module):

@@ -97,13 +97,14 @@ def _check_label_augmentation(
     """
     image_count = images.shape[0]
     labels = jax.ShapeDtypeStruct((image_count,), jnp.int32)
-    returned = jax.eval_shape(augmentation, jax.random.key(0), images, labels)
-    if not isinstance(returned, tuple) or len(returned) != 2:
+    result = jax.eval_shape(augmentation, jax.random.key(0), images, labels)
+    is_pair = isinstance(result, tuple) and len(result) == 2
+    if not is_pair:
         raise UsageError(
-            f"{option} returns {type(returned).__name__}; a function with a parameter `labels` "
+            f"{option} returns {type(result).__name__}; a function with a parameter `labels` "
             "must return two values, images and labels"
         )
-    augmented, new_labels = returned
+    augmented, new_labels = result
     labels_shape = image_count, augmentation.num_classes
     has_right_shape = getattr(new_labels, "shape", None) == labels_shape
     if not has_right_shape or new_labels.dtype != jnp.float32:

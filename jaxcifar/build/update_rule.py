@@ -101,13 +101,15 @@ def _make_user_rule(function: UpdateRule, setting_names: Sequence[str]) -> UserR
       setting_names: names of the settings that the function may have parameters for. A function
         whose parameters have other names is called with all settings, in this order.
     """
-    all_in_order = UserRule(function, by_position=(_LEARNING_RATE, *setting_names), by_name=())
+    rule_with_all_settings = UserRule(
+        function, by_position=(_LEARNING_RATE, *setting_names), by_name=()
+    )
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # a compiled function may have no readable signature
-        return all_in_order
+        return rule_with_all_settings
     if _takes_settings_in_order(signature, setting_names):
-        return all_in_order
+        return rule_with_all_settings
     accepted_names = _accepted_names(signature.parameters, setting_names)
     first_parameter = next(iter(signature.parameters), None)
     if _LEARNING_RATE in signature.parameters and first_parameter != _LEARNING_RATE:

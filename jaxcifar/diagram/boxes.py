@@ -155,6 +155,17 @@ def _find_readers(sources_of_nodes: Sequence[Sequence[int]]) -> dict[int, list[i
     return readers_of_node
 
 
+def _may_be_side_box(box: Box, readers: Sequence[int], boxes: Sequence[Box]) -> bool:
+    """Return whether a box reads one box, and is read by one box that also reads other boxes.
+
+    `readers` are the indices in `boxes` of the boxes that read its output.
+    """
+    if len(box.sources) != 1 or len(readers) != 1 or box.kind == "operator":
+        return False
+    [reader] = readers
+    return len(boxes[reader].sources) > 1
+
+
 def _arrange_side_boxes(boxes: list[Box]) -> list[Box]:
     """Find the side boxes, which stand beside a column, and return all boxes in their new order.
 
@@ -166,12 +177,9 @@ def _arrange_side_boxes(boxes: list[Box]) -> list[Box]:
     column_boxes = list(range(len(boxes)))  # boxes that stay in their column
     side_boxes_of_join: dict[int, list[int]] = defaultdict(list)
     for index, box in enumerate(boxes):
-        if len(box.sources) != 1 or len(readers_of_box[index]) != 1 or box.kind == "operator":
+        if not _may_be_side_box(box, readers_of_box[index], boxes):
             continue
         [reader] = readers_of_box[index]
-        reader_is_join = len(boxes[reader].sources) > 1
-        if not reader_is_join:
-            continue
         position = column_boxes.index(index)
         previous_box, next_box = column_boxes[position - 1], column_boxes[position + 1]
         is_link_of_column = box.sources == [previous_box] and reader == next_box

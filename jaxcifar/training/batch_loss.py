@@ -90,7 +90,8 @@ class BatchLoss:
 
         def gradients_of_part(batch: Batch, part: BatchPart | None) -> PartResults:
             loss_and_gradients = jax.value_and_grad(self.loss_fn, has_aux=True)
-            (loss, (logits, other_variables)), grads = loss_and_gradients(params, batch, part)
+            loss_and_results, grads = loss_and_gradients(params, batch, part)
+            loss, (logits, other_variables) = loss_and_results
             image_sums = TrainingSums.of(logits, batch.targets)
             return PartResults(to_sum=(loss, grads, image_sums), to_average=other_variables)
 
