@@ -134,9 +134,7 @@ class Summary:
 def _check_printable(field: str, *texts: str) -> None:
     for text in texts:
         if not text.isprintable():
-            raise ValueError(
-                f"{field}: the text {text!r} has characters that are not printable; remove them"
-            )
+            raise ValueError(f"{field}: the text {text!r} must have printable characters only")
 
 
 def _check_graph(graph: tuple[Node, ...]) -> None:
