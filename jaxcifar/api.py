@@ -172,8 +172,8 @@ def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, A
     image_size = dataset.image_size
     if settings.get("image_size", image_size) != image_size:
         raise UsageError(
-            f"image_size {settings['image_size']}: these images have {image_size}x{image_size} "
-            "pixels already; give it to Dataset.from_arrays instead"
+            f"image_size {settings['image_size']}: the images have {image_size}x{image_size} "
+            "pixels already; pass image_size to Dataset.from_arrays"
         )
     return {
         "dataset": dataset.name,

@@ -46,11 +46,12 @@ class DivergedError(RunError):
           loss: its value.
           finished_epochs: number of epochs that finished before this loss.
         """
-        last_checkpoint = f"that of epoch {finished_epochs}" if finished_epochs else "none yet"
+        checkpoint = "there is no checkpoint yet"
+        if finished_epochs > 0:
+            checkpoint = f"the last good checkpoint is kept (that of epoch {finished_epochs})"
         return cls(
-            f"the {loss_name} loss became {loss} in epoch {finished_epochs + 1}; the last good "
-            f"checkpoint is kept ({last_checkpoint}): try a lower --learning-rate in another run "
-            "folder"
+            f"the {loss_name} loss became {loss} in epoch {finished_epochs + 1}; {checkpoint}: try "
+            "a lower --learning-rate in another run folder"
         )
 
 
@@ -66,10 +67,10 @@ def without_advice(error: BaseException) -> str:
 
 
 def last_cause(error: BaseException) -> str:
-    """Return the innermost cause of an error, such as "No space left on device".
+    """Return the last cause in an error's message, such as "No space left on device".
 
-    TensorStore's messages are a chain of causes separated by colons. The last one comes from the
-    operating system.
+    A message of TensorStore is a chain of causes, separated by colons. The last cause comes from
+    the operating system.
     """
     if isinstance(error, OSError) and error.strerror:
         return error.strerror

@@ -170,10 +170,10 @@ def measure_startup(
             "JAX_COMPILATION_CACHE_DIR": str(Path(folder, "cache")),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
-        progress.doing(f"{label}: starting, nothing compiled before")
+        progress.set_activity(f"{label}: starting, nothing compiled before")
         with Contestant(label, "jaxcifar", work, environment) as contestant:
             cold_seconds = contestant.seconds_to_first_step()
-        progress.doing(f"{label}: starting again, then a whole run")
+        progress.set_activity(f"{label}: starting again, then a whole run")
         with Contestant(label, "jaxcifar", work, environment) as contestant:
             warm_seconds = contestant.seconds_to_first_step()
             result = contestant.ask("whole_run", Path(folder, "run"))

@@ -103,16 +103,20 @@ class Target:
         kind, _, shape_text = name.partition(":")
         if kind not in _LIMITS_OF_KIND:
             examples = ", ".join(EXAMPLES)
-            raise UsageError(f"--target {name}: choose one of {examples}, or other numbers of them")
-        example = _example_target(kind)
-        shape_error = UsageError(f"--target {name}: write the numbers of devices like {example}")
+            raise UsageError(
+                f"--target {name}: is unknown; choose one of {examples}, or other numbers of them"
+            )
         if name == kind:
             return cls(name, kind, shape=(1,))
-        if not _SHAPE_PATTERN.fullmatch(shape_text):
-            raise shape_error
-        shape = tuple(int(axis_size) for axis_size in shape_text.split("x"))
+        shape: tuple[int, ...] = ()
+        if _SHAPE_PATTERN.fullmatch(shape_text):
+            shape = tuple(int(axis_size) for axis_size in shape_text.split("x"))
         if not _is_allowed_shape(kind, shape):
-            raise shape_error
+            example = next(example for example in EXAMPLES if example.startswith(f"{kind}:"))
+            raise UsageError(
+                f"--target {name}: {kind} devices can't be linked in this shape; write the numbers "
+                f"of devices like {example}"
+            )
         return cls(name, kind, shape)
 
     @property
@@ -128,8 +132,8 @@ class Target:
     @property
     def machine(self) -> Machine:
         """The published speed of the devices' arithmetic and of the links between them."""
-        [machine] = [known for known in MACHINES if known.name == _MACHINE_NAMES[self.kind]]
-        return machine
+        machine_of_name = {machine.name: machine for machine in MACHINES}
+        return machine_of_name[_MACHINE_NAMES[self.kind]]
 
     @property
     def title(self) -> str:
@@ -139,16 +143,11 @@ class Target:
 
 def _is_allowed_shape(kind: str, shape: tuple[int, ...]) -> bool:
     """Return whether devices of a kind can form a network of a shape, such as (2, 4) for "v5e"."""
-    if min(shape) == 0:
+    if not shape or min(shape) == 0:
         return False
     if kind == "h100":
         return len(shape) == 1 and shape[0] <= _MAX_H100_CARDS
     return math.prod(shape) == 1 or len(shape) == _NETWORK_DIMENSIONS[kind]
-
-
-def _example_target(kind: str) -> str:
-    """Return a target of several devices of a kind, such as "v5e:2x4"."""
-    return next(example for example in EXAMPLES if example.startswith(f"{kind}:"))
 
 
 def compiler_version(target: Target) -> str:
@@ -160,7 +159,8 @@ def compiler_version(target: Target) -> str:
     if target.kind == "h100":
         extra, package = "cuda12", _find_cuda_package()
     else:
-        extra, package = "tpu", "libtpu" if find_spec("libtpu") else None
+        extra = "tpu"
+        package = "libtpu" if find_spec("libtpu") else None
     if package is None:
         raise UsageError(
             f"--target {target.name}: its compiler is not installed; install it (Linux) with: "

@@ -62,7 +62,7 @@ class AbsentProgram:
 
     @property
     def least_seconds(self) -> dict[str, float]:
-        """The least seconds of a step by each published limit of a device.
+        """The shortest possible time of a step in seconds, by each published limit of a device.
 
         The limits are "arithmetic", "memory" and "exchanges" between devices, which are modelled in
         `device_traffic`. Arithmetic and memory work at the same time, so the larger of the two is a

@@ -55,14 +55,14 @@ class BenchProgress:
         self._exit_stack.__exit__(error_type, error, traceback)
 
     def say(self, line: str) -> None:
-        """Print a line that stays on the screen."""
+        """Print a line above the status line, where it stays."""
         self._print_line(f"{self._title}: {line}")
 
-    def doing(self, activity: str) -> None:
+    def set_activity(self, activity: str) -> None:
         """Set the text of the current activity, which has just begun."""
         self._activity, self._activity_start_time = printable(activity), self._clock()
 
-    def expect(self, activity_seconds: float, later_seconds: float = 0.0) -> None:
+    def set_estimate(self, activity_seconds: float, later_seconds: float = 0.0) -> None:
         """Set a new estimate of the time left.
 
         Args:

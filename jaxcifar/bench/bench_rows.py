@@ -87,8 +87,8 @@ def _speed_ratio(our_entrant: Entrant, other_entrant: Entrant, phase: str) -> _S
     """Return how many times as fast `our_entrant` is as `other_entrant`.
 
     The ratio is the median over the rounds. In each round both were measured within minutes, so a
-    slow hour of the machine slows both. If `other_entrant` has no rounds, the ratio is that of the
-    rates of the first steps, without a spread. An unknown value is None.
+    slow hour of the machine slows both. If `other_entrant` has no rounds, the rates of the first
+    steps are compared, without a spread. An unknown value is None.
 
     Args:
       our_entrant: this package, with its measured rates.

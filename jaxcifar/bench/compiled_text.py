@@ -62,7 +62,7 @@ class Instruction:
 
 
 def _array_bytes(array: re.Match[str]) -> int:
-    """Return the bytes of main memory that an array takes; 0 for an array in fast memory.
+    """Return how many bytes of main memory an array takes; 0 for an array in fast memory.
 
     `array` is the match of a type such as "f32[128,10]{1,0}".
     """
@@ -122,7 +122,10 @@ def read_program(text: str) -> ProgramText:
         elif instruction and instructions is not None:
             instructions.append(_parse_instruction(instruction))
     if entry is None:
-        raise ValueError("this is not the text of a compiled program: it has no ENTRY")
+        raise ValueError(
+            "this is not the text of a compiled program, because it has no ENTRY; pass the result "
+            "of Compiled.as_text()"
+        )
     return ProgramText(computations, entry)
 
 
@@ -136,12 +139,6 @@ def _parse_instruction(line: re.Match[str]) -> Instruction:
     operands_end = _closing_bracket(operation, len(opcode))
     operands = operation[len(opcode) + 1 : operands_end]
     attributes = operation[operands_end:]
-    called_computations = {}
-    for kind, names_text in _CALL_PATTERN.findall(attributes):
-        names = _NAME_PATTERN.findall(names_text)
-        if not names:  # without a percent sign
-            names = [names_text.strip("{}")]
-        called_computations[kind] = tuple(names)
     custom_call_target = _CUSTOM_TARGET_PATTERN.search(attributes)
     return Instruction(
         name=name,
@@ -149,14 +146,31 @@ def _parse_instruction(line: re.Match[str]) -> Instruction:
         opcode=opcode,
         operands=tuple(_NAME_PATTERN.findall(operands)),
         parameter_index=int(operands) if opcode == "parameter" else None,
-        called_computations=called_computations,
+        called_computations=_find_called_computations(attributes),
         custom_call_target=custom_call_target[1] if custom_call_target else "",
         is_root=root_keyword is not None,
     )
 
 
+def _find_called_computations(attributes: str) -> dict[str, tuple[str, ...]]:
+    """Return the names of the computations that an instruction calls, by the kind of the call.
+
+    `attributes` is the text after the instruction's operands, such as ", body=%b, condition=%c".
+    """
+    called_computations = {}
+    for kind, names_text in _CALL_PATTERN.findall(attributes):
+        names = _NAME_PATTERN.findall(names_text)
+        if not names:  # without a percent sign
+            names = [names_text.strip("{}")]
+        called_computations[kind] = tuple(names)
+    return called_computations
+
+
 def _closing_bracket(text: str, opening_bracket: int) -> int:
-    """Return the index of the bracket that closes another one, or the text's last index."""
+    """Return the index of the ")" that closes the "(" at index `opening_bracket`.
+
+    If no bracket closes it, return the last index of the text.
+    """
     depth = 0
     for index in range(opening_bracket, len(text)):
         if text[index] == "(":

@@ -72,7 +72,7 @@ def compete(specs: Sequence[EntrantSpec], plan: Plan, progress: BenchProgress) -
     entrants: list[Entrant] = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         for spec_number, spec in enumerate(specs, 1):
-            progress.doing(f"{spec.label}: first steps ({spec_number} of {len(specs)})")
+            progress.set_activity(f"{spec.label}: first steps ({spec_number} of {len(specs)})")
             if entrants:
                 _expect_first_steps(entrants, len(specs), plan, progress)
             entrant = Entrant(spec, cache_environment(folder))
@@ -87,7 +87,7 @@ def compete(specs: Sequence[EntrantSpec], plan: Plan, progress: BenchProgress) -
                 progress.say(f"no time is left for round {round_number} of {plan.rounds}")
                 break
             _measure_round(entrants, round_number, plan, progress)
-    progress.expect(plan.estimate_later_seconds(entrants[0]))
+    progress.set_estimate(plan.estimate_later_seconds(entrants[0]))
     return entrants
 
 
@@ -121,7 +121,7 @@ def _expect_first_steps(
         + plan.rounds * round_seconds_of_all
         + plan.estimate_later_seconds(ready_entrants[0])
     )
-    progress.expect(seconds_to_get_ready, later_seconds)
+    progress.set_estimate(seconds_to_get_ready, later_seconds)
 
 
 def _get_entrant_ready(
@@ -194,8 +194,8 @@ def _measure_round(
         seconds_of_other_turns = sum(seconds_of_turns[position + 1 :])
         seconds_of_later_rounds = later_rounds * sum(seconds_of_turns)
         seconds_after_contest = plan.estimate_later_seconds(entrants[0])
-        progress.doing(f"{entrant.spec.label}: round {round_number} of {plan.rounds}")
-        progress.expect(
+        progress.set_activity(f"{entrant.spec.label}: round {round_number} of {plan.rounds}")
+        progress.set_estimate(
             seconds_of_turns[position],
             seconds_of_other_turns + seconds_of_later_rounds + seconds_after_contest,
         )

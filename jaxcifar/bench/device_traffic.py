@@ -125,7 +125,7 @@ def step_seconds(
       chips: number of chips.
     """
     compute_seconds = flops / (UTILISATION * machine.flops)
-    exchange_seconds = [machine.all_reduce_seconds(each.bytes, chips) for each in exchanges]
+    exchange_seconds = [machine.all_reduce_seconds(exchange.bytes, chips) for exchange in exchanges]
     return compute_seconds + sum(exchange_seconds)
 
 

@@ -133,7 +133,7 @@ class Entrant:
         return summary
 
     def status_message(self, phases: Sequence[str]) -> str:
-        """Return a message with the first rates of these phases, or why the contestant left."""
+        """Return a message with the first rates of phases, or the reason for being left out."""
         label = self.spec.label
         if self.exclusion_reason:
             return f"{label} is left out of the rounds: {self.exclusion_reason}"
@@ -155,7 +155,7 @@ class Entrant:
 def cache_environment(folder: str) -> dict[str, str]:
     """Return environment variables by which JAX and PyTorch keep compiled programs in a folder.
 
-    Where the user has set a variable, its value stays.
+    A variable that the user has set keeps its value.
     """
     default_values = {
         "JAX_COMPILATION_CACHE_DIR": str(Path(folder, "jax")),

@@ -37,9 +37,9 @@ class PlainFlaxTraining:
         start_time = time.perf_counter()
         for step in range(steps):
             start = step * self._work.batch_size
-            batch = slice(start, start + self._work.batch_size)
-            images = self._train.images[batch]
-            labels = self._train.labels[batch]
+            batch_slice = slice(start, start + self._work.batch_size)
+            images = self._train.images[batch_slice]
+            labels = self._train.labels[batch_slice]
             self._state, loss = self._train_step(self._state, _normalize(images), labels, step)
         loss.block_until_ready()
         return Timing(steps * self._work.batch_size, time.perf_counter() - start_time)
@@ -101,7 +101,8 @@ def _plain_step(
     (loss, new_statistics), gradients = compute_gradients(variables["params"])
     updates, opt_state = rule.update(gradients, opt_state, variables["params"])
     params = optax.apply_updates(variables["params"], updates)
-    return ({"params": params, **new_statistics}, opt_state), loss
+    new_variables = {"params": params, **new_statistics}
+    return (new_variables, opt_state), loss
 
 
 class _PlainCNN(nn.Module):

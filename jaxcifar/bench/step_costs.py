@@ -79,14 +79,14 @@ def step_kernels(program: ProgramText) -> list[Kernel]:
     Loops inside the step count once. Of several branches, the one with the most bytes counts.
     """
     instructions = itertools.chain(*program.computations.values())
-    loop_kernels = []  # the kernels of each loop
+    kernels_of_each_loop = []
     for instruction in instructions:
         if instruction.opcode == "while":
             for body in program.called_by(instruction, "body"):
-                loop_kernels.append(list(_kernels_in(program, body)))
-    if not loop_kernels:
+                kernels_of_each_loop.append(list(_kernels_in(program, body)))
+    if not kernels_of_each_loop:
         return list(_kernels_in(program, program.entry))
-    return max(loop_kernels, key=len)
+    return max(kernels_of_each_loop, key=len)
 
 
 def totals_by_kind(kernels: Sequence[Kernel]) -> list[KindTotal]:
@@ -108,7 +108,7 @@ def _bytes_together(kernels: Sequence[Kernel]) -> int:
 def _kernels_in(program: ProgramText, computation: str) -> Iterator[Kernel]:
     """Yield the kernels of a computation and of the computations that it calls.
 
-    Of several branches, only the one with the most bytes counts.
+    Of the branches of a conditional, only the branch with the most bytes counts.
     """
     instructions = program.computations[computation]
     instruction_of_name = {instruction.name: instruction for instruction in instructions}
@@ -118,7 +118,8 @@ def _kernels_in(program: ProgramText, computation: str) -> Iterator[Kernel]:
             opcode in _OPCODES_WITHOUT_DATA
             or instruction.custom_call_target in _CUSTOM_CALLS_WITHOUT_DATA
         )
-        if moves_no_data or opcode.endswith(("-done", "-update")):
+        belongs_to_earlier_kernel = opcode.endswith(("-done", "-update"))
+        if moves_no_data or belongs_to_earlier_kernel:
             continue
         if opcode in ("while", "call", "async-start"):
             for called_name in program.called_by(instruction, "body", "to_apply", "calls"):
@@ -140,7 +141,7 @@ def _kernels_in(program: ProgramText, computation: str) -> Iterator[Kernel]:
 def _moved_bytes(
     program: ProgramText, instruction: Instruction, operands: Sequence[Instruction]
 ) -> int:
-    """Return the bytes that an instruction reads from its operands and writes to its result."""
+    """Return how many bytes an instruction reads from its operands and writes to its result."""
     read_bytes = 0
     for operand_index, operand in enumerate(operands):
         bytes_of_parts = _bytes_read_in_parts(program, instruction, operand_index)
@@ -154,7 +155,7 @@ def _moved_bytes(
 
 
 def _workspace_bytes(instruction: Instruction) -> int:
-    """Return the bytes of the scratch memory that is part of the result of a library's function."""
+    """Return the size in bytes of the scratch memory in the result of a library's function."""
     if not instruction.custom_call_target.startswith(_LIBRARIES_WITH_WORKSPACE):
         return 0
     *_, last_type = instruction.result_type.rstrip(")").split(", ")
@@ -162,7 +163,7 @@ def _workspace_bytes(instruction: Instruction) -> int:
 
 
 def _bytes_written_later(instruction: Instruction, read_bytes: int) -> int:
-    """Return the bytes that an asynchronous operation writes, given the bytes that it reads.
+    """Return how many bytes an asynchronous operation writes, if it reads `read_bytes` bytes.
 
     The operation begins with the given "-start" instruction, and ends with a later "-done"
     instruction.
@@ -176,7 +177,7 @@ def _bytes_written_later(instruction: Instruction, read_bytes: int) -> int:
 def _bytes_read_in_parts(
     program: ProgramText, instruction: Instruction, operand_index: int
 ) -> int | None:
-    """Return the bytes read from an operand if an instruction reads only parts of this operand.
+    """Return how many bytes of an operand are read, if an instruction reads only parts of it.
 
     Return None if the whole operand is read.
 

@@ -33,7 +33,7 @@ class TimedTraining:
         return self._setup.program.steps_per_epoch
 
     def continue_at(self, step: int) -> None:
-        """Set the number of the next step of all runs, from 0."""
+        """Make all runs continue at a step of training; steps are counted from 0."""
         last_step = self.states.step
         next_step = jax.device_put(np.full_like(last_step, step), last_step.sharding)
         self.states = self.states.replace(step=next_step)
@@ -44,8 +44,8 @@ class TimedTraining:
         trained_steps = 0
         for step_count in split_into_dispatches(steps, self._setup.program):
             run_count = self._setup.parallel_runs.run_count
-            positions = [trained_steps] * run_count  # the same in each run
-            examples = self._setup.examples_for_steps(self._orders, positions, step_count)
+            first_steps = [trained_steps] * run_count  # the same in each run
+            examples = self._setup.examples_for_steps(self._orders, first_steps, step_count)
             self.states, mean_metrics = self._setup.train_steps(
                 self.states, self._hypers, *examples, self._orders, np.int32(step_count)
             )

@@ -50,7 +50,8 @@ class TorchPeer:
         loss_sum = torch.zeros((), device=self._device)
         order = torch.randperm(len(self._train_images), device=self._device)
         for step in range(steps):
-            start = step * batch_size % (len(order) - batch_size + 1)
+            possible_starts = len(order) - batch_size + 1
+            start = step * batch_size % possible_starts
             batch = order[start : start + batch_size]
             images, labels = self._train_images[batch], self._train_labels[batch]
             torch.compiler.cudagraph_mark_step_begin()
@@ -69,15 +70,15 @@ class TorchPeer:
         """Predict `batches` batches of test images; return the number of images and the seconds."""
         self._network.eval()
         start_time = time.perf_counter()
-        predictions_of_class_0 = torch.zeros((), device=self._device)  # so that all are computed
+        sum_to_wait_for = torch.zeros((), device=self._device)  # depends on all predictions
         batch_size = self._work.eval_batch
         images = self._test_images[: batches * batch_size]
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
             with self._autocast():
                 logits = self._network(self._network_inputs(batch))
-            predictions_of_class_0 += (logits.argmax(1) == 0).sum()
-        predictions_of_class_0.item()  # waits until all batches are done
+            sum_to_wait_for += (logits.argmax(1) == 0).sum()
+        sum_to_wait_for.item()  # waits until all batches are done
         return Timing(len(images), time.perf_counter() - start_time)
 
     def peak_memory(self) -> int | None:

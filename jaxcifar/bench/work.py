@@ -98,7 +98,7 @@ class Work:
 
     @property
     def config(self) -> Config:
-        """The settings to train with: `run`, or plain SGD for two epochs of one round each."""
+        """The settings to train with: `run` or, if it is None, two epochs of plain SGD."""
         if self.run is not None:
             return self.run
         return Config.create(
@@ -113,7 +113,7 @@ class Work:
 
 
 def random_examples(work: Work) -> tuple[Examples, Examples]:
-    """Return training and test images of random pixels: speed does not depend on their content."""
+    """Return training and test images of random pixels; the content does not affect the speed."""
     rng = np.random.default_rng(0)
     shape_of_image = image_shape(work.config.image_size)
 

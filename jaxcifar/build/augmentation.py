@@ -68,10 +68,10 @@ def check_augmentation(config: Config, program: Program, hyper: Hyperparameters)
     else:
         function = partial(augmentation, **hyper.augmentation)
         augmented = jax.eval_shape(function, jax.random.key(0), images)
-    augmented_shape = getattr(augmented, "shape", type(augmented).__name__)
-    if augmented_shape != images.shape:
+    shape_or_type = getattr(augmented, "shape", type(augmented).__name__)
+    if shape_or_type != images.shape:
         raise UsageError(
-            f"{option} returns {augmented_shape} for images of shape "
+            f"{option} returns {shape_or_type} for images of shape "
             f"{images.shape}; it must return images of the same shape"
         )
     if not jnp.issubdtype(augmented.dtype, jnp.floating):
@@ -97,24 +97,25 @@ def _check_label_augmentation(
     """
     image_count = images.shape[0]
     labels = jax.ShapeDtypeStruct((image_count,), jnp.int32)
-    returned = jax.eval_shape(augmentation, jax.random.key(0), images, labels)
-    if not isinstance(returned, tuple) or len(returned) != 2:
+    result = jax.eval_shape(augmentation, jax.random.key(0), images, labels)
+    is_pair = isinstance(result, tuple) and len(result) == 2
+    if not is_pair:
         raise UsageError(
-            f"{option} returns {type(returned).__name__}; with a parameter labels it must "
-            "return images and labels"
+            f"{option} returns {type(result).__name__}; a function with a parameter `labels` "
+            "must return two values, images and labels"
         )
-    augmented, new_labels = returned
+    augmented, new_labels = result
     labels_shape = image_count, augmentation.num_classes
     has_right_shape = getattr(new_labels, "shape", None) == labels_shape
     if not has_right_shape or new_labels.dtype != jnp.float32:
         raise UsageError(
-            f"{option} its labels must be a float32 array of shape {labels_shape}: a distribution "
-            "over the classes for each image"
+            f"{option} returns wrong labels; they must be a float32 array of shape {labels_shape}: "
+            "a distribution over the classes for each image"
         )
     return augmented
 
 
-def require_pixels(
+def check_augmented_values(
     config: Config,
     program: Program,
     hyper: Hyperparameters,
@@ -180,7 +181,7 @@ class _AugmentedRanges(NamedTuple):
 def _augmented_ranges(
     program: Program, hyper: Hyperparameters, images: jax.Array, labels: jax.Array
 ) -> _AugmentedRanges:
-    """Augment one device's part of the images, and return the ranges of the results."""
+    """Augment one device's part of the images; return the ranges of the new pixels and labels."""
     images_per_device = program.batch_size // program.mesh.size
     augmentation = program.augmentation
     pixels = augment.pixels(images[:images_per_device])

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcifar.build.augmentation import check_augmentation, require_pixels
+from jaxcifar.build.augmentation import check_augmentation, check_augmented_values
 from jaxcifar.build.model import check_model
 from jaxcifar.build.rule_check import check_rule, learning_rate_note
-from jaxcifar.build.update_rule import require_effect
+from jaxcifar.build.update_rule import reject_unused_settings
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.settings import USER_CODE_FIELDS
 from jaxcifar.config.user_errors import explain_user_code_errors
@@ -66,7 +66,7 @@ def check_training(
         _check_small_images(config, program, hyper, examples)
     if not config.sources:
         return
-    require_effect(config, program.optimizer)
+    reject_unused_settings(config, program.optimizer)
     check_rule(config, program, hyper)
     with explain_user_code_errors(("augmentation", config.augmentation)):
         check_augmentation(config, program, hyper)
@@ -116,14 +116,15 @@ def require_finite_start(
     if note:
         print_line(note)
     first_batch = _first_training_images(setup, setup.program.batch_size)
-    require_pixels(config, setup.program, hyper, *first_batch)
+    check_augmented_values(config, setup.program, hyper, *first_batch)
     _check_first_step(setup, state, hyper, options)
 
 
 def _first_training_images(setup: "Setup", count: int) -> Examples:
     """Return the first `count` training images with their labels, on the devices of one run.
 
-    `setup.train` may be on fewer devices: on those that several runs together use.
+    The images in `setup.train` can't be used here: if several runs are trained together, these
+    images may be on fewer devices.
     """
     images, labels = setup.dataset.train
     return place_on_devices(Examples(images[:count], labels[:count]), setup.program.replicated)
@@ -137,9 +138,10 @@ def _check_first_logits(
     options: str,
     print_line: PrintLine,
 ) -> None:
-    """Check the logits of a few images before the first step.
+    """Check that the logits of a few images are finite before the first step.
 
-    `options` are the options that name user code, for messages.
+    A line is printed if the logits look like probabilities. `options` are the options that name
+    user code, for messages.
     """
     program = setup.program
     first_images, _ = _first_training_images(setup, _IMAGES_PER_DEVICE * program.mesh.size)

@@ -25,7 +25,7 @@ _MAX_FED_BYTES = 2**28  # largest size of images that are fed at a time
 
 
 def image_memory(devices: Sequence[jax.Device]) -> int:
-    """Return how many bytes of images each device may hold: half of its free memory."""
+    """Return the number of bytes that images may take on each device: half of its free memory."""
     stats = devices[0].memory_stats() or {}
     if "bytes_limit" in stats:
         free_bytes = stats["bytes_limit"] - stats.get("bytes_in_use", 0)
@@ -53,8 +53,8 @@ def choose_steps_per_feed(program: Program, dataset: Dataset, run_count: int) ->
     """
     devices = program.mesh.local_devices
     # All processes must compile the same program, so the one with the least memory decides.
-    memory_texts = gather_texts(str(image_memory(devices)))
-    least_memory = min(int(text) for text in memory_texts)
+    memory_texts_of_processes = gather_texts(str(image_memory(devices)))
+    least_memory = min(int(text) for text in memory_texts_of_processes)
     if image_bytes(dataset) <= least_memory:
         return None
     if devices[0].platform == "cpu":
@@ -66,7 +66,7 @@ def choose_steps_per_feed(program: Program, dataset: Dataset, run_count: int) ->
 
 
 def describe_feeding(dataset: Dataset, devices: Sequence[jax.Device]) -> str:
-    """Return a line that says how large the images are, and why they stay on the host."""
+    """Return a line for the user: the images are too large for the devices and stay on the host."""
     return (
         f"the images take {format_bytes(image_bytes(dataset))}, and {devices[0].device_kind} has "
         f"{format_bytes(image_memory(devices))} for them: they stay in the host's memory and are "
@@ -77,13 +77,13 @@ def describe_feeding(dataset: Dataset, devices: Sequence[jax.Device]) -> str:
 def place_images(
     examples: Examples, placement: NamedSharding, steps_per_feed: int | None
 ) -> Examples:
-    """Place labels on the devices, and the images too if all images of the data set fit there.
+    """Place labels on the devices, and the images too if all images fit; return both.
 
     Args:
       examples: images and labels, on the host.
       placement: where JAX puts the arrays.
-      steps_per_feed: None if all images fit. Otherwise the images stay on the host, which sends the
-        images of this number of training steps at a time.
+      steps_per_feed: None if all images of the data set fit on the devices. Otherwise the images
+        stay on the host, which sends the images of this number of training steps at a time.
     """
     if steps_per_feed is None:
         return place_on_devices(examples, placement)
@@ -125,12 +125,13 @@ def examples_to_feed(
     program, images = parallel_runs.program, train.images
     assert program.steps_per_feed is not None  # else all images are on the devices
     shape = (len(orders), program.steps_per_feed * program.batch_size, *images.shape[1:])
-    gathered = np.zeros(shape, np.uint8)
+    gathered_images = np.zeros(shape, np.uint8)
     orders_on_host = np.asarray(orders)
     for run, first_step in enumerate(first_steps):
         step_in_epoch = first_step % program.steps_per_epoch
         start = step_in_epoch * program.batch_size
         end = start + step_count * program.batch_size
         indices = orders_on_host[run, start:end]
-        gathered[run, : len(indices)] = images[indices]
-    return train._replace(images=place_on_devices(gathered, parallel_runs.sharding))
+        gathered_images[run, : len(indices)] = images[indices]
+    images_on_devices = place_on_devices(gathered_images, parallel_runs.sharding)
+    return train._replace(images=images_on_devices)

@@ -70,18 +70,20 @@ def make_hyperparameters(
 def _pad_to_usual_length(rates: np.ndarray) -> np.ndarray:
     """Repeat the last learning rate until the array has a length that most runs have.
 
-    A program is compiled for certain shapes. So runs of different lengths share one program.
+    A compiled program only takes arrays of one length. So runs with different numbers of steps
+    share one program.
     """
-    length = max(_USUAL_STEPS, 2 ** (len(rates) - 1).bit_length())
-    return np.pad(rates, (0, length - len(rates)), mode="edge")
+    next_power_of_two = 2 ** (len(rates) - 1).bit_length()
+    padded_length = max(_USUAL_STEPS, next_power_of_two)
+    return np.pad(rates, (0, padded_length - len(rates)), mode="edge")
 
 
 def count_small_steps(config: Config, steps_per_epoch: int) -> int:
     """Return the number of steps at the beginning of a run that train on images of reduced size.
 
-    The option `--small-part` says which fraction of all steps these are. A run that continues
-    another run counts its steps from the start of the other run. So the result is then all steps of
-    the other run, plus the fraction of the new steps.
+    The option `--small-part` is the fraction of these steps among all steps. A run that continues
+    another run counts its steps from the start of the other run. So its result is the number of all
+    steps of the other run, plus the fraction of its own new steps.
     """
     if config.small_part == 0:
         return 0
@@ -92,7 +94,7 @@ def count_small_steps(config: Config, steps_per_epoch: int) -> int:
 
 
 def _setting_arrays(config: Config, kind: str) -> dict[str, jax.Array]:
-    """Return the settings that the run's optimizer or augmentation takes, by name.
+    """Return the settings that the run's optimizer or augmentation takes, as arrays by name.
 
     `kind` is "optimizer" or "augmentation".
     """

@@ -68,14 +68,16 @@ def _check_batch_size(config: Config, train_examples: int, device_count: int) ->
     """Raise UsageError if the batch size does not fit the training images or the devices."""
     option = f"--batch-size {config.batch_size}"
     if config.batch_size % device_count > 0:
-        raise UsageError(f"{option}: must be a multiple of the {device_count} devices")
+        raise UsageError(
+            f"{option}: the batch size must be a multiple of {device_count}, the number of devices"
+        )
     if config.batch_size % (device_count * config.accumulate) > 0:
         raise UsageError(
-            f"{option}: must be a multiple of --accumulate {config.accumulate} times "
-            f"{device_count} devices"
+            f"{option}: the batch size must be a multiple of --accumulate {config.accumulate} "
+            f"times {device_count} devices"
         )
     if config.batch_size > train_examples:
         raise UsageError(
-            f"{option}: is larger than the {train_examples} training images; use {train_examples} "
-            "or less"
+            f"{option}: the batch size is larger than the {train_examples} training images; use "
+            f"{train_examples} or less"
         )

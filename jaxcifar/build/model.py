@@ -131,7 +131,7 @@ def _explain_errors(config: Config) -> Iterator[None]:
             reason = f"{type(error).__name__}: {first_line(error)}"
             raise UsageError(
                 f"--arch-args {arguments}: {config.arch} can't be created with these arguments "
-                f"({reason})"
+                f"({reason}); change them, or leave them out"
             ) from error
 
 
@@ -189,7 +189,7 @@ def _check_memory(variables: PyTree, option: str) -> None:
 
 
 def _check_logits(logits: Any, num_classes: int, option: str) -> None:
-    """Raise UsageError if the outputs for `_TRACED_IMAGES` images are not logits."""
+    """Raise UsageError if a network's outputs for `_TRACED_IMAGES` images are not logits."""
     if not hasattr(logits, "shape"):
         raise UsageError(
             f"{option} returns {type(logits).__name__}, not an array of logits; return one array "
@@ -198,12 +198,12 @@ def _check_logits(logits: Any, num_classes: int, option: str) -> None:
     if logits.shape != (_TRACED_IMAGES, num_classes):
         raise UsageError(
             f"{option} returns {list(logits.shape)} for {_TRACED_IMAGES} images of {num_classes} "
-            f"classes; it must be [{_TRACED_IMAGES}, {num_classes}]: a field num_classes is set to "
-            "the number of classes"
+            f"classes; return logits of shape [{_TRACED_IMAGES}, {num_classes}] (a field "
+            "`num_classes` of the network is set to the number of classes)"
         )
     if not jnp.issubdtype(logits.dtype, jnp.floating):
         raise UsageError(
-            f"{option} returns {logits.dtype} for logits; they must be floats, before any argmax"
+            f"{option} returns {logits.dtype} for logits; return floats, without an argmax"
         )
 
 

@@ -57,7 +57,7 @@ def check_argument(
         raise UsageError(f"{option}: is set from the data and the devices; leave it out")
     if name not in defaults:
         title = registry.entry("arch", config.arch).title
-        allowed_names = [name for name in defaults if name not in set_by_package]
+        allowed_names = [allowed for allowed in defaults if allowed not in set_by_package]
         raise UsageError(
             f"{option}: {title} has no such argument; {registry.did_you_mean(name, allowed_names)}"
             f"it takes {', '.join(allowed_names) or 'none'}"

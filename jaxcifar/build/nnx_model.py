@@ -30,7 +30,8 @@ def is_nnx_class(value: Any) -> bool:
 def makes_nnx_module(constructor: Callable[..., Any], option: str) -> bool:
     """Return True if a user's class or function creates a module of Flax NNX.
 
-    A function counts if it has a parameter `rngs` (the random streams).
+    The function is not called: if it has a parameter `rngs` (the random streams), it is assumed to
+    create such a module.
 
     Args:
       constructor: the user's class or function.
@@ -75,6 +76,7 @@ def create_nnx_network(
     Raises:
       UsageError: the function does not return an NNX module, or the module has no `__call__`.
     """
+    created_classes: list[type] = []
 
     def construct(rngs: Any) -> Any:
         module = constructor(**arguments, rngs=rngs)
@@ -86,7 +88,6 @@ def create_nnx_network(
         created_classes.append(type(module))
         return module
 
-    created_classes: list[type] = []
     dtype: Dtype | None = arguments.get("dtype")
     network = nnx_network(construct, dtype=dtype)
     module_class = created_classes[0]

@@ -44,7 +44,7 @@ class _TracedStep(NamedTuple):
 
     @property
     def is_schedule_free(self) -> bool:
-        """True if the rule evaluates an average of its own, as optax's `schedule_free` does."""
+        """True if the rule contains optax's `schedule_free`, which averages the weights itself."""
         return bool(schedule_free.find_states(self.state))
 
 
@@ -70,27 +70,27 @@ def check_rule(config: Config, program: Program, hyper: Hyperparameters) -> None
             f"{option} the shapes or dtypes of its state change in a step; `update` must keep "
             "those that `init` returns"
         )
-    _reject_settings(config, step)
+    _reject_if_incompatible(config, step)
 
 
-def require_combination(config: Config, program: Program, hyper: Hyperparameters) -> None:
+def reject_incompatible_settings(config: Config, program: Program, hyper: Hyperparameters) -> None:
     """Check that a user's update rule can be combined with the settings of a run.
 
-    The settings are gradient clipping, the learning rate of biases, and the average of weights.
+    It checks gradient clipping, the learning rate of biases, and the average of weights.
 
     Raises:
       UsageError: the rule can't be combined with a setting.
     """
     changes_updates = config.clip_norm > 0 or config.bias_rate != 1 or config.average > 0
     if changes_updates and isinstance(program.optimizer, UserRule):
-        _reject_settings(config, _trace_step(config, program, hyper))
+        _reject_if_incompatible(config, _trace_step(config, program, hyper))
 
 
 def learning_rate_note(config: Config, program: Program, hyper: Hyperparameters) -> str:
     """Return a line for the user if both the update rule and a schedule adapt the learning rate.
 
-    Return "" if the rule is built in, does not adapt the rate, or the schedule is constant. A rule
-    that uses the loss adapts the rate, and so does a schedule-free rule.
+    A user's rule adapts the learning rate if it uses the loss, or if it contains optax's
+    `schedule_free`. In all other cases, and with a constant schedule, return "".
     """
     if not isinstance(program.optimizer, UserRule) or config.schedule == _CONSTANT_SCHEDULE:
         return ""
@@ -105,7 +105,7 @@ def learning_rate_note(config: Config, program: Program, hyper: Hyperparameters)
     )
 
 
-def _reject_settings(config: Config, step: _TracedStep) -> None:
+def _reject_if_incompatible(config: Config, step: _TracedStep) -> None:
     """Raise UsageError if a setting of the run can't be combined with the user's update rule."""
     rule = f"--optimizer {config.optimizer}"
     if step.has_line_search and config.clip_norm > 0:
@@ -138,12 +138,12 @@ def _trace_step(config: Config, program: Program, hyper: Hyperparameters) -> _Tr
         nonlocal loss_use
         rule = program.optimizer(learning_rate, **settings)
         state = rule.init(params)
-        grads = params  # arrays of the same shapes
+        stand_in_grads = params  # arrays of the same shapes
         loss_keywords: dict[str, Any] = {}
         if isinstance(rule, optax.GradientTransformationExtraArgs):
-            loss_use = find_loss_use(rule, grads, state, params)
-            loss_keywords = loss_arguments(stand_in_loss(params), grads, stand_in_loss)
-        updates, new_state = rule.update(grads, state, params, **loss_keywords)
+            loss_use = find_loss_use(rule, stand_in_grads, state, params)
+            loss_keywords = loss_arguments(stand_in_loss(params), stand_in_grads, stand_in_loss)
+        updates, new_state = rule.update(stand_in_grads, state, params, **loss_keywords)
         _require_evaluation_params(config, new_state, params)
         return state, updates, new_state
 

@@ -18,9 +18,9 @@ from jaxcifar.build.host_images import (
     place_images,
 )
 from jaxcifar.build.make_program import make_program
-from jaxcifar.build.rule_check import require_combination
+from jaxcifar.build.rule_check import reject_incompatible_settings
 from jaxcifar.build.training_labels import training_hyperparameters
-from jaxcifar.build.update_rule import require_effect
+from jaxcifar.build.update_rule import reject_unused_settings
 from jaxcifar.build.user_metrics import MetricSet, UserMetric
 from jaxcifar.config import registry, user_code
 from jaxcifar.config.experiment import Config
@@ -45,7 +45,7 @@ def network_summary(program: Program) -> Summary:
 
 
 def _has_images_of_config(dataset: Dataset, config: Config) -> bool:
-    """Return True if a data set is the named data set of the config, or the user's own images."""
+    """Return True if a data set fits a config, which names a known data set or a user's."""
     config_names_data_set = config.dataset in registry.KINDS["dataset"]
     if config_names_data_set:
         return dataset.is_from_catalog and config.dataset == dataset.name
@@ -175,13 +175,13 @@ class Setup:
           UsageError: a setting does not fit the user's update rule, or early stopping
             (`--patience`) is on although there are no validation images.
         """
-        require_effect(config, self.program.optimizer)
+        reject_unused_settings(config, self.program.optimizer)
         if config.patience > 0 and len(self.dataset.val.labels) == 0:
             reason = "has no effect without validation images"
             remedy = "leave it out, or give Dataset.from_arrays a val_fraction"
             reject("patience", config.patience, f"{reason}; {remedy}")
         hyper = training_hyperparameters(config, self.dataset, self.program.steps_per_epoch)
-        require_combination(config, self.program, hyper)
+        reject_incompatible_settings(config, self.program, hyper)
         return hyper
 
     def place(self, hyper: Hyperparameters) -> Hyperparameters:

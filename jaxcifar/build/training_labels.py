@@ -61,9 +61,9 @@ def noisy_labels(labels: np.ndarray, num_classes: int, fraction: float, seed: in
     """
     rng = np.random.RandomState([seed, _NOISE_STREAM])  # its stream is frozen across versions
     order = rng.permutation(len(labels))
-    replaced = order[: round(fraction * len(labels))]
+    replaced_indices = order[: round(fraction * len(labels))]
     new_labels = labels.copy()
-    new_labels[replaced] = rng.randint(0, num_classes, len(replaced))
+    new_labels[replaced_indices] = rng.randint(0, num_classes, len(replaced_indices))
     return new_labels
 
 

@@ -53,10 +53,10 @@ class UserRule:
 
         Settings that the function has no parameters for are ignored.
         """
-        values = {_LEARNING_RATE: learning_rate, **settings}
-        positional_values = [values[name] for name in self.by_position]
-        values_by_name = {name: values[name] for name in self.by_name}
-        rule = self.function(*positional_values, **values_by_name)
+        value_of_setting = {_LEARNING_RATE: learning_rate, **settings}
+        positional_arguments = [value_of_setting[name] for name in self.by_position]
+        keyword_arguments = {name: value_of_setting[name] for name in self.by_name}
+        rule = self.function(*positional_arguments, **keyword_arguments)
         return rule.gradient_transformation() if isinstance(rule, optax.MultiSteps) else rule
 
 
@@ -78,7 +78,7 @@ def update_rule(config: Config) -> UpdateRule:
     return _make_user_rule(function, setting_names)
 
 
-def require_effect(config: Config, rule: UpdateRule) -> None:
+def reject_unused_settings(config: Config, rule: UpdateRule) -> None:
     """Check that a user's update rule uses all settings that differ from the recipe's defaults.
 
     A recipe is a named set of default settings for a network.
@@ -98,7 +98,7 @@ def require_effect(config: Config, rule: UpdateRule) -> None:
 
 
 def _make_user_rule(function: UpdateRule, setting_names: Sequence[str]) -> UserRule:
-    """Wrap a user's update rule, so that it gets settings in the way its parameters require.
+    """Return a user's update rule, wrapped so that it gets the settings that it has parameters for.
 
     Args:
       function: the user's function. Its first parameter is the learning rate, unless another has
@@ -107,14 +107,16 @@ def _make_user_rule(function: UpdateRule, setting_names: Sequence[str]) -> UserR
         whose parameters have other names is called with all settings, in this order. A function
         of optax gets settings only by name.
     """
-    all_in_order = UserRule(function, by_position=(_LEARNING_RATE, *setting_names), by_name=())
+    rule_with_all_settings = UserRule(
+        function, by_position=(_LEARNING_RATE, *setting_names), by_name=()
+    )
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # a compiled function may have no readable signature
-        return all_in_order
+        return rule_with_all_settings
     is_from_optax = str(getattr(function, "__module__", "")).startswith("optax.")
-    if not is_from_optax and _can_be_passed_in_order(signature, setting_names):
-        return all_in_order
+    if not is_from_optax and _takes_settings_in_order(signature, setting_names):
+        return rule_with_all_settings
     accepted_names = _accepted_names(signature.parameters, setting_names)
     first_parameter = next(iter(signature.parameters), None)
     if _LEARNING_RATE in signature.parameters and first_parameter != _LEARNING_RATE:
@@ -122,22 +124,22 @@ def _make_user_rule(function: UpdateRule, setting_names: Sequence[str]) -> UserR
     return UserRule(function, by_position=(_LEARNING_RATE,), by_name=accepted_names)
 
 
-def _can_be_passed_in_order(signature: inspect.Signature, setting_names: Sequence[str]) -> bool:
+def _takes_settings_in_order(signature: inspect.Signature, setting_names: Sequence[str]) -> bool:
     """Return True if a function can be called as `function(learning_rate, *settings)`.
 
     The function must have enough parameters. A parameter with the name of a setting must get that
     setting. No setting may go to a parameter with the usual name of another, such as `b1`.
     """
-    # Names of settings are bound instead of values, to find out which parameter gets which setting.
+    # Binding the names shows which parameter gets which setting.
+    names_instead_of_values = (_LEARNING_RATE, *setting_names)
     try:
-        setting_of_parameter = signature.bind(_LEARNING_RATE, *setting_names).arguments
+        setting_of_parameter = signature.bind(*names_instead_of_values).arguments
     except TypeError:
         return False
     if not _NAMES_OF_OTHER_PARAMETERS.isdisjoint(setting_of_parameter):
         return False
-    known_names = {_LEARNING_RATE, *setting_names}
-    named_like_settings = [name for name in signature.parameters if name in known_names]
-    return all(setting_of_parameter.get(name) == name for name in named_like_settings)
+    parameters_named_like_settings = signature.parameters.keys() & set(names_instead_of_values)
+    return all(setting_of_parameter.get(name) == name for name in parameters_named_like_settings)
 
 
 def _accepted_names(

@@ -105,8 +105,8 @@ def _count_required_parameters(function: Callable[..., Any], code: str) -> int:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         raise UsageError(
-            f"--{METRIC_OPTION} {code}: Python can't tell which parameters it takes; write it with "
-            "`def`"
+            f"--{METRIC_OPTION} {code}: Python can't tell which parameters it takes; define it as "
+            "a function with `def`"
         ) from None
     positional_kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     positional = [parameter for parameter in parameters if parameter.kind in positional_kinds]
@@ -147,7 +147,7 @@ class MetricSet:
 
     @classmethod
     def create(cls, classes: int, user_metrics: Sequence[UserMetric] = ()) -> Self:
-        """Return the metrics for a number of classes, after a trial of the user's metrics.
+        """Try the user's metrics on made-up logits; return all metrics for a number of classes.
 
         Raises:
           UsageError: a user's metric needs more classes, fails, or returns something other than
@@ -183,9 +183,9 @@ class MetricSet:
 def _try_on_random_images(user_metrics: Sequence[UserMetric], classes: int) -> None:
     """Check the values that the user's metrics return for made-up logits and labels.
 
-    Each class is the label of an image and the prediction for an image. With thousands of classes
-    the logits would take too much memory; then some classes are left out, and the values may be
-    infinite or NaN.
+    Each class is the label of at least one image, and is predicted for at least one image. But
+    with thousands of classes, the logits would take too much memory. Then some classes are left
+    out, and the values may be infinite or NaN.
 
     Raises:
       UsageError: a metric fails, or does not return finite numbers of the right shape.
@@ -194,16 +194,17 @@ def _try_on_random_images(user_metrics: Sequence[UserMetric], classes: int) -> N
     image_count = max(_MIN_TRIAL_IMAGES, min(_IMAGES_PER_CLASS * classes, fitting_images))
     labels = jnp.arange(image_count, dtype=jnp.int32) % classes
     noise = jax.random.normal(jax.random.key(0), (image_count, classes), jnp.float32)
-    likely_right = noise + 2.0 * jax.nn.one_hot(labels, classes)
-    certainty = 8.0 * jax.nn.one_hot(labels[:classes], classes)
-    logits = likely_right.at[:classes].add(certainty)  # one certain prediction of each class
+    often_correct_logits = noise + 2.0 * jax.nn.one_hot(labels, classes)
+    large_margins = 8.0 * jax.nn.one_hot(labels[:classes], classes)
+    logits = often_correct_logits.at[:classes].add(large_margins)  # each class is predicted once
     for user_metric in user_metrics:
         with explain_user_code_errors((METRIC_OPTION, user_metric.code)):
             if user_metric.metric.per_image is not None:
                 _check_per_image(user_metric, logits, labels)
             else:
                 _check_of_confusion(user_metric, measure((), logits, labels).confusion)
-            [value] = measure((user_metric.metric,), logits, labels).values.values()
+            measurement = measure((user_metric.metric,), logits, labels)
+        value = measurement.values[user_metric.metric.name]
         has_all_classes = image_count >= classes
         if has_all_classes and not math.isfinite(value):
             raise UsageError(
@@ -214,14 +215,17 @@ def _try_on_random_images(user_metrics: Sequence[UserMetric], classes: int) -> N
 
 def _check_per_image(user_metric: UserMetric, logits: jax.Array, labels: jax.Array) -> None:
     assert user_metric.metric.per_image is not None
-    values = jax.eval_shape(user_metric.metric.per_image, logits, labels)
-    shape, dtype = getattr(values, "shape", None), getattr(values, "dtype", None)
+    returned_values = jax.eval_shape(user_metric.metric.per_image, logits, labels)
+    shape = getattr(returned_values, "shape", None)
+    dtype = getattr(returned_values, "dtype", None)
     number_types = (jnp.bool_, jnp.integer, jnp.floating)
     are_numbers = dtype is not None and any(
         jnp.issubdtype(dtype, number_type) for number_type in number_types
     )
     if shape != labels.shape or not are_numbers:
-        description = type(values).__name__ if shape is None else f"{dtype}{list(shape)}"
+        description = type(returned_values).__name__
+        if shape is not None:
+            description = f"{dtype}{list(shape)}"
         raise UsageError(
             f"--{METRIC_OPTION} {user_metric.code}: returns {description} for logits "
             f"{list(logits.shape)} and labels {list(labels.shape)}; it must return one number per "

@@ -120,8 +120,9 @@ def make_boxes(graph: Sequence[Node]) -> list[Box]:
         source_boxes = list(dict.fromkeys(box_index_of_node[source] for source in node.sources))
         is_only_reader = len(source_boxes) == 1 and len(readers_of_node[node.sources[0]]) == 1
         if is_only_reader and _fits_into_box(node, boxes[source_boxes[0]]):
-            boxes[source_boxes[0]].nodes.append(node)
-            box_index_of_node.append(source_boxes[0])
+            [shared_box] = source_boxes
+            boxes[shared_box].nodes.append(node)
+            box_index_of_node.append(shared_box)
         else:
             box_index_of_node.append(len(boxes))
             boxes.append(Box([node], source_boxes))
@@ -142,7 +143,7 @@ def _fits_into_box(node: Node, box: Box) -> bool:
 
 
 def _find_readers(sources_of_nodes: Sequence[Sequence[int]]) -> dict[int, list[int]]:
-    """Return the index of each node -> the indices of the nodes that read the node's output.
+    """Return, for the index of each node, the indices of the nodes that read the node's output.
 
     Args:
       sources_of_nodes: for each node, the indices of the nodes whose outputs the node reads.
@@ -152,6 +153,17 @@ def _find_readers(sources_of_nodes: Sequence[Sequence[int]]) -> dict[int, list[i
         for source in sources:
             readers_of_node[source].append(reader)
     return readers_of_node
+
+
+def _may_be_side_box(box: Box, readers: Sequence[int], boxes: Sequence[Box]) -> bool:
+    """Return whether a box reads one box, and is read by one box that also reads other boxes.
+
+    `readers` are the indices in `boxes` of the boxes that read its output.
+    """
+    if len(box.sources) != 1 or len(readers) != 1 or box.kind == "operator":
+        return False
+    [reader] = readers
+    return len(boxes[reader].sources) > 1
 
 
 def _arrange_side_boxes(boxes: list[Box]) -> list[Box]:
@@ -165,12 +177,9 @@ def _arrange_side_boxes(boxes: list[Box]) -> list[Box]:
     column_boxes = list(range(len(boxes)))  # boxes that stay in their column
     side_boxes_of_join: dict[int, list[int]] = defaultdict(list)
     for index, box in enumerate(boxes):
-        if len(box.sources) != 1 or len(readers_of_box[index]) != 1 or box.kind == "operator":
+        if not _may_be_side_box(box, readers_of_box[index], boxes):
             continue
         [reader] = readers_of_box[index]
-        reader_is_join = len(boxes[reader].sources) > 1
-        if not reader_is_join:
-            continue
         position = column_boxes.index(index)
         previous_box, next_box = column_boxes[position - 1], column_boxes[position + 1]
         is_link_of_column = box.sources == [previous_box] and reader == next_box

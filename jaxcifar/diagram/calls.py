@@ -182,7 +182,7 @@ def _style_of_layer(layer_kind: str) -> _LayerStyle:
 
 
 def _product_label(product: Operation) -> Label:
-    """Return the label of a convolution, or of a matrix product, labelled like a dense layer."""
+    """Return the label of a convolution or matrix product; a product is labelled "linear"."""
     if product.name != "dot_general":
         return functions.conv_label(product)
     first_operand, second_operand = product.equation.invars

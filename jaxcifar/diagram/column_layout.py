@@ -102,7 +102,7 @@ class Column:
     def _open_panels_with_fork(
         self, box: Box, fork_source: int, branch_readers: Sequence[int]
     ) -> None:
-        """Open the panels around a box, and place a fork inside of those that hold all readers.
+        """Open the panels around a box; place a fork in the panels that contain all its readers.
 
         A fork is the point where an array also leaves the column to other boxes.
 

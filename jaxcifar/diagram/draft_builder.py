@@ -60,8 +60,8 @@ class DraftBuilder:
             parameters |= self._parameters_of_value.get(value, set())
         if not operation.depends_on_image:
             self._parameters_of_value |= dict.fromkeys(operation.outputs, parameters)
-            reads_ones = operation.constants[:1] == (1,)
-            if reads_ones:
+            first_constant = next(iter(operation.constants), None)
+            if first_constant == 1:  # the operation reads an array of ones
                 self._operation_on_ones_of_value |= dict.fromkeys(operation.outputs, operation)
             return
         layer = self._module_calls.box_call(operation.call_number)
@@ -127,7 +127,7 @@ class DraftBuilder:
         self._drafts[draft_number].params += self._count_new_parameters(parameters)
 
     def _add_to_function(self, function: FunctionCall, operation: Operation) -> None:
-        """Add an operation to the graph node of the function, such as a softmax, around it."""
+        """Add an operation to the graph node of the function around it, such as a softmax."""
         if function not in self._draft_of_function_call:
             title = functions.FUNCTION_TITLES[function.name]
             label = Label(functions.box_kind_of_function(title), title)

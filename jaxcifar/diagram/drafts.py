@@ -92,7 +92,7 @@ class _DraftGroup(NamedTuple):
 def _find_group(
     last_member: int, drafts: dict[int, Draft], readers_of_draft: dict[int, set[int]]
 ) -> _DraftGroup | None:
-    """Return the smallest group of nodes that ends with one node and computes a known function.
+    """Return the smallest group of nodes that ends with a node and computes a known function.
 
     Args:
       last_member: number of the group's last node.

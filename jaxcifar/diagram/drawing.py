@@ -32,6 +32,7 @@ _TITLE_Y, _TITLE_FONT_SIZE = 16, 13
 _CUBOID_Y, _RESOLUTION_Y, _CHANNELS_Y = 58, 94, 106  # of the parts of a column's heading
 _LARGEST_CUBOID_SIDE, _LEAST_SIDE_PIXELS = 42, 32  # smaller images get smaller cuboids
 _LEGEND_HEIGHT, _LEGEND_ENTRY_WIDTH, _LEGEND_ROW_HEIGHT = 48, 130, 14
+_NOTE_ABOVE_BOTTOM, _LEGEND_ABOVE_BOTTOM = 12, 22  # heights above the bottom of the figure
 _TEXT_LINE_HEIGHT = 12
 _MAX_PIXELS = 30_000  # along either side; matplotlib can draw twice as many
 _MAX_TITLE_CHARACTERS = 200
@@ -93,14 +94,15 @@ def _add_legend(axes: Axes, boxes: Sequence[Box], width: float, top: float) -> f
     entries_in_row = min(len(entries), int(width // _LEGEND_ENTRY_WIDTH))
     further_rows_height = _LEGEND_ROW_HEIGHT * (len(entries) - 1) // entries_in_row
     height = top + _LEGEND_HEIGHT + further_rows_height
-    _write_text(axes, (width / 2, height - 12), _NOTE_BELOW_DRAWING, color=NOTE_COLOR)
+    note_centre = (width / 2, height - _NOTE_ABOVE_BOTTOM)
+    _write_text(axes, note_centre, _NOTE_BELOW_DRAWING, color=NOTE_COLOR)
     axes.legend(
         handles=entries,
         ncols=entries_in_row,
         fontsize=8.5,
         frameon=False,
         loc="lower center",
-        bbox_to_anchor=(0.5, 22 / height),
+        bbox_to_anchor=(0.5, _LEGEND_ABOVE_BOTTOM / height),  # fractions of the figure
         borderaxespad=0,
     )
     return height
@@ -148,7 +150,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     centre = (panel.left + panel.right) / 2, (panel.top + panel.bottom) / 2
     fill = PANEL_FILLS[panel.depth]
     _draw_rounded_box(axes, centre, (width, height), facecolor=fill, linewidth=0, zorder=0)
-    name, _ = _fit_text(panel.name, _NOTE_FONT_SIZE, width)
+    name, _ = _fit_text(panel.name, _NOTE_FONT_SIZE, width, is_bold=False)
     _write_text(axes, (panel.left + 6, panel.top + 9), name, color=NOTE_COLOR, ha="left")
 
 
@@ -168,17 +170,18 @@ def _draw_box(axes: Axes, box: Box, centre: Point) -> None:
         is_name = number == 0
         weight = "bold" if is_name else "normal"
         largest_font_size = _NAME_FONT_SIZE if is_name else _NOTE_FONT_SIZE
-        text, font_size = _fit_text(line, largest_font_size, box_width - 6)
+        text, font_size = _fit_text(line, largest_font_size, box_width - 6, is_bold=is_name)
         line_y = y + _TEXT_LINE_HEIGHT * (number - middle_line)
         _write_text(axes, (x, line_y), text, font_size, weight=weight)
 
 
-def _fit_text(text: str, largest_font_size: float, width: float) -> tuple[str, float]:
+def _fit_text(
+    text: str, largest_font_size: float, width: float, is_bold: bool
+) -> tuple[str, float]:
     """Return a text and a font size that fit into a width in points.
 
     The font gets smaller if necessary. A text that is too long for the smallest font is cut.
     """
-    is_bold = largest_font_size > _NOTE_FONT_SIZE
     character_width = _BOLD_CHARACTER_WIDTH if is_bold else _CHARACTER_WIDTH
     max_characters = int(width / (character_width * _LEAST_FONT_SIZE))
     if len(text) > max_characters:

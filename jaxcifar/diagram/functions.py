@@ -56,7 +56,8 @@ def scale_factor(operation: Operation, depends_on_image: Sequence[bool]) -> floa
         return -1
     if operation.name not in ("mul", "div") or all(depends_on_image):
         return None
-    constant = operation.constants[depends_on_image.index(False)]
+    constant_index = depends_on_image.index(False)
+    constant = operation.constants[constant_index]
     if constant is None or constant == 0:
         return math.nan
     if operation.name == "mul":
@@ -81,7 +82,8 @@ def arithmetic_text(
     name = operation.name
     if name == "neg":
         return "× −1"
-    constant = operation.constants[depends_on_image.index(False)]
+    constant_index = depends_on_image.index(False)
+    constant = operation.constants[constant_index]
     activations_come_first = depends_on_image[0] or name in _COMMUTATIVE
     is_neutral = constant is not None and constant == _NEUTRAL_SECOND_OPERAND[name]
     if activations_come_first and is_neutral:
@@ -140,7 +142,8 @@ def conv_label(operation: Operation) -> Label:
     image_shape, kernel_shape = shape_of(images), shape_of(kernel)
     axes = params["dimension_numbers"]
     kernel_feature_axis, _, *kernel_spatial_axes = axes.rhs_spec
-    image_channels = image_shape[axes.lhs_spec[1]]
+    _, image_channel_axis, *_ = axes.lhs_spec
+    image_channels = image_shape[image_channel_axis]
     groups, strides = params["feature_group_count"], params["window_strides"]
     kernel_dilation, image_dilation = params["rhs_dilation"], params["lhs_dilation"]
     conv_name = "conv"

@@ -64,9 +64,9 @@ class Branch:
 
 
 def assign_lanes(branches: list[Branch]) -> None:
-    """Sort branches by their height, and give branches that overlap different lanes.
+    """Sort branches by length, shortest first, and give overlapping branches different lanes.
 
-    A lane is a vertical strip.
+    A lane is a vertical strip beside a column of boxes.
     """
     branches.sort(key=lambda branch: (branch.bottom - branch.top, branch.top))
     for number, branch in enumerate(branches):

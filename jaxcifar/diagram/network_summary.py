@@ -136,7 +136,7 @@ class Summary:
 def _check_printable(field: str, *texts: str) -> None:
     for text in texts:
         if not text.isprintable():
-            raise ValueError(f"{field}: the text {text!r} has characters that are not printable")
+            raise ValueError(f"{field}: the text {text!r} must have printable characters only")
 
 
 def _check_graph(graph: tuple[Node, ...]) -> None:

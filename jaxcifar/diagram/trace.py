@@ -132,7 +132,8 @@ def _trace_evaluation(
 
     def evaluate(variables: Any, images: jax.Array) -> Any:
         with nn.intercept_methods(recorder):
-            return jax.tree.leaves(model.apply(variables, images, train=False))[0]
+            outputs = jax.tree.leaves(model.apply(variables, images, train=False))
+        return outputs[0]
 
     jaxpr = jax.make_jaxpr(evaluate)(variables, images)
     program = TracedProgram()

@@ -59,9 +59,9 @@ class TracedProgram:
         return next(self._value_numbers)
 
     def inline(self, jaxpr: ClosedJaxpr | Jaxpr, inputs: Sequence[int], scope: Scope) -> list[int]:
-        """Append the operations of a program, and of the programs that it calls.
+        """Append the operations of a program and of the programs that it calls; return its results.
 
-        `inputs` and the returned results are numbers of values.
+        Each value has a number. `inputs` and the results are lists of such numbers.
         """
         jaxpr = jaxpr_without_constants(jaxpr)
         number_of_variable = {variable: self.new_value() for variable in jaxpr.constvars}

@@ -42,8 +42,8 @@ def adapt_layers(
       axis: name of the mapped axis of the devices that share a batch; None for a single device. A
         layer that names an axis itself keeps its axis. But if the program does not map over that
         axis, Flax's BatchNorm gets `axis`.
-      product_dtype: dtype to which a CPU rounds the operands of matrix products in convolutions;
-        None for float32. A layer that has a `product_dtype` already keeps it.
+      product_dtype: on a CPU, convolutions round the inputs of their matrix products to this
+        dtype; None for no rounding. A layer that has a `product_dtype` already keeps it.
       first_position: position of the network's first image in the whole batch, if the batch is
         computed in parts; otherwise None. Dropout draws its random numbers by position.
     """
@@ -66,8 +66,8 @@ def _field_changes(
 ) -> dict[str, Any]:
     """Return the new values of a layer's fields during a call, by the field's name; often none.
 
-    `axis` is the mapped axis of the devices that share a batch; None for a single device. A CPU
-    rounds the operands of matrix products to `product_dtype`; None means float32.
+    `axis` is the mapped axis of the devices that share a batch; None for a single device. On a CPU,
+    the inputs of matrix products are rounded to `product_dtype`; None means no rounding.
     """
     if isinstance(module, _LAYERS_WITH_AXIS_NAME) and module.axis_name is None:
         return {"axis_name": axis}
@@ -80,7 +80,7 @@ def _field_changes(
         return {"product_dtype": module.product_dtype or product_dtype}
     if isinstance(module, nn.Conv):
         user_functions = [getattr(module, name, None) for name in _FLAX_CONVOLUTION_FIELDS]
-        if user_functions == [None, None]:
+        if all(function is None for function in user_functions):
             return {"conv_general_dilated": partial(convolve, product_dtype=product_dtype)}
     return {}
 
@@ -88,8 +88,8 @@ def _field_changes(
 def _change_nnx_layer(layer: Any, axis: str | None, product_dtype: Dtype | None) -> None:
     """Adapt a layer of Flax NNX to several devices and fast CPU convolutions, in place.
 
-    `axis` is the mapped axis of the devices that share a batch; None for a single device. A CPU
-    rounds the operands of matrix products to `product_dtype`; None means float32.
+    `axis` is the mapped axis of the devices that share a batch; None for a single device. On a CPU,
+    the inputs of matrix products are rounded to `product_dtype`; None means no rounding.
     """
     from flax import nnx  # an import that takes time, and that other networks do not need
 
@@ -170,7 +170,7 @@ def convolve(
       kernel: weights; `inputs` is the number of channels in a group.
       strides: stride along each spatial axis.
       padding: "SAME", "VALID" or the zeros before and after, along each spatial axis.
-      product_dtype: dtype to which a CPU rounds the operands of matrix products; None for float32.
+      product_dtype: on a CPU, the inputs of matrix products are rounded to this dtype, unless None.
       feature_group_count: number of groups of channels; each group has its own weights.
       options: other arguments of `lax.conv_general_dilated`.
     """

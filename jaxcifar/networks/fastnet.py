@@ -18,15 +18,7 @@ from jax import Array, lax
 from jaxcifar.array_types import Float, Float32
 from jaxcifar.kernels.convolution import conv2d
 from jaxcifar.networks.initializers import identity_first
-from jaxcifar.networks.layers import (
-    GELU,
-    BatchNorm,
-    Conv,
-    Dense,
-    Dtype,
-    MaxBlurPool,
-    MaxPool,
-)
+from jaxcifar.networks.layers import GELU, BatchNorm, Conv, Dense, Dtype, MaxBlurPool, MaxPool
 from jaxcifar.networks.mirrored import MirroredConv
 
 _PATCH_SIZE = 2  # height and width of a whitened patch, in pixels
@@ -58,9 +50,10 @@ def mirrored_whitening_kernel(
 ) -> Float32[Array, "2 2 channels 8*channels"]:
     """Return a 2x2 kernel that whitens images and their mirror images together.
 
-    Over images and mirror images, the sum and the difference of a patch's two columns are
-    uncorrelated. So the sum and the difference are whitened separately. For a mirrored patch, the
-    first half of the outputs stays the same, and the other half changes only its sign.
+    A patch has two columns of pixels. Over images and mirror images together, the columns' sum and
+    their difference are uncorrelated. So each is whitened by itself. The first half of the outputs
+    belongs to the sum, and stays the same if a patch is mirrored. The other half belongs to the
+    difference, and only changes its sign.
 
     Args:
       images: images, normalised as in training.
@@ -88,12 +81,15 @@ def _patch_pixels(images: Array) -> list[Array]:
     return [images[:, row : row + height, column : column + width] for row, column in positions]
 
 
-def _whitening_matrix(values: Array) -> Array:
-    """Return a matrix `[F, F]`: the columns of `values @ matrix` get covariance 0, variance 1."""
-    values = values.reshape(-1, values.shape[-1])
-    centred = values - values.mean(0)
+def _whitening_matrix(patches: Array) -> Array:
+    """Return a matrix `[F, F]` that whitens patches of F numbers each.
+
+    The columns of `patches @ matrix` are uncorrelated and have a variance of about one.
+    """
+    patches = patches.reshape(-1, patches.shape[-1])
+    centred = patches - patches.mean(0)
     # An accelerator's default precision would lose small eigenvalues.
-    covariance = jnp.matmul(centred.T, centred, precision=lax.Precision.HIGHEST) / len(values)
+    covariance = jnp.matmul(centred.T, centred, precision=lax.Precision.HIGHEST) / len(patches)
     variances, directions = jnp.linalg.eigh(covariance)
     return directions / jnp.sqrt(jnp.maximum(variances, 0) + _WHITENING_EPSILON)
 
@@ -120,11 +116,12 @@ class Whitening(nn.Module):
         compute_kernel = mirrored_whitening_kernel if self.mirrored else whitening_kernel
         kernel = self.variable("whitening", "kernel", compute_kernel, x).value
         features = kernel.shape[-1]
-        pairs_of_features = features // 4 if self.mirrored else 0
-        learnt_biases = features - pairs_of_features
-        bias = self.param("bias", nn.initializers.zeros, (learnt_biases,))
-        bias_of_partners = bias[learnt_biases - pairs_of_features :]
-        bias = jnp.concatenate([bias, bias_of_partners])
+        # The last quarter of a mirrored kernel's features shares the biases of the quarter before.
+        shared_count = features // 4 if self.mirrored else 0
+        learnt_count = features - shared_count
+        learnt_bias = self.param("bias", nn.initializers.zeros, (learnt_count,))
+        shared_bias = learnt_bias[learnt_count - shared_count :]
+        bias = jnp.concatenate([learnt_bias, shared_bias])
         x, kernel, bias = x.astype(self.dtype), kernel.astype(self.dtype), bias.astype(self.dtype)
         return conv2d(x, kernel, bias=bias, padding=(0, 0))
 
@@ -183,10 +180,12 @@ def mean_of_maxima(
     x: Float[Array, "batch height width channels"],
 ) -> Float[Array, "batch channels"]:
     """Return the mean of the maxima over all windows of 2x2 pixels, at stride 1."""
-    for axis, extent in ((1, x.shape[1]), (2, x.shape[2])):
+    for axis in (1, 2):
+        extent = x.shape[axis]
         if extent > 1:
-            take_pixels = partial(lax.slice_in_dim, x, axis=axis)
-            x = jnp.maximum(take_pixels(0, extent - 1), take_pixels(1, extent))
+            pixels = lax.slice_in_dim(x, 0, extent - 1, axis=axis)
+            next_pixels = lax.slice_in_dim(x, 1, extent, axis=axis)
+            x = jnp.maximum(pixels, next_pixels)
     return x.mean((1, 2))
 
 

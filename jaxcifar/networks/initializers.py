@@ -21,8 +21,8 @@ def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
 def identity_first(fan_in: int) -> nn.initializers.Initializer:
     """Return an initializer for convolutions whose first output channels copy the input channels.
 
-    The other output channels have `torch_uniform` weights. So the last layers get the whitened
-    images from the first step on (Jordan 2024). The kernel's size must be odd.
+    The other output channels have `torch_uniform` weights. So the input of the first layer reaches
+    the last layers from the first step on (Jordan 2024). The kernel's size must be odd.
     """
 
     def init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:

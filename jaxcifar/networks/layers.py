@@ -29,8 +29,8 @@ class Conv(nn.Module):
     """Convolution with a square kernel.
 
     The padding on every side is `padding` zeros; None means `kernel_size // 2` zeros. At stride 2,
-    Flax's "SAME" would pad only on the right. A CPU rounds the operands of matrix products to
-    `product_dtype`.
+    Flax's "SAME" would pad only on the right. On a CPU, the inputs of matrix products are rounded
+    to `product_dtype`.
     """
 
     features: int
@@ -51,8 +51,8 @@ class Conv(nn.Module):
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
         bias = None
         if self.use_bias:
-            init = torch_uniform(kernel[..., 0].size)
-            bias = self.param("bias", init, (self.features,)).astype(self.dtype)
+            fan_in = kernel[..., 0].size
+            bias = self.param("bias", torch_uniform(fan_in), (self.features,)).astype(self.dtype)
         padding = self.kernel_size // 2 if self.padding is None else self.padding
         return conv2d(x, kernel, self.stride, bias, (padding, padding), self.product_dtype)
 
@@ -60,8 +60,9 @@ class Conv(nn.Module):
         self, channels: int, features: int
     ) -> Float[Array, "{self.kernel_size} {self.kernel_size} {channels} {features}"]:
         """Return the kernel, a parameter, for `channels` inputs and `features` outputs."""
-        shape = (self.kernel_size, self.kernel_size, channels)
-        return self.param("kernel", self.kernel_init(math.prod(shape)), (*shape, features))
+        filter_shape = (self.kernel_size, self.kernel_size, channels)
+        fan_in = math.prod(filter_shape)
+        return self.param("kernel", self.kernel_init(fan_in), (*filter_shape, features))
 
 
 class Dense(nn.Module):
@@ -118,10 +119,9 @@ class BatchNorm(nn.Module):
             centred = x.astype(jnp.float32) - repeat(running_mean.value)
             normalized = centred * repeat(inverse_std * scale) + repeat(bias)
             return normalized.astype(self.dtype)
-        repeated = [repeat(values) for values in (scale, bias, running_mean.value)]
-        normalized, mean, var = batch_norm(
-            x, *repeated, self.epsilon, self.axis_name, self.channel_groups
-        )
+        scale, bias, mean_estimate = repeat(scale), repeat(bias), repeat(running_mean.value)
+        options = self.epsilon, self.axis_name, self.channel_groups
+        normalized, mean, var = batch_norm(x, scale, bias, mean_estimate, *options)
         values_per_channel = x.size // features * sharing.device_count(self.axis_name)
         unbiased_factor = values_per_channel / max(values_per_channel - 1, 1)
         self._update_running_statistic(running_mean, mean[:features])
@@ -236,7 +236,7 @@ class MaxBlurPool(nn.Module):
 def mean_of_window_maxima(
     x: Float[Array, "batch height width channels"],
 ) -> Float[Array, "batch height//2 width//2 channels"]:
-    """Return the mean of the maxima of overlapping 2x2 windows, by XLA's window reductions."""
+    """Compute `MaxBlurPool` by XLA's window reductions: maxima of 2x2 pixels, then their means."""
     max_strides = tuple(1 if extent % 2 else 2 for extent in x.shape[1:3])
     mean_windows = tuple(2 if stride == 1 else 1 for stride in max_strides)
     maxima = nn.max_pool(x, (2, 2), max_strides)

@@ -38,8 +38,8 @@ class _VariableEntry(NamedTuple):
 
     @property
     def paths_in_collection(self) -> list[ModulePath]:
-        """The path in the collection of each of the variable's arrays."""
-        variable_path = tuple(str(part) for part in self.path_in_module)
+        """The path of each of the variable's arrays in the collection."""
+        variable_path = tuple(str(name_or_index) for name_or_index in self.path_in_module)
         if len(self.arrays) == 1:
             return [variable_path]
         return [(*variable_path, str(number)) for number in range(len(self.arrays))]
@@ -107,9 +107,9 @@ class NNXNetwork(nn.Module):
         with intercept_modules(network, self.interceptor):
             logits = network(images, **options)
         if not self.is_initializing():
-            changing = self.structure.collections - {_PARAMS}
-            mutable = {name for name in changing if self.is_mutable_collection(name)}
-            _store_arrays(self, network, mutable)
+            other_names = self.structure.collections - {_PARAMS}
+            mutable_names = {name for name in other_names if self.is_mutable_collection(name)}
+            _store_arrays(self, network, mutable_names)
         return logits
 
 
@@ -149,9 +149,9 @@ def _make_filled_module(network: NNXNetwork, key: Key[Array, ""]) -> Any:
 
 
 def _store_arrays(network: NNXNetwork, module: Any, collections: set[str]) -> None:
-    """Copy the arrays of an NNX module into some collections of the Linen module `network`.
+    """Copy arrays of an NNX module into the named collections of the Linen module `network`.
 
-    `collections` has the names of these collections; arrays that belong to others are ignored.
+    `collections` has the names. Arrays that belong to other collections are not copied.
     """
     filled_entries = _split_structure(module).entries
     arrays_by_path = {entry.path_in_module: entry.arrays for entry in filled_entries}
@@ -191,7 +191,7 @@ def nnx_network(construct: Callable[[Any], Any], **options: Any) -> NNXNetwork:
 
 
 def _split_structure(network: Any) -> _NetworkStructure:
-    """Split an NNX module; return its structure, in which each variable's entry has the arrays."""
+    """Return the structure of an NNX module, with the arrays in the entries of its variables."""
     from flax import nnx
 
     graph, state = nnx.split(network)
@@ -203,10 +203,10 @@ def _split_structure(network: Any) -> _NetworkStructure:
 
 
 def _collection_name(leaf: Any) -> str | None:
-    """Return the Linen collection that stores a variable of an NNX module; None for random state.
+    """Return the name of the Linen collection that stores a variable of an NNX module.
 
-    `leaf` is the variable. A variable of an unusual class has a collection with the name of its
-    class.
+    Return None for random state, which is not stored. `leaf` is the variable. A variable of an
+    unusual class has a collection with the name of its class.
     """
     from flax import nnx
 

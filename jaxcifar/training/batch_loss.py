@@ -90,7 +90,8 @@ class BatchLoss:
 
         def gradients_of_part(batch: Batch, part: BatchPart | None) -> PartResults:
             loss_and_gradients = jax.value_and_grad(self.loss_fn, has_aux=True)
-            (loss, (logits, other_variables)), grads = loss_and_gradients(params, batch, part)
+            loss_and_results, grads = loss_and_gradients(params, batch, part)
+            loss, (logits, other_variables) = loss_and_results
             image_sums = TrainingSums.of(logits, batch.targets)
             return PartResults(to_sum=(loss, grads, image_sums), to_average=other_variables)
 
@@ -133,21 +134,22 @@ class BatchLoss:
     def _combine_parts(
         self, compute_part: Callable[[Batch, BatchPart | None], PartResults]
     ) -> PartResults:
-        """Call `compute_part` for each part of the batch, and combine the results.
+        """Call `compute_part` for each part of the batch; return the sums and averages of results.
 
-        `compute_part` gets the examples of a part and the part's position.
+        `compute_part` gets the examples of a part and the part's position. If the whole batch is
+        one part, the position is None.
         """
         if self.parts == 1:
             return compute_part(self.batch, None)
-        examples_in_device_part = len(self.batch.targets) // self.parts
-        examples_in_part = examples_in_device_part * sharing.device_count(self.axis)
+        part_size_on_device = len(self.batch.targets) // self.parts
+        part_size_on_all_devices = part_size_on_device * sharing.device_count(self.axis)
         batches = jax.tree.map(
-            lambda array: array.reshape(self.parts, examples_in_device_part, *array.shape[1:]),
+            lambda array: array.reshape(self.parts, part_size_on_device, *array.shape[1:]),
             self.batch,
         )
 
         def add_part(totals: PartResults, number: Array, batch: Batch) -> PartResults:
-            part = BatchPart(number, first_position=number * examples_in_part)
+            part = BatchPart(number, first_position=number * part_size_on_all_devices)
             results = compute_part(batch, part)
             return PartResults(
                 to_sum=jax.tree.map(jnp.add, totals.to_sum, results.to_sum),
@@ -156,8 +158,8 @@ class BatchLoss:
 
         first_batch = jax.tree.map(lambda array: array[0], batches)
         first_part = BatchPart(jnp.int32(0), jnp.int32(0))
-        shapes = jax.eval_shape(compute_part, first_batch, first_part)
-        totals = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        result_shapes = jax.eval_shape(compute_part, first_batch, first_part)
+        totals = jax.tree.map(lambda array: jnp.zeros(array.shape, array.dtype), result_shapes)
 
         def scan_step(
             totals: PartResults, numbered_batch: tuple[Array, Batch]
@@ -170,7 +172,7 @@ class BatchLoss:
         else:
             for number in range(self.parts):
                 batch = jax.tree.map(lambda array, number=number: array[number], batches)
-                batch = batch._replace(inputs=_computed_after(totals, batch.inputs))
+                batch = batch._replace(inputs=_delay_until_computed(batch.inputs, totals))
                 totals = add_part(totals, jnp.int32(number), batch)
         averages = jax.tree.map(self._divide_if_float, totals.to_average)
         return PartResults(totals.to_sum, averages)
@@ -181,16 +183,18 @@ class BatchLoss:
         return (total / self.parts).astype(total.dtype) if is_float else total
 
 
-def _computed_after(results: PyTree, inputs: Array) -> Array:
-    """Return `inputs` unchanged, in a way that makes XLA compute `results` first.
+def _delay_until_computed(inputs: Array, results: PyTree) -> Array:
+    """Return `inputs` unchanged, but make XLA compute `results` before it uses them.
 
-    Otherwise XLA may compute all parts of a batch at the same time, which needs more memory. Adding
-    0 that depends on `results` works; XLA removes `optimization_barrier` too early.
+    Otherwise XLA may compute all parts of a batch at the same time, which needs more memory. The
+    function adds a 0 that depends on `results`. JAX's `optimization_barrier` does not help, because
+    XLA removes it too early.
     """
-    first_elements = [leaf.ravel()[0].astype(jnp.float32) for leaf in jax.tree.leaves(results)]
+    arrays = jax.tree.leaves(results)
+    first_elements = [array.ravel()[0].astype(jnp.float32) for array in arrays]
     sum_of_results = sum(first_elements, jnp.float32(0))
-    zero = jnp.minimum(jnp.abs(sum_of_results), 0)
-    return inputs + zero.astype(inputs.dtype)
+    zero_from_results = jnp.minimum(jnp.abs(sum_of_results), 0)
+    return inputs + zero_from_results.astype(inputs.dtype)
 
 
 def _add_if_float(total: Array, new: Array) -> Array:
@@ -202,10 +206,10 @@ def _with_derivative(
     compute_loss: Callable[[PyTree], Array],
     compute_loss_and_gradients: Callable[[PyTree], tuple[Array, PyTree]],
 ) -> Callable[[PyTree], Array]:
-    """Return the function `compute_loss`, differentiated by `compute_loss_and_gradients`.
+    """Return `compute_loss` as a function whose gradients `compute_loss_and_gradients` computes.
 
-    By itself JAX would differentiate a sum over devices once on each device. It would also keep the
-    activations of all parts of a batch in memory.
+    JAX's own differentiation would differentiate a sum over devices once on each device. It would
+    also keep the activations of all parts of a batch in memory.
     """
     differentiable = jax.custom_jvp(compute_loss)
 

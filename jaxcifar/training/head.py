@@ -45,10 +45,11 @@ def dense_calls(
     hyper: Hyperparameters,
     images: UInt8[Array, "batch height width 3"],
 ) -> LogitsAndCalls:
-    """Apply a network in evaluation mode; return its logits and the dense layers it may end with.
+    """Return a network's logits, and the inputs and outputs of its possible last layers.
 
-    A dense layer (`nn.Dense`, `nnx.Linear` or this package's `Dense`) may be the last layer if its
-    outputs have the logits' shape. Of `hyper`, only `mean` and `std` are used.
+    The network is applied in evaluation mode. A dense layer (`nn.Dense`, `nnx.Linear` or this
+    package's `Dense`) may be the last layer if its outputs have the logits' shape. Of `hyper`, only
+    `mean` and `std` are used.
     """
     normalized = augment.normalize(augment.pixels(images), hyper.mean, hyper.std)
     model = network.copy_for_one_device(program.model)
@@ -85,10 +86,10 @@ def dense_calls(
         nnx_recording = intercept_layers(model, record_nnx_call)
     linen_recording = nn.intercept_methods(record_linen_call)
     with adapt_layers(None, program.product_dtype), linen_recording, nnx_recording:
-        logits, recorded = model.apply(
+        logits, sown_collections = model.apply(
             variables, normalized, train=False, mutable=[_CALLS_COLLECTION]
         )
-    linen_calls = _recorded_calls(recorded.get(_CALLS_COLLECTION, {}))
+    linen_calls = _recorded_calls(sown_collections.get(_CALLS_COLLECTION, {}))
     linen_calls_in_order = [linen_calls[name] for name in call_names if name in linen_calls]
     calls = [
         DenseCall(inputs.astype(jnp.float32), outputs.astype(jnp.float32))
@@ -115,8 +116,9 @@ def _recorded_calls(collection: Any) -> dict[str, tuple[Array, Array]]:
     """
     calls: dict[str, tuple[Array, Array]] = {}
     for name, entry in collection.items():
-        if hasattr(entry, "items"):
-            calls.update(_recorded_calls(entry))
+        is_module = hasattr(entry, "items")
+        if is_module:
+            calls |= _recorded_calls(entry)
         else:
             [call] = entry  # `sow` puts each value into a tuple
             calls[name] = call

@@ -18,9 +18,9 @@ def training_losses(
 ) -> Float32[Array, "batch"]:
     """Return the training loss of each image: its cross-entropy in nats.
 
-    With label smoothing and class weights, each class's term is multiplied by the weight of the
-    class. Divided by `total_weight`, the sum over a batch equals PyTorch's
-    `CrossEntropyLoss(weight=class_weights, label_smoothing=smoothing)`.
+    The cross-entropy is a sum over the classes. With class weights, the term of each class is
+    multiplied by the weight of the class. The sum of a batch's losses, divided by `total_weight`,
+    equals PyTorch's `CrossEntropyLoss(weight=class_weights, label_smoothing=smoothing)`.
 
     Args:
       logits: logits of the images.

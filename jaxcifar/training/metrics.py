@@ -71,7 +71,10 @@ class Metric:
         has_both = self.per_image is not None and self.of_confusion is not None
         has_neither = self.per_image is None and self.of_confusion is None
         if has_both or has_neither:
-            raise ValueError(f"the metric {self.name} must have either per_image or of_confusion")
+            raise ValueError(
+                f"the metric {self.name} must have either per_image or of_confusion; give one of "
+                "them"
+            )
 
 
 class Measurement(NamedTuple):
@@ -174,20 +177,21 @@ def measure(
     """
     per_image_metrics = tuple(metric for metric in metrics if metric.per_image is not None)
     device_results = _values_and_confusion(per_image_metrics, logits, labels)
-    values_by_metric, int32_confusion = jax.device_get(device_results)
+    values_or_mean_of_metric, int32_confusion = jax.device_get(device_results)
     confusion = int32_confusion.astype(np.int64)
-    results: dict[str, float] = {}
+    value_of_metric: dict[str, float] = {}
     for metric in metrics:
         if metric.of_confusion is not None:
-            results[metric.name] = _value_of_confusion(metric.of_confusion, confusion)
+            value_of_metric[metric.name] = _value_of_confusion(metric.of_confusion, confusion)
             continue
-        values = values_by_metric[metric.name]
-        if np.issubdtype(values.dtype, np.floating):
-            results[metric.name] = shortest_decimal(values)  # the device has averaged it
+        values_or_mean = values_or_mean_of_metric[metric.name]
+        is_mean_from_device = np.issubdtype(values_or_mean.dtype, np.floating)
+        if is_mean_from_device:
+            value_of_metric[metric.name] = shortest_decimal(values_or_mean)
         else:
-            total = int(values.sum(dtype=np.int64))
-            results[metric.name] = total / len(labels)
-    return Measurement(results, confusion)
+            total = int(values_or_mean.sum(dtype=np.int64))
+            value_of_metric[metric.name] = total / len(labels)
+    return Measurement(value_of_metric, confusion)
 
 
 def shortest_decimal(value: Any) -> float:
@@ -206,14 +210,14 @@ def _values_and_confusion(
     classes = logits.shape[-1]
     no_counts = jnp.zeros((classes, classes), jnp.int32)
     confusion = no_counts.at[labels, logits.argmax(-1)].add(1)
-    values_by_metric = {}
+    values_or_mean_of_metric = {}
     for metric in metrics:
         assert metric.per_image is not None
-        values = jnp.asarray(metric.per_image(logits, labels))
-        if jnp.issubdtype(values.dtype, jnp.floating):
-            values = values.sum(dtype=jnp.float32) / jnp.int32(len(labels))
-        values_by_metric[metric.name] = values
-    return values_by_metric, confusion
+        values_or_mean = jnp.asarray(metric.per_image(logits, labels))
+        if jnp.issubdtype(values_or_mean.dtype, jnp.floating):
+            values_or_mean = values_or_mean.sum(dtype=jnp.float32) / jnp.int32(len(labels))
+        values_or_mean_of_metric[metric.name] = values_or_mean
+    return values_or_mean_of_metric, confusion
 
 
 def _value_of_confusion(function: Callable[[np.ndarray], Any], confusion: np.ndarray) -> float:

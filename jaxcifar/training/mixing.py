@@ -103,8 +103,9 @@ def mix(
             shares_by_method.append(cutmix_shares(cutmix_key, settings.cutmix, height, width))
         if len(shares_by_method) == 1:
             return shares_by_method[0]
-        of_mixup, of_cutmix = shares_by_method
-        return jnp.where(jax.random.bernoulli(choice_key), of_mixup, of_cutmix)
+        shares_of_mixup, shares_of_cutmix = shares_by_method
+        uses_mixup = jax.random.bernoulli(choice_key)
+        return jnp.where(uses_mixup, shares_of_mixup, shares_of_cutmix)
 
     shares = jax.vmap(draw_shares_of_pixels)(keys)
     pixel_shares = shares[..., None]

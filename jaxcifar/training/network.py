@@ -41,7 +41,7 @@ class BatchPart(NamedTuple):
 
 
 def variables(params: PyTree, other_variables: PyTree) -> Variables:
-    """Return a network's variables as Flax collections: name, such as "params", -> arrays.
+    """Return a network's variables as Flax collections, by the name of the collection.
 
     Args:
       params: the parameters.
@@ -58,7 +58,10 @@ def variables(params: PyTree, other_variables: PyTree) -> Variables:
 
 
 def split_variables(all_variables: Variables) -> tuple[PyTree, PyTree]:
-    """Return a network's parameters, and all other variables as one tree; undoes `variables`."""
+    """Return a network's parameters, and all other variables as one tree.
+
+    This is the inverse of `variables`.
+    """
     collections = {name: tree for name, tree in all_variables.items() if name != "params"}
     return all_variables["params"], _as_one_tree(collections)
 
@@ -91,14 +94,14 @@ def init(
         return params, _as_one_tree(collections)
 
     def collections_after_one_step() -> Variables:
-        _, updated = copy_for_one_device(model).apply(
+        _, updated_collections = copy_for_one_device(model).apply(
             {"params": params, **collections},
             images,
             train=True,
             mutable=list(collections),
             rngs=_random_streams(key, None),
         )
-        return dict(updated)
+        return dict(updated_collections)
 
     updated_collections = jax.eval_shape(collections_after_one_step)
     lasting_collections = {}
@@ -111,7 +114,7 @@ def init(
 
 
 def init_image_count(images_shape: tuple[int, ...]) -> int:
-    """Return the largest number of training images of a shape `[N, H, W, 3]` to pass to `init`."""
+    """Return how many training images to pass to `init`; their shape is `[N, H, W, 3]`."""
     _, height, width, _ = images_shape
     images_of_this_size = max(1, _MAX_INIT_PIXELS // (height * width))
     return min(_MAX_INIT_IMAGES, images_of_this_size)
@@ -151,20 +154,22 @@ def forward(
       images: normalised images.
       key: random key for dropout and other random layers.
       axis: name of the mapped axis of the devices that share the batch; None for one device.
-      product_dtype: dtype to which a CPU rounds operands of matrix products; None for float32.
+      product_dtype: on a CPU, the inputs of matrix products are rounded to this dtype, unless None.
       part: position of the images if they are a part of the batch, else None. Each part draws
         other random numbers.
 
     Returns:
       the logits of these images, and the variables other than parameters after the step.
     """
-    mutable = [name for name in all_variables if name != "params"]
-    rngs = _random_streams(key, axis, part)
+    mutable_names = [name for name in all_variables if name != "params"]
+    random_streams = _random_streams(key, axis, part)
     first_position = None if part is None else part.first_position
     with adapt_layers(axis, product_dtype, first_position):
-        logits, updated = model.apply(all_variables, images, train=True, mutable=mutable, rngs=rngs)
-    other_variables = _as_one_tree({name: updated.get(name, {}) for name in mutable})
-    return logits.astype(jnp.float32), other_variables
+        logits, updated_collections = model.apply(
+            all_variables, images, train=True, mutable=mutable_names, rngs=random_streams
+        )
+    mutable_collections = {name: updated_collections.get(name, {}) for name in mutable_names}
+    return logits.astype(jnp.float32), _as_one_tree(mutable_collections)
 
 
 def _random_streams(
@@ -194,7 +199,7 @@ def predict(
       model: the network.
       all_variables: the network's variables as Flax collections.
       images: normalised images.
-      product_dtype: dtype to which a CPU rounds operands of matrix products; None for float32.
+      product_dtype: on a CPU, the inputs of matrix products are rounded to this dtype, unless None.
     """
     with adapt_layers(None, product_dtype):
         logits: Any = model.apply(all_variables, images, train=False)

@@ -208,16 +208,16 @@ def _weight_decay_rule(weight_decay: Scalar, bias_decay: Switch) -> optax.Gradie
 
 
 def _scale_by_learning_rate(learning_rate: Scalar) -> optax.GradientTransformation:
-    """Return `optax.scale_by_learning_rate` for a learning rate that may be a NumPy number."""
+    """Return the rule `optax.scale_by_learning_rate`; the learning rate may be a NumPy number."""
     # optax multiplies by any number, but its type annotation leaves out NumPy's numbers.
     return optax.scale_by_learning_rate(cast(Array | float, learning_rate))
 
 
 def _momentum_rule(momentum: Scalar, nesterov: Switch) -> optax.GradientTransformation:
-    """Return an update rule with momentum, like `optax.trace`.
+    """Return an update rule with momentum, which computes the same as `optax.trace`.
 
-    Unlike there, `nesterov` may be an array that JAX traces, so that both kinds of momentum share
-    one compiled program.
+    For `optax.trace`, `nesterov` must be a Python bool. Here it may be an array, so that ordinary
+    and Nesterov's momentum share one compiled program.
     """
 
     # optax's type for this function requires the name `updates`.

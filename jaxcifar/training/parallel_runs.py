@@ -89,9 +89,9 @@ class ParallelRuns:
 
         states, hypers, orders = jax.tree.map(stacked_shape, (state, hyper, order))
         if program.steps_per_feed is not None:
-            fed_images = program.steps_per_feed * program.batch_size
-            fed_shape = jax.ShapeDtypeStruct((fed_images, *images.shape[1:]), images.dtype)
-            images = stacked_shape(fed_shape)
+            image_count = program.steps_per_feed * program.batch_size
+            shape_of_run = (image_count, *images.shape[1:])
+            images = stacked_shape(jax.ShapeDtypeStruct(shape_of_run, images.dtype))
         step_count = np.int32(1)
         return ParallelRuns.train_steps.trace(
             self, states, hypers, images, labels, orders, step_count
@@ -163,8 +163,8 @@ def _map_over_runs(
 ) -> Callable[..., PyTree]:
     """Return a function of stacked arrays that applies `train_run` to each of `run_count` runs.
 
-    With `use_vmap`, `vmap` batches the runs; otherwise `train_run` is called once for each run. On
-    a CPU, `vmap` would turn convolutions into grouped convolutions, XLA's slowest kind.
+    With `use_vmap`, `jax.vmap` computes the runs together; otherwise `train_run` is called once for
+    each run. On a CPU, `vmap` would turn convolutions into grouped ones, XLA's slowest kind.
     """
     if use_vmap and run_count > 1:
         return jax.vmap(train_run)

@@ -21,7 +21,7 @@ from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
 
 _MAX_FEW_IMAGES = 32
-HOST_BLOCK_BYTES = 2**28  # of images on the host that are moved to the devices at a time
+HOST_BLOCK_BYTES = 2**28  # images on the host are moved to the devices in blocks of this size
 EVAL_BATCH = 500  # images in a chunk, over all devices; divides CIFAR-10's splits on one device
 
 
@@ -46,15 +46,15 @@ def predict(
     if isinstance(images, np.ndarray) and images.nbytes > HOST_BLOCK_BYTES:
         return _predict_in_blocks(program, variables, hyper, images, chunk_size)
     if program.compiles_loops:
-        are_few = chunk_size <= _MAX_FEW_IMAGES and len(images) <= _MAX_FEW_IMAGES
-        compute_logits = _logits_of_few_images if are_few else _logits_of_many_images
+        has_few_images = chunk_size <= _MAX_FEW_IMAGES and len(images) <= _MAX_FEW_IMAGES
+        compute_logits = _logits_of_few_images if has_few_images else _logits_of_many_images
         return compute_logits(program, variables, hyper, images, chunk_size)
     images = jax.device_put(images, program.replicated)
-    starts = [np.int32(start) for start in range(0, len(images), chunk_size)]
-    starts_on_devices = jax.device_put(starts, program.replicated)
+    chunk_starts = [np.int32(start) for start in range(0, len(images), chunk_size)]
+    chunk_starts = jax.device_put(chunk_starts, program.replicated)
     logits_of_chunks = [
         _logits_from_start(program, variables, hyper, images, start, chunk_size)
-        for start in starts_on_devices
+        for start in chunk_starts
     ]
     return _concatenate_chunks(program, logits_of_chunks, len(images))
 
@@ -62,7 +62,8 @@ def predict(
 def eval_batch_size(images_shape: tuple[int, ...]) -> int:
     """Return the number of images that are evaluated at a time, on all devices together.
 
-    `images_shape` is the shape `[N, H, W, 3]` of all images. Of larger images there are fewer.
+    `images_shape` is the shape `[N, H, W, 3]` of all images. The larger the images are, the fewer
+    are evaluated at a time.
     """
     _, height, width, _ = images_shape
     pixels_in_chunk = EVAL_BATCH * IMAGE_SIZE**2

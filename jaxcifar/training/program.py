@@ -49,10 +49,10 @@ class Program:
       keeps_average: True to keep a moving average of the weights, which is used in evaluation.
       small_size: width to which images are reduced in the first steps of training, or None.
       axis: name of the axis of devices that share each batch; None if a device trains by itself.
-      product_dtype: dtype to which a CPU rounds operands of matrix products; None for float32.
+      product_dtype: on a CPU, the inputs of matrix products are rounded to this dtype, unless None.
       network_identity: hashable, equal for equal networks and user code; by default the network.
       image_size: height and width of the images.
-      steps_per_feed: largest number of steps whose images `train_steps` gets; None if it gets all.
+      steps_per_feed: most steps whose images `train_steps` gets at a time; None if it gets all.
       parts: number of parts of a batch, computed one after another (`batch_loss.BatchLoss`).
       offers_loss: True if the update rule may use the loss (`loss_rules`), as users' rules may.
     """
@@ -140,7 +140,7 @@ class Program:
     def epoch_order(
         self, hyper: Hyperparameters, step: Int[Array, ""], image_count: int
     ) -> Int32[Array, "{image_count}"]:
-        """Return the random order of `image_count` training images in the epoch of a step."""
+        """Return the random order of `image_count` training images, in the epoch of this step."""
         epoch = step // self.steps_per_epoch
         epoch_key = jax.random.fold_in(hyper.order_key, epoch)
         order = jax.random.permutation(epoch_key, image_count)

@@ -3,6 +3,7 @@
 Defazio et al., "The road less scheduled", 2024.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -30,6 +31,7 @@ def evaluation_params(opt_state: PyTree, params: PyTree) -> PyTree:
     has_values = not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(params))
     if not states or not has_values:
         return params
+    # The average does not depend on the base optimizer, whose state may be large.
     states_without_base = [state._replace(base_optimizer_state=()) for state in states]
     return _compute_evaluation_params(states_without_base, params)
 
@@ -39,16 +41,26 @@ def _compute_evaluation_params(
     states: list[optax.contrib.ScheduleFreeState], params: PyTree
 ) -> PyTree:
     for state in states:
-
-        def average_param(z_of_param: Any, param: PyTree, state: Any = state) -> PyTree:
-            if _is_masked(z_of_param):  # another rule trains this parameter
-                return param
-            state_of_param = state._replace(z=z_of_param)
-            averaged: Array = optax.contrib.schedule_free_eval_params(state_of_param, param)
-            return averaged.astype(param.dtype)
-
+        average_param = partial(_average_param, state)
         params = jax.tree.map(average_param, state.z, params, is_leaf=_is_masked)
     return params
+
+
+def _average_param(
+    state: optax.contrib.ScheduleFreeState, z_of_param: Any, param: PyTree
+) -> PyTree:
+    """Return the average of a parameter, which is evaluated instead of the parameter.
+
+    Args:
+      state: the state of a schedule-free rule.
+      z_of_param: the entry for this parameter in `state.z`, the base optimizer's parameters.
+      param: the parameter; it is returned unchanged if another rule trains it.
+    """
+    if _is_masked(z_of_param):  # another rule trains this parameter
+        return param
+    state_of_param = state._replace(z=z_of_param)
+    average: Array = optax.contrib.schedule_free_eval_params(state_of_param, param)
+    return average.astype(param.dtype)
 
 
 def _is_schedule_free(node: Any) -> bool:

@@ -304,7 +304,7 @@ def fake_contest(monkeypatch):
         now, out, asked, running = [0.0], io.StringIO(), {}, []
         progress = BenchProgress(Console(file=out, width=300), "cnn", lambda: now[0])
         lefts = []
-        do = progress.expect
+        do = progress.set_estimate
         monkeypatch.setattr(
             progress, "expect", lambda *times: (do(*times), lefts.append(progress.seconds_left))
         )
@@ -489,13 +489,13 @@ def test_the_time_left_is_that_of_what_is_to_come(fake_contest):
 def test_the_status_says_who_which_round_and_how_long():
     now = [0.0]
     progress = BenchProgress(Console(file=io.StringIO(), width=80), "cnn", lambda: now[0])
-    progress.doing("torch compiled bfloat16: first steps (7 of 8)")
+    progress.set_activity("torch compiled bfloat16: first steps (7 of 8)")
     now[0] += 30
     assert progress.status().line(80) == (
         "cnn  torch compiled bfloat16: first steps (7 of 8)  30 s so far"
     )
-    progress.doing("torch float32: round 2 of 5")
-    progress.expect(10, 100)
+    progress.set_activity("torch float32: round 2 of 5")
+    progress.set_estimate(10, 100)
     now[0] += 4
     status = progress.status()
     assert status.line(80) == "cnn  torch float32: round 2 of 5  4 s so far  106 s left"

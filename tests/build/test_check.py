@@ -35,8 +35,11 @@ def config_of(**names):
     [
         ({"augmentation": "to_bytes"}, "returns uint8; it gets floats from 0 to 1"),
         ({"augmentation": "without_a_key"}, "TypeError"),
-        ({"augmentation": "forgets_labels"}, "it must return images and labels"),
-        ({"augmentation": "counts_labels"}, "its labels must be a float32 array of shape"),
+        ({"augmentation": "forgets_labels"}, "must return two values, images and labels"),
+        (
+            {"augmentation": "counts_labels"},
+            "returns wrong labels; they must be a float32 array",
+        ),
         ({"optimizer": "for_other_layers"}, "ValueError"),
         ({"optimizer": "grows"}, "the shapes or dtypes of its state change in a step"),
         ({"optimizer": "sums"}, "its updates have other shapes"),

@@ -178,7 +178,7 @@ def broken(change):
         (lambda v: v.pop("macs"), "missing required field `macs`"),
         (
             lambda v: v["layers"][0].update(kind="\x1b[2J"),
-            r"layers\[0\]: the text .* has characters that are not printable",
+            r"layers\[0\]: the text .* must have printable characters only",
         ),
         (
             lambda v: v["layers"][0].update(output_shape=[2.5]),

@@ -253,7 +253,7 @@ def test_a_state_that_is_not_finite_is_never_saved(tmp_path, easy_dataset, monke
 def test_batches_must_fit_images_and_devices(easy_dataset):
     with pytest.raises(UsageError, match="larger than the 128 training images; use 128 or less"):
         make_program(dataclasses.replace(CONFIG, batch_size=129), 10, 128, jax.devices()[:1])
-    with pytest.raises(UsageError, match="multiple of the 3 devices"):
+    with pytest.raises(UsageError, match="multiple of 3, the number of devices"):
         make_program(CONFIG, 10, 128, jax.devices() * 3)
 
 
