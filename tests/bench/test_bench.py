@@ -306,7 +306,9 @@ def fake_contest(monkeypatch):
         lefts = []
         do = progress.set_estimate
         monkeypatch.setattr(
-            progress, "expect", lambda *times: (do(*times), lefts.append(progress.seconds_left))
+            progress,
+            "set_estimate",
+            lambda *times: (do(*times), lefts.append(progress.seconds_left)),
         )
         monkeypatch.setattr(contest, "time", SimpleNamespace(monotonic=lambda: now[0]))
         monkeypatch.setattr(
