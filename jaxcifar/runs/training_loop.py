@@ -164,10 +164,7 @@ class _TrainingLoop:
         yield latest_steps, self._epoch_means
 
     def _save_if_due(self, has_trained: bool) -> bool:
-        """Save all runs if the last save was 5 minutes ago, or if the user wants to stop.
-
-        Return True if all losses are finite. Raise `Interrupted` if the user wants to stop.
-        """
+        """Save all runs every 5 minutes, and to stop; return True if all losses are finite."""
         is_overdue = time.monotonic() - self._last_save_time > _AUTOSAVE_SECONDS
         should_stop, should_save = processes.any_process(self._stop_event.is_set(), is_overdue)
         if not should_stop and not should_save:
