@@ -1,10 +1,10 @@
 """Read the settings in the file of a config, also one that an older version wrote."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from jaxcifar.config.code_in_run import require_code_outside
 from jaxcifar.config.fields import DEFAULTS
 from jaxcifar.config.setting_types import check_types
 from jaxcifar.config.settings import (
@@ -42,10 +42,16 @@ def config_of_begun_run(run_folder: Path, config_class: Any) -> Any:
 
     Return None if no run was begun there, or if its config can't be read. `RunFolder` reports a
     config that can't be read before anything is trained.
+
+    Raises:
+      UsageError: the config names user code in the folder, which may be a stranger's.
     """
-    with suppress(RunError):
-        return read_config(run_folder / "config.json", config_class, Remedy(""))
-    return None
+    try:
+        config = read_config(run_folder / "config.json", config_class, Remedy(""))
+    except RunError:
+        return None
+    require_code_outside(run_folder, config)
+    return config
 
 
 def settings_from_file(content: Mapping[str, Any], config_class: type) -> dict[str, Any]:

@@ -112,6 +112,17 @@ def resuming_command(option: str, is_given: bool) -> str:
     return f"the same command without {option}" if is_given else "the same command"
 
 
+def stopped_message(tasks: Sequence[Task]) -> str:
+    """Return the message about runs that the user has stopped: where they are saved, what resumes.
+
+    `tasks` has at least one task.
+    """
+    folder = os.path.commonpath([task.path for task in tasks])
+    overwriting_tasks = [task for task in tasks if task.overwrite]
+    command = (overwriting_tasks or tasks)[0].resuming_command
+    return f"stopped; everything is saved in {folder}: {command} resumes it"
+
+
 class Outcome(NamedTuple):
     """The outcome of training a run: the content of its `result.json`, or an error."""
 

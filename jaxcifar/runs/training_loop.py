@@ -1,6 +1,5 @@
 """The training loop: trains several runs at a time. This is the only loop with side effects."""
 
-import os
 import time
 from collections.abc import Iterable, Iterator
 from threading import Event
@@ -16,7 +15,7 @@ from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.runs.dispatches import split_into_dispatches
 from jaxcifar.runs.pace import COMPILING, STARTING, TRAINING, VALIDATING
 from jaxcifar.runs.run import Run
-from jaxcifar.runs.task import Outcome
+from jaxcifar.runs.task import Outcome, stopped_message
 from jaxcifar.runs.training_progress import TrainProgress
 from jaxcifar.training.state import Hyperparameters, TrainState
 
@@ -243,6 +242,4 @@ class _TrainingLoop:
             run.wait()
         if not any(run.step for run in runs):
             raise Interrupted("stopped before the first step; the same command starts again")
-        folder = os.path.commonpath([run.task.path for run in runs])
-        command = max((run.task.resuming_command for run in runs), key=len)
-        raise Interrupted(f"stopped; everything is saved in {folder}: {command} resumes it")
+        raise Interrupted(stopped_message([run.task for run in runs]))

@@ -9,6 +9,7 @@ import pytest
 from jaxcifar.commands.shared.config_file import read_given_settings
 from jaxcifar.config.code_in_run import require_code_outside
 from jaxcifar.config.experiment import Config
+from jaxcifar.config.saved_config import config_of_begun_run
 from jaxcifar.errors import UsageError
 from jaxcifar.trained.same_code import require_same_code
 
@@ -102,7 +103,10 @@ def test_settings_of_a_run_do_not_name_its_own_code(folder, config):
     for given in (run, run / "config.json"):
         with pytest.raises(UsageError, match=REFUSED):
             read_given_settings({}, Namespace(config=given))
+    with pytest.raises(UsageError, match=REFUSED):  # it may stand in for the run to continue
+        config_of_begun_run(run, Config)
     (run / "config.json").write_text(config.to_json())
+    assert config_of_begun_run(run, Config) == config
     assert read_given_settings({}, Namespace(config=run)).config.arch == "net.py:Net"
     (run / "result.json").write_text(json.dumps({"last_epoch": {"epoch": 1}}))
     (run / "config.json").write_text(stranger.to_json())
