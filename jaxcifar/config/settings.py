@@ -222,8 +222,9 @@ def readable_text(value: Any) -> str:
 
 
 def short_text(value: Any) -> str:
-    """Return a value as people write it, in one line; a long text loses its middle."""
-    return printable(readable_text(value), _MAX_SHORT_TEXT)
+    """Return a value for a sentence, such as "none" for None; a long text loses its middle."""
+    text = readable_text(value)
+    return "none" if text == _NOTHING else printable(text, _MAX_SHORT_TEXT)
 
 
 def parse_value(text: str) -> Any:

@@ -592,5 +592,5 @@ def test_the_time_of_an_ablation_stands_in_the_file(tmp_path, monkeypatch):
 
 
 def test_an_ablation_that_fails_is_not_timed():
-    with pytest.raises(RunError, match="--ablation --no-such-option: failed"):
+    with pytest.raises(RunError, match="--ablation --no-such-option: the ablation failed"):
         bench_command.time_ablation(["--no-such-option"])

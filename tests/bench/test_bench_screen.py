@@ -270,5 +270,5 @@ def test_an_ablation_is_timed_from_its_start_to_its_end(monkeypatch):
     [words] = asked
     assert words[1:5] == ["-m", "jaxcifar.commands", "ablation", "--out"]
     assert words[6:] == ["--epochs", "2"]
-    with pytest.raises(RunError, match="--ablation --bad: failed"):
+    with pytest.raises(RunError, match="--ablation --bad: the ablation failed"):
         bench_command.time_ablation(["--bad"])

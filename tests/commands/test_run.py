@@ -120,7 +120,12 @@ def test_the_last_lines_are_the_result(whole):
 def test_a_run_that_blows_up_is_one_line_and_exits_1(shapes_dir, tmp_path):
     where = ("--data-dir", shapes_dir, "--run-dir", tmp_path / "run")
     done = obeyed("run", *PLAIN, "--learning-rate", "1e30", *where)
-    words = ("the training loss became", "in epoch 1", "none yet", "try a lower --learning-rate")
+    words = (
+        "the training loss became",
+        "in epoch 1",
+        "no checkpoint yet",
+        "try a lower --learning-rate",
+    )
     assert_one_line_error(done, 1, *words)
     assert "test accuracy" not in done.stdout
     told = (tmp_path / "run" / "failure.txt").read_text().strip()

@@ -461,7 +461,7 @@ def test_a_run_of_an_older_version_is_read_but_not_resumed(run):
         assert go() == result
         load(folder / "run")
         config = user_code.with_imports(Config.create(f"{folder}/net.py:Net", **SMALL))
-        with pytest.raises(UsageError, match=r"lib/sizes.py.* None there"):
+        with pytest.raises(UsageError, match=r"lib/sizes.py.* none there"):
             RunFolder(folder / "run").require_same(config)
     finally:
         file.write_text(there)
