@@ -18,9 +18,9 @@ from jaxcifar.machine.memory import program_bytes
 
 @dataclasses.dataclass(frozen=True)
 class AbsentProgram:
-    """What is known of a training program that was compiled for devices that are not here.
+    """The costs of a training program that was compiled for devices that are not here.
 
-    All numbers are those of one device.
+    All numbers are for one device.
 
     Attributes:
       target: the devices.

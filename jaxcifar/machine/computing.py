@@ -6,7 +6,7 @@ It overrides the caller's JAX settings and turns known errors into one-line erro
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from jaxcifar.machine.failures import as_one_line_error
+from jaxcifar.machine.failures import report_machine_failures
 from jaxcifar.machine.jax_settings import package_settings, warn_about_settings
 from jaxcifar.machine.xla_flags import check_xla_flags
 
@@ -27,10 +27,5 @@ def with_package_settings() -> Iterator[None]:
     with package_settings() as messages:
         warn_about_settings(messages, _FRAMES_TO_CALLER)
         check_xla_flags()
-        try:
+        with report_machine_failures():
             yield
-        except Exception as error:
-            known_error = as_one_line_error(error)
-            if known_error is None:
-                raise
-            raise known_error from error

@@ -25,16 +25,20 @@ def earlier_failure(task: Task) -> DivergedError | None:
 
     Return None also if a later attempt has finished the run, or if the task overwrites it.
     """
-    folder = RunFolder(task.path)
-    if task.overwrite or folder.result_file.exists():
-        return None
-    reason = folder.read_failure()
-    return None if reason is None else DivergedError(reason)
+    return _recorded_failure(task) if is_unfinished(task) else None
 
 
 def needs_training(task: Task) -> bool:
     """Return whether a run is still to be trained: it has no result and has not diverged."""
-    return is_unfinished(task) and earlier_failure(task) is None
+    return is_unfinished(task) and _recorded_failure(task) is None
+
+
+def _recorded_failure(task: Task) -> DivergedError | None:
+    """Return the error in the folder of an unfinished run; None if the task overwrites the run."""
+    if task.overwrite:
+        return None
+    reason = RunFolder(task.path).read_failure()
+    return None if reason is None else DivergedError(reason)
 
 
 def earlier_failures(tasks: Sequence[Task]) -> list[Outcome]:

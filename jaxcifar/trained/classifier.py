@@ -143,14 +143,9 @@ class Classifier:
           RunError: a logit is not finite.
         """
         photos = as_photos(images, self.image_size)
-        logits = self.logits(photos.pixels)
-        if not np.isfinite(logits).all():
-            raise RunError(
-                f"{self.config.network_title}: the logits are not finite numbers; train the "
-                "network again"
-            )
-        return Predictions.of(softmax(logits), self.class_names, photos.names)
+        return self.predict_photos({self.image_size: photos})
 
+    @with_package_settings()
     def predict_photos(self, photos_of_size: Mapping[int, Photos]) -> Predictions:
         """Classify the images in `photos_of_size[image_size]`, as an `Ensemble` can, too.
 
@@ -158,7 +153,13 @@ class Classifier:
           RunError: a logit is not finite.
         """
         photos = photos_of_size[self.image_size]
-        return self.predict(photos.pixels)
+        logits = self.logits(photos.pixels)
+        if not np.isfinite(logits).all():
+            raise RunError(
+                f"{self.config.network_title}: the logits are not finite numbers; train the "
+                "network again"
+            )
+        return Predictions.of(softmax(logits), self.class_names, photos.names)
 
     @with_package_settings()
     def features(self, images: Any) -> np.ndarray:
