@@ -130,6 +130,7 @@ def find_continued_run(
 
     Raises:
       UsageError: the folder has no finished run with its last checkpoint, or a file is damaged.
+        Or the config names user code in the folder.
     """
     continue_from = user_settings.get("continue_from")
     if not continue_from:
@@ -142,6 +143,7 @@ def find_continued_run(
         epochs, sha256 = begun_config.continue_epochs, begun_config.continue_sha256
         if epochs is None or sha256 is None:
             raise
+        require_code_outside(Path(continue_from), begun_config)
         return ContinuedRun(Path(continue_from), begun_config, epochs, sha256)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from jaxcifar.commands.shared.config_file import read_given_settings
 from jaxcifar.config.code_in_run import require_code_outside
+from jaxcifar.config.continued_folder import find_continued_run
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.saved_config import config_of_begun_run
 from jaxcifar.errors import UsageError
@@ -112,4 +113,7 @@ def test_settings_of_a_run_do_not_name_its_own_code(folder, config):
     (run / "config.json").write_text(stranger.to_json())
     with pytest.raises(UsageError, match=REFUSED):
         Config.create(continue_from="theirs", epochs=10**6)
+    begun = {"continue_epochs": 1, "continue_sha256": "0" * 64, "continue_from": "theirs"}
+    with pytest.raises(UsageError, match=REFUSED):  # nor does the config that stands in for it
+        find_continued_run({"continue_from": "theirs"}, Config, renamed(stranger, **begun))
     assert not (folder / "executed").exists()
