@@ -13,6 +13,7 @@ from jaxcifar.build.update_rule import UserRule, update_rule
 from jaxcifar.config import user_code
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
+from jaxcifar.machine import onednn
 from jaxcifar.machine.sharing import AXIS
 from jaxcifar.training.program import Program
 
@@ -33,9 +34,9 @@ def make_program(
     """
     _check_batch_size(config, train_examples, len(devices))
     dtype = compute_dtype(config, devices[0])
-    # On a CPU, products of bfloat16 are fast, but all other operations are slow.
-    rounds_only_products = dtype == jnp.bfloat16 and devices[0].platform == "cpu"
-    model_dtype = jnp.float32 if rounds_only_products else dtype
+    rounds_products = dtype == jnp.bfloat16 and devices[0].platform == "cpu"
+    # Without oneDNN, a CPU is fast at products of bfloat16, but slow at all other operations.
+    model_dtype = jnp.float32 if rounds_products and not onednn.is_on() else dtype
     begins_with_small_images = config.small_part > 0 and config.small_size < config.image_size
     optimizer = update_rule(config)
     return Program(
@@ -48,7 +49,7 @@ def make_program(
         steps_per_epoch=train_examples // config.batch_size,
         mesh=Mesh(np.asarray(devices), (AXIS,)),
         axis=AXIS,
-        product_dtype=dtype if rounds_only_products else None,
+        product_dtype=dtype if rounds_products else None,
         network_identity=(
             config.arch,
             config.arch_args,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxcifar.array_types import Float
+from jaxcifar.kernels.direct_convolution import convolve_directly
 from jaxcifar.kernels.gradients import pointwise
 from jaxcifar.kernels.winograd import Dtype, pad_to_extents, winograd
 from jaxcifar.kernels.winograd_tiling import Extents
@@ -41,7 +42,8 @@ def conv2d(
       bias: added to every output; None for zeros.
       padding: zeros (before, after) along both axes; None for `size // 2` on each side.
       product_dtype: dtype to which a CPU rounds the operands of matrix products in Winograd's
-        method; None for float32, even if the arrays have another dtype.
+        method; None for float32, even if the arrays have another dtype. If it is bfloat16, and
+        the arrays are bfloat16 too, a CPU convolves by `convolve_directly`.
 
     Returns:
       the outputs; out_height is ceil(height / stride) if an odd kernel has the default padding.
@@ -54,12 +56,13 @@ def conv2d(
     if not uses_matrix_products(x.shape, kernel.shape, stride, padding):
         return convolve_by_xla(x, kernel, bias)
     product_dtype = jnp.dtype(product_dtype or jnp.float32)
-    convolve_by_products = partial(
-        _convolve_by_products, stride=stride, padding=padding, product_dtype=product_dtype
-    )
-    return lax.platform_dependent(
-        x, kernel, bias, cpu=convolve_by_products, default=convolve_by_xla
-    )
+    if x.dtype == product_dtype == jnp.bfloat16:
+        convolve_on_cpu = partial(convolve_directly, stride=stride, padding=padding)
+    else:
+        convolve_on_cpu = partial(
+            _convolve_by_products, stride=stride, padding=padding, product_dtype=product_dtype
+        )
+    return lax.platform_dependent(x, kernel, bias, cpu=convolve_on_cpu, default=convolve_by_xla)
 
 
 def uses_matrix_products(

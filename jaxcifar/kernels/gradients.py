@@ -9,12 +9,13 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxcifar.array_types import Float, Float32
+from jaxcifar.kernels.winograd import Dtype
 from jaxcifar.machine import sharing
 
 _MAX_BATCH_PARTS = 8
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6, 7))
 def batch_norm(
     x: Float[Array, "*others channels"],
     scale: Float[Array, "channels"],
@@ -23,8 +24,9 @@ def batch_norm(
     epsilon: float,
     axis_name: str | None,
     channel_groups: int = 1,
+    dtype: Dtype = jnp.float32,
 ) -> tuple[
-    Float32[Array, "*others channels"], Float32[Array, "channels"], Float32[Array, "channels"]
+    Float[Array, "*others channels"], Float32[Array, "channels"], Float32[Array, "channels"]
 ]:
     """Normalise a batch with one exchange between devices; the derivative needs only `x`.
 
@@ -38,17 +40,21 @@ def batch_norm(
       axis_name: mapped axis of the devices that share the batch, or None.
       channel_groups: number of equal groups of channels. Channels at the same place in each group
         share their mean and variance.
+      dtype: dtype of the normalised batch.
 
     Returns:
       the normalised batch, its mean and its biased variance. Only the batch has a gradient.
     """
-    float32_x = x.astype(jnp.float32)
     axes = tuple(range(x.ndim - 1))  # all but the channels
+    x, x_to_sum, x_to_square = _separate_uses(x, 3)
     mean, var = lax.platform_dependent(
-        float32_x,
+        x_to_sum,
+        x_to_square,
         mean_estimate,
-        cpu=lambda values, _: (values.mean(axes), values.var(axes)),
-        default=partial(mean_and_var_in_one_pass, axes=axes),
+        cpu=partial(_mean_and_var_on_cpu, axes=axes),
+        default=lambda values, _, estimate: mean_and_var_in_one_pass(
+            values.astype(jnp.float32), estimate, axes
+        ),
     )
     if axis_name is not None or channel_groups > 1:
         # Of the deviations from the estimate: their mean, and the mean of their squares.
@@ -58,8 +64,40 @@ def batch_norm(
         )
         mean = mean_estimate + mean_deviation
         var = mean_squared_deviation - mean_deviation**2
-    normalized = (float32_x - mean) * (lax.rsqrt(var + epsilon) * scale) + bias
-    return normalized, mean, var
+    centred = x.astype(jnp.float32) - mean
+    normalized = centred * (lax.rsqrt(var + epsilon) * scale) + bias
+    return normalized.astype(dtype), mean, var
+
+
+def _separate_uses(x: Array, count: int) -> tuple[Array, ...]:
+    """Return `count` equal arrays; a CPU converts each of them to float32 where it is used.
+
+    Otherwise XLA would convert a bfloat16 array once, write the result to memory and read it again
+    for each use, which takes five times as long.
+    """
+    if x.dtype != jnp.bfloat16:
+        return (x,) * count
+    return lax.platform_dependent(
+        x,
+        cpu=lambda x: lax.optimization_barrier((x,) * count),
+        default=lambda x: (x,) * count,
+    )
+
+
+def _mean_and_var_on_cpu(
+    x: Array, x_to_square: Array, mean_estimate: Array, axes: tuple[int, ...]
+) -> tuple[Array, Array]:
+    """Return the mean and the biased variance over `axes`, in float32.
+
+    The variance of bfloat16 values is the mean of their squares minus the squared mean. This loses
+    fewer digits than rounding the values to bfloat16 has lost already.
+    """
+    del mean_estimate
+    mean = x.astype(jnp.float32).mean(axes)
+    if x.dtype != jnp.bfloat16:
+        return mean, x.astype(jnp.float32).var(axes)
+    mean_square = jnp.square(x_to_square.astype(jnp.float32)).mean(axes)
+    return mean, jnp.maximum(mean_square - mean * mean, 0)
 
 
 def mean_and_var_in_one_pass(
@@ -119,14 +157,34 @@ def _batch_norm_fwd(
 
 
 def _batch_norm_bwd(
-    epsilon: float, axis_name: str | None, channel_groups: int, residuals: _Arrays, grads: _Arrays
+    epsilon: float,
+    axis_name: str | None,
+    channel_groups: int,
+    dtype: Dtype,
+    residuals: _Arrays,
+    grads: _Arrays,
 ) -> _Arrays:
     x, scale, mean, var = residuals
     grad, _, _ = grads  # mean and variance have no gradient
     axes = tuple(range(x.ndim - 1))  # all but the channels
     inverse_std = lax.rsqrt(var + epsilon)
+    x, x_to_multiply = _separate_uses(x, 2)
+    grad, grad_to_sum, grad_to_multiply = _separate_uses(grad, 3)
     normalized = (x.astype(jnp.float32) - mean) * inverse_std
-    sums = jnp.stack([grad.sum(axes), (grad * normalized).sum(axes)])
+    grad = grad.astype(jnp.float32)
+    grad_sum = grad_to_sum.astype(jnp.float32).sum(axes)
+    grad_times_normalized_sum = (grad * normalized).sum(axes)
+    if x.dtype == dtype == jnp.bfloat16:
+        # XLA on a CPU would write the normalised images before it sums. This form avoids that.
+        products = grad_to_multiply.astype(jnp.float32) * x_to_multiply.astype(jnp.float32)
+        sum_on_cpu = (products.sum(axes) - mean * grad_sum) * inverse_std
+        grad_times_normalized_sum = lax.platform_dependent(
+            sum_on_cpu,
+            grad_times_normalized_sum,
+            cpu=lambda on_cpu, _: on_cpu,
+            default=lambda _, elsewhere: elsewhere,
+        )
+    sums = jnp.stack([grad_sum, grad_times_normalized_sum])
     values_per_channel = x.size // x.shape[-1]
     means = _mean_over_devices_and_groups(sums, axis_name, channel_groups) / values_per_channel
     grad_mean, grad_times_normalized_mean = means
@@ -168,7 +226,8 @@ pointwise.defvjp(lambda x, kernel: (pointwise(x, kernel), (x, kernel)), _pointwi
 @jax.custom_vjp
 def relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Return `max(x, 0)`; the derivative is computed from the result, so `x` need not be kept."""
-    return jnp.maximum(x, 0)
+    # In float32, because XLA on a CPU does not vectorise comparisons of bfloat16.
+    return jnp.maximum(x.astype(jnp.float32), 0).astype(x.dtype)
 
 
 def _relu_fwd(x: Array) -> tuple[Array, Array]:
@@ -178,7 +237,13 @@ def _relu_fwd(x: Array) -> tuple[Array, Array]:
     return y, residual
 
 
-relu.defvjp(_relu_fwd, lambda y, grad: (jnp.where(y > 0, grad, 0),))
+def _relu_bwd(y: Array, grad: Array) -> tuple[Array]:
+    is_positive = y.astype(jnp.float32) > 0
+    x_grad = jnp.where(is_positive, grad.astype(jnp.float32), 0)
+    return (x_grad.astype(grad.dtype),)
+
+
+relu.defvjp(_relu_fwd, _relu_bwd)
 
 
 @jax.custom_vjp

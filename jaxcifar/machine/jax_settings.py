@@ -15,6 +15,7 @@ import jax
 import jax.experimental
 
 from jaxcifar.errors import UsageError, printable
+from jaxcifar.machine import onednn
 
 # Settings with values that the package accepts: name -> accepted values. The first one overrides
 # any other value. JAX has a context manager for each setting, which is valid for one thread.
@@ -77,6 +78,7 @@ def use_package_settings() -> list[str]:
     Raises:
       UsageError: a setting has a value that can't be overridden.
     """
+    onednn.turn_on()
     _require_usable_settings()
     messages = []
     for name in _ACCEPTED_VALUES:
@@ -97,6 +99,7 @@ def package_settings() -> Iterator[list[str]]:
     Raises:
       UsageError: a setting has a value that can't be overridden.
     """
+    onednn.turn_on()
     _require_usable_settings()
     messages = []
     with ExitStack() as stack:

@@ -120,13 +120,13 @@ class BatchNorm(nn.Module):
             normalized = centred * repeat(inverse_std * scale) + repeat(bias)
             return normalized.astype(self.dtype)
         scale, bias, mean_estimate = repeat(scale), repeat(bias), repeat(running_mean.value)
-        options = self.epsilon, self.axis_name, self.channel_groups
+        options = self.epsilon, self.axis_name, self.channel_groups, jnp.dtype(self.dtype)
         normalized, mean, var = batch_norm(x, scale, bias, mean_estimate, *options)
         values_per_channel = x.size // features * sharing.device_count(self.axis_name)
         unbiased_factor = values_per_channel / max(values_per_channel - 1, 1)
         self._update_running_statistic(running_mean, mean[:features])
         self._update_running_statistic(running_var, var[:features] * unbiased_factor)
-        return normalized.astype(self.dtype)
+        return normalized
 
     def _update_running_statistic(self, running: nn.Variable, batch_value: Array) -> None:
         running.value = self.momentum * running.value + (1 - self.momentum) * batch_value

@@ -1,0 +1,200 @@
+"""Convolution of bfloat16 images on a CPU, by oneDNN inside XLA and by matrix products.
+
+A processor with matrix instructions multiplies bfloat16 ten times as fast as float32. Winograd's
+method would save multiplications, which are cheap there, and add sums, which are not. So the
+outputs and the images' gradient are XLA's own convolutions, which XLA hands to oneDNN. For the
+kernel's gradient XLA has no fast convolution, so it is a matrix product over all pixels.
+"""
+
+import math
+from functools import partial
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxcifar.array_types import Float
+
+# Bytes of unrolled pixels that are multiplied at a time. With less, the sums over chunks take
+# longer than the products; with more, the pixels do not fit the processor's cache.
+_CHUNK_BYTES = 8 * 2**20
+_BFLOAT16_BYTES = 2
+_FLOAT32_BYTES = 4
+
+Padding = tuple[int, int]  # zeros before and after, the same along both axes
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def convolve_directly(
+    x: Float[Array, "batch height width channels"],
+    kernel: Float[Array, "size size channels features"],
+    bias: Float[Array, "features"],
+    stride: int,
+    padding: Padding,
+) -> Float[Array, "batch out_height out_width features"]:
+    """Convolve images with a square kernel by XLA; all arrays have the same dtype.
+
+    Args:
+      x: images.
+      kernel: weights of the inputs in the square around each output.
+      bias: added to every output.
+      stride: stride along both axes.
+      padding: zeros (before, after) along both axes.
+    """
+    return _convolve(x, kernel, stride, (padding, padding)) + bias
+
+
+def _convolve(x: Array, kernel: Array, stride: int, pads: tuple[Padding, Padding]) -> Array:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(stride, stride),
+        padding=pads,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+def _convolve_fwd(
+    x: Array, kernel: Array, bias: Array, stride: int, padding: Padding
+) -> tuple[Array, tuple[Array, Array]]:
+    return convolve_directly(x, kernel, bias, stride, padding), (x, kernel)
+
+
+def _convolve_bwd(
+    stride: int, padding: Padding, inputs: tuple[Array, Array], output_grad: Array
+) -> tuple[Array, Array, Array]:
+    x, kernel = inputs
+    x_grad = _images_grad(output_grad, kernel, x.shape, stride, padding)
+    kernel_grad = _kernel_grad(x, output_grad, len(kernel), stride, padding)
+    # Without this barrier, XLA would write a float32 copy of the gradient before it sums it.
+    grad_to_sum, output_grad = lax.optimization_barrier((output_grad, output_grad))
+    bias_grad = grad_to_sum.astype(jnp.float32).sum((0, 1, 2))
+    return x_grad, kernel_grad.astype(kernel.dtype), bias_grad.astype(kernel.dtype)
+
+
+convolve_directly.defvjp(_convolve_fwd, _convolve_bwd)
+
+
+def _images_grad(
+    output_grad: Array,
+    kernel: Array,
+    images_shape: tuple[int, ...],
+    stride: int,
+    padding: Padding,
+) -> Array:
+    """Return the gradient of the images: the output's gradient, convolved with the flipped kernel.
+
+    At a stride above 1, zeros between the pixels of the output's gradient stand for the outputs
+    that were skipped.
+    """
+    zeros_between = (0, 0, stride - 1)
+    zero = jnp.zeros((), output_grad.dtype)
+    spread_grad = lax.pad(output_grad, zero, [(0, 0, 0), zeros_between, zeros_between, (0, 0, 0)])
+    flipped_kernel = kernel[::-1, ::-1].swapaxes(2, 3)
+    kernel_size = len(kernel)
+    leading_zeros = kernel_size - 1 - padding[0]
+
+    def pads_along(axis: int) -> Padding:
+        padded_extent = images_shape[axis] + kernel_size - 1
+        return leading_zeros, padded_extent - leading_zeros - spread_grad.shape[axis]
+
+    return _convolve(spread_grad, flipped_kernel, 1, (pads_along(1), pads_along(2)))
+
+
+def _kernel_grad(
+    x: Array, output_grad: Array, kernel_size: int, stride: int, padding: Padding
+) -> Array:
+    """Return the kernel's gradient, float32 `[r, r, C, K]`, as a sum over chunks of the batch.
+
+    Args:
+      x: images, `[B, H, W, C]`.
+      output_grad: gradient of the output, `[B, H', W', K]`.
+      kernel_size: height and width r of the kernel.
+      stride: stride along both axes.
+      padding: zeros before and after the images, along both axes.
+    """
+    batch, out_height, out_width, features = output_grad.shape
+    channels = x.shape[-1]
+    is_same_size = stride == 1 and 2 * padding[0] == 2 * padding[1] == kernel_size - 1
+    unrolls_both = is_same_size and kernel_size * channels > channels + features
+    if unrolls_both:
+        grad_of_chunk = partial(_grad_by_rows_and_columns, kernel_size=kernel_size)
+        columns_in_product = kernel_size * (channels + features)
+    else:
+        grad_of_chunk = partial(
+            _grad_by_im2col, kernel_size=kernel_size, stride=stride, leading_zeros=padding[0]
+        )
+        columns_in_product = kernel_size**2 * channels
+    image_bytes = out_height * out_width * columns_in_product * _BFLOAT16_BYTES
+    kernel_bytes = kernel_size**2 * channels * features * _FLOAT32_BYTES
+    max_images = max(1, max(_CHUNK_BYTES, kernel_bytes) // image_bytes)
+    divisors = [count for count in range(1, batch + 1) if batch % count == 0]
+    images_in_chunk = max(count for count in divisors if count <= max_images)
+    if images_in_chunk == batch:
+        return grad_of_chunk(x, output_grad)
+    x_chunks = x.reshape(-1, images_in_chunk, *x.shape[1:])
+    grad_chunks = output_grad.reshape(-1, images_in_chunk, *output_grad.shape[1:])
+
+    def add_chunk(total: Array, chunk: tuple[Array, Array]) -> tuple[Array, None]:
+        return total + grad_of_chunk(*chunk), None
+
+    zeros = jnp.zeros((kernel_size, kernel_size, channels, features))
+    total, _ = lax.scan(add_chunk, zeros, (x_chunks, grad_chunks))
+    return total
+
+
+def _grad_by_im2col(
+    x: Array, output_grad: Array, kernel_size: int, stride: int, leading_zeros: int
+) -> Array:
+    """Return the kernel's gradient: all inputs of each output, times the output's gradient."""
+    _, out_height, out_width, features = output_grad.shape
+    channels = x.shape[-1]
+
+    def pad_amounts(image_extent: int, out_extent: int) -> tuple[int, int, int]:
+        padded_extent = stride * (out_extent - 1) + kernel_size
+        return leading_zeros, padded_extent - leading_zeros - image_extent, 0
+
+    rows_padding = pad_amounts(x.shape[1], out_height)
+    columns_padding = pad_amounts(x.shape[2], out_width)
+    zero = jnp.zeros((), x.dtype)
+    padded = lax.pad(x, zero, [(0, 0, 0), rows_padding, columns_padding, (0, 0, 0)])
+    last_row, last_column = stride * (out_height - 1), stride * (out_width - 1)
+    inputs = [  # for each row and column of the kernel: the inputs of all outputs
+        padded[:, row : row + last_row + 1 : stride, column : column + last_column + 1 : stride]
+        for row, column in product(range(kernel_size), repeat=2)
+    ]
+    kernel_grad = _sum_of_products(jnp.concatenate(inputs, -1), output_grad)
+    return kernel_grad.reshape(kernel_size, kernel_size, channels, features)
+
+
+def _grad_by_rows_and_columns(x: Array, output_grad: Array, kernel_size: int) -> Array:
+    """Return the kernel's gradient for stride 1 and an output as large as the images.
+
+    The images are unrolled along their columns and the output's gradient along its rows, which
+    copies a third as much as unrolling the images along both, for a kernel of 3x3.
+    """
+    _, height, width, channels = x.shape
+    features = output_grad.shape[-1]
+    zeros = kernel_size // 2
+    padded_x = jnp.pad(x, ((0, 0), (0, 0), (zeros, zeros), (0, 0)))
+    padded_grad = jnp.pad(output_grad, ((0, 0), (zeros, zeros), (0, 0), (0, 0)))
+    shifts = range(kernel_size)
+    shifted_columns = [padded_x[:, :, shift : shift + width] for shift in shifts]
+    shifted_rows = [padded_grad[:, shift : shift + height] for shift in reversed(shifts)]
+    products = _sum_of_products(
+        jnp.concatenate(shifted_columns, -1), jnp.concatenate(shifted_rows, -1)
+    )
+    by_column_and_row = products.reshape(kernel_size, channels, kernel_size, features)
+    return by_column_and_row.transpose(2, 0, 1, 3)
+
+
+def _sum_of_products(x: Array, y: Array) -> Array:
+    """Return the products of all channels of `x` and of `y`, summed over pixels: float32 `[C, K]`.
+
+    A product whose result is bfloat16 is computed by matrix instructions, which sum in float32.
+    XLA does not use them if the result is float32.
+    """
+    pixels = math.prod(x.shape[:-1])
+    sums = jnp.einsum("pc,pk->ck", x.reshape(pixels, -1), y.reshape(pixels, -1))
+    return sums.astype(jnp.float32)

@@ -1,0 +1,84 @@
+"""Turn on oneDNN inside XLA, for bfloat16 convolutions on a CPU that multiplies whole matrices.
+
+oneDNN is Intel's library of operations for neural networks, which PyTorch uses too. jaxlib 0.12
+contains it, but XLA calls it only if two flags are set before JAX first looks for devices. We turn
+it on only on processors with AMX instructions for bfloat16. On others our own convolutions, in
+`jaxcifar.kernels.winograd`, are as fast or faster.
+"""
+
+import functools
+import os
+import re
+import warnings
+from importlib import metadata
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+_FLAGS = {
+    "xla_cpu_experimental_onednn_custom_call": "true",
+    # XLA's other library, YNNPACK, keeps everything except the convolutions.
+    "xla_cpu_experimental_ynn_fusion_type": "-individual_convolution",
+}
+_FIRST_VERSION = (0, 12)  # of jaxlib; older versions know the first flag, but ignore it
+_PROCESSOR_FLAG = "amx_bf16"  # in Linux's list of the processor's instructions
+_CPU_INFO = Path("/proc/cpuinfo")
+
+
+def turn_on() -> None:
+    """Add flags to `XLA_FLAGS` that make XLA use oneDNN, if this processor and jaxlib profit.
+
+    This has an effect only before JAX looks for devices. If the user has set one of the flags,
+    or names a file of flags, nothing is changed.
+    """
+    flags = os.environ.get("XLA_FLAGS", "").strip()
+    names_a_file = flags != "" and not flags.startswith("-")
+    is_set_by_user = any(name in flags for name in _FLAGS)
+    if names_a_file or is_set_by_user or not could_be_on():
+        return
+    added_flags = [f"--{name}={value}" for name, value in _FLAGS.items()]
+    os.environ["XLA_FLAGS"] = " ".join([flags, *added_flags]).strip()
+    # XLA can't store programs that call oneDNN. They compile in seconds, so this does no harm.
+    warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry.*MemoryErr")
+
+
+@functools.cache
+def could_be_on() -> bool:
+    """Return whether this processor and this jaxlib can convolve in bfloat16 by oneDNN."""
+    return _jaxlib_version() >= _FIRST_VERSION and _has_matrix_instructions()
+
+
+@functools.cache
+def is_on() -> bool:
+    """Return whether XLA convolves in bfloat16 by oneDNN in this process.
+
+    The function compiles a small convolution, and looks for a call of oneDNN in the program. So it
+    starts JAX.
+    """
+    if not could_be_on():
+        return False
+    images = jax.ShapeDtypeStruct((1, 8, 8, 16), jnp.bfloat16)
+    kernel = jax.ShapeDtypeStruct((3, 3, 16, 16), jnp.bfloat16)
+    convolve = functools.partial(
+        jax.lax.conv_general_dilated,
+        window_strides=(1, 1),
+        padding="SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        program = jax.jit(convolve).lower(images, kernel).compile()
+    return "onednn" in (program.as_text() or "")
+
+
+def _jaxlib_version() -> tuple[int, ...]:
+    numbers = re.findall(r"\d+", metadata.version("jaxlib"))
+    major_and_minor = numbers[:2]
+    return tuple(int(number) for number in major_and_minor)
+
+
+def _has_matrix_instructions() -> bool:
+    """Return whether Linux says that this processor multiplies matrices of bfloat16."""
+    if not _CPU_INFO.exists():
+        return False
+    return _PROCESSOR_FLAG in _CPU_INFO.read_text("utf-8", "replace").split()
