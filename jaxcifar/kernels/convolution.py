@@ -53,15 +53,15 @@ def conv2d(
     if padding is None:
         padding = (len(kernel) // 2, len(kernel) // 2)
     convolve_by_xla = partial(_convolve_by_xla, stride=stride, padding=padding)
-    if not uses_matrix_products(x.shape, kernel.shape, stride, padding):
-        return convolve_by_xla(x, kernel, bias)
     product_dtype = jnp.dtype(product_dtype or jnp.float32)
-    if x.dtype == product_dtype == jnp.bfloat16:
+    if x.dtype == jnp.bfloat16 and product_dtype == jnp.bfloat16:
         convolve_on_cpu = partial(convolve_directly, stride=stride, padding=padding)
-    else:
+    elif uses_matrix_products(x.shape, kernel.shape, stride, padding):
         convolve_on_cpu = partial(
             _convolve_by_products, stride=stride, padding=padding, product_dtype=product_dtype
         )
+    else:
+        return convolve_by_xla(x, kernel, bias)
     return lax.platform_dependent(x, kernel, bias, cpu=convolve_on_cpu, default=convolve_by_xla)
 
 

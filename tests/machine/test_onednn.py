@@ -1,0 +1,99 @@
+"""oneDNN inside XLA: where its flags are set, and that they have the effect they are set for."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxcifar.build.make_program import make_program
+from jaxcifar.config.experiment import Config
+from jaxcifar.machine import onednn
+
+CALLS = "--xla_cpu_experimental_onednn_custom_call=true"
+KEEPS_OTHERS = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("", f"{CALLS} {KEEPS_OTHERS}"),
+        ("--xla_dump_to=x", f"--xla_dump_to=x {CALLS} {KEEPS_OTHERS}"),
+        ("--xla_cpu_experimental_onednn_custom_call=false", None),
+        ("flags.txt", None),
+    ],
+    ids=["none", "others", "set by the user", "a file"],
+)
+def test_flags_are_added_to_those_of_the_user(monkeypatch, flags, expected):
+    monkeypatch.setattr(onednn, "could_be_on", lambda: True)
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    for _ in range(2):  # the second call finds the flags
+        onednn.turn_on()
+        assert os.environ["XLA_FLAGS"] == (flags if expected is None else expected)
+
+
+@pytest.mark.parametrize(
+    ("version", "instructions", "expected"),
+    [
+        ("0.12.0", "avx512f amx_bf16 amx_tile", True),
+        ("1.0", "amx_bf16", True),
+        ("0.11.2", "avx512f amx_bf16", False),
+        ("0.12.0.1", "avx512f avx512_bf16", False),
+    ],
+)
+def test_it_is_used_with_matrix_instructions_and_a_jaxlib_that_has_it(
+    monkeypatch, tmp_path, version, instructions, expected
+):
+    cpu_info = tmp_path / "cpuinfo"
+    cpu_info.write_text(f"processor : 0\nflags : fpu {instructions} sse2\n")
+    monkeypatch.setattr(onednn, "_CPU_INFO", cpu_info)
+    monkeypatch.setattr(onednn.metadata, "version", lambda package: version)
+    assert onednn.could_be_on.__wrapped__() == expected
+
+
+def test_without_it_flags_stay_and_no_program_is_compiled(monkeypatch, tmp_path):
+    monkeypatch.setattr(onednn, "could_be_on", lambda: False)
+    monkeypatch.setenv("XLA_FLAGS", "")
+    onednn.turn_on()
+    assert os.environ["XLA_FLAGS"] == ""
+    monkeypatch.setattr(jax, "jit", None)
+    assert not onednn.is_on.__wrapped__()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "is_on", "model_dtype", "product_dtype"),
+    [
+        ("float32", True, jnp.float32, None),
+        ("bfloat16", False, jnp.float32, jnp.bfloat16),
+        ("bfloat16", True, jnp.bfloat16, jnp.bfloat16),
+    ],
+)
+def test_with_it_a_network_computes_in_bfloat16_throughout(
+    monkeypatch, dtype, is_on, model_dtype, product_dtype
+):
+    monkeypatch.setattr(onednn, "is_on", lambda: is_on)
+    config = Config.create("cnn", dtype=dtype, batch_size=8)
+    program = make_program(config, 10, train_examples=16, devices=jax.devices("cpu")[:1])
+    assert program.model.dtype == model_dtype
+    assert program.product_dtype == product_dtype
+
+
+def test_xla_calls_it_for_bfloat16_convolutions():
+    if not onednn.could_be_on():
+        pytest.skip("needs jaxlib 0.12 and a processor that multiplies matrices of bfloat16")
+    script = """
+        import json, os, warnings
+        import jax
+        from jaxcifar.machine import jax_settings, onednn
+        jax_settings.use_package_settings()
+        with warnings.catch_warnings(record=True) as issued:
+            print(json.dumps([onednn.is_on(), [str(warning.message) for warning in issued]]))
+    """
+    variables = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [True, []]
