@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jaxcifar.kernels.gradients import batch_norm, relu
 from jaxcifar.kernels.pools import max_pool
 

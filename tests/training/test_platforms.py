@@ -29,7 +29,8 @@ def test_each_network_has_a_shallow_form():
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_they_lower_for_tpu_and_gpu(arch, easy_dataset):
+def test_they_lower_for_tpu_and_gpu(arch, easy_dataset, monkeypatch):
+    monkeypatch.setattr(onednn, "is_on", lambda: False)
     config = Config.create(arch, dtype="bfloat16", batch_size=8, epochs=1, arch_args=SHALLOW[arch])
     program = make_program(config, 10, 128, jax.devices()[:1])
     texts = lowered(program, config, easy_dataset, ["cpu"])
