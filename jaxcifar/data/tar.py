@@ -1,7 +1,7 @@
 """Read an untrusted tar file with `tarfile`, within limits of time and memory.
 
-`tarfile` trusts what a file says about itself. For example, it reads a member's name into memory
-whatever its length. Here it reads from a stream that limits each read, and all reads together.
+`tarfile` trusts the sizes that a file states. For example, it reads a member's name into memory
+however long the name is. Here it reads from a stream that limits each read, and all reads together.
 """
 
 import bz2
@@ -17,7 +17,8 @@ from jaxcifar.data.archive_errors import ARCHIVE_ADVICE, RefusedArchiveError
 
 MAX_ARCHIVE_BYTES = 2**28  # packed, and also unpacked; the largest CIFAR archive unpacks to 186 MB
 _MAX_MEMBERS = 1000  # a CIFAR archive has 9
-_MAX_BYTES_PER_READ = 2**16  # bytes; `tarfile` reads headers and names whole, a content in pieces
+# `tarfile` reads the header and the name of a member in one read each, so they are limited by this.
+_MAX_BYTES_PER_READ = 2**16
 # First bytes of a packed file -> function that unpacks it.
 _OPENER_OF_PREFIX: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -33,7 +34,7 @@ class TarMember(NamedTuple):
     Attributes:
       name: path of the file inside the archive.
       byte_count: number of bytes.
-      read: returns the content; call it before the iterator moves to the next file.
+      read: a function that returns the content. Call it before you ask for the next member.
     """
 
     name: str
@@ -42,7 +43,7 @@ class TarMember(NamedTuple):
 
 
 def read_tar_members(file: BinaryIO) -> Iterator[TarMember]:
-    """Yield the files in an untrusted tar file, in their order; nothing is written to disk.
+    """Yield the files in an untrusted tar file, in the archive's order, without writing to disk.
 
     Args:
       file: the tar file, packed by gzip, bzip2 or xz, or not packed.
@@ -97,8 +98,8 @@ class _BoundedStream:
         """Return exactly the next `byte_count` bytes of the unpacked archive.
 
         Raises:
-          RefusedArchiveError: `byte_count` is larger than any header, or over `MAX_ARCHIVE_BYTES`
-            were unpacked.
+          RefusedArchiveError: `byte_count` is over 64 KiB, more than any member's name needs; or
+            more than `MAX_ARCHIVE_BYTES` were unpacked.
           EOFError: fewer bytes are left.
         """
         if byte_count > _MAX_BYTES_PER_READ:

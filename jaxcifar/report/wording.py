@@ -29,7 +29,7 @@ _SPECIAL_CHARACTER = re.compile(
 )
 _LIST_NUMBER_PATTERN = re.compile(r"^(\d+)([.)])(?= |$)")
 _CHECKSUM_PATTERN = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{24,}\b")
-_MAX_UNUSUAL_SETTINGS = 4  # of a row, in a sentence
+_MAX_UNUSUAL_SETTINGS = 4  # in a sentence about a row
 _MAX_TEXT_CHARACTERS = 500  # characters of a name that users choose
 
 
@@ -40,7 +40,8 @@ def escape_markdown(text: str) -> str:
 
 def escape_line(line: str) -> str:
     """Escape Markdown's special characters in a line that is already printable."""
-    return _LIST_NUMBER_PATTERN.sub(r"\1\\\2", _SPECIAL_CHARACTER.sub(r"\\\1", line))
+    escaped_line = _SPECIAL_CHARACTER.sub(r"\\\1", line)
+    return _LIST_NUMBER_PATTERN.sub(r"\1\\\2", escaped_line)
 
 
 def quoted_name(name: str) -> str:
@@ -59,30 +60,29 @@ def signed_points(value: float) -> str:
 
 
 def mean_and_deviation(sample: Sample) -> str:
-    """Return mean and standard deviation, "88.41 ± 0.21%"; without "±" for a single value."""
+    """Return mean and standard deviation, "88.41 ± 0.21%"; only the mean for a single value."""
     if sample.deviation is None:
         return percent(sample.mean)
     return f"{100 * sample.mean:.2f} ± {100 * sample.deviation:.2f}%"
 
 
 def accuracy_text(variation: Variation, key: str = "test_accuracy", split: str = "test") -> str:
-    """Return the mean and standard deviation of a variation's accuracies over seeds or folds.
+    """Return mean and standard deviation of a variation's accuracies, such as "88.41 ± 0.21%".
 
-    `key` is the accuracy's field in `result.json`. `split`, "test" or "val", has the images on
-    which the accuracy was measured.
+    `key` names the accuracy in `result.json`. It was measured on the images of `split`.
     """
     return mean_and_deviation(Sample.of(variation, key, split))
 
 
 def accuracy_with_flips_text(variation: Variation) -> str:
-    """Return the accuracy of predictions averaged over an image and its mirror; "–" if unknown."""
+    """Return the accuracy if an image and its mirror image are averaged; "–" if not measured."""
     key = "test_accuracy_flip"
     is_known = all(key in run.result for run in variation.runs)
     return accuracy_text(variation, key) if is_known else "–"
 
 
 def reference_text(variation: Variation) -> str:
-    """Return a variation's published accuracies, such as "92.17 / 92.48%", or "–" without any."""
+    """Return the published accuracies of a variation: "92.17 / 92.48%", or "–" without any."""
     values = " / ".join(f"{100 * value:.2f}" for value in variation.reference)
     return f"{values}%" if values else "–"
 

@@ -130,7 +130,7 @@ def scatter(graph: OnnxBuilder, step: Step) -> Tensor:
         )
     if step.params["update_jaxpr"] is not None:
         raise UnconvertibleError(
-            "updates of elements by a function can't be converted; replace the elements instead"
+            "array.at[...].apply() can't be converted to ONNX; use array.at[...].set()"
         )
     numbers, update_numbers = _element_numbers([x, updates])
     return _take_elements(graph, step, [x, updates], [numbers, indices, update_numbers])
