@@ -1,4 +1,8 @@
-"""Unfinished nodes of a graph: delete unused nodes, and merge nodes that form known functions."""
+"""Drafts, the nodes of a network's graph while it is being built: delete some, and merge others.
+
+Drafts that the network's output does not need are deleted. Several drafts that together compute a
+known function, such as exp, sum and division for a softmax, become one.
+"""
 
 import dataclasses
 from collections.abc import Iterable
@@ -13,15 +17,15 @@ IMAGE_DRAFT = 0  # the number of the node that is the input image
 
 @dataclasses.dataclass
 class Draft:
-    """A node of a network's graph while the graph is being built. All drafts are numbered.
+    """A node of a network's graph while the graph is being built. Each draft has a number.
 
     Attributes:
       label: the kind, name and note of the node's box.
       input_shape: the shape of the node's first input for one image.
       output_shape: the shape of the node's output for one image.
-      panel_names: names of the panels (frames around modules) around the node, outermost first.
-      params: the number of parameters that the node uses and no earlier node does.
-      sources: numbers of the nodes whose outputs this node reads.
+      panel_names: names of the frames that are drawn around the node's modules, outermost first.
+      params: the number of parameters of the node; shared parameters count in the first node only.
+      sources: numbers of the drafts whose outputs this draft reads.
       operation_names: the node's operations; empty if the node can't be merged with others.
       scale_factor: the constant of a multiplication; NaN if unknown, None if there is no constant.
       has_several_outputs: True if the node returns several arrays.
@@ -39,48 +43,59 @@ class Draft:
 
 
 def drop_unused_drafts(drafts: dict[int, Draft]) -> None:
-    """Delete the nodes of an unfinished graph on which the logits do not depend.
+    """Delete the drafts that the logits do not depend on.
 
     Args:
-      drafts: the unfinished nodes by number, changed in place. `IMAGE_DRAFT` always stays; the
-        highest number is the logits.
+      drafts: the drafts by number, changed in place. `IMAGE_DRAFT` always stays. The draft with the
+        highest number computes the logits.
     """
     logits_draft = max(drafts)
     used_drafts = {IMAGE_DRAFT, logits_draft}
-    for draft_number in sorted(drafts, reverse=True):
+    for draft_number in sorted(drafts, reverse=True):  # a draft reads only earlier drafts
         if draft_number in used_drafts:
             used_drafts.update(drafts[draft_number].sources)
-    for draft_number in set(drafts) - used_drafts:
+    unused_drafts = set(drafts) - used_drafts
+    for draft_number in unused_drafts:
         del drafts[draft_number]
 
 
 def merge_known_functions(drafts: dict[int, Draft]) -> None:
-    """Replace graph nodes that together compute a known function, such as a softmax, by one node.
+    """Merge drafts that together compute a known function, such as a softmax, to one draft.
 
-    `drafts` has the unfinished nodes by number, and is changed in place.
+    `drafts` has the drafts by number, and is changed in place.
     """
+    readers_of_draft = _find_readers(drafts)
+    for draft_number in sorted(drafts, reverse=True):
+        is_already_merged = draft_number not in drafts
+        if is_already_merged or not _may_end_function(drafts[draft_number]):
+            continue
+        group = _find_group(draft_number, drafts, readers_of_draft)
+        if group is not None:
+            _merge_group(group, drafts, readers_of_draft)
+
+
+def _find_readers(drafts: dict[int, Draft]) -> dict[int, set[int]]:
+    """Return for the number of each draft the numbers of the drafts that read its output."""
     readers_of_draft: dict[int, set[int]] = {draft_number: set() for draft_number in drafts}
     for draft_number, draft in drafts.items():
         for source in draft.sources:
             readers_of_draft[source].add(draft_number)
-    for draft_number in sorted(drafts, reverse=True):
-        if draft_number not in drafts:  # merged with a later node
-            continue
-        draft = drafts[draft_number]
-        if _is_groupable(draft) and len(draft.sources) > 1:
-            group = _find_group(draft_number, drafts, readers_of_draft)
-            if group is not None:
-                _merge_group(group, drafts, readers_of_draft)
+    return readers_of_draft
+
+
+def _may_end_function(draft: Draft) -> bool:
+    """Return whether a draft may be the last operation of a known function, as its division."""
+    return _is_groupable(draft) and len(draft.sources) > 1
 
 
 class _DraftGroup(NamedTuple):
-    """Unfinished graph nodes that compute a known function together.
+    """Drafts that compute a known function together.
 
     Attributes:
-      function_name: the function's name; "" if the network would compute the same without it.
-      members: numbers of the nodes in the group.
+      function_name: the function's name; "" if the function returns its input unchanged.
+      members: numbers of the drafts in the group.
       last_member: the number of the member whose output is the function's result.
-      source: the number of the only node outside of the group that the members read.
+      source: the number of the only draft outside of the group that the members read.
     """
 
     function_name: str
@@ -92,12 +107,12 @@ class _DraftGroup(NamedTuple):
 def _find_group(
     last_member: int, drafts: dict[int, Draft], readers_of_draft: dict[int, set[int]]
 ) -> _DraftGroup | None:
-    """Return the smallest group of nodes that ends with a node and computes a known function.
+    """Return the smallest group that ends with the draft `last_member` and is a known function.
 
     Args:
-      last_member: number of the group's last node.
-      drafts: the unfinished nodes of the graph by number.
-      readers_of_draft: number of a node -> numbers of the nodes that read its output.
+      last_member: number of the group's last draft.
+      drafts: the drafts by number.
+      readers_of_draft: number of a draft -> numbers of the drafts that read its output.
 
     Returns:
       the group, or None if there is no such group.
@@ -126,7 +141,7 @@ def _find_group(
 
 
 def _function_name(drafts: Iterable[Draft]) -> str | None:
-    """Return the name of the function that graph nodes compute together; None if not known."""
+    """Return the name of the function that drafts compute together; None if it is not known."""
     operation_names: set[str] = set()
     scale_factors = []
     for draft in drafts:
@@ -137,6 +152,7 @@ def _function_name(drafts: Iterable[Draft]) -> str | None:
 
 
 def _is_groupable(draft: Draft) -> bool:
+    """Return whether a draft can be part of a known function: it has no parameters."""
     if not draft.operation_names or draft.params:
         return False
     return draft.operation_names <= GROUPABLE_OPERATIONS
@@ -145,14 +161,15 @@ def _is_groupable(draft: Draft) -> bool:
 def _merge_group(
     group: _DraftGroup, drafts: dict[int, Draft], readers_of_draft: dict[int, set[int]]
 ) -> None:
-    """Replace a group of nodes by one node for the function that they compute together.
+    """Replace a group of drafts by one draft for the function that they compute together.
 
-    If the function has no name, delete the group. Its readers then read the group's source.
+    If the function returns its input unchanged, the group is deleted. Its readers then read the
+    group's source.
 
     Args:
       group: the group.
-      drafts: the unfinished nodes of the graph by number, changed in place.
-      readers_of_draft: number of a node -> numbers of the nodes that read its output, changed in
+      drafts: the drafts by number, changed in place.
+      readers_of_draft: number of a draft -> numbers of the drafts that read its output, changed in
         place.
     """
     last_member, source = group.last_member, group.source

@@ -14,7 +14,8 @@ from flax import linen as nn
 
 from jaxcifar.diagram.call_recorder import CallRecorder, ModuleCall
 from jaxcifar.diagram.operation import Operation, Shape, TracedStep
-from jaxcifar.diagram.traced_program import Scope, TracedProgram
+from jaxcifar.diagram.scope import Scope
+from jaxcifar.diagram.traced_program import TracedProgram
 
 _TracedStep = TypeVar("_TracedStep", bound=TracedStep)
 

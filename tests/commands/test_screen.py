@@ -332,9 +332,9 @@ def test_slips_are_understood(name, words, meant):
 
 def test_other_programs_names_of_commands_are_understood():
     with pytest.raises(UsageError, match="did you mean run"):
-        commands.show_commands_or_version("train")
+        commands.run_named_command("train", [])
     with pytest.raises(UsageError, match="did you mean evaluate"):
-        commands.show_commands_or_version("evalute")
+        commands.run_named_command("evalute", [])
 
 
 def test_values_that_begin_with_a_dash_are_no_options():
