@@ -39,7 +39,7 @@ class PreparedImages(NamedTuple):
 
 
 def user_data_title(path: str) -> str:
-    """Return the title of the user's images: the name of their folder or file.
+    """Return the title of the user's images in messages and reports: the folder's or file's name.
 
     If `path` is a table of labels (a CSV file), the title is the name of the folder that contains
     the table. A title such as "cifar10", which is also the name of a data set of the catalogue,

@@ -89,17 +89,12 @@ class _TrainingLoop:
                 yield outcome_without_training
                 continue
             slot = free_slots.pop(0)
-            self._slots[slot] = run
-            started_runs[slot] = run
+            self._slots[slot] = started_runs[slot] = run
         if started_runs:
             self._load_states(started_runs)
 
     def _open_and_start(self, run: Run) -> Outcome | None:
-        """Open a run and start its training.
-
-        Returns:
-          None if the run is in training now; its outcome if it has failed or needs no training.
-        """
+        """Start a run's training and return None; or return its outcome if it can't or need not."""
         try:
             with self._progress.during(STARTING):
                 run.open()
@@ -149,8 +144,7 @@ class _TrainingLoop:
         """Train all runs until one of them ends an epoch, in several calls of the compiled program.
 
         Yield for each call the number of its steps, and each run's mean loss and accuracy in its
-        epoch so far. A call is yielded only after the next one has begun, so the devices never wait
-        for this program.
+        epoch so far. A call is yielded only after the next one has begun, so devices never wait.
         """
         self._seconds_counted_until = self._last_save_time = time.monotonic()
         runs, latest_steps = self.active_runs.values(), 0
@@ -172,10 +166,7 @@ class _TrainingLoop:
         yield latest_steps, self._epoch_means
 
     def _save_if_due(self, has_trained: bool) -> bool:
-        """Save all runs if the last save was 5 minutes ago, or if they must stop.
-
-        Return False, and save nothing, if a loss is infinite or NaN.
-        """
+        """Save all runs every 5 minutes, and to stop; return False if a loss is infinite or NaN."""
         is_overdue = time.monotonic() - self._last_save_time > _AUTOSAVE_SECONDS
         should_stop, should_save = processes.any_process(self._stop_event.is_set(), is_overdue)
         if not should_stop and not should_save:
@@ -192,10 +183,7 @@ class _TrainingLoop:
         return True
 
     def _wait_for_losses(self, means: Means) -> np.ndarray:
-        """Wait until the devices have computed each run's loss, and return the losses.
-
-        The seconds since the last call are added to the seconds of each run's epoch.
-        """
+        """Wait for each run's loss, add the seconds to the run's epoch, and return the losses."""
         losses = np.asarray(means["loss"])[list(self.active_runs)]
         now = time.monotonic()
         for run in self.active_runs.values():
@@ -217,11 +205,7 @@ class _TrainingLoop:
                 yield final_outcome
 
     def _end_epoch(self, run: Run, state: TrainState, means: dict[str, float]) -> Outcome | None:
-        """Validate a run if its epoch is over.
-
-        Returns:
-          the run's outcome if it has failed or is finished; None if its training goes on.
-        """
+        """Validate a run if its epoch is over; return its outcome, or None if training goes on."""
         try:
             run.require_finite("training", means["loss"])
             if run.is_epoch_over:
