@@ -126,20 +126,26 @@ def _find_axis_limits(samples: Sequence[Sample]) -> tuple[float, float]:
     The axis shows all accuracies except samples that are far below the others. It also shows their
     confidence intervals, up to the width of the range on each side.
     """
+    shown_samples = _without_low_outliers(samples)
+    lowest = min(min(sample.values) for sample in shown_samples)
+    highest = max(max(sample.values) for sample in shown_samples)
+    span = max(highest - lowest, LEAST_SPAN)
+    intervals = [sample.interval for sample in shown_samples]
+    lowest_in_intervals = min(low for low, _ in intervals)
+    highest_in_intervals = max(high for _, high in intervals)
+    shown_low = min(lowest, max(lowest_in_intervals, lowest - span))
+    shown_high = max(highest, min(highest_in_intervals, highest + span))
+    margin = 0.08 * span
+    return max(0.0, shown_low - margin), min(1.0 + margin, shown_high + margin)
+
+
+def _without_low_outliers(samples: Sequence[Sample]) -> list[Sample]:
+    """Return the samples whose mean is not far below the others, measured by quartiles."""
     means = [sample.mean for sample in samples]
     low_quartile, high_quartile = np.quantile(means, [0.25, 0.75])
-    least_mean = low_quartile - _OUTLIER_SPANS * max(high_quartile - low_quartile, LEAST_SPAN)
-    shown_samples = [sample for sample in samples if sample.mean >= least_mean]
-    values = [value for sample in shown_samples for value in sample.values]
-    lowest, highest = min(values), max(values)
-    span = max(highest - lowest, LEAST_SPAN)
-    interval_lows, interval_highs = zip(*(sample.interval for sample in shown_samples), strict=True)
-    interval_low = max(min(interval_lows), lowest - span)
-    interval_high = min(max(interval_highs), highest + span)
-    margin = 0.08 * span
-    low_end = max(0.0, min(lowest, interval_low) - margin)
-    high_end = min(1.0 + margin, max(highest, interval_high) + margin)
-    return low_end, high_end
+    distance_of_quartiles = max(high_quartile - low_quartile, LEAST_SPAN)
+    least_mean = low_quartile - _OUTLIER_SPANS * distance_of_quartiles
+    return [sample for sample in samples if sample.mean >= least_mean]
 
 
 def _draw_accuracy_dot(

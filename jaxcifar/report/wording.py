@@ -147,21 +147,19 @@ def unusual_settings(variation: Variation, variations: Sequence[Variation]) -> s
 
     If there are no such settings, return all settings in which `variations` differ.
     """
-
-    def text_in_row(field: str, row: Variation) -> str:
-        return setting_text(row.settings.get(field))
-
-    def has_most_common_value(field: str) -> bool:
-        counts = Counter(text_in_row(field, row) for row in variations)
+    all_settings: list[str] = []
+    unusual: list[str] = []
+    for field in varied_fields(variations):
+        if field == "epochs" or not variation.has_effect(field):
+            continue
+        own_text = setting_text(variation.settings.get(field))
+        counts = Counter(setting_text(row.settings.get(field)) for row in variations)
         [(most_common_text, _)] = counts.most_common(1)
-        return text_in_row(field, variation) == most_common_text
-
-    other_fields = [field for field in varied_fields(variations) if field != "epochs"]
-    fields = [field for field in other_fields if variation.has_effect(field)]
-    unusual_fields = [field for field in fields if not has_most_common_value(field)]
-    shown_fields = (unusual_fields or fields)[:_MAX_UNUSUAL_SETTINGS]
-    texts = [f"{field_title(field)} {text_in_row(field, variation)}" for field in shown_fields]
-    return ", ".join(texts)
+        setting = f"{field_title(field)} {own_text}"
+        all_settings.append(setting)
+        if own_text != most_common_text:
+            unusual.append(setting)
+    return ", ".join((unusual or all_settings)[:_MAX_UNUSUAL_SETTINGS])
 
 
 def varied_fields(variations: Sequence[Variation]) -> list[str]:
