@@ -60,7 +60,7 @@ def cast(graph: OnnxBuilder, x: Tensor, dtype: np.dtype) -> Tensor:
 
 
 def by_node(operation: str, **attributes: Any) -> Conversion:
-    """Return the conversion of an operation to the ONNX node that does the same, such as "Abs"."""
+    """Return a function that converts an operation to the ONNX node that computes the same."""
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         return elementwise(graph, operation, step.inputs, step.shape, step.dtype, **attributes)
@@ -69,9 +69,9 @@ def by_node(operation: str, **attributes: Any) -> Conversion:
 
 
 def commutative(operation: str) -> Conversion:
-    """Return the conversion of an operation whose two inputs may be swapped, such as "Add".
+    """Return a function that converts an operation whose two inputs may be swapped, such as "Add".
 
-    A constant becomes the second input of the node, where it can be folded.
+    A constant becomes the second input of the node, where `node_folding` looks for constants.
     """
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
@@ -89,9 +89,9 @@ def _constants_last(inputs: Sequence[Value]) -> list[Value]:
 
 
 def chain(*conversions: Conversion) -> Conversion:
-    """Return a conversion that applies several conversions, each to the result of the one before.
+    """Return a function that calls conversion functions one after the other, each on the result.
 
-    An example is the conversion of `rsqrt`: the square root, and then its reciprocal.
+    For example, `rsqrt` becomes a square root, and then the reciprocal of the result.
     """
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
@@ -104,9 +104,10 @@ def chain(*conversions: Conversion) -> Conversion:
 
 
 def with_scalar(operation: str, scalar: float, *, first: bool = False) -> Conversion:
-    """Return the conversion of an operation with one input to a node with a constant, too.
+    """Return a function that converts an operation with one input to a node with two inputs.
 
-    For example, `with_scalar("Mul", 2)` doubles the input.
+    The other input of the node is a constant. For example, `with_scalar("Mul", 2)` doubles the
+    input.
 
     Args:
       operation: the node's name in ONNX.
