@@ -159,7 +159,7 @@ def _calls_in_program(
     numbers_in_program, image_dependent_numbers = set(), set()
     for operation in operations:
         number = operation.call_number
-        while number is not None:
+        while number is not None:  # from the innermost call around the operation outwards
             numbers_in_program.add(number)
             if operation.depends_on_image:
                 image_dependent_numbers.add(number)
