@@ -165,7 +165,7 @@ def _train_and_report(
 ) -> None:
     """Train the unfinished runs of a study, and write a report of all runs in the study's folder.
 
-    With `--shard I/N`, only the runs of this share of the study are trained.
+    With `--shard I/N`, only the runs of the I-th of N parts of the study are trained.
 
     Raises:
       RunError: a run has failed, or its files can't be read. The report is written first.

@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> None:
     for path in paths:
         if not (path / "config.json").is_file():
             advice = advice_to_give_run(path)
-            raise UsageError(f"{path}: is no run (the folder has no config.json); {advice}")
+            raise UsageError(f"{path}: is not a run (the folder has no config.json); {advice}")
     console = screen()
     line_printer(console)(f"reading {pluralize(len(paths), 'run')}")
 

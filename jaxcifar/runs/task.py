@@ -55,8 +55,8 @@ class Task:
         """Check the fields.
 
         Raises:
-          UsageError: `keep_every` is no number of epochs, or is combined with `keep_best`. Or the
-            run would be written into the folder of the run that it continues or starts from.
+          UsageError: `keep_every` is not a number of epochs, or is combined with `keep_best`; or
+            the run would be written into the folder of the run that it continues or starts from.
         """
         if self.keep_every is not None:
             if type(self.keep_every) is not int or self.keep_every < 1:

@@ -155,7 +155,7 @@ def test_the_bench_fits_80_columns():
     assert shown.count(" 123,456 ") == 4 and shown.count("~123,456 ") == 1
     assert "torch channels_last " in shown and " 12.35  11.20-12.50  12.30" in shown
     assert shown.count("torch compiled bfloat16 was left out of the rounds: it trains too") == 1
-    assert shown.count("~ is the rate of first steps, measured briefly") == 1
+    assert shown.count("~ marks an estimate from the first steps") == 1
     assert "dead was left out of the rounds: first steps: its process ended" in shown
 
 

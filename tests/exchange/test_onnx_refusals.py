@@ -74,7 +74,7 @@ def _fail():
         (("loop of 0 iterations",), lambda x: lax.scan(lambda y, w: (y, y), x, np.zeros(0))[1]),
         (("loop of 1,001 iterations",), lambda x: lax.fori_loop(0, 1001, lambda _, y: 2 * y, x)),
         (("along more than 3 axes",), pool_in_all_axes),
-        (("indices", "single images"), lambda x: x.at[0].set(0)),
+        (("indexing", "single images"), lambda x: x.at[0].set(0)),
         (("feature_group_count depends",), predicted_kernels),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",

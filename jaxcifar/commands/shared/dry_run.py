@@ -192,7 +192,8 @@ def _time_few_steps(
         is_drawn = CATALOG[config.dataset].draw is not None
         first_step = "drawn" if is_drawn else "downloaded (about 170 MB), unless TFDS has them,"
         print_line(
-            f"{reason}: its images would be {first_step} and prepared. Noise stands for them."
+            f"{reason}: its images would be {first_step} and prepared. Random images are used "
+            "instead."
         )
         config, dataset = random_dataset_like(config)
     activity = f"compiling and timing {config.arch} with batch size {config.batch_size}"

@@ -83,7 +83,7 @@ def show_study_plan(
     shard = options.shard or WHOLE_STUDY
     tasks_of_shard = shard.select(tasks)
     if not tasks_of_shard:
-        print_line("no run belongs to this shard")
+        print_line("this shard has no runs")
         return
     if leaves_training_to_jobs(tasks, options, study_folder):
         print_line("jobs that --submit sent train this study; --shard 1/1 trains it here")

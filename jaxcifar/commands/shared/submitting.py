@@ -33,7 +33,7 @@ def send_parts(
     """Send the parts of a study that have unfinished runs; wait for all jobs unless `--no-wait`.
 
     Args:
-      tasks: the runs of the study, in the order in which `--shard I/N` divides them into shares.
+      tasks: the runs of the study, in the order in which `--shard I/N` divides them into parts.
       row_count: number of the study's rows (sets of settings), by default also the number of parts.
       argv: the words of this command, which the jobs repeat.
       options: the parsed words; `check_submit_options` has accepted them.
@@ -73,7 +73,8 @@ def send_parts(
             "over"
         )
         return
-    # The jobs overwrite what `--force` names, so whatever is there when they end is the result.
+    # With `--force`, the jobs delete the earlier runs. So each result that exists when the jobs end
+    # is a new one, and no task may overwrite it.
     tasks_after_jobs = [dataclasses.replace(task, overwrite=False) for task in tasks]
     parts = [*open_parts, *sent_parts]
     wait_for_jobs(queue, parts, tasks_after_jobs, print_line, is_forced=bool(options.force))
@@ -97,12 +98,12 @@ def _nothing_to_train_message(tasks: "Sequence[Task]") -> str:
 def _shards_with_runs(
     tasks: "Sequence[Task]", runs_to_send: Collection[str], part_count: int
 ) -> dict[Shard, list[str]]:
-    """Divide a study's runs among jobs; return each job's share and the names of its runs.
+    """Divide a study's runs among jobs; return each job's part and the names of its runs.
 
     Args:
       tasks: all runs of the study.
-      runs_to_send: names of the runs that are sent; shares without such runs are left out.
-      part_count: number of shares into which all runs are divided.
+      runs_to_send: names of the runs that are sent; parts without such runs are left out.
+      part_count: number of parts into which all runs are divided.
     """
     runs_by_shard = {}
     for part in range(1, part_count + 1):
@@ -120,9 +121,9 @@ def _send_jobs(
     options: Namespace,
     study_folder: Path,
 ) -> "list[SentPart]":
-    """Send a job for each share of a study, and record the jobs.
+    """Send a job for each part of a study, and record the jobs.
 
-    `runs_by_shard` has the names of the unfinished runs of each share. The other arguments are
+    `runs_by_shard` has the names of the unfinished runs of each part. The other arguments are
     those of `send_parts`.
     """
     from jaxcifar.studies.submitted_parts import SentPart, make_job_folder, record_parts
@@ -148,7 +149,7 @@ def _send_jobs(
 
 
 def _job_command(words: Sequence[str], shard: Shard) -> tuple[str, ...]:
-    """Return the command of a job, which trains a share of a study's runs."""
+    """Return the command of a job, which trains a part of a study's runs."""
     program = (sys.executable, "-m", "jaxcifar.commands", "ablation")
     return (*program, *words, "--shard", str(shard))
 

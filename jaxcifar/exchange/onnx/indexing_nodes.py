@@ -222,8 +222,8 @@ def _element_numbers(sources: Sequence[Value]) -> list[Constant]:
     """
     if any(len(_batch_axes(source.shape)) != 1 for source in sources):
         raise UnconvertibleError(
-            "indices into an array without a batch axis, or of single images, can't be converted; "
-            "index in the same way within each image"
+            "indexing single images, or an array without a batch axis, can't be converted; "
+            "index within each image"
         )
     element_counts = [_image_size(source.shape) for source in sources]
     if sum(element_counts) * max(BATCH_SIZES) > _LARGEST_EXACT:

@@ -60,7 +60,7 @@ def paired_shape(for_two: Sequence[int], for_three: Sequence[int]) -> Shape:
         is_multiple = size.for_two * BATCH_SIZES[1] == size.for_three * BATCH_SIZES[0]
         if not size.is_fixed and not is_multiple:
             raise UnconvertibleError(
-                "an axis whose size is not a multiple of the number of images, but depends on it, "
+                "an axis whose size depends on the number of images, but is not a multiple of it, "
                 "can't be converted; use a fixed size"
             )
         shape.append(size)
@@ -132,7 +132,7 @@ class Constant:
             if not np.array_equal(for_two, for_three, equal_nan=is_float):
                 raise UnconvertibleError(
                     "numbers that depend on the number of images can't be converted; compute "
-                    "without it"
+                    "without the number of images"
                 )
         return for_two.astype(exported_dtype(for_two.dtype))
 
