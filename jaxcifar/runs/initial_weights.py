@@ -69,8 +69,8 @@ def load_initial_weights(
     if not np.allclose(trained_statistics, new_statistics, atol=0.005):
         rounded_statistics = [round(float(number), 4) for number in new_statistics]
         print_line(
-            f"{path} was trained on images of mean and deviation {trained_statistics}; here they "
-            f"are {rounded_statistics}."
+            f"{path} was trained on images normalised by the mean and deviation "
+            f"{trained_statistics}; the images of this run have {rounded_statistics}."
         )
     advice = f"use {_options_that_decide_shapes(card, config)} of these weights"
     variables = arrange_arrays(arrays, state.variables, path, advice)

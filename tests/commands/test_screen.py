@@ -114,7 +114,7 @@ def test_runs_are_compared(study, folder):
     narrow = obeyed("compare", *runs, *runs, env={"COLUMNS": "36"})
     assert [line for line in narrow.stdout.splitlines() if len(line) > 60] == []
     assert_one_line_error(obeyed("compare", runs[0]), 2, "two runs")
-    assert_one_line_error(obeyed("compare", runs[0], str(folder)), 2, "no run")
+    assert_one_line_error(obeyed("compare", runs[0], str(folder)), 2, "is not a run")
 
 
 def test_a_run_fits_80_columns(folder, shapes_dir):
