@@ -70,7 +70,9 @@ def find_columns(table: LabelTable, index: FileIndex, named_columns: str | None)
     if named_label_column is not None:
         label_column = named_label_column
     else:
-        candidates = [i for i in range(len(rows[0])) if i not in (file_column, split_column)]
+        candidates = [
+            column for column in range(len(rows[0])) if column not in (file_column, split_column)
+        ]
         label_column = choose_label_column(table, titles, rows, candidates)
     return TableColumns(file_column, label_column, split_column, titles)
 

@@ -227,5 +227,5 @@ def kinds_in_mean(kinds: Iterable[str]) -> list[str]:
 
 
 def _mean_over_kinds(values: Mapping[str, float]) -> float:
-    """Return the mean of values by kind of corruption, over the kinds that count in means."""
+    """Return the mean of values (kind of corruption -> value) over the kinds of `kinds_in_mean`."""
     return float(np.mean([values[kind] for kind in kinds_in_mean(values)]))

@@ -131,7 +131,7 @@ def time_sentence(records: Records) -> str:
 def training_commands(records: Records) -> list[str]:
     """Return the shell commands that train the variations which belong to no study."""
     variations = [*records.variations_outside_studies, *records.variations_without_validation]
-    configs = [v.config for v in variations if not v.runs[0].converted]
+    configs = [variation.config for variation in variations if not variation.runs[0].converted]
     lines = [f"jaxcifar run {shlex.join(config.options())}" for config in configs]
     return [printable(line, _MAX_COMMAND_CHARACTERS) for line in lines]
 

@@ -158,7 +158,11 @@ def measuring_commands(study: StudyRecord, folder: str) -> list[str]:
 
 def _variations_without_normalisation(study: StudyRecord) -> list[Variation]:
     """Return the rows with published accuracies that were trained without normalisation."""
-    return [v for v in study.variations if v.reference and not v.config.normalize]
+    return [
+        variation
+        for variation in study.variations
+        if variation.reference and not variation.config.normalize
+    ]
 
 
 def mismatch_verdict(rows: Sequence[dict[str, Any]]) -> str:
@@ -232,7 +236,9 @@ def epochs_note(study: StudyRecord) -> str:
     Otherwise return "".
     """
     reference_epochs = study.reference.get("epochs")
-    epochs = sorted({v.config.epochs for v in study.variations if v.reference})
+    epochs = sorted(
+        {variation.config.epochs for variation in study.variations if variation.reference}
+    )
     if reference_epochs is None or not epochs or epochs == [reference_epochs]:
         return ""
     epoch_range = str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"

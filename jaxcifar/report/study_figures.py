@@ -45,7 +45,7 @@ def plot_all_validation(variations: Sequence[Variation], title: str, path: Path)
     coloured.
     """
     title = f"Validation accuracy by epoch: all {len(variations)} rows\n{title}"
-    best_first = sorted(variations, key=lambda v: -v.repeats("val_accuracy").mean())
+    best_first = sorted(variations, key=lambda variation: -variation.repeats("val_accuracy").mean())
     colored_rows = list(variations)
     if len(variations) > MANY_ROWS:
         colored_rows = best_first[:_COLORED_ROWS]
@@ -100,7 +100,7 @@ def plot_test_accuracies(
     title = f"Test accuracy of all rows, each of its chosen epoch\n{title}"
     row_height = 0.3 if len(variations) <= MANY_ROWS else 0.18
     figure, axes = figure_with_axes(WIDTH, 1.7 + row_height * len(variations), title)
-    limits = _find_axis_limits([Sample.of(v, "test_accuracy") for v in variations])
+    limits = _find_axis_limits([Sample.of(variation, "test_accuracy") for variation in variations])
     for row, variation in enumerate(variations):
         sample = Sample.of(variation, "test_accuracy")
         axes.plot(sample.interval, [row, row], color=TEST, lw=2, alpha=0.6, zorder=2)
@@ -112,7 +112,10 @@ def plot_test_accuracies(
             reference_mean = float(np.mean(variation.reference))
             _draw_accuracy_dot(axes, reference_mean, row, limits, _REFERENCE_DOT_STYLE)
     axes.set(xlim=limits, xlabel="test accuracy", ylim=(len(variations) - 0.4, -0.6))
-    names = [f"{shortened(v.name, 24)}  {mean_percent(v, 'test_accuracy')}" for v in variations]
+    names = [
+        f"{shortened(variation.name, 24)}  {mean_percent(variation, 'test_accuracy')}"
+        for variation in variations
+    ]
     font_size = 9 if len(variations) <= MANY_ROWS else 7.5
     axes.set_yticks(range(len(variations)), names, fontsize=font_size, parse_math=False)
     format_as_percent(axes.xaxis)
@@ -182,7 +185,7 @@ def _add_marker_legend(
     if words:
         label = " or ".join(f"one {word.removesuffix('s')}" for word in sorted(words, reverse=True))
         axes.plot(no_points, no_points, "k|", markersize=7, label=label)
-    if any(v.reference for v in variations):
+    if any(variation.reference for variation in variations):
         style: dict[str, Any] = {"color": _REFERENCE_COLOR, "markerfacecolor": "none"}
         label = f"reference: {shortened(reference_name, 50)}"
         axes.plot(no_points, no_points, "D", markersize=5, label=label, **style)

@@ -173,8 +173,8 @@ def varied_fields(variations: Sequence[Variation]) -> list[str]:
         ordered_fields.update(dict.fromkeys(variation.settings))
         varied.update(variations[0].changes_to(variation))
     for field in DEFAULTS:
-        affected_rows = [v for v in variations if v.has_effect(field)]
-        if any(field in affected_rows[0].changes_to(v) for v in affected_rows):
+        affected_rows = [row for row in variations if row.has_effect(field)]
+        if any(field in affected_rows[0].changes_to(row) for row in affected_rows):
             varied.add(field)
     return [field for field in ordered_fields if field in varied]
 
@@ -195,10 +195,10 @@ def seed_count_text(variations: Sequence[Variation]) -> str:
     """
     words = words_for_repeats(variations)
     if words == {"folds"}:
-        noun, counts = "fold", [max(1, len(v.folds)) for v in variations]
+        noun, counts = "fold", [max(1, len(row.folds)) for row in variations]
     else:
         noun = "run" if len(words) > 1 else "seed"
-        counts = [len(v.runs) for v in variations]
+        counts = [len(row.runs) for row in variations]
     least, most = min(counts), max(counts)
     if most == 1:
         text = f"one {noun}"
