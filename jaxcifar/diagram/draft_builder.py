@@ -1,4 +1,7 @@
-"""Build drafts, i.e. unfinished nodes of a graph, from the operations of a traced network."""
+"""Build a network's graph from its traced operations, one after the other.
+
+The graph consists of drafts: nodes that later operations may still change.
+"""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -22,9 +25,9 @@ class _DrawnOperation(NamedTuple):
 
 
 class DraftBuilder:
-    """Builds the nodes of a network's graph from operations, added in the order in which they run.
+    """Builds the drafts (nodes) of a network's graph from operations, in the order of computation.
 
-    An unfinished node is a `Draft`. Drafts are numbered in the order of computation.
+    Each draft has a number; a draft reads only drafts with lower numbers.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -52,8 +55,8 @@ class DraftBuilder:
     def add_operation(self, operation: Operation) -> None:
         """Add the next operation to the graph.
 
-        The operation becomes part of the node of its layer or function, or a node of its own. An
-        operation gets no node if it only moves data or does not depend on the image.
+        The operation becomes part of the draft of its layer or function, or a draft of its own. An
+        operation gets no draft if it only moves data or does not depend on the image.
         """
         parameters: set[ParameterPath] = set()
         for value in operation.inputs:
@@ -76,11 +79,7 @@ class DraftBuilder:
             self._add_operation_outside_layers(operation, parameters)
 
     def add_logits(self) -> dict[int, Draft]:
-        """Add a node for the logits, and return all nodes of the network's graph, still unfinished.
-
-        Returns:
-          number of a node -> the unfinished node. Nodes are numbered in the order of computation.
-        """
+        """Add a draft for the logits, and return all drafts by number."""
         source = self._draft_of_value.get(self._trace.logits_value)
         if source is None:  # the logits do not depend on the image
             self._append_draft(Draft(Label("data", "logits"), (), ()))
@@ -90,13 +89,13 @@ class DraftBuilder:
         return self._drafts
 
     def _append_draft(self, draft: Draft) -> int:
-        """Add an unfinished node to the graph, and return the number of the node."""
+        """Add a draft to the graph, and return its number."""
         draft_number = len(self._drafts)
         self._drafts[draft_number] = draft
         return draft_number
 
     def _connect_draft(self, draft_number: int, operation: Operation) -> None:
-        """Record that a graph node reads an operation's inputs and computes its outputs."""
+        """Record that a draft reads an operation's inputs and computes its outputs."""
         sources = self._drafts[draft_number].sources
         for value in operation.inputs:
             source = self._draft_of_value.get(value)
@@ -107,7 +106,7 @@ class DraftBuilder:
     def _add_to_layer(
         self, layer: ModuleCall, operation: Operation, parameters: set[ParameterPath]
     ) -> None:
-        """Add an operation to the graph node of the layer that computes the operation.
+        """Add an operation to the draft of the layer that computes the operation.
 
         Args:
           layer: the call of the layer.
@@ -127,7 +126,7 @@ class DraftBuilder:
         self._drafts[draft_number].params += self._count_new_parameters(parameters)
 
     def _add_to_function(self, function: FunctionCall, operation: Operation) -> None:
-        """Add an operation to the graph node of the function around it, such as a softmax."""
+        """Add an operation to the draft of the function around it, such as a softmax."""
         if function not in self._draft_of_function_call:
             title = functions.FUNCTION_TITLES[function.name]
             label = Label(functions.box_kind_of_function(title), title)
@@ -141,7 +140,7 @@ class DraftBuilder:
     def _add_operation_outside_layers(
         self, operation: Operation, parameters: set[ParameterPath]
     ) -> None:
-        """Add an operation outside of all layers and named functions as a graph node, or skip it.
+        """Add a draft for an operation outside of all layers and named functions, or skip it.
 
         `parameters` are the paths of the parameters from which the operation's inputs are computed.
         """
@@ -184,7 +183,7 @@ class DraftBuilder:
         return [value in self._draft_of_value for value in operation.inputs]
 
     def _skip_operation(self, operation: Operation) -> None:
-        """Leave an operation out of the graph, as if the node before it computed its outputs."""
+        """Leave an operation out of the graph, as if the draft before it computed its outputs."""
         read_value = next(value for value in operation.inputs if value in self._draft_of_value)
         source_draft = self._draft_of_value[read_value]
         self._draft_of_value |= dict.fromkeys(operation.outputs, source_draft)
@@ -202,10 +201,10 @@ class DraftBuilder:
             self._drafts[source.draft_number].output_shape = operation.output_shape
 
     def _turn_sum_into_average(self, operation: Operation) -> bool:
-        """Rename a sum's node to "average" if `operation` divides the sum by the number of terms.
+        """Rename a sum's draft to "average" if `operation` divides the sum by the number of terms.
 
         Returns:
-          True if the node was renamed; the dividing operation then needs no node.
+          True if the draft was renamed; the dividing operation then needs no draft.
         """
         depends_on_image = self._depends_on_image(operation)
         if operation.name not in ("div", "mul") or all(depends_on_image):

@@ -146,6 +146,7 @@ def _draw_parallelogram(
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
+    """Draw a panel (a frame around the boxes of a module) with its name at the top left."""
     width, height = panel.right - panel.left, panel.bottom - panel.top
     centre = (panel.left + panel.right) / 2, (panel.top + panel.bottom) / 2
     fill = PANEL_FILLS[panel.depth]
@@ -155,6 +156,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
 
 
 def _draw_box(axes: Axes, box: Box, centre: Point) -> None:
+    """Draw a box with its lines of text, or the circle of an operator such as "+"."""
     if box.kind == "operator":
         style = {"facecolor": "white", "zorder": 3, **PLAIN_EDGE}
         axes.add_patch(patches.Circle(centre, OPERATOR_RADIUS, **style))
