@@ -160,7 +160,9 @@ class _Host(_Guest):
     def missing(self) -> str:
         """Describe, for a message, the processes that have not connected yet."""
         all_numbers = range(self._member.count)
-        missing_numbers = ", ".join(str(n) for n in all_numbers if n not in self._present_numbers)
+        missing_numbers = ", ".join(
+            str(number) for number in all_numbers if number not in self._present_numbers
+        )
         return f"process {missing_numbers} of {self._member.count} at {self._coordinator}"
 
     async def attend(self, wait_seconds: float) -> _Answer:
