@@ -146,9 +146,9 @@ def find_continued_run(
 
 
 def _recorded_continued_run(continue_from: str, begun_config: Fields | None) -> ContinuedRun | None:
-    """Return what the config of a run that has begun records about the run that it continues.
+    """Return the run to continue, as the config of a run that has begun describes it.
 
-    Return None if there is no such config, or if it belongs to another run than `continue_from`.
+    Return None if no run has begun, or if it continues another run than `continue_from`.
     """
     if begun_config is None or begun_config.continue_from != continue_from:
         return None

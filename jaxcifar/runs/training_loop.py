@@ -166,7 +166,7 @@ class _TrainingLoop:
         yield latest_steps, self._epoch_means
 
     def _save_if_due(self, has_trained: bool) -> bool:
-        """Save all runs every 5 minutes, and to stop; return False if a loss is infinite or NaN."""
+        """Save all runs every 5 minutes and at a stop; return False if a loss is not finite."""
         is_overdue = time.monotonic() - self._last_save_time > _AUTOSAVE_SECONDS
         should_stop, should_save = processes.any_process(self._stop_event.is_set(), is_overdue)
         if not should_stop and not should_save:

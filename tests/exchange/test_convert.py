@@ -310,7 +310,7 @@ def test_scales_that_fastnet_does_not_have_must_be_one(easy_dataset, tmp_path):
     write_pytorch(load(ours), tmp_path / "w.pth")
     state = torch.load(tmp_path / "w.pth", weights_only=True)
     torch.save({**state, "layer2.bn1.weight": torch.full((7,), 2.0)}, tmp_path / "w.pth")
-    with pytest.raises(RunError, match="not all ones"):
+    with pytest.raises(RunError, match="must be all ones"):
         converted(tmp_path / "w.pth", tmp_path / "run", easy_dataset, "fastnet")
 
 

@@ -39,7 +39,7 @@ def _fail():
 @pytest.mark.parametrize(
     ("words", "function"),
     [
-        (("nextafter", "no conversion"), lambda x: lax.nextafter(x, 2 * x)),
+        (("nextafter", "use other operations"), lambda x: lax.nextafter(x, 2 * x)),
         (("branch",), lambda x: lax.cond(x.sum() > 0, jnp.sin, jnp.cos, x)),
         (("while",), lambda x: lax.while_loop(lambda y: y.sum() < 9, lambda y: 2 * y, x)),
         (("number of images",), lambda x: x / len(x)),
