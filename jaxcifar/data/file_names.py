@@ -73,7 +73,7 @@ class FileIndex:
         return []
 
     def _candidates(self, name: str) -> Iterator[list[_IndexedFile]]:
-        """Yield lists of files: with this name, then with it without suffix, then with its number."""
+        """Yield lists of files: with this name; with this name and a suffix; with this number."""
         yield self._files_of_name.get(name, [])
         yield self._files_of_stem.get(name, [])
         digits = _digits_without_zeros(name)

@@ -175,8 +175,9 @@ def _merge_group(
     last_member, source = group.last_member, group.source
     for member in group.members - {last_member}:
         del nodes[member]
-    readers_of_node[source] = (readers_of_node[source] - group.members) | {last_member}
+    other_readers = readers_of_node[source] - group.members
     if group.function_name:
+        readers_of_node[source] = other_readers | {last_member}
         merged_node = nodes[last_member]
         merged_node.label = Label("activation", group.function_name)
         merged_node.input_shape = nodes[source].output_shape
@@ -184,9 +185,9 @@ def _merge_group(
         merged_node.operation_names = set()
         return
     del nodes[last_member]
-    readers_of_node[source].discard(last_member)
-    for reader in readers_of_node.pop(last_member):
-        reader_sources = nodes[reader].sources
-        new_sources = [source if number == last_member else number for number in reader_sources]
+    readers_of_result = readers_of_node.pop(last_member)
+    readers_of_node[source] = other_readers | readers_of_result
+    for reader in readers_of_result:
+        old_sources = nodes[reader].sources
+        new_sources = [source if number == last_member else number for number in old_sources]
         nodes[reader].sources = list(dict.fromkeys(new_sources))  # each source once
-        readers_of_node[source].add(reader)
