@@ -102,7 +102,8 @@ class RunFolder:
         if self.overwrite:
             self._delete_earlier_run()
             self.overwrite = False
-        if not self.has_begun or self.read_config().dataset != config.dataset:  # images moved
+        have_images_moved = self.has_begun and self.read_config().dataset != config.dataset
+        if not self.has_begun or have_images_moved:
             files.write_text(self.config_file, config.to_json())
         write_sources(self.sources, config)
         return deletes_earlier_run
