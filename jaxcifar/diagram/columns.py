@@ -20,16 +20,13 @@ def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
     A column may end where later boxes read only the output of its last box. It ends there if the
     resolution changes or the column is too high.
     """
-    last_reader_of_box: dict[int, int] = {}
-    for index, box in enumerate(boxes):
-        last_reader_of_box |= dict.fromkeys(box.sources, index)
+    boxes_with_later_readers = _find_boxes_with_later_readers(boxes)
     best_height = _best_column_height(boxes)
     column: list[int] = []
     column_height = 0.0
-    boxes_with_later_readers: set[int] = set()  # boxes with readers that are still to come
     possible_cuts: set[int] = set()  # places in the column where it could have ended
     for index, box in enumerate(boxes):
-        if column and _may_end_column(boxes, column, boxes_with_later_readers, box):
+        if column and _may_end_column(boxes, column, boxes_with_later_readers[index - 1], box):
             last_box = boxes[column[-1]]
             is_too_high = column_height > _height_limit(last_box, box, best_height)
             if is_too_high or (_changes_resolution(last_box, box) and len(column) > 1):
@@ -43,13 +40,24 @@ def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
         column.append(index)
         if not box.is_side_box:
             column_height += _height_in_column(box)
-        boxes_with_later_readers.add(index)
-        boxes_with_later_readers = {
-            source
-            for source in boxes_with_later_readers
-            if last_reader_of_box.get(source, 0) > index
-        }
     yield column
+
+
+def _find_boxes_with_later_readers(boxes: Sequence[Box]) -> list[set[int]]:
+    """Return, for each box, the boxes up to this one whose outputs are read by boxes after it."""
+    last_reader_of_box: dict[int, int] = {}
+    for index, box in enumerate(boxes):
+        last_reader_of_box |= dict.fromkeys(box.sources, index)
+    boxes_with_later_readers: list[set[int]] = []
+    earlier_boxes: set[int] = set()
+    for index in range(len(boxes)):
+        earlier_boxes = {
+            earlier
+            for earlier in (*earlier_boxes, index)
+            if last_reader_of_box.get(earlier, 0) > index
+        }
+        boxes_with_later_readers.append(earlier_boxes)
+    return boxes_with_later_readers
 
 
 def _best_column_height(boxes: Sequence[Box]) -> float:

@@ -159,11 +159,8 @@ class _Host(_Guest):
 
     def missing(self) -> str:
         """Describe, for a message, the processes that have not connected yet."""
-        all_numbers = range(self._member.count)
-        missing_numbers = ", ".join(
-            str(number) for number in all_numbers if number not in self._present_numbers
-        )
-        return f"process {missing_numbers} of {self._member.count} at {self._coordinator}"
+        missing_numbers = sorted({*range(self._member.count)} - self._present_numbers)
+        return f"process {', '.join(map(str, missing_numbers))} of {self._member.count} at {self._coordinator}"
 
     async def attend(self, wait_seconds: float) -> _Answer:
         """Wait for all processes, up to `wait_seconds`; send an answer to all, and return it.
