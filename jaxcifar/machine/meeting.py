@@ -159,8 +159,10 @@ class _Host(_Guest):
 
     def missing(self) -> str:
         """Describe, for a message, the processes that have not connected yet."""
-        missing_numbers = sorted({*range(self._member.count)} - self._present_numbers)
-        return f"process {', '.join(map(str, missing_numbers))} of {self._member.count} at {self._coordinator}"
+        count = self._member.count
+        missing_numbers = sorted({*range(count)} - self._present_numbers)
+        numbers_text = ", ".join(map(str, missing_numbers))
+        return f"process {numbers_text} of {count} at {self._coordinator}"
 
     async def attend(self, wait_seconds: float) -> _Answer:
         """Wait for all processes, up to `wait_seconds`; send an answer to all, and return it.
