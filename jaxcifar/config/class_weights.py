@@ -109,7 +109,9 @@ def _require_allowed_weights(weights: Any) -> dict[str, float]:
     if not isinstance(weights, dict) or not weights:
         raise ValueError("there are no weights by class name")
     if len(weights) > _MAX_CLASSES:
-        raise ValueError(f"there must be weights of at most {_MAX_CLASSES:,} classes")
+        raise ValueError(
+            f"there are {len(weights):,} weights, and at most {_MAX_CLASSES:,} are allowed"
+        )
     weight_of_class = {}
     for class_name, weight in weights.items():
         is_printable = isinstance(class_name, str) and class_name.isprintable()

@@ -49,7 +49,9 @@ def remove_prefix(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarra
     short_names = [".".join(path[len(shared_modules) :]) for path in paths]
     prefix = "".join(f"{module}." for module in shared_modules)
     if len(set(short_names)) < len(short_names):
-        raise ValueError("two tensors have the same name, apart from the names of wrappers")
+        raise ValueError(
+            "two tensors have the same name without wrappers, such as module. and _orig_mod."
+        )
     return dict(zip(short_names, arrays.values(), strict=True)), prefix
 
 

@@ -160,9 +160,8 @@ class _Host(_Guest):
     def missing(self) -> str:
         """Describe, for a message, the processes that have not connected yet."""
         count = self._member.count
-        missing_numbers = sorted({*range(count)} - self._present_numbers)
-        numbers_text = ", ".join(map(str, missing_numbers))
-        return f"process {numbers_text} of {count} at {self._coordinator}"
+        missing = ", ".join(map(str, sorted({*range(count)} - self._present_numbers)))
+        return f"process {missing} of {count} at {self._coordinator}"
 
     async def attend(self, wait_seconds: float) -> _Answer:
         """Wait for all processes, up to `wait_seconds`; send an answer to all, and return it.
