@@ -189,11 +189,11 @@ def _positions_in_image(
     element_count = sum(_image_size(source.shape) for source in sources)
     [numbers] = step.compute(inputs)
     positions_of_images = []
-    for trace, numbers_in_trace in enumerate((numbers.for_two, numbers.for_three)):
+    for numbers_in_trace in (numbers.for_two, numbers.for_three):
         numbers_by_image = np.moveaxis(np.asarray(numbers_in_trace), result_axis, 0)
-        for image in range(step.shape[result_axis][trace]):
-            first_number = image * element_count
-            positions_of_images.append(numbers_by_image[image] - first_number)
+        for image, numbers_of_image in enumerate(numbers_by_image):
+            first_number_of_image = image * element_count
+            positions_of_images.append(numbers_of_image - first_number_of_image)
     positions = positions_of_images[0]
     are_equal = all(np.array_equal(positions, others) for others in positions_of_images)
     is_inside = (positions >= 0) & (positions < element_count)  # elsewhere JAX may give NaN
