@@ -174,7 +174,6 @@ def _train_and_report(
     from jaxcifar.machine.compilations import count_compilations
     from jaxcifar.machine.environment import first_devices, use_cpu_cores
     from jaxcifar.runs.observers import create_observers, find_factories
-    from jaxcifar.runs.task import resuming_command
     from jaxcifar.studies.conduct import conduct
 
     print_line = line_printer(console)
@@ -208,10 +207,10 @@ def _train_and_report(
     damaged_runs = [task.name for task in tasks_of_shard if task.path in unreadable_folders]
     runs = pluralize(len(tasks_of_shard), "run")
     if errors:
-        command = resuming_command("--force", bool(options.force))
         raise RunError(
             f"{len(errors)} of {runs} failed: {', '.join(errors)}; the reasons are printed above; "
-            f"{command} goes on with them, and --force ROW trains a row again from its start"
+            f"{tasks[0].resuming_command} goes on with them, and --force ROW trains a row again "
+            "from its start"
         )
     if damaged_runs:
         raise RunError(

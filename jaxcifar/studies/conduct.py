@@ -80,6 +80,7 @@ def plan(
             name=f"{row.name} fold {fold} seed {seed}" if fold else f"{row.name} seed {seed}",
             overwrite=row.name in forced_rows,
             keep_best=keep_best,
+            is_study_forced=len(forced_rows) > 0,
         )
         for seed in dict.fromkeys(seeds)
         for fold in folds
