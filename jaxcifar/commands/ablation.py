@@ -115,7 +115,9 @@ def main(argv: Sequence[str]) -> None:
     options = parser().parse_args(argv)
     given_study = read_given_study(options, pop_settings(options))
     study_folder = options.out or Path("checkpoints", given_study.name)
-    study = dataclasses.replace(given_study.study, folder=study_folder)
+    study = dataclasses.replace(
+        given_study.study, folder=study_folder, forced_rows=tuple(options.force)
+    )
     given_study = given_study._replace(study=study)
     # Check names, values and folders before JAX is imported, which takes seconds.
     study.check(given_study.first_seed, given_study.first_fold)
