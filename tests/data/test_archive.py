@@ -116,8 +116,7 @@ def test_cut_batch_names_its_split(tmp_path, tiny_records):
     path = write_tar(tmp_path / "a.tgz", members)
     with pytest.raises(RunError, match=r"a\.tgz: data_batch_2\.bin is damaged: its ") as caught:
         read_archive(path, CIFAR10_LAYOUT)
-    reason, *advice = str(caught.value).split("; ")
-    assert advice == ["give a CIFAR archive, or download it again"]
+    assert str(caught.value).split("; ")[1:] == ["give a CIFAR archive, or download it again"]
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.9, 0.99])
