@@ -4,7 +4,6 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxcifar.array_types import Float32
 from jaxcifar.build.learning_rates import learning_rates
 from jaxcifar.config import registry
 from jaxcifar.config.experiment import Config
@@ -69,8 +68,8 @@ def make_hyperparameters(
 
 def normalization(
     normalize: bool, mean: ArrayLike, std: ArrayLike
-) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, "3"]]:
-    """Return the mean and the deviation of each channel with which a network's images are scaled.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and the deviation of each channel, `[3]`, that scale a network's images.
 
     Args:
       normalize: the network's setting; False for `--no-normalize`, which keeps pixels from 0 to 1.
