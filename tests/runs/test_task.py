@@ -31,6 +31,10 @@ def test_no_run_of_a_forced_study_names_the_forced_command(tmp_path):
     task = Task(CONFIG, tmp_path, "plain seed 0", is_study_forced=True)
     assert task.resuming_command == "the same command without --force"
     assert "the same command without --force resumes it" in stopped_message([task])
+    loop = _TrainingLoop.__new__(_TrainingLoop)
+    loop._slots = [SimpleNamespace(task=task, step=0, wait=lambda: None)]
+    with pytest.raises(Interrupted, match=r"the same command without --force resumes it$"):
+        loop._raise_interrupted()  # an earlier row may be trained
 
 
 @pytest.mark.parametrize(
