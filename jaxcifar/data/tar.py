@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, BinaryIO, NamedTuple
 
-from jaxcifar.data.archive_errors import ARCHIVE_ADVICE, RefusedArchiveError
+from jaxcifar.data.archive_errors import RefusedArchiveError
 
 MAX_ARCHIVE_BYTES = 2**28  # packed, and also unpacked; the largest CIFAR archive unpacks to 186 MB
 _MAX_MEMBERS = 1000  # a CIFAR archive has 9
@@ -53,19 +53,15 @@ def read_tar_members(file: BinaryIO) -> Iterator[TarMember]:
       Exception: the archive is damaged or cut off; the exception can have any type.
     """
     if os.fstat(file.fileno()).st_size > MAX_ARCHIVE_BYTES:
-        raise RefusedArchiveError(f"the archive is larger than 256 MiB; {ARCHIVE_ADVICE}")
+        raise RefusedArchiveError("the archive is larger than 256 MiB")
     stream = _BoundedStream(file)
     with tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[call-overload]
         for number, member in enumerate(archive, start=1):
             if number > _MAX_MEMBERS:
-                raise RefusedArchiveError(
-                    f"the archive has more than {_MAX_MEMBERS:,} members; {ARCHIVE_ADVICE}"
-                )
+                raise RefusedArchiveError(f"the archive has more than {_MAX_MEMBERS:,} members")
             is_file_or_folder = member.isreg() or member.isdir()
             if member.issparse() or not is_file_or_folder:
-                raise RefusedArchiveError(
-                    f"the archive has a link or a device: {member.name!a}; {ARCHIVE_ADVICE}"
-                )
+                raise RefusedArchiveError(f"the archive has a link or a device: {member.name!a}")
             if member.isreg():
                 yield TarMember(
                     member.name, member.size, partial(stream.read_in_pieces, member.size)
@@ -105,7 +101,7 @@ class _BoundedStream:
         if byte_count > _MAX_BYTES_PER_READ:
             raise RefusedArchiveError(
                 f"the archive has a file name of {byte_count:,} bytes, more than the "
-                f"{_MAX_BYTES_PER_READ:,} that are allowed; {ARCHIVE_ADVICE}"
+                f"{_MAX_BYTES_PER_READ:,} that are allowed"
             )
         try:
             content = self._file.read(byte_count)
@@ -113,7 +109,7 @@ class _BoundedStream:
             content = b""
         self._position += byte_count
         if self._position > MAX_ARCHIVE_BYTES:
-            raise RefusedArchiveError(f"the archive unpacks to more than 256 MiB; {ARCHIVE_ADVICE}")
+            raise RefusedArchiveError("the archive unpacks to more than 256 MiB")
         if len(content) < byte_count:
             raise EOFError("the file is not a tar archive, or is cut off")
         return content

@@ -243,6 +243,8 @@ class _TrainingLoop:
         runs = self.active_runs.values()
         for run in runs:
             run.wait()
-        if not any(run.step for run in runs):
+        # In a forced study, earlier rows may be trained; the same command would delete them.
+        may_start_again = not any(run.step or run.task.is_study_forced for run in runs)
+        if may_start_again:
             raise Interrupted("stopped before the first step; the same command starts again")
         raise Interrupted(stopped_message([run.task for run in runs]))

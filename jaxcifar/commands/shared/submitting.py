@@ -67,17 +67,14 @@ def send_parts(
     if sent_parts:
         _print_sent_parts(sent_parts, print_line)
     if options.wait is False:
-        without_force = " and --force, which would train again," if options.force else ""
-        print_line(
-            f"the same command without --submit{without_force} writes the report when the jobs are "
-            "over"
-        )
+        command = tasks[0].resuming_command
+        print_line(f"when the jobs are over, leave out --submit: {command} writes the report")
         return
     # With `--force`, the jobs delete the earlier runs. So each result that exists when the jobs end
     # is a new one, and no task may overwrite it.
     tasks_after_jobs = [dataclasses.replace(task, overwrite=False) for task in tasks]
     parts = [*open_parts, *sent_parts]
-    wait_for_jobs(queue, parts, tasks_after_jobs, print_line, is_forced=bool(options.force))
+    wait_for_jobs(queue, parts, tasks_after_jobs, print_line)
 
 
 def _nothing_to_train_message(tasks: "Sequence[Task]") -> str:
@@ -225,12 +222,10 @@ def require_all_finished(
         print_line(f"never sent: {never_sent}; add --submit to send them")
     part_count = pluralize(len(parts), "part")
     if progress.failed:
-        command = f"the same command with --submit {progress.failed[0].job.executor}"
-        if any(task.overwrite for task in tasks):
-            command += ", without --force,"
+        executor = progress.failed[0].job.executor
         raise RunError(
             f"{len(progress.failed)} of {part_count} failed: {run_names(progress.failed)}; "
-            f"{command} sends them again"
+            f"{tasks[0].resuming_command}, with --submit {executor}, sends them again"
         )
     if progress.open:
         raise RunError(

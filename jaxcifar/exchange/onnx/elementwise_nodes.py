@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxcifar.exchange.onnx.onnx_builder import (
     ONNX_TYPES,
@@ -123,19 +124,6 @@ def with_scalar(operation: str, scalar: float, *, first: bool = False) -> Conver
     return convert
 
 
-def _apply_to_constant(
-    function: Callable[[np.ndarray], np.ndarray], constant: Constant
-) -> Constant:
-    """Return a constant with the results of a function for the arrays of another constant.
-
-    A constant has one array for a batch of two images, and one for a batch of three images.
-    """
-    for_two = function(np.asarray(constant.for_two))
-    if constant.is_shared:
-        return Constant(for_two, for_two)
-    return Constant(for_two, function(np.asarray(constant.for_three)))
-
-
 def sub(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add a node that subtracts the second input from the first.
 
@@ -144,7 +132,7 @@ def sub(graph: OnnxBuilder, step: Step) -> Tensor:
     """
     x, subtracted = step.inputs
     if isinstance(subtracted, Constant) and step.dtype == np.float32:
-        negative = _apply_to_constant(np.negative, subtracted)
+        negative = subtracted.map(np.negative)
         return elementwise(graph, "Add", (x, negative), step.shape, step.dtype)
     return elementwise(graph, "Sub", step.inputs, step.shape, step.dtype)
 
@@ -156,14 +144,14 @@ def div(graph: OnnxBuilder, step: Step) -> Tensor:
     factor can be folded into the layer before.
     """
 
-    def inverse_of(array: np.ndarray) -> np.ndarray:
-        return (1 / array.astype(np.float64)).astype(np.float32)
+    def inverse_of(array: ArrayLike) -> np.ndarray:
+        return (1 / np.asarray(array, np.float64)).astype(np.float32)
 
     x, divisor = step.inputs
     if isinstance(divisor, Constant) and step.dtype == np.float32:
         magnitudes = np.abs(divisor.array().astype(np.float64))
         if np.all(magnitudes > _SMALLEST_DIVISOR):
-            inverse = _apply_to_constant(inverse_of, divisor)
+            inverse = divisor.map(inverse_of)
             return elementwise(graph, "Mul", (x, inverse), step.shape, step.dtype)
     return elementwise(graph, "Div", step.inputs, step.shape, step.dtype)
 

@@ -108,9 +108,7 @@ def stacked(
     with_new_axis: list[Value] = []
     for value in values:
         if isinstance(value, Constant):
-            for_two = jnp.expand_dims(value.for_two, axis)
-            for_three = for_two if value.is_shared else jnp.expand_dims(value.for_three, axis)
-            with_new_axis.append(Constant(for_two, for_three))
+            with_new_axis.append(value.map(lambda array: jnp.expand_dims(array, axis)))
         else:
             sources: list[int | None] = list(range(rank(value)))
             sources.insert(axis, None)

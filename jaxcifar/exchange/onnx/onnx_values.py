@@ -2,8 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -113,6 +113,12 @@ class Constant:
     def is_shared(self) -> bool:
         """True if both traces have the same array object."""
         return self.for_two is self.for_three
+
+    def map(self, function: Callable[[Any], Any]) -> Self:
+        """Return a constant with the results of a function for the arrays of both traces."""
+        for_two = function(self.for_two)
+        for_three = for_two if self.is_shared else function(self.for_three)
+        return dataclasses.replace(self, for_two=for_two, for_three=for_three)
 
     def array(self) -> np.ndarray:
         """Return the array that the constant has in both traces, in the dtype of the graph.

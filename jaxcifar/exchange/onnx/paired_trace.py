@@ -215,9 +215,7 @@ def _unroll(graph: OnnxBuilder, step: Step, layer: str) -> list[Any]:
 def _take(graph: OnnxBuilder, value: Value, position: int) -> Value:
     """Return the slice of a stacked value at a position along its first axis."""
     if isinstance(value, Constant):
-        for_two = value.for_two[position]
-        for_three = for_two if value.is_shared else value.for_three[position]
-        return Constant(for_two, for_three)
+        return value.map(lambda array: array[position])
     return take_one(graph, value, position)
 
 
