@@ -32,7 +32,8 @@ def branch_in_graph(equation: JaxprEqn, index: object) -> int:
             "a branch (cond) that depends on the images can't be converted; use jnp.where"
         )
     difficulties = [_difficulty(branch) for branch in branches]
-    return difficulties.index(min(difficulties))
+    least_difficulty = min(difficulties)
+    return difficulties.index(least_difficulty)
 
 
 class _Difficulty(NamedTuple):
