@@ -300,7 +300,9 @@ def test_the_filters_of_a_mirrored_pair_must_be_equal(easy_dataset, tmp_path):
         state = torch.load(tmp_path / "w.pth", weights_only=True)
         state[name].view(-1)[-1] += 1
         torch.save(state, tmp_path / "other.pth")
-        with pytest.raises(RunError, match=r"not mirror images.*give --arch-args without mirrored=true"):
+        with pytest.raises(
+            RunError, match=r"not mirror images.*give --arch-args without mirrored=true"
+        ):
             conversion = Conversion(tmp_path / "other.pth", config, tmp_path / "run")
             convert(conversion, lambda: easy_dataset, quiet)
 
