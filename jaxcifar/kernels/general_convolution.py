@@ -65,7 +65,11 @@ class Geometry:
         return tuple(extents)
 
 
-def has_products(x: Array, kernel: Array, geometry: Geometry) -> bool:
+def has_products(
+    x: Float[Array, "batch height width channels"],
+    kernel: Float[Array, "rows columns inputs features"],
+    geometry: Geometry,
+) -> bool:
     """Return True if `convolve_by_products` can compute a convolution.
 
     The arrays must have a dtype that fits into float32, and there must be an output.
