@@ -334,7 +334,7 @@ def test_convolutions_are_what_flax_computes(size, strides, padding, groups, dil
     "layer",
     [
         nn.Conv(4, (3,)),
-        nn.Conv(4, (3, 3), input_dilation=2),
+        nn.Conv(4, (3, 3), padding=1, input_dilation=2),
         nn.Conv(4, (3, 3), precision="highest"),
         nn.ConvTranspose(4, (3, 3)),
     ],
