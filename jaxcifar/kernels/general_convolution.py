@@ -33,7 +33,7 @@ from jaxcifar.kernels.winograd import winograd
 from jaxcifar.kernels.winograd_tiling import Tiling
 
 _MAX_IM2COL_CHANNELS = 8  # with so few channels, products over channels only are inefficient
-_WINOGRAD_OVERHEAD = 1.5  # its transforms take time beside its multiplications
+_WINOGRAD_OVERHEAD = 1.5  # for the time that its transforms take
 _MAX_WIDTH_OF_JOINED_GROUPS = 32  # channels
 _CHUNK_BYTES = 2**22  # of rearranged images at a time, unless the kernel is larger
 
@@ -215,7 +215,7 @@ def _convolve_by_winograd(
 def _map_over_chunks(
     convolve: Callable[[Array], Array], x: Array, copies: int, max_bytes: int
 ) -> Array:
-    """Convolve chunks of a batch, each of which is rearranged to `copies` times its size.
+    """Convolve a batch in chunks; `convolve` rearranges a chunk to `copies` times its size.
 
     The rearranged images of a chunk have at most `max_bytes` bytes, if there is more than one. They
     are computed again for the gradient, so that they are not kept.

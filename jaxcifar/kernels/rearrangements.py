@@ -33,9 +33,9 @@ def dilation_to_batch(
 ) -> Float32[Array, "more_images part_height part_width channels"]:
     """Divide images for a dilated kernel into smaller images for an undilated kernel.
 
-    Along an axis with dilation d and stride s, output `d * j + r` reads the pixels
-    `s * r + d * (s * j + k)` for each weight k. So the outputs with the same r come from every d-th
-    pixel, beginning at pixel `s * r`, by the undilated kernel with the same stride.
+    Take an axis with dilation d and stride s. Output `d * j + r` reads pixel
+    `s * r + d * (s * j + k)` for each weight k. So the outputs with the same r read every d-th
+    pixel, beginning at pixel `s * r`. An undilated kernel with stride s computes these outputs.
 
     Args:
       x: images that are already padded.

@@ -164,7 +164,7 @@ def test_runs_at_once_are_those_alone():
 
 
 def test_operands_of_winograds_products_are_rounded():
-    """All else is float32, and the outputs are near those of float32 products."""
+    """Outputs and gradients are float32 and differ from float32 products by the rounding."""
     case = CASES["5x5"]
     arrays = random_arrays(case)
     exact = value_and_gradients(*arrays, case.geometry)
