@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxcifar.array_types import Float
+from jaxcifar.kernels import general_convolution
 from jaxcifar.kernels.gradients import pointwise
 from jaxcifar.kernels.winograd import Dtype, pad_to_extents, winograd
 from jaxcifar.kernels.winograd_tiling import Extents
@@ -37,7 +38,7 @@ def conv2d(
     Args:
       x: images.
       kernel: weights of the inputs in the square around each output.
-      stride: 1 or 2, along both axes.
+      stride: along both axes.
       bias: added to every output; None for zeros.
       padding: zeros (before, after) along both axes; None for `size // 2` on each side.
       product_dtype: dtype to which a CPU rounds the operands of matrix products in Winograd's
@@ -51,21 +52,30 @@ def conv2d(
     if padding is None:
         padding = (len(kernel) // 2, len(kernel) // 2)
     convolve_by_xla = partial(_convolve_by_xla, stride=stride, padding=padding)
-    if not uses_matrix_products(x.shape, kernel.shape, stride, padding):
-        return convolve_by_xla(x, kernel, bias)
     product_dtype = jnp.dtype(product_dtype or jnp.float32)
-    convolve_by_products = partial(
-        _convolve_by_products, stride=stride, padding=padding, product_dtype=product_dtype
-    )
+    if is_common_form(x.shape, kernel.shape, stride, padding):
+        convolve_by_products = partial(
+            _convolve_by_products, stride=stride, padding=padding, product_dtype=product_dtype
+        )
+    else:
+        geometry = general_convolution.Geometry((stride, stride), (padding, padding))
+        if not general_convolution.has_products(x, kernel, geometry):
+            return convolve_by_xla(x, kernel, bias)
+        convolve_by_products = partial(
+            _convolve_in_general, geometry=geometry, product_dtype=product_dtype
+        )
     return lax.platform_dependent(
         x, kernel, bias, cpu=convolve_by_products, default=convolve_by_xla
     )
 
 
-def uses_matrix_products(
+def is_common_form(
     images_shape: tuple[int, ...], kernel_shape: tuple[int, ...], stride: int, padding: Padding
 ) -> bool:
-    """Return True if `conv2d` on a CPU uses matrix products for arrays of these shapes."""
+    """Return True if `conv2d` on a CPU has products of its own for arrays of these shapes.
+
+    `general_convolution` computes all other forms.
+    """
     kernel_size = kernel_shape[:2]
     if kernel_size == (1, 1):
         return padding == (0, 0)
@@ -98,6 +108,16 @@ def _convolve_by_xla(x: Array, kernel: Array, bias: Array, stride: int, padding:
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
     return outputs + bias
+
+
+def _convolve_in_general(
+    x: Array,
+    kernel: Array,
+    bias: Array,
+    geometry: general_convolution.Geometry,
+    product_dtype: Dtype,
+) -> Array:
+    return general_convolution.convolve_by_products(x, kernel, geometry, product_dtype) + bias
 
 
 def _convolve_by_products(
