@@ -16,6 +16,7 @@ from jaxcifar.build.python_objects import (
 )
 from jaxcifar.build.user_metrics import with_distinct_names
 from jaxcifar.config.experiment import Config
+from jaxcifar.config.python_number import python_number
 from jaxcifar.config.setting_types import OPTIONS_OF_COMMANDS
 from jaxcifar.data import CATALOG, Dataset, load_dataset
 from jaxcifar.data.prepare import default_data_dir
@@ -110,7 +111,7 @@ def train(
         overwrite=overwrite,
         observers=create_observers(find_factories(observers)),
         user_metrics=user_metrics,
-        keep_every=keep_every,
+        keep_every=python_number(keep_every),
     )
     result = fit(task, get_dataset, console)
     for user_metric in user_metrics:
@@ -143,7 +144,7 @@ def summarize(
     """
     settings = {"arch_args": arch_args} if arch_args else {}
     config = Config.create(**network_settings(network, settings))
-    config = dataclasses.replace(config, image_size=image_size)
+    config = dataclasses.replace(config, image_size=python_number(image_size))
     model = create_model(config, num_classes)
     check_model(config, model, num_classes)
     return summarize_model(model, image_size)

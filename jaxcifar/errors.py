@@ -104,4 +104,7 @@ def printable(text: object, max_length: int = 1000) -> str:
 def _escape_unprintable(text: str) -> str:
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )

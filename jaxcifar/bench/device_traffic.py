@@ -93,6 +93,7 @@ class Machine:
             hops_half_way_round = math.ceil((ring_length - 1) / 2)
             hops_in_group = self.torus_dimensions * hops_half_way_round
         hops_between = math.log2(groups)
+        # All data travels twice: to be summed, and to distribute the sums. So each cost has a 2.
         latency = 2 * (hops_in_group * latency_within + hops_between * latency_between)
         bytes_sent_within = 2 * (chips_in_group - 1) / chips_in_group * array_bytes
         bytes_sent_between = 2 * (groups - 1) / groups * array_bytes / chips_in_group

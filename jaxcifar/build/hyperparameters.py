@@ -40,8 +40,7 @@ def make_hyperparameters(
     Raises:
       UsageError: the run has too many steps, or a user's schedule fails or returns a wrong value.
     """
-    mean = statistics.mean if config.normalize else np.zeros(3)
-    std = statistics.std if config.normalize else np.ones(3)
+    mean, std = normalization(config.normalize, statistics.mean, statistics.std)
     small_steps = count_small_steps(config, steps_per_epoch)
     return Hyperparameters(
         key=jax.random.key(config.seed),
@@ -62,9 +61,24 @@ def make_hyperparameters(
         ),
         augmentation=_setting_arrays(config, "augmentation"),
         small_steps=host_array(np.int32(small_steps)),
-        mean=host_array(np.asarray(mean, np.float32)),
-        std=host_array(np.asarray(std, np.float32)),
+        mean=host_array(mean),
+        std=host_array(std),
     )
+
+
+def normalization(
+    normalize: bool, mean: ArrayLike, std: ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and the deviation of each channel, `[3]`, that scale a network's images.
+
+    Args:
+      normalize: the network's setting; False for `--no-normalize`, which keeps pixels from 0 to 1.
+      mean: mean of each channel of the training images, `[3]`.
+      std: standard deviation of each channel of the training images, `[3]`.
+    """
+    if not normalize:
+        mean, std = np.zeros(3), np.ones(3)
+    return np.asarray(mean, np.float32), np.asarray(std, np.float32)
 
 
 def _pad_to_usual_length(rates: np.ndarray) -> np.ndarray:

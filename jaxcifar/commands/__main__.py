@@ -3,6 +3,7 @@
 import ast
 import importlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -20,7 +21,7 @@ COMMANDS = (
     "prepare", "run", "ablation", "compare", "report", "predict", "evaluate", "export", "convert",
     "summary", "memory", "bench", "scaling", "compile", "copy",
 )  # fmt: skip
-# Names that other programs give to these commands.
+# Name that users may know from other programs -> our name of this command.
 _COMMANDS_ELSEWHERE = {
     "classify": "predict", "download": "prepare", "eval": "evaluate", "fit": "run",
     "plot": "report", "study": "ablation", "test": "evaluate", "train": "run",
@@ -28,34 +29,41 @@ _COMMANDS_ELSEWHERE = {
 
 
 def main() -> None:
-    """List the commands, or run the command that the first argument names."""
+    """Run the command that the first word of the command line names, and end the process."""
     if is_completing():
         complete(COMMANDS)
     first_word, *arguments = sys.argv[1:] or ["--help"]
-    if first_word in COMMANDS:
-        use_huge_pages_for(first_word)
-        module = f"jaxcifar.commands.{first_word}"
-        run_command(lambda: importlib.import_module(module).main(arguments))
-    run_command(lambda: show_commands_or_version(first_word))
+    use_huge_pages_for(first_word)
+    run_command(lambda: run_named_command(first_word, arguments))
 
 
-def show_commands_or_version(first_word: str) -> None:
-    """Print the list of commands for `--help`, or the version for `--version`.
+def run_named_command(command: str, arguments: Sequence[str]) -> None:
+    """Run a command; for `--help` print the list of commands, and for `--version` the version.
 
     Args:
-      first_word: the first word of the command line, which is not the name of a command.
+      command: the first word of the command line.
+      arguments: the words after it.
 
     Raises:
-      UsageError: `first_word` is neither `--help` nor `--version`.
+      UsageError: there is no such command.
     """
-    if first_word == "--version":
-        return print(f"jaxcifar {__version__}")
-    if first_word not in ("-h", "--help", "help"):
-        commands = ", ".join(COMMANDS)
-        suggestion = did_you_mean(first_word, COMMANDS)
-        if first_word in _COMMANDS_ELSEWHERE:
-            suggestion = f"did you mean {_COMMANDS_ELSEWHERE[first_word]}? "
-        raise UsageError(f"there is no command {first_word}; {suggestion}choose one of {commands}")
+    if command in COMMANDS:
+        module = importlib.import_module(f"jaxcifar.commands.{command}")
+        module.main(arguments)
+    elif command == "--version":
+        print(f"jaxcifar {__version__}")
+    elif command in ("-h", "--help", "help"):
+        _print_commands()
+    else:
+        suggestion = did_you_mean(command, COMMANDS)
+        if command in _COMMANDS_ELSEWHERE:
+            suggestion = f"did you mean {_COMMANDS_ELSEWHERE[command]}? "
+        advice = f"{suggestion}choose one of {', '.join(COMMANDS)}"
+        raise UsageError(f"there is no command {command}; {advice}")
+
+
+def _print_commands() -> None:
+    """Print each command and its purpose, from the docstring of the command's module."""
     print_line = line_printer(Console())
     for command in COMMANDS:
         source = Path(__file__).with_name(f"{command}.py").read_text()

@@ -115,7 +115,9 @@ def main(argv: Sequence[str]) -> None:
     options = parser().parse_args(argv)
     given_study = read_given_study(options, pop_settings(options))
     study_folder = options.out or Path("checkpoints", given_study.name)
-    study = dataclasses.replace(given_study.study, folder=study_folder)
+    study = dataclasses.replace(
+        given_study.study, folder=study_folder, forced_rows=tuple(options.force)
+    )
     given_study = given_study._replace(study=study)
     # Check names, values and folders before JAX is imported, which takes seconds.
     study.check(given_study.first_seed, given_study.first_fold)
@@ -165,7 +167,7 @@ def _train_and_report(
 ) -> None:
     """Train the unfinished runs of a study, and write a report of all runs in the study's folder.
 
-    With `--shard I/N`, only the runs of this share of the study are trained.
+    With `--shard I/N`, only the runs of the I-th of N parts of the study are trained.
 
     Raises:
       RunError: a run has failed, or its files can't be read. The report is written first.
@@ -174,7 +176,6 @@ def _train_and_report(
     from jaxcifar.machine.compilations import count_compilations
     from jaxcifar.machine.environment import first_devices, use_cpu_cores
     from jaxcifar.runs.observers import create_observers, find_factories
-    from jaxcifar.runs.task import resuming_command
     from jaxcifar.studies.conduct import conduct
 
     print_line = line_printer(console)
@@ -208,10 +209,10 @@ def _train_and_report(
     damaged_runs = [task.name for task in tasks_of_shard if task.path in unreadable_folders]
     runs = pluralize(len(tasks_of_shard), "run")
     if errors:
-        command = resuming_command("--force", bool(options.force))
         raise RunError(
             f"{len(errors)} of {runs} failed: {', '.join(errors)}; the reasons are printed above; "
-            f"{command} goes on with them, and --force ROW trains a row again from its start"
+            f"{tasks[0].resuming_command} goes on with them, and --force ROW trains a row again "
+            "from its start"
         )
     if damaged_runs:
         raise RunError(

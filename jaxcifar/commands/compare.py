@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> None:
     for path in paths:
         if not (path / "config.json").is_file():
             advice = advice_to_give_run(path)
-            raise UsageError(f"{path}: is no run (the folder has no config.json); {advice}")
+            raise UsageError(f"{path}: is not a run (the folder has no config.json); {advice}")
     console = screen()
     line_printer(console)(f"reading {pluralize(len(paths), 'run')}")
 
@@ -106,16 +106,15 @@ def _print_table(console: Console, rows: Mapping[str, Sequence[str]], run_count:
 
     `rows` has the cells of each row, one for each run, by the title of the row.
     """
-    shortened_rows = {
-        title: [printable(cell, _MAX_CELL_LENGTH) for cell in cells]
-        for title, cells in rows.items()
-    }
     heading = [f"({number})" for number in range(1, run_count + 1)]
-    title_width = max(map(len, rows))
-    all_rows = {" ": heading, **shortened_rows}
-    column_widths = [
-        max(_MIN_CELL_LENGTH, *map(len, column)) for column in zip(*all_rows.values(), strict=True)
-    ]
+    all_rows = {" ": heading}
+    for title, cells in rows.items():
+        all_rows[title] = [printable(cell, _MAX_CELL_LENGTH) for cell in cells]
+    title_width = max(len(title) for title in rows)
+    column_widths = []
+    for column in range(run_count):
+        cell_lengths = [len(cells[column]) for cells in all_rows.values()]
+        column_widths.append(max(_MIN_CELL_LENGTH, *cell_lengths))
     for columns in _columns_that_fit(column_widths, console.width - title_width):
         console.print()
         for title, cells in all_rows.items():

@@ -138,7 +138,9 @@ def _show_program(console: Console, config: Config, program: "AbsentProgram") ->
     )
     console.print(_table_of_kernels(program))
     if program.branch_kernels:
-        print_line(f"{program.branch_kernels:,} of them are in branches that not every step takes")
+        print_line(
+            f"{program.branch_kernels:,} of the kernels are in branches that only some steps take"
+        )
     for kind, byte_counts in _exchanged_bytes_by_kind(program).items():
         exchanges = pluralize(len(byte_counts), kind)
         total_bytes = sum(byte_counts)
@@ -184,6 +186,6 @@ def _show_least_time(program: "AbsentProgram", print_line: PrintLine) -> None:
     step_seconds = least_seconds[binding_limit] + least_seconds["exchanges"]
     images_per_step = program.run_count * program.batch_size
     print_line(
-        f"so {binding_limit} binds, and at most {images_per_step / step_seconds:,.0f} images/s are "
-        "possible; this is a bound, not a measurement"
+        f"so {binding_limit} is the limit, and at most {images_per_step / step_seconds:,.0f} "
+        "images/s are possible; this is a bound, not a measurement"
     )

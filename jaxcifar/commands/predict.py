@@ -122,8 +122,8 @@ def main(argv: Sequence[str]) -> None:
     if photos.left_out and not options.skip_damaged:
         file_count = len(photos.names) + photos.left_out
         raise RunError(
-            f"{photos.left_out:,} of {file_count:,} files were left out, see above; mend or remove "
-            "them, or accept it with --skip-damaged"
+            f"{photos.left_out:,} of {file_count:,} files were left out, see above; repair or "
+            "remove them, or accept it with --skip-damaged"
         )
 
 

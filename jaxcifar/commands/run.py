@@ -95,7 +95,7 @@ def main(argv: Sequence[str]) -> None:
     settings, options = parse(argv)
     check_keep_options(options)
     if settings.get("dataset") == "auto" and settings.get("continue_from"):
-        del settings["dataset"]  # that run chose it
+        del settings["dataset"]  # the run to continue has chosen the data set
     begun_config = None
     if options.run_dir is not None and not options.overwrite:
         begun_config = config_of_begun_run(options.run_dir, Config)
@@ -214,10 +214,10 @@ def _choose_dataset(data_dir: Path, print_line: PrintLine) -> str:
     from jaxcifar.data import choose_dataset
     from jaxcifar.machine import processes
 
-    with processes.first_process_first():
-        dataset = choose_dataset(data_dir, print_line)
-    is_missing_somewhere = any(processes.any_process(dataset != "cifar10"))
-    if is_missing_somewhere and dataset == "cifar10":
+    with processes.first_process_first():  # it downloads CIFAR-10 if needed
+        dataset_of_this_process = choose_dataset(data_dir, print_line)
+    is_loaded_here = dataset_of_this_process == "cifar10"
+    [is_missing_in_any_process] = processes.any_process(not is_loaded_here)
+    if is_loaded_here and is_missing_in_any_process:
         print_line("CIFAR-10 can't be loaded in another process")
-        return "shapes10"
-    return dataset
+    return "shapes10" if is_missing_in_any_process else "cifar10"

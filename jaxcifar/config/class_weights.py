@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import numbers
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,9 @@ def _require_allowed_weights(weights: Any) -> dict[str, float]:
     if not isinstance(weights, dict) or not weights:
         raise ValueError("there are no weights by class name")
     if len(weights) > _MAX_CLASSES:
-        raise ValueError(f"there must be weights of at most {_MAX_CLASSES:,} classes")
+        raise ValueError(
+            f"there are {len(weights):,} weights, and at most {_MAX_CLASSES:,} are allowed"
+        )
     weight_of_class = {}
     for class_name, weight in weights.items():
         is_printable = isinstance(class_name, str) and class_name.isprintable()
@@ -118,7 +121,7 @@ def _require_allowed_weights(weights: Any) -> dict[str, float]:
                 f"the class name {class_name!r:.60} can't be printed, or is too long: it must have "
                 f"1 to {_MAX_NAME_LENGTH} characters"
             )
-        is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        is_number = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
         if not is_number or not _SMALLEST_WEIGHT <= weight <= _LARGEST_WEIGHT:
             raise ValueError(
                 f"the weight {weight!r:.40} of {class_name:.60} must be a number in [1e-6, 1e6]"

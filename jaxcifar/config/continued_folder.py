@@ -57,7 +57,7 @@ def continued_folder(continue_from: str, seed: int, fold: str = "") -> Path:
 
 
 def _finished_run_folder(continue_from: str, seed: int, fold: str = "") -> Path:
-    """Return the folder of the run to continue, and check that this run is finished.
+    """Check that the run to continue is finished, and return its folder.
 
     Args:
       continue_from: folder of the run, or of a row of a study. The folder of a row holds the
@@ -125,8 +125,7 @@ def find_continued_run(
       user_settings: the settings that the user gives. `continue_from` is the folder of the run, or
         of a study's row, which has a run for each seed and fold.
       config_class: the class `Config`.
-      begun_config: config of the run that continues it, if an earlier command began this run. It
-        stands in for the run to continue, whose folder may be gone by now.
+      begun_config: config of the new run if an earlier command has begun it, else None.
 
     Raises:
       UsageError: the folder has no finished run with its last checkpoint, or a file is damaged.
@@ -138,13 +137,25 @@ def find_continued_run(
     try:
         return _read_continued_run(user_settings, config_class)
     except UsageError:
-        if begun_config is None or begun_config.continue_from != continue_from:
+        # The new run has its own copy of the training state, so it can go on if the folder is gone.
+        recorded_run = _recorded_continued_run(continue_from, begun_config)
+        if recorded_run is None:
             raise
-        epochs, sha256 = begun_config.continue_epochs, begun_config.continue_sha256
-        if epochs is None or sha256 is None:
-            raise
-        require_code_outside(Path(continue_from), begun_config)
-        return ContinuedRun(Path(continue_from), begun_config, epochs, sha256)
+        require_code_outside(Path(continue_from), recorded_run.config)
+        return recorded_run
+
+
+def _recorded_continued_run(continue_from: str, begun_config: Fields | None) -> ContinuedRun | None:
+    """Return the run to continue, as the config of a run that has begun describes it.
+
+    Return None if no run has begun, or if it continues another run than `continue_from`.
+    """
+    if begun_config is None or begun_config.continue_from != continue_from:
+        return None
+    epochs, sha256 = begun_config.continue_epochs, begun_config.continue_sha256
+    if epochs is None or sha256 is None:
+        return None
+    return ContinuedRun(Path(continue_from), begun_config, epochs, sha256)
 
 
 def _read_continued_run(user_settings: Mapping[str, Any], config_class: Any) -> ContinuedRun:

@@ -90,16 +90,17 @@ class ContinuedRun(NamedTuple):
         user_sets_learning_rate = "schedule" in user_settings or "learning_rate" in user_settings
         if schedule == _CONSTANT_SCHEDULE or user_sets_learning_rate:
             return
-        if self.epochs < self.config.epochs:
-            schedule_end = (
-                f"is for {self.config.epochs} epochs, but the run ended after {self.epochs}"
-            )
-        elif schedule in _SCHEDULES_ENDING_AT_ZERO:
-            schedule_end = "ended at a learning rate of 0, where nothing more is learnt"
-        else:
-            schedule_end = "ended"
         advice = "give the remaining epochs a --schedule, or a --learning-rate that stays constant"
-        reject("continue_from", self.folder, f"its schedule {schedule} {schedule_end}; {advice}")
+        rule = f"its schedule {schedule} {self._schedule_end_text()}; {advice}"
+        reject("continue_from", self.folder, rule)
+
+    def _schedule_end_text(self) -> str:
+        """Return the reason, for a message, why this run's schedule can't go on."""
+        if self.epochs < self.config.epochs:
+            return f"is for {self.config.epochs} epochs, but the run ended after {self.epochs}"
+        if self.config.schedule in _SCHEDULES_ENDING_AT_ZERO:
+            return "ended at a learning rate of 0, where nothing more is learnt"
+        return "ended"
 
     def require_same_training(self, config: Fields) -> None:
         """Check that a run that continues this one has its network, optimizer, images and seed.

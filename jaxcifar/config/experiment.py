@@ -14,6 +14,7 @@ from jaxcifar.config.continued_run import base_settings
 from jaxcifar.config.field_options import require_in_range
 from jaxcifar.config.fields import DEFAULTS, NAMES_OF_RUNS, Fields, is_newer_and_off
 from jaxcifar.config.option_names import reject
+from jaxcifar.config.python_number import python_number
 from jaxcifar.config.run_name import run_name
 from jaxcifar.config.run_options import run_options
 from jaxcifar.config.saved_config import settings_from_file
@@ -74,7 +75,7 @@ class Config(Fields):
         Raises:
           UsageError: as for `create`.
         """
-        user_settings = dict(user_settings)
+        user_settings = {name: python_number(value) for name, value in user_settings.items()}
         if isinstance(user_settings.get("arch_args"), tuple):
             user_settings["arch_args"] = dict(user_settings["arch_args"])
         user_settings = check_types("settings", user_settings, cls)

@@ -1,7 +1,7 @@
 """Find where the settings of a run come from: a default, recipe, continued run, file or option."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxcifar.config.continued_folder import find_continued_run
@@ -152,19 +152,14 @@ def overruled_lines(
       rows: row of a study -> settings of the row. For a single run, the key can have any name.
       is_shown: takes the names of the stronger and the weaker layer; returns whether to show them.
     """
-    changes_by_layers: dict[_LayerPair, dict[_Change, list[str]]] = {}
+    rows_by_layers_and_change: dict[_LayerPair, dict[_Change, list[str]]] = {}
     for row, settings in rows.items():
-        for setting in settings:
-            for overruled in setting.overruled:
-                if not is_shown(setting.origin, overruled.origin):
-                    continue
-                layer_pair = _LayerPair(setting.origin, overruled.origin)
-                new_text, old_text = value_text(setting.value), value_text(overruled.value)
-                change = _Change(setting.name, new_text, old_text)
-                rows_by_change = changes_by_layers.setdefault(layer_pair, {})
+        for layer_pair, change in _overruling_changes(settings):
+            if is_shown(layer_pair.winner, layer_pair.loser):
+                rows_by_change = rows_by_layers_and_change.setdefault(layer_pair, {})
                 rows_by_change.setdefault(change, []).append(row)
     lines = []
-    for layer_pair, rows_by_change in changes_by_layers.items():
+    for layer_pair, rows_by_change in rows_by_layers_and_change.items():
         change_texts = []
         for change, changed_rows in rows_by_change.items():
             change_text = f"{change.setting} {change.new_text} instead of {change.old_text}"
@@ -173,6 +168,17 @@ def overruled_lines(
             change_texts.append(change_text)
         lines.append(f"{layer_pair.winner} overrules {layer_pair.loser}: {', '.join(change_texts)}")
     return lines
+
+
+def _overruling_changes(
+    settings: Iterable[SettingOrigin],
+) -> Iterator[tuple["_LayerPair", "_Change"]]:
+    """Yield each change of a value by a stronger layer, with the names of the two layers."""
+    for setting in settings:
+        for overruled in setting.overruled:
+            layer_pair = _LayerPair(winner=setting.origin, loser=overruled.origin)
+            new_text, old_text = value_text(setting.value), value_text(overruled.value)
+            yield layer_pair, _Change(setting.name, new_text, old_text)
 
 
 class _LayerPair(NamedTuple):

@@ -122,6 +122,6 @@ RECIPES: dict[str, dict[str, Settings]] = {
 
 
 def recipe_settings(arch: str, recipe: str) -> Settings:
-    """Return the settings of a recipe for a network; none if it is not a recipe of the network."""
+    """Return the settings of a recipe for a network; {} if the network has no such recipe."""
     settings_by_network = RECIPES[recipe]
     return settings_by_network.get(arch, settings_by_network.get(ANY_NETWORK, {}))

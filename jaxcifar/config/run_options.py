@@ -25,10 +25,10 @@ def run_options(config: "Config") -> list[str]:
         options += ["--recipe", config.recipe]
     usual_values = default_settings(config.arch, config.recipe)
     values = dataclasses.asdict(config)
-    if config.continue_from:
+    if config.continue_from:  # the run to continue has the network and the recipe
         options = []
         usual_values = {name: values[name] for name in (*FIXED_SETTINGS, "init")}
-        usual_values["fold"] = ""  # the run of a fold is found by the fold's name
+        usual_values["fold"] = ""  # the option --fold finds the run to continue in a study's row
     effective_names = names_of_effective_settings(values)
     for field in dataclasses.fields(config):
         name, value = field.name, getattr(config, field.name)

@@ -1,7 +1,7 @@
-"""Check names and types of settings that a file or a program gives."""
+"""Check the names and types of settings that come from a file or a program."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import PurePath
 from typing import Any, get_args
 
@@ -12,7 +12,7 @@ from jaxcifar.config.settings import DERIVED_FIELDS, TABLE_FIELDS
 from jaxcifar.errors import UsageError
 
 _FIRST_INEXACT_INTEGER = 2**53  # floats can't represent all integers from here on
-# Names that users may take for settings, and the message: options do not change a run's numbers.
+# Options of commands that users may mistake for settings -> the error message.
 OPTIONS_OF_COMMANDS = {
     name: f"{name} is not a setting; give the command the option --{name.replace('_', '-')}"
     for name in ("keep", "keep_every", "folds", "devices", "data_dir")
@@ -20,59 +20,62 @@ OPTIONS_OF_COMMANDS = {
 
 
 def check_types(place: str, settings: Mapping[str, Any], config_class: type) -> dict[str, Any]:
-    """Check that settings have the types of the fields, and return the settings.
+    """Check that settings have the types of the config's fields, and return the settings.
 
-    A whole number becomes a float if the field is a float. Class weights that are a table of the
-    file (class name -> weight) become text, and so do `Path` objects.
+    A whole number becomes a float if the field is a float. A table of class weights (class name ->
+    weight) becomes text, and so does a `Path`.
 
     Args:
-      place: the place of the settings, such as a file, which begins the error message.
+      place: the file or program that gives the settings; an error message begins with it.
       settings: values by name.
       config_class: the dataclass with the fields.
 
     Raises:
-      UsageError: no field has such a name, or a value has another type.
+      UsageError: there is no field of this name, or a value has another type than its field.
     """
     type_of_field = {field.name: field.type for field in dataclasses.fields(config_class)}
     checked_settings = {}
     for name, value in settings.items():
-        if name in OPTIONS_OF_COMMANDS:
-            raise UsageError(f"{place}: {OPTIONS_OF_COMMANDS[name]}")
-        if name not in type_of_field:
-            known_settings = [field for field in type_of_field if field not in DERIVED_FIELDS]
-            suggestion = registry.did_you_mean(name, known_settings)
-            advice = f"{suggestion}choose one of {', '.join(known_settings)}"
-            raise UsageError(f"{place}: there is no setting {name}; {advice}")
+        _require_known_name(place, name, type_of_field)
         if value is None and name in DERIVED_FIELDS:
             continue
-        value = _standard_form(place, name, value)
         if name in TABLE_FIELDS:
             allowed_types: tuple[type, ...] = (dict,)
         else:
             allowed_types = get_args(type_of_field[name]) or (type_of_field[name],)
-        if float in allowed_types and type(value) is int and abs(value) < _FIRST_INEXACT_INTEGER:
-            value = float(value)
-        if type(value) not in allowed_types:
-            type_name = allowed_types[0].__name__
-            raise UsageError(
-                f"{place}: {name} = {value!r:.80} is not of type {type_name}; correct it"
-            )
-        checked_settings[name] = value
+        checked_settings[name] = _convert_value(place, name, value, allowed_types)
     return checked_settings
 
 
-def _standard_form(place: str, name: str, value: Any) -> Any:
-    """Return the value of the setting `name` in the form that a `Config` has.
+def _require_known_name(place: str, name: str, known_names: Collection[str]) -> None:
+    """Raise a `UsageError` that begins with `place` if there is no setting of this name."""
+    if name in OPTIONS_OF_COMMANDS:
+        raise UsageError(f"{place}: {OPTIONS_OF_COMMANDS[name]}")
+    if name not in known_names:
+        user_settings = [known for known in known_names if known not in DERIVED_FIELDS]
+        suggestion = registry.did_you_mean(name, user_settings)
+        advice = f"{suggestion}choose one of {', '.join(user_settings)}"
+        raise UsageError(f"{place}: there is no setting {name}; {advice}")
 
-    Users may write other forms for `fold` and `class_weights`. `place` begins the error message.
+
+def _convert_value(place: str, name: str, value: Any, allowed_types: tuple[type, ...]) -> Any:
+    """Convert the value of a setting to a type that its field allows, if that loses nothing.
+
+    Raises:
+      UsageError: the value has another type; the message begins with `place`.
     """
-    if name == "fold" and isinstance(value, str):
-        return fold_setting(value)
     if isinstance(value, PurePath):
-        return str(value)
-    if name == "class_weights" and not isinstance(value, str):
+        value = str(value)
+    elif name == "fold" and isinstance(value, str):
+        value = fold_setting(value)
+    elif name == "class_weights" and not isinstance(value, str):
         try:
-            return class_weights_text(value)
+            value = class_weights_text(value)
         except UsageError as error:
             raise UsageError(f"{place}: {error}") from None
+    if float in allowed_types and type(value) is int and abs(value) < _FIRST_INEXACT_INTEGER:
+        value = float(value)
+    if type(value) not in allowed_types:
+        type_name = allowed_types[0].__name__
+        raise UsageError(f"{place}: {name} = {value!r:.80} is not of type {type_name}; correct it")
     return value

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from jaxcifar.config.python_number import python_number
 from jaxcifar.config.settings import DEFAULT_ARCH
 from jaxcifar.errors import UsageError, printable
 
@@ -54,6 +55,7 @@ def _as_tuples(value: Any, nesting_left: int = _MAX_NESTING) -> Any:
     """
     if isinstance(value, list | tuple) and nesting_left:
         return tuple(_as_tuples(item, nesting_left - 1) for item in value)
+    value = python_number(value)
     if isinstance(value, int) and not -_MAX_INTEGER <= value < _MAX_INTEGER:
         raise UsageError(f"--arch-args: {value!r:.80} has more than 64 bits; give a smaller number")
     if not isinstance(value, bool | int | float | str | None):

@@ -29,47 +29,46 @@ _MAX_SOURCE_FILES = 100
 _known_code: dict[tuple[str, str | None], UserCode] = {}
 
 
-def load(field: str, name: str, sha256: str | None = None) -> Any:
-    """Return the class or function that a name stands for.
+def load(option: str, name: str, sha256: str | None = None) -> Any:
+    """Return the class or function that a name such as "net.py:Net" stands for.
 
     Args:
-      field: the field of `Config` that contains the name, such as "arch".
-      name: the field's value, such as "cnn" or "net.py:Net".
+      option: the option that has the name as its value, such as "arch".
+      name: the option's value, such as "cnn" or "net.py:Net".
       sha256: the `digest` of the user code to load; None for the code on the disk.
 
     Raises:
       UsageError: the code is not found, fails, or has another digest. The message is one line. If
         the code fails, the message says in which file and line.
     """
-    constructor = entry(field, name).constructor
-    source, _, attribute = constructor.rpartition(":")
-    with explain_user_code_errors((field, name)):
+    constructor = entry(option, name).constructor
+    file_or_module, _, attribute = constructor.rpartition(":")
+    with explain_user_code_errors((option, name)):
         if is_user_code(name):
-            module = _find_user_code(field, name, sha256).module()
-        else:
-            module = importlib.import_module(source)
+            module = _find_user_code(option, name, sha256).module()
+        else:  # code of jaxcifar
+            module = importlib.import_module(file_or_module)
     try:
         return getattr(module, attribute)
     except AttributeError:
         defined_names = ", ".join(_defined_names(module)) or "no class and no function"
-        raise UsageError(
-            f"--{field} {name}: {source} does not define {attribute}; it defines {defined_names}"
-        ) from None
+        problem = f"{file_or_module} does not define {attribute}; it defines {defined_names}"
+        raise UsageError(f"--{option} {name}: {problem}") from None
 
 
 def _defined_names(module: ModuleType) -> list[str]:
     """Return the names of the classes and functions that a module defines and does not import."""
     return [
-        name
-        for name, value in vars(module).items()
+        defined_name
+        for defined_name, value in vars(module).items()
         if callable(value) and getattr(value, "__module__", "") == module.__name__
     ]
 
 
-def read_sources(field: str, name: str) -> dict[str, bytes]:
+def read_sources(option: str, name: str) -> dict[str, bytes]:
     """Return the contents of the user's file and of the files that it imports from its folder.
 
-    `name`, such as "net.py:Net", is the value of a config's `field`, such as "arch".
+    `name`, such as "net.py:Net", is the value of `option`, such as "arch".
 
     Returns:
       path relative to the folder of the user's file -> content; the user's file comes first.
@@ -77,11 +76,11 @@ def read_sources(field: str, name: str) -> dict[str, bytes]:
     Raises:
       UsageError: a file can't be read or is too large, or there are too many files.
     """
-    source, _, attribute = name.rpartition(":")
-    user_file = _find_file(field, name)
-    if user_file is None:  # a notebook's cell
-        with explain_user_code_errors((field, name)):
-            cell_text = cell_source(getattr(sys.modules[source], attribute))
+    file_or_module, _, attribute = name.rpartition(":")
+    user_file = _find_file(option, name)
+    if user_file is None:  # a notebook's cell defines the code
+        with explain_user_code_errors((option, name)):
+            cell_text = cell_source(getattr(sys.modules[file_or_module], attribute))
             return {f"{attribute}.py": cell_text.encode()}
     contents: dict[str, bytes] = {}
     files_to_read = [user_file]
@@ -89,26 +88,26 @@ def read_sources(field: str, name: str) -> dict[str, bytes]:
         file = files_to_read.pop(0)
         path = Path(os.path.relpath(file, user_file.parent)).as_posix()  # part of the digest
         if path not in contents:
-            contents[path] = _read_source(field, name, file)
+            contents[path] = _read_source(option, name, file)
             files_to_read += imported_from_same_folder(file, contents[path])
         if len(contents) > _MAX_SOURCE_FILES:
             raise UsageError(
-                f"--{field} {name}: the code imports more than {_MAX_SOURCE_FILES} files from its "
+                f"--{option} {name}: the code imports more than {_MAX_SOURCE_FILES} files from its "
                 "own folder; move it to a folder with only the files that it needs"
             )
     return contents
 
 
-def _read_source(field: str, name: str, path: Path) -> bytes:
+def _read_source(option: str, name: str, path: Path) -> bytes:
     """Return the content of a file of the user code `name`, as imported, else from the disk.
 
     Raises:
       UsageError: the file can't be read, or has more than 1 MiB; the message names the option.
     """
-    option = f"--{field} {name}"
+    given_option = f"--{option} {name}"
     try:
         if not path.is_file():
-            raise UsageError(f"{option}: there is no such file as {path}; correct the path")
+            raise UsageError(f"{given_option}: there is no such file as {path}; correct the path")
         imported_module = None
         if name.rpartition(":")[0] in sys.modules:
             imported_module = module_of_file(path)
@@ -119,82 +118,82 @@ def _read_source(field: str, name: str, path: Path) -> bytes:
                 content = file.read(_MAX_SOURCE_BYTES + 1)
     except OSError as error:
         reason = f"can't be read ({error.strerror}); make the file readable"
-        raise UsageError(f"{option}: {path} {reason}") from error
+        raise UsageError(f"{given_option}: {path} {reason}") from error
     if len(content) > _MAX_SOURCE_BYTES:
-        raise UsageError(f"{option}: {path} is larger than 1 MiB; name a smaller Python file")
+        raise UsageError(f"{given_option}: {path} is larger than 1 MiB; name a smaller Python file")
     return content
 
 
-def _find_file(field: str, name: str) -> Path | None:
+def _find_file(option: str, name: str) -> Path | None:
     """Return the file of the user code `name`, such as the file net.py for "net.py:Net".
 
-    Return None if a notebook's cell defines the code. `field` is its option, such as "arch".
+    Return None if a notebook's cell defines the code. `option` names the option, such as "arch".
     """
-    source = name.rpartition(":")[0]
-    if source.endswith(".py"):
-        return Path(source)
-    if source in sys.modules:
-        module = sys.modules[source]
+    file_or_module = name.rpartition(":")[0]
+    if file_or_module.endswith(".py"):
+        return Path(file_or_module)
+    if file_or_module in sys.modules:
+        module = sys.modules[file_or_module]
         file = getattr(module, "__file__", None)
         if file is None and module.__spec__ is None:  # the module is a notebook
             return None
     else:
-        with explain_user_code_errors((field, name)):
-            file = find_file_of_module(source)
+        with explain_user_code_errors((option, name)):
+            file = find_file_of_module(file_or_module)
     if file is None:
-        raise UsageError(
-            f"--{field} {name}: there is no module {source} with a file; to name a file, write "
-            "FILE.py:NAME"
-        )
+        problem = f"there is no module {file_or_module} with a file"
+        raise UsageError(f"--{option} {name}: {problem}; to name a file, write FILE.py:NAME")
     return Path(file)
 
 
-def digest(field: str, name: str) -> str:
-    """Read the user code `name`, the value of a config's `field`, and return its SHA-256 (hex).
+def digest(option: str, name: str) -> str:
+    """Read user code, and return its SHA-256 (hex).
 
     For a single file this is the file's SHA-256. For several files (see `read_sources`), it is the
     SHA-256 of a list of their digests and paths. `load` can then find the code by this SHA-256.
+    `name`, such as "net.py:Net", is the value of `option`, such as "arch".
     """
-    source, _, attribute = name.rpartition(":")
-    files = read_sources(field, name)
+    file_or_module, _, attribute = name.rpartition(":")
+    files = read_sources(option, name)
     digests = {file: _sha256_hex(content) for file, content in files.items()}
     if len(digests) == 1:
         [sha256] = digests.values()
     else:
         digest_lines = [f"{file_digest}  {file}\n" for file, file_digest in sorted(digests.items())]
         sha256 = _sha256_hex("".join(digest_lines).encode())
-    known_code = _known_code.get((source, sha256))
-    imported_module = sys.modules.get(source)  # the user's program may have reloaded it
+    known_code = _known_code.get((file_or_module, sha256))
+    imported_module = sys.modules.get(file_or_module)  # the user's program may have reloaded it
     may_have_changed = known_code is None or imported_module is not None or known_code.has_changed()
     if may_have_changed:
-        main_file = _find_file(field, name) or Path(f"{attribute}.py")
-        main_file_of_source[source] = main_file
-        _known_code[source, sha256] = UserCode(source, main_file, files, imported_module)
+        main_file = _find_file(option, name) or Path(f"{attribute}.py")
+        main_file_of_source[file_or_module] = main_file
+        user_code = UserCode(file_or_module, main_file, files, imported_module)
+        _known_code[file_or_module, sha256] = user_code
     return sha256
 
 
-def _find_user_code(field: str, name: str, sha256: str | None) -> UserCode:
-    source = name.rpartition(":")[0]
-    if (source, sha256) not in _known_code:
-        current_sha256 = digest(field, name)
+def _find_user_code(option: str, name: str, sha256: str | None) -> UserCode:
+    file_or_module = name.rpartition(":")[0]
+    if (file_or_module, sha256) not in _known_code:
+        current_sha256 = digest(option, name)
         if sha256 not in (None, current_sha256):
             raise UsageError(
-                f"--{field} {name}: the code has been edited since it was read; start the program "
+                f"--{option} {name}: the code has been edited since it was read; start the program "
                 "again"
             )
         sha256 = current_sha256
-    return _known_code[source, sha256]
+    return _known_code[file_or_module, sha256]
 
 
-def has_read(field: str, name: str, sha256: str) -> bool:
-    """Return whether this process has read the user code `FILE.py:NAME` with this SHA-256."""
+def has_read(option: str, name: str, sha256: str) -> bool:
+    """Return whether this process has read user code, such as "net.py:Net", with this SHA-256."""
     return (name.rpartition(":")[0], sha256) in _known_code
 
 
-def load_import_digests(field: str, name: str, sha256: str) -> dict[str, str]:
+def load_import_digests(option: str, name: str, sha256: str) -> dict[str, str]:
     """Load user code and return the SHA-256 (hex) of imported files that `digest` does not cover.
 
-    `name`, such as "net.py:Net", is the value of a config's `field`, such as "arch".
+    `name`, such as "net.py:Net", is the value of `option`, such as "arch".
 
     Returns:
       path relative to the folder of the user's file -> SHA-256.
@@ -202,27 +201,27 @@ def load_import_digests(field: str, name: str, sha256: str) -> dict[str, str]:
     Raises:
       UsageError: the code can't be loaded, or its digest is not `sha256`.
     """
-    with explain_user_code_errors((field, name)):
-        files = _find_user_code(field, name, sha256).imports()
+    with explain_user_code_errors((option, name)):
+        files = _find_user_code(option, name, sha256).imports()
     return {file: _sha256_hex(content) for file, content in sorted(files.items())}
 
 
-def import_digests_on_disk(field: str, name: str, files: Iterable[str]) -> dict[str, str | None]:
+def import_digests_on_disk(option: str, name: str, files: Iterable[str]) -> dict[str, str | None]:
     """Return the present SHA-256 of files that user code imports, without loading the code.
 
     Args:
-      field: the field of `Config` that contains the name, such as "arch".
-      name: the field's value, such as "net.py:Net".
+      option: the option that has the name as its value, such as "arch".
+      name: the option's value, such as "net.py:Net".
       files: the files, or definitions in a notebook's cells, that `load_import_digests` returns.
 
     Returns:
       path -> SHA-256 (hex); None for a file that can't be read.
     """
-    main_file = _find_file(field, name)
+    main_file = _find_file(option, name)
     folder = os.path.realpath(main_file.parent if main_file else ".")
     definitions: dict[str, bytes] = {}
     if main_file is None:
-        [cell] = read_sources(field, name).values()
+        [cell] = read_sources(option, name).values()
         definitions = definitions_used_in_cell(cell, sys.modules[name.rpartition(":")[0]])
     digests: dict[str, str | None] = {}
     for file in files:
@@ -232,13 +231,13 @@ def import_digests_on_disk(field: str, name: str, files: Iterable[str]) -> dict[
     return digests
 
 
-def contents_to_copy(field: str, name: str, sha256: str) -> dict[str, bytes]:
+def contents_to_copy(option: str, name: str, sha256: str) -> dict[str, bytes]:
     """Return the contents of all files that user code was loaded from.
 
     Returns:
       path of the copy inside a folder, such as `(up)/lib/x.py` for `../lib/x.py` -> content.
     """
-    code = _find_user_code(field, name, sha256)
+    code = _find_user_code(option, name, sha256)
     contents = dict(code.files)
     for file, content in code.imports().items():
         if len(content) <= _MAX_SOURCE_BYTES:  # compiled libraries are not copied

@@ -90,11 +90,6 @@ def read_archive(path: Path, layout: ArchiveLayout) -> dict[str, Records]:
     if parquet_files:
         return _read_parquet_files(path, parquet_files)
     records_of_batch = _read_batches(path, layout)
-    for batch, split in layout.split_of_batch.items():
-        if batch not in records_of_batch:
-            raise RunError(
-                f"{path}: batch {batch} of the {split} split is missing; {ARCHIVE_ADVICE}"
-            )
     return {
         split: np.concatenate([records_of_batch[batch] for batch in batch_names])
         for split, batch_names in layout.batches_of_split.items()
@@ -102,15 +97,20 @@ def read_archive(path: Path, layout: ArchiveLayout) -> dict[str, Records]:
 
 
 def _read_batches(path: Path, layout: ArchiveLayout) -> dict[str, Records]:
-    """Return name of a batch (file) -> its records, for a tar archive or its unpacked folder."""
+    """Return name of a batch (file) -> its records, for a tar archive or its unpacked folder.
+
+    Raises:
+      RunError: the archive can't be read, or a batch is missing or damaged.
+    """
     read_files = _read_batches_in_folder if path.is_dir() else _read_batches_in_tar
     records_of_batch: dict[str, Records] = {}
     try:
         for file_name, content in read_files(path, layout):
             batch = file_name.removesuffix(".bin")
             records_of_batch[batch] = _parse_batch(file_name, content, layout)
-    except RefusedArchiveError as error:
-        raise RunError(f"{path}: {error}") from error
+        for batch, split in layout.split_of_batch.items():
+            if batch not in records_of_batch:
+                raise RefusedArchiveError(f"batch {batch} of the {split} split is missing")
     except Exception as error:  # a hostile or damaged archive can raise anything
         raise RunError(f"{path}: {first_line(error)}; {ARCHIVE_ADVICE}") from error
     return records_of_batch
@@ -121,11 +121,8 @@ def _parse_batch(file_name: str, content: bytes, layout: ArchiveLayout) -> Recor
     parse = _parse_binary_batch if is_binary else _parse_pickled_batch
     try:
         return parse(content, layout)
-    except RefusedArchiveError as error:
-        raise RefusedArchiveError(f"{file_name} is damaged: {error}") from error
     except Exception as error:  # a hostile or damaged pickle can raise anything
-        reason = first_line(error)
-        raise RefusedArchiveError(f"{file_name} is damaged: {reason}; {ARCHIVE_ADVICE}") from error
+        raise RefusedArchiveError(f"{file_name} is damaged: {first_line(error)}") from error
 
 
 def _read_parquet_files(path: Path, files: Sequence[Path]) -> dict[str, Records]:
@@ -170,7 +167,7 @@ def _read_batch_file(path: Path) -> bytes:
     with open_regular_file(path, follow_links=True) as file:
         content = file.read(_MAX_BATCH_BYTES + 1)
     if len(content) > _MAX_BATCH_BYTES:
-        raise RefusedArchiveError(f"{path.name} is larger than any CIFAR batch; {ARCHIVE_ADVICE}")
+        raise RefusedArchiveError(f"{path.name} is larger than any CIFAR batch")
     return content
 
 
@@ -181,20 +178,14 @@ def _read_batches_in_tar(path: Path, layout: ArchiveLayout) -> Iterator[tuple[st
         for member in tar.read_tar_members(file):
             member_path = PurePosixPath(member.name)
             if member_path.is_absolute() or ".." in member_path.parts:
-                raise RefusedArchiveError(
-                    f"the archive has a path that leaves it: {member.name!a}; {ARCHIVE_ADVICE}"
-                )
+                raise RefusedArchiveError(f"the archive has a path that leaves it: {member.name!a}")
             batch = member_path.name.removesuffix(".bin")
             if batch not in layout.split_of_batch:
                 continue
             if batch in names_of_read_batches:
-                raise RefusedArchiveError(
-                    f"batch {batch} is in the archive twice; {ARCHIVE_ADVICE}"
-                )
+                raise RefusedArchiveError(f"batch {batch} is in the archive twice")
             if member.byte_count > _MAX_BATCH_BYTES:
-                raise RefusedArchiveError(
-                    f"batch {batch} is larger than any CIFAR batch; {ARCHIVE_ADVICE}"
-                )
+                raise RefusedArchiveError(f"batch {batch} is larger than any CIFAR batch")
             names_of_read_batches.add(batch)
             yield member_path.name, member.read()
 
@@ -204,8 +195,7 @@ def _parse_binary_batch(content: bytes, layout: ArchiveLayout) -> np.ndarray:
     record_length = layout.label_byte_count + PIXEL_BYTES
     if not content or len(content) % record_length:
         raise RefusedArchiveError(
-            f"its {len(content)} bytes are not a multiple of {record_length}, the size of a "
-            f"record; {ARCHIVE_ADVICE}"
+            f"its {len(content)} bytes are not a multiple of {record_length}, the size of a record"
         )
     archive_records = np.frombuffer(content, np.uint8).reshape(-1, record_length)
     last_label_byte = layout.label_byte_count - 1
@@ -215,7 +205,7 @@ def _parse_binary_batch(content: bytes, layout: ArchiveLayout) -> np.ndarray:
 def _parse_pickled_batch(content: bytes, layout: ArchiveLayout) -> np.ndarray:
     batch = plain_pickle.load_pickle(content)
     if not isinstance(batch, dict):
-        raise RefusedArchiveError(f"the pickle is not a dictionary; {ARCHIVE_ADVICE}")
+        raise RefusedArchiveError("the pickle is not a dictionary")
     value_of_name: dict[Any, Any] = {}
     for key, value in batch.items():
         name = key.decode() if isinstance(key, bytes) else key
@@ -223,19 +213,15 @@ def _parse_pickled_batch(content: bytes, layout: ArchiveLayout) -> np.ndarray:
     pickled_pixels = value_of_name.get("data")
     labels = value_of_name.get(layout.label_key)
     if not isinstance(pickled_pixels, plain_pickle.PickledArray) or not isinstance(labels, list):
-        raise RefusedArchiveError(
-            f"the array 'data' or the list '{layout.label_key}' is missing; {ARCHIVE_ADVICE}"
-        )
+        raise RefusedArchiveError(f"the array 'data' or the list '{layout.label_key}' is missing")
     pixels = pickled_pixels.to_numpy()
     if pixels.shape != (len(labels), PIXEL_BYTES):
         raise RefusedArchiveError(
-            f"the array 'data' has shape {pixels.shape}, but there are {len(labels)} labels; "
-            f"{ARCHIVE_ADVICE}"
+            f"the array 'data' has shape {pixels.shape}, but there are {len(labels)} labels"
         )
     if not all(type(label) is int and 0 <= label <= 255 for label in labels):
         raise RefusedArchiveError(
-            f"the list '{layout.label_key}' has values that are not integers from 0 to 255; "
-            f"{ARCHIVE_ADVICE}"
+            f"the list '{layout.label_key}' has values that are not integers from 0 to 255"
         )
     label_column = np.array(labels, np.uint8)[:, None]
     return np.concatenate([label_column, pixels], axis=1)

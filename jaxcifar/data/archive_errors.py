@@ -6,5 +6,5 @@ ARCHIVE_ADVICE = "give a CIFAR archive, or download it again"
 class RefusedArchiveError(Exception):
     """The archive is damaged, or has something that no CIFAR archive has, such as a link.
 
-    The message says what is wrong and ends with `ARCHIVE_ADVICE`.
+    The message says only what is wrong: `read_archive` adds the path and `ARCHIVE_ADVICE`.
     """

@@ -191,10 +191,10 @@ def _check_images(array_name: str, images: ImageBlocks) -> None:
 
 
 def _advice_for_floats(array_name: str, images: ImageBlocks) -> str:
-    """Return the NumPy expression that converts float images to uint8, as advice for the user.
+    """Return advice for the user on how to convert float images to uint8.
 
-    The expression multiplies by 255 unless the first block of images has a value above 1. No
-    expression converts images with negative values, because how they were normalised is not known.
+    If the first images have values above 1, the advice is to round; otherwise, to multiply by 255.
+    If they have negative values, the advice is to undo the normalisation.
     """
     first_block = next(images.read_blocks(), np.zeros(0))
     lowest_value, highest_value = first_block.min(initial=0), first_block.max(initial=0)

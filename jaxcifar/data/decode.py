@@ -14,39 +14,11 @@ from jaxcifar.data.folder_problems import raise_problems
 from jaxcifar.data.image_folder import ImageFile, ImageFolder
 from jaxcifar.data.images import read_image
 from jaxcifar.data.resizing import Resizing
-from jaxcifar.data.split import split_off_test
 from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.terminal import PrintLine
 
 MAX_THREADS = 8  # each may hold an image of 64 megapixels
 _FILES_PER_BLOCK = 64  # images that a thread decodes at a time
-
-
-def read_image_folder(
-    folder: ImageFolder, print_line: PrintLine, resizing: Resizing | None = None
-) -> dict[str, binary_records.Records]:
-    """Read the training and test images of a folder.
-
-    If the folder has no test images, a sixth of every class becomes the test images. The choice
-    depends on the images only, not on the names of their files.
-
-    Args:
-      folder: the names and labels of the image files.
-      print_line: prints a line about ignored files, about animations, of which only the first frame
-        is read, and about the choice of test images.
-      resizing: height and width that images get; None for 32x32. The original sizes of the images
-        are added to this object.
-
-    Returns:
-      the sorted records of "train", "test" and, if the folder has it, "val".
-
-    Raises:
-      RunError: an image can't be read, or there are too few images for the split.
-    """
-    records_of_split = read_splits(folder, print_line, resizing)
-    if "test" in records_of_split:
-        return records_of_split
-    return split_off_test(folder.path, records_of_split, folder.class_names, print_line)
 
 
 def read_splits(
@@ -116,7 +88,7 @@ def find_file_names(
 
     Args:
       folder: the folder that the images were read from.
-      images: images as `read_image_folder` converted them: squares of one size.
+      images: images as `read_splits` converted them: squares of one size.
       labels: the label that each image has in the folder.
       split: the split of the images. If the folder lacks it, they are from the split "train".
     """

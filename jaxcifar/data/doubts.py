@@ -32,7 +32,9 @@ def describe_doubtful_pixels(
     warnings = []
     if len(constant_channels):
         any_pixel = images[0, 0, 0]
-        channels = " and ".join(f"{_CHANNEL_NAMES[i]} ({any_pixel[i]})" for i in constant_channels)
+        channels = " and ".join(
+            f"{_CHANNEL_NAMES[channel]} ({any_pixel[channel]})" for channel in constant_channels
+        )
         warnings.append(
             f"these channels have the same value in all training images: {channels}; the network "
             "learns nothing from them"
@@ -86,12 +88,14 @@ def _count_copies_in(split: _SplitImages, earlier_splits: Sequence[_SplitImages]
     for earlier_split in earlier_splits:
         has_equal_checksum = np.isin(earlier_split.checksums, split.checksums)
         possible_originals = np.flatnonzero(has_equal_checksum)
-        digests_of_originals.update(_digest(earlier_split.images[i]) for i in possible_originals)
+        digests_of_originals.update(
+            _digest(earlier_split.images[index]) for index in possible_originals
+        )
     if not digests_of_originals:
         return 0
     earlier_checksums = np.concatenate([earlier.checksums for earlier in earlier_splits])
     possible_copies = np.flatnonzero(np.isin(split.checksums, earlier_checksums))
-    is_copy = [_digest(split.images[i]) in digests_of_originals for i in possible_copies]
+    is_copy = [_digest(split.images[index]) in digests_of_originals for index in possible_copies]
     return sum(is_copy)
 
 

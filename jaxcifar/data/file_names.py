@@ -1,6 +1,6 @@
 """Find image files by the names that a table gives them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,24 +62,23 @@ class FileIndex:
             relative_path = path.removeprefix(f"{folder_path}/")
             if relative_path != path and relative_path in self._file_of_path:
                 return [self._file_of_path[relative_path]]
-        path_parts = path.split("/")
-        named_folders = [part for part in path_parts if part not in ("", ".", "..")]
-        if not named_folders:
+        path_parts = [part for part in path.split("/") if part not in ("", ".", "..")]
+        if not path_parts:
             return []
-        name = named_folders.pop()
-        digits = _digits_without_zeros(name)
-        files_with_name = self._files_of_name.get(name, [])
-        files_with_stem = self._files_of_stem.get(name, [])
-        files_with_digits = [] if digits is None else self._files_of_digits.get(digits, [])
-        for candidates in (files_with_name, files_with_stem, files_with_digits):
-            matches = [
-                candidate
-                for candidate in candidates
-                if _folders_agree(candidate.folders, named_folders)
-            ]
+        *named_folders, name = path_parts
+        for candidates in self._candidates(name):
+            matches = [file for file in candidates if _folders_agree(file.folders, named_folders)]
             if matches:
                 return [match.file for match in _most_likely_files(matches, named_folders)]
         return []
+
+    def _candidates(self, name: str) -> Iterator[list[_IndexedFile]]:
+        """Yield lists of files: with this name; with this name and a suffix; with this number."""
+        yield self._files_of_name.get(name, [])
+        yield self._files_of_stem.get(name, [])
+        digits = _digits_without_zeros(name)
+        if digits is not None:
+            yield self._files_of_digits.get(digits, [])
 
 
 def _digits_without_zeros(name: str) -> str | None:

@@ -12,7 +12,7 @@ def raise_problems(root: Path, problems: Sequence[str], advice: str = "") -> Non
     Args:
       root: the user's folder, which begins the error message.
       problems: a message about each unusable file.
-      advice: what to do about the first problem; "" for what helps with most files.
+      advice: what to do about the first problem; "" for the advice that fits most files.
 
     Raises:
       RunError: there is at least one problem.

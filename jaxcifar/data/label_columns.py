@@ -46,9 +46,11 @@ def choose_label_column(
     if len(distinct_columns) == 1:
         return distinct_columns[0]
     problem = "no column looks like labels"
+    columns_to_choose = candidates
     if distinct_columns:
         problem = "several columns may be the labels"
-    titles_to_choose = [column_title(column, titles) for column in distinct_columns or candidates]
+        columns_to_choose = distinct_columns
+    titles_to_choose = [column_title(column, titles) for column in columns_to_choose]
     example = titles_to_choose[0] if titles_to_choose else column_title(0, titles)
     raise RunError(
         f"{table.path}: {problem} ({', '.join(titles_to_choose)}); name the right one, such as "

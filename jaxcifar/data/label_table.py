@@ -149,7 +149,7 @@ def require_column(path: Path, user_name: str, rows: Sequence[Sequence[str]]) ->
     titles = rows[0]
     column = find_column(user_name, titles)
     if column is None:
-        all_titles = ", ".join(column_title(i, titles) for i in range(len(titles)))
+        all_titles = ", ".join(column_title(column, titles) for column in range(len(titles)))
         raise RunError(
             f"{path}: has no column {user_name!r:.80}; name one of its columns: {all_titles}"
         )

@@ -184,14 +184,13 @@ def _splits_of_folders(files: Sequence[FoundFile]) -> dict[str, str]:
     So images that a folder keeps for testing are not trained on. Folder names that only contain the
     name of a split, such as "test_set", count if they name "train" and at least one other split.
     """
-    splits_by_whole_names = {file.path: _split_of_folders(file, split_of_name) for file in files}
-    splits_by_name_parts = {
-        file.path: _split_of_folders(file, split_of_name_part) for file in files
-    }
-    splits_in_name_parts = set(splits_by_name_parts.values()) - {None}
-    uses_name_parts = "train" in splits_in_name_parts and len(splits_in_name_parts) > 1
-    split_or_none_of_path = splits_by_name_parts if uses_name_parts else splits_by_whole_names
-    split_of_path = {path: split or "train" for path, split in split_or_none_of_path.items()}
+    split_by_name_part = {file.path: _split_of_folders(file, split_of_name_part) for file in files}
+    splits_in_name_parts = set(split_by_name_part.values()) - {None}
+    if "train" in splits_in_name_parts and len(splits_in_name_parts) > 1:
+        named_split_of_path = split_by_name_part
+    else:
+        named_split_of_path = {file.path: _split_of_folders(file, split_of_name) for file in files}
+    split_of_path = {path: split or "train" for path, split in named_split_of_path.items()}
     if "train" not in split_of_path.values():  # there would be no images to train on
         return dict.fromkeys(split_of_path, "train")
     return split_of_path

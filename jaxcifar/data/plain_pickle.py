@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from jaxcifar.array_types import Shaped
-from jaxcifar.data.archive_errors import ARCHIVE_ADVICE, RefusedArchiveError
+from jaxcifar.data.archive_errors import RefusedArchiveError
 
 _MAX_OPERATIONS = 500_000  # the training batch of CIFAR-100 has 250,000
 _ALLOWED_OPERATIONS = frozenset(
@@ -42,13 +42,10 @@ def load_pickle(content: bytes) -> Any:
     """
     for count, (operation, _, _) in enumerate(pickletools.genops(content)):
         if count == _MAX_OPERATIONS:
-            raise RefusedArchiveError(
-                f"the pickle has far more operations than a CIFAR batch; {ARCHIVE_ADVICE}"
-            )
+            raise RefusedArchiveError("the pickle has far more operations than a CIFAR batch")
         if operation.name not in _ALLOWED_OPERATIONS:
             raise RefusedArchiveError(
-                f"the pickle has the operation {operation.name}, which no CIFAR batch has; "
-                f"{ARCHIVE_ADVICE}"
+                f"the pickle has the operation {operation.name}, which no CIFAR batch has"
             )
     return _BatchUnpickler(content).load()
 
@@ -74,14 +71,12 @@ class PickledArray:
         _version, shape, dtype, fortran_order, content = self.state
         is_uint8 = isinstance(dtype, _PickledDtype) and dtype.code == "u1"
         if not is_uint8 or type(content) is not bytes:
-            raise RefusedArchiveError(f"'data' is not an array of uint8; {ARCHIVE_ADVICE}")
+            raise RefusedArchiveError("'data' is not an array of uint8")
         is_shape = type(shape) is tuple and all(type(length) is int for length in shape)
         if not is_shape or len(shape) != 2 or min(shape) < 0:
-            raise RefusedArchiveError(f"'data' is not an array with two axes; {ARCHIVE_ADVICE}")
+            raise RefusedArchiveError("'data' is not an array with two axes")
         if shape[0] * shape[1] != len(content):
-            raise RefusedArchiveError(
-                f"the shape of the array 'data' does not fit its content; {ARCHIVE_ADVICE}"
-            )
+            raise RefusedArchiveError("the shape of the array 'data' does not fit its content")
         return np.frombuffer(content, np.uint8).reshape(shape, order="F" if fortran_order else "C")
 
 
@@ -107,9 +102,7 @@ class _BatchUnpickler(pickle._Unpickler):
         if (module, name) not in replacements:
             full_name_in_quotes = ascii(f"{module}.{name}"[:80])
             full_name = full_name_in_quotes[1:-1]
-            raise RefusedArchiveError(
-                f"the pickle imports {full_name}, which is not allowed; {ARCHIVE_ADVICE}"
-            )
+            raise RefusedArchiveError(f"the pickle imports {full_name}, which is not allowed")
         return replacements[module, name]
 
     def _encode_latin1(self, text: str, encoding: str) -> bytes:
@@ -117,12 +110,11 @@ class _BatchUnpickler(pickle._Unpickler):
         self._encodable_characters_left -= len(text)
         if self._encodable_characters_left < 0:
             raise RefusedArchiveError(
-                f"the pickle encodes the same text too often for a CIFAR batch; {ARCHIVE_ADVICE}"
+                "the pickle encodes the same text too often for a CIFAR batch"
             )
         if encoding != "latin1":
             raise RefusedArchiveError(
-                f"the pickle encodes bytes as {encoding[:20]!a}, but a CIFAR batch as 'latin1'; "
-                f"{ARCHIVE_ADVICE}"
+                f"the pickle encodes bytes as {encoding[:20]!a}, but a CIFAR batch as 'latin1'"
             )
         return text.encode("latin1")
 
@@ -134,8 +126,7 @@ class _BatchUnpickler(pickle._Unpickler):
             target.state = state
         elif not isinstance(target, _PickledDtype):  # its state is the byte order
             raise RefusedArchiveError(
-                "the pickle sets the state of an object that is not an array, unlike a CIFAR "
-                f"batch; {ARCHIVE_ADVICE}"
+                "the pickle sets the state of an object that is not an array, unlike a CIFAR batch"
             )
 
     def _load_setitem(self) -> None:
@@ -158,8 +149,7 @@ class _BatchUnpickler(pickle._Unpickler):
         has_string_keys = all(type(key) in (str, bytes) for key in keys)
         if type(target) is not dict or not has_string_keys:
             raise RefusedArchiveError(
-                "the pickle has a dictionary with keys that are not strings, unlike a CIFAR "
-                f"batch; {ARCHIVE_ADVICE}"
+                "the pickle has a dictionary with keys that are not strings, unlike a CIFAR batch"
             )
         target.update(zip(keys, values, strict=True))
 

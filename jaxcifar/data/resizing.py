@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Collection
 
+from jaxcifar.config.python_number import python_number
 from jaxcifar.data import binary_records
 from jaxcifar.errors import UsageError
 from jaxcifar.image_size import IMAGE_SIZE, LARGEST_IMAGE_SIZE, SMALLEST_IMAGE_SIZE
@@ -29,6 +30,7 @@ class Resizing:
     original_sizes: set[int] = dataclasses.field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self.size = python_number(self.size)
         sizes = range(SMALLEST_IMAGE_SIZE, LARGEST_IMAGE_SIZE + 1)
         if not isinstance(self.size, int) or self.size not in sizes:
             raise UsageError(

@@ -23,12 +23,15 @@ def splits_of_folder_names(listing: FolderListing, folders: Sequence[Folder]) ->
     distinct_splits = {*splits_of_names} - {None}
     if "train" not in distinct_splits or len(distinct_splits) < 2:
         return splits_of_whole_names
-    named_folders = zip(folders, splits_of_whole_names, splits_of_names, strict=True)
-    for folder, split_of_whole_name, split in named_folders:
-        is_named_by_a_part = split is not None and split_of_whole_name is None
-        may_hold_files = split != "train" and None not in splits_of_names
-        must_hold_folders = is_named_by_a_part and not may_hold_files
-        if must_hold_folders and not listing.children(folder).subfolders:
+    every_name_has_split = None not in splits_of_names
+    for folder, split_of_whole_name, split in zip(
+        folders, splits_of_whole_names, splits_of_names, strict=True
+    ):
+        is_split_only_a_part = split is not None and split_of_whole_name is None
+        may_lack_subfolders = every_name_has_split and split != "train"
+        if not is_split_only_a_part or may_lack_subfolders:
+            continue
+        if not listing.children(folder).subfolders:  # perhaps a class, such as "test_tube"
             return splits_of_whole_names
     return splits_of_names
 

@@ -70,7 +70,9 @@ def find_columns(table: LabelTable, index: FileIndex, named_columns: str | None)
     if named_label_column is not None:
         label_column = named_label_column
     else:
-        candidates = [i for i in range(len(rows[0])) if i not in (file_column, split_column)]
+        candidates = [
+            column for column in range(len(rows[0])) if column not in (file_column, split_column)
+        ]
         label_column = choose_label_column(table, titles, rows, candidates)
     return TableColumns(file_column, label_column, split_column, titles)
 
@@ -129,7 +131,7 @@ class _FileColumnScore(NamedTuple):
 
 
 def _score_file_column(index: FileIndex, cells: Collection[str]) -> _FileColumnScore:
-    """Return how many images the cells of a column name, and whether a name is not a number."""
+    """Return how many images the cells of a column name, and whether by names or by numbers."""
     files_of_cell = {cell: index.find(cell) for cell in cells}
     cells_with_image = [cell for cell, files in files_of_cell.items() if files]
     named_images = {files_of_cell[cell][0].path for cell in cells_with_image}
@@ -156,28 +158,36 @@ def _find_split_column(
 ) -> int | None:
     """Return the number of the column with the split of each image; None without such a column.
 
-    The column is found by its title in `titles`. Without such a title, it is the first column whose
-    cells are all "train", "val" or "test", with training images and others. `rows` has the cells of
-    the table's other rows. `used_columns` are the columns that the user named, or of file names.
+    The column has a title such as "split". Without such a title, it is the first column whose cells
+    are all "train", "val" or "test", with "train" and at least one other among them.
+
+    Args:
+      table: the table, for error messages.
+      titles: titles of the columns; None if the table has no titles.
+      rows: the cells of each row, without titles.
+      used_columns: columns that are not searched: the file names, and the column that the user has
+        named.
+
+    Raises:
+      RunError: the column has a cell that is not a split.
     """
     untitled_columns: list[int] = []
     for column, title in enumerate(titles or ()):
         if column in used_columns:
             continue
         cells = {row[column] for row in rows}
-        cells_without_split = {cell for cell in cells if split_of_name(cell) is None}
-        splits = {split_of_name(cell) for cell in cells - cells_without_split}
-        has_only_splits = not cells_without_split
-        has_split_title = title.casefold() in _SPLIT_TITLES
-        if has_split_title and has_only_splits:
-            return column
-        has_clear_title = title.casefold() == "split"
-        if has_split_title and (has_clear_title or splits):  # else test images would be trained on
-            raise RunError(
-                f"{table.path}: column {printable(title)} has the value "
-                f"{printable(min(cells_without_split), 60)!r}; write train, val or test in each row"
-            )
-        has_training_and_others = "train" in splits and len(splits) > 1
-        if not has_split_title and has_only_splits and has_training_and_others:
+        other_cells = {cell for cell in cells if split_of_name(cell) is None}
+        splits = {split_of_name(cell) for cell in cells - other_cells}
+        has_only_splits = not other_cells
+        if title.casefold() in _SPLIT_TITLES:
+            if has_only_splits:
+                return column
+            is_meant_for_splits = title.casefold() == "split" or len(splits) > 0
+            if is_meant_for_splits:  # without this error, test images would be trained on
+                raise RunError(
+                    f"{table.path}: column {printable(title)} has the value "
+                    f"{printable(min(other_cells), 60)!r}; write train, val or test in each row"
+                )
+        elif has_only_splits and "train" in splits and len(splits) > 1:
             untitled_columns.append(column)
     return untitled_columns[0] if untitled_columns else None

@@ -65,19 +65,20 @@ def _may_be_table_of_labels(path: Path) -> bool:
 def describe_unusable_table(folder: Path) -> str:
     """Return the reason why a table of labels beside a folder can't be used; "" without a table.
 
-    If several tables can't be used, only one reason is returned. A table that names images of the
-    folder is preferred to tables that do not.
+    If several tables can't be used, the reason of the first one is returned. Tables that name
+    images of the folder come before tables that do not.
     """
-    problem_of_table_with_images = ""
-    problem_of_other_table = ""
+    problems_of_tables_with_images: list[str] = []
+    problems_of_other_tables: list[str] = []
     for table in _tables_in(folder.parent):
         try:
             label_files(table, folder)
         except RunError as error:
             reason = str(error).removeprefix(f"{table}: ")
             problem = f"{table.name} beside it can't be used: {reason}"
-            if not isinstance(error, NoImageNamedError):
-                problem_of_table_with_images = problem
-            elif problem_of_other_table == "":
-                problem_of_other_table = problem
-    return problem_of_table_with_images or problem_of_other_table
+            if isinstance(error, NoImageNamedError):
+                problems_of_other_tables.append(problem)
+            else:
+                problems_of_tables_with_images.append(problem)
+    problems = [*problems_of_tables_with_images, *problems_of_other_tables]
+    return problems[0] if problems else ""

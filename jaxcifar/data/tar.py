@@ -1,7 +1,7 @@
 """Read an untrusted tar file with `tarfile`, within limits of time and memory.
 
-`tarfile` trusts what a file says about itself. For example, it reads a member's name into memory
-whatever its length. Here it reads from a stream that limits each read, and all reads together.
+`tarfile` trusts the sizes that a file states. For example, it reads a member's name into memory
+however long the name is. Here it reads from a stream that limits each read, and all reads together.
 """
 
 import bz2
@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, BinaryIO, NamedTuple
 
-from jaxcifar.data.archive_errors import ARCHIVE_ADVICE, RefusedArchiveError
+from jaxcifar.data.archive_errors import RefusedArchiveError
 
 MAX_ARCHIVE_BYTES = 2**28  # packed, and also unpacked; the largest CIFAR archive unpacks to 186 MB
 _MAX_MEMBERS = 1000  # a CIFAR archive has 9
-_MAX_BYTES_PER_READ = 2**16  # bytes; `tarfile` reads headers and names whole, a content in pieces
+# `tarfile` reads the header and the name of a member in one read each, so they are limited by this.
+_MAX_BYTES_PER_READ = 2**16
 # First bytes of a packed file -> function that unpacks it.
 _OPENER_OF_PREFIX: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -33,7 +34,7 @@ class TarMember(NamedTuple):
     Attributes:
       name: path of the file inside the archive.
       byte_count: number of bytes.
-      read: returns the content; call it before the iterator moves to the next file.
+      read: a function that returns the content. Call it before you ask for the next member.
     """
 
     name: str
@@ -42,7 +43,7 @@ class TarMember(NamedTuple):
 
 
 def read_tar_members(file: BinaryIO) -> Iterator[TarMember]:
-    """Yield the files in an untrusted tar file, in their order; nothing is written to disk.
+    """Yield the files in an untrusted tar file, in the archive's order, without writing to disk.
 
     Args:
       file: the tar file, packed by gzip, bzip2 or xz, or not packed.
@@ -52,19 +53,15 @@ def read_tar_members(file: BinaryIO) -> Iterator[TarMember]:
       Exception: the archive is damaged or cut off; the exception can have any type.
     """
     if os.fstat(file.fileno()).st_size > MAX_ARCHIVE_BYTES:
-        raise RefusedArchiveError(f"the archive is larger than 256 MiB; {ARCHIVE_ADVICE}")
+        raise RefusedArchiveError("the archive is larger than 256 MiB")
     stream = _BoundedStream(file)
     with tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[call-overload]
         for number, member in enumerate(archive, start=1):
             if number > _MAX_MEMBERS:
-                raise RefusedArchiveError(
-                    f"the archive has more than {_MAX_MEMBERS:,} members; {ARCHIVE_ADVICE}"
-                )
+                raise RefusedArchiveError(f"the archive has more than {_MAX_MEMBERS:,} members")
             is_file_or_folder = member.isreg() or member.isdir()
             if member.issparse() or not is_file_or_folder:
-                raise RefusedArchiveError(
-                    f"the archive has a link or a device: {member.name!a}; {ARCHIVE_ADVICE}"
-                )
+                raise RefusedArchiveError(f"the archive has a link or a device: {member.name!a}")
             if member.isreg():
                 yield TarMember(
                     member.name, member.size, partial(stream.read_in_pieces, member.size)
@@ -97,14 +94,14 @@ class _BoundedStream:
         """Return exactly the next `byte_count` bytes of the unpacked archive.
 
         Raises:
-          RefusedArchiveError: `byte_count` is larger than any header, or over `MAX_ARCHIVE_BYTES`
-            were unpacked.
+          RefusedArchiveError: `byte_count` is over 64 KiB, more than any member's name needs; or
+            more than `MAX_ARCHIVE_BYTES` were unpacked.
           EOFError: fewer bytes are left.
         """
         if byte_count > _MAX_BYTES_PER_READ:
             raise RefusedArchiveError(
                 f"the archive has a file name of {byte_count:,} bytes, more than the "
-                f"{_MAX_BYTES_PER_READ:,} that are allowed; {ARCHIVE_ADVICE}"
+                f"{_MAX_BYTES_PER_READ:,} that are allowed"
             )
         try:
             content = self._file.read(byte_count)
@@ -112,7 +109,7 @@ class _BoundedStream:
             content = b""
         self._position += byte_count
         if self._position > MAX_ARCHIVE_BYTES:
-            raise RefusedArchiveError(f"the archive unpacks to more than 256 MiB; {ARCHIVE_ADVICE}")
+            raise RefusedArchiveError("the archive unpacks to more than 256 MiB")
         if len(content) < byte_count:
             raise EOFError("the file is not a tar archive, or is cut off")
         return content

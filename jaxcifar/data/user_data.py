@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from jaxcifar.data import binary_records
 from jaxcifar.data.catalog import CATALOG
-from jaxcifar.data.decode import read_image_folder
+from jaxcifar.data.decode import read_splits
 from jaxcifar.data.image_folder import ImageFolder, scan_images
 from jaxcifar.data.manifest import Manifest
 from jaxcifar.data.parquet import read_parquet
@@ -39,7 +39,7 @@ class PreparedImages(NamedTuple):
 
 
 def user_data_title(path: str) -> str:
-    """Return the title of the user's images: the name of their folder or file.
+    """Return the title of the user's images in messages and reports: the folder's or file's name.
 
     If `path` is a table of labels (a CSV file), the title is the name of the folder that contains
     the table. A title such as "cifar10", which is also the name of a data set of the catalogue,
@@ -136,7 +136,8 @@ def load_user_data(
         if resizing_note:
             print_line(f"{path.name}: {resizing_note}.")
         if "test" not in records:
-            records = split_off_test(path, records, class_names, print_line)
+            images_path = folder.path if folder else path
+            records = split_off_test(images_path, records, class_names, print_line)
         if "val" in records:
             print_line(
                 f"{path.name}: has its own validation images, {len(records['val']):,}; "
@@ -197,7 +198,7 @@ def _read_images(
     or else from the `.npz` file at `path`.
     """
     if folder is not None:
-        return read_image_folder(folder, print_line, resizing), folder.class_names
+        return read_splits(folder, print_line, resizing), folder.class_names
     if parquet_files:
         return read_parquet(path, parquet_files, resizing, print_line)
     return read_npz(path.resolve(), print_line, resizing)

@@ -94,10 +94,9 @@ def _classes_to_evaluate(
     if labels_of_splits[0].dtype.kind == "U":
         return np.unique(np.concatenate(labels_of_splits)).tolist()
     class_count = len(run_classes)
-    smallest = min(int(labels.min()) for labels in labels_of_splits)
+    first_label = _guess_first_label(labels_of_split, run_classes)
     largest = max(int(labels.max()) for labels in labels_of_splits)
-    count_from_one = smallest == 1 and largest == class_count
-    if largest >= class_count and not count_from_one:
+    if largest >= first_label + class_count:
         raise UsageError(
             f"{' and '.join(array_names.values())}: the label {largest} is none of the run's "
             f"{class_count:,} classes, which have the labels 0 to {class_count - 1:,}; correct the "

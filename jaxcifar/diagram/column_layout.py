@@ -1,17 +1,18 @@
 """The places of the boxes in one column of a drawn network, and the arrows between them.
 
-An arrow joins a box to the next box if the next box reads its output. Other edges run through
-lanes, vertical strips right of the column. Lengths are in points; y grows downwards.
+An arrow leads from a box to the next box if the next box reads its output. An array that a box
+further down reads leaves the column at a fork, and runs down in a lane: a vertical strip right of
+the column. Lengths are in points; y grows downwards.
 """
 
 from collections.abc import Iterator, Sequence
 
-from jaxcifar.diagram.boxes import BOX_GAP, BOX_WIDTH, OPERATOR_RADIUS, Box
+from jaxcifar.diagram.boxes import BOX_GAP, BOX_WIDTH, Box
+from jaxcifar.diagram.branch_arrows import NARROW_BEND, add_branch
 from jaxcifar.diagram.columns import count_shared_panels
 from jaxcifar.diagram.layout_parts import (
     GUTTER,
     PADDING,
-    PLAIN_LANE_WIDTH,
     Arrow,
     Branch,
     ColumnEnd,
@@ -22,12 +23,11 @@ from jaxcifar.diagram.layout_parts import (
     find_lane_edges,
 )
 
-_FIRST_BOX_TOP = 126  # of the first box or panel
+_COLUMN_TOP = 126  # y of the first box or panel
 _FORK_HEIGHT = 13
 _FORK_SPACING = 1.3  # room for a fork above the next box, as a multiple of `_FORK_HEIGHT`
 _LANES_OVERLAP = PADDING * 0.6  # by which lanes reach into the edges of the panels beside them
 _LANE_PADDING = PADDING / 3  # between a lane and the edge of a panel around it, for each panel
-_WIDE_BEND, _NARROW_BEND = 28, 7  # roundings of arrows
 _PANEL_NAME_HEIGHT = 16
 
 
@@ -48,7 +48,7 @@ class Column:
         self._max_panel_depth = max(len(boxes[index].panel_names) for index in box_indices)
         width_of_panel_edges = PADDING * (self._max_panel_depth + 1)
         self._middle_x = left + width_of_panel_edges + BOX_WIDTH / 2  # of the main boxes
-        self._next_y = float(_FIRST_BOX_TOP)  # lower end of what is placed so far
+        self._next_y = float(_COLUMN_TOP)  # lower end of the boxes and panels placed so far
         self._fork_y_of_source: dict[int, float] = {}  # box above the fork -> y of the fork
         self._open_panels: list[Panel] = []
         self._panels: list[Panel] = []
@@ -102,14 +102,12 @@ class Column:
     def _open_panels_with_fork(
         self, box: Box, fork_source: int, branch_readers: Sequence[int]
     ) -> None:
-        """Open the panels around a box; place a fork in the panels that contain all its readers.
-
-        A fork is the point where an array also leaves the column to other boxes.
+        """Open the panels around a box, and place a fork in those that also contain its readers.
 
         Args:
           box: the box below the fork.
           fork_source: index of the box whose output leaves the column at the fork.
-          branch_readers: indices of the boxes to which the output leaves the column.
+          branch_readers: indices of the boxes that read the output further down.
         """
         shared_panels = [
             count_shared_panels(box.panel_names, self._boxes[reader].panel_names)
@@ -122,9 +120,9 @@ class Column:
         self._open_panels_around(box, len(box.panel_names))
 
     def _other_readers(self, source: int | None, next_box: int) -> list[int]:
-        """Return the indices of the boxes of this column that read the output of the box `source`.
+        """Return the boxes of this column, other than `next_box`, that read the output of `source`.
 
-        The box `next_box` is left out.
+        All boxes are given by their indices.
         """
         box_indices = (*self._main_boxes, *self._side_boxes)
         readers = [index for index in box_indices if source in self._boxes[index].sources]
@@ -159,9 +157,9 @@ class Column:
         return self._middle_y(box_index) + height / 2
 
     def _lay_out_lanes(self) -> None:
-        """Draw each branch in a lane to the right of the boxes, and set the panels' right edges.
+        """Place each branch in a lane to the right of the boxes, and set the panels' right edges.
 
-        A lane is a vertical strip; branches at the same height need different lanes.
+        Branches at the same height need different lanes.
         """
         branches = list(self._find_branches())
         assign_lanes(branches)
@@ -169,7 +167,8 @@ class Column:
         lane_edges = find_lane_edges(branches, panels_right - _LANES_OVERLAP)
         for branch in branches:
             lane_left, lane_right = lane_edges[branch.lane], lane_edges[branch.lane + 1]
-            self._add_branch_arrows(branch, (lane_left + lane_right) / 2)
+            lane_x = (lane_left + lane_right) / 2
+            add_branch(self._layout, self._boxes, branch, self._middle_x, lane_x)
         for panel in self._panels:
             lanes_inside = [
                 branch.lane
@@ -189,10 +188,12 @@ class Column:
     def _find_branches(self) -> Iterator[Branch]:
         """Yield the paths of arrays that leave the column at a fork and come back further down."""
         for source, fork_y in self._fork_y_of_source.items():
-            is_in_column = source in self._main_boxes
-            next_position = self._main_boxes.index(source) + 1 if is_in_column else 0
-            next_box = self._main_boxes[next_position]
-            arrow_passes_fork = source in self._boxes[next_box].sources or not is_in_column
+            if source in self._main_boxes:
+                next_box = self._main_boxes[self._main_boxes.index(source) + 1]
+                arrow_passes_fork = source in self._boxes[next_box].sources
+            else:  # the last box of the previous column
+                next_box = self._main_boxes[0]
+                arrow_passes_fork = True
             start_y = fork_y if arrow_passes_fork else self._bottom_of_box(source)
             readers = self._other_readers(source, next_box)
             main_readers = [index for index in readers if not self._boxes[index].is_side_box]
@@ -202,33 +203,10 @@ class Column:
                 first_nodes = [self._boxes[reader].nodes[0] for reader in main_readers]
                 is_identity = all(node.name == "+" for node in first_nodes)
                 yield Branch(start_y, fork_y, bottom, main_readers, is_identity=is_identity)
-            for side_box in side_boxes:
-                join, *_ = self._other_readers(side_box, next_box=side_box)
-                yield Branch(start_y, fork_y, self._middle_y(join), [join], side_box)
-
-    def _add_branch_arrows(self, branch: Branch, lane_x: float) -> None:
-        """Add the arrows of a branch, and its side box or the word "identity".
-
-        `lane_x` is the x coordinate of the vertical part of the branch, right of the boxes.
-        """
-        layout = self._layout
-        fork = (self._middle_x, branch.top)
-        starts_at_fork = branch.start_y == branch.top
-        first_points = [fork] if starts_at_fork else [(self._middle_x, branch.start_y), fork]
-        bend = _WIDE_BEND if branch.width > PLAIN_LANE_WIDTH else _NARROW_BEND
-        for target_box in branch.target_boxes:
-            x, y = layout.centres[target_box]
-            is_operator = self._boxes[target_box].kind == "operator"
-            right_edge = x + (OPERATOR_RADIUS if is_operator else BOX_WIDTH / 2)
-            points = [*first_points, (lane_x, branch.top), (lane_x, y), (right_edge, y)]
-            layout.arrows.append(Arrow(points, bend))
-        if starts_at_fork:
-            layout.forks.append(fork)
-        lane_middle = (lane_x, (branch.top + branch.bottom) / 2)
-        if branch.side_box is not None:
-            layout.centres[branch.side_box] = lane_middle
-        elif branch.is_identity:
-            layout.identities.append(lane_middle)
+            for side_box in side_boxes:  # such as the convolution in a skip connection
+                reader_of_side_box, *_ = self._other_readers(side_box, next_box=side_box)
+                bottom = self._middle_y(reader_of_side_box)
+                yield Branch(start_y, fork_y, bottom, [reader_of_side_box], side_box)
 
     def _add_arrow_from_previous_column(self, previous_end: ColumnEnd) -> None:
         """Add the arrow from the previous column, which runs up between the two columns."""
@@ -236,7 +214,7 @@ class Column:
         start_x, start_y = previous_end.point
         panels_to_leave = len(self._boxes[previous_end.box].panel_names)
         y_below_boxes = start_y + 1.5 * BOX_GAP + panels_to_leave * PADDING
-        y_above_boxes = _FIRST_BOX_TOP - 0.9 * BOX_GAP
+        y_above_boxes = _COLUMN_TOP - 0.9 * BOX_GAP
         gutter_x = self._left - GUTTER / 2
         points = [
             previous_end.point,
@@ -246,5 +224,5 @@ class Column:
             (self._middle_x, y_above_boxes),
             (self._middle_x, self._top_of_box(first_box)),
         ]
-        layout.arrows.append(Arrow(points, _NARROW_BEND))
+        layout.arrows.append(Arrow(points, NARROW_BEND))
         layout.height = max(layout.height, y_below_boxes)

@@ -10,8 +10,8 @@ _LEAST_HEIGHT_LIMIT = 620  # columns up to this height in points are always allo
 _WIDTH_TO_HEIGHT = 1.5  # desired ratio of the drawing's width to its height
 _COLUMN_MARGINS = 80  # width in points that a column takes beside its boxes
 _MORE_HEIGHT_IN_PANEL = 0.3  # share by which a column may be higher for each panel it would divide
-_MAX_MOVED_BOXES = 3  # that a cut may move to the next column
-_LEAST_KEPT_BOXES = 2  # that a cut must leave in its column
+_MAX_MOVED_BOXES = 3  # boxes that may move from the end of a column to the next column
+_LEAST_KEPT_BOXES = 2  # boxes that must stay in the column then
 
 
 def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
@@ -20,27 +20,16 @@ def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
     A column may end where later boxes read only the output of its last box. It ends there if the
     resolution changes or the column is too high.
     """
-    last_reader_of_box: dict[int, int] = {}
-    for index, box in enumerate(boxes):
-        last_reader_of_box |= dict.fromkeys(box.sources, index)
-    total_height = sum(_height_in_column(box) for box in boxes)
-    total_area = total_height * (BOX_WIDTH + _COLUMN_MARGINS)
-    best_height = math.sqrt(total_area / _WIDTH_TO_HEIGHT)
+    boxes_with_later_readers = _find_boxes_with_later_readers(boxes)
+    best_height = _best_column_height(boxes)
     column: list[int] = []
     column_height = 0.0
-    boxes_with_later_readers: set[int] = set()  # boxes with readers that are still to come
     possible_cuts: set[int] = set()  # places in the column where it could have ended
     for index, box in enumerate(boxes):
-        if column and _may_end_column(boxes, column, boxes_with_later_readers, box):
+        if column and _may_end_column(boxes, column, boxes_with_later_readers[index - 1], box):
             last_box = boxes[column[-1]]
-            # A column may be higher if its end would divide panels.
-            shared_panels = count_shared_panels(last_box.panel_names, box.panel_names)
-            height_limit = max(_LEAST_HEIGHT_LIMIT, best_height)
-            height_limit *= 1 + _MORE_HEIGHT_IN_PANEL * shared_panels
-            is_too_high = column_height > height_limit
-            same_resolution = last_box.output_shape[:-1] == box.output_shape[:-1]
-            changes_resolution = not same_resolution and box.kind != "data"
-            if is_too_high or (changes_resolution and len(column) > 1):
+            is_too_high = column_height > _height_limit(last_box, box, best_height)
+            if is_too_high or (_changes_resolution(last_box, box) and len(column) > 1):
                 cut = _choose_cut(boxes, column, possible_cuts, box)
                 yield column[:cut]
                 column = column[cut:]
@@ -51,13 +40,46 @@ def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
         column.append(index)
         if not box.is_side_box:
             column_height += _height_in_column(box)
-        boxes_with_later_readers.add(index)
-        boxes_with_later_readers = {
-            source
-            for source in boxes_with_later_readers
-            if last_reader_of_box.get(source, 0) > index
-        }
     yield column
+
+
+def _find_boxes_with_later_readers(boxes: Sequence[Box]) -> list[set[int]]:
+    """Return, for each box, the boxes up to this one whose outputs are read by boxes after it."""
+    last_reader_of_box: dict[int, int] = {}
+    for index, box in enumerate(boxes):
+        last_reader_of_box |= dict.fromkeys(box.sources, index)
+    boxes_with_later_readers: list[set[int]] = []
+    earlier_boxes: set[int] = set()
+    for index in range(len(boxes)):
+        earlier_boxes = {
+            earlier
+            for earlier in (*earlier_boxes, index)
+            if last_reader_of_box.get(earlier, 0) > index
+        }
+        boxes_with_later_readers.append(earlier_boxes)
+    return boxes_with_later_readers
+
+
+def _best_column_height(boxes: Sequence[Box]) -> float:
+    """Return the height in points of columns that give the drawing its desired proportions."""
+    total_height = sum(_height_in_column(box) for box in boxes)
+    total_area = total_height * (BOX_WIDTH + _COLUMN_MARGINS)
+    return math.sqrt(total_area / _WIDTH_TO_HEIGHT)
+
+
+def _height_limit(last_box: Box, next_box: Box, best_height: float) -> float:
+    """Return the height above which a column ends between two boxes.
+
+    The column may be higher if its end would divide panels (frames around modules).
+    """
+    divided_panels = count_shared_panels(last_box.panel_names, next_box.panel_names)
+    return max(_LEAST_HEIGHT_LIMIT, best_height) * (1 + _MORE_HEIGHT_IN_PANEL * divided_panels)
+
+
+def _changes_resolution(last_box: Box, next_box: Box) -> bool:
+    """Return whether the outputs of two boxes differ in height or width; not for the logits."""
+    last_spatial_sizes, next_spatial_sizes = last_box.output_shape[:-1], next_box.output_shape[:-1]
+    return last_spatial_sizes != next_spatial_sizes and next_box.kind != "data"
 
 
 def _may_end_column(

@@ -146,6 +146,7 @@ def _draw_parallelogram(
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
+    """Draw a panel (a frame around the boxes of a module) with its name at the top left."""
     width, height = panel.right - panel.left, panel.bottom - panel.top
     centre = (panel.left + panel.right) / 2, (panel.top + panel.bottom) / 2
     fill = PANEL_FILLS[panel.depth]
@@ -155,6 +156,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
 
 
 def _draw_box(axes: Axes, box: Box, centre: Point) -> None:
+    """Draw a box with its lines of text, or the circle of an operator such as "+"."""
     if box.kind == "operator":
         style = {"facecolor": "white", "zorder": 3, **PLAIN_EDGE}
         axes.add_patch(patches.Circle(centre, OPERATOR_RADIUS, **style))
@@ -201,12 +203,14 @@ def _draw_rounded_box(axes: Axes, centre: Point, box_size: Point, **style: Any) 
 def _draw_arrow(axes: Axes, arrow: Arrow) -> None:
     """Draw an arrow through its points, with corners rounded by at most `arrow.bend` points."""
     points = np.array(arrow.points)
-    sections = np.diff(points, axis=0)
+    sections = np.diff(points, axis=0)  # from each point to the next one
     lengths = np.linalg.norm(sections, axis=1, keepdims=True)
-    rounding = np.minimum(arrow.bend, lengths / 2)  # how far from its ends a section is rounded
-    steps = sections / lengths * rounding
+    directions = sections / lengths
+    rounded_lengths = np.minimum(arrow.bend, lengths / 2)  # at each end of a section
+    rounded_parts = directions * rounded_lengths
     corners = points[1:-1]
-    turn_starts, turn_ends = corners - steps[:-1], corners + steps[1:]
+    turn_starts = corners - rounded_parts[:-1]
+    turn_ends = corners + rounded_parts[1:]
     # Each corner becomes a line to where the turn begins and a curve around the corner.
     turns = np.stack([turn_starts, corners, turn_ends], axis=1).reshape(-1, 2)
     turn_codes = [Curve.LINETO, Curve.CURVE3, Curve.CURVE3]

@@ -11,10 +11,10 @@ from typing import Annotated
 from msgspec import Meta
 
 from jaxcifar.diagram.box_label import BoxKind
-from jaxcifar.diagram.draft_builder import DraftBuilder
-from jaxcifar.diagram.drafts import drop_unused_drafts, merge_known_functions
+from jaxcifar.diagram.graph_builder import GraphBuilder
 from jaxcifar.diagram.stored import MAX_NODES, ModulePath, StoredCount, StoredShape, StoredText
 from jaxcifar.diagram.trace import Trace
+from jaxcifar.diagram.unfinished_nodes import drop_unused_nodes, merge_known_functions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,24 +44,24 @@ class Node:
 
 def build_graph(trace: Trace) -> tuple[Node, ...]:
     """Return a network's graph: its nodes in the order of computation, from image to logits."""
-    builder = DraftBuilder(trace)
+    builder = GraphBuilder(trace)
     for operation in trace.operations:
         builder.add_operation(operation)
-    drafts = builder.add_logits()
-    drop_unused_drafts(drafts)
-    merge_known_functions(drafts)
-    index_of_draft = {draft_number: index for index, draft_number in enumerate(drafts)}
+    unfinished_nodes = builder.add_logits()
+    drop_unused_nodes(unfinished_nodes)
+    merge_known_functions(unfinished_nodes)
+    index_of_node = {number: index for index, number in enumerate(unfinished_nodes)}
     nodes = []
-    for draft in drafts.values():
+    for unfinished in unfinished_nodes.values():
         node = Node(
-            kind=draft.label.kind,
-            name=draft.label.name,
-            note=draft.label.note,
-            input_shape=draft.input_shape,
-            output_shape=draft.output_shape,
-            params=draft.params,
-            path=draft.panel_names,
-            sources=tuple(index_of_draft[source] for source in draft.sources),
+            kind=unfinished.label.kind,
+            name=unfinished.label.name,
+            note=unfinished.label.note,
+            input_shape=unfinished.input_shape,
+            output_shape=unfinished.output_shape,
+            params=unfinished.params,
+            path=unfinished.panel_names,
+            sources=tuple(index_of_node[source] for source in unfinished.sources),
         )
         nodes.append(node)
     return tuple(nodes)

@@ -83,7 +83,7 @@ class Summary:
     def table(self) -> str:
         """Return the layers as a text table in torchsummary's form, with totals and FLOPs below."""
         names = [f"{layer.kind}-{number}" for number, layer in enumerate(self.layers, start=1)]
-        name_width = max([_LEAST_NAME_WIDTH, *map(len, names)])
+        name_width = max([_LEAST_NAME_WIDTH, *(len(name) for name in names)])
         table_width = name_width + _OTHER_COLUMNS_WIDTH
         rule, double_rule = "-" * table_width, "=" * table_width
         titles = f"{'Layer (type)':>{name_width}}  {'Output Shape':>25} {'Param #':>15}"
@@ -91,6 +91,13 @@ class Summary:
         for name, layer in zip(names, self.layers, strict=True):
             shape = _channels_first(layer.output_shape)
             lines.append(f"{name:>{name_width}}  {shape:>25} {layer.params:>15,}")
+        lines += [double_rule, f"Total params: {self.params:,}"]
+        lines += [f"Trainable params: {self.params:,}", "Non-trainable params: 0", rule]
+        lines += [*self._memory_lines(), rule, f"FLOPs: {self.flops:,}", rule]
+        return "\n".join(lines) + "\n"
+
+    def _memory_lines(self) -> list[str]:
+        """Return the table's lines about the memory that training on one image needs."""
         output_elements = sum(math.prod(layer.output_shape) for layer in self.layers)
         element_counts = {
             "Input": math.prod(self.graph[0].output_shape),
@@ -98,13 +105,8 @@ class Summary:
             "Params": self.params,
         }
         sizes = {name: count * _FLOAT_BYTES / _MIB for name, count in element_counts.items()}
-        lines.append(double_rule)
-        lines += [f"Total params: {self.params:,}", f"Trainable params: {self.params:,}"]
-        lines += ["Non-trainable params: 0", rule]
-        lines += [f"{name} size (MB): {size:.2f}" for name, size in sizes.items()]
-        lines += [f"Estimated Total Size (MB): {sum(sizes.values()):.2f}", rule]
-        lines += [f"FLOPs: {self.flops:,}", rule]
-        return "\n".join(lines) + "\n"
+        lines = [f"{name} size (MB): {size:.2f}" for name, size in sizes.items()]
+        return [*lines, f"Estimated Total Size (MB): {sum(sizes.values()):.2f}"]
 
     def to_json(self) -> str:
         """Return the summary as JSON text, with one line for each layer and each node."""

@@ -1,4 +1,4 @@
-"""A network's evaluation of one image as a flat list of operations, each with its module call.
+"""A network's evaluation of one image as one list of operations, each with its module call.
 
 Nothing is computed: the network is traced to a jaxpr. The name scope of each equation in the jaxpr
 contains the number of the equation's module call.
@@ -14,7 +14,8 @@ from flax import linen as nn
 
 from jaxcifar.diagram.call_recorder import CallRecorder, ModuleCall
 from jaxcifar.diagram.operation import Operation, Shape, TracedStep
-from jaxcifar.diagram.traced_program import Scope, TracedProgram
+from jaxcifar.diagram.scope import Scope
+from jaxcifar.diagram.traced_program import TracedProgram
 
 _TracedStep = TypeVar("_TracedStep", bound=TracedStep)
 
@@ -60,6 +61,7 @@ def trace(model: nn.Module, image_shape: Shape) -> Trace:
     evaluation = _trace_evaluation(model, variables, one_image)
     calls, operations = evaluation.calls, evaluation.operations
     try:
+        # An axis that is longer for two images than for one is a batch axis.
         two_images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
         two_image_evaluation = _trace_evaluation(model, variables, two_images)
         calls = _with_batch_axes(calls, two_image_evaluation.calls)
@@ -158,7 +160,7 @@ def _calls_in_program(
     numbers_in_program, image_dependent_numbers = set(), set()
     for operation in operations:
         number = operation.call_number
-        while number is not None:
+        while number is not None:  # from the innermost call around the operation outwards
             numbers_in_program.add(number)
             if operation.depends_on_image:
                 image_dependent_numbers.add(number)

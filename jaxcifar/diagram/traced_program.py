@@ -1,6 +1,5 @@
-"""A traced program as a flat list of operations: functions, loops and branches are inlined."""
+"""A traced program as one list of operations, those in functions, loops and branches included."""
 
-import dataclasses
 import itertools
 import re
 from collections.abc import Sequence
@@ -17,24 +16,10 @@ from jaxcifar.diagram.control_flow import (
 )
 from jaxcifar.diagram.count import multiply_accumulates, shape_of
 from jaxcifar.diagram.operation import FunctionCall, Operation, Shape, constant_result
+from jaxcifar.diagram.scope import Scope
 
 # Followed by the number of a module call, this names the scope in which its equations are traced.
 SCOPE_PREFIX = "module-call-"
-
-
-@dataclasses.dataclass(frozen=True)
-class Scope:
-    """The surroundings of an equation in a traced program.
-
-    Attributes:
-      repeat_count: how often loops repeat the equation; 0 if it is not counted.
-      call_number: number of the innermost module call around the equation; None outside of modules.
-      function_calls: calls of jitted functions around the equation, outermost first.
-    """
-
-    repeat_count: int = 1
-    call_number: int | None = None
-    function_calls: tuple[FunctionCall, ...] = ()
 
 
 class TracedProgram:
@@ -48,9 +33,9 @@ class TracedProgram:
     def __init__(self) -> None:
         self.operations: list[Operation] = []
         self.image_dependent_values: set[int] = set()
-        self._constant_of_value: dict[int, float] = {}  # value -> the number that fills it
-        self._platform_values: set[int] = set()  # values that say which kind of device computes
-        # Values that are computed from indices, not from the image.
+        self._constant_of_value: dict[int, float] = {}  # value -> the number in all its elements
+        self._platform_values: set[int] = set()  # values that tell the kind of device (CPU, GPU)
+        # Values that are computed from positions (`iota`), not from the image.
         self._index_pattern_values: set[int] = set()
         self._value_numbers = itertools.count()
 
@@ -86,10 +71,11 @@ class TracedProgram:
     def _append_equation(
         self, equation: JaxprEqn, inputs: list[int], scope: Scope
     ) -> Sequence[int]:
-        """Append an equation or the program that it calls; inputs and outputs are value numbers."""
+        """Append an equation, or the program that it calls; return the numbers of its results."""
         call_numbers = re.findall(rf"{SCOPE_PREFIX}(\d+)", str(equation.source_info.name_stack))
         if call_numbers:
-            scope = dataclasses.replace(scope, call_number=int(call_numbers[-1]))
+            innermost_call = int(call_numbers[-1])
+            scope = scope.in_module_call(innermost_call)
         name = equation.primitive.name
         if name == "scan":
             return self._append_scan(equation, inputs, scope)
@@ -102,14 +88,13 @@ class TracedProgram:
             return self._append_single_operation(equation, inputs, scope)
         if name in ("jit", "pjit"):
             function_call = FunctionCall(equation.params["name"], self.new_value())
-            all_calls = (*scope.function_calls, function_call)
-            scope = dataclasses.replace(scope, function_calls=all_calls)
+            scope = scope.in_function_call(function_call)
         return self.inline(called_program, inputs, scope)
 
     def _append_single_operation(
         self, equation: JaxprEqn, inputs: Sequence[int], scope: Scope
     ) -> Sequence[int]:
-        """Append an equation that calls no program; inputs and outputs are numbers of values."""
+        """Append an equation that calls no program; return the numbers of its results."""
         name = equation.primitive.name
         outputs = tuple(self.new_value() for _ in equation.outvars)
         depends_on_image = not self.image_dependent_values.isdisjoint(inputs)
@@ -161,41 +146,50 @@ class TracedProgram:
         self.operations.append(operation)
 
     def _append_scan(self, equation: JaxprEqn, inputs: Sequence[int], scope: Scope) -> list[int]:
-        params = equation.params
-        body_scope = dataclasses.replace(scope, repeat_count=scope.repeat_count * params["length"])
+        """Append a `lax.scan`; its body counts once for each step."""
+        body = equation.params["jaxpr"]
+        step_count = equation.params["length"]
         scan_inputs = split_scan(equation, inputs)
-        carried = self._replace_known_constants(scan_inputs.carried)
+        carried = self._forget_constants(scan_inputs.carried)
         body_inputs = [*scan_inputs.constants, *carried, *scan_inputs.stacked]
-        results = self.inline(params["jaxpr"], body_inputs, body_scope)
+        results = self.inline(body, body_inputs, scope.repeated(step_count))
         return self._append_loop_or_conditional(equation, [], [results], scope)
 
     def _append_while(self, equation: JaxprEqn, inputs: Sequence[int], scope: Scope) -> list[int]:
-        params = equation.params
+        """Append a `lax.while_loop`; its body counts once, because the number of steps is unknown.
+
+        The condition counts 0 times: it only decides when the loop ends.
+        """
+        condition, body = equation.params["cond_jaxpr"], equation.params["body_jaxpr"]
         while_inputs = split_while(equation, inputs)
-        carried = self._replace_known_constants(while_inputs.carried)
+        carried = self._forget_constants(while_inputs.carried)
         condition_inputs = [*while_inputs.condition_constants, *carried]
-        conditions = self.inline(params["cond_jaxpr"], condition_inputs, _without_counting(scope))
+        loop_conditions = self.inline(condition, condition_inputs, scope.uncounted())
         body_inputs = [*while_inputs.body_constants, *carried]
-        results = self.inline(params["body_jaxpr"], body_inputs, scope)
-        return self._append_loop_or_conditional(equation, conditions, [carried, results], scope)
+        results = self.inline(body, body_inputs, scope)
+        # After 0 steps, the loop returns the carried values that it got.
+        alternatives = [carried, results]
+        return self._append_loop_or_conditional(equation, loop_conditions, alternatives, scope)
 
     def _append_cond(self, equation: JaxprEqn, inputs: Sequence[int], scope: Scope) -> list[int]:
+        """Append a `lax.cond` or `lax.switch`; only its most expensive branch counts."""
         branch_index, *branch_inputs = inputs
         branches = equation.params["branches"]
         if branch_index in self._platform_values:  # `lax.platform_dependent` puts its default last
             return self.inline(branches[-1], branch_inputs, scope)
         costs = [_count_multiply_accumulates(branch) for branch in branches]
-        most_expensive = costs.index(max(costs))  # the first of the most expensive branches
-        cheaper_branches = [*branches[:most_expensive], *branches[most_expensive + 1 :]]
-        uncounted = _without_counting(scope)
-        results = [self.inline(branch, branch_inputs, uncounted) for branch in cheaper_branches]
+        most_expensive = costs.index(max(costs))  # the first one, if several cost the same
+        other_branches = [*branches[:most_expensive], *branches[most_expensive + 1 :]]
+        results = [
+            self.inline(branch, branch_inputs, scope.uncounted()) for branch in other_branches
+        ]
         results.append(self.inline(branches[most_expensive], branch_inputs, scope))
         return self._append_loop_or_conditional(equation, [branch_index], results, scope)
 
-    def _replace_known_constants(self, values: Sequence[int]) -> list[int]:
-        """Return the numbers of values, with a new unknown value in place of each known constant.
+    def _forget_constants(self, values: Sequence[int]) -> list[int]:
+        """Return the numbers of values, with a new number in place of each known constant.
 
-        In a later iteration of a loop, or in another branch, the constant may be another one.
+        For example, a loop's counter is 0 in the first step only, so it must not count as constant.
         """
         return [self.new_value() if value in self._constant_of_value else value for value in values]
 
@@ -210,8 +204,9 @@ class TracedProgram:
 
         Args:
           equation: the loop or conditional.
-          conditions: numbers of values that decide if the loop ends, or which branch runs.
-          alternatives: lists of results; at run time the equation returns one of these lists.
+          conditions: numbers of the values that decide when the loop ends, or which branch runs.
+          alternatives: lists of results, such as one list per branch. When the program runs, the
+            equation returns one of these lists.
           scope: the scope of the equation.
         """
         dependent_indices = []  # indices of the results that depend on the image
@@ -219,7 +214,7 @@ class TracedProgram:
             deciding_values = [*conditions, *possible_values]
             if not self.image_dependent_values.isdisjoint(deciding_values):
                 dependent_indices.append(index)
-        results = self._replace_known_constants(alternatives[-1])
+        results = self._forget_constants(alternatives[-1])
         for index in dependent_indices:
             results[index] = self.new_value()
         outputs = [results[index] for index in dependent_indices]
@@ -234,11 +229,6 @@ class TracedProgram:
             self.image_dependent_values.update(outputs)
             self._add_operation(equation, inputs, input_shapes, outputs, shapes[0], scope)
         return results
-
-
-def _without_counting(scope: Scope) -> Scope:
-    """Return a copy of a scope whose operations count 0 times, as in a branch that does not run."""
-    return dataclasses.replace(scope, repeat_count=0)
 
 
 def _count_multiply_accumulates(jaxpr: ClosedJaxpr) -> int:

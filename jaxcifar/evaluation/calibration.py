@@ -64,7 +64,9 @@ def calibration(
     log_probs = log_probabilities(np.asarray(logits, np.float64) / temperature)
     are_correct = is_correct(log_probs, labels)
     confidences = np.minimum(np.exp(log_probs.max(-1)), 1.0)
-    bins_from_one = np.ceil(confidences * BINS).astype(int)
+    bins_from_one = np.ceil(confidences * BINS).astype(
+        int
+    )  # a bin has its upper edge, not the lower
     bin_of_image = np.clip(bins_from_one - 1, 0, BINS - 1)
     image_counts = np.bincount(bin_of_image, minlength=BINS)
     confidence_sums = np.bincount(bin_of_image, confidences, minlength=BINS)

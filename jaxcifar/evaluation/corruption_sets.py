@@ -203,8 +203,8 @@ def with_corruption_errors(
         base_error = sum(1 - accuracy for accuracy in base_results["accuracy"][kind])
         if base_error <= 0:
             raise RunError(
-                f"--base {base_name}: makes no errors on {kind}, so that no corruption error is "
-                "defined; choose another base, or more images"
+                f"--base {base_name}: classifies all images of {kind} correctly, and the "
+                "corruption error would divide by its 0 errors; choose another base, or more images"
             )
         corruption_errors[kind] = sum(1 - accuracy for accuracy in accuracies) / base_error
     mean_error = _mean_over_kinds(corruption_errors)
@@ -227,5 +227,5 @@ def kinds_in_mean(kinds: Iterable[str]) -> list[str]:
 
 
 def _mean_over_kinds(values: Mapping[str, float]) -> float:
-    """Return the mean of values by kind of corruption, over the kinds that count in means."""
+    """Return the mean of values (kind of corruption -> value) over the kinds of `kinds_in_mean`."""
     return float(np.mean([values[kind] for kind in kinds_in_mean(values)]))

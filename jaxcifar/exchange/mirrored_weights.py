@@ -91,5 +91,5 @@ def collapse(arrays: Mapping[str, np.ndarray]) -> Arrays:
             mirrored_arrays[name] = array
     for name, array in expand(mirrored_arrays).items():
         if not np.array_equal(array, arrays[name]):
-            raise ValueError(f"{name}: the filters of a mirrored pair differ")
+            raise ValueError(f"{name}: two filters of a pair are not mirror images")
     return mirrored_arrays

@@ -135,8 +135,8 @@ def from_state_dict(
     for name in unit_scales & arrays.keys():
         if not (arrays[name] == 1).all():
             raise RunError(
-                f"{path}: the scale {name} is not all ones, but {config.network_title} has no "
-                "scales; convert a network whose normalisations have none"
+                f"{path}: the scale {name} must be all ones, because the normalisation layers of "
+                f"{config.network_title} have no scale; convert a network without scales"
             )
     actual_shapes = {name: array.shape for name, array in arrays.items() if name not in unit_scales}
     problem_and_advice = _describe_wrong_shapes(

@@ -49,7 +49,9 @@ def remove_prefix(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarra
     short_names = [".".join(path[len(shared_modules) :]) for path in paths]
     prefix = "".join(f"{module}." for module in shared_modules)
     if len(set(short_names)) < len(short_names):
-        raise ValueError("two tensors have the same name, apart from the names of wrappers")
+        raise ValueError(
+            "two tensors have the same name without wrappers, such as module. and _orig_mod."
+        )
     return dict(zip(short_names, arrays.values(), strict=True)), prefix
 
 
@@ -134,16 +136,19 @@ def _describe_difference(
         f"{printable_name(name)}: {_describe_shape(actual)} in the file, "
         f"{_describe_shape(expected)} expected"
     )
-    nearest_array = ""
     if actual is None and expected is not None:
+        place_of_nearest = "in the file"
         unexpected_shapes = _shapes_only_in(actual_shapes, expected_shapes)
-        nearest_array, place = _describe_nearest(name, expected, unexpected_shapes), "in the file"
+        nearest_array = _describe_nearest(name, expected, unexpected_shapes)
     elif expected is None and actual is not None:
+        place_of_nearest = "expected"
         missing_shapes = _shapes_only_in(expected_shapes, actual_shapes)
-        nearest_array, place = _describe_nearest(name, actual, missing_shapes), "expected"
+        nearest_array = _describe_nearest(name, actual, missing_shapes)
+    else:
+        return difference
     if not nearest_array:
         return difference
-    return f"{difference}, nearest {place}: {nearest_array}"
+    return f"{difference}, nearest {place_of_nearest}: {nearest_array}"
 
 
 def _shapes_only_in(

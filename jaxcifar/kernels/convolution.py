@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxcifar.array_types import Float
+from jaxcifar.kernels import general_convolution
 from jaxcifar.kernels.direct_convolution import convolve_directly
 from jaxcifar.kernels.gradients import pointwise
 from jaxcifar.kernels.winograd import Dtype, pad_to_extents, winograd
@@ -38,7 +39,7 @@ def conv2d(
     Args:
       x: images.
       kernel: weights of the inputs in the square around each output.
-      stride: 1 or 2, along both axes.
+      stride: along both axes.
       bias: added to every output; None for zeros.
       padding: zeros (before, after) along both axes; None for `size // 2` on each side.
       product_dtype: dtype to which a CPU rounds the operands of matrix products in Winograd's
@@ -56,19 +57,27 @@ def conv2d(
     product_dtype = jnp.dtype(product_dtype or jnp.float32)
     if x.dtype == jnp.bfloat16 and product_dtype == jnp.bfloat16:
         convolve_on_cpu = partial(convolve_directly, stride=stride, padding=padding)
-    elif uses_matrix_products(x.shape, kernel.shape, stride, padding):
+    elif is_common_form(x.shape, kernel.shape, stride, padding):
         convolve_on_cpu = partial(
             _convolve_by_products, stride=stride, padding=padding, product_dtype=product_dtype
         )
     else:
-        return convolve_by_xla(x, kernel, bias)
+        geometry = general_convolution.Geometry((stride, stride), (padding, padding))
+        if not general_convolution.has_products(x, kernel, geometry):
+            return convolve_by_xla(x, kernel, bias)
+        convolve_on_cpu = partial(
+            _convolve_in_general, geometry=geometry, product_dtype=product_dtype
+        )
     return lax.platform_dependent(x, kernel, bias, cpu=convolve_on_cpu, default=convolve_by_xla)
 
 
-def uses_matrix_products(
+def is_common_form(
     images_shape: tuple[int, ...], kernel_shape: tuple[int, ...], stride: int, padding: Padding
 ) -> bool:
-    """Return True if `conv2d` on a CPU uses matrix products for arrays of these shapes."""
+    """Return True if `conv2d` on a CPU has products of its own for arrays of these shapes.
+
+    `general_convolution` computes all other forms.
+    """
     kernel_size = kernel_shape[:2]
     if kernel_size == (1, 1):
         return padding == (0, 0)
@@ -101,6 +110,16 @@ def _convolve_by_xla(x: Array, kernel: Array, bias: Array, stride: int, padding:
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
     return outputs + bias
+
+
+def _convolve_in_general(
+    x: Array,
+    kernel: Array,
+    bias: Array,
+    geometry: general_convolution.Geometry,
+    product_dtype: Dtype,
+) -> Array:
+    return general_convolution.convolve_by_products(x, kernel, geometry, product_dtype) + bias
 
 
 def _convolve_by_products(

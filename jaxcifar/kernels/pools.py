@@ -40,7 +40,8 @@ def _max_pool_bwd(
 ) -> tuple[Array]:
     x, maxima = residuals
     has_gradient = jnp.zeros(maxima.shape, bool)
-    gradients = {}  # (row, column) in a window -> gradient of that pixel in every window
+    # (row, column) in a window -> gradient of the pixel at this position, for all windows
+    gradients = {}
     for position, pixel in _window_pixels(x, stride, window_width):
         is_first_maximum = (pixel == maxima) & ~has_gradient
         has_gradient |= is_first_maximum
@@ -49,9 +50,10 @@ def _max_pool_bwd(
     strides_in_row = math.ceil(x.shape[2] / stride)
 
     def strided_gradient(row: int, column: int) -> Array:
-        """Return the gradient of the pixels at `[row::stride, column::stride]` of the image.
+        """Return the gradient of the image's pixels `[row::stride, column::stride]`.
 
-        Where windows overlap, a pixel's gradients in all its windows are added.
+        Where windows overlap, such a pixel is in several windows, at different columns of them. Its
+        gradients in these windows are added.
         """
         window_gradients = []
         for offset, window_column in enumerate(range(column, window_width, stride)):
@@ -60,6 +62,7 @@ def _max_pool_bwd(
             window_gradients.append(jnp.pad(gradient, ((0, 0), (0, 0), column_padding, (0, 0))))
         return reduce(jnp.add, window_gradients)
 
+    # All pixels of the image, put together again from the pixels with each start (row, column).
     rows = []
     for row in range(stride):
         columns = [strided_gradient(row, column) for column in range(stride)]
@@ -111,7 +114,7 @@ def pair_maxima(x: Float[Array, "..."], axis: int) -> tuple[Float[Array, "..."],
 
 
 def _pair_maxima_bwd(axis: int, x: Array, grads: tuple[Array, ...]) -> tuple[Array]:
-    pair_grads = []
+    pair_grads = []  # gradients of the first and of the second pixels of the pairs
     for (first, second), grad in zip(_neighbour_pairs(x, axis), grads, strict=True):
         first_grad = jnp.where(first >= second, grad, 0)
         second_grad = jnp.where(first >= second, 0, grad)
@@ -119,7 +122,7 @@ def _pair_maxima_bwd(axis: int, x: Array, grads: tuple[Array, ...]) -> tuple[Arr
     even_grads, odd_grads = pair_grads[0]  # of pixels 0, 2, ... and of pixels 1, 3, ...
     last_grad: list[Array] = []  # of the last pixel, if the number of pixels is odd
     is_odd_extent = len(pair_grads) == 2
-    if is_odd_extent:
+    if is_odd_extent:  # all pixels but the first and the last are in two pairs
         more_odd_grads, later_even_grads = pair_grads[1]  # of pixels 1, 3, ... and 2, 4, ...
         pair_count = later_even_grads.shape[axis]
         take_slice = partial(lax.slice_in_dim, axis=axis)

@@ -4,6 +4,7 @@ See `kernels/winograd.py` for the method and its sources.
 """
 
 import math
+from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -24,9 +25,15 @@ _POINTS_BY_COUNT = {
 
 
 class Matrices(NamedTuple):
-    """Matrices of Winograd's F(m, r): tiles of m x m outputs, kernels of r x r weights.
+    """The matrices of Winograd's convolution F(m, r), for m x m outputs and r x r kernels.
 
-    Their shapes are `[m, n]`, `[n, r]` and `[n, n]`, where n = m + r - 1.
+    The kernel and a tile of the input are transformed, multiplied element by element, and
+    transformed to a tile of the output. A matrix M transforms X into M X M^T. Here n = m + r - 1.
+
+    Attributes:
+      to_output: `[m, n]`, transforms the product.
+      from_kernel: `[n, r]`, transforms the kernel.
+      from_input: `[n, n]`, transforms the tile of the input.
     """
 
     to_output: Float32[np.ndarray, "outputs points"]
@@ -70,27 +77,32 @@ class Tiling:
 def _make_matrices(tile_size: int, kernel_size: int) -> Matrices:
     """Return the matrices of Winograd's convolution for output tiles and kernels of these sizes.
 
-    Two polynomials can be multiplied by multiplying their values at n points. The last point is
-    infinity. Winograd's method is the transpose of this algorithm.
+    The product of two polynomials is known if its values at n points are known, and these are the
+    products of the polynomials' values. Winograd's method is the transpose of this algorithm: a
+    matrix becomes its transpose, and the first step becomes the last.
     """
-    finite_points = _POINTS_BY_COUNT[tile_size + kernel_size - 2]
-    powers = range(len(finite_points) + 1)
-    rows = [[point**power for power in powers] for point in finite_points]
-    row_at_infinity = [0.0] * len(finite_points) + [1.0]
-    vandermonde = np.asarray([*rows, row_at_infinity])
-    from_input = np.linalg.inv(vandermonde).T
-    is_rounding_error = np.abs(from_input) < 1e-12
-    from_input[is_rounding_error] = 0
-
-    def values_at_points(coefficient_count: int) -> np.ndarray:
-        """Return the matrix that maps a polynomial's coefficients to its values at all points."""
-        at_finite_points = vandermonde[:-1, :coefficient_count]
-        at_infinity = np.eye(coefficient_count)[-1:]  # the last coefficient
-        matrix = np.concatenate([at_finite_points, at_infinity])
-        return matrix.astype(np.float32)
-
+    point_count = tile_size + kernel_size - 1
+    finite_points = _POINTS_BY_COUNT[point_count - 1]
+    to_values = _evaluation_matrix(finite_points, point_count)
+    to_coefficients = np.linalg.inv(to_values)
+    is_rounding_error = np.abs(to_coefficients) < 1e-12
+    to_coefficients[is_rounding_error] = 0
+    to_output = _evaluation_matrix(finite_points, tile_size).T
+    from_kernel = _evaluation_matrix(finite_points, kernel_size)
+    from_input = to_coefficients.T
     return Matrices(
-        to_output=values_at_points(tile_size).T,
-        from_kernel=values_at_points(kernel_size),
-        from_input=from_input.astype(np.float32),
+        to_output.astype(np.float32),
+        from_kernel.astype(np.float32),
+        from_input.astype(np.float32),
     )
+
+
+def _evaluation_matrix(finite_points: Sequence[float], coefficient_count: int) -> np.ndarray:
+    """Return the matrix that maps a polynomial's coefficients to its values at all points.
+
+    The last point is infinity, where the value of a polynomial is its highest coefficient.
+    """
+    powers = range(coefficient_count)
+    rows_of_finite_points = [[point**power for power in powers] for point in finite_points]
+    row_of_infinity = [0.0] * (coefficient_count - 1) + [1.0]
+    return np.asarray([*rows_of_finite_points, row_of_infinity])

@@ -159,9 +159,9 @@ class _Host(_Guest):
 
     def missing(self) -> str:
         """Describe, for a message, the processes that have not connected yet."""
-        all_numbers = range(self._member.count)
-        missing_numbers = ", ".join(str(n) for n in all_numbers if n not in self._present_numbers)
-        return f"process {missing_numbers} of {self._member.count} at {self._coordinator}"
+        count = self._member.count
+        missing = ", ".join(map(str, sorted({*range(count)} - self._present_numbers)))
+        return f"process {missing} of {count} at {self._coordinator}"
 
     async def attend(self, wait_seconds: float) -> _Answer:
         """Wait for all processes, up to `wait_seconds`; send an answer to all, and return it.

@@ -65,7 +65,7 @@ def describe_test_accuracies(variations: Sequence[Variation]) -> str:
 
 def describe_validation_accuracies(variations: Sequence[Variation]) -> str:
     """Return a text with the best validation accuracy of each variation, best variation first."""
-    best_first = sorted(variations, key=lambda v: -v.repeats("val_accuracy").mean())
+    best_first = sorted(variations, key=lambda variation: -variation.repeats("val_accuracy").mean())
     descriptions = []
     for variation in best_first:
         mean = variation.repeats("val_accuracy").mean()

@@ -48,9 +48,9 @@ def choice_text(network: StudiedNetwork) -> str:
     certainty = _certainty_sentence(leads, has_ties=bool(tied_names))
     if certainty:
         sentences.append(certainty)
-    if any(len(v.folds) > 1 for v in network.variations):
+    if any(len(variation.folds) > 1 for variation in network.variations):
         sentences.append(_FOLDS_SENTENCE)
-    elif any(len(v.runs) == 1 for v in network.variations):
+    elif any(len(variation.runs) == 1 for variation in network.variations):
         sentences.append("With a single seed the spread between seeds is not known.")
     if _all_runs_guess(network):
         sentences.append("None can be told apart from guessing: there is no best among them.")

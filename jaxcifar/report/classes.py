@@ -165,13 +165,14 @@ def most_frequent_confusions(run: FinishedRun) -> list[dict[str, str]]:
     names = [escape_markdown(name) for name in run.class_names]
     if len(names) <= MANY_CLASSES:
         return []
-    mistake_counts = matrix - np.diag(np.diag(matrix))
-    most_frequent = np.argsort(-mistake_counts, axis=None, kind="stable")[:_MAX_CONFUSIONS]
-    labels, predictions = np.unravel_index(most_frequent, mistake_counts.shape)
+    correct_counts = np.diag(np.diag(matrix))
+    mistake_counts = matrix - correct_counts
+    cells_by_count = np.argsort(-mistake_counts, axis=None, kind="stable")  # highest count first
     table_rows = []
-    for label, predicted in zip(labels, predictions, strict=True):
+    for cell in cells_by_count[:_MAX_CONFUSIONS]:
+        label, predicted = np.unravel_index(cell, mistake_counts.shape)
         count = mistake_counts[label, predicted]
-        if count:
+        if count > 0:
             row = {
                 "true": names[label],
                 "predicted": names[predicted],

@@ -131,7 +131,7 @@ def time_sentence(records: Records) -> str:
 def training_commands(records: Records) -> list[str]:
     """Return the shell commands that train the variations which belong to no study."""
     variations = [*records.variations_outside_studies, *records.variations_without_validation]
-    configs = [v.config for v in variations if not v.runs[0].converted]
+    configs = [variation.config for variation in variations if not variation.runs[0].converted]
     lines = [f"jaxcifar run {shlex.join(config.options())}" for config in configs]
     return [printable(line, _MAX_COMMAND_CHARACTERS) for line in lines]
 
@@ -155,31 +155,49 @@ def conversion_commands(records: Records) -> list[str]:
 
 
 def fact_rows(records: Records) -> list[tuple[str, str]]:
-    """Return (title, values) pairs about the runs' data sets, seeds, devices and package versions.
+    """Return the rows of a table about the runs' images, seeds, devices and package versions.
 
-    The values are a text that lists the different values of all runs.
+    Each row is a title, and a text that lists the different values of all runs.
     """
     results = [run.result for run in records.runs]
-    data_sets = {run.data.identity: run.data for run in records.runs}
-    packages = dict.fromkeys(name for result in results for name in result["versions"])
-    examples = [result["examples"] for result in results]
-    counts = [f"{count['train']:,} / {count['val']:,} / {count['test']:,}" for count in examples]
+    image_counts = []
+    for result in results:
+        examples = result["examples"]
+        counts = f"{examples['train']:,} / {examples['val']:,} / {examples['test']:,}"
+        image_counts.append(counts)
     commits = [result.get("git_commit") or "not in a git checkout" for result in results]
-    rows = [("data", _join_unique(data_set.title for data_set in data_sets.values()))]
-    for data_set in data_sets.values():
-        for split, digest in data_set.fingerprints:
-            title = f"{escape_markdown(data_set.title)}, {escape_markdown(split)}"
-            rows.append((f"SHA-256 of {title}", f"`{digest}`"))
-    rows += [
-        ("images to train, validate, test", _join_unique(counts)),
+    return [
+        *_data_set_rows(records),
+        ("images to train, validate, test", _join_unique(image_counts)),
         *_copied_example_rows(results),
         ("seeds", _join_unique(sorted(run.config.seed for run in records.runs))),
         ("device", _join_unique(result["device"] for result in results)),
         ("computed in", _join_unique(result["compute_dtype"] for result in results)),
         ("runs at once", _join_unique(result["at_once"] for result in results)),
         ("commit", _join_unique(commits)),
+        *_package_rows(results),
     ]
-    for name in packages:
+
+
+def _data_set_rows(records: Records) -> list[tuple[str, str]]:
+    """Return a table row with the titles of the data sets, and rows with their SHA-256."""
+    data_set_of_identity = {run.data.identity: run.data for run in records.runs}
+    data_sets = data_set_of_identity.values()
+    rows = [("data", _join_unique(data_set.title for data_set in data_sets))]
+    for data_set in data_sets:
+        for split, digest in data_set.fingerprints:
+            title = f"{escape_markdown(data_set.title)}, {escape_markdown(split)}"
+            rows.append((f"SHA-256 of {title}", f"`{digest}`"))
+    return rows
+
+
+def _package_rows(results: Sequence[Any]) -> list[tuple[str, str]]:
+    """Return a table row for each package that the runs used, with the package's versions."""
+    package_names: dict[str, None] = {}  # in order of appearance
+    for result in results:
+        package_names |= dict.fromkeys(result["versions"])
+    rows = []
+    for name in package_names:
         # Older versions did not know the version of a checkout that is not installed.
         missing = "from a checkout, see commit" if name == "jaxcifar" else "not installed"
         versions = _join_unique(result["versions"].get(name) or missing for result in results)

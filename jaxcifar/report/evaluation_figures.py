@@ -33,7 +33,7 @@ def plot_reliability(results: Figures, temperature: float | None, title: str, pa
     bar_width = 0.92 / BINS
     shares = [one_bin["images"] / results["images"] for one_bin in results["plain"]["bins"]]
     axes.bar(bin_middles, shares, bar_width, color="#dddddd", label="share of the images")
-    axes.plot([0, 1], [0, 1], color="black", lw=1, ls=":", label="as sure as right")
+    axes.plot([0, 1], [0, 1], color="black", lw=1, ls=":", label="perfectly calibrated")
     _plot_confidence_bins(axes, results["plain"], "unchanged", TEST, "o-")
     if "tempered" in results:
         name = "at temperature" if temperature is None else f"at temperature {temperature:.3g}"

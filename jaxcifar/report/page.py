@@ -18,7 +18,6 @@ _TABLE_REGION = (
 )
 _SCRIPT_FILES = ("elements", "tables", "curves", "confusion", "start")
 _CLASS_OF_ALIGNMENT = {f"text-align:{side}": side for side in ("left", "center", "right")}
-_TOKEN_AFTER = "token after"  # a token's note of the token that was moved behind it
 
 
 def markdown_to_page(
@@ -36,7 +35,7 @@ def markdown_to_page(
       title: title of the page.
       pictures: content of SVG and PNG files by path. Any other path in `markdown` is replaced by
         the alternative text, so that the page never contains other files.
-      data: data of the interactive parts that replace pictures; None if there are none.
+      data: data of the interactive charts and tables; None if there are none.
     """
     part_ids = data.part_ids if data else {}
     renderer = make_markdown_parser()
@@ -153,22 +152,21 @@ def _turn_pictures_into_figures(tokens: Sequence[Token]) -> list[Token]:
 
     A paragraph in italics after such a paragraph becomes the caption inside the figure.
     """
-    result: list[Token] = []
-    for index, token in enumerate(tokens):
-        is_paragraph = token.type == "inline" and tokens[index - 1].type == "paragraph_open"
-        if is_paragraph:
-            paragraph_start, paragraph_end = result[-1], tokens[index + 1]
-            follows_figure = len(result) > 1 and result[-2].tag == "figure"
-            if _contains_only_pictures(token):
-                paragraph_start.tag = paragraph_end.tag = "figure"
-            elif follows_figure and _is_caption(token):
-                paragraph_start.tag = paragraph_end.tag = "figcaption"
-                # The figure ends after its caption.
-                figure_end = result.pop(-2)
-                paragraph_end.meta[_TOKEN_AFTER] = figure_end
-        result.append(token)
-        if _TOKEN_AFTER in token.meta:
-            result.append(token.meta[_TOKEN_AFTER])
+    result = list(tokens)
+    for index, content in enumerate(tokens):
+        is_paragraph = content.type == "inline" and tokens[index - 1].type == "paragraph_open"
+        if not is_paragraph:
+            continue
+        start, end = tokens[index - 1], tokens[index + 1]
+        token_before = result[index - 2] if index > 1 else None
+        follows_figure = token_before is not None and token_before.tag == "figure"
+        if _contains_only_pictures(content):
+            start.tag = end.tag = "figure"
+        elif follows_figure and _is_caption(content):
+            start.tag = end.tag = "figcaption"
+            # The end of the figure moves behind its caption.
+            figure_end = result[index - 2]
+            result[index - 2 : index + 2] = [start, content, end, figure_end]
     return result
 
 

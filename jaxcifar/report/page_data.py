@@ -221,7 +221,7 @@ def _study_chart(
     Returns:
       a dict for the page's script. It refers to curves by their index in `chart_curves`.
     """
-    best_first = sorted(variations, key=lambda v: -v.repeats("val_accuracy").mean())
+    best_first = sorted(variations, key=lambda variation: -variation.repeats("val_accuracy").mean())
     lines = []
     for variation in best_first:
         best_epochs = [run.result["selected_epoch"] for run in variation.runs]

@@ -60,15 +60,16 @@ def _result_sentences(results: CorruptionSet) -> str:
     sentences say so.
     """
     means = {kind: float(np.mean(values)) for kind, values in results["accuracy"].items()}
-    worst, best = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
+    most_harmful = min(means, key=lambda kind: means[kind])
+    least_harmful = max(means, key=lambda kind: means[kind])
     has_extra_kinds = not np.isclose(results["mean"], np.mean(list(means.values())))
     averaged_kinds = "the standard kinds" if has_extra_kinds else "kinds"
     text = (
         f"On average over {averaged_kinds} and strengths, {percent(results['mean'])} of "
         f"{results['images']:,} images are classified correctly. The most harmful kind"
         f"{' of all in the table' if has_extra_kinds else ''} is "
-        f"{escape_markdown(worst)} ({percent(means[worst])}), the least harmful "
-        f"{escape_markdown(best)} ({percent(means[best])})."
+        f"{escape_markdown(most_harmful)} ({percent(means[most_harmful])}), the least harmful "
+        f"{escape_markdown(least_harmful)} ({percent(means[least_harmful])})."
     )
     error = results.get("mean_corruption_error")
     if error is None:

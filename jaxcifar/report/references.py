@@ -82,13 +82,14 @@ def nearest_set_text(sets: Sequence[ReferenceSet]) -> str:
 
 
 def mismatched_accuracies(variation: Variation) -> tuple[float, ...]:
-    """Return the test accuracies on images normalised differently than in training.
+    """Return the test accuracies of a row on mismatched images: normalised unlike in training.
 
-    There is one accuracy for each fold, or for each seed of a variation without folds.
+    If the row was trained with normalisation, mismatched images are not normalised, and the other
+    way round. The command `jaxcifar evaluate --on slips` (common mistakes in test code) measures
+    these accuracies.
 
-    If training used normalisation, the images are not normalised, and the other way round. The
-    command `jaxcifar evaluate --on slips` (common mistakes in test code) measures the accuracies.
-    Return () if a run lacks its accuracy.
+    Returns:
+      an accuracy for each fold, or for each seed of a row without folds; () if one is unknown.
     """
     accuracies = [_mismatched_accuracy(run) for run in variation.runs]
     known_accuracies = [accuracy for accuracy in accuracies if accuracy is not None]
@@ -98,7 +99,7 @@ def mismatched_accuracies(variation: Variation) -> tuple[float, ...]:
 
 
 def _mismatched_accuracy(run: FinishedRun) -> float | None:
-    """Return the accuracy on images normalised differently than in training; None if unknown."""
+    """Return a run's accuracy on mismatched images (normalised unlike in training), or None."""
     if "test_accuracy_mismatched" in run.result:
         return run.result["test_accuracy_mismatched"]
     try:
@@ -107,22 +108,22 @@ def _mismatched_accuracy(run: FinishedRun) -> float | None:
         return None
     if evaluation is None or "slips" not in evaluation:
         return None
-    accuracy_of_slip = evaluation["slips"]["accuracy"]
-    return accuracy_of_slip.get(NORMALISED, accuracy_of_slip.get(NOT_NORMALISED))
+    accuracy_of_mistake = evaluation["slips"]["accuracy"]
+    return accuracy_of_mistake.get(NORMALISED, accuracy_of_mistake.get(NOT_NORMALISED))
 
 
 def mismatch_rows(study: StudyRecord) -> list[dict[str, Any]]:
-    """Return table rows with accuracies of networks trained without normalisation.
+    """Return the accuracies of the study's rows that were trained without normalisation.
 
-    A variation is left out if one of its accuracies is not known.
+    A row is left out if one of its accuracies is not known.
 
     Returns:
-      a dict for each variation: its "name"; "test", the accuracy on the usual test images;
+      a dict for each row: its "name"; "test", the accuracy on the usual test images;
       "mismatched", the accuracy on normalised test images; and "reference", the mean of the
-      accuracies that were published for the variation.
+      accuracies that were published for the row.
     """
     rows = []
-    for variation in _rows_trained_without_normalisation(study):
+    for variation in _variations_without_normalisation(study):
         accuracies = mismatched_accuracies(variation)
         if accuracies:
             row = {
@@ -138,22 +139,30 @@ def mismatch_rows(study: StudyRecord) -> list[dict[str, Any]]:
 def measuring_commands(study: StudyRecord, folder: str) -> list[str]:
     """Return the shell commands that test a study's runs on wrongly normalised images.
 
-    There is a command for each variation that was trained without normalisation, unless it was
-    already tested on such images. `folder` is the study's folder relative to the report.
+    There is a command for each row that was trained without normalisation, unless its accuracy on
+    such images is already known. `folder` is the study's folder relative to the report.
     """
     commands = []
-    for variation in _rows_trained_without_normalisation(study):
-        if mismatched_accuracies(variation):
+    for variation in _variations_without_normalisation(study):
+        is_already_tested = len(mismatched_accuracies(variation)) > 0
+        if is_already_tested:
             continue
-        subpaths = [run.path.relative_to(study.path).as_posix() for run in variation.runs]
-        paths = [f"{folder}/{subpath}".removeprefix("./") for subpath in subpaths]
-        command = f"jaxcifar evaluate {shlex.join(paths)} --on slips"
+        run_folders = []
+        for run in variation.runs:
+            folder_in_study = run.path.relative_to(study.path).as_posix()
+            run_folders.append(f"{folder}/{folder_in_study}".removeprefix("./"))
+        command = f"jaxcifar evaluate {shlex.join(run_folders)} --on slips"
         commands.append(printable(command, _MAX_COMMAND_CHARACTERS))
     return commands
 
 
-def _rows_trained_without_normalisation(study: StudyRecord) -> list[Variation]:
-    return [v for v in study.variations if v.reference and not v.config.normalize]
+def _variations_without_normalisation(study: StudyRecord) -> list[Variation]:
+    """Return the rows with published accuracies that were trained without normalisation."""
+    return [
+        variation
+        for variation in study.variations
+        if variation.reference and not variation.config.normalize
+    ]
 
 
 def mismatch_verdict(rows: Sequence[dict[str, Any]]) -> str:
@@ -227,7 +236,9 @@ def epochs_note(study: StudyRecord) -> str:
     Otherwise return "".
     """
     reference_epochs = study.reference.get("epochs")
-    epochs = sorted({v.config.epochs for v in study.variations if v.reference})
+    epochs = sorted(
+        {variation.config.epochs for variation in study.variations if variation.reference}
+    )
     if reference_epochs is None or not epochs or epochs == [reference_epochs]:
         return ""
     epoch_range = str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"

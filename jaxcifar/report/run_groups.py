@@ -92,16 +92,8 @@ def group_into_networks(variations: Iterable[Variation]) -> list[StudiedNetwork]
     its training is unknown.
     """
     groups: dict[Any, list[Variation]] = {}
-    first_archs: dict[Any, str] = {}  # a user's network and its SHA-256 -> the first path to it
     for variation in variations:
-        first_run = variation.runs[0]
-        converted_path = first_run.path if first_run.converted else None
-        arch, code_digests = variation.config.arch, dict(variation.config.sources or ())
-        if "arch" in code_digests:
-            file_and_digest = without_folder(arch), code_digests["arch"]
-            arch = first_archs.setdefault(file_and_digest, arch)
-        network_key = arch, variation.data.identity, converted_path
-        groups.setdefault(network_key, []).append(variation)
+        groups.setdefault(_network_key(variation), []).append(variation)
     sorted_groups = sorted(groups.values(), key=_network_sort_key)
     titles = [_network_title(group) for group in sorted_groups]
     networks = []
@@ -111,6 +103,17 @@ def group_into_networks(variations: Iterable[Variation]) -> list[StudiedNetwork]
             title = f"{title}, SHA-256 {digests or 'unknown'}"
         networks.append(StudiedNetwork(title, tuple(group)))
     return networks
+
+
+def _network_key(variation: Variation) -> tuple[Any, ...]:
+    """Return a key that is equal for variations of the same network (see `group_into_networks`)."""
+    arch = variation.config.arch
+    sha256_of_code = dict(variation.config.sources or ()).get("arch")
+    if sha256_of_code is not None:  # the user's network, perhaps copied to another folder
+        arch = without_folder(arch)
+    first_run = variation.runs[0]
+    path_of_converted_run = first_run.path if first_run.converted else None
+    return arch, sha256_of_code, variation.data.identity, path_of_converted_run
 
 
 def _network_sort_key(group: list[Variation]) -> tuple[str, str, bool]:

@@ -52,10 +52,10 @@ def _device_share(run: FinishedRun) -> float:
 
 
 def _own_training_device_seconds(run: FinishedRun) -> float:
-    """Return the seconds of each epoch, divided by the number of runs trained together in it.
+    """Return the sum of all epochs' seconds, each divided by the number of runs trained together.
 
-    Older versions did not write this number in each epoch. They wrote only the largest number of
-    runs together (`at_once`), which is too large for a run beside free places.
+    Older versions did not write this number for each epoch. For them, the largest number of runs
+    together (`at_once`) is used, which is too large for epochs in which other runs had ended.
     """
     largest_number = run.result["at_once"]
     return sum(row["seconds"] / row.get("runs_together", largest_number) for row in own_epochs(run))

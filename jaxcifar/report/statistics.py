@@ -61,12 +61,13 @@ class Sample:
         For one value, or if all values agree exactly, the interval is Wilson's, from the number of
         images.
         """
-        count, quantile = len(self.values), 1 - SIGNIFICANCE_LEVEL / 2
+        upper_probability = 1 - SIGNIFICANCE_LEVEL / 2
         if self.deviation:
-            t = float(special.stdtrit(count - 1, quantile))
+            count = len(self.values)
+            t = float(special.stdtrit(count - 1, upper_probability))
             half_width = t * self.deviation / math.sqrt(count)
             return self.mean - half_width, self.mean + half_width
-        z = float(special.ndtri(quantile))
+        z = float(special.ndtri(upper_probability))
         weight = z**2 / self.images
         middle = (self.mean + weight / 2) / (1 + weight)
         half_width = math.sqrt(weight * self.mean * (1 - self.mean) + weight**2 / 4) / (1 + weight)

@@ -45,7 +45,7 @@ def plot_all_validation(variations: Sequence[Variation], title: str, path: Path)
     coloured.
     """
     title = f"Validation accuracy by epoch: all {len(variations)} rows\n{title}"
-    best_first = sorted(variations, key=lambda v: -v.repeats("val_accuracy").mean())
+    best_first = sorted(variations, key=lambda variation: -variation.repeats("val_accuracy").mean())
     colored_rows = list(variations)
     if len(variations) > MANY_ROWS:
         colored_rows = best_first[:_COLORED_ROWS]
@@ -100,7 +100,7 @@ def plot_test_accuracies(
     title = f"Test accuracy of all rows, each of its chosen epoch\n{title}"
     row_height = 0.3 if len(variations) <= MANY_ROWS else 0.18
     figure, axes = figure_with_axes(WIDTH, 1.7 + row_height * len(variations), title)
-    limits = _find_axis_limits([Sample.of(v, "test_accuracy") for v in variations])
+    limits = _find_axis_limits([Sample.of(variation, "test_accuracy") for variation in variations])
     for row, variation in enumerate(variations):
         sample = Sample.of(variation, "test_accuracy")
         axes.plot(sample.interval, [row, row], color=TEST, lw=2, alpha=0.6, zorder=2)
@@ -112,7 +112,10 @@ def plot_test_accuracies(
             reference_mean = float(np.mean(variation.reference))
             _draw_accuracy_dot(axes, reference_mean, row, limits, _REFERENCE_DOT_STYLE)
     axes.set(xlim=limits, xlabel="test accuracy", ylim=(len(variations) - 0.4, -0.6))
-    names = [f"{shortened(v.name, 24)}  {mean_percent(v, 'test_accuracy')}" for v in variations]
+    names = [
+        f"{shortened(variation.name, 24)}  {mean_percent(variation, 'test_accuracy')}"
+        for variation in variations
+    ]
     font_size = 9 if len(variations) <= MANY_ROWS else 7.5
     axes.set_yticks(range(len(variations)), names, fontsize=font_size, parse_math=False)
     format_as_percent(axes.xaxis)
@@ -126,20 +129,26 @@ def _find_axis_limits(samples: Sequence[Sample]) -> tuple[float, float]:
     The axis shows all accuracies except samples that are far below the others. It also shows their
     confidence intervals, up to the width of the range on each side.
     """
+    shown_samples = _without_low_outliers(samples)
+    lowest = min(min(sample.values) for sample in shown_samples)
+    highest = max(max(sample.values) for sample in shown_samples)
+    span = max(highest - lowest, LEAST_SPAN)
+    intervals = [sample.interval for sample in shown_samples]
+    lowest_in_intervals = min(low for low, _ in intervals)
+    highest_in_intervals = max(high for _, high in intervals)
+    shown_low = min(lowest, max(lowest_in_intervals, lowest - span))
+    shown_high = max(highest, min(highest_in_intervals, highest + span))
+    margin = 0.08 * span
+    return max(0.0, shown_low - margin), min(1.0 + margin, shown_high + margin)
+
+
+def _without_low_outliers(samples: Sequence[Sample]) -> list[Sample]:
+    """Return the samples whose mean is not far below the others, measured by quartiles."""
     means = [sample.mean for sample in samples]
     low_quartile, high_quartile = np.quantile(means, [0.25, 0.75])
-    least_mean = low_quartile - _OUTLIER_SPANS * max(high_quartile - low_quartile, LEAST_SPAN)
-    shown_samples = [sample for sample in samples if sample.mean >= least_mean]
-    values = [value for sample in shown_samples for value in sample.values]
-    lowest, highest = min(values), max(values)
-    span = max(highest - lowest, LEAST_SPAN)
-    interval_lows, interval_highs = zip(*(sample.interval for sample in shown_samples), strict=True)
-    interval_low = max(min(interval_lows), lowest - span)
-    interval_high = min(max(interval_highs), highest + span)
-    margin = 0.08 * span
-    low_end = max(0.0, min(lowest, interval_low) - margin)
-    high_end = min(1.0 + margin, max(highest, interval_high) + margin)
-    return low_end, high_end
+    distance_of_quartiles = max(high_quartile - low_quartile, LEAST_SPAN)
+    least_mean = low_quartile - _OUTLIER_SPANS * distance_of_quartiles
+    return [sample for sample in samples if sample.mean >= least_mean]
 
 
 def _draw_accuracy_dot(
@@ -176,7 +185,7 @@ def _add_marker_legend(
     if words:
         label = " or ".join(f"one {word.removesuffix('s')}" for word in sorted(words, reverse=True))
         axes.plot(no_points, no_points, "k|", markersize=7, label=label)
-    if any(v.reference for v in variations):
+    if any(variation.reference for variation in variations):
         style: dict[str, Any] = {"color": _REFERENCE_COLOR, "markerfacecolor": "none"}
         label = f"reference: {shortened(reference_name, 50)}"
         axes.plot(no_points, no_points, "D", markersize=5, label=label, **style)

@@ -40,7 +40,9 @@ class StudiedNetwork:
         """
         if self.converted:
             return list(self.variations)
-        highest_mean = max(v.repeats("val_accuracy").mean() for v in self.variations)
+        highest_mean = max(
+            variation.repeats("val_accuracy").mean() for variation in self.variations
+        )
 
         def rank(variation: Variation) -> tuple[float, float]:
             losses = [run.selected_metrics["val_loss"] for run in variation.runs]
@@ -101,16 +103,16 @@ class Records:
     @property
     def variations(self) -> list[Variation]:
         """The variations of all `networks`; all of them were validated or converted."""
-        return [v for network in self.networks for v in network.variations]
+        return [variation for network in self.networks for variation in network.variations]
 
     @property
     def trained_variations(self) -> list[Variation]:
         """The variations whose weights were trained by jaxcifar, not converted from a file."""
-        return [v for v in self._all_variations if not v.runs[0].converted]
+        return [variation for variation in self._all_variations if not variation.runs[0].converted]
 
     @property
     def runs(self) -> list[FinishedRun]:
-        return [run for v in self._all_variations for run in v.runs]
+        return [run for variation in self._all_variations for run in variation.runs]
 
     @property
     def _all_variations(self) -> list[Variation]:

@@ -33,16 +33,16 @@ def study_context(
       pictures: draws pictures, and gives them file names.
     """
     variations = study.variations
-    networks = {v.name: _network_of(v, records) for v in variations}
+    networks = {variation.name: _network_of(variation, records) for variation in variations}
     network_titles = dict.fromkeys(network.title for network in networks.values())
     title = ", ".join(network_titles)
     mismatch_rows = references.mismatch_rows(study)
-    learning_cells = [findings.learning_cells(v) for v in variations]
+    learning_cells = [findings.learning_cells(variation) for variation in variations]
     sets = references.reference_sets(study)
-    seeds = sorted({run.config.seed for v in variations for run in v.runs})
-    fold_counts = [v.folds[0].total for v in variations if len(v.folds) > 1]
+    seeds = sorted({run.config.seed for variation in variations for run in variation.runs})
+    fold_counts = [variation.folds[0].total for variation in variations if len(variation.folds) > 1]
     reference_name = str(study.reference.get("name", "reference"))
-    has_reference = any(v.reference for v in variations)
+    has_reference = any(variation.reference for variation in variations)
     draw = pictures.begin_section("study" if folder == "." else folder)
     return {
         "title": escape_markdown(study.title),
@@ -184,7 +184,9 @@ def _mismatched_texts(variations: Sequence[Variation]) -> dict[str, str]:
     Returns:
       name of a variation -> the text; or {} if no variation was tested on such images.
     """
-    accuracies = {v.name: references.mismatched_accuracies(v) for v in variations}
+    accuracies = {
+        variation.name: references.mismatched_accuracies(variation) for variation in variations
+    }
     if not any(accuracies.values()):
         return {}
     image_count = variations[0].runs[0].result["examples"]["test"]

@@ -29,7 +29,7 @@ _SPECIAL_CHARACTER = re.compile(
 )
 _LIST_NUMBER_PATTERN = re.compile(r"^(\d+)([.)])(?= |$)")
 _CHECKSUM_PATTERN = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{24,}\b")
-_MAX_UNUSUAL_SETTINGS = 4  # of a row, in a sentence
+_MAX_UNUSUAL_SETTINGS = 4  # in a sentence about a row
 _MAX_TEXT_CHARACTERS = 500  # characters of a name that users choose
 
 
@@ -40,7 +40,8 @@ def escape_markdown(text: str) -> str:
 
 def escape_line(line: str) -> str:
     """Escape Markdown's special characters in a line that is already printable."""
-    return _LIST_NUMBER_PATTERN.sub(r"\1\\\2", _SPECIAL_CHARACTER.sub(r"\\\1", line))
+    escaped_line = _SPECIAL_CHARACTER.sub(r"\\\1", line)
+    return _LIST_NUMBER_PATTERN.sub(r"\1\\\2", escaped_line)
 
 
 def quoted_name(name: str) -> str:
@@ -59,30 +60,29 @@ def signed_points(value: float) -> str:
 
 
 def mean_and_deviation(sample: Sample) -> str:
-    """Return mean and standard deviation, "88.41 ± 0.21%"; without "±" for a single value."""
+    """Return mean and standard deviation, "88.41 ± 0.21%"; only the mean for a single value."""
     if sample.deviation is None:
         return percent(sample.mean)
     return f"{100 * sample.mean:.2f} ± {100 * sample.deviation:.2f}%"
 
 
 def accuracy_text(variation: Variation, key: str = "test_accuracy", split: str = "test") -> str:
-    """Return the mean and standard deviation of a variation's accuracies over seeds or folds.
+    """Return mean and standard deviation of a variation's accuracies, such as "88.41 ± 0.21%".
 
-    `key` is the accuracy's field in `result.json`. `split`, "test" or "val", has the images on
-    which the accuracy was measured.
+    `key` names the accuracy in `result.json`. It was measured on the images of `split`.
     """
     return mean_and_deviation(Sample.of(variation, key, split))
 
 
 def accuracy_with_flips_text(variation: Variation) -> str:
-    """Return the accuracy of predictions averaged over an image and its mirror; "–" if unknown."""
+    """Return the accuracy if an image and its mirror image are averaged; "–" if not measured."""
     key = "test_accuracy_flip"
     is_known = all(key in run.result for run in variation.runs)
     return accuracy_text(variation, key) if is_known else "–"
 
 
 def reference_text(variation: Variation) -> str:
-    """Return a variation's published accuracies, such as "92.17 / 92.48%", or "–" without any."""
+    """Return the published accuracies of a variation: "92.17 / 92.48%", or "–" without any."""
     values = " / ".join(f"{100 * value:.2f}" for value in variation.reference)
     return f"{values}%" if values else "–"
 
@@ -147,21 +147,19 @@ def unusual_settings(variation: Variation, variations: Sequence[Variation]) -> s
 
     If there are no such settings, return all settings in which `variations` differ.
     """
-
-    def text_in_row(field: str, row: Variation) -> str:
-        return setting_text(row.settings.get(field))
-
-    def has_most_common_value(field: str) -> bool:
-        counts = Counter(text_in_row(field, row) for row in variations)
+    all_settings: list[str] = []
+    unusual: list[str] = []
+    for field in varied_fields(variations):
+        if field == "epochs" or not variation.has_effect(field):
+            continue
+        own_text = setting_text(variation.settings.get(field))
+        counts = Counter(setting_text(row.settings.get(field)) for row in variations)
         [(most_common_text, _)] = counts.most_common(1)
-        return text_in_row(field, variation) == most_common_text
-
-    other_fields = [field for field in varied_fields(variations) if field != "epochs"]
-    fields = [field for field in other_fields if variation.has_effect(field)]
-    unusual_fields = [field for field in fields if not has_most_common_value(field)]
-    shown_fields = (unusual_fields or fields)[:_MAX_UNUSUAL_SETTINGS]
-    texts = [f"{field_title(field)} {text_in_row(field, variation)}" for field in shown_fields]
-    return ", ".join(texts)
+        setting = f"{field_title(field)} {own_text}"
+        all_settings.append(setting)
+        if own_text != most_common_text:
+            unusual.append(setting)
+    return ", ".join((unusual or all_settings)[:_MAX_UNUSUAL_SETTINGS])
 
 
 def varied_fields(variations: Sequence[Variation]) -> list[str]:
@@ -175,8 +173,8 @@ def varied_fields(variations: Sequence[Variation]) -> list[str]:
         ordered_fields.update(dict.fromkeys(variation.settings))
         varied.update(variations[0].changes_to(variation))
     for field in DEFAULTS:
-        affected_rows = [v for v in variations if v.has_effect(field)]
-        if any(field in affected_rows[0].changes_to(v) for v in affected_rows):
+        affected_rows = [row for row in variations if row.has_effect(field)]
+        if any(field in affected_rows[0].changes_to(row) for row in affected_rows):
             varied.add(field)
     return [field for field in ordered_fields if field in varied]
 
@@ -197,10 +195,10 @@ def seed_count_text(variations: Sequence[Variation]) -> str:
     """
     words = words_for_repeats(variations)
     if words == {"folds"}:
-        noun, counts = "fold", [max(1, len(v.folds)) for v in variations]
+        noun, counts = "fold", [max(1, len(row.folds)) for row in variations]
     else:
         noun = "run" if len(words) > 1 else "seed"
-        counts = [len(v.runs) for v in variations]
+        counts = [len(row.runs) for row in variations]
     least, most = min(counts), max(counts)
     if most == 1:
         text = f"one {noun}"

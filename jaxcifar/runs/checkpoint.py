@@ -14,12 +14,12 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.errors import OneLineError, RunError, first_line, last_cause
 from jaxcifar.machine import processes
 from jaxcifar.machine.failures import report_machine_failures
-from jaxcifar.machine.files import require_readable, unused_path
+from jaxcifar.machine.files import unused_path
 from jaxcifar.machine.lost import lost_process_error, report_lost_processes
 from jaxcifar.machine.plain_path import path_without_special_characters
 from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs import array_trees
-from jaxcifar.runs.checkpoint_keeping import KeepingRule
+from jaxcifar.runs.checkpoint_keeping import KeepingRule, require_readable_checkpoints
 from jaxcifar.runs.checkpoint_metadata import Notes, make_metadata, read_metadata
 from jaxcifar.runs.config_comparison import describe_config_differences
 from jaxcifar.runs.file_formats import START_AGAIN
@@ -44,6 +44,7 @@ class Checkpoints:
       config: the run's config.
       steps_per_epoch: number of steps in an epoch.
       keep_every: 10 also keeps the checkpoints of epochs 10, 20 and so on; None keeps none extra.
+      resuming_command: the command that goes on with the run, as words for a message.
       read_only: True to change nothing in the folder, which must exist.
 
     Raises:
@@ -56,10 +57,12 @@ class Checkpoints:
         config: Config,
         steps_per_epoch: int,
         keep_every: int | None = None,
+        resuming_command: str = "the same command",
         read_only: bool = False,
     ) -> None:
         self._config, self._steps_per_epoch = config, steps_per_epoch
         self._folder, self._exit_stack = folder.resolve(), contextlib.ExitStack()
+        self._resuming_command = resuming_command
         keep_every_steps = None if keep_every is None else keep_every * steps_per_epoch
         self._keeping_rule = KeepingRule(keep_every_steps)
         self.is_always_kept = self._keeping_rule.is_always_kept
@@ -69,7 +72,7 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(**arguments)
         handlers = {"state": ocp.StandardCheckpointHandler(), "notes": ocp.JsonCheckpointHandler()}
         try:
-            self._require_read_permission()
+            require_readable_checkpoints(self._folder)
             if not read_only:
                 self._folder.mkdir(parents=True, exist_ok=True)
             path = self._exit_stack.enter_context(path_without_special_characters(self._folder))
@@ -79,15 +82,6 @@ class Checkpoints:
                 f"{error.filename or self._folder}: can't be used ({last_cause(error)}); "
                 "correct this, or choose another folder"
             ) from error
-
-    def _require_read_permission(self) -> None:
-        """Raise OSError for a checkpoint without read permission, which orbax calls damaged."""
-        if self._folder.exists():
-            require_readable(self._folder)
-            for path in self._folder.iterdir():
-                is_checkpoint = path.name.isdecimal() and not path.is_symlink()
-                if is_checkpoint:
-                    require_readable(path, *path.rglob("*"))
 
     def save(self, step: int, state: TrainState, notes: Notes, keep: Collection[int] = ()) -> None:
         """Start to write a training state and the run's history (`notes`) as a checkpoint.
@@ -128,7 +122,7 @@ class Checkpoints:
 
     def _save_error(self, reason: str) -> RunError:
         problem = f"{self._folder}: checkpoint not written ({reason}); the ones before are kept"
-        return RunError(f"{problem}: make room, then run the same command to go on")
+        return RunError(f"{problem}: make room, then run {self._resuming_command} to go on")
 
     def load_newest(self, state_like: TrainState, print_line: PrintLine) -> Checkpoint | None:
         """Return the newest checkpoint that is not damaged, or None if there is none.

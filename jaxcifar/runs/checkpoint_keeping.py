@@ -1,9 +1,12 @@
-"""The rule that says which checkpoints of a run stay on the disk."""
+"""The checkpoints on the disk: the rule which of them stay, and a check that they are readable."""
 
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 from orbax.checkpoint.checkpoint_managers import PolicyCheckpointInfo, PreservationPolicy
+
+from jaxcifar.machine.files import require_readable
 
 _NEWEST_CHECKPOINTS = 2  # if the newest one is damaged, the run resumes from the other one
 
@@ -35,3 +38,14 @@ class KeepingRule(PreservationPolicy):
             step in newest_steps or step in self.kept_steps or self.is_always_kept(step)
             for step in steps
         ]
+
+
+def require_readable_checkpoints(folder: Path) -> None:
+    """Raise OSError if a checkpoint in a folder may not be read; orbax would call it damaged."""
+    if not folder.exists():
+        return
+    require_readable(folder)
+    for path in folder.iterdir():
+        is_checkpoint = path.name.isdecimal() and not path.is_symlink()
+        if is_checkpoint:
+            require_readable(path, *path.rglob("*"))

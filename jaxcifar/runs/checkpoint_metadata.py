@@ -99,11 +99,13 @@ def read_metadata(
         except ValueError as error:  # not damage: the checksum is right
             raise RunError(f"a checkpoint's config {error}; {START_AGAIN.advice}") from error
         known_notes = {field.name for field in dataclasses.fields(Notes)}
-        unknown_notes = unchecked_values.keys() - known_notes
-        if unknown_notes:
+        other_notes = unchecked_values.keys() ^ known_notes
+        if other_notes:  # not damage: the checksum is right
+            note = min(other_notes)
+            verb = "lacks" if note in known_notes else "has"
             raise RunError(
-                f"a checkpoint is of another version of jaxcifar (it has {min(unknown_notes)}); go "
-                f"on with that version, or {START_AGAIN.advice}"
+                f"a checkpoint is of another version of jaxcifar (it {verb} {note}); go on with "
+                f"that version, or {START_AGAIN.advice}"
             )
     return Notes.read(unchecked_values, finished_epochs), config
 

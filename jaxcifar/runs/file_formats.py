@@ -50,7 +50,7 @@ class Row(Validation):
     """The results of one epoch, a line of `metrics.jsonl`; `epoch` is counted from 1.
 
     `runs_together` is the number of runs that were trained together when the epoch ended, at least
-    1: with `--at-once`, places can be free. Older versions did not write it.
+    1: with `--at-once`, other runs may have ended. Older versions did not write it.
     """
 
     epoch: Count

@@ -50,7 +50,7 @@ def fit(
         try:
             run.open()
             if run.result is not None:
-                progress.print_line("This run is finished; --overwrite trains anew.")
+                progress.print_line("This run is finished; --overwrite trains it again.")
                 return run.result
             with progress.during(STARTING):
                 dataset = load_dataset()

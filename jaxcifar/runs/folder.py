@@ -18,7 +18,7 @@ from jaxcifar.machine.sharing import PyTree
 from jaxcifar.runs import file_formats, image_files
 from jaxcifar.runs.config_comparison import describe_config_differences, may_have_same_images
 from jaxcifar.runs.file_formats import DELETE_IMAGES, DELETE_IT_AND_RESULT, START_AGAIN, Result, Row
-from jaxcifar.runs.image_files import read_images, write_arrays
+from jaxcifar.runs.image_files import MISTAKE_ARRAYS, read_images, write_arrays
 from jaxcifar.runs.mistakes import Mistakes
 from jaxcifar.runs.sources import write_sources
 from jaxcifar.runs.weights import Card, make_card, read_weights, write_weights
@@ -42,13 +42,15 @@ class RunFolder:
       accuracy_plot, loss_plot: curves by epoch.
       sources: folder with copies of the user code.
       checkpoints: folder of the checkpoints.
-      tensorboard: folder of TensorBoard's event files, if the user asked for them.
-      wandb: folder of Weights & Biases' files, if the user asked for them.
+      tensorboard, wandb: folders of TensorBoard's and Weights & Biases' files, if asked for.
       overwrite: True if `begin` must delete the files of an earlier run.
+      resuming_command: the command that goes on with the run, as words for a message.
     """
 
-    def __init__(self, path: Path, overwrite: bool = False) -> None:
-        self.path, self.overwrite = path, overwrite
+    def __init__(
+        self, path: Path, overwrite: bool = False, resuming_command: str = "the same command"
+    ) -> None:
+        self.path, self.overwrite, self.resuming_command = path, overwrite, resuming_command
         self.config_file = path / "config.json"
         self.metrics_file = path / "metrics.jsonl"
         self.result_file = path / "result.json"
@@ -113,9 +115,11 @@ class RunFolder:
         try:
             yield
         except OSError as error:
+            # While `overwrite` is True, the earlier run still has to be deleted.
+            command = "the same command" if self.overwrite else self.resuming_command
             raise RunError(
                 f"{self.path}: can't be written ({error.strerror or error}); its files are "
-                "kept: make room or choose another folder, then run the same command"
+                f"kept: make room or choose another folder, then run {command}"
             ) from error
 
     def require_usable(self, config: Config) -> None:
@@ -207,13 +211,11 @@ class RunFolder:
 
     def read_mistakes(self, class_count: int) -> dict[str, np.ndarray]:
         """Return the arrays of `mistakes.npz` by name: the most confident wrong predictions."""
-        forms = image_files.MISTAKE_ARRAYS
-        return read_images(self.mistakes_file, forms, class_count, DELETE_IT_AND_RESULT)
+        return read_images(self.mistakes_file, MISTAKE_ARRAYS, class_count, DELETE_IT_AND_RESULT)
 
     def read_confusions(self, class_count: int) -> dict[str, np.ndarray]:
         """Return the arrays of `confusions.npz` by name: wrong predictions by pair of classes."""
-        forms = image_files.MISTAKE_ARRAYS
-        return read_images(self.confusions_file, forms, class_count, DELETE_IT_AND_RESULT)
+        return read_images(self.confusions_file, MISTAKE_ARRAYS, class_count, DELETE_IT_AND_RESULT)
 
     def read_training_images(self, class_count: int) -> dict[str, np.ndarray]:
         """Return the arrays of `training_images.npz` by name: a few images, plain and augmented."""

@@ -123,21 +123,25 @@ def plot_training_images(
     `arrays` has the arrays of `training_images.npz`, by name: images, augmented versions and
     labels.
     """
-    names = [shortened(name, _MAX_NAME_LETTERS) for name in class_names]
-    versions = [arrays["image"], *np.moveaxis(arrays["augmented"], 1, 0)]
-    labels = ["as stored", *(f"augmented {number}" for number in range(1, len(versions)))]
-    columns = max(1, len(arrays["image"]))
-    column_width = (_SHEET_WIDTH - _ROW_LABEL_WIDTH) / columns
-    side = 0.9 * column_width
-    figure, sheet = _empty_sheet(_TEXT_HEIGHT + len(versions) * column_width, title)
-    for row, (label, images) in enumerate(zip(labels, versions, strict=True)):
+    stored_images = arrays["image"]
+    images_of_row = {"as stored": stored_images}
+    versions = np.moveaxis(arrays["augmented"], 1, 0)  # [versions, images, height, width, channels]
+    for number, augmented_images in enumerate(versions, start=1):
+        images_of_row[f"augmented {number}"] = augmented_images
+    column_width = (_SHEET_WIDTH - _ROW_LABEL_WIDTH) / max(1, len(stored_images))
+    side = 0.9 * column_width  # of an image
+    sheet_height = _TEXT_HEIGHT + len(images_of_row) * column_width
+    figure, sheet = _empty_sheet(sheet_height, title)
+    for row, (row_label, images) in enumerate(images_of_row.items()):
         top = _TEXT_HEIGHT + row * column_width
-        _place_row_label(sheet, label, top + side / 2)
+        _place_row_label(sheet, row_label, top + side / 2)
         for column, image in enumerate(images):
-            _place_image(sheet, image, _ROW_LABEL_WIDTH + column * column_width, top, side)
-    for column, label in enumerate(arrays["label"]):
+            left = _ROW_LABEL_WIDTH + column * column_width
+            _place_image(sheet, image, left, top, side)
+    for column, class_number in enumerate(arrays["label"]):
+        class_name = shortened(class_names[class_number], _MAX_NAME_LETTERS)
         center = _ROW_LABEL_WIDTH + column * column_width + side / 2
-        _place_text(sheet, names[label], center, _TEXT_HEIGHT)
+        _place_text(sheet, class_name, center, _TEXT_HEIGHT)
     figure.savefig(file, format="png")
 
 

@@ -1,8 +1,10 @@
 """The state from which training starts: random weights, or those of another run (`--init`)."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxcifar.build.host_images import images_for_init
+from jaxcifar.build.hyperparameters import normalization
 from jaxcifar.build.model import create_model
 from jaxcifar.build.setup import Setup
 from jaxcifar.config.experiment import Config
@@ -64,13 +66,14 @@ def load_initial_weights(
         new_arrays = named_arrays(state.variables)
         for name in _arrays_of_last_layer(config, len(class_names)):
             arrays[name] = np.asarray(new_arrays[name])
-    trained_statistics = _normalisation(card)
-    new_statistics = np.concatenate([hyper.mean, hyper.std])
+    was_normalized = card["config"].get("normalize", True)
+    trained_statistics = normalization(was_normalized, card["channel_mean"], card["channel_std"])
+    new_statistics = (hyper.mean, hyper.std)
     if not np.allclose(trained_statistics, new_statistics, atol=0.005):
-        rounded_statistics = [round(float(number), 4) for number in new_statistics]
         print_line(
-            f"{path} was trained on images of mean and deviation {trained_statistics}; here they "
-            f"are {rounded_statistics}."
+            f"{path} was trained on images normalised by the mean and deviation "
+            f"{_rounded(trained_statistics)}; the images of this run have "
+            f"{_rounded(new_statistics)}."
         )
     advice = f"use {_options_that_decide_shapes(card, config)} of these weights"
     variables = arrange_arrays(arrays, state.variables, path, advice)
@@ -78,11 +81,9 @@ def load_initial_weights(
     return setup.program.init_from_variables(hyper, placed_variables)
 
 
-def _normalisation(card: Card) -> list[float]:
-    """Return the mean and then the deviation of each channel with which images were normalised."""
-    if not card["config"].get("normalize", True):  # --no-normalize: pixels from 0 to 1
-        return [0.0] * 3 + [1.0] * 3
-    return [*card["channel_mean"], *card["channel_std"]]
+def _rounded(statistics: tuple[ArrayLike, ArrayLike]) -> list[float]:
+    """Return the mean and then the deviation of each channel with four decimals."""
+    return [round(float(number), 4) for number in np.concatenate(statistics)]
 
 
 def _options_that_decide_shapes(card: Card, config: Config) -> str:

@@ -25,14 +25,14 @@ def draw_once(plot: Callable[..., None], arguments: tuple[Any, ...], settings: A
       settings: a dict of matplotlib's settings (`rcParams`) during the call, or None.
     """
     digest = _digest(plot, arguments, settings)
-    picture = _pictures.pop(digest, None) if digest else None
-    if picture is None:
-        picture = _draw(plot, arguments, settings)
-    if digest:
-        _pictures[digest] = picture  # the last used picture stands at the end
-        if len(_pictures) > _MAX_PICTURES:
-            _pictures.popitem(last=False)
-    return picture
+    if digest is None:
+        return _draw(plot, arguments, settings)
+    if digest not in _pictures:
+        _pictures[digest] = _draw(plot, arguments, settings)
+    _pictures.move_to_end(digest)  # the least recently used picture is first
+    if len(_pictures) > _MAX_PICTURES:
+        _pictures.popitem(last=False)
+    return _pictures[digest]
 
 
 def _digest(plot: Callable[..., None], arguments: tuple[Any, ...], settings: Any) -> bytes | None:

@@ -1,6 +1,6 @@
-"""Call the observers of runs that ended before this command.
+"""Report runs that ended before this command to their observers, such as TensorBoard.
 
-An observer's `began` gets the rows of all epochs; then `finished` or `failed` is called.
+An observer's method `began` gets the metrics of all epochs. Then `finished` or `failed` is called.
 """
 
 from collections.abc import Iterable
@@ -15,38 +15,42 @@ from jaxcifar.runs.task import Task
 
 
 def replay_runs(tasks: Iterable[Task], print_line: PrintLine) -> None:
-    """Call the observers of all runs that ended before this command; skip unfinished runs.
+    """Report all runs that have ended to their observers, as if they had just been trained.
 
-    A run that another process has locked is skipped. If a run's files can't be read, the error is
-    printed.
+    Unfinished runs and runs that another process has locked are skipped. If a run's files can't be
+    read, the error is printed.
     """
     for task in tasks:
-        folder, print_named_line = RunFolder(task.path), task.named_line_printer(print_line)
+        folder = RunFolder(task.path)
+        print_named_line = task.named_line_printer(print_line)
         if not task.observers or not folder.config_file.exists():
             continue
         try:
             with folder.report_write_errors(), lock_folder(task.path, wait=False):
                 replay_run(task, folder, print_named_line)
         except BusyError:
-            pass  # the process that has locked the run calls its observers
+            pass  # the process that has locked the run reports it
         except RunError as error:
             print_named_line(str(error))
 
 
 def replay_run(task: Task, folder: RunFolder, print_line: PrintLine) -> None:
-    """Call a run's observers if the run has ended; for an unfinished run, do nothing.
+    """Report a run that has ended to its observers: its metrics, then its result or its failure.
 
-    The caller must have locked the folder.
+    An unfinished run is not reported. The caller must have locked the folder.
 
     Raises:
       RunError: a file of the run can't be read.
     """
     if not task.observers:
         return
-    result, failure = folder.finished_result(), folder.read_failure()
-    if result is None and failure is None:
+    result = folder.finished_result()
+    failure = folder.read_failure()
+    has_ended = result is not None or failure is not None
+    if not has_ended:
         return
-    config, history = folder.read_config(), folder.read_history()
+    config = folder.read_config()
+    history = folder.read_history()
     title = result["dataset"] if result else dataset_title(config.dataset)
     observers = Observers(task.observers, print_line)
     observers.began(task.describe(config, title, history, already_over=True))

@@ -51,7 +51,8 @@ class Run:
         self.step, self.epoch_seconds, self.runs_together = 0, 0.0, 1
         self._print_line = task.named_line_printer(print_line)
         self._history: list[Row] = []
-        self._folder = RunFolder(task.scratch_path or task.path, task.overwrite)
+        path = task.scratch_path or task.path
+        self._folder = RunFolder(path, task.overwrite, task.resuming_command)
         self._is_open, self._exit_stack = False, ExitStack()
 
     def open(self) -> None:
@@ -96,9 +97,11 @@ class Run:
             write_training_images(self._folder, setup, hyper, print_line)
         require_same_folder(self.task)
         steps_per_epoch = setup.program.steps_per_epoch
-        self._checkpoints = self._exit_stack.enter_context(
-            Checkpoints(self._folder.checkpoints, config, steps_per_epoch, self.task.keep_every)
+        path, task = self._folder.checkpoints, self.task
+        checkpoints = Checkpoints(
+            path, config, steps_per_epoch, task.keep_every, task.resuming_command
         )
+        self._checkpoints = self._exit_stack.enter_context(checkpoints)
         self._schedule = CheckpointSchedule(self._checkpoints, steps_per_epoch)
         self._load_checkpoint(config, earlier_run)
         self._first_step_of_command = self.step

@@ -36,6 +36,7 @@ class Task:
       overwrite: True to delete an earlier run in the folder.
       keep_best: True to delete the checkpoints of the finished run, and keep only its weights.
       keep_every: 10 also keeps the checkpoints of epochs 10, 20 and so on; None keeps none extra.
+      is_study_forced: True if the study's command has `--force`, perhaps for other rows only.
       observers: observers of the run, besides the one that prints a line per epoch.
       scratch_path: folder to which this process writes, not to `path`; None in the first process.
       user_metrics: metrics that the user defined, measured in addition to the built-in metrics.
@@ -50,13 +51,14 @@ class Task:
     scratch_path: Path | None = None
     user_metrics: "tuple[UserMetric, ...]" = ()
     keep_every: int | None = None
+    is_study_forced: bool = False
 
     def __post_init__(self) -> None:
         """Check the fields.
 
         Raises:
-          UsageError: `keep_every` is no number of epochs, or is combined with `keep_best`. Or the
-            run would be written into the folder of the run that it continues or starts from.
+          UsageError: `keep_every` is not a number of epochs, or is combined with `keep_best`; or
+            the run would be written into the folder of the run that it continues or starts from.
         """
         if self.keep_every is not None:
             if type(self.keep_every) is not int or self.keep_every < 1:
@@ -75,7 +77,8 @@ class Task:
     @property
     def resuming_command(self) -> str:
         """The command that resumes this run after a stop, as words for a message."""
-        return resuming_command("--force" if self.name else "--overwrite", self.overwrite)
+        option = "--force" if self.name else "--overwrite"
+        return resuming_command(option, self.overwrite or self.is_study_forced)
 
     @property
     def deletion_note(self) -> str:

@@ -1,4 +1,4 @@
-"""The training loop: trains several runs at a time. This is the only loop with side effects."""
+"""The training loop, which trains several runs at a time and writes their files."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -29,7 +29,7 @@ def fit_all(
     """Train runs that share one compiled program; yield the outcome of each run when it ends.
 
     Args:
-      runs: the runs, opened or not; the next run starts when another run ends.
+      runs: the runs to train. When one of them ends, the next one starts.
       setup: the program and images of all runs, and the number of runs at a time.
       progress: shows the progress.
       stop_event: the caller sets this event to save all runs and stop.
@@ -47,7 +47,7 @@ def fit_all(
 
 
 class _TrainingLoop:
-    """The runs in training, whose arrays are stacked; a slot is the index of a run in the stack."""
+    """The runs in training. Their arrays are stacked; a run's index in the stack is its slot."""
 
     def __init__(
         self, runs: Iterator[Run], setup: Setup, progress: TrainProgress, stop_event: Event
@@ -80,18 +80,21 @@ class _TrainingLoop:
         """Start runs in free slots of the stacked arrays; yield outcomes of runs that ended."""
         started_runs: dict[int, Run] = {}
         free_slots = [slot for slot, run in enumerate(self._slots) if run is None]
-        for slot in free_slots:
-            for run in self._waiting_runs:  # an iterator: each run is taken once
-                outcome = self._open_and_start(run)
-                if outcome is None:
-                    self._slots[slot] = started_runs[slot] = run
-                    break
-                yield outcome
+        while free_slots:
+            run = next(self._waiting_runs, None)
+            if run is None:  # no runs are waiting
+                break
+            outcome_without_training = self._open_and_start(run)
+            if outcome_without_training is not None:
+                yield outcome_without_training
+                continue
+            slot = free_slots.pop(0)
+            self._slots[slot] = started_runs[slot] = run
         if started_runs:
             self._load_states(started_runs)
 
     def _open_and_start(self, run: Run) -> Outcome | None:
-        """Open and start a run; return None, or its outcome if it fails or needs no training."""
+        """Start a run's training and return None; or return its outcome if it can't or need not."""
         try:
             with self._progress.during(STARTING):
                 run.open()
@@ -106,7 +109,7 @@ class _TrainingLoop:
         return self._test_and_close(run, run.state) if run.is_trained else None
 
     def _load_states(self, started_runs: dict[int, Run]) -> None:
-        """Put the states and hyper-parameters of started runs (by slot) into the stacked arrays."""
+        """Copy the states and hyper-parameters of started runs, by slot, to the stacked arrays."""
         parallel_runs = self._setup.parallel_runs
         with self._progress.during(STARTING):
             if self._states is None:  # free slots train a copy of the first run, which is not used
@@ -120,7 +123,7 @@ class _TrainingLoop:
             self._states, self._hypers = parallel_runs.join(arrays_of_slots)
 
     def _train_until_epoch_end(self) -> None:
-        """Train all runs until one of them ends an epoch, or until a loss is not finite."""
+        """Train all runs until one of them ends an epoch, or a loss is infinite or NaN."""
         program = self._setup.program
         with self._progress.during(COMPILING):
             first_run = next(iter(self.active_runs.values()))  # stands in for free slots
@@ -138,10 +141,10 @@ class _TrainingLoop:
                     return
 
     def _dispatch(self, train_steps: Compiled, orders: jax.Array) -> Iterator[tuple[int, Means]]:
-        """Train all runs until one of them ends an epoch, in dispatches (calls to the devices).
+        """Train all runs until one of them ends an epoch, in several calls of the compiled program.
 
-        Yields a dispatch's number of steps, and each run's mean loss and accuracy in its epoch so
-        far. A dispatch is yielded only after the next one has begun, so the devices never wait.
+        Yield for each call the number of its steps, and each run's mean loss and accuracy in its
+        epoch so far. A call is yielded only after the next one has begun, so devices never wait.
         """
         self._seconds_counted_until = self._last_save_time = time.monotonic()
         runs, latest_steps = self.active_runs.values(), 0
@@ -163,7 +166,7 @@ class _TrainingLoop:
         yield latest_steps, self._epoch_means
 
     def _save_if_due(self, has_trained: bool) -> bool:
-        """Save all runs every 5 minutes, and to stop; return True if all losses are finite."""
+        """Save all runs every 5 minutes and at a stop; return False if a loss is not finite."""
         is_overdue = time.monotonic() - self._last_save_time > _AUTOSAVE_SECONDS
         should_stop, should_save = processes.any_process(self._stop_event.is_set(), is_overdue)
         if not should_stop and not should_save:
@@ -180,7 +183,7 @@ class _TrainingLoop:
         return True
 
     def _wait_for_losses(self, means: Means) -> np.ndarray:
-        """Wait for the mean loss of each run, add the time to its epoch, and return the losses."""
+        """Wait for each run's loss, add the seconds to the run's epoch, and return the losses."""
         losses = np.asarray(means["loss"])[list(self.active_runs)]
         now = time.monotonic()
         for run in self.active_runs.values():
@@ -190,19 +193,19 @@ class _TrainingLoop:
         return losses
 
     def _end_epochs(self) -> Iterator[Outcome]:
-        """Validate runs at the end of an epoch; free the slots of ended runs, yield outcomes."""
+        """Validate the runs whose epoch is over; yield the outcomes of runs that end with it."""
         with self._progress.during(TRAINING):
             states = self._setup.parallel_runs.split(self._states)
             means_of_slots = jax.device_get(self._epoch_means)
         for slot, run in self.active_runs.items():
             means_of_run = {name: float(means[slot]) for name, means in means_of_slots.items()}
-            outcome = self._end_epoch(run, states[slot], means_of_run)
-            if outcome is not None:
+            final_outcome = self._end_epoch(run, states[slot], means_of_run)
+            if final_outcome is not None:
                 self._slots[slot] = None
-                yield outcome
+                yield final_outcome
 
     def _end_epoch(self, run: Run, state: TrainState, means: dict[str, float]) -> Outcome | None:
-        """Validate a run if its epoch is over; return its outcome if it fails or is finished."""
+        """Validate a run if its epoch is over; return its outcome, or None if training goes on."""
         try:
             run.require_finite("training", means["loss"])
             if run.is_epoch_over:
@@ -240,6 +243,8 @@ class _TrainingLoop:
         runs = self.active_runs.values()
         for run in runs:
             run.wait()
-        if not any(run.step for run in runs):
+        # In a forced study, earlier rows may be trained; the same command would delete them.
+        may_start_again = not any(run.step or run.task.is_study_forced for run in runs)
+        if may_start_again:
             raise Interrupted("stopped before the first step; the same command starts again")
         raise Interrupted(stopped_message([run.task for run in runs]))

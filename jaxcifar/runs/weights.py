@@ -158,7 +158,7 @@ def _parse_card(content: bytes) -> Any:
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
     card = metadata.get(_CARD_NAME) if isinstance(metadata, dict) else None
     if not isinstance(card, str):
-        raise ValueError("has no card of jaxcifar, so that the network of the weights is unknown")
+        raise ValueError("has no description by jaxcifar, so the network is unknown")
     return parse_json(card)
 
 

@@ -29,7 +29,11 @@ from jaxcifar.studies.programs import check_user_parts, group_by_program
 from jaxcifar.studies.study import Study
 from jaxcifar.studies.study_folder import STUDY_FILE, require_same_study
 from jaxcifar.studies.study_folds import require_no_fold_setting
-from jaxcifar.studies.waiting import earlier_failures, needs_training, wait_for_other_processes
+from jaxcifar.studies.waiting import (
+    earlier_failures,
+    unfinished_and_failed,
+    wait_for_other_processes,
+)
 
 
 def plan(
@@ -63,8 +67,7 @@ def plan(
       RunError: a file in the study's folder can't be read.
     """
     digests = ImageDigests(load_sha256) if load_sha256 else None
-    study = dataclasses.replace(study, folder=study_folder)
-    new_study = dataclasses.replace(study, folder=None)  # takes nothing from runs of the folder
+    study = dataclasses.replace(study, folder=study_folder, forced_rows=tuple(forced_rows))
     require_same_study(study, study_folder, digests)
     selected_rows = study.select(row_names)
     for row in study.select(list(forced_rows)):
@@ -75,11 +78,12 @@ def plan(
     folds = all_folds(fold_count) or [""]  # "" for a single split
     tasks = [
         Task(
-            config=(new_study if row.name in forced_rows else study).config_of(row, seed, fold),
+            config=study.config_of(row, seed, fold),
             path=study_folder / row.name / run_folder_name(seed, fold),
             name=f"{row.name} fold {fold} seed {seed}" if fold else f"{row.name} seed {seed}",
             overwrite=row.name in forced_rows,
             keep_best=keep_best,
+            is_study_forced=len(forced_rows) > 0,
         )
         for seed in dict.fromkeys(seeds)
         for fold in folds
@@ -139,9 +143,8 @@ def conduct(
       RunError: the data can't be loaded.
       UsageError: a row can't be trained because of its user code or arguments.
     """
-    tasks_to_train = [task for task in tasks if needs_training(task)]
+    tasks_to_train, outcomes = unfinished_and_failed(tasks)
     ended_tasks = [task for task in tasks if task not in tasks_to_train]
-    outcomes = earlier_failures(ended_tasks)
     tasks_of_others: list[Task] = []  # runs that other processes are training
     max_at_once = at_once or sensible_at_once(devices)
     # Count all runs of the table, not only those left: the program must not depend on what is left.

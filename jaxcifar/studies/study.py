@@ -40,6 +40,8 @@ class Study:
       author: the name below the title of reports; may be empty.
       folder: the folder of the study's runs, if it is known. The config of a run that was begun
         there stands in for files of other runs that are gone; see `Config.for_run`.
+      forced_rows: names of the rows that are trained again from the start, so the configs in their
+        folders do not matter.
     """
 
     title: str
@@ -48,6 +50,7 @@ class Study:
     reference: dict[str, Any]
     author: str = ""
     folder: Path | None = None
+    forced_rows: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: Path, remedy: Remedy = _LIKE_THE_EXAMPLE) -> Self:
@@ -104,14 +107,14 @@ class Study:
         Raises:
           UsageError: a setting is out of range, is unknown, or has no effect.
         """
+        effective = {}
         for row in self.rows:
-            self.config_of(row, seed, fold)
-        effective = {row.name: self._effective_settings_of(row, seed, fold) for row in self.rows}
-        for row in self.rows:
+            settings = self._settings_of(row, seed, fold)
+            begun_config = self._begun_config(row, seed, fold)
+            effective[row.name] = settings_with_effect(settings, Config, begun_config)
+            _make_config(row, effective[row.name], begun_config)
             names_without_effect = row.changes.keys() - effective[row.name].keys()
             for name in names_without_effect:
-                settings = self._settings_of(row, seed, fold)
-                begun_config = self._begun_config(row, seed, fold)
                 reason = reason_without_effect(name, settings, Config, begun_config)
                 raise UsageError(f"row {row.name}: {name} {reason}")
         settings_replaced_by_fold = {"val_fraction"} if fold else set()
@@ -141,7 +144,7 @@ class Study:
             if row.reference:
                 rows[row.name]["reference"] = list(row.reference)
         content = {**dataclasses.asdict(self), "rows": rows}
-        del content["folder"]
+        del content["folder"], content["forced_rows"]
         if not self.author:
             del content["author"]  # older versions refuse unknown keys
         return json.dumps(content, indent=2) + "\n"
@@ -157,24 +160,19 @@ class Study:
         Raises:
           UsageError: a value is out of range.
         """
-        settings = self._effective_settings_of(row, seed, fold)
-        try:
-            return Config.for_run(settings, self._begun_config(row, seed, fold))
-        except UsageError as error:
-            raise UsageError(f"row {row.name}: {error}") from None
-
-    def _effective_settings_of(self, row: StudyRow, seed: int, fold: str = "") -> dict[str, Any]:
-        """Return the settings of one run of a row that have an effect, by name."""
         settings = self._settings_of(row, seed, fold)
-        return settings_with_effect(settings, Config, self._begun_config(row, seed, fold))
+        begun_config = self._begun_config(row, seed, fold)
+        effective_settings = settings_with_effect(settings, Config, begun_config)
+        return _make_config(row, effective_settings, begun_config)
 
     def _begun_config(self, row: StudyRow, seed: int, fold: str) -> Config | None:
         """Return the config of a run in the study's folder, if an earlier command began it.
 
-        Return None for a run that does not name another run, because nothing needs the config then.
+        Return None for a run of a forced row, and for a run that does not name another run, because
+        nothing needs the config then.
         """
         names_other_run = NAMES_OF_RUNS & {*self.config, *row.changes}
-        if self.folder is None or not names_other_run:
+        if self.folder is None or row.name in self.forced_rows or not names_other_run:
             return None
         return config_of_begun_run(self.folder / row.name / run_folder_name(seed, fold), Config)
 
@@ -207,3 +205,13 @@ class Study:
                 raise UsageError(
                     f"there is no row {name}; {suggestion}choose from {', '.join(row_names)}"
                 )
+
+
+def _make_config(
+    row: StudyRow, effective_settings: Mapping[str, Any], begun_config: Config | None
+) -> Config:
+    """Return the config of a run of a row; an error names the row. See `Config.for_run`."""
+    try:
+        return Config.for_run(effective_settings, begun_config)
+    except UsageError as error:
+        raise UsageError(f"row {row.name}: {error}") from None

@@ -47,6 +47,14 @@ def earlier_failures(tasks: Sequence[Task]) -> list[Outcome]:
     return [Outcome(task, error=error) for task, error in failures if error]
 
 
+def unfinished_and_failed(tasks: Sequence[Task]) -> tuple[list[Task], list[Outcome]]:
+    """Return the tasks that are still to be trained, and the outcomes of those that have failed."""
+    failures = earlier_failures(tasks)
+    failed_tasks = [failure.task for failure in failures]
+    unfinished_tasks = [task for task in tasks if is_unfinished(task) and task not in failed_tasks]
+    return unfinished_tasks, failures
+
+
 class AfterWaiting(NamedTuple):
     """The runs that other processes were training, after waiting for these processes.
 

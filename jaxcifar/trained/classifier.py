@@ -83,7 +83,7 @@ class Classifier:
 
     @property
     def image_sizes(self) -> set[int]:
-        """The only size of the images that the network takes, as a set; see `Ensemble`."""
+        """The sizes of the images that the network takes: one size. An `Ensemble` may have more."""
         return {self.image_size}
 
     @with_package_settings()
@@ -147,7 +147,10 @@ class Classifier:
 
     @with_package_settings()
     def predict_photos(self, photos_of_size: Mapping[int, Photos]) -> Predictions:
-        """Classify the images in `photos_of_size[image_size]`, as an `Ensemble` can, too.
+        """Classify images that were read from files, and resized to the size the network takes.
+
+        Args:
+          photos_of_size: the images by size; only those of the size `image_size` are used.
 
         Raises:
           RunError: a logit is not finite.

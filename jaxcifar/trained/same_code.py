@@ -16,7 +16,7 @@ def require_same_code(
     Args:
       path: path of the run, or of the file of weights.
       config: the run's config, with the names and digests of its user code.
-      code_copies: the run's folder of copies of its user code; None for a file of weights.
+      code_copies: the run's folder with copies of its user code; None for a file of weights.
       run_folder: folder of the run that the weights in the file `path` belong to, if it is known.
 
     Raises:
@@ -26,15 +26,15 @@ def require_same_code(
     require_code_outside(run_folder or run_folder_of(path), config)
     digests = dict(config.sources or ())
     for kind, name in user_code_names(config).items():
-        digest = digests.get(kind)
-        if digest is None:
+        recorded_digest = digests.get(kind)
+        if recorded_digest is None:
             raise UsageError(
-                f"{path}: its config has no SHA-256 of {name}, so this code is not executed; "
-                "train again"
+                f"{path}: the config has no SHA-256 of the user code {name}, so the code can't be "
+                "checked and is not run; train again"
             )
         remedy = _remedy_for_changed_code(code_copies, kind)
         try:
-            is_same = user_reference.digest(kind, name) == digest
+            is_same = user_reference.digest(kind, name) == recorded_digest
         except UsageError as error:
             raise UsageError(f"{path}: {error}; {remedy}") from error
         if not is_same and name.startswith("__main__:"):

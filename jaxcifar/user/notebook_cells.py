@@ -14,8 +14,8 @@ from typing import Any
 def cell_source(class_or_function: Any) -> str:
     """Return the source of a class or function that is defined in a notebook's cell.
 
-    `inspect` finds functions in cells, but not classes. So the cell of a class is found through one
-    of its methods.
+    `inspect` finds functions in cells, but not classes. So a class is searched in the cells that
+    contain its methods.
 
     Raises:
       OSError: the source is not found.
@@ -23,21 +23,27 @@ def cell_source(class_or_function: Any) -> str:
     if not isinstance(class_or_function, type):
         return inspect.getsource(class_or_function)
     class_name = class_or_function.__name__
-    for cell in _cells_that_may_define(class_or_function):
-        definition = _class_definition(cell, class_name)
+    for cell_text in _cells_that_may_define(class_or_function):
+        definition = _class_definition(cell_text, class_name)
         if definition is not None:
             return definition
     raise OSError(f"the source of {class_name} is not known; define it in a cell or a file")
 
 
 def _cells_that_may_define(cls: type) -> Iterator[str]:
-    """Yield the cells of a class's methods, and then all executed cells, the newest first."""
+    """Yield the texts of cells that may define a class: first those that contain its methods.
+
+    A class without methods may be in any cell. So all executed cells follow, the newest first.
+    """
     for member in vars(cls).values():
-        code = getattr(inspect.unwrap(member), "__code__", None) if callable(member) else None
+        if not callable(member):
+            continue
+        code = getattr(inspect.unwrap(member), "__code__", None)
         if code:
             yield "".join(linecache.getlines(code.co_filename))
-    namespace = vars(sys.modules[cls.__module__])  # a class without methods is in one of the cells
-    yield from reversed(namespace.get("_ih", []))  # IPython's list
+    namespace = vars(sys.modules[cls.__module__])
+    executed_cells = namespace.get("_ih", [])  # IPython keeps this list
+    yield from reversed(executed_cells)
 
 
 def _class_definition(source: str, class_name: str) -> str | None:
@@ -53,9 +59,9 @@ def _class_definition(source: str, class_name: str) -> str | None:
 
 
 def modules_used_in_cell(source: bytes, namespace: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names of the modules whose contents a notebook's cell uses.
+    """Yield the names of the modules that a notebook's cell uses.
 
-    A module counts if the cell has a name for the module, or for a class or function in it.
+    A cell uses a module if it names the module, or a class or function that the module defines.
 
     Args:
       source: the text of the cell, or of a class or function in it.
@@ -74,16 +80,16 @@ def modules_used_in_cell(source: bytes, namespace: Mapping[str, Any]) -> Iterato
 
 
 def definitions_used_in_cell(source: bytes, module: ModuleType) -> dict[str, bytes]:
-    """Return what a notebook's cell uses from other cells, also indirectly.
+    """Return the definitions in other cells that a notebook's cell uses, also indirectly.
 
-    These are classes, functions and constants: numbers, text and tuples of them.
+    They define classes, functions, and constants: numbers, text and tuples of these.
 
     Args:
       source: the text of a class or function in the cell.
       module: the notebook's module, with the names of all cells.
 
     Returns:
-      file name that stands for the definition, such as "Block (cell).py" -> text of the definition.
+      a file name made from the defined name, such as "Block (cell).py" -> text of the definition.
     """
     definitions: dict[str, bytes] = {}
     names_to_find = _global_names(source)
@@ -109,6 +115,7 @@ def _definition_in_cells(name: str, module: ModuleType) -> str | None:
 
 
 def _is_constant(value: Any) -> bool:
+    """Return whether a value is a number, text, or a tuple of these."""
     if isinstance(value, tuple):
         return all(map(_is_constant, value))
     return type(value) in (bool, int, float, str)
@@ -116,10 +123,12 @@ def _is_constant(value: Any) -> bool:
 
 def _global_names(source: bytes) -> set[str]:
     """Return the global names that Python source uses and does not define itself."""
-    scopes = [symtable.symtable(source.decode(), "<cell>", "exec")]
-    own_names = {symbol.get_name() for symbol in scopes[0].get_symbols() if symbol.is_assigned()}
+    module_scope = symtable.symtable(source.decode(), "<cell>", "exec")
+    own_names = {symbol.get_name() for symbol in module_scope.get_symbols() if symbol.is_assigned()}
     used_names = set()
-    for scope in scopes:
-        scopes += scope.get_children()
+    scopes_to_visit = [module_scope]
+    while scopes_to_visit:
+        scope = scopes_to_visit.pop()
         used_names |= {symbol.get_name() for symbol in scope.get_symbols() if symbol.is_global()}
+        scopes_to_visit += scope.get_children()
     return used_names - own_names

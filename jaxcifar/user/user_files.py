@@ -40,7 +40,7 @@ def find_file_of_module(module_name: str) -> str | None:
     try:
         spec = importlib.util.find_spec(module_name)
     except ModuleNotFoundError as error:
-        # Otherwise an import statement inside of a package fails.
+        # If another name is missing, an import statement inside of a package has failed.
         is_module_missing = error.name in module_and_parents(module_name)
         if is_module_missing:
             return None
@@ -74,7 +74,10 @@ def is_user_module(spec: ModuleSpec | None) -> TypeGuard[ModuleSpec]:
 
 
 def is_user_file(file: str) -> bool:
-    """Return whether a file that is about to run is user code, as `is_user_module` defines it."""
+    """Return whether a Python file that is about to run was written by the user.
+
+    Files of Python, of jaxcifar and of installed packages were not (see `is_user_module`).
+    """
     if not Path(file).is_file() or _is_in_installed_folder(file):
         return False
     for module in list(sys.modules.values()):
@@ -154,8 +157,8 @@ def imported_module_names(content: bytes, package: str = "") -> Iterator[str]:
 def imported_from_same_folder(path: Path, content: bytes) -> list[Path]:
     """Return the files that a Python file imports absolutely from its own folder.
 
-    If the file imports a package, all the package's files are returned. This function must never
-    return other files: old configs contain checksums of these files.
+    If the file imports a package, all the package's files are returned. This choice of files must
+    never change, because old configs contain checksums of these files.
 
     Args:
       path: the file.

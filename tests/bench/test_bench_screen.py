@@ -95,7 +95,7 @@ def test_a_row_without_figures_is_shown_with_dashes_and_its_reason():
     assert lines[-3:] == [
         "torch compiled float32 was left out of the rounds: it is not ready after 900 s",
         "torch bfloat16 was left out of the rounds: it is too slow",
-        "~ is the rate of first steps, measured briefly",
+        "~ marks an estimate from the first steps",
     ]
 
 
@@ -121,11 +121,12 @@ def test_ratios_are_shown_by_network_and_phase():
 def test_first_steps_epochs_and_runs_at_once_are_shown():
     assert shown(ours={"cnn": OURS})[1:] == [
         "cnn: first step after 31.4 s, 8.6 s with a warm compilation cache; a run's epoch of "
-        "44,800 images takes 3.63 s; 0.79 s of a run of two are not steps",
+        "44,800 images takes 3.63 s; a run of two epochs spends 0.79 s on other work than training "
+        "steps",
         "cnn: 2 at once, 20,011 images/s",
         "cnn: 4 at once, ~30,022 images/s",
         "cnn, 4 at once was left out of the rounds: it is too slow",
-        "~ is the rate of first steps, measured briefly",
+        "~ marks an estimate from the first steps",
     ]
 
 

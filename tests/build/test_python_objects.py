@@ -45,7 +45,7 @@ def test_arrays_in_place_of_a_dataset_are_refused_in_one_line(dataset):
 
 @pytest.mark.parametrize("runs", [["one", "two"], None])
 def test_a_list_of_runs_is_refused_in_one_line(runs):
-    with pytest.raises(UsageError, match=r"^load: .* is no path; write load\(RUN\)"):
+    with pytest.raises(UsageError, match=r"^load: .* is not a path; write load\(RUN\)"):
         jaxcifar.load(runs)
 
 

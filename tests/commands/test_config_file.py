@@ -40,7 +40,7 @@ def test_settings_that_an_option_makes_ineffective_are_left_out_and_named(tmp_pa
     file.write_text("arch = 'cnn'\naugment = true\nshift = 2\nval_fraction = 0.2\n")
     found = given(file, augment=False, fold="1/5")
     assert found.config == Config.create("cnn", augment=False, fold="1/5")
-    line = "of the file, without effect with these options: shift 2, val_fraction 0.2"
+    line = "settings of the file without effect with these options: shift 2, val_fraction 0.2"
     assert line in found.notices
 
 

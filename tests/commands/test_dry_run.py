@@ -129,7 +129,7 @@ def test_an_empty_shard_of_a_study_costs_nothing(tmp_path, monkeypatch, capsys):
     ablation.main([*words, "--out", str(tmp_path / "out"), "--data-dir", str(tmp_path)])
     output = capsys.readouterr().out
     assert "Grid of epochs: 0 of 2 runs" in output
-    assert output.endswith("no run belongs to this shard\n")
+    assert output.endswith("this shard has no runs\n")
     assert list(Path(tmp_path).iterdir()) == []
 
 

@@ -114,7 +114,7 @@ def test_runs_are_compared(study, folder):
     narrow = obeyed("compare", *runs, *runs, env={"COLUMNS": "36"})
     assert [line for line in narrow.stdout.splitlines() if len(line) > 60] == []
     assert_one_line_error(obeyed("compare", runs[0]), 2, "two runs")
-    assert_one_line_error(obeyed("compare", runs[0], str(folder)), 2, "no run")
+    assert_one_line_error(obeyed("compare", runs[0], str(folder)), 2, "is not a run")
 
 
 def test_a_run_fits_80_columns(folder, shapes_dir):
@@ -155,7 +155,7 @@ def test_the_bench_fits_80_columns():
     assert shown.count(" 123,456 ") == 4 and shown.count("~123,456 ") == 1
     assert "torch channels_last " in shown and " 12.35  11.20-12.50  12.30" in shown
     assert shown.count("torch compiled bfloat16 was left out of the rounds: it trains too") == 1
-    assert shown.count("~ is the rate of first steps, measured briefly") == 1
+    assert shown.count("~ marks an estimate from the first steps") == 1
     assert "dead was left out of the rounds: first steps: its process ended" in shown
 
 
@@ -332,9 +332,9 @@ def test_slips_are_understood(name, words, meant):
 
 def test_other_programs_names_of_commands_are_understood():
     with pytest.raises(UsageError, match="did you mean run"):
-        commands.show_commands_or_version("train")
+        commands.run_named_command("train", [])
     with pytest.raises(UsageError, match="did you mean evaluate"):
-        commands.show_commands_or_version("evalute")
+        commands.run_named_command("evalute", [])
 
 
 def test_values_that_begin_with_a_dash_are_no_options():

@@ -148,9 +148,12 @@ def test_options_of_sbatch_are_passed_on():
         ("--submit slurm --submit-options time=0:00", "longer than 0 minutes"),
         ("--submit slurm --submit-options at-most=0", "at-most=0: must be at least 1"),
         ("--submit slurm --submit-options at-most", "at-most=True: must be at least 1"),
-        ("--submit local --submit-options gres=gpu:1", "gres: only Slurm has it"),
-        ("--submit slurm --submit-options array=1-9", "array is set for you"),
-        ("--submit slurm --submit-options ntasks_per_node=2", "ntasks-per-node is set for you"),
+        ("--submit local --submit-options gres=gpu:1", "gres: only Slurm has this option"),
+        ("--submit slurm --submit-options array=1-9", "jaxcifar sets array itself"),
+        (
+            "--submit slurm --submit-options ntasks_per_node=2",
+            "jaxcifar sets ntasks-per-node itself",
+        ),
         ("--submit slurm --submit-options 'a b=1'", "must be NAME=VALUE"),
         ("--submit slurm --submit-options gres=", "must be one line of 1 to 200 characters"),
         ("--submit slurm --submit-options 'gres=a\nrm -rf x'", r"gres=a\nrm -rf x: the value must"),
@@ -293,10 +296,11 @@ def test_ctrl_c_stops_waiting_and_leaves_the_jobs(submit, slurm, out, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(job_waiting.time, "sleep", press_ctrl_c)
         with pytest.raises(
-            Interrupted, match=r"leave out --submit to write the report; scancel 4711 cancels"
+            Interrupted,
+            match=r"the same command waits again, or .* leave out --submit; scancel 4711 cancels",
         ):
             submit("--submit slurm")
-        with pytest.raises(Interrupted, match=r"repeat the command without --force to wait again"):
+        with pytest.raises(Interrupted, match=r"the same command without --force waits again"):
             submit("--submit slurm --force one")
     assert not (out / "words").exists()
 
@@ -328,7 +332,7 @@ def test_forced_rows_are_overwritten_once(submit, slurm, out, capsys):
     command = DelayedSubmission.load(pickled).function
     assert command.command[-4:] == ("--force", "two", "--shard", "2/2")
     said = " ".join(capsys.readouterr().out.split())
-    assert "the same command without --submit and --force, which would train again, writes" in said
+    assert "leave out --submit: the same command without --force writes the report" in said
     assert "--force" not in command.command_again
     assert command.command_again[-2:] == ("--shard", "2/2")
 
@@ -338,7 +342,9 @@ def test_forced_rows_are_overwritten_once(submit, slurm, out, capsys):
 def test_local_jobs_run_at_once_and_another_process_collects(submit, out, capsys):
     out.mkdir()
     (out / "fail_two").touch()
-    with pytest.raises(RunError, match=r"1 of 3 parts failed: two seed 0; .* --submit local sends"):
+    with pytest.raises(
+        RunError, match=r"1 of 3 parts failed: two seed 0; .* --submit local, sends"
+    ):
         submit("--submit local")
     assert sorted(shards(out)) == ["1/3", "2/3", "3/3"]
     assert "two seed 0: error: two has failed" in " ".join(capsys.readouterr().out.split())

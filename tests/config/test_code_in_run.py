@@ -93,7 +93,9 @@ def test_code_elsewhere_is_the_users(folder, config):
 
 def test_code_without_a_digest_is_not_executed(folder, config):
     without_digest = dataclasses.replace(config, sources=())
-    with pytest.raises(UsageError, match=r"theirs: its config has no SHA-256 of net\.py:Net"):
+    with pytest.raises(
+        UsageError, match=r"theirs: the config has no SHA-256 of the user code net\.py:Net"
+    ):
         require_same_code(folder / "theirs", without_digest, folder / "theirs" / "sources")
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from jaxcifar.commands.run import parse
@@ -196,3 +197,20 @@ def test_network_arguments_are_changed_one_by_one(changes, arguments):
     assert merged["epochs"] == 2
     assert shared["arch_args"] == {"widths": [4], "hidden": 8}
     assert merge_settings({"epochs": 2}, {"seed": 1}) == {"epochs": 2, "seed": 1}
+
+
+def test_numbers_of_numpy_are_the_same_settings():
+    given = {"epochs": 3, "learning_rate": 0.1, "schedule": "none"}
+    given |= {"arch_args": {"widths": [4, 8], "dropout": 0.5}, "class_weights": {"cat": 2.0}}
+    plain = Config.create("cnn", **given)
+    given |= {"epochs": np.int64(3), "learning_rate": np.float64(0.1)}
+    given |= {"arch_args": {"widths": list(np.array([4, 8])), "dropout": np.float32(0.5)}}
+    given |= {"class_weights": {"cat": np.float32(2)}}
+    config = Config.create("cnn", **given)
+    assert config == plain
+    assert config.to_json() == plain.to_json()
+    assert type(config.learning_rate) is float
+    with pytest.raises(UsageError, match=r"epochs = 3\.0 is not of type int"):
+        Config.create("cnn", epochs=np.float64(3))
+    with pytest.raises(UsageError, match="augment = 1 is not of type bool"):
+        Config.create("cnn", augment=np.int64(1))

@@ -13,9 +13,11 @@ from jaxcifar.commands.shared.config_file import read_given_settings
 from jaxcifar.commands.shared.study_options import GivenStudy
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.origins import COMMAND_LINE, Layer, overruled_lines, settings_by_origin
+from jaxcifar.config.saved_config import config_of_begun_run
 from jaxcifar.errors import UsageError
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
+from jaxcifar.studies import study as study_module
 from jaxcifar.studies.conduct import plan, record
 from jaxcifar.studies.study import Study
 
@@ -341,6 +343,55 @@ def test_a_finished_study_does_not_need_the_runs_that_its_rows_continue(tmp_path
     )
     ablation.main(["--study", str(tmp_path / "study.toml"), "--out", str(out), "--dry-run"])
     assert "finished        2 of 2 runs" in capsys.readouterr().out
+
+
+@pytest.fixture
+def begun_study(tmp_path):
+    """A study and its folder, in which a run that continues another one was begun."""
+    run = write_run(tmp_path / "run")
+    study = Study.from_dict({"rows": {"more": {"continue_from": run, "epochs": 9}}})
+    [task] = plan(study, None, [0], tmp_path / "out", [])
+    task.path.mkdir(parents=True)
+    RunFolder(task.path).begin(task.config)
+    return study, task
+
+
+def test_the_config_of_a_run_that_is_forced_does_not_matter(begun_study, tmp_path, monkeypatch):
+    study, task = begun_study
+    settings = json.loads(task.config.to_json())
+    settings["arch"] = f"{task.path}/sources/net.py:Net"
+    RunFolder(task.path).config_file.write_text(json.dumps(settings))
+    study = dataclasses.replace(study, folder=tmp_path / "out")
+    with pytest.raises(UsageError, match="in the run's own folder, whose code is never executed"):
+        study.check()
+    dataclasses.replace(study, forced_rows=("more",)).check()
+    assert plan(study, None, [0], tmp_path / "out", ["more"])[0].config == task.config
+    file = tmp_path / "study.toml"
+    row = f"continue_from = '{task.config.continue_from}', epochs = 9"
+    file.write_text(f"[rows]\nmore = {{ {row} }}\n")
+    words = ["--study", str(file), "--out", str(tmp_path / "out"), "--force", "more"]
+
+    def stop(*_):
+        raise InterruptedError
+
+    monkeypatch.setattr(ablation, "plan_runs", stop)
+    with pytest.raises(InterruptedError):  # the settings are accepted
+        ablation.main(words)
+
+
+def test_the_config_of_a_begun_run_is_read_once(begun_study, tmp_path, monkeypatch):
+    study, task = begun_study
+    study = dataclasses.replace(study, folder=tmp_path / "out")
+    folders = []
+
+    def count(folder, config_class):
+        folders.append(folder)
+        return config_of_begun_run(folder, config_class)
+
+    monkeypatch.setattr(study_module, "config_of_begun_run", count)
+    assert study.config_of(study.rows[0], 0) == task.config
+    study.check()
+    assert folders == [task.path, task.path]
 
 
 def test_a_finished_run_in_a_named_folder_is_repeated_without_the_run_it_continues(

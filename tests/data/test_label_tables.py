@@ -293,6 +293,14 @@ def test_a_table_beside_the_folder_that_is_unusable_is_named(tmp_path, text, rea
     assert "\n" not in str(caught.value)
 
 
+def test_the_first_unusable_table_beside_the_folder_is_named(tmp_path):
+    write_images(tmp_path / "pets" / "images", [f"{i}.png" for i in range(6)])
+    for name in ("first", "second"):
+        (tmp_path / "pets" / f"{name}.csv").write_text("0.png,cat\n1.png,dog,x\n")
+    with pytest.raises(RunError, match=r"first\.csv beside it can't be used: line 2 has 3 cells"):
+        load(tmp_path / "pets" / "images", tmp_path)
+
+
 def test_files_that_are_no_tables(tmp_path, monkeypatch):
     write_images(tmp_path / "pets", [f"{i}.png" for i in range(4)])
     table = tmp_path / "pets" / "labels.csv"

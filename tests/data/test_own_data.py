@@ -98,7 +98,7 @@ def test_classes_too_small_for_a_test_image_are_named(tmp_path):
 
 def test_an_unchanged_folder_is_not_decoded_again(pets, tmp_path, monkeypatch):
     before = load(pets, tmp_path)
-    monkeypatch.setattr(user_data, "read_image_folder", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(user_data, "read_splits", lambda *_: pytest.fail("decoded again"))
     assert load(pets, tmp_path).sha256 == before.sha256
     monkeypatch.undo()
     changed = pets / "train" / "dog" / "000.png"

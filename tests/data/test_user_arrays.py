@@ -11,6 +11,7 @@ from PIL import Image
 from small import SMALL
 
 import jaxcifar
+from jaxcifar import api
 from jaxcifar.commands import prepare
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset, binary_records, load_dataset
@@ -244,6 +245,25 @@ def test_an_image_size_is_a_whole_number_in_the_range(size):
     arrays = pixels(30, 0), labels(30), pixels(3, 1), labels(3)
     with pytest.raises(UsageError, match=r"^image_size .*: must be in \[28, 224\]"):
         Dataset.from_arrays(*arrays, image_size=size)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path, monkeypatch):
+    arrays = pixels(30, 0), labels(30), pixels(3, 1), labels(3)
+    numbers = {"image_size": np.int64(40), "val_fraction": np.float64(0.25)}
+    dataset = Dataset.from_arrays(*arrays, train_examples=np.int32(20), **numbers)
+    assert dataset.image_size == 40
+    tasks = []
+
+    def stop(task, *_):
+        tasks.append(task)
+        raise InterruptedError
+
+    monkeypatch.setattr(api, "fit", stop)
+    with pytest.raises(InterruptedError):
+        api.train("cnn", dataset, run_dir=tmp_path, keep_every=np.int64(2))
+    [task] = tasks
+    assert (task.keep_every, task.config.val_fraction) == (2, 0.25)
+    assert json.loads(task.config.to_json())["train_examples"] == 20
 
 
 @pytest.mark.parametrize(("class_names", "names"), [(None, ("1", "2", "3")), (NAMES, NAMES)])

@@ -90,7 +90,7 @@ def test_corruption_errors_follow_the_paper(tmp_path):
     )
     assert with_corruption_errors(base, base, "cat")["mean_corruption_error"] == pytest.approx(1)
     perfect = {**base, "accuracy": {kind: [1.0] * 5 for kind in base["accuracy"]}}
-    with pytest.raises(RunError, match="--base x: makes no errors on snow"):
+    with pytest.raises(RunError, match="--base x: classifies all images of snow correctly"):
         with_corruption_errors(found, perfect, "x")
 
 

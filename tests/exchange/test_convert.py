@@ -300,7 +300,9 @@ def test_the_filters_of_a_mirrored_pair_must_be_equal(easy_dataset, tmp_path):
         state = torch.load(tmp_path / "w.pth", weights_only=True)
         state[name].view(-1)[-1] += 1
         torch.save(state, tmp_path / "other.pth")
-        with pytest.raises(RunError, match=r"pair differ.*give --arch-args without mirrored=true"):
+        with pytest.raises(
+            RunError, match=r"not mirror images.*give --arch-args without mirrored=true"
+        ):
             conversion = Conversion(tmp_path / "other.pth", config, tmp_path / "run")
             convert(conversion, lambda: easy_dataset, quiet)
 
@@ -310,7 +312,7 @@ def test_scales_that_fastnet_does_not_have_must_be_one(easy_dataset, tmp_path):
     write_pytorch(load(ours), tmp_path / "w.pth")
     state = torch.load(tmp_path / "w.pth", weights_only=True)
     torch.save({**state, "layer2.bn1.weight": torch.full((7,), 2.0)}, tmp_path / "w.pth")
-    with pytest.raises(RunError, match="not all ones"):
+    with pytest.raises(RunError, match="must be all ones"):
         converted(tmp_path / "w.pth", tmp_path / "run", easy_dataset, "fastnet")
 
 

@@ -39,7 +39,7 @@ def _fail():
 @pytest.mark.parametrize(
     ("words", "function"),
     [
-        (("nextafter", "no conversion"), lambda x: lax.nextafter(x, 2 * x)),
+        (("nextafter", "use other operations"), lambda x: lax.nextafter(x, 2 * x)),
         (("branch",), lambda x: lax.cond(x.sum() > 0, jnp.sin, jnp.cos, x)),
         (("while",), lambda x: lax.while_loop(lambda y: y.sum() < 9, lambda y: 2 * y, x)),
         (("number of images",), lambda x: x / len(x)),
@@ -71,10 +71,10 @@ def _fail():
         (("int4",), lambda x: x.astype(jnp.int4)),
         (("convolution of integers",), lambda x: convolve_integers(jnp.int32(x))),
         (("without elements",), lambda x: x[:, :0].reshape(len(x), 0)),
-        (("loop of 0 turns",), lambda x: lax.scan(lambda y, w: (y, y), x, np.zeros(0))[1]),
-        (("loop of 1,001 turns",), lambda x: lax.fori_loop(0, 1001, lambda _, y: 2 * y, x)),
+        (("loop of 0 iterations",), lambda x: lax.scan(lambda y, w: (y, y), x, np.zeros(0))[1]),
+        (("loop of 1,001 iterations",), lambda x: lax.fori_loop(0, 1001, lambda _, y: 2 * y, x)),
         (("along more than 3 axes",), pool_in_all_axes),
-        (("indices", "single images"), lambda x: x.at[0].set(0)),
+        (("indexing", "single images"), lambda x: x.at[0].set(0)),
         (("feature_group_count depends",), predicted_kernels),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",

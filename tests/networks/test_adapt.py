@@ -39,13 +39,15 @@ class Plain(nn.Module):
     """A network as its author would write it, small; without `norm` it carries nothing.
 
     With `averages` it also carries the mean of the batch's pixels, which a device has of its part,
-    and the number of training steps. It then has a pool.
+    and the number of training steps. It then has a pool. XLA computes a convolution that has a
+    `precision`.
     """
 
     kernel: int = 3
     norm: bool = True
     rate: float = 0.0
     averages: bool = False
+    precision: str | None = None
 
     @nn.compact
     def __call__(self, x, train):
@@ -55,7 +57,7 @@ class Plain(nn.Module):
             if train:
                 mean.value = x.mean((0, 1, 2))
                 calls.value += 1
-        x = nn.Conv(8, (self.kernel,) * 2, strides=2)(x)
+        x = nn.Conv(8, (self.kernel,) * 2, strides=2, precision=self.precision)(x)
         if self.norm:
             x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
         x = nn.relu(x)
@@ -153,13 +155,14 @@ def assert_predicts(program, variables, hp, images):
     assert_near(predicting.predict(program, variables, hp, images), logits(variables), error)
 
 
+@pytest.mark.parametrize("precision", [None, "highest"])
 @pytest.mark.parametrize("kernel", [3, 5])
-def test_a_convolution_left_to_xla_is_not_looped(kernel):
+def test_a_convolution_left_to_xla_is_not_looped(kernel, precision):
     """The text of the program tells; one step is trained as well then, and predicted in chunks."""
-    model = Plain(kernel, norm=False)
+    model = Plain(kernel, norm=False, precision=precision)
     program = program_of(model, one_device())
-    assert program.compiles_loops == (kernel == 3)
-    assert split_into_dispatches(4, program) == ([4] if kernel == 3 else [1] * 4)
+    assert program.compiles_loops == (precision is None)
+    assert split_into_dispatches(4, program) == ([4] if precision is None else [1] * 4)
     assert network.has_convolution(model, "cuda")
     images = examples()[0][:10]
     hp = hyperparameters()
@@ -170,7 +173,7 @@ def test_a_convolution_left_to_xla_is_not_looped(kernel):
 
 def test_in_chunks_without_a_loop(monkeypatch):
     monkeypatch.setattr("jaxcifar.training.predicting.EVAL_BATCH", 4)
-    program, hp = program_of(Plain(5), one_device()), hyperparameters()
+    program, hp = program_of(Plain(precision="highest"), one_device()), hyperparameters()
     images = examples()[0][:10]
     assert_predicts(program, program.init(hp, images).variables, hp, images)
 
@@ -270,28 +273,38 @@ def test_several_devices_share_a_batch():
     assert got["ours differs"] == 0
 
 
-# Kernel, strides, padding, groups; whether products compute it.
+# Kernel, strides, padding, groups, dilation.
 CONVOLUTIONS = [
-    (3, 1, "SAME", 1, True),
-    (3, 2, "SAME", 1, True),
-    (3, 2, 1, 1, True),
-    (1, 3, "SAME", 1, True),
-    (4, 4, "VALID", 1, True),
-    (5, 2, "SAME", 12, True),
-    (3, (1, 2), "VALID", 12, True),
-    (5, 1, "SAME", 1, False),
-    (3, 1, "VALID", 1, True),
-    (2, 1, "VALID", 1, True),
-    (2, 1, "SAME", 1, True),
-    (3, (2, 1), "SAME", 1, False),
-    (3, 1, "SAME", 3, False),
-    (3, 1, "CIRCULAR", 1, True),
+    (3, 1, "SAME", 1, 1),
+    (3, 2, "SAME", 1, 1),
+    (3, 2, 1, 1, 1),
+    (1, 3, "SAME", 1, 1),
+    (4, 4, "VALID", 1, 1),
+    (5, 2, "SAME", 12, 1),
+    (3, (1, 2), "VALID", 12, 1),
+    (5, 1, "SAME", 1, 1),
+    (3, 1, "VALID", 1, 1),
+    (2, 1, "VALID", 1, 1),
+    (2, 1, "SAME", 1, 1),
+    (3, (2, 1), "SAME", 1, 1),
+    (3, 1, "SAME", 3, 1),
+    (3, 1, "CIRCULAR", 1, 1),
+    (3, 1, "SAME", 1, 2),
+    (3, 2, "SAME", 12, (2, 1)),
+    (4, 4, "SAME", 1, 2),
 ]
 
 
-@pytest.mark.parametrize(("size", "strides", "padding", "groups", "by_products"), CONVOLUTIONS)
-def test_convolutions_are_what_flax_computes(size, strides, padding, groups, by_products):
-    layer = nn.Conv(12, (size, size), strides, padding, feature_group_count=groups)
+@pytest.mark.parametrize(("size", "strides", "padding", "groups", "dilation"), CONVOLUTIONS)
+def test_convolutions_are_what_flax_computes(size, strides, padding, groups, dilation):
+    layer = nn.Conv(
+        12,
+        (size, size),
+        strides,
+        padding,
+        kernel_dilation=dilation,
+        feature_group_count=groups,
+    )
     rng = np.random.RandomState(0)
     params = {"kernel": rng.randn(size, size, 12 // groups, 12), "bias": rng.randn(12)}
     x = rng.randn(2, 16, 8, 12)
@@ -308,14 +321,36 @@ def test_convolutions_are_what_flax_computes(size, strides, padding, groups, by_
 
     traced = jax.jit(ours).trace(*given)
     text = traced.lower(lowering_platforms=("cpu",)).as_text()
-    assert ("stablehlo.convolution" in text) != by_products
-    if by_products:
-        got = jax.jit(ours)(*given)
-        with enable_x64(True):
-            expected = jax.device_get(jax.jit(run)(*jax.tree.map(jnp.float64, given)))
-        errors = error_of_products(jax.jit(run), *given)
-        for mine, exact, error in zip(*map(jax.tree.leaves, (got, expected, errors)), strict=True):
-            assert_near(mine, exact, ENLARGED_BY_TRANSFORMS * error)
+    assert "stablehlo.convolution" not in text
+    got = jax.jit(ours)(*given)
+    with enable_x64(True):
+        expected = jax.device_get(jax.jit(run)(*jax.tree.map(jnp.float64, given)))
+    errors = error_of_products(jax.jit(run), *given)
+    for mine, exact, error in zip(*map(jax.tree.leaves, (got, expected, errors)), strict=True):
+        assert_near(mine, exact, ENLARGED_BY_TRANSFORMS * error)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv(4, (3,)),
+        nn.Conv(4, (3, 3), padding=1, input_dilation=2),
+        nn.Conv(4, (3, 3), precision="highest"),
+        nn.ConvTranspose(4, (3, 3)),
+    ],
+    ids=["one axis", "transposed", "precise", "a layer for transposed"],
+)
+def test_convolutions_left_to_xla(layer):
+    x = np.ones((2, *[8] * len(layer.kernel_size), 3), np.float32)
+
+    def ours(key, x):
+        with adapt_layers(axis=None):
+            return layer.init_with_output(key, x)[0]
+
+    text = jax.jit(ours).lower(jax.random.key(0), x).as_text()
+    assert "stablehlo.convolution" in text
+    expected, _ = layer.init_with_output(jax.random.key(0), x)
+    np.testing.assert_allclose(ours(jax.random.key(0), x), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("layer", [nn.Conv(12, (3, 3)), Conv(12)])

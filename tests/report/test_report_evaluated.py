@@ -193,7 +193,7 @@ def test_the_picture_of_probabilities_has_the_bins_of_the_file(run):
     middles = [bar.get_x() + bar.get_width() / 2 for bar in axes.patches]
     assert middles == pytest.approx((np.arange(BINS) + 0.5) / BINS)
     lines = {line.get_label(): line.get_xydata() for line in axes.get_lines()}
-    assert list(lines) == ["as sure as right", "unchanged: error 4.50%",
+    assert list(lines) == ["perfectly calibrated", "unchanged: error 4.50%",
                            "at temperature 1.5: error 1.30%"]  # fmt: skip
     _, plain, tempered = lines.values()
     assert plain == pytest.approx(np.array([[0.69, 0.735], [0.89, 0.835]]))

@@ -500,7 +500,7 @@ def test_compare_draws_each_runs_validation_and_names_its_best(folder, tmp_path,
 
 def test_compares_exit_codes(folder, tmp_path):
     paths = [str(folder / "winner" / f"seed{seed}") for seed in (2, 5)]
-    assert_one_line_error(obeyed("compare", *paths, str(tmp_path)), 2, "no run")
+    assert_one_line_error(obeyed("compare", *paths, str(tmp_path)), 2, "is not a run")
     assert_one_line_error(obeyed("compare", paths[0], paths[0]), 2, "two runs or more")
     invented.write_run(tmp_path / "bad", "winner", 2)
     (tmp_path / "bad" / "result.json").write_text("{")

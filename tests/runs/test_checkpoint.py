@@ -392,22 +392,30 @@ def age(folder, change=lambda said: None):
     rewrite(folder, older)
 
 
-def test_a_checkpoint_of_a_newer_version_is_told_and_left_as_it_is(tmp_path):
-    """Its checksum is right, so its unknown notes are no damage."""
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        (lambda said: said.update(new_note=1), "has new_note"),
+        (lambda said: said.pop("wall_seconds"), "lacks wall_seconds"),
+        (lambda said: said.update(zeal=said.pop("history")), "lacks history"),
+    ],
+)
+def test_a_checkpoint_of_another_version_is_told_and_left_as_it_is(tmp_path, change, difference):
+    """Its checksum is right, so unknown and missing notes are no damage."""
     save_all(tmp_path, {1: (), 2: ()})
 
-    def be_newer(said):
-        said["new_note"] = 1
+    def be_another_version(said):
+        change(said)
         del said["sha256"]
         digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
         for leaf in jax.tree.leaves(state_at(2)):
             digest.update(np.asarray(leaf).tobytes())
         said["sha256"] = digest.hexdigest()
 
-    rewrite(tmp_path / "2", be_newer)
+    rewrite(tmp_path / "2", be_another_version)
     with (
         opened(tmp_path) as checkpoints,
-        pytest.raises(RunError, match=r"another version of jaxcifar \(it has new_note\); go on"),
+        pytest.raises(RunError, match=rf"another version of jaxcifar \(it {difference}\); go on"),
     ):
         checkpoints.load_newest(state_at(0), pytest.fail)
     assert kept(tmp_path) == {1, 2}

@@ -25,7 +25,7 @@ from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.report import write_report
 from jaxcifar.report.run_reading import read_records
-from jaxcifar.runs import checkpoint_schedule, training_loop
+from jaxcifar.runs import checkpoint, checkpoint_schedule, training_loop
 from jaxcifar.runs import run as run_module
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.fit import fit
@@ -269,6 +269,13 @@ def test_overwrite_starts_anew(finished, tmp_path, easy_dataset):
     assert line in screen.getvalue()
     assert_same_run(finished[0], tmp_path, easy_dataset)
     assert json.loads((tmp_path / "config.json").read_text())["seed"] == 0
+
+
+def test_a_full_disk_after_overwriting_keeps_the_new_run(tmp_path, easy_dataset, monkeypatch):
+    full_disk = SimpleNamespace(free=0)
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: full_disk)
+    with pytest.raises(RunError, match="run the same command without --overwrite to go on"):
+        train(tmp_path, easy_dataset, overwrite=True)
 
 
 def test_what_cannot_start_overwrites_nothing(tmp_path, easy_dataset):

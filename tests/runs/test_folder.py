@@ -1,5 +1,6 @@
 """The folder of a run: who holds it, what is cleared, and that no link is followed."""
 
+import errno
 import json
 import os
 import subprocess
@@ -39,6 +40,19 @@ def outside(tmp_path):
     folder.mkdir()
     (folder / "file").write_text("mine")
     return folder
+
+
+def test_a_full_disk_names_the_command_that_deletes_no_work(run_folder):
+    folder = RunFolder(run_folder.path, True, "the same command without --overwrite")
+
+    def message():
+        with pytest.raises(RunError) as error, folder.report_write_errors():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return str(error.value)
+
+    assert message().endswith("then run the same command")  # the earlier run is still there
+    folder.begin(CONFIG)
+    assert message().endswith("then run the same command without --overwrite")
 
 
 def replace_by_link(path, target):

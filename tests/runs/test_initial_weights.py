@@ -59,7 +59,10 @@ def test_another_normalisation_than_that_of_the_weights_is_said(tmp_path, there,
     assert len(said) == lines[there, here]
     if said:
         trained_on, images_here = (halves, f"{zeros}, {ones}")[:: 1 if there else -1]
-        assert f"mean and deviation [{trained_on}]; here they are [{images_here}]" in said[0]
+        assert (
+            f"mean and deviation [{trained_on}]; the images of this run have [{images_here}]"
+            in said[0]
+        )
 
 
 @pytest.mark.parametrize("named_by", ["file", "run"])

@@ -8,7 +8,7 @@ import pytest
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.interrupt import Interrupted
-from jaxcifar.runs.task import Task
+from jaxcifar.runs.task import Task, stopped_message
 from jaxcifar.runs.training_loop import _TrainingLoop
 
 CONFIG = Config.create("cnn", dataset="shapes10", epochs=3)
@@ -24,6 +24,17 @@ def test_a_run_is_not_written_over_the_weights_that_it_starts_from(tmp_path, mon
     with pytest.raises(UsageError, match="has the weights of --init; choose another --run-dir"):
         Task(config, tmp_path / "run", overwrite=True)
     assert Task(config, tmp_path / "other", overwrite=True).config == config
+
+
+def test_no_run_of_a_forced_study_names_the_forced_command(tmp_path):
+    """The same command would delete what it has trained of the forced rows."""
+    task = Task(CONFIG, tmp_path, "plain seed 0", is_study_forced=True)
+    assert task.resuming_command == "the same command without --force"
+    assert "the same command without --force resumes it" in stopped_message([task])
+    loop = _TrainingLoop.__new__(_TrainingLoop)
+    loop._slots = [SimpleNamespace(task=task, step=0, wait=lambda: None)]
+    with pytest.raises(Interrupted, match=r"the same command without --force resumes it$"):
+        loop._raise_interrupted()  # an earlier row may be trained
 
 
 @pytest.mark.parametrize(

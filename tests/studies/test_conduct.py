@@ -23,8 +23,10 @@ from jaxcifar.machine.files import lock_folder
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.runs import run as run_module
 from jaxcifar.runs import training_loop
+from jaxcifar.runs.folder import RunFolder
 from jaxcifar.studies.conduct import conduct, plan, record
 from jaxcifar.studies.study import Study
+from jaxcifar.studies.waiting import unfinished_and_failed
 
 TIMES = ("seconds", "images_per_second", "runs_together")
 
@@ -231,6 +233,23 @@ def test_a_failed_row_is_tried_again_if_it_is_forced(run, tmp_path):
     [outcome] = run(one, tmp_path, force=["both"])
     assert outcome.error is None
     assert not (task.path / "failure.txt").exists()
+
+
+def test_each_failure_is_read_once(tmp_path, monkeypatch):
+    tasks = plan(study(one={}, two={}, three={}), None, [0], tmp_path, [])
+    for task, name in zip(tasks, ("failure.txt", "result.json"), strict=False):
+        task.path.mkdir(parents=True)
+        (task.path / name).write_text("the loss became nan")
+    read_failure, folders = RunFolder.read_failure, []
+
+    def count(folder):
+        folders.append(folder.path)
+        return read_failure(folder)
+
+    monkeypatch.setattr(RunFolder, "read_failure", count)
+    unfinished_tasks, failures = unfinished_and_failed(tasks)
+    assert ([failure.task for failure in failures], unfinished_tasks) == (tasks[:1], tasks[2:])
+    assert folders == [tasks[0].path, tasks[2].path]
 
 
 def fill_memory():

@@ -203,6 +203,8 @@ def test_all_rows_of_a_seed_come_before_the_next_seed(tmp_path):
         ("plain seed 3", Path("plain/seed3"), True),
     ]
     assert [task.config.seed for task in tasks] == [7, 7, 3, 3]
+    commands = {task.resuming_command for task in tasks}
+    assert commands == {"the same command without --force"}  # also after a row that is not forced
 
 
 def test_folds_are_runs_of_each_row_and_seed(tmp_path):

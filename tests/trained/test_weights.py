@@ -131,7 +131,7 @@ def header(text, behind=b""):
     return struct.pack("<Q", len(text)) + text.encode() + behind
 
 
-NONE, NO_CARD = "is not a safetensors file, or is damaged; ", "has no card of jaxcifar, "
+NONE, NO_CARD = "is not a safetensors file, or is damaged; ", "has no description by jaxcifar, "
 DAMAGE = {
     "empty": (b"", NONE),
     "short": (b"\x01\x00", NONE),

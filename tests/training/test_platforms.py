@@ -11,6 +11,7 @@ import pytest
 from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.build.make_program import make_program
 from jaxcifar.config.experiment import ARCHS, Config
+from jaxcifar.machine import onednn
 from jaxcifar.training.parallel_runs import ParallelRuns
 
 # Every kind of layer of a network, each as seldom as possible: tracing takes longer than all else.

@@ -360,11 +360,11 @@ def test_predictions_do_not_depend_on_the_chunks(trained, easy_dataset):
 
 
 class OneConvolution(nn.Module):
-    """A dilated convolution is left to XLA, and is not put into loops on a CPU."""
+    """A convolution with a precision is left to XLA, and is not put into loops on a CPU."""
 
     @nn.compact
     def __call__(self, x, train):
-        return nn.Dense(10)(nn.Conv(5, (4, 4), strides=4, kernel_dilation=2)(x).mean((1, 2)))
+        return nn.Dense(10)(nn.Conv(5, (4, 4), strides=4, precision="highest")(x).mean((1, 2)))
 
 
 def test_chunks_of_a_network_without_loops_are_put_together_in_order(monkeypatch, watched):

@@ -15,20 +15,29 @@ _SHOWN_DIGEST_LENGTH = 8
 
 
 def rows_of_different_settings(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
-    """Return table rows of the settings that differ: title of the setting -> cell for each run."""
+    """Return the rows of a table of the settings in which runs differ.
+
+    Returns:
+      title of the setting -> the setting's value in each run, as text.
+    """
     from jaxcifar.config.settings import effective_settings, readable_text
     from jaxcifar.report.wording import field_title
 
     settings_of_runs = [effective_settings(run.config.settings()) for run in runs]
-    names = dict.fromkeys(name for settings in settings_of_runs for name in settings)
+    names: dict[str, None] = {}  # in order of appearance
+    for settings in settings_of_runs:
+        names |= dict.fromkeys(settings)
     rows = {}
     for name in names:
         values = [settings.get(name) for settings in settings_of_runs]
         cells = [NO_VALUE if value is None else readable_text(value) for value in values]
-        if len(set(cells)) > 1:
-            is_digest = name.endswith("sha256") or name.startswith("SHA-256")
-            shown_length = _SHOWN_DIGEST_LENGTH if is_digest else None
-            rows[field_title(name)] = [cell[:shown_length] for cell in cells]
+        is_equal_in_all_runs = len(set(cells)) == 1
+        if is_equal_in_all_runs:
+            continue
+        is_digest = name.endswith("sha256") or name.startswith("SHA-256")
+        if is_digest:
+            cells = [cell[:_SHOWN_DIGEST_LENGTH] for cell in cells]
+        rows[field_title(name)] = cells
     return rows
 
 
@@ -36,9 +45,7 @@ def result_rows(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
     """Return table rows of results: title -> cell for each run, "-" if a run lacks the result."""
     return {
         "epochs trained": [f"{len(run.history)} of {run.config.epochs}" for run in runs],
-        "best epoch": [
-            str(run.selected_metrics["epoch"]) if run.history else NO_VALUE for run in runs
-        ],
+        "best epoch": [str(_best_epoch(run).get("epoch", NO_VALUE)) for run in runs],
         "validation": [_percent_or_dash(_best_epoch(run), "val_accuracy") for run in runs],
         "test": [_percent_or_dash(run.result, "test_accuracy") for run in runs],
         _FLIP_ACCURACY_TITLE: [_percent_or_dash(run.result, "test_accuracy_flip") for run in runs],

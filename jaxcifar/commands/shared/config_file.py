@@ -45,7 +45,7 @@ class GivenSettings(NamedTuple):
     Attributes:
       config: the settings of the run, with "cifar10" in place of the data set "auto".
       option_settings: the settings that were given as options.
-      other_options: the parsed options that are no settings.
+      other_options: the parsed options that are not settings.
       file_settings: the settings of the file that are used; empty without `--config`.
       file_name: name of the file in messages.
       recorded_config: config of an earlier run, if the file is its `config.json`; None for other
@@ -99,7 +99,7 @@ def read_given_settings(
 
     Args:
       option_settings: the settings that were given as options.
-      other_options: the parsed options that are no settings.
+      other_options: the parsed options that are not settings.
       begun_config: config of the run if an earlier command began it; see `Config.for_run`.
 
     Raises:
@@ -194,7 +194,7 @@ def _without_ineffective_settings(
     }
     if ineffective_settings:
         ineffective = ", ".join(f"{name} {value}" for name, value in ineffective_settings.items())
-        notices.append(f"of the file, without effect with these options: {ineffective}")
+        notices.append(f"settings of the file without effect with these options: {ineffective}")
     return {
         name: value for name, value in file_settings.items() if name not in ineffective_settings
     }

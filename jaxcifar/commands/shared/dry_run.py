@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from jaxcifar.commands.shared.output import make_table
@@ -52,7 +53,7 @@ def show_settings(console: Console, rows: Mapping[str, Sequence[SettingOrigin]])
       rows: name of a row of the study -> settings of the row. For a single run, the mapping has one
         entry, with any name.
     """
-    settings_by_name: dict[str, dict[str, SettingOrigin]] = {}  # name -> row -> setting
+    settings_by_name: dict[str, dict[str, SettingOrigin]] = {}  # name of setting -> row -> setting
     for row, settings in rows.items():
         for setting in settings:
             settings_by_name.setdefault(setting.name, {})[row] = setting
@@ -70,15 +71,17 @@ def show_settings(console: Console, rows: Mapping[str, Sequence[SettingOrigin]])
             varying_names.append(name)
     console.print(shared_table)
     if varying_names:
-        title = "Settings that differ between rows"
-        varying_table = make_table(title, ("row", *varying_names), ())
-        for row in rows:
-            cells = [row]
-            for name in varying_names:
-                setting_of_row = settings_by_name[name].get(row)
-                cells.append("-" if setting_of_row is None else value_text(setting_of_row.value))
-            varying_table.add_row(*[Text(printable(cell)) for cell in cells])
-        console.print(varying_table)
+        console.print(_varying_table(rows, varying_names))
+
+
+def _varying_table(rows: Mapping[str, Sequence[SettingOrigin]], names: Sequence[str]) -> Table:
+    """Return a table of the settings in `names`, with a line for each row of the study."""
+    table = make_table("Settings that differ between rows", ("row", *names), ())
+    for row, settings in rows.items():
+        text_of_setting = {setting.name: value_text(setting.value) for setting in settings}
+        cells = [row, *(text_of_setting.get(name, "-") for name in names)]
+        table.add_row(*[Text(printable(cell)) for cell in cells])
+    return table
 
 
 def show_costs(
@@ -189,7 +192,8 @@ def _time_few_steps(
         is_drawn = CATALOG[config.dataset].draw is not None
         first_step = "drawn" if is_drawn else "downloaded (about 170 MB), unless TFDS has them,"
         print_line(
-            f"{reason}: its images would be {first_step} and prepared. Noise stands for them."
+            f"{reason}: its images would be {first_step} and prepared. Random images are used "
+            "instead."
         )
         config, dataset = random_dataset_like(config)
     activity = f"compiling and timing {config.arch} with batch size {config.batch_size}"

@@ -78,11 +78,11 @@ def changes_since_recorded_run(
     for field in ("sources", "imports"):
         digests_now: dict[str, str] = dict(getattr(config_now, field) or ())
         recorded_digests: dict[str, str] = dict(getattr(recorded_config, field) or ())
-        for setting_and_file, digest in digests_now.items():
-            setting, _, imported_file = setting_and_file.partition(": ")
-            code_name = getattr(config, setting)
-            is_same_code = code_name == getattr(recorded_config, setting)
-            recorded_digest = recorded_digests.get(setting_and_file, digest)
+        for option_and_file, digest in digests_now.items():
+            option, _, imported_file = option_and_file.partition(": ")
+            code_name = getattr(config, option)
+            is_same_code = code_name == getattr(recorded_config, option)
+            recorded_digest = recorded_digests.get(option_and_file, digest)
             if is_same_code and digest != recorded_digest:
                 lines.append(
                     f"{imported_file or code_name} has changed since {recorded_run}: SHA-256 "

@@ -189,46 +189,48 @@ def _percent_or_empty(value: float | None) -> str:
 
 def _class_table(figures_of_runs: FiguresOfRuns) -> Table:
     """Return a table of the accuracy on each class; of many classes, only the worst are shown."""
-    class_accuracies_of_runs = [figures["class_accuracy"] for _, figures in figures_of_runs]
-    classes = list(
-        dict.fromkeys(name for accuracies in class_accuracies_of_runs for name in accuracies)
-    )
+    accuracies_of_columns = [figures["class_accuracy"] for _, figures in figures_of_runs]
+    class_names = [name for accuracies in accuracies_of_columns for name in accuracies]
+    classes = list(dict.fromkeys(class_names))  # each class once
+
+    def mean_accuracy(name: str) -> float:
+        return float(np.mean([each.get(name, np.nan) for each in accuracies_of_columns]))
+
     title = "Accuracy by class"
+    shown_classes = classes
     if len(classes) > _MAX_SHOWN_CLASSES:
-
-        def mean_accuracy(name: str) -> float:
-            return float(
-                np.mean([accuracies.get(name, np.nan) for accuracies in class_accuracies_of_runs])
-            )
-
         title = f"{title}: the {_MAX_SHOWN_CLASSES} worst of {len(classes)}"
-        classes = sorted(classes, key=mean_accuracy)[:_MAX_SHOWN_CLASSES]
+        worst_first = sorted(classes, key=mean_accuracy)
+        shown_classes = worst_first[:_MAX_SHOWN_CLASSES]
     has_several_runs = len({run for run, _ in figures_of_runs}) > 1
-    columns = [
+    column_titles = [
         f"{run}: {figures['title']}" if has_several_runs else figures["title"]
         for run, figures in figures_of_runs
     ]
-    table = _empty_table(title, ("class",), columns)
-    for name in classes:
-        cells = [_percent_or_empty(accuracies.get(name)) for accuracies in class_accuracies_of_runs]
+    table = _empty_table(title, ("class",), column_titles)
+    for name in shown_classes:
+        cells = [_percent_or_empty(accuracies.get(name)) for accuracies in accuracies_of_columns]
         table.add_row(Text(printable(name)), *cells)
     return table
 
 
 def _mistake_table(evaluations: Evaluations) -> Table:
     """Return a table of test accuracies with a mistake in evaluating, such as no normalisation."""
-    slips = {
-        run: evaluation["slips"] for run, evaluation in evaluations.items() if "slips" in evaluation
-    }
-    image_count = min(figures["images"] for figures in slips.values())
+    figures_of_run = {}
+    mistakes: dict[str, None] = {}  # in order of appearance
+    for run, evaluation in evaluations.items():
+        if "slips" in evaluation:
+            figures_of_run[run] = evaluation["slips"]
+            mistakes |= dict.fromkeys(evaluation["slips"]["accuracy"])
+    image_count = min(figures["images"] for figures in figures_of_run.values())
     title = f"Accuracy on {image_count:,} test images with a mistake in evaluating"
-    table = _empty_table(title, ("mistake",), list(slips))
-    clean_cells = (f"{figures['clean']:.2%}" for figures in slips.values())
-    table.add_row("none", *clean_cells, end_section=True)
-    mistakes = dict.fromkeys(name for figures in slips.values() for name in figures["accuracy"])
+    table = _empty_table(title, ("mistake",), list(figures_of_run))
+    correct_cells = [f"{figures['clean']:.2%}" for figures in figures_of_run.values()]
+    table.add_row("none", *correct_cells, end_section=True)
     for mistake in mistakes:
-        accuracies = [figures["accuracy"].get(mistake) for figures in slips.values()]
-        table.add_row(Text(printable(mistake)), *map(_percent_or_empty, accuracies))
+        accuracies = [figures["accuracy"].get(mistake) for figures in figures_of_run.values()]
+        cells = [_percent_or_empty(accuracy) for accuracy in accuracies]
+        table.add_row(Text(printable(mistake)), *cells)
     return table
 
 

@@ -32,7 +32,7 @@ from jaxcifar.trained.classifier import Classifier
 from jaxcifar.trained.load import load
 
 _MAX_FILE_NAME_LENGTH = 1000  # in evaluation.json
-_NO_LABEL = -1  # of classes that the user's folder does not have
+_NO_LABEL = -1  # for classes that the user's folder does not have
 
 
 class LoadedRun(NamedTuple):
@@ -96,9 +96,9 @@ def _require_readable_evaluation(folder: RunFolder) -> None:
 
 
 def _with_title_of_true_labels(images: ImageSet) -> ImageSet:
-    """Return a set of images; the title of training images gets the addition "with true labels".
+    """Return a set of images; the title of training images ends in "with true labels".
 
-    The run was trained on other labels, some of them random (setting `label_noise`).
+    For runs with the setting `label_noise`, which were trained with some random labels.
     """
     if images.name != TRAIN_SET:
         return images
@@ -108,9 +108,10 @@ def _with_title_of_true_labels(images: ImageSet) -> ImageSet:
 def add_file_names(
     run: LoadedRun, evaluated: EvaluationResult, print_line: PrintLine = lambda line: None
 ) -> None:
-    """Add the split to the figures of each set, and file names to its mistakes and label errors.
+    """Add the split to the results of each set of images, and file names to its listed images.
 
-    Only images in a user's folder have file names. None are added if the folder can't be read.
+    The listed images are the mistakes and the likely label errors. Only images in a folder of the
+    user have file names. If the folder can't be read, no names are added.
     """
     set_by_name = {image_set.name: image_set for image_set in run.sets}
     for set_name, result in evaluated.results.items():
@@ -133,7 +134,14 @@ def add_file_names(
 def _add_names_of_found_files(
     listed_images: Sequence[Mistake], folder: ImageFolder, image_set: ImageSet, split: str
 ) -> None:
-    """Add the key `file` to each listed image of a set whose file is found in the user's folder."""
+    """Add the name of the image file, as the key `file`, to each mistake or likely label error.
+
+    Args:
+      listed_images: the mistakes and label errors. An image whose file is not found is not changed.
+      folder: the user's folder of images.
+      image_set: the set of images that was evaluated.
+      split: the split of the folder that the set belongs to, such as "test"; "" for all images.
+    """
     label_of_class = {normal_form(name): label for label, name in enumerate(folder.class_names)}
     labels = [label_of_class.get(normal_form(image["label"]), _NO_LABEL) for image in listed_images]
     positions_in_whole_set = np.asarray([image["index"] for image in listed_images])
@@ -148,7 +156,7 @@ def _add_names_of_found_files(
 
 
 def _scan_user_folder(path: str) -> ImageFolder | None:
-    """Return the listed images of a user's folder; None if the path is no folder of images."""
+    """Return a list of the image files in a user's folder; None if `path` is no such folder."""
     if not path or path in KINDS["dataset"]:
         return None
     try:

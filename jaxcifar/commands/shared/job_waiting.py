@@ -24,7 +24,6 @@ def wait_for_jobs(
     parts: "Sequence[SentPart]",
     tasks: "Sequence[Task]",
     print_line: PrintLine,
-    is_forced: bool = False,
 ) -> None:
     """Wait until all jobs are over, and print a line about each that has ended.
 
@@ -33,7 +32,6 @@ def wait_for_jobs(
       parts: the parts of the study, each with its job.
       tasks: the study's runs.
       print_line: prints a line.
-      is_forced: True if the command has `--force`, which would send finished runs again.
 
     Raises:
       Interrupted: the user has stopped waiting; the jobs go on.
@@ -61,10 +59,10 @@ def wait_for_jobs(
     except KeyboardInterrupt:
         cancel = cancel_command([part.job for part in parts if part not in ended_parts])
         hint = f"; {cancel} cancels the jobs" if cancel else ""
-        without_force = " without --force" if is_forced else ""
+        command = tasks[0].resuming_command
         raise Interrupted(
-            f"stopped waiting; repeat the command{without_force} to wait again, or leave out "
-            f"--submit to write the report{hint}"
+            f"stopped waiting; {command} waits again, or writes the report if you leave out "
+            f"--submit{hint}"
         ) from None
 
 

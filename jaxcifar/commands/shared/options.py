@@ -136,17 +136,18 @@ def _add_option(
       default_text: help text about the default; None for no text.
       takes_auto: the help describes the value "auto" too.
     """
-    argparse_settings = {
-        name: value for name, value in field.metadata.items() if name in ("help", "choices", "type")
-    }
-    argparse_settings["default"] = argparse.SUPPRESS
+    help_text = field.metadata["help"]
     if field.name in registry.KINDS:
-        argparse_settings["help"] += f": {_possible_values_text(field.name)}"
+        help_text += f": {_possible_values_text(field.name)}"
     if takes_auto:
-        argparse_settings["help"] += f"; {_AUTO_DATASET_TEXT}"
-    argparse_settings["help"] += _restriction_text(field.name)
+        help_text += f"; {_AUTO_DATASET_TEXT}"
+    help_text += _restriction_text(field.name)
     if default_text:
-        argparse_settings["help"] += f" (default: {default_text})"
+        help_text += f" (default: {default_text})"
+    argparse_settings: dict[str, Any] = {"help": help_text, "default": argparse.SUPPRESS}
+    for name in ("choices", "type"):
+        if name in field.metadata:
+            argparse_settings[name] = field.metadata[name]
     if field.name == "arch_args":
         argparse_settings |= {"nargs": "*", "action": _NetworkArguments, "metavar": "NAME=VALUE"}
     elif field.type is bool:

@@ -78,7 +78,7 @@ def explain_write_errors(file_name: str) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or error
         raise RunError(
-            f"{file_name}: can't be written ({reason}); choose another place, or mend this one"
+            f"{file_name}: can't be written ({reason}); choose another place, or repair this one"
         ) from error
 
 

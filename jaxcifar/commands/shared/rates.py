@@ -47,8 +47,8 @@ def _show_startup_and_parallel_runs(
     print_line(
         f"{arch}: first step after {first_step['cold']:.1f} s, {first_step['warm']:.1f} s with a "
         f"warm compilation cache; a run's epoch of {own_results['epoch_images']:,} images takes "
-        f"{own_results['epoch_seconds']:.2f} s; {own_results['seconds_beyond_steps']:.2f} s of a "
-        "run of two are not steps"
+        f"{own_results['epoch_seconds']:.2f} s; a run of two epochs spends "
+        f"{own_results['seconds_beyond_steps']:.2f} s on other work than training steps"
     )
     parallel_runs = [
         (f"{arch}, {measured['runs']} at once", measured) for measured in own_results["at_once"]
@@ -85,7 +85,7 @@ def _print_programs_left_out(
         for _, measured in contestants
     )
     if has_estimate:
-        print_line("~ is the rate of first steps, measured briefly")
+        print_line("~ marks an estimate from the first steps")
 
 
 def _rate_text(measured: dict[str, Any]) -> str:

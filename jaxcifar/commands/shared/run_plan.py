@@ -57,6 +57,6 @@ def show_run_plan(given_settings: GivenSettings, run_folder: Path) -> None:
         print_line(ineffective_settings)
     task = Task(config, run_folder, overwrite=options.overwrite)
     if not is_unfinished(task):
-        print_line("finished        nothing is left to train; --overwrite trains anew")
+        print_line("finished        nothing is left to train; --overwrite trains the run again")
         return
     show_costs(console, [task], options.data_dir, first_devices(options.devices), at_once=1)

@@ -36,29 +36,31 @@ _Run = TypeVar("_Run")
 
 
 class Shard(NamedTuple):
-    """The share of a study's runs that one command trains.
+    """A part of a study's runs, so that several machines can train one study together.
 
-    The runs are divided into `parts` shares. `part` is the number of this share, from 1.
+    Attributes:
+      part: number of this part, from 1.
+      parts: number of parts into which the runs are divided.
     """
 
     part: int
     parts: int
 
     def __str__(self) -> str:
-        """Return the share as a value of `--shard`, such as "2/4"."""
+        """Return this shard as a value of the option `--shard`, such as "2/4"."""
         return f"{self.part}/{self.parts}"
 
     def select(self, runs: Sequence[_Run]) -> Sequence[_Run]:
-        """Return the runs of this share."""
-        first = self.part - 1
-        return runs[first :: self.parts]
+        """Return the runs of this part; neighbouring runs are in different parts."""
+        first_index = self.part - 1
+        return runs[first_index :: self.parts]
 
 
-WHOLE_STUDY = Shard(part=1, parts=1)
+WHOLE_STUDY = Shard(part=1, parts=1)  # all runs
 
 
 class GivenStudy(NamedTuple):
-    """The study that the options describe: rows, each a set of settings to train.
+    """The study that the options describe. Each row of the study has settings to train with.
 
     Attributes:
       study: the study, with the settings that were given as options.
@@ -122,7 +124,7 @@ class GivenStudy(NamedTuple):
     def overruled_setting_lines(
         self, rows: Sequence[StudyRow], with_other_recipes: bool = False
     ) -> list[str]:
-        """Return lines about options that overrule the study's settings, or are overruled by them.
+        """Return lines about options that replace the study's settings, or are replaced by them.
 
         Args:
           rows: the rows that are trained.
@@ -173,7 +175,7 @@ def add_study_options(parser: OptionHolder) -> None:
 
 
 def parse_study_file(text: str) -> Path:
-    """Return the path of a study file; `text` is a path, or the name of a built-in study."""
+    """Parse a value of `--study`, a path or the name of a built-in study, and return the path."""
     path = parse_path(text)
     if path.suffix or path.exists() or len(path.parts) > 1:
         return path
@@ -184,7 +186,7 @@ def parse_study_file(text: str) -> Path:
 
 
 def parse_shard(text: str) -> Shard:
-    """Parse an option's value such as `2/4`, the second of four shares of a study's runs."""
+    """Parse a value of `--shard`: "2/4" is the second of four parts of a study's runs."""
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if match:
         part, parts = map(int, match.groups())
@@ -194,7 +196,7 @@ def parse_shard(text: str) -> Shard:
 
 
 def parse_fold_count(text: str) -> int:
-    """Parse an option's value as a number of folds."""
+    """Parse a value of `--folds`, a number of folds."""
     if not text.isdecimal() or len(text) > 3 or not 2 <= int(text) <= _MAX_FOLDS:
         raise ArgumentTypeError(f"{text:.20}: must be a whole number from 2 to {_MAX_FOLDS}")
     return int(text)
@@ -204,7 +206,7 @@ def read_given_study(options: Namespace, settings: dict[str, Any]) -> GivenStudy
     """Return the study that the options describe.
 
     Args:
-      options: the parsed options that are no settings.
+      options: the parsed options that are not settings.
       settings: the settings that were given as options. They replace the settings in the study's
         file that all rows share.
 

@@ -83,7 +83,7 @@ def show_study_plan(
     shard = options.shard or WHOLE_STUDY
     tasks_of_shard = shard.select(tasks)
     if not tasks_of_shard:
-        print_line("no run belongs to this shard")
+        print_line("this shard has no runs")
         return
     if leaves_training_to_jobs(tasks, options, study_folder):
         print_line("jobs that --submit sent train this study; --shard 1/1 trains it here")
@@ -101,10 +101,10 @@ def show_study_plan(
 
 def _show_ended_runs(tasks: "Sequence[Task]", print_line: PrintLine) -> "list[Task]":
     """Print how many runs are finished, and which have failed; return the others, to be trained."""
-    from jaxcifar.studies.waiting import earlier_failures, needs_training
+    from jaxcifar.studies.waiting import unfinished_and_failed
 
-    tasks_to_train = [task for task in tasks if needs_training(task)]
-    failed_runs = [outcome.task.name for outcome in earlier_failures(tasks)]
+    tasks_to_train, failures = unfinished_and_failed(tasks)
+    failed_runs = [failure.task.name for failure in failures]
     finished_count = len(tasks) - len(tasks_to_train) - len(failed_runs)
     runs = pluralize(len(tasks), "run")
     if finished_count > 0:

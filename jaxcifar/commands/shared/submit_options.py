@@ -125,7 +125,7 @@ def parse_submit_option(text: str) -> tuple[str, str | bool]:
     if not _OPTION_NAME_PATTERN.fullmatch(name):
         raise ArgumentTypeError(f"{text}: must be NAME=VALUE with an option of sbatch as the name")
     if name in _OPTIONS_SET_BY_JAXCIFAR:
-        raise ArgumentTypeError(f"{text}: {name} is set for you; remove it")
+        raise ArgumentTypeError(f"{text}: jaxcifar sets {name} itself; remove it")
     if not equals:
         return name, True
     if not value or len(value) > _MAX_VALUE_LENGTH or not value.isprintable():
@@ -151,8 +151,8 @@ def job_options(executor: Executor, named_values: Sequence[tuple[str, str | bool
     if executor == "local" and (slurm_flags or job_limit):
         name = next(iter(slurm_flags), _AT_MOST_OPTION)
         raise UsageError(
-            f"--submit-options {name}: only Slurm has it; leave {name} out, because --submit local "
-            "takes only time=..."
+            f"--submit-options {name}: only Slurm has this option; leave {name} out, because "
+            "--submit local takes only time=..."
         )
     return JobOptions(
         minutes=None if time_limit is None else _slurm_time_in_minutes(str(time_limit)),

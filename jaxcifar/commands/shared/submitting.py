@@ -33,7 +33,7 @@ def send_parts(
     """Send the parts of a study that have unfinished runs; wait for all jobs unless `--no-wait`.
 
     Args:
-      tasks: the runs of the study, in the order in which `--shard I/N` divides them into shares.
+      tasks: the runs of the study, in the order in which `--shard I/N` divides them into parts.
       row_count: number of the study's rows (sets of settings), by default also the number of parts.
       argv: the words of this command, which the jobs repeat.
       options: the parsed words; `check_submit_options` has accepted them.
@@ -67,16 +67,14 @@ def send_parts(
     if sent_parts:
         _print_sent_parts(sent_parts, print_line)
     if options.wait is False:
-        without_force = " and --force, which would train again," if options.force else ""
-        print_line(
-            f"the same command without --submit{without_force} writes the report when the jobs are "
-            "over"
-        )
+        command = tasks[0].resuming_command
+        print_line(f"when the jobs are over, leave out --submit: {command} writes the report")
         return
-    # The jobs overwrite what `--force` names, so whatever is there when they end is the result.
+    # With `--force`, the jobs delete the earlier runs. So each result that exists when the jobs end
+    # is a new one, and no task may overwrite it.
     tasks_after_jobs = [dataclasses.replace(task, overwrite=False) for task in tasks]
     parts = [*open_parts, *sent_parts]
-    wait_for_jobs(queue, parts, tasks_after_jobs, print_line, is_forced=bool(options.force))
+    wait_for_jobs(queue, parts, tasks_after_jobs, print_line)
 
 
 def _nothing_to_train_message(tasks: "Sequence[Task]") -> str:
@@ -97,12 +95,12 @@ def _nothing_to_train_message(tasks: "Sequence[Task]") -> str:
 def _shards_with_runs(
     tasks: "Sequence[Task]", runs_to_send: Collection[str], part_count: int
 ) -> dict[Shard, list[str]]:
-    """Divide a study's runs among jobs; return each job's share and the names of its runs.
+    """Divide a study's runs among jobs; return each job's part and the names of its runs.
 
     Args:
       tasks: all runs of the study.
-      runs_to_send: names of the runs that are sent; shares without such runs are left out.
-      part_count: number of shares into which all runs are divided.
+      runs_to_send: names of the runs that are sent; parts without such runs are left out.
+      part_count: number of parts into which all runs are divided.
     """
     runs_by_shard = {}
     for part in range(1, part_count + 1):
@@ -120,9 +118,9 @@ def _send_jobs(
     options: Namespace,
     study_folder: Path,
 ) -> "list[SentPart]":
-    """Send a job for each share of a study, and record the jobs.
+    """Send a job for each part of a study, and record the jobs.
 
-    `runs_by_shard` has the names of the unfinished runs of each share. The other arguments are
+    `runs_by_shard` has the names of the unfinished runs of each part. The other arguments are
     those of `send_parts`.
     """
     from jaxcifar.studies.submitted_parts import SentPart, make_job_folder, record_parts
@@ -148,7 +146,7 @@ def _send_jobs(
 
 
 def _job_command(words: Sequence[str], shard: Shard) -> tuple[str, ...]:
-    """Return the command of a job, which trains a share of a study's runs."""
+    """Return the command of a job, which trains a part of a study's runs."""
     program = (sys.executable, "-m", "jaxcifar.commands", "ablation")
     return (*program, *words, "--shard", str(shard))
 
@@ -224,12 +222,10 @@ def require_all_finished(
         print_line(f"never sent: {never_sent}; add --submit to send them")
     part_count = pluralize(len(parts), "part")
     if progress.failed:
-        command = f"the same command with --submit {progress.failed[0].job.executor}"
-        if any(task.overwrite for task in tasks):
-            command += ", without --force,"
+        executor = progress.failed[0].job.executor
         raise RunError(
             f"{len(progress.failed)} of {part_count} failed: {run_names(progress.failed)}; "
-            f"{command} sends them again"
+            f"{tasks[0].resuming_command}, with --submit {executor}, sends them again"
         )
     if progress.open:
         raise RunError(

@@ -9,7 +9,7 @@ from jaxcifar.exchange.onnx.onnx_values import ONE, Shape, Size, product, requir
 
 @dataclasses.dataclass(frozen=True)
 class AxisGroup:
-    """Neighbouring axes that become other neighbouring axes with as many elements.
+    """Neighbouring axes of an array, and the neighbouring axes that a reshape turns them into.
 
     Attributes:
       before: the axes before the reshape.
@@ -76,10 +76,11 @@ def _axes_of_first_group(before: Sequence[Size], after: Sequence[Size]) -> _Axis
         elements_after = product(after[:count_after])
         if elements_before == elements_after:
             return _AxisCounts(count_before, count_after)
+        # The side with fewer elements gets another axis, as long as it has one.
         has_fewer_before = elements_before.for_two <= elements_after.for_two
-        are_all_used_before = count_before >= len(before)
-        are_all_used_after = count_after == len(after)
-        if are_all_used_after or (has_fewer_before and not are_all_used_before):
+        has_more_axes_before = count_before < len(before)
+        has_more_axes_after = count_after < len(after)
+        if not has_more_axes_after or (has_fewer_before and has_more_axes_before):
             count_before += 1
         else:
             count_after += 1

@@ -20,14 +20,14 @@ _INT32 = np.dtype(np.int32)
 
 
 def comparison(operation: str, *, negated: bool = False) -> Conversion:
-    """Return the conversion of a comparison to an ONNX node, such as "Equal" or "Less".
+    """Return a function that converts a comparison to the ONNX node `operation`, such as "Less".
 
-    If `negated` is True, the result is the opposite of what the node computes.
+    If `negated` is True, the function also adds a "Not" node, as for "not equal".
     """
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         inputs = step.inputs
-        if operation != "Equal":
+        if operation != "Equal":  # "Less" and the like take no truth values
             inputs = tuple(_as_number(graph, value) for value in inputs)
         result = elementwise(graph, operation, inputs, step.shape, step.dtype)
         if negated:
@@ -46,7 +46,7 @@ def _as_number(graph: OnnxBuilder, value: Value) -> Value:
 
 
 def logical(operation: str) -> Conversion:
-    """Return the conversion of a logical operation to an ONNX node, such as "And" or "Not".
+    """Return a function that converts a logical operation to the ONNX node `operation`.
 
     Only operations on truth values can be converted, not those on the bits of integers.
     """

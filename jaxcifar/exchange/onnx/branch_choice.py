@@ -13,8 +13,8 @@ from jaxcifar.exchange.onnx.onnx_values import Constant, Tensor, UnconvertibleEr
 def branch_in_graph(equation: JaxprEqn, index: object) -> int:
     """Return the number of the branch of a conditional (`cond`) that becomes nodes of the graph.
 
-    For a choice by the kind of device, all branches compute the same. The graph takes the branch
-    with the fewest operations that have no conversion, such as calls of kernels, and among several
+    If the kind of device chooses the branch, all branches compute the same. Then the graph gets the
+    branch that is easiest to convert: with the fewest operations that have no conversion, and of
     such branches the shortest.
 
     Args:
@@ -32,7 +32,8 @@ def branch_in_graph(equation: JaxprEqn, index: object) -> int:
             "a branch (cond) that depends on the images can't be converted; use jnp.where"
         )
     difficulties = [_difficulty(branch) for branch in branches]
-    return difficulties.index(min(difficulties))
+    least_difficulty = min(difficulties)
+    return difficulties.index(least_difficulty)
 
 
 class _Difficulty(NamedTuple):

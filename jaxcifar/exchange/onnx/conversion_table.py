@@ -156,7 +156,7 @@ def convert_step(graph: OnnxBuilder, step: Step) -> list[Value]:
     name = step.name
     if name not in CONVERSIONS:
         raise UnconvertibleError(
-            f"the operation {name} has no conversion; use other operations for it"
+            f"the operation {name} can't be converted; use other operations for it"
         )
     step.check_parameters()
     for value in (*step.for_two.invars, *step.for_two.outvars):

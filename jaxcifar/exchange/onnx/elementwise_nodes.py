@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxcifar.exchange.onnx.onnx_builder import (
     ONNX_TYPES,
@@ -60,7 +61,7 @@ def cast(graph: OnnxBuilder, x: Tensor, dtype: np.dtype) -> Tensor:
 
 
 def by_node(operation: str, **attributes: Any) -> Conversion:
-    """Return the conversion of an operation to the ONNX node that does the same, such as "Abs"."""
+    """Return a function that converts an operation to the ONNX node that computes the same."""
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         return elementwise(graph, operation, step.inputs, step.shape, step.dtype, **attributes)
@@ -69,9 +70,9 @@ def by_node(operation: str, **attributes: Any) -> Conversion:
 
 
 def commutative(operation: str) -> Conversion:
-    """Return the conversion of an operation whose two inputs may be swapped, such as "Add".
+    """Return a function that converts an operation whose two inputs may be swapped, such as "Add".
 
-    A constant becomes the second input of the node, where it can be folded.
+    A constant becomes the second input of the node, where `node_folding` looks for constants.
     """
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
@@ -89,9 +90,9 @@ def _constants_last(inputs: Sequence[Value]) -> list[Value]:
 
 
 def chain(*conversions: Conversion) -> Conversion:
-    """Return a conversion that applies several conversions, each to the result of the one before.
+    """Return a function that calls conversion functions one after the other, each on the result.
 
-    An example is the conversion of `rsqrt`: the square root, and then its reciprocal.
+    For example, `rsqrt` becomes a square root, and then the reciprocal of the result.
     """
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
@@ -104,9 +105,10 @@ def chain(*conversions: Conversion) -> Conversion:
 
 
 def with_scalar(operation: str, scalar: float, *, first: bool = False) -> Conversion:
-    """Return the conversion of an operation with one input to a node with a constant, too.
+    """Return a function that converts an operation with one input to a node with two inputs.
 
-    For example, `with_scalar("Mul", 2)` doubles the input.
+    The other input of the node is a constant. For example, `with_scalar("Mul", 2)` doubles the
+    input.
 
     Args:
       operation: the node's name in ONNX.
@@ -122,19 +124,6 @@ def with_scalar(operation: str, scalar: float, *, first: bool = False) -> Conver
     return convert
 
 
-def _apply_to_constant(
-    function: Callable[[np.ndarray], np.ndarray], constant: Constant
-) -> Constant:
-    """Return a constant with the results of a function for the arrays of another constant.
-
-    A constant has one array for a batch of two images, and one for a batch of three images.
-    """
-    for_two = function(np.asarray(constant.for_two))
-    if constant.is_shared:
-        return Constant(for_two, for_two)
-    return Constant(for_two, function(np.asarray(constant.for_three)))
-
-
 def sub(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add a node that subtracts the second input from the first.
 
@@ -143,7 +132,7 @@ def sub(graph: OnnxBuilder, step: Step) -> Tensor:
     """
     x, subtracted = step.inputs
     if isinstance(subtracted, Constant) and step.dtype == np.float32:
-        negative = _apply_to_constant(np.negative, subtracted)
+        negative = subtracted.map(np.negative)
         return elementwise(graph, "Add", (x, negative), step.shape, step.dtype)
     return elementwise(graph, "Sub", step.inputs, step.shape, step.dtype)
 
@@ -155,14 +144,14 @@ def div(graph: OnnxBuilder, step: Step) -> Tensor:
     factor can be folded into the layer before.
     """
 
-    def inverse_of(array: np.ndarray) -> np.ndarray:
-        return (1 / array.astype(np.float64)).astype(np.float32)
+    def inverse_of(array: ArrayLike) -> np.ndarray:
+        return (1 / np.asarray(array, np.float64)).astype(np.float32)
 
     x, divisor = step.inputs
     if isinstance(divisor, Constant) and step.dtype == np.float32:
         magnitudes = np.abs(divisor.array().astype(np.float64))
         if np.all(magnitudes > _SMALLEST_DIVISOR):
-            inverse = _apply_to_constant(inverse_of, divisor)
+            inverse = divisor.map(inverse_of)
             return elementwise(graph, "Mul", (x, inverse), step.shape, step.dtype)
     return elementwise(graph, "Div", step.inputs, step.shape, step.dtype)
 

@@ -130,7 +130,7 @@ def scatter(graph: OnnxBuilder, step: Step) -> Tensor:
         )
     if step.params["update_jaxpr"] is not None:
         raise UnconvertibleError(
-            "updates of elements by a function can't be converted; replace the elements instead"
+            "array.at[...].apply() can't be converted to ONNX; use array.at[...].set()"
         )
     numbers, update_numbers = _element_numbers([x, updates])
     return _take_elements(graph, step, [x, updates], [numbers, indices, update_numbers])
@@ -139,16 +139,16 @@ def scatter(graph: OnnxBuilder, step: Step) -> Tensor:
 def _take_elements(
     graph: OnnxBuilder, step: Step, sources: Sequence[Value], inputs: Sequence[Constant]
 ) -> Tensor:
-    """Add the nodes that take elements of arrays, the same elements for each image.
+    """Add the nodes that copy elements of arrays to a new array, the same elements for each image.
 
-    JAX itself computes the operation with the numbers of the elements. The result tells from which
-    place in the arrays each of its elements is.
+    To find out which elements JAX copies, JAX computes the operation on arrays in which each
+    element is its own number. The result then consists of the numbers of the copied elements.
 
     Args:
       graph: the graph.
       step: the operation.
-      sources: the arrays with the elements.
-      inputs: the inputs of the operation, with numbers in place of the elements.
+      sources: the arrays whose elements are copied.
+      inputs: the inputs of the operation, in which each element of a source is its own number.
     """
     if len(_batch_axes(step.shape)) != 1:
         raise UnconvertibleError(
@@ -174,25 +174,26 @@ def _take_elements(
 def _positions_in_image(
     step: Step, sources: Sequence[Value], inputs: Sequence[Constant]
 ) -> np.ndarray:
-    """Return from which element of an image each element of an operation's result is.
+    """Return the number, within an image, of the element that each element of a result copies.
 
     Args:
       step: the operation.
-      sources: the arrays with the elements; their elements count one after the other.
-      inputs: the inputs of the operation, with numbers in place of the elements.
+      sources: the arrays whose elements are copied. In each image, the elements of the first array
+        are numbered first, then those of the next one.
+      inputs: the inputs of the operation, in which each element of a source is its own number.
 
     Raises:
-      UnconvertibleError: the images have different positions, or a position is out of range.
+      UnconvertibleError: other elements are copied in another image, or a number is out of range.
     """
     [result_axis] = _batch_axes(step.shape)
     element_count = sum(_image_size(source.shape) for source in sources)
     [numbers] = step.compute(inputs)
     positions_of_images = []
-    for trace, numbers_in_trace in enumerate((numbers.for_two, numbers.for_three)):
+    for numbers_in_trace in (numbers.for_two, numbers.for_three):
         numbers_by_image = np.moveaxis(np.asarray(numbers_in_trace), result_axis, 0)
-        for image in range(step.shape[result_axis][trace]):
-            first_number = image * element_count
-            positions_of_images.append(numbers_by_image[image] - first_number)
+        for image, numbers_of_image in enumerate(numbers_by_image):
+            first_number_of_image = image * element_count
+            positions_of_images.append(numbers_of_image - first_number_of_image)
     positions = positions_of_images[0]
     are_equal = all(np.array_equal(positions, others) for others in positions_of_images)
     is_inside = (positions >= 0) & (positions < element_count)  # elsewhere JAX may give NaN
@@ -215,14 +216,14 @@ def _image_size(shape: Shape) -> int:
 
 
 def _element_numbers(sources: Sequence[Value]) -> list[Constant]:
-    """Return arrays with the shapes of other arrays, in which each element is a number from 0.
+    """Return arrays with the shapes of `sources`, in which each element is its own number, from 0.
 
-    All elements of the first image come first, in all arrays, then all of the second image.
+    The elements of the first image are numbered first, in all arrays, then those of the second.
     """
     if any(len(_batch_axes(source.shape)) != 1 for source in sources):
         raise UnconvertibleError(
-            "indices into an array without a batch axis, or of single images, can't be converted; "
-            "index in the same way within each image"
+            "indexing single images, or an array without a batch axis, can't be converted; "
+            "index within each image"
         )
     element_counts = [_image_size(source.shape) for source in sources]
     if sum(element_counts) * max(BATCH_SIZES) > _LARGEST_EXACT:
@@ -230,16 +231,17 @@ def _element_numbers(sources: Sequence[Value]) -> list[Constant]:
             "indices into an array with too many elements can't be converted; index a smaller array"
         )
     numbered_arrays = []
-    for place, source in enumerate(sources):
+    first_number_in_image = 0
+    for source, element_count in zip(sources, element_counts, strict=True):
         [batch_axis] = _batch_axes(source.shape)
-        first_number_in_image = sum(element_counts[:place])
+        image_shape = [size.for_two for size in source.shape if size.is_fixed]
         arrays = []
-        for trace in range(len(BATCH_SIZES)):
-            image_count = source.shape[batch_axis][trace]
-            image_shape = [size[trace] for size in source.shape if size.is_fixed]
-            first_numbers = np.arange(image_count) * sum(element_counts) + first_number_in_image
-            numbers = first_numbers[:, None] + np.arange(element_counts[place])
+        for image_count in source.shape[batch_axis]:  # for two and for three images
+            numbers_of_images = np.arange(image_count) * sum(element_counts)
+            numbers_in_image = first_number_in_image + np.arange(element_count)
+            numbers = np.add.outer(numbers_of_images, numbers_in_image)
             by_image = numbers.astype(np.float32).reshape(image_count, *image_shape)
             arrays.append(np.moveaxis(by_image, 0, batch_axis))
         numbered_arrays.append(Constant(*arrays))
+        first_number_in_image += element_count
     return numbered_arrays

@@ -36,7 +36,7 @@ def concatenated(
     """
     if not shape[axis].is_fixed:
         raise UnconvertibleError(
-            "arrays that are joined along the batch can't be converted; join them along other axes"
+            "joining arrays along the batch axis can't be converted to ONNX; join along other axes"
         )
     order = common_order(values, len(shape))
     names = [graph.expanded_in_order(value, order).name for value in values]
@@ -51,7 +51,8 @@ def tile(graph: OnnxBuilder, step: Step) -> Tensor:
     for repeat_count, size in zip(repeats, x.shape, strict=True):
         if repeat_count > 1 and not size.is_fixed:
             raise UnconvertibleError(
-                "images that are repeated can't be converted; repeat along other axes only"
+                "repeating images along the batch axis can't be converted to ONNX; repeat arrays "
+                "along other axes only"
             )
     repeats_in_graph = [repeats[axis] for axis in x.order]
     name = graph.add("Tile", x.name, graph.integers(repeats_in_graph))
@@ -107,9 +108,7 @@ def stacked(
     with_new_axis: list[Value] = []
     for value in values:
         if isinstance(value, Constant):
-            for_two = jnp.expand_dims(value.for_two, axis)
-            for_three = for_two if value.is_shared else jnp.expand_dims(value.for_three, axis)
-            with_new_axis.append(Constant(for_two, for_three))
+            with_new_axis.append(value.map(lambda array: jnp.expand_dims(array, axis)))
         else:
             sources: list[int | None] = list(range(rank(value)))
             sources.insert(axis, None)

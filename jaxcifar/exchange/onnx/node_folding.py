@@ -1,7 +1,7 @@
-"""Make an ONNX graph smaller: fold constants into the layers before, and remove what is not used.
+"""Make an ONNX graph smaller: fold constants into the layers before, and remove unused nodes.
 
-In evaluation, batch normalisation scales and shifts each channel. It is folded into the convolution
-or dense layer before it (Jacob et al., "Quantization and training of neural networks for efficient
+In evaluation, batch normalisation multiplies and adds constants. They are folded into the layer
+before it (Jacob et al., "Quantization and training of neural networks for efficient
 integer-arithmetic-only inference", 2018, section 3.2).
 """
 
@@ -11,11 +11,11 @@ import numpy as np
 
 from jaxcifar.exchange.onnx.onnx_builder import Node, OnnxBuilder
 
-_CONSTANT_OPERATIONS = ("Add", "Mul")  # nodes whose second input may be a constant to fold
+_CONSTANT_OPERATIONS = ("Add", "Mul")  # nodes whose second input may be constant
 
 
 def simplify(graph: OnnxBuilder, output: str) -> None:
-    """Fold and remove nodes of a graph in place; its output keeps its name and its values."""
+    """Fold and remove nodes of a graph in place. The output keeps its name and its values."""
     _remove_unused(graph, output)
     folding = _Folding(graph, output)
     folding.fold_constants()
@@ -25,7 +25,7 @@ def simplify(graph: OnnxBuilder, output: str) -> None:
 
 
 def _remove_unused(graph: OnnxBuilder, output: str) -> None:
-    """Remove nodes and constants on which the output does not depend."""
+    """Remove the nodes and constants that the output does not depend on."""
     used_names = {output}
     used_nodes = []
     for node in reversed(graph.nodes):
@@ -48,9 +48,9 @@ class _Folding:
         self._removed: set[int] = set()  # identities of nodes
 
     def move_transposition_to_images(self) -> bool:
-        """Swap one transposition with the elementwise node before it; False if none can move.
+        """Swap a transposition with the elementwise node before it, to transpose bytes, not floats.
 
-        Only transpositions of the images are moved, so that bytes are transposed, not floats.
+        Return False if no transposition can be moved towards the images.
         """
         nodes = self._graph.nodes
         for place, transposition in enumerate(nodes):
@@ -60,23 +60,23 @@ class _Folding:
             if node is None or not self._is_elementwise_of_images(node):
                 continue
             self._swap_with_transposition(node, transposition)
-            # Other nodes may lie between the two.
+            # Other nodes may stand between the two in the list.
             place_of_node = next(index for index, other in enumerate(nodes) if other is node)
             nodes[place_of_node], nodes[place] = transposition, node
             return True
         return False
 
     def _swap_with_transposition(self, node: Node, transposition: Node) -> None:
-        """Let a node compute on the transposed images, and not the transposition on its result."""
+        """Put a transposition before the elementwise node whose result it has transposed so far."""
         if node.operation in _CONSTANT_OPERATIONS:
             constant = self._graph.constants[node.inputs[1]]
             if constant.ndim > 0:
                 transposed = constant.transpose(transposition.attributes["perm"])
                 node.inputs[1] = self._graph.constant(transposed)
-        source, between = node.inputs[0], node.outputs[0]
-        transposition.inputs[0], node.inputs[0] = source, between
-        transposition.outputs, node.outputs = node.outputs, transposition.outputs
-        self._producers |= {node.outputs[0]: node, transposition.outputs[0]: transposition}
+        [between], [result] = node.outputs, transposition.outputs
+        transposition.inputs[0], transposition.outputs = node.inputs[0], [between]
+        node.inputs[0], node.outputs = between, [result]
+        self._producers |= {between: transposition, result: node}
 
     def _is_elementwise_of_images(self, node: Node | None) -> bool:
         """Return True if a node computes each element from the same element of the images only."""
@@ -89,7 +89,7 @@ class _Folding:
         return False
 
     def fold_constants(self) -> None:
-        """Fold all multiplications by constants and additions of constants that can be folded."""
+        """Fold the constants of all "Mul" and "Add" nodes into the nodes before, where possible."""
         for node in self._graph.nodes:
             self._fold(node)
             if node.operation == "Identity":
@@ -97,7 +97,10 @@ class _Folding:
         self._graph.nodes = [node for node in self._graph.nodes if id(node) not in self._removed]
 
     def _fold(self, node: Node) -> None:
-        """Fold the constant of a node into the node before it, if possible."""
+        """Remove a "Mul" or "Add" node, if the node before it can do the node's work as well.
+
+        The node before is a layer, whose weights change, or a node with a constant, which changes.
+        """
         constant, before = self._constant(node), self._only_node_before(node)
         if constant is None or before is None:
             return
@@ -112,7 +115,7 @@ class _Folding:
             self._remove(node)
             self._remove_if_neutral(before)
         elif node.operation == "Mul" and self._is_worth_swapping(node, before):
-            # (x + b) a is x a + a b: the product may be folded into what is before it.
+            # (x + b) * a becomes x * a + a * b, so that x * a can be folded into the node for x.
             before.operation, node.operation = "Mul", "Add"
             self._set_constant(before, constant)
             self._set_constant(node, _combined("Mul", constant_before, constant))
@@ -127,7 +130,10 @@ class _Folding:
             self._remove(node)
 
     def _fold_into_layer(self, layer: Node, operation: str, constant: np.ndarray) -> bool:
-        """Fold a constant into a layer's weights, if possible; return True if it was folded."""
+        """Multiply a layer's weights and bias by a constant ("Mul"), or add it to the bias ("Add").
+
+        Return False, and change nothing, if the layer can't do this.
+        """
         if layer.operation in ("MaxPool", "AveragePool"):
             return self._fold_before_pool(layer, operation, constant)
         if layer.operation not in ("Conv", "ConvTranspose", "Gemm"):
@@ -139,41 +145,41 @@ class _Folding:
         if weights is None:
             return False
         output_axis = 0 if layer.operation == "Conv" else 1  # of the weights
-        factors = _one_for_each_channel(constant, weights.ndim, weights.shape[output_axis])
-        if factors is None:
+        channels = weights.shape[output_axis]
+        channel_constants = _one_for_each_channel(constant, weights.ndim, channels)
+        if channel_constants is None:
             return False
         has_bias = len(layer.inputs) > 2
-        bias = np.zeros(len(factors))
+        bias = np.zeros(channels)
         if has_bias:
             bias = self._graph.constants[layer.inputs[2]].astype(np.float64)
         if operation == "Add":
-            bias = bias + factors
+            bias = bias + channel_constants
         else:
-            bias = bias * factors
-            shape = [1] * weights.ndim
-            shape[output_axis] = len(factors)
-            scaled = weights * factors.reshape(shape)
+            bias = bias * channel_constants
+            factor_shape = [1] * weights.ndim
+            factor_shape[output_axis] = channels
+            scaled = weights * channel_constants.reshape(factor_shape)
             layer.inputs[1] = self._graph.constant(scaled.astype(np.float32))
         if operation == "Add" or has_bias:
             layer.inputs[2:] = [self._graph.constant(bias.astype(np.float32))]
         return True
 
     def _fold_before_pool(self, pool: Node, operation: str, constant: np.ndarray) -> bool:
-        """Fold a constant into the layer before a pool, if the pool gives the same result then."""
+        """Fold a constant after a pool into the layer before the pool; False if impossible."""
         layer = self._only_node_before(pool)
         if pool.operation == "MaxPool":
-            is_exchangeable = operation == "Add" or bool(np.all(constant > 0))
-        else:  # zeros that a pool adds would not be scaled and shifted
-            is_exchangeable = "pads" not in pool.attributes
-        if layer is None or not is_exchangeable:
+            may_move_before_pool = operation == "Add" or bool(np.all(constant > 0))
+        else:  # the zeros of an average pool's padding must not be added to
+            may_move_before_pool = "pads" not in pool.attributes
+        if layer is None or not may_move_before_pool:
             return False
         return self._fold_into_layer(layer, operation, constant)
 
     def _is_worth_swapping(self, product: Node, addition: Node) -> bool:
-        """Return True if a product and the addition before it can be folded once they are swapped.
+        """Return whether a product and the addition before it can be folded if they are swapped.
 
-        That is so if another product is before the addition, or another addition after the product.
-        All of them have constants.
+        They can if another product is before the addition, or another addition after the product.
         """
         before = self._only_node_before(addition)
         if before is not None and before.operation == "Mul" and self._constant(before) is not None:
@@ -185,7 +191,7 @@ class _Folding:
         return after.operation == "Add" and self._constant(after) is not None
 
     def _only_node_before(self, node: Node) -> Node | None:
-        """Return the node that computes a node's first input, if nothing else reads this input."""
+        """Return the node that computes a node's first input; None if another node reads it too."""
         name = node.inputs[0]
         if self._reader_counts[name] != 1:
             return None
@@ -204,7 +210,7 @@ class _Folding:
         node.inputs[1] = self._graph.constant(constant)
 
     def _remove(self, node: Node) -> None:
-        """Remove a node; the output of the node before it gets the name of its output."""
+        """Remove a node. The node before it computes the tensor of this name instead."""
         before = self._only_node_before(node)
         if before is None:
             return
@@ -217,7 +223,7 @@ class _Folding:
 
 
 def _combined(operation: str, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the constant with which one "Mul" or "Add" node replaces two, one after the other."""
+    """Combine the constants of two "Mul" nodes, or of two "Add" nodes, to that of a single node."""
     first_exact = first.astype(np.float64)
     combined = first_exact * second if operation == "Mul" else first_exact + second
     return combined.astype(np.float32)

@@ -56,9 +56,9 @@ class OnnxBuilder:
       images: name of the graph's input.
       nodes: the nodes added so far, in the order in which they are computed.
       constants: arrays by name.
-      uncropped: by a tensor whose last rows and columns were cut off: the whole tensor.
-      reshaped: by a reshaped tensor: the tensor before. The key is not the name alone, because a
-        transposition in JAX keeps the name and changes the order of axes.
+      uncropped: tensor whose last rows and columns were cut off -> the tensor before the cut.
+      reshaped: tensor after a reshape -> the tensor before. The key is not the name alone, because
+        a transposition in JAX keeps the name and changes the order of axes.
     """
 
     def __init__(self, images: str) -> None:

@@ -2,8 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def paired_shape(for_two: Sequence[int], for_three: Sequence[int]) -> Shape:
         is_multiple = size.for_two * BATCH_SIZES[1] == size.for_three * BATCH_SIZES[0]
         if not size.is_fixed and not is_multiple:
             raise UnconvertibleError(
-                "an axis whose size is not a multiple of the number of images, but depends on it, "
+                "an axis whose size depends on the number of images, but is not a multiple of it, "
                 "can't be converted; use a fixed size"
             )
         shape.append(size)
@@ -114,6 +114,12 @@ class Constant:
         """True if both traces have the same array object."""
         return self.for_two is self.for_three
 
+    def map(self, function: Callable[[Any], Any]) -> Self:
+        """Return a constant with the results of a function for the arrays of both traces."""
+        for_two = function(self.for_two)
+        for_three = for_two if self.is_shared else function(self.for_three)
+        return dataclasses.replace(self, for_two=for_two, for_three=for_three)
+
     def array(self) -> np.ndarray:
         """Return the array that the constant has in both traces, in the dtype of the graph.
 
@@ -132,7 +138,7 @@ class Constant:
             if not np.array_equal(for_two, for_three, equal_nan=is_float):
                 raise UnconvertibleError(
                     "numbers that depend on the number of images can't be converted; compute "
-                    "without it"
+                    "without the number of images"
                 )
         return for_two.astype(exported_dtype(for_two.dtype))
 

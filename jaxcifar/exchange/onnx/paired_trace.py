@@ -28,11 +28,17 @@ from jaxcifar.exchange.onnx.onnx_values import (
 from jaxcifar.exchange.onnx.traced_step import Step, used_operations
 
 _Program = ClosedJaxpr | Jaxpr
-_MOST_TURNS, _MOST_NODES = 1_000, 50_000  # of unrolled loops: more would take minutes and gigabytes
+_MOST_ITERATIONS, _MOST_NODES = (
+    1_000,
+    50_000,
+)  # of unrolled loops: more would take minutes and gigabytes
 
 
 class _Platform:
-    """The number of the kind of device, or a value computed from it. No graph depends on it."""
+    """Stands for JAX's number of the kind of device (CPU, GPU), and for values computed from it.
+
+    The number only chooses between branches that compute the same, so no graph depends on it.
+    """
 
 
 _PLATFORM = _Platform()
@@ -161,58 +167,60 @@ def _convert_equation(
 
 
 def _unroll(graph: OnnxBuilder, step: Step, layer: str) -> list[Any]:
-    """Add the nodes of a loop, such as a scan over layers, once for each of its turns.
+    """Add the nodes of a loop, such as a scan over layers, once for each of its iterations.
 
     Raises:
-      UnconvertibleError: the number of turns depends on the number of images, or there are too
-        many turns or none.
+      UnconvertibleError: the number of iterations depends on the number of images, or there are too
+        many iterations or none.
     """
     length = step.params["length"]
     if step.for_three.params["length"] != length:
         raise UnconvertibleError(
             "a loop over the images of a batch can't be converted; compute all images at once"
         )
-    if not 0 < length <= _MOST_TURNS:
+    if not 0 < length <= _MOST_ITERATIONS:
         raise UnconvertibleError(
-            f"a loop of {length:,} turns can't be converted; use 1 to {_MOST_TURNS:,} turns"
+            f"a loop of {length:,} iterations can't be converted; use 1 to {_MOST_ITERATIONS:,} "
+            "iterations"
         )
     body_for_two, body_for_three = step.params["jaxpr"], step.for_three.params["jaxpr"]
     inputs = split_scan(step.for_two, step.inputs)
     carried = list(inputs.carried)
-    results_of_turns: list[list[Any]] = []  # without those that are carried to the next turn
+    outputs_of_iterations: list[list[Any]] = []  # results that are not carried to the next one
     is_backwards = step.params["reverse"]
-    positions = range(length)
-    for position in reversed(positions) if is_backwards else positions:
+    positions = list(range(length))
+    if is_backwards:
+        positions.reverse()
+    for position in positions:
         slices = [_take(graph, value, position) for value in inputs.stacked]
         body_inputs = [*inputs.constants, *carried, *slices]
         results = convert(graph, body_for_two, body_for_three, body_inputs, layer)
         if len(graph.nodes) > _MOST_NODES:
             raise UnconvertibleError(
-                f"loops of more than {_MOST_NODES:,} operations in all turns can't be converted; "
-                "use fewer turns"
+                f"loops of more than {_MOST_NODES:,} operations in all iterations can't be "
+                "converted; use fewer iterations"
             )
-        results_of_turns.append(results[len(carried) :])
+        outputs_of_iterations.append(results[len(carried) :])
         carried = results[: len(carried)]
     if is_backwards:
-        results_of_turns.reverse()
-    shapes_of_stacked = step.shapes[len(carried) :]
-    stacked_results = []
-    for number, values in enumerate(zip(*results_of_turns, strict=True)):
-        stacked_results.append(_stack(graph, values, shapes_of_stacked[number]))
-    return [*carried, *stacked_results]
+        outputs_of_iterations.reverse()
+    stacked_outputs = []
+    shapes_of_outputs = step.shapes[len(carried) :]
+    for number, shape in enumerate(shapes_of_outputs):
+        values = [outputs[number] for outputs in outputs_of_iterations]
+        stacked_outputs.append(_stack(graph, values, shape))
+    return [*carried, *stacked_outputs]
 
 
 def _take(graph: OnnxBuilder, value: Value, position: int) -> Value:
     """Return the slice of a stacked value at a position along its first axis."""
     if isinstance(value, Constant):
-        for_two = value.for_two[position]
-        for_three = for_two if value.is_shared else value.for_three[position]
-        return Constant(for_two, for_three)
+        return value.map(lambda array: array[position])
     return take_one(graph, value, position)
 
 
 def _stack(graph: OnnxBuilder, values: Sequence[Value], shape: Shape) -> Value:
-    """Stack a value of each turn of a loop along a new first axis; the result has this shape."""
+    """Stack the values of a loop's iterations along a new first axis; the result has this shape."""
     constants = [value for value in values if isinstance(value, Constant)]
     if len(constants) == len(values):
         return Constant(

@@ -81,21 +81,23 @@ def _convert_pool(
     windows.check()
     if x.dtype != np.float32:
         raise UnconvertibleError("a pool of integers can't be converted; pool floats")
-    if set(params["base_dilation"]) != {1}:
+    has_dilated_inputs = set(params["base_dilation"]) != {1}
+    if has_dilated_inputs:
         raise UnconvertibleError(
             "a pool with dilated inputs can't be converted; do not dilate them"
         )
-    if operation == "AveragePool" and set(windows.dilation) != {1}:
+    has_gaps_in_windows = set(windows.dilation) != {1}
+    if operation == "AveragePool" and has_gaps_in_windows:
         raise UnconvertibleError(
             "sums over windows with gaps can't be converted; use windows without gaps"
         )
-    if not windows.axes:
+    if not windows.axes:  # each window is one element
         return x
     if not is_negated:
         return _pool(graph, x, operation, windows, step.shape)
-    negative = dataclasses.replace(x, name=graph.add("Neg", x.name))
-    maxima = _pool(graph, negative, operation, windows, step.shape)
-    return dataclasses.replace(maxima, name=graph.add("Neg", maxima.name))
+    negative_x = dataclasses.replace(x, name=graph.add("Neg", x.name))
+    negative_result = _pool(graph, negative_x, operation, windows, step.shape)
+    return dataclasses.replace(negative_result, name=graph.add("Neg", negative_result.name))
 
 
 def _pool(graph: OnnxBuilder, x: Tensor, operation: str, windows: Windows, shape: Shape) -> Tensor:

@@ -19,19 +19,23 @@ from jaxcifar.exchange.onnx.traced_step import Step
 
 
 class _Operand(NamedTuple):
-    """One of the two arrays of a product, with the numbers of its axes.
+    """One of the two arrays of a product, with the kinds of its axes.
+
+    The result of JAX's `dot_general` has the batch axes, then the kept axes of the left array, then
+    those of the right array. In `x @ w` of two matrices, axis 1 of `x` and axis 0 of `w` are
+    summed, and the other axes are kept.
 
     Attributes:
       value: the array.
       summed: axes over which products are summed.
-      batch: axes that both arrays share in the result.
-      free: all other axes.
+      batch: axes that both arrays have, and of which the result has one for both.
+      kept: all other axes, which are axes of the result.
     """
 
     value: Value
     summed: tuple[int, ...]
     batch: tuple[int, ...]
-    free: tuple[int, ...]
+    kept: tuple[int, ...]
 
     def sizes(self, axes: Sequence[int]) -> list[Size]:
         return [self.value.shape[axis] for axis in axes]
@@ -52,9 +56,9 @@ def dot_general(graph: OnnxBuilder, step: Step) -> Tensor:
 
 
 def _operand(value: Value, summed: Sequence[int], batch: Sequence[int]) -> _Operand:
-    """Return an array of a product with the numbers of its summed, batch and free axes."""
-    free = [axis for axis in range(rank(value)) if axis not in (*summed, *batch)]
-    return _Operand(value, tuple(summed), tuple(batch), tuple(free))
+    """Return an array of a product, with its axes divided into summed, batch and kept axes."""
+    kept = [axis for axis in range(rank(value)) if axis not in (*summed, *batch)]
+    return _Operand(value, tuple(summed), tuple(batch), tuple(kept))
 
 
 def _dense(
@@ -62,56 +66,73 @@ def _dense(
 ) -> Tensor:
     """Add the nodes that multiply inputs by constant weights, as in a dense layer.
 
-    The free axes of the inputs stay in the graph's order. If `weights_first` is True, the free axes
-    of the weights come first in JAX's result, before those of the inputs.
+    The kept axes of the inputs stay in the graph's order. If `weights_first` is True, the weights
+    are the left array in JAX.
     """
     x = inputs.value
     assert isinstance(x, Tensor)
-    if len(weights.free) == 1 and _has_channels_second(x, inputs):
+    if len(weights.kept) == 1 and _sums_over_channels(x, inputs):
         return _pointwise(graph, step, inputs, weights, weights_first)
-    free = tuple(axis for axis in x.order if axis in inputs.free)
-    name = graph.expanded_in_order(x, free + inputs.summed).name
+    kept_in_graph_order = tuple(axis for axis in x.order if axis in inputs.kept)
+    kept_sizes = inputs.sizes(kept_in_graph_order)
     summed_size = product(inputs.sizes(inputs.summed))
-    if len(inputs.summed) != 1:
-        name = graph.reshape(name, [*inputs.sizes(free), summed_size])
-    summed_first = _constant_array(weights).transpose(weights.summed + weights.free)
-    matrix = summed_first.reshape(summed_size.for_two, -1)
-    matrix_name = graph.constant(matrix)
-    if not free:  # a product of vectors
+    name = graph.expanded_in_order(x, kept_in_graph_order + inputs.summed).name
+    if not kept_sizes:  # the inputs are one vector: a matrix with one row
         name = graph.reshape(name, [Size(1, 1), summed_size])
-    name = graph.add("Gemm" if len(free) < 2 else "MatMul", name, matrix_name)
-    if len(weights.free) != 1 or not free:
-        name = graph.reshape(name, [*inputs.sizes(free), *weights.sizes(weights.free)])
-    first_weight_axis = 0 if weights_first else len(free)
-    first_input_axis = len(weights.free) if weights_first else 0
-    order = [first_input_axis + inputs.free.index(axis) for axis in free]
-    order += [first_weight_axis + number for number in range(len(weights.free))]
+    elif len(inputs.summed) != 1:
+        name = graph.reshape(name, [*kept_sizes, summed_size])
+    summed_first = _constant_array(weights).transpose(weights.summed + weights.kept)
+    weight_matrix = summed_first.reshape(summed_size.for_two, -1)
+    operation = "MatMul" if len(kept_sizes) > 1 else "Gemm"
+    name = graph.add(operation, name, graph.constant(weight_matrix))
+    if len(weights.kept) != 1 or not kept_sizes:
+        name = graph.reshape(name, [*kept_sizes, *weights.sizes(weights.kept)])
+    axes_of_inputs, axes_of_weights = _result_axes(inputs, weights, weights_first)
+    order = [axes_of_inputs[axis] for axis in kept_in_graph_order]
+    order += axes_of_weights.values()
     return Tensor(name, step.shape, step.shape, tuple(order), step.dtype)
 
 
-def _has_channels_second(x: Tensor, inputs: _Operand) -> bool:
-    """Return True if a product sums over the second axis in the graph, the axis of channels."""
+def _result_axes(
+    inputs: _Operand, weights: _Operand, weights_first: bool
+) -> tuple[dict[int, int], dict[int, int]]:
+    """Return two dicts for the inputs and the weights: kept axis -> axis of JAX's result."""
+    first_input_axis = len(weights.kept) if weights_first else 0
+    first_weight_axis = 0 if weights_first else len(inputs.kept)
+    axes_of_inputs = {axis: first_input_axis + number for number, axis in enumerate(inputs.kept)}
+    axes_of_weights = {axis: first_weight_axis + number for number, axis in enumerate(weights.kept)}
+    return axes_of_inputs, axes_of_weights
+
+
+def _sums_over_channels(x: Tensor, inputs: _Operand) -> bool:
+    """Return True if a product sums over the channels of images: the second axis in the graph."""
     return len(x.order) > 2 and inputs.summed == (x.order[1],) and x.sizes_in_graph == x.shape
 
 
 def _pointwise(
     graph: OnnxBuilder, step: Step, inputs: _Operand, weights: _Operand, weights_first: bool
 ) -> Tensor:
-    """Add a convolution of single pixels that multiplies the channels of images by weights."""
+    """Add a 1x1 convolution, which multiplies the channels of each pixel by a matrix of weights."""
     x = inputs.value
     assert isinstance(x, Tensor)
     kernel_size = [1] * (len(x.order) - 2)
-    kernel = _constant_array(weights).transpose(weights.free + weights.summed)
-    kernel_name = graph.constant(kernel.reshape(*kernel.shape, *kernel_size))
-    name = graph.add("Conv", x.name, kernel_name, kernel_shape=kernel_size)
-    first_input_axis = 1 if weights_first else 0
-    order = [first_input_axis + inputs.free.index(axis) for axis in x.order if axis in inputs.free]
-    order.insert(1, 0 if weights_first else len(inputs.free))
+    weight_matrix = _constant_array(weights).transpose(weights.kept + weights.summed)
+    kernel = weight_matrix.reshape(*weight_matrix.shape, *kernel_size)
+    name = graph.add("Conv", x.name, graph.constant(kernel), kernel_shape=kernel_size)
+    axes_of_inputs, axes_of_weights = _result_axes(inputs, weights, weights_first)
+    batch_axis, _, *spatial_axes = x.order
+    [channel_axis_of_result] = axes_of_weights.values()
+    order = [axes_of_inputs[batch_axis], channel_axis_of_result]
+    order += [axes_of_inputs[axis] for axis in spatial_axes]
     return Tensor(name, step.shape, step.shape, tuple(order), step.dtype)
 
 
 def _constant_array(weights: _Operand) -> np.ndarray:
-    """Return the array of constant weights, after a check that its shape is fixed."""
+    """Return the array of constant weights.
+
+    Raises:
+      UnconvertibleError: the shape of the array depends on the number of images.
+    """
     assert isinstance(weights.value, Constant)
     if not all(size.is_fixed for size in weights.value.shape):
         raise UnconvertibleError(
@@ -122,46 +143,64 @@ def _constant_array(weights: _Operand) -> np.ndarray:
 
 
 def _batched(graph: OnnxBuilder, step: Step, left: _Operand, right: _Operand) -> Tensor:
-    """Add the nodes that multiply the matrices of two arrays with the same batch axes.
+    """Add the nodes that multiply matrices in batches, such as the heads of attention.
 
-    An example are the heads of attention.
+    The two arrays have the same batch axes. They are multiplied in the order that needs fewer
+    transpositions: A B, or B A with all matrices transposed.
     """
     is_swapped = _transposition_count(right, left) < _transposition_count(left, right)
     first, second = (right, left) if is_swapped else (left, right)
-    first_order = first.batch + first.free + first.summed
-    second_order = second.batch + second.summed + second.free
-    first_name = graph.expanded_in_order(first.value, first_order).name
-    second_name = graph.expanded_in_order(second.value, second_order).name
-    batch_sizes, summed_size = first.sizes(first.batch), product(first.sizes(first.summed))
-    row_sizes, column_sizes = first.sizes(first.free), second.sizes(second.free)
-    has_one_summed_axis = len(first.summed) == 1
-    if len(row_sizes) != 1 or not has_one_summed_axis:
-        matrices = [*batch_sizes, product(row_sizes), summed_size]
-        first_name = graph.reshape(first_name, matrices)
-    if len(column_sizes) != 1 or not has_one_summed_axis:
-        matrices = [*batch_sizes, summed_size, product(column_sizes)]
-        second_name = graph.reshape(second_name, matrices)
+    batch_sizes = first.sizes(first.batch)
+    row_sizes, column_sizes = first.sizes(first.kept), second.sizes(second.kept)
+    first_name = _first_matrices(graph, first)
+    second_name = _second_matrices(graph, second)
     name = graph.add("MatMul", first_name, second_name)
     if len(row_sizes) != 1 or len(column_sizes) != 1:
         name = graph.reshape(name, [*batch_sizes, *row_sizes, *column_sizes])
-    axes = list(range(len(step.shape)))
-    if is_swapped:  # in JAX the free axes of the left array come first
-        start_of_left = len(batch_sizes)
-        start_of_right = start_of_left + len(left.free)
-        axes_of_batch = axes[:start_of_left]
-        axes_of_left, axes_of_right = axes[start_of_left:start_of_right], axes[start_of_right:]
-        axes = axes_of_batch + axes_of_right + axes_of_left
-    return Tensor(name, step.shape, step.shape, tuple(axes), step.dtype)
+    # JAX's result has the batch axes, then the kept axes of the left array, then of the right one.
+    first_left_axis = len(batch_sizes)
+    first_right_axis = first_left_axis + len(left.kept)
+    axes_of_batch = tuple(range(first_left_axis))
+    axes_of_left = tuple(range(first_left_axis, first_right_axis))
+    axes_of_right = tuple(range(first_right_axis, len(step.shape)))
+    if is_swapped:
+        order = axes_of_batch + axes_of_right + axes_of_left
+    else:
+        order = axes_of_batch + axes_of_left + axes_of_right
+    return Tensor(name, step.shape, step.shape, order, step.dtype)
+
+
+def _first_matrices(graph: OnnxBuilder, first: _Operand) -> str:
+    """Return the name of a product's first array as matrices: `[batch axes, kept, summed]`."""
+    name = graph.expanded_in_order(first.value, _order_as_first(first)).name
+    if len(first.kept) == 1 and len(first.summed) == 1:
+        return name
+    rows, columns = product(first.sizes(first.kept)), product(first.sizes(first.summed))
+    return graph.reshape(name, [*first.sizes(first.batch), rows, columns])
+
+
+def _second_matrices(graph: OnnxBuilder, second: _Operand) -> str:
+    """Return the name of a product's second array as matrices: `[batch axes, summed, kept]`."""
+    name = graph.expanded_in_order(second.value, _order_as_second(second)).name
+    if len(second.kept) == 1 and len(second.summed) == 1:
+        return name
+    rows, columns = product(second.sizes(second.summed)), product(second.sizes(second.kept))
+    return graph.reshape(name, [*second.sizes(second.batch), rows, columns])
+
+
+def _order_as_first(first: _Operand) -> tuple[int, ...]:
+    return first.batch + first.kept + first.summed
+
+
+def _order_as_second(second: _Operand) -> tuple[int, ...]:
+    return second.batch + second.summed + second.kept
 
 
 def _transposition_count(first: _Operand, second: _Operand) -> int:
     """Return how many arrays are transposed for a product of matrices of `first` and `second`."""
-    values_and_orders = (
-        (first.value, first.batch + first.free + first.summed),
-        (second.value, second.batch + second.summed + second.free),
-    )
     count = 0
-    for value, needed_order in values_and_orders:
-        if isinstance(value, Tensor) and value.order != needed_order:
-            count += 1
+    if isinstance(first.value, Tensor) and first.value.order != _order_as_first(first):
+        count += 1
+    if isinstance(second.value, Tensor) and second.value.order != _order_as_second(second):
+        count += 1
     return count

@@ -14,7 +14,7 @@ _INT32 = np.dtype(np.int32)
 
 
 def reduction(operation: str) -> Conversion:
-    """Return the conversion of a reduction over axes to an ONNX node, such as "ReduceSum"."""
+    """Return a function that converts a reduction to the ONNX node `operation`, as "ReduceSum"."""
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         x = only_input(step)
@@ -47,9 +47,9 @@ def reduced(graph: OnnxBuilder, x: Tensor, axes: list[int], operation: str) -> T
 
 
 def bool_reduction(operation: str) -> Conversion:
-    """Return the conversion of `all` or `any` of truth values, to "ReduceMin" or "ReduceMax".
+    """Return a function that converts `all` to "ReduceMin", or `any` to "ReduceMax".
 
-    The same operation on the bits of integers can't be converted.
+    Only operations on truth values can be converted, not those on the bits of integers.
     """
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
@@ -64,7 +64,7 @@ def bool_reduction(operation: str) -> Conversion:
 
 
 def position_of(operation: str) -> Conversion:
-    """Return the conversion of `argmax` or `argmin` to the ONNX node "ArgMax" or "ArgMin"."""
+    """Return a function that converts `argmax` to a node "ArgMax", or `argmin` to "ArgMin"."""
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         x = only_input(step)
@@ -72,7 +72,7 @@ def position_of(operation: str) -> Conversion:
         x = _orderable(graph, graph.expanded(x))
         name = graph.add(operation, x.name, axis=x.order.index(axis), keepdims=0)
         other_axes = [other for other in range(len(x.shape)) if other != axis]
-        order = tuple(other_axes.index(other) for other in x.order if other != axis)
+        order = tuple(other_axes.index(other) for other in x.order if other in other_axes)
         positions = Tensor(name, step.shape, step.shape, order, np.dtype(np.int64))
         return cast(graph, positions, step.dtype)
 

@@ -43,7 +43,7 @@ def _softmax(graph: OnnxBuilder, exponentials: Tensor, sums: Tensor) -> str | No
 
 
 def _reduction(graph: OnnxBuilder, name: str, operation: str, whole: Tensor) -> Node | None:
-    """Return the node of a reduction whose result was reshaped to keep the reduced axis.
+    """Return the node of a reduction whose result was reshaped, so that it has the reduced axis.
 
     Return None if the tensor `name` was computed in another way.
 

@@ -1,4 +1,7 @@
-"""Build drafts, i.e. unfinished nodes of a graph, from the operations of a traced network."""
+"""Build a network's graph from its traced operations, one after the other.
+
+The nodes of the graph are unfinished: later operations may still change them.
+"""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -8,39 +11,39 @@ from jaxcifar.diagram import functions
 from jaxcifar.diagram.box_label import Label
 from jaxcifar.diagram.call_recorder import ModuleCall
 from jaxcifar.diagram.calls import ModuleCalls
-from jaxcifar.diagram.drafts import IMAGE_DRAFT, Draft
 from jaxcifar.diagram.operation import FunctionCall, Operation
 from jaxcifar.diagram.operation_label import ParameterPath, operation_label
 from jaxcifar.diagram.trace import Trace
+from jaxcifar.diagram.unfinished_nodes import IMAGE_NODE, UnfinishedNode
 
 
 class _DrawnOperation(NamedTuple):
     """An operation that is drawn as a graph node of its own, and the number of that node."""
 
     operation: Operation
-    draft_number: int
+    node_number: int
 
 
-class DraftBuilder:
-    """Builds the nodes of a network's graph from operations, added in the order in which they run.
+class GraphBuilder:
+    """Builds the nodes of a network's graph from operations, in the order of computation.
 
-    An unfinished node is a `Draft`. Drafts are numbered in the order of computation.
+    Each node has a number; a node reads only nodes with lower numbers.
     """
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
         self._module_calls = ModuleCalls(trace)
-        image = Draft(Label("data", "input image"), trace.image_shape, trace.image_shape)
-        self._drafts = {IMAGE_DRAFT: image}
-        # Value that depends on the image -> number of the draft that computes it.
-        self._draft_of_value = {trace.image_value: IMAGE_DRAFT}
+        image = UnfinishedNode(Label("data", "input image"), trace.image_shape, trace.image_shape)
+        self._nodes = {IMAGE_NODE: image}
+        # Value that depends on the image -> number of the node that computes it.
+        self._node_of_value = {trace.image_value: IMAGE_NODE}
         # Value that does not depend on the image -> the parameters from which it is computed.
         self._parameters_of_value = {
             parameter.value_number: {path} for path, parameter in trace.params.items()
         }
         self._counted_parameters: set[ParameterPath] = set()
-        self._draft_of_layer_call: dict[int, int] = {}  # number of the layer's call -> draft
-        self._draft_of_function_call: dict[FunctionCall, int] = {}
+        self._node_of_layer_call: dict[int, int] = {}  # number of the layer's call -> node
+        self._node_of_function_call: dict[FunctionCall, int] = {}
         self._read_count_of_value: Counter[int] = Counter()
         for operation in trace.operations:
             self._read_count_of_value.update(operation.inputs)
@@ -75,73 +78,73 @@ class DraftBuilder:
         else:
             self._add_operation_outside_layers(operation, parameters)
 
-    def add_logits(self) -> dict[int, Draft]:
-        """Add a node for the logits, and return all nodes of the network's graph, still unfinished.
-
-        Returns:
-          number of a node -> the unfinished node. Nodes are numbered in the order of computation.
-        """
-        source = self._draft_of_value.get(self._trace.logits_value)
+    def add_logits(self) -> dict[int, UnfinishedNode]:
+        """Add a node for the logits, and return all nodes by number."""
+        source = self._node_of_value.get(self._trace.logits_value)
         if source is None:  # the logits do not depend on the image
-            self._append_draft(Draft(Label("data", "logits"), (), ()))
+            self._append_node(UnfinishedNode(Label("data", "logits"), (), ()))
         else:
-            shape = self._drafts[source].output_shape
-            self._append_draft(Draft(Label("data", "logits"), shape, shape, sources=[source]))
-        return self._drafts
+            shape = self._nodes[source].output_shape
+            self._append_node(
+                UnfinishedNode(Label("data", "logits"), shape, shape, sources=[source])
+            )
+        return self._nodes
 
-    def _append_draft(self, draft: Draft) -> int:
-        """Add an unfinished node to the graph, and return the number of the node."""
-        draft_number = len(self._drafts)
-        self._drafts[draft_number] = draft
-        return draft_number
+    def _append_node(self, node: UnfinishedNode) -> int:
+        """Add a node to the graph, and return its number."""
+        node_number = len(self._nodes)
+        self._nodes[node_number] = node
+        return node_number
 
-    def _connect_draft(self, draft_number: int, operation: Operation) -> None:
-        """Record that a graph node reads an operation's inputs and computes its outputs."""
-        sources = self._drafts[draft_number].sources
+    def _connect_node(self, node_number: int, operation: Operation) -> None:
+        """Record that a node reads an operation's inputs and computes its outputs."""
+        sources = self._nodes[node_number].sources
         for value in operation.inputs:
-            source = self._draft_of_value.get(value)
-            if source is not None and source != draft_number and source not in sources:
+            source = self._node_of_value.get(value)
+            if source is not None and source != node_number and source not in sources:
                 sources.append(source)
-        self._draft_of_value |= dict.fromkeys(operation.outputs, draft_number)
+        self._node_of_value |= dict.fromkeys(operation.outputs, node_number)
 
     def _add_to_layer(
         self, layer: ModuleCall, operation: Operation, parameters: set[ParameterPath]
     ) -> None:
-        """Add an operation to the graph node of the layer that computes the operation.
+        """Add an operation to the node of the layer that computes the operation.
 
         Args:
           layer: the call of the layer.
           operation: the operation.
           parameters: paths of the parameters from which the operation's inputs are computed.
         """
-        if layer.number not in self._draft_of_layer_call:
-            draft = Draft(self._module_calls.label(layer), layer.input_shape, layer.output_shape)
-            draft.panel_names = self._module_calls.panel_names(layer.parent_number)
+        if layer.number not in self._node_of_layer_call:
+            node = UnfinishedNode(
+                self._module_calls.label(layer), layer.input_shape, layer.output_shape
+            )
+            node.panel_names = self._module_calls.panel_names(layer.parent_number)
             depth = len(layer.path)
             own_parameters = [path for path in self._trace.params if path[:depth] == layer.path]
-            draft.params = self._count_new_parameters(own_parameters)
-            self._draft_of_layer_call[layer.number] = self._append_draft(draft)
-        draft_number = self._draft_of_layer_call[layer.number]
-        self._connect_draft(draft_number, operation)
+            node.params = self._count_new_parameters(own_parameters)
+            self._node_of_layer_call[layer.number] = self._append_node(node)
+        node_number = self._node_of_layer_call[layer.number]
+        self._connect_node(node_number, operation)
         # A layer may compute with a parameter of another layer that was passed to it.
-        self._drafts[draft_number].params += self._count_new_parameters(parameters)
+        self._nodes[node_number].params += self._count_new_parameters(parameters)
 
     def _add_to_function(self, function: FunctionCall, operation: Operation) -> None:
-        """Add an operation to the graph node of the function around it, such as a softmax."""
-        if function not in self._draft_of_function_call:
+        """Add an operation to the node of the function around it, such as a softmax."""
+        if function not in self._node_of_function_call:
             title = functions.FUNCTION_TITLES[function.name]
             label = Label(functions.box_kind_of_function(title), title)
-            draft = self._draft_of_operation(operation, label)
-            draft.operation_names = set()  # the function is complete: it becomes part of no group
-            self._draft_of_function_call[function] = self._append_draft(draft)
-        draft_number = self._draft_of_function_call[function]
-        self._connect_draft(draft_number, operation)
-        self._drafts[draft_number].output_shape = operation.output_shape
+            node = self._node_of_operation(operation, label)
+            node.operation_names = set()  # the function is complete: it becomes part of no group
+            self._node_of_function_call[function] = self._append_node(node)
+        node_number = self._node_of_function_call[function]
+        self._connect_node(node_number, operation)
+        self._nodes[node_number].output_shape = operation.output_shape
 
     def _add_operation_outside_layers(
         self, operation: Operation, parameters: set[ParameterPath]
     ) -> None:
-        """Add an operation outside of all layers and named functions as a graph node, or skip it.
+        """Add a node for an operation outside of all layers and named functions, or skip it.
 
         `parameters` are the paths of the parameters from which the operation's inputs are computed.
         """
@@ -152,15 +155,15 @@ class DraftBuilder:
         if label is None:
             self._skip_operation(operation)
             return
-        draft = self._draft_of_operation(operation, label)
-        draft.params = self._count_new_parameters(parameters)
-        draft_number = self._append_draft(draft)
-        self._connect_draft(draft_number, operation)
-        drawn_operation = _DrawnOperation(operation, draft_number)
+        node = self._node_of_operation(operation, label)
+        node.params = self._count_new_parameters(parameters)
+        node_number = self._append_node(node)
+        self._connect_node(node_number, operation)
+        drawn_operation = _DrawnOperation(operation, node_number)
         self._drawn_operation_of_value |= dict.fromkeys(operation.outputs, drawn_operation)
 
-    def _draft_of_operation(self, operation: Operation, label: Label) -> Draft:
-        return Draft(
+    def _node_of_operation(self, operation: Operation, label: Label) -> UnfinishedNode:
+        return UnfinishedNode(
             label,
             operation.input_shape,
             operation.output_shape,
@@ -181,13 +184,13 @@ class DraftBuilder:
 
     def _depends_on_image(self, operation: Operation) -> list[bool]:
         """Return for each input of an operation whether it depends on the network's input image."""
-        return [value in self._draft_of_value for value in operation.inputs]
+        return [value in self._node_of_value for value in operation.inputs]
 
     def _skip_operation(self, operation: Operation) -> None:
         """Leave an operation out of the graph, as if the node before it computed its outputs."""
-        read_value = next(value for value in operation.inputs if value in self._draft_of_value)
-        source_draft = self._draft_of_value[read_value]
-        self._draft_of_value |= dict.fromkeys(operation.outputs, source_draft)
+        read_value = next(value for value in operation.inputs if value in self._node_of_value)
+        source_node = self._node_of_value[read_value]
+        self._node_of_value |= dict.fromkeys(operation.outputs, source_node)
         source = self._drawn_operation_of_value.get(read_value)
         if source is None or self._read_count_of_value[read_value] > 1:
             return
@@ -199,7 +202,7 @@ class DraftBuilder:
         is_in_same_function = operation.function_calls == source.operation.function_calls
         is_part_of_einsum = is_product and is_direct_result and is_in_same_function
         if is_part_of_einsum and operation.name == "transpose":
-            self._drafts[source.draft_number].output_shape = operation.output_shape
+            self._nodes[source.node_number].output_shape = operation.output_shape
 
     def _turn_sum_into_average(self, operation: Operation) -> bool:
         """Rename a sum's node to "average" if `operation` divides the sum by the number of terms.
@@ -223,7 +226,7 @@ class DraftBuilder:
         sum_operation = drawn_sum.operation
         if not functions.is_average(sum_operation, operation, constant_index, count_operation):
             return False
-        draft = self._drafts[drawn_sum.draft_number]
-        average_name = draft.label.name.replace("sum", "average")
-        draft.label = draft.label._replace(name=average_name)
+        node = self._nodes[drawn_sum.node_number]
+        average_name = node.label.name.replace("sum", "average")
+        node.label = node.label._replace(name=average_name)
         return True

@@ -1,0 +1,204 @@
+"""Rearrangements of images and kernels, after which a convolution has a simpler form.
+
+Each function replaces one property of a convolution: padding, dilation, stride, groups or a large
+kernel. A convolution of the rearranged arrays has the same outputs.
+"""
+
+import math
+from itertools import product
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxcifar.array_types import Float32
+
+Pair = tuple[int, ...]  # a number for the rows and a number for the columns
+Paddings = tuple[tuple[int, int], ...]  # zeros above and below, left and right
+
+
+def pad_images(
+    x: Float32[Array, "batch height width channels"], padding: Paddings
+) -> Float32[Array, "batch padded_height padded_width channels"]:
+    """Add zeros around images; a negative number removes rows or columns instead."""
+    pads = [(leading, trailing, 0) for leading, trailing in padding]
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
+
+
+def dilation_to_batch(
+    x: Float32[Array, "batch height width channels"],
+    kernel_size: Pair,
+    strides: Pair,
+    dilation: Pair,
+    output_extents: Pair,
+) -> Float32[Array, "more_images part_height part_width channels"]:
+    """Divide images for a dilated kernel into smaller images for an undilated kernel.
+
+    Take an axis with dilation d and stride s. Output `d * j + r` reads pixel
+    `s * r + d * (s * j + k)` for each weight k. So the outputs with the same r read every d-th
+    pixel, beginning at pixel `s * r`. An undilated kernel with stride s computes these outputs.
+
+    Args:
+      x: images that are already padded.
+      kernel_size: height and width of the kernel.
+      strides: strides along both axes.
+      dilation: distances between the pixels that neighbouring weights read.
+      output_extents: height and width of the convolution's output.
+
+    Returns:
+      the smaller images of all r of the rows and all r of the columns, one batch after another.
+    """
+    for axis in (1, 0):  # the columns first, so that the rows are the slower index of the batch
+        parts = min(dilation[axis], output_extents[axis])
+        outputs_of_part = math.ceil(output_extents[axis] / dilation[axis])
+        pixels = strides[axis] * (outputs_of_part - 1) + kernel_size[axis]
+        read_extent = dilation[axis] * (pixels - 1) + 1
+        needed_extent = strides[axis] * (parts - 1) + read_extent
+        x = _resize_axis(x, axis + 1, needed_extent)
+        firsts = [strides[axis] * part for part in range(parts)]
+        images = [
+            lax.slice_in_dim(x, first, first + read_extent, dilation[axis], axis + 1)
+            for first in firsts
+        ]
+        x = jnp.concatenate(images)
+    return x
+
+
+def batch_to_dilation(
+    outputs: Float32[Array, "more_images part_height part_width features"],
+    dilation: Pair,
+    output_extents: Pair,
+) -> Float32[Array, "batch {output_extents[0]} {output_extents[1]} features"]:
+    """Put the outputs of the images from `dilation_to_batch` together again."""
+    height, width = output_extents
+    row_parts = min(dilation[0], height)
+    column_parts = min(dilation[1], width)
+    _, part_height, part_width, features = outputs.shape
+    parts = outputs.reshape(row_parts, column_parts, -1, part_height, part_width, features)
+    interleaved = parts.transpose(2, 3, 0, 4, 1, 5)
+    images = interleaved.reshape(-1, part_height * row_parts, part_width * column_parts, features)
+    return images[:, :height, :width]
+
+
+def space_to_depth(
+    x: Float32[Array, "batch height width channels"],
+    kernel: Float32[Array, "rows columns inputs features"],
+    strides: Pair,
+    groups: int,
+    output_extents: Pair,
+) -> tuple[
+    Float32[Array, "batch block_rows block_columns more_channels"],
+    Float32[Array, "kernel_rows kernel_columns more_inputs features"],
+]:
+    """Return images and a kernel for stride 1, in which a block of pixels is one pixel.
+
+    A block has as many rows and columns as the strides. Its pixels become channels of the same
+    group.
+
+    Args:
+      x: images that are already padded.
+      kernel: weights; `inputs` is the number of channels in a group.
+      strides: strides along both axes.
+      groups: number of groups of channels.
+      output_extents: height and width of the convolution's output.
+    """
+    batch, _, _, channels = x.shape
+    rows, columns, inputs, features = kernel.shape
+    (row_stride, column_stride), (height, width) = strides, output_extents
+    kernel_rows = math.ceil(rows / row_stride)
+    kernel_columns = math.ceil(columns / column_stride)
+    block_rows = height + kernel_rows - 1
+    block_columns = width + kernel_columns - 1
+    # A kernel smaller than a block does not read all pixels of the block.
+    read_rows, read_columns = min(rows, row_stride), min(columns, column_stride)
+
+    x = _resize_axis(x, 1, block_rows * row_stride)
+    x = _resize_axis(x, 2, block_columns * column_stride)
+    blocks = x.reshape(
+        batch, block_rows, row_stride, block_columns, column_stride, groups, channels // groups
+    )
+    blocks = blocks[:, :, :read_rows, :, :read_columns].transpose(0, 1, 3, 5, 2, 4, 6)
+
+    kernel = _resize_axis(kernel, 0, kernel_rows * read_rows)
+    kernel = _resize_axis(kernel, 1, kernel_columns * read_columns)
+    weights = kernel.reshape(
+        kernel_rows, read_rows, kernel_columns, read_columns, inputs, features
+    ).transpose(0, 2, 1, 3, 4, 5)
+    return (
+        blocks.reshape(batch, block_rows, block_columns, -1),
+        weights.reshape(kernel_rows, kernel_columns, -1, features),
+    )
+
+
+def _resize_axis(x: Array, axis: int, extent: int) -> Array:
+    """Append zeros along an axis, or cut off its end, so that its length is `extent`."""
+    pads = [(0, 0, 0)] * x.ndim
+    pads[axis] = (0, extent - x.shape[axis], 0)
+    return lax.pad(x, jnp.zeros((), x.dtype), pads)
+
+
+def join_groups(
+    x: Float32[Array, "batch height width channels"],
+    kernel: Float32[Array, "rows columns inputs features"],
+    groups: int,
+    sets: int,
+) -> tuple[
+    Float32[Array, "{sets} batch height width channels_of_set"],
+    Float32[Array, "{sets} rows columns channels_of_set features_of_set"],
+]:
+    """Return images and kernels of `sets` convolutions without groups.
+
+    Each set joins equally many of the `groups` groups. Its kernel has weights 0 between the inputs
+    of a group and the outputs of another group.
+    """
+    batch, height, width, _ = x.shape
+    rows, columns, inputs, features = kernel.shape
+    groups_of_set = groups // sets
+    x_sets = jnp.moveaxis(x.reshape(batch, height, width, sets, -1), 3, 0)
+    features_of_group = features // groups
+    weights = kernel.reshape(rows, columns, inputs, sets, groups_of_set, features_of_group)
+    weights = weights.transpose(4, 3, 0, 1, 2, 5)  # the groups of a set first
+    # Not a product with an identity matrix: XLA's code for the gradient's sum over seven axes
+    # ends the process on a CPU (jax 0.10.2).
+    blocks = []
+    for group, block in enumerate(weights):
+        features_before = group * features_of_group
+        features_after = features_of_group * (groups_of_set - 1 - group)
+        pads = [(0, 0)] * 4 + [(features_before, features_after)]
+        blocks.append(jnp.pad(block, pads))
+    kernels = jnp.concatenate(blocks, axis=-2)
+    return x_sets, kernels
+
+
+def split_kernel(
+    x: Float32[Array, "batch height width channels"],
+    kernel: Float32[Array, "rows columns channels features"],
+    part_size: int,
+) -> tuple[
+    Float32[Array, "batch part_height part_width more_channels"],
+    Float32[Array, "{part_size} {part_size} more_channels features"],
+]:
+    """Return images and a kernel of `part_size` x `part_size` weights, for the same outputs.
+
+    The large kernel is divided into parts. The new images have a shifted copy of all channels for
+    each part, so that the convolution also adds up the parts.
+    """
+    rows, columns, channels, features = kernel.shape
+    _, image_height, image_width, _ = x.shape
+    row_parts = math.ceil(rows / part_size)
+    column_parts = math.ceil(columns / part_size)
+    kernel = _resize_axis(kernel, 0, row_parts * part_size)
+    kernel = _resize_axis(kernel, 1, column_parts * part_size)
+    parts = kernel.reshape(row_parts, part_size, column_parts, part_size, channels, features)
+    new_kernel = parts.transpose(1, 3, 0, 2, 4, 5).reshape(part_size, part_size, -1, features)
+
+    part_height = image_height - rows + part_size
+    part_width = image_width - columns + part_size
+    x = _resize_axis(x, 1, part_height + (row_parts - 1) * part_size)
+    x = _resize_axis(x, 2, part_width + (column_parts - 1) * part_size)
+    first_rows = range(0, row_parts * part_size, part_size)
+    first_columns = range(0, column_parts * part_size, part_size)
+    shifted_images = [
+        x[:, row : row + part_height, column : column + part_width]
+        for row, column in product(first_rows, first_columns)
+    ]
+    return jnp.concatenate(shifted_images, axis=-1), new_kernel

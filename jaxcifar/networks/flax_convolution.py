@@ -1,0 +1,137 @@
+"""The convolution of Flax's layers: this package's matrix products on a CPU, otherwise XLA's.
+
+On a CPU all convolutions of images use matrix products, whatever their kernel size, strides,
+padding, dilation and groups. XLA computes transposed convolutions, convolutions along one or three
+axes, of float64 arrays, and those with an argument `precision`.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from jax import Array, lax
+
+from jaxcifar.array_types import Float
+from jaxcifar.kernels.convolution import conv2d, is_common_form
+from jaxcifar.kernels.depthwise import depthwise
+from jaxcifar.kernels.general_convolution import Geometry, convolve_by_products, has_products
+from jaxcifar.kernels.rearrangements import Paddings, Pair
+from jaxcifar.kernels.winograd import Dtype
+
+
+def convolve(
+    x: Float[Array, "batch *pixels channels"],
+    kernel: Float[Array, "*size inputs features"],
+    strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    *,
+    product_dtype: Dtype | None = None,
+    feature_group_count: int = 1,
+    **options: Any,
+) -> Float[Array, "batch *out_pixels features"]:
+    """Compute `lax.conv_general_dilated`; on a CPU use matrix products where possible.
+
+    Args:
+      x: images, or arrays with any number of spatial axes.
+      kernel: weights; `inputs` is the number of channels in a group.
+      strides: stride along each spatial axis.
+      padding: "SAME", "VALID" or the zeros before and after, along each spatial axis.
+      product_dtype: on a CPU, the inputs of matrix products are rounded to this dtype, unless None.
+      feature_group_count: number of groups of channels; each group has its own weights.
+      options: other arguments of `lax.conv_general_dilated`.
+    """
+
+    def convolve_by_xla(x: Array, kernel: Array) -> Array:
+        return lax.conv_general_dilated(
+            x, kernel, strides, padding, feature_group_count=feature_group_count, **options
+        )
+
+    if not _is_image_convolution(x, options):
+        return convolve_by_xla(x, kernel)
+    geometry = _make_geometry(x, kernel, strides, padding, feature_group_count, options)
+    if not has_products(x, kernel, geometry):
+        return convolve_by_xla(x, kernel)
+    pads = geometry.padding
+    is_square = geometry.strides[0] == geometry.strides[1] and pads[0] == pads[1]
+    is_plain = is_square and geometry.groups == 1 and geometry.dilation == (1, 1)
+    if is_plain and is_common_form(x.shape, kernel.shape, geometry.strides[0], pads[0]):
+        return conv2d(x, kernel, geometry.strides[0], padding=pads[0], product_dtype=product_dtype)
+    if _has_separate_patches(x, kernel, geometry):
+        convolve_on_cpu = _convolve_patches
+    elif _is_depthwise(x, kernel, geometry):
+        convolve_on_cpu = partial(
+            _convolve_each_channel, strides=geometry.strides, padding=geometry.padding
+        )
+    else:
+        convolve_on_cpu = partial(
+            convolve_by_products, geometry=geometry, product_dtype=product_dtype
+        )
+    return lax.platform_dependent(x, kernel, cpu=convolve_on_cpu, default=convolve_by_xla)
+
+
+def _is_image_convolution(x: Array, options: dict[str, Any]) -> bool:
+    """Return True if a convolution has two spatial axes, no `lhs_dilation` and no `precision`.
+
+    `options` are arguments of `lax.conv_general_dilated`.
+    """
+    input_dilation = options.get("lhs_dilation") or ()
+    is_transposed = any(dilation != 1 for dilation in input_dilation)
+    has_default_precision = options.get("precision") is None
+    return x.ndim == 4 and has_default_precision and not is_transposed
+
+
+def _make_geometry(
+    x: Array,
+    kernel: Array,
+    strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    groups: int,
+    options: dict[str, Any],
+) -> Geometry:
+    """Return the geometry of a convolution with the arguments of `lax.conv_general_dilated`."""
+    dilation = tuple(options.get("rhs_dilation") or (1, 1))
+    if isinstance(padding, str):
+        weight_counts_and_distances = zip(kernel.shape[:2], dilation, strict=True)
+        read_extents = [(count - 1) * step + 1 for count, step in weight_counts_and_distances]
+        padding = lax.padtype_to_pads(x.shape[1:3], read_extents, strides, padding)
+    pads = tuple((int(leading), int(trailing)) for leading, trailing in padding)
+    return Geometry(tuple(strides), pads, dilation, groups)
+
+
+def _has_separate_patches(x: Array, kernel: Array, geometry: Geometry) -> bool:
+    """Return True if a kernel without padding divides the images into patches without overlap."""
+    _, image_height, image_width, _ = x.shape
+    kernel_height, kernel_width = kernel.shape[:2]
+    divides_images = image_height % kernel_height == 0 and image_width % kernel_width == 0
+    patches = Geometry(kernel.shape[:2], ((0, 0), (0, 0)))
+    return divides_images and geometry == patches
+
+
+def _convolve_patches(x: Array, kernel: Array) -> Array:
+    """Convolve with a stride equal to the kernel's size, by one matrix product over all patches."""
+    batch, height, width, channels = x.shape
+    kernel_height, kernel_width, _, features = kernel.shape
+    rows, columns = height // kernel_height, width // kernel_width  # of patches
+    x = x.reshape(batch, rows, kernel_height, columns, kernel_width, channels)
+    patches = x.swapaxes(2, 3).reshape(batch, rows, columns, -1)
+    return patches @ kernel.reshape(-1, features)
+
+
+def _convolve_each_channel(x: Array, kernel: Array, strides: Pair, padding: Paddings) -> Array:
+    outputs_at_stride_1 = depthwise(x, kernel[:, :, 0], padding)
+    return outputs_at_stride_1[:, :: strides[0], :: strides[1]]
+
+
+def _is_depthwise(x: Array, kernel: Array, geometry: Geometry) -> bool:
+    """Return True if each channel has one kernel, without dilation, and the padding is small.
+
+    The padding on each side must be at least 0 and less than the kernel's size.
+    """
+    channels, features = x.shape[-1], kernel.shape[-1]
+    if geometry.groups == 1 or not geometry.groups == channels == features:
+        return False
+    zeros_and_extents = zip(geometry.padding, kernel.shape[:2], strict=True)
+    has_small_padding = all(
+        min(zeros) >= 0 and max(zeros) < kernel_extent for zeros, kernel_extent in zeros_and_extents
+    )
+    return has_small_padding and geometry.dilation == (1, 1)
