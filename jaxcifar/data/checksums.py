@@ -1,5 +1,7 @@
 """Checksums of the images of a data set that the user's program made or changed."""
 
+from typing import Any
+
 import numpy as np
 
 from jaxcifar.array_types import Float32
@@ -18,7 +20,7 @@ def sha256_of_examples(class_count: int, *splits: Examples) -> str:
 
 def replaced_statistics(
     train: Examples, class_count: int, mean: Float32[np.ndarray, "3"], std: Float32[np.ndarray, "3"]
-) -> dict[str, list[float]]:
+) -> dict[str, Any]:
     """Return the mean and std of a data set if they are not those of its training images, else {}.
 
     Args:

@@ -213,8 +213,8 @@ class Dataset:
         """
         if self._known_fingerprints is not None:
             return self._known_fingerprints
-        train_sha256 = sha256_of_examples(self.num_classes, self.train, self.val)
-        return {"train": train_sha256, "test": sha256_of_examples(self.num_classes, self.test)}
+        splits = {"train": [self.train, self.val], "test": [self.test]}
+        return {name: sha256_of_examples(self.num_classes, *splits[name]) for name in splits}
 
     @cached_property
     def sha256(self) -> str:
