@@ -190,7 +190,7 @@ def _evaluate_run(
     print_line: PrintLine,
 ) -> "EvaluationResult":
     """Evaluate a run on all its sets of images."""
-    from jaxcifar.commands.shared.evaluated_runs import add_file_names
+    from jaxcifar.commands.shared.evaluated_files import add_file_names
     from jaxcifar.evaluation.evaluation_mistakes import evaluation_mistakes
     from jaxcifar.evaluation.measure import evaluate_sets
 

@@ -11,10 +11,11 @@ import numpy as np
 
 from jaxcifar.array_types import Float32
 from jaxcifar.config.experiment import Config
-from jaxcifar.data import binary_records, split_checks
+from jaxcifar.data import binary_records, doubts, split_checks
 from jaxcifar.data.arrays import SplitArrays, convert_to_records
 from jaxcifar.data.catalog import CATALOG
-from jaxcifar.data.doubts import count_copies, describe_copies, describe_doubtful_pixels
+from jaxcifar.data.checksums import replaced_statistics, sha256_of_examples
+from jaxcifar.data.doubts import count_copies
 from jaxcifar.data.examples import Examples
 from jaxcifar.data.resizing import Resizing
 from jaxcifar.data.split import split_settings, train_val_indices
@@ -181,9 +182,8 @@ class Dataset:
             std=std,
             fold=fold,
         )
-        split = split_settings(val_fraction, train_examples, fold)
         object.__setattr__(dataset, "_known_fingerprints", dict(fingerprints))
-        object.__setattr__(dataset, "_split", split)
+        object.__setattr__(dataset, "_split", split_settings(val_fraction, train_examples, fold))
         return dataset
 
     @property
@@ -213,14 +213,16 @@ class Dataset:
         """
         if self._known_fingerprints is not None:
             return self._known_fingerprints
-        return {"train": self._sha256_of(self.train, self.val), "test": self._sha256_of(self.test)}
+        splits = {"train": [self.train, self.val], "test": [self.test]}
+        return {name: sha256_of_examples(self.num_classes, *splits[name]) for name in splits}
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of all images, labels and class names."""
+        """SHA-256 of all images, labels and class names, and of a mean or std that was replaced."""
         content = {"class_names": self.class_names, "fingerprints": dict(self.fingerprints)}
         if self._known_fingerprints is None:  # the caller may have chosen other images
-            content["val"] = self._sha256_of(self.val)
+            content["val"] = sha256_of_examples(self.num_classes, self.val)
+            content |= replaced_statistics(self.train, self.num_classes, self.mean, self.std)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @cached_property
@@ -240,11 +242,9 @@ class Dataset:
         if self.is_from_catalog:
             return ()
         constant_channels = np.flatnonzero(self.std == binary_records.STD_OF_CONSTANT_CHANNEL)
-        lines = describe_doubtful_pixels(self.train.images, constant_channels)
-        lines += describe_copies(self.copy_counts, len(self.val.labels), len(self.test.labels))
+        lines = doubts.describe_doubtful_pixels(self.train.images, constant_channels)
+        lines += doubts.describe_unvalidated_classes(self.val.labels, self.class_names)
+        lines += doubts.describe_copies(
+            self.copy_counts, len(self.val.labels), len(self.test.labels)
+        )
         return tuple(f"{self.title}: {line}" for line in lines)
-
-    def _sha256_of(self, *splits: Examples) -> str:
-        records_of_splits = [binary_records.pack(*split, self.num_classes) for split in splits]
-        all_records = np.concatenate(records_of_splits)
-        return binary_records.fingerprint(binary_records.sort(all_records))

@@ -8,7 +8,11 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from jaxcifar.array_types import Integer, UInt8
+from jaxcifar.errors import printable
+from jaxcifar.machine.name_lists import join_first
 
+MAX_SHOWN_CLASSES = 5  # in a line
+_MAX_NAME_LENGTH = 40  # of a class in a line
 _CHANNEL_NAMES = ("red", "green", "blue")
 _WORD_BYTES = 8
 _DARK_PIXEL = 64  # the brightest pixel of 14 bits in a file of 16 bits, scaled to 8 bits
@@ -52,6 +56,42 @@ def describe_doubtful_pixels(
             "integers; multiply by 255 before casting to uint8"
         )
     return warnings
+
+
+def classes_without_images(
+    labels: Integer[np.ndarray, "images"], class_names: Sequence[str]
+) -> list[str]:
+    """Return the printable names of the classes that have no image.
+
+    Args:
+      labels: the label of each image.
+      class_names: names of the classes, by label.
+    """
+    image_counts = np.bincount(labels, minlength=len(class_names))
+    return [
+        printable(name, _MAX_NAME_LENGTH)
+        for name, image_count in zip(class_names, image_counts, strict=True)
+        if image_count == 0
+    ]
+
+
+def describe_unvalidated_classes(
+    val_labels: Integer[np.ndarray, "images"], class_names: Sequence[str]
+) -> list[str]:
+    """Return a line about classes without a validation image; none if there are no such classes.
+
+    Args:
+      val_labels: labels of the validation images; without any, no class needs one.
+      class_names: names of the classes, by label.
+    """
+    absent_classes = classes_without_images(val_labels, class_names)
+    if not len(val_labels) or not absent_classes:
+        return []
+    return [
+        f"{len(absent_classes):,} of {len(class_names):,} classes have no validation image "
+        f"({join_first(absent_classes, MAX_SHOWN_CLASSES)}); add images of them, because the best "
+        "epoch is chosen without these classes"
+    ]
 
 
 def count_copies(train: Images, val: Images, test: Images) -> dict[str, int]:

@@ -39,16 +39,17 @@ class FolderLayout(NamedTuple):
     class_folders_of_split: Mapping[str, Mapping[str, Folder]]
 
 
-def find_folder_layout(listing: FolderListing) -> FolderLayout | None:
+def find_folder_layout(listing: FolderListing, min_classes: int = 2) -> FolderLayout | None:
     """Find the splits and class folders of a folder of images.
 
     Problems, such as files beside the class folders, are added to the listing.
 
     Args:
       listing: lists the folder and everything in it.
+      min_classes: least number of classes; 1 for an evaluation.
 
     Returns:
-      the class folders of each split; None if there are fewer than two classes to train on.
+      the class folders of each split; None if there are fewer classes of training images.
 
     Raises:
       RunError: the splits contradict each other, a folder can't be listed, or a class name can't be
@@ -64,7 +65,7 @@ def find_folder_layout(listing: FolderListing) -> FolderLayout | None:
         refuse_unnamed_splits(listing, class_folders_of_split["train"])
     train_class_folders = class_folders_of_split["train"]
     class_names = sorted(train_class_folders)
-    if len(class_names) < 2:
+    if len(class_names) < min_classes:
         return None
     if len(class_names) > MAX_CLASSES:
         raise RunError(f"{listing.root}: more than {MAX_CLASSES:,} classes; merge some classes")

@@ -73,7 +73,8 @@ class ImageFolder:
 
         Args:
           path: the folder.
-          needs_every_class: False if a class may have no training images, as for an evaluation.
+          needs_every_class: False if a class may have no training images, and there may be only
+            one class, as for an evaluation.
 
         Raises:
           RunError: the folder can't be listed or has too many files, it has neither class folders
@@ -86,6 +87,11 @@ class ImageFolder:
         labelled = find_labelled_files(path)
         if labelled is not None:
             return cls._from_table(path, labelled, needs_every_class)
+        if not needs_every_class:
+            new_listing = FolderListing(path)  # the other one has the problems of the first search
+            one_class_layout = find_folder_layout(new_listing, min_classes=1)
+            if one_class_layout is not None:
+                return cls._from_class_folders(new_listing, one_class_layout, needs_every_class)
         content = describe_content(listing)
         table_problem = describe_unusable_table(path)
         if table_problem:

@@ -9,13 +9,13 @@ import numpy as np
 from jaxcifar.array_types import Int64, Integer
 from jaxcifar.config.folds import FOLD_RULE, Fold, parse_fold
 from jaxcifar.data import binary_records
-from jaxcifar.errors import RunError, UsageError, printable
+from jaxcifar.data.doubts import MAX_SHOWN_CLASSES, classes_without_images
+from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.name_lists import join_first
 from jaxcifar.machine.terminal import PrintLine
 
 _TEST_FRACTION = 1 / 6  # as in CIFAR-10
 _MIN_IMAGES_FOR_TEST = 4  # of a class: a sixth of 3 images is rounded to none
-_MAX_SHOWN_NAMES, _MAX_NAME_LENGTH = 5, 40  # of classes, in a message
 _SPLIT_SEED = 2009  # the year of CIFAR-10; never the run's seed, so that all runs share the split
 
 
@@ -159,16 +159,11 @@ def split_off_test(
         f"{path.name}: no test images; a sixth of each class ({len(test_indices):,} images) is "
         "kept for testing, the same images each time."
     )
-    test_counts = np.bincount(labels[test_indices], minlength=len(class_names))
-    untested_classes = [
-        printable(name, _MAX_NAME_LENGTH)
-        for name, count in zip(class_names, test_counts, strict=True)
-        if count == 0
-    ]
+    untested_classes = classes_without_images(labels[test_indices], class_names)
     if untested_classes:
         print_line(
             f"{path.name}: {len(untested_classes):,} of {len(class_names):,} classes get no test "
-            f"image ({join_first(untested_classes, _MAX_SHOWN_NAMES)}), because they have fewer "
+            f"image ({join_first(untested_classes, MAX_SHOWN_CLASSES)}), because they have fewer "
             f"than {_MIN_IMAGES_FOR_TEST} images; add images of them, or test images."
         )
     return {

@@ -26,6 +26,7 @@ CORRUPTIONS_SET = "corruptions"
 MISTAKES_SET = "slips"
 TEST_SETS = ("test", CORRUPTIONS_SET, MISTAKES_SET)  # made from the run's test images
 SETS_OF_RUN = (TRAIN_SET, "val", *TEST_SETS)  # made from the run's data set
+USER_SET_PREFIX = "own:"  # begins the names of a user's sets in evaluation.json
 SET_NAMES = ("val", "test", TRAIN_SET, "cifar10.1", CORRUPTIONS_SET, MISTAKES_SET)
 _SET_CHOICES = (
     "val, test, train, cifar10.1 (or cifar10.1:FOLDER), corruptions, slips, a folder of images by "
@@ -52,6 +53,7 @@ class ImageSet(NamedTuple):
       indices: positions of a subset's images in the whole set; None for a whole set.
       path: path of the user's folder or file that the images are from; "" for other images.
       split: "test" or "val", the split of the folder or file; "" for images that are not in splits.
+      place: absolute path of the user's images in `evaluation.json`; "" for other images.
     """
 
     name: str
@@ -60,6 +62,7 @@ class ImageSet(NamedTuple):
     indices: Int64[np.ndarray, "images"] | None = None
     path: str = ""
     split: str = ""
+    place: str = ""
 
     def subset(self, max_images: int | None) -> "ImageSet":
         """Return a set of about `max_images` of the images, the same fraction of every class.
@@ -206,7 +209,7 @@ def _load_user_images(
         user_images.title, set_labels, user_images.class_names, class_names
     )
     return ImageSet(
-        f"own:{title_of_user_images(name)}",
+        f"{USER_SET_PREFIX}{title_of_user_images(name)}",
         user_images.title,
         Examples(images, labels),
         path=name,
@@ -223,7 +226,7 @@ def _load_npy(
     pixels = resize_images(str(path), original_images, image_size, print_line)
     title = last_two_names(path.with_suffix(""))
     labels = convert_to_run_labels(title, labels, set_classes, class_names)
-    return ImageSet(f"own:{title}", title, Examples(pixels, labels))
+    return ImageSet(f"{USER_SET_PREFIX}{title}", title, Examples(pixels, labels))
 
 
 def _unknown_set_error(name: str) -> UsageError:

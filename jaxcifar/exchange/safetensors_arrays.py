@@ -9,11 +9,26 @@ import safetensors
 
 from jaxcifar.errors import first_line
 from jaxcifar.exchange.state_dict_names import printable_name
+from jaxcifar.runs.weights import read_header
 
 _NUMPY_DTYPES = {
     **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?"},
     **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1"},
 }
+
+
+def check_safetensors_header(file: BufferedReader) -> None:
+    """Check that a safetensors file has a header in JSON; its tensors are not read.
+
+    Raises:
+      ValueError: the file is damaged.
+    """
+    try:
+        header = read_header(file)
+    except ValueError as error:
+        raise ValueError(f"the file is damaged ({first_line(error)})") from error
+    if not isinstance(header, dict):
+        raise ValueError("the file is damaged (its header is no JSON object)")
 
 
 def read_safetensors(file: BufferedReader) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
 from jaxcifar.exchange.mirrored_weights import collapse, config_without_mirroring, is_mirrored
 from jaxcifar.exchange.pytorch_names import BATCH_COUNTER, array_mappings, names_of_unit_scales
-from jaxcifar.exchange.safetensors_arrays import read_safetensors
+from jaxcifar.exchange.safetensors_arrays import check_safetensors_header, read_safetensors
 from jaxcifar.exchange.state_dict_names import (
     Shape,
     describe_differences,
@@ -22,7 +22,7 @@ from jaxcifar.exchange.state_dict_names import (
     remove_prefix,
     rename_torchvision_layers,
 )
-from jaxcifar.exchange.torch_file import read_torch_file
+from jaxcifar.exchange.torch_file import check_torch_archive, read_torch_file
 from jaxcifar.machine.extras import import_extra
 from jaxcifar.machine.reading import Remedy, open_regular_file, report_errors
 from jaxcifar.runs.array_trees import named_arrays
@@ -62,6 +62,10 @@ def read_state_dict(path: Path) -> StateDict:
     with report_errors(path, _GIVE_STATE_DICT), open_regular_file(path) as file:
         if os.fstat(file.fileno()).st_size > _MAX_FILE_BYTES:
             raise ValueError(f"the file is larger than the limit of {_MAX_FILE_BYTES:,} bytes")
+        # Before the whole file is read, so that other files are refused at once.
+        check_form = check_safetensors_header if is_safetensors else check_torch_archive
+        check_form(file)
+        file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
         tensors = read_safetensors(file) if is_safetensors else read_torch_file(file)

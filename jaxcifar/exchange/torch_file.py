@@ -21,7 +21,7 @@ def read_torch_file(file: BufferedReader) -> dict[str, np.ndarray]:
     """Return the tensors of a `torch.save` file by name; no code from the file is executed."""
     import torch
 
-    _check_torch_archive(file)
+    check_torch_archive(file)
     bytes_left = os.fstat(file.fileno()).st_size
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
@@ -103,7 +103,7 @@ def _torch_reason(error: Exception) -> str:
     return printable_name(first_sentence)
 
 
-def _check_torch_archive(file: BufferedReader) -> None:
+def check_torch_archive(file: BufferedReader) -> None:
     """Check that a PyTorch file is an archive whose content is no larger than the file.
 
     Raises:

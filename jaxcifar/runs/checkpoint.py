@@ -19,7 +19,11 @@ from jaxcifar.machine.lost import lost_process_error, report_lost_processes
 from jaxcifar.machine.plain_path import path_without_special_characters
 from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs import array_trees
-from jaxcifar.runs.checkpoint_keeping import KeepingRule, require_readable_checkpoints
+from jaxcifar.runs.checkpoint_keeping import (
+    KeepingRule,
+    require_readable_checkpoints,
+    steps_of_earlier_commands,
+)
 from jaxcifar.runs.checkpoint_metadata import Notes, make_metadata, read_metadata
 from jaxcifar.runs.config_comparison import describe_config_differences
 from jaxcifar.runs.file_formats import START_AGAIN
@@ -64,7 +68,7 @@ class Checkpoints:
         self._folder, self._exit_stack = folder.resolve(), contextlib.ExitStack()
         self._resuming_command = resuming_command
         keep_every_steps = None if keep_every is None else keep_every * steps_per_epoch
-        self._keeping_rule = KeepingRule(keep_every_steps)
+        self._keeping_rule = rule = KeepingRule(keep_every_steps)
         self.is_always_kept = self._keeping_rule.is_always_kept
         arguments: dict[str, Any] = {"create": False}  # orbax's `read_only` would log a warning
         if not read_only:
@@ -75,6 +79,7 @@ class Checkpoints:
             require_readable_checkpoints(self._folder)
             if not read_only:
                 self._folder.mkdir(parents=True, exist_ok=True)
+                rule.earlier_steps = steps_of_earlier_commands(folder, steps_per_epoch, keep_every)
             path = self._exit_stack.enter_context(path_without_special_characters(self._folder))
             self._manager = ocp.CheckpointManager(path, options=options, item_handlers=handlers)
         except OSError as error:

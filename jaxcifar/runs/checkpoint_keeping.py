@@ -1,13 +1,20 @@
 """The checkpoints on the disk: the rule which of them stay, and a check that they are readable."""
 
+import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from msgspec import Meta
 from orbax.checkpoint.checkpoint_managers import PolicyCheckpointInfo, PreservationPolicy
 
-from jaxcifar.machine.files import require_readable
+from jaxcifar.machine import processes
+from jaxcifar.machine.files import require_readable, write_text
+from jaxcifar.machine.reading import MEGABYTE, Count, Remedy, read_json
 
+_RECORD_NAME = "keep_every.json"  # beside the checkpoints
+_Record = Annotated[list[Count], Meta(max_length=10_000)]  # each N of `--keep-every N`
+_DELETE_RECORD = Remedy("delete it; then old checkpoints of --keep-every may be deleted, too")
 _NEWEST_CHECKPOINTS = 2  # if the newest one is damaged, the run resumes from the other one
 
 
@@ -18,11 +25,13 @@ class KeepingRule(PreservationPolicy):
       kept_steps: further steps whose checkpoints are kept, such as the best epoch's last step.
       keep_every_steps: 1000 also keeps the checkpoints of steps 1000, 2000 and so on; None keeps
         none extra.
+      earlier_steps: steps whose checkpoints earlier commands kept by their `--keep-every`.
     """
 
     def __init__(self, keep_every_steps: int | None) -> None:
         self.kept_steps: Collection[int] = ()
         self.keep_every_steps = keep_every_steps
+        self.earlier_steps: Collection[int] = ()
 
     def is_always_kept(self, step: int) -> bool:
         """Return True if the checkpoint of a step is never deleted (`--keep-every`)."""
@@ -34,10 +43,39 @@ class KeepingRule(PreservationPolicy):
         """Return True for each checkpoint to keep; orbax calls this function after each save."""
         steps = [checkpoint.step for checkpoint in checkpoints]
         newest_steps = sorted(steps)[-_NEWEST_CHECKPOINTS:]
-        return [
-            step in newest_steps or step in self.kept_steps or self.is_always_kept(step)
-            for step in steps
-        ]
+        needed_steps = {*newest_steps, *self.kept_steps, *self.earlier_steps}
+        return [step in needed_steps or self.is_always_kept(step) for step in steps]
+
+
+def steps_of_earlier_commands(
+    folder: Path, steps_per_epoch: int, keep_every: int | None
+) -> frozenset[int]:
+    """Return the steps of checkpoints that earlier commands kept by `--keep-every`.
+
+    The number N of this command is recorded for later commands, which may leave the option out.
+
+    Args:
+      folder: the run's folder of checkpoints.
+      steps_per_epoch: number of steps in an epoch.
+      keep_every: the number N of this command; None if the option was not given.
+
+    Raises:
+      RunError: the record can't be read.
+      OSError: the record can't be written.
+    """
+    record = folder / _RECORD_NAME
+    earlier_numbers: _Record = []
+    if record.exists():
+        earlier_numbers = read_json(record, _Record, _DELETE_RECORD, MEGABYTE)
+    is_new_number = keep_every is not None and keep_every not in earlier_numbers
+    if is_new_number and processes.is_first_process():
+        write_text(record, json.dumps([*earlier_numbers, keep_every]) + "\n")
+    saved_steps = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
+    return frozenset(
+        step
+        for step in saved_steps
+        if any(step % (number * steps_per_epoch) == 0 for number in earlier_numbers)
+    )
 
 
 def require_readable_checkpoints(folder: Path) -> None:

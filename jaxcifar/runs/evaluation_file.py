@@ -83,13 +83,14 @@ class Figures(TypedDict):
 
     `interval` is the 95% confidence interval of `accuracy`. `accuracy_flip` is the accuracy with
     the mean of the logits of an image and of its mirror image. `class_accuracy` has only classes
-    of these images. `plain` is the calibration, `tempered` the calibration with the logits divided
-    by a temperature. `metrics` has only finite values; older versions wrote no `metrics`. Only
-    training images have `label_errors`. Indices count in `split`, if there are several splits.
+    of these images. `plain` is the calibration, `tempered` with the logits divided by a
+    temperature. `metrics` has only finite values; older versions wrote none. Only training images
+    have `label_errors`. Indices count in `split`, if there are several. `place`: a user's path.
     """
 
     title: Line
     split: NotRequired[Line]
+    place: NotRequired[Line]
     date: Line
     images: Count
     accuracy: Accuracy
@@ -160,9 +161,8 @@ class Evaluation(TypedDict):
     """The content of `evaluation.json`.
 
     `temperature` is the divisor of the logits that fits the validation images best. `sets` has the
-    results on each set of images, by name of the set. `corruption_sets` has the results on
-    corrupted images in files, by title. `corruptions` and `slips` have the results on test images
-    that are corrupted, or evaluated with common mistakes.
+    results by name of the set, `corruption_sets` those on corrupted images in files, by title.
+    `corruptions` and `slips` have the results on corrupted test images, and with mistakes.
     """
 
     temperature: NotRequired[Temperature]

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict, cast
 
@@ -121,40 +122,44 @@ def read_weights(
     Raises:
       RunError, UsageError: the file can't be read.
     """
-    content = _read_weights_bytes(path, remedy)
-    with report_errors(path, remedy):
-        if digest is not None and hashlib.sha256(content).hexdigest() != digest:
+    with report_errors(path, remedy), open_regular_file(path) as file:
+        if path.suffix in PYTORCH_SUFFIXES:
+            raise ValueError(f"is a PyTorch file; {shell_command('convert')} makes a run of it")
+        if os.fstat(file.fileno()).st_size > _MAX_BYTES:
+            raise ValueError(f"has more than {_MAX_BYTES:,} bytes")
+        if digest is not None and hashlib.file_digest(file, "sha256").hexdigest() != digest:
             raise ValueError("is not the file that its run wrote")
-        card = convert_checked(_parse_card(content), Card)
+        # Before the arrays take memory, so that other files are refused at once.
+        card = convert_checked(_parse_card(read_header(file)), Card)
         Config.from_dict(card["config"])  # checks it
+        file.seek(0)
         try:
-            arrays = safetensors.numpy.load(content)
+            arrays = safetensors.numpy.load(file.read())
         except Exception as error:  # the file is damaged, or NumPy does not have a dtype
             raise ValueError(f"is damaged ({first_line(error)})") from error
         _require_numbers(arrays)
         return arrays, card
 
 
-def _read_weights_bytes(path: Path, remedy: Remedy) -> bytes:
-    with report_errors(path, remedy), open_regular_file(path) as file:
-        if path.suffix in PYTORCH_SUFFIXES:
-            raise ValueError(f"is a PyTorch file; {shell_command('convert')} makes a run of it")
-        if os.fstat(file.fileno()).st_size > _MAX_BYTES:
-            raise ValueError(f"has more than {_MAX_BYTES:,} bytes")
-        return file.read()
+def read_header(file: BufferedReader) -> Any:
+    """Return the header of an open safetensors file, parsed from JSON; no array is read.
 
-
-def _parse_card(content: bytes) -> Any:
-    """Return the card (description) in the header of a weights file, parsed from JSON."""
-    header_length = int.from_bytes(content[:_LENGTH_BYTES], "little")
-    longest_header = min(_MAX_HEADER_BYTES, len(content) - _LENGTH_BYTES)
+    Raises:
+      ValueError: the file is no safetensors file, or is damaged.
+    """
+    file.seek(0)
+    header_length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+    longest_header = min(_MAX_HEADER_BYTES, os.fstat(file.fileno()).st_size - _LENGTH_BYTES)
     if not 2 <= header_length <= longest_header:
         raise ValueError("is not a safetensors file, or is damaged")
     try:
-        header_end = _LENGTH_BYTES + header_length
-        header = parse_json(content[_LENGTH_BYTES:header_end].decode())
+        return parse_json(file.read(header_length).decode())
     except UnicodeDecodeError:
         raise ValueError("is not a safetensors file, or is damaged") from None
+
+
+def _parse_card(header: Any) -> Any:
+    """Return the card (description) in the header of a weights file, parsed from JSON."""
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
     card = metadata.get(_CARD_NAME) if isinstance(metadata, dict) else None
     if not isinstance(card, str):

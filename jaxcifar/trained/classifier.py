@@ -136,7 +136,8 @@ class Classifier:
 
         Args:
           images: an array `[N, H, W, 3]`, `[N, H, W, 1]` or `[N, H, W] uint8`, an array of one
-            image, a Pillow image, the path of an image file or of a folder, or a list of these.
+            image with channels last, a Pillow image, the path of an image file or of a folder, or a
+            list of these. `[3, H, W]` is an error, because it can mean one image or three.
 
         Raises:
           UsageError: an image can't be read, or there is no image.

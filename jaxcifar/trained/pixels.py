@@ -79,6 +79,9 @@ def _pixels_of_array(name: str, array: np.ndarray, size: int) -> np.ndarray:
     """Return an array of many images or of one image as pixels, `[N, size, size, 3] uint8`.
 
     `name` is the name of the array, for messages.
+
+    Raises:
+      UsageError: the shape is wrong, or could be one colour image or three grey images.
     """
     needs_no_change = array.shape[1:] == image_shape(size) and array.dtype == np.uint8
     if needs_no_change and len(array) > 0:
@@ -89,6 +92,11 @@ def _pixels_of_array(name: str, array: np.ndarray, size: int) -> np.ndarray:
         raise UsageError(
             f"{name} has shape {array.shape}, an image with an alpha channel; leave it out: "
             f"{name}[..., :-1]"
+        )
+    if array.ndim == 3 and len(array) == 3 and not is_image_with_channels:
+        raise UsageError(
+            f"{name} has shape {array.shape}; give one image as [H, W, 3] with channels last "
+            f"({name}.transpose(1, 2, 0)), or three grey images as [3, H, W, 1] ({name}[..., None])"
         )
     if is_grey_image or is_image_with_channels:
         array = array[None]

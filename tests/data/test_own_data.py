@@ -96,6 +96,31 @@ def test_classes_too_small_for_a_test_image_are_named(tmp_path):
     )
 
 
+@pytest.mark.parametrize(("fraction", "kept"), [(0.25, [0, 1, 0, 3]), (0.1, [0, 0, 0, 1])])
+def test_classes_without_a_validation_image_are_named_in_one_line(tmp_path, fraction, kept):
+    sizes = {"ant": 2, "bee": 4, "cow": 1, "dog": 12}
+    for seed, (name, size) in enumerate(sizes.items()):
+        write_images(tmp_path / "pets" / "train" / name, pixels(size, seed))
+        write_images(tmp_path / "pets" / "test" / name, pixels(1, 10 + seed))
+    config = Config.create("cnn", dataset=str(tmp_path / "pets"), val_fraction=fraction)
+    dataset = load_dataset(config, tmp_path / "data", [].append)
+    assert np.bincount(dataset.val.labels, minlength=4).tolist() == kept
+    absent = [name for name, count in zip(sizes, kept, strict=True) if not count]
+    assert dataset.warnings == (
+        f"pets: {len(absent)} of 4 classes have no validation image ({', '.join(absent)}); add "
+        "images of them, because the best epoch is chosen without these classes",
+    )
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.5])
+def test_no_line_if_no_class_or_every_class_has_validation_images(tmp_path, fraction):
+    for seed, name in enumerate(["ant", "bee"]):
+        write_images(tmp_path / "pets" / "train" / name, pixels(4, seed))
+        write_images(tmp_path / "pets" / "test" / name, pixels(1, 10 + seed))
+    config = Config.create("cnn", dataset=str(tmp_path / "pets"), val_fraction=fraction)
+    assert load_dataset(config, tmp_path / "data", [].append).warnings == ()
+
+
 def test_an_unchanged_folder_is_not_decoded_again(pets, tmp_path, monkeypatch):
     before = load(pets, tmp_path)
     monkeypatch.setattr(user_data, "read_splits", lambda *_: pytest.fail("decoded again"))

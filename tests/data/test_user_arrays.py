@@ -1,6 +1,7 @@
 """Arrays and .npz files as people have them: names, labels, channels, splits, and doubts."""
 
 import dataclasses
+import hashlib
 import json
 import tracemalloc
 
@@ -438,6 +439,52 @@ def test_copies_are_told_and_images_of_the_catalogue_are_not_compared(easy_datas
     object.__setattr__(known, "_known_fingerprints", {"train": "0" * 64, "test": "1" * 64})
     monkeypatch.setattr("jaxcifar.data.dataset.count_copies", lambda *_: pytest.fail("compared"))
     assert (known.copy_counts, known.warnings) == ({}, ())
+
+
+def plain_statistics(images):
+    """Mean and standard deviation of each channel, by NumPy alone."""
+    channels = images.reshape(-1, 3) / 255
+    return np.float32(channels.mean(0)), np.float32(channels.std(0))
+
+
+def test_a_replaced_mean_or_std_changes_the_checksum_and_nothing_else_does():
+    dataset = Dataset.from_arrays(pixels(30, 0), labels(30), pixels(6, 1), labels(6), name="cells")
+    by_hand = dataclasses.replace(dataset, title="the same images")
+    mean, std = plain_statistics(dataset.train.images)
+    same_statistics = dataclasses.replace(dataset, mean=mean, std=std)
+    assert same_statistics.sha256 == by_hand.sha256 == checksum_of_images_alone(by_hand)
+    halves, quarters = np.full(3, 0.5, np.float32), np.full(3, 0.25, np.float32)
+    other_mean = dataclasses.replace(dataset, mean=halves)
+    other_std = dataclasses.replace(dataset, std=quarters)
+    slightly_other_mean = dataclasses.replace(dataset, mean=mean + np.float32([0, 0, 1e-4]))
+    both = dataclasses.replace(dataset, mean=halves, std=quarters)
+    checksums = [d.sha256 for d in (by_hand, other_mean, other_std, slightly_other_mean, both)]
+    assert len(set(checksums)) == 5
+    assert dataclasses.replace(other_mean, title="renamed").sha256 == other_mean.sha256
+
+
+def checksum_of_images_alone(dataset):
+    """The checksum as version 0.1.0 defined it first: classes, and the images of each split."""
+
+    def of_rows(*splits):
+        rows = []
+        for images, split_labels in splits:
+            pixels_of_images = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
+            rows += [
+                bytes([label, *row])
+                for label, row in zip(split_labels, pixels_of_images.tolist(), strict=True)
+            ]
+        return hashlib.sha256(b"".join(sorted(rows))).hexdigest()
+
+    content = {
+        "class_names": dataset.class_names,
+        "fingerprints": {
+            "train": of_rows(dataset.train, dataset.val),
+            "test": of_rows(dataset.test),
+        },
+        "val": of_rows(dataset.val),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 @pytest.mark.parametrize("count", [30, 4])  # 4 are too few for validation images

@@ -33,6 +33,7 @@ from jaxcifar.commands.shared.evaluated_runs import LoadedRun
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Examples
 from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupt_images
+from jaxcifar.data.image_folder import ImageFolder
 from jaxcifar.errors import BusyError, RunError, UsageError
 from jaxcifar.evaluation import image_sets, measure
 from jaxcifar.evaluation.calibration import calibration, fitted_temperature
@@ -48,6 +49,7 @@ from jaxcifar.evaluation.measure import (
     evaluate_sets,
     evaluate_with_mistakes,
 )
+from jaxcifar.evaluation.set_names import name_by_place, places_in
 from jaxcifar.evaluation.user_images import contains_test_images, describe_training_copies
 from jaxcifar.machine.files import lock_folder
 from jaxcifar.report import write_report
@@ -241,6 +243,30 @@ def test_a_class_folder_to_evaluate_can_be_empty(tmp_path):
     write_images(tmp_path / "photos", {"c": 4, "b": 0, "a": 1})
     found = load_set(str(tmp_path / "photos"), None, NAMES, tmp_path, print)
     assert sorted(found.examples.labels) == [0, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("parts", [[""], ["train"], ["train", "test"]])
+def test_a_folder_to_evaluate_can_have_a_single_class(tmp_path, parts):
+    for part in parts:
+        write_images(tmp_path / "photos" / part, {"c": 3})
+    found = load_set(str(tmp_path / "photos"), None, NAMES, tmp_path, print)
+    assert found.examples.labels.tolist() == [2, 2, 2]
+    assert found.title == f"{tmp_path.name}/photos" + (", test" if "test" in parts else "")
+    with pytest.raises(RunError, match=r"one class, .*c, with 3 images.*at least two classes"):
+        ImageFolder.scan(tmp_path / "photos")
+
+
+def test_a_table_goes_before_the_single_folder_of_its_images(tmp_path):
+    write_images(tmp_path / "photos", {"c": 3})
+    (tmp_path / "photos" / "labels.csv").write_text("file,label\nc/0.png,a\nc/1.png,b\n")
+    found = load_set(str(tmp_path / "photos"), None, NAMES, tmp_path, print)
+    assert sorted(found.examples.labels) == [0, 1]
+
+
+def test_a_single_class_that_the_run_lacks_is_refused(tmp_path):
+    write_images(tmp_path / "photos", {"zebra": 3})
+    with pytest.raises(UsageError, match="class 'zebra' is not a class of the run"):
+        load_set(str(tmp_path / "photos"), None, NAMES, tmp_path, print)
 
 
 @pytest.mark.parametrize("kind", ["folder", "npz"])
@@ -625,10 +651,49 @@ def test_where_pictures_and_figures_cant_go(tmp_path, finished, at_hand):
         evaluate_command.main([run, "--on", "val", "--json", str(tmp_path / "file" / "x")])
 
 
-def test_one_name_is_one_set(tmp_path, finished, at_hand):
-    for folder in ("x/lab/photos", "y/lab/photos"):
-        write_images(tmp_path / folder, {"c": 2, "d": 2})
-    on = [str(tmp_path / folder) for folder in ("x/lab/photos", "y/lab/photos")]
+def test_folders_with_equal_last_names_keep_names_of_their_own(tmp_path, finished, at_hand, capsys):
+    run = shutil.copytree(finished / "seed0", tmp_path / "run")
+    (run / "evaluation.json").unlink(missing_ok=True)
+    counts = {"w": 2, "x": 3, "y": 4}
+    folders = {lab: tmp_path / lab / "lab" / "photos" for lab in counts}
+    for lab, count in counts.items():
+        write_images(folders[lab], {"c": count, "d": count})
+
+    def images_by_place():
+        sets = read_evaluation(RunFolder(run))["sets"]
+        return {
+            name: (figures["title"], figures["images"], figures["place"])
+            for name, figures in sets.items()
+        }
+
+    evaluate_command.main([str(run), "--on", str(folders["w"])])
+    first = {"own:lab/photos": ("lab/photos", 4, str(folders["w"]))}
+    assert images_by_place() == first
+    evaluate_command.main([str(run), "--on", str(folders["x"]), str(folders["y"])])
+    expected = first | {
+        "own:lab/photos (2)": ("lab/photos (2)", 6, str(folders["x"])),
+        "own:lab/photos (3)": ("lab/photos (3)", 8, str(folders["y"])),
+    }
+    assert images_by_place() == expected
+    printed = "".join(capsys.readouterr().out.split())
+    assert f"lab/photos(2):isin{folders['x']};lab/photos:isin{folders['w']}" in printed
+    for path in [*folders.values(), folders["y"] / ".." / "photos"]:
+        evaluate_command.main([str(run), "--on", str(path)])
+        assert images_by_place() == expected
+
+
+def test_a_set_of_an_older_evaluation_without_its_place_keeps_its_name(tmp_path):
+    images = as_set(some_images(3))._replace(name="own:lab/photos", title="lab/photos")
+    older_figures = found_in("own:lab/photos", 3)
+    places = places_in(older_figures)
+    named = name_by_place(images, str(tmp_path), places, print)
+    assert (named.name, named.title) == ("own:lab/photos", "lab/photos")
+
+
+def test_one_folder_under_two_names_is_one_set(tmp_path, finished, at_hand):
+    write_images(tmp_path / "lab" / "photos", {"c": 2, "d": 2})
+    photos = tmp_path / "lab" / "photos"
+    on = [str(photos), str(photos / ".." / "photos")]
     with pytest.raises(UsageError, match="two sets have the same name"):
         evaluate_command.main([str(finished / "seed0"), "--on", *on])
 
@@ -792,6 +857,7 @@ def test_evaluating_exits_0_and_shows_the_accuracy(finished, tmp_path, monkeypat
     """On photos; the training images are not at hand."""
     write_images(tmp_path / "lab" / "photos", {"c": 3, "i": 5})
     run = finished / "seed1"
+    (run / "evaluation.json").unlink(missing_ok=True)  # it may have photos of another test
     where = ("--on", tmp_path / "lab" / "photos", "--data-dir", tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
     code = exit_code_of(lambda: evaluate_command.main([str(word) for word in (run, *where)]))

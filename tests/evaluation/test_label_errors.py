@@ -13,7 +13,8 @@ from rich.console import Console
 
 from jaxcifar.commands.shared import evaluated_runs
 from jaxcifar.commands.shared.evaluated import show_evaluations
-from jaxcifar.commands.shared.evaluated_runs import LoadedRun, add_file_names
+from jaxcifar.commands.shared.evaluated_files import add_file_names
+from jaxcifar.commands.shared.evaluated_runs import LoadedRun
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Examples
 from jaxcifar.data.decode import find_file_names

@@ -236,3 +236,14 @@ def test_the_command_says_what_to_type_instead(tmp_path):
     values = ("--mean", "125.3", "123.0", "113.9")
     ran = obeyed("convert", str(tmp_path / "cnn.pth"), *options, *values)
     assert_one_line_error(ran, 2, "--mean 0.491373 0.482353 0.446667")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_large_file_of_another_form_is_refused_before_it_is_read(tmp_path, suffix, monkeypatch):
+    """The file is sparse: 2 GiB of zeros. Its digest would need all of them."""
+    file = tmp_path / f"weights{suffix}"
+    with file.open("wb") as stream:
+        stream.truncate(2**31)
+    monkeypatch.setattr("hashlib.file_digest", lambda *_: pytest.fail("the whole file was read"))
+    with pytest.raises(RunError, match=r"damaged|format of torch\.save"):
+        read_state_dict(file)

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from small import SMALL, easy_dataset
 
+from jaxcifar import api
 from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.build.make_program import make_program
 from jaxcifar.config.experiment import Config
+from jaxcifar.data import Dataset
 from jaxcifar.errors import RunError
 from jaxcifar.runs.initial_weights import load_initial_weights
 from jaxcifar.runs.weights import write_weights
@@ -82,3 +84,36 @@ def test_weights_that_were_replaced_after_the_config_was_made_are_refused(
         return
     weights = load_initial_weights(state, setup, hp, config, pytest.fail)
     assert all((np.asarray(leaf) == 0.25).all() for leaf in jax.tree.leaves(weights))
+
+
+def test_python_trains_on_other_classes_with_a_new_last_layer_and_the_other_weights(tmp_path):
+    """With a tiny learning rate, the parameters stay those that training started from."""
+    dataset = easy_dataset()
+    settings = {**SETTINGS, "learning_rate": 1e-12, "weight_decay": 0.0}
+    del settings["dataset"]
+    images, old_labels = dataset.train
+    labels = np.asarray(["ant", "bee", "cow"])[old_labels % 3]
+    three_classes = Dataset.from_arrays(images, labels, images[:30], labels[:30], name="insects")
+    earlier = api.train("cnn", dataset, run_dir=tmp_path / "earlier", seed=1, **settings)
+    fresh = api.train("cnn", three_classes, run_dir=tmp_path / "fresh", seed=0, **settings)
+    tuned = api.train(
+        "cnn", three_classes, run_dir=tmp_path / "tuned", seed=0, init=tmp_path / "earlier",
+        **settings,
+    )  # fmt: skip
+    assert tuned.class_names == ("ant", "bee", "cow")
+    earlier_arrays, fresh_arrays, tuned_arrays = (
+        {
+            jax.tree_util.keystr(path): np.asarray(leaf)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(classifier.variables["params"])
+        }
+        for classifier in (earlier, fresh, tuned)
+    )
+    head = {name for name, array in earlier_arrays.items() if 10 in array.shape[-1:]}
+    assert len(head) == 2  # kernel and bias
+    assert tuned_arrays.keys() == earlier_arrays.keys() == fresh_arrays.keys()
+    for name, array in tuned_arrays.items():
+        expected = fresh_arrays[name] if name in head else earlier_arrays[name]
+        np.testing.assert_allclose(array, expected, rtol=0, atol=1e-9, err_msg=name)
+    others = tuned_arrays.keys() - head
+    assert any((earlier_arrays[name] != fresh_arrays[name]).any() for name in others)
+    assert {tuned_arrays[name].shape[-1] for name in head} == {3}

@@ -22,6 +22,7 @@ from jaxcifar.report.run_reading import read_run
 from jaxcifar.runs import checkpoint_schedule
 from jaxcifar.runs import fit as fit_module
 from jaxcifar.runs import run as run_module
+from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.epoch_selection import best_epoch, ends_early
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.folder import RunFolder
@@ -121,11 +122,44 @@ def test_the_checkpoint_of_every_second_epoch_stays(tmp_path, easy_dataset, monk
     with pytest.raises(Interrupted):
         train(tmp_path, easy_dataset, config, stopper=stopped_after(10), **keeping)
     train(tmp_path, easy_dataset, config, **keeping)
-    kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir()}
+    kept = steps_of_checkpoints(tmp_path)
     newest_two = {5 * STEPS, 6 * STEPS}
     rows = RunFolder(tmp_path).read_history()
     best_of_each = {best_epoch(rows[:epochs]) * STEPS for epochs in (5, 6)}
     assert kept == {2 * STEPS, 4 * STEPS, 6 * STEPS} | newest_two | best_of_each
+
+
+def steps_of_checkpoints(path):
+    names = [file.name for file in (path / "checkpoints").iterdir()]
+    return {int(name) for name in names if name != "keep_every.json"}
+
+
+@pytest.mark.parametrize("later", [None, 3])
+def test_checkpoints_that_an_earlier_command_kept_stay_without_the_option(
+    tmp_path, easy_dataset, monkeypatch, later
+):
+    monkeypatch.setattr(checkpoint_schedule, "_MAX_TIME_SHARE", np.inf)  # one for each epoch
+    config = Config.create("cnn", **SETTINGS)
+    earlier = {"task": {"keep_every": 2}}
+    with pytest.raises(Interrupted):
+        train(tmp_path, easy_dataset, config, stopper=stopped_after(10), **earlier)
+    assert 2 * STEPS in steps_of_checkpoints(tmp_path)
+    last_epoch_before = max(steps_of_checkpoints(tmp_path)) // STEPS
+    assert last_epoch_before < 5
+    train(tmp_path, easy_dataset, config, task={"keep_every": later})
+    rows = RunFolder(tmp_path).read_history()
+    best_of_each = {best_epoch(rows[:epochs]) for epochs in (5, 6)}
+    kept_before = {epoch for epoch in (2, 4) if epoch <= last_epoch_before}
+    kept_later = {epoch for epoch in (3, 6) if later == 3 and epoch > last_epoch_before}
+    expected_epochs = kept_before | kept_later | {5, 6} | best_of_each
+    assert steps_of_checkpoints(tmp_path) == {epoch * STEPS for epoch in expected_epochs}
+
+
+def test_a_damaged_record_of_kept_checkpoints_is_one_line(tmp_path, easy_dataset):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "keep_every.json").write_text('["2"]')
+    with pytest.raises(RunError, match=r"keep_every\.json: .*; delete it"):
+        Checkpoints(tmp_path / "checkpoints", Config.create("cnn"), STEPS)
 
 
 def test_patience_needs_validation_images(tmp_path, easy_dataset):

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import shutil
 import struct
+import tracemalloc
 from types import SimpleNamespace
 
 import jax
@@ -416,3 +417,20 @@ def test_an_ensemble_needs_classes_in_the_same_order():
         Ensemble.of([cats_first, dogs_first])
     with pytest.raises(UsageError, match="2 runs, each with its own features; load one run"):
         Ensemble.of([cats_first, cats_first]).features(np.zeros((1, 32, 32, 3), np.uint8))
+
+
+@pytest.mark.parametrize("header", [b"{}", b'{"__metadata__": {"jaxcifar": "{}"}}', b"[", b""])
+def test_a_large_file_without_a_good_card_is_refused_before_it_is_read(tmp_path, header):
+    """The file is sparse: 2 GiB of zeros follow the header."""
+    file = tmp_path / "weights.safetensors"
+    with file.open("wb") as stream:
+        stream.write(len(header).to_bytes(8, "little") + header)
+        stream.truncate(2**31)
+    tracemalloc.start()
+    try:
+        with pytest.raises((RunError, UsageError), match=r"weights\.safetensors: .*; choose"):
+            read_weights(file)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**24

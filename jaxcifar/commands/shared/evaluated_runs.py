@@ -1,38 +1,30 @@
 """Load the runs that `jaxcifar evaluate` evaluates, with their images."""
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from jaxcifar.config.registry import KINDS
 from jaxcifar.config.weights_file import WEIGHTS
 from jaxcifar.data import Dataset, Examples
-from jaxcifar.data.decode import find_file_names
-from jaxcifar.data.folder_listing import normal_form
-from jaxcifar.data.image_folder import ImageFolder, scan_images
 from jaxcifar.errors import RunError, UsageError, printable
 from jaxcifar.evaluation.corruption_sets import CorruptedImages, open_corruption_set
 from jaxcifar.evaluation.image_sets import (
     SETS_OF_RUN,
     TRAIN_SET,
+    USER_SET_PREFIX,
     ImageSet,
     is_corruption_set,
     load_run_dataset,
     load_set,
 )
-from jaxcifar.evaluation.measure import EvaluationResult
+from jaxcifar.evaluation.set_names import name_by_place, places_in
 from jaxcifar.evaluation.user_images import contains_test_images, describe_training_copies
 from jaxcifar.machine.terminal import PrintLine
-from jaxcifar.runs.evaluation_file import Mistake, read_evaluation, read_looks
+from jaxcifar.runs.evaluation_file import Evaluation, read_evaluation, read_looks
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.trained.classifier import Classifier
 from jaxcifar.trained.load import load
-
-_MAX_FILE_NAME_LENGTH = 1000  # in evaluation.json
-_NO_LABEL = -1  # for classes that the user's folder does not have
 
 
 class LoadedRun(NamedTuple):
@@ -68,12 +60,12 @@ def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -
     folder = path if path.is_dir() else None
     if path.name == WEIGHTS and (path.parent / "result.json").exists():
         folder = path.parent
-    if folder:
-        _require_readable_evaluation(RunFolder(folder))  # before the evaluation, which takes long
+    # Before the evaluation, which takes long, so that damaged files are reported at once.
+    earlier_evaluation = _read_earlier_evaluation(RunFolder(folder)) if folder else None
     corrupted_sets = open_corruption_sets(classifier, options, print_line)
     needs_dataset = not all(is_corruption_set(name) for name in options.on)
     dataset = _load_dataset(path, classifier, options, print_line) if needs_dataset else None
-    sets = _load_sets(dataset, classifier, options, print_line)
+    sets = _load_sets(dataset, classifier, options, print_line, places_in(earlier_evaluation))
     if classifier.config.label_noise:
         sets = [_with_title_of_true_labels(images) for images in sets]
     has_test_copies = False
@@ -89,10 +81,14 @@ def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -
     return LoadedRun(name, folder, classifier, sets, corrupted_sets, val, has_test_copies)
 
 
-def _require_readable_evaluation(folder: RunFolder) -> None:
-    """Raise a `RunError` if a file of a run's earlier evaluations is damaged."""
-    read_evaluation(folder)
+def _read_earlier_evaluation(folder: RunFolder) -> Evaluation | None:
+    """Return a run's earlier evaluation, or None if there is none.
+
+    Raises:
+      RunError: a file of earlier evaluations is damaged.
+    """
     read_looks(folder)
+    return read_evaluation(folder)
 
 
 def _with_title_of_true_labels(images: ImageSet) -> ImageSet:
@@ -103,66 +99,6 @@ def _with_title_of_true_labels(images: ImageSet) -> ImageSet:
     if images.name != TRAIN_SET:
         return images
     return images._replace(title=f"{images.title} with true labels")
-
-
-def add_file_names(
-    run: LoadedRun, evaluated: EvaluationResult, print_line: PrintLine = lambda line: None
-) -> None:
-    """Add the split to the results of each set of images, and file names to its listed images.
-
-    The listed images are the mistakes and the likely label errors. Only images in a folder of the
-    user have file names. If the folder can't be read, no names are added.
-    """
-    set_by_name = {image_set.name: image_set for image_set in run.sets}
-    for set_name, result in evaluated.results.items():
-        image_set = set_by_name[set_name]
-        path, split = image_set.path, image_set.split
-        if set_name in SETS_OF_RUN:
-            path, split = run.classifier.config.dataset, set_name
-        if split:
-            result.figures["split"] = split
-        folder = _scan_user_folder(path)
-        if folder is None:
-            continue
-        mistakes: Sequence[Mistake] = result.figures["mistakes"]
-        listed_images = [*mistakes, *result.figures.get("label_errors", [])]
-        if listed_images:
-            print_line(f"{run.name}: {image_set.title}: finding the files of listed images")
-            _add_names_of_found_files(listed_images, folder, image_set, split)
-
-
-def _add_names_of_found_files(
-    listed_images: Sequence[Mistake], folder: ImageFolder, image_set: ImageSet, split: str
-) -> None:
-    """Add the name of the image file, as the key `file`, to each mistake or likely label error.
-
-    Args:
-      listed_images: the mistakes and label errors. An image whose file is not found is not changed.
-      folder: the user's folder of images.
-      image_set: the set of images that was evaluated.
-      split: the split of the folder that the set belongs to, such as "test"; "" for all images.
-    """
-    label_of_class = {normal_form(name): label for label, name in enumerate(folder.class_names)}
-    labels = [label_of_class.get(normal_form(image["label"]), _NO_LABEL) for image in listed_images]
-    positions_in_whole_set = np.asarray([image["index"] for image in listed_images])
-    positions = positions_in_whole_set
-    if image_set.indices is not None:  # the images are only a part of the whole set
-        positions = np.searchsorted(image_set.indices, positions_in_whole_set)
-    pixels = image_set.examples.images[positions]
-    file_names = find_file_names(folder, pixels, np.asarray(labels), split)
-    for image, file_name in zip(listed_images, file_names, strict=True):
-        if file_name:
-            image["file"] = file_name[:_MAX_FILE_NAME_LENGTH]
-
-
-def _scan_user_folder(path: str) -> ImageFolder | None:
-    """Return a list of the image files in a user's folder; None if `path` is no such folder."""
-    if not path or path in KINDS["dataset"]:
-        return None
-    try:
-        return scan_images(path, needs_every_class=False)
-    except RunError:
-        return None
 
 
 def open_corruption_sets(
@@ -204,11 +140,20 @@ def _load_dataset(
 
 
 def _load_sets(
-    dataset: Dataset | None, classifier: Classifier, options: Namespace, print_line: PrintLine
+    dataset: Dataset | None,
+    classifier: Classifier,
+    options: Namespace,
+    print_line: PrintLine,
+    place_of_earlier_set: Mapping[str, str],
 ) -> list[ImageSet]:
     """Load the sets of images that the option `--on` names.
 
-    `dataset` is the data set of the run; None if it can't be loaded and no set needs it.
+    Args:
+      dataset: the data set of the run; None if it can't be loaded and no set needs it.
+      classifier: the trained network.
+      options: the options of the command.
+      print_line: prints a line about ignored files, resized images, and sets with equal names.
+      place_of_earlier_set: place of each of the user's sets in `evaluation.json`, by its name.
 
     Raises:
       UsageError: a set of images can't be used, or two sets have the same name.
@@ -218,6 +163,7 @@ def _load_sets(
         assert dataset is not None  # `_load_dataset` has raised if a set needs the data set
         return dataset
 
+    place_of_set = dict(place_of_earlier_set)
     sets = []
     for name in dict.fromkeys(options.on):
         if is_corruption_set(name):
@@ -230,6 +176,9 @@ def _load_sets(
             print_line,
             classifier.image_size,
         )
+        if images.name.startswith(USER_SET_PREFIX):
+            images = name_by_place(images, name, place_of_set, print_line)
+            place_of_set[images.name] = images.place
         sets.append(images.subset(options.images))
     _require_different_names([images.name for images in sets])
     return sets
@@ -239,7 +188,7 @@ def _require_different_names(names: Sequence[str]) -> None:
     """Raise a `UsageError` if two sets of images of `--on` have the same name."""
     repeated_names = [name for name in names if names.count(name) > 1]
     if repeated_names:
-        title = printable(repeated_names[0].removeprefix("own:"), 60)
+        title = printable(repeated_names[0].removeprefix(USER_SET_PREFIX), 60)
         raise UsageError(
             f"--on: two sets have the same name, {title}; rename one, because evaluation.json "
             "keeps one set of each name"
