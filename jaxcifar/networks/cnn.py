@@ -5,7 +5,7 @@ from flax import linen as nn
 from jax import Array
 
 from jaxcifar.array_types import Float, Float32
-from jaxcifar.kernels.gradients import relu
+from jaxcifar.kernels.activations import relu
 from jaxcifar.networks.layers import BatchNorm, Conv, Dense, Dropout, Dtype, MaxPool
 
 _CONVOLUTIONS_PER_STAGE = 2

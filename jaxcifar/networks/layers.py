@@ -15,8 +15,9 @@ from flax import linen as nn
 from jax import Array, lax
 
 from jaxcifar.array_types import Float, Int32
+from jaxcifar.kernels.activations import gelu, relu
 from jaxcifar.kernels.convolution import conv2d
-from jaxcifar.kernels.gradients import batch_norm, gelu, relu, repeat_channels
+from jaxcifar.kernels.gradients import batch_norm, repeat_channels
 from jaxcifar.kernels.pools import max_pool, pair_maxima
 from jaxcifar.kernels.winograd import Dtype
 from jaxcifar.machine import sharing

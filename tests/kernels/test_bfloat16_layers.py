@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcifar.kernels.gradients import batch_norm, relu
+from jaxcifar.kernels.activations import relu
+from jaxcifar.kernels.gradients import batch_norm
 from jaxcifar.kernels.pools import max_pool
 
 ROUNDING = 2.0**-8  # of a number to bfloat16, at most

@@ -22,7 +22,8 @@ from jaxcifar.build.model import check_model, create_model
 from jaxcifar.config.experiment import Config
 from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.errors import UsageError
-from jaxcifar.kernels.gradients import gelu, mean_and_var_in_one_pass, relu
+from jaxcifar.kernels.activations import gelu, relu
+from jaxcifar.kernels.gradients import mean_and_var_in_one_pass
 from jaxcifar.kernels.pools import max_pool, pair_maxima
 from jaxcifar.networks.layers import (
     BatchNorm,
