@@ -182,8 +182,7 @@ class MaxPool(nn.Module):
     With `mirrored`, no column is dropped: if the width is not a multiple of `window`, windows are
     widened by the remainder, and overlap. So a mirrored input gives a mirrored output.
 
-    A CPU uses `max_pool`, which moves the least memory there. A TPU would move a quarter more with
-    `max_pool` than with a reduction over axes.
+    A CPU uses `max_pool`. On a TPU this would move a quarter more memory than a reduction.
     """
 
     window: int = 2
