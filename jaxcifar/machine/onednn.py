@@ -32,15 +32,17 @@ def turn_on() -> None:
     This has an effect only before JAX looks for devices. If the user has set one of the flags,
     or names a file of flags, nothing is changed.
     """
+    if not could_be_on():
+        return
+    # XLA can't store programs that call oneDNN. They compile in seconds, so this does no harm.
+    warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry.*MemoryErr")
     flags = os.environ.get("XLA_FLAGS", "").strip()
     names_a_file = flags != "" and not flags.startswith("-")
-    is_set_by_user = any(name in flags for name in _FLAGS)
-    if names_a_file or is_set_by_user or not could_be_on():
+    is_set_already = any(name in flags for name in _FLAGS)  # by the user, or a parent process
+    if names_a_file or is_set_already:
         return
     added_flags = [f"--{name}={value}" for name, value in _FLAGS.items()]
     os.environ["XLA_FLAGS"] = " ".join([flags, *added_flags]).strip()
-    # XLA can't store programs that call oneDNN. They compile in seconds, so this does no harm.
-    warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry.*MemoryErr")
 
 
 @functools.cache

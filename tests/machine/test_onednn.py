@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -80,6 +81,19 @@ def test_with_it_a_network_computes_in_bfloat16_throughout(
     program = make_program(config, 10, train_examples=16, devices=jax.devices("cpu")[:1])
     assert program.model.dtype == model_dtype
     assert program.product_dtype == product_dtype
+
+
+@pytest.mark.parametrize("flags", ["", f"{CALLS} {KEEPS_OTHERS}"], ids=["begun", "inherited"])
+def test_no_line_tells_that_its_programs_are_not_stored(monkeypatch, flags):
+    monkeypatch.setattr(onednn, "could_be_on", lambda: True)
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    entry = "Error writing persistent compilation cache entry for 'f'"
+    with warnings.catch_warnings(record=True) as issued:
+        warnings.simplefilter("always")
+        onednn.turn_on()
+        warnings.warn(f"{entry}: MemoryError: std::bad_alloc", stacklevel=1)
+        warnings.warn(f"{entry}: OSError: disk full", stacklevel=1)
+    assert ["disk full" in str(warning.message) for warning in issued] == [True]
 
 
 def test_xla_calls_it_for_bfloat16_convolutions():
