@@ -76,7 +76,9 @@ def train(
       Interrupted: the user pressed Ctrl-C; the run is saved.
     """
     for option in settings.keys() & OPTIONS_OF_COMMANDS.keys():
-        raise UsageError(f"{option}: only commands have this option; call train without it")
+        raise UsageError(
+            f"{option}: this is an option of the command line only; call train without it"
+        )
     settings |= network_settings(network, settings)
     for setting in ("optimizer", "schedule", "augmentation"):
         if callable(settings.get(setting)):

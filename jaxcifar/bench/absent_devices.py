@@ -104,7 +104,8 @@ class Target:
         if kind not in _LIMITS_OF_KIND:
             examples = ", ".join(EXAMPLES)
             raise UsageError(
-                f"--target {name}: is unknown; choose one of {examples}, or other numbers of them"
+                f"--target {name}: this device is unknown; choose one of {examples}, or another "
+                "number of these devices"
             )
         if name == kind:
             return cls(name, kind, shape=(1,))

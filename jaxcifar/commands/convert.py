@@ -99,8 +99,8 @@ def check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | Non
         )
     first = wrong_options[0]
     raise UsageError(
-        f"{first}: must be three numbers from {first.smallest:g} to 1, because the pixels must be "
-        "from 0 to 1"
+        f"{first}: must be three numbers from {first.smallest:g} to 1, one for each channel of "
+        "pixels from 0 to 1"
     )
 
 

@@ -178,7 +178,9 @@ def _read_batches_in_tar(path: Path, layout: ArchiveLayout) -> Iterator[tuple[st
         for member in tar.read_tar_members(file):
             member_path = PurePosixPath(member.name)
             if member_path.is_absolute() or ".." in member_path.parts:
-                raise RefusedArchiveError(f"the archive has a path that leaves it: {member.name!a}")
+                raise RefusedArchiveError(
+                    f"the archive names a file outside of its own folder: {member.name!a}"
+                )
             batch = member_path.name.removesuffix(".bin")
             if batch not in layout.split_of_batch:
                 continue

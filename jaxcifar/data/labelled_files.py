@@ -172,8 +172,8 @@ def _find_image(table: LabelTable, index: FileIndex, cell: str) -> FoundFile | N
     if len(files) > 1:
         first, second = (printable(file.relative_path, 60) for file in files[:2])
         raise RunError(
-            f"{table.path}: {printable(cell, 60)} may be {first} or {second}; write the folders "
-            "into the table too"
+            f"{table.path}: {printable(cell, 60)} is the name of several files, such as {first} "
+            f"and {second}; write the folder before each file name in the table"
         )
     return files[0] if files else None
 

@@ -81,8 +81,8 @@ def load_continued_state(config: Config, setup: Setup, state_like: TrainState) -
     run_on_disk = find_continued_run({"continue_from": str(path)}, Config)
     if run_on_disk is None or run_on_disk.sha256 != config.continue_sha256:
         raise RunError(
-            f"{path}: its last checkpoint has changed since the run that continues it was begun; "
-            "begin that run again with --overwrite (in a study: --force ROW)"
+            f"{path}: the last checkpoint of this run has changed since you began to continue it; "
+            "begin the continuing run again with --overwrite (in a study: --force ROW)"
         )
     return ContinuedState(last_checkpoint, best_checkpoint)
 

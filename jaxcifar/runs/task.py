@@ -191,7 +191,7 @@ def _require_weights(path: Path) -> None:
     if path.suffix != _WEIGHTS_SUFFIX:
         advice = "give a finished run, or its file of weights"
         if path.suffix in PYTORCH_SUFFIXES:
-            advice = f"{shell_command('convert')} makes a run of it"
+            advice = f"convert it first with {shell_command('convert')}"
         raise UsageError(
             f"{path}: is neither a run nor a file of weights ({_WEIGHTS_SUFFIX}); {advice}"
         )

@@ -124,7 +124,7 @@ def read_weights(
     """
     with report_errors(path, remedy), open_regular_file(path) as file:
         if path.suffix in PYTORCH_SUFFIXES:
-            raise ValueError(f"is a PyTorch file; {shell_command('convert')} makes a run of it")
+            raise ValueError(f"is a PyTorch file; convert it first with {shell_command('convert')}")
         if os.fstat(file.fileno()).st_size > _MAX_BYTES:
             raise ValueError(f"has more than {_MAX_BYTES:,} bytes")
         if digest is not None and hashlib.file_digest(file, "sha256").hexdigest() != digest:

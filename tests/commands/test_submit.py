@@ -297,10 +297,10 @@ def test_ctrl_c_stops_waiting_and_leaves_the_jobs(submit, slurm, out, monkeypatc
         patch.setattr(job_waiting.time, "sleep", press_ctrl_c)
         with pytest.raises(
             Interrupted,
-            match=r"the same command waits again, or .* leave out --submit; scancel 4711 cancels",
+            match=r"repeat the same command to wait again, .* the report; scancel 4711 cancels",
         ):
             submit("--submit slurm")
-        with pytest.raises(Interrupted, match=r"the same command without --force waits again"):
+        with pytest.raises(Interrupted, match=r"repeat the same command without --force to wait"):
             submit("--submit slurm --force one")
     assert not (out / "words").exists()
 

@@ -211,5 +211,7 @@ def test_the_commands_pass_the_number_of_epochs_to_keep_on_to_the_runs(monkeypat
 
 def test_options_that_only_commands_have_are_no_arguments_of_train(tmp_path):
     for name, value in (("keep", "best"), ("folds", 5), ("devices", 1)):
-        with pytest.raises(UsageError, match=f"^{name}: only commands have this option; call"):
+        with pytest.raises(
+            UsageError, match=f"^{name}: this is an option of the command line only; call"
+        ):
             api.train("cnn", run_dir=tmp_path, **{name: value})

@@ -386,7 +386,7 @@ def test_where_no_run_is_it_is_said_what_is_there(run, tmp_path):
         run: "is not a finished run",
         tmp_path / "empty": "no run here",
         tmp_path / "nowhere": "does not exist",
-        tmp_path / "net.pth": "jaxcifar convert makes a run of it",
+        tmp_path / "net.pth": "convert it first with jaxcifar convert",
     }.items():
         with pytest.raises(UsageError, match=said):
             jaxcifar.load(path)

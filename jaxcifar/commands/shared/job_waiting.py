@@ -61,8 +61,8 @@ def wait_for_jobs(
         hint = f"; {cancel} cancels the jobs" if cancel else ""
         command = tasks[0].resuming_command
         raise Interrupted(
-            f"stopped waiting; {command} waits again, or writes the report if you leave out "
-            f"--submit{hint}"
+            f"you stopped waiting for the jobs, which go on; repeat {command} to wait again, and "
+            f"leave out --submit to write the report{hint}"
         ) from None
 
 
