@@ -104,8 +104,7 @@ class Target:
         if kind not in _LIMITS_OF_KIND:
             examples = ", ".join(EXAMPLES)
             raise UsageError(
-                f"--target {name}: this device is unknown; choose one of {examples}, or another "
-                "number of these devices"
+                f"--target {name}: unknown device; choose one of {examples}, or other counts"
             )
         if name == kind:
             return cls(name, kind, shape=(1,))
