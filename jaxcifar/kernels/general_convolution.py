@@ -58,10 +58,11 @@ class Geometry:
         """Return the height and width of the output; not positive if there is no output."""
         image_extents = images_shape[1:3]
         extents = []
-        for axis, zeros in enumerate(self.padding):
-            read_extent = self.dilation[axis] * (kernel_shape[axis] - 1) + 1
-            last_first_pixel = image_extents[axis] + sum(zeros) - read_extent
-            extents.append(last_first_pixel // self.strides[axis] + 1)
+        for axis, (leading_zeros, trailing_zeros) in enumerate(self.padding):
+            padded_extent = leading_zeros + image_extents[axis] + trailing_zeros
+            dilated_kernel_extent = self.dilation[axis] * (kernel_shape[axis] - 1) + 1
+            possible_positions = padded_extent - dilated_kernel_extent + 1
+            extents.append(math.ceil(possible_positions / self.strides[axis]))
         return tuple(extents)
 
 
