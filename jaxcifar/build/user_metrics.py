@@ -147,7 +147,9 @@ class MetricSet:
 
     @classmethod
     def create(cls, classes: int, user_metrics: Sequence[UserMetric] = ()) -> Self:
-        """Try the user's metrics on made-up logits; return all metrics for a number of classes.
+        """Return the built-in metrics and the user's, after trying the user's on random logits.
+
+        Some metrics need a minimum number of classes.
 
         Raises:
           UsageError: a user's metric needs more classes, fails, or returns something other than

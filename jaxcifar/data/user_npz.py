@@ -114,7 +114,8 @@ def _read_arrays(
 ) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
     """Read images and labels from an open `.npz` file, whose sizes have been checked.
 
-    The results are those of `read_npz`.
+    Returns:
+      the images with their labels, for each split that the file has, and the names of the classes.
     """
     members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
     recognised = recognise_arrays(members, needs_training=run_classes is None)

@@ -201,7 +201,10 @@ def _draw_rounded_box(axes: Axes, centre: Point, box_size: Point, **style: Any) 
 
 
 def _draw_arrow(axes: Axes, arrow: Arrow) -> None:
-    """Draw an arrow through its points, with corners rounded by at most `arrow.bend` points."""
+    """Draw an arrow along `arrow.points`, with each corner rounded by a curve.
+
+    The curve begins and ends at most `arrow.bend` away from the corner.
+    """
     points = np.array(arrow.points)
     sections = np.diff(points, axis=0)  # from each point to the next one
     lengths = np.linalg.norm(sections, axis=1, keepdims=True)

@@ -27,9 +27,10 @@ def place_of_images(name: str) -> str:
 
 
 def places_in(evaluation: Evaluation | None) -> dict[str, str]:
-    """Return the place of each of a user's sets in `evaluation.json`, by the set's name.
+    """Return where the images of each of a user's sets in `evaluation.json` lie, by set name.
 
-    Sets have no place if an older version evaluated them; they are left out.
+    Such a place is an absolute path (see `place_of_images`). Sets that an older version evaluated
+    have no recorded place, and are left out.
     """
     sets: Mapping[str, Any] = evaluation["sets"] if evaluation else {}
     return {name: figures["place"] for name, figures in sets.items() if "place" in figures}

@@ -130,7 +130,13 @@ class JobQueue:
         return jobs
 
     def _executor(self, executor: Executor, options: JobOptions, folder: Path) -> Any:
-        """Return submitit's object that sends jobs, with the user's options."""
+        """Return an object of the package submitit that sends jobs to Slurm or starts them here.
+
+        Args:
+          executor: where jobs run: "slurm" for the cluster, "local" for this machine.
+          options: the user's options for the jobs, such as their time limit.
+          folder: folder for the jobs' logs.
+        """
         if executor == "local":
             submitit_executor = self._submitit.LocalExecutor(
                 folder, max_num_timeout=_MAX_RESTARTS_AFTER_TIMEOUT

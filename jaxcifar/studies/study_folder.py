@@ -113,13 +113,12 @@ def _with_single_arguments(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_recorded_rows(study: Study, study_folder: Path) -> Study:
-    """Return a grid study with the rows added that earlier grids left in the study's folder.
+    """Return a grid study, with the rows of earlier grids in the same folder added at its end.
 
-    A grid study has a row for each combination of values. Earlier grids must vary the same settings
-    and share the others. Their rows come last, so the order of the grid's own runs does not depend
-    on the folder. If the folder belongs to another study, the grid is returned without changes, and
-    `require_same_study` refuses the folder. The path of the user's images may differ here;
-    `require_same_study` then compares the images.
+    A grid study has a row for each combination of values. So a second command may add values: the
+    folder then holds the rows of both grids. Rows are added only if the recorded study has the same
+    title and the same shared settings. Otherwise the study is returned unchanged. The path of the
+    user's images is not compared.
 
     Raises:
       UsageError: there would be more than `MAX_ROWS` rows.

@@ -164,7 +164,7 @@ class UserCode:
     ) -> ModuleSpec | None:
         """Return the spec of a module; Python calls this for import statements in the user code.
 
-        Modules in the main file's folder come first. User code is loaded from the hashed bytes.
+        Modules in the main file's folder come first. Python executes the bytes that were hashed.
         """
         if threading.get_ident() != self._importing_thread_id:
             return None

@@ -124,12 +124,15 @@ class GivenStudy(NamedTuple):
     def overruled_setting_lines(
         self, rows: Sequence[StudyRow], with_other_recipes: bool = False
     ) -> list[str]:
-        """Return lines about options that replace the study's settings, or are replaced by them.
+        """Return a line for each setting that two places give different values.
+
+        A line says which value is used, as in "run.toml overrules recipe strong: epochs 7 instead
+        of 20".
 
         Args:
           rows: the rows that are trained.
-          with_other_recipes: True to also list overruled settings of recipes that no option has
-            chosen.
+          with_other_recipes: True to also list ignored values of recipes that the user did not
+            choose by `--recipe`.
         """
         origins_of_options = [COMMAND_LINE]
         if "recipe" in self.option_settings:

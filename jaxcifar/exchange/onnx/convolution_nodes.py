@@ -145,7 +145,8 @@ def _result_of_transposed(
       step: the convolution in JAX.
       name: name of the node's output.
       x: the images.
-      removed: rows and columns that the node removes from the largest output, before and after.
+      removed: numbers of rows, and of columns, that the node removes at both ends of its full
+        output.
     """
     params = step.params
     axes = params["dimension_numbers"]
