@@ -17,6 +17,7 @@ from jaxcifar.kernels.direct_convolution import convolve_directly
 from jaxcifar.kernels.gradients import pointwise
 from jaxcifar.kernels.winograd import Dtype, pad_to_extents, winograd
 from jaxcifar.kernels.winograd_tiling import Extents
+from jaxcifar.machine import onednn
 
 _MAX_IM2COL_CHANNELS = 8  # with so few channels, products over channels only are inefficient
 
@@ -44,7 +45,7 @@ def conv2d(
       padding: zeros (before, after) along both axes; None for `size // 2` on each side.
       product_dtype: dtype to which a CPU rounds the operands of matrix products in Winograd's
         method; None for float32, even if the arrays have another dtype. If it is bfloat16, and
-        the arrays are bfloat16 too, a CPU convolves by `convolve_directly`.
+        the arrays are bfloat16 too, a CPU with oneDNN convolves by `convolve_directly`.
 
     Returns:
       the outputs; out_height is ceil(height / stride) if an odd kernel has the default padding.
@@ -55,16 +56,19 @@ def conv2d(
         padding = (len(kernel) // 2, len(kernel) // 2)
     convolve_by_xla = partial(_convolve_by_xla, stride=stride, padding=padding)
     product_dtype = jnp.dtype(product_dtype or jnp.float32)
-    if x.dtype == jnp.bfloat16 and product_dtype == jnp.bfloat16:
+    geometry = general_convolution.Geometry((stride, stride), (padding, padding))
+    has_products = general_convolution.has_products(x, kernel, geometry)
+    is_bfloat16 = x.dtype == jnp.bfloat16 and product_dtype == jnp.bfloat16
+    # Without oneDNN, XLA's convolution of bfloat16 would be far slower than Winograd's method.
+    if is_bfloat16 and has_products and onednn.is_on():
         convolve_on_cpu = partial(convolve_directly, stride=stride, padding=padding)
     elif is_common_form(x.shape, kernel.shape, stride, padding):
         convolve_on_cpu = partial(
             _convolve_by_products, stride=stride, padding=padding, product_dtype=product_dtype
         )
+    elif not has_products:
+        return convolve_by_xla(x, kernel, bias)
     else:
-        geometry = general_convolution.Geometry((stride, stride), (padding, padding))
-        if not general_convolution.has_products(x, kernel, geometry):
-            return convolve_by_xla(x, kernel, bias)
         convolve_on_cpu = partial(
             _convolve_in_general, geometry=geometry, product_dtype=product_dtype
         )

@@ -88,18 +88,22 @@ def _images_grad(
     At a stride above 1, zeros between the pixels of the output's gradient stand for the outputs
     that were skipped.
     """
-    zeros_between = (0, 0, stride - 1)
     zero = jnp.zeros((), output_grad.dtype)
+    zeros_between = (0, 0, stride - 1)
     spread_grad = lax.pad(output_grad, zero, [(0, 0, 0), zeros_between, zeros_between, (0, 0, 0)])
     flipped_kernel = kernel[::-1, ::-1].swapaxes(2, 3)
     kernel_size = len(kernel)
-    leading_zeros = kernel_size - 1 - padding[0]
-
-    def pads_along(axis: int) -> Padding:
-        padded_extent = images_shape[axis] + kernel_size - 1
-        return leading_zeros, padded_extent - leading_zeros - spread_grad.shape[axis]
-
-    return _convolve(spread_grad, flipped_kernel, 1, (pads_along(1), pads_along(2)))
+    leading_zeros = max(0, kernel_size - 1 - padding[0])
+    # Outputs that read padding alone are cut off: XLA on a CPU is wrong with negative padding.
+    cut_pixels = max(0, padding[0] - (kernel_size - 1))
+    pads = []
+    for axis in (1, 2):
+        read_pixels = images_shape[axis] + kernel_size - 1 - leading_zeros
+        end = min(cut_pixels + read_pixels, spread_grad.shape[axis])
+        spread_grad = lax.slice_in_dim(spread_grad, cut_pixels, end, axis=axis)
+        trailing_zeros = read_pixels - spread_grad.shape[axis]
+        pads.append((leading_zeros, trailing_zeros))
+    return _convolve(spread_grad, flipped_kernel, 1, (pads[0], pads[1]))
 
 
 def _kernel_grad(
@@ -116,9 +120,11 @@ def _kernel_grad(
     """
     batch, out_height, out_width, features = output_grad.shape
     channels = x.shape[-1]
-    is_same_size = stride == 1 and 2 * padding[0] == 2 * padding[1] == kernel_size - 1
-    unrolls_both = is_same_size and kernel_size * channels > channels + features
-    if unrolls_both:
+    margin = (kernel_size - 1) / 2
+    is_same_size = stride == 1 and padding == (margin, margin)
+    # For each pixel, the two methods copy r (C + K) and r^2 C values.
+    copies_less = channels + features < kernel_size * channels
+    if is_same_size and copies_less:
         grad_of_chunk = partial(_grad_by_rows_and_columns, kernel_size=kernel_size)
         columns_in_product = kernel_size * (channels + features)
     else:
@@ -171,8 +177,8 @@ def _grad_by_im2col(
 def _grad_by_rows_and_columns(x: Array, output_grad: Array, kernel_size: int) -> Array:
     """Return the kernel's gradient for stride 1 and an output as large as the images.
 
-    The images are unrolled along their columns and the output's gradient along its rows, which
-    copies a third as much as unrolling the images along both, for a kernel of 3x3.
+    The images are unrolled along their columns and the output's gradient along its rows. With as
+    many features as channels, this copies two thirds as much as `_grad_by_im2col`.
     """
     _, height, width, channels = x.shape
     features = output_grad.shape[-1]

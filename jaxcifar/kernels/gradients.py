@@ -34,7 +34,7 @@ def batch_norm(
       x: the batch.
       scale: factor of each normalised channel.
       bias: number added to each normalised and scaled channel.
-      mean_estimate: an estimate of the mean. Deviations from this estimate are squared, so that
+      mean_estimate: an estimate of the mean. Accelerators square deviations from it, so that
         rounding loses few digits.
       epsilon: number added to the variance.
       axis_name: mapped axis of the devices that share the batch, or None.
@@ -90,7 +90,8 @@ def _mean_and_var_on_cpu(
     """Return the mean and the biased variance over `axes`, in float32.
 
     The variance of bfloat16 values is the mean of their squares minus the squared mean. This loses
-    fewer digits than rounding the values to bfloat16 has lost already.
+    digits where the mean is far larger than the deviation. There, rounding to bfloat16 has lost
+    most digits of the deviation already.
     """
     del mean_estimate
     mean = x.astype(jnp.float32).mean(axes)

@@ -27,10 +27,10 @@ _CPU_INFO = Path("/proc/cpuinfo")
 
 
 def turn_on() -> None:
-    """Add flags to `XLA_FLAGS` that make XLA use oneDNN, if this processor and jaxlib profit.
+    """Add flags to `XLA_FLAGS` that make XLA use oneDNN, if this processor and jaxlib support it.
 
     This has an effect only before JAX looks for devices. If the user has set one of the flags,
-    or names a file of flags, nothing is changed.
+    or names a file of flags, `XLA_FLAGS` stays as it is.
     """
     if not could_be_on():
         return

@@ -1,8 +1,8 @@
 """The convolution of Flax's layers: this package's matrix products on a CPU, otherwise XLA's.
 
-On a CPU all convolutions of images use matrix products, whatever their kernel size, strides,
-padding, dilation and groups. XLA computes transposed convolutions, convolutions along one or three
-axes, of float64 arrays, and those with an argument `precision`.
+On a CPU this package computes all float32 convolutions of images, whatever their kernel size,
+strides, padding, dilation and groups. XLA computes transposed convolutions, convolutions along one
+or three axes, of float64 arrays, and those with `precision` or `preferred_element_type`.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,8 @@ def convolve(
       kernel: weights; `inputs` is the number of channels in a group.
       strides: stride along each spatial axis.
       padding: "SAME", "VALID" or the zeros before and after, along each spatial axis.
-      product_dtype: on a CPU, the inputs of matrix products are rounded to this dtype, unless None.
+      product_dtype: dtype to which a CPU rounds the operands of Winograd's products; None for
+        float32. Other methods ignore it.
       feature_group_count: number of groups of channels; each group has its own weights.
       options: other arguments of `lax.conv_general_dilated`.
     """
@@ -70,13 +71,15 @@ def convolve(
 
 
 def _is_image_convolution(x: Array, options: dict[str, Any]) -> bool:
-    """Return True if a convolution has two spatial axes, no `lhs_dilation` and no `precision`.
+    """Return True if a convolution has two spatial axes, and no option that only XLA offers.
 
-    `options` are arguments of `lax.conv_general_dilated`.
+    Those options are `lhs_dilation`, `precision` and `preferred_element_type`; `options` are
+    arguments of `lax.conv_general_dilated`.
     """
     input_dilation = options.get("lhs_dilation") or ()
     is_transposed = any(dilation != 1 for dilation in input_dilation)
-    has_default_precision = options.get("precision") is None
+    precision_options = options.get("precision"), options.get("preferred_element_type")
+    has_default_precision = precision_options == (None, None)
     return x.ndim == 4 and has_default_precision and not is_transposed
 
 

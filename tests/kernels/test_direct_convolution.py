@@ -8,6 +8,7 @@ from kernels.test_convolution import by_definition
 
 from jaxcifar.kernels import direct_convolution
 from jaxcifar.kernels.convolution import conv2d
+from jaxcifar.machine import onednn
 
 # Images, the kernel's size, features, stride and padding.
 CASES = [
@@ -20,9 +21,20 @@ CASES = [
     pytest.param((3, 7, 9, 16), 3, 12, 2, (0, 1), id="stride 2 odd"),
     pytest.param((3, 8, 7, 16), 1, 12, 1, (0, 0), id="pointwise"),
     pytest.param((3, 8, 7, 16), 1, 12, 2, (0, 0), id="pointwise stride 2"),
+    pytest.param((3, 8, 7, 16), 1, 12, 1, (1, 1), id="pointwise padded"),
+    pytest.param((3, 6, 5, 16), 3, 12, 1, (4, 0), id="far padded"),
+    pytest.param((3, 6, 5, 16), 3, 12, 2, (0, 5), id="far padded behind"),
+    pytest.param((3, 6, 5, 16), 2, 12, 1, (3, 4), id="far padded on both sides"),
 ]
 # bfloat16 has 8 binary digits. An output is rounded before and after the bias is added.
 ROUNDING = 2.0**-8
+
+
+@pytest.fixture(autouse=True)
+def onednn_is_on(monkeypatch):
+    """Convolve directly on every machine; without oneDNN, XLA gives the same numbers slowly."""
+    monkeypatch.setattr(onednn, "is_on", lambda: True)
+    jax.clear_caches()
 
 
 def draw(shape, size, features, stride, pad):
@@ -95,3 +107,11 @@ def test_only_bfloat16_images_with_bfloat16_products_are_convolved_directly(monk
             assert y.dtype == dtype
             assert y[0, 1, 1, 0] == pytest.approx(9 * 16, abs=0.5)
     assert asked == [jnp.bfloat16]
+
+
+def test_without_onednn_and_without_an_output_they_are_not_convolved_directly(monkeypatch):
+    monkeypatch.setattr("jaxcifar.kernels.convolution.convolve_directly", None)
+    x, kernel = jnp.ones((1, 2, 2, 16), jnp.bfloat16), jnp.ones((5, 5, 16, 4), jnp.bfloat16)
+    assert conv2d(x, kernel, padding=(0, 0), product_dtype=jnp.bfloat16).shape == (1, 0, 0, 4)
+    monkeypatch.setattr(onednn, "is_on", lambda: False)
+    assert conv2d(x, kernel, product_dtype=jnp.bfloat16)[0, 0, 0, 0] == pytest.approx(64, abs=0.5)

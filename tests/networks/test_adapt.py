@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -24,6 +25,7 @@ from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.config.experiment import Config
 from jaxcifar.machine.sharing import AXIS
 from jaxcifar.networks.adapt import adapt_layers
+from jaxcifar.networks.flax_convolution import convolve
 from jaxcifar.networks.layers import Conv, Dropout, MaxPool
 from jaxcifar.runs.dispatches import split_into_dispatches
 from jaxcifar.training import network, predicting
@@ -418,3 +420,13 @@ def test_a_named_axis_of_the_network_itself_is_kept():
     outputs, _ = network.forward(model, variables, images, key, None)
     halves = images.reshape(8, 2, 2, 4, 3).mean((2, 3))
     np.testing.assert_allclose(outputs, normalised(halves).reshape(8, 6), atol=1e-3)
+
+
+@pytest.mark.parametrize("size", (3, 5))
+def test_a_convolution_that_names_its_results_type_keeps_it(size):
+    layout = ("NHWC", "HWIO", "NHWC")
+    options = {"strides": (1, 1), "padding": "SAME", "dimension_numbers": layout}
+    x, kernel = jnp.ones((1, 6, 6, 16), jnp.bfloat16), jnp.ones((size, size, 16, 4), jnp.bfloat16)
+    y = jax.jit(partial(convolve, **options, preferred_element_type=jnp.float32))(x, kernel)
+    assert y.dtype == jnp.float32
+    assert y[0, 3, 3, 0] == 16 * size * size

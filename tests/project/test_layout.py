@@ -16,7 +16,8 @@ FOR_COMPUTING = {
     *("jax", "flax", "optax", "numpy", "jaxcifar"),
     *("collections", "contextlib", "dataclasses", "functools", "itertools", "math", "re", "typing"),
 }
-OF_THE_MACHINE = {"jaxcifar.machine.sharing", "jaxcifar.machine.compilations"}
+_MACHINE_MODULES = ("sharing", "compilations", "onednn")  # devices, and what XLA can compile
+OF_THE_MACHINE = {f"jaxcifar.machine.{module}" for module in _MACHINE_MODULES}
 
 CONFIG = {"errors", "image_size", "machine", "user", "config"}
 BUILT = {*CONFIG, *COMPUTING, "data", "diagram", "build"}
