@@ -13,15 +13,11 @@ from jax import Array, lax
 
 from jaxcifar.array_types import Float
 from jaxcifar.kernels import general_convolution
-from jaxcifar.kernels.direct_convolution import convolve_directly
+from jaxcifar.kernels.direct_convolution import Padding, convolve_by_xla, convolve_directly
 from jaxcifar.kernels.gradients import pointwise
 from jaxcifar.kernels.winograd import Dtype, pad_to_extents, winograd
 from jaxcifar.kernels.winograd_tiling import Extents
 from jaxcifar.machine import onednn
-
-_MAX_IM2COL_CHANNELS = 8  # with so few channels, products over channels only are inefficient
-
-Padding = tuple[int, int]  # zeros before and after, the same along both axes
 
 
 # Compiled by itself, so that JAX traces and differentiates equal convolutions only once: this
@@ -54,9 +50,9 @@ def conv2d(
         bias = jnp.zeros(kernel.shape[-1], x.dtype)
     if padding is None:
         padding = (len(kernel) // 2, len(kernel) // 2)
-    convolve_by_xla = partial(_convolve_by_xla, stride=stride, padding=padding)
+    convolve_elsewhere = partial(_convolve_by_xla, stride=stride, padding=padding)
     product_dtype = jnp.dtype(product_dtype or jnp.float32)
-    geometry = general_convolution.Geometry((stride, stride), (padding, padding))
+    geometry = _geometry(stride, padding)
     has_products = general_convolution.has_products(x, kernel, geometry)
     is_bfloat16 = x.dtype == jnp.bfloat16 and product_dtype == jnp.bfloat16
     # Without oneDNN, XLA's convolution of bfloat16 would be far slower than Winograd's method.
@@ -67,12 +63,12 @@ def conv2d(
             _convolve_by_products, stride=stride, padding=padding, product_dtype=product_dtype
         )
     elif not has_products:
-        return convolve_by_xla(x, kernel, bias)
+        return convolve_elsewhere(x, kernel, bias)
     else:
         convolve_on_cpu = partial(
             _convolve_in_general, geometry=geometry, product_dtype=product_dtype
         )
-    return lax.platform_dependent(x, kernel, bias, cpu=convolve_on_cpu, default=convolve_by_xla)
+    return lax.platform_dependent(x, kernel, bias, cpu=convolve_on_cpu, default=convolve_elsewhere)
 
 
 def is_common_form(
@@ -89,31 +85,17 @@ def is_common_form(
         is_supported = kernel_size in [(2, 2), (3, 3)]
     else:
         is_supported = stride == 2 and kernel_size == (3, 3) and padding[0] in (0, 1)
-    output_extents = _output_extents(images_shape, kernel_size, stride, padding)
+    output_extents = _geometry(stride, padding).output_extents(images_shape, kernel_shape)
     return is_supported and min(output_extents) > 0
 
 
-def _output_extents(
-    images_shape: tuple[int, ...], kernel_size: Extents, stride: int, padding: Padding
-) -> Extents:
-    """Return the height and width of a convolution's output."""
-    image_height, image_width = images_shape[1:3]
-    kernel_height, kernel_width = kernel_size
-    padding_pixels = sum(padding)
-    height = (image_height + padding_pixels - kernel_height) // stride + 1
-    width = (image_width + padding_pixels - kernel_width) // stride + 1
-    return height, width
+def _geometry(stride: int, padding: Padding) -> general_convolution.Geometry:
+    """Return the form of a convolution with equal strides and padding along both axes."""
+    return general_convolution.Geometry((stride, stride), (padding, padding))
 
 
 def _convolve_by_xla(x: Array, kernel: Array, bias: Array, stride: int, padding: Padding) -> Array:
-    outputs = lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(stride, stride),
-        padding=(padding, padding),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-    return outputs + bias
+    return convolve_by_xla(x, kernel, stride, (padding, padding)) + bias
 
 
 def _convolve_in_general(
@@ -137,11 +119,11 @@ def _convolve_by_products(
     if len(kernel) == 1:
         return pointwise(x[:, ::stride, ::stride], kernel[0, 0]) + bias
     leading_zeros = padding[0]
-    output_extents = _output_extents(x.shape, kernel.shape[:2], stride, padding)
+    output_extents = _geometry(stride, padding).output_extents(x.shape, kernel.shape)
     if stride == 2:  # equal to a 2x2 kernel at stride 1 on blocks of 2x2 pixels
         x = _space_to_depth(x)
         kernel = _space_to_depth_kernel(kernel, leading_zeros)
-    if x.shape[-1] <= _MAX_IM2COL_CHANNELS:
+    if x.shape[-1] <= general_convolution.MAX_IM2COL_CHANNELS:
         return _convolve_by_im2col(x, kernel, bias, leading_zeros, output_extents)
     outputs = winograd(
         x.astype(jnp.float32),

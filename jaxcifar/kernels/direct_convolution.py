@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxcifar.array_types import Float
+from jaxcifar.kernels.chunks import split_into_chunks
 
 # Bytes of unrolled pixels that are multiplied at a time. With less, the sums over chunks take
 # longer than the products; with more, the pixels do not fit the processor's cache.
@@ -42,10 +43,16 @@ def convolve_directly(
       stride: stride along both axes.
       padding: zeros (before, after) along both axes.
     """
-    return _convolve(x, kernel, stride, (padding, padding)) + bias
+    return convolve_by_xla(x, kernel, stride, (padding, padding)) + bias
 
 
-def _convolve(x: Array, kernel: Array, stride: int, pads: tuple[Padding, Padding]) -> Array:
+def convolve_by_xla(
+    x: Float[Array, "batch height width channels"],
+    kernel: Float[Array, "size size channels features"],
+    stride: int,
+    pads: tuple[Padding, Padding],
+) -> Float[Array, "batch out_height out_width features"]:
+    """Convolve images by XLA, with zeros above and below, left and right (`pads`)."""
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -65,10 +72,10 @@ def _convolve_bwd(
     stride: int, padding: Padding, inputs: tuple[Array, Array], output_grad: Array
 ) -> tuple[Array, Array, Array]:
     x, kernel = inputs
-    x_grad = _images_grad(output_grad, kernel, x.shape, stride, padding)
-    kernel_grad = _kernel_grad(x, output_grad, len(kernel), stride, padding)
     # Without this barrier, XLA would write a float32 copy of the gradient before it sums it.
     grad_to_sum, output_grad = lax.optimization_barrier((output_grad, output_grad))
+    x_grad = _images_grad(output_grad, kernel, x.shape, stride, padding)
+    kernel_grad = _kernel_grad(x, output_grad, len(kernel), stride, padding)
     bias_grad = grad_to_sum.astype(jnp.float32).sum((0, 1, 2))
     return x_grad, kernel_grad.astype(kernel.dtype), bias_grad.astype(kernel.dtype)
 
@@ -103,7 +110,7 @@ def _images_grad(
         spread_grad = lax.slice_in_dim(spread_grad, cut_pixels, end, axis=axis)
         trailing_zeros = read_pixels - spread_grad.shape[axis]
         pads.append((leading_zeros, trailing_zeros))
-    return _convolve(spread_grad, flipped_kernel, 1, (pads[0], pads[1]))
+    return convolve_by_xla(spread_grad, flipped_kernel, 1, (pads[0], pads[1]))
 
 
 def _kernel_grad(
@@ -118,7 +125,7 @@ def _kernel_grad(
       stride: stride along both axes.
       padding: zeros before and after the images, along both axes.
     """
-    batch, out_height, out_width, features = output_grad.shape
+    _, out_height, out_width, features = output_grad.shape
     channels = x.shape[-1]
     margin = (kernel_size - 1) / 2
     is_same_size = stride == 1 and padding == (margin, margin)
@@ -134,13 +141,11 @@ def _kernel_grad(
         columns_in_product = kernel_size**2 * channels
     image_bytes = out_height * out_width * columns_in_product * _BFLOAT16_BYTES
     kernel_bytes = kernel_size**2 * channels * features * _FLOAT32_BYTES
-    max_images = max(1, max(_CHUNK_BYTES, kernel_bytes) // image_bytes)
-    divisors = [count for count in range(1, batch + 1) if batch % count == 0]
-    images_in_chunk = max(count for count in divisors if count <= max_images)
-    if images_in_chunk == batch:
+    max_images = max(_CHUNK_BYTES, kernel_bytes) // image_bytes
+    x_chunks = split_into_chunks(x, max_images)
+    grad_chunks = split_into_chunks(output_grad, max_images)
+    if len(x_chunks) == 1:
         return grad_of_chunk(x, output_grad)
-    x_chunks = x.reshape(-1, images_in_chunk, *x.shape[1:])
-    grad_chunks = output_grad.reshape(-1, images_in_chunk, *output_grad.shape[1:])
 
     def add_chunk(total: Array, chunk: tuple[Array, Array]) -> tuple[Array, None]:
         return total + grad_of_chunk(*chunk), None

@@ -16,6 +16,7 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 
 from jaxcifar.array_types import Float
+from jaxcifar.kernels.chunks import largest_divisor, split_into_chunks
 from jaxcifar.kernels.depthwise import depthwise
 from jaxcifar.kernels.gradients import pointwise
 from jaxcifar.kernels.im2col import convolve_by_im2col
@@ -32,7 +33,7 @@ from jaxcifar.kernels.rearrangements import (
 from jaxcifar.kernels.winograd import winograd
 from jaxcifar.kernels.winograd_tiling import Tiling
 
-_MAX_IM2COL_CHANNELS = 8  # with so few channels, products over channels only are inefficient
+MAX_IM2COL_CHANNELS = 8  # with so few channels, products over channels only are inefficient
 _WINOGRAD_OVERHEAD = 1.5  # for the time that its transforms take
 _MAX_WIDTH_OF_JOINED_GROUPS = 32  # channels
 _CHUNK_BYTES = 2**22  # of rearranged images at a time, unless the kernel is larger
@@ -54,7 +55,7 @@ class Geometry:
     dilation: Pair = (1, 1)
     groups: int = 1
 
-    def output_extents(self, images_shape: Pair, kernel_shape: Pair) -> Pair:
+    def output_extents(self, images_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> Pair:
         """Return the height and width of the output; not positive if there is no output."""
         image_extents = images_shape[1:3]
         extents = []
@@ -142,9 +143,8 @@ def _convolve_undilated(
     if groups == 1:
         return convolve(x, kernel)
     widest_group = max(kernel.shape[2], features // groups)
-    divisors = [count for count in range(1, groups + 1) if groups % count == 0]
-    fitting = [count for count in divisors if count * widest_group <= _MAX_WIDTH_OF_JOINED_GROUPS]
-    sets = groups // max(fitting, default=1)
+    joined_groups = largest_divisor(groups, _MAX_WIDTH_OF_JOINED_GROUPS // widest_group)
+    sets = groups // joined_groups
     images_and_kernels = join_groups(x, kernel, groups, sets)
     outputs = lax.map(lambda image_set: convolve(*image_set), images_and_kernels)
     joined = jnp.moveaxis(outputs, 0, 3)
@@ -192,7 +192,7 @@ def _size_of_winograd_parts(kernel_shape: Pair, output_extents: Pair) -> int | N
     None means that a single matrix product is faster.
     """
     rows, columns, channels, _ = kernel_shape
-    if channels <= _MAX_IM2COL_CHANNELS:
+    if channels <= MAX_IM2COL_CHANNELS:
         return None
     costs: dict[int | None, float] = {None: math.prod((rows, columns, *output_extents))}
     for part_size in (3, 2):
@@ -224,11 +224,8 @@ def _map_over_chunks(
     batch_size = len(x)
     convolve = jax.checkpoint(convolve)
     bytes_of_image = copies * x.nbytes // batch_size
-    max_images = max(1, max_bytes // bytes_of_image)
-    divisors = [count for count in range(1, batch_size + 1) if batch_size % count == 0]
-    images_of_chunk = max(count for count in divisors if count <= max_images)
-    if images_of_chunk == batch_size:
+    chunks = split_into_chunks(x, max_bytes // bytes_of_image)
+    if len(chunks) == 1:
         return convolve(x)
-    chunks = x.reshape(-1, images_of_chunk, *x.shape[1:])
     outputs = lax.map(convolve, chunks)
     return outputs.reshape(batch_size, *outputs.shape[2:])

@@ -22,6 +22,7 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 
 from jaxcifar.array_types import Float, Float32
+from jaxcifar.kernels.chunks import split_into_chunks
 from jaxcifar.kernels.winograd_tiling import Extents, Tiling
 
 _CHUNK_BYTES = 5 * 2**18  # of transformed images at a time, so that they fit a core's cache
@@ -146,15 +147,11 @@ def _split_into_chunks(x: Array, weights: Array, tiling: Tiling) -> Array:
     A chunk fits a core's cache, but is at least as large as the weights, because the computation of
     each chunk reads all weights.
     """
-    batch_size = len(x)
     _, channels, features = weights.shape
     tiles_of_image = math.prod(tiling.tile_counts)
     bytes_of_image = len(weights) * tiles_of_image * max(channels, features) * x.dtype.itemsize
     max_bytes = max(_CHUNK_BYTES, weights.nbytes)
-    max_images = max(1, max_bytes // bytes_of_image)
-    divisors = [count for count in range(1, batch_size + 1) if batch_size % count == 0]
-    images_in_chunk = max(count for count in divisors if count <= max_images)
-    return x.reshape(batch_size // images_in_chunk, images_in_chunk, *x.shape[1:])
+    return split_into_chunks(x, max_bytes // bytes_of_image)
 
 
 def _transform_kernel(kernel: Array, tiling: Tiling) -> Array:

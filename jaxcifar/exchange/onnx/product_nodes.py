@@ -152,8 +152,8 @@ def _batched(graph: OnnxBuilder, step: Step, left: _Operand, right: _Operand) ->
     first, second = (right, left) if is_swapped else (left, right)
     batch_sizes = first.sizes(first.batch)
     row_sizes, column_sizes = first.sizes(first.kept), second.sizes(second.kept)
-    first_name = _first_matrices(graph, first)
-    second_name = _second_matrices(graph, second)
+    first_name = _matrices(graph, first, first.kept, first.summed)
+    second_name = _matrices(graph, second, second.summed, second.kept)
     name = graph.add("MatMul", first_name, second_name)
     if len(row_sizes) != 1 or len(column_sizes) != 1:
         name = graph.reshape(name, [*batch_sizes, *row_sizes, *column_sizes])
@@ -170,22 +170,16 @@ def _batched(graph: OnnxBuilder, step: Step, left: _Operand, right: _Operand) ->
     return Tensor(name, step.shape, step.shape, order, step.dtype)
 
 
-def _first_matrices(graph: OnnxBuilder, first: _Operand) -> str:
-    """Return the name of a product's first array as matrices: `[batch axes, kept, summed]`."""
-    name = graph.expanded_in_order(first.value, _order_as_first(first)).name
-    if len(first.kept) == 1 and len(first.summed) == 1:
+def _matrices(
+    graph: OnnxBuilder, operand: _Operand, row_axes: tuple[int, ...], column_axes: tuple[int, ...]
+) -> str:
+    """Return the name of a product's array as matrices: `[batch axes, rows, columns]`."""
+    order = operand.batch + row_axes + column_axes
+    name = graph.expanded_in_order(operand.value, order).name
+    if len(row_axes) == 1 and len(column_axes) == 1:
         return name
-    rows, columns = product(first.sizes(first.kept)), product(first.sizes(first.summed))
-    return graph.reshape(name, [*first.sizes(first.batch), rows, columns])
-
-
-def _second_matrices(graph: OnnxBuilder, second: _Operand) -> str:
-    """Return the name of a product's second array as matrices: `[batch axes, summed, kept]`."""
-    name = graph.expanded_in_order(second.value, _order_as_second(second)).name
-    if len(second.kept) == 1 and len(second.summed) == 1:
-        return name
-    rows, columns = product(second.sizes(second.summed)), product(second.sizes(second.kept))
-    return graph.reshape(name, [*second.sizes(second.batch), rows, columns])
+    rows, columns = product(operand.sizes(row_axes)), product(operand.sizes(column_axes))
+    return graph.reshape(name, [*operand.sizes(operand.batch), rows, columns])
 
 
 def _order_as_first(first: _Operand) -> tuple[int, ...]:
