@@ -17,7 +17,8 @@ def relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def _relu_fwd(x: Array) -> tuple[Array, Array]:
-    # On a GPU, XLA would compute the result again for the derivative, from more bytes than it has.
+    # On a GPU, XLA would not keep the result for the derivative but compute it a second time, and
+    # read more bytes for this than the result has. The barrier makes XLA keep the result.
     y = lax.platform_dependent(relu(x), cuda=lax.optimization_barrier, default=lambda y: y)
     residual = y
     return y, residual
@@ -36,7 +37,7 @@ relu.defvjp(_relu_fwd, _relu_bwd)
 def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Return the activation GELU (Hendrycks and Gimpel 2016), by PyTorch's exact formula.
 
-    It is `x P(X <= x)` for a random X with the standard normal distribution. On a CPU, value and
+    GELU is `x P(X <= x)` for a random X with the standard normal distribution. On a CPU, value and
     derivative take a third of the time of `jax.nn.gelu`. The value is computed in float32, because
     for negative x `1 + erf` has few correct digits.
     """

@@ -1,7 +1,7 @@
 """2-D convolution: by XLA on accelerators, by matrix products with fewer multiplications on a CPU.
 
-On a CPU most of a training step's time goes into multiplications. Also, XLA's convolution is ten
-times slower inside a loop than outside; matrix products are not.
+On a CPU most of a training step's time goes into multiplications. Also, XLA's convolution is 10 to
+100 times slower inside a loop than outside; matrix products are not.
 """
 
 from functools import partial
@@ -53,30 +53,32 @@ def conv2d(
     convolve_elsewhere = partial(_convolve_by_xla, stride=stride, padding=padding)
     product_dtype = jnp.dtype(product_dtype or jnp.float32)
     geometry = _geometry(stride, padding)
-    has_products = general_convolution.has_products(x, kernel, geometry)
+    can_use_products = general_convolution.can_convolve_by_products(x, kernel, geometry)
     is_bfloat16 = x.dtype == jnp.bfloat16 and product_dtype == jnp.bfloat16
     # Without oneDNN, XLA's convolution of bfloat16 would be far slower than Winograd's method.
-    if is_bfloat16 and has_products and onednn.is_on():
+    if is_bfloat16 and can_use_products and onednn.is_on():
         convolve_on_cpu = partial(convolve_directly, stride=stride, padding=padding)
-    elif is_common_form(x.shape, kernel.shape, stride, padding):
+    elif uses_small_kernel_method(x.shape, kernel.shape, stride, padding):
         convolve_on_cpu = partial(
-            _convolve_by_products, stride=stride, padding=padding, product_dtype=product_dtype
+            _convolve_with_small_kernel, stride=stride, padding=padding, product_dtype=product_dtype
         )
-    elif not has_products:
+    elif not can_use_products:
         return convolve_elsewhere(x, kernel, bias)
     else:
         convolve_on_cpu = partial(
-            _convolve_in_general, geometry=geometry, product_dtype=product_dtype
+            _convolve_with_any_kernel, geometry=geometry, product_dtype=product_dtype
         )
     return lax.platform_dependent(x, kernel, bias, cpu=convolve_on_cpu, default=convolve_elsewhere)
 
 
-def is_common_form(
+def uses_small_kernel_method(
     images_shape: tuple[int, ...], kernel_shape: tuple[int, ...], stride: int, padding: Padding
 ) -> bool:
-    """Return True if `conv2d` on a CPU has products of its own for arrays of these shapes.
+    """Return True if `conv2d` on a CPU computes arrays of these shapes by a method of this module.
 
-    `general_convolution` computes all other forms.
+    The methods of this module are for 1x1 kernels without padding, for 2x2 and 3x3 kernels at
+    stride 1, and for 3x3 kernels at stride 2 with up to one zero before the image. The module
+    `general_convolution` computes all other convolutions.
     """
     kernel_size = kernel_shape[:2]
     if kernel_size == (1, 1):
@@ -98,7 +100,7 @@ def _convolve_by_xla(x: Array, kernel: Array, bias: Array, stride: int, padding:
     return convolve_by_xla(x, kernel, stride, (padding, padding)) + bias
 
 
-def _convolve_in_general(
+def _convolve_with_any_kernel(
     x: Array,
     kernel: Array,
     bias: Array,
@@ -108,7 +110,7 @@ def _convolve_in_general(
     return general_convolution.convolve_by_products(x, kernel, geometry, product_dtype) + bias
 
 
-def _convolve_by_products(
+def _convolve_with_small_kernel(
     x: Array,
     kernel: Array,
     bias: Array,
@@ -163,8 +165,8 @@ def _convolve_by_im2col(
 ) -> Array:
     """Convolve at stride 1 by one matrix product: the inputs of each output times the weights.
 
-    The bias is the weight of an added constant input 1. The images get `leading_zeros` zeros above
-    and to the left. `output_extents` is the height and width of the output.
+    To add the bias, each output has one more input, 1, whose weight is the bias. The images get
+    `leading_zeros` zeros above and to the left. `output_extents` is the output's height and width.
     """
     kernel_size, features = len(kernel), kernel.shape[-1]
     batch = len(x)

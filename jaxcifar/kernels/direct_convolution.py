@@ -92,8 +92,8 @@ def _images_grad(
 ) -> Array:
     """Return the gradient of the images: the output's gradient, convolved with the flipped kernel.
 
-    At a stride above 1, zeros between the pixels of the output's gradient stand for the outputs
-    that were skipped.
+    At a stride above 1, the convolution skips outputs. Zeros between the pixels of the output's
+    gradient take their places.
     """
     zero = jnp.zeros((), output_grad.dtype)
     zeros_between = (0, 0, stride - 1)
@@ -101,14 +101,15 @@ def _images_grad(
     flipped_kernel = kernel[::-1, ::-1].swapaxes(2, 3)
     kernel_size = len(kernel)
     leading_zeros = max(0, kernel_size - 1 - padding[0])
-    # Outputs that read padding alone are cut off: XLA on a CPU is wrong with negative padding.
-    cut_pixels = max(0, padding[0] - (kernel_size - 1))
+    # The first outputs may read padding alone, so that the images do not influence them. They are
+    # cut off here, because XLA's negative padding, which could do it, is wrong on a CPU.
+    first_output = max(0, padding[0] - (kernel_size - 1))
     pads = []
     for axis in (1, 2):
-        read_pixels = images_shape[axis] + kernel_size - 1 - leading_zeros
-        end = min(cut_pixels + read_pixels, spread_grad.shape[axis])
-        spread_grad = lax.slice_in_dim(spread_grad, cut_pixels, end, axis=axis)
-        trailing_zeros = read_pixels - spread_grad.shape[axis]
+        needed_extent = images_shape[axis] + kernel_size - 1 - leading_zeros
+        end = min(first_output + needed_extent, spread_grad.shape[axis])
+        spread_grad = lax.slice_in_dim(spread_grad, first_output, end, axis=axis)
+        trailing_zeros = needed_extent - spread_grad.shape[axis]
         pads.append((leading_zeros, trailing_zeros))
     return convolve_by_xla(spread_grad, flipped_kernel, 1, (pads[0], pads[1]))
 
@@ -128,18 +129,19 @@ def _kernel_grad(
     _, out_height, out_width, features = output_grad.shape
     channels = x.shape[-1]
     margin = (kernel_size - 1) / 2
-    is_same_size = stride == 1 and padding == (margin, margin)
-    # For each pixel, the two methods copy r (C + K) and r^2 C values.
-    copies_less = channels + features < kernel_size * channels
-    if is_same_size and copies_less:
+    output_has_size_of_images = stride == 1 and padding == (margin, margin)
+    # The numbers of values that the two methods copy for each pixel.
+    copies_of_im2col = kernel_size**2 * channels
+    copies_of_rows_and_columns = kernel_size * (channels + features)
+    if output_has_size_of_images and copies_of_rows_and_columns < copies_of_im2col:
         grad_of_chunk = partial(_grad_by_rows_and_columns, kernel_size=kernel_size)
-        columns_in_product = kernel_size * (channels + features)
+        copies_of_pixel = copies_of_rows_and_columns
     else:
         grad_of_chunk = partial(
             _grad_by_im2col, kernel_size=kernel_size, stride=stride, leading_zeros=padding[0]
         )
-        columns_in_product = kernel_size**2 * channels
-    image_bytes = out_height * out_width * columns_in_product * _BFLOAT16_BYTES
+        copies_of_pixel = copies_of_im2col
+    image_bytes = out_height * out_width * copies_of_pixel * _BFLOAT16_BYTES
     kernel_bytes = kernel_size**2 * channels * features * _FLOAT32_BYTES
     max_images = max(_CHUNK_BYTES, kernel_bytes) // image_bytes
     x_chunks = split_into_chunks(x, max_images)
@@ -158,21 +160,28 @@ def _kernel_grad(
 def _grad_by_im2col(
     x: Array, output_grad: Array, kernel_size: int, stride: int, leading_zeros: int
 ) -> Array:
-    """Return the kernel's gradient: all inputs of each output, times the output's gradient."""
+    """Return the kernel's gradient, by one product of two matrices (im2col).
+
+    One matrix has a row for each output, with all inputs that this output is computed from. The
+    other matrix is the output's gradient.
+    """
     _, out_height, out_width, features = output_grad.shape
     channels = x.shape[-1]
 
     def pad_amounts(image_extent: int, out_extent: int) -> tuple[int, int, int]:
-        padded_extent = stride * (out_extent - 1) + kernel_size
-        return leading_zeros, padded_extent - leading_zeros - image_extent, 0
+        read_extent = stride * (out_extent - 1) + kernel_size
+        trailing_zeros = read_extent - leading_zeros - image_extent
+        zeros_between_pixels = 0
+        return leading_zeros, trailing_zeros, zeros_between_pixels
 
     rows_padding = pad_amounts(x.shape[1], out_height)
     columns_padding = pad_amounts(x.shape[2], out_width)
     zero = jnp.zeros((), x.dtype)
     padded = lax.pad(x, zero, [(0, 0, 0), rows_padding, columns_padding, (0, 0, 0)])
-    last_row, last_column = stride * (out_height - 1), stride * (out_width - 1)
+    height = stride * (out_height - 1) + 1  # from the first to the last input of a weight
+    width = stride * (out_width - 1) + 1
     inputs = [  # for each row and column of the kernel: the inputs of all outputs
-        padded[:, row : row + last_row + 1 : stride, column : column + last_column + 1 : stride]
+        padded[:, row : row + height : stride, column : column + width : stride]
         for row, column in product(range(kernel_size), repeat=2)
     ]
     kernel_grad = _sum_of_products(jnp.concatenate(inputs, -1), output_grad)
@@ -182,8 +191,10 @@ def _grad_by_im2col(
 def _grad_by_rows_and_columns(x: Array, output_grad: Array, kernel_size: int) -> Array:
     """Return the kernel's gradient for stride 1 and an output as large as the images.
 
-    The images are unrolled along their columns and the output's gradient along its rows. With as
-    many features as channels, this copies two thirds as much as `_grad_by_im2col`.
+    The gradient of a weight is a product of shifted images and the output's gradient. Here only the
+    columns of the images are shifted, and the rows of the output's gradient instead of theirs. For
+    a 3x3 kernel with as many features as channels, the shifted copies have two thirds of the
+    size of those in `_grad_by_im2col`.
     """
     _, height, width, channels = x.shape
     features = output_grad.shape[-1]
@@ -201,10 +212,10 @@ def _grad_by_rows_and_columns(x: Array, output_grad: Array, kernel_size: int) ->
 
 
 def _sum_of_products(x: Array, y: Array) -> Array:
-    """Return the products of all channels of `x` and of `y`, summed over pixels: float32 `[C, K]`.
+    """Multiply each channel of `x` by each channel of `y`; return the sums over all pixels.
 
-    A product whose result is bfloat16 is computed by matrix instructions, which sum in float32.
-    XLA does not use them if the result is float32.
+    The result `[C, K]` is float32, but for bfloat16 arrays it is rounded to bfloat16 before: XLA
+    uses a CPU's matrix instructions, which sum in float32, only if the result is bfloat16.
     """
     pixels = math.prod(x.shape[:-1])
     sums = jnp.einsum("pc,pk->ck", x.reshape(pixels, -1), y.reshape(pixels, -1))

@@ -67,14 +67,15 @@ class Geometry:
         return tuple(extents)
 
 
-def has_products(
+def can_convolve_by_products(
     x: Float[Array, "batch height width channels"],
     kernel: Float[Array, "rows columns inputs features"],
     geometry: Geometry,
 ) -> bool:
     """Return True if `convolve_by_products` can compute a convolution.
 
-    The arrays must have a dtype that fits into float32, and there must be an output.
+    It computes in float32, so float32 must represent all values of the arrays' dtype exactly.
+    Images, kernel and output must not be empty.
     """
     fits_float32 = jnp.promote_types(x.dtype, jnp.float32) == jnp.float32
     extents = geometry.output_extents(x.shape, kernel.shape)
@@ -102,20 +103,26 @@ def convolve_by_products(
     weights = kernel.astype(jnp.float32)
     extents = geometry.output_extents(x.shape, kernel.shape)
     kernel_size = kernel.shape[:2]
-    strides, dilation = _simplify_steps(geometry.strides, geometry.dilation, kernel_size)
-    read_steps = [old // new for old, new in zip(geometry.strides, strides, strict=True)]
-    images = images[:, :: read_steps[0], :: read_steps[1]]  # no other pixels are read
+    strides, dilation = _divide_by_common_factors(geometry.strides, geometry.dilation, kernel_size)
+    row_factor, column_factor = geometry.strides[0] // strides[0], geometry.strides[1] // strides[1]
+    images = images[:, ::row_factor, ::column_factor]  # no other pixels are read
     images = dilation_to_batch(images, kernel_size, strides, dilation, extents)
-    part_extents = tuple(
+    extents_of_smaller_outputs = tuple(
         math.ceil(extent / distance) for extent, distance in zip(extents, dilation, strict=True)
     )
-    convolve_parts = partial(_convolve_undilated, product_dtype=product_dtype or jnp.float32)
-    outputs = convolve_parts(images, weights, strides, geometry.groups, part_extents)
+    convolve = partial(_convolve_undilated, product_dtype=product_dtype or jnp.float32)
+    outputs = convolve(images, weights, strides, geometry.groups, extents_of_smaller_outputs)
     return batch_to_dilation(outputs, dilation, extents).astype(x.dtype)
 
 
-def _simplify_steps(strides: Pair, dilation: Pair, kernel_size: Pair) -> tuple[Pair, Pair]:
-    """Return strides and dilation after division by their common factor along each axis."""
+def _divide_by_common_factors(
+    strides: Pair, dilation: Pair, kernel_size: Pair
+) -> tuple[Pair, Pair]:
+    """Return strides and dilation, divided by their common factor along each axis.
+
+    With a common factor f, the convolution reads only every f-th pixel. If the other pixels are
+    removed, the divided strides and dilation give the same outputs.
+    """
     new_strides, new_dilation = [], []
     for stride, distance, weight_count in zip(strides, dilation, kernel_size, strict=True):
         # A single row or column of weights has no neighbours, so that its dilation has no effect.
@@ -133,7 +140,10 @@ def _convolve_undilated(
     output_extents: Pair,
     product_dtype: DTypeLike,
 ) -> Array:
-    """Convolve padded images with an undilated kernel."""
+    """Convolve padded images with an undilated kernel.
+
+    Several groups of channels are joined to a set, which is convolved without groups.
+    """
     _, _, inputs, features = kernel.shape
     if groups > 1 and inputs == 1:
         return _convolve_each_channel(x, kernel[:, :, 0], strides, output_extents)
@@ -142,13 +152,12 @@ def _convolve_undilated(
     convolve = partial(_convolve_at_stride_1, product_dtype=product_dtype)
     if groups == 1:
         return convolve(x, kernel)
-    widest_group = max(kernel.shape[2], features // groups)
-    joined_groups = largest_divisor(groups, _MAX_WIDTH_OF_JOINED_GROUPS // widest_group)
-    sets = groups // joined_groups
-    images_and_kernels = join_groups(x, kernel, groups, sets)
-    outputs = lax.map(lambda image_set: convolve(*image_set), images_and_kernels)
-    joined = jnp.moveaxis(outputs, 0, 3)
-    return joined.reshape(*joined.shape[:3], features)
+    group_width = max(kernel.shape[2], features // groups)
+    groups_in_set = largest_divisor(groups, _MAX_WIDTH_OF_JOINED_GROUPS // group_width)
+    images_and_kernels = join_groups(x, kernel, groups, set_count=groups // groups_in_set)
+    outputs_of_sets = lax.map(lambda arrays: convolve(*arrays), images_and_kernels)
+    outputs = jnp.moveaxis(outputs_of_sets, 0, 3)  # the sets before the features of each set
+    return outputs.reshape(*outputs.shape[:3], features)
 
 
 def _convolve_each_channel(x: Array, kernel: Array, strides: Pair, output_extents: Pair) -> Array:
@@ -187,14 +196,16 @@ def _convolve_at_stride_1(x: Array, kernel: Array, product_dtype: DTypeLike) -> 
 
 
 def _size_of_winograd_parts(kernel_shape: Pair, output_extents: Pair) -> int | None:
-    """Return the height and width of a kernel's parts for Winograd's method: 2 or 3.
+    """Return the size of the parts into which to divide a kernel for Winograd's method, or None.
 
-    None means that a single matrix product is faster.
+    A part has 2x2 or 3x3 weights, so the size is 2 or 3. None means that im2col is faster: a single
+    matrix product with the whole kernel.
     """
     rows, columns, channels, _ = kernel_shape
     if channels <= MAX_IM2COL_CHANNELS:
         return None
-    costs: dict[int | None, float] = {None: math.prod((rows, columns, *output_extents))}
+    cost_of_im2col = math.prod((rows, columns, *output_extents))
+    costs: dict[int | None, float] = {None: cost_of_im2col}
     for part_size in (3, 2):
         parts = math.ceil(rows / part_size) * math.ceil(columns / part_size)
         tiling = Tiling(part_size, output_extents)
@@ -216,10 +227,15 @@ def _convolve_by_winograd(
 def _map_over_chunks(
     convolve: Callable[[Array], Array], x: Array, copies: int, max_bytes: int
 ) -> Array:
-    """Convolve a batch in chunks; `convolve` rearranges a chunk to `copies` times its size.
+    """Convolve a batch, one chunk of its images after another, to save memory.
 
-    The rearranged images of a chunk have at most `max_bytes` bytes, if there is more than one. They
-    are computed again for the gradient, so that they are not kept.
+    The gradient computes the rearranged images again, so they are not kept in memory.
+
+    Args:
+      convolve: rearranges and convolves a chunk; the rearranged images are larger than the chunk.
+      x: the batch.
+      copies: how many times larger the rearranged images are.
+      max_bytes: most bytes of rearranged images in a chunk; a chunk of one image may have more.
     """
     batch_size = len(x)
     convolve = jax.checkpoint(convolve)

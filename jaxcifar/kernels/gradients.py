@@ -28,7 +28,9 @@ def batch_norm(
 ) -> tuple[
     Float[Array, "*others channels"], Float32[Array, "channels"], Float32[Array, "channels"]
 ]:
-    """Normalise a batch with one exchange between devices; the derivative needs only `x`.
+    """Normalise a batch (BatchNorm); devices that share the batch exchange data only once.
+
+    For the derivative, only `x` and a few numbers per channel are kept in memory.
 
     Args:
       x: the batch.
@@ -43,7 +45,8 @@ def batch_norm(
       dtype: dtype of the normalised batch.
 
     Returns:
-      the normalised batch, its mean and its biased variance. Only the batch has a gradient.
+      the normalised batch, and the mean and the biased variance of `x`. A loss may depend on the
+      normalised batch only: gradients of the mean and of the variance are ignored.
     """
     axes = tuple(range(x.ndim - 1))  # all but the channels
     x, x_to_sum, x_to_square = _separate_uses(x, 3)
@@ -52,12 +55,10 @@ def batch_norm(
         x_to_square,
         mean_estimate,
         cpu=partial(_mean_and_var_on_cpu, axes=axes),
-        default=lambda values, _, estimate: mean_and_var_in_one_pass(
-            values.astype(jnp.float32), estimate, axes
-        ),
+        default=partial(_mean_and_var_on_accelerator, axes=axes),
     )
     if axis_name is not None or channel_groups > 1:
-        # Of the deviations from the estimate: their mean, and the mean of their squares.
+        # The mean of the deviations from the estimate, and the mean of their squares.
         moments = jnp.stack([mean - mean_estimate, var + (mean - mean_estimate) ** 2])
         mean_deviation, mean_squared_deviation = _mean_over_devices_and_groups(
             moments, axis_name, channel_groups
@@ -99,6 +100,13 @@ def _mean_and_var_on_cpu(
         return mean, x.astype(jnp.float32).var(axes)
     mean_square = jnp.square(x_to_square.astype(jnp.float32)).mean(axes)
     return mean, jnp.maximum(mean_square - mean * mean, 0)
+
+
+def _mean_and_var_on_accelerator(
+    x: Array, x_to_square: Array, mean_estimate: Array, axes: tuple[int, ...]
+) -> tuple[Array, Array]:
+    del x_to_square
+    return mean_and_var_in_one_pass(x.astype(jnp.float32), mean_estimate, axes)
 
 
 def mean_and_var_in_one_pass(
@@ -175,26 +183,33 @@ def _batch_norm_bwd(
     grad = grad.astype(jnp.float32)
     grad_sum = grad_to_sum.astype(jnp.float32).sum(axes)
     grad_times_normalized_sum = (grad * normalized).sum(axes)
-    if x.dtype == dtype == jnp.bfloat16:
+    is_bfloat16 = x.dtype == jnp.bfloat16 and dtype == jnp.bfloat16
+    if is_bfloat16:
         # XLA on a CPU would write the normalised images before it sums. This form avoids that.
         products = grad_to_multiply.astype(jnp.float32) * x_to_multiply.astype(jnp.float32)
         sum_on_cpu = (products.sum(axes) - mean * grad_sum) * inverse_std
-        grad_times_normalized_sum = lax.platform_dependent(
-            sum_on_cpu,
-            grad_times_normalized_sum,
-            cpu=lambda on_cpu, _: on_cpu,
-            default=lambda _, elsewhere: elsewhere,
-        )
+        grad_times_normalized_sum = _choose_by_platform(sum_on_cpu, grad_times_normalized_sum)
     sums = jnp.stack([grad_sum, grad_times_normalized_sum])
     values_per_channel = x.size // x.shape[-1]
     means = _mean_over_devices_and_groups(sums, axis_name, channel_groups) / values_per_channel
     grad_mean, grad_times_normalized_mean = means
     x_grad = grad - grad_mean - normalized * grad_times_normalized_mean
     x_grad = x_grad * (inverse_std * scale)
-    scale_grad, bias_grad = sums[1], sums[0]
+    scale_grad = sums[1]  # grad_times_normalized_sum
+    bias_grad = sums[0]  # grad_sum
     x_grad = x_grad.astype(x.dtype)
     mean_estimate_grad = jnp.zeros_like(mean)
     return x_grad, scale_grad, bias_grad, mean_estimate_grad
+
+
+def _choose_by_platform(on_cpu: Array, elsewhere: Array) -> Array:
+    """Return the first array if the program runs on a CPU, and the second one otherwise."""
+    return lax.platform_dependent(
+        on_cpu,
+        elsewhere,
+        cpu=lambda on_cpu, _: on_cpu,
+        default=lambda _, elsewhere: elsewhere,
+    )
 
 
 batch_norm.defvjp(_batch_norm_fwd, _batch_norm_bwd)
@@ -206,8 +221,9 @@ def pointwise(
 ) -> Float[Array, "batch height width features"]:
     """Convolve with a 1x1 kernel, as a matrix product over the channels.
 
-    For the kernel's gradient a CPU would reorder all pixels, which costs a tenth of a step's time.
-    Computed as a sum over up to `_MAX_BATCH_PARTS` parts of the batch, it needs no reordering.
+    For the kernel's gradient as one product, a CPU would reorder all pixels in memory, which takes
+    a tenth of a training step. So the gradient is a sum of products: one for each of up to
+    `_MAX_BATCH_PARTS` parts of the batch. These products need no reordering.
     """
     return x @ kernel
 

@@ -49,23 +49,24 @@ def _max_pool_bwd(
     window_rows, windows_in_row = maxima.shape[1:3]
     strides_in_row = math.ceil(x.shape[2] / stride)
 
-    def strided_gradient(row: int, column: int) -> Array:
+    def gradient_from(row: int, column: int) -> Array:
         """Return the gradient of the image's pixels `[row::stride, column::stride]`.
 
-        Where windows overlap, such a pixel is in several windows, at different columns of them. Its
-        gradients in these windows are added.
+        If windows overlap, each of these pixels is in several windows. The gradients that the pixel
+        gets from these windows are added.
         """
-        window_gradients = []
-        for offset, window_column in enumerate(range(column, window_width, stride)):
-            column_padding = (offset, strides_in_row - offset - windows_in_row)
+        gradients_by_window = []
+        # A pixel at column c of a window is at column c + stride of the window before, and so on.
+        for windows_before, window_column in enumerate(range(column, window_width, stride)):
+            column_padding = (windows_before, strides_in_row - windows_before - windows_in_row)
             gradient = gradients[row, window_column]
-            window_gradients.append(jnp.pad(gradient, ((0, 0), (0, 0), column_padding, (0, 0))))
-        return reduce(jnp.add, window_gradients)
+            gradients_by_window.append(jnp.pad(gradient, ((0, 0), (0, 0), column_padding, (0, 0))))
+        return reduce(jnp.add, gradients_by_window)
 
     # All pixels of the image, put together again from the pixels with each start (row, column).
     rows = []
     for row in range(stride):
-        columns = [strided_gradient(row, column) for column in range(stride)]
+        columns = [gradient_from(row, column) for column in range(stride)]
         rows.append(jnp.stack(columns, 3))
     x_grad = jnp.stack(rows, 2).reshape(len(x), window_rows * stride, strides_in_row * stride, -1)
     x_grad = x_grad[:, :, : x.shape[2]]
@@ -114,7 +115,9 @@ def pair_maxima(x: Float[Array, "..."], axis: int) -> tuple[Float[Array, "..."],
 
 
 def _pair_maxima_bwd(axis: int, x: Array, grads: tuple[Array, ...]) -> tuple[Array]:
-    pair_grads = []  # gradients of the first and of the second pixels of the pairs
+    # For pairs 0-1, 2-3, ... and then for pairs 1-2, 3-4, ...: the gradients of the first pixels of
+    # the pairs, and of the second pixels.
+    pair_grads = []
     for (first, second), grad in zip(_neighbour_pairs(x, axis), grads, strict=True):
         first_grad = jnp.where(first >= second, grad, 0)
         second_grad = jnp.where(first >= second, 0, grad)
@@ -122,16 +125,18 @@ def _pair_maxima_bwd(axis: int, x: Array, grads: tuple[Array, ...]) -> tuple[Arr
     even_grads, odd_grads = pair_grads[0]  # of pixels 0, 2, ... and of pixels 1, 3, ...
     last_grad: list[Array] = []  # of the last pixel, if the number of pixels is odd
     is_odd_extent = len(pair_grads) == 2
-    if is_odd_extent:  # all pixels but the first and the last are in two pairs
-        more_odd_grads, later_even_grads = pair_grads[1]  # of pixels 1, 3, ... and 2, 4, ...
-        pair_count = later_even_grads.shape[axis]
+    if is_odd_extent:  # each pixel but the first and the last is in two pairs; add both gradients
+        odd_grads_as_first, even_grads_as_second = pair_grads[
+            1
+        ]  # of pixels 1, 3, ... and 2, 4, ...
+        pair_count = even_grads_as_second.shape[axis]
         take_slice = partial(lax.slice_in_dim, axis=axis)
         inner_even_grads = take_slice(even_grads, 1, pair_count)
-        inner_even_grads += take_slice(later_even_grads, 0, pair_count - 1)
+        inner_even_grads += take_slice(even_grads_as_second, 0, pair_count - 1)
         # On a CPU, a sum of padded arrays would take twice the time.
         even_grads = jnp.concatenate([take_slice(even_grads, 0, 1), inner_even_grads], axis)
-        odd_grads = odd_grads + more_odd_grads
-        last_grad = [take_slice(later_even_grads, pair_count - 1, pair_count)]
+        odd_grads = odd_grads + odd_grads_as_first
+        last_grad = [take_slice(even_grads_as_second, pair_count - 1, pair_count)]
     interleaved_shape = [*x.shape]
     interleaved_shape[axis] -= len(last_grad)
     interleaved = jnp.stack([even_grads, odd_grads], axis + 1).reshape(interleaved_shape)

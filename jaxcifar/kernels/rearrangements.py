@@ -45,21 +45,22 @@ def dilation_to_batch(
       output_extents: height and width of the convolution's output.
 
     Returns:
-      the smaller images of all r of the rows and all r of the columns, one batch after another.
+      one batch of smaller images for each r of the rows and each r of the columns. The batches are
+      concatenated; r of the columns changes first.
     """
     for axis in (1, 0):  # the columns first, so that the rows are the slower index of the batch
-        parts = min(dilation[axis], output_extents[axis])
+        part_count = min(dilation[axis], output_extents[axis])
         outputs_of_part = math.ceil(output_extents[axis] / dilation[axis])
-        pixels = strides[axis] * (outputs_of_part - 1) + kernel_size[axis]
-        read_extent = dilation[axis] * (pixels - 1) + 1
-        needed_extent = strides[axis] * (parts - 1) + read_extent
+        pixels_of_part = strides[axis] * (outputs_of_part - 1) + kernel_size[axis]
+        read_extent = dilation[axis] * (pixels_of_part - 1) + 1
+        needed_extent = strides[axis] * (part_count - 1) + read_extent
         x = _resize_axis(x, axis + 1, needed_extent)
-        firsts = [strides[axis] * part for part in range(parts)]
-        images = [
+        first_pixels = [strides[axis] * part for part in range(part_count)]
+        parts = [
             lax.slice_in_dim(x, first, first + read_extent, dilation[axis], axis + 1)
-            for first in firsts
+            for first in first_pixels
         ]
-        x = jnp.concatenate(images)
+        x = jnp.concatenate(parts)
     return x
 
 
@@ -68,12 +69,19 @@ def batch_to_dilation(
     dilation: Pair,
     output_extents: Pair,
 ) -> Float32[Array, "batch {output_extents[0]} {output_extents[1]} features"]:
-    """Put the outputs of the images from `dilation_to_batch` together again."""
+    """Return the outputs of a dilated convolution, whose parts were computed separately.
+
+    Args:
+      outputs: outputs for the smaller images into which `dilation_to_batch` divides images.
+      dilation: distances between the pixels that neighbouring weights read.
+      output_extents: height and width of the convolution's output.
+    """
     height, width = output_extents
     row_parts = min(dilation[0], height)
     column_parts = min(dilation[1], width)
     _, part_height, part_width, features = outputs.shape
     parts = outputs.reshape(row_parts, column_parts, -1, part_height, part_width, features)
+    # [batch, part_height, row_parts, part_width, column_parts, features]
     interleaved = parts.transpose(2, 3, 0, 4, 1, 5)
     images = interleaved.reshape(-1, part_height * row_parts, part_width * column_parts, features)
     return images[:, :height, :width]
@@ -89,10 +97,10 @@ def space_to_depth(
     Float32[Array, "batch block_rows block_columns more_channels"],
     Float32[Array, "kernel_rows kernel_columns more_inputs features"],
 ]:
-    """Return images and a kernel for stride 1, in which a block of pixels is one pixel.
+    """Return images and a kernel whose convolution at stride 1 replaces one with larger strides.
 
-    A block has as many rows and columns as the strides. Its pixels become channels of the same
-    group.
+    Each block of pixels becomes one pixel with more channels. A block has as many rows and columns
+    as the strides. Channels stay in their group.
 
     Args:
       x: images that are already padded.
@@ -116,13 +124,15 @@ def space_to_depth(
     blocks = x.reshape(
         batch, block_rows, row_stride, block_columns, column_stride, groups, channels // groups
     )
-    blocks = blocks[:, :, :read_rows, :, :read_columns].transpose(0, 1, 3, 5, 2, 4, 6)
+    blocks = blocks[:, :, :read_rows, :, :read_columns]
+    # [batch, block_rows, block_columns, groups, read_rows, read_columns, channels of a group]
+    blocks = blocks.transpose(0, 1, 3, 5, 2, 4, 6)
 
     kernel = _resize_axis(kernel, 0, kernel_rows * read_rows)
     kernel = _resize_axis(kernel, 1, kernel_columns * read_columns)
-    weights = kernel.reshape(
-        kernel_rows, read_rows, kernel_columns, read_columns, inputs, features
-    ).transpose(0, 2, 1, 3, 4, 5)
+    weights = kernel.reshape(kernel_rows, read_rows, kernel_columns, read_columns, inputs, features)
+    # [kernel_rows, kernel_columns, read_rows, read_columns, inputs, features]
+    weights = weights.transpose(0, 2, 1, 3, 4, 5)
     return (
         blocks.reshape(batch, block_rows, block_columns, -1),
         weights.reshape(kernel_rows, kernel_columns, -1, features),
@@ -140,22 +150,31 @@ def join_groups(
     x: Float32[Array, "batch height width channels"],
     kernel: Float32[Array, "rows columns inputs features"],
     groups: int,
-    sets: int,
+    set_count: int,
 ) -> tuple[
-    Float32[Array, "{sets} batch height width channels_of_set"],
-    Float32[Array, "{sets} rows columns channels_of_set features_of_set"],
+    Float32[Array, "{set_count} batch height width channels_of_set"],
+    Float32[Array, "{set_count} rows columns channels_of_set features_of_set"],
 ]:
-    """Return images and kernels of `sets` convolutions without groups.
+    """Return images and kernels of convolutions without groups, which replace one with groups.
 
-    Each set joins equally many of the `groups` groups. Its kernel has weights 0 between the inputs
-    of a group and the outputs of another group.
+    Neighbouring groups of channels are joined to sets of equal size. In the kernel of a set, the
+    weights between the inputs of a group and the outputs of another group are 0.
+
+    Args:
+      x: images.
+      kernel: weights; `inputs` is the number of channels in a group.
+      groups: number of groups of channels.
+      set_count: number of sets, which divides `groups`.
+
+    Returns:
+      the images of each set, and the kernel of each set.
     """
     batch, height, width, _ = x.shape
     rows, columns, inputs, features = kernel.shape
-    groups_of_set = groups // sets
-    x_sets = jnp.moveaxis(x.reshape(batch, height, width, sets, -1), 3, 0)
+    groups_of_set = groups // set_count
+    x_sets = jnp.moveaxis(x.reshape(batch, height, width, set_count, -1), 3, 0)
     features_of_group = features // groups
-    weights = kernel.reshape(rows, columns, inputs, sets, groups_of_set, features_of_group)
+    weights = kernel.reshape(rows, columns, inputs, set_count, groups_of_set, features_of_group)
     weights = weights.transpose(4, 3, 0, 1, 2, 5)  # the groups of a set first
     # Not a product with an identity matrix: XLA's code for the gradient's sum over seven axes
     # ends the process on a CPU (jax 0.10.2).
@@ -177,10 +196,11 @@ def split_kernel(
     Float32[Array, "batch part_height part_width more_channels"],
     Float32[Array, "{part_size} {part_size} more_channels features"],
 ]:
-    """Return images and a kernel of `part_size` x `part_size` weights, for the same outputs.
+    """Return images and a small kernel whose convolution replaces one with a large kernel.
 
-    The large kernel is divided into parts. The new images have a shifted copy of all channels for
-    each part, so that the convolution also adds up the parts.
+    The large kernel is divided into parts of `part_size` x `part_size` weights. For each part, the
+    new images have a shifted copy of all channels, and the new kernel has inputs. So one
+    convolution computes all parts and adds them up.
     """
     rows, columns, channels, features = kernel.shape
     _, image_height, image_width, _ = x.shape
@@ -189,13 +209,15 @@ def split_kernel(
     kernel = _resize_axis(kernel, 0, row_parts * part_size)
     kernel = _resize_axis(kernel, 1, column_parts * part_size)
     parts = kernel.reshape(row_parts, part_size, column_parts, part_size, channels, features)
-    new_kernel = parts.transpose(1, 3, 0, 2, 4, 5).reshape(part_size, part_size, -1, features)
+    # [part_size, part_size, row_parts, column_parts, channels, features]
+    parts = parts.transpose(1, 3, 0, 2, 4, 5)
+    new_kernel = parts.reshape(part_size, part_size, -1, features)
 
     part_height = image_height - rows + part_size
     part_width = image_width - columns + part_size
     x = _resize_axis(x, 1, part_height + (row_parts - 1) * part_size)
     x = _resize_axis(x, 2, part_width + (column_parts - 1) * part_size)
-    first_rows = range(0, row_parts * part_size, part_size)
+    first_rows = range(0, row_parts * part_size, part_size)  # of the parts
     first_columns = range(0, column_parts * part_size, part_size)
     shifted_images = [
         x[:, row : row + part_height, column : column + part_width]

@@ -155,9 +155,11 @@ def _split_into_chunks(x: Array, weights: Array, tiling: Tiling) -> Array:
 
 
 def _transform_kernel(kernel: Array, tiling: Tiling) -> Array:
-    """Transform a kernel `[r, r, C, K]` to n x n points, `[n * n, C, K]`, column by column.
+    """Return the transformed kernel, by which the method multiplies transformed tiles of images.
 
-    For tiles of m x m outputs, n = m + r - 1.
+    The kernel `[r, r, C, K]` becomes `[n * n, C, K]`, with n = m + r - 1 for tiles of m x m
+    outputs. The first axis has all entries of the first of n columns, then of the second, and so
+    on.
     """
     from_kernel = tiling.matrices.from_kernel
     by_column = kernel.swapaxes(0, 1).reshape(-1, *kernel.shape[2:])
@@ -165,7 +167,7 @@ def _transform_kernel(kernel: Array, tiling: Tiling) -> Array:
 
 
 def _transform_input(x: Array, leading_zeros: int, tiling: Tiling) -> Array:
-    """Transform images to tiles of n x n points, `[n * n, tiles, C]`.
+    """Divide images into tiles of n x n pixels; return the transformed tiles, `[n * n, tiles, C]`.
 
     Neighbouring tiles overlap by r - 1 pixels, where r is the kernel's size.
     """
@@ -198,7 +200,10 @@ def _transform_tiles(x: Array, matrix: np.ndarray, tiling: Tiling) -> Array:
 
 
 def _collect_output(products: Array, tiling: Tiling) -> Array:
-    """Transform the products of tiles `[n * n, tiles, K]` to the output `[B, H', W', K]`."""
+    """Return the output `[B, H', W', K]` of a convolution.
+
+    `products` are the transformed tiles times the transformed kernel, `[n * n, tiles, K]`.
+    """
     to_output = tiling.matrices.to_output
     features = products.shape[-1]
     height, width = tiling.output_extents

@@ -77,9 +77,9 @@ class Tiling:
 def _make_matrices(tile_size: int, kernel_size: int) -> Matrices:
     """Return the matrices of Winograd's convolution for output tiles and kernels of these sizes.
 
-    The product of two polynomials is known if its values at n points are known, and these are the
-    products of the polynomials' values. Winograd's method is the transpose of this algorithm: a
-    matrix becomes its transpose, and the first step becomes the last.
+    They come from a method for the product of two polynomials: evaluate both at n points, multiply
+    the values, and compute the coefficients of the product from these values. Winograd's method
+    does the same steps in reverse order, with transposed matrices.
     """
     point_count = tile_size + kernel_size - 1
     finite_points = _POINTS_BY_COUNT[point_count - 1]

@@ -12,9 +12,13 @@ from typing import Any
 from jax import Array, lax
 
 from jaxcifar.array_types import Float
-from jaxcifar.kernels.convolution import conv2d, is_common_form
+from jaxcifar.kernels.convolution import conv2d, uses_small_kernel_method
 from jaxcifar.kernels.depthwise import depthwise
-from jaxcifar.kernels.general_convolution import Geometry, convolve_by_products, has_products
+from jaxcifar.kernels.general_convolution import (
+    Geometry,
+    can_convolve_by_products,
+    convolve_by_products,
+)
 from jaxcifar.kernels.rearrangements import Paddings, Pair
 from jaxcifar.kernels.winograd import Dtype
 
@@ -50,12 +54,12 @@ def convolve(
     if not _is_image_convolution(x, options):
         return convolve_by_xla(x, kernel)
     geometry = _make_geometry(x, kernel, strides, padding, feature_group_count, options)
-    if not has_products(x, kernel, geometry):
+    if not can_convolve_by_products(x, kernel, geometry):
         return convolve_by_xla(x, kernel)
     pads = geometry.padding
     is_square = geometry.strides[0] == geometry.strides[1] and pads[0] == pads[1]
     is_plain = is_square and geometry.groups == 1 and geometry.dilation == (1, 1)
-    if is_plain and is_common_form(x.shape, kernel.shape, geometry.strides[0], pads[0]):
+    if is_plain and uses_small_kernel_method(x.shape, kernel.shape, geometry.strides[0], pads[0]):
         return conv2d(x, kernel, geometry.strides[0], padding=pads[0], product_dtype=product_dtype)
     if _has_separate_patches(x, kernel, geometry):
         convolve_on_cpu = _convolve_patches
@@ -131,7 +135,8 @@ def _is_depthwise(x: Array, kernel: Array, geometry: Geometry) -> bool:
     The padding on each side must be at least 0 and less than the kernel's size.
     """
     channels, features = x.shape[-1], kernel.shape[-1]
-    if geometry.groups == 1 or not geometry.groups == channels == features:
+    has_one_kernel_per_channel = geometry.groups == channels and channels == features
+    if geometry.groups == 1 or not has_one_kernel_per_channel:
         return False
     zeros_and_extents = zip(geometry.padding, kernel.shape[:2], strict=True)
     has_small_padding = all(

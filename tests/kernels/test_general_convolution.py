@@ -9,7 +9,11 @@ import pytest
 from rounding import ENLARGED_BY_TRANSFORMS, assert_near, error_of_products
 
 from jaxcifar.kernels import general_convolution
-from jaxcifar.kernels.general_convolution import Geometry, convolve_by_products, has_products
+from jaxcifar.kernels.general_convolution import (
+    Geometry,
+    can_convolve_by_products,
+    convolve_by_products,
+)
 
 NO_PADDING = ((0, 0), (0, 0))
 
@@ -136,7 +140,7 @@ def test_values_and_gradients(case):
     compute = jax.jit(value_and_gradients, static_argnums=3)
     lowered = compute.lower(*arrays, case.geometry)
     assert "stablehlo.convolution" not in lowered.as_text()
-    assert has_products(*map(jnp.asarray, arrays[:2]), case.geometry)
+    assert can_convolve_by_products(*map(jnp.asarray, arrays[:2]), case.geometry)
     assert_by_definition(lowered.compile()(*arrays), arrays, case.geometry)
 
 
@@ -177,5 +181,5 @@ def test_operands_of_winograds_products_are_rounded():
 
 def test_without_an_output_there_are_no_products():
     x, kernel = jnp.ones((1, 4, 4, 12)), jnp.ones((5, 5, 12, 8))
-    assert not has_products(x, kernel, Geometry((1, 1), NO_PADDING))
-    assert has_products(x, kernel, Geometry((1, 1), ((0, 1), (1, 0))))
+    assert not can_convolve_by_products(x, kernel, Geometry((1, 1), NO_PADDING))
+    assert can_convolve_by_products(x, kernel, Geometry((1, 1), ((0, 1), (1, 0))))
