@@ -164,19 +164,19 @@ def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, A
     if dataset.name in CATALOG and not dataset.is_from_catalog:
         raise UsageError(
             f"the name {dataset.name!r} is that of a built-in data set, but the images are others; "
-            "use dataclasses.replace(dataset, name=..., title=...)"
+            "give these images another name with dataclasses.replace(dataset, name=..., title=...)"
         )
     for name in ("val_fraction", "fold", "train_examples"):
         if name in settings:
             raise UsageError(
-                f"{name}: these images are split already; give it to Dataset.from_arrays or to the "
-                "config for load_dataset instead"
+                f"{name}: these images are split already; give {name} to Dataset.from_arrays or to "
+                "the config for load_dataset instead"
             )
     image_size = dataset.image_size
     if settings.get("image_size", image_size) != image_size:
         raise UsageError(
             f"image_size {settings['image_size']}: the images have {image_size}x{image_size} "
-            "pixels already; pass image_size to Dataset.from_arrays"
+            "pixels already; give image_size to Dataset.from_arrays instead"
         )
     return {
         "dataset": dataset.name,

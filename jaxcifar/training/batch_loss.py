@@ -143,37 +143,39 @@ class BatchLoss:
             return compute_part(self.batch, None)
         part_size_on_device = len(self.batch.targets) // self.parts
         part_size_on_all_devices = part_size_on_device * sharing.device_count(self.axis)
-        batches = jax.tree.map(
+        stacked_parts = jax.tree.map(
             lambda array: array.reshape(self.parts, part_size_on_device, *array.shape[1:]),
             self.batch,
         )
 
-        def add_part(totals: PartResults, number: Array, batch: Batch) -> PartResults:
+        def add_part(totals: PartResults, number: Array, examples: Batch) -> PartResults:
             part = BatchPart(number, first_position=number * part_size_on_all_devices)
-            results = compute_part(batch, part)
+            results = compute_part(examples, part)
             return PartResults(
                 to_sum=jax.tree.map(jnp.add, totals.to_sum, results.to_sum),
                 to_average=jax.tree.map(_add_if_float, totals.to_average, results.to_average),
             )
 
-        first_batch = jax.tree.map(lambda array: array[0], batches)
         first_part = BatchPart(jnp.int32(0), jnp.int32(0))
-        result_shapes = jax.eval_shape(compute_part, first_batch, first_part)
+        first_examples = _examples_of_part(stacked_parts, 0)
+        result_shapes = jax.eval_shape(compute_part, first_examples, first_part)
         totals = jax.tree.map(lambda array: jnp.zeros(array.shape, array.dtype), result_shapes)
 
-        def scan_step(
-            totals: PartResults, numbered_batch: tuple[Array, Batch]
-        ) -> tuple[PartResults, None]:
-            return add_part(totals, *numbered_batch), None
-
         if self.compiles_loop:
+
+            def add_next_part(
+                totals: PartResults, number_and_examples: tuple[Array, Batch]
+            ) -> tuple[PartResults, None]:
+                return add_part(totals, *number_and_examples), None
+
             numbers = jnp.arange(self.parts, dtype=jnp.int32)
-            totals, _ = lax.scan(scan_step, totals, (numbers, batches))
+            totals, _ = lax.scan(add_next_part, totals, (numbers, stacked_parts))
         else:
             for number in range(self.parts):
-                batch = jax.tree.map(lambda array, number=number: array[number], batches)
-                batch = batch._replace(inputs=_delay_until_computed(batch.inputs, totals))
-                totals = add_part(totals, jnp.int32(number), batch)
+                examples = _examples_of_part(stacked_parts, number)
+                delayed_inputs = _delay_until_computed(examples.inputs, totals)
+                examples = examples._replace(inputs=delayed_inputs)
+                totals = add_part(totals, jnp.int32(number), examples)
         averages = jax.tree.map(self._divide_if_float, totals.to_average)
         return PartResults(totals.to_sum, averages)
 
@@ -181,6 +183,10 @@ class BatchLoss:
         """Return the mean over the parts for arrays of floats, and other arrays unchanged."""
         is_float = jnp.issubdtype(total.dtype, jnp.floating)
         return (total / self.parts).astype(total.dtype) if is_float else total
+
+
+def _examples_of_part(stacked_parts: Batch, number: int) -> Batch:
+    return jax.tree.map(lambda array: array[number], stacked_parts)
 
 
 def _delay_until_computed(inputs: Array, results: PyTree) -> Array:
@@ -206,10 +212,11 @@ def _with_derivative(
     compute_loss: Callable[[PyTree], Array],
     compute_loss_and_gradients: Callable[[PyTree], tuple[Array, PyTree]],
 ) -> Callable[[PyTree], Array]:
-    """Return `compute_loss` as a function whose gradients `compute_loss_and_gradients` computes.
+    """Return a function equal to `compute_loss`, with its own rule for JAX's differentiation.
 
-    JAX's own differentiation would differentiate a sum over devices once on each device. It would
-    also keep the activations of all parts of a batch in memory.
+    By this rule, `compute_loss_and_gradients` computes the gradients. JAX's own differentiation
+    would differentiate a sum over devices once on each device. It would also keep the activations
+    of all parts of a batch in memory.
     """
     differentiable = jax.custom_jvp(compute_loss)
 

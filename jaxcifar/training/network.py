@@ -114,7 +114,7 @@ def init(
 
 
 def init_image_count(images_shape: tuple[int, ...]) -> int:
-    """Return how many training images to pass to `init`; their shape is `[N, H, W, 3]`."""
+    """Return how many training images to pass to `init`, for images of a shape `[N, H, W, 3]`."""
     _, height, width, _ = images_shape
     images_of_this_size = max(1, _MAX_INIT_PIXELS // (height * width))
     return min(_MAX_INIT_IMAGES, images_of_this_size)

@@ -137,9 +137,12 @@ class ParallelRuns:
             step_count: Array,
         ) -> tuple[TrainState, dict[str, Array]]:
             def train_run(
-                state: TrainState, hyper: Hyperparameters, order: Array, images: Array = images
+                state: TrainState,
+                hyper: Hyperparameters,
+                order: Array,
+                images_of_run: Array = images,  # by default, all runs read the same images
             ) -> tuple[TrainState, dict[str, Array]]:
-                return program.train_steps(state, hyper, images, labels, order, step_count)
+                return program.train_steps(state, hyper, images_of_run, labels, order, step_count)
 
             train_runs = _map_over_runs(train_run, len(orders), use_vmap=compiles_loops)
             if each_run_has_own_images:
@@ -161,7 +164,7 @@ class ParallelRuns:
 def _map_over_runs(
     train_run: Callable[..., PyTree], run_count: int, use_vmap: bool
 ) -> Callable[..., PyTree]:
-    """Return a function of stacked arrays that applies `train_run` to each of `run_count` runs.
+    """Return a function that calls `train_run` for each of `run_count` runs, on stacked arrays.
 
     With `use_vmap`, `jax.vmap` computes the runs together; otherwise `train_run` is called once for
     each run. On a CPU, `vmap` would turn convolutions into grouped ones, XLA's slowest kind.

@@ -166,7 +166,7 @@ class Program:
           images: all training images or, if `steps_per_feed` is set, those of the next steps.
           labels: labels of all training images.
           order: order of the images in this epoch, from `epoch_order`.
-          step_count: number of steps; 1 if the program has no loops.
+          step_count: number of steps; 1 if `compiles_loops` is False.
 
         Returns:
           the new state, and the mean loss and accuracy since the epoch began.

@@ -41,19 +41,20 @@ def _compute_evaluation_params(
     states: list[optax.contrib.ScheduleFreeState], params: PyTree
 ) -> PyTree:
     for state in states:
-        average_param = partial(_average_param, state)
-        params = jax.tree.map(average_param, state.z, params, is_leaf=_is_masked)
+        evaluated_param = partial(_evaluated_param, state)
+        params = jax.tree.map(evaluated_param, state.z, params, is_leaf=_is_masked)
     return params
 
 
-def _average_param(
+def _evaluated_param(
     state: optax.contrib.ScheduleFreeState, z_of_param: Any, param: PyTree
 ) -> PyTree:
-    """Return the average of a parameter, which is evaluated instead of the parameter.
+    """Return the average over the steps of a parameter, with which the network is evaluated.
 
     Args:
-      state: the state of a schedule-free rule.
-      z_of_param: the entry for this parameter in `state.z`, the base optimizer's parameters.
+      state: the state of a schedule-free rule. Its base optimizer trains parameters of its own,
+        `state.z`, from which optax computes the average.
+      z_of_param: the entry for this parameter in `state.z`.
       param: the parameter; it is returned unchanged if another rule trains it.
     """
     if _is_masked(z_of_param):  # another rule trains this parameter
