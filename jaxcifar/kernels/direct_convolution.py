@@ -101,8 +101,8 @@ def _images_grad(
     flipped_kernel = kernel[::-1, ::-1].swapaxes(2, 3)
     kernel_size = len(kernel)
     leading_zeros = max(0, kernel_size - 1 - padding[0])
-    # The first outputs may read padding alone, so that the images do not influence them. They are
-    # cut off here, because XLA's negative padding, which could do it, is wrong on a CPU.
+    # The first outputs may read padding alone; they do not depend on the images and are cut off.
+    # XLA's negative padding would cut them off too, but it is wrong on a CPU.
     first_output = max(0, padding[0] - (kernel_size - 1))
     pads = []
     for axis in (1, 2):
@@ -191,10 +191,10 @@ def _grad_by_im2col(
 def _grad_by_rows_and_columns(x: Array, output_grad: Array, kernel_size: int) -> Array:
     """Return the kernel's gradient for stride 1 and an output as large as the images.
 
-    The gradient of a weight is a product of shifted images and the output's gradient. Here only the
-    columns of the images are shifted, and the rows of the output's gradient instead of theirs. For
-    a 3x3 kernel with as many features as channels, the shifted copies have two thirds of the
-    size of those in `_grad_by_im2col`.
+    The gradient of a weight is a product of shifted images and the output's gradient. Here the
+    images are shifted along their columns only. Instead of shifting them along their rows too, this
+    function shifts the output's gradient the other way. For a 3x3 kernel with as many features as
+    channels, the shifted copies have two thirds of the size of those in `_grad_by_im2col`.
     """
     _, height, width, channels = x.shape
     features = output_grad.shape[-1]

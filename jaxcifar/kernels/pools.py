@@ -126,9 +126,8 @@ def _pair_maxima_bwd(axis: int, x: Array, grads: tuple[Array, ...]) -> tuple[Arr
     last_grad: list[Array] = []  # of the last pixel, if the number of pixels is odd
     is_odd_extent = len(pair_grads) == 2
     if is_odd_extent:  # each pixel but the first and the last is in two pairs; add both gradients
-        odd_grads_as_first, even_grads_as_second = pair_grads[
-            1
-        ]  # of pixels 1, 3, ... and 2, 4, ...
+        # Of pixels 1, 3, ..., the first ones of a pair, and of pixels 2, 4, ..., the second ones.
+        odd_grads_as_first, even_grads_as_second = pair_grads[1]
         pair_count = even_grads_as_second.shape[axis]
         take_slice = partial(lax.slice_in_dim, axis=axis)
         inner_even_grads = take_slice(even_grads, 1, pair_count)

@@ -198,9 +198,9 @@ def split_kernel(
 ]:
     """Return images and a small kernel whose convolution replaces one with a large kernel.
 
-    The large kernel is divided into parts of `part_size` x `part_size` weights. For each part, the
-    new images have a shifted copy of all channels, and the new kernel has inputs. So one
-    convolution computes all parts and adds them up.
+    The large kernel is divided into parts of `part_size` x `part_size` weights. The new images have
+    a shifted copy of all channels for each part. So one convolution computes all parts and adds
+    them up.
     """
     rows, columns, channels, features = kernel.shape
     _, image_height, image_width, _ = x.shape

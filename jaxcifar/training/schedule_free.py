@@ -49,7 +49,7 @@ def _compute_evaluation_params(
 def _evaluated_param(
     state: optax.contrib.ScheduleFreeState, z_of_param: Any, param: PyTree
 ) -> PyTree:
-    """Return the average over the steps of a parameter, with which the network is evaluated.
+    """Return the value of a parameter for evaluation: an average over the training steps.
 
     Args:
       state: the state of a schedule-free rule. Its base optimizer trains parameters of its own,
