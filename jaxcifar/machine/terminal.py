@@ -111,7 +111,8 @@ def duration(seconds: float) -> str:
         return f"{seconds / _MINUTE:.0f} min"
     if seconds < 2 * _DAY:
         hours, minutes = divmod(round(seconds / _MINUTE), 60)
-        return f"{hours} h {minutes} min" if minutes and hours < 10 else f"{hours} h"
+        are_minutes_shown = minutes > 0 and hours < 10
+        return f"{hours} h {minutes} min" if are_minutes_shown else f"{hours} h"
     return f"{seconds / _DAY:.0f} days"
 
 
