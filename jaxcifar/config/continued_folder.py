@@ -119,7 +119,7 @@ def find_continued_run(
 
     Args:
       user_settings: the settings that the user gives. `continue_from` is the folder of the run, or
-        of a study's row, which has a run for each seed and fold.
+        of several runs of a study; then `seed` and `fold` name the run (see `continued_folder`).
       config_class: the class `Config`.
       begun_config: config of the new run if an earlier command has begun it, else None.
 

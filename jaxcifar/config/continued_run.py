@@ -55,7 +55,7 @@ class ContinuedRun(NamedTuple):
         return {**self.inherited_settings(), **DEFAULTS_WHEN_CONTINUING}
 
     def inherited_settings(self) -> dict[str, Any]:
-        """Return the settings of this run that a run which continues it has too.
+        """Return the settings of this run that stay the same in a run that continues it.
 
         Computed fields are left out. The schedule of the learning rate and its length are also left
         out, because the new run chooses them.

@@ -160,7 +160,7 @@ def reason_ineffective(setting: str, settings: Mapping[str, Any]) -> str:
 def recipe_names(arch: str) -> list[str]:
     """Return the names of a network's recipes; the first one is the default.
 
-    If no recipe mentions the network `arch`, it has the recipes for any network.
+    A network that no recipe mentions has the recipes that are for any network.
     """
     registry.entry("arch", arch)
     own_recipes = [name for name, networks in RECIPES.items() if arch in networks]
@@ -223,7 +223,7 @@ def readable_text(value: Any) -> str:
 
 
 def short_text(value: Any) -> str:
-    """Return a value for a sentence, such as "none" for None; a long text loses its middle."""
+    """Return a value as text for a sentence: "none" for None; a long text without its middle."""
     text = readable_text(value)
     return "none" if text == _NOTHING else printable(text, _MAX_SHORT_TEXT)
 

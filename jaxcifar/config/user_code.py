@@ -115,8 +115,7 @@ def refusing_late_imports(config: Config) -> Iterator[None]:
     late_files = set(executed_files)
     for name in set(sys.modules) - modules_before:
         spec = getattr(sys.modules[name], "__spec__", None)
-        is_late_import = is_user_module(spec) and not has_hashed_loader(spec)
-        if is_late_import:
+        if is_user_module(spec) and not has_hashed_loader(spec):
             del sys.modules[name]  # so that the next import of the module is noticed too
             file = file_of(spec)
             if file:

@@ -100,8 +100,9 @@ def _has_string_ending_in(content: mmap.mmap, word: str) -> bool:
 def _xla_library() -> Path | None:
     """Return the path of jaxlib's library that contains XLA; None if it is not found."""
     jaxlib_spec = importlib.util.find_spec("jaxlib")
-    folders = (jaxlib_spec.submodule_search_locations or ()) if jaxlib_spec else ()
-    for folder in folders:
+    if jaxlib_spec is None or jaxlib_spec.submodule_search_locations is None:
+        return None
+    for folder in jaxlib_spec.submodule_search_locations:
         for library_file in Path(folder).glob("*jax_common.*"):
             return library_file
     return None

@@ -106,8 +106,9 @@ def _make_geometry(
     """
     dilation = tuple(options.get("rhs_dilation") or (1, 1))
     if isinstance(padding, str):
-        weight_counts_and_distances = zip(kernel.shape[:2], dilation, strict=True)
-        read_extents = [(count - 1) * step + 1 for count, step in weight_counts_and_distances]
+        read_extents = []  # pixels from the first that a kernel reads to the last
+        for weight_count, distance in zip(kernel.shape[:2], dilation, strict=True):
+            read_extents.append((weight_count - 1) * distance + 1)
         padding = lax.padtype_to_pads(x.shape[1:3], read_extents, strides, padding)
     pads = tuple((int(leading), int(trailing)) for leading, trailing in padding)
     return Geometry(tuple(strides), pads, dilation, groups)
