@@ -59,8 +59,8 @@ def user_code_names(config: Fields) -> dict[str, str]:
 def _places_of_code(name: str) -> Iterable[str]:
     """Return the paths of user code: a file, or the folders of a package.
 
-    The file of "net.py:Net" is `net.py`. For "package.module:Net" the folders of the top-level
-    package are returned; nothing if there is no such package.
+    The file of "net.py:Net" is `net.py`. For "package.module:Net" the folders (or the single file)
+    of the top-level package are returned; nothing if there is no such package.
     """
     source = name.rpartition(":")[0]
     if source.endswith(".py"):

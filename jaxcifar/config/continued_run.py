@@ -95,7 +95,7 @@ class ContinuedRun(NamedTuple):
         reject("continue_from", self.folder, rule)
 
     def _schedule_end_text(self) -> str:
-        """Return the end of a sentence about this run's schedule, such as "ended"."""
+        """Return why this run's schedule can't go on: the end of a sentence, such as "ended"."""
         if self.epochs < self.config.epochs:
             return f"is for {self.config.epochs} epochs, but the run ended after {self.epochs}"
         if self.config.schedule in _SCHEDULES_ENDING_AT_ZERO:

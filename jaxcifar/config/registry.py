@@ -21,8 +21,8 @@ class Entry:
     Attributes:
       constructor: the class or function, as `package.module:NAME`.
       title: name in tables and plots.
-      takes: the fields of `Config` that this entry uses, and that another entry for the same field
-        may not use. For example, only the optimizer "sgd" uses `nesterov`. The constructor of an
+      takes: the fields of `Config` that this entry uses, and that some other entries for the same
+        field ignore. For example, only the optimizer "sgd" uses `nesterov`. The constructor of an
         update rule or augmentation has arguments of these names.
     """
 

@@ -70,7 +70,8 @@ def settings_from_file(content: Mapping[str, Any], config_class: type) -> dict[s
     _require_text_in_code_fields(content)
     file_settings = check_types("config", effective_settings(content), config_class)
     recipe_settings = {**default_settings(content["arch"]), "arch_args": ()}
-    settings = {**DEFAULTS, **effective_settings({**recipe_settings, **file_settings})}
+    all_settings = {**recipe_settings, **file_settings}
+    settings = {**DEFAULTS, **effective_settings(all_settings)}
     if settings["lr_scale"] != "none":
         # Older versions did not write this field.
         base_batch_size = default_settings(settings["arch"], settings["recipe"])["batch_size"]
@@ -97,7 +98,8 @@ def _require_known_digests(table: str, digests: Iterable[tuple[str, Any]]) -> No
     """Check the table `sources` or `imports` of a config, which has digests of user code.
 
     Raises:
-      ValueError: an entry does not begin with a field that names user code, or is not text.
+      ValueError: a name does not begin with a field that can name user code, or a digest is not
+        text.
     """
     for code, digest in digests:
         code_field = code.partition(": ")[0]

@@ -1,6 +1,6 @@
 """User code that a config names as `FILE.py:NAME` or `package.module:NAME`: find, hash and load it.
 
-The package's own networks are loaded in the same way. Code in the folder of a run never is loaded.
+The package's own networks are loaded in the same way. Code in the folder of a run is never loaded.
 """
 
 import hashlib

@@ -45,7 +45,7 @@ def batch_positions(examples_per_device: int, axis: str | None, parts: int = 1) 
     """Return the positions of this device's examples in the whole batch, `[count] int32`.
 
     A batch may be computed in parts, one after another. The devices share each part, so a part has
-    the same examples on any number of devices. The first positions are those in the first part.
+    the same examples on any number of devices. Positions in the first part come first.
 
     Args:
       examples_per_device: number of examples of the batch on each device.

@@ -67,7 +67,7 @@ def mirrored_whitening_kernel(
 
 
 def _column_pair_kernel(left_column: Array, right_column: Array, right_sign: int) -> Array:
-    """Return features that whiten the sum of two columns (or difference), and their negatives."""
+    """Return a kernel that whitens `left + right_sign * right`, and then its negative."""
     root_2 = 2**0.5  # the sum and the difference of two columns, divided by it, keep the variance
     combined_columns = (left_column + right_sign * right_column) / root_2
     directions = _whitening_matrix(combined_columns) / root_2
