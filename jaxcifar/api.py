@@ -142,14 +142,29 @@ def summarize(
       the table; its method `table()` returns the table as text.
 
     Raises:
-      UsageError: the network can't be made or called.
+      UsageError: the network can't be made or called, or a number is not allowed.
     """
+    num_classes = _require_whole_number("num_classes", num_classes)
+    image_size = _require_whole_number("image_size", image_size)
     settings = {"arch_args": arch_args} if arch_args else {}
     config = Config.create(**network_settings(network, settings))
-    config = dataclasses.replace(config, image_size=python_number(image_size))
+    config = dataclasses.replace(config, image_size=image_size)
     model = create_model(config, num_classes)
     check_model(config, model, num_classes)
     return summarize_model(model, image_size)
+
+
+def _require_whole_number(name: str, value: Any) -> int:
+    """Return the argument `name` of a public function as Python's int.
+
+    Raises:
+      UsageError: `value` is not a whole number, or is below 1.
+    """
+    number = python_number(value)
+    is_whole_number = isinstance(number, int) and not isinstance(number, bool)
+    if not is_whole_number or number < 1:
+        raise UsageError(f"{name} {value!r:.80}: must be a whole number, at least 1")
+    return number
 
 
 def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from jaxcifar.errors import UsageError
 def require_code_outside(run_folder: Path | None, config: Fields) -> None:
     """Check that a run's config names no user code in the run's own folder.
 
-    The config and the code would come from the same person, so the SHA-256 in the config would
-    not show that the user trusts the code. No code is imported here.
+    A stranger may have sent the folder, with the code and with a config that has the code's
+    SHA-256. So an equal SHA-256 does not show that the user trusts the code. No code is imported.
 
     Args:
       run_folder: the folder of the run; None if the config is from a file outside of a run.
@@ -57,7 +57,11 @@ def user_code_names(config: Fields) -> dict[str, str]:
 
 
 def _places_of_code(name: str) -> Iterable[str]:
-    """Return the file of user code such as "net.py:Net", or the folders of its top package."""
+    """Return the paths of user code: a file, or the folders of a package.
+
+    The file of "net.py:Net" is `net.py`. For "package.module:Net" the folders (or the single file)
+    of the top-level package are returned; nothing if there is no such package.
+    """
     source = name.rpartition(":")[0]
     if source.endswith(".py"):
         return [source]

@@ -45,10 +45,10 @@ def continued_folder(continue_from: str, seed: int, fold: str = "") -> Path:
     """Return the folder of the run to continue.
 
     Args:
-      continue_from: folder of the run, or of a row of a study. The folder of a row holds the
-        folders of its runs, which differ only in seed and fold.
-      seed: seed of the run; finds the run in the folder of a row.
-      fold: fold of the run, such as "1/5"; "" for a run without folds.
+      continue_from: folder of the run; or folder of several runs that differ only in seed and fold,
+        such as a study makes for each row of its table.
+      seed: seed of the run to find among several runs.
+      fold: fold of cross-validation of the run, such as "1/5"; "" for a run without folds.
     """
     path = Path(continue_from)
     run_of_row = path / run_folder_name(seed, fold)
@@ -59,11 +59,7 @@ def continued_folder(continue_from: str, seed: int, fold: str = "") -> Path:
 def _finished_run_folder(continue_from: str, seed: int, fold: str = "") -> Path:
     """Check that the run to continue is finished, and return its folder.
 
-    Args:
-      continue_from: folder of the run, or of a row of a study. The folder of a row holds the
-        folders of its runs, which differ only in seed and fold.
-      seed: seed of the run; finds the run in the folder of a row.
-      fold: fold of the run, such as "1/5"; "" for a run without folds.
+    The arguments are those of `continued_folder`.
 
     Raises:
       UsageError: there is no run, or the run is not finished.
@@ -89,7 +85,7 @@ def _finished_run_folder(continue_from: str, seed: int, fold: str = "") -> Path:
 
 
 def _run_names_in_row(row: Path) -> list[str]:
-    """Return the names of the runs' folders in the folder `row` of a study; [] if it is missing."""
+    """Return the names of the runs' folders in the folder `row`; [] if there is no such folder."""
     if not row.is_dir():
         return []
     return sorted(path.name for path in row.iterdir() if (path / "config.json").exists())
@@ -123,7 +119,7 @@ def find_continued_run(
 
     Args:
       user_settings: the settings that the user gives. `continue_from` is the folder of the run, or
-        of a study's row, which has a run for each seed and fold.
+        of several runs of a study; then `seed` and `fold` name the run (see `continued_folder`).
       config_class: the class `Config`.
       begun_config: config of the new run if an earlier command has begun it, else None.
 
@@ -146,9 +142,14 @@ def find_continued_run(
 
 
 def _recorded_continued_run(continue_from: str, begun_config: Fields | None) -> ContinuedRun | None:
-    """Return the run to continue, as the config of a run that has begun describes it.
+    """Return what the config of a new run records about the run that it continues.
 
-    Return None if no run has begun, or if it continues another run than `continue_from`.
+    Args:
+      continue_from: folder of the run to continue.
+      begun_config: config of the new run; None if no earlier command has begun it.
+
+    Returns:
+      the run to continue; None if there is no `begun_config` or it names another run.
     """
     if begun_config is None or begun_config.continue_from != continue_from:
         return None

@@ -55,7 +55,7 @@ class ContinuedRun(NamedTuple):
         return {**self.inherited_settings(), **DEFAULTS_WHEN_CONTINUING}
 
     def inherited_settings(self) -> dict[str, Any]:
-        """Return the settings of this run that a run which continues it has too.
+        """Return the settings of this run that stay the same in a run that continues it.
 
         Computed fields are left out. The schedule of the learning rate and its length are also left
         out, because the new run chooses them.
@@ -95,7 +95,7 @@ class ContinuedRun(NamedTuple):
         reject("continue_from", self.folder, rule)
 
     def _schedule_end_text(self) -> str:
-        """Return the reason, for a message, why this run's schedule can't go on."""
+        """Return why this run's schedule can't go on: the end of a sentence, such as "ended"."""
         if self.epochs < self.config.epochs:
             return f"is for {self.config.epochs} epochs, but the run ended after {self.epochs}"
         if self.config.schedule in _SCHEDULES_ENDING_AT_ZERO:

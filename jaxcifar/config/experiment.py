@@ -11,7 +11,7 @@ from jaxcifar.config import registry, user_reference
 from jaxcifar.config.class_weights import class_weights_text
 from jaxcifar.config.continued_folder import find_continued_run
 from jaxcifar.config.continued_run import base_settings
-from jaxcifar.config.field_options import require_in_range
+from jaxcifar.config.field_options import is_array, require_in_range, shared_value
 from jaxcifar.config.fields import DEFAULTS, NAMES_OF_RUNS, Fields, is_newer_and_off
 from jaxcifar.config.option_names import reject
 from jaxcifar.config.python_number import python_number
@@ -165,9 +165,12 @@ class Config(Fields):
         network_arguments = values.pop("arch_args")
         sources = values.pop("sources") or ()
         imports = values.pop("imports") or ()
-        values |= {field: without_folder(values[field]) for field, _ in sources}
-        values |= {field: Path(values[field]).name for field in NAMES_OF_RUNS}
-        digests = {f"SHA-256 of {values[field]}": digest for field, digest in sources}
+        for field in NAMES_OF_RUNS:
+            values[field] = Path(values[field]).name
+        digests = {}
+        for field, digest in sources:
+            values[field] = without_folder(values[field])
+            digests[f"SHA-256 of {values[field]}"] = digest
         for field_and_file, digest in imports:
             field, _, file = field_and_file.partition(": ")
             digests[f"SHA-256 of {file}, imported by {values[field]}"] = digest
@@ -200,11 +203,8 @@ class Config(Fields):
         """
         fixed_values: dict[str, Any] = {}
         for field in dataclasses.fields(self):
-            fixed_value = field.metadata.get("array")
-            if callable(fixed_value):
-                fixed_values[field.name] = fixed_value(getattr(self, field.name))
-            elif fixed_value is not None:
-                fixed_values[field.name] = fixed_value
+            if is_array(field):
+                fixed_values[field.name] = shared_value(field, getattr(self, field.name))
         fixed_values["recipe"] = recipe_names(self.arch)[0]  # its settings are in the other fields
         all_sources = self.sources or ()
         sources = tuple((name, digest) for name, digest in all_sources if name not in fixed_values)

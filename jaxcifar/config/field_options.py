@@ -68,6 +68,22 @@ def derived(**metadata: Any) -> Any:
     return dataclasses.field(default=None, metadata=metadata)
 
 
+def has_option(field: "dataclasses.Field[Any]") -> bool:
+    """Return True if a field has a command-line option, False if it is computed from others."""
+    return "help" in field.metadata
+
+
+def is_array(field: "dataclasses.Field[Any]") -> bool:
+    """Return True if the compiled program gets the field's value as an array (see `option`)."""
+    return "array" in field.metadata
+
+
+def shared_value(field: "dataclasses.Field[Any]", value: Any) -> Any:
+    """Return the value that stands for `value` in `Config.shared_part`, if `is_array(field)`."""
+    replacement = field.metadata["array"]
+    return replacement(value) if callable(replacement) else replacement
+
+
 def require_in_range(settings: Any) -> None:
     """Check that the value of each field is in its allowed range, given the other values.
 
@@ -79,21 +95,26 @@ def require_in_range(settings: Any) -> None:
     """
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
-        choices = field.metadata.get("choices")
-        if choices and value not in choices:
-            suggestion = did_you_mean(str(value), choices)
-            reject(
-                field.name,
-                value,
-                f"is not one of the choices; {suggestion}choose one of {', '.join(choices)}",
-            )
-        if isinstance(value, float) and not math.isfinite(value):
-            reject(field.name, value, "must be a finite number")
-        rule = field.metadata.get("rule") or (COUNT if type(value) is int else None)
-        if isinstance(rule, PixelRange):
-            if not rule.allows(value, settings.image_size):
-                reject(field.name, value, rule.rule_text(settings.image_size))
-        elif rule and not rule.allows(value):
-            reject(field.name, value, rule.message)
+        problem = _problem_with_value(field, value, settings.image_size)
+        if problem is not None:
+            reject(field.name, value, problem)
     if settings.batch_size % settings.accumulate:
         reject("accumulate", settings.accumulate, f"must divide --batch-size {settings.batch_size}")
+
+
+def _problem_with_value(field: "dataclasses.Field[Any]", value: Any, image_size: int) -> str | None:
+    """Return the end of an error message if a field must not have this value, else None."""
+    choices = field.metadata.get("choices")
+    if choices and value not in choices:
+        suggestion = did_you_mean(str(value), choices)
+        return f"is not one of the choices; {suggestion}choose one of {', '.join(choices)}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "must be a finite number"
+    rule = field.metadata.get("rule")
+    if rule is None and type(value) is int:
+        rule = COUNT
+    if rule is None:
+        return None
+    if isinstance(rule, PixelRange):
+        return None if rule.allows(value, image_size) else rule.rule_text(image_size)
+    return None if rule.allows(value) else rule.message

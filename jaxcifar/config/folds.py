@@ -18,7 +18,7 @@ class Fold(NamedTuple):
 
 
 def parse_fold(text: str) -> Fold | None:
-    """Return the fold that a text such as `1/5` names, or None if the text names no fold."""
+    """Return the fold of cross-validation with a name such as "1/5"; None for any other text."""
     match = _FOLD_PATTERN.fullmatch(text)
     if match is None:
         return None

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from jaxcifar.config.continued_folder import find_continued_run
 from jaxcifar.config.continued_run import DEFAULTS_WHEN_CONTINUING
 from jaxcifar.config.experiment import Config
+from jaxcifar.config.field_options import has_option
 from jaxcifar.config.fields import DEFAULTS
 from jaxcifar.config.recipes import recipe_settings
 from jaxcifar.config.settings import (
@@ -77,7 +78,7 @@ def settings_by_origin(config: Config, layers: Sequence[Layer]) -> list[SettingO
     effective_names = names_of_effective_settings(values)
     setting_origins = []
     for field in dataclasses.fields(config):
-        if "help" in field.metadata and field.name in effective_names:
+        if has_option(field) and field.name in effective_names:
             setting_origins.append(_setting_origin(field.name, values[field.name], all_layers))
     return setting_origins
 
@@ -144,30 +145,43 @@ def overruled_lines(
     rows: Mapping[str, Sequence[SettingOrigin]],
     is_shown: Callable[[str, str], bool] = lambda winner, loser: True,
 ) -> list[str]:
-    """Return a line such as "run.toml overrules recipe strong: epochs 7 instead of 20".
+    """Return a line for each layer that overrules another layer, with the settings that change.
 
-    There is a line for each pair of layers in which one layer overrules the other.
+    A line is such as "run.toml overrules recipe strong: epochs 7 instead of 20".
 
     Args:
-      rows: row of a study -> settings of the row. For a single run, the key can have any name.
+      rows: the settings of each row of a study, by the row's name. For a single run, the only row
+        can have any name.
       is_shown: takes the names of the stronger and the weaker layer; returns whether to show them.
     """
-    rows_by_layers_and_change: dict[_LayerPair, dict[_Change, list[str]]] = {}
+    changed_rows: dict[_LayerPair, dict[_Change, list[str]]] = {}
     for row, settings in rows.items():
         for layer_pair, change in _overruling_changes(settings):
             if is_shown(layer_pair.winner, layer_pair.loser):
-                rows_by_change = rows_by_layers_and_change.setdefault(layer_pair, {})
-                rows_by_change.setdefault(change, []).append(row)
+                rows_of_change = changed_rows.setdefault(layer_pair, {})
+                rows_of_change.setdefault(change, []).append(row)
     lines = []
-    for layer_pair, rows_by_change in rows_by_layers_and_change.items():
-        change_texts = []
-        for change, changed_rows in rows_by_change.items():
-            change_text = f"{change.setting} {change.new_text} instead of {change.old_text}"
-            if len(changed_rows) < len(rows):
-                change_text += f" in {join_names(changed_rows, _MAX_SHOWN_ROWS)}"
-            change_texts.append(change_text)
+    for layer_pair, rows_of_change in changed_rows.items():
+        change_texts = [
+            _change_text(change, row_names, len(rows))
+            for change, row_names in rows_of_change.items()
+        ]
         lines.append(f"{layer_pair.winner} overrules {layer_pair.loser}: {', '.join(change_texts)}")
     return lines
+
+
+def _change_text(change: "_Change", row_names: Sequence[str], row_count: int) -> str:
+    """Return a change as text, such as "epochs 7 instead of 20 in a and b".
+
+    Args:
+      change: the change.
+      row_names: the rows of a study with this change; named unless all `row_count` rows have it.
+      row_count: number of rows of the study.
+    """
+    text = f"{change.setting} {change.new_text} instead of {change.old_text}"
+    if len(row_names) < row_count:
+        text += f" in {join_names(row_names, _MAX_SHOWN_ROWS)}"
+    return text
 
 
 def _overruling_changes(

@@ -21,9 +21,9 @@ class Entry:
     Attributes:
       constructor: the class or function, as `package.module:NAME`.
       title: name in tables and plots.
-      takes: the fields of `Config` that this entry uses, and that some other networks (or
-        update rules, and so on) do not use. An update rule or augmentation has arguments of these
-        names.
+      takes: the fields of `Config` that this entry uses, and that some other entries for the same
+        field ignore. For example, only the optimizer "sgd" uses `nesterov`. The constructor of an
+        update rule or augmentation has arguments of these names.
     """
 
     constructor: str
@@ -108,17 +108,19 @@ def entry(kind: str, name: str) -> Entry:
     entries = KINDS.get(kind, {})  # there are no entries for metrics
     if name in entries:
         return entries[name]
-    if kind == "dataset" and is_path(name):
-        return Entry(name, title=Path(name).name)
-    if kind != "dataset" and is_user_code(name):
-        takes = _ANY_RULE_SETTINGS if kind == "optimizer" else ()
-        return Entry(name, title=name.rpartition(":")[2], takes=takes)
-    advice = "name your own as FILE.py:NAME"
     if kind == "dataset":
+        if is_path(name):
+            return Entry(name, title=Path(name).name)
         advice = "give the path of your own images"
+    else:
+        if is_user_code(name):
+            takes = _ANY_RULE_SETTINGS if kind == "optimizer" else ()
+            return Entry(name, title=name.rpartition(":")[2], takes=takes)
+        advice = "name your own as FILE.py:NAME"
     if entries:
         advice = f"{did_you_mean(name, entries)}choose one of {', '.join(entries)}, or {advice}"
-    raise UsageError(f"--{kind} {name}: there is no such {_NOUN_OF_KIND.get(kind, kind)}; {advice}")
+    noun = _NOUN_OF_KIND.get(kind, kind)
+    raise UsageError(f"--{kind} {name}: there is no such {noun}; {advice}")
 
 
 def did_you_mean(name: str, known_names: Iterable[str]) -> str:
@@ -129,9 +131,10 @@ def did_you_mean(name: str, known_names: Iterable[str]) -> str:
 
 
 def settings_of_some_entries(kind: str) -> set[str]:
-    """Return the fields of `Config` that only some values of a field, such as "optimizer", use.
+    """Return the settings that some networks (or optimizers, and so on) use, but others ignore.
 
-    For example, only the optimizer "sgd" uses the field `nesterov`.
+    `kind` is the field of `Config` that names the network, optimizer and so on. For example, the
+    kind "optimizer" has the setting `nesterov`, which only "sgd" uses.
     """
     entries = KINDS[kind].values()
     return {setting for known_entry in entries for setting in known_entry.takes}

@@ -1,6 +1,6 @@
 """Read the settings in the file of a config, also one that an older version wrote."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,28 +67,44 @@ def settings_from_file(content: Mapping[str, Any], config_class: type) -> dict[s
     Raises:
       ValueError, UsageError: the content is not a config of this version.
     """
-    for code_field in USER_CODE_FIELDS:
-        value_if_missing = None if code_field == "arch" else ""  # only `arch` is required
-        name = content.get(code_field, value_if_missing)
-        if not isinstance(name, str):
-            raise ValueError(
-                f"the field {code_field} must be text, but is missing or of another type"
-            )
+    _require_text_in_code_fields(content)
     file_settings = check_types("config", effective_settings(content), config_class)
     recipe_settings = {**default_settings(content["arch"]), "arch_args": ()}
-    settings = {**DEFAULTS, **effective_settings({**recipe_settings, **file_settings})}
+    all_settings = {**recipe_settings, **file_settings}
+    settings = {**DEFAULTS, **effective_settings(all_settings)}
     if settings["lr_scale"] != "none":
         # Older versions did not write this field.
         base_batch_size = default_settings(settings["arch"], settings["recipe"])["batch_size"]
         settings.setdefault("base_batch_size", base_batch_size)
     for name in TABLE_FIELDS:
         settings[name] = sorted_pairs(settings.get(name) or {})
-    for field in ("sources", "imports"):
-        for code, digest in settings[field]:
-            code_field = code.partition(": ")[0]
-            if code_field not in USER_CODE_FIELDS:
-                known_fields = ", ".join(USER_CODE_FIELDS)
-                raise ValueError(f"{field}: {code_field} must be one of {known_fields}")
-            if not isinstance(digest, str):
-                raise ValueError(f"{field}: the digest of {code} must be text")
+    _require_known_digests("sources", settings["sources"])
+    _require_known_digests("imports", settings["imports"])
     return settings
+
+
+def _require_text_in_code_fields(content: Mapping[str, Any]) -> None:
+    """Raise a ValueError if a field that can name user code is not text; `arch` is required."""
+    for code_field in USER_CODE_FIELDS:
+        value_if_missing = None if code_field == "arch" else ""
+        name = content.get(code_field, value_if_missing)
+        if not isinstance(name, str):
+            raise ValueError(
+                f"the field {code_field} must be text, but is missing or of another type"
+            )
+
+
+def _require_known_digests(table: str, digests: Iterable[tuple[str, Any]]) -> None:
+    """Check the table `sources` or `imports` of a config, which has digests of user code.
+
+    Raises:
+      ValueError: a name does not begin with a field that can name user code, or a digest is not
+        text.
+    """
+    for code, digest in digests:
+        code_field = code.partition(": ")[0]
+        if code_field not in USER_CODE_FIELDS:
+            known_fields = ", ".join(USER_CODE_FIELDS)
+            raise ValueError(f"{table}: {code_field} must be one of {known_fields}")
+        if not isinstance(digest, str):
+            raise ValueError(f"{table}: the digest of {code} must be text")

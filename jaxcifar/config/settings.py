@@ -95,9 +95,11 @@ def effective_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def switched_off_settings(settings: Mapping[str, Any]) -> set[str]:
-    """Return the settings that another setting switches off.
+    """Return the names of the settings that another setting of the run switches off.
 
-    For example, the setting `augment=False` switches off `shift`.
+    For example, `augment=False` switches off `shift`. Two settings can switch off each other:
+    `small_size` (size of the images in the first steps), if it is the full size, switches off
+    `small_part` (fraction of the steps with this size). `small_part=0` switches off `small_size`.
     """
     switched_off_names: set[str] = set()
     for switch in _SWITCHES:
@@ -115,9 +117,8 @@ def names_of_effective_settings(settings: Mapping[str, Any]) -> set[str]:
 def settings_without_effect(settings: Mapping[str, Any]) -> set[str]:
     """Return the names of the settings that do nothing, given all settings of a run.
 
-    `small_size` (size of the images in the first steps) and `small_part` (fraction of the steps
-    that use this size) do nothing without each other. Neither of them is among the names, because
-    setting both has an effect.
+    These are the `switched_off_settings`, and settings that the network or optimizer ignores. But
+    settings that switch off each other are left out, because changing both has an effect.
     """
     switched_off_names = switched_off_settings(settings)
     ineffective_names: set[str] = set()
@@ -159,7 +160,7 @@ def reason_ineffective(setting: str, settings: Mapping[str, Any]) -> str:
 def recipe_names(arch: str) -> list[str]:
     """Return the names of a network's recipes; the first one is the default.
 
-    If no recipe mentions the network `arch`, it has the recipes for any network.
+    A network that no recipe mentions has the recipes that are for any network.
     """
     registry.entry("arch", arch)
     own_recipes = [name for name, networks in RECIPES.items() if arch in networks]
@@ -222,7 +223,7 @@ def readable_text(value: Any) -> str:
 
 
 def short_text(value: Any) -> str:
-    """Return a value for a sentence, such as "none" for None; a long text loses its middle."""
+    """Return a value as text for a sentence: "none" for None; a long text without its middle."""
     text = readable_text(value)
     return "none" if text == _NOTHING else printable(text, _MAX_SHORT_TEXT)
 

@@ -66,7 +66,7 @@ def with_imports(config: Config) -> Config:
 
 
 def with_imports_on_disk(config: Config, recorded: Config) -> Config:
-    """Return a config with the present SHA-256 of the files that its user code imports.
+    """Return a config with the SHA-256 that the imports of its user code have on the disk now.
 
     The user code is not loaded: the paths of the files come from `recorded`. So the two configs can
     be compared before any user code runs.
@@ -75,18 +75,23 @@ def with_imports_on_disk(config: Config, recorded: Config) -> Config:
       config: the config.
       recorded: a config of an earlier run with the same user code, which lists the imports.
     """
-    imported_files: dict[str, list[str]] = {}  # by the field whose code imports them
-    for field_and_file, _ in recorded.imports or ():
-        field, _, file = field_and_file.partition(": ")
-        imported_files.setdefault(field, []).append(file)
+    files_of_field = _imported_files_by_field(recorded)
     digest_of_import: dict[str, str] = {}
     for field, _ in config.sources or ():
-        digests_of_files = user_reference.import_digests_on_disk(
-            field, getattr(config, field), imported_files.get(field, ())
-        )
+        code_name, files = getattr(config, field), files_of_field.get(field, ())
+        digests_of_files = user_reference.import_digests_on_disk(field, code_name, files)
         for file, digest in digests_of_files.items():
             digest_of_import[f"{field}: {file}"] = digest or "no file"
     return dataclasses.replace(config, imports=tuple(sorted(digest_of_import.items())))
+
+
+def _imported_files_by_field(config: Config) -> dict[str, list[str]]:
+    """Return field such as "arch" -> the files that the user code in this field imports."""
+    files_of_field: dict[str, list[str]] = {}
+    for field_and_file, _ in config.imports or ():
+        field, _, file = field_and_file.partition(": ")
+        files_of_field.setdefault(field, []).append(file)
+    return files_of_field
 
 
 @contextmanager
@@ -111,7 +116,7 @@ def refusing_late_imports(config: Config) -> Iterator[None]:
     for name in set(sys.modules) - modules_before:
         spec = getattr(sys.modules[name], "__spec__", None)
         if is_user_module(spec) and not has_hashed_loader(spec):
-            del sys.modules[name]
+            del sys.modules[name]  # so that the next import of the module is noticed too
             file = file_of(spec)
             if file:
                 late_files.add(file)

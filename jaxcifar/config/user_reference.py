@@ -1,15 +1,13 @@
 """User code that a config names as `FILE.py:NAME` or `package.module:NAME`: find, hash and load it.
 
-The networks and rules of jaxcifar are loaded in the same way. Only code that the user names is ever
-loaded, never the code in the folder of a run.
+The package's own networks are loaded in the same way. Code in the folder of a run is never loaded.
 """
 
 import hashlib
 import importlib
 import os
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -91,15 +89,14 @@ def read_sources(option: str, name: str) -> dict[str, bytes]:
             contents[path] = _read_source(option, name, file)
             files_to_read += imported_from_same_folder(file, contents[path])
         if len(contents) > _MAX_SOURCE_FILES:
-            raise UsageError(
-                f"--{option} {name}: the code imports more than {_MAX_SOURCE_FILES} files from its "
-                "own folder; move it to a folder with only the files that it needs"
-            )
+            problem = f"the code imports more than {_MAX_SOURCE_FILES} files from its own folder"
+            advice = "move it to a folder with only the files that it needs"
+            raise UsageError(f"--{option} {name}: {problem}; {advice}")
     return contents
 
 
 def _read_source(option: str, name: str, path: Path) -> bytes:
-    """Return the content of a file of the user code `name`, as imported, else from the disk.
+    """Return the content of a file as the user's program has imported it, or else from the disk.
 
     Raises:
       UsageError: the file can't be read, or has more than 1 MiB; the message names the option.
@@ -108,9 +105,8 @@ def _read_source(option: str, name: str, path: Path) -> bytes:
     try:
         if not path.is_file():
             raise UsageError(f"{given_option}: there is no such file as {path}; correct the path")
-        imported_module = None
-        if name.rpartition(":")[0] in sys.modules:
-            imported_module = module_of_file(path)
+        is_code_imported = name.rpartition(":")[0] in sys.modules
+        imported_module = module_of_file(path) if is_code_imported else None
         if imported_module is not None:
             content = imported_source(imported_module)
         else:
@@ -135,7 +131,8 @@ def _find_file(option: str, name: str) -> Path | None:
     if file_or_module in sys.modules:
         module = sys.modules[file_or_module]
         file = getattr(module, "__file__", None)
-        if file is None and module.__spec__ is None:  # the module is a notebook
+        is_notebook = file is None and module.__spec__ is None
+        if is_notebook:
             return None
     else:
         with explain_user_code_errors((option, name)):
@@ -149,18 +146,12 @@ def _find_file(option: str, name: str) -> Path | None:
 def digest(option: str, name: str) -> str:
     """Read user code, and return its SHA-256 (hex).
 
-    For a single file this is the file's SHA-256. For several files (see `read_sources`), it is the
-    SHA-256 of a list of their digests and paths. `load` can then find the code by this SHA-256.
+    The SHA-256 covers all files that `read_sources` returns, and `load` finds the code by it.
     `name`, such as "net.py:Net", is the value of `option`, such as "arch".
     """
     file_or_module, _, attribute = name.rpartition(":")
     files = read_sources(option, name)
-    digests = {file: _sha256_hex(content) for file, content in files.items()}
-    if len(digests) == 1:
-        [sha256] = digests.values()
-    else:
-        digest_lines = [f"{file_digest}  {file}\n" for file, file_digest in sorted(digests.items())]
-        sha256 = _sha256_hex("".join(digest_lines).encode())
+    sha256 = _digest_of_files(files)
     known_code = _known_code.get((file_or_module, sha256))
     imported_module = sys.modules.get(file_or_module)  # the user's program may have reloaded it
     may_have_changed = known_code is None or imported_module is not None or known_code.has_changed()
@@ -172,15 +163,22 @@ def digest(option: str, name: str) -> str:
     return sha256
 
 
+def _digest_of_files(contents: Mapping[str, bytes]) -> str:
+    """Return the SHA-256 of one file, or of a list of the SHA-256 and path of several files."""
+    if len(contents) == 1:
+        [content] = contents.values()
+        return _sha256_hex(content)
+    lines = [f"{_sha256_hex(content)}  {file}\n" for file, content in sorted(contents.items())]
+    return _sha256_hex("".join(lines).encode())
+
+
 def _find_user_code(option: str, name: str, sha256: str | None) -> UserCode:
     file_or_module = name.rpartition(":")[0]
     if (file_or_module, sha256) not in _known_code:
         current_sha256 = digest(option, name)
         if sha256 not in (None, current_sha256):
-            raise UsageError(
-                f"--{option} {name}: the code has been edited since it was read; start the program "
-                "again"
-            )
+            problem = "the code has been edited since it was read; start the program again"
+            raise UsageError(f"--{option} {name}: {problem}")
         sha256 = current_sha256
     return _known_code[file_or_module, sha256]
 
@@ -191,8 +189,9 @@ def has_read(option: str, name: str, sha256: str) -> bool:
 
 
 def load_import_digests(option: str, name: str, sha256: str) -> dict[str, str]:
-    """Load user code and return the SHA-256 (hex) of imported files that `digest` does not cover.
+    """Load user code; return the SHA-256 (hex) of imported files that `read_sources` leaves out.
 
+    These are, for example, files in other folders than the user's file.
     `name`, such as "net.py:Net", is the value of `option`, such as "arch".
 
     Returns:
@@ -207,12 +206,12 @@ def load_import_digests(option: str, name: str, sha256: str) -> dict[str, str]:
 
 
 def import_digests_on_disk(option: str, name: str, files: Iterable[str]) -> dict[str, str | None]:
-    """Return the present SHA-256 of files that user code imports, without loading the code.
+    """Return the SHA-256 that files of user code have on the disk now; the code is not loaded.
 
     Args:
       option: the option that has the name as its value, such as "arch".
       name: the option's value, such as "net.py:Net".
-      files: the files, or definitions in a notebook's cells, that `load_import_digests` returns.
+      files: paths that `load_import_digests` returned; in a notebook also names of definitions.
 
     Returns:
       path -> SHA-256 (hex); None for a file that can't be read.
@@ -225,9 +224,11 @@ def import_digests_on_disk(option: str, name: str, files: Iterable[str]) -> dict
         definitions = definitions_used_in_cell(cell, sys.modules[name.rpartition(":")[0]])
     digests: dict[str, str | None] = {}
     for file in files:
-        digests[file] = _sha256_hex(definitions[file]) if file in definitions else None
-        with suppress(OSError):
-            digests[file] = digests[file] or _sha256_hex(Path(folder, file).read_bytes())
+        try:
+            content = definitions[file] if file in definitions else Path(folder, file).read_bytes()
+            digests[file] = _sha256_hex(content)
+        except OSError:
+            digests[file] = None
     return digests
 
 

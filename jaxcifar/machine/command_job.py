@@ -56,10 +56,12 @@ class CommandJob:
             )
 
     def checkpoint(self) -> Any:
-        """Stop the command, so that it saves its state, and return the job for submitit's queue.
+        """Stop the command, which then saves its state, and return a job that continues it.
+
+        submitit calls this method when the job's time is almost over.
 
         Returns:
-          a `DelayedSubmission` of submitit; its job runs `command_again`.
+          a `DelayedSubmission` of submitit, with a job that runs `command_again`.
         """
         self._stop()
         next_job = CommandJob(self.command_again, self.command_again, self.folder)

@@ -96,7 +96,7 @@ def report_machine_failures() -> Iterator[None]:
 
 
 def _non_finite_value(error: BaseException) -> str | None:
-    """Return "nan" or "inf" if JAX raised `error` because of such a number; else None."""
+    """Return "nan" or "inf" if JAX raised `error` because a result has this value; else None."""
     if type(error).__name__ not in _NON_FINITE_ERROR_TYPES:
         return None
     match = _NON_FINITE_PATTERN.search(str(error))

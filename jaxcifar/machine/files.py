@@ -197,9 +197,10 @@ def _is_file_at(path: Path, descriptor: int) -> bool:
 def _delete_and_unlock(descriptor: int, delete_files: Callable[[], None]) -> None:
     """Delete files by calling `delete_files`, then release the lock by closing the lock file.
 
-    The lock is held while files are deleted, so that no file of another process is deleted. Windows
-    can't delete an open file, so on Windows the lock file is closed first. Then another process may
-    open a file before `delete_files` is called, but Windows does not delete this open file either.
+    Files are deleted before the lock is released, because afterwards another process may use them.
+    This fails on Windows, which can't delete the lock file while it is open. So the files are
+    deleted once more after the lock file is closed. If another process has opened a file by then,
+    Windows does not delete this file.
     """
     is_refused_while_open = False
     try:
@@ -223,7 +224,8 @@ def _delete_lock_file_and_new_folders(
     Args:
       folder: the locked folder.
       new_folders: folders that `lock_folder` created, the innermost first.
-      keep_lock_file: True to keep the lock file if the folder has other files too.
+      keep_lock_file: False to delete the lock file in any case. True to delete it only if it is the
+        only file in the folder.
     """
     has_only_lock_file = [path.name for path in folder.iterdir()] == [_LOCK_FILE_NAME]
     if has_only_lock_file or not keep_lock_file:

@@ -121,9 +121,11 @@ class JobQueue:
                 submitit_jobs = submitit_executor.submit_array(list(commands))
         except (OSError, RuntimeError, ValueError) as error:
             reason = printable(first_line(error), 300)
-            elsewhere = "" if executor == "local" else ", or use --submit local"
+            advice = "correct the options of the jobs, or use --submit local"
+            if executor == "local":
+                advice = f"make sure that {folder} can be written and processes can be started"
             raise RunError(
-                f"--submit {executor}: the jobs can't be sent ({reason}); correct this{elsewhere}"
+                f"--submit {executor}: the jobs can't be sent ({reason}); {advice}"
             ) from error
         jobs = [Job(executor, job.job_id, folder) for job in submitit_jobs]
         self._jobs.update(zip(jobs, submitit_jobs, strict=True))

@@ -241,7 +241,7 @@ class _Host(_Guest):
                 self._present_numbers.discard(member.number)
 
     def _conflict_with_others(self, member: Member) -> str | None:
-        """Return the reason why a process can't train with the connected ones; None without one."""
+        """Return why a process can't train with the connected processes; None if it can."""
         number, last_number = member.number, self._member.count - 1
         reason = describe_different_settings(self._member.all_settings, member.all_settings, number)
         if reason is None and number in self._present_numbers:

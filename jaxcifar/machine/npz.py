@@ -85,7 +85,7 @@ def map_array(path: Path, remedy: Remedy) -> np.ndarray:
         header = read_header(file, "it")
         content_start = file.tell()
         if header.byte_count == 0 or not header.shape:
-            raise ValueError(f"it has shape {header.shape}, and so no rows, but needs one or more")
+            raise ValueError(f"it has shape {header.shape} with no rows, but needs at least one")
         if os.fstat(file.fileno()).st_size < content_start + header.byte_count:
             raise ValueError("it ends too soon")
         return np.memmap(file, header.dtype, "r", content_start, header.shape)
@@ -186,7 +186,7 @@ def read_header(file: IO[bytes], array_name: str) -> ArrayHeader:
             f"{array_name} is not in C order (save np.ascontiguousarray(ARRAY) instead)"
         )
     if min(shape, default=0) < 0:
-        raise ValueError(f"{array_name} is damaged: its shape {shape} must not be negative")
+        raise ValueError(f"{array_name} is damaged: its shape {shape} has a negative number")
     return ArrayHeader(shape, dtype)
 
 

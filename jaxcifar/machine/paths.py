@@ -15,10 +15,12 @@ _TABLE_NAME_PATTERN = re.compile(
 
 
 class TableName(NamedTuple):
-    """The path of a table of labels (a CSV file), and the name of its column of labels.
+    """The name of a table of labels (a CSV file) with a row for each image, as a user gives it.
 
-    `column` may also be FILES:LABELS, with the name of the column of file names. It is None if the
-    user has not named a column.
+    Attributes:
+      path: path of the table.
+      column: name of the column of labels; or "FILES:LABELS", the names of the column of file names
+        and of the column of labels; None if the user has named no column.
     """
 
     path: Path
@@ -35,9 +37,7 @@ def expand_home(path: str) -> Path:
 
 
 def parse_table_name(dataset: str) -> TableName | None:
-    """Parse the name of a table of labels, `FILE.csv` or `FILE.csv:COLUMN`.
-
-    The column may be a pair, `FILE.csv:FILES:LABELS`.
+    """Parse the name of a table of labels, such as `FILE.csv` or `FILE.csv:COLUMN`.
 
     Returns:
       the path and the column; None if `dataset` does not name a table, or is a folder's path.

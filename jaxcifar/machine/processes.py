@@ -132,10 +132,10 @@ def gather_texts(text: str) -> list[str]:
     padded_bytes = np.zeros(byte_counts.max(), np.uint8)
     padded_bytes[: len(text_bytes)] = text_bytes
     padded_bytes_of_all = multihost_utils.process_allgather(padded_bytes)
-    return [
-        padded_text_bytes[:byte_count].tobytes().decode()
-        for padded_text_bytes, byte_count in zip(padded_bytes_of_all, byte_counts, strict=True)
-    ]
+    texts = []
+    for padded_text_bytes, byte_count in zip(padded_bytes_of_all, byte_counts, strict=True):
+        texts.append(padded_text_bytes[:byte_count].tobytes().decode())
+    return texts
 
 
 def require_same_settings(settings: Mapping[str, object]) -> None:

@@ -186,7 +186,7 @@ def parse_json(text: str) -> Any:
 
 
 def _parse_bounded(text: str, parse_text: Callable[[str], Any]) -> Any:
-    """Return `parse_text(text)`; turn each error of the JSON or TOML parser into `ValueError`."""
+    """Return `parse_text(text)`; raise `ValueError` if it fails, or a value is out of bounds."""
     if not text.strip():
         raise ValueError("is empty")
     try:

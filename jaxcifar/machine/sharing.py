@@ -44,17 +44,25 @@ def device_count(axis: str | None) -> int:
 def batch_positions(examples_per_device: int, axis: str | None, parts: int = 1) -> jax.Array:
     """Return the positions of this device's examples in the whole batch, `[count] int32`.
 
+    A batch may be computed in parts, one after another. The devices share each part, so a part has
+    the same examples on any number of devices. Positions in the first part come first.
+
     Args:
-      examples_per_device: number of examples on each device.
-      axis: name of the mapped axis; None for a single device.
-      parts: number of parts in which the batch is computed. All devices share each part, so that a
-        part has the same examples on any number of devices. The positions are in order of parts.
+      examples_per_device: number of examples of the batch on each device.
+      axis: name of the mapped axis of the devices; None for a single device.
+      parts: number of parts in which the batch is computed.
     """
-    if parts > 1:
-        positions_in_part = batch_positions(examples_per_device // parts, axis)
-        examples_in_part = examples_per_device // parts * device_count(axis)  # on all devices
-        first_positions = jnp.arange(parts, dtype=jnp.int32) * examples_in_part
-        return (first_positions[:, None] + positions_in_part).ravel()
+    if parts == 1:
+        return _positions_in_part(examples_per_device, axis)
+    examples_per_part = examples_per_device // parts  # on each device
+    positions_in_part = _positions_in_part(examples_per_part, axis)
+    part_length = examples_per_part * device_count(axis)
+    part_starts = jnp.arange(parts, dtype=jnp.int32) * part_length
+    return (part_starts[:, None] + positions_in_part).ravel()
+
+
+def _positions_in_part(examples_per_device: int, axis: str | None) -> jax.Array:
+    """Return the positions of this device's examples in a part that all devices share."""
     first_position = lax.axis_index(axis) * examples_per_device if axis else 0
     return first_position + jnp.arange(examples_per_device, dtype=jnp.int32)
 
@@ -81,41 +89,47 @@ def keys_at(key: jax.Array, positions: jax.Array) -> jax.Array:
 
 
 def next_examples(tree: PyTree, axis: str | None, parts: int = 1) -> PyTree:
-    """Return for each of this device's examples the next example of the whole batch.
+    """Return arrays with the next example of the batch in place of each example of this device.
 
-    After the last example of the batch comes the first. Each device receives one example for each
-    part of the batch.
+    The example after the last one of the batch is the first one.
 
     Args:
       tree: arrays whose first axis counts this device's examples.
-      axis: name of the mapped axis; None for a single device.
+      axis: name of the mapped axis of the devices; None for a single device.
       parts: number of parts in which the batch is computed (see `batch_positions`).
     """
 
     def next_of_each(examples: jax.Array) -> jax.Array:
         examples_by_part = examples.reshape(parts, -1, *examples.shape[1:])
-        first_of_next_device = _from_next_device(examples_by_part[:, :1], axis)
-        next_by_part = jnp.concatenate([examples_by_part[:, 1:], first_of_next_device], 1)
+        after_last_examples = _examples_after_last(examples_by_part[:, :1], axis)
+        later_examples = examples_by_part[:, 1:]
+        next_by_part = jnp.concatenate([later_examples, after_last_examples], axis=1)
         return next_by_part.reshape(examples.shape)
 
     return jax.tree.map(next_of_each, tree)
 
 
-def _from_next_device(first_examples: jax.Array, axis: str | None) -> jax.Array:
-    """Return the next device's first example of each part of the batch, `[parts, 1, ...]`.
+def _examples_after_last(first_examples: jax.Array, axis: str | None) -> jax.Array:
+    """Return for each part of the batch the example after this device's last, `[parts, 1, ...]`.
 
-    `first_examples` has this device's first example of each part, `[parts, 1, ...]`. Each device
-    sends its `first_examples` to the device before. The last device receives the first device's
-    example of the next part.
+    This is the first example of the next device. After the last device, it is the first example of
+    the next part, which the first device has.
+
+    Args:
+      first_examples: this device's first example of each part, `[parts, 1, ...]`.
+      axis: name of the mapped axis of the devices; None for a single device.
     """
     first_examples_of_next_part = jnp.roll(first_examples, -1, axis=0)
     if axis is None:
         return first_examples_of_next_part
     devices = device_count(axis)
-    to_previous_device = [((device + 1) % devices, device) for device in range(devices)]
+    senders_and_receivers = []
+    for receiver in range(devices):
+        next_device = (receiver + 1) % devices
+        senders_and_receivers.append((next_device, receiver))
     is_first_device = lax.axis_index(axis) == 0
     sent_examples = jnp.where(is_first_device, first_examples_of_next_part, first_examples)
-    return lax.ppermute(sent_examples, axis, to_previous_device)
+    return lax.ppermute(sent_examples, axis, senders_and_receivers)
 
 
 def device_key(key: jax.Array, axis: str | None) -> jax.Array:

@@ -43,15 +43,18 @@ class Status(NamedTuple):
 
     def line_with_bar(self, width: int) -> Table:
         """Return the texts as one line; a progress bar fills the rest of `width` columns."""
-        texts = texts_that_fit(
-            [*self.texts_before_bar, (ALWAYS_SHOWN, _BAR_PLACEHOLDER), *self.texts_after_bar],
-            width - 1,
-        )
-        bar = ProgressBar(total=1.0, completed=self.fraction_done)
+        bar_text = (ALWAYS_SHOWN, _BAR_PLACEHOLDER)
+        ranked_texts = [*self.texts_before_bar, bar_text, *self.texts_after_bar]
         line = Table.grid(padding=(0, 2, 0, 0), expand=True)
-        for text in texts:
-            line.add_column(no_wrap=True, ratio=1 if text == _BAR_PLACEHOLDER else None)
-        line.add_row(*(bar if text == _BAR_PLACEHOLDER else Text(text) for text in texts))
+        cells: list[ProgressBar | Text] = []
+        for text in texts_that_fit(ranked_texts, width - 1):
+            if text == _BAR_PLACEHOLDER:
+                line.add_column(no_wrap=True, ratio=1)  # as wide as the other columns allow
+                cells.append(ProgressBar(total=1.0, completed=self.fraction_done))
+            else:
+                line.add_column(no_wrap=True)
+                cells.append(Text(text))
+        line.add_row(*cells)
         return line
 
 

@@ -123,15 +123,18 @@ def free_bytes_in_containers(
 ) -> Iterator[int]:
     """Yield the free bytes within each control group (container) that limits this process.
 
+    On systems without control groups of version 2, nothing is yielded.
+
     Args:
       group_names_file: the file in which Linux names the control group of this process.
       groups_folder: the folder of all control groups.
     """
-    group_lines = group_names_file.read_text().splitlines() if group_names_file.exists() else []
-    group_paths = [line.removeprefix("0::/") for line in group_lines if line.startswith("0::/")]
-    if not group_paths:
-        return  # another system, or control groups of version 1
-    innermost_group = groups_folder / group_paths[0]
+    if not group_names_file.exists():
+        return
+    group_line = re.search(r"^0::/(?P<path>.*)$", group_names_file.read_text(), re.MULTILINE)
+    if group_line is None:
+        return
+    innermost_group = groups_folder / group_line["path"]
     for group_folder in (innermost_group, *innermost_group.parents):
         try:
             limit_text = (group_folder / "memory.max").read_text()

@@ -45,20 +45,22 @@ def line_printer(console: Console, wrap: bool = True) -> PrintLine:
 
 
 def wrap_line(line: str, width: int) -> list[str]:
-    """Wrap a line between words, and return its parts. Words longer than a part are not divided.
+    """Wrap a text between words, and return its lines of up to `width` columns.
 
-    Continuation lines are indented by 2 columns. If the line begins with a label, and a value
-    follows in column 16, continuation lines are indented to the value.
+    Words longer than a line are not divided. Continuation lines are indented by 2 columns. If the
+    text begins with a label, and a value follows in column 16, continuation lines are indented to
+    the value.
     """
     if len(line) <= width:
         return [line]
     columns_before_value = line[_VALUE_COLUMN - 2 : _VALUE_COLUMN]
     value = line[_VALUE_COLUMN:]
     has_label = columns_before_value == "  " and value != "" and not value.startswith(" ")
+    indent_columns = _VALUE_COLUMN if has_label else 2
     return textwrap.wrap(
         line,
         width,
-        subsequent_indent=" " * (_VALUE_COLUMN if has_label else 2),
+        subsequent_indent=" " * indent_columns,
         break_long_words=False,
         break_on_hyphens=False,
         drop_whitespace=True,
@@ -111,7 +113,8 @@ def duration(seconds: float) -> str:
         return f"{seconds / _MINUTE:.0f} min"
     if seconds < 2 * _DAY:
         hours, minutes = divmod(round(seconds / _MINUTE), 60)
-        return f"{hours} h {minutes} min" if minutes and hours < 10 else f"{hours} h"
+        are_minutes_shown = minutes > 0 and hours < 10
+        return f"{hours} h {minutes} min" if are_minutes_shown else f"{hours} h"
     return f"{seconds / _DAY:.0f} days"
 
 

@@ -36,9 +36,9 @@ def adapt_layers(
     On a CPU its convolutions use this package's matrix products.
 
     Args:
-      axis: name of the mapped axis of the devices that share a batch; None for a single device. A
-        layer that names an axis itself keeps its axis. But if the program does not map over that
-        axis, Flax's BatchNorm gets `axis`.
+      axis: name of the mapped axis of the devices that share a batch; None for a single device.
+        Layers use this axis if they do not name an axis themselves. A BatchNorm of Flax also uses
+        it in place of an axis that the program does not map over.
       product_dtype: on a CPU, convolutions round the inputs of their matrix products to this
         dtype; None for no rounding. A layer that has a `product_dtype` already keeps it.
       first_position: position of the network's first image in the whole batch, if the batch is
@@ -61,25 +61,28 @@ def adapt_layers(
 def _field_changes(
     module: nn.Module, axis: str | None, product_dtype: Dtype | None
 ) -> dict[str, Any]:
-    """Return the new values of a layer's fields during a call, by the field's name; often none.
+    """Return the fields of a layer that change during a call: name -> new value, often none.
 
     `axis` is the mapped axis of the devices that share a batch; None for a single device. On a CPU,
     the inputs of matrix products are rounded to `product_dtype`; None means no rounding.
     """
-    if isinstance(module, _LAYERS_WITH_AXIS_NAME) and module.axis_name is None:
-        return {"axis_name": axis}
-    if isinstance(module, nn.BatchNorm) and not _is_mapped_axis(module.axis_name):
-        # Code for `jax.pmap` names its axis of devices, such as "batch": that is `axis` here.
+    names_no_axis = isinstance(module, _LAYERS_WITH_AXIS_NAME) and module.axis_name is None
+    # Code for `jax.pmap` names its axis of devices, such as "batch": that is `axis` here.
+    names_unknown_axis = isinstance(module, nn.BatchNorm) and not _is_mapped_axis(module.axis_name)
+    if names_no_axis or names_unknown_axis:
         return {"axis_name": axis}
     if isinstance(module, NNXNetwork):
         return {"change_layer": partial(_change_nnx_layer, axis=axis, product_dtype=product_dtype)}
     if isinstance(module, Conv):
         return {"product_dtype": module.product_dtype or product_dtype}
-    if isinstance(module, nn.Conv):
-        user_functions = [getattr(module, name, None) for name in _FLAX_CONVOLUTION_FIELDS]
-        if all(function is None for function in user_functions):
-            return {"conv_general_dilated": partial(convolve, product_dtype=product_dtype)}
+    if isinstance(module, nn.Conv) and not _has_user_convolution(module):
+        return {"conv_general_dilated": partial(convolve, product_dtype=product_dtype)}
     return {}
+
+
+def _has_user_convolution(layer: nn.Conv) -> bool:
+    """Return True if the user has given the layer a function that computes its convolution."""
+    return any(getattr(layer, field, None) is not None for field in _FLAX_CONVOLUTION_FIELDS)
 
 
 def _change_nnx_layer(layer: Any, axis: str | None, product_dtype: Dtype | None) -> None:

@@ -23,8 +23,7 @@ from jaxcifar.networks.mirrored import MirroredConv
 
 _PATCH_SIZE = 2  # height and width of a whitened patch, in pixels
 _WHITENING_EPSILON = 5e-4  # airbench's value; directions with less variance are hardly amplified
-# Airbench's value, because with 0.9 the statistics lag behind in a short training.
-_STATISTICS_MOMENTUM = 0.6
+_STATISTICS_MOMENTUM = 0.6  # airbench's; with 0.9 the statistics lag behind in a short training
 LOGIT_SCALE = 1 / 9  # hlb-CIFAR10's value; small logits keep the first, large steps stable
 
 
@@ -33,9 +32,10 @@ def whitening_kernel(
 ) -> Float32[Array, "2 2 channels 8*channels"]:
     """Return a 2x2 kernel whose outputs for these images are uncorrelated with variance one.
 
-    Page, "How to train your ResNet", part 8. The kernel has the eigenvectors of the covariance of
-    patches, each divided by the standard deviation in its direction. It also has their negatives,
-    so that the following activation loses no sign.
+    Page, "How to train your ResNet", part 8. The first half of the kernel's features are the
+    eigenvectors of the covariance of 2x2 patches, each divided by the standard deviation of the
+    patches along the eigenvector. The second half are the negatives of the first half, because the
+    activation that follows nearly removes negative values.
 
     Args:
       images: images, normalised as in training.
@@ -50,10 +50,10 @@ def mirrored_whitening_kernel(
 ) -> Float32[Array, "2 2 channels 8*channels"]:
     """Return a 2x2 kernel that whitens images and their mirror images together.
 
-    A patch has two columns of pixels. Over images and mirror images together, the columns' sum and
-    their difference are uncorrelated. So each is whitened by itself. The first half of the outputs
-    belongs to the sum, and stays the same if a patch is mirrored. The other half belongs to the
-    difference, and only changes its sign.
+    Mirroring a patch swaps its two columns of pixels. The sum of the columns stays the same, and
+    their difference changes its sign, so the two are uncorrelated and are whitened separately. The
+    kernel's features are four equal parts: features of the sum, their negatives, features of the
+    difference, and their negatives.
 
     Args:
       images: images, normalised as in training.
@@ -61,20 +61,24 @@ def mirrored_whitening_kernel(
     top_left, top_right, bottom_left, bottom_right = _patch_pixels(images)
     left_column = jnp.concatenate((top_left, bottom_left), -1)
     right_column = jnp.concatenate((top_right, bottom_right), -1)
-    root_2 = 2**0.5
-    kernels = []
-    for sign in (1, -1):
-        combined_columns = (left_column + sign * right_column) / root_2
-        directions = _whitening_matrix(combined_columns) / root_2
-        left_weights = directions.reshape(_PATCH_SIZE, images.shape[-1], -1)
-        right_weights = sign * left_weights
-        kernel = jnp.stack([left_weights, right_weights], 1)
-        kernels.append(_append_negatives(kernel))
-    return jnp.concatenate(kernels, -1)
+    kernel_of_sum = _column_pair_kernel(left_column, right_column, right_sign=1)
+    kernel_of_difference = _column_pair_kernel(left_column, right_column, right_sign=-1)
+    return jnp.concatenate([kernel_of_sum, kernel_of_difference], -1)
+
+
+def _column_pair_kernel(left_column: Array, right_column: Array, right_sign: int) -> Array:
+    """Return a kernel that whitens `left + right_sign * right`, and then its negative."""
+    root_2 = 2**0.5  # the sum and the difference of two columns, divided by it, keep the variance
+    combined_columns = (left_column + right_sign * right_column) / root_2
+    directions = _whitening_matrix(combined_columns) / root_2
+    channels = left_column.shape[-1] // _PATCH_SIZE
+    left_weights = directions.reshape(_PATCH_SIZE, channels, -1)
+    right_weights = right_sign * left_weights
+    return _append_negatives(jnp.stack([left_weights, right_weights], 1))
 
 
 def _patch_pixels(images: Array) -> list[Array]:
-    """Return the four pixels of all 2x2 patches, row by row, each as `[B, H - 1, W - 1, C]`."""
+    """Return the pixels of all 2x2 patches: four arrays `[B, H - 1, W - 1, C]`, row by row."""
     _, image_height, image_width, _ = images.shape
     height, width = image_height - _PATCH_SIZE + 1, image_width - _PATCH_SIZE + 1
     positions = product(range(_PATCH_SIZE), repeat=2)
@@ -84,7 +88,7 @@ def _patch_pixels(images: Array) -> list[Array]:
 def _whitening_matrix(patches: Array) -> Array:
     """Return a matrix `[F, F]` that whitens patches of F numbers each.
 
-    The columns of `patches @ matrix` are uncorrelated and have a variance of about one.
+    The F outputs of `patch @ matrix` are uncorrelated and have a variance of about one.
     """
     patches = patches.reshape(-1, patches.shape[-1])
     centred = patches - patches.mean(0)
@@ -101,9 +105,10 @@ def _append_negatives(kernel: Array) -> Array:
 class Whitening(nn.Module):
     """A 2x2 convolution without padding that whitens patches (Page, part 8).
 
-    Its kernel is computed from the images given to `init`, and is a variable of the collection
+    The kernel is computed from the images given to `init`, and is a variable of the collection
     "whitening". It is not trained, because the first, large steps would destroy it. The bias is
-    trained, as in airbench. If `mirrored`, outputs that swap places in a mirror image share a bias.
+    trained, as in airbench. If `mirrored`, the last quarter of the features shares the biases of
+    the quarter before it: mirroring an image swaps the two (see `mirrored_whitening_kernel`).
     """
 
     mirrored: bool = False
@@ -115,10 +120,10 @@ class Whitening(nn.Module):
     ) -> Float[Array, "batch height-1 width-1 8*channels"]:
         compute_kernel = mirrored_whitening_kernel if self.mirrored else whitening_kernel
         kernel = self.variable("whitening", "kernel", compute_kernel, x).value
-        features = kernel.shape[-1]
-        # The last quarter of a mirrored kernel's features shares the biases of the quarter before.
-        shared_count = features // 4 if self.mirrored else 0
-        learnt_count = features - shared_count
+        feature_count = kernel.shape[-1]
+        a_quarter = feature_count // 4
+        shared_count = a_quarter if self.mirrored else 0
+        learnt_count = feature_count - shared_count
         learnt_bias = self.param("bias", nn.initializers.zeros, (learnt_count,))
         shared_bias = learnt_bias[learnt_count - shared_count :]
         bias = jnp.concatenate([learnt_bias, shared_bias])
@@ -129,11 +134,11 @@ class Whitening(nn.Module):
 class ConvGroup(nn.Module):
     """3x3 convolutions, with a 2x2 pool directly after the first.
 
-    The pool precedes the normalisation, which then has a quarter of the pixels. In a group of three
-    or more convolutions, the output of the first is added to the output of the last, as in
-    airbench96. Deep networks learn faster with such a skip connection. A smooth activation
-    generalises better (Page, part 8); hlb-CIFAR10 chose GELU. The normalisations have no scale,
-    because Page found that a scale changes little.
+    The normalisation comes after the pool, so it has only a quarter of the pixels to normalise. In
+    a group of three or more convolutions, the output of the first is added to the output of the
+    last, as in airbench96: deep networks learn faster with such a skip connection. A smooth
+    activation generalises better (Page, part 8); hlb-CIFAR10 chose GELU. The normalisations have no
+    scale, because Page found that a scale changes little.
     """
 
     features: int
@@ -179,7 +184,7 @@ class ConvGroup(nn.Module):
 def mean_of_maxima(
     x: Float[Array, "batch height width channels"],
 ) -> Float[Array, "batch channels"]:
-    """Return the mean of the maxima over all windows of 2x2 pixels, at stride 1."""
+    """Return for each channel the mean of the maxima over all windows of 2x2 pixels, stride 1."""
     for axis in (1, 2):
         extent = x.shape[axis]
         if extent > 1:
@@ -197,8 +202,7 @@ class FastNet(nn.Module):
       depths: number of convolutions in each group; two each by default.
       mirrored: give the same logits for an image and its mirror image (see `networks/mirrored.py`).
         The widths must be even. The linear layer gets sums over the image and its mirror image.
-      blurred: pool by `MaxBlurPool`; the last pool is the mean of the maxima over 2x2 pixels, not
-        the maximum.
+      blurred: pool by `MaxBlurPool`, and at the end by `mean_of_maxima` instead of the maximum.
     """
 
     widths: tuple[int, ...] = (64, 256, 256)
@@ -211,7 +215,7 @@ class FastNet(nn.Module):
 
     @property
     def group_depths(self) -> tuple[int, ...]:
-        """The number of convolutions of each group.
+        """The number of convolutions in each `ConvGroup`.
 
         Raises:
           ValueError: `depths` has more or fewer numbers than there are groups, or a number below 1.

@@ -33,15 +33,15 @@ def convolve(
     feature_group_count: int = 1,
     **options: Any,
 ) -> Float[Array, "batch *out_pixels features"]:
-    """Compute `lax.conv_general_dilated`; on a CPU use matrix products where possible.
+    """Return the result of `lax.conv_general_dilated`; a CPU uses matrix products if it can.
 
     Args:
       x: images, or arrays with any number of spatial axes.
       kernel: weights; `inputs` is the number of channels in a group.
       strides: stride along each spatial axis.
       padding: "SAME", "VALID" or the zeros before and after, along each spatial axis.
-      product_dtype: dtype to which a CPU rounds the operands of Winograd's products; None for
-        float32. Other methods ignore it.
+      product_dtype: dtype to which a CPU rounds the operands of the products in Winograd's method;
+        None for float32. Other methods ignore it.
       feature_group_count: number of groups of channels; each group has its own weights.
       options: other arguments of `lax.conv_general_dilated`.
     """
@@ -56,11 +56,9 @@ def convolve(
     geometry = _make_geometry(x, kernel, strides, padding, feature_group_count, options)
     if not can_convolve_by_products(x, kernel, geometry):
         return convolve_by_xla(x, kernel)
-    pads = geometry.padding
-    is_square = geometry.strides[0] == geometry.strides[1] and pads[0] == pads[1]
-    is_plain = is_square and geometry.groups == 1 and geometry.dilation == (1, 1)
-    if is_plain and uses_small_kernel_method(x.shape, kernel.shape, geometry.strides[0], pads[0]):
-        return conv2d(x, kernel, geometry.strides[0], padding=pads[0], product_dtype=product_dtype)
+    if _is_computed_by_conv2d(x, kernel, geometry):
+        stride, padding_of_sides = geometry.strides[0], geometry.padding[0]
+        return conv2d(x, kernel, stride, padding=padding_of_sides, product_dtype=product_dtype)
     if _has_separate_patches(x, kernel, geometry):
         convolve_on_cpu = _convolve_patches
     elif _is_depthwise(x, kernel, geometry):
@@ -87,6 +85,17 @@ def _is_image_convolution(x: Array, options: dict[str, Any]) -> bool:
     return x.ndim == 4 and has_default_precision and not is_transposed
 
 
+def _is_computed_by_conv2d(x: Array, kernel: Array, geometry: Geometry) -> bool:
+    """Return True if `conv2d` computes such a convolution: height and width are treated equally."""
+    has_equal_strides = geometry.strides[0] == geometry.strides[1]
+    has_equal_padding = geometry.padding[0] == geometry.padding[1]
+    if not has_equal_strides or not has_equal_padding:
+        return False
+    if geometry.groups != 1 or geometry.dilation != (1, 1):
+        return False
+    return uses_small_kernel_method(x.shape, kernel.shape, geometry.strides[0], geometry.padding[0])
+
+
 def _make_geometry(
     x: Array,
     kernel: Array,
@@ -95,11 +104,15 @@ def _make_geometry(
     groups: int,
     options: dict[str, Any],
 ) -> Geometry:
-    """Return the geometry of a convolution with the arguments of `lax.conv_general_dilated`."""
+    """Return a convolution's strides, padding, dilation and groups as a `Geometry`.
+
+    The arguments are those of `lax.conv_general_dilated`.
+    """
     dilation = tuple(options.get("rhs_dilation") or (1, 1))
     if isinstance(padding, str):
-        weight_counts_and_distances = zip(kernel.shape[:2], dilation, strict=True)
-        read_extents = [(count - 1) * step + 1 for count, step in weight_counts_and_distances]
+        read_extents = []  # pixels from the first that a kernel reads to the last
+        for weight_count, distance in zip(kernel.shape[:2], dilation, strict=True):
+            read_extents.append((weight_count - 1) * distance + 1)
         padding = lax.padtype_to_pads(x.shape[1:3], read_extents, strides, padding)
     pads = tuple((int(leading), int(trailing)) for leading, trailing in padding)
     return Geometry(tuple(strides), pads, dilation, groups)

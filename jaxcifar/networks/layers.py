@@ -90,8 +90,8 @@ class BatchNorm(nn.Module):
     In training the batch is normalised by its biased variance, and the running variance is updated
     with the unbiased variance. Flax's BatchNorm uses the biased variance for both, which gives
     other numbers in evaluation. If `axis_name` names a mapped axis of devices, statistics are
-    computed over the batch of all devices. The channels are `channel_groups` equal groups;
-    channels at the same place in each group share parameters and statistics.
+    computed over the batch of all devices. With `channel_groups` above 1, the channels are divided
+    into that many equal groups, and all groups use the same parameters and statistics.
     """
 
     momentum: float = 0.9  # fraction of the running statistics that is kept at each step
@@ -106,27 +106,30 @@ class BatchNorm(nn.Module):
         self, x: Float[Array, "*others channels"], train: bool
     ) -> Float[Array, "*others channels"]:
         """Normalise a batch: by its own statistics if `train`, else by the running statistics."""
-        features = x.shape[-1] // self.channel_groups
+        group_size = x.shape[-1] // self.channel_groups
         repeat = partial(repeat_channels, repeats=self.channel_groups)
         if self.use_scale:
-            scale = self.param("scale", nn.initializers.ones, (features,))
+            scale = self.param("scale", nn.initializers.ones, (group_size,))
         else:
-            scale = jnp.ones(features)
-        bias = self.param("bias", nn.initializers.zeros, (features,))
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
-        running_var = self.variable("batch_stats", "var", jnp.ones, (features,))
+            scale = jnp.ones(group_size)
+        bias = self.param("bias", nn.initializers.zeros, (group_size,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (group_size,))
+        running_var = self.variable("batch_stats", "var", jnp.ones, (group_size,))
         if not train:
             inverse_std = lax.rsqrt(running_var.value + self.epsilon)
             centred = x.astype(jnp.float32) - repeat(running_mean.value)
             normalized = centred * repeat(inverse_std * scale) + repeat(bias)
             return normalized.astype(self.dtype)
         scale, bias, mean_estimate = repeat(scale), repeat(bias), repeat(running_mean.value)
-        options = self.epsilon, self.axis_name, self.channel_groups, jnp.dtype(self.dtype)
-        normalized, mean, var = batch_norm(x, scale, bias, mean_estimate, *options)
-        values_per_channel = x.size // features * sharing.device_count(self.axis_name)
-        unbiased_factor = values_per_channel / max(values_per_channel - 1, 1)
-        self._update_running_statistic(running_mean, mean[:features])
-        self._update_running_statistic(running_var, var[:features] * unbiased_factor)
+        dtype = jnp.dtype(self.dtype)
+        normalized, repeated_mean, repeated_var = batch_norm(
+            x, scale, bias, mean_estimate, self.epsilon, self.axis_name, self.channel_groups, dtype
+        )
+        sample_count = x.size // group_size * sharing.device_count(self.axis_name)  # per statistic
+        unbiased_factor = sample_count / max(sample_count - 1, 1)
+        self._update_running_statistic(running_mean, repeated_mean[:group_size])
+        group_var = repeated_var[:group_size] * unbiased_factor
+        self._update_running_statistic(running_var, group_var)
         return normalized
 
     def _update_running_statistic(self, running: nn.Variable, batch_value: Array) -> None:
@@ -134,10 +137,7 @@ class BatchNorm(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Set a random part of the activations to zero, and scale the others up.
-
-    Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
-    """
+    """Set random activations to zero, and scale the others up (Srivastava et al. 2014)."""
 
     rate: float
     axis_name: str | None = None
@@ -182,7 +182,7 @@ class MaxPool(nn.Module):
     With `mirrored`, no column is dropped: if the width is not a multiple of `window`, windows are
     widened by the remainder, and overlap. So a mirrored input gives a mirrored output.
 
-    A CPU uses `max_pool`. On a TPU this would move a quarter more memory than a reduction.
+    Only a CPU uses `max_pool`, which on a TPU moves a quarter more bytes than XLA's reduction.
     """
 
     window: int = 2
@@ -197,7 +197,7 @@ class MaxPool(nn.Module):
         window_width = stride + columns_left_over if self.mirrored else stride
         pool_on_cpu = partial(max_pool, stride=stride, window_width=window_width)
         pool_elsewhere = partial(_max_pool_by_reshaping, stride=stride)
-        if window_width > stride:
+        if window_width > stride:  # windows overlap
             window, strides = (stride, window_width), (stride, stride)
             pool_elsewhere = partial(nn.max_pool, window_shape=window, strides=strides)
         return lax.platform_dependent(x, cpu=pool_on_cpu, default=pool_elsewhere)
@@ -213,17 +213,17 @@ def _max_pool_by_reshaping(x: Array, stride: int) -> Array:
 
 
 class MaxBlurPool(nn.Module):
-    """Halve height and width by maxima of 2x2 pixels, with a mean over neighbouring maxima.
+    """Halve height and width: each output is a maximum of pixels, or a mean of such maxima.
 
-    Along an odd extent a window has 3 pixels and overlaps the next window by one pixel. Its result
-    is the mean of the maxima of its two pairs of pixels. Along an even extent a window has two
-    pixels, and its result is their maximum. Either way a mirrored input gives a mirrored output.
+    Along an even extent a window has two pixels, and its result is their maximum. Along an odd
+    extent it has three pixels and overlaps the next window by one. Its result is the mean of the
+    maxima of its two pairs of pixels. Either way a mirrored input gives a mirrored output.
 
     If an image moves by one pixel, the mean of several maxima changes less than one maximum does
     (Zhang, "Making convolutional networks shift-invariant again", 2019; this is the smallest blur).
 
-    A TPU uses XLA's window reductions: its compiler counts half of the bytes for them. On a GPU
-    their gradients may be added in any order, so the same run could give different numbers.
+    A TPU uses XLA's window reductions, which move half as many bytes there. A GPU may add up their
+    gradients in any order, so the same run could give different numbers.
     """
 
     @nn.compact

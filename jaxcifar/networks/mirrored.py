@@ -19,12 +19,13 @@ def append_mirrored_partners(
 ) -> Float[Array, "rows columns inputs 2*features"]:
     """Return a kernel that computes learnt features and, after them, their mirrored partners.
 
-    The mirrored partner of a feature map is what the feature map becomes if the image is mirrored.
+    If the image is mirrored, a feature map and its partner are mirrored and change places.
 
     Args:
-      kernel: learnt weights.
-      unpaired_inputs: number of inputs that are their own partners; they come first. The other
-        inputs are pairs: the second half are the partners of the first half.
+      kernel: the weights of the learnt features.
+      unpaired_inputs: number of input channels without a partner, which come first; mirroring the
+        image only mirrors them. Of the other channels, the second half are the partners of the
+        first half.
     """
     mirror_kernel = kernel[:, ::-1]
     weights_of_pairs = mirror_kernel[:, :, unpaired_inputs:]
@@ -37,8 +38,8 @@ def append_mirrored_partners(
 class MirroredConv(Conv):
     """A convolution whose second half of features are mirrored partners of the first half.
 
-    A mirrored partner of a feature map is what the feature map becomes if the image is mirrored.
-    The first `unpaired_inputs` inputs are their own partners.
+    If the image is mirrored, a feature map and its partner are mirrored and change places. The
+    first `unpaired_inputs` input channels have no partner; mirroring the image only mirrors them.
     """
 
     unpaired_inputs: int = 0

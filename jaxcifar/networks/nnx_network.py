@@ -38,7 +38,7 @@ class _VariableEntry(NamedTuple):
 
     @property
     def paths_in_collection(self) -> list[ModulePath]:
-        """The path of each of the variable's arrays in the collection."""
+        """The names of the nested dicts that lead to an array in the collection, for each array."""
         variable_path = tuple(str(name_or_index) for name_or_index in self.path_in_module)
         if len(self.arrays) == 1:
             return [variable_path]
@@ -128,7 +128,7 @@ def intercept_layers(network: NNXNetwork, interceptor: Callable[..., Any]) -> It
 
 
 def _make_filled_module(network: NNXNetwork, key: Key[Array, ""]) -> Any:
-    """Return the NNX module that `network` wraps, filled with the arrays of its collections.
+    """Return the NNX module that `network` wraps, with the arrays that Linen's collections hold.
 
     The random streams of the NNX module get new keys, made from `key`.
     """
@@ -191,7 +191,7 @@ def nnx_network(construct: Callable[[Any], Any], **options: Any) -> NNXNetwork:
 
 
 def _split_structure(network: Any) -> _NetworkStructure:
-    """Return the structure of an NNX module, with the arrays in the entries of its variables."""
+    """Return the structure of an NNX module; the field `arrays` of its entries has the arrays."""
     from flax import nnx
 
     graph, state = nnx.split(network)

@@ -30,17 +30,17 @@ _active_user_codes: list["UserCode"] = []  # whose import statements run; the in
 
 
 class UserCode:
-    """A module of the user and all user code that it imports.
+    """A Python module of the user, such as the file net.py, and all user modules that it imports.
 
-    The modules of this code are in `sys.modules` only while its import statements run. So two
-    networks can have different helpers of the same name, and an edited file is never mixed with
-    modules from before the edit.
+    `sys.modules` has the imported modules only while an import statement of this code runs. So two
+    networks can import different modules of the same name. And if a file has been edited, the new
+    code never gets a module from before the edit.
 
     Args:
-      name: the user's name for the module, a path or a dotted module name.
+      name: the module as the user names it, by a path or a dotted module name.
       main: the module's file.
-      files: files that are already read and hashed: path relative to the folder of `main` ->
-        content.
+      files: contents of the files that have been read and hashed before: path relative to the
+        folder of `main` -> content.
       module: the module itself if the user's program has already imported it; else None.
     """
 

@@ -3,6 +3,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from runs.test_fit import train
@@ -107,6 +108,19 @@ def test_a_script_names_a_network_as_the_command_does(monkeypatch):
     by_recipe, narrow = jaxcifar.summarize("fastnet"), jaxcifar.summarize("fastnet", widths=(8, 8))
     assert by_recipe.params == summarize(create_model(Config.create("fastnet"), 10)).params
     assert narrow.params < by_recipe.params
+
+
+@pytest.mark.parametrize("argument", ["num_classes", "image_size"])
+@pytest.mark.parametrize("value", [2.5, "32", 32.0, 0, -3, None, True])
+def test_a_summary_needs_whole_numbers(argument, value):
+    with pytest.raises(UsageError) as error:
+        jaxcifar.summarize("cnn", **{argument: value})
+    assert str(error.value) == f"{argument} {value!r}: must be a whole number, at least 1"
+
+
+def test_a_summary_takes_numbers_of_numpy():
+    by_numpy = jaxcifar.summarize("cnn", num_classes=np.int64(7), image_size=np.int64(32))
+    assert by_numpy == jaxcifar.summarize("cnn", num_classes=7, image_size=32)
 
 
 def test_a_recipe_that_a_network_has_not_is_refused():
