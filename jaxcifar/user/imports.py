@@ -98,7 +98,7 @@ class UserCode:
         self._contents.is_complete = True
 
     def _execute_main_module(self) -> ModuleType:
-        """Execute the user's main module, from its hashed content if it is a file; return it."""
+        """Execute and return the user's main module; a file runs from its hashed content."""
         if not self.name.endswith(".py"):
             return importlib.import_module(self.name)
         content = self._contents.known_content(str(self.main))
@@ -162,9 +162,9 @@ class UserCode:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the spec of a module; Python calls this for import statements in the user code.
+        """Find a module and return its spec; Python calls this for imports in the user code.
 
-        Modules in the main file's folder come first. Python executes the bytes that were hashed.
+        Modules in the main file's folder come first. A file runs from the bytes that were hashed.
         """
         if threading.get_ident() != self._importing_thread_id:
             return None
@@ -201,9 +201,9 @@ class UserCode:
         return [str(self.main.resolve().parent)] if self.name.endswith(".py") else []
 
     def _find_shadowed_names(self) -> set[str]:
-        """Return names of imported modules for which the main file's folder has another module.
+        """Return names of imported modules that modules in the main file's folder also have.
 
-        An import statement in the user code means the module in the main file's folder.
+        Import statements in the user code must find the modules in the main file's folder.
         """
         shadowed_names = set()
         for name, module in list(sys.modules.items()):
