@@ -242,6 +242,7 @@ def _class_names(
                 f"{path}: the label {printable(name, 60)!r} {problem}; rename this class"
             )
     are_numbers = all(name.isdecimal() and name.isascii() for name in names)
-    if are_numbers:
-        return tuple(sorted(names, key=lambda name: (int(name[:_MAX_DIGITS]), name)))
-    return tuple(sorted(names))
+    if not are_numbers:
+        return tuple(sorted(names))
+    number_of_name = {name: int(name[:_MAX_DIGITS]) for name in names}
+    return tuple(sorted(names, key=lambda name: (number_of_name[name], name)))

@@ -189,6 +189,7 @@ def _find_split_column(
         other_cells = {cell for cell in cells if split_of_name(cell) is None}
         splits = {split_of_name(cell) for cell in cells - other_cells}
         has_only_splits = not other_cells
+        has_train_and_another_split = "train" in splits and len(splits) > 1
         if title.casefold() in _SPLIT_TITLES:
             if has_only_splits:
                 return column
@@ -198,6 +199,6 @@ def _find_split_column(
                     f"{table.path}: column {printable(title)} has the value "
                     f"{printable(min(other_cells), 60)!r}; write train, val or test in each row"
                 )
-        elif has_only_splits and "train" in splits and len(splits) > 1:
+        elif has_only_splits and has_train_and_another_split:
             columns_without_split_title.append(column)
     return columns_without_split_title[0] if columns_without_split_title else None
