@@ -48,6 +48,17 @@ def find_file_of_module(module_name: str) -> str | None:
     return spec.origin if spec and spec.has_location else None
 
 
+def spec_of_module(module_name: str) -> ModuleSpec | None:
+    """Return the spec of a module, imported or not; None if it does not exist or can't be found.
+
+    The parent packages of the module are imported. If they raise an exception, None is returned.
+    """
+    module = sys.modules.get(module_name)
+    with suppress(Exception):  # the error is reported when the import statement runs
+        return module.__spec__ if module else importlib.util.find_spec(module_name)
+    return None
+
+
 def parent_package(spec: ModuleSpec | None) -> str:
     """Return the package that relative imports in a module start from; "" if there is none."""
     return (spec.parent or "") if spec else ""
