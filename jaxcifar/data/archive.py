@@ -97,7 +97,9 @@ def read_archive(path: Path, layout: ArchiveLayout) -> dict[str, Records]:
 
 
 def _read_batches(path: Path, layout: ArchiveLayout) -> dict[str, Records]:
-    """Return name of a batch (file) -> its records, for a tar archive or its unpacked folder.
+    """Return the records of each batch (a file of the archive), by the name of the batch.
+
+    `path` is a tar archive, or the folder of its unpacked files.
 
     Raises:
       RunError: the archive can't be read, or a batch is missing or damaged.
@@ -193,7 +195,10 @@ def _read_batches_in_tar(path: Path, layout: ArchiveLayout) -> Iterator[tuple[st
 
 
 def _parse_binary_batch(content: bytes, layout: ArchiveLayout) -> np.ndarray:
-    """Return the records in a file of the binary archive; each keeps only its last label byte."""
+    """Return the records in a file of the binary archive: rows of one label byte and pixel bytes.
+
+    CIFAR-100 has two label bytes for each image; only the second one, the fine class, is kept.
+    """
     record_length = layout.label_byte_count + PIXEL_BYTES
     if not content or len(content) % record_length:
         raise RefusedArchiveError(

@@ -53,16 +53,17 @@ def recognise_arrays(array_names: Collection[str], needs_training: bool = True) 
       UsageError: an array is missing, or two arrays could have the same meaning.
     """
     arrays_of_split: dict[str, SplitArrayNames] = {}
+    names_say_splits = _has_array_of_a_split(array_names)
     for split in SPLIT_WORDS:
-        image_array = _find_array(array_names, "images", split)
-        label_array = _find_array(array_names, "labels", split)
-        if split == "train" and not _has_array_of_a_split(array_names):
-            image_array = _find_array(array_names, "images", None)
-            label_array = _find_array(array_names, "labels", None)
-        can_be_missing = not needs_training and _has_array_of_a_split(array_names)
+        split_in_names: str | None = split
+        if split == "train" and not names_say_splits:
+            split_in_names = None  # the arrays `x` and `y` are for training
+        image_array = _find_array(array_names, "images", split_in_names)
+        label_array = _find_array(array_names, "labels", split_in_names)
+        is_required = split == "train" and (needs_training or not names_say_splits)
         if image_array is not None and label_array is not None:
             arrays_of_split[split] = SplitArrayNames(image_array, label_array)
-        elif image_array or label_array or (split == "train" and not can_be_missing):
+        elif image_array is not None or label_array is not None or is_required:
             missing_arrays = []
             if image_array is None:
                 missing_arrays.append(f"x_{split}")

@@ -174,8 +174,9 @@ def _check_images(array_name: str, images: ImageBlocks) -> None:
         if images.dtype.kind == "f":
             advice += f"; {_advice_for_floats(array_name, images)}"
         raise UsageError(f"{array_name} has {images.dtype} pixels; {advice}")
-    channel_axis = shape[3:]  # empty for grey images without an axis of channels
-    if len(shape) not in (3, 4) or channel_axis not in ((), (1,), (3,)):
+    are_grey = len(shape) == 3
+    have_usable_channels = len(shape) == 4 and shape[3] in (1, 3)
+    if not are_grey and not have_usable_channels:
         raise UsageError(
             f"{array_name} has shape {shape}; give [N, H, W, 3], [N, H, W, 1] or [N, H, W]"
         )

@@ -178,10 +178,9 @@ def channel_statistics(
 ) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, "3"]]:
     """Return the mean and standard deviation of each colour channel, of pixels scaled to [0, 1].
 
-    Both are exact except for the last rounding, because they are computed from the number of pixels
-    of each value. For a channel that has the same value in all pixels, the standard deviation is
-    `STD_OF_CONSTANT_CHANNEL`. So dividing by it is possible, and normalisation makes this channel
-    0.
+    Both are computed from the number of pixels of each value, so that rounding errors don't add up.
+    A channel with the same value in all pixels gets the standard deviation
+    `STD_OF_CONSTANT_CHANNEL` instead of 0, because normalisation divides by it.
 
     Args:
       records: rows of label and pixel bytes, maybe mapped into memory.

@@ -90,7 +90,10 @@ def require_expected_images(
 
 
 def _are_expected_images(records: np.ndarray, dataset: KnownDataset, split: str) -> bool:
-    """Return True if the records of a split have the checksum or class counts of a data set."""
+    """Return True if records are the images that the catalogue expects in a split of `dataset`.
+
+    Their checksum is compared or, if the catalogue has none, the number of images of each class.
+    """
     if dataset.fingerprints is not None:
         return binary_records.fingerprint(records) == dataset.fingerprints[split]
     images_per_class = dataset.class_counts[split]

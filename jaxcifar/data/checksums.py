@@ -12,7 +12,7 @@ _ROUNDING_ERROR = 1e-6  # of a mean or deviation that was computed in another or
 
 
 def sha256_of_examples(class_count: int, *splits: Examples) -> str:
-    """Return the SHA-256 of the images and labels of splits; their order does not matter."""
+    """Return one SHA-256 of all images and labels of `splits`; the order of images is ignored."""
     records_of_splits = [binary_records.pack(*split, class_count) for split in splits]
     all_records = np.concatenate(records_of_splits)
     return binary_records.fingerprint(binary_records.sort(all_records))
@@ -21,7 +21,9 @@ def sha256_of_examples(class_count: int, *splits: Examples) -> str:
 def replaced_statistics(
     train: Examples, class_count: int, mean: Float32[np.ndarray, "3"], std: Float32[np.ndarray, "3"]
 ) -> dict[str, Any]:
-    """Return the mean and std of a data set if they are not those of its training images, else {}.
+    """Return {"mean": ..., "std": ...} if the user has replaced the mean or std, else {}.
+
+    They are replaced if they differ from those of the training images by more than rounding errors.
 
     Args:
       train: the training images.

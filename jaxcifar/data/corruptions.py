@@ -91,10 +91,10 @@ def shift(keys: Key[Array, "batch"], images: Images, pixels: Float32[Array, ""])
 
 
 def _weigh_rows_and_columns(weights_for_side: Callable[[int], Array], images: Array) -> Array:
-    """Replace each row of an image by a weighted sum of all rows, then each column likewise.
+    """Replace each row of an image by a weighted sum of all rows; then do the same for columns.
 
-    `weights_for_side(side)` returns the weights `[side, side]` for an axis of length `side`. Row i
-    of the result is the sum of all rows j of the image, multiplied by the weights `[i, j]`.
+    `weights_for_side(side)` returns the weights `[side, side]` for an axis of length `side`. The
+    new row i is the sum of all rows j of the image, each multiplied by the weight `[i, j]`.
     """
     _, height, width, _ = images.shape
     # The highest precision, because a shift must not change values.
@@ -146,9 +146,9 @@ def brighten(keys: Key[Array, "batch"], images: Images, added: Float32[Array, ""
 def reduce_contrast(
     keys: Key[Array, "batch"], images: Images, factor: Float32[Array, ""]
 ) -> Images:
-    """Multiply each value's distance from the mean of its channel in its image by `factor`.
+    """Reduce the contrast: multiply each pixel's difference from the mean by `factor`, below 1.
 
-    A factor below 1 reduces the contrast. `keys` is not used.
+    Every channel of every image has its own mean. `keys` is not used.
     """
     mean = images.mean((1, 2), keepdims=True)
     return mean + factor * (images - mean)

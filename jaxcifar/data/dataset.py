@@ -218,7 +218,7 @@ class Dataset:
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of all images, labels and class names, and of a mean or std that was replaced."""
+        """SHA-256 of images, labels and class names, and of a mean or std that the user has set."""
         content = {"class_names": self.class_names, "fingerprints": dict(self.fingerprints)}
         if self._known_fingerprints is None:  # the caller may have chosen other images
             content["val"] = sha256_of_examples(self.num_classes, self.val)

@@ -80,17 +80,17 @@ def find_file_names(
     labels: Integer[np.ndarray, "images"],
     split: str = "train",
 ) -> list[str]:
-    """Return the file name of each image in `images`, which are images of a folder.
+    """Return the name of the file that each image in `images` was read from.
 
     The files of the same split and classes are decoded and compared with the images. If several
-    files have the pixels and the label of an image, the first name is returned. The name is "" if
-    no file has them.
+    files have the pixels and the label of an image, the name of the first file is returned; if no
+    file has them, "".
 
     Args:
       folder: the folder that the images were read from.
       images: images as `read_splits` converted them: squares of one size.
       labels: the label that each image has in the folder.
-      split: the split of the images. If the folder lacks it, they are from the split "train".
+      split: the split of the images. In a folder without this split, "train" is searched.
     """
     class_count = len(folder.class_names)
     labels_of_images = set(labels.tolist())
@@ -135,7 +135,10 @@ def _decode_files(
 def _decode_into(
     records: np.ndarray, files: Sequence[ImageFile], resizing: Resizing
 ) -> _DecodedImages:
-    """Decode image files into the rows of `records`; the row of a damaged file is not written."""
+    """Decode each image file into its row of `records`; return the records and the problems.
+
+    The row of a damaged file is not written, and a message about the file is among the problems.
+    """
     problems: list[str] = []
     animated_files: list[str] = []
     for index, file in enumerate(files):

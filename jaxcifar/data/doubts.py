@@ -78,11 +78,14 @@ def classes_without_images(
 def describe_unvalidated_classes(
     val_labels: Integer[np.ndarray, "images"], class_names: Sequence[str]
 ) -> list[str]:
-    """Return a line about classes without a validation image; none if there are no such classes.
+    """Return a warning about classes that have no validation image.
 
     Args:
-      val_labels: labels of the validation images; without any, no class needs one.
+      val_labels: labels of the validation images; may be empty.
       class_names: names of the classes, by label.
+
+    Returns:
+      a list of one line; an empty list if every class has an image, or no image is for validation.
     """
     absent_classes = classes_without_images(val_labels, class_names)
     if not len(val_labels) or not absent_classes:
@@ -124,19 +127,18 @@ def _count_copies_in(split: _SplitImages, earlier_splits: Sequence[_SplitImages]
 
     Images with equal checksums are compared by their SHA-256; other images are not compared.
     """
-    digests_of_originals: set[bytes] = set()
-    for earlier_split in earlier_splits:
-        has_equal_checksum = np.isin(earlier_split.checksums, split.checksums)
-        possible_originals = np.flatnonzero(has_equal_checksum)
-        digests_of_originals.update(
-            _digest(earlier_split.images[index]) for index in possible_originals
-        )
-    if not digests_of_originals:
-        return 0
     earlier_checksums = np.concatenate([earlier.checksums for earlier in earlier_splits])
-    possible_copies = np.flatnonzero(np.isin(split.checksums, earlier_checksums))
-    is_copy = [_digest(split.images[index]) in digests_of_originals for index in possible_copies]
-    return sum(is_copy)
+    digests_of_possible_copies = _digests_of_images(split, earlier_checksums)
+    digests_of_possible_originals: set[bytes] = set()
+    for earlier in earlier_splits:
+        digests_of_possible_originals.update(_digests_of_images(earlier, split.checksums))
+    return sum(digest in digests_of_possible_originals for digest in digests_of_possible_copies)
+
+
+def _digests_of_images(split: _SplitImages, checksums: np.ndarray) -> list[bytes]:
+    """Return the SHA-256 of each image of a split whose checksum is one of `checksums`."""
+    positions = np.flatnonzero(np.isin(split.checksums, checksums))
+    return [hashlib.sha256(split.images[position].data).digest() for position in positions]
 
 
 def _image_checksums(images: np.ndarray) -> np.ndarray:
@@ -158,10 +160,6 @@ def _image_checksums(images: np.ndarray) -> np.ndarray:
             image_rows = np.pad(image_rows, ((0, 0), (0, padding_bytes)))  # copies the block
         checksums[block] = image_rows.view(np.uint64) @ odd_weights
     return checksums
-
-
-def _digest(image: np.ndarray) -> bytes:
-    return hashlib.sha256(image.data).digest()
 
 
 def describe_copies(copy_counts: Mapping[str, int], val_count: int, test_count: int) -> list[str]:

@@ -59,8 +59,9 @@ class FileIndex:
         """
         path = cell.replace("\\", "/")
         for folder_path in self._folder_paths:
+            is_in_folder = path.startswith(f"{folder_path}/")
             relative_path = path.removeprefix(f"{folder_path}/")
-            if relative_path != path and relative_path in self._file_of_path:
+            if is_in_folder and relative_path in self._file_of_path:
                 return [self._file_of_path[relative_path]]
         path_parts = [part for part in path.split("/") if part not in ("", ".", "..")]
         if not path_parts:
@@ -73,7 +74,11 @@ class FileIndex:
         return []
 
     def _candidates(self, name: str) -> Iterator[list[_IndexedFile]]:
-        """Yield lists of files: with this name; with this name and a suffix; with this number."""
+        """Yield lists of files that a name may mean, the most likely list first.
+
+        These are the files with exactly this name, then the files with this name and a suffix, and
+        then the files with this number as their name, such as "007.png" for "7".
+        """
         yield self._files_of_name.get(name, [])
         yield self._files_of_stem.get(name, [])
         digits = _digits_without_zeros(name)
@@ -102,11 +107,11 @@ def _folders_agree(file_folders: Sequence[str], named_folders: Sequence[str]) ->
 def _most_likely_files(
     matches: list[_IndexedFile], named_folders: Sequence[str]
 ) -> list[_IndexedFile]:
-    """Choose the most likely among the files that a table's cell may mean.
+    """Return the most likely of the files that a cell of a table may mean.
 
-    Files whose folders are exactly `named_folders` come first. If there are none, the files in a
-    training folder are returned, or else all files. Training folders come before others because
-    Kaggle's tables name only training images, by numbers that test images have too.
+    These are the files whose folders are exactly `named_folders`. Without such files, they are the
+    files in a training folder, or else all files. Training folders are preferred because Kaggle's
+    tables name only training images, and the test images are often numbered in the same way.
     """
     exact_matches = [file for file in matches if list(file.folders) == list(named_folders)]
     if exact_matches:

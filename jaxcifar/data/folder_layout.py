@@ -49,21 +49,22 @@ def find_folder_layout(listing: FolderListing, min_classes: int = 2) -> FolderLa
       min_classes: least number of classes; 1 for an evaluation.
 
     Returns:
-      the class folders of each split; None if there are fewer classes of training images.
+      the class folders of each split; None if there are fewer training classes than `min_classes`.
 
     Raises:
       RunError: the splits contradict each other, a folder can't be listed, or a class name can't be
         used.
     """
-    class_folders_of_split: dict[str, dict[str, Folder]] = {}
     folder_of_split = _split_folders(listing)
+    train_folder = folder_of_split.pop("train")
+    train_class_folders = _class_folders(listing, train_folder, {})
+    class_folders_of_split = {"train": train_class_folders}
     for split, folder in folder_of_split.items():
-        train_class_folders = class_folders_of_split.get("train", {})
         class_folders_of_split[split] = _class_folders(listing, folder, train_class_folders)
-    has_named_train_folder = split_of_name(folder_of_split["train"].own_name) is not None
-    if len(class_folders_of_split) == 1 and not has_named_train_folder and not listing.problems:
-        refuse_unnamed_splits(listing, class_folders_of_split["train"])
-    train_class_folders = class_folders_of_split["train"]
+    has_several_splits = len(class_folders_of_split) > 1
+    is_named_as_split = split_of_name(train_folder.own_name) is not None
+    if not has_several_splits and not is_named_as_split and not listing.problems:
+        refuse_unnamed_splits(listing, train_class_folders)
     class_names = sorted(train_class_folders)
     if len(class_names) < min_classes:
         return None
@@ -123,7 +124,9 @@ def _split_folders(listing: FolderListing) -> dict[str, Folder]:
             other_folders.append(folder)
         else:
             folders_of_split.setdefault(split, []).append(folder)
-    is_divided = "train" in folders_of_split and (len(folders_of_split) > 1 or not other_folders)
+    has_several_splits = len(folders_of_split) > 1
+    has_only_split_folders = not other_folders
+    is_divided = "train" in folders_of_split and (has_several_splits or has_only_split_folders)
     if not is_divided:
         refuse_partial_splits(listing, folders_of_split, other_folders)
         return {"train": top}
@@ -182,8 +185,8 @@ def _class_folders(
 ) -> dict[str, Folder]:
     """Return the class folders in the folder of a split, by class name.
 
-    `train_class_folders` is the result for the training split; empty if `split_folder` is the
-    training split.
+    `train_class_folders` is empty for the training split. For other splits it has the training
+    split's class folders: a folder with one of their names is a class, even as the only folder.
     """
     parent = _skip_wrappers(listing, split_folder, tuple(train_class_folders))
     _report_misplaced_files(listing, parent)

@@ -112,8 +112,8 @@ class ImageFolder:
 
         Args:
           path: the table.
-          column: title or number of the column of labels, or those of the columns of file names
-            and labels with a colon between; None to find both columns.
+          column: the column of labels (LABELS), or the columns of file names and of labels
+            (FILES:LABELS), each by title or number; None to find both columns.
           needs_every_class: False if a class may have no training images, as for an evaluation.
 
         Raises:
@@ -153,7 +153,7 @@ class ImageFolder:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the class names, the table, and each file's name, size and time of change."""
+        """SHA-256 of class names and table, and of each file's name, size and modification time."""
         classes_and_table = (self.class_names, self.table_sha256)
         digest = hashlib.sha256(repr(classes_and_table).encode())
         for split, files in self.files_of_split.items():
@@ -214,10 +214,11 @@ def _require_images(
     """
     training_labels = [file.label for file in files_of_split["train"]]
     images_per_class = np.bincount(training_labels, minlength=len(class_names))
-    if needs_every_class and not images_per_class.all():
-        empty_class = class_names[int(np.argmin(images_per_class))]
+    empty_classes = np.flatnonzero(images_per_class == 0)
+    if needs_every_class and len(empty_classes):
+        name = class_names[empty_classes[0]]
         raise RunError(
-            f"{path}: class {empty_class!r} has no training images; add some, or remove this class"
+            f"{path}: class {name!r} has no training images; add some, or remove this class"
         )
     for split, files in files_of_split.items():
         if not files:

@@ -31,25 +31,24 @@ def choose_label_column(
     if len(candidates) == 1:
         return candidates[0]
     columns_like_labels = [column for column in candidates if _has_repeated_values(rows, column)]
-    column_of_title = {title.casefold(): column for column, title in enumerate(titles or ())}
-    for title in _LABEL_TITLES:
-        if column_of_title.get(title) in columns_like_labels:
-            return column_of_title[title]
+    titled_column = _column_with_label_title(titles or (), columns_like_labels)
+    if titled_column is not None:
+        return titled_column
     one_hot_columns = _one_hot_columns(rows, candidates)
-    if titles and one_hot_columns and set(columns_like_labels) <= set(one_hot_columns):
+    has_other_columns_like_labels = not set(columns_like_labels).issubset(one_hot_columns)
+    if titles and one_hot_columns and not has_other_columns_like_labels:
         shown_titles = ", ".join(column_title(column, titles) for column in one_hot_columns)
         raise RunError(
-            f"{table.path}: the columns {shown_titles} are 0 and 1, with one 1 in each row "
+            f"{table.path}: the columns {shown_titles} hold only 0 and 1, with one 1 in each row "
             "(one-hot); write one column with the name of each image's class instead"
         )
     distinct_columns = _drop_equivalent_columns(rows, columns_like_labels)
     if len(distinct_columns) == 1:
         return distinct_columns[0]
     problem = "no column looks like labels"
-    columns_to_choose = candidates
     if distinct_columns:
         problem = "several columns may be the labels"
-        columns_to_choose = distinct_columns
+    columns_to_choose = distinct_columns or candidates
     titles_to_choose = [column_title(column, titles) for column in columns_to_choose]
     example = titles_to_choose[0] if titles_to_choose else column_title(0, titles)
     raise RunError(
@@ -59,14 +58,26 @@ def choose_label_column(
     )
 
 
+def _column_with_label_title(titles: Sequence[str], columns: Sequence[int]) -> int | None:
+    """Return the column of `columns` that has a usual title of labels, or None."""
+    column_of_title = {title.casefold(): column for column, title in enumerate(titles)}
+    for title in _LABEL_TITLES:
+        column = column_of_title.get(title)
+        if column in columns:
+            return column
+    return None
+
+
 def _has_repeated_values(rows: Sequence[Sequence[str]], column: int) -> bool:
-    """Return True for two or more different values, each in two rows on average."""
+    """Return True if a column has at least two values, and each is in two rows on average."""
     distinct_values = {row[column] for row in rows} - {""}
-    return 2 <= len(distinct_values) <= len(rows) / 2
+    has_several_values = len(distinct_values) >= 2
+    are_repeated = len(distinct_values) <= len(rows) / 2
+    return has_several_values and are_repeated
 
 
 def _one_hot_columns(rows: Sequence[Sequence[str]], candidates: Sequence[int]) -> list[int]:
-    """Return the columns of zeros and ones if each row has exactly one 1 in them; else []."""
+    """Return the columns of zeros and ones if, among them, each row has exactly one 1; else []."""
     binary_columns = [
         column for column in candidates if all(row[column] in _ZERO_OR_ONE for row in rows)
     ]
@@ -80,18 +91,22 @@ def _one_hot_columns(rows: Sequence[Sequence[str]], candidates: Sequence[int]) -
 
 
 def _drop_equivalent_columns(rows: Sequence[Sequence[str]], columns: Sequence[int]) -> list[int]:
-    """Return `columns` without columns that only repeat, in other words, what another column says.
+    """Return `columns`, but only one of several columns that divide the rows into the same classes.
 
-    For example, class numbers repeat class names; then only the column of names is returned.
+    For example, class numbers and class names do so; then only the column of names is returned.
     """
-
-    def has_only_numbers(column: int) -> bool:
-        return all(row[column].isdecimal() for row in rows)
-
-    names_before_numbers = sorted(columns, key=has_only_numbers)
+    columns_of_names: list[int] = []
+    columns_of_numbers: list[int] = []
+    for column in columns:
+        are_numbers = all(row[column].isdecimal() for row in rows)
+        if are_numbers:
+            columns_of_numbers.append(column)
+        else:
+            columns_of_names.append(column)
     kept_columns: list[int] = []
-    for column in names_before_numbers:
-        if not any(_are_equivalent(rows, column, kept_column) for kept_column in kept_columns):
+    for column in [*columns_of_names, *columns_of_numbers]:
+        is_repetition = any(_are_equivalent(rows, column, kept) for kept in kept_columns)
+        if not is_repetition:
             kept_columns.append(column)
     return sorted(kept_columns)
 

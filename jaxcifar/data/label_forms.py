@@ -7,6 +7,9 @@ import numpy as np
 from jaxcifar.array_types import Shaped
 from jaxcifar.errors import UsageError
 
+_KINDS_OF_LABELS = "iuU"  # NumPy's letters for signed and unsigned integers, and for str
+_KINDS_OF_NUMBERS = "iufb"  # integers, floats and bool, where True and False count as 1 and 0
+
 
 class NamedLabels(NamedTuple):
     """The labels of a split, not checked yet.
@@ -31,10 +34,13 @@ def flatten_labels(named: NamedLabels) -> Shaped[np.ndarray, "_"]:
       UsageError: the labels have another form.
     """
     array_name, labels, image_count = named
-    is_pandas = labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels.flat)
-    if is_pandas or labels.dtype.kind == "T":  # NumPy's StringDType
+    are_objects = labels.dtype.kind == "O"
+    are_string_objects = are_objects and all(isinstance(label, str) for label in labels.flat)
+    have_string_dtype = labels.dtype.kind == "T"  # NumPy's StringDType
+    if are_string_objects or have_string_dtype:
         labels = labels.astype(object).astype(str)
-    if labels.dtype.kind == "S":
+    are_bytes = labels.dtype.kind == "S"
+    if are_bytes:
         try:
             labels = np.char.decode(labels, "utf-8")
         except UnicodeDecodeError:
@@ -42,11 +48,11 @@ def flatten_labels(named: NamedLabels) -> Shaped[np.ndarray, "_"]:
                 f"{array_name} has strings that are not UTF-8; save them as str"
             ) from None
     has_one_label_each = labels.shape in ((image_count,), (image_count, 1))
-    are_integers_or_strings = labels.dtype.kind in "iuU"
+    are_integers_or_strings = labels.dtype.kind in _KINDS_OF_LABELS
     if has_one_label_each and are_integers_or_strings:
         return labels.reshape(-1)
     has_one_row_each = labels.ndim == 2 and len(labels) == image_count and labels.shape[1] > 1
-    are_numbers = labels.dtype.kind in "iufb"  # True and False count as 1 and 0
+    are_numbers = labels.dtype.kind in _KINDS_OF_NUMBERS
     if has_one_row_each and are_numbers:
         return _labels_of_one_hot_rows(array_name, labels)
     raise UsageError(
@@ -59,13 +65,13 @@ def _labels_of_one_hot_rows(array_name: str, rows: np.ndarray) -> np.ndarray:
     """Return the label of each one-hot row: the position of its only 1."""
     is_one = rows == 1
     has_single_one = is_one.sum(1) == 1
-    is_else_zero = np.count_nonzero(rows, axis=1) == 1
-    is_one_hot = has_single_one & is_else_zero
-    if not is_one_hot.all():
-        wrong_row = int(np.argmin(is_one_hot))
+    has_single_nonzero = np.count_nonzero(rows, axis=1) == 1
+    is_one_hot = has_single_one & has_single_nonzero
+    wrong_rows = np.flatnonzero(~is_one_hot)
+    if len(wrong_rows):
         raise UsageError(
-            f"{array_name} has shape {rows.shape}, but row {wrong_row} is not one-hot: it needs a "
-            "single 1 and else only 0, because each image has one class"
+            f"{array_name} has shape {rows.shape}, but row {wrong_rows[0]} is not one-hot: it "
+            "needs a single 1, and 0 in all other places, because each image has one class"
         )
     return is_one.argmax(1)
 

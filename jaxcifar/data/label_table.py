@@ -112,16 +112,21 @@ def _guess_delimiter(lines: Sequence[str]) -> str:
     """
 
     def count_columns(delimiter: str) -> int:
+        """Return the number of cells in each line; 0 if the lines have different numbers."""
         reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
         row_lengths = {len(row) for row in reader}
-        return row_lengths.pop() if len(row_lengths) == 1 else 0
+        have_equal_lengths = len(row_lengths) == 1
+        return max(row_lengths) if have_equal_lengths else 0
 
+    if not lines:
+        return ","
     column_counts = {delimiter: count_columns(delimiter) for delimiter in _DELIMITERS}
     best = max(column_counts, key=lambda delimiter: column_counts[delimiter])
     if column_counts[best] >= 2:
         return best
     # The lines differ: read the table by its first line, so that the message names the other line.
-    return max(_DELIMITERS, key=lines[0].count) if lines else ","
+    first_line = lines[0]
+    return max(_DELIMITERS, key=first_line.count)
 
 
 def column_title(column: int, header: Sequence[str] | None) -> str:
@@ -157,9 +162,13 @@ def require_column(path: Path, user_name: str, rows: Sequence[Sequence[str]]) ->
 
 
 def find_column(user_name: str, titles: Sequence[str]) -> int | None:
-    """Return the number, counted from 0, of the column with a title or a number counted from 1.
+    """Return the number, counted from 0, of a column that the user has named.
 
-    It is None if there is no such column. `titles` are the cells of the table's first row.
+    Return None if there is no such column.
+
+    Args:
+      user_name: title of the column, or its number counted from 1.
+      titles: the cells of the table's first row.
     """
     title = normal_form(user_name)
     if title in titles:

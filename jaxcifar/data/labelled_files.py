@@ -43,8 +43,8 @@ def label_files(path: Path, folder: Path, named_columns: str | None = None) -> L
     Args:
       path: the table.
       folder: the folder of the images.
-      named_columns: title or number of the column of labels, or those of the columns of file names
-        and labels with a colon between; None to find both columns.
+      named_columns: the column of labels (LABELS), or the columns of file names and of labels
+        (FILES:LABELS), each by title or number; None to find both columns.
 
     Raises:
       RunError: the table can't be read, its columns are ambiguous, an image has different labels
@@ -179,16 +179,14 @@ def _find_image(table: LabelTable, index: FileIndex, cell: str) -> FoundFile | N
 
 
 def _splits_of_folders(files: Sequence[FoundFile]) -> dict[str, str]:
-    """Return path -> split of each file by the names of the folders around it, by default "train".
+    """Return the split of each file, by path, from the names of the folders around the file.
 
-    So images that a folder keeps for testing are not trained on. Folder names that only contain the
-    name of a split, such as "test_set", count if they name "train" and at least one other split.
+    Files without such a folder are in the split "train". Names that only contain the name of a
+    split, such as "test_set", count if they name "train" and at least one other split.
     """
-    split_by_name_part = {file.path: _split_of_folders(file, split_of_name_part) for file in files}
-    splits_in_name_parts = set(split_by_name_part.values()) - {None}
-    if "train" in splits_in_name_parts and len(splits_in_name_parts) > 1:
-        named_split_of_path = split_by_name_part
-    else:
+    named_split_of_path = {file.path: _split_of_folders(file, split_of_name_part) for file in files}
+    named_splits = set(named_split_of_path.values()) - {None}
+    if "train" not in named_splits or len(named_splits) < 2:
         named_split_of_path = {file.path: _split_of_folders(file, split_of_name) for file in files}
     split_of_path = {path: split or "train" for path, split in named_split_of_path.items()}
     if "train" not in split_of_path.values():  # there would be no images to train on
@@ -197,7 +195,10 @@ def _splits_of_folders(files: Sequence[FoundFile]) -> dict[str, str]:
 
 
 def _split_of_folders(file: FoundFile, find_split: Callable[[str], str | None]) -> str | None:
-    """Return the split that the first folder around a file with a split's name says, or None."""
+    """Return the split of the outermost folder that names one; None if no folder does.
+
+    `find_split` returns the split that the name of a folder says, or None.
+    """
     folder_names = file.relative_path.split("/")[:-1]
     for folder_name in folder_names:
         split = find_split(folder_name)
@@ -241,6 +242,7 @@ def _class_names(
                 f"{path}: the label {printable(name, 60)!r} {problem}; rename this class"
             )
     are_numbers = all(name.isdecimal() and name.isascii() for name in names)
-    if are_numbers:
-        return tuple(sorted(names, key=lambda name: (int(name[:_MAX_DIGITS]), name)))
-    return tuple(sorted(names))
+    if not are_numbers:
+        return tuple(sorted(names))
+    number_of_name = {name: int(name[:_MAX_DIGITS]) for name in names}
+    return tuple(sorted(names, key=lambda name: (number_of_name[name], name)))

@@ -110,7 +110,9 @@ class _SplitFiles:
                 self.row_counts.append(_count_rows(file, parquet_file))
         self._image_count = sum(self.row_counts)
         if self._image_count > MAX_IMAGES:
-            raise UsageError(f"{files[0].name}: has more than {MAX_IMAGES:,} images; give fewer")
+            raise UsageError(
+                f"{files[0].name}: has more than {MAX_IMAGES:,} images; give fewer images"
+            )
 
     def read_arrays(self, split: str) -> SplitArrays:
         """Return images and labels; images are decoded block by block while they are read."""

@@ -32,7 +32,7 @@ def find_parquet_files(path: Path) -> list[Path]:
     except OSError:
         return []  # whoever lists the images reports the reason
     if len(parquet_files) > _MAX_FILES:
-        raise RunError(f"{path}: has more than {_MAX_FILES:,} parquet files; give fewer")
+        raise RunError(f"{path}: has more than {_MAX_FILES:,} parquet files; give fewer files")
     return parquet_files
 
 
@@ -45,15 +45,15 @@ def find_unmixed_parquet_files(path: Path) -> list[Path]:
     parquet_files = find_parquet_files(path)
     if parquet_files and path.is_dir():
         listing = FolderListing(path)
-        image_paths = [
-            file.relative_path
-            for file in listing.files_below(listing.root_folder)
-            if has_image_suffix(file.relative_path)
-        ]
-        image_folders = sorted({image_path.rpartition("/")[0] for image_path in image_paths} - {""})
-        if len(image_folders) > 1:
+        subfolders_with_images = set()
+        for file in listing.files_below(listing.root_folder):
+            subfolder, _, _ = file.relative_path.rpartition("/")
+            if subfolder and has_image_suffix(file.relative_path):
+                subfolders_with_images.add(subfolder)
+        if len(subfolders_with_images) > 1:
+            class_folders = sorted(subfolders_with_images)
             first_file = parquet_files[0].relative_to(path).as_posix()
-            two_folders = ", ".join(map(printable_name, image_folders[:2]))
+            two_folders = ", ".join(map(printable_name, class_folders[:2]))
             raise RunError(
                 f"{path}: holds class folders ({two_folders}) and parquet files "
                 f"({printable_name(first_file)}); give {path / first_file}, or move it out"
@@ -112,8 +112,8 @@ def group_by_split(
         folders = [file.parent for file in split_files]
         if len(set(folders)) > 1:
             raise UsageError(
-                f"{folders[0].name} and {folders[-1].name} have files of the same split; give one "
-                "of these folders"
+                f"{folders[0].name} and {folders[-1].name} have files of the same split; give only "
+                "one of these folders"
             )
     return {split: files_of_split[split] for split in SPLIT_WORDS if split in files_of_split}
 

@@ -17,6 +17,7 @@ _USUAL_LABEL_COLUMNS = ("label", "labels", "fine_label", "target", "class")  # f
 _MAX_METADATA_BYTES = 2**24
 _MAX_COLUMNS = 1000
 _MAX_SHOWN_NAMES = 10  # of columns in a message
+_MAX_NAME_LENGTH = 40  # characters of a name in a message
 
 
 class _LabelFeature(msgspec.Struct):
@@ -72,7 +73,7 @@ def find_parquet_columns(schema: "pa.Schema") -> ParquetColumns:
       UsageError: there are no such columns, or several.
     """
     if len(schema) > _MAX_COLUMNS:
-        raise UsageError(f"the file has {len(schema):,} columns; keep an image and a label column")
+        raise UsageError(f"the file has {len(schema):,} columns; keep only images and labels")
     image_columns = [field.name for field in schema if _holds_images(field.type)]
     label_columns = [field.name for field in schema if _holds_labels(field.type)]
     image_column = _choose_column(
@@ -122,11 +123,13 @@ def _choose_column(
             return name
     if len(candidates) == 1:
         return candidates[0]
-    names_in_quotes = [ascii(name[:40]) for name in schema.names[:_MAX_SHOWN_NAMES]]
-    shown_names = ", ".join(name[1:-1] for name in names_in_quotes)
+    shown_names = []
+    for name in schema.names[:_MAX_SHOWN_NAMES]:
+        name_in_quotes = ascii(name[:_MAX_NAME_LENGTH])
+        shown_names.append(name_in_quotes[1:-1])
     raise UsageError(
-        f"the parquet file has no clear column of {meaning} among {shown_names}; rename the right "
-        f"column to {usual_names[0]}"
+        f"the parquet file has no clear column of {meaning} among {', '.join(shown_names)}; rename "
+        f"the right column to {usual_names[0]}"
     )
 
 

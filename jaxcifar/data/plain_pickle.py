@@ -106,7 +106,7 @@ class _BatchUnpickler(pickle._Unpickler):
         return replacements[module, name]
 
     def _encode_latin1(self, text: str, encoding: str) -> bytes:
-        """Return the bytes that Python 3 has written as latin-1 `text` into a pickle."""
+        """Return text as bytes; pickles of Python 3 call this to restore `bytes` objects."""
         self._encodable_characters_left -= len(text)
         if self._encodable_characters_left < 0:
             raise RefusedArchiveError(
@@ -119,7 +119,7 @@ class _BatchUnpickler(pickle._Unpickler):
         return text.encode("latin1")
 
     def _load_build(self) -> None:
-        """Set the state of a replaced object; Python's unpickler would run the object's code."""
+        """Set the state of the last object without running the object's own code."""
         state = self.stack.pop()
         target = self.stack[-1]
         if isinstance(target, PickledArray):

@@ -127,11 +127,11 @@ def load_records(
 def _prepare_records(
     dataset: KnownDataset, data_dir: Path, archive: Path | None, print_line: PrintLine
 ) -> dict[str, binary_records.Records]:
-    """Generate the images of a data set, or read them with TFDS; return split -> records.
+    """Return the records of each split of a data set, generated or read by TFDS.
 
-    The images are generated if the data set has a function `draw`. Otherwise TFDS reads them from
-    `data_dir`. If they are not there yet, TFDS first writes them to `data_dir`. It takes them from
-    `archive` or, if `archive` is None, downloads them.
+    The images are generated if the data set has a function `draw`. Otherwise TFDS reads its copy in
+    `data_dir`. If there is no copy yet, TFDS first makes one: from `archive` or, if `archive` is
+    None, from a download.
     """
     if dataset.draw is not None:
         print_line(f"Drawing {dataset.title}, once; this takes some seconds.")

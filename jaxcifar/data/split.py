@@ -118,12 +118,12 @@ def train_val_indices(
 
 
 def split_settings(val_fraction: float, train_examples: int | None, fold: str) -> dict[str, Any]:
-    """Return the settings of a config that choose images as these arguments do.
+    """Return the arguments of `train_val_indices` as settings for a config.
 
-    The arguments are those of `train_val_indices`.
+    If `fold` is set, `val_fraction` is left out, because it has no effect.
     """
     limit = None if train_examples is None else int(train_examples)
-    if fold:  # it replaces the fraction
+    if fold:
         return {"fold": fold, "train_examples": limit}
     return {"fold": "", "val_fraction": float(val_fraction), "train_examples": limit}
 

@@ -10,12 +10,12 @@ from jaxcifar.machine.terminal import pluralize
 
 
 def splits_of_folder_names(listing: FolderListing, folders: Sequence[Folder]) -> list[str | None]:
-    """Return the split that each folder's name says, or None.
+    """Return the split that each folder is for; None for a folder that is not for a split.
 
-    A name such as "test_set" has the name of a split as one of its parts. Such names count only if
-    the names of all folders together say "train" and another split. The folders must also have
-    subfolders, because a class may be called "test_tube". If every folder's name says a split, a
-    folder for validation or testing needs no subfolders; its files are reported later.
+    A folder named "test" is always for a split. A name that contains the name of a split, such as
+    "test_set", counts only if the names of all folders together say "train" and another split. It
+    must also have subfolders, because a class may be called "test_tube". If every name says a
+    split, folders for validation and testing need no subfolders; their files are reported later.
     """
     names = [folder.own_name for folder in folders]
     splits_of_whole_names = [split_of_name(name) for name in names]
@@ -27,12 +27,12 @@ def splits_of_folder_names(listing: FolderListing, folders: Sequence[Folder]) ->
     for folder, split_of_whole_name, split in zip(
         folders, splits_of_whole_names, splits_of_names, strict=True
     ):
-        is_split_only_a_part = split is not None and split_of_whole_name is None
-        may_lack_subfolders = every_name_has_split and split != "train"
-        if not is_split_only_a_part or may_lack_subfolders:
-            continue
-        if not listing.children(folder).subfolders:  # perhaps a class, such as "test_tube"
-            return splits_of_whole_names
+        contains_split = split is not None and split_of_whole_name is None
+        needs_subfolders = split == "train" or not every_name_has_split
+        if contains_split and needs_subfolders:
+            has_subfolders = bool(listing.children(folder).subfolders)
+            if not has_subfolders:  # perhaps a class, such as "test_tube"
+                return splits_of_whole_names
     return splits_of_names
 
 
@@ -73,24 +73,26 @@ def refuse_unnamed_splits(listing: FolderListing, class_folders: Mapping[str, Fo
     """
     if len(class_folders) < 2:
         return
-    common_subfolder_names: set[str] = set()
-    for folder in class_folders.values():
-        subfolder_names = {
-            subfolder.class_name for subfolder in listing.children(folder).subfolders
-        }
-        is_different = common_subfolder_names and subfolder_names != common_subfolder_names
-        if len(subfolder_names) < 2 or is_different:
+    first_folder, *later_folders = class_folders.values()
+    common_names = _subfolder_names(listing, first_folder)
+    if len(common_names) < 2:
+        return
+    for folder in later_folders:
+        if _subfolder_names(listing, folder) != common_names:
             return
-        common_subfolder_names = subfolder_names
     first, second, *other_folders = (folder.printable_path for folder in class_folders.values())
     more = f" (and {pluralize(len(other_folders), 'other folder')})" if other_folders else ""
-    printable_names = [printable_name(name) for name in sorted(common_subfolder_names)]
+    printable_names = [printable_name(name) for name in sorted(common_names)]
     listed_subfolders = join_first(printable_names, MAX_SHOWN_NAMES)
     raise RunError(
         f"{listing.root}: {first} and {second}{more} both hold the folders {listed_subfolders}: "
         "they look like splits; rename them to train and test, or, if they are classes, move their "
         "images out of these folders"
     )
+
+
+def _subfolder_names(listing: FolderListing, folder: Folder) -> set[str]:
+    return {subfolder.class_name for subfolder in listing.children(folder).subfolders}
 
 
 def refuse_splits_in_class(listing: FolderListing, class_folder: Folder) -> None:

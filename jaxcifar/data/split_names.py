@@ -27,7 +27,8 @@ def split_of_name_part(name: str, separators: str = "_.-") -> str | None:
 
     Args:
       name: name of a file or folder.
-      separators: the characters between the parts, as in a set of a regular expression.
+      separators: the characters between the parts, written as between the square brackets of a
+        regular expression.
 
     Returns:
       "train", "val" or "test"; None if no part names a split, or parts name different splits.

@@ -45,8 +45,8 @@ def find_columns(table: LabelTable, index: FileIndex, named_columns: str | None)
     Args:
       table: the table.
       index: finds the images that the table may name.
-      named_columns: title or number of the column of labels, or those of the columns of file names
-        and labels with a colon between; None to find both columns.
+      named_columns: the column of labels (LABELS), or the columns of file names and of labels
+        (FILES:LABELS), each by title or number; None to find both columns.
 
     Raises:
       RunError: no column names images, or the column of labels is ambiguous; the message says what
@@ -80,7 +80,8 @@ def find_columns(table: LabelTable, index: FileIndex, named_columns: str | None)
 def _named_file_and_label_columns(table: LabelTable, named_columns: str) -> tuple[int, int] | None:
     """Return the columns of file names and of labels that the text FILES:LABELS names.
 
-    It is None if the text does not name two columns. A title may have colons itself.
+    Return None if the text does not name two columns. Titles can contain colons, so each colon of
+    the text is tried as the separator.
     """
     titles = table.rows[0]
     if find_column(named_columns, titles) is not None:
@@ -100,8 +101,11 @@ def _find_file_column(table: LabelTable, index: FileIndex, named_column: int | N
     """Return the column of a table that names the largest number of different images.
 
     If two columns name equally many images, a column with names is preferred to a column of
-    numbers. `index` finds the images that the table may name. If the user has named a
-    column, that column is returned, and must name an image.
+    numbers. `index` finds the images that the table may name. If the user has named a column,
+    `named_column`, it is returned.
+
+    Raises:
+      NoImageNamedError: no column names an image, or the column that the user has named does not.
     """
     step = math.ceil(len(table.rows) / _MAX_SAMPLED_ROWS)
     sampled_rows = table.rows[::step]
@@ -111,16 +115,22 @@ def _find_file_column(table: LabelTable, index: FileIndex, named_column: int | N
     ]
     best_score = max(scores)
     if best_score.image_count == 0:
-        example_row = table.rows[1] if len(table.rows) > 1 else table.rows[0]
-        cell = printable(example_row[named_column or 0], 60)
-        problem = f"no column names images of its folder (one row begins with {cell!r})"
-        if named_column is not None:
-            title = column_title(named_column, table.rows[0])
-            problem = f"column {title} names no image of its folder (one row has {cell!r})"
+        problem = _describe_missing_images(table, named_column)
         raise NoImageNamedError(
             f"{table.path}: {problem}; write the names of the files, or their paths, into a column"
         )
     return columns[scores.index(best_score)]
+
+
+def _describe_missing_images(table: LabelTable, named_column: int | None) -> str:
+    """Return a line that says that no column, or not `named_column` if given, names an image."""
+    example_row = table.rows[1] if len(table.rows) > 1 else table.rows[0]
+    if named_column is None:
+        cell = printable(example_row[0], 60)
+        return f"no column names images of its folder (one row begins with {cell!r})"
+    cell = printable(example_row[named_column], 60)
+    title = column_title(named_column, table.rows[0])
+    return f"column {title} names no image of its folder (one row has {cell!r})"
 
 
 class _FileColumnScore(NamedTuple):
@@ -171,7 +181,7 @@ def _find_split_column(
     Raises:
       RunError: the column has a cell that is not a split.
     """
-    untitled_columns: list[int] = []
+    columns_without_split_title: list[int] = []
     for column, title in enumerate(titles or ()):
         if column in used_columns:
             continue
@@ -179,6 +189,7 @@ def _find_split_column(
         other_cells = {cell for cell in cells if split_of_name(cell) is None}
         splits = {split_of_name(cell) for cell in cells - other_cells}
         has_only_splits = not other_cells
+        has_train_and_another_split = "train" in splits and len(splits) > 1
         if title.casefold() in _SPLIT_TITLES:
             if has_only_splits:
                 return column
@@ -188,6 +199,6 @@ def _find_split_column(
                     f"{table.path}: column {printable(title)} has the value "
                     f"{printable(min(other_cells), 60)!r}; write train, val or test in each row"
                 )
-        elif has_only_splits and "train" in splits and len(splits) > 1:
-            untitled_columns.append(column)
-    return untitled_columns[0] if untitled_columns else None
+        elif has_only_splits and has_train_and_another_split:
+            columns_without_split_title.append(column)
+    return columns_without_split_title[0] if columns_without_split_title else None

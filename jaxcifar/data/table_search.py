@@ -11,7 +11,7 @@ _MAX_TABLES = 20  # that are tried in a folder
 
 
 def find_labelled_files(folder: Path) -> LabelledFiles | None:
-    """Give the images in a folder the labels of a table, which is in the folder or beside it.
+    """Find the table that labels the images in a folder, in the folder itself or beside it.
 
     Returns:
       the images with their labels; None if there is no table.

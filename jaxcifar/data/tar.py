@@ -72,7 +72,8 @@ class _BoundedStream:
     """The unpacked content of a file, read forward only and up to `MAX_ARCHIVE_BYTES`."""
 
     def __init__(self, file: BinaryIO) -> None:
-        first_bytes = file.read(max(map(len, _OPENER_OF_PREFIX)))
+        longest_prefix = max(map(len, _OPENER_OF_PREFIX))
+        first_bytes = file.read(longest_prefix)
         file.seek(0)
         self._file = file
         for prefix, open_unpacked in _OPENER_OF_PREFIX.items():

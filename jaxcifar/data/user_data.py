@@ -209,7 +209,7 @@ def _absolute_path(path: str) -> Path:
 
 
 def _source_digest(path: Path, parquet_files: Sequence[Path]) -> str:
-    """Return a digest of the names, splits, sizes and times of change of the user's files.
+    """Return a digest of the names, splits, sizes and modification times of the user's files.
 
     The files are the file at `path` or, if `path` is a folder, the parquet files in it.
     """

@@ -43,14 +43,16 @@ def number_classes(
     """
     array_names = {split: named.array_name for split, named in named_labels.items()}
     labels_of_split = {split: flatten_labels(named) for split, named in named_labels.items()}
-    are_strings = [labels.dtype.kind == "U" for labels in labels_of_split.values()]
+    are_strings = [_are_strings(labels) for labels in labels_of_split.values()]
     if any(are_strings) and not all(are_strings):
         raise UsageError(
-            f"{', '.join(array_names.values())} mix integers and strings; use one of them for all"
+            f"{', '.join(array_names.values())} mix integers and strings; use only "
+            "integers, or only strings"
         )
     is_one_hot = any(map(are_one_hot, named_labels.values()))
     if run_classes is not None and class_names is None:
-        if not is_one_hot and all(map(str.isdecimal, run_classes)):
+        run_classes_are_numbers = all(map(str.isdecimal, run_classes))
+        if run_classes_are_numbers and not is_one_hot:
             # If the run's classes are called "1" to "9", the label 1 is the class "1".
             labels_of_split = {
                 split: labels.astype(str) for split, labels in labels_of_split.items()
@@ -59,7 +61,7 @@ def number_classes(
     if class_names is not None:
         _require_class_names(class_names, min_count=2 if run_classes is None else 1)
     first_label = 0
-    if any(labels.dtype.kind == "U" for labels in labels_of_split.values()):
+    if any(map(_are_strings, labels_of_split.values())):
         numbered = _number_strings(labels_of_split, array_names, class_names)
     else:
         if not is_one_hot:
@@ -77,21 +79,25 @@ def number_classes(
     return numbered
 
 
+def _are_strings(labels: np.ndarray) -> bool:
+    return labels.dtype.kind == "U"
+
+
 def _classes_to_evaluate(
     labels_of_split: Mapping[str, np.ndarray],
     array_names: Mapping[str, str],
     run_classes: Sequence[str],
 ) -> Sequence[str]:
-    """Return the classes that labels without class names mean, for evaluating a run.
+    """Return the class names to use for images without class names, on which a run is evaluated.
 
-    Strings are the names of classes, which are compared with the run's names later. Integers are
-    numbers of the run's classes.
+    If the labels are strings, these are the names, which are compared with the run's names later.
+    Integers are numbers of the run's classes, so the run's names are returned.
 
     Raises:
       UsageError: an integer is not the number of a class of the run.
     """
     labels_of_splits = list(labels_of_split.values())
-    if labels_of_splits[0].dtype.kind == "U":
+    if _are_strings(labels_of_splits[0]):
         return np.unique(np.concatenate(labels_of_splits)).tolist()
     class_count = len(run_classes)
     first_label = _guess_first_label(labels_of_split, run_classes)
@@ -109,8 +115,9 @@ def _require_training_images(numbered: ClassNumbers, label_array: str, first_lab
     images_per_class = np.bincount(
         numbered.numbers_of_split["train"], minlength=len(numbered.class_names)
     )
-    if not images_per_class.all():
-        empty_class = int(np.argmin(images_per_class))
+    empty_classes = np.flatnonzero(images_per_class == 0)
+    if len(empty_classes):
+        empty_class = int(empty_classes[0])
         raise UsageError(
             f"class {numbered.class_names[empty_class]!r} (label {empty_class + first_label}) has "
             f"no training images in {label_array}; number the classes from 0 without gaps, each "

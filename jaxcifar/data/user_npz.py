@@ -87,7 +87,7 @@ class _LimitedReader(io.BufferedReader):
         is_within_limit = size is not None and 0 <= size <= self.max_bytes_per_read
         content = super().read(size if is_within_limit else self.max_bytes_per_read + 1)
         if len(content) > self.max_bytes_per_read:
-            raise ValueError("the file has too many arrays; save only those that are read")
+            raise ValueError("the file has too many arrays; save only images, labels and names")
         return content
 
 

@@ -48,7 +48,8 @@ class FileContents:
           module: the file's module if it is already imported; else None.
 
         Raises:
-          UsageError: the file is new, and `is_complete` is True or there are too many files.
+          UsageError: the file was not read before and can't be added: the object is complete
+            (`is_complete`), or has too many files.
         """
         real_path = os.path.realpath(file)
         if real_path in self._hashed_contents:
@@ -69,9 +70,9 @@ class FileContents:
         return self._imported_contents[real_path]
 
     def read_other_cells(self, notebook: ModuleType) -> list[bytes]:
-        """Add the definitions in other cells that the main file, a notebook's cell, uses.
+        """Return the definitions that the main file, a notebook's cell, uses from other cells.
 
-        Return their texts. `notebook` has the names of all cells.
+        Their texts are also added to the imported files. `notebook` has the names of all cells.
         """
         main_content = self.known_content(str(self._main_file))
         definitions = definitions_used_in_cell(main_content, notebook)

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +23,7 @@ from jaxcifar.user.user_files import (
     is_user_module,
     module_and_parents,
     parent_package,
+    spec_of_module,
 )
 
 _IMPORT_LOCK = threading.RLock()  # `sys.modules` and `sys.meta_path` belong to the whole process
@@ -98,7 +99,7 @@ class UserCode:
         self._contents.is_complete = True
 
     def _execute_main_module(self) -> ModuleType:
-        """Execute the user's main module, from its hashed content if it is a file; return it."""
+        """Execute and return the user's main module; a file runs from its hashed content."""
         if not self.name.endswith(".py"):
             return importlib.import_module(self.name)
         content = self._contents.known_content(str(self.main))
@@ -135,8 +136,9 @@ class UserCode:
             return []
         content = self._contents.known_content(file)
         module_names = list(imported_module_names(content, package))
+        is_main_file = file == os.path.realpath(self.main)
         has_no_file = getattr(self._module, "__file__", None) is None
-        if self._module and has_no_file and file == os.path.realpath(self.main):  # a notebook cell
+        if self._module and is_main_file and has_no_file:  # the main file is a notebook's cell
             cells = [content, *self._contents.read_other_cells(self._module)]
             module_names += modules_used_in_cell(b"\n".join(cells), vars(self._module))
         all_names = [name for module in module_names for name in module_and_parents(module)]
@@ -148,23 +150,18 @@ class UserCode:
         Return None for a module that is not user code, and for a name that is not a module.
         """
         top_package = name.partition(".")[0]
-        # First the top-level package: looking for a submodule imports the packages around it.
-        names_to_check = [name] if top_package == name else [top_package, name]
-        spec = None
-        for name_to_check in names_to_check:
-            module = sys.modules.get(name_to_check)
-            with suppress(Exception):  # the error is reported when the import statement runs
-                spec = module.__spec__ if module else importlib.util.find_spec(name_to_check)
-            if not is_user_module(spec):
-                return None
-        return spec if spec is not None and spec.name == name else None
+        # Looking for a submodule imports the packages around it, so they must be user code.
+        if not is_user_module(spec_of_module(top_package)):
+            return None
+        spec = spec_of_module(name)
+        return spec if is_user_module(spec) and spec.name == name else None
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the spec of a module; Python calls this for import statements in the user code.
+        """Find a module and return its spec; Python calls this for imports in the user code.
 
-        Modules in the main file's folder come first. Python executes the bytes that were hashed.
+        Modules in the main file's folder come first. A file runs from the bytes that were hashed.
         """
         if threading.get_ident() != self._importing_thread_id:
             return None
@@ -201,9 +198,9 @@ class UserCode:
         return [str(self.main.resolve().parent)] if self.name.endswith(".py") else []
 
     def _find_shadowed_names(self) -> set[str]:
-        """Return names of imported modules for which the main file's folder has another module.
+        """Return names of imported modules that modules in the main file's folder also have.
 
-        An import statement in the user code means the module in the main file's folder.
+        Import statements in the user code must find the modules in the main file's folder.
         """
         shadowed_names = set()
         for name, module in list(sys.modules.items()):

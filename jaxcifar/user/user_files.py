@@ -48,6 +48,17 @@ def find_file_of_module(module_name: str) -> str | None:
     return spec.origin if spec and spec.has_location else None
 
 
+def spec_of_module(module_name: str) -> ModuleSpec | None:
+    """Return the spec of a module, imported or not; None if it does not exist or can't be found.
+
+    The parent packages of the module are imported. If they raise an exception, None is returned.
+    """
+    module = sys.modules.get(module_name)
+    with suppress(Exception):  # the error is reported when the import statement runs
+        return module.__spec__ if module else importlib.util.find_spec(module_name)
+    return None
+
+
 def parent_package(spec: ModuleSpec | None) -> str:
     """Return the package that relative imports in a module start from; "" if there is none."""
     return (spec.parent or "") if spec else ""
@@ -76,7 +87,8 @@ def is_user_module(spec: ModuleSpec | None) -> TypeGuard[ModuleSpec]:
 def is_user_file(file: str) -> bool:
     """Return whether a Python file that is about to run was written by the user.
 
-    Files of Python, of jaxcifar and of installed packages were not (see `is_user_module`).
+    Files of Python, of jaxcifar and of installed packages are not the user's (see
+    `is_user_module`).
     """
     if not Path(file).is_file() or _is_in_installed_folder(file):
         return False
@@ -116,11 +128,12 @@ def _folder_of_top_package(spec: ModuleSpec, file: str) -> Path:
     is_in_archive = bool(getattr(spec.loader, "archive", None))
     if is_in_archive:
         return path.parent
-    depth = spec.name.count(".")
+    folders_between = spec.name.count(".")  # one for each package around the module
     is_init_file = spec.submodule_search_locations is not None and file_of(spec)
     if is_init_file:
-        depth += 1
-    return path.parents[min(depth, len(path.parents) - 1)]
+        folders_between += 1  # `a/__init__.py` is in the folder of its own package
+    outermost = len(path.parents) - 1
+    return path.parents[min(folders_between, outermost)]
 
 
 @cache

@@ -228,7 +228,7 @@ def test_one_hot_columns_are_refused(tmp_path, classes):
     rows = [f"{i}.png,{cells}\n" for i, cells in enumerate(hot)]
     (tmp_path / "pets" / "labels.csv").write_text(f"file,{titles}\n" + "".join(rows))
     shown = titles.replace(",", ", ")
-    with pytest.raises(RunError, match=rf"columns {shown} are 0 and 1, .*\(one-hot\); write one"):
+    with pytest.raises(RunError, match=rf"columns {shown} hold only 0 and 1, .*\(one-hot\); write"):
         load(tmp_path / "pets", tmp_path)
     # Beside a column of class names, they are ignored.
     rows = [f"{i}.png,{cells},{animal(i)}\n" for i, cells in enumerate(hot)]
