@@ -138,13 +138,13 @@ def _mark_header_cells(tokens: Sequence[Token]) -> None:
     `tokens` are from a parsed Markdown report, and are changed in place.
     """
     for index, token in enumerate(tokens):
+        is_first_cell = token.type == "td_open" and tokens[index - 1].type == "tr_open"
         if token.type == "th_open":
             token.attrSet("scope", "col")
-        elif token.type == "td_open" and tokens[index - 1].type == "tr_open":
-            token.tag = "th"
-            token.attrSet("scope", "row")
-            cell_end = tokens[index + 2]  # after the cell's text
-            cell_end.tag = "th"
+        elif is_first_cell:
+            cell_start, _text, cell_end = tokens[index : index + 3]
+            cell_start.tag = cell_end.tag = "th"
+            cell_start.attrSet("scope", "row")
 
 
 def _turn_pictures_into_figures(tokens: Sequence[Token]) -> list[Token]:
@@ -152,21 +152,20 @@ def _turn_pictures_into_figures(tokens: Sequence[Token]) -> list[Token]:
 
     A paragraph in italics after such a paragraph becomes the caption inside the figure.
     """
-    result = list(tokens)
-    for index, content in enumerate(tokens):
-        is_paragraph = content.type == "inline" and tokens[index - 1].type == "paragraph_open"
-        if not is_paragraph:
+    result: list[Token] = []
+    for token in tokens:
+        result.append(token)
+        if token.type != "paragraph_close":
             continue
-        start, end = tokens[index - 1], tokens[index + 1]
-        token_before = result[index - 2] if index > 1 else None
+        start, content, end = result[-3:]
+        token_before = result[-4] if len(result) > 3 else None
         follows_figure = token_before is not None and token_before.tag == "figure"
         if _contains_only_pictures(content):
             start.tag = end.tag = "figure"
         elif follows_figure and _is_caption(content):
             start.tag = end.tag = "figcaption"
-            # The end of the figure moves behind its caption.
-            figure_end = result[index - 2]
-            result[index - 2 : index + 2] = [start, content, end, figure_end]
+            figure_end = result.pop(-4)
+            result.append(figure_end)  # behind its caption
     return result
 
 

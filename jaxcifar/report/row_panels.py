@@ -20,6 +20,10 @@ from jaxcifar.runs.plots import (
 )
 
 ROWS_ON_A_PICTURE = 40
+_PANEL_HEIGHT = 1.05  # in inches
+_HEIGHT_WITHOUT_PANELS = 0.8  # of the figure, in inches
+_HEIGHT_OUTSIDE_AXES = 0.6  # of the figure's title and bottom margin, in inches
+_BOTTOM_MARGIN = 0.05  # in inches
 _FRAME_STYLE: dict[str, Any] = {"color": "#bbbbbb", "lw": 0.6}
 
 
@@ -30,12 +34,7 @@ def plot_row_panels(variations: Sequence[Variation], title: str, path: Path) -> 
     parts of one pair of axes, because matplotlib takes seconds for many pairs of axes.
     """
     panel_rows = math.ceil(len(variations) / PANEL_COLUMNS)
-    height = 0.8 + 1.05 * panel_rows
-    figure = Figure(figsize=(1.4 * WIDTH, height), dpi=120)
-    figure.suptitle(safe_title(title), fontsize=10, parse_math=False, y=1 - 0.1 / height, va="top")
-    axes = figure.add_axes((0.01, 0.05 / height, 0.98, 1 - 0.6 / height))
-    axes.set_axis_off()
-    axes.set(xlim=(0, PANEL_COLUMNS), ylim=(panel_rows, 0))
+    figure, axes = _make_figure(panel_rows, title)
     curves_of_rows = []
     for variation in variations:
         curves = [np.nanmean(variation.curve(f"{split}_accuracy"), 0) for split in SPLITS]
@@ -49,6 +48,21 @@ def plot_row_panels(variations: Sequence[Variation], title: str, path: Path) -> 
         panel = _RowPanel(panel_column, panel_row, epochs, lowest, highest)
         panel.draw(axes, curves, variation)
     figure.savefig(path)
+
+
+def _make_figure(panel_rows: int, title: str) -> tuple[Figure, Axes]:
+    """Return a figure and its only pair of axes, in which a panel is one unit wide and high."""
+    height = _HEIGHT_WITHOUT_PANELS + _PANEL_HEIGHT * panel_rows
+    figure = Figure(figsize=(1.4 * WIDTH, height), dpi=120)
+    title_top = 1 - 0.1 / height
+    figure.suptitle(safe_title(title), fontsize=10, parse_math=False, y=title_top, va="top")
+    # Matplotlib wants fractions of the figure's width and height.
+    axes_bottom = _BOTTOM_MARGIN / height
+    axes_height = 1 - _HEIGHT_OUTSIDE_AXES / height
+    axes = figure.add_axes((0.01, axes_bottom, 0.98, axes_height))
+    axes.set_axis_off()
+    axes.set(xlim=(0, PANEL_COLUMNS), ylim=(panel_rows, 0))
+    return figure, axes
 
 
 class _RowPanel(NamedTuple):
