@@ -38,23 +38,7 @@ def markdown_to_page(
       data: data of the interactive charts and tables; None if there are none.
     """
     part_ids = data.part_ids if data else {}
-    renderer = make_markdown_parser()
-
-    def render_image(self: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
-        image = tokens[index]
-        path = str(image.attrs["src"])
-        return _image_tag(path, image.content, pictures.get(path), part_ids.get(path))
-
-    renderer.add_render_rule("image", render_image)
-    # Wide tables scroll by themselves, so that the text fits the width of a phone.
-    renderer.add_render_rule("table_open", lambda *_: f"{_TABLE_REGION}<table>\n")
-    renderer.add_render_rule("table_close", lambda *_: "</table></div>\n")
-    tokens = renderer.parse(markdown)
-    for heading in find_headings(tokens):
-        heading.token.attrSet("id", heading.html_id)
-    _mark_header_cells(tokens)
-    _replace_alignment_styles(tokens)
-    body = renderer.renderer.render(_turn_pictures_into_figures(tokens), renderer.options, {})
+    body = _render_body(markdown, pictures, part_ids)
     style = f"\n{_read_page_file('report.css')}"
     scripts = [_page_script()]
     page_end = ""
@@ -71,6 +55,34 @@ def markdown_to_page(
         f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n"
         f"<body>\n<main>\n{body}</main>\n{page_end}</body>\n</html>\n"
     )
+
+
+def _render_body(markdown: str, pictures: Mapping[str, bytes], part_ids: Mapping[str, str]) -> str:
+    """Return the HTML of a Markdown report, without the page around it.
+
+    Args:
+      markdown: the report.
+      pictures: content of SVG and PNG files by path.
+      part_ids: path of a picture -> key of the chart or table that replaces the picture.
+    """
+    parser = make_markdown_parser()
+
+    def render_image(self: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+        image = tokens[index]
+        path = str(image.attrs["src"])
+        return _image_tag(path, image.content, pictures.get(path), part_ids.get(path))
+
+    parser.add_render_rule("image", render_image)
+    # Wide tables scroll by themselves, so that the text fits the width of a phone.
+    parser.add_render_rule("table_open", lambda *_: f"{_TABLE_REGION}<table>\n")
+    parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
+    tokens = parser.parse(markdown)
+    for heading in find_headings(tokens):
+        heading.token.attrSet("id", heading.html_id)
+    _mark_header_cells(tokens)
+    _replace_alignment_styles(tokens)
+    tokens = _turn_pictures_into_figures(tokens)
+    return str(parser.renderer.render(tokens, parser.options, {}))
 
 
 def _image_tag(path: str, text: str, picture: bytes | None, part_id: str | None) -> str:
