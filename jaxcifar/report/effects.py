@@ -75,7 +75,7 @@ def find_effects(variations: Sequence[Variation]) -> list[Effect]:
 
 
 def _group_by_values(changes: Sequence[SingleChange]) -> list[list[SingleChange]]:
-    """Group the changes of one setting from one value to another, and return the groups."""
+    """Group changes that have the same setting, old value and new value; return the groups."""
     groups: dict[tuple[str, str, str], list[SingleChange]] = {}
     for change in changes:
         # As text, 1 and True are different values.

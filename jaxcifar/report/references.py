@@ -211,7 +211,7 @@ def _fall_share(row: dict[str, Any]) -> float:
 
 
 def _verdict_start(shares: Sequence[float], all_explained: bool) -> str:
-    """Return how a sentence begins that says if wrong normalisation explains published accuracies.
+    """Return the start of a sentence on whether wrong normalisation explains low accuracies.
 
     Args:
       shares: how far each accuracy falls: 1 means exactly to the published one, 0 not at all.

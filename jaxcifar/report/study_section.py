@@ -126,10 +126,10 @@ def _row_comparisons(
     elif len(variations) > 1:
         for number, variation in enumerate(variations):
             row_title = f"{variation.name}\n{networks[variation.name].title}"
-            picture_names = f"{variation.name}-"
+            file_prefix = f"{variation.name}-"
             section = {
                 **_compare_with_earlier_rows(variations, number),
-                "pictures": figures.draw_curves(draw, variation.runs, row_title, picture_names),
+                "pictures": figures.draw_curves(draw, variation.runs, row_title, file_prefix),
             }
             sections.append(section)
     return {"rows": sections, "row_table": table_lines, "panels": panels}
