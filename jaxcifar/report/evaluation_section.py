@@ -32,8 +32,14 @@ _SMALL_ECE = 0.01  # a smaller expected calibration error is not worth correctin
 def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, Any] | None:
     """Draw the pictures of a run's evaluation, and return the values for the report's template.
 
-    `title` names the network. `draw` draws a picture and returns its path. Return None if the run
-    was not evaluated. If results can't be read, "missing" says why.
+    Args:
+      run: the run.
+      title: title of the network, for the pictures.
+      draw: draws a picture and returns its path.
+
+    Returns:
+      a dict of values, or None if the run was not evaluated. If the evaluation can't be read, the
+      dict has only "missing", the reason, and "looks" as 0.
     """
     folder = RunFolder(run.path)
     try:

@@ -9,7 +9,7 @@ Word = Literal["seeds", "folds", "runs"]
 
 
 def words_for_repeats(variations: Iterable[Variation]) -> set[Literal["seeds", "folds"]]:
-    """Return in what the runs of each variation differ, "seeds" or "folds", as a set of words.
+    """Return the set of words for what differs between the runs of a variation: "seeds", "folds".
 
     Variations with a single run do not count.
     """
