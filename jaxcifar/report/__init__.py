@@ -128,7 +128,12 @@ def _report_context(records: Records, folder: Path, pictures: Pictures) -> dict[
         for study in records.studies
         if study.variations
     ]
-    data_sets = {run.data.identity: run.data for run in records.runs}
+    data_set_of_identity = {run.data.identity: run.data for run in records.runs}
+    synthetic_titles = [
+        data_set.title
+        for data_set in data_set_of_identity.values()
+        if data_set.name == SYNTHETIC_DATA_SET
+    ]
     without_validation = [
         (variation, f"{variation.config.network_title} on {variation.data.title}")
         for variation in records.variations_without_validation
@@ -137,6 +142,7 @@ def _report_context(records: Records, folder: Path, pictures: Pictures) -> dict[
     if not network_titles:
         network_titles = list(dict.fromkeys(title for _, title in without_validation))
     evaluations = [network["evaluation"] for network in networks if network["evaluation"]]
+    was_tested_again = any(evaluation.get("looks") for evaluation in evaluations)
     unfinished = {
         _relative_path(run.path, folder): _progress_text(run) for run in records.unfinished_runs
     }
@@ -146,9 +152,9 @@ def _report_context(records: Records, folder: Path, pictures: Pictures) -> dict[
     repeat_words = words_for_repeats(records.trained_variations)
     return {
         "title": report_title(records, folder, network_titles),
-        "synthetic": [data.title for data in data_sets.values() if data.name == SYNTHETIC_DATA_SET],
+        "synthetic": synthetic_titles,
         "networks": networks,
-        "tested_again": any(evaluation.get("looks") for evaluation in evaluations),
+        "tested_again": was_tested_again,
         "studies": studies,
         "without_validation": without_validation,
         "contents": CONTENTS_PLACEHOLDER,

@@ -15,12 +15,12 @@ _MAX_LISTED_VALUES = 40
 def describe_curves(runs: Sequence[FinishedRun], variation_name: str, quantity: str) -> str:
     """Return a text that describes the learning curves of runs which differ only in seed or fold.
 
-    The text says the mean values of training and validation in the first and in the last epoch. It
-    also says the validation value of each run in its best epoch.
+    The text has the mean values of training and validation in the first and in the last epoch. It
+    also has the validation value of each run in its best epoch.
 
     Args:
-      runs: the runs.
-      variation_name: name of the runs in the text.
+      runs: finished runs that differ only in seed or fold.
+      variation_name: the name that the text gives these runs.
       quantity: "accuracy" or "loss".
     """
     ranges = []
@@ -104,7 +104,10 @@ def describe_training_images(class_names: Sequence[str], labels: Iterable[int]) 
 
 
 def _join_first(texts: Iterable[str]) -> str:
-    """Return the first texts, separated by commas, and the number of other texts."""
+    """Return texts joined by commas, such as "a, b, c".
+
+    Only the first `_MAX_LISTED_VALUES` texts are listed. "and 5 more" stands for 5 others.
+    """
     texts = list(texts)
     joined = ", ".join(texts[:_MAX_LISTED_VALUES])
     left_out_count = len(texts) - _MAX_LISTED_VALUES

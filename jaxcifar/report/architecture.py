@@ -66,7 +66,7 @@ def _summarize_once(network: nn.Module, image_size: int) -> Summary:
 
 
 def _bound_layers_and_channels(argument: Any) -> int:
-    """Return an upper bound on the number of layers and channels of a network with this argument.
+    """Return an upper bound on the layers and channels that an argument of a network asks for.
 
     The bound is the sum of all integers in the argument, plus the lengths of its tuples. For
     example, `(64, 128)` has the bound 2 + 64 + 128. Other values, such as texts, add nothing.

@@ -17,9 +17,11 @@ _MAX_NAMED_CLASSES = 40  # with more classes, the matrix shows class numbers ins
 _CLASSES_AT_EACH_END = 10  # number of worst classes and of best classes drawn
 _MAX_CONFUSIONS = 10  # lines of the table of confusions
 _MATRIX_SHARE_OF_WIDTH = 0.7  # of the picture; names and the title take the rest
+_HEIGHT_TO_WIDTH = 0.94  # of the picture
 _POINTS_PER_INCH = 72
 _DIGIT_WIDTH = 0.62  # as a fraction of the font size
 _LEAST_FONT_SIZE = 5  # points; smaller counts can't be read
+_MAX_COUNT_FONT_SIZE, _MAX_NAME_FONT_SIZE = 9.0, 10.0  # points, also in large cells
 
 
 def plot_confusion(run: FinishedRun, title: str, path: Path) -> None:
@@ -30,22 +32,32 @@ def plot_confusion(run: FinishedRun, title: str, path: Path) -> None:
     """
     matrix, class_count = run.confusion, len(run.class_names)
     figure_width = 1.4 * WIDTH if class_count > MANY_CLASSES else WIDTH
-    figure, axes = figure_with_axes(figure_width, 0.94 * figure_width, title)
-    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    figure, axes = figure_with_axes(figure_width, _HEIGHT_TO_WIDTH * figure_width, title)
+    images_of_class = matrix.sum(1, keepdims=True)
+    shares = matrix / np.maximum(images_of_class, 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    cell_points = _MATRIX_SHARE_OF_WIDTH * figure_width * _POINTS_PER_INCH / class_count
-    digits = len(str(matrix.max()))
-    count_font_size = min(9.0, 0.9 * cell_points / (_DIGIT_WIDTH * digits))
+    cell_width = _MATRIX_SHARE_OF_WIDTH * figure_width * _POINTS_PER_INCH / class_count
+    count_font_size = _font_size_of_counts(matrix, cell_width)
     if count_font_size >= _LEAST_FONT_SIZE:
         _write_counts(axes, matrix, shares, count_font_size)
     if class_count <= _MAX_NAMED_CLASSES:
-        name_font_size = min(10.0, max(5.5, 0.8 * cell_points))
+        name_font_size = min(_MAX_NAME_FONT_SIZE, max(5.5, 0.8 * cell_width))
         _label_classes(axes, run.class_names, name_font_size)
         axes.set(xlabel="predicted", ylabel="true class")
     else:
         axes.set(xlabel="predicted, by number from 0", ylabel="true class, by number from 0")
     axes.grid(False)
     figure.savefig(path)
+
+
+def _font_size_of_counts(matrix: np.ndarray, cell_width: float) -> float:
+    """Return the font size in which the largest count of a confusion matrix fits into a cell.
+
+    The font size and `cell_width` are in points.
+    """
+    digits = len(str(matrix.max()))
+    room_for_text = 0.9 * cell_width
+    return min(_MAX_COUNT_FONT_SIZE, room_for_text / (_DIGIT_WIDTH * digits))
 
 
 def _write_counts(axes: Axes, matrix: np.ndarray, shares: np.ndarray, font_size: float) -> None:

@@ -124,7 +124,10 @@ def _make_limited_sprite(images: np.ndarray, max_bytes: int) -> tuple[bytes, int
 
 
 def _sprite_margin(image_size: int) -> int:
-    """Return the pixels to add to an image so that its side is a multiple of JPEG's squares."""
+    """Return how many pixels to add to an image's side to make it a multiple of JPEG's squares.
+
+    Both sizes are in pixels; JPEG's squares are 8 pixels wide.
+    """
     squares = math.ceil(image_size / _JPEG_SQUARE_PIXELS)
     return squares * _JPEG_SQUARE_PIXELS - image_size
 
@@ -142,11 +145,12 @@ def make_sprite(images: np.ndarray) -> bytes:
     padded = np.pad(images, ((0, 0), (0, margin), (0, margin), (0, 0)), "edge")
     size = padded.shape[1]
     rows = math.ceil(len(padded) / SPRITE_COLUMNS)
-    places = np.zeros((rows * SPRITE_COLUMNS, *padded.shape[1:]), np.uint8)
-    places[: len(padded)] = padded
-    grid = places.reshape(rows, SPRITE_COLUMNS, size, size, 3)
-    pixel_rows = grid.transpose(0, 2, 1, 3, 4)  # the columns of a row side by side
-    sprite = Image.fromarray(pixel_rows.reshape(rows * size, SPRITE_COLUMNS * size, 3))
+    images_and_blanks = np.zeros((rows * SPRITE_COLUMNS, size, size, 3), np.uint8)
+    images_and_blanks[: len(padded)] = padded  # the last row may end in black blanks
+    grid = images_and_blanks.reshape(rows, SPRITE_COLUMNS, size, size, 3)
+    # Join the same pixel row of all images in a row of the grid: these images stand side by side.
+    grid_by_pixel_row = grid.swapaxes(1, 2)
+    sprite_pixels = grid_by_pixel_row.reshape(rows * size, SPRITE_COLUMNS * size, 3)
     file = io.BytesIO()
-    sprite.save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    Image.fromarray(sprite_pixels).save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
     return file.getvalue()

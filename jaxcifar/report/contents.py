@@ -28,15 +28,15 @@ class Heading(NamedTuple):
 def make_markdown_parser() -> MarkdownIt:
     """Return the parser for reports: CommonMark with tables, and HTML as plain text.
 
-    Three lines stay HTML, and only in exactly this form: `<details>`, `<summary>TEXT</summary>` and
-    `</details>`. A browser hides the text between them until the reader opens it.
+    Only the lines `<details>`, `<summary>TEXT</summary>` and `</details>` stay HTML, if written in
+    exactly this form. A browser hides the text after the summary until the reader opens it.
     """
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    markdown.block.ruler.before("fence", "fold", _parse_fold_tag)
+    markdown.block.ruler.before("fence", "details", _parse_details_tag)
     return markdown
 
 
-def _parse_fold_tag(state: StateBlock, first_line: int, last_line: int, silent: bool) -> bool:
+def _parse_details_tag(state: StateBlock, first_line: int, last_line: int, silent: bool) -> bool:
     """Parse one line with a `<details>`, `<summary>` or `</details>` tag (a rule of markdown-it).
 
     Args:
@@ -48,20 +48,25 @@ def _parse_fold_tag(state: StateBlock, first_line: int, last_line: int, silent: 
     Returns:
       True if the line has such a tag. False for any other line, which the next rule then tries.
     """
-    if state.level > 0:  # inside of a list or quotation
+    is_in_list_or_quotation = state.level > 0
+    if is_in_list_or_quotation:
         return False
-    line = state.src[state.bMarks[first_line] : state.eMarks[first_line]]
+    line_start, line_end = state.bMarks[first_line], state.eMarks[first_line]
+    line = state.src[line_start:line_end]
     summary = _SUMMARY_TAG.fullmatch(line)
-    if summary is None and line not in ("<details>", "</details>"):
+    if summary is not None:
+        html_line = f"<summary>{html.escape(summary[1])}</summary>\n"
+    elif line in ("<details>", "</details>"):
+        html_line = f"{line}\n"
+    else:
         return False
     if silent:
         return True
-    token = state.push("html_block", "", 0)
-    token.content = f"{line}\n"
-    if summary is not None:
-        token.content = f"<summary>{html.escape(summary[1])}</summary>\n"
-    token.map = [first_line, first_line + 1]
-    state.line = first_line + 1
+    next_line = first_line + 1
+    token = state.push("html_block", tag="", nesting=0)
+    token.content = html_line
+    token.map = [first_line, next_line]
+    state.line = next_line
     return True
 
 

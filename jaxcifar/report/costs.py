@@ -30,9 +30,8 @@ _PETA = 1e15
 def _training_petaflop(variation: Variation) -> float | None:
     """Return how many PFLOP (10^15 operations) the training of all runs took; None if unknown.
 
-    An epoch has only whole batches. The epochs of a run that another run continues count only once.
-    A step on smaller images (`small_size`) counts in proportion to its pixels, as a convolution
-    does.
+    Epochs that a run took over from the run that it continues do not count. A step on smaller
+    images (`small_size`) counts in proportion to their pixels, as the work of a convolution does.
     """
     config, result = variation.config, variation.runs[0].result
     multiply_accumulates = result.get("flops")  # of the forward pass of one image
@@ -45,15 +44,20 @@ def _training_petaflop(variation: Variation) -> float | None:
 
 
 def _full_size_steps(run: FinishedRun, steps_per_epoch: int) -> float:
-    """Return how many steps on images of full size have as many pixels as all steps of a run."""
+    """Return a run's number of steps, converted to steps on images of full size.
+
+    For example, a step on images of half the height and half the width counts as 1/4.
+    """
     config = run.config
     steps = len(own_epochs(run)) * steps_per_epoch
     if config.small_part == 0 or config.small_size >= config.image_size:
         return steps
-    earlier_steps = config.earlier_epochs * steps_per_epoch
-    small_steps = min(steps, count_small_steps(config, steps_per_epoch) - earlier_steps)
+    steps_before_run = config.earlier_epochs * steps_per_epoch
+    planned_small_steps = count_small_steps(config, steps_per_epoch) - steps_before_run
+    small_steps = min(steps, planned_small_steps)  # the run may have ended early
+    full_size_steps = steps - small_steps
     pixels_share = (config.small_size / config.image_size) ** 2
-    return steps - small_steps + small_steps * pixels_share
+    return full_size_steps + small_steps * pixels_share
 
 
 def _petaflop_text(petaflop: float | None) -> str:

@@ -13,9 +13,9 @@ _MAX_SENTENCES = 4  # on settings with an effect; the table of single changes ha
 
 
 def effect_sentences(variations: Sequence[Variation]) -> list[str]:
-    """Return at most five sentences on the effects of settings on the test accuracy.
+    """Return up to six sentences on the effects of settings on the test accuracy.
 
-    One more sentence says how the confidence intervals were computed. The list is empty for fewer
+    The last sentence says how the confidence intervals were computed. The list is empty for fewer
     than two variations.
     """
     if len(variations) < 2:
@@ -87,7 +87,8 @@ def _not_measured_sentence(small_effects: Sequence[Effect]) -> str:
 def _basis_sentence(all_effects: Sequence[Effect]) -> str:
     """Return a sentence that says how the confidence intervals of effects were computed.
 
-    The spread between seeds or folds is used or, for a row with one run, the number of test images.
+    They come from the spread between seeds or folds. For a row with only one run, they come from
+    the number of test images.
     """
     error_bases = {effect.mean_difference.error_basis for effect in all_effects}
     words_for_runs = error_bases - {"images"}

@@ -42,7 +42,10 @@ class Effect(NamedTuple):
 
     @property
     def absolute_change(self) -> float:
-        """The mean difference without sign; if pairs are not consistent, the largest difference."""
+        """The size of the effect, without sign, for sorting.
+
+        This is the mean difference, or the largest difference if the pairs are not consistent.
+        """
         if self.is_consistent:
             return abs(self.mean_difference.value)
         return max(abs(difference.value) for difference in self.differences)
@@ -51,18 +54,16 @@ class Effect(NamedTuple):
 def find_effects(variations: Sequence[Variation]) -> list[Effect]:
     """Return the effects on the test accuracy of changing one setting while the others stay.
 
-    Variations that differ in one setting only are compared. A change goes from the setting's most
-    frequent value to another value, or from False to True. Of variations with equal settings, only
-    the first one counts: their pairs would not be independent. For a setting with changes of its
-    most frequent value, changes between other values are left out.
+    Only variations that differ in exactly one setting are compared. A change goes from the
+    setting's most frequent value to another value, or from False to True. Changes between two less
+    frequent values are left out, unless the setting has no other changes. Of variations with equal
+    settings, only the first one counts: their pairs would not be independent.
     """
     variations = _without_repeated_settings(variations)
-    changes_by_values: dict[Any, list[SingleChange]] = {}
-    for single_change in single_changes(variations):
-        change = _directed_from_usual_value(single_change, variations)
-        setting_and_values = change.setting, repr(change.old_value), repr(change.new_value)
-        changes_by_values.setdefault(setting_and_values, []).append(change)
-    effects = [_effect_of_changes(changes) for changes in changes_by_values.values()]
+    changes = [
+        _directed_from_usual_value(change, variations) for change in single_changes(variations)
+    ]
+    effects = [_effect_of_changes(equal_changes) for equal_changes in _group_by_values(changes)]
     effects_of_usual_value = []
     for effect in effects:
         usual_value = _usual_value(effect.setting, variations)
@@ -71,6 +72,17 @@ def find_effects(variations: Sequence[Variation]) -> list[Effect]:
     settings_compared = {effect.setting for effect in effects_of_usual_value}
     other_effects = [effect for effect in effects if effect.setting not in settings_compared]
     return [*effects_of_usual_value, *other_effects]
+
+
+def _group_by_values(changes: Sequence[SingleChange]) -> list[list[SingleChange]]:
+    """Group changes that have the same setting, old value and new value; return the groups."""
+    groups: dict[tuple[str, str, str], list[SingleChange]] = {}
+    for change in changes:
+        # As text, 1 and True are different values.
+        old_text, new_text = repr(change.old_value), repr(change.new_value)
+        group_key = (change.setting, old_text, new_text)
+        groups.setdefault(group_key, []).append(change)
+    return list(groups.values())
 
 
 def _without_repeated_settings(variations: Sequence[Variation]) -> list[Variation]:
@@ -92,15 +104,15 @@ def _usual_value(setting: str, variations: Sequence[Variation]) -> Any:
 def _directed_from_usual_value(
     change: SingleChange, variations: Sequence[Variation]
 ) -> SingleChange:
-    """Return the change or its reverse: the one that does not end at the setting's usual value.
+    """Return a change, reversed if it leads to the most frequent value of the setting.
 
-    The usual value is the most frequent one. The change of a boolean goes from False to True.
+    The change of a boolean setting is reversed if it goes from True to False.
     """
     if isinstance(change.old_value, bool):
-        is_reversed = change.old_value
+        must_be_reversed = change.old_value is True
     else:
-        is_reversed = change.new_value == _usual_value(change.setting, variations)
-    if not is_reversed:
+        must_be_reversed = change.new_value == _usual_value(change.setting, variations)
+    if not must_be_reversed:
         return change
     return SingleChange(
         setting=change.setting,
@@ -114,7 +126,8 @@ def _directed_from_usual_value(
 def _effect_of_changes(changes: Sequence[SingleChange]) -> Effect:
     """Return the effect of changing one setting from one value to another.
 
-    `changes` are all pairs of variations that differ in this change only.
+    Each item of `changes` is a pair of variations that differ only in this setting, and have these
+    two values.
     """
     sample_pairs = [
         SamplePair(

@@ -25,8 +25,12 @@ _LEAST_IMAGES_TO_DRAW = 10  # the accuracy of fewer images is too uncertain to d
 def plot_reliability(results: Figures, temperature: float | None, title: str, path: Path) -> None:
     """Draw a reliability diagram: the accuracy, and the share of the images, by confidence.
 
-    `results` has the results on one set of images. For the results "tempered" in `results`, the
-    logits were divided by `temperature`.
+    Args:
+      results: results on one set of images. "plain" is from the network's logits, "tempered", if
+        present, from these logits divided by a temperature.
+      temperature: this temperature; None if it is not known.
+      title: title of the picture.
+      path: the picture file.
     """
     figure, axes = figure_with_axes(WIDTH, 4.6, title)
     bin_middles = (np.arange(BINS) + 0.5) / BINS
@@ -48,10 +52,15 @@ def plot_reliability(results: Figures, temperature: float | None, title: str, pa
 def _plot_confidence_bins(
     axes: Axes, calibration: Calibration, name: str, color: str, style: str
 ) -> None:
-    """Plot accuracy by confidence for bins of enough images, or only for the largest bin."""
-    largest_bin_images = max(one_bin["images"] for one_bin in calibration["bins"])
-    least_images = max(1, min(_LEAST_IMAGES_TO_DRAW, largest_bin_images))
-    drawn_bins = [one_bin for one_bin in calibration["bins"] if one_bin["images"] >= least_images]
+    """Plot accuracy by confidence, with a point for each bin that has enough images.
+
+    If no bin has enough images, only the largest bin is drawn.
+    """
+    filled_bins = [one_bin for one_bin in calibration["bins"] if one_bin["images"] > 0]
+    drawn_bins = [one_bin for one_bin in filled_bins if one_bin["images"] >= _LEAST_IMAGES_TO_DRAW]
+    if not drawn_bins:
+        most_images = max((one_bin["images"] for one_bin in filled_bins), default=0)
+        drawn_bins = [one_bin for one_bin in filled_bins if one_bin["images"] == most_images]
     confidences = [one_bin["confidence"] for one_bin in drawn_bins]
     accuracies = [one_bin["accuracy"] for one_bin in drawn_bins]
     label = f"{name}: error {calibration['ece']:.2%}"
@@ -64,15 +73,14 @@ def plot_corruptions(
     """Draw one panel per kind of corruption, with the accuracy by strength; 0 is no corruption.
 
     `corruptions_of_run` maps names of runs to their results, which have the same kinds of
-    corruption. Results without an accuracy on clean images have no point at strength 0: NaN is not
-    drawn.
+    corruption. Results without an accuracy on clean images have no point at strength 0.
     """
     first_corruptions = next(iter(corruptions_of_run.values()))
     kinds = list(first_corruptions["accuracy"])
     figure, panels = make_panel_grid(len(kinds), title, panel_height=2.1, other_height=1.0)
     for panel, kind in zip(panels, kinds, strict=True):
         for number, (name, corrupted) in enumerate(corruptions_of_run.items()):
-            clean: Any = corrupted.get("clean", np.nan)
+            clean: Any = corrupted.get("clean", np.nan)  # matplotlib draws no point for NaN
             values = [clean, *corrupted["accuracy"].get(kind, [])]
             color, marker = COLORS[number % len(COLORS)], _MARKERS[number % len(_MARKERS)]
             label = shortened(name, 40) if kind == kinds[0] else None

@@ -32,8 +32,14 @@ _SMALL_ECE = 0.01  # a smaller expected calibration error is not worth correctin
 def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, Any] | None:
     """Draw the pictures of a run's evaluation, and return the values for the report's template.
 
-    `title` names the network. `draw` draws a picture and returns its path. Return None if the run
-    was not evaluated. If results can't be read, "missing" says why.
+    Args:
+      run: the run.
+      title: title of the network, for the pictures.
+      draw: draws a picture and returns its path.
+
+    Returns:
+      a dict of values, or None if the run was not evaluated. If the evaluation can't be read, the
+      dict has only "missing", the reason, and "looks" as 0.
     """
     folder = RunFolder(run.path)
     try:
@@ -48,16 +54,7 @@ def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[
     first_set = next(iter(sets.values()), None)
     calibrated = sets.get("test") or first_set  # the set whose calibration is described
     corrupted, slips = evaluation.get("corruptions"), evaluation.get("slips")
-    pictures: dict[str, str] = {}
-    if calibrated:
-        headline = f"How often it is right: {title}\n{calibrated['title']}"
-        temperature = evaluation.get("temperature")
-        pictures["reliability"] = draw(
-            "reliability", plot_reliability, calibrated, temperature, headline
-        )
-    if corrupted:
-        headline = f"Accuracy on corrupted test images: {title}"
-        pictures["corruptions"] = draw("corruptions", plot_corruptions, {"": corrupted}, headline)
+    pictures = _draw_pictures(evaluation, calibrated, title, draw)
     return {
         "missing": "",
         "corruption_sets": corruption_set_contexts(evaluation, title, draw, plot_corruptions),
@@ -73,6 +70,35 @@ def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[
         "slip_images": f"{slips['images']:,}" if slips else "",
         "pictures": pictures,
     }
+
+
+def _draw_pictures(
+    evaluation: Evaluation, calibrated: Figures | None, title: str, draw: DrawPicture
+) -> dict[str, str]:
+    """Draw the calibration on one set of images, and the accuracy on corrupted test images.
+
+    Args:
+      evaluation: the content of a run's `evaluation.json`.
+      calibrated: the results on the set of images; None if there are none.
+      title: title of the network, for the pictures.
+      draw: draws a picture and returns its path.
+
+    Returns:
+      the paths of the pictures, "reliability" and "corruptions"; a picture without data is missing.
+    """
+    pictures = {}
+    if calibrated:
+        headline = f"How often it is right: {title}\n{calibrated['title']}"
+        temperature = evaluation.get("temperature")
+        pictures["reliability"] = draw(
+            "reliability", plot_reliability, calibrated, temperature, headline
+        )
+    corrupted = evaluation.get("corruptions")
+    if corrupted:
+        headline = f"Accuracy on corrupted test images: {title}"
+        results_of_run = {"": corrupted}  # the only run needs no name in the picture
+        pictures["corruptions"] = draw("corruptions", plot_corruptions, results_of_run, headline)
+    return pictures
 
 
 def _table_cells(results: Figures) -> dict[str, str]:

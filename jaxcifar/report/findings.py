@@ -84,7 +84,10 @@ def row_cells(variation: Variation, earlier_rows: Sequence[Variation]) -> dict[s
 
 
 def _collapse_sentence(variation: Variation) -> str:
-    """Return a space and a sentence on runs that predict only one class; "" without such runs."""
+    """Return a sentence on the runs that predict only one class, or "" without such runs.
+
+    The sentence begins with a space, to follow another sentence.
+    """
     runs = variation.runs
     collapsed_runs = [run for run in runs if only_predicted_class(run.confusion) is not None]
     if not collapsed_runs:

@@ -38,23 +38,7 @@ def markdown_to_page(
       data: data of the interactive charts and tables; None if there are none.
     """
     part_ids = data.part_ids if data else {}
-    renderer = make_markdown_parser()
-
-    def render_image(self: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
-        image = tokens[index]
-        path = str(image.attrs["src"])
-        return _image_tag(path, image.content, pictures.get(path), part_ids.get(path))
-
-    renderer.add_render_rule("image", render_image)
-    # Wide tables scroll by themselves, so that the text fits the width of a phone.
-    renderer.add_render_rule("table_open", lambda *_: f"{_TABLE_REGION}<table>\n")
-    renderer.add_render_rule("table_close", lambda *_: "</table></div>\n")
-    tokens = renderer.parse(markdown)
-    for heading in find_headings(tokens):
-        heading.token.attrSet("id", heading.html_id)
-    _mark_header_cells(tokens)
-    _replace_alignment_styles(tokens)
-    body = renderer.renderer.render(_turn_pictures_into_figures(tokens), renderer.options, {})
+    body = _render_body(markdown, pictures, part_ids)
     style = f"\n{_read_page_file('report.css')}"
     scripts = [_page_script()]
     page_end = ""
@@ -71,6 +55,34 @@ def markdown_to_page(
         f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n"
         f"<body>\n<main>\n{body}</main>\n{page_end}</body>\n</html>\n"
     )
+
+
+def _render_body(markdown: str, pictures: Mapping[str, bytes], part_ids: Mapping[str, str]) -> str:
+    """Return the HTML of a Markdown report, without the page around it.
+
+    Args:
+      markdown: the report.
+      pictures: content of SVG and PNG files by path.
+      part_ids: path of a picture -> key of the chart or table that replaces the picture.
+    """
+    parser = make_markdown_parser()
+
+    def render_image(self: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+        image = tokens[index]
+        path = str(image.attrs["src"])
+        return _image_tag(path, image.content, pictures.get(path), part_ids.get(path))
+
+    parser.add_render_rule("image", render_image)
+    # Wide tables scroll by themselves, so that the text fits the width of a phone.
+    parser.add_render_rule("table_open", lambda *_: f"{_TABLE_REGION}<table>\n")
+    parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
+    tokens = parser.parse(markdown)
+    for heading in find_headings(tokens):
+        heading.token.attrSet("id", heading.html_id)
+    _mark_header_cells(tokens)
+    _replace_alignment_styles(tokens)
+    tokens = _turn_pictures_into_figures(tokens)
+    return str(parser.renderer.render(tokens, parser.options, {}))
 
 
 def _image_tag(path: str, text: str, picture: bytes | None, part_id: str | None) -> str:
@@ -138,13 +150,13 @@ def _mark_header_cells(tokens: Sequence[Token]) -> None:
     `tokens` are from a parsed Markdown report, and are changed in place.
     """
     for index, token in enumerate(tokens):
+        is_first_cell = token.type == "td_open" and tokens[index - 1].type == "tr_open"
         if token.type == "th_open":
             token.attrSet("scope", "col")
-        elif token.type == "td_open" and tokens[index - 1].type == "tr_open":
-            token.tag = "th"
-            token.attrSet("scope", "row")
-            cell_end = tokens[index + 2]  # after the cell's text
-            cell_end.tag = "th"
+        elif is_first_cell:
+            cell_start, _text, cell_end = tokens[index : index + 3]
+            cell_start.tag = cell_end.tag = "th"
+            cell_start.attrSet("scope", "row")
 
 
 def _turn_pictures_into_figures(tokens: Sequence[Token]) -> list[Token]:
@@ -152,21 +164,20 @@ def _turn_pictures_into_figures(tokens: Sequence[Token]) -> list[Token]:
 
     A paragraph in italics after such a paragraph becomes the caption inside the figure.
     """
-    result = list(tokens)
-    for index, content in enumerate(tokens):
-        is_paragraph = content.type == "inline" and tokens[index - 1].type == "paragraph_open"
-        if not is_paragraph:
+    result: list[Token] = []
+    for token in tokens:
+        result.append(token)
+        if token.type != "paragraph_close":
             continue
-        start, end = tokens[index - 1], tokens[index + 1]
-        token_before = result[index - 2] if index > 1 else None
+        start, content, end = result[-3:]
+        token_before = result[-4] if len(result) > 3 else None
         follows_figure = token_before is not None and token_before.tag == "figure"
         if _contains_only_pictures(content):
             start.tag = end.tag = "figure"
         elif follows_figure and _is_caption(content):
             start.tag = end.tag = "figcaption"
-            # The end of the figure moves behind its caption.
-            figure_end = result[index - 2]
-            result[index - 2 : index + 2] = [start, content, end, figure_end]
+            figure_end = result.pop(-4)
+            result.append(figure_end)  # behind its caption
     return result
 
 

@@ -28,6 +28,7 @@ _MAX_NAME_LETTERS = 60
 _QUANTITIES = ("accuracy", "loss")
 _SPLITS = ("train", "val")
 Histories = Sequence[Sequence[Mapping[str, Any]]]
+PartMaker = Callable[..., dict[str, Any] | None]
 
 
 class PageData(NamedTuple):
@@ -48,20 +49,22 @@ def make_page_data(plot_calls: Mapping[str, PlotCall]) -> PageData:
     Args:
       plot_calls: path of a picture -> the function that drew it, and the function's arguments.
     """
-    part_makers: dict[Callable[..., None], Callable[..., dict[str, Any] | None]] = {
-        plot_curves: _run_chart,
-        plot_all_validation: _study_chart,
-        plot_confusion: _confusion_part,
-    }
     plot_functions = [_plot_function(call) for call in plot_calls.values()]
     matrix_count = plot_functions.count(plot_confusion)
-    chart_curves = _ChartCurves(_MAX_SPRITE_BYTES // max(matrix_count, 1))
+    max_bytes_per_matrix = _MAX_SPRITE_BYTES // max(matrix_count, 1)
+    chart_curves = _ChartCurves()
+    # Each part maker gets the arguments with which the picture was drawn.
+    part_makers: dict[Callable[..., None], PartMaker] = {
+        plot_curves: functools.partial(_run_chart, chart_curves),
+        plot_all_validation: functools.partial(_study_chart, chart_curves),
+        plot_confusion: lambda run, title: confusion_data(run, max_bytes_per_matrix),
+    }
     part_ids: dict[str, str] = {}
     parts: dict[str, dict[str, Any]] = {}
     for (path, call), plot_function in zip(plot_calls.items(), plot_functions, strict=True):
         if plot_function not in part_makers:
             continue
-        part = part_makers[plot_function](chart_curves, *call.arguments)
+        part = part_makers[plot_function](*call.arguments)
         if part is not None:
             part_id = f"part{len(parts)}"
             part_ids[path] = part_id
@@ -94,14 +97,9 @@ class _RunsOfCurve(NamedTuple):
 
 
 class _ChartCurves:
-    """Stores the curves of a page's charts; curves that several charts show are stored once.
+    """Stores the curves of a page's charts; curves that several charts show are stored once."""
 
-    Attributes:
-      max_sprite_bytes: maximum size of all images that belong to one confusion matrix.
-    """
-
-    def __init__(self, max_sprite_bytes: int) -> None:
-        self.max_sprite_bytes = max_sprite_bytes
+    def __init__(self) -> None:
         self._stored_runs: list[_RunsOfCurve] = []
         self._index_of_history_ids: dict[tuple[int, ...], int] = {}
 
@@ -123,7 +121,8 @@ class _ChartCurves:
     def curves(self) -> list[dict[str, Any]]:
         """Return all added curves in the order of their indices, as values that fit into JSON.
 
-        If there are too many numbers, only some of the epochs are returned.
+        If all curves together have more than `_MAX_NUMBERS_IN_CURVES` numbers, each curve has only
+        some of its epochs.
         """
         metric_count = len(_SPLITS) * len(_QUANTITIES)
         numbers_per_epoch = 0
@@ -147,30 +146,38 @@ def _thinned_curves(
     Args:
       histories: for each run, a dict of metrics for each epoch.
       best_epochs: the epoch of each run, from 1, with the best validation accuracy.
-      point_count: about how many epochs to return. The first, the last and the best epochs are
-        included.
+      point_count: about how many epochs to return. They are evenly spaced; the best epochs are
+        added to them.
 
     Returns:
-      a dict: "epochs", the returned epochs; "chosen", the best epochs; and for each metric, such as
-      "val_loss", a list of curves. These are the curve of a single run, or the mean, minimum and
-      maximum of several runs. "val_loss_chosen" has the metric in each run's best epoch.
+      a dict with these keys:
+        "epochs": the returned epochs.
+        "chosen": the best epochs.
+        a metric, such as "val_loss": a list that has the curve of a single run, or the mean, the
+          minimum and the maximum of several runs.
+        a metric and "_chosen", such as "val_loss_chosen": the metric in each run's best epoch.
     """
     epoch_count = max(map(len, histories))
     evenly_spaced = np.linspace(0, epoch_count - 1, min(point_count, epoch_count))
     best_indices = np.asarray(best_epochs) - 1
-    indices = np.union1d(np.round(evenly_spaced).astype(int), best_indices)
-    curves: dict[str, Any] = {"epochs": (indices + 1).tolist(), "chosen": list(best_epochs)}
+    shown_indices = np.union1d(np.round(evenly_spaced).astype(int), best_indices)
+    curves: dict[str, Any] = {"epochs": (shown_indices + 1).tolist(), "chosen": list(best_epochs)}
     for split, quantity in itertools.product(_SPLITS, _QUANTITIES):
         metric = f"{split}_{quantity}"
-        if metric not in histories[0][0]:  # a run without validation images
+        has_metric = metric in histories[0][0]
+        if not has_metric:  # a run without validation images
             continue
-        values = stack_curves(histories, metric)
-        shown_values = values[:, indices]
-        lines = [np.nanmean(shown_values, 0)]
+        values_of_runs = stack_curves(histories, metric)
+        shown_values = values_of_runs[:, shown_indices]
+        lines = [np.nanmean(shown_values, axis=0)]
         if len(histories) > 1:
-            lines += [np.nanmin(shown_values, 0), np.nanmax(shown_values, 0)]
+            lines.append(np.nanmin(shown_values, axis=0))
+            lines.append(np.nanmax(shown_values, axis=0))
         curves[metric] = [_round_for_json(line) for line in lines]
-        best_values = [row[index] for row, index in zip(values, best_indices, strict=True)]
+        best_values = [
+            values[best_index]
+            for values, best_index in zip(values_of_runs, best_indices, strict=True)
+        ]
         curves[f"{metric}_chosen"] = _round_for_json(best_values)
     return curves
 
@@ -194,7 +201,7 @@ def _run_chart(
       histories: for each run, a dict of metrics for each epoch.
       best_epochs: the epoch of each run, from 1, with the best validation accuracy.
       quantity: "accuracy" or "loss".
-      title: not used; the chart has no title.
+      title: title of the picture that the chart replaces; the chart has no title.
 
     Returns:
       a dict for the page's script. It refers to curves by their index in `chart_curves`.
@@ -216,7 +223,7 @@ def _study_chart(
     Args:
       chart_curves: the store to which the curves are added.
       variations: the variations, each with its runs.
-      title: not used; the chart has no title.
+      title: title of the picture that the chart replaces; the chart has no title.
 
     Returns:
       a dict for the page's script. It refers to curves by their index in `chart_curves`.
@@ -229,7 +236,3 @@ def _study_chart(
         label = shortened(variation.name, _MAX_NAME_LETTERS)
         lines.append({"label": label, "curves": curves_index, "row": variations.index(variation)})
     return {"kind": "chart", "quantity": "accuracy", "lines": lines}
-
-
-def _confusion_part(chart_curves: _ChartCurves, run: Any, title: str) -> dict[str, Any] | None:
-    return confusion_data(run, chart_curves.max_sprite_bytes)

@@ -64,10 +64,11 @@ def _result_sentences(results: CorruptionSet) -> str:
     least_harmful = max(means, key=lambda kind: means[kind])
     has_extra_kinds = not np.isclose(results["mean"], np.mean(list(means.values())))
     averaged_kinds = "the standard kinds" if has_extra_kinds else "kinds"
+    compared_kinds = " of all in the table" if has_extra_kinds else ""
     text = (
         f"On average over {averaged_kinds} and strengths, {percent(results['mean'])} of "
         f"{results['images']:,} images are classified correctly. The most harmful kind"
-        f"{' of all in the table' if has_extra_kinds else ''} is "
+        f"{compared_kinds} is "
         f"{escape_markdown(most_harmful)} ({percent(means[most_harmful])}), the least harmful "
         f"{escape_markdown(least_harmful)} ({percent(means[least_harmful])})."
     )

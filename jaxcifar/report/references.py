@@ -30,16 +30,17 @@ _LEAST_SHARE_IN_PART, _MOST_SHARE_IN_PART = 1 / 3, 3
 
 
 class ReferenceSet(NamedTuple):
-    """A group of a study's rows, and the distance of their accuracies from the reference's."""
+    """A group of a study's rows, and the distance of its accuracies from published accuracies."""
 
     name: str
     distance: Distance
 
 
 def reference_sets(study: StudyRecord) -> list[ReferenceSet]:
-    """Group a study's rows, and return how far each group is from its reference accuracies.
+    """Group the rows that have published accuracies, and return each group's distance from them.
 
-    Rows of a group agree in the settings that the study's file lists under "sets".
+    The study's file lists settings under "sets". Rows with the same values of these settings form a
+    group.
 
     Returns:
       the groups, nearest group first; [] if the file lists no settings.
@@ -50,10 +51,9 @@ def reference_sets(study: StudyRecord) -> list[ReferenceSet]:
     rows_of_set: dict[str, list[Variation]] = {}
     for row in study.variations:
         if row.reference:
-            settings = []
-            for field in fields:
-                settings.append(f"{field_title(field)} {value_text(row.settings.get(field))}")
-            rows_of_set.setdefault(", ".join(settings), []).append(row)
+            texts = [f"{field_title(name)} {value_text(row.settings.get(name))}" for name in fields]
+            set_name = ", ".join(texts)
+            rows_of_set.setdefault(set_name, []).append(row)
     sets = []
     for name, rows in rows_of_set.items():
         samples = tuple(Sample.of(row, "test_accuracy") for row in rows)
@@ -63,7 +63,7 @@ def reference_sets(study: StudyRecord) -> list[ReferenceSet]:
 
 
 def nearest_set_text(sets: Sequence[ReferenceSet]) -> str:
-    """Return a sentence on which group of rows is nearest to its reference, and how certainly.
+    """Return a sentence on which group of rows is nearest to its published accuracies.
 
     `sets` has the nearest group first.
     """
@@ -211,11 +211,11 @@ def _fall_share(row: dict[str, Any]) -> float:
 
 
 def _verdict_start(shares: Sequence[float], all_explained: bool) -> str:
-    """Return the beginning of a sentence on whether wrong normalisation explains all references.
+    """Return the start of a sentence on whether wrong normalisation explains low accuracies.
 
     Args:
-      shares: how far each accuracy falls: 1 means exactly to the reference, 0 not at all.
-      all_explained: True if wrong normalisation explains each reference.
+      shares: how far each accuracy falls: 1 means exactly to the published one, 0 not at all.
+      all_explained: True if wrong normalisation explains all published accuracies.
     """
     if all_explained:
         return "That explains them: on such images our networks fall about as low"

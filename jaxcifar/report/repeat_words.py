@@ -9,7 +9,7 @@ Word = Literal["seeds", "folds", "runs"]
 
 
 def words_for_repeats(variations: Iterable[Variation]) -> set[Literal["seeds", "folds"]]:
-    """Return in what the runs of each variation differ, "seeds" or "folds", as a set of words.
+    """Return the set of words for what differs between the runs of a variation: "seeds", "folds".
 
     Variations with a single run do not count.
     """
@@ -17,6 +17,6 @@ def words_for_repeats(variations: Iterable[Variation]) -> set[Literal["seeds", "
 
 
 def common_word(words: Collection[str]) -> Word:
-    """Return one word for all repeats: the only one in `words`, or "runs" if there are several."""
+    """Return the only word in `words`, or "runs" if there are several words."""
     only_word, *others = words
     return "runs" if others else cast(Word, only_word)

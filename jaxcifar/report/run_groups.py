@@ -12,15 +12,15 @@ from jaxcifar.report.run_records import FinishedRun, Variation
 from jaxcifar.report.study_records import StudiedNetwork
 
 
-def seedless_settings(config: Config) -> dict[str, Any]:
-    """Return settings that are equal for all runs which differ only in seed.
+def settings_without_seed(config: Config) -> dict[str, Any]:
+    """Return a run's settings, changed so that they are equal for runs that differ only in seed.
 
-    A run may continue a run of another row of its study, with the same seed. Then `continue_from`
-    is the folder of that row, such as `ROW` for `ROW/seed3`. The runs of that row may have ended
-    early, at different epochs.
+    A run may continue a run of another row of its study, with the same seed. `continue_from` is
+    then only the folder of that row, such as `ROW` for `ROW/seed3`. The epoch from which the run
+    continues is left out, because runs of that row may have ended early, at different epochs.
 
-    Seeds may be added from another folder, or after the images have moved. So files that a SHA-256
-    identifies (images, user code and initial weights) are compared without their folders.
+    Seeds may be added from another folder, or after the images have moved. So if the config has the
+    SHA-256 of images or initial weights, their paths are left out, and user code has no folder.
     """
     seedless_config = dataclasses.replace(
         config,
@@ -30,7 +30,8 @@ def seedless_settings(config: Config) -> dict[str, Any]:
         continue_epochs=None,
     )
     settings = seedless_config.to_dict()
-    settings |= {kind: without_folder(settings[kind]) for kind, _ in config.sources or ()}
+    for setting, _sha256 in config.sources or ():
+        settings[setting] = without_folder(settings[setting])
     if config.data_sha256 is not None:
         settings["dataset"] = ""
     if config.init_sha256 is not None:
@@ -39,9 +40,10 @@ def seedless_settings(config: Config) -> dict[str, Any]:
 
 
 def continued_row_or_run(config: Config) -> str:
-    """Return the path of the row of a study that a run continues, or of the run outside a row.
+    """Return the path of the row that a run continues: `ROW` if it continues the run `ROW/seed3`.
 
-    The path of the run `ROW/seed3` of a row is `ROW`. Return "" if the run continues no other run.
+    Return the path of the continued run itself if it has another name than a row's run of the same
+    seed. Return "" if the run continues no other run.
     """
     if not config.continue_from:
         return ""
@@ -60,7 +62,7 @@ def group_runs(runs: Iterable[FinishedRun]) -> list[tuple[FinishedRun, ...]]:
     groups: dict[Any, list[FinishedRun]] = {}
     for run in runs:
         fold_count = run.fold.total if run.fold else 0
-        settings = json.dumps({**seedless_settings(run.config), "fold": fold_count})
+        settings = json.dumps({**settings_without_seed(run.config), "fold": fold_count})
         converted_path = run.path if run.converted else None
         group_key = settings, run.data.identity, converted_path
         groups.setdefault(group_key, []).append(run)

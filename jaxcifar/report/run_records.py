@@ -196,7 +196,7 @@ class Variation:
         return self.means_of_repeats(self.values(key))
 
     def means_of_repeats(self, values: np.ndarray) -> np.ndarray:
-        """Return one value for each repeat (see `repeats`), given the value of each run."""
+        """Return the mean of each fold, given the value of each run; without folds, `values`."""
         if len(self.folds) < 2:
             return values
         fold_of_run = np.asarray([run.config.fold for run in self.runs])
@@ -218,9 +218,9 @@ class Variation:
     def changes_to(self, other: "Variation") -> dict[str, ValueChange]:
         """Return the settings that differ, each with its value in this variation and in `other`.
 
-        A value is None in a variation that lacks the setting. A setting that has no effect in one
-        of the two is left out, because the result has the setting that switches it off. The path of
-        images is left out if both variations have the same images.
+        A value is None in a variation that lacks the setting. A setting without effect in one
+        variation is left out: the setting that switches it off differs, and is returned instead.
+        The path of images is left out if both variations have the same images.
         """
         ineffective_names = self._settings_without_effect | other._settings_without_effect
         omitted_names = {*_SETTINGS_IDENTIFIED_BY_SHA256, *ineffective_names}
@@ -233,11 +233,10 @@ class Variation:
             if name not in omitted_names and change.old != change.new:
                 changes[name] = change
         names_another_file = bool(changes.keys() & _SETTINGS_THAT_NAME_FILES)
-        if names_another_file:
-            checksums = [name for name in changes if name.startswith(_CHECKSUM_PREFIXES)]
-            for name in checksums:
-                del changes[name]
-        return changes
+        if not names_another_file:
+            return changes
+        checksums = {name for name in changes if name.startswith(_CHECKSUM_PREFIXES)}
+        return {name: change for name, change in changes.items() if name not in checksums}
 
     @property
     def best_run(self) -> FinishedRun:

@@ -54,8 +54,8 @@ def _device_share(run: FinishedRun) -> float:
 def _own_training_device_seconds(run: FinishedRun) -> float:
     """Return the sum of all epochs' seconds, each divided by the number of runs trained together.
 
-    Older versions did not write this number for each epoch. For them, the largest number of runs
-    together (`at_once`) is used, which is too large for epochs in which other runs had ended.
+    Results of older versions lack this number for each epoch. They have only the largest number of
+    runs together, `at_once`, which is too large for epochs after the end of other runs.
     """
     largest_number = run.result["at_once"]
     return sum(row["seconds"] / row.get("runs_together", largest_number) for row in own_epochs(run))

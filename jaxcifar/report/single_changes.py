@@ -23,6 +23,6 @@ def single_changes(variations: Sequence[Variation]) -> list[SingleChange]:
     for old_row, new_row in itertools.combinations(variations, 2):
         value_changes = old_row.changes_to(new_row)
         if len(value_changes) == 1:
-            [(setting, (old_value, new_value))] = value_changes.items()
-            changes.append(SingleChange(setting, old_value, new_value, old_row, new_row))
+            setting, values = next(iter(value_changes.items()))
+            changes.append(SingleChange(setting, values.old, values.new, old_row, new_row))
     return changes

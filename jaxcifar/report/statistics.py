@@ -56,22 +56,26 @@ class Sample:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95% confidence interval of the mean accuracy, by Student's t from several values.
+        """The 95% confidence interval of the true mean accuracy: its lower and its upper end.
 
-        For one value, or if all values agree exactly, the interval is Wilson's, from the number of
-        images.
+        Student's interval uses the spread of the values. Without a spread (a single value, or all
+        values equal), this is Wilson's interval, which uses the number of images.
         """
         upper_probability = 1 - SIGNIFICANCE_LEVEL / 2
-        if self.deviation:
-            count = len(self.values)
-            t = float(special.stdtrit(count - 1, upper_probability))
-            half_width = t * self.deviation / math.sqrt(count)
-            return self.mean - half_width, self.mean + half_width
-        z = float(special.ndtri(upper_probability))
-        weight = z**2 / self.images
-        middle = (self.mean + weight / 2) / (1 + weight)
-        half_width = math.sqrt(weight * self.mean * (1 - self.mean) + weight**2 / 4) / (1 + weight)
-        return max(0.0, middle - half_width), min(1.0, middle + half_width)
+        if not self.deviation:
+            return _wilson_interval(self.mean, self.images, float(special.ndtri(upper_probability)))
+        count = len(self.values)
+        t = float(special.stdtrit(count - 1, upper_probability))
+        half_width = t * self.deviation / math.sqrt(count)
+        return self.mean - half_width, self.mean + half_width
+
+
+def _wilson_interval(mean: float, images: int, z: float) -> tuple[float, float]:
+    """Return E. B. Wilson's confidence interval of an accuracy; `z` is the normal quantile."""
+    weight = z**2 / images
+    middle = (mean + weight / 2) / (1 + weight)
+    half_width = math.sqrt(weight * mean * (1 - mean) + weight**2 / 4) / (1 + weight)
+    return max(0.0, middle - half_width), min(1.0, middle + half_width)
 
 
 class SamplePair(NamedTuple):
@@ -113,7 +117,7 @@ class Difference:
         variances are involved", Biometrika 34 (1947).
         """
         difference = second.mean - first.mean
-        return _with_error(difference, (first, second), weights=(-1.0, 1.0))
+        return _difference_of(difference, (first, second), weights=(-1.0, 1.0))
 
     @classmethod
     def mean_of(cls, pairs: Sequence[SamplePair]) -> "Difference":
@@ -121,14 +125,14 @@ class Difference:
         weight = 1 / len(pairs)
         value = weight * sum(pair.change_of_mean for pair in pairs)
         samples = [sample for pair in pairs for sample in pair]
-        return _with_error(value, samples, [-weight, weight] * len(pairs))
+        return _difference_of(value, samples, [-weight, weight] * len(pairs))
 
     @classmethod
     def between_changes(cls, first: SamplePair, second: SamplePair) -> "Difference":
         """Return the change of the mean in the second pair minus that in the first pair."""
         difference = second.change_of_mean - first.change_of_mean
         first_weights, second_weights = (1.0, -1.0), (-1.0, 1.0)
-        return _with_error(difference, (*first, *second), (*first_weights, *second_weights))
+        return _difference_of(difference, (*first, *second), (*first_weights, *second_weights))
 
     @property
     def is_tie(self) -> bool:
@@ -158,12 +162,11 @@ class Difference:
         return self.p_value < SIGNIFICANCE_LEVEL
 
 
-def _with_error(value: float, samples: Sequence[Sample], weights: Sequence[float]) -> Difference:
-    """Return a difference with its standard error and degrees of freedom, from its samples.
+def _difference_of(value: float, samples: Sequence[Sample], weights: Sequence[float]) -> Difference:
+    """Return a difference of means, with a standard error and degrees of freedom from its samples.
 
-    Its variance is the weighted sum of the samples' variances. The degrees of freedom follow F. E.
-    Satterthwaite, "An approximate distribution of estimates of variance components", Biometrics
-    Bulletin 2 (1946).
+    The degrees of freedom follow F. E. Satterthwaite, "An approximate distribution of estimates of
+    variance components", Biometrics Bulletin 2 (1946).
 
     Args:
       value: the difference.
@@ -209,7 +212,7 @@ class Distance:
 
     def minus(self, other: "Distance") -> Difference:
         """Return this distance minus `other`, with an error to first order (the delta method)."""
-        return _with_error(
+        return _difference_of(
             value=self.value - other.value,
             samples=(*self.samples, *other.samples),
             weights=(*self._derivatives, *-other._derivatives),
@@ -217,9 +220,9 @@ class Distance:
 
     @property
     def _derivatives(self) -> np.ndarray:
-        """The derivative of the distance with respect to each sample's mean, `[samples]`.
+        """The derivative of `value` with respect to each sample's mean, as `[samples]`.
 
-        A distance of 0 has no derivative; the result is then the limit for equal differences.
+        At 0, `value` has no derivative; the result is then its limit for equal differences.
         """
         count = len(self.samples)
         if self.value == 0:
@@ -234,10 +237,7 @@ def guessing_accuracy(run: FinishedRun) -> float:
 
 
 def is_guessing(run: FinishedRun) -> bool:
-    """Return whether a run's test accuracy is not significantly above `guessing_accuracy`.
-
-    This is a one-sided normal test at `SIGNIFICANCE_LEVEL`.
-    """
+    """Return whether a one-sided test finds a run's test accuracy no better than guessing."""
     guessing, image_count = guessing_accuracy(run), int(run.confusion.sum())
     quantile = float(special.ndtri(1 - SIGNIFICANCE_LEVEL))
     standard_error = math.sqrt(guessing * (1 - guessing) / image_count)

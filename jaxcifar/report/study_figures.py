@@ -49,17 +49,18 @@ def plot_all_validation(variations: Sequence[Variation], title: str, path: Path)
     colored_rows = list(variations)
     if len(variations) > MANY_ROWS:
         colored_rows = best_first[:_COLORED_ROWS]
-    style_numbers = {id(variation): number for number, variation in enumerate(colored_rows)}
+    # By identity, because variations are not hashable.
+    style_of_row = {id(row): _curve_style(number) for number, row in enumerate(colored_rows)}
     figure, axes = figure_with_axes(WIDTH, 4.6 + 0.1 * len(colored_rows), title)
-    grey_rows = [variation for variation in best_first if id(variation) not in style_numbers]
+    grey_rows = [variation for variation in best_first if id(variation) not in style_of_row]
     for variation in grey_rows:
         is_named_in_legend = variation is grey_rows[0]
         label = f"the other {len(grey_rows)} rows" if is_named_in_legend else ""
         mean_curve = np.nanmean(variation.curve("val_accuracy"), 0, keepdims=True)
         draw_mean(axes, mean_curve, label, color=_OTHER_COLOR, linewidth=0.8)
     for variation in best_first:
-        if id(variation) in style_numbers:
-            style = _curve_style(style_numbers[id(variation)])
+        style = style_of_row.get(id(variation))
+        if style is not None:
             draw_mean(axes, variation.curve("val_accuracy"), _curve_label(variation), **style)
     axes.set(xlabel="epoch", ylabel="validation accuracy")
     format_as_percent(axes.yaxis)
@@ -91,7 +92,7 @@ def mean_percent(variation: Variation, key: str) -> str:
 def plot_test_accuracies(
     variations: Sequence[Variation], reference_name: str, title: str, path: Path
 ) -> None:
-    """Draw each variation's mean test accuracy with its 95% interval, and its seeds or folds.
+    """Draw each variation's mean test accuracy, its 95% interval, and the accuracies of its runs.
 
     The axis shows the range of most accuracies. An accuracy outside of this range is an arrow at
     the edge of the axis. The label of each variation has its accuracy. `reference_name` names the
@@ -126,8 +127,8 @@ def plot_test_accuracies(
 def _find_axis_limits(samples: Sequence[Sample]) -> tuple[float, float]:
     """Return the lowest and the highest accuracy of an axis for samples of accuracies.
 
-    The axis shows all accuracies except samples that are far below the others. It also shows their
-    confidence intervals, up to the width of the range on each side.
+    The axis shows all accuracies except samples that are far below the others. Confidence intervals
+    may extend it at each end, but by no more than the range of the accuracies.
     """
     shown_samples = _without_low_outliers(samples)
     lowest = min(min(sample.values) for sample in shown_samples)
@@ -136,8 +137,9 @@ def _find_axis_limits(samples: Sequence[Sample]) -> tuple[float, float]:
     intervals = [sample.interval for sample in shown_samples]
     lowest_in_intervals = min(low for low, _ in intervals)
     highest_in_intervals = max(high for _, high in intervals)
-    shown_low = min(lowest, max(lowest_in_intervals, lowest - span))
-    shown_high = max(highest, min(highest_in_intervals, highest + span))
+    lowest_allowed, highest_allowed = lowest - span, highest + span
+    shown_low = min(lowest, max(lowest_in_intervals, lowest_allowed))
+    shown_high = max(highest, min(highest_in_intervals, highest_allowed))
     margin = 0.08 * span
     return max(0.0, shown_low - margin), min(1.0 + margin, shown_high + margin)
 

@@ -36,7 +36,7 @@ class StudiedNetwork:
     def by_validation(self) -> list[Variation]:
         """The variations, highest mean validation accuracy first; if equal, lowest loss first.
 
-        Means that differ by rounding only, as of the same accuracies in another order, are equal.
+        Means that differ only by rounding, such as sums in another order, count as equal.
         """
         if self.converted:
             return list(self.variations)

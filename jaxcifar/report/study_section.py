@@ -111,39 +111,55 @@ def _row_comparisons(
       draw: draws a picture and returns its path.
 
     Returns:
-      a dict of lists. For a study of up to `MANY_ROWS` rows, "rows" has the content of a section
-      for each row. For a larger study, "row_table" has a row of one table for each row of the
-      study, and "panels" has pictures of all rows.
-      For a study of one row, all lists are empty.
+      a dict of lists, which are empty for a study of one row. A study of up to `MANY_ROWS` rows has
+      in "rows" the content of a section for each row. A larger study has instead in "row_table"
+      the cells of a table line for each row, and in "panels" the pictures of all rows.
     """
+    sections: list[dict[str, Any]] = []
+    table_lines: list[dict[str, str]] = []
+    panels: list[dict[str, str]] = []
     if len(variations) > study_figures.MANY_ROWS:
-        table = []
         for number, variation in enumerate(variations):
             earlier_rows = variations[:number]
-            table.append(findings.row_cells(variation, earlier_rows))
-        return {"rows": [], "row_table": table, "panels": _draw_row_panels(variations, title, draw)}
-    rows: list[dict[str, Any]] = []
-    if len(variations) == 1:
-        return {"rows": rows, "row_table": [], "panels": []}
-    for number, variation in enumerate(variations):
-        earlier_rows = variations[:number]
-        row_title = f"{variation.name}\n{networks[variation.name].title}"
-        heading = escape_markdown(variation.name)
-        settings = unusual_settings(variation, variations)
-        if settings:
-            heading += f": {settings}"
-        compared_rows = []
-        if earlier_rows:
-            compared_rows.append(findings.most_similar_row(variation, earlier_rows))
-        row = {
-            "variation": variation,
-            "heading": heading,
-            "findings": findings.row_findings(variation, earlier_rows),
-            "compared": compared_rows,
-            "pictures": figures.draw_curves(draw, variation.runs, row_title, f"{variation.name}-"),
-        }
-        rows.append(row)
-    return {"rows": rows, "row_table": [], "panels": []}
+            table_lines.append(findings.row_cells(variation, earlier_rows))
+        panels = _draw_row_panels(variations, title, draw)
+    elif len(variations) > 1:
+        for number, variation in enumerate(variations):
+            row_title = f"{variation.name}\n{networks[variation.name].title}"
+            file_prefix = f"{variation.name}-"
+            section = {
+                **_compare_with_earlier_rows(variations, number),
+                "pictures": figures.draw_curves(draw, variation.runs, row_title, file_prefix),
+            }
+            sections.append(section)
+    return {"rows": sections, "row_table": table_lines, "panels": panels}
+
+
+def _compare_with_earlier_rows(variations: Sequence[Variation], number: int) -> dict[str, Any]:
+    """Return the texts of the section on one row of a study, which compare it with earlier rows.
+
+    Args:
+      variations: all rows of the study.
+      number: index of the row.
+
+    Returns:
+      a dict: the row as "variation"; the "heading"; the sentences "findings"; and "compared", a
+      list that has the most similar earlier row, or nothing for the first row.
+    """
+    variation, earlier_rows = variations[number], variations[:number]
+    heading = escape_markdown(variation.name)
+    settings = unusual_settings(variation, variations)
+    if settings:
+        heading += f": {settings}"
+    compared_rows = []
+    if earlier_rows:
+        compared_rows.append(findings.most_similar_row(variation, earlier_rows))
+    return {
+        "variation": variation,
+        "heading": heading,
+        "findings": findings.row_findings(variation, earlier_rows),
+        "compared": compared_rows,
+    }
 
 
 def _draw_row_panels(
@@ -152,8 +168,8 @@ def _draw_row_panels(
     """Draw the learning curves of all rows of a study, with many small panels in each picture.
 
     Returns:
-      for each picture, its "path", its "names", the names of its first and last row, and "mean",
-      which says over which runs the curves are means.
+      a dict for each picture: its "path"; "names", such as "ROW1 to ROW40", its first and last row;
+      and "mean", such as ", mean over seeds", or "" if each row has one run.
     """
     pictures = []
     for start in range(0, len(variations), ROWS_ON_A_PICTURE):
@@ -202,4 +218,4 @@ def _network_of(variation: Variation, records: Records) -> StudiedNetwork:
     for network in records.networks:
         if any(other is variation for other in network.variations):
             return network
-    raise AssertionError(f"{variation.name}: no network of the report has this variation")
+    raise AssertionError(f"{variation.name}: this variation is in no network of the report")

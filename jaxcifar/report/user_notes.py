@@ -58,8 +58,10 @@ def _tokens_to_markdown(tokens: Sequence[Token]) -> str:
         elif token.type == "inline":
             is_first_line_of_item = item_marker != ""
             list_depth = len(list_markers)
+            # The marker of an item takes the place of the innermost indent.
             indents = list_depth - 1 if is_first_line_of_item else list_depth
-            heading_marker = "#### " if in_heading and list_depth == 0 else ""
+            is_heading_outside_lists = in_heading and list_depth == 0
+            heading_marker = "#### " if is_heading_outside_lists else ""
             line_start = _LIST_INDENT * indents + item_marker + heading_marker
             lines.append(line_start + _inline_to_markdown(token))
             item_marker = ""

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxcifar.config.fields import DEFAULTS
 from jaxcifar.config.settings import readable_text
 from jaxcifar.errors import printable
 from jaxcifar.machine.name_lists import join_names as join_names
@@ -39,7 +38,7 @@ def escape_markdown(text: str) -> str:
 
 
 def escape_line(line: str) -> str:
-    """Escape Markdown's special characters in a line that is already printable."""
+    """Return a line, which has no control characters, with Markdown's characters escaped."""
     escaped_line = _SPECIAL_CHARACTER.sub(r"\\\1", line)
     return _LIST_NUMBER_PATTERN.sub(r"\1\\\2", escaped_line)
 
@@ -75,7 +74,7 @@ def accuracy_text(variation: Variation, key: str = "test_accuracy", split: str =
 
 
 def accuracy_with_flips_text(variation: Variation) -> str:
-    """Return the accuracy if an image and its mirror image are averaged; "–" if not measured."""
+    """Return the accuracy of predictions averaged over mirror images; "–" if not measured."""
     key = "test_accuracy_flip"
     is_known = all(key in run.result for run in variation.runs)
     return accuracy_text(variation, key) if is_known else "–"
@@ -163,20 +162,20 @@ def unusual_settings(variation: Variation, variations: Sequence[Variation]) -> s
 
 
 def varied_fields(variations: Sequence[Variation]) -> list[str]:
-    """Return the names of all settings, other than the seed, in which variations differ.
+    """Return the names of the settings, other than the seed, in which variations differ.
 
-    A setting is compared only between the variations in which it has an effect.
+    The most important settings come first.
     """
-    ordered_fields = dict.fromkeys(_FIELD_TITLES)  # first, as the most important
-    varied: set[str] = set()
+    fields = dict.fromkeys(_FIELD_TITLES)  # a dict keeps the order, and each name once
     for variation in variations:
-        ordered_fields.update(dict.fromkeys(variation.settings))
-        varied.update(variations[0].changes_to(variation))
-    for field in DEFAULTS:
-        affected_rows = [row for row in variations if row.has_effect(field)]
-        if any(field in affected_rows[0].changes_to(row) for row in affected_rows):
-            varied.add(field)
-    return [field for field in ordered_fields if field in varied]
+        fields |= dict.fromkeys(variation.settings)
+    return [field for field in fields if _differs(field, variations)]
+
+
+def _differs(field: str, variations: Sequence[Variation]) -> bool:
+    """Return whether the variations in which a setting has an effect differ in this setting."""
+    affected_rows = [row for row in variations if row.has_effect(field)]
+    return any(field in affected_rows[0].changes_to(row) for row in affected_rows)
 
 
 def trained_epochs_text(variation: Variation) -> str:
@@ -227,7 +226,7 @@ def interval_text(difference: Difference) -> str:
 
 
 def significance_text(difference: Difference) -> str:
-    """Return a difference's 95% interval, p-value, and source of its standard error."""
+    """Return text such as "95% interval -0.21 to +1.43, p = 0.140, by seeds" (or "by images")."""
     interval, p_value = interval_text(difference), p_value_text(difference)
     return f"95% interval {interval}, {p_value}, by {difference.error_basis}"
 

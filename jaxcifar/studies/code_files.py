@@ -14,12 +14,12 @@ Settings = dict[str, Any]
 
 
 def find_in_study_folder(folder: Path, settings: Settings) -> Settings:
-    """Return a study's settings in which paths replace the names of files in the study's folder.
+    """Return a study's settings with the paths of the files that lie in the study's folder.
 
-    For user code, `net.py:Net` becomes `studies/net.py:Net` if the study is in `studies`. The new
-    path is relative to the current folder if that folder contains the file. Names of other files
-    do not change, so they are looked for in the current folder. If a setting names a file with
-    the loss weights of the classes, these weights replace the name.
+    User code such as `net.py:Net` becomes `studies/net.py:Net` if the folder `studies` of the study
+    has the file. The new path is relative to the current folder if that folder contains the file.
+    Other user code does not change, so its file is looked for in the current folder. The name of a
+    file with the loss weights of the classes is replaced by these weights.
 
     Args:
       folder: the folder of the study's file.

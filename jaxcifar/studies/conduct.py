@@ -76,19 +76,24 @@ def plan(
     if fold_count:
         require_no_fold_setting(study, selected_rows)
     folds = all_folds(fold_count) or [""]  # "" for a single split
-    tasks = [
-        Task(
-            config=study.config_of(row, seed, fold),
-            path=study_folder / row.name / run_folder_name(seed, fold),
-            name=f"{row.name} fold {fold} seed {seed}" if fold else f"{row.name} seed {seed}",
-            overwrite=row.name in forced_rows,
-            keep_best=keep_best,
-            is_study_forced=len(forced_rows) > 0,
-        )
+    runs_in_order = [
+        (row, seed, fold)
         for seed in dict.fromkeys(seeds)
         for fold in folds
         for row in selected_rows
     ]
+    tasks = []
+    for row, seed, fold in runs_in_order:
+        name = f"{row.name} fold {fold} seed {seed}" if fold else f"{row.name} seed {seed}"
+        task = Task(
+            config=study.config_of(row, seed, fold),
+            path=study_folder / row.name / run_folder_name(seed, fold),
+            name=name,
+            overwrite=row.name in forced_rows,
+            keep_best=keep_best,
+            is_study_forced=len(forced_rows) > 0,
+        )
+        tasks.append(task)
     if digests is not None:
         tasks = with_digests_of_moved_images(tasks, digests)
     for task in tasks:
@@ -203,8 +208,8 @@ def _train_program(
 
     Args:
       tasks: the runs.
-      planned_runs: number and epochs of these runs, then of all later runs, to estimate the time
-        left.
+      planned_runs: the number and the epochs of the runs of each program that is still to be
+        trained, this program first. They serve to estimate the time left.
       load_images: loads the data set, which is freed at the end.
       devices: devices to train on.
       progress: shows the progress.

@@ -52,10 +52,9 @@ def grid_study(words: Sequence[str], shared_settings: Mapping[str, Any]) -> Stud
         raise UsageError(
             f"--grid: {row_count:,} rows are more than {MAX_ROWS:,}; give fewer values"
         )
-    changes_of_rows = [
-        dict(zip(values_by_setting, combination, strict=True))
-        for combination in itertools.product(*values_by_setting.values())
-    ]
+    names = list(values_by_setting)
+    combinations = itertools.product(*values_by_setting.values())
+    changes_of_rows = [dict(zip(names, values, strict=True)) for values in combinations]
     row_names = _unique_row_names([_row_name(changes) for changes in changes_of_rows])
     rows = tuple(
         StudyRow(name, changes) for name, changes in zip(row_names, changes_of_rows, strict=True)

@@ -44,8 +44,8 @@ class ImageDigests:
             except NotPreparedError as error:
                 command = f"{shell_command('prepare')} --dataset {config.dataset}"
                 raise RunError(
-                    f"{error}; {command} prepares them, so that they can be compared with the "
-                    "images of the finished runs"
+                    f"{error}; run {command}, so that the images can be compared with the images "
+                    "of the finished runs"
                 ) from error
         return self._digests[dataset_and_size]
 
@@ -65,15 +65,15 @@ def load_sha256(
 def with_new_image_paths(
     recorded: Study, study_now: Study, given_study: Study, study_folder: Path, digests: ImageDigests
 ) -> Study:
-    """Return the study that a folder records, with new paths for images that were moved.
+    """Return the study in a folder's `study.json`, with new paths for images that were moved.
 
-    A row's images were moved if the study to train names another path, and the images there have
-    the SHA-256 that each run of the row has recorded. Other paths stay as they were recorded.
+    The images of a row were moved if the user's study names another path, and the images there have
+    the SHA-256 in the config of each run of the row. Other paths do not change.
 
     Args:
-      recorded: the study in the record of the folder.
-      study_now: the study to train, in the form of the record: with the whole paths of images.
-      given_study: the study to train, as the user gave it.
+      recorded: the study in `study.json`.
+      study_now: the study that the user wants to train, with the absolute paths of images.
+      given_study: the same study as `study_now`, with the paths of images as the user wrote them.
       study_folder: the folder of the study.
       digests: the SHA-256 of the images of configs.
 
@@ -82,19 +82,21 @@ def with_new_image_paths(
     """
     rows_now = {row.name: row for row in study_now.rows}
     given_rows = {row.name: row for row in given_study.rows}
-    new_paths: dict[str, str] = {}
-    paths_of_other_images: set[str] = set()
+    new_paths: dict[str, str] = {}  # path in the record -> path with the same images
+    paths_of_other_images: set[str] = set()  # paths in the record whose images have changed
     for recorded_row in recorded.rows:
         row_now = rows_now.get(recorded_row.name)
         if row_now is None:
             continue
         old_path = _image_path(recorded, recorded_row)
         new_path = _image_path(study_now, row_now)
-        if not old_path or not new_path or old_path == new_path:
+        are_images_of_users = old_path != "" and new_path != ""
+        if not are_images_of_users or old_path == new_path:
             continue
-        new_paths[old_path] = new_path
         config = given_study.config_of(given_rows[row_now.name], seed=0)
-        if not _has_same_images(config, study_folder / row_now.name, digests):
+        if _has_same_images(config, study_folder / row_now.name, digests):
+            new_paths[old_path] = new_path
+        else:
             paths_of_other_images.add(old_path)
 
     def with_new_path(settings: dict[str, Any]) -> dict[str, Any]:
@@ -122,10 +124,11 @@ def _has_same_images(config: Config, row_folder: Path, digests: ImageDigests) ->
 
 
 def with_digests_of_moved_images(tasks: Sequence[Task], digests: ImageDigests) -> list[Task]:
-    """Return the tasks, with the SHA-256 of images whose path differs from that of a finished run.
+    """Return the tasks, with the SHA-256 of the images in the configs whose images have moved.
 
-    `RunFolder.require_usable` then compares the images instead of their paths. All tasks on the
-    same images get the SHA-256, so that they still share one compiled program.
+    Images may have moved if a task names another path than the config of its finished run. With the
+    SHA-256, `RunFolder.require_usable` compares the images instead of the paths. All other tasks on
+    these images get the SHA-256 too, so that equal configs still share one compiled program.
 
     Raises:
       UsageError, RunError: images at a new path, or the config of a run, can't be read.
@@ -135,10 +138,7 @@ def with_digests_of_moved_images(tasks: Sequence[Task], digests: ImageDigests) -
         folder = RunFolder(task.path, task.overwrite)
         if not folder.has_begun or not folder.result_file.exists():
             continue
-        recorded_config = folder.read_config()
-        is_same_path = may_have_same_images(recorded_config, task.config, is_finished=True)
-        may_have_moved = may_have_same_images(recorded_config, task.config, is_finished=False)
-        if may_have_moved and not is_same_path:
+        if _names_another_path(task.config, folder.read_config()):
             moved_images.add(_dataset_and_size(task.config))
     tasks_with_digests = []
     for task in tasks:
@@ -147,6 +147,13 @@ def with_digests_of_moved_images(tasks: Sequence[Task], digests: ImageDigests) -
         else:
             tasks_with_digests.append(task)
     return tasks_with_digests
+
+
+def _names_another_path(config: Config, recorded_config: Config) -> bool:
+    """Return whether two configs name images of the user, at two different paths."""
+    are_images_of_users = may_have_same_images(recorded_config, config, is_finished=False)
+    is_same_path = may_have_same_images(recorded_config, config, is_finished=True)
+    return are_images_of_users and not is_same_path
 
 
 def _with_image_digest(task: Task, digests: ImageDigests) -> Task:

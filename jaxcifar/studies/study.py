@@ -61,7 +61,7 @@ class Study:
 
         Args:
           path: the file.
-          remedy: the advice in an error message, and the type of the error.
+          remedy: what a user should do about an unreadable file, and the type of the error.
 
         Raises:
           RunError, UsageError: the file can't be read, or is not a valid study.
@@ -101,35 +101,43 @@ class Study:
 
         Args:
           seed: one of the seeds that are to be trained.
-          fold: one of the folds that are to be trained, or "" without folds. With a fold, a shared
-            `val_fraction` may be without effect.
+          fold: one of the folds that are to be trained, or "" without folds. A fold replaces
+            `val_fraction`, which is therefore allowed to have no effect.
 
         Raises:
           UsageError: a setting is out of range, is unknown, or has no effect.
         """
-        effective = {}
-        for row in self.rows:
-            settings = self._settings_of(row, seed, fold)
-            begun_config = self._begun_config(row, seed, fold)
-            effective[row.name] = settings_with_effect(settings, Config, begun_config)
-            _make_config(row, effective[row.name], begun_config)
-            names_without_effect = row.changes.keys() - effective[row.name].keys()
-            for name in names_without_effect:
-                reason = reason_without_effect(name, settings, Config, begun_config)
-                raise UsageError(f"row {row.name}: {name} {reason}")
-        settings_replaced_by_fold = {"val_fraction"} if fold else set()
-        for name in self.config.keys() - settings_replaced_by_fold:
-            rows_with_effect = [row for row in self.rows if name in effective[row.name]]
-            if not rows_with_effect:
+        effective_settings = [self._checked_row_settings(row, seed, fold) for row in self.rows]
+        names_with_effect = {name for settings in effective_settings for name in settings}
+        if fold:
+            names_with_effect.add("val_fraction")
+        for name in self.config:
+            if name not in names_with_effect:
                 raise UsageError(
                     f"{name}, which all rows share, has no effect on any row; remove it"
                 )
         known_settings = {field.name for field in dataclasses.fields(Config)}
-        for row_settings in effective.values():
-            known_settings.update(row_settings.get("arch_args", {}))
+        for settings in effective_settings:
+            known_settings.update(settings.get("arch_args", {}))
         for name in self.reference.get("sets", []):
             if name not in known_settings:
                 raise UsageError(f"[reference] sets: {name} is not a setting of any row; remove it")
+
+    def _checked_row_settings(self, row: StudyRow, seed: int, fold: str) -> dict[str, Any]:
+        """Return the settings of one run of a row that have an effect, after checking all settings.
+
+        Raises:
+          UsageError: a setting is out of range, or the row sets one that has no effect.
+        """
+        settings = self._settings_of(row, seed, fold)
+        begun_config = self._begun_config(row, seed, fold)
+        effective_settings = settings_with_effect(settings, Config, begun_config)
+        _make_config(row, effective_settings, begun_config)
+        for name in row.changes:
+            if name not in effective_settings:
+                reason = reason_without_effect(name, settings, Config, begun_config)
+                raise UsageError(f"row {row.name}: {name} {reason}")
+        return effective_settings
 
     def with_settings(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Self:
         """Return a copy with `change` applied to the shared settings and to those of each row."""
@@ -168,8 +176,8 @@ class Study:
     def _begun_config(self, row: StudyRow, seed: int, fold: str) -> Config | None:
         """Return the config of a run in the study's folder, if an earlier command began it.
 
-        Return None for a run of a forced row, and for a run that does not name another run, because
-        nothing needs the config then.
+        Return None if the row is trained again from the start, or if no setting names another run,
+        because nothing needs the earlier config then (see `Config.for_run`).
         """
         names_other_run = NAMES_OF_RUNS & {*self.config, *row.changes}
         if self.folder is None or row.name in self.forced_rows or not names_other_run:

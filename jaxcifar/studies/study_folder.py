@@ -36,7 +36,7 @@ def require_same_study(
     Args:
       study: the study.
       study_folder: the folder of the study.
-      digests: the SHA-256 of the images of configs; None to refuse another path of the images.
+      digests: computes the SHA-256 of images at another path; None to refuse any other path.
 
     Raises:
       UsageError: the folder belongs to another study, or images at a new path can't be loaded.
@@ -67,9 +67,9 @@ class _Difference(NamedTuple):
 
 
 def _find_difference(recorded: Study, study_now: Study) -> _Difference | None:
-    """Return how the settings of a recorded study differ from those now; None if they are the same.
+    """Return how the settings of a study differ from the recorded ones; None if they are the same.
 
-    Rows that only the study has now are no difference.
+    Rows that are not in the record, because the user has added them, are no difference.
     """
     shared_differences = _describe_changes(recorded.config, study_now.config)
     if shared_differences:
@@ -106,7 +106,10 @@ def _describe_changes(recorded: dict[str, Any], now: dict[str, Any]) -> str:
 
 
 def _with_single_arguments(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings in which each argument of the network is a setting, in place of the table."""
+    """Return settings in which `arch_args`, a dict, is replaced by a setting for each argument.
+
+    Their names are such as "arch_args depth".
+    """
     other_settings = {name: value for name, value in settings.items() if name != "arch_args"}
     arguments = settings.get("arch_args", {})
     return other_settings | {f"arch_args {name}": value for name, value in arguments.items()}
@@ -137,7 +140,7 @@ def with_recorded_rows(study: Study, study_folder: Path) -> Study:
     rows = (*study.rows, *earlier_rows)
     if len(rows) > MAX_ROWS:
         raise UsageError(
-            f"--out {study_folder}: would have {len(rows):,} rows with those of earlier grids, "
+            f"--out {study_folder}: would have {len(rows):,} rows with the rows of earlier grids, "
             f"more than {MAX_ROWS:,}; choose another folder"
         )
     return dataclasses.replace(study, rows=rows)
@@ -152,7 +155,7 @@ def _without_image_path(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_recorded(study: Study) -> Study:
-    """Return a study in the form of the record: as if written to `study.json` and read again.
+    """Return a study as if it were written to `study.json` and read again.
 
     Names of user code have no folders, so that studies started in different folders compare equal.
     """

@@ -43,7 +43,9 @@ class _PartRecord(msgspec.Struct, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if self.executor == "local" and not self.job.isdecimal():
-            raise ValueError(f"a local job must be the number of a process, not {self.job}")
+            raise ValueError(
+                f"a local job must be the number of its process, such as 1234, not {self.job}"
+            )
 
 
 class SentPart(NamedTuple):
@@ -214,13 +216,16 @@ def _last_error_in_logs(error_log: str, output_log: str, runs: Sequence[str]) ->
     counts the failed runs.
     """
     any_run = "|".join(map(re.escape, runs))
-    messages_about_runs = re.findall(rf"^(?:{any_run}): .*(?:\n  .*)*", output_log, re.MULTILINE)
-    error_lines = re.findall(r"^(?:.*: )?error: .*", error_log, re.MULTILINE)
-    if error_lines:
-        only_counts_runs = re.search("runs? failed", error_lines[-1])
+    indented_lines = r"(?:\n  .*)*"
+    run_message = re.compile(rf"^(?:{any_run}): .*{indented_lines}", re.MULTILINE)
+    command_error = re.compile(r"^(?:.*: )?error: .*", re.MULTILINE)
+    messages_about_runs: list[str] = run_message.findall(output_log)
+    command_errors: list[str] = command_error.findall(error_log)
+    if command_errors:
+        only_counts_runs = re.search("runs? failed", command_errors[-1])
         if only_counts_runs and messages_about_runs:
-            return str(messages_about_runs[-1])
-        return str(error_lines[-1])
+            return messages_about_runs[-1]
+        return command_errors[-1]
     log = error_log.strip() or output_log.strip()
     return log.splitlines()[-1] if log else "the job has written no log"
 

@@ -34,7 +34,10 @@ def needs_training(task: Task) -> bool:
 
 
 def _recorded_failure(task: Task) -> DivergedError | None:
-    """Return the error in the folder of an unfinished run; None if the task overwrites the run."""
+    """Return the error that a run's folder records, or None without an error.
+
+    Return None also if the task overwrites the run.
+    """
     if task.overwrite:
         return None
     reason = RunFolder(task.path).read_failure()
@@ -70,7 +73,10 @@ class AfterWaiting(NamedTuple):
 
 
 def wait_for_other_processes(tasks: Sequence[Task], print_line: PrintLine) -> AfterWaiting:
-    """Wait until all runs in `tasks` have ended, or another process has released one unfinished."""
+    """Wait for the processes that train the runs in `tasks`, and return the state of these runs.
+
+    Stop waiting when all runs have ended, or when a process has stopped before the end of its run.
+    """
     print_line(f"waiting for other processes: {', '.join(task.name for task in tasks)}")
     held_tasks = [_without_overwriting(task) for task in tasks]
     ended_tasks: list[Task] = []

@@ -157,7 +157,7 @@ def test_images_that_are_not_prepared_are_named_by_a_dry_run(tmp_path):
         print_line=lambda line: None,
         may_prepare=False,
     )
-    with pytest.raises(RunError, match=r"is not prepared in .*; .* prepare --dataset .*imgs prep"):
+    with pytest.raises(RunError, match=r"is not prepared in .*; run .* prepare --dataset .*imgs,"):
         plan(study_on(tmp_path / "imgs"), None, [0], tmp_path / "out", [], load_sha256=load)
     assert not (tmp_path / "data").exists()
 

@@ -78,7 +78,7 @@ def test_a_grid_of_other_shared_settings_needs_another_folder(tmp_path):
         with pytest.raises(UsageError, match=difference):
             plan(study, None, [0], tmp_path, [])
     words = ["epochs=" + ",".join(map(str, range(3, 1002)))]
-    with pytest.raises(UsageError, match="would have 1,001 rows with those of earlier grids"):
+    with pytest.raises(UsageError, match="would have 1,001 rows with the rows of earlier grids"):
         with_recorded_rows(grid_study(words, {"arch": "cnn"}), tmp_path)
 
 
