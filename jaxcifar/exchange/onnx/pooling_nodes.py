@@ -202,7 +202,7 @@ def _block_size(before: Shape, after: Shape, axes: Sequence[int]) -> list[int] |
     """
     block_size = [1] * len(before)
     for group in axis_groups(before, after):
-        if not group.changes and group.after[0] not in axes:
+        if not group.is_reshaped and group.after[0] not in axes:
             continue
         is_split_in_two = len(group.before) == 1 and len(group.after) == 2
         if not is_split_in_two:

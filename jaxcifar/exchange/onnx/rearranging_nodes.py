@@ -88,7 +88,7 @@ def reshaped(graph: OnnxBuilder, x: Tensor, shape: Shape) -> Tensor:
     """
     groups = axis_groups(x.shape, shape)
     repeated_axes = {axis for axis, size in enumerate(x.shape) if x.sizes_in_graph[axis] != size}
-    reshaped_axes = {axis for group in groups if group.changes for axis in group.before}
+    reshaped_axes = {axis for group in groups if group.is_reshaped for axis in group.before}
     if repeated_axes & reshaped_axes:
         x = graph.expanded(x)
     order = _reshaped_order(x, groups, len(shape))
@@ -97,7 +97,7 @@ def reshaped(graph: OnnxBuilder, x: Tensor, shape: Shape) -> Tensor:
         order = identity(len(shape))
     sizes_in_graph = list(shape)
     for group in groups:
-        if not group.changes:
+        if not group.is_reshaped:
             sizes_in_graph[group.after[0]] = x.sizes_in_graph[group.before[0]]
     shape_in_graph = [sizes_in_graph[axis] for axis in order]
     if tuple(shape_in_graph) == x.shape_in_graph:
