@@ -173,9 +173,7 @@ def _kernel_of_transposed(weights: np.ndarray, groups: int) -> np.ndarray:
     return mirrored.reshape(groups * group_inputs, group_outputs, *size)
 
 
-def _result_of_transposed(
-    step: Step, name: str, x: Value, cut_counts: Sequence[int]
-) -> Tensor:
+def _result_of_transposed(step: Step, name: str, x: Value, cut_counts: Sequence[int]) -> Tensor:
     """Return the output of a ConvTranspose node as a tensor with its name and shape.
 
     Args:
