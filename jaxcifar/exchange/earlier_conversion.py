@@ -40,7 +40,9 @@ def finished_conversion(folder: RunFolder, source: Source, card: Card) -> Result
 def require_same_untested_weights(
     folder: RunFolder, variables: network.Variables, card: Card
 ) -> None:
-    """Check that an earlier conversion without a test, if there is one, was of the same file.
+    """Check that untested weights in the folder, if there are any, come from the same file.
+
+    Weights are untested if an earlier conversion did not find the data set.
 
     Args:
       folder: the run folder, without a result.

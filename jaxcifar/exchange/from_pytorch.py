@@ -128,7 +128,10 @@ def convert(
 def _measure_on_test_images(
     config: Config, program: Program, variables: network.Variables, card: Card, dataset: Dataset
 ) -> tuple[Measured, Mistakes]:
-    """Evaluate a converted network with the normalisation in its card (see `measure_weights`)."""
+    """Evaluate a converted network on the test images, normalised with the mean and std of `card`.
+
+    Return the measurements and the mistakes, as `measure_weights` does.
+    """
     pixel_statistics = SimpleNamespace(mean=card["channel_mean"], std=card["channel_std"])
     hyper = make_hyperparameters(config, pixel_statistics, program.steps_per_epoch)
     placed_variables, placed_hyper = place_on_devices((variables, hyper), program.replicated)

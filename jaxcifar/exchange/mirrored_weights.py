@@ -34,7 +34,7 @@ def expand(arrays: Mapping[str, np.ndarray]) -> Arrays:
     """Convert the arrays of a mirrored FastNet to the arrays of a FastNet without mirroring.
 
     In a mirrored network, a filter and its mirror image share their weights. In the result, each
-    filter has its own copy. Both `arrays` and the result have the arrays by name.
+    filter has its own copy. `arrays` and the result map names to arrays.
     """
     # Two thirds of the whitening's biases belong to filters that have no partner.
     unpaired_filters = len(arrays[_WHITENING_BIAS]) * 2 // 3
@@ -63,14 +63,15 @@ def _expand_array(name: str, array: np.ndarray, unpaired_filters: int) -> np.nda
         follows_whitening = name.endswith("ConvGroup_0/MirroredConv_0/kernel")
         unpaired_inputs = unpaired_filters if follows_whitening else 0
         return np.asarray(append_mirrored_partners(jnp.asarray(array), unpaired_inputs))
-    return np.concatenate([array, array])  # a normalisation, or the kernel of the last layer
+    array_for_partners = array  # of a normalisation, or the kernel of the last layer
+    return np.concatenate([array, array_for_partners])
 
 
 def collapse(arrays: Mapping[str, np.ndarray]) -> Arrays:
     """Convert the arrays of a FastNet to the arrays of a mirrored FastNet (undoes `expand`).
 
-    In a mirrored network, a filter and its mirror image share their weights. Both `arrays` and the
-    result have the arrays by name.
+    In a mirrored network, a filter and its mirror image share their weights. `arrays` and the
+    result map names to arrays.
 
     Raises:
       ValueError: the two filters of a pair are not mirror images of each other.
@@ -78,8 +79,9 @@ def collapse(arrays: Mapping[str, np.ndarray]) -> Arrays:
     mirrored_arrays = {}
     for name, array in arrays.items():
         if name == _WHITENING_BIAS:
-            learnt_biases = len(array) * 3 // 4  # the others are copies for the partners
-            mirrored_arrays[name] = array[:learnt_biases]
+            # Half of the filters have no partner; the last quarter are partners of the third one.
+            partner_count = len(array) // 4
+            mirrored_arrays[name] = array[: len(array) - partner_count]
         elif name.endswith("Dense_0/kernel"):
             learnt_rows = len(array) // 2
             mirrored_arrays[name] = array[:learnt_rows]

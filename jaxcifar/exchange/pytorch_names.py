@@ -93,9 +93,9 @@ def array_mappings(
     layers = _pytorch_layers_by_name(config, class_count)
     mappings = []
     for jaxcifar_name, array in abstract_arrays.items():
-        name_parts = jaxcifar_name.split("/")  # such as params, Conv_0, kernel
-        array_kind = name_parts[-1]
-        layer_name = "/".join(name_parts[1:-1])
+        # A name has the collection, the path of the layer and the kind of array.
+        _collection, *layer_path, array_kind = jaxcifar_name.split("/")
+        layer_name = "/".join(layer_path)
         layer = layers[layer_name]
         axes = _AXES_IN_PYTORCH_ORDER[len(array.shape)]
         image_shape = layer.image_shape if array_kind == "kernel" else None

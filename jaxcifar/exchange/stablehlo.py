@@ -50,7 +50,10 @@ def export_logits(classifier: Classifier) -> export.Exported:
 
 @contextmanager
 def _without_debug_prints() -> Iterator[None]:
-    """Trace networks without `jax.debug.print` in a `with` block: no file can hold these calls."""
+    """Make `jax.debug.print` and `callback` do nothing in a `with` block.
+
+    A network that calls them can then be exported; StableHLO files can't contain such calls.
+    """
 
     def do_nothing(*args: object, **options: object) -> None:
         pass
@@ -86,7 +89,7 @@ def write_stablehlo(classifier: Classifier, path: Path) -> None:
 
 
 def _require_independent_images(classifier: Classifier, exported: export.Exported) -> None:
-    """Raise UsageError if a network gives other logits for a batch than for its single images.
+    """Raise UsageError if the logits of an image depend on the other images of the batch.
 
     The exported function computes each image by itself, but the network's own evaluation does not.
     """

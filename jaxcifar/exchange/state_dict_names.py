@@ -130,7 +130,10 @@ def describe_differences(
 def _describe_difference(
     name: str, expected_shapes: Mapping[str, Shape], actual_shapes: Mapping[str, Shape]
 ) -> str:
-    """Describe the shapes of an array in a file and in a network, and the most similar array."""
+    """Describe how an array's shape in the file differs from its shape in the network.
+
+    If the array is missing in one of them, name the most similar array there.
+    """
     actual, expected = actual_shapes.get(name), expected_shapes.get(name)
     difference = (
         f"{printable_name(name)}: {_describe_shape(actual)} in the file, "
@@ -161,9 +164,10 @@ def _shapes_only_in(
 def describe_large_stem(
     expected_shapes: Mapping[str, Shape], actual_shapes: Mapping[str, Shape]
 ) -> str:
-    """Describe in one line that a state dict's first convolution is that of an ImageNet network.
+    """Describe in one line that a state dict's first convolution is too large for small images.
 
-    Its kernel is at least 7x7, and the network's first convolution is smaller.
+    Networks for ImageNet begin with such a convolution: its kernel is at least 7x7, and larger than
+    the kernel that the network expects.
 
     Args:
       expected_shapes: shapes of the network's arrays by name.

@@ -188,7 +188,7 @@ class Classifier:
 
 
 def _padded_count(image_count: int) -> int:
-    """Pad a number of images, so that few programs are compiled; return the padded number.
+    """Round a number of images up, so that programs for few different numbers are compiled.
 
     A number up to `EVAL_BATCH` becomes a power of two, a larger number a multiple of `EVAL_BATCH`.
     """

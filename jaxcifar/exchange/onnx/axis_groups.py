@@ -20,29 +20,30 @@ class AxisGroup:
     after: tuple[int, ...]
 
     @property
-    def changes(self) -> bool:
-        """True if the group is reshaped; False if it is one axis that stays."""
+    def is_reshaped(self) -> bool:
+        """False if the group is a single axis, which the reshape leaves as it is."""
         return len(self.before) != 1 or len(self.after) != 1
 
 
 def axis_groups(before: Shape, after: Shape) -> list[AxisGroup]:
-    """Split a reshape into the smallest groups of axes.
+    """Split the axes of a reshape into groups that can be reshaped one by one; return the groups.
 
-    For example, `[B, 32, 32, 12]` to `[B, 1024, 3, 4]` has the groups B to B, 32 x 32 to 1024 and
-    12 to 3 x 4. Axes of size 1 that appear or disappear are groups of their own.
+    For example, a reshape of `[B, 32, 32, 12]` to `[B, 1024, 3, 4]` has three groups: B stays B,
+    32 x 32 becomes 1024, and 12 becomes 3 x 4. The groups are as small as possible. An axis of size
+    1 that appears or disappears is a group of its own.
 
     Args:
       before: the shape before the reshape.
-      after: the shape after the reshape, with as many elements.
+      after: the shape after the reshape, with the same number of elements.
 
     Raises:
-      UnconvertibleError: the array has no elements, so that its axes do not tell its groups.
+      UnconvertibleError: the array has no elements; then the sizes do not show the groups.
     """
     require_elements([*before, *after])
     groups = []
     start_before, start_after = 0, 0  # the first axes that are in no group yet
     while start_before < len(before) or start_after < len(after):
-        counts = _axes_of_first_group(before[start_before:], after[start_after:])
+        counts = _count_axes_of_first_group(before[start_before:], after[start_after:])
         end_before = start_before + counts.before
         end_after = start_after + counts.after
         axes_before = tuple(range(start_before, end_before))
@@ -59,10 +60,14 @@ class _AxisCounts(NamedTuple):
     after: int
 
 
-def _axes_of_first_group(before: Sequence[Size], after: Sequence[Size]) -> _AxisCounts:
-    """Return how many axes the first group of a reshape has, before and after the reshape.
+def _count_axes_of_first_group(before: Sequence[Size], after: Sequence[Size]) -> _AxisCounts:
+    """Count the axes of the first group (see `axis_groups`), before and after the reshape.
 
-    The group takes one more axis on either side until both sides have equally many elements.
+    The group gets more axes until it has as many elements before the reshape as after it.
+
+    Args:
+      before: sizes of the axes before the reshape that are in no group yet.
+      after: sizes of the axes after the reshape that are in no group yet.
     """
     if before and after and before[0] == after[0]:
         return _AxisCounts(1, 1)
@@ -76,11 +81,12 @@ def _axes_of_first_group(before: Sequence[Size], after: Sequence[Size]) -> _Axis
         elements_after = product(after[:count_after])
         if elements_before == elements_after:
             return _AxisCounts(count_before, count_after)
-        # The side with fewer elements gets another axis, as long as it has one.
-        has_fewer_before = elements_before.for_two <= elements_after.for_two
-        has_more_axes_before = count_before < len(before)
-        has_more_axes_after = count_after < len(after)
-        if not has_more_axes_after or (has_fewer_before and has_more_axes_before):
+        # The side with fewer elements gets another axis, if there is another one.
+        all_are_counted_before = count_before == len(before)
+        all_are_counted_after = count_after == len(after)
+        if all_are_counted_after:
             count_before += 1
-        else:
+        elif all_are_counted_before or elements_before.for_two > elements_after.for_two:
             count_after += 1
+        else:
+            count_before += 1

@@ -27,7 +27,8 @@ def comparison(operation: str, *, negated: bool = False) -> Conversion:
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         inputs = step.inputs
-        if operation != "Equal":  # "Less" and the like take no truth values
+        node_takes_truth_values = operation == "Equal"
+        if not node_takes_truth_values:
             inputs = tuple(_as_number(graph, value) for value in inputs)
         result = elementwise(graph, operation, inputs, step.shape, step.dtype)
         if negated:
@@ -38,7 +39,7 @@ def comparison(operation: str, *, negated: bool = False) -> Conversion:
 
 
 def _as_number(graph: OnnxBuilder, value: Value) -> Value:
-    """Return truth values as integers, 0 or 1; return other values unchanged."""
+    """Convert truth values to the integers 0 and 1; return other values unchanged."""
     if isinstance(value, Constant):
         array = value.array()
         return shared(array.astype(_INT32)) if array.dtype == np.bool_ else value
@@ -62,17 +63,17 @@ def logical(operation: str) -> Conversion:
 
 
 def select_n(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Add nodes that choose between two arrays, for each element by a truth value."""
+    """Add nodes that take each element from one of two arrays, as an array of conditions says."""
     condition, *cases = step.inputs
     if len(cases) != 2:
         raise UnconvertibleError(
             "a choice between more than two arrays can't be converted; choose between two at a time"
         )
-    for index, case in enumerate(cases):
-        is_always_chosen = is_filled(condition, index)
+    if_false, if_true = cases
+    for case, condition_of_case in ((if_false, False), (if_true, True)):
+        is_always_chosen = is_filled(condition, condition_of_case)
         if is_always_chosen and isinstance(case, Tensor) and case.shape == step.shape:
             return case
-    if_false, if_true = cases
     if step.dtype == np.bool_:  # for which ONNX Runtime has no Where
         return _choice_of_bools(graph, condition, if_false, if_true, step.shape)
     return elementwise(graph, "Where", (condition, if_true, if_false), step.shape, step.dtype)
@@ -81,7 +82,7 @@ def select_n(graph: OnnxBuilder, step: Step) -> Tensor:
 def _choice_of_bools(
     graph: OnnxBuilder, condition: Value, if_false: Value, if_true: Value, shape: Shape
 ) -> Tensor:
-    """Add nodes that choose between two arrays of truth values, by logical operations."""
+    """Add "And", "Or" and "Not" nodes that take each truth value from one of two arrays."""
     add_node = partial(elementwise, graph, shape=shape, dtype=np.dtype(np.bool_))
     chosen_if_true = add_node("And", (condition, if_true))
     opposite = add_node("Not", (condition,))

@@ -26,7 +26,8 @@ def branch_in_graph(equation: JaxprEqn, index: object) -> int:
     """
     branches = equation.params["branches"]
     if isinstance(index, Constant):
-        return int(np.clip(int(index.array()), 0, len(branches) - 1))
+        last_branch = len(branches) - 1
+        return int(np.clip(int(index.array()), 0, last_branch))  # as JAX does
     if isinstance(index, Tensor):
         raise UnconvertibleError(
             "a branch (cond) that depends on the images can't be converted; use jnp.where"
@@ -37,17 +38,17 @@ def branch_in_graph(equation: JaxprEqn, index: object) -> int:
 
 
 class _Difficulty(NamedTuple):
-    """The numbers of a program's operations that have no conversion, and of all its operations."""
+    """The number of a program's operations without a conversion, and the number of all of them."""
 
     unconvertible: int
     operations: int
 
 
 def _difficulty(program: ClosedJaxpr | Jaxpr) -> _Difficulty:
-    """Return how many operations of a program have no conversion, and how many it has in all.
+    """Count a program's operations that have no conversion to ONNX, and all its operations.
 
-    Operations of constants are not counted, because they need no conversion. The operations of
-    programs that this program calls are counted too.
+    An operation is not counted if all its inputs are constants, because it needs no conversion.
+    The operations of programs that this program calls are counted too.
     """
     unconvertible, operations = 0, 0
     jaxpr = jaxpr_without_constants(program)
@@ -63,7 +64,7 @@ def _difficulty(program: ClosedJaxpr | Jaxpr) -> _Difficulty:
             unconvertible += difficulty.unconvertible
             operations += difficulty.operations
         else:
-            is_convertible = equation.primitive.name in (*CONVERSIONS, "cond", "scan")
-            unconvertible += 0 if is_convertible else 1
             operations += 1
+            if equation.primitive.name not in (*CONVERSIONS, "cond", "scan"):
+                unconvertible += 1
     return _Difficulty(unconvertible, operations)

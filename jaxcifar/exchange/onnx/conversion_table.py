@@ -125,8 +125,8 @@ CONVERSIONS: dict[str, Conversion] = {
     "transpose": rearranging.transpose,
     "unstack": joining_nodes.unstack,
 }
-# Operations that move values without computing; ONNX Runtime has them for every dtype.
-_MOVING = (
+# Operations that copy values without computing; ONNX Runtime has them for every dtype.
+_COPYING_OPERATIONS = (
     *_UNCHANGED,
     "broadcast_in_dim",
     "concatenate",
@@ -151,7 +151,7 @@ def convert_step(graph: OnnxBuilder, step: Step) -> list[Value]:
     """Add the ONNX nodes of an operation to a graph; return the operation's results.
 
     Raises:
-      UnconvertibleError: the operation can't be converted, or not for these inputs.
+      UnconvertibleError: the operation can't be converted, at least not for these inputs.
     """
     name = step.name
     if name not in CONVERSIONS:
@@ -167,7 +167,7 @@ def convert_step(graph: OnnxBuilder, step: Step) -> list[Value]:
             )
     tensors = [value for value in step.inputs if isinstance(value, Tensor)]
     for tensor in tensors:
-        if name not in _MOVING and tensor.dtype.name not in _COMPUTED_DTYPES:
+        if name not in _COPYING_OPERATIONS and tensor.dtype.name not in _COMPUTED_DTYPES:
             raise UnconvertibleError(
                 f"the operation {name} of {tensor.dtype.name} can't be converted; use one of "
                 f"{', '.join(_COMPUTED_DTYPES)}"

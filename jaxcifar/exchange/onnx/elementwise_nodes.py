@@ -1,5 +1,6 @@
-"""Convert operations that compute each element by itself. JAX's names are the functions' names."""
+"""Convert elementwise operations, such as an addition. Functions have the operations' JAX names."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,7 +35,7 @@ def elementwise(
     dtype: np.dtype,
     **attributes: Any,
 ) -> Tensor:
-    """Add a node that computes each element by itself; return its result.
+    """Add a node with an elementwise operation, such as an addition; return its result.
 
     Args:
       graph: the graph.
@@ -61,7 +62,7 @@ def cast(graph: OnnxBuilder, x: Tensor, dtype: np.dtype) -> Tensor:
 
 
 def by_node(operation: str, **attributes: Any) -> Conversion:
-    """Return a function that converts an operation to the ONNX node that computes the same."""
+    """Return a function that converts an elementwise operation to the ONNX node `operation`."""
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         return elementwise(graph, operation, step.inputs, step.shape, step.dtype, **attributes)
@@ -90,15 +91,15 @@ def _constants_last(inputs: Sequence[Value]) -> list[Value]:
 
 
 def chain(*conversions: Conversion) -> Conversion:
-    """Return a function that calls conversion functions one after the other, each on the result.
+    """Return a function that calls conversion functions in turn, each on the previous result.
 
-    For example, `rsqrt` becomes a square root, and then the reciprocal of the result.
+    For example, `rsqrt` becomes a square root and then a reciprocal.
     """
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         for conversion in conversions:
             result: Tensor = conversion(graph, step)
-            step = Step(step.for_two, step.for_three, (result,))
+            step = dataclasses.replace(step, inputs=(result,))
         return result
 
     return convert
@@ -107,8 +108,7 @@ def chain(*conversions: Conversion) -> Conversion:
 def with_scalar(operation: str, scalar: float, *, first: bool = False) -> Conversion:
     """Return a function that converts an operation with one input to a node with two inputs.
 
-    The other input of the node is a constant. For example, `with_scalar("Mul", 2)` doubles the
-    input.
+    The node's other input is a constant. For example, `with_scalar("Mul", 2)` doubles the input.
 
     Args:
       operation: the node's name in ONNX.
@@ -169,7 +169,7 @@ def maximum(graph: OnnxBuilder, step: Step) -> Tensor:
 
 
 def minimum(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Add a node for the smaller of two values."""
+    """Add a node for the smaller of two values, element by element."""
     operation = "And" if step.dtype == np.bool_ else "Min"
     return elementwise(graph, operation, step.inputs, step.shape, step.dtype)
 

@@ -63,7 +63,7 @@ def integer_pow(graph: OnnxBuilder, step: Step) -> Tensor:
 
 
 def convert_element_type(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Add the nodes that change the dtype; floats of all widths are float32 in the graph."""
+    """Add the nodes that change an array's dtype; floats of any width are float32 in the graph."""
     x = only_input(step)
     if x.dtype == step.dtype:
         return x
@@ -91,7 +91,7 @@ def _float_to_integer(graph: OnnxBuilder, x: Tensor, dtype: np.dtype) -> Tensor:
 
 
 def expm1(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Add nodes for exp(x) - 1 as tanh(x / 2) (exp(x) + 1), which is exact near 0 too."""
+    """Add nodes that compute exp(x) - 1 as tanh(x / 2) * (exp(x) + 1), to be exact near 0 too."""
     add_node = partial(elementwise, graph, shape=step.shape, dtype=step.dtype)
     half_of_x = add_node("Mul", (*step.inputs, shared(np.float32(0.5))))
     exponential = add_node("Exp", step.inputs)
@@ -101,7 +101,10 @@ def expm1(graph: OnnxBuilder, step: Step) -> Tensor:
 
 
 def log1p(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Add nodes for log(1 + x); near 0 as 2 atanh(x / (2 + x)), where 1 + x would be rounded."""
+    """Add nodes that compute log(1 + x).
+
+    Near 0, they compute 2 * atanh(x / (2 + x)), because rounding 1 + x would lose digits of x.
+    """
     add_node = partial(elementwise, graph, shape=step.shape, dtype=step.dtype)
     one_plus_x = add_node("Add", (*step.inputs, shared(np.float32(1))))
     logarithm = add_node("Log", (one_plus_x,))
@@ -121,7 +124,10 @@ def remainder(graph: OnnxBuilder, step: Step) -> Tensor:
 
 
 def rounded(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Add nodes that round to integers; 0.5 becomes 0 or 1, as the operation's parameter says."""
+    """Add nodes that round to integers.
+
+    A parameter of the operation says how 0.5 is rounded: to 0, the even neighbour, or to 1.
+    """
     if step.params["rounding_method"] == lax.RoundingMethod.TO_NEAREST_EVEN:
         return elementwise(graph, "Round", step.inputs, step.shape, step.dtype)
     add_node = partial(elementwise, graph, shape=step.shape, dtype=step.dtype)

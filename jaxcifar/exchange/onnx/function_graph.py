@@ -50,7 +50,8 @@ def function_graph(
 ) -> FunctionGraph:
     """Convert a function to an ONNX graph that takes any number of images.
 
-    The function is traced with two batch sizes: axes with another size depend on the batch.
+    The function is traced for two batch sizes. An axis depends on the number of images if its size
+    differs between the two traces.
 
     Args:
       function: maps `arrays` and images, `[N, *image_shape]`, to one array.

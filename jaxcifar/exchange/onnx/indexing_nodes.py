@@ -88,12 +88,12 @@ def dynamic_update_slice(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the nodes that replace a block of an array, at a constant position.
 
     The block is padded with zeros to the size of the array. Then a constant array of truth values
-    chooses between the two, for each element.
+    takes each element from the padded block or from the array.
     """
     x, block = step.inputs[:2]
     starts = clamped_starts(step, first=2, shape=x.shape, sizes=block.shape)
     amounts = []
-    is_replaced = np.ones((), bool)
+    block_slices = []
     for start, array_size, block_size in zip(starts, x.shape, block.shape, strict=True):
         are_all_fixed = array_size.is_fixed and block_size.is_fixed and start.is_fixed
         if array_size != block_size and not are_all_fixed:
@@ -104,10 +104,12 @@ def dynamic_update_slice(graph: OnnxBuilder, step: Step) -> Tensor:
         before = start.for_two
         after = array_size.for_two - before - block_size.for_two
         amounts.append((before, after))
-        is_in_block = np.ones(1, bool)  # of the batch axis: the same for each image
-        if array_size.is_fixed:
-            is_in_block = np.pad(np.ones(block_size.for_two, bool), (before, after))
-        is_replaced = is_replaced[..., None] & is_in_block
+        end = before + block_size.for_two
+        block_slices.append(slice(before, end) if array_size.is_fixed else slice(None))
+    # The batch axis has the size 1, because the block is at the same place in each image.
+    sizes = [size.for_two if size.is_fixed else 1 for size in x.shape]
+    is_replaced = np.zeros(sizes, bool)
+    is_replaced[tuple(block_slices)] = True
     zero = shared(np.zeros((), step.dtype))
     padded_block = padded(graph, block, zero, amounts)
     inputs = (shared(is_replaced), padded_block, x)
@@ -141,14 +143,14 @@ def _take_elements(
 ) -> Tensor:
     """Add the nodes that copy elements of arrays to a new array, the same elements for each image.
 
-    To find out which elements JAX copies, JAX computes the operation on arrays in which each
-    element is its own number. The result then consists of the numbers of the copied elements.
+    To find out which elements JAX copies, JAX computes the operation on arrays of numbers 0, 1, 2,
+    ... (see `_element_numbers`). The result then consists of the numbers of the copied elements.
 
     Args:
       graph: the graph.
       step: the operation.
       sources: the arrays whose elements are copied.
-      inputs: the inputs of the operation, in which each element of a source is its own number.
+      inputs: the operation's inputs, with the numbers of the elements in place of `sources`.
     """
     if len(_batch_axes(step.shape)) != 1:
         raise UnconvertibleError(
@@ -174,13 +176,14 @@ def _take_elements(
 def _positions_in_image(
     step: Step, sources: Sequence[Value], inputs: Sequence[Constant]
 ) -> np.ndarray:
-    """Return the number, within an image, of the element that each element of a result copies.
+    """Return which element of an image is copied to each place of the operation's result.
+
+    The elements of an image are numbered from 0, in the first source, then in the next one.
 
     Args:
       step: the operation.
-      sources: the arrays whose elements are copied. In each image, the elements of the first array
-        are numbered first, then those of the next one.
-      inputs: the inputs of the operation, in which each element of a source is its own number.
+      sources: the arrays whose elements are copied.
+      inputs: the operation's inputs, with the numbers of the elements in place of `sources`.
 
     Raises:
       UnconvertibleError: other elements are copied in another image, or a number is out of range.
@@ -216,9 +219,9 @@ def _image_size(shape: Shape) -> int:
 
 
 def _element_numbers(sources: Sequence[Value]) -> list[Constant]:
-    """Return arrays with the shapes of `sources`, in which each element is its own number, from 0.
+    """Return arrays of the shapes of `sources` that contain the numbers 0, 1, 2, ... once each.
 
-    The elements of the first image are numbered first, in all arrays, then those of the second.
+    The elements of the first image in all arrays have the first numbers, then those of the second.
     """
     if any(len(_batch_axes(source.shape)) != 1 for source in sources):
         raise UnconvertibleError(
@@ -235,13 +238,12 @@ def _element_numbers(sources: Sequence[Value]) -> list[Constant]:
     for source, element_count in zip(sources, element_counts, strict=True):
         [batch_axis] = _batch_axes(source.shape)
         image_shape = [size.for_two for size in source.shape if size.is_fixed]
+        next_number = first_number_in_image + element_count
+        first_image = np.arange(first_number_in_image, next_number).reshape(image_shape)
         arrays = []
         for image_count in source.shape[batch_axis]:  # for two and for three images
-            numbers_of_images = np.arange(image_count) * sum(element_counts)
-            numbers_in_image = first_number_in_image + np.arange(element_count)
-            numbers = np.add.outer(numbers_of_images, numbers_in_image)
-            by_image = numbers.astype(np.float32).reshape(image_count, *image_shape)
-            arrays.append(np.moveaxis(by_image, 0, batch_axis))
+            images = [first_image + image * sum(element_counts) for image in range(image_count)]
+            arrays.append(np.stack(images, batch_axis).astype(np.float32))
         numbered_arrays.append(Constant(*arrays))
-        first_number_in_image += element_count
+        first_number_in_image = next_number
     return numbered_arrays

@@ -48,9 +48,9 @@ class _Folding:
         self._removed: set[int] = set()  # identities of nodes
 
     def move_transposition_to_images(self) -> bool:
-        """Swap a transposition with the elementwise node before it, to transpose bytes, not floats.
+        """Swap a transposition with the node before it, to transpose the images' bytes, not floats.
 
-        Return False if no transposition can be moved towards the images.
+        Return False if no transposition can be swapped: the node before must be elementwise.
         """
         nodes = self._graph.nodes
         for place, transposition in enumerate(nodes):
@@ -60,14 +60,13 @@ class _Folding:
             if node is None or not self._is_elementwise_of_images(node):
                 continue
             self._swap_with_transposition(node, transposition)
-            # Other nodes may stand between the two in the list.
-            place_of_node = next(index for index, other in enumerate(nodes) if other is node)
+            place_of_node = nodes.index(node)  # other nodes may stand between the two
             nodes[place_of_node], nodes[place] = transposition, node
             return True
         return False
 
     def _swap_with_transposition(self, node: Node, transposition: Node) -> None:
-        """Put a transposition before the elementwise node whose result it has transposed so far."""
+        """Put a transposition before the elementwise node whose result it transposes now."""
         if node.operation in _CONSTANT_OPERATIONS:
             constant = self._graph.constants[node.inputs[1]]
             if constant.ndim > 0:
@@ -97,9 +96,9 @@ class _Folding:
         self._graph.nodes = [node for node in self._graph.nodes if id(node) not in self._removed]
 
     def _fold(self, node: Node) -> None:
-        """Remove a "Mul" or "Add" node, if the node before it can do the node's work as well.
+        """Remove a "Mul" or "Add" node with a constant, if the node before it can do its work.
 
-        The node before is a layer, whose weights change, or a node with a constant, which changes.
+        That node may be a layer, which gets other weights, or a node that gets another constant.
         """
         constant, before = self._constant(node), self._only_node_before(node)
         if constant is None or before is None:
@@ -177,9 +176,9 @@ class _Folding:
         return self._fold_into_layer(layer, operation, constant)
 
     def _is_worth_swapping(self, product: Node, addition: Node) -> bool:
-        """Return whether a product and the addition before it can be folded if they are swapped.
+        """Return True if a product or the addition before it can be folded after they are swapped.
 
-        They can if another product is before the addition, or another addition after the product.
+        There must be another product before the addition, or another addition after the product.
         """
         before = self._only_node_before(addition)
         if before is not None and before.operation == "Mul" and self._constant(before) is not None:
@@ -210,20 +209,19 @@ class _Folding:
         node.inputs[1] = self._graph.constant(constant)
 
     def _remove(self, node: Node) -> None:
-        """Remove a node. The node before it computes the tensor of this name instead."""
+        """Remove a node. The output of the node before it gets the name of the node's output."""
         before = self._only_node_before(node)
         if before is None:
             return
         [output] = node.outputs
-        new_outputs = list(before.outputs)
-        new_outputs[new_outputs.index(node.inputs[0])] = output
-        before.outputs = new_outputs
+        input_name = node.inputs[0]
+        before.outputs = [output if name == input_name else name for name in before.outputs]
         self._producers[output] = before
         self._removed.add(id(node))
 
 
 def _combined(operation: str, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Combine the constants of two "Mul" nodes, or of two "Add" nodes, to that of a single node."""
+    """Return the constant of the single "Mul" or "Add" node that can replace two such nodes."""
     first_exact = first.astype(np.float64)
     combined = first_exact * second if operation == "Mul" else first_exact + second
     return combined.astype(np.float32)

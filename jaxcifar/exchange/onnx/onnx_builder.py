@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from jaxcifar.exchange.onnx.onnx_values import (
-    BATCH_SIZES,
     ONE,
     Constant,
     Order,
@@ -112,19 +111,20 @@ class OnnxBuilder:
         return self.constant(np.asarray(numbers, np.int64).reshape(-1))
 
     def in_order(self, value: Value, order: Order) -> Tensor:
-        """Return a value as a tensor whose axes have this order in the graph; add nodes if needed.
+        """Return a value as a tensor whose axes have a given order in the graph.
+
+        Nodes are added if the order has to change.
 
         Args:
-          value: a tensor, or a constant, which loses repeated values.
-          order: the number in JAX of each axis of the graph's tensor.
+          value: a tensor, or a constant, which is shortened where its values only repeat.
+          order: for each axis of the graph's tensor, the number of this axis in JAX.
         """
         if isinstance(value, Constant):
             return self._constant_tensor(value, compressed(value.array()), order)
         if value.order == order:
             return value
-        large_axes_before = [axis for axis in value.order if value.sizes_in_graph[axis] != ONE]
-        large_axes_after = [axis for axis in order if value.sizes_in_graph[axis] != ONE]
-        if large_axes_before == large_axes_after:  # only axes of size 1 move
+        large_axes_in_new_order = [axis for axis in order if axis in value.large_axes]
+        if value.large_axes == large_axes_in_new_order:  # only axes of size 1 move
             name = self.reshape(value.name, [value.sizes_in_graph[axis] for axis in order])
         else:
             permutation = [value.order.index(axis) for axis in order]
@@ -132,13 +132,14 @@ class OnnxBuilder:
         return dataclasses.replace(value, name=name, order=order)
 
     def expanded_in_order(self, value: Value, order: Order | None = None) -> Tensor:
-        """Return a value as a tensor with this order of axes, and with the value's whole shape.
+        """Return a value as a tensor whose axes have a given order, with repeated values in full.
 
-        Along an axis where its values repeat, the tensor may have had the size 1.
+        Before, the graph may have had the size 1 along an axis along which the values repeat.
 
         Args:
           value: the value.
-          order: the number in JAX of each axis in the graph; None for JAX's order.
+          order: for each axis of the graph's tensor, the number of this axis in JAX; None for
+            JAX's order.
         """
         if order is None:
             order = identity(rank(value))
@@ -148,13 +149,14 @@ class OnnxBuilder:
         return self.expanded(self.in_order(value, order))
 
     def expanded(self, tensor: Tensor) -> Tensor:
-        """Return a tensor with its whole shape in the graph; repeated values are written out."""
+        """Return a tensor with repeated values in full: all its sizes in the graph are JAX's."""
         if tensor.sizes_in_graph == tensor.shape:
             return tensor
-        sizes: list[Size] = []  # ONNX does not change an axis whose new size is 1
+        size_of_unchanged_axis = ONE  # with which an "Expand" node leaves the axis as it is
+        sizes: list[Size] = []
         for axis in tensor.order:
-            is_repeated = tensor.sizes_in_graph[axis] != tensor.shape[axis]
-            sizes.append(tensor.shape[axis] if is_repeated else ONE)
+            is_unchanged = tensor.sizes_in_graph[axis] == tensor.shape[axis]
+            sizes.append(size_of_unchanged_axis if is_unchanged else tensor.shape[axis])
         name = self.add("Expand", tensor.name, self._shape_tensor(sizes))
         return dataclasses.replace(tensor, name=name, sizes_in_graph=tensor.shape)
 
@@ -182,9 +184,9 @@ class OnnxBuilder:
         return Tensor(name, value.shape, fixed_shape(array.shape), order, array.dtype)
 
     def _shape_tensor(self, sizes: Sequence[Size]) -> str:
-        """Add the nodes that compute a list of sizes at run time; return the tensor's name.
+        """Add a tensor that lists some sizes, and return its name.
 
-        Sizes that depend on the batch are computed from the number of images.
+        Sizes that depend on the batch are computed at run time from the number of images.
         """
         if all(size.is_fixed for size in sizes):
             return self.integers([size.for_two for size in sizes])
@@ -194,35 +196,36 @@ class OnnxBuilder:
                 size_names.append(self.integers([size.for_two]))
             else:
                 name = self.add("Shape", self.images, start=0, end=1)  # the number of images
-                multiple = size.for_two // BATCH_SIZES[0]
-                if multiple > 1:
-                    name = self.add("Mul", name, self.integers([multiple]))
+                size_for_one_image = size.for_two // 2
+                if size_for_one_image > 1:
+                    name = self.add("Mul", name, self.integers([size_for_one_image]))
                 size_names.append(name)
         return self.add("Concat", *size_names, axis=0)
 
 
 def common_order(values: Sequence[Value], axis_count: int) -> Order:
-    """Return the order of axes that needs the fewest transpositions of the values.
+    """Choose the order of axes for an operation on several values, to avoid transpositions.
 
-    This is the order of the tensor with the most axes larger than 1; among several, of the first
-    whose order differs from JAX's. Constants and arrays with other numbers of axes do not count.
+    Constants, and values that do not have `axis_count` axes, have no influence. The result is the
+    order of the tensor with the most axes larger than 1. If several tensors have as many, the first
+    of them whose axes are not in JAX's order is preferred.
     """
-    best_rank = (-1, False)
-    best_order = identity(axis_count)
-    for value in values:
-        if isinstance(value, Tensor) and rank(value) == axis_count:
-            large_axes = [axis for axis in value.order if value.sizes_in_graph[axis] != ONE]
-            is_moved = large_axes != sorted(large_axes)
-            rank_of_value = (len(large_axes), is_moved)
-            if rank_of_value > best_rank:
-                best_rank, best_order = rank_of_value, value.order
-    return best_order
+    tensors = [value for value in values if isinstance(value, Tensor) and rank(value) == axis_count]
+    if not tensors:
+        return identity(axis_count)
+
+    def preference(tensor: Tensor) -> tuple[int, bool]:
+        is_in_order_of_jax = tensor.large_axes == sorted(tensor.large_axes)
+        return len(tensor.large_axes), not is_in_order_of_jax
+
+    return max(tensors, key=preference).order
 
 
 def elementwise_sizes(tensors: Sequence[Tensor], shape: Shape) -> Shape:
-    """Return the sizes in the graph of the result of an elementwise node, in JAX's order of axes.
+    """Return the `sizes_in_graph` of the result of an elementwise node (see `Tensor`).
 
-    A size is 1 if all inputs have the size 1 along the axis, because their values repeat.
+    The size of an axis is 1 if all inputs have the size 1 in the graph: then the result's values
+    repeat along the axis, too.
 
     Args:
       tensors: the inputs; each has the axes of the result, or no axes.

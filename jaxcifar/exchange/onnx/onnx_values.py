@@ -23,7 +23,7 @@ class UnconvertibleError(Exception):
 
 
 class Size(NamedTuple):
-    """The size of an axis in the two traces; a size that depends on the batch differs."""
+    """The sizes of one axis in the traces for two and three images; equal if the size is fixed."""
 
     for_two: int
     for_three: int
@@ -44,7 +44,7 @@ def fixed_shape(sizes: Iterable[int]) -> Shape:
 
 
 def paired_shape(for_two: Sequence[int], for_three: Sequence[int]) -> Shape:
-    """Return the shape of an array, from its shapes for a batch of two and of three images.
+    """Combine an array's shapes for two and for three images: one pair of sizes for each axis.
 
     Raises:
       UnconvertibleError: a size is neither fixed nor a multiple of the batch size.
@@ -57,7 +57,8 @@ def paired_shape(for_two: Sequence[int], for_three: Sequence[int]) -> Shape:
     shape = []
     for size_for_two, size_for_three in zip(for_two, for_three, strict=True):
         size = Size(int(size_for_two), int(size_for_three))
-        is_multiple = size.for_two * BATCH_SIZES[1] == size.for_three * BATCH_SIZES[0]
+        size_for_one = size.for_two // 2
+        is_multiple = size == Size(2 * size_for_one, 3 * size_for_one)
         if not size.is_fixed and not is_multiple:
             raise UnconvertibleError(
                 "an axis whose size depends on the number of images, but is not a multiple of it, "
@@ -68,7 +69,7 @@ def paired_shape(for_two: Sequence[int], for_three: Sequence[int]) -> Shape:
 
 
 def product(sizes: Iterable[Size]) -> Size:
-    """Return the number of elements of an array with these sizes, in both traces."""
+    """Return the number of elements of an array with these sizes, for two and for three images."""
     sizes = list(sizes)
     elements_for_two = math.prod(size.for_two for size in sizes)
     elements_for_three = math.prod(size.for_three for size in sizes)
@@ -115,15 +116,16 @@ class Constant:
         return self.for_two is self.for_three
 
     def map(self, function: Callable[[Any], Any]) -> Self:
-        """Return a constant with the results of a function for the arrays of both traces."""
+        """Return the constant that a function gives for the array of each of the two traces."""
         for_two = function(self.for_two)
         for_three = for_two if self.is_shared else function(self.for_three)
         return dataclasses.replace(self, for_two=for_two, for_three=for_three)
 
     def array(self) -> np.ndarray:
-        """Return the array that the constant has in both traces, in the dtype of the graph.
+        """Return the constant as one array for any number of images, in the graph's dtype.
 
-        Axes that depend on the number of images get the size 1, because their values repeat.
+        An axis whose size depends on the number of images gets the size 1. This is possible if
+        the values repeat along the axis, because ONNX broadcasts.
 
         Raises:
           UnconvertibleError: the values depend on the number of images.
@@ -149,7 +151,7 @@ def shared(array: Any) -> Constant:
 
 
 def compressed(array: np.ndarray) -> np.ndarray:
-    """Return an array cut to the size 1 along each axis where its values only repeat."""
+    """Shorten an array to the size 1 along each axis along which its values only repeat."""
     for axis in range(array.ndim):
         if array.shape[axis] > 1 and repeats_along(array, axis):
             array = array.take([0], axis)
@@ -157,7 +159,7 @@ def compressed(array: np.ndarray) -> np.ndarray:
 
 
 def repeats_along(array: np.ndarray, axis: int) -> bool:
-    """Return True if an array has the same values at each position along an axis."""
+    """Return True if an array has the same values at all positions along an axis."""
     first_slice = array.take([0], axis)
     are_both_nan = (array != array) & (first_slice != first_slice)
     are_equal = (array == first_slice) | are_both_nan
@@ -165,7 +167,7 @@ def repeats_along(array: np.ndarray, axis: int) -> bool:
 
 
 def _without_repeats(array: np.ndarray, axis: int) -> np.ndarray:
-    """Return an array cut to the size 1 along an axis, if its values only repeat there."""
+    """Shorten an array to the size 1 along an axis, if its values only repeat along the axis."""
     return array.take([0], axis) if repeats_along(array, axis) else array
 
 
@@ -181,7 +183,7 @@ class Tensor:
       name: the tensor's name in the graph.
       shape: sizes of the axes in JAX.
       sizes_in_graph: sizes of the same axes in the graph, in JAX's order; 1 where values repeat.
-      order: the number in JAX of each axis of the graph's tensor.
+      order: for each axis of the graph's tensor, the number of this axis in JAX.
       dtype: dtype in the graph.
     """
 
@@ -195,6 +197,11 @@ class Tensor:
     def shape_in_graph(self) -> Shape:
         """The sizes in the graph, in the graph's order."""
         return tuple(self.sizes_in_graph[axis] for axis in self.order)
+
+    @property
+    def large_axes(self) -> list[int]:
+        """The axes (numbers in JAX) whose size in the graph is not 1, in the graph's order."""
+        return [axis for axis in self.order if self.sizes_in_graph[axis] != ONE]
 
 
 Value = Constant | Tensor

@@ -24,6 +24,7 @@ from jaxcifar.exchange.onnx.onnx_values import (
     Tensor,
     UnconvertibleError,
     Value,
+    shared,
 )
 from jaxcifar.exchange.onnx.traced_step import Step, used_operations
 
@@ -34,14 +35,14 @@ _MOST_ITERATIONS, _MOST_NODES = (
 )  # of unrolled loops: more would take minutes and gigabytes
 
 
-class _Platform:
+class _DeviceKind:
     """Stands for JAX's number of the kind of device (CPU, GPU), and for values computed from it.
 
     The number only chooses between branches that compute the same, so no graph depends on it.
     """
 
 
-_PLATFORM = _Platform()
+_DEVICE_KIND = _DeviceKind()
 
 
 def convert(
@@ -127,18 +128,21 @@ def _constants(program: _Program) -> list[Any]:
 
 
 def _literal(for_two: Any, for_three: Any) -> Constant:
-    """Return a number that stands in a program, from the program's two traces."""
+    """Return a number that is written into a program as a constant.
+
+    `for_two` and `for_three` are JAX's `Literal` of the number in the two traces.
+    """
     array_for_two = np.asarray(for_two.val, for_two.aval.dtype)
     array_for_three = np.asarray(for_three.val, for_three.aval.dtype)
     if np.array_equal(array_for_two, array_for_three):
-        return Constant(array_for_two, array_for_two)
+        return shared(array_for_two)
     return Constant(array_for_two, array_for_three)
 
 
 def _convert_equation(
     graph: OnnxBuilder, for_two: JaxprEqn, for_three: JaxprEqn, inputs: list[Any], layer: str
 ) -> list[Any]:
-    """Add the nodes of an operation, or of the program that it calls; return its results.
+    """Add the nodes of an operation, or of the program that it calls; return the results.
 
     `for_two` and `for_three` are the operation, traced for two and for three images.
     """
@@ -150,8 +154,9 @@ def _convert_equation(
         branch_for_two = for_two.params["branches"][number]
         branch_for_three = for_three.params["branches"][number]
         return convert(graph, branch_for_two, branch_for_three, inputs[1:], layer)
-    if name == "platform_index" or any(value is _PLATFORM for value in inputs):
-        return [_PLATFORM] * len(for_two.outvars)
+    depends_on_device_kind = any(value is _DEVICE_KIND for value in inputs)
+    if name == "platform_index" or depends_on_device_kind:
+        return [_DEVICE_KIND] * len(for_two.outvars)
     if name not in ("scan", "while"):
         called_for_two = next(called_programs(for_two), None)
         called_for_three = next(called_programs(for_three), None)
@@ -213,14 +218,14 @@ def _unroll(graph: OnnxBuilder, step: Step, layer: str) -> list[Any]:
 
 
 def _take(graph: OnnxBuilder, value: Value, position: int) -> Value:
-    """Return the slice of a stacked value at a position along its first axis."""
+    """Return the part of a value at a position along its first axis, for an iteration of a loop."""
     if isinstance(value, Constant):
         return value.map(lambda array: array[position])
     return take_one(graph, value, position)
 
 
 def _stack(graph: OnnxBuilder, values: Sequence[Value], shape: Shape) -> Value:
-    """Stack the values of a loop's iterations along a new first axis; the result has this shape."""
+    """Stack the values of a loop's iterations along a new first axis; `shape` is the result's."""
     constants = [value for value in values if isinstance(value, Constant)]
     if len(constants) == len(values):
         return Constant(

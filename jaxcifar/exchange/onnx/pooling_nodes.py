@@ -180,8 +180,8 @@ def pooled_blocks(
     if size is None:
         return None
     windows = Windows(size, size, [(0, 0)] * len(size), [1] * len(size))
-    axes_without_windows = len(size) - len(windows.axes)
-    if axes_without_windows < 2 or len(windows.axes) > _MOST_SPATIAL_AXES:
+    has_batch_and_channels = len(size) - len(windows.axes) >= 2
+    if not has_batch_and_channels or len(windows.axes) > _MOST_SPATIAL_AXES:
         return None
     uncropped = graph.uncropped.get(source)
     if uncropped is not None and _has_as_many_windows(uncropped.shape, size, shape):
@@ -198,18 +198,18 @@ def _block_size(before: Shape, after: Shape, axes: Sequence[int]) -> list[int] |
       axes: the axes over which it is reduced.
 
     Returns:
-      the size of a block along each axis of `before`; None if the axes are not those of blocks.
+      the size of a block along each axis of `before`; None if it is not a reduction over blocks.
     """
     block_size = [1] * len(before)
     for group in axis_groups(before, after):
-        if not group.changes and group.after[0] not in axes:
+        are_reduced = [axis in axes for axis in group.after]
+        is_unchanged = not group.is_reshaped and are_reduced == [False]
+        if is_unchanged:
             continue
-        is_split_in_two = len(group.before) == 1 and len(group.after) == 2
-        if not is_split_in_two:
+        is_split_into_blocks = len(group.before) == 1 and are_reduced == [False, True]
+        if not is_split_into_blocks:
             return None
-        axis_of_blocks, axis_in_block = group.after
-        if axis_of_blocks in axes or axis_in_block not in axes:
-            return None
+        _, axis_in_block = group.after
         size = after[axis_in_block]
         if not size.is_fixed:  # the size of a window is a number in the graph
             return None
@@ -219,7 +219,13 @@ def _block_size(before: Shape, after: Shape, axes: Sequence[int]) -> list[int] |
 
 
 def _has_as_many_windows(uncropped: Shape, window_size: Sequence[int], shape: Shape) -> bool:
-    """Return True if windows side by side over an uncropped array give a result of this shape."""
+    """Return True if an array has as many windows before its last rows were cut off as after.
+
+    Args:
+      uncropped: shape of the array before the cut.
+      window_size: size of a window along each axis; windows lie side by side.
+      shape: number of windows along each axis after the cut.
+    """
     for axis, size in enumerate(window_size):
         window_counts = (uncropped[axis].for_two // size, uncropped[axis].for_three // size)
         if window_counts != shape[axis]:

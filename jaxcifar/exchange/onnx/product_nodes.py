@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
 from jaxcifar.exchange.onnx.onnx_values import (
+    ONE,
     Constant,
     Size,
     Tensor,
@@ -78,7 +79,7 @@ def _dense(
     summed_size = product(inputs.sizes(inputs.summed))
     name = graph.expanded_in_order(x, kept_in_graph_order + inputs.summed).name
     if not kept_sizes:  # the inputs are one vector: a matrix with one row
-        name = graph.reshape(name, [Size(1, 1), summed_size])
+        name = graph.reshape(name, [ONE, summed_size])
     elif len(inputs.summed) != 1:
         name = graph.reshape(name, [*kept_sizes, summed_size])
     summed_first = _constant_array(weights).transpose(weights.summed + weights.kept)
@@ -96,7 +97,7 @@ def _dense(
 def _result_axes(
     inputs: _Operand, weights: _Operand, weights_first: bool
 ) -> tuple[dict[int, int], dict[int, int]]:
-    """Return two dicts for the inputs and the weights: kept axis -> axis of JAX's result."""
+    """Return two dicts, for the inputs and the weights: kept axis -> its axis in JAX's result."""
     first_input_axis = len(weights.kept) if weights_first else 0
     first_weight_axis = 0 if weights_first else len(inputs.kept)
     axes_of_inputs = {axis: first_input_axis + number for number, axis in enumerate(inputs.kept)}
@@ -173,7 +174,7 @@ def _batched(graph: OnnxBuilder, step: Step, left: _Operand, right: _Operand) ->
 def _matrices(
     graph: OnnxBuilder, operand: _Operand, row_axes: tuple[int, ...], column_axes: tuple[int, ...]
 ) -> str:
-    """Return the name of a product's array as matrices: `[batch axes, rows, columns]`."""
+    """Reshape an array of a product to matrices, `[*batch, rows, columns]`; return its new name."""
     order = operand.batch + row_axes + column_axes
     name = graph.expanded_in_order(operand.value, order).name
     if len(row_axes) == 1 and len(column_axes) == 1:
@@ -191,7 +192,7 @@ def _order_as_second(second: _Operand) -> tuple[int, ...]:
 
 
 def _transposition_count(first: _Operand, second: _Operand) -> int:
-    """Return how many arrays are transposed for a product of matrices of `first` and `second`."""
+    """Return how many of two arrays must be transposed before `first` is multiplied by `second`."""
     count = 0
     if isinstance(first.value, Tensor) and first.value.order != _order_as_first(first):
         count += 1

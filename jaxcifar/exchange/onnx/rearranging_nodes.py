@@ -17,13 +17,14 @@ from jaxcifar.exchange.onnx.traced_step import Step, only_input
 def with_axes(
     graph: OnnxBuilder, tensor: Tensor, sources: Sequence[int | None], shape: Shape
 ) -> Tensor:
-    """Return a tensor with the axes of another tensor, in any order, and with new axes.
+    """Return a tensor whose axes are axes of another tensor, in any order, and new axes.
 
     Args:
       graph: the graph.
-      tensor: a tensor. Its axes that are not used must have the size 1 in the graph.
-      sources: for each new axis the axis of `tensor`, or None for repeated values.
-      shape: the new shape in JAX.
+      tensor: the other tensor. Its axes that the result lacks must have the size 1 in the graph.
+      sources: for each axis of the result, the axis of `tensor`; None for a new axis, along which
+        the values repeat.
+      shape: shape of the result in JAX.
     """
     used_axes = [axis for axis in tensor.order if axis in sources]
     order_of_used = [sources.index(axis) for axis in used_axes]
@@ -40,7 +41,10 @@ def with_axes(
 
 
 def _with_new_axes(order: list[int], new_axes: list[int]) -> tuple[int, ...]:
-    """Add new axes to an order of axes: at the end, or by number if the others are ascending."""
+    """Add new axes to an order of axes, and return it.
+
+    If the order is ascending, it stays ascending. If not, the new axes come last.
+    """
     all_axes = order + new_axes
     is_ascending = order == sorted(order)
     return tuple(sorted(all_axes) if is_ascending else all_axes)
@@ -69,10 +73,7 @@ def broadcast_in_dim(graph: OnnxBuilder, step: Step) -> Tensor:
 
 
 def reshape(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Add the nodes of a reshape.
-
-    The order of axes in the graph stays if each group of axes can be reshaped by itself.
-    """
+    """Add the nodes of a reshape, without a transposition if possible (see `_reshaped_order`)."""
     if step.params.get("dimensions") is not None:
         raise UnconvertibleError(
             "a reshape in another order of axes can't be converted; transpose the array before"
@@ -88,7 +89,7 @@ def reshaped(graph: OnnxBuilder, x: Tensor, shape: Shape) -> Tensor:
     """
     groups = axis_groups(x.shape, shape)
     repeated_axes = {axis for axis, size in enumerate(x.shape) if x.sizes_in_graph[axis] != size}
-    reshaped_axes = {axis for group in groups if group.changes for axis in group.before}
+    reshaped_axes = {axis for group in groups if group.is_reshaped for axis in group.before}
     if repeated_axes & reshaped_axes:
         x = graph.expanded(x)
     order = _reshaped_order(x, groups, len(shape))
@@ -97,7 +98,7 @@ def reshaped(graph: OnnxBuilder, x: Tensor, shape: Shape) -> Tensor:
         order = identity(len(shape))
     sizes_in_graph = list(shape)
     for group in groups:
-        if not group.changes:
+        if not group.is_reshaped:
             sizes_in_graph[group.after[0]] = x.sizes_in_graph[group.before[0]]
     shape_in_graph = [sizes_in_graph[axis] for axis in order]
     if tuple(shape_in_graph) == x.shape_in_graph:
@@ -111,22 +112,22 @@ def reshaped(graph: OnnxBuilder, x: Tensor, shape: Shape) -> Tensor:
 def _reshaped_order(
     x: Tensor, groups: Sequence[AxisGroup], axis_count: int
 ) -> tuple[int, ...] | None:
-    """Return the order of axes in the graph if the tensor is reshaped there without transposing it.
+    """Return the order of axes that a reshape gives in the graph, without a transposition before.
 
-    Return None if that is not possible: the axes of a group must be neighbours in the graph, in
-    JAX's order.
+    Return None if a transposition is needed: the axes of each group must be neighbours in the
+    graph, and in the same order as in JAX.
 
     Args:
-      x: the tensor.
-      groups: the groups of axes that are reshaped independently of each other.
+      x: the tensor that is reshaped.
+      groups: groups of axes that are reshaped one by one (see `axis_groups`).
       axis_count: number of axes after the reshape.
     """
-    large_axes = [axis for axis in x.order if x.sizes_in_graph[axis] != ONE]
+    large_axes = x.large_axes
     order: list[int] = []
     position = 0
     while position < len(large_axes):
         group = next(group for group in groups if large_axes[position] in group.before)
-        axes_of_group = [axis for axis in group.before if x.sizes_in_graph[axis] != ONE]
+        axes_of_group = [axis for axis in group.before if axis in large_axes]
         end = position + len(axes_of_group)
         if large_axes[position:end] != axes_of_group:
             return None

@@ -40,10 +40,14 @@ def reduced(graph: OnnxBuilder, x: Tensor, axes: list[int], operation: str) -> T
         name = graph.add(operation, x.name, graph.integers(axes_in_graph), keepdims=0)
     else:
         name = graph.add(operation, x.name, axes=axes_in_graph, keepdims=0)
-    other_axes = [axis for axis in range(len(x.shape)) if axis not in axes]
-    order = tuple(other_axes.index(axis) for axis in x.order if axis in other_axes)
-    shape = tuple(x.shape[axis] for axis in other_axes)
-    return Tensor(name, shape, shape, order, x.dtype)
+    shape = tuple(size for axis, size in enumerate(x.shape) if axis not in axes)
+    return Tensor(name, shape, shape, _order_without(x, axes), x.dtype)
+
+
+def _order_without(x: Tensor, removed_axes: list[int]) -> tuple[int, ...]:
+    """Return a tensor's order of axes after some axes are removed and the rest is renumbered."""
+    kept_axes = [axis for axis in range(len(x.shape)) if axis not in removed_axes]
+    return tuple(kept_axes.index(axis) for axis in x.order if axis in kept_axes)
 
 
 def bool_reduction(operation: str) -> Conversion:
@@ -71,8 +75,7 @@ def position_of(operation: str) -> Conversion:
         [axis] = step.params["axes"]
         x = _orderable(graph, graph.expanded(x))
         name = graph.add(operation, x.name, axis=x.order.index(axis), keepdims=0)
-        other_axes = [other for other in range(len(x.shape)) if other != axis]
-        order = tuple(other_axes.index(other) for other in x.order if other in other_axes)
+        order = _order_without(x, [axis])
         positions = Tensor(name, step.shape, step.shape, order, np.dtype(np.int64))
         return cast(graph, positions, step.dtype)
 

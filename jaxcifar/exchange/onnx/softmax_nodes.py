@@ -36,16 +36,17 @@ def _softmax(graph: OnnxBuilder, exponentials: Tensor, sums: Tensor) -> str | No
     max_node = _reduction(graph, maxima, "ReduceMax", exponentials)
     if max_node is None or max_node.inputs[0] != values:
         return None
-    axes = graph.constants[sum_node.inputs[1]].tolist()
-    if len(axes) != 1 or max_node.attributes["axes"] != axes:
+    axes = _reduced_axes(graph, sum_node)
+    if len(axes) != 1 or _reduced_axes(graph, max_node) != axes:
         return None
     return graph.add("Softmax", values, axis=axes[0])
 
 
 def _reduction(graph: OnnxBuilder, name: str, operation: str, whole: Tensor) -> Node | None:
-    """Return the node of a reduction whose result was reshaped, so that it has the reduced axis.
+    """Find the node of a reduction that keeps the reduced axis with the size 1 (`keepdims=True`).
 
-    Return None if the tensor `name` was computed in another way.
+    In the graph, this is a reduction and then a reshape. Return None if the tensor `name` was
+    computed in another way.
 
     Args:
       graph: the graph.
@@ -59,15 +60,21 @@ def _reduction(graph: OnnxBuilder, name: str, operation: str, whole: Tensor) -> 
     node = _producer(graph, reshape.inputs[0], operation)
     if node is None:
         return None
-    if operation == "ReduceSum":  # whose axes are an input
-        axes = graph.constants[node.inputs[1]].tolist()
-    else:
-        axes = node.attributes["axes"]
     expected_sizes = [size.for_two if size.is_fixed else -1 for size in whole.shape_in_graph]
-    for axis in axes:
+    for axis in _reduced_axes(graph, node):
         expected_sizes[axis] = 1
     sizes = graph.constants[reshape.inputs[1]].tolist()
     return node if sizes == expected_sizes else None
+
+
+def _reduced_axes(graph: OnnxBuilder, reduction: Node) -> list[int]:
+    """Return the axes that a "ReduceSum" or "ReduceMax" node removes."""
+    if reduction.operation == "ReduceSum":  # whose axes are an input
+        axes_name = reduction.inputs[1]
+        axes: list[int] = graph.constants[axes_name].tolist()
+    else:
+        axes = reduction.attributes["axes"]
+    return axes
 
 
 def _producer(graph: OnnxBuilder, name: str, operation: str) -> Node | None:

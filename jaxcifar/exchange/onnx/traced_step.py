@@ -80,7 +80,7 @@ class Step:
     def check_parameters(self) -> None:
         """Raise UnconvertibleError if a parameter depends on the number of images.
 
-        Parameters that the conversions read in both traces may differ.
+        The parameters in `_PAIRED_PARAMETERS` may depend on it.
         """
         params_for_three = self.for_three.params
         for name, parameter in self.params.items():
@@ -109,15 +109,15 @@ class Step:
         return constants
 
     def compute(self, inputs: Sequence[Constant]) -> list[Constant]:
-        """Return the results of the operation for inputs that do not depend on the images."""
+        """Compute the operation for inputs that do not depend on the images; return its results."""
         for_two = _compute(self.for_two, [value.for_two for value in inputs])
-        if all(value.is_shared for value in inputs) and self._is_the_same_for_both():
+        if all(value.is_shared for value in inputs) and self._is_the_same_in_both_traces():
             return [shared(result) for result in for_two]
         for_three = _compute(self.for_three, [value.for_three for value in inputs])
         return [Constant(*pair) for pair in zip(for_two, for_three, strict=True)]
 
-    def _is_the_same_for_both(self) -> bool:
-        """Return True if the operation does not depend on the number of images."""
+    def _is_the_same_in_both_traces(self) -> bool:
+        """Return True if parameters and shapes do not depend on the number of images."""
         has_fixed_shapes = all(size.is_fixed for shape in self.shapes for size in shape)
         return has_fixed_shapes and _is_equal(self.for_two.params, self.for_three.params)
 
@@ -146,17 +146,17 @@ def is_filled(value: Value, scalar: float) -> bool:
 
 
 def only_input(step: Step) -> Tensor:
-    """Return the only input of an operation; it depends on the images."""
+    """Return the input of an operation that has a single input, which depends on the images."""
     [x] = step.inputs
     assert isinstance(x, Tensor)  # operations of constants are computed before
     return x
 
 
 def used_operations(program: Jaxpr) -> set[int]:
-    """Return the identities of the operations on which the results of a program depend.
+    """Return the identities (`id`) of the operations on which the results of a program depend.
 
-    Other operations need no nodes and no conversion, such as a `jax.debug.print` and the mean over
-    the batch that it prints.
+    Other operations are not converted, for example a `jax.debug.print` and the mean over the batch
+    that it prints.
     """
     needed = {variable for variable in program.outvars if not isinstance(variable, Literal)}
     used: set[int] = set()

@@ -36,7 +36,7 @@ def module_source(arch: str) -> str:
 
 
 def network_arguments(arch: str, model: Any) -> dict[str, Any]:
-    """Return the arguments that make PyTorch's `Network` the same network as the Flax `model`."""
+    """Return the arguments with which PyTorch's `Network` has the same layers as a Flax model."""
     constant_names = re.findall(r"^([A-Z]+) = ", module_source(arch), re.M)
     argument_values = {}
     for argument in map(str.lower, constant_names):

@@ -71,7 +71,9 @@ class Group(nn.Module):
             conv, norm = self.get_submodule(f"conv{number}"), self.get_submodule(f"bn{number}")
             x = norm(conv(x))
             has_skip = self.depth > 2 and number == self.depth
-            x = F.gelu(x + skip if has_skip else x)
+            if has_skip:
+                x = x + skip
+            x = F.gelu(x)
         return x
 
 
