@@ -76,7 +76,7 @@ class Task:
 
     @property
     def resuming_command(self) -> str:
-        """Words for a message: "the same command", or this without the option that starts anew."""
+        """Words for the command that resumes this run after a stop, such as "the same command"."""
         option = "--force" if self.name else "--overwrite"
         return resuming_command(option, self.overwrite or self.is_study_forced)
 
