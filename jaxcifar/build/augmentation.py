@@ -29,8 +29,8 @@ _PROBABILITY_TOLERANCE = 0.01  # of sums of probabilities
 def load_augmentation(config: Config, num_classes: int) -> Augmentation | LabelAugmentation:
     """Return the augmentation function that a config names.
 
-    A user's function with a parameter `labels` takes and returns labels too, as a
-    `LabelAugmentation`.
+    If a user's function has a parameter `labels`, the result is a `LabelAugmentation`, which takes
+    and returns both images and labels.
 
     Raises:
       UsageError: the user code can't be loaded.
@@ -181,17 +181,21 @@ class _AugmentedRanges(NamedTuple):
 def _augmented_ranges(
     program: Program, hyper: Hyperparameters, images: jax.Array, labels: jax.Array
 ) -> _AugmentedRanges:
-    """Augment one device's part of the images; return the ranges of the new pixels and labels."""
+    """Augment as many images as one device gets; return the ranges of the new pixels and labels."""
     images_per_device = program.batch_size // program.mesh.size
     augmentation = program.augmentation
     pixels = augment.pixels(images[:images_per_device])
     if isinstance(augmentation, LabelAugmentation):
-        augmented, targets = augmentation(hyper.step_key, pixels, labels[:images_per_device])
-        sums = targets.sum(-1)
-        lowest_probability, lowest_sum, highest_sum = targets.min(), sums.min(), sums.max()
+        augmented, probabilities = augmentation(hyper.step_key, pixels, labels[:images_per_device])
+        sums_of_images = probabilities.sum(-1)
     else:
         augmented = augmentation(hyper.step_key, pixels, **hyper.augmentation)
-        lowest_probability, lowest_sum, highest_sum = jnp.asarray([0.0, 1.0, 1.0])
+        probabilities, sums_of_images = jnp.zeros(1), jnp.ones(1)  # valid stand-ins
     return _AugmentedRanges(
-        augmented.min(), augmented.max(), pixels.max(), lowest_probability, lowest_sum, highest_sum
+        lowest_pixel=augmented.min(),
+        highest_pixel=augmented.max(),
+        highest_input_pixel=pixels.max(),
+        lowest_probability=probabilities.min(),
+        lowest_sum=sums_of_images.min(),
+        highest_sum=sums_of_images.max(),
     )

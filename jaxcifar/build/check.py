@@ -160,7 +160,11 @@ def _check_first_logits(
 def _check_first_step(
     setup: "Setup", state: TrainState, hyper: Hyperparameters, options: str
 ) -> None:
-    """Check the loss and the weights after one training step of a copy of the run."""
+    """Train a copy of the run for one step; check that its loss and weights are finite after it.
+
+    Raises:
+      UsageError: the loss or a weight is not finite. The message begins with `options`.
+    """
     program, parallel_runs = setup.program, setup.parallel_runs
     order = program.epoch_order(hyper, np.int32(0), len(setup.train.labels))
     run_count = parallel_runs.run_count
@@ -176,7 +180,7 @@ def _check_first_step(
     if not _are_finite(new_states.params):
         raise UsageError(
             f"{options}: the weights are not finite after the first training step; check the "
-            "gradients"
+            "network's gradients, and the update rule"
         )
 
 

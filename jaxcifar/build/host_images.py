@@ -41,7 +41,7 @@ def image_bytes(dataset: Dataset) -> int:
 
 
 def choose_steps_per_feed(program: Program, dataset: Dataset, run_count: int) -> int | None:
-    """Return the number of training steps whose images the host sends to the devices at a time.
+    """Return for how many training steps the host sends images to the devices in one transfer.
 
     Args:
       program: the training program.
@@ -49,7 +49,7 @@ def choose_steps_per_feed(program: Program, dataset: Dataset, run_count: int) ->
       run_count: number of runs that train at a time.
 
     Returns:
-      the number of steps; None if all images fit into the memory of each device.
+      the number of steps; None if all images fit into the memory of each device, and stay there.
     """
     devices = program.mesh.local_devices
     # All processes must compile the same program, so the one with the least memory decides.
@@ -92,7 +92,7 @@ def place_images(
 
 
 def images_for_init(program: Program, images: np.ndarray) -> np.ndarray:
-    """Return the training images from which a network may compute its initial weights.
+    """Return the training images that a network gets when its weights are initialized.
 
     If the images are on the devices, all of them are returned. Otherwise the first images are
     returned, as many as `network.init_image_count` allows.

@@ -69,10 +69,11 @@ def make_hyperparameters(
 def normalization(
     normalize: bool, mean: ArrayLike, std: ArrayLike
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and the deviation of each channel, `[3]`, that scale a network's images.
+    """Return the mean and the standard deviation with which images are normalised, each `[3]`.
 
     Args:
-      normalize: the network's setting; False for `--no-normalize`, which keeps pixels from 0 to 1.
+      normalize: False for `--no-normalize`. Then mean 0 and deviation 1 are returned, which leave
+        pixels from 0 to 1.
       mean: mean of each channel of the training images, `[3]`.
       std: standard deviation of each channel of the training images, `[3]`.
     """
@@ -82,10 +83,10 @@ def normalization(
 
 
 def _pad_to_usual_length(rates: np.ndarray) -> np.ndarray:
-    """Repeat the last learning rate until the array has a length that most runs have.
+    """Repeat the last learning rate until the array has one of a few usual lengths.
 
-    A compiled program only takes arrays of one length. So runs with different numbers of steps
-    share one program.
+    A compiled program takes arrays of only one length. Because the lengths are few, runs with
+    different numbers of steps can share a program.
     """
     next_power_of_two = 2 ** (len(rates) - 1).bit_length()
     padded_length = max(_USUAL_STEPS, next_power_of_two)
@@ -95,9 +96,9 @@ def _pad_to_usual_length(rates: np.ndarray) -> np.ndarray:
 def count_small_steps(config: Config, steps_per_epoch: int) -> int:
     """Return the number of steps at the beginning of a run that train on images of reduced size.
 
-    The option `--small-part` is the fraction of these steps among all steps. A run that continues
-    another run counts its steps from the start of the other run. So its result is the number of all
-    steps of the other run, plus the fraction of its own new steps.
+    The option `--small-part` is the fraction of a run's own steps that do so. A run that continues
+    another run counts its steps from the start of the other run. Therefore the number of all steps
+    of the other run is added.
     """
     if config.small_part == 0:
         return 0

@@ -54,10 +54,10 @@ def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
 
 
 def _schedule_factors(config: Config, steps_per_epoch: int, total_steps: int) -> list[float]:
-    """Return the factors of the learning rate for warm-up and schedule, one for each step.
+    """Return for each step the factor by which warm-up and schedule multiply the learning rate.
 
-    `total_steps` is the number of these steps. If the run continues another run, the steps of the
-    other run are not counted.
+    `total_steps` is the number of steps. If the run continues another run, the steps of the other
+    run are not counted.
     """
     setting_names = registry.entry("schedule", config.schedule).takes
     settings = {name: getattr(config, name) for name in setting_names}
@@ -73,10 +73,10 @@ def _schedule_factors(config: Config, steps_per_epoch: int, total_steps: int) ->
 
 
 def _batch_factors(config: Config, steps_per_epoch: int, steps_left: int) -> np.ndarray:
-    """Return the factors of the learning rate for the batch size (`--lr-scale`), one for each step.
+    """Return for each step the factor by which `--lr-scale` multiplies the learning rate.
 
-    `steps_left` is the number of these steps. If the run continues another run, the steps of the
-    other run are not counted.
+    The factor depends on the batch size. `steps_left` is the number of steps. If the run continues
+    another run, the steps of the other run are not counted.
     """
     base_batch_size = config.base_batch_size or config.batch_size
     ratio = config.batch_size / base_batch_size

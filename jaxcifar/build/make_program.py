@@ -36,9 +36,21 @@ def make_program(
     dtype = compute_dtype(config, devices[0])
     rounds_products = dtype == jnp.bfloat16 and devices[0].platform == "cpu"
     # Without oneDNN, a CPU is fast at products of bfloat16, but slow at all other operations.
-    model_dtype = jnp.float32 if rounds_products and not onednn.is_on() else dtype
+    computes_in_float32 = rounds_products and not onednn.is_on()
+    model_dtype = jnp.float32 if computes_in_float32 else dtype
     begins_with_small_images = config.small_part > 0 and config.small_size < config.image_size
     optimizer = update_rule(config)
+    # In a notebook, an edit of another cell changes what equal functions compute.
+    code_kinds = ("arch", "optimizer", "augmentation")
+    digests_of_code = [user_code.digests(config, kind) for kind in code_kinds]
+    network_identity = (
+        config.arch,
+        config.arch_args,
+        *digests_of_code,
+        config.dropout,
+        num_classes,
+        dtype,
+    )
     return Program(
         model=create_model(config, num_classes, model_dtype, AXIS),
         optimizer=optimizer,
@@ -50,15 +62,7 @@ def make_program(
         mesh=Mesh(np.asarray(devices), (AXIS,)),
         axis=AXIS,
         product_dtype=dtype if rounds_products else None,
-        network_identity=(
-            config.arch,
-            config.arch_args,
-            # In a notebook, an edit of another cell changes what equal functions compute.
-            *(user_code.digests(config, kind) for kind in ("arch", "optimizer", "augmentation")),
-            config.dropout,
-            num_classes,
-            dtype,
-        ),
+        network_identity=network_identity,
         image_size=config.image_size,
         parts=config.accumulate,
         offers_loss=isinstance(optimizer, UserRule),

@@ -76,7 +76,7 @@ def create_nnx_network(
     Raises:
       UsageError: the function does not return an NNX module, or the module has no `__call__`.
     """
-    created_classes: list[type] = []
+    created_classes: list[type] = []  # filled when `nnx_network` calls `construct`
 
     def construct(rngs: Any) -> Any:
         module = constructor(**arguments, rngs=rngs)

@@ -21,15 +21,16 @@ NetworkLike = str | nn.Module | Callable[..., Any]
 
 
 def network_settings(network: NetworkLike, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that name a network and its arguments.
+    """Return the settings that describe a network: `arch`, and if needed `arch_args` and `dtype`.
 
     Args:
       network: a name or module, or a class or function that returns a module (see `train`).
-      settings: the user's settings; their `arch_args` override the fields of a module.
+      settings: the user's settings. If `network` is a module, the values in the setting `arch_args`
+        replace fields of the module.
 
     Raises:
-      UsageError: a field of a module can't be written to the file of a config, the user's settings
-        name a network too, or their `arch_args` are no table.
+      UsageError: a field of a module can't be written to the file of a config, `settings` has
+        `arch`, or its `arch_args` is no dict.
     """
     if "arch" in settings:
         raise UsageError("arch: the network is the first argument of train; leave arch out")
@@ -46,7 +47,9 @@ def network_settings(network: NetworkLike, settings: Mapping[str, Any]) -> dict[
         if isinstance(user_arguments, tuple):  # the pairs of a `Config`
             user_arguments = dict(user_arguments)
         if not isinstance(user_arguments, Mapping):
-            raise UsageError(f"arch_args {user_arguments!r:.80}: must be a dict, by argument name")
+            raise UsageError(
+                f"arch_args {user_arguments!r:.80}: must be a dict from names to values"
+            )
         settings_of_network["arch_args"] = {**arguments, **user_arguments}
     return settings_of_network
 
@@ -80,19 +83,28 @@ def user_metric_of(metric: Metric | Callable[..., Any] | str) -> UserMetric:
     name = _name_of_metric(metric) if isinstance(metric, Metric) else code_name(metric)
     sha256 = user_reference.digest(METRIC_OPTION, name)
     user_metric = UserMetric(metric_of(metric, name), name, sha256)
-    is_in_notebook = getattr(sys.modules[name.partition(":")[0]], "__file__", None) is None
-    if not is_in_notebook:
+    if not _is_from_notebook(name):
         return user_metric
     digests = user_reference.load_import_digests(METRIC_OPTION, name, sha256)
     return _metric_of_cell(user_metric, tuple(digests.items()))
 
 
-@lru_cache(maxsize=64)
-def _metric_of_cell(user_metric: UserMetric, digests: tuple[tuple[str, str], ...]) -> UserMetric:
-    """Return a notebook's metric with a function that equals no other if the digests differ.
+def _is_from_notebook(name: str) -> bool:
+    """Return True if code with the name `module:NAME` was typed in a notebook or console."""
+    module_name = name.partition(":")[0]
+    return getattr(sys.modules[module_name], "__file__", None) is None
 
-    The digests are those of definitions in other cells. JAX compiles equal functions only once,
-    although an edit of such a definition changes what the function computes.
+
+@lru_cache(maxsize=64)  # so that a metric is compiled once for each version of the other cells
+def _metric_of_cell(user_metric: UserMetric, digests: tuple[tuple[str, str], ...]) -> UserMetric:
+    """Return a copy of a notebook's metric that JAX compiles again if other cells have changed.
+
+    JAX compiles a function only once, although an edit of another cell may change what the function
+    computes. Therefore the copy has a new function object.
+
+    Args:
+      user_metric: the metric.
+      digests: names and SHA-256 of the definitions in other cells that the metric uses.
     """
     if not digests:
         return user_metric
@@ -105,7 +117,10 @@ def _metric_of_cell(user_metric: UserMetric, digests: tuple[tuple[str, str], ...
 
 
 def _name_of_metric(metric: Metric) -> str:
-    """Return `module:NAME` for a metric; NAME is the name of its variable, or else its function."""
+    """Return `module:NAME` for a metric, where NAME is the variable that holds the metric.
+
+    If no variable of the module holds the metric, NAME is the metric's function.
+    """
     name_of_function = code_name(metric.per_image or metric.of_confusion)
     module = name_of_function.partition(":")[0]
     for variable, value in vars(sys.modules[module]).items():

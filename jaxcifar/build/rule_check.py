@@ -76,7 +76,7 @@ def check_rule(config: Config, program: Program, hyper: Hyperparameters) -> None
 def reject_incompatible_settings(config: Config, program: Program, hyper: Hyperparameters) -> None:
     """Check that a user's update rule can be combined with the settings of a run.
 
-    It checks gradient clipping, the learning rate of biases, and the average of weights.
+    The settings are gradient clipping, the learning rate of biases, and the average of weights.
 
     Raises:
       UsageError: the rule can't be combined with a setting.
@@ -130,6 +130,7 @@ def _trace_step(config: Config, program: Program, hyper: Hyperparameters) -> _Tr
     """
     with explain_user_code_errors(("arch", config.arch)):
         params = network.variable_shapes(program.model, program.image_size)["params"]
+    # `take_step` sets this variable, because a function that JAX traces returns only arrays.
     loss_use = LossUse(uses_value=False, uses_function=False)
 
     def take_step(

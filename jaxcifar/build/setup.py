@@ -45,7 +45,7 @@ def network_summary(program: Program) -> Summary:
 
 
 def _has_images_of_config(dataset: Dataset, config: Config) -> bool:
-    """Return True if a data set fits a config, which names a known data set or a user's."""
+    """Return True if a data set is what a config names: one of the catalog, or a user's images."""
     config_names_data_set = config.dataset in registry.KINDS["dataset"]
     if config_names_data_set:
         return dataset.is_from_catalog and config.dataset == dataset.name
@@ -230,7 +230,7 @@ class Setup:
 
     @property
     def train_steps(self) -> Compiled:
-        """The function that trains for a number of steps; waits until it has been compiled.
+        """The compiled function that trains for some steps; reading it waits for the compilation.
 
         Raises:
           RunError: the devices have too little memory for the program.

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxcifar.build.hyperparameters import host_array, make_hyperparameters
@@ -40,11 +41,16 @@ def training_hyperparameters(
         label_settings["class_weights"] = host_array(weights)
     if config.mixup > 0 or config.cutmix > 0:
         label_settings["mixing"] = MixingSettings(
-            mixup=host_array(np.float32(config.mixup)) if config.mixup > 0 else None,
-            cutmix=host_array(np.float32(config.cutmix)) if config.cutmix > 0 else None,
+            mixup=_array_unless_zero(config.mixup),
+            cutmix=_array_unless_zero(config.cutmix),
             num_classes=num_classes,
         )
     return dataclasses.replace(hyper, **label_settings)
+
+
+def _array_unless_zero(value: float) -> jax.Array | None:
+    """Return a setting as an array; None for 0, so that the program leaves its computation out."""
+    return host_array(np.float32(value)) if value > 0 else None
 
 
 def noisy_labels(labels: np.ndarray, num_classes: int, fraction: float, seed: int) -> np.ndarray:

@@ -98,14 +98,16 @@ def reject_unused_settings(config: Config, rule: UpdateRule) -> None:
 
 
 def _make_user_rule(function: UpdateRule, setting_names: Sequence[str]) -> UserRule:
-    """Return a user's update rule, wrapped so that it gets the settings that it has parameters for.
+    """Return a user's update rule as a `UserRule`, which knows which settings to pass, and how.
+
+    All settings are passed by position if the function takes them in order. Otherwise the settings
+    for which the function has a parameter are passed by name. A function of optax gets settings
+    only by name. The learning rate is the first argument, unless a later parameter has the name
+    `learning_rate`.
 
     Args:
-      function: the user's function. Its first parameter is the learning rate, unless another has
-        the name `learning_rate`.
-      setting_names: names of the settings that the function may have parameters for. A function
-        whose parameters have other names is called with all settings, in this order. A function
-        of optax gets settings only by name.
+      function: the user's function.
+      setting_names: names of the settings that can be passed, in order.
     """
     rule_with_all_settings = UserRule(
         function, by_position=(_LEARNING_RATE, *setting_names), by_name=()
@@ -127,18 +129,19 @@ def _make_user_rule(function: UpdateRule, setting_names: Sequence[str]) -> UserR
 def _takes_settings_in_order(signature: inspect.Signature, setting_names: Sequence[str]) -> bool:
     """Return True if a function can be called as `function(learning_rate, *settings)`.
 
-    The function must have enough parameters. A parameter with the name of a setting must get that
-    setting. No setting may go to a parameter with the usual name of another, such as `b1`.
+    Return False if a parameter would get a wrong value: a parameter with the name of a setting
+    would get another setting, or a parameter such as `b1`, which is no setting, would get one.
     """
-    # Binding the names shows which parameter gets which setting.
-    names_instead_of_values = (_LEARNING_RATE, *setting_names)
+    # The names are bound to the parameters as the values would be.
+    names = (_LEARNING_RATE, *setting_names)
     try:
-        setting_of_parameter = signature.bind(*names_instead_of_values).arguments
-    except TypeError:
+        setting_of_parameter = signature.bind(*names).arguments
+    except TypeError:  # the function has too few parameters, or too many without a default
         return False
-    if not _NAMES_OF_OTHER_PARAMETERS.isdisjoint(setting_of_parameter):
+    has_other_parameter = any(name in _NAMES_OF_OTHER_PARAMETERS for name in setting_of_parameter)
+    if has_other_parameter:
         return False
-    parameters_named_like_settings = signature.parameters.keys() & set(names_instead_of_values)
+    parameters_named_like_settings = [name for name in names if name in signature.parameters]
     return all(setting_of_parameter.get(name) == name for name in parameters_named_like_settings)
 
 

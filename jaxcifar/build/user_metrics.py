@@ -192,13 +192,14 @@ def _try_on_random_images(user_metrics: Sequence[UserMetric], classes: int) -> N
     Raises:
       UsageError: a metric fails, or does not return finite numbers of the right shape.
     """
-    fitting_images = _MAX_TRIAL_LOGITS // classes
-    image_count = max(_MIN_TRIAL_IMAGES, min(_IMAGES_PER_CLASS * classes, fitting_images))
+    wanted_images, fitting_images = _IMAGES_PER_CLASS * classes, _MAX_TRIAL_LOGITS // classes
+    image_count = max(_MIN_TRIAL_IMAGES, min(wanted_images, fitting_images))
     labels = jnp.arange(image_count, dtype=jnp.int32) % classes
     noise = jax.random.normal(jax.random.key(0), (image_count, classes), jnp.float32)
     often_correct_logits = noise + 2.0 * jax.nn.one_hot(labels, classes)
+    # The first image of each class gets a margin that noise can't exceed: the class is predicted.
     large_margins = 8.0 * jax.nn.one_hot(labels[:classes], classes)
-    logits = often_correct_logits.at[:classes].add(large_margins)  # each class is predicted once
+    logits = often_correct_logits.at[:classes].add(large_margins)
     for user_metric in user_metrics:
         with explain_user_code_errors((METRIC_OPTION, user_metric.code)):
             if user_metric.metric.per_image is not None:

@@ -19,6 +19,19 @@ def shell_command(command_name: str = "") -> str:
     return f"jaxcifar {command_name}".rstrip()
 
 
+def same_command() -> str:
+    """Return the words "the same command" for a message, with a note on options that delete runs.
+
+    The note is for errors that can happen before or after earlier runs are deleted. Later, the
+    same options would delete what this command has trained.
+    """
+    if "--overwrite" in sys.argv:
+        return "the same command (without --overwrite if it has deleted the earlier run)"
+    if "--force" in sys.argv:
+        return "the same command (with --force only for rows that it has not begun to train)"
+    return "the same command"
+
+
 def _is_started_in_checkout() -> bool:
     """Return whether this process runs a module of `experiments`, as in a checkout."""
     if sys.argv[0] == "-m":  # Python has not found the file of the module yet

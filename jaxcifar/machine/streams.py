@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from jaxcifar.errors import RunError
+from jaxcifar.machine.command_line import same_command
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2  # descriptors of the standard streams
 
@@ -89,5 +90,5 @@ def _report_output_errors() -> Iterator[None]:
     except OSError as error:
         raise RunError(
             f"standard output can't be written ({error.strerror or error}); free space or "
-            "redirect it elsewhere, then run the same command"
+            f"redirect it elsewhere, then run {same_command()}"
         ) from error

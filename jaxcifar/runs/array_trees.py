@@ -94,7 +94,7 @@ def dicts_to_random_keys(tree: PyTree, like: PyTree) -> PyTree:
 
     Args:
       tree: a pytree in which each random key is a dict `{generator name: key data}`.
-      like: a pytree with a random key in the place of each of these dicts, and the same otherwise.
+      like: a pytree of the same structure that has random keys in place of the dicts.
     """
 
     def dict_to_key(like_leaf: Any, leaf: Any) -> Any:

@@ -65,10 +65,10 @@ class Checkpoints:
         read_only: bool = False,
     ) -> None:
         self._config, self._steps_per_epoch = config, steps_per_epoch
-        self._folder, self._exit_stack = folder.resolve(), contextlib.ExitStack()
-        self._resuming_command = resuming_command
+        self._folder, self._resuming_command = folder.resolve(), resuming_command
+        self._exit_stack = contextlib.ExitStack()
         keep_every_steps = None if keep_every is None else keep_every * steps_per_epoch
-        self._keeping_rule = rule = KeepingRule(keep_every_steps)
+        self._keeping_rule = KeepingRule(keep_every_steps)
         self.is_always_kept = self._keeping_rule.is_always_kept
         arguments: dict[str, Any] = {"create": False}  # orbax's `read_only` would log a warning
         if not read_only:
@@ -79,13 +79,14 @@ class Checkpoints:
             require_readable_checkpoints(self._folder)
             if not read_only:
                 self._folder.mkdir(parents=True, exist_ok=True)
-                rule.earlier_steps = steps_of_earlier_commands(folder, steps_per_epoch, keep_every)
+                steps_to_keep = steps_of_earlier_commands(folder, steps_per_epoch, keep_every)
+                self._keeping_rule.earlier_steps = steps_to_keep
             path = self._exit_stack.enter_context(path_without_special_characters(self._folder))
             self._manager = ocp.CheckpointManager(path, options=options, item_handlers=handlers)
         except OSError as error:
             raise RunError(
                 f"{error.filename or self._folder}: can't be used ({last_cause(error)}); "
-                "correct this, or choose another folder"
+                "make it readable and writable, or choose another folder"
             ) from error
 
     def save(self, step: int, state: TrainState, notes: Notes, keep: Collection[int] = ()) -> None:
@@ -181,7 +182,7 @@ class Checkpoints:
     @report_lost_processes()
     @report_machine_failures()
     def _read_as_numpy(self, step: int, state_like: TrainState) -> Checkpoint:
-        """Return a step's checkpoint as NumPy arrays, so that no device error looks like damage."""
+        """Return a step's checkpoint as NumPy arrays: a device's error would look like damage."""
         state_like = array_trees.random_keys_to_dicts(state_like)
         self._require_same_arrays(step, state_like)
         empty_arrays = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), state_like)

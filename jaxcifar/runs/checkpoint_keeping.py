@@ -40,7 +40,7 @@ class KeepingRule(PreservationPolicy):
     def should_preserve(
         self, checkpoints: Sequence[PolicyCheckpointInfo], **_: Any
     ) -> Sequence[bool]:
-        """Return True for each checkpoint to keep; orbax calls this function after each save."""
+        """Return for each checkpoint whether to keep it; orbax calls this after each save."""
         steps = [checkpoint.step for checkpoint in checkpoints]
         newest_steps = sorted(steps)[-_NEWEST_CHECKPOINTS:]
         needed_steps = {*newest_steps, *self.kept_steps, *self.earlier_steps}
@@ -50,14 +50,15 @@ class KeepingRule(PreservationPolicy):
 def steps_of_earlier_commands(
     folder: Path, steps_per_epoch: int, keep_every: int | None
 ) -> frozenset[int]:
-    """Return the steps of checkpoints that earlier commands kept by `--keep-every`.
+    """Return the steps of the checkpoints that earlier commands kept by `--keep-every N`.
 
-    The number N of this command is recorded for later commands, which may leave the option out.
+    A file in the folder records each N of earlier commands. The N of this command is added to it,
+    because later commands may leave the option out.
 
     Args:
       folder: the run's folder of checkpoints.
       steps_per_epoch: number of steps in an epoch.
-      keep_every: the number N of this command; None if the option was not given.
+      keep_every: N of this command; None if the option was not given.
 
     Raises:
       RunError: the record can't be read.
@@ -71,11 +72,11 @@ def steps_of_earlier_commands(
     if is_new_number and processes.is_first_process():
         write_text(record, json.dumps([*earlier_numbers, keep_every]) + "\n")
     saved_steps = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
-    return frozenset(
-        step
-        for step in saved_steps
-        if any(step % (number * steps_per_epoch) == 0 for number in earlier_numbers)
-    )
+    kept_steps: set[int] = set()
+    for number in earlier_numbers:
+        interval = number * steps_per_epoch
+        kept_steps.update(step for step in saved_steps if step % interval == 0)
+    return frozenset(kept_steps)
 
 
 def require_readable_checkpoints(folder: Path) -> None:

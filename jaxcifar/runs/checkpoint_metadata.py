@@ -99,10 +99,11 @@ def read_metadata(
         except ValueError as error:  # not damage: the checksum is right
             raise RunError(f"a checkpoint's config {error}; {START_AGAIN.advice}") from error
         known_notes = {field.name for field in dataclasses.fields(Notes)}
-        other_notes = unchecked_values.keys() ^ known_notes
-        if other_notes:  # not damage: the checksum is right
-            note = min(other_notes)
-            verb = "lacks" if note in known_notes else "has"
+        missing_notes = known_notes - unchecked_values.keys()
+        unknown_notes = unchecked_values.keys() - known_notes
+        if missing_notes or unknown_notes:  # not damage: the checksum is right
+            note = min(missing_notes | unknown_notes)
+            verb = "lacks" if note in missing_notes else "has"
             raise RunError(
                 f"a checkpoint is of another version of jaxcifar (it {verb} {note}); go on with "
                 f"that version, or {START_AGAIN.advice}"

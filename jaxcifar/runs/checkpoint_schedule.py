@@ -41,10 +41,10 @@ class CheckpointSchedule:
         return {best_epoch(history) * self._steps_per_epoch} if history else set()
 
     def hold(self, step: int, state: TrainState, notes: Notes) -> None:
-        """Keep the training state after a step in memory, to be written by `write`.
+        """Keep the training state after a step in memory until `write` is called.
 
-        JAX must not reuse the memory of the state's arrays. Of the states that wait already, only
-        the state of the best epoch stays in memory.
+        JAX must not reuse the memory of the state's arrays. Earlier states in memory are dropped,
+        except the state of the best epoch.
 
         Args:
           step: number of the step.

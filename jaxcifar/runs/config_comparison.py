@@ -10,7 +10,7 @@ from jaxcifar.machine.paths import is_same_path
 
 
 def may_have_same_images(earlier_config: Config, config: Config, is_finished: bool) -> bool:
-    """Return True if two configs may use the same images of the user, at two different paths.
+    """Return True if a user's images may be the same in two configs with different paths.
 
     Args:
       earlier_config: config of a run that was begun; it has the SHA-256 of its images.

@@ -77,18 +77,19 @@ class EpochLines:
             for metric in training_metrics.METRICS
             if metric not in (LOSS, ACCURACY) and f"val_{metric.name}" in row
         ]
-        texts_of_user_metrics = _metric_texts(self._user_metrics, row)
-        texts_of_other_metrics = _metric_texts(other_metrics, row)
-        return [
+        ranked_texts: list[RankedText] = [
             (_Rank.RUN_AND_EPOCH, self._run.name),
             (_Rank.RUN_AND_EPOCH, f"epoch {epoch}/{epochs}"),
             (_Rank.TRAINING, training),
             (_Rank.VALIDATION, validation),
-            *((_Rank.USER_METRICS, text) for text in texts_of_user_metrics),
-            (_Rank.LEARNING_RATE, padded_learning_rate),
-            (_Rank.SPEED, f"{row['images_per_second']:,.0f} images/s"),
-            *((_Rank.OTHER_METRICS, text) for text in texts_of_other_metrics),
         ]
+        user_texts = _metric_texts(self._user_metrics, row)
+        ranked_texts += [(_Rank.USER_METRICS, text) for text in user_texts]
+        ranked_texts.append((_Rank.LEARNING_RATE, padded_learning_rate))
+        ranked_texts.append((_Rank.SPEED, f"{row['images_per_second']:,.0f} images/s"))
+        other_texts = _metric_texts(other_metrics, row)
+        ranked_texts += [(_Rank.OTHER_METRICS, text) for text in other_texts]
+        return ranked_texts
 
 
 def _result_text(split: str, loss: float, accuracy: float, with_loss: bool) -> str:

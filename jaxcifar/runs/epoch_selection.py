@@ -29,8 +29,8 @@ def ends_early(history: Sequence[Row], patience: int, earlier_epochs: int = 0) -
     Args:
       history: rows of `metrics.jsonl`, one per finished epoch.
       patience: number of epochs to wait for a better epoch; 0 turns early stopping off.
-      earlier_epochs: number of epochs of the run that this run continues, or 0. These epochs do
-        not count as waiting.
+      earlier_epochs: number of epochs of the run that this run continues, or 0. The count of
+        `patience` epochs starts after them.
     """
     if patience == 0 or not history:
         return False

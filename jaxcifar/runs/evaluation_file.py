@@ -202,11 +202,11 @@ def read_looks(folder: RunFolder) -> list[Look]:
 def save_evaluation(
     path: Path, new_results: Evaluation, look: Look | None, *, of_whole_sets: bool = False
 ) -> list[Look]:
-    """Add new results to `evaluation.json` in a run's folder, whose path is `path`.
+    """Add new results to `evaluation.json` in a run's folder.
 
-    New results replace earlier results, except results from more images. With `of_whole_sets` they
-    replace those too, because the user may have removed images since then. `look` is a use of the
-    test images, or None.
+    A new result does not replace an earlier result from more images, unless `of_whole_sets` is
+    True: the user may have removed images since then. `path` is the folder, and `look` a use of
+    the test images to record, or None.
 
     Returns:
       all uses of the test images since the end of the run.
@@ -220,15 +220,12 @@ def save_evaluation(
     with lock_folder(path, wait=False):
         looks = read_looks(folder)
         earlier_results: Mapping = read_evaluation(folder) or {"sets": {}}
-        results_to_protect: Mapping = {} if of_whole_sets else earlier_results
-        all_results = {**earlier_results, **_replacing_results(new_results, results_to_protect)}
+        all_results = _merge_results(earlier_results, new_results, of_whole_sets)
         for field in ("sets", "corruption_sets"):
             earlier_sets: Mapping = earlier_results.get(field, {})
             new_sets: Any = new_results.get(field, {})
             if earlier_sets or new_sets or field == "sets":
-                sets_to_protect: Mapping = results_to_protect.get(field, {})
-                replacing_sets = _replacing_results(new_sets, sets_to_protect)
-                all_results[field] = {**earlier_sets, **replacing_sets}
+                all_results[field] = _merge_results(earlier_sets, new_sets, of_whole_sets)
         if look:
             looks.append(look)
             lines = [json.dumps(recorded_look) + "\n" for recorded_look in looks]
@@ -237,14 +234,17 @@ def save_evaluation(
     return looks
 
 
-def _replacing_results(new_results: Mapping, results_to_protect: Mapping) -> dict[str, Any]:
-    """Return the new results, except those from fewer images than the result to protect."""
+def _merge_results(earlier: Mapping, new: Mapping, always_replace: bool) -> dict[str, Any]:
+    """Return all results by name; a new result replaces an earlier one unless it has fewer images.
 
-    def image_count(result: Any) -> int:
-        return result.get("images", 0) if isinstance(result, Mapping) else 0
+    If `always_replace` is True, the number of images does not matter.
+    """
+    merged = dict(earlier)
+    for name, result in new.items():
+        if always_replace or _image_count(result) >= _image_count(earlier.get(name)):
+            merged[name] = result
+    return merged
 
-    return {
-        name: result
-        for name, result in new_results.items()
-        if image_count(result) >= image_count(results_to_protect.get(name))
-    }
+
+def _image_count(result: Any) -> int:
+    return result.get("images", 0) if isinstance(result, Mapping) else 0

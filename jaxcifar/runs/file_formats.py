@@ -200,10 +200,12 @@ def read_result(path: Path) -> Result:
         metrics = known_fields.get("metrics", [])
         other_fields = check_test_fields(values, metrics, Result.__annotations__)
         result = cast(Result, {**known_fields, **other_fields})
+        is_converted = "converted" in result  # the weights were not trained by jaxcifar
         for field in _TRAINING_FIELDS:
-            present_fields = [name for name in (field, "converted") if name in result]
-            if len(present_fields) != 1:
-                raise ValueError(f"the file must have either the field {field} or converted")
+            is_missing = field not in result and not is_converted
+            is_superfluous = field in result and is_converted
+            if is_missing or is_superfluous:
+                raise ValueError(f"the file must have one of the fields {field} and converted")
         class_count = len(class_names(result))
         matrix = result["confusion_matrix"]
         is_square = len(matrix) == class_count and all(len(row) == class_count for row in matrix)

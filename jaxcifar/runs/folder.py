@@ -165,10 +165,10 @@ class RunFolder:
             )
 
     def _delete_earlier_run(self) -> None:
-        # A folder that is only partly deleted must look like an unfinished run. So the result is
-        # deleted first and the config last.
-        paths = {path for path in vars(self).values() if isinstance(path, Path)}
-        other_paths = paths - {self.path, self.result_file, self.config_file}
+        # The attributes that are paths name all files of the run. The result is deleted first and
+        # the config last, so that a partly deleted run looks like an unfinished one.
+        all_paths = {value for value in vars(self).values() if isinstance(value, Path)}
+        other_paths = all_paths - {self.path, self.result_file, self.config_file}
         for path in (self.result_file, *other_paths, self.config_file):
             try:
                 files.delete_path(path)

@@ -50,6 +50,7 @@ def require_same_start(
     if processes.is_only_process():
         return
     processes.require_equal_devices()
+    metrics_with_digests = [f"{metric.code} ({metric.sha256})" for metric in user_metrics]
     settings = {
         **config.settings(),
         "dataset": "auto" if chooses_dataset else config.dataset,
@@ -58,7 +59,7 @@ def require_same_start(
         "overwrite": overwrite,
         **environment.versions_to_match(),
         "SHA-256 of jaxcifar's code": environment.code_sha256(),
-        "metric": ", ".join(f"{metric.code} ({metric.sha256})" for metric in user_metrics),
+        "metric": ", ".join(metrics_with_digests),
     }
     for name in NAMES_OF_RUNS:  # paths may differ between machines; their digests are compared
         del settings[name]

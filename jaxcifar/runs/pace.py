@@ -113,13 +113,15 @@ class Pace:
         """Add the duration of the `with` block to the seconds of a phase, such as "training"."""
         outer_phase = self.phase
         self.phase, self.phase_began = phase, self._clock()
-        seconds_compiled_before = self._seconds_compiled_before_phase = self._seconds_compiled()
+        seconds_compiled_before = self._seconds_compiled()
+        self._seconds_compiled_before_phase = seconds_compiled_before
         try:
             yield
         finally:
             seconds_of_block = self._clock() - self.phase_began
-            seconds_of_compilation = seconds_of_block
-            if phase != COMPILING:
+            if phase == COMPILING:
+                seconds_of_compilation = seconds_of_block
+            else:
                 compiled_in_block = self._seconds_compiled() - seconds_compiled_before
                 seconds_of_compilation = min(seconds_of_block, compiled_in_block)
             self.seconds[phase] += seconds_of_block - seconds_of_compilation
@@ -135,9 +137,13 @@ class Pace:
         self.trained_images += image_count
         self._count_as_done(image_count, 0)
         self._last_measured_at = self._clock()
+        seconds_in_phase = self._last_measured_at - self.phase_began
         seconds_of_compilation = self._seconds_compiled() - self._seconds_compiled_before_phase
-        seconds_in_phase = self._last_measured_at - self.phase_began - seconds_of_compilation
-        latest = _Measurement(self.trained_images, self._seconds_in(TRAINING) + seconds_in_phase)
+        training_seconds = self._seconds_in(TRAINING) + (seconds_in_phase - seconds_of_compilation)
+        self._measure_training_speed(_Measurement(self.trained_images, training_seconds))
+
+    def _measure_training_speed(self, latest: _Measurement) -> None:
+        """Add a measurement; once enough time is measured, set the seconds per trained image."""
         self._recent_measurements.append(latest)
         if self._first_measurement is None:
             self._first_measurement = latest
@@ -196,13 +202,13 @@ class Pace:
         The first evaluation is slow, because its program is traced. If nothing else was measured
         yet, the result is at most `seconds_per_trained_image`, the seconds to train on an image.
         """
-        measured_seconds = self._seconds_per_evaluated_image
-        if not measured_seconds:
+        ascending_seconds = self._seconds_per_evaluated_image
+        if not ascending_seconds:
             return _FORWARD_SHARE_OF_STEP * seconds_per_trained_image
-        if len(measured_seconds) == 1:
-            return min(measured_seconds[0], seconds_per_trained_image)
-        middle = (len(measured_seconds) - 1) // 2
-        return measured_seconds[middle]
+        if len(ascending_seconds) == 1:
+            return min(ascending_seconds[0], seconds_per_trained_image)
+        middle = (len(ascending_seconds) - 1) // 2
+        return ascending_seconds[middle]
 
     def seconds_left(self) -> float | None:
         """Return the estimated seconds left; None until the speed of training has been measured."""

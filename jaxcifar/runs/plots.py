@@ -125,7 +125,8 @@ def draw_mean(axes: Axes, curves: np.ndarray, label: str, **style: Any) -> None:
     if len(curves) > 1:
         lowest, highest = np.nanmin(curves, 0), np.nanmax(curves, 0)
         axes.fill_between(epochs, lowest, highest, color=style["color"], alpha=0.15, lw=0)
-    axes.set_xticks(epoch_ticks(round(axes.dataLim.xmax)))  # the longest curve so far
+    last_epoch = round(axes.dataLim.xmax)  # of the longest curve that was drawn
+    axes.set_xticks(epoch_ticks(last_epoch))
 
 
 def epoch_ticks(epochs: int, max_ticks: int = 8) -> list[int]:

@@ -146,22 +146,30 @@ def _evaluate_on_test_images(
     values, confusion = measurement.values, measurement.confusion
     mean_logits = predicting.average_with_mirror_images(predict, test.images, logits)
     accuracy_flip = measure((ACCURACY,), mean_logits, test.labels).values["accuracy"]
-    class_counts, correct_counts = confusion.sum(1), np.diag(confusion)
-    class_accuracy = {
-        name: float(correct_counts[label] / class_counts[label])
-        for label, name in enumerate(dataset.class_names)
-        if class_counts[label] > 0
-    }
     required_fields: TestFigures = {
         "test_accuracy": values["accuracy"],
         "test_loss": values["loss"],
         "test_accuracy_flip": accuracy_flip,
         "metrics": declare_metrics(metric_set),
-        "class_accuracy": class_accuracy,
+        "class_accuracy": _class_accuracy(confusion, dataset.class_names),
         "confusion_matrix": confusion.tolist(),  # rows are true classes, columns predicted classes
     }
     test_fields = cast(TestFigures, {**finite_fields("test", values), **required_fields})
     return test_fields, choose_mistakes(logits, dataset.test)
+
+
+def _class_accuracy(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
+    """Return the accuracy on the images of each class; classes without images are left out.
+
+    The confusion matrix has rows for true classes and columns for predicted classes.
+    """
+    image_counts = confusion.sum(1)
+    correct_counts = np.diag(confusion)
+    return {
+        name: float(correct_counts[label] / image_counts[label])
+        for label, name in enumerate(class_names)
+        if image_counts[label] > 0
+    }
 
 
 def _training_fields(

@@ -56,7 +56,7 @@ class Run:
         self._is_open, self._exit_stack = False, ExitStack()
 
     def open(self) -> None:
-        """Lock the run's folder. If the run is finished, set `result` and call its observers."""
+        """Lock the run's folder. If the run is finished, set `result` and call the observers."""
         if self._is_open:
             return
         self._exit_stack.enter_context(self._folder.locked(self.task.config))
@@ -227,7 +227,7 @@ class Run:
         self._checkpoints.wait()
 
     def finish(self, last_state: TrainState) -> Result:
-        """Test the best epoch's weights after the last step; write and return the results."""
+        """Test the best epoch's weights after all training; write the result and return it."""
         self.wait()
         config, setup, history = self.task.config, self.setup, self._history
         best_state, selected_epoch = last_state, best_epoch(history)

@@ -76,7 +76,7 @@ class Task:
 
     @property
     def resuming_command(self) -> str:
-        """The command that resumes this run after a stop, as words for a message."""
+        """Words for the command that resumes this run after a stop, such as "the same command"."""
         option = "--force" if self.name else "--overwrite"
         return resuming_command(option, self.overwrite or self.is_study_forced)
 
@@ -115,15 +115,41 @@ def resuming_command(option: str, is_given: bool) -> str:
     return f"the same command without {option}" if is_given else "the same command"
 
 
-def stopped_message(tasks: Sequence[Task]) -> str:
-    """Return the message about runs that the user has stopped: where they are saved, what resumes.
+def stopped_message(
+    tasks: Sequence[Task], waiting_tasks: Sequence[Task] = (), has_trained: bool = True
+) -> str:
+    """Return the message after the user has stopped runs: their folder, and how to resume them.
 
-    `tasks` has at least one task.
+    Args:
+      tasks: the stopped runs, at least one.
+      waiting_tasks: runs of the same study that have not begun.
+      has_trained: True if one of `tasks` has been trained for a step.
     """
+    # In a study with `--force`, earlier rows may be trained. The same command would delete them.
+    may_have_trained = has_trained or any(task.is_study_forced for task in tasks)
+    if not may_have_trained:
+        return "stopped before the first step; run the same command to start again"
     folder = os.path.commonpath([task.path for task in tasks])
+    saved = f"stopped; everything is saved in {folder}"
+    rows_to_force = _rows_to_force(waiting_tasks)
+    if rows_to_force:
+        return (
+            f"{saved}: the same command, but with --force {' '.join(rows_to_force)} only, goes on "
+            "(--force trains a row from its start)"
+        )
     overwriting_tasks = [task for task in tasks if task.overwrite]
     command = (overwriting_tasks or tasks)[0].resuming_command
-    return f"stopped; everything is saved in {folder}: {command} resumes it"
+    return f"{saved}: {command} resumes it"
+
+
+def _rows_to_force(waiting_tasks: Sequence[Task]) -> list[str]:
+    """Return the names of a study's rows with earlier runs that still have to be deleted."""
+    rows = [
+        task.path.parent.name  # the path of a study's run is ROW/seedN in the study's folder
+        for task in waiting_tasks
+        if task.overwrite and (task.path / "config.json").exists()
+    ]
+    return list(dict.fromkeys(rows))
 
 
 class Outcome(NamedTuple):
@@ -160,7 +186,10 @@ def require_trained(path: Path) -> None:
         _require_weights(Path(os.path.realpath(path)))
     elif not (path / "result.json").exists() and not has_untested_weights(path):
         if (path / "config.json").exists():
-            raise UsageError(f"{path}: is not a finished run; repeat its command to finish it")
+            raise UsageError(
+                f"{path}: is not a finished run; repeat its command, without --overwrite or "
+                "--force, to finish it"
+            )
         raise UsageError(f"{path}: there is no run here; {advice_to_give_run(path)}")
 
 

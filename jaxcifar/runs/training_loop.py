@@ -1,7 +1,7 @@
 """The training loop, which trains several runs at a time and writes their files."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from threading import Event
 
 import jax
@@ -15,7 +15,7 @@ from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.runs.dispatches import split_into_dispatches
 from jaxcifar.runs.pace import COMPILING, STARTING, TRAINING, VALIDATING
 from jaxcifar.runs.run import Run
-from jaxcifar.runs.task import Outcome, stopped_message
+from jaxcifar.runs.task import Outcome, Task, stopped_message
 from jaxcifar.runs.training_progress import TrainProgress
 from jaxcifar.training.state import Hyperparameters, TrainState
 
@@ -24,7 +24,11 @@ _AUTOSAVE_SECONDS = 300.0  # between two checkpoints within a long epoch
 
 
 def fit_all(
-    runs: Iterable[Run], setup: Setup, progress: TrainProgress, stop_event: Event
+    runs: Iterable[Run],
+    setup: Setup,
+    progress: TrainProgress,
+    stop_event: Event,
+    later_tasks: Sequence[Task] = (),
 ) -> Iterator[Outcome]:
     """Train runs that share one compiled program; yield the outcome of each run when it ends.
 
@@ -33,11 +37,13 @@ def fit_all(
       setup: the program and images of all runs, and the number of runs at a time.
       progress: shows the progress.
       stop_event: the caller sets this event to save all runs and stop.
+      later_tasks: runs of the study that use other programs, for the message after a stop.
 
     Raises:
       Interrupted: `stop_event` was set, and all runs are saved.
     """
     loop = _TrainingLoop(iter(runs), setup, progress, stop_event)
+    loop.later_tasks = later_tasks
     try:
         yield from loop.train_all()
     except BaseException as error:
@@ -53,6 +59,7 @@ class _TrainingLoop:
         self, runs: Iterator[Run], setup: Setup, progress: TrainProgress, stop_event: Event
     ) -> None:
         self._waiting_runs, self._setup = runs, setup
+        self.later_tasks: Sequence[Task] = ()
         self._progress, self._stop_event = progress, stop_event
         self._slots: list[Run | None] = [None] * setup.parallel_runs.run_count
         self._states: TrainState | None = None  # of all slots
@@ -77,13 +84,10 @@ class _TrainingLoop:
                 yield from self._fail_active_runs(error)
 
     def _fill_free_slots(self) -> Iterator[Outcome]:
-        """Start runs in free slots of the stacked arrays; yield outcomes of runs that ended."""
+        """Start waiting runs until no slot is free; yield the outcomes of runs that end at once."""
         started_runs: dict[int, Run] = {}
         free_slots = [slot for slot, run in enumerate(self._slots) if run is None]
-        while free_slots:
-            run = next(self._waiting_runs, None)
-            if run is None:  # no runs are waiting
-                break
+        while free_slots and (run := next(self._waiting_runs, None)):
             outcome_without_training = self._open_and_start(run)
             if outcome_without_training is not None:
                 yield outcome_without_training
@@ -94,7 +98,7 @@ class _TrainingLoop:
             self._load_states(started_runs)
 
     def _open_and_start(self, run: Run) -> Outcome | None:
-        """Start a run's training and return None; or return its outcome if it can't or need not."""
+        """Start a run and return None, or return its outcome if it can't start or was finished."""
         try:
             with self._progress.during(STARTING):
                 run.open()
@@ -109,7 +113,7 @@ class _TrainingLoop:
         return self._test_and_close(run, run.state) if run.is_trained else None
 
     def _load_states(self, started_runs: dict[int, Run]) -> None:
-        """Copy the states and hyper-parameters of started runs, by slot, to the stacked arrays."""
+        """Copy states and hyper-parameters of new runs to the stack; `started_runs` is by slot."""
         parallel_runs = self._setup.parallel_runs
         with self._progress.during(STARTING):
             if self._states is None:  # free slots train a copy of the first run, which is not used
@@ -135,24 +139,20 @@ class _TrainingLoop:
         with self._progress.during(TRAINING):
             for steps, means in self._dispatch(train_steps, stacked_orders):
                 losses = self._wait_for_losses(means)
-                active_runs = list(self.active_runs.values())
-                self._progress.show(active_runs, steps * program.batch_size, losses)
+                image_count = steps * program.batch_size
+                self._progress.show(list(self.active_runs.values()), image_count, losses)
                 if not np.isfinite(losses).all():
                     return
 
     def _dispatch(self, train_steps: Compiled, orders: jax.Array) -> Iterator[tuple[int, Means]]:
-        """Train all runs until one of them ends an epoch, in several calls of the compiled program.
-
-        Yield for each call the number of its steps, and each run's mean loss and accuracy in its
-        epoch so far. A call is yielded only after the next one has begun, so devices never wait.
-        """
+        """Call the program until a run ends an epoch; yield the steps and means of each call."""
         self._seconds_counted_until = self._last_save_time = time.monotonic()
-        runs, latest_steps = self.active_runs.values(), 0
+        runs = self.active_runs.values()
+        latest_call: tuple[int, Means] | None = None
         steps_left = min(run.steps_left for run in runs)
         for steps in split_into_dispatches(steps_left, self._setup.program):
-            if not self._save_if_due(has_trained=latest_steps > 0):
+            if not self._save_if_due(has_trained=latest_call is not None):
                 break
-            latest_means = self._epoch_means
             trained_steps = [run.step if run else 0 for run in self._slots]
             examples = self._setup.examples_for_steps(orders, trained_steps, steps)
             self._states, self._epoch_means = train_steps(
@@ -160,10 +160,11 @@ class _TrainingLoop:
             )
             for run in runs:
                 run.step += steps
-            if latest_steps > 0:
-                yield latest_steps, latest_means
-            latest_steps = steps
-        yield latest_steps, self._epoch_means
+            if latest_call is not None:
+                yield latest_call  # after the next call has begun, so that no device waits
+            latest_call = steps, self._epoch_means
+        if latest_call is not None:
+            yield latest_call
 
     def _save_if_due(self, has_trained: bool) -> bool:
         """Save all runs every 5 minutes and at a stop; return False if a loss is not finite."""
@@ -243,8 +244,6 @@ class _TrainingLoop:
         runs = self.active_runs.values()
         for run in runs:
             run.wait()
-        # In a forced study, earlier rows may be trained; the same command would delete them.
-        may_start_again = not any(run.step or run.task.is_study_forced for run in runs)
-        if may_start_again:
-            raise Interrupted("stopped before the first step; the same command starts again")
-        raise Interrupted(stopped_message([run.task for run in runs]))
+        waiting_tasks = [*(run.task for run in self._waiting_runs), *self.later_tasks]
+        has_trained = any(run.step > 0 for run in runs)
+        raise Interrupted(stopped_message([run.task for run in runs], waiting_tasks, has_trained))

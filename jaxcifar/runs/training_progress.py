@@ -86,7 +86,7 @@ class TrainProgress:
 
         Args:
           setup: program and images of the runs that begin now.
-          current_runs: number of these runs and of their epochs.
+          current_runs: number of runs that begin now, and of their epochs.
           later_runs: runs with other programs that follow. The estimate assumes that these have as
             many images as the runs that begin now, and take as long for an image.
         """
@@ -100,10 +100,12 @@ class TrainProgress:
         self._planned_runs = sum(group.runs for group in groups_of_runs)
         self._planned_epochs = current_runs.epochs
         self._at_once = min(current_runs.at_once, current_runs.runs)
+        epochs_in_a_row = sum(group.epochs_in_a_row for group in groups_of_runs)
+        epochs_of_all_runs = sum(group.runs * group.epochs for group in groups_of_runs)
         self.pace.expect(
-            program.images_per_epoch * sum(group.epochs_in_a_row for group in groups_of_runs),
-            len(dataset.val.labels) * sum(group.runs * group.epochs for group in groups_of_runs),
-            len(dataset.test.labels) * self._planned_runs,
+            train_images=program.images_per_epoch * epochs_in_a_row,
+            val_images=len(dataset.val.labels) * epochs_of_all_runs,
+            test_images=len(dataset.test.labels) * self._planned_runs,
         )
 
     def show_runs(self, finished_runs: int, total_runs: int) -> None:
@@ -126,21 +128,21 @@ class TrainProgress:
     def evaluating(self, phase: str, images: int) -> Iterator[None]:
         """Show a phase, "validating" or "testing", while the `with` block evaluates images.
 
-        `images` is the number of these images.
+        `images` is the number of images.
         """
         with self.during(phase):
             yield
         self.pace.count_evaluated(images)
 
     def skip_finished_epochs(self, run: Run) -> None:
-        """Count the epochs of a resumed run that an earlier command trained as done."""
+        """Count as done the epochs of a resumed run that an earlier command has trained."""
         program, val_images = run.setup.program, len(run.setup.val.labels)
         epochs = run.step // program.steps_per_epoch
         trained_images = run.step * program.batch_size
         self.pace.skip(trained_images / self._at_once, epochs * val_images)
 
     def skip_epochs_left(self, run: Run, setup: Setup) -> None:
-        """Count the remaining epochs of a run that ended early or failed as done."""
+        """Count as done the remaining epochs of a run that ended early or failed."""
         program, epochs = setup.program, run.task.config.epochs
         steps_left = epochs * program.steps_per_epoch - run.step
         epochs_left = epochs - run.step // program.steps_per_epoch
@@ -148,7 +150,7 @@ class TrainProgress:
         self.pace.skip(images_left / self._at_once, epochs_left * len(setup.dataset.val.labels))
 
     def skip_failed_run(self, run: Run, setup: Setup) -> None:
-        """Count the remaining epochs and the test of a run that failed as done."""
+        """Count as done the remaining epochs and the test of a run that failed."""
         self.skip_epochs_left(run, setup)
         self.pace.skip(0, TEST_PASSES * len(setup.dataset.test.labels))
 
@@ -195,14 +197,12 @@ class TrainProgress:
         subject = "this run" if runs == 1 else f"these {runs} runs"
         line = f"on this CPU {subject} will take about {duration(seconds_left)}, by the first steps"
         is_resumed = self.pace.fraction_done * epochs >= 1  # its number of epochs can't change
-        epochs_under_one_hour = [
-            fewer_epochs
-            for fewer_epochs in _SUGGESTED_EPOCHS
-            if fewer_epochs < epochs and seconds_left * fewer_epochs / epochs < 3600
-        ]
-        suggested_epochs = max(epochs_under_one_hour, default=1)
+        seconds_per_epoch = seconds_left / epochs
+        fewer_epochs = [count for count in _SUGGESTED_EPOCHS if count < epochs]
+        under_one_hour = [count for count in fewer_epochs if count * seconds_per_epoch < 3600]
+        suggested_epochs = max(under_one_hour, default=1)
         if not is_resumed and suggested_epochs < epochs:
-            time_of_suggested = duration(seconds_left * suggested_epochs / epochs)
+            time_of_suggested = duration(suggested_epochs * seconds_per_epoch)
             line += f" (with --epochs {suggested_epochs} about {time_of_suggested})"
         self.print_line(line)
 

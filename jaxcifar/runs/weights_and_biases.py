@@ -137,7 +137,8 @@ class WeightsAndBiases:
 def _wandb_package() -> ModuleType:
     """Import and return the package wandb.
 
-    A folder `wandb` with the files of a run could be taken for the package; it is not.
+    Python would also import a folder `wandb` that is not the package, such as a run's. Therefore a
+    part of the package is imported first.
 
     Raises:
       RunError: the package is not installed.

@@ -168,11 +168,14 @@ def conduct(
                 for config, runs in programs.items()
             ]
             for number, (config, tasks_of_program) in enumerate(programs.items()):
+                later_programs = list(programs.values())[number + 1 :]
+                later_tasks = [task for later in later_programs for task in later]
                 load_images = partial(load, config, data_dir, progress.print_line)
                 stopping = stopper(console)
                 for outcome in _train_program(
                     tasks_of_program,
                     planned_runs[number:],
+                    later_tasks,
                     load_images,
                     devices,
                     progress,
@@ -199,6 +202,7 @@ def conduct(
 def _train_program(
     tasks: Sequence[Task],
     planned_runs: Sequence[PlannedRuns],
+    later_tasks: Sequence[Task],
     load_images: Callable[[], Dataset],
     devices: Sequence[jax.Device],
     progress: TrainProgress,
@@ -210,6 +214,7 @@ def _train_program(
       tasks: the runs.
       planned_runs: the number and the epochs of the runs of each program that is still to be
         trained, this program first. They serve to estimate the time left.
+      later_tasks: the later runs.
       load_images: loads the data set, which is freed at the end.
       devices: devices to train on.
       progress: shows the progress.
@@ -231,7 +236,7 @@ def _train_program(
     progress.expect(setup, runs_of_program, later_runs)
     with stopping as stop_event:
         runs = [Run(task, progress.print_line, progress.observers_of(task)) for task in tasks]
-        yield from fit_all(runs, setup, progress, stop_event)
+        yield from fit_all(runs, setup, progress, stop_event, later_tasks)
 
 
 def sensible_at_once(devices: Sequence[jax.Device]) -> int:

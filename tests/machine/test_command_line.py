@@ -7,7 +7,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from jaxcifar.machine.command_line import shell_command
+from jaxcifar.machine.command_line import same_command, shell_command
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,22 @@ def test_commands_are_named_in_the_form_that_was_used(monkeypatch, arguments, fi
     monkeypatch.setattr(sys, "argv", arguments)
     assert shell_command("report") == first_word
     assert shell_command() == first_word.removesuffix("report").rstrip(". ")
+
+
+@pytest.mark.parametrize(
+    ("words", "note"),
+    [
+        (["run", "cnn"], ""),
+        (["run", "cnn", "--overwrite"], " (without --overwrite if it has deleted the earlier run)"),
+        (
+            ["ablation", "--force", "a", "b"],
+            " (with --force only for rows that it has not begun to train)",
+        ),
+    ],
+)
+def test_the_same_command_comes_with_a_note_where_it_would_delete_runs(monkeypatch, words, note):
+    monkeypatch.setattr(sys, "argv", ["jaxcifar", *words])
+    assert same_command() == f"the same command{note}"
 
 
 @pytest.mark.parametrize(

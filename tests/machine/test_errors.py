@@ -35,7 +35,7 @@ INVALID = "invalid value 'x' for JAX flag jax_enable_x64"
         (
             FileNotFoundError(2, "No such file or directory", "x.npz"),
             1,
-            "error: x.npz: No such file or directory; repair this, then run the same command again",
+            "error: x.npz: No such file or directory; repair this, then run the same command",
         ),
         (
             ValueError(INVALID),

@@ -33,8 +33,28 @@ def test_no_run_of_a_forced_study_names_the_forced_command(tmp_path):
     assert "the same command without --force resumes it" in stopped_message([task])
     loop = _TrainingLoop.__new__(_TrainingLoop)
     loop._slots = [SimpleNamespace(task=task, step=0, wait=lambda: None)]
+    loop._waiting_runs, loop.later_tasks = iter(()), ()
     with pytest.raises(Interrupted, match=r"the same command without --force resumes it$"):
         loop._raise_interrupted()  # an earlier row may be trained
+
+
+def test_a_stopped_study_names_the_forced_rows_whose_runs_have_not_begun(tmp_path):
+    """Without --force, their earlier runs would count as finished, and never be trained again."""
+
+    def forced_task(row, has_earlier_run=True):
+        path = tmp_path / row / "seed0"
+        path.mkdir(parents=True)
+        if has_earlier_run:
+            (path / "config.json").write_text("{}")
+        return Task(CONFIG, path, f"{row} seed 0", overwrite=True, is_study_forced=True)
+
+    active, waiting, later = forced_task("a"), forced_task("b"), forced_task("c")
+    loop = _TrainingLoop.__new__(_TrainingLoop)
+    loop._slots = [SimpleNamespace(task=active, step=1, wait=lambda: None)]
+    loop._waiting_runs = iter([SimpleNamespace(task=waiting)])
+    loop.later_tasks = [later, forced_task("new", has_earlier_run=False)]
+    with pytest.raises(Interrupted, match="the same command, but with --force b c only, goes on"):
+        loop._raise_interrupted()
 
 
 @pytest.mark.parametrize(
@@ -53,5 +73,6 @@ def test_a_stopped_run_names_the_command_that_resumes_it(tmp_path, name, overwri
     other_run = SimpleNamespace(task=other_task, step=1, wait=lambda: None)
     loop = _TrainingLoop.__new__(_TrainingLoop)
     loop._slots = [other_run, run, None]
+    loop._waiting_runs, loop.later_tasks = iter(()), ()
     with pytest.raises(Interrupted, match=rf"everything is saved in .*: {command} resumes it$"):
         loop._raise_interrupted()

@@ -338,6 +338,19 @@ def test_a_stopped_study_goes_on(run, alone, two_at_once, tmp_path, at_once):
         assert numbers(tmp_path / row / "seed0") == numbers(undisturbed / row / "seed0")
 
 
+def test_the_command_after_a_stop_still_forces_the_rows_that_had_not_begun(run, tmp_path):
+    """One row shares the program of the stopped row, one needs another program."""
+    rows = study(stopped={}, waiting={"augment": False}, later={"batch_size": 16})
+    run(rows, tmp_path)
+    earlier_files = written(tmp_path / "waiting")
+    forced = ["stopped", "waiting", "later"]
+    with pytest.raises(Interrupted, match="but with --force waiting later only, goes on"):
+        run(rows, tmp_path, force=forced, stopper=stopped_after(1))
+    assert written(tmp_path / "waiting") == earlier_files
+    outcomes = run(rows, tmp_path, force=["waiting", "later"])
+    assert {outcome.task.name for outcome in outcomes} == {f"{row} seed 0" for row in forced}
+
+
 @pytest.fixture
 def another_process(monkeypatch):
     """Holds a run's folder until this process has to wait for it, and then does `last`."""

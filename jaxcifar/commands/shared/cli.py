@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from jaxcifar.errors import RunError, UsageError
+from jaxcifar.machine.command_line import same_command
 from jaxcifar.machine.failures import as_one_line_error
 from jaxcifar.machine.interrupt import Interrupted, InterruptGuard, block_interrupts
 from jaxcifar.machine.streams import checked_output, open_missing_streams
@@ -134,7 +135,7 @@ def exit_code_of(command: Callable[[], None]) -> int:
         return ExitCode.FAILURE
     except OSError as error:  # an error with a file that no other code has explained
         file, reason = error.filename or "a file", error.strerror or error
-        message = f"error: {file}: {reason}; repair this, then run the same command again"
+        message = f"error: {file}: {reason}; repair this, then run {same_command()}"
         return _print_failure(message, ExitCode.FAILURE)
     except Interrupted as error:
         return _print_failure(str(error), ExitCode.INTERRUPTED)
