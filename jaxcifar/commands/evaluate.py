@@ -141,7 +141,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _check_order(runs: Sequence[Path], set_names: Sequence[str]) -> None:
-    """Check that runs are given, and stand before `--on`, which takes all words after it as sets.
+    """Check that a run is given, and that none stands after `--on`, where all words name sets.
 
     Raises:
       UsageError: no run is given, or one of the sets is the folder of a run.
@@ -175,7 +175,7 @@ def _check_runs_and_sets(options: Namespace) -> None:
 
 
 def _look_at_test_images(run: "LoadedRun", set_names: Sequence[str], date: str) -> "Look | None":
-    """Return date and purpose of an evaluation that uses a run's test images, else None."""
+    """Return the date and purpose of this evaluation if it uses a run's test images, else None."""
     if not run.has_test_copies and not any(map(uses_test_images, set_names)):
         return None
     purpose = f"evaluate --on {' '.join(set_names)}"
@@ -189,7 +189,7 @@ def _evaluate_run(
     corruption_evaluator: "CorruptionEvaluator",
     print_line: PrintLine,
 ) -> "EvaluationResult":
-    """Return the results of a run on all its sets of images, which were loaded with the run."""
+    """Evaluate a run on all its sets of images, and return the results."""
     from jaxcifar.commands.shared.evaluated_files import add_file_names
     from jaxcifar.evaluation.evaluation_mistakes import evaluation_mistakes
     from jaxcifar.evaluation.measure import evaluate_sets

@@ -222,7 +222,7 @@ def with_corruption_errors(
 
 
 def kinds_in_mean(kinds: Iterable[str]) -> list[str]:
-    """Return those of some kinds of corruption that count in means: CIFAR-10-C's standard kinds.
+    """Return the kinds of corruption that count in means: those that are standard in CIFAR-10-C.
 
     If none of `kinds` is standard, all of them count.
     """

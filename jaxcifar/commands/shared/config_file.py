@@ -133,7 +133,7 @@ def read_given_settings(
 
 
 def _lines_about_overruled_file_settings(given_settings: GivenSettings) -> list[str]:
-    """Return lines about settings of the file of `--config` that options replace by others."""
+    """Return lines about the settings of the file of `--config` that options override."""
 
     def is_of_file(winning_origin: str, overruled_origin: str) -> bool:
         return overruled_origin == given_settings.file_name

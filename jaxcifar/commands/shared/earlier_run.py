@@ -26,7 +26,7 @@ def without_settings_of_earlier_recipe(
     option_settings: Mapping[str, Any],
     notices: list[str],
 ) -> dict[str, Any]:
-    """Return the settings of an earlier run, without its recipe's if options name another recipe.
+    """Return the settings of an earlier run that a new run takes over.
 
     A recipe is a named set of settings for a network. If the options name another network or
     recipe, only the settings in which the earlier run differs from its own recipe are returned, and
@@ -62,9 +62,9 @@ def without_settings_of_earlier_recipe(
 def _option_that_changes_recipe(
     recorded_config: Config, option_settings: Mapping[str, Any]
 ) -> str | None:
-    """Return "arch" or "recipe", if this option names another one than the earlier run's.
+    """Return "arch" or "recipe", the first option that differs from the earlier run's setting.
 
-    Return None if neither option does.
+    Return None if neither differs.
     """
     for option in ("arch", "recipe"):
         recorded_name = getattr(recorded_config, option)

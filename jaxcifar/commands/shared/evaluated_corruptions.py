@@ -69,7 +69,7 @@ class CorruptionEvaluator:
     def _find_or_load_base_run(
         self, runs: Sequence["LoadedRun"], options: Namespace
     ) -> "LoadedRun":
-        """Return the run of `--base`, by whose errors others are divided; load it if necessary."""
+        """Return the run of `--base`, with which other runs are compared; load it if necessary."""
         from jaxcifar.commands.shared.evaluated_runs import LoadedRun, open_corruption_sets
         from jaxcifar.trained.load import load
 

@@ -24,9 +24,9 @@ def add_file_names(
 ) -> None:
     """Add to the results of each set of images where the images come from.
 
-    This is the split, such as "test", the path of the user's images, and the file name of each
-    image that the results list: of the mistakes and the likely label errors. Only images in a
-    folder of the user have file names. If the folder can't be read, no names are added.
+    This is the split, such as "test", and the path of a user's images. Each image that the results
+    list, as a mistake or a likely label error, also gets its file name. Only images in a folder of
+    the user have file names. If the folder can't be read, no names are added.
     """
     set_by_name = {image_set.name: image_set for image_set in run.sets}
     for set_name, result in evaluated.results.items():
