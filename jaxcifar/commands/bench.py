@@ -104,7 +104,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Measure the speed of networks or of a study, print tables, and write the file of `--json`."""
+    """Measure the speed of networks or of a study; print tables, and write the files asked for."""
     options = parser().parse_args(argv)
     # Wrong options are reported before JAX is imported, which takes seconds.
     study = read_study(options) if options.study else None
@@ -151,32 +151,37 @@ def main(argv: Sequence[str]) -> None:
 def measure_study(
     study: Study, rounds: int, on_cpu: bool, progress: BenchProgress
 ) -> list[dict[str, Any]]:
-    """Measure the training speed of each compiled program that the runs of a study need.
+    """Measure how fast the runs of a study train.
 
-    Return the results of each program. On a CPU (`on_cpu`) a round has fewer steps. `rounds` is the
-    number of times that each program is measured.
+    Runs that use the same compiled program are equally fast, so programs are measured, not runs.
+    Each program is measured `rounds` times, on a CPU (`on_cpu`) with fewer steps each time.
+
+    Returns:
+      a dict for each program; see `jaxcifar.bench.measure_programs`.
     """
     from jaxcifar.bench import measure_programs
     from jaxcifar.bench.sizes import model_and_macs, steps_per_round
 
     config_of_row = {row.name: study.config_of(row, seed=0) for row in study.rows}
     config_of_program = {config.shared_part(): config for config in config_of_row.values()}
-    macs_of_networks = [model_and_macs(config)[1] for config in config_of_program.values()]
-    steps = min(steps_per_round(macs, on_cpu) for macs in macs_of_networks)
-    images_per_round = _DEFAULT_BATCH_SIZE * steps
+    steps_of_programs = []
+    for config in config_of_program.values():
+        _, macs = model_and_macs(config)
+        steps_of_programs.append(steps_per_round(macs, on_cpu))
+    images_per_round = _DEFAULT_BATCH_SIZE * min(steps_of_programs)
     return measure_programs(config_of_row, images_per_round, rounds, progress)
 
 
 def measure_network(
     arch: str, options: Namespace, on_cpu: bool, results: dict[str, Any], progress: BenchProgress
 ) -> None:
-    """Measure how fast one network trains and predicts, and write the file of `--json`.
+    """Measure how fast one network trains and predicts; write all results to the file of `--json`.
 
     Args:
       arch: name of the network.
       options: the options of the command.
       on_cpu: True if this machine has no accelerator; then less is measured.
-      results: the results of all networks; the results of this network are added.
+      results: the results of the networks measured so far; this network's results are added.
       progress: shows what is being measured.
     """
     from jaxcifar.bench import (
@@ -204,9 +209,8 @@ def measure_network(
         eval_batch=EVAL_BATCH,
         arch_args=config.arch_args,
     )
-    parallel_run_counts = options.at_once or []
-    if is_large_network:  # it fills a device by itself, so several at once gain nothing
-        parallel_run_counts = []
+    # A large network fills a device by itself, so several at once gain nothing.
+    parallel_run_counts = [] if is_large_network else options.at_once or []
     peer = options.peer if is_in_pytorch(arch, arch_args) else None
     if options.peer and not peer:
         progress.say(f"not measured with PyTorch; {NETWORKS_IN_PYTORCH}")
@@ -217,7 +221,8 @@ def measure_network(
     results["rows"] += measured["rows"]
     results["ratio"][arch] = measured["ratio"]
     write_json(options.json, results)
-    own_results = measure_startup(work, measured["rows"][0]["milliseconds"], progress)
+    our_training = measured["rows"][0]
+    own_results = measure_startup(work, our_training["milliseconds"], progress)
     own_results["at_once"] = measure_parallel_runs(work, parallel_run_counts, rounds, progress)
     results["ours"][arch] = own_results
     write_json(options.json, results)

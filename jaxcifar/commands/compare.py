@@ -28,6 +28,7 @@ HELP_EXAMPLES = (
 _MAX_CELL_LENGTH = 24  # characters
 _MIN_CELL_LENGTH = 5
 _COLUMN_GAP = "  "
+_HEADING_TITLE = " "  # not "", which is the title of the empty row
 _MARKERS = "os^Dv"
 _LINE_STYLES = ("-", "--", ":", "-.")
 
@@ -104,22 +105,26 @@ def show_comparison(
 def _print_table(console: Console, rows: Mapping[str, Sequence[str]], run_count: int) -> None:
     """Print rows below a heading with the numbers of the runs, in several tables if they are wide.
 
-    `rows` has the cells of each row, one for each run, by the title of the row.
+    Args:
+      console: where to print.
+      rows: title of a row -> its cells, one for each run.
+      run_count: number of runs.
     """
-    heading = [f"({number})" for number in range(1, run_count + 1)]
-    all_rows = {" ": heading}
+    cells_by_title = {_HEADING_TITLE: [f"({number})" for number in range(1, run_count + 1)]}
     for title, cells in rows.items():
-        all_rows[title] = [printable(cell, _MAX_CELL_LENGTH) for cell in cells]
+        cells_by_title[title] = [printable(cell, _MAX_CELL_LENGTH) for cell in cells]
     title_width = max(len(title) for title in rows)
     column_widths = []
     for column in range(run_count):
-        cell_lengths = [len(cells[column]) for cells in all_rows.values()]
+        cell_lengths = [len(cells[column]) for cells in cells_by_title.values()]
         column_widths.append(max(_MIN_CELL_LENGTH, *cell_lengths))
-    for columns in _columns_that_fit(column_widths, console.width - title_width):
+    width_for_cells = console.width - title_width
+    for columns in _columns_that_fit(column_widths, width_for_cells):
         console.print()
-        for title, cells in all_rows.items():
-            padded_cells = [f"{cells[column]:>{column_widths[column]}}" for column in columns]
-            line = _COLUMN_GAP.join([f"{title:{title_width}}", *padded_cells])
+        for title, cells in cells_by_title.items():
+            padded_title = title.ljust(title_width)
+            padded_cells = [cells[column].rjust(column_widths[column]) for column in columns]
+            line = _COLUMN_GAP.join([padded_title, *padded_cells])
             console.print(line.rstrip(), markup=False, soft_wrap=True)
 
 
@@ -134,17 +139,19 @@ def _fold_lines(runs: Sequence["RunRecord"]) -> Iterator[str]:
     from jaxcifar.report.wording import accuracy_text
 
     finished_runs = [run for run in runs if isinstance(run, FinishedRun)]
-    for group in group_runs([run for run in finished_runs if "val_accuracy" in run.result]):
-        variation = Variation("", group)
+    validated_runs = [run for run in finished_runs if "val_accuracy" in run.result]
+    for group in group_runs(validated_runs):
+        variation = Variation(name="", runs=group)
         folds = variation.folds
-        if len(folds) > 1:
-            run_numbers = [number for number, run in enumerate(runs, start=1) if run in group]
-            listed_numbers = " ".join(f"({number})" for number in run_numbers)
-            mean = accuracy_text(variation, "val_accuracy", "val")
-            yield (
-                f"{listed_numbers}: validation {mean} over {len(folds)} of {folds[0].total} "
-                "folds (mean ± standard deviation); each run used the test images once, at its end"
-            )
+        if len(folds) < 2:
+            continue
+        numbers = [f"({number})" for number, run in enumerate(runs, start=1) if run in group]
+        accuracy = accuracy_text(variation, "val_accuracy", "val")
+        fold_count = folds[0].total
+        yield (
+            f"{' '.join(numbers)}: validation {accuracy} over {len(folds)} of {fold_count} "
+            "folds (mean ± standard deviation); each run used the test images once, at its end"
+        )
 
 
 def _columns_that_fit(column_widths: Sequence[int], line_width: int) -> Iterator[range]:
@@ -176,24 +183,33 @@ def plot_accuracies(
     import numpy as np
     from matplotlib.ticker import PercentFormatter
 
-    from jaxcifar.report.figures import COLORS
     from jaxcifar.runs.plots import draw_mean, figure_with_axes
 
     figure, axes = figure_with_axes(7.0, 4.2, "Validation accuracy by epoch")
-    for number, (run_name, run) in enumerate(zip(run_names, runs, strict=True)):
+    for curve, (run_name, run) in enumerate(zip(run_names, runs, strict=True)):
         accuracies = [epoch["val_accuracy"] for epoch in run.history if "val_accuracy" in epoch]
         if accuracies:
-            color_round = number // len(COLORS)  # all colors again, with another line style
-            style = {
-                "color": COLORS[number % len(COLORS)],
-                "marker": _MARKERS[number % len(_MARKERS)],
-                "linestyle": _LINE_STYLES[color_round % len(_LINE_STYLES)],
-            }
             label = f"{run_name}, best {max(accuracies):.2%}"
-            draw_mean(axes, np.asarray([accuracies], np.float64), label, **style)
+            accuracies_of_one_run = np.asarray([accuracies], np.float64)
+            draw_mean(axes, accuracies_of_one_run, label, **_style_of_curve(curve))
     axes.set(xlabel="epoch", ylabel="validation accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     if axes.lines:
         for legend_text in axes.legend().get_texts():
             legend_text.set_parse_math(False)
     figure.savefig(file, format=picture_format)
+
+
+def _style_of_curve(curve: int) -> dict[str, str]:
+    """Return color, marker and line style of a curve, given its number, from 0.
+
+    After the last color, the colors are used again with the next line style.
+    """
+    from jaxcifar.report.figures import COLORS
+
+    times_colors_were_used = curve // len(COLORS)
+    return {
+        "color": COLORS[curve % len(COLORS)],
+        "marker": _MARKERS[curve % len(_MARKERS)],
+        "linestyle": _LINE_STYLES[times_colors_were_used % len(_LINE_STYLES)],
+    }

@@ -99,7 +99,7 @@ def main(argv: Sequence[str]) -> None:
 def _compile_program(
     config: Config, target: Target, run_count: int, compiler: str
 ) -> "AbsentProgram":
-    """Compile a config's training program for a target, and show the progress on the screen.
+    """Compile and return the program that trains runs with a config; show the progress.
 
     Args:
       config: the settings of the runs.
@@ -152,9 +152,9 @@ def _table_of_kernels(program: "AbsentProgram") -> Table:
     """Return a table of the kernels of a training step by kind, with the bytes that they move."""
     number_columns = ("kernels", "bytes moved", "share")
     table = make_table("kernels of a training step", ("kind",), number_columns)
-    for kind in program.kinds:
-        share = kind.bytes / max(program.moved_bytes, 1)
-        table.add_row(kind.kind, f"{kind.kernels:,}", format_bytes(kind.bytes), f"{share:.0%}")
+    for total in program.kinds:
+        share = total.bytes / max(program.moved_bytes, 1)
+        table.add_row(total.kind, f"{total.kernels:,}", format_bytes(total.bytes), f"{share:.0%}")
     table.add_row("all", f"{program.kernel_count:,}", format_bytes(program.moved_bytes), "")
     return table
 
@@ -168,24 +168,28 @@ def _exchanged_bytes_by_kind(program: "AbsentProgram") -> dict[str, list[int]]:
 
 
 def _show_least_time(program: "AbsentProgram", print_line: PrintLine) -> None:
-    """Print the shortest time of a training step that the device can reach.
+    """Print the shortest possible time of a training step, from published data of the device.
 
-    It follows from the published limits of arithmetic, memory bandwidth and exchanges between
-    devices.
+    These are the highest rates of arithmetic, memory access and exchanges between devices.
     """
     target = program.target
     least_seconds = program.least_seconds
     milliseconds = {limit: f"{1e3 * seconds:.3g} ms" for limit, seconds in least_seconds.items()}
+    gigaflops = program.flops / 1e9
+    teraflops_per_second = target.machine.flops / 1e12
+    gigabytes_per_second = target.chip.bandwidth / 1e9
     print_line(
         f"at the published limits a step takes at least: arithmetic {milliseconds['arithmetic']} "
-        f"({program.flops / 1e9:,.0f} GFLOP at {target.machine.flops / 1e12:,.0f} TFLOP/s), "
-        f"memory {milliseconds['memory']} (at {target.chip.bandwidth / 1e9:,.0f} GB/s), "
-        f"exchanges {milliseconds['exchanges']} (a model)"
+        f"({gigaflops:,.0f} GFLOP at {teraflops_per_second:,.0f} TFLOP/s), memory "
+        f"{milliseconds['memory']} (at {gigabytes_per_second:,.0f} GB/s), exchanges "
+        f"{milliseconds['exchanges']} (a model)"
     )
-    binding_limit = max(("arithmetic", "memory"), key=lambda limit: least_seconds[limit])
-    step_seconds = least_seconds[binding_limit] + least_seconds["exchanges"]
+    # A device computes while it reads memory, so only the slower of the two counts.
+    slower_part = max(("arithmetic", "memory"), key=lambda limit: least_seconds[limit])
+    step_seconds = least_seconds[slower_part] + least_seconds["exchanges"]
     images_per_step = program.run_count * program.batch_size
+    images_per_second = images_per_step / step_seconds
     print_line(
-        f"so {binding_limit} is the limit, and at most {images_per_step / step_seconds:,.0f} "
-        "images/s are possible; this is a bound, not a measurement"
+        f"so {slower_part} is the limit, and at most {images_per_second:,.0f} images/s are "
+        "possible; this is a bound, not a measurement"
     )

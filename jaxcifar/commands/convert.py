@@ -56,7 +56,12 @@ class _PixelOption(NamedTuple):
 
 
 def parse_pixel_statistic(text: str) -> float:
-    """Parse an option's value as a number between -1,000,000 and 1,000,000."""
+    """Parse one of the three values of `--mean` or `--std`, and return the number.
+
+    Raises:
+      ArgumentTypeError: not a number between -1,000,000 and 1,000,000. `check_normalisation` checks
+        the much smaller range that makes sense, and can advise about pixels from 0 to 255.
+    """
     try:
         value = float(text)
     except ValueError:
@@ -81,7 +86,8 @@ def check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | Non
     std_option = _PixelOption("--std", std or (), smallest=SMALLEST_STD)
     has_wrong_mean = not mean_option.has_allowed_values()
     # Beside the mean of pixels from 0 to 255, a deviation of 1 is the deviation of these pixels.
-    is_std_of_same_wrong_pixels = has_wrong_mean and set(std_option.values) == {1}
+    is_std_one = list(std_option.values) == [1, 1, 1]
+    is_std_of_same_wrong_pixels = has_wrong_mean and is_std_one
     has_wrong_std = is_std_of_same_wrong_pixels or not std_option.has_allowed_values()
     wrong_options = []
     if has_wrong_mean:

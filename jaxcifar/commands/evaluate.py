@@ -141,7 +141,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _check_order(runs: Sequence[Path], set_names: Sequence[str]) -> None:
-    """Check that no run was written after `--on SET...`, which takes all words that follow.
+    """Check that a run is given, and that none stands after `--on`, where all words name sets.
 
     Raises:
       UsageError: no run is given, or one of the sets is the folder of a run.
@@ -155,7 +155,7 @@ def _check_order(runs: Sequence[Path], set_names: Sequence[str]) -> None:
 
 
 def _check_runs_and_sets(options: Namespace) -> None:
-    """Check that the runs are trained, that the sets are known, and that `--base` has a use.
+    """Check the runs and sets of images, and that `--base` is given only with corrupted images.
 
     Raises:
       UsageError: a run, a set or `--base` can't be used.
@@ -175,7 +175,7 @@ def _check_runs_and_sets(options: Namespace) -> None:
 
 
 def _look_at_test_images(run: "LoadedRun", set_names: Sequence[str], date: str) -> "Look | None":
-    """Return a record of this use of a run's test images; None if no set contains any of them."""
+    """Return the date and purpose of this evaluation if it uses a run's test images, else None."""
     if not run.has_test_copies and not any(map(uses_test_images, set_names)):
         return None
     purpose = f"evaluate --on {' '.join(set_names)}"
@@ -189,7 +189,7 @@ def _evaluate_run(
     corruption_evaluator: "CorruptionEvaluator",
     print_line: PrintLine,
 ) -> "EvaluationResult":
-    """Evaluate a run on all its sets of images."""
+    """Evaluate a run on all its sets of images, and return the results."""
     from jaxcifar.commands.shared.evaluated_files import add_file_names
     from jaxcifar.evaluation.evaluation_mistakes import evaluation_mistakes
     from jaxcifar.evaluation.measure import evaluate_sets
@@ -223,12 +223,12 @@ def save_to_run_folder(
     Args:
       run_folder: folder of the run.
       evaluation: the evaluation.
-      look: record of the test images' use for this evaluation; None if it has not used them.
+      look: date and purpose of the evaluation; None if the run's test images were not used.
       print_line: prints a line.
-      of_whole_sets: True if all images of each set were evaluated.
+      of_whole_sets: True if `--images` left out no images of the sets.
 
     Returns:
-      records of all uses of the run's test images, this use included.
+      date and purpose of each evaluation in the folder that used the run's test images.
     """
     from jaxcifar.commands.shared.kept_figures import lines_about_kept_figures
     from jaxcifar.runs.evaluation_file import read_looks, save_evaluation

@@ -91,7 +91,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _is_importable(module_name: str) -> bool:
-    """Return whether Python can import a module of this name without hiding another module."""
+    """Return whether Python can import NAME.py, and neither torch nor Python has such a module."""
     if not module_name.isidentifier() or keyword.iskeyword(module_name):
         return False
     return module_name not in sys.stdlib_module_names and module_name != "torch"

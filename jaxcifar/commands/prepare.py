@@ -17,6 +17,7 @@ from jaxcifar.machine.terminal import line_printer, report_elapsed_time
 
 if TYPE_CHECKING:
     from jaxcifar.data.binary_records import Records
+    from jaxcifar.data.dataset import Dataset
     from jaxcifar.data.manifest import Manifest
 
 HELP_EXAMPLES = (
@@ -77,8 +78,8 @@ def main(argv: Sequence[str]) -> None:
         if catalog_entry is None:
             records, manifest = load_user_data(options.dataset, data_dir, print_line, image_size)
             remark = f"{len(manifest.class_names):,} classes"
-            for doubt in _doubts_about_images(records, manifest, title):
-                print_line(doubt)
+            for warning in _warnings_about_images(records, manifest, title):
+                print_line(warning)
         else:
             records = load_records(catalog_entry, data_dir, options.archive, print_line)
             remark = catalog_entry.verification_text
@@ -86,24 +87,39 @@ def main(argv: Sequence[str]) -> None:
     print_line(f"{title} is ready in {data_dir}: {split_sizes} images, {remark}.")
 
 
-def _doubts_about_images(
+def _warnings_about_images(
     records: "Mapping[str, Records]", manifest: "Manifest", title: str
 ) -> tuple[str, ...]:
-    """Return the warnings about the user's images that `jaxcifar run` prints by default."""
-    from jaxcifar.data.dataset import DEFAULT_VAL_FRACTION, Dataset
+    """Return the warnings about the user's images that `jaxcifar run` prints by default.
 
-    for val_fraction in (DEFAULT_VAL_FRACTION, _NO_VALIDATION_IMAGES):
-        try:
-            dataset = Dataset.from_records(
-                records,
-                manifest.fingerprints,
-                val_fraction,
-                train_examples=None,
-                name=title,
-                title=title,
-                class_names=manifest.class_names,
-            )
-        except UsageError:  # too few images to keep some for validation
-            continue
-        return dataset.warnings
-    return ()
+    Args:
+      records: packed images and labels of each split, by the split's name.
+      manifest: description of the prepared images.
+      title: name of the images in the warnings.
+    """
+    from jaxcifar.data.dataset import DEFAULT_VAL_FRACTION
+
+    dataset = _dataset_or_none(records, manifest, title, DEFAULT_VAL_FRACTION)
+    if dataset is None:
+        dataset = _dataset_or_none(records, manifest, title, _NO_VALIDATION_IMAGES)
+    return () if dataset is None else dataset.warnings
+
+
+def _dataset_or_none(
+    records: "Mapping[str, Records]", manifest: "Manifest", title: str, val_fraction: float
+) -> "Dataset | None":
+    """Return the data set made from packed images; None if they are too few for `val_fraction`."""
+    from jaxcifar.data.dataset import Dataset
+
+    try:
+        return Dataset.from_records(
+            records,
+            manifest.fingerprints,
+            val_fraction,
+            train_examples=None,
+            name=title,
+            title=title,
+            class_names=manifest.class_names,
+        )
+    except UsageError:
+        return None

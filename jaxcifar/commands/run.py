@@ -155,8 +155,7 @@ def train(
       is_auto_dataset: True to train on shapes10, a generated data set, if CIFAR-10 can't be loaded.
       options: the options that are not settings of the config.
       user_metrics: metrics of the user, measured in addition to the built-in ones.
-      recorded_config: the config of the earlier run whose settings `--config` takes; None without
-        one.
+      recorded_config: the config of the earlier run that `--config` names; None if it names none.
     """
     from jaxcifar.data import Dataset, dataset_title, load_dataset
     from jaxcifar.machine import processes

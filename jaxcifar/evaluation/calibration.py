@@ -1,15 +1,16 @@
-"""Measure calibration, the agreement between a network's probabilities and its accuracy.
+"""Measure accuracy by class, and calibration: how well probabilities agree with the accuracy.
 
 Guo et al., "On calibration of modern neural networks", 2017.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtri
 
-from jaxcifar.array_types import Float, Float64, Integer
+from jaxcifar.array_types import Bool, Float, Float64, Integer
 from jaxcifar.runs.evaluation_file import BINS, Calibration
 from jaxcifar.runs.temperature_limits import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE
 from jaxcifar.training.metrics import is_correct
@@ -34,6 +35,29 @@ def wilson_interval(correct_count: int, image_count: int) -> tuple[float, float]
     lower_limit = (centre - half_width) / (1 + z_weight)
     upper_limit = (centre + half_width) / (1 + z_weight)
     return max(0.0, float(lower_limit)), min(1.0, float(upper_limit))
+
+
+def accuracy_by_class(
+    are_correct: Bool[np.ndarray, "images"],
+    labels: Integer[np.ndarray, "images"],
+    class_names: Sequence[str],
+) -> dict[str, float]:
+    """Return the accuracy (0 to 1) on the images of each class, by the name of the class.
+
+    Classes without images are left out.
+
+    Args:
+      are_correct: True for each image that the network classified correctly.
+      labels: true class of each image.
+      class_names: names of the classes, by label.
+    """
+    image_counts = np.bincount(labels, minlength=len(class_names))
+    correct_counts = np.bincount(labels, are_correct, minlength=len(class_names))
+    accuracies = {}
+    for label, name in enumerate(class_names):
+        if image_counts[label]:
+            accuracies[name] = float(correct_counts[label] / image_counts[label])
+    return accuracies
 
 
 def log_probabilities(

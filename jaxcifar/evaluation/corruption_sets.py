@@ -89,6 +89,7 @@ def open_corruption_set(
     """
     paths = _corruption_files(folder_name, print_line)
     images_by_kind = {kind: map_images(path) for kind, path in paths.items()}
+    labels_of_files = []
     for kind, path in paths.items():
         image_count = len(images_by_kind[kind])
         if image_count % LEVELS:
@@ -96,14 +97,15 @@ def open_corruption_set(
                 f"{path}: has {image_count:,} images, which are not {LEVELS} strengths with equal "
                 "numbers of images; download the file again"
             )
-        labels, set_classes = read_labels_beside(path, image_count, class_names)
+        labels_of_files.append(read_labels_beside(path, image_count, class_names))
+    labels, set_classes = labels_of_files[0]  # the same for all files, which share `labels.npy`
     title = _title_of_folder(expand_home(folder_name))
     run_labels = convert_to_run_labels(title, labels, set_classes, class_names)
     return CorruptedImages(title, images_by_kind, run_labels, max_images, image_size)
 
 
 def _title_of_folder(folder: Path) -> str:
-    """Return the title of a folder of corrupted images: "CIFAR-10-C", or such as "lab2/noisy".
+    """Return the title of a folder of corrupted images, such as "CIFAR-10-C" or "lab2/noisy".
 
     CIFAR-10-C and CIFAR-100-C are the same images everywhere. Other folders in different places
     can have the same name, so the title has the name of the folder around them, too.
@@ -165,18 +167,20 @@ def evaluate_corruption_set(
       UsageError: images have a wrong shape or dtype.
     """
     accuracy: dict[str, list[float]] = {}
+    image_count = 0
     for kind in corrupted.images_by_kind:
         report_step(f"{corrupted.title}: {kind}")
         accuracy[kind] = []
         for level in range(1, LEVELS + 1):
             images, labels = corrupted.examples(kind, level)
+            image_count = len(labels)  # the same for each kind and strength
             logits = finite_logits(predict, images, f"{kind}, strength {level}")
             accuracy[kind].append(accuracy_of(logits, labels))
     mean_of_kind = {kind: float(np.mean(values)) for kind, values in accuracy.items()}
     return {
         "title": corrupted.title,
         "date": date,
-        "images": len(labels),
+        "images": image_count,
         "mean": _mean_over_kinds(mean_of_kind),
         "accuracy": accuracy,
     }
@@ -218,9 +222,9 @@ def with_corruption_errors(
 
 
 def kinds_in_mean(kinds: Iterable[str]) -> list[str]:
-    """Return the kinds of corruption over which means are taken: CIFAR-10-C's standard kinds.
+    """Return the kinds of corruption that count in means: those that are standard in CIFAR-10-C.
 
-    If none of the kinds is standard, the means are over all of them.
+    If none of `kinds` is standard, all of them count.
     """
     all_kinds = list(kinds)
     return [kind for kind in all_kinds if kind in STANDARD_CORRUPTIONS] or all_kinds

@@ -97,7 +97,7 @@ def training_mode_logits(
         batch = shuffled_images[start : start + batch_size]
         batch_key = jax.random.fold_in(jax.random.key(_SEED), first_new_image)
         batch_logits = classifier.training_logits(batch, batch_key)
-        repeated_images = first_new_image - start
-        new_logits.append(batch_logits[repeated_images:])
+        repeated_image_count = first_new_image - start
+        new_logits.append(batch_logits[repeated_image_count:])
     original_order = np.argsort(shuffled_order)
     return np.concatenate(new_logits)[original_order]

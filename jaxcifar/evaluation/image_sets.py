@@ -78,7 +78,8 @@ class ImageSet(NamedTuple):
         _, chosen_indices = stratified_split(labels, max_images / len(labels))
         if not len(chosen_indices):
             raise UsageError(
-                f"--images {max_images} is too few for an image of each class; give more"
+                f"--images {max_images}: too few to have an image of each class; give a larger "
+                "number"
             )
         indices = np.sort(chosen_indices)
         return self._replace(examples=Examples(images[indices], labels[indices]), indices=indices)

@@ -13,7 +13,12 @@ from jaxcifar.data import Examples
 from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupt_images
 from jaxcifar.errors import RunError
 from jaxcifar.evaluation import image_sets
-from jaxcifar.evaluation.calibration import calibration, fitted_temperature, wilson_interval
+from jaxcifar.evaluation.calibration import (
+    accuracy_by_class,
+    calibration,
+    fitted_temperature,
+    wilson_interval,
+)
 from jaxcifar.evaluation.evaluation_mistakes import Predict
 from jaxcifar.evaluation.image_sets import ImageSet
 from jaxcifar.evaluation.label_errors import label_error_list, likely_label_errors, mistake_list
@@ -74,8 +79,7 @@ def evaluate_sets(
     results_by_set: dict[str, SetResult] = {}
     evaluation: Evaluation = {"sets": {}}
     sets_without_temperature = {image_sets.CORRUPTIONS_SET, image_sets.MISTAKES_SET}
-    set_names = {image_set.name for image_set in sets}
-    needs_temperature = bool(set_names - sets_without_temperature)
+    needs_temperature = any(image_set.name not in sets_without_temperature for image_set in sets)
     if needs_temperature and val is not None and len(val.labels):
         report_step("the temperature, on the validation images")
         logits = finite_logits(predict, val.images, "validation")
@@ -100,14 +104,12 @@ def evaluate_sets(
 def finite_logits(
     predict: Predict, images: UInt8[np.ndarray, "images height width 3"], name: str
 ) -> Float[np.ndarray, "images classes"]:
-    """Return the network's logits for images, after a check that they are finite.
-
-    Raises:
-      RunError: a logit is not finite; the message has `name`, the name of the images.
-    """
+    """Return the logits for images called `name`; raise a `RunError` if a logit is not finite."""
     logits = predict(np.ascontiguousarray(images))
     if not np.isfinite(logits).all():
-        raise RunError(f"{name}: some logits of the network are not finite; train it again")
+        raise RunError(
+            f"{name}: some logits of the network are not finite; train with a lower learning rate"
+        )
     return logits
 
 
@@ -144,9 +146,7 @@ def evaluate_set(
     predict_finite = partial(finite_logits, predict, name=image_set.title)
     logits = predict_finite(images)
     flip_logits = np.asarray(average_with_mirror_images(predict_finite, images, logits))
-    are_correct = is_correct(logits, labels)
-    image_counts = np.bincount(labels, minlength=len(class_names))
-    correct_counts = np.bincount(labels, are_correct, minlength=len(class_names))
+    are_correct = np.asarray(is_correct(logits, labels))
     mistakes = confident_mistakes(logits, image_set.examples)
     mistakes["index"] = image_set.indices_in_whole_set(mistakes["index"])
     if metrics is None:
@@ -158,11 +158,7 @@ def evaluate_set(
         "accuracy": float(are_correct.mean()),
         "interval": list(wilson_interval(int(are_correct.sum()), len(labels))),
         "accuracy_flip": accuracy_of(flip_logits, labels),
-        "class_accuracy": {
-            name: float(correct_counts[label] / image_counts[label])
-            for label, name in enumerate(class_names)
-            if image_counts[label]
-        },
+        "class_accuracy": accuracy_by_class(are_correct, labels, class_names),
         "plain": calibration(logits, labels),
         "mistakes": mistake_list(mistakes, class_names),
         "metrics": _finite_metrics(metrics, logits, labels),
@@ -226,7 +222,7 @@ def evaluate_with_mistakes(
     date: str,
     report_step: Callable[[str], None] = lambda step: None,
 ) -> Slips:
-    """Compute the accuracy that evaluation code with each common mistake would measure.
+    """Return the accuracy that evaluation code with each common mistake would measure.
 
     `predict_by_mistake` has functions that return logits with a mistake, by the mistake's name.
     `report_step` is called with a text that has the name. `date` is stored in the results. There
@@ -239,8 +235,10 @@ def evaluate_with_mistakes(
     accuracy: dict[str, float] = {}
     for name, predict_with_mistake in predict_by_mistake.items():
         report_step(f"slips: {name}")
-        logits = np.nan_to_num(predict_with_mistake(images), nan=-np.inf)
-        are_correct = is_correct(logits, labels) & np.isfinite(logits).any(-1)
+        logits = predict_with_mistake(images)
+        have_numbers = ~np.isnan(logits).all(-1)
+        logits_without_nan = np.nan_to_num(logits, nan=-np.inf)
+        are_correct = have_numbers & is_correct(logits_without_nan, labels)
         accuracy[name] = float(are_correct.mean())
     return {
         "date": date,

@@ -13,10 +13,12 @@ _MAX_PLACE_LENGTH = 1000  # characters in evaluation.json
 
 
 def place_of_images(name: str) -> str:
-    """Return the absolute path of a user's images, without links.
+    """Return the absolute path of a user's images, with symbolic links resolved.
+
+    For a table of labels, the path of the table is followed by ":" and the column of labels.
 
     Args:
-      name: path that the option `--on` gives. The place of a table has the column of labels, too.
+      name: path of a folder or file, as the option `--on` gives it.
     """
     table = parse_table_name(name)
     if table is None:
@@ -27,10 +29,9 @@ def place_of_images(name: str) -> str:
 
 
 def places_in(evaluation: Evaluation | None) -> dict[str, str]:
-    """Return where the images of each of a user's sets in `evaluation.json` lie, by set name.
+    """Return the absolute path of each set of a user's images in `evaluation.json`, by set name.
 
-    Such a place is an absolute path (see `place_of_images`). Sets that an older version evaluated
-    have no recorded place, and are left out.
+    Sets that an older version evaluated have no recorded path, and are left out.
     """
     sets: Mapping[str, Any] = evaluation["sets"] if evaluation else {}
     return {name: figures["place"] for name, figures in sets.items() if "place" in figures}
@@ -39,22 +40,23 @@ def places_in(evaluation: Evaluation | None) -> dict[str, str]:
 def name_by_place(
     images: ImageSet, path: str, place_of_set: Mapping[str, str], print_line: PrintLine
 ) -> ImageSet:
-    """Return a user's set of images with its place, and a name that no other place has.
+    """Return a user's set of images with its absolute path, and a name that no other path has.
 
-    If another place has the name already, name and title get a number: "own:lab/photos (2)".
+    If images at another path have the name already, a number is added: "own:lab/photos (2)".
 
     Args:
       images: the set.
       path: path of the images, as the option `--on` gives it.
-      place_of_set: place of each known set, by the set's name.
+      place_of_set: name of each known set -> absolute path of its images.
       print_line: prints a line if the set gets a number.
     """
     place = place_of_images(path)
     name, title = images.name, images.title
     number = 1
-    while place_of_set.get(name, place) != place:
+    while name in place_of_set and place_of_set[name] != place:
         number += 1
-        name, title = f"{images.name} ({number})", f"{images.title} ({number})"
+        name = f"{images.name} ({number})"
+        title = f"{images.title} ({number})"
     if number > 1:
         place_of_first_set = place_of_set[images.name]
         print_line(f"{title}: is in {place}; {images.title}: is in {place_of_first_set}")

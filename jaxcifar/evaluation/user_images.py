@@ -122,7 +122,7 @@ def _read_chosen_split(
 def _choose_records(
     records_of_split: Mapping[str, binary_records.Records], class_names: tuple[str, ...]
 ) -> _ChosenSplit:
-    """Return the split to evaluate, with its packed images and the names of all classes."""
+    """Return the split to evaluate, given the packed images of each split and all classes."""
     split = _choose_split(records_of_split)
     return _ChosenSplit(split, len(records_of_split) == 1, records_of_split[split], class_names)
 

@@ -35,7 +35,7 @@ def parse_npz_path(text: str) -> Path:
 
 
 def add_answer_files(parser: OptionHolder) -> None:
-    """Add the options for the files of predictions (`--csv`, `--submission`) and features."""
+    """Add `--csv`, `--submission` and `--features`, and the options that change these files."""
     parser.add_argument(
         "--csv",
         type=parse_path,
@@ -69,7 +69,7 @@ def add_answer_files(parser: OptionHolder) -> None:
 
 
 def check_answer_files(options: Namespace, runs: Sequence[Path]) -> None:
-    """Check the options of `add_answer_files` before anything is computed.
+    """Check `--csv`, `--submission` and `--features` before anything is computed.
 
     Args:
       options: the options of the command.
@@ -131,7 +131,7 @@ def write_answer_files(
     photos: "Photos",
     predictions: "Predictions",
 ) -> None:
-    """Write the files that the options name.
+    """Write the files of `--csv`, `--submission` and `--features`, as far as options name them.
 
     Args:
       options: the options of the command.

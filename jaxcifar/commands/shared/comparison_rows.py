@@ -62,7 +62,7 @@ def _best_epoch(run: "RunRecord") -> dict[str, Any]:
 
 
 def _metric_rows(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
-    """Return table rows of all metrics except accuracy.
+    """Return table rows of all metrics except accuracy, on validation and on test images.
 
     Returns:
       title of the row, such as "test loss" -> text for each run, "-" without a value.
@@ -71,23 +71,21 @@ def _metric_rows(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
 
     results: list[dict[str, Any]] = [{**run.result} if run.result else {} for run in runs]
     best_epochs = [_best_epoch(run) for run in runs]
-    split_titles = {"val": "validation", "test": "test"}
-    metrics_by_split = {"val": best_epochs, "test": results}
+    splits = (("val", "validation", best_epochs), ("test", "test", results))
     rows: dict[str, list[str]] = {}
     for metric in measured_metrics(results, best_epochs):
-        if metric["name"] == "accuracy":
+        name, unit = metric["name"], metric["unit"]
+        if name == "accuracy":
             continue
-        for split, metrics_of_runs in metrics_by_split.items():
-            values = [metrics.get(f"{split}_{metric['name']}") for metrics in metrics_of_runs]
+        for split, split_title, metrics_of_runs in splits:
+            values = [metrics.get(f"{split}_{name}") for metrics in metrics_of_runs]
             if all(value is None for value in values):
                 continue
-            title = printable(f"{split_titles[split]} {metric['title']}")
-            is_taken = title in rows or title == _FLIP_ACCURACY_TITLE
-            if is_taken:
-                title = f"{title} ({metric['name']})"
+            title = printable(f"{split_title} {metric['title']}")
+            if title in rows or title == _FLIP_ACCURACY_TITLE:  # another row has this title
+                title = f"{title} ({name})"
             rows[title] = [
-                NO_VALUE if value is None else format_value(value, metric["unit"])
-                for value in values
+                NO_VALUE if value is None else format_value(value, unit) for value in values
             ]
     return rows
 

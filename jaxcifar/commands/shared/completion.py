@@ -22,12 +22,12 @@ def is_completing() -> bool:
 
 
 def complete(commands: Sequence[str]) -> NoReturn:
-    """Write the words that can follow on the shell's command line, and end the process.
+    """Tell the shell the words that complete the user's command line, and end the process.
 
-    Without argcomplete, nothing is written.
+    Without the package argcomplete, there are no such words.
 
     Args:
-      commands: names of the commands.
+      commands: names of the commands of jaxcifar.
     """
     try:
         import argcomplete

@@ -13,7 +13,7 @@ from jaxcifar.commands.shared.common_options import parse_path
 from jaxcifar.commands.shared.earlier_run import (
     changes_since_recorded_run,
     settings_of_recorded_run,
-    without_settings_of_other_recipe,
+    without_settings_of_earlier_recipe,
 )
 from jaxcifar.commands.shared.parser import OptionHolder
 from jaxcifar.config.code_in_run import require_code_outside, run_folder_of
@@ -95,7 +95,7 @@ def read_given_settings(
     other_options: Namespace,
     begun_config: Config | None = None,
 ) -> GivenSettings:
-    """Return the config that `--config` and the other options describe.
+    """Return the settings of a run from the file of `--config`, if given, and from the options.
 
     Args:
       option_settings: the settings that were given as options.
@@ -113,7 +113,7 @@ def read_given_settings(
     notices: list[str] = []
     try:
         if recorded_config is not None:
-            file_settings = without_settings_of_other_recipe(
+            file_settings = without_settings_of_earlier_recipe(
                 file_settings, recorded_config, option_settings, notices
             )
         file_settings = _without_ineffective_settings(file_settings, option_settings, notices)
@@ -125,41 +125,63 @@ def read_given_settings(
         raise
     if recorded_config is not None:
         notices += changes_since_recorded_run(config, recorded_config, path)
-    file_name = str(path)
     given_settings = GivenSettings(
-        config, option_settings, other_options, file_settings, file_name, recorded_config
+        config, option_settings, other_options, file_settings, str(path), recorded_config
     )
-    settings_of_single_row = {"": given_settings.settings_with_origins}
-    overruled_file_settings = overruled_lines(
-        settings_of_single_row,
-        lambda winning_origin, overruled_origin: overruled_origin == file_name,
-    )
-    return given_settings._replace(notices=(*overruled_file_settings, *notices))
+    overruled_lines_of_file = _lines_about_overruled_file_settings(given_settings)
+    return given_settings._replace(notices=(*overruled_lines_of_file, *notices))
+
+
+def _lines_about_overruled_file_settings(given_settings: GivenSettings) -> list[str]:
+    """Return lines about the settings of the file of `--config` that options override."""
+
+    def is_of_file(winning_origin: str, overruled_origin: str) -> bool:
+        return overruled_origin == given_settings.file_name
+
+    rows = {"": given_settings.settings_with_origins}  # a single run is not a row with a name
+    return overruled_lines(rows, is_of_file)
 
 
 def _setting_in_message(message: str) -> str:
-    """Return the setting whose option begins an error message, such as "batch_size"; "" if none."""
+    """Return the setting that an error message is about, if the message begins with an option.
+
+    For "--batch-size 0: ..." this is "batch_size". For other messages it is "".
+    """
     match = re.match(r"--([a-z-]+)", message)
     return match[1].replace("-", "_") if match else ""
 
 
 def _create_config(settings: Mapping[str, Any], begun_config: Config | None) -> Config:
-    """Return a config with these settings, and "cifar10" in place of the data set "auto"."""
+    """Return a config with these settings, and "cifar10" in place of the data set "auto".
+
+    `begun_config` is the config of the run if an earlier command began it, else None.
+    """
     if settings.get("dataset") == "auto":
         settings = {**settings, "dataset": "cifar10"}
     return Config.for_run(settings, begun_config)
 
 
 def _read_settings_file(path: Path) -> tuple[dict[str, Any], Config | None]:
-    """Return the settings in a file, and the config if the file is of a run (else None)."""
-    file = path / "config.json" if path.is_dir() else path
-    if path.is_dir() and not file.exists():
-        raise UsageError(f"--config {path}: there is no run here; {advice_to_give_run(path)}")
-    if file.suffix == ".json":
-        recorded_config = read_config(file, Config, _REMEDY_FOR_JSON, follow_links=True)
-        require_code_outside(run_folder_of(path), recorded_config)
-        return settings_of_recorded_run(recorded_config), recorded_config
-    content = read_toml(file, dict[str, Any], _REMEDY)
+    """Read the file, or the folder of an earlier run, that `--config` names.
+
+    Returns:
+      (settings, config of the earlier run). For a TOML file of settings, the config is None.
+    """
+    file = path
+    if path.is_dir():
+        file = path / "config.json"
+        if not file.exists():
+            raise UsageError(f"--config {path}: there is no run here; {advice_to_give_run(path)}")
+    if file.suffix != ".json":
+        return _read_toml_settings(file), None
+    recorded_config = read_config(file, Config, _REMEDY_FOR_JSON, follow_links=True)
+    require_code_outside(run_folder_of(path), recorded_config)
+    return settings_of_recorded_run(recorded_config), recorded_config
+
+
+def _read_toml_settings(path: Path) -> dict[str, Any]:
+    """Return the settings in a TOML file: all of its keys, or the keys of its table [config]."""
+    content = read_toml(path, dict[str, Any], _REMEDY)
     if "rows" in content:
         raise UsageError(
             f"--config {path}: is a study; train it with {shell_command('ablation')} --study {path}"
@@ -173,7 +195,7 @@ def _read_settings_file(path: Path) -> tuple[dict[str, Any], Config | None]:
         if name in content:
             raise UsageError(f"--config {path}: {name} is computed and can't be set; remove it")
     settings = check_types(f"--config {path}", content, Config)
-    return find_in_study_folder(path.parent, settings), None
+    return find_in_study_folder(path.parent, settings)
 
 
 def _without_ineffective_settings(
@@ -181,20 +203,24 @@ def _without_ineffective_settings(
 ) -> dict[str, Any]:
     """Return the settings of a file, except settings that options make ineffective.
 
-    A line that names the ineffective settings is added to `notices`.
+    For example, `--optimizer adam` makes the `momentum` of a file ineffective. A line that names
+    the ineffective settings is added to `notices`.
     """
     network_option = {"arch": option_settings["arch"]} if "arch" in option_settings else {}
-    effective_without_options = effective_settings({**network_option, **file_settings})
+    effective_in_file = effective_settings({**network_option, **file_settings})
     effective_with_options = effective_settings({**file_settings, **option_settings})
-    used_names = {*effective_with_options, *option_settings}
-    ineffective_settings = {
-        name: value
-        for name, value in file_settings.items()
-        if name in effective_without_options and name not in used_names
-    }
-    if ineffective_settings:
-        ineffective = ", ".join(f"{name} {value}" for name, value in ineffective_settings.items())
-        notices.append(f"settings of the file without effect with these options: {ineffective}")
-    return {
-        name: value for name, value in file_settings.items() if name not in ineffective_settings
-    }
+    kept_settings = {}
+    ineffective_texts = []
+    for name, value in file_settings.items():
+        is_used = name in effective_with_options or name in option_settings
+        # A setting without effect in the file itself is kept, so that it is reported as an error.
+        if is_used or name not in effective_in_file:
+            kept_settings[name] = value
+        else:
+            ineffective_texts.append(f"{name} {value}")
+    if ineffective_texts:
+        names_and_values = ", ".join(ineffective_texts)
+        notices.append(
+            f"settings of the file without effect with these options: {names_and_values}"
+        )
+    return kept_settings

@@ -60,13 +60,13 @@ def show_settings(console: Console, rows: Mapping[str, Sequence[SettingOrigin]])
     shared_table = make_table("", ("setting", "value", "from"), ())
     varying_names = []
     for name, setting_by_row in settings_by_name.items():
-        values_and_origins = {
-            (setting.value, setting.origin) for setting in setting_by_row.values()
-        }
-        is_in_all_rows = len(setting_by_row) == len(rows)
-        if is_in_all_rows and len(values_and_origins) == 1:
-            [(value, origin)] = values_and_origins
-            shared_table.add_row(name, Text(printable(value_text(value))), Text(printable(origin)))
+        settings_of_rows = list(setting_by_row.values())
+        values = {setting.value for setting in settings_of_rows}
+        origins = {setting.origin for setting in settings_of_rows}
+        is_in_all_rows = len(settings_of_rows) == len(rows)
+        if is_in_all_rows and len(values) == 1 and len(origins) == 1:
+            value, origin = value_text(settings_of_rows[0].value), settings_of_rows[0].origin
+            shared_table.add_row(name, Text(printable(value)), Text(printable(origin)))
         else:
             varying_names.append(name)
     console.print(shared_table)
@@ -113,7 +113,7 @@ def show_costs(
     )
     tasks_by_speed: dict[Config, list[Task]] = {}
     for task in tasks:
-        tasks_by_speed.setdefault(_config_of_speed(task.config), []).append(task)
+        tasks_by_speed.setdefault(_part_that_sets_speed(task.config), []).append(task)
     program_count = len(tasks_by_speed)
     total_seconds = 0.0
     for equal_tasks in list(tasks_by_speed.values())[:_MAX_TIMED_PROGRAMS]:
@@ -152,8 +152,11 @@ def _epochs_to_train(config: Config) -> int:
     return config.epochs - config.earlier_epochs
 
 
-def _config_of_speed(config: Config) -> Config:
-    """Return a config that is equal for runs whose training steps take the same time."""
+def _part_that_sets_speed(config: Config) -> Config:
+    """Return a copy with fixed values for the settings that do not change the time of a step.
+
+    Runs with equal copies train at the same speed.
+    """
     _, _, fold_count = config.fold.partition("/")
     first_fold = f"1/{fold_count}" if config.fold else ""
     return dataclasses.replace(config.shared_part(), epochs=1, fold=first_fold)

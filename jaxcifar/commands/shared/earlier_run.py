@@ -20,16 +20,17 @@ def settings_of_recorded_run(recorded_config: Config) -> dict[str, Any]:
     return {**settings, "arch_args": dict(recorded_config.arch_args)}
 
 
-def without_settings_of_other_recipe(
+def without_settings_of_earlier_recipe(
     file_settings: dict[str, Any],
     recorded_config: Config,
     option_settings: Mapping[str, Any],
     notices: list[str],
 ) -> dict[str, Any]:
-    """Return the settings of an earlier run that also apply to a new run.
+    """Return the settings of an earlier run that a new run takes over.
 
-    If options name another network or recipe, these are only the settings in which the earlier run
-    differs from its own recipe. A line in `notices` then names them. Otherwise all settings apply.
+    A recipe is a named set of settings for a network. If the options name another network or
+    recipe, only the settings in which the earlier run differs from its own recipe are returned, and
+    a line about them is added to `notices`. Otherwise, all settings are returned.
 
     Args:
       file_settings: the settings of the earlier run.
@@ -37,19 +38,16 @@ def without_settings_of_other_recipe(
       option_settings: the settings of the new run that were given as options.
       notices: lines for the user, to which a line may be added.
     """
-    arch, recipe = recorded_config.arch, recorded_config.recipe
-    if option_settings.get("arch", arch) != arch:
-        changed_option = "arch"
-    elif option_settings.get("recipe", recipe) != recipe:
-        changed_option = "recipe"
-    else:
+    changed_option = _option_that_changes_recipe(recorded_config, option_settings)
+    if changed_option is None:
         return file_settings
+    arch, recipe = recorded_config.arch, recorded_config.recipe
     recipe_settings = default_settings(arch, recipe)
-    kept_settings = {
-        name: value
-        for name, value in file_settings.items()
-        if name not in ("arch", "recipe", "arch_args") and value != recipe_settings[name]
-    }
+    kept_settings = {}
+    for name, value in file_settings.items():
+        is_of_network_or_recipe = name in ("arch", "recipe", "arch_args")
+        if not is_of_network_or_recipe and value != recipe_settings[name]:
+            kept_settings[name] = value
     if "arch" not in option_settings:
         kept_settings["arch"] = arch
         if recorded_config.alters_network:
@@ -61,6 +59,20 @@ def without_settings_of_other_recipe(
     return kept_settings
 
 
+def _option_that_changes_recipe(
+    recorded_config: Config, option_settings: Mapping[str, Any]
+) -> str | None:
+    """Return "arch" or "recipe", the first option that differs from the earlier run's setting.
+
+    Return None if neither differs.
+    """
+    for option in ("arch", "recipe"):
+        recorded_name = getattr(recorded_config, option)
+        if option_settings.get(option, recorded_name) != recorded_name:
+            return option
+    return None
+
+
 def _settings_text(settings: Mapping[str, Any]) -> str:
     """Return settings in alphabetical order as text, such as "dropout 0.5, epochs 2"."""
     return ", ".join(f"{name} {value}" for name, value in sorted(settings.items()))
@@ -69,25 +81,28 @@ def _settings_text(settings: Mapping[str, Any]) -> str:
 def changes_since_recorded_run(
     config: Config, recorded_config: Config, recorded_run: Path
 ) -> list[str]:
-    """Return lines about user code and weights that have changed since a recorded run.
+    """Return lines about user code and initial weights that have changed since an earlier run.
 
-    `recorded_config` is the config of this run, and `config` that of the new run.
+    Args:
+      config: config of the new run.
+      recorded_config: config of the earlier run.
+      recorded_run: path of the earlier run, for the lines.
     """
     lines = []
     config_now = user_code.with_imports_on_disk(config, recorded_config)
     for field in ("sources", "imports"):
         digests_now: dict[str, str] = dict(getattr(config_now, field) or ())
         recorded_digests: dict[str, str] = dict(getattr(recorded_config, field) or ())
-        for option_and_file, digest in digests_now.items():
-            option, _, imported_file = option_and_file.partition(": ")
+        for option_and_import, digest in digests_now.items():  # "arch", or "arch: imported.py"
+            option, _, imported_file = option_and_import.partition(": ")
             code_name = getattr(config, option)
-            is_same_code = code_name == getattr(recorded_config, option)
-            recorded_digest = recorded_digests.get(option_and_file, digest)
-            if is_same_code and digest != recorded_digest:
+            has_same_name = code_name == getattr(recorded_config, option)
+            recorded_digest = recorded_digests.get(option_and_import, digest)
+            if has_same_name and digest != recorded_digest:
+                changed_code = imported_file or code_name
                 lines.append(
-                    f"{imported_file or code_name} has changed since {recorded_run}: SHA-256 "
-                    f"{digest[:8]}, {recorded_digest[:8]} there; the run's folder has its copy in "
-                    "sources/"
+                    f"{changed_code} has changed since {recorded_run}: SHA-256 {digest[:8]}, "
+                    f"{recorded_digest[:8]} there; the run's folder has its copy in sources/"
                 )
     has_same_init = config.init == recorded_config.init
     if has_same_init and config.init_sha256 != recorded_config.init_sha256:

@@ -87,7 +87,7 @@ def _temperature_text(temperature: float) -> str:
 
 
 def _show_figures(console: Console, figures_of_runs: FiguresOfRuns) -> None:
-    """Print the tables of runs on clean images, and the most confident mistakes."""
+    """Print accuracy, calibration and most confident mistakes of runs on sets of images."""
     print_line = line_printer(console)
     for run, figures in figures_of_runs:
         class_name = _only_predicted_class(figures)
@@ -152,19 +152,20 @@ def _accuracy_table(figures_of_runs: FiguresOfRuns) -> Table:
 
 def _metric_table(figures_of_runs: FiguresOfRuns) -> Table:
     """Return a table of all metrics except accuracy and loss, which have their own tables."""
-    metrics: dict[str, Any] = {}
+    metric_by_name: dict[str, Any] = {}
     for _, figures in figures_of_runs:
-        metrics |= {metric["name"]: metric for metric in figures.get("metrics", [])}
+        for metric in figures.get("metrics", []):
+            metric_by_name[metric["name"]] = metric
     for name in ("accuracy", "loss"):
-        metrics.pop(name, None)
-    titles = [metric["title"] for metric in metrics.values()]
+        metric_by_name.pop(name, None)
+    titles = [metric["title"] for metric in metric_by_name.values()]
     table = _empty_table("Other metrics", ("run", "images"), titles)
     for run, figures in figures_of_runs:
-        values = {metric["name"]: metric["value"] for metric in figures.get("metrics", [])}
-        cells = [
-            format_value(values[name], metric["unit"]) if name in values else ""
-            for name, metric in metrics.items()
-        ]
+        value_by_name = {metric["name"]: metric["value"] for metric in figures.get("metrics", [])}
+        cells = []
+        for name, metric in metric_by_name.items():
+            value = value_by_name.get(name)
+            cells.append("" if value is None else format_value(value, metric["unit"]))
         _add_row_of_run(table, run, figures, *cells)
     return table
 
@@ -194,7 +195,8 @@ def _class_table(figures_of_runs: FiguresOfRuns) -> Table:
     classes = list(dict.fromkeys(class_names))  # each class once
 
     def mean_accuracy(name: str) -> float:
-        return float(np.mean([each.get(name, np.nan) for each in accuracies_of_columns]))
+        accuracies = [column.get(name, np.nan) for column in accuracies_of_columns]
+        return float(np.mean(accuracies))
 
     title = "Accuracy by class"
     shown_classes = classes
@@ -215,7 +217,7 @@ def _class_table(figures_of_runs: FiguresOfRuns) -> Table:
 
 
 def _mistake_table(evaluations: Evaluations) -> Table:
-    """Return a table of test accuracies with a mistake in evaluating, such as no normalisation."""
+    """Return a table of the test accuracy that evaluation with each common mistake measures."""
     figures_of_run = {}
     mistakes: dict[str, None] = {}  # in order of appearance
     for run, evaluation in evaluations.items():

@@ -47,7 +47,10 @@ class CorruptionEvaluator:
         self._base_results: ResultsByTitle = self._measure(self._base_run) if self._base_run else {}
 
     def evaluate(self, run: "LoadedRun") -> ResultsByTitle:
-        """Evaluate a run on its sets of corrupted images.
+        """Evaluate a run on its sets of corrupted images, and compare it with the base run, if any.
+
+        Returns:
+          the run's results on each set, by the set's title.
 
         Raises:
           RunError: a logit is not finite, or the base run makes no errors on a kind of corruption.
@@ -66,7 +69,7 @@ class CorruptionEvaluator:
     def _find_or_load_base_run(
         self, runs: Sequence["LoadedRun"], options: Namespace
     ) -> "LoadedRun":
-        """Return the run of `--base`; load it unless it is one of `runs`."""
+        """Return the run of `--base`, with which other runs are compared; load it if necessary."""
         from jaxcifar.commands.shared.evaluated_runs import LoadedRun, open_corruption_sets
         from jaxcifar.trained.load import load
 
@@ -84,7 +87,7 @@ class CorruptionEvaluator:
         )
 
     def _measure(self, run: "LoadedRun") -> ResultsByTitle:
-        """Evaluate a run on its sets of corrupted images."""
+        """Return a run's accuracy on each set of corrupted images, without errors of a base run."""
         from jaxcifar.evaluation.corruption_sets import evaluate_corruption_set
 
         def print_activity(activity: str) -> None:

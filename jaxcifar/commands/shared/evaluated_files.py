@@ -22,17 +22,19 @@ _NO_LABEL = -1  # of classes that the user's folder does not have
 def add_file_names(
     run: LoadedRun, evaluated: EvaluationResult, print_line: PrintLine = lambda line: None
 ) -> None:
-    """Add split and place to the results of each set of images, and file names to listed images.
+    """Add to the results of each set of images where the images come from.
 
-    The listed images are the mistakes and the likely label errors. Only images in a folder of the
-    user have file names. If the folder can't be read, no names are added.
+    This is the split, such as "test", and the path of a user's images. Each image that the results
+    list, as a mistake or a likely label error, also gets its file name. Only images in a folder of
+    the user have file names. If the folder can't be read, no names are added.
     """
     set_by_name = {image_set.name: image_set for image_set in run.sets}
     for set_name, result in evaluated.results.items():
         image_set = set_by_name[set_name]
-        path, split = image_set.path, image_set.split
         if set_name in SETS_OF_RUN:
             path, split = run.classifier.config.dataset, set_name
+        else:
+            path, split = image_set.path, image_set.split
         if split:
             result.figures["split"] = split
         if image_set.place:

@@ -92,9 +92,9 @@ def _read_earlier_evaluation(folder: RunFolder) -> Evaluation | None:
 
 
 def _with_title_of_true_labels(images: ImageSet) -> ImageSet:
-    """Return a set of images; the title of training images ends in "with true labels".
+    """Return a set of images, with "with true labels" added to the title of training images.
 
-    For runs with the setting `label_noise`, which were trained with some random labels.
+    This is for runs that were trained with some random labels, by the setting `label_noise`.
     """
     if images.name != TRAIN_SET:
         return images
@@ -153,7 +153,7 @@ def _load_sets(
       classifier: the trained network.
       options: the options of the command.
       print_line: prints a line about ignored files, resized images, and sets with equal names.
-      place_of_earlier_set: place of each of the user's sets in `evaluation.json`, by its name.
+      place_of_earlier_set: name of a user's set that was evaluated before -> path of its images.
 
     Raises:
       UsageError: a set of images can't be used, or two sets have the same name.

@@ -9,9 +9,9 @@ from jaxcifar.runs.folder import RunFolder
 
 
 def lines_about_kept_figures(run_folder: Path, evaluation: Evaluation) -> Iterator[str]:
-    """Yield a line for each set of images whose earlier figures stay in `evaluation.json`.
+    """Yield a line for each set of images whose earlier results stay in `evaluation.json`.
 
-    Figures from more images are not replaced by figures from fewer images.
+    Results from more images are not replaced by results from fewer images of the same set.
 
     Args:
       run_folder: folder of the run, with its `evaluation.json`.

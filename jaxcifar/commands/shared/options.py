@@ -53,8 +53,9 @@ def reference_default_text(name: str) -> str:
     default_by_arch = {
         arch: readable_text(default_settings(arch)[name]) for arch in registry.KINDS["arch"]
     }
-    [(usual_default, network_count)] = Counter(default_by_arch.values()).most_common(1)
-    if network_count == 1:
+    counts_of_defaults = Counter(default_by_arch.values())
+    [(usual_default, network_count)] = counts_of_defaults.most_common(1)
+    if network_count == 1:  # no two networks have the same default
         return ", ".join(f"{default} for {arch}" for arch, default in default_by_arch.items())
     other_defaults = [
         f"{default} for {arch}"
@@ -144,25 +145,28 @@ def _add_option(
     help_text += _restriction_text(field.name)
     if default_text:
         help_text += f" (default: {default_text})"
-    argparse_settings: dict[str, Any] = {"help": help_text, "default": argparse.SUPPRESS}
-    for name in ("choices", "type"):
-        if name in field.metadata:
-            argparse_settings[name] = field.metadata[name]
-    if field.name == "arch_args":
-        argparse_settings |= {"nargs": "*", "action": _NetworkArguments, "metavar": "NAME=VALUE"}
-    elif field.type is bool:
-        argparse_settings["action"] = argparse.BooleanOptionalAction
-    elif "choices" not in argparse_settings:
-        argparse_settings.setdefault("type", field.type)
-        argparse_settings["metavar"] = _METAVAR_BY_TYPE.get(argparse_settings["type"], "NAME")
-    if field.name in _METAVAR_BY_FIELD:
-        argparse_settings["metavar"] = _METAVAR_BY_FIELD[field.name]
+    option = f"--{option_name(field.name)}"
     action = group.add_argument(
-        f"--{option_name(field.name)}", dest=field.name, **argparse_settings
+        option, dest=field.name, default=argparse.SUPPRESS, help=help_text, **_value_settings(field)
     )
     names_by_field: dict[str, Collection[str]] = {**registry.KINDS, "recipe": RECIPES}
     names = names_by_field.get(field.name, ())
     suggest(action, [*names, "auto"] if takes_auto else names)
+
+
+def _value_settings(field: dataclasses.Field) -> dict[str, Any]:
+    """Return arguments for argparse about a field's values, such as `type` and `choices`."""
+    settings = {key: field.metadata[key] for key in ("choices", "type") if key in field.metadata}
+    if field.name == "arch_args":
+        settings |= {"nargs": "*", "action": _NetworkArguments, "metavar": "NAME=VALUE"}
+    elif field.type is bool:
+        settings["action"] = argparse.BooleanOptionalAction
+    elif "choices" not in settings:
+        settings.setdefault("type", field.type)
+        settings["metavar"] = _METAVAR_BY_TYPE.get(settings["type"], "NAME")
+    if field.name in _METAVAR_BY_FIELD:
+        settings["metavar"] = _METAVAR_BY_FIELD[field.name]
+    return settings
 
 
 class _NetworkArguments(argparse.Action):
@@ -206,9 +210,9 @@ def pop_image_size(options: argparse.Namespace) -> int:
 
 
 def add_archs(parser: OptionHolder, default: Sequence[str] | None = ARCHS) -> None:
-    """Add `--arch` for several networks.
+    """Add `--arch`, which takes the names of several networks.
 
-    The help says that the default is all networks of the package, and `default` must mean this.
+    If `default` is None, the command itself must use all networks, as the option's help says.
     """
     action = parser.add_argument(
         "--arch",

@@ -53,7 +53,7 @@ def suggest(action: argparse.Action, names: Iterable[str]) -> None:
 
 
 def suggested_names(action: argparse.Action) -> tuple[str, ...]:
-    """Return the names that `suggest` was given for an option."""
+    """Return the names that the shell suggests for an option's value, as `suggest` has set them."""
     names: tuple[str, ...] = getattr(action, _SUGGESTED_NAMES_ATTRIBUTE, ())
     return names
 
@@ -171,12 +171,15 @@ class Parser(argparse.ArgumentParser):
         """
         known_options = [known for known in self._option_string_actions if known.startswith("--")]
         name = option.lstrip("-").lower().replace("_", "-")
-        replacements = [f"--{word}" for word in _OPTIONS_ELSEWHERE.get(name, "").split()]
-        suggestions = [text for text in replacements if text.partition("=")[0] in known_options]
+        for replacement in _OPTIONS_ELSEWHERE.get(name, "").split():
+            replacing_option, equals, value = f"--{replacement}".partition("=")
+            if replacing_option in known_options:
+                option_and_value = f"{replacing_option} {value}" if equals else replacing_option
+                return f"; did you mean {option_and_value}?"
         if len(name) > 1:
-            suggestions += [known for known in known_options if known.startswith(f"--{name}")]
-        if suggestions:
-            return f"; did you mean {suggestions[0].replace('=', ' ')}?"
+            for known in known_options:
+                if known.startswith(f"--{name}"):
+                    return f"; did you mean {known}?"
         if name in _ADVICE_ON_OPTIONS_ELSEWHERE:
             return f"; {_ADVICE_ON_OPTIONS_ELSEWHERE[name]}"
         similar_option = did_you_mean(f"--{name}", known_options).strip()

@@ -57,8 +57,9 @@ def _ranked_table(network: "StudiedNetwork", tied_rows: Sequence[str]) -> Table:
     number_columns = ("runs" if has_folds else "seeds", "validation", "test", "time")
     table = make_table(network.title, ("row",), number_columns)
     table.add_column("")  # for the mark of the best row
-    mark = "<- first" if tied_rows else "<- best"
-    has_several_rows = len(network.variations) > 1
+    mark_of_best = "<- first" if tied_rows else "<- best"
+    if len(network.variations) == 1:
+        mark_of_best = ""
     for variation in network.variations:
         table.add_row(
             Text(printable(variation.name)),
@@ -66,7 +67,7 @@ def _ranked_table(network: "StudiedNetwork", tied_rows: Sequence[str]) -> Table:
             _accuracy_or_empty(variation, "val"),
             _accuracy_or_empty(variation, "test"),
             duration(device_seconds(variation.runs)),
-            mark if variation is network.winner and has_several_rows else "",
+            mark_of_best if variation is network.winner else "",
         )
     return table
 
@@ -87,7 +88,7 @@ def _table_without_validation(records: "Records") -> Table:
 
 
 def _run_count_text(variation: "Variation") -> str:
-    """Return the number of a row's runs as text: "3" seeds, "5 folds", or "5 folds x 3" seeds."""
+    """Return the number of a row's runs as text: "3" (seeds), "5 folds", or "5 folds x 3"."""
     fold_count = len(variation.folds)
     if fold_count < 2:
         return str(len(variation.runs))
@@ -119,7 +120,7 @@ def _best_row_sentence(network: "StudiedNetwork", tied_rows: Sequence[str]) -> s
 
     Args:
       network: the rows of a study with the same network.
-      tied_rows: names of other rows that may be as good: their distance may be chance.
+      tied_rows: names of other rows that may be as good, because the difference may be chance.
     """
     from jaxcifar.machine.name_lists import join_names
 

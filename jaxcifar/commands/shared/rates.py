@@ -42,7 +42,7 @@ def show_speeds(console: Console, results: Mapping[str, Any]) -> None:
 def _show_startup_and_parallel_runs(
     print_line: PrintLine, arch: str, own_results: Mapping[str, Any]
 ) -> None:
-    """Print what was measured of jaxcifar only: the first step, an epoch, and runs at once."""
+    """Print how long jaxcifar needs to start and for an epoch, and the speed of runs at once."""
     first_step = own_results["first_step_seconds"]
     print_line(
         f"{arch}: first step after {first_step['cold']:.1f} s, {first_step['warm']:.1f} s with a "
@@ -103,7 +103,10 @@ def _text_or_dash(value: float | None, text_of: Callable[[float], str]) -> str:
 
 
 def _ratio_text(ratios: dict[str, Any], name: str) -> str:
-    """Return the ratio `name` as text, with the range over the rounds if known: "1.1 (1.0-1.2)"."""
+    """Return the ratio `name` as text, such as "1.10 (1.02-1.15)" with its range over the rounds.
+
+    If the range is unknown, only the ratio is returned.
+    """
     spread = ratios[f"{name}_spread"]
     return f"{ratios[name]:.2f} ({_range_text(spread)})" if spread else f"{ratios[name]:.2f}"
 

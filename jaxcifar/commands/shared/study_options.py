@@ -88,9 +88,9 @@ class GivenStudy(NamedTuple):
         return next(iter(all_folds(self.fold_count)), "")
 
     def with_rows_of_earlier_grids(self, study_folder: Path) -> "GivenStudy":
-        """Return a copy whose study has the rows of earlier grids too.
+        """Return a copy whose study also has the rows that earlier commands added to its folder.
 
-        These are the rows in the study's folder that earlier values of `--grid` have added.
+        A command with `--grid` adds a row for each combination of the values.
 
         Raises:
           UsageError: there would be too many rows.
@@ -131,17 +131,17 @@ class GivenStudy(NamedTuple):
 
         Args:
           rows: the rows that are trained.
-          with_other_recipes: True to also list ignored values of recipes that the user did not
-            choose by `--recipe`.
+          with_other_recipes: True to list the unused values of all recipes; False to list only
+            those of the recipe that `--recipe` names.
         """
-        origins_of_options = [COMMAND_LINE]
+        origins_chosen_by_options = [COMMAND_LINE]
         if "recipe" in self.option_settings:
-            origins_of_options.append(f"recipe {self.option_settings['recipe']}")
+            origins_chosen_by_options.append(f"recipe {self.option_settings['recipe']}")
 
         def is_shown(winning_origin: str, overruled_origin: str) -> bool:
             if overruled_origin == STUDY:
                 return winning_origin != ROW  # a row of a study differs from what all rows share
-            return with_other_recipes or overruled_origin in origins_of_options
+            return with_other_recipes or overruled_origin in origins_chosen_by_options
 
         lines = overruled_lines(self.settings_by_row(rows), is_shown)
         val_fraction = self.study.config.get("val_fraction")
@@ -224,7 +224,7 @@ def read_given_study(options: Namespace, settings: dict[str, Any]) -> GivenStudy
     shared_settings: Mapping[str, Any] = {}
     if options.grid is not None:
         if options.study is not None:
-            raise UsageError("--grid: makes the rows, as --study does; leave one of them out")
+            raise UsageError("--grid: defines rows, as --study does; leave one of them out")
         study = grid_study(options.grid, settings)
         if options.folds and any("val_fraction" in row.changes for row in study.rows):
             raise UsageError(

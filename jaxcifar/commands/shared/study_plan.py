@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def plan_runs(
     study: Study, study_folder: Path, options: Namespace, print_line: PrintLine
 ) -> "list[Task]":
-    """Return the runs of a study by the options of the command; see `plan`.
+    """Return the runs of a study that the options choose: one for each row, seed and fold.
 
     If the path of the user's images has changed, the images are loaded and compared with those of
     the finished runs. A dry run does not prepare them.

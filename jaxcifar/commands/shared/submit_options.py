@@ -166,16 +166,14 @@ def _slurm_time_in_minutes(text: str) -> int:
     match = _SLURM_TIME_PATTERN.fullmatch(text)
     if match is None:
         raise UsageError(f"--submit-options time={text}: must be minutes, H:MM:SS or D-HH:MM:SS")
-    days_text, *number_texts = match.groups()
+    days_text, first_text, second_text, third_text = match.groups()
     days = int(days_text or 0)
-    numbers = [int(number_text or 0) for number_text in number_texts]
-    begins_with_hours = days_text is not None or number_texts[2] is not None
+    first, second, third = int(first_text), int(second_text or 0), int(third_text or 0)
+    begins_with_hours = days_text is not None or third_text is not None
     if begins_with_hours:
-        hours, minutes, seconds = numbers
+        duration = timedelta(days=days, hours=first, minutes=second, seconds=third)
     else:
-        hours = 0
-        minutes, seconds, _ = numbers
-    duration = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        duration = timedelta(minutes=first, seconds=second)
     if not duration:
         raise UsageError(f"--submit-options time={text}: must be longer than 0 minutes")
     return math.ceil(duration / timedelta(minutes=1))

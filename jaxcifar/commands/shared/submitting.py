@@ -50,9 +50,10 @@ def send_parts(
 
     queue = JobQueue()
     with lock_jobs(study_folder):
-        all_open_parts = progress_of(read_parts(study_folder), tasks, queue.is_over).open
-        runs_in_queue = {run for part in all_open_parts for run in part.runs}
-        open_parts = _parts_that_train(tasks, all_open_parts)
+        earlier_parts = read_parts(study_folder)
+        parts_in_queue = progress_of(earlier_parts, tasks, queue.is_over).open
+        runs_in_queue = {run for part in parts_in_queue for run in part.runs}
+        open_parts = _parts_that_train(tasks, parts_in_queue)
         tasks_to_train = [task for task in tasks if needs_training(task)]
         if not tasks_to_train and not open_parts:
             raise UsageError(_nothing_to_train_message(tasks))
@@ -62,8 +63,8 @@ def send_parts(
         sent_parts: list[SentPart] = []
         if runs_to_send:
             part_count = options.parts or row_count
-            shards = _shards_with_runs(tasks, runs_to_send, part_count)
-            sent_parts = _send_jobs(queue, shards, argv, options, study_folder)
+            runs_by_shard = _shards_with_runs(tasks, runs_to_send, part_count)
+            sent_parts = _send_jobs(queue, runs_by_shard, argv, options, study_folder)
     if sent_parts:
         _print_sent_parts(sent_parts, print_line)
     if options.wait is False:
@@ -78,7 +79,7 @@ def send_parts(
 
 
 def _nothing_to_train_message(tasks: "Sequence[Task]") -> str:
-    """Return the error message for a study whose runs are all finished or have failed for good."""
+    """Return the error message for a study with nothing to train: all runs finished or failed."""
     from jaxcifar.studies.waiting import earlier_failures
 
     failed_outcomes = earlier_failures(tasks)
@@ -95,11 +96,11 @@ def _nothing_to_train_message(tasks: "Sequence[Task]") -> str:
 def _shards_with_runs(
     tasks: "Sequence[Task]", runs_to_send: Collection[str], part_count: int
 ) -> dict[Shard, list[str]]:
-    """Divide a study's runs among jobs; return each job's part and the names of its runs.
+    """Divide a study into parts for jobs; return the names of the runs to train in each part.
 
     Args:
       tasks: all runs of the study.
-      runs_to_send: names of the runs that are sent; parts without such runs are left out.
+      runs_to_send: names of the runs to train; parts without such runs are left out.
       part_count: number of parts into which all runs are divided.
     """
     runs_by_shard = {}
@@ -118,10 +119,17 @@ def _send_jobs(
     options: Namespace,
     study_folder: Path,
 ) -> "list[SentPart]":
-    """Send a job for each part of a study, and record the jobs.
+    """Send a job for each part of a study, record the jobs in the study's folder, and return them.
 
-    `runs_by_shard` has the names of the unfinished runs of each part. The other arguments are
-    those of `send_parts`.
+    Args:
+      queue: where to send the jobs.
+      runs_by_shard: part of the study -> names of its runs that are not finished.
+      argv: the words of this command, which the jobs repeat.
+      options: the parsed words.
+      study_folder: folder of the study.
+
+    Raises:
+      RunError: the jobs can't be sent.
     """
     from jaxcifar.studies.submitted_parts import SentPart, make_job_folder, record_parts
 
@@ -169,11 +177,11 @@ def _parts_that_train(tasks: "Sequence[Task]", parts: "Sequence[SentPart]") -> "
 def leaves_training_to_jobs(
     tasks: "Sequence[Task]", options: Namespace, study_folder: Path
 ) -> bool:
-    """Return whether a command trains nothing itself, because jobs train runs of the study.
+    """Return True if jobs of an earlier command train the study, so that this command must not.
 
-    An earlier command has then sent these jobs to a cluster, and a run of theirs is unfinished. The
-    jobs themselves have the option `--shard`, and train. A finished run counts as finished here,
-    even if `--force` trains its row again.
+    An earlier command with `--submit` has then sent jobs to a cluster, and one of their runs is not
+    finished. Commands with `--submit` or `--shard`, such as the jobs' own, get False. A finished
+    run counts as finished, even if `--force` trains its row again.
 
     Raises:
       RunError: the record of the jobs can't be read.
