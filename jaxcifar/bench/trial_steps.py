@@ -55,7 +55,7 @@ class Trial:
     dtype: str
 
     def seconds(self, epochs: int, runs: int = 1) -> float:
-        """Estimate the seconds that runs take, without compiling and writing files.
+        """Estimate the seconds that runs take; compiling and writing files are not included.
 
         Args:
           epochs: number of epochs of each run.
