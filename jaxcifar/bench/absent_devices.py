@@ -103,7 +103,8 @@ class Target:
         kind, _, shape_text = name.partition(":")
         if kind not in _LIMITS_OF_KIND:
             raise UsageError(
-                f"--target {name}: unknown device; choose devices such as {', '.join(EXAMPLES)}"
+                f"--target {name}: unknown device; choose one of {', '.join(EXAMPLES)}, "
+                "or another number of these devices"
             )
         if name == kind:
             return cls(name, kind, shape=(1,))
