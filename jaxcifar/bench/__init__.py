@@ -55,7 +55,7 @@ def measure_implementations(
 def contestant_specs(work: Work, peer: str | None) -> list[EntrantSpec]:
     """Return the contestants: this package, plain Flax, and PyTorch if `peer` is "torch".
 
-    PyTorch in bfloat16 is the last, because some processors emulate bfloat16 slowly.
+    PyTorch in bfloat16 comes last, because it is very slow on processors that emulate bfloat16.
     """
     specs = [_contestant_spec("jaxcifar", work), _contestant_spec("plain flax", work)]
     if peer:
@@ -144,10 +144,10 @@ def seconds_of_remaining_measurements(
 def measure_startup(
     work: Work, step_milliseconds: float, progress: BenchProgress
 ) -> dict[str, Any]:
-    """Measure how long training needs to start, and the seconds of a run outside its steps.
+    """Measure how long a run needs to start, and how long it works outside of its training steps.
 
     The first training step is timed twice: with nothing compiled before, and with a compiled
-    program in JAX's cache.
+    program in JAX's cache. Then a whole run is timed.
 
     Args:
       work: the network to measure.
@@ -158,8 +158,8 @@ def measure_startup(
       a dict for the JSON file. It has the network's `arch`, `dtype` and `batch_size`, and:
         `first_step_seconds`: seconds to the first step, "cold" (nothing compiled) and "warm".
         `epoch_images`: number of images in an epoch.
-        `epoch_seconds`: seconds of an epoch of a whole run.
-        `seconds_beyond_steps`: seconds of the whole run outside of its training steps.
+        `epoch_seconds`: seconds of the whole run, divided by its number of epochs.
+        `seconds_beyond_steps`: seconds of the whole run, minus those of its training steps.
 
     Raises:
       RunError: training failed.

@@ -22,6 +22,11 @@ EXAMPLES = ("v5e", "v5e:2x4", "v5p:2x2x1", "h100", "h100:8")
 _SMALLEST_SLICE_SHAPE = {"v5e": "2x2", "v5p": "2x2x1"}  # a target of one chip uses one chip of it
 _NETWORK_DIMENSIONS = {"v5e": 2, "v5p": 3}
 _MAX_H100_CARDS = 8
+_SHAPE_RULES = {
+    "v5e": "two numbers of chips, as in v5e:2x4",
+    "v5p": "three numbers of chips, as in v5p:2x2x1",
+    "h100": f"a number from 1 to {_MAX_H100_CARDS}, as in h100:8",
+}
 _MACHINE_NAMES = {"v5e": "TPU v5e", "v5p": "TPU v5p", "h100": "H100, 8 a node"}
 _SHAPE_PATTERN = re.compile(r"\d{1,4}(x\d{1,4})*")  # such as 2x4
 _CUDA_PLUGINS = ("jax_plugins.xla_cuda12", "jax_plugins.xla_cuda13")
@@ -58,12 +63,7 @@ dnn_version_info { major: 9 minor: 10 patch: 0 }
 
 @dataclasses.dataclass(frozen=True)
 class ChipLimits:
-    """Published limits of a chip.
-
-    Attributes:
-      memory: bytes of its main memory.
-      bandwidth: bytes per second from and to its main memory.
-    """
+    """A chip's bytes of main memory, and the bytes per second that it reads and writes there."""
 
     memory: float
     bandwidth: float
@@ -93,7 +93,7 @@ class Target:
 
     @classmethod
     def parse(cls, name: str) -> "Target":
-        """Return the devices that a name such as "v5e:2x4" means: a kind and a shape.
+        """Return the kind and the shape of the devices in a name such as "v5e:2x4".
 
         A name without a shape means one device.
 
@@ -102,9 +102,9 @@ class Target:
         """
         kind, _, shape_text = name.partition(":")
         if kind not in _LIMITS_OF_KIND:
-            examples = ", ".join(EXAMPLES)
             raise UsageError(
-                f"--target {name}: unknown device; choose one of {examples}, or other counts"
+                f"--target {name}: unknown device; choose one of {', '.join(EXAMPLES)}, "
+                "or another number of these devices"
             )
         if name == kind:
             return cls(name, kind, shape=(1,))
@@ -112,10 +112,9 @@ class Target:
         if _SHAPE_PATTERN.fullmatch(shape_text):
             shape = tuple(int(axis_size) for axis_size in shape_text.split("x"))
         if not _is_allowed_shape(kind, shape):
-            example = next(example for example in EXAMPLES if example.startswith(f"{kind}:"))
             raise UsageError(
-                f"--target {name}: {kind} devices can't be linked in this shape; write the numbers "
-                f"of devices like {example}"
+                f"--target {name}: {kind} devices can't be linked in this way; "
+                f"write {_SHAPE_RULES[kind]}"
             )
         return cls(name, kind, shape)
 
@@ -142,7 +141,7 @@ class Target:
 
 
 def _is_allowed_shape(kind: str, shape: tuple[int, ...]) -> bool:
-    """Return whether devices of a kind can form a network of a shape, such as (2, 4) for "v5e"."""
+    """Return whether devices can be linked in a shape, such as (2, 4) for "v5e" (8 chips)."""
     if not shape or min(shape) == 0:
         return False
     if kind == "h100":
@@ -183,15 +182,15 @@ def devices_of(target: Target) -> list[Any]:
     try:
         devices = _h100_cards(target) if target.kind == "h100" else _tpu_chips(target)
     except Exception as error:  # of a library that is loaded for a machine that is not here
-        reason = first_line(error)
-        raise RunError(f"--target {target.name}: {reason}; choose another target") from error
+        message = f"--target {target.name}: {first_line(error)}; choose another target"
+        raise RunError(message) from error
     return devices[: target.device_count]
 
 
 def _tpu_chips(target: Target) -> list[Any]:
-    """Return JAX's descriptions of a target's TPU chips.
+    """Return JAX's descriptions of TPU chips: those of a target, or more if the target is one chip.
 
-    For a target of one chip, return the chips of the smallest slice (group of linked chips).
+    The compiler describes slices (groups of linked chips). No slice has a single chip.
     """
     # Otherwise libtpu waits for a server that describes a TPU machine.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")

@@ -62,11 +62,12 @@ class AbsentProgram:
 
     @property
     def least_seconds(self) -> dict[str, float]:
-        """The shortest possible time of a step in seconds, by each published limit of a device.
+        """The shortest possible seconds of a step, by each published limit of a device.
 
-        The limits are "arithmetic", "memory" and "exchanges" between devices, which are modelled in
-        `device_traffic`. Arithmetic and memory work at the same time, so the larger of the two is a
-        bound (the "roofline"; Williams, Waterman and Patterson 2009).
+        The keys are "arithmetic", "memory" (reading and writing it) and "exchanges" between
+        devices, modelled in `device_traffic`. Arithmetic and memory work at the same time, so a
+        step takes at least as long as the slower of these two (the "roofline"; Williams, Waterman
+        and Patterson 2009).
         """
         machine, chip, devices = self.target.machine, self.target.chip, self.target.device_count
         exchange_seconds = [

@@ -24,8 +24,9 @@ def plot_rates(
 ) -> None:
     """Draw the images per second of each implementation, with a panel for each network and phase.
 
-    A line on a bar leads from the slowest to the fastest round. A bar is hatched if the
-    implementation was left out of the rounds, because it was too slow or failed.
+    Most implementations were measured in several rounds. A line on their bars leads from the
+    slowest to the fastest round. A hatched bar shows the speed in the first steps instead: its
+    implementation took part in no round, because it was too slow or failed.
 
     Args:
       rows: rows of the table of results, as `bench_rows.result_rows` returns them.
@@ -53,22 +54,24 @@ def plot_rates(
 
 def _draw_bars(panel: Axes, rows: Sequence[dict[str, Any]]) -> None:
     """Draw a bar with the images per second of each row of results, the first at the top."""
+    fastest_rates = []
     for position, row in enumerate(rows):
         rate = row["images_per_second"]
-        lowest_rate, highest_rate = row["spread"]
+        slowest_rate, fastest_rate = row["spread"]
         color = _COLOR_OF_DTYPE.get(row["dtype"], "grey")
         if row["implementation"] == OUR_IMPLEMENTATION:
             color = _OUR_COLOR
+        fastest_rates.append(fastest_rate)
         took_part_in_rounds = row["rounds"] > 0
         hatch = None if took_part_in_rounds else "///"
         panel.barh(position, rate, 0.7, color=color, hatch=hatch, edgecolor="white")
-        panel.plot([lowest_rate, highest_rate], [position, position], color="black", linewidth=1)
-        panel.text(highest_rate, position, f"  {rate:,.0f}", va="center", fontsize=8)
+        panel.plot([slowest_rate, fastest_rate], [position, position], color="black", linewidth=1)
+        panel.text(fastest_rate, position, f"  {rate:,.0f}", va="center", fontsize=8)
     labels = [f"{row['implementation']} {row['dtype']}" for row in rows]
     panel.set_yticks(range(len(rows)), labels, fontsize=8)
     panel.invert_yaxis()
     panel.set_xlabel("images/s", fontsize=8)
     panel.grid(axis="x", alpha=0.3)
     panel.set_axisbelow(True)
-    fastest = max((row["spread"][1] for row in rows), default=1.0)
-    panel.set_xlim(0, 1.2 * fastest)  # with space for the numbers
+    largest_rate = max(fastest_rates, default=1.0)
+    panel.set_xlim(0, 1.2 * largest_rate)  # with space for the numbers

@@ -62,7 +62,7 @@ class Instruction:
 
 
 def _array_bytes(array: re.Match[str]) -> int:
-    """Return how many bytes of main memory an array takes; 0 for an array in fast memory.
+    """Return how many bytes an array takes in a chip's main memory; 0 if it is in fast memory.
 
     `array` is the match of a type such as "f32[128,10]{1,0}".
     """
@@ -132,13 +132,13 @@ def read_program(text: str) -> ProgramText:
 def _parse_instruction(line: re.Match[str]) -> Instruction:
     """Return the instruction in a line `NAME = TYPE OPCODE(OPERANDS), ATTRIBUTES`."""
     root_keyword, name, definition = line.groups()
-    is_tuple = definition.startswith("(")
-    type_end = _closing_bracket(definition, 0) + 1 if is_tuple else definition.find(" ")
+    type_end = _end_of_type(definition)
     result_type, operation = definition[:type_end], definition[type_end:].strip()
     opcode, _, _ = operation.partition("(")
-    operands_end = _closing_bracket(operation, len(opcode))
-    operands = operation[len(opcode) + 1 : operands_end]
-    attributes = operation[operands_end:]
+    opening_bracket = len(opcode)
+    closing_bracket = _closing_bracket(operation, opening_bracket)
+    operands = operation[opening_bracket + 1 : closing_bracket]
+    attributes = operation[closing_bracket:]
     custom_call_target = _CUSTOM_TARGET_PATTERN.search(attributes)
     return Instruction(
         name=name,
@@ -150,6 +150,14 @@ def _parse_instruction(line: re.Match[str]) -> Instruction:
         custom_call_target=custom_call_target[1] if custom_call_target else "",
         is_root=root_keyword is not None,
     )
+
+
+def _end_of_type(definition: str) -> int:
+    """Return the index after the type of the result, with which `definition` begins."""
+    is_tuple = definition.startswith("(")
+    if is_tuple:
+        return _closing_bracket(definition, 0) + 1
+    return definition.find(" ")
 
 
 def _find_called_computations(attributes: str) -> dict[str, tuple[str, ...]]:

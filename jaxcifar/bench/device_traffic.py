@@ -87,19 +87,21 @@ class Machine:
         latency_within, latency_between = self.latency
         chips_in_group = min(chips, self.chips_per_group)
         groups = chips / chips_in_group
-        hops_in_group = math.log2(chips_in_group)
-        if self.torus_dimensions:
+        if self.torus_dimensions:  # the chips are linked in rings along each dimension
             ring_length = chips_in_group ** (1 / self.torus_dimensions)
             hops_half_way_round = math.ceil((ring_length - 1) / 2)
             hops_in_group = self.torus_dimensions * hops_half_way_round
+        else:  # sums are made along a tree
+            hops_in_group = math.log2(chips_in_group)
         hops_between = math.log2(groups)
         # All data travels twice: to be summed, and to distribute the sums. So each cost has a 2.
+        # Each chip sums one part of the bytes itself and sends the other parts.
         latency = 2 * (hops_in_group * latency_within + hops_between * latency_between)
         bytes_sent_within = 2 * (chips_in_group - 1) / chips_in_group * array_bytes
         bytes_sent_between = 2 * (groups - 1) / groups * array_bytes / chips_in_group
-        return (
-            latency + bytes_sent_within / bandwidth_within + bytes_sent_between / bandwidth_between
-        )
+        seconds_within = bytes_sent_within / bandwidth_within
+        seconds_between = bytes_sent_between / bandwidth_between
+        return latency + seconds_within + seconds_between
 
 
 # Published numbers; bandwidths are in one direction. Sources: NVIDIA's data sheets of H100 SXM (989

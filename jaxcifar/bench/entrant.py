@@ -85,9 +85,9 @@ class Entrant:
         return self._contestant.ask(method, iterations, deadline=deadline)
 
     def seconds_of_a_round(self, phases: Sequence[str]) -> float:
-        """Return the seconds that the contestant will take in the next round at its latest rates.
+        """Return the seconds that the contestant will take in the next round.
 
-        Starting is expected to take as long as in the last turn.
+        Starting, training and evaluation are expected to take as long as last time.
 
         Args:
           phases: phases of the round: "train", "eval" or both.
@@ -95,9 +95,13 @@ class Entrant:
         return self.seconds_to_start + self.seconds_of_work(phases)
 
     def seconds_of_work(self, phases: Sequence[str]) -> float:
-        """Return the seconds of training and evaluation in a round, at the latest rates.
+        """Return the seconds that training and evaluation will take in the next round.
 
-        `phases` are "train", "eval" or both. Starting the process is not included.
+        They are expected to be as fast as when they were last measured. Starting the contestant's
+        process is not included.
+
+        Args:
+          phases: phases of the round: "train", "eval" or both.
         """
         seconds = 0.0
         for phase in phases:
@@ -133,7 +137,10 @@ class Entrant:
         return summary
 
     def status_message(self, phases: Sequence[str]) -> str:
-        """Return a message with the first rates of phases, or the reason for being left out."""
+        """Return a message with the speed in the first steps, or the reason for being left out.
+
+        `phases` are the phases whose speed is shown: "train", "eval" or both.
+        """
         label = self.spec.label
         if self.exclusion_reason:
             return f"{label} is left out of the rounds: {self.exclusion_reason}"
@@ -182,10 +189,10 @@ def seconds_allowed(expected_seconds: float) -> float:
 
 
 def seconds_allowed_to_get_ready(work: Work, first_entrant: Entrant) -> float:
-    """Return the seconds that a contestant may take to compile and take first steps.
+    """Return the seconds that a contestant may take to compile and train its first steps.
 
-    A contestant is expected to take as long as the first one, or longer in proportion if its steps
-    have more images.
+    A contestant is expected to take as long as the first contestant. If its steps have n times as
+    many images, it is expected to take n times as long.
 
     Args:
       work: the network that the contestant trains, and its images in a step.

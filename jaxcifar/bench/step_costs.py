@@ -73,10 +73,11 @@ class KindTotal:
 
 
 def step_kernels(program: ProgramText) -> list[Kernel]:
-    """Return the kernels of a training step, in the order in which the compiler put them.
+    """Return the kernels of a training step, in the order in which they stand in the program.
 
     The step is the body of the loop with the most kernels, or the whole program if it has no loop.
-    Loops inside the step count once. Of several branches, the one with the most bytes counts.
+    A loop inside the step counts as one iteration, and a conditional as its branch with the most
+    bytes.
     """
     instructions = itertools.chain(*program.computations.values())
     kernels_of_each_loop = []
@@ -113,29 +114,29 @@ def _kernels_in(program: ProgramText, computation: str) -> Iterator[Kernel]:
     instructions = program.computations[computation]
     instruction_of_name = {instruction.name: instruction for instruction in instructions}
     for instruction in instructions:
-        opcode = instruction.opcode
-        moves_no_data = (
-            opcode in _OPCODES_WITHOUT_DATA
-            or instruction.custom_call_target in _CUSTOM_CALLS_WITHOUT_DATA
-        )
-        belongs_to_earlier_kernel = opcode.endswith(("-done", "-update"))
-        if moves_no_data or belongs_to_earlier_kernel:
-            continue
-        if opcode in ("while", "call", "async-start"):
+        if instruction.opcode in ("while", "call", "async-start"):
             for called_name in program.called_by(instruction, "body", "to_apply", "calls"):
                 yield from _kernels_in(program, called_name)
-        elif opcode == "conditional":
+        elif instruction.opcode == "conditional":
             branches = [list(_kernels_in(program, name)) for name in program.called_by(instruction)]
-            largest_branch = max(branches, key=_bytes_together)
-            yield from (dataclasses.replace(kernel, in_branch=True) for kernel in largest_branch)
-        elif opcode in ("fusion", "custom-call") or not instruction.is_scalar:
-            operands = [
-                instruction_of_name[name]
-                for name in instruction.operands
-                if name in instruction_of_name
-            ]
+            for kernel in max(branches, key=_bytes_together):
+                yield dataclasses.replace(kernel, in_branch=True)
+        elif _is_kernel(instruction):
+            known_names = [name for name in instruction.operands if name in instruction_of_name]
+            operands = [instruction_of_name[name] for name in known_names]
             kind = _kind_of_kernel(program, instruction)
             yield Kernel(instruction.name, kind, _moved_bytes(program, instruction, operands))
+
+
+def _is_kernel(instruction: Instruction) -> bool:
+    """Return whether an instruction, which is no loop, call or conditional, is a kernel."""
+    if instruction.opcode in _OPCODES_WITHOUT_DATA:
+        return False
+    if instruction.custom_call_target in _CUSTOM_CALLS_WITHOUT_DATA:
+        return False
+    if instruction.opcode.endswith(("-done", "-update")):  # parts of an earlier kernel
+        return False
+    return instruction.opcode in ("fusion", "custom-call") or not instruction.is_scalar
 
 
 def _moved_bytes(
@@ -150,26 +151,28 @@ def _moved_bytes(
         else:
             read_bytes += min(bytes_of_parts, operand.bytes)
     if instruction.opcode.endswith("-start"):  # its type repeats the operands
-        return read_bytes + _bytes_written_later(instruction, read_bytes)
+        return read_bytes + _bytes_written_after_start(instruction, read_bytes)
     return read_bytes + instruction.bytes - _workspace_bytes(instruction)
 
 
 def _workspace_bytes(instruction: Instruction) -> int:
-    """Return the size in bytes of the scratch memory in the result of a library's function."""
+    """Return the bytes of scratch memory that an instruction returns beside its result.
+
+    Only functions of cuDNN and cuBLAS return scratch memory.
+    """
     if not instruction.custom_call_target.startswith(_LIBRARIES_WITH_WORKSPACE):
         return 0
     *_, last_type = instruction.result_type.rstrip(")").split(", ")
     return instruction.array_bytes[-1] if last_type.startswith(_WORKSPACE_TYPE) else 0
 
 
-def _bytes_written_later(instruction: Instruction, read_bytes: int) -> int:
-    """Return how many bytes an asynchronous operation writes, if it reads `read_bytes` bytes.
+def _bytes_written_after_start(start: Instruction, read_bytes: int) -> int:
+    """Return how many bytes an operation writes that consists of two instructions.
 
-    The operation begins with the given "-start" instruction, and ends with a later "-done"
-    instruction.
+    `start` is its "-start" instruction, which reads `read_bytes` bytes; a later "-done" ends it.
     """
-    if instruction.opcode == "copy-start":  # its result is (copy, original, context)
-        bytes_of_copy, *_ = instruction.array_bytes
+    if start.opcode == "copy-start":  # its result is (copy, original, context)
+        bytes_of_copy, *_ = start.array_bytes
         return bytes_of_copy
     return read_bytes  # it writes as many bytes as it reads
 
@@ -187,8 +190,8 @@ def _bytes_read_in_parts(
       operand_index: index of the operand.
     """
     if instruction.opcode in _OPCODES_READING_PARTS:
-        is_array_to_read = operand_index == 0  # the other operands are indices
-        return instruction.bytes if is_array_to_read else None
+        is_index = operand_index > 0  # the first operand is the array, the others are indices
+        return None if is_index else instruction.bytes
     if instruction.opcode != "fusion":
         return None
     for fused_name in program.called_by(instruction, "calls"):

@@ -14,10 +14,10 @@ class TimedTraining:
     """The compiled training program, with the training states of all runs, to time its steps."""
 
     def __init__(self, setup: Setup, hyper: Hyperparameters, state: TrainState) -> None:
-        """Prepare equal runs that are trained together.
+        """Prepare runs that are trained together, all from the same state and on the same images.
 
         Args:
-          setup: the compiled program, which sets the number of runs, and the images.
+          setup: the compiled program and the images; the program sets the number of runs.
           hyper: hyper-parameters of each run.
           state: training state that each run begins with.
         """

@@ -63,7 +63,7 @@ def trace_training(
       config: settings of the run.
       devices: devices to compile for.
       run_count: number of runs that are trained together.
-      is_placed: True to compile for images that are on all devices already.
+      is_placed: True to compile for images of which each device already holds a copy.
 
     Raises:
       UsageError: the batch size does not fit the devices, or user code can't be loaded.

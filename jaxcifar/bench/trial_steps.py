@@ -19,6 +19,7 @@ from jaxcifar.machine.memory import program_bytes
 from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.pace import TEST_PASSES
 from jaxcifar.training import predicting
+from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters, TrainState
 
 _MIN_TIMED_SECONDS = 2.0  # of timed steps
@@ -55,7 +56,7 @@ class Trial:
     dtype: str
 
     def seconds(self, epochs: int, runs: int = 1) -> float:
-        """Estimate the seconds that runs take, without compiling and writing files.
+        """Estimate the seconds that runs take; compiling and writing files are not included.
 
         Args:
           epochs: number of epochs of each run.
@@ -140,12 +141,7 @@ def time_trial_steps(
     setup.compile_ahead(hyper, print_line)
     state = program.init(hyper, images_for_init(program, dataset.train.images))
     training = TimedTraining(setup, hyper, state)
-    step_seconds, timed_steps = _measure_step(training, first_step=0)
-    if program.small_size is not None:  # the first steps use smaller images
-        full_size = _measure_step(training, first_step=int(hyper.small_steps))
-        small_part = config.small_part
-        step_seconds = small_part * step_seconds + (1 - small_part) * full_size.step_seconds
-        timed_steps += full_size.timed_steps
+    timing = _measure_mean_step(config, program, training, hyper)
     first_batch_seconds = _seconds_to_predict_batch(setup, hyper, state)  # with compiling
     batch_seconds = _seconds_to_predict_batch(setup, hyper, state)
     seconds_to_compile_once = max(0.0, first_batch_seconds - batch_seconds)
@@ -156,8 +152,8 @@ def time_trial_steps(
     return Trial(
         images=(len(dataset.train.labels), len(dataset.val.labels), len(dataset.test.labels)),
         steps_per_epoch=program.steps_per_epoch,
-        timed_steps=timed_steps,
-        step_seconds=step_seconds,
+        timed_steps=timing.timed_steps,
+        step_seconds=timing.step_seconds,
         evaluation_seconds=batch_seconds / images_in_batch,
         compile_seconds=setup.seconds_to_compile + evaluation_compile_seconds,
         runs_at_once=runs_at_once,
@@ -165,6 +161,23 @@ def time_trial_steps(
         step_bytes=program_bytes(setup.train_steps),
         dtype=str(program.dtype),
     )
+
+
+def _measure_mean_step(
+    config: Config, program: Program, training: TimedTraining, hyper: Hyperparameters
+) -> _StepTiming:
+    """Return the mean seconds of a step over a whole run, and the number of timed steps.
+
+    If the first part of the run uses smaller images, steps with both sizes are timed.
+    """
+    first_steps = _measure_step(training, first_step=0)
+    if program.small_size is None:
+        return first_steps
+    full_steps = _measure_step(training, first_step=int(hyper.small_steps))
+    small_seconds = config.small_part * first_steps.step_seconds
+    full_seconds = (1 - config.small_part) * full_steps.step_seconds
+    timed_steps = first_steps.timed_steps + full_steps.timed_steps
+    return _StepTiming(small_seconds + full_seconds, timed_steps)
 
 
 def _measure_step(training: TimedTraining, first_step: int) -> _StepTiming:

@@ -50,15 +50,18 @@ class Box:
 
     @property
     def lowers_resolution(self) -> bool:
-        """True if the first operation in the box returns fewer pixels than it takes."""
+        """True if the first operation in the box lowers the height, or else the width."""
         first_node = self.nodes[0]
         if first_node.kind not in _KINDS_THAT_MAY_LOWER_RESOLUTION:
             return False
         input_shape, output_shape = first_node.input_shape, first_node.output_shape
         if len(input_shape) != 3 or len(output_shape) != 3:
             return False
-        input_height_and_width, output_height_and_width = input_shape[:2], output_shape[:2]
-        return input_height_and_width > output_height_and_width
+        input_height, input_width, _ = input_shape
+        output_height, output_width, _ = output_shape
+        if input_height == output_height:
+            return input_width > output_width
+        return input_height > output_height
 
     @property
     def text_lines(self) -> list[str]:
@@ -66,15 +69,15 @@ class Box:
         first_node, *further_nodes = self.nodes
         further_names = [node.name for node in further_nodes]
         params = sum(node.params for node in self.nodes)
-        facts = [f"{params:,} params"] if params else []
+        params_texts = [f"{params:,} params"] if params else []
         if first_node.kind in _KINDS_DRAWN_IN_PREVIOUS_BOX:
-            all_names = " · ".join([first_node.name, *further_names])
-            lines = [all_names, " · ".join(facts)]
+            names = [first_node.name, *further_names]
+            parts_of_lines = [names, params_texts]
         else:
-            if not self.is_side_box:
-                facts.insert(0, _shapes_text(first_node, self.output_shape))
             notes = [note for note in (first_node.note, *further_names) if note]
-            lines = [first_node.name, " · ".join(notes), " · ".join(facts)]
+            shapes = [] if self.is_side_box else [_shapes_text(first_node, self.output_shape)]
+            parts_of_lines = [[first_node.name], notes, shapes + params_texts]
+        lines = [" · ".join(parts) for parts in parts_of_lines]
         return [line for line in lines if line]
 
     @property
@@ -95,8 +98,7 @@ def shape_text(shape: Shape) -> str:
 def _shapes_text(node: Node, output_shape: Shape) -> str:
     """Return the shapes of a box as text, such as "64×32×32 → 64×16×16".
 
-    The text has only the output shape for data, for convolutions, and if the input has the same
-    shape.
+    Data, convolutions and boxes that keep the shape show the output shape only.
 
     Args:
       node: the first node in the box, which reads the box's input.
@@ -117,9 +119,13 @@ def make_boxes(graph: Sequence[Node]) -> list[Box]:
     boxes: list[Box] = []
     box_index_of_node: list[int] = []
     for node in graph:
-        source_boxes = list(dict.fromkeys(box_index_of_node[source] for source in node.sources))
-        is_only_reader = len(source_boxes) == 1 and len(readers_of_node[node.sources[0]]) == 1
-        if is_only_reader and _fits_into_box(node, boxes[source_boxes[0]]):
+        boxes_of_sources = [box_index_of_node[source] for source in node.sources]
+        source_boxes = list(dict.fromkeys(boxes_of_sources))  # each box once
+        shares_box = False
+        if len(source_boxes) == 1:
+            is_only_reader = len(readers_of_node[node.sources[0]]) == 1
+            shares_box = is_only_reader and _fits_into_box(node, boxes[source_boxes[0]])
+        if shares_box:
             [shared_box] = source_boxes
             boxes[shared_box].nodes.append(node)
             box_index_of_node.append(shared_box)
@@ -155,15 +161,28 @@ def _find_readers(sources_of_nodes: Sequence[Sequence[int]]) -> dict[int, list[i
     return readers_of_node
 
 
-def _may_be_side_box(box: Box, readers: Sequence[int], boxes: Sequence[Box]) -> bool:
-    """Return whether a box reads one box, and is read by one box that also reads other boxes.
+def _is_side_box(
+    index: int, boxes: Sequence[Box], readers: Sequence[int], column_boxes: Sequence[int]
+) -> bool:
+    """Return whether a box is the only box on a path from a fork to a join.
 
-    `readers` are the indices in `boxes` of the boxes that read its output.
+    Args:
+      index: index of the box.
+      boxes: all boxes.
+      readers: indices of the boxes that read the box's output.
+      column_boxes: indices of the boxes that are not side boxes so far, in their order.
     """
+    box = boxes[index]
     if len(box.sources) != 1 or len(readers) != 1 or box.kind == "operator":
         return False
     [reader] = readers
-    return len(boxes[reader].sources) > 1
+    if len(boxes[reader].sources) == 1:  # the reader is no join
+        return False
+    position = column_boxes.index(index)
+    previous_box, next_box = column_boxes[position - 1], column_boxes[position + 1]
+    is_link_of_column = box.sources == [previous_box] and reader == next_box
+    column_continues_without_box = previous_box in boxes[next_box].sources
+    return column_continues_without_box and not is_link_of_column
 
 
 def _arrange_side_boxes(boxes: list[Box]) -> list[Box]:
@@ -177,17 +196,11 @@ def _arrange_side_boxes(boxes: list[Box]) -> list[Box]:
     column_boxes = list(range(len(boxes)))  # boxes that stay in their column
     side_boxes_of_join: dict[int, list[int]] = defaultdict(list)
     for index, box in enumerate(boxes):
-        if not _may_be_side_box(box, readers_of_box[index], boxes):
-            continue
-        [reader] = readers_of_box[index]
-        position = column_boxes.index(index)
-        previous_box, next_box = column_boxes[position - 1], column_boxes[position + 1]
-        is_link_of_column = box.sources == [previous_box] and reader == next_box
-        column_continues_without_box = previous_box in boxes[next_box].sources
-        if column_continues_without_box and not is_link_of_column:
+        if _is_side_box(index, boxes, readers_of_box[index], column_boxes):
+            [join] = readers_of_box[index]
             column_boxes.remove(index)
             box.is_side_box = True
-            side_boxes_of_join[reader].append(index)
+            side_boxes_of_join[join].append(index)
     drawing_order: list[int] = []
     for index in column_boxes:
         drawing_order += [*side_boxes_of_join[index], index]

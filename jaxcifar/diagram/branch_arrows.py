@@ -14,7 +14,7 @@ WIDE_BEND, NARROW_BEND = 28, 7  # roundings of arrows
 def add_branch(
     layout: Layout, boxes: Sequence[Box], branch: Branch, column_x: float, lane_x: float
 ) -> None:
-    """Add the arrows of a branch to a layout, and its side box or the word "identity".
+    """Add a branch to a layout: its arrows, and a side box or the word "identity" if it has one.
 
     From the fork, an arrow runs right into the lane, down the lane, and left to the box that reads
     the array.

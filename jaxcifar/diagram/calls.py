@@ -55,9 +55,9 @@ class ModuleCalls:
         self._panel_name_of_call = self._find_panel_names()
 
     def box_call(self, call_number: int | None) -> ModuleCall | None:
-        """Return the module call that is drawn as a box around an operation; None if there is none.
+        """Return the module call in whose box an operation is drawn; None if there is no such call.
 
-        If several calls around the operation may be boxes, only the outermost one becomes a box.
+        If the operation is inside several calls, the outermost one that may be a box is drawn.
 
         Args:
           call_number: number of the innermost module call around the operation; None outside of
@@ -97,10 +97,9 @@ class ModuleCalls:
             notes = [text for text in (product_label.name, product_label.note) if text]
             return Label(style.kind, style.name or layer_kind, " · ".join(notes))
         module_name = call.path[-1]
-        is_named_by_user = not re.search(r"(^|_)\d+$", module_name)  # Flax's names end in a number
-        if product.name == "dot_general" and is_named_by_user:
-            # The name shows what a layer is for: "query" and "key" look alike otherwise.
-            return Label(style.kind, product_label.name, module_name)
+        if product.name == "dot_general" and not _ends_in_number(module_name):
+            # The user's name shows what a layer is for: "query" and "key" look alike otherwise.
+            return Label(style.kind, product_label.name, note=module_name)
         return Label(style.kind, product_label.name, product_label.note)
 
     def _calls_from_outermost(self, call_number: int | None) -> list[ModuleCall]:
@@ -136,9 +135,8 @@ class ModuleCalls:
     def _find_panel_names(self) -> dict[int, str]:
         """Return the name of each module call's panel (a drawn frame), by the call's number.
 
-        A name such as "block, call 2 ×3" has up to three parts. The module's name comes first. Then
-        follow the number of the call, if the module was called before, and how often a loop repeats
-        the call.
+        A name such as "block, call 2 ×3" has up to three parts: the module's name; the number of
+        the call, if the module was called before; and how often a loop repeats the call.
         """
         panel_names: dict[int, str] = {}
         call_count_of_path: Counter[tuple[str, ...]] = Counter()
@@ -161,7 +159,8 @@ class ModuleCalls:
     def _repeat_count(self, call_number: int | None) -> int:
         """Return how often loops repeat a module call.
 
-        Return 1 outside of modules, and in a branch of a conditional that is not counted.
+        The answer is 1 outside of modules, and for a call in a branch of a conditional that does
+        not count, because another branch costs more.
 
         Args:
           call_number: number of the module call; None outside of modules.
@@ -170,6 +169,11 @@ class ModuleCalls:
             return 1
         operations = self._operations_in_call.get(call_number, [])
         return min((op.repeat_count for op in operations if op.repeat_count), default=1)
+
+
+def _ends_in_number(module_name: str) -> bool:
+    """Return whether a module's name is like Flax's "Dense_0", and unlike most users' names."""
+    return re.search(r"(^|_)\d+$", module_name) is not None
 
 
 def _style_of_layer(layer_kind: str) -> _LayerStyle:
@@ -182,7 +186,7 @@ def _style_of_layer(layer_kind: str) -> _LayerStyle:
 
 
 def _product_label(product: Operation) -> Label:
-    """Return the label of a convolution or matrix product; a product is labelled "linear"."""
+    """Return the label of a convolution ("3×3 conv, 64") or of a matrix product ("linear, 10")."""
     if product.name != "dot_general":
         return functions.conv_label(product)
     first_operand, second_operand = product.equation.invars

@@ -29,6 +29,8 @@ _FORK_SPACING = 1.3  # room for a fork above the next box, as a multiple of `_FO
 _LANES_OVERLAP = PADDING * 0.6  # by which lanes reach into the edges of the panels beside them
 _LANE_PADDING = PADDING / 3  # between a lane and the edge of a panel around it, for each panel
 _PANEL_NAME_HEIGHT = 16
+# Distances of an arrow between two columns from the boxes below and above which it runs.
+_GAP_BELOW_COLUMN, _GAP_ABOVE_COLUMN = 1.5 * BOX_GAP, 0.9 * BOX_GAP
 
 
 class Column:
@@ -54,9 +56,9 @@ class Column:
         self._panels: list[Panel] = []
 
     def lay_out(self, previous_end: ColumnEnd | None) -> ColumnEnd:
-        """Place the boxes, arrows and panels of this column, and return the end of the column.
+        """Place this column's boxes, arrows and panels; return where its last box is.
 
-        `previous_end` is the end of the column before it, or None for the first column.
+        `previous_end` says where the last box of the previous column is; None for the first column.
         """
         previous_box = previous_end.box if previous_end else None
         for box_index in self._main_boxes:
@@ -73,7 +75,10 @@ class Column:
         return ColumnEnd(last_box, (self._middle_x, self._bottom_of_box(last_box)))
 
     def _lay_out_box(self, box_index: int, previous_box: int | None) -> None:
-        """Place a box below the previous box, with the panel edges and the fork between them.
+        """Place a box below the previous box.
+
+        Between them, panels (frames) end and begin. A fork is there if boxes further down read the
+        previous box too.
 
         Args:
           box_index: index of the box.
@@ -85,8 +90,8 @@ class Column:
         if previous_box in self._main_boxes:
             previous_panel_names = self._boxes[previous_box].panel_names
             self._close_panels(count_shared_panels(previous_panel_names, box.panel_names))
-            needs_full_gap = box.panel_names or not branch_readers
-            self._next_y += BOX_GAP if needs_full_gap else BOX_GAP / 2
+            fork_fills_gap = bool(branch_readers) and not box.panel_names
+            self._next_y += BOX_GAP / 2 if fork_fills_gap else BOX_GAP
         if previous_box is not None and branch_readers:
             self._open_panels_with_fork(box, previous_box, branch_readers)
         else:
@@ -102,7 +107,9 @@ class Column:
     def _open_panels_with_fork(
         self, box: Box, fork_source: int, branch_readers: Sequence[int]
     ) -> None:
-        """Open the panels around a box, and place a fork in those that also contain its readers.
+        """Open the panels (frames) around a box, and place a fork above the box.
+
+        The fork is inside the panels that also contain all boxes in `branch_readers`.
 
         Args:
           box: the box below the fork.
@@ -163,7 +170,8 @@ class Column:
         """
         branches = list(self._find_branches())
         assign_lanes(branches)
-        panels_right = self._middle_x + BOX_WIDTH / 2 + PADDING * (self._max_panel_depth + 1)
+        boxes_right = self._middle_x + BOX_WIDTH / 2
+        panels_right = boxes_right + PADDING * (self._max_panel_depth + 1)
         lane_edges = find_lane_edges(branches, panels_right - _LANES_OVERLAP)
         for branch in branches:
             lane_left, lane_right = lane_edges[branch.lane], lane_edges[branch.lane + 1]
@@ -180,7 +188,7 @@ class Column:
                 last_lane_right = lane_edges[max(lanes_inside) + 1]
                 panel.right = last_lane_right + _LANE_PADDING * inner_panel_count
             else:
-                panel.right = self._middle_x + BOX_WIDTH / 2 + PADDING * inner_panel_count
+                panel.right = boxes_right + PADDING * inner_panel_count
         right_edges = [lane_edges[-1] + _LANES_OVERLAP]
         right_edges += [panel.right for panel in self._panels]
         self.right = max(right_edges)
@@ -188,13 +196,13 @@ class Column:
     def _find_branches(self) -> Iterator[Branch]:
         """Yield the paths of arrays that leave the column at a fork and come back further down."""
         for source, fork_y in self._fork_y_of_source.items():
+            start_y = fork_y  # the branch begins on the arrow to the box below the fork
             if source in self._main_boxes:
                 next_box = self._main_boxes[self._main_boxes.index(source) + 1]
-                arrow_passes_fork = source in self._boxes[next_box].sources
-            else:  # the last box of the previous column
+                if source not in self._boxes[next_box].sources:  # there is no such arrow
+                    start_y = self._bottom_of_box(source)
+            else:  # the source is the last box of the previous column
                 next_box = self._main_boxes[0]
-                arrow_passes_fork = True
-            start_y = fork_y if arrow_passes_fork else self._bottom_of_box(source)
             readers = self._other_readers(source, next_box)
             main_readers = [index for index in readers if not self._boxes[index].is_side_box]
             side_boxes = [index for index in readers if self._boxes[index].is_side_box]
@@ -213,8 +221,8 @@ class Column:
         layout, first_box = self._layout, self._main_boxes[0]
         start_x, start_y = previous_end.point
         panels_to_leave = len(self._boxes[previous_end.box].panel_names)
-        y_below_boxes = start_y + 1.5 * BOX_GAP + panels_to_leave * PADDING
-        y_above_boxes = _COLUMN_TOP - 0.9 * BOX_GAP
+        y_below_boxes = start_y + _GAP_BELOW_COLUMN + panels_to_leave * PADDING
+        y_above_boxes = _COLUMN_TOP - _GAP_ABOVE_COLUMN
         gutter_x = self._left - GUTTER / 2
         points = [
             previous_end.point,

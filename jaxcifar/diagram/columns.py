@@ -24,17 +24,18 @@ def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
     best_height = _best_column_height(boxes)
     column: list[int] = []
     column_height = 0.0
-    possible_cuts: set[int] = set()  # places in the column where it could have ended
+    possible_cuts: set[int] = set()  # numbers of boxes after which the column could have ended
     for index, box in enumerate(boxes):
         if column and _may_end_column(boxes, column, boxes_with_later_readers[index - 1], box):
             last_box = boxes[column[-1]]
             is_too_high = column_height > _height_limit(last_box, box, best_height)
-            if is_too_high or (_changes_resolution(last_box, box) and len(column) > 1):
+            resolution_ends = len(column) > 1 and _changes_resolution(last_box, box)
+            if is_too_high or resolution_ends:
                 cut = _choose_cut(boxes, column, possible_cuts, box)
                 yield column[:cut]
                 column = column[cut:]
                 possible_cuts = set()
-                column_height = sum(_height_in_column(boxes[index]) for index in column)
+                column_height = sum(_height_in_column(boxes[moved_box]) for moved_box in column)
             else:
                 possible_cuts.add(len(column))
         column.append(index)
@@ -46,17 +47,15 @@ def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
 def _find_boxes_with_later_readers(boxes: Sequence[Box]) -> list[set[int]]:
     """Return, for each box, the boxes up to this one whose outputs are read by boxes after it."""
     last_reader_of_box: dict[int, int] = {}
-    for index, box in enumerate(boxes):
-        last_reader_of_box |= dict.fromkeys(box.sources, index)
+    for reader, box in enumerate(boxes):
+        for source in box.sources:
+            last_reader_of_box[source] = reader
     boxes_with_later_readers: list[set[int]] = []
-    earlier_boxes: set[int] = set()
+    still_read: set[int] = set()
     for index in range(len(boxes)):
-        earlier_boxes = {
-            earlier
-            for earlier in (*earlier_boxes, index)
-            if last_reader_of_box.get(earlier, 0) > index
-        }
-        boxes_with_later_readers.append(earlier_boxes)
+        candidates = still_read | {index}
+        still_read = {source for source in candidates if last_reader_of_box.get(source, 0) > index}
+        boxes_with_later_readers.append(still_read)
     return boxes_with_later_readers
 
 
@@ -77,7 +76,10 @@ def _height_limit(last_box: Box, next_box: Box, best_height: float) -> float:
 
 
 def _changes_resolution(last_box: Box, next_box: Box) -> bool:
-    """Return whether the outputs of two boxes differ in height or width; not for the logits."""
+    """Return whether the outputs of two boxes differ in height or width.
+
+    The logits are no change of resolution.
+    """
     last_spatial_sizes, next_spatial_sizes = last_box.output_shape[:-1], next_box.output_shape[:-1]
     return last_spatial_sizes != next_spatial_sizes and next_box.kind != "data"
 
@@ -105,8 +107,8 @@ def _choose_cut(
 ) -> int:
     """Return how many boxes of a column to keep; the others move to the next column.
 
-    Up to three boxes move if a panel (a frame around a module) begins with them. The end of the
-    column would divide this panel otherwise.
+    No box moves unless the column would end inside of a panel (a frame around a module). Then up to
+    three boxes move, if the panel begins with them.
 
     Args:
       boxes: all boxes of the drawing.
@@ -114,14 +116,16 @@ def _choose_cut(
       possible_cuts: the numbers of boxes that may be kept.
       next_box: the first box after the column.
     """
-    shared_at_end = count_shared_panels(boxes[column[-1]].panel_names, next_box.panel_names)
-    lowest_cut = max(len(column) - _MAX_MOVED_BOXES, _LEAST_KEPT_BOXES)
-    for cut in range(len(column) - 1, lowest_cut - 1, -1):
-        shared_at_cut = count_shared_panels(
-            boxes[column[cut - 1]].panel_names, boxes[column[cut]].panel_names
-        )
-        if cut in possible_cuts and shared_at_cut < shared_at_end:
-            return cut
+    last_box = boxes[column[-1]]
+    divided_at_end = count_shared_panels(last_box.panel_names, next_box.panel_names)
+    for moved_count in range(1, _MAX_MOVED_BOXES + 1):
+        kept_count = len(column) - moved_count
+        if kept_count < _LEAST_KEPT_BOXES:
+            break
+        last_kept, first_moved = boxes[column[kept_count - 1]], boxes[column[kept_count]]
+        divided_here = count_shared_panels(last_kept.panel_names, first_moved.panel_names)
+        if kept_count in possible_cuts and divided_here < divided_at_end:
+            return kept_count
     return len(column)
 
 

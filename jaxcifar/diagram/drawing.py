@@ -26,22 +26,20 @@ from jaxcifar.diagram.network_summary import Summary
 from jaxcifar.errors import printable
 
 # Lengths are in points.
-_POINTS_PER_INCH = 72
-_LEAST_WIDTH = 480
+_POINTS_PER_INCH, _LEAST_WIDTH = 72, 480
 _TITLE_Y, _TITLE_FONT_SIZE = 16, 13
 _CUBOID_Y, _RESOLUTION_Y, _CHANNELS_Y = 58, 94, 106  # of the parts of a column's heading
 _LARGEST_CUBOID_SIDE, _LEAST_SIDE_PIXELS = 42, 32  # smaller images get smaller cuboids
+_CUBOID_DEPTH_SCALE, _MAX_CUBOID_CHANNELS = 1.3, 900  # of the square root of the channels
 _LEGEND_HEIGHT, _LEGEND_ENTRY_WIDTH, _LEGEND_ROW_HEIGHT = 48, 130, 14
 _NOTE_ABOVE_BOTTOM, _LEGEND_ABOVE_BOTTOM = 12, 22  # heights above the bottom of the figure
-_TEXT_LINE_HEIGHT = 12
+_TEXT_LINE_HEIGHT, _BOX_PADDING = 12, 3
 _MAX_PIXELS = 30_000  # along either side; matplotlib can draw twice as many
 _MAX_TITLE_CHARACTERS = 200
-
 _NOTE_BELOW_DRAWING = (
     "Shapes: channels × height × width.  BN: batch normalisation.  × n: runs n times."
 )
-_NAME_FONT_SIZE, _NOTE_FONT_SIZE, _LEAST_FONT_SIZE = 8.5, 7.5, 5.5
-_SYMBOL_FONT_SIZE = 11
+_NAME_FONT_SIZE, _NOTE_FONT_SIZE, _LEAST_FONT_SIZE, _SYMBOL_FONT_SIZE = 8.5, 7.5, 5.5, 11
 # The mean width of a character, as a fraction of the font's size.
 _CHARACTER_WIDTH, _BOLD_CHARACTER_WIDTH = 0.62, 0.7
 
@@ -55,8 +53,7 @@ def plot_network(
       summary: the network's summary.
       title: a name for the network, printed above the drawing.
       file: the binary file to which the picture is written.
-      file_format: the picture's format, such as "png", "svg" or "pdf"; by default matplotlib's
-        setting, which is PNG unless it was changed.
+      file_format: such as "png", "svg" or "pdf"; None for matplotlib's setting, by default PNG.
 
     Raises:
       OSError: the file can't be written.
@@ -92,7 +89,8 @@ def _add_legend(axes: Axes, boxes: Sequence[Box], width: float, top: float) -> f
     """Add a legend and a note below a drawing that ends at `top`; return the new total height."""
     entries = legend_entries(boxes)
     entries_in_row = min(len(entries), int(width // _LEGEND_ENTRY_WIDTH))
-    further_rows_height = _LEGEND_ROW_HEIGHT * (len(entries) - 1) // entries_in_row
+    entries_after_first = len(entries) - 1
+    further_rows_height = _LEGEND_ROW_HEIGHT * entries_after_first // entries_in_row
     height = top + _LEGEND_HEIGHT + further_rows_height
     note_centre = (width / 2, height - _NOTE_ABOVE_BOTTOM)
     _write_text(axes, note_centre, _NOTE_BELOW_DRAWING, color=NOTE_COLOR)
@@ -127,10 +125,10 @@ def _draw_header(axes: Axes, header: Header) -> None:
 def _draw_cuboid(axes: Axes, centre: Point, height: int, width: int, channels: int) -> None:
     """Draw the front, side and top of a cuboid whose depth stands for the channels."""
     scale = _LARGEST_CUBOID_SIDE / max(height, width, _LEAST_SIDE_PIXELS)
-    depth = 1.3 * min(math.sqrt(channels), 30)
+    depth = _CUBOID_DEPTH_SCALE * math.sqrt(min(channels, _MAX_CUBOID_CHANNELS))
     right = np.array((scale * width, 0.0))
     up = np.array((0.0, -scale * height))
-    back = np.array((0.85 * depth, -0.5 * depth))
+    back = np.array((0.85 * depth, -0.5 * depth))  # at about 30 degrees
     front_corner = np.array(centre) - (right + up + back) / 2  # at the left and the bottom
     _draw_parallelogram(axes, front_corner, right, up, "#e4e4e4")
     _draw_parallelogram(axes, front_corner + right, back, up, "#b4b4b4")
@@ -160,7 +158,8 @@ def _draw_box(axes: Axes, box: Box, centre: Point) -> None:
     if box.kind == "operator":
         style = {"facecolor": "white", "zorder": 3, **PLAIN_EDGE}
         axes.add_patch(patches.Circle(centre, OPERATOR_RADIUS, **style))
-        _write_text(axes, centre, box.nodes[0].name[:1], _SYMBOL_FONT_SIZE, va="center_baseline")
+        symbol = box.nodes[0].name[:1]  # the circle has space for one character
+        _write_text(axes, centre, symbol, _SYMBOL_FONT_SIZE, va="center_baseline")
         return
     fill = style_of_box(box).fill
     edge = LOWER_RESOLUTION_EDGE if box.lowers_resolution else PLAIN_EDGE
@@ -172,7 +171,8 @@ def _draw_box(axes: Axes, box: Box, centre: Point) -> None:
         is_name = number == 0
         weight = "bold" if is_name else "normal"
         largest_font_size = _NAME_FONT_SIZE if is_name else _NOTE_FONT_SIZE
-        text, font_size = _fit_text(line, largest_font_size, box_width - 6, is_bold=is_name)
+        text_width = box_width - 2 * _BOX_PADDING
+        text, font_size = _fit_text(line, largest_font_size, text_width, is_bold=is_name)
         line_y = y + _TEXT_LINE_HEIGHT * (number - middle_line)
         _write_text(axes, (x, line_y), text, font_size, weight=weight)
 

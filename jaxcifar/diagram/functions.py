@@ -121,7 +121,8 @@ def is_average(
         is_same_reduction = count_operation.name == sum_operation.name
         has_same_windows = is_same_reduction and count_operation.equation.params == params
         return has_same_windows and scaling.name == "div"
-    depends_on_image = [operand_index != constant_index for operand_index in (0, 1)]
+    depends_on_image = [True, True]
+    depends_on_image[constant_index] = False
     factor = scale_factor(scaling, depends_on_image)
     return math.isclose(factor * term_count, 1, rel_tol=1e-5)
 

@@ -27,7 +27,8 @@ class _DrawnOperation(NamedTuple):
 class GraphBuilder:
     """Builds the nodes of a network's graph from operations, in the order of computation.
 
-    Each node has a number; a node reads only nodes with lower numbers.
+    Each value in the trace has a number, and so has each node. A node reads only nodes with lower
+    numbers. A parameter is known by its path.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -35,21 +36,24 @@ class GraphBuilder:
         self._module_calls = ModuleCalls(trace)
         image = UnfinishedNode(Label("data", "input image"), trace.image_shape, trace.image_shape)
         self._nodes = {IMAGE_NODE: image}
-        # Value that depends on the image -> number of the node that computes it.
+        # Value -> the node that computes it, for all values that depend on the image.
         self._node_of_value = {trace.image_value: IMAGE_NODE}
-        # Value that does not depend on the image -> the parameters from which it is computed.
-        self._parameters_of_value = {
-            parameter.value_number: {path} for path, parameter in trace.params.items()
-        }
+        # Value -> the parameters from which it is computed, for all other values.
+        self._parameters_of_value: dict[int, set[ParameterPath]] = {}
+        for path, parameter in trace.params.items():
+            self._parameters_of_value[parameter.value_number] = {path}
+        # The parameters that belong to a node already. A shared parameter counts only once.
         self._counted_parameters: set[ParameterPath] = set()
-        self._node_of_layer_call: dict[int, int] = {}  # number of the layer's call -> node
+        # The nodes of layers and of functions such as softmax, which have several operations.
+        self._node_of_layer_call: dict[int, int] = {}
         self._node_of_function_call: dict[FunctionCall, int] = {}
+        # Value -> how many inputs of operations it is.
         self._read_count_of_value: Counter[int] = Counter()
         for operation in trace.operations:
             self._read_count_of_value.update(operation.inputs)
-        # Value -> the operation that computes it, perhaps followed by moves of data.
+        # Value -> the drawn operation that computes it, directly or followed by moves of data.
         self._drawn_operation_of_value: dict[int, _DrawnOperation] = {}
-        # Value -> the operation that computes it from an array of ones, such as a sum.
+        # Value -> the operation that computes it from an array of ones. A sum counts the ones.
         self._operation_on_ones_of_value: dict[int, Operation] = {}
 
     def add_operation(self, operation: Operation) -> None:
@@ -63,8 +67,8 @@ class GraphBuilder:
             parameters |= self._parameters_of_value.get(value, set())
         if not operation.depends_on_image:
             self._parameters_of_value |= dict.fromkeys(operation.outputs, parameters)
-            first_constant = next(iter(operation.constants), None)
-            if first_constant == 1:  # the operation reads an array of ones
+            reads_ones = operation.constants[:1] == (1,)  # all elements of its first input are 1
+            if reads_ones:
                 self._operation_on_ones_of_value |= dict.fromkeys(operation.outputs, operation)
             return
         layer = self._module_calls.box_call(operation.call_number)
@@ -135,7 +139,7 @@ class GraphBuilder:
             title = functions.FUNCTION_TITLES[function.name]
             label = Label(functions.box_kind_of_function(title), title)
             node = self._node_of_operation(operation, label)
-            node.operation_names = set()  # the function is complete: it becomes part of no group
+            node.operation_names = set()  # so that the node is not merged with others
             self._node_of_function_call[function] = self._append_node(node)
         node_number = self._node_of_function_call[function]
         self._connect_node(node_number, operation)
@@ -191,18 +195,13 @@ class GraphBuilder:
         read_value = next(value for value in operation.inputs if value in self._node_of_value)
         source_node = self._node_of_value[read_value]
         self._node_of_value |= dict.fromkeys(operation.outputs, source_node)
-        source = self._drawn_operation_of_value.get(read_value)
-        if source is None or self._read_count_of_value[read_value] > 1:
+        drawn = self._drawn_operation_of_value.get(read_value)
+        if drawn is None or self._read_count_of_value[read_value] > 1:
             return
         if operation.name in functions.DATA_MOVES:
-            self._drawn_operation_of_value |= dict.fromkeys(operation.outputs, source)
-        # `einsum` computes a product with axes in another order and then transposes it.
-        is_product = source.operation.name == "dot_general"
-        is_direct_result = read_value in source.operation.outputs
-        is_in_same_function = operation.function_calls == source.operation.function_calls
-        is_part_of_einsum = is_product and is_direct_result and is_in_same_function
-        if is_part_of_einsum and operation.name == "transpose":
-            self._nodes[source.node_number].output_shape = operation.output_shape
+            self._drawn_operation_of_value |= dict.fromkeys(operation.outputs, drawn)
+        if read_value in drawn.operation.outputs and _ends_einsum(operation, drawn.operation):
+            self._nodes[drawn.node_number].output_shape = operation.output_shape
 
     def _turn_sum_into_average(self, operation: Operation) -> bool:
         """Rename a sum's node to "average" if `operation` divides the sum by the number of terms.
@@ -230,3 +229,12 @@ class GraphBuilder:
         average_name = node.label.name.replace("sum", "average")
         node.label = node.label._replace(name=average_name)
         return True
+
+
+def _ends_einsum(operation: Operation, operation_before: Operation) -> bool:
+    """Return whether two operations are the matrix product and the transposition of an einsum.
+
+    `einsum` computes a product with its axes in another order, and then transposes the product.
+    """
+    is_transposed_product = operation_before.name == "dot_general" and operation.name == "transpose"
+    return is_transposed_product and operation_before.function_calls == operation.function_calls

@@ -211,15 +211,15 @@ def _count_params_of_modules(traced: Trace) -> Counter[tuple[str, ...]]:
 
 
 def _count_normalized_elements(traced: Trace) -> int:
-    """Return the number of output elements of all normalisations whose operations thop counts."""
+    """Return the number of output elements of all normalisations that count in the FLOPs."""
     norm_numbers = {call.number for call in traced.calls if _is_counted_norm(call)}
     output_elements_of_norm: dict[int, int] = Counter()
     for operation in traced.operations:
         norm = operation.call_number
         if norm in norm_numbers and operation.depends_on_image:
             # A normalisation's largest array is as large as its output, mapped axes included.
-            shapes = [shape_of(variable) for variable in operation.equation.outvars]
-            elements = operation.repeat_count * max(map(math.prod, shapes))
+            sizes = [math.prod(shape_of(array)) for array in operation.equation.outvars]
+            elements = operation.repeat_count * max(sizes)
             output_elements_of_norm[norm] = max(output_elements_of_norm[norm], elements)
     return sum(output_elements_of_norm.values())
 

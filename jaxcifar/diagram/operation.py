@@ -50,11 +50,11 @@ class TracedStep:
         return _image_axes(self.traced_output_shape, self.output_batch_axes)
 
     def with_batch_axes(self, larger_batch_step: Self) -> Self:
-        """Return a copy of this step in which the batch axes are set.
+        """Return a copy of this step of the program that knows which axes are batch axes.
 
         Args:
-          larger_batch_step: the same step, traced for more images. Axes that are longer in it are
-            batch axes.
+          larger_batch_step: the same step in a trace for more images. The axes of its arrays that
+            are longer than in this step are batch axes.
         """
         larger_input_shape = larger_batch_step.traced_input_shape
         larger_output_shape = larger_batch_step.traced_output_shape

@@ -21,18 +21,18 @@ class Scope:
     function_calls: tuple[FunctionCall, ...] = ()
 
     def in_module_call(self, call_number: int) -> Self:
-        """Return the scope of an equation inside a module call."""
+        """Return a copy of this scope for equations inside a module call."""
         return dataclasses.replace(self, call_number=call_number)
 
     def in_function_call(self, function_call: FunctionCall) -> Self:
-        """Return the scope of an equation inside a call of a jitted function."""
+        """Return a copy of this scope for equations inside a call of a jitted function."""
         function_calls = (*self.function_calls, function_call)
         return dataclasses.replace(self, function_calls=function_calls)
 
     def repeated(self, step_count: int) -> Self:
-        """Return the scope of an equation inside a loop with this number of steps."""
+        """Return a copy of this scope for equations inside a loop of `step_count` steps."""
         return dataclasses.replace(self, repeat_count=self.repeat_count * step_count)
 
     def uncounted(self) -> Self:
-        """Return the scope of an equation that is not counted, as in a branch that does not run."""
+        """Return a copy of this scope for equations that do not count, as in an unused branch."""
         return dataclasses.replace(self, repeat_count=0)

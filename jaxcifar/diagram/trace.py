@@ -101,12 +101,12 @@ def _parameters_by_path(
 def _with_batch_axes(
     steps: list[_TracedStep], larger_batch_steps: list[_TracedStep]
 ) -> list[_TracedStep]:
-    """Return copies of traced steps in which the batch axes are set.
+    """Return copies of the steps of a traced program that know which axes are batch axes.
 
     Args:
-      steps: the steps.
-      larger_batch_steps: the same steps, traced for more images. Axes that are longer in them are
-        batch axes.
+      steps: operations or module calls of the program.
+      larger_batch_steps: the same steps in a trace for more images. The axes of their arrays that
+        are longer than in `steps` are batch axes.
     """
     step_pairs = zip(steps, larger_batch_steps, strict=True)
     return [step.with_batch_axes(larger_batch_step) for step, larger_batch_step in step_pairs]
@@ -170,7 +170,7 @@ def _calls_in_program(
     calls_in_program = []
     for call in calls:
         module_depends_on_image = call.path in image_dependent_paths
-        is_constant = call.number in numbers_in_program and not module_depends_on_image
-        if call.number in image_dependent_numbers or is_constant:
+        numbers_to_keep = image_dependent_numbers if module_depends_on_image else numbers_in_program
+        if call.number in numbers_to_keep:
             calls_in_program.append(call)
     return tuple(calls_in_program)

@@ -44,9 +44,9 @@ class TracedProgram:
         return next(self._value_numbers)
 
     def inline(self, jaxpr: ClosedJaxpr | Jaxpr, inputs: Sequence[int], scope: Scope) -> list[int]:
-        """Append the operations of a program and of the programs that it calls; return its results.
+        """Append the operations of a program and of the programs that it calls.
 
-        Each value has a number. `inputs` and the results are lists of such numbers.
+        `inputs` are the numbers of the values that the program takes. Return those of its results.
         """
         jaxpr = jaxpr_without_constants(jaxpr)
         number_of_variable = {variable: self.new_value() for variable in jaxpr.constvars}
@@ -97,17 +97,9 @@ class TracedProgram:
         """Append an equation that calls no program; return the numbers of its results."""
         name = equation.primitive.name
         outputs = tuple(self.new_value() for _ in equation.outvars)
-        depends_on_image = not self.image_dependent_values.isdisjoint(inputs)
-        if depends_on_image:
-            self.image_dependent_values.update(outputs)
         variable_inputs = set(inputs) - self._constant_of_value.keys()
-        # JAX clamps and converts the platform's index before a conditional reads it.
-        reads_only_platform = bool(variable_inputs) and variable_inputs <= self._platform_values
-        if name == "platform_index" or reads_only_platform:
-            self._platform_values.update(outputs)
         reads_index_pattern = not self._index_pattern_values.isdisjoint(variable_inputs)
-        if name == "iota" or (reads_index_pattern and not depends_on_image):
-            self._index_pattern_values.update(outputs)
+        self._record_origin(name, variable_inputs, outputs)
         constant = constant_result(name, [self._constant_of_value.get(value) for value in inputs])
         if constant is not None:
             self._constant_of_value |= dict.fromkeys(outputs, constant)
@@ -116,6 +108,22 @@ class TracedProgram:
         output_shape = shape_of(equation.outvars[0]) if outputs else ()
         self._add_operation(equation, inputs, input_shapes, outputs, output_shape, scope, macs)
         return outputs
+
+    def _record_origin(self, name: str, inputs: set[int], outputs: Sequence[int]) -> None:
+        """Record whether an operation computes from the image, the platform or positions.
+
+        `inputs` are the values that it reads, except constants; `name` is the primitive's name.
+        """
+        depends_on_image = not self.image_dependent_values.isdisjoint(inputs)
+        if depends_on_image:
+            self.image_dependent_values.update(outputs)
+        # JAX clamps and converts the platform's index before a conditional reads it.
+        reads_only_platform = bool(inputs) and inputs <= self._platform_values
+        if name == "platform_index" or reads_only_platform:
+            self._platform_values.update(outputs)
+        reads_index_pattern = not self._index_pattern_values.isdisjoint(inputs)
+        if name == "iota" or (reads_index_pattern and not depends_on_image):
+            self._index_pattern_values.update(outputs)
 
     def _add_operation(
         self,
@@ -205,14 +213,15 @@ class TracedProgram:
         Args:
           equation: the loop or conditional.
           conditions: numbers of the values that decide when the loop ends, or which branch runs.
-          alternatives: lists of results, such as one list per branch. When the program runs, the
-            equation returns one of these lists.
-          scope: the scope of the equation.
+          alternatives: the lists of values that the equation may return, such as one list for each
+            branch.
+          scope: the loops, modules and functions around the equation.
         """
         dependent_indices = []  # indices of the results that depend on the image
         for index, possible_values in enumerate(zip(*alternatives, strict=True)):
-            deciding_values = [*conditions, *possible_values]
-            if not self.image_dependent_values.isdisjoint(deciding_values):
+            # The conditions decide which of the possible values the result is.
+            values_to_compute_from = {*conditions, *possible_values}
+            if values_to_compute_from & self.image_dependent_values:
                 dependent_indices.append(index)
         results = self._forget_constants(alternatives[-1])
         for index in dependent_indices:

@@ -118,11 +118,8 @@ def _find_group(
       the group, or None if there is no such group.
     """
     members = {last_member}
-    while True:
-        sources: set[int] = set()
-        for member in members:
-            sources.update(nodes[member].sources)
-        sources -= members
+    while True:  # add one node before the group at a time
+        sources = _find_outside_sources(members, nodes)
         if len(members) > 1 and len(sources) == 1:
             function_name = _function_name(nodes[member] for member in members)
             if function_name is not None:
@@ -138,6 +135,14 @@ def _find_group(
         if not mergeable_sources:
             return None
         members.add(max(mergeable_sources))
+
+
+def _find_outside_sources(members: set[int], nodes: dict[int, UnfinishedNode]) -> set[int]:
+    """Return the numbers of the nodes outside of a group that its members read."""
+    sources: set[int] = set()
+    for member in members:
+        sources.update(nodes[member].sources)
+    return sources - members
 
 
 def _function_name(nodes: Iterable[UnfinishedNode]) -> str | None:

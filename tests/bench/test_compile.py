@@ -181,7 +181,9 @@ def test_a_target_has_devices_and_limits(text, devices, title):
     ["", "v9", "v5e:", "v5e:2", "v5e:2x", "v5e:2x2x2", "v5p:2x2", "h100:9", "h100:2x2", "v5e:0x0"],
 )
 def test_another_target_is_one_line(text):
-    with pytest.raises(UsageError, match=r"^--target .*: .*; (choose one of|write the numbers)"):
+    with pytest.raises(
+        UsageError, match=r"^--target .*: .*; (choose one of|write (a|two|three) number)"
+    ):
         Target.parse(text)
 
 
