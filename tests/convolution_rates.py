@@ -102,30 +102,34 @@ def time_ours(form, batch):
     output_shape = jax.eval_shape(layer.apply, variables, images).shape
     cotangents = jax.random.normal(jax.random.key(2), output_shape)
 
-    def train_once(_, carry):
-        images, kernel, cotangents = carry
+    # A step's results are arrays of the loop's state, so that they are computed whole. One image of
+    # each changes the next step's inputs, so that XLA can't move a computation out of the loop.
+    def train_once(_, state):
+        images, kernel, cotangents, output, image_gradient = state
+        images = images.at[0].add(1e-12 * image_gradient[0])
+        cotangents = cotangents.at[0].add(1e-12 * output[0])
         output, differentiate = jax.vjp(convolve, images, kernel)
         image_gradient, kernel_gradient = differentiate(cotangents)
-        # Each step depends on the one before, so that XLA can't take a part out of the loop.
-        kernel_change = 1e-12 * jax.lax.psum(kernel_gradient, "device")
-        return images + 1e-12 * image_gradient, kernel + kernel_change, cotangents + 1e-12 * output
+        kernel = kernel + 1e-12 * jax.lax.psum(kernel_gradient, "device")
+        return images, kernel, cotangents, output, image_gradient
 
-    def evaluate_once(_, carry):
-        images, kernel, cotangents = carry
-        output = convolve(images, kernel)
-        return images, kernel + 1e-12 * jax.lax.psum(output.mean(), "device"), cotangents
+    def evaluate_once(_, state):
+        images, kernel, cotangents, output, image_gradient = state
+        images = images.at[0].add(1e-12 * output[0].mean())
+        return images, kernel, cotangents, convolve(images, kernel), image_gradient
 
     mesh = jax.make_mesh((jax.device_count(),), ("device",), (AxisType.Auto,))
     by_batch, everywhere = PartitionSpec("device"), PartitionSpec()
-    specifications = (by_batch, everywhere, by_batch)
-    arguments = [
+    specifications = (by_batch, everywhere, by_batch, by_batch, by_batch)
+    state = (images, kernel, cotangents, cotangents, images)
+    state = [
         jax.device_put(array, NamedSharding(mesh, specification))
-        for array, specification in zip((images, kernel, cotangents), specifications, strict=True)
+        for array, specification in zip(state, specifications, strict=True)
     ]
 
     def compile_loop(step):
-        def loop(count, images, kernel, cotangents):
-            return jax.lax.fori_loop(0, count, step, (images, kernel, cotangents))
+        def loop(count, *state):
+            return jax.lax.fori_loop(0, count, step, state)
 
         divided = jax.shard_map(
             loop,
@@ -134,8 +138,8 @@ def time_ours(form, batch):
             out_specs=specifications,
             check_vma=False,
         )
-        program = jax.jit(divided).lower(jnp.int32(1), *arguments).compile()
-        return lambda count: jax.block_until_ready(program(jnp.int32(count), *arguments))
+        program = jax.jit(divided).lower(jnp.int32(1), *state).compile()
+        return lambda count: jax.block_until_ready(program(jnp.int32(count), *state))
 
     return [time_steps(compile_loop(step)) for step in (train_once, evaluate_once)]
 
