@@ -168,9 +168,11 @@ def _require_whole_number(name: str, value: Any) -> int:
 
 
 def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a config that identify a data set made by the user's program.
+    """Return the settings that record in a run which images it trains on.
 
-    `settings` are the settings that the user gives for the training.
+    Args:
+      dataset: a data set made by the user's program.
+      settings: the settings that the user has chosen for the training, to be checked.
 
     Raises:
       UsageError: the settings would split or resize the images again, or the data set has the name

@@ -158,7 +158,11 @@ def lock_folder(
 
 
 def _open_and_lock(folder: Path, wait: bool) -> int:
-    """Lock the lock file in a folder, creating both if missing; return the file's descriptor."""
+    """Lock the lock file in a folder, and return the file's descriptor.
+
+    A missing folder or file is created. If another process holds the lock, the function waits for
+    it if `wait` is True, and raises BusyError if not.
+    """
     lock_path = folder / _LOCK_FILE_NAME
     while True:
         folder.mkdir(parents=True, exist_ok=True)

@@ -181,7 +181,7 @@ def _list_epochs(epochs: list[int]) -> str:
     return f"{min(epochs)} to {max(epochs)}"
 
 
-def collapse_sentences(
+def sentences_on_guessing_runs(
     network: StudiedNetwork, quote: Callable[[str], str] = quoted_name
 ) -> list[str]:
     """Return a sentence for each run whose test accuracy is no better than guessing.

@@ -9,7 +9,7 @@ from jaxcifar.report.architecture import read_architecture
 from jaxcifar.report.choice import (
     candidate_cells,
     choice_text,
-    collapse_sentences,
+    sentences_on_guessing_runs,
     short_choice_text,
 )
 from jaxcifar.report.evaluation_section import evaluation_context
@@ -50,7 +50,7 @@ def network_context(network: StudiedNetwork, pictures: Pictures) -> dict[str, An
         "converted": _origin_sentence(network.converted) if network.converted else "",
         "choice": "" if network.converted else choice_text(network),
         "short_choice": "" if network.converted else short_choice_text(network),
-        "collapses": collapse_sentences(network),
+        "collapses": sentences_on_guessing_runs(network),
         "architecture": _architecture_context(best_run, network.title, draw),
         "candidates": candidates,
         "mistakes_text": classes.mistakes_text(best_run, winner.name),

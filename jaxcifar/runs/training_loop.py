@@ -184,7 +184,7 @@ class _TrainingLoop:
         return True
 
     def _wait_for_losses(self, means: Means) -> np.ndarray:
-        """Wait for each run's loss, add the seconds to the run's epoch, and return the losses."""
+        """Return the loss of each run, and count the time since the last call as training time."""
         losses = np.asarray(means["loss"])[list(self.active_runs)]
         now = time.monotonic()
         for run in self.active_runs.values():

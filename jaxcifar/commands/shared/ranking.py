@@ -25,7 +25,7 @@ def show_ranking(console: Console, records: "Records") -> None:
       console: where to print.
       records: the runs in the study's folder.
     """
-    from jaxcifar.report.choice import collapse_sentences
+    from jaxcifar.report.choice import sentences_on_guessing_runs
 
     print_line = line_printer(console)
     for network in records.networks:
@@ -37,7 +37,7 @@ def show_ranking(console: Console, records: "Records") -> None:
                 "With folds: mean ± standard deviation over the folds; the validation images of "
                 "each fold are other images. Each run used the test images once, at its end."
             )
-        for line in collapse_sentences(network, lambda name: f"“{printable(name)}”"):
+        for line in sentences_on_guessing_runs(network, lambda name: f"“{printable(name)}”"):
             print_line(line)
     if records.variations_without_validation:
         console.print(_table_without_validation(records))

@@ -23,12 +23,12 @@ def show_speeds(console: Console, results: Mapping[str, Any]) -> None:
     for arch in dict.fromkeys(row["arch"] for row in results["rows"]):
         rows = [row for row in results["rows"] if row["arch"] == arch]
         console.print(_network_table(arch, sorted(rows, key=lambda row: row["phase"])))
-        contestants = [(f"{row['implementation']} {row['dtype']}", row) for row in rows]
-        _print_programs_left_out(contestants, print_line)
+        named_rows = [(f"{row['implementation']} {row['dtype']}", row) for row in rows]
+        _print_unmeasured(named_rows, print_line)
     if results["programs"]:
         console.print(_programs_table(results["programs"]))
-        programs = [(", ".join(program["runs"]), program) for program in results["programs"]]
-        _print_programs_left_out(programs, print_line)
+        named_programs = [(", ".join(program["runs"]), program) for program in results["programs"]]
+        _print_unmeasured(named_programs, print_line)
     for arch, ratio_by_phase in results["ratio"].items():
         for phase, ratio in ratio_by_phase.items():
             print_line(
@@ -55,7 +55,7 @@ def _show_startup_and_parallel_runs(
     ]
     for _, measured in parallel_runs:
         print_line(f"{arch}: {measured['runs']} at once, {_rate_text(measured)} images/s")
-    _print_programs_left_out(parallel_runs, print_line)
+    _print_unmeasured(parallel_runs, print_line)
 
 
 def draw_speeds(results: dict[str, Any], path: Path) -> None:
@@ -66,23 +66,23 @@ def draw_speeds(results: dict[str, Any], path: Path) -> None:
     draw_picture("--plot", path, plot_rates, results["rows"], title)
 
 
-def _print_programs_left_out(
-    contestants: list[tuple[str, dict[str, Any]]], print_line: PrintLine
+def _print_unmeasured(
+    named_results: list[tuple[str, dict[str, Any]]], print_line: PrintLine
 ) -> None:
-    """Print why some programs were left out of the timed rounds.
+    """Print which programs were not timed and why, and what "~" means if it is in the table.
 
     Args:
-      contestants: (name, measured results) of each program that was to be measured.
+      named_results: (name, results) of each program that was to be timed.
       print_line: prints a line.
     """
     reason_by_name = {
-        name: measured["left_out"] for name, measured in contestants if "left_out" in measured
+        name: measured["left_out"] for name, measured in named_results if "left_out" in measured
     }
     for name, reason in reason_by_name.items():
         print_line(f"{name} was left out of the rounds: {reason}")
     has_estimate = any(
         measured["rounds"] == 0 and measured["images_per_second"] is not None
-        for _, measured in contestants
+        for _, measured in named_results
     )
     if has_estimate:
         print_line("~ marks an estimate from the first steps")

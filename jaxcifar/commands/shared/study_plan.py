@@ -28,7 +28,7 @@ def plan_runs(
     """Return the runs of a study that the options choose: one for each row, seed and fold.
 
     If the path of the user's images has changed, the images are loaded and compared with those of
-    the finished runs. A dry run does not prepare them.
+    the finished runs. In a dry run, images that are not prepared yet are not prepared for this.
     """
     from jaxcifar.studies.conduct import plan
     from jaxcifar.studies.moved_images import load_sha256

@@ -45,7 +45,10 @@ def reduced(graph: OnnxBuilder, x: Tensor, axes: list[int], operation: str) -> T
 
 
 def _order_without(x: Tensor, removed_axes: list[int]) -> tuple[int, ...]:
-    """Return a tensor's order of axes after some axes are removed and the rest is renumbered."""
+    """Return how a tensor's axes are arranged in memory once some of them are removed.
+
+    `x.order` lists the axes in this arrangement. The axes that stay get new numbers, from 0.
+    """
     kept_axes = [axis for axis in range(len(x.shape)) if axis not in removed_axes]
     return tuple(kept_axes.index(axis) for axis in x.order if axis in kept_axes)
 
