@@ -201,7 +201,7 @@ def _run_chart(
       histories: for each run, a dict of metrics for each epoch.
       best_epochs: the epoch of each run, from 1, with the best validation accuracy.
       quantity: "accuracy" or "loss".
-      title: title of the picture that the chart replaces; not used, because the page shows it already.
+      title: title of the picture that the chart replaces; not used here.
 
     Returns:
       a dict for the page's script. It refers to curves by their index in `chart_curves`.
@@ -223,7 +223,7 @@ def _study_chart(
     Args:
       chart_curves: the store to which the curves are added.
       variations: the variations, each with its runs.
-      title: title of the picture that the chart replaces; not used, because the page shows it already.
+      title: title of the picture that the chart replaces; not used here.
 
     Returns:
       a dict for the page's script. It refers to curves by their index in `chart_curves`.

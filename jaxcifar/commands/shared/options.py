@@ -147,18 +147,14 @@ def _add_option(
         help_text += f" (default: {default_text})"
     option = f"--{option_name(field.name)}"
     action = group.add_argument(
-        option,
-        dest=field.name,
-        default=argparse.SUPPRESS,
-        help=help_text,
-        **_argparse_arguments(field),
+        option, dest=field.name, default=argparse.SUPPRESS, help=help_text, **_parse_settings(field)
     )
     names_by_field: dict[str, Collection[str]] = {**registry.KINDS, "recipe": RECIPES}
     names = names_by_field.get(field.name, ())
     suggest(action, [*names, "auto"] if takes_auto else names)
 
 
-def _argparse_arguments(field: dataclasses.Field) -> dict[str, Any]:
+def _parse_settings(field: dataclasses.Field) -> dict[str, Any]:
     """Return arguments for argparse about a field's values, such as `type` and `choices`."""
     settings = {key: field.metadata[key] for key in ("choices", "type") if key in field.metadata}
     if field.name == "arch_args":
