@@ -161,8 +161,7 @@ def _require_whole_number(name: str, value: Any) -> int:
       UsageError: `value` is not a whole number, or is below 1.
     """
     number = python_number(value)
-    is_whole_number = isinstance(number, int) and not isinstance(number, bool)
-    if not is_whole_number or number < 1:
+    if type(number) is not int or number < 1:
         raise UsageError(f"{name} {value!r:.80}: must be a whole number, at least 1")
     return number
 

@@ -40,6 +40,8 @@ def make_program(
     model_dtype = jnp.float32 if computes_in_float32 else dtype
     begins_with_small_images = config.small_part > 0 and config.small_size < config.image_size
     optimizer = update_rule(config)
+    model = create_model(config, num_classes, model_dtype, AXIS)
+    augmentation = load_augmentation(config, num_classes)
     # In a notebook, an edit of another cell changes what equal functions compute.
     code_kinds = ("arch", "optimizer", "augmentation")
     digests_of_code = [user_code.digests(config, kind) for kind in code_kinds]
@@ -52,9 +54,9 @@ def make_program(
         dtype,
     )
     return Program(
-        model=create_model(config, num_classes, model_dtype, AXIS),
+        model=model,
         optimizer=optimizer,
-        augmentation=load_augmentation(config, num_classes),
+        augmentation=augmentation,
         keeps_average=config.average > 0,
         small_size=config.small_size if begins_with_small_images else None,
         batch_size=config.batch_size,

@@ -79,7 +79,10 @@ def is_array(field: "dataclasses.Field[Any]") -> bool:
 
 
 def shared_value(field: "dataclasses.Field[Any]", value: Any) -> Any:
-    """Return the value that stands for `value` in `Config.shared_part`, if `is_array(field)`."""
+    """Return the value that `Config.shared_part` has instead of a run's `value`.
+
+    Only for fields whose value the compiled program gets as an array (see `is_array`).
+    """
     replacement = field.metadata["array"]
     return replacement(value) if callable(replacement) else replacement
 

@@ -71,8 +71,7 @@ def read_labels_beside(
     published_dataset = published_dataset_of(image_file.absolute().parent.name)
     class_names = CATALOG[published_dataset].class_names if published_dataset else run_class_names
     last_label = len(class_names) - 1
-    is_wrong = (labels < 0) | (labels > last_label)
-    if is_wrong.any():
+    if len(labels) and (labels.min() < 0 or labels.max() > last_label):
         wrong_label = labels.min() if labels.min() < 0 else labels.max()
         raise RunError(
             f"{path}: has the label {wrong_label}, but the {len(class_names)} classes have the "

@@ -50,7 +50,7 @@ class Box:
 
     @property
     def lowers_resolution(self) -> bool:
-        """True if the first operation in the box lowers the height, or else the width."""
+        """True if the first operation lowers the height, or keeps it and lowers the width."""
         first_node = self.nodes[0]
         if first_node.kind not in _KINDS_THAT_MAY_LOWER_RESOLUTION:
             return False
@@ -121,11 +121,9 @@ def make_boxes(graph: Sequence[Node]) -> list[Box]:
     for node in graph:
         boxes_of_sources = [box_index_of_node[source] for source in node.sources]
         source_boxes = list(dict.fromkeys(boxes_of_sources))  # each box once
-        shares_box = False
-        if len(source_boxes) == 1:
-            is_only_reader = len(readers_of_node[node.sources[0]]) == 1
-            shares_box = is_only_reader and _fits_into_box(node, boxes[source_boxes[0]])
-        if shares_box:
+        reads_one_box = len(source_boxes) == 1
+        is_only_reader = reads_one_box and len(readers_of_node[node.sources[0]]) == 1
+        if is_only_reader and _fits_into_box(node, boxes[source_boxes[0]]):
             [shared_box] = source_boxes
             boxes[shared_box].nodes.append(node)
             box_index_of_node.append(shared_box)

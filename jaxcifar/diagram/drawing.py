@@ -30,7 +30,7 @@ _POINTS_PER_INCH, _LEAST_WIDTH = 72, 480
 _TITLE_Y, _TITLE_FONT_SIZE = 16, 13
 _CUBOID_Y, _RESOLUTION_Y, _CHANNELS_Y = 58, 94, 106  # of the parts of a column's heading
 _LARGEST_CUBOID_SIDE, _LEAST_SIDE_PIXELS = 42, 32  # smaller images get smaller cuboids
-_CUBOID_DEPTH_SCALE, _MAX_CUBOID_CHANNELS = 1.3, 900  # of the square root of the channels
+_CUBOID_DEPTH_SCALE, _MAX_CUBOID_CHANNELS = 1.3, 900  # depth = scale * sqrt(channels)
 _LEGEND_HEIGHT, _LEGEND_ENTRY_WIDTH, _LEGEND_ROW_HEIGHT = 48, 130, 14
 _NOTE_ABOVE_BOTTOM, _LEGEND_ABOVE_BOTTOM = 12, 22  # heights above the bottom of the figure
 _TEXT_LINE_HEIGHT, _BOX_PADDING = 12, 3

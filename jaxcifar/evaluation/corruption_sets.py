@@ -89,7 +89,6 @@ def open_corruption_set(
     """
     paths = _corruption_files(folder_name, print_line)
     images_by_kind = {kind: map_images(path) for kind, path in paths.items()}
-    labels_of_files = []
     for kind, path in paths.items():
         image_count = len(images_by_kind[kind])
         if image_count % LEVELS:
@@ -97,8 +96,8 @@ def open_corruption_set(
                 f"{path}: has {image_count:,} images, which are not {LEVELS} strengths with equal "
                 "numbers of images; download the file again"
             )
-        labels_of_files.append(read_labels_beside(path, image_count, class_names))
-    labels, set_classes = labels_of_files[0]  # the same for all files, which share `labels.npy`
+        # Each file has the same labels, those of `labels.npy`; here they are checked for each file.
+        labels, set_classes = read_labels_beside(path, image_count, class_names)
     title = _title_of_folder(expand_home(folder_name))
     run_labels = convert_to_run_labels(title, labels, set_classes, class_names)
     return CorruptedImages(title, images_by_kind, run_labels, max_images, image_size)

@@ -63,8 +63,8 @@ def _expand_array(name: str, array: np.ndarray, unpaired_filters: int) -> np.nda
         follows_whitening = name.endswith("ConvGroup_0/MirroredConv_0/kernel")
         unpaired_inputs = unpaired_filters if follows_whitening else 0
         return np.asarray(append_mirrored_partners(jnp.asarray(array), unpaired_inputs))
-    array_for_partners = array  # of a normalisation, or the kernel of the last layer
-    return np.concatenate([array, array_for_partners])
+    # A normalisation, or the kernel of the last layer: mirrored partners have the same values.
+    return np.concatenate([array, array])
 
 
 def collapse(arrays: Mapping[str, np.ndarray]) -> Arrays:

@@ -25,9 +25,10 @@ def same_command() -> str:
     The note is for errors that can happen before or after earlier runs are deleted. Later, the
     same options would delete what this command has trained.
     """
-    if "--overwrite" in sys.argv:
+    given_options = {word.partition("=")[0] for word in sys.argv}  # also of --force=ROW
+    if "--overwrite" in given_options:
         return "the same command (without --overwrite if it has deleted the earlier run)"
-    if "--force" in sys.argv:
+    if "--force" in given_options:
         return "the same command (with --force only for rows that it has not begun to train)"
     return "the same command"
 

@@ -55,9 +55,9 @@ def _full_size_steps(run: FinishedRun, steps_per_epoch: int) -> float:
     steps_before_run = config.earlier_epochs * steps_per_epoch
     planned_small_steps = count_small_steps(config, steps_per_epoch) - steps_before_run
     small_steps = min(steps, planned_small_steps)  # the run may have ended early
-    steps_on_whole_images = steps - small_steps
+    full_size_steps = steps - small_steps
     share_of_pixels = (config.small_size / config.image_size) ** 2
-    return steps_on_whole_images + small_steps * share_of_pixels
+    return full_size_steps + small_steps * share_of_pixels
 
 
 def _petaflop_text(petaflop: float | None) -> str:

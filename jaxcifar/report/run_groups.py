@@ -19,8 +19,9 @@ def settings_without_seed(config: Config) -> dict[str, Any]:
     then only the folder of that row, such as `ROW` for `ROW/seed3`. The epoch from which the run
     continues is left out, because runs of that row may have ended early, at different epochs.
 
-    Seeds may be added from another folder, or after the images have moved. So if the config has the
-    SHA-256 of images or initial weights, their paths are left out, and user code has no folder.
+    Seeds may be added from another folder, or after the images have moved. So user code is named
+    without its folder, and the path of images or initial weights is left out if the config has
+    their SHA-256.
     """
     seedless_config = dataclasses.replace(
         config,

@@ -196,7 +196,7 @@ class Variation:
         return self.means_of_repeats(self.values(key))
 
     def means_of_repeats(self, values: np.ndarray) -> np.ndarray:
-        """Return the mean of each fold, given the value of each run; without folds, `values`."""
+        """Return the mean of each fold, from each run's value; `values` with fewer than 2 folds."""
         if len(self.folds) < 2:
             return values
         fold_of_run = np.asarray([run.config.fold for run in self.runs])

@@ -182,7 +182,7 @@ class Checkpoints:
     @report_lost_processes()
     @report_machine_failures()
     def _read_as_numpy(self, step: int, state_like: TrainState) -> Checkpoint:
-        """Return a step's checkpoint as NumPy arrays: a device's error would look like damage."""
+        """Return a checkpoint as NumPy arrays, so that no device's error looks like damage."""
         state_like = array_trees.random_keys_to_dicts(state_like)
         self._require_same_arrays(step, state_like)
         empty_arrays = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), state_like)

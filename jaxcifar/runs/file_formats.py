@@ -202,10 +202,9 @@ def read_result(path: Path) -> Result:
         result = cast(Result, {**known_fields, **other_fields})
         is_converted = "converted" in result  # the weights were not trained by jaxcifar
         for field in _TRAINING_FIELDS:
-            is_missing = field not in result and not is_converted
-            is_superfluous = field in result and is_converted
-            if is_missing or is_superfluous:
-                raise ValueError(f"the file must have one of the fields {field} and converted")
+            has_field = field in result
+            if has_field == is_converted:  # both or neither
+                raise ValueError(f"the file must have either the field {field} or converted")
         class_count = len(class_names(result))
         matrix = result["confusion_matrix"]
         is_square = len(matrix) == class_count and all(len(row) == class_count for row in matrix)

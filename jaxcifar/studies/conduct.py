@@ -214,7 +214,7 @@ def _train_program(
       tasks: the runs.
       planned_runs: the number and the epochs of the runs of each program that is still to be
         trained, this program first. They serve to estimate the time left.
-      later_tasks: the later runs.
+      later_tasks: the runs of later programs, for the message after a stop.
       load_images: loads the data set, which is freed at the end.
       devices: devices to train on.
       progress: shows the progress.

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from jaxcifar.config.class_weights import short_class_weights_text
 from jaxcifar.config.experiment import Config
+from jaxcifar.config.field_options import has_option
 from jaxcifar.config.option_names import option_name
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.config.setting_types import OPTIONS_OF_COMMANDS
@@ -85,7 +86,7 @@ def _parse_name_and_values(word: str) -> tuple[str, list[Any]]:
     if not equals or not all(value_texts):
         raise UsageError(f"--grid {word:.80}: must be NAME=VALUE,VALUE such as learning_rate=0.1,1")
     fields = {field.name: field for field in dataclasses.fields(Config)}
-    settings = [name for name, field in fields.items() if "help" in field.metadata]
+    settings = [name for name, field in fields.items() if has_option(field)]
     if name in OPTIONS_OF_COMMANDS:
         raise UsageError(f"--grid {word:.80}: {OPTIONS_OF_COMMANDS[name]}")
     if name not in settings:

@@ -160,8 +160,8 @@ class Classifier:
         logits = self.logits(photos.pixels)
         if not np.isfinite(logits).all():
             raise RunError(
-                f"{self.config.network_title}: the logits are not finite numbers; train the "
-                "network again"
+                f"{self.config.network_title}: the logits are not finite numbers; train with a "
+                "lower learning rate"
             )
         return Predictions.of(softmax(logits), self.class_names, photos.names)
 

@@ -45,7 +45,7 @@ def last_features(
         features = _input_of_last_layer(logits_and_calls, title)[: len(block)]
         if not np.isfinite(features).all():
             raise RunError(
-                f"{title}: some features are not finite numbers; train the network again"
+                f"{title}: some features are not finite numbers; train with a lower learning rate"
             )
         yield features
 
@@ -54,7 +54,9 @@ def _input_of_last_layer(logits_and_calls: LogitsAndCalls, title: str) -> np.nda
     """Return the input of the last dense layer whose output is proportional to the logits."""
     logits = np.asarray(logits_and_calls.logits)
     if not np.isfinite(logits).all():
-        raise RunError(f"{title}: the logits are not finite numbers; train the network again")
+        raise RunError(
+            f"{title}: the logits are not finite numbers; train with a lower learning rate"
+        )
     for call in reversed(logits_and_calls.calls):
         if _are_proportional(np.asarray(call.outputs), logits):
             return np.asarray(call.inputs)

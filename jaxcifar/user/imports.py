@@ -151,9 +151,9 @@ class UserCode:
         """
         top_package = name.partition(".")[0]
         # Looking for a submodule imports the packages around it, so they must be user code.
-        if not is_user_module(spec_of_module(top_package)):
-            return None
-        spec = spec_of_module(name)
+        spec = spec_of_module(top_package)
+        if name != top_package and is_user_module(spec):
+            spec = spec_of_module(name)
         return spec if is_user_module(spec) and spec.name == name else None
 
     def find_spec(

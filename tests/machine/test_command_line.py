@@ -37,6 +37,7 @@ def test_commands_are_named_in_the_form_that_was_used(monkeypatch, arguments, fi
             ["ablation", "--force", "a", "b"],
             " (with --force only for rows that it has not begun to train)",
         ),
+        (["ablation", "--force=a"], " (with --force only for rows that it has not begun to train)"),
     ],
 )
 def test_the_same_command_comes_with_a_note_where_it_would_delete_runs(monkeypatch, words, note):

@@ -131,8 +131,8 @@ class GivenStudy(NamedTuple):
 
         Args:
           rows: the rows that are trained.
-          with_other_recipes: True to list the unused values of all recipes; False to list only
-            those of the recipe that `--recipe` names.
+          with_other_recipes: True to list the unused values of all recipes; False to leave
+            out those of recipes that `--recipe` does not name.
         """
         origins_chosen_by_options = [COMMAND_LINE]
         if "recipe" in self.option_settings:

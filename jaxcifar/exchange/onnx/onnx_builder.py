@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxcifar.exchange.onnx.onnx_values import (
+    BATCH_SIZES,
     ONE,
     Constant,
     Order,
@@ -123,8 +124,9 @@ class OnnxBuilder:
             return self._constant_tensor(value, compressed(value.array()), order)
         if value.order == order:
             return value
-        large_axes_in_new_order = [axis for axis in order if axis in value.large_axes]
-        if value.large_axes == large_axes_in_new_order:  # only axes of size 1 move
+        large_axes = value.large_axes
+        large_axes_in_new_order = [axis for axis in order if axis in large_axes]
+        if large_axes == large_axes_in_new_order:  # only axes of size 1 move
             name = self.reshape(value.name, [value.sizes_in_graph[axis] for axis in order])
         else:
             permutation = [value.order.index(axis) for axis in order]
@@ -196,7 +198,7 @@ class OnnxBuilder:
                 size_names.append(self.integers([size.for_two]))
             else:
                 name = self.add("Shape", self.images, start=0, end=1)  # the number of images
-                size_for_one_image = size.for_two // 2
+                size_for_one_image = size.for_two // BATCH_SIZES[0]
                 if size_for_one_image > 1:
                     name = self.add("Mul", name, self.integers([size_for_one_image]))
                 size_names.append(name)

@@ -57,8 +57,8 @@ def paired_shape(for_two: Sequence[int], for_three: Sequence[int]) -> Shape:
     shape = []
     for size_for_two, size_for_three in zip(for_two, for_three, strict=True):
         size = Size(int(size_for_two), int(size_for_three))
-        size_for_one = size.for_two // 2
-        is_multiple = size == Size(2 * size_for_one, 3 * size_for_one)
+        size_for_one = size.for_two // BATCH_SIZES[0]
+        is_multiple = size == tuple(count * size_for_one for count in BATCH_SIZES)
         if not size.is_fixed and not is_multiple:
             raise UnconvertibleError(
                 "an axis whose size depends on the number of images, but is not a multiple of it, "

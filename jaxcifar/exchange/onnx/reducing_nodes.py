@@ -45,9 +45,9 @@ def reduced(graph: OnnxBuilder, x: Tensor, axes: list[int], operation: str) -> T
 
 
 def _order_without(x: Tensor, removed_axes: list[int]) -> tuple[int, ...]:
-    """Return how a tensor's axes are arranged in memory once some of them are removed.
+    """Return the order of a tensor's axes in the graph after some axes are removed.
 
-    `x.order` lists the axes in this arrangement. The axes that stay get new numbers, from 0.
+    The axes that stay are numbered anew, from 0.
     """
     kept_axes = [axis for axis in range(len(x.shape)) if axis not in removed_axes]
     return tuple(kept_axes.index(axis) for axis in x.order if axis in kept_axes)

@@ -143,6 +143,6 @@ def rev(graph: OnnxBuilder, step: Step) -> Tensor:
 
 
 def _pairs(step: Step, parameter: str) -> list[Size]:
-    """Return a parameter that is a list, such as `start_indices`: pairs, one number per trace."""
+    """Return a list parameter, such as `start_indices`, with each entry's value in both traces."""
     for_two, for_three = step.for_two.params[parameter], step.for_three.params[parameter]
     return [Size(*pair) for pair in zip(for_two, for_three, strict=True)]
