@@ -33,6 +33,7 @@ from jaxcifar.machine.jax_settings import package_settings
 from jaxcifar.machine.memory import check_memory
 from jaxcifar.machine.sharing import place_on_devices
 from jaxcifar.machine.terminal import PrintLine
+from jaxcifar.training.compiler_options import options_for_dtype
 from jaxcifar.training.parallel_runs import ParallelRuns
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
@@ -219,12 +220,11 @@ class Setup:
         start = time.monotonic()
         with package_settings():  # JAX's settings in another thread may not hold in this one
             traced = self.parallel_runs.trace(hyper, self.train.images, self.train.labels)
-            compiled = traced.lower().compile()
+            compiled = traced.lower().compile(compiler_options=options_for_dtype(self.program))
         seconds = time.monotonic() - start
         devices = self.parallel_runs.sharding.mesh.local_devices
-        activity = f"a training step with --batch-size {self.program.batch_size}"
-        if self.program.parts > 1:
-            activity += f" --accumulate {self.program.parts}"
+        accumulate = f" --accumulate {self.program.parts}" if self.program.parts > 1 else ""
+        activity = f"a training step with --batch-size {self.program.batch_size}{accumulate}"
         check_memory(compiled, devices, activity, print_line)
         return _Compilation(compiled, seconds)
 

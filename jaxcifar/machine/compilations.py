@@ -20,6 +20,9 @@ CPU_OPTIONS = known_options(
 FAST_COMPILE_OPTIONS = CPU_OPTIONS | known_options({"xla_backend_optimization_level": 0})
 # Some optimisation, for programs that run once on the images of one step.
 SINGLE_CALL_OPTIONS = known_options({"xla_backend_optimization_level": 1})
+# For programs in float32, where oneDNN (see `onednn`) is no faster than XLA's own code. XLA can't
+# store programs that call oneDNN, so that each start of a command would compile them again.
+WITHOUT_ONEDNN_OPTIONS = known_options({"xla_cpu_experimental_onednn_custom_call": False})
 _COMPILATION_EVENT = "/jax/core/compile/backend_compile_duration"
 _counts_by_program: Counter[str] = Counter()
 _seconds_by_thread: defaultdict[int, float] = defaultdict(float)

@@ -21,6 +21,7 @@ _FLAGS = {
     # XLA's other library, YNNPACK, keeps everything except the convolutions.
     "xla_cpu_experimental_ynn_fusion_type": "-individual_convolution",
 }
+_CONVOLUTION_CALL = "__onednn$convolution"  # in the text of a compiled program
 _FIRST_VERSION = (0, 12)  # of jaxlib; older versions know the first flag, but ignore it
 _PROCESSOR_FLAG = "amx_bf16"  # in Linux's list of the processor's instructions
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -70,7 +71,7 @@ def is_on() -> bool:
     )
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         program = jax.jit(convolve).lower(images, kernel).compile()
-    return "onednn" in (program.as_text() or "")
+    return _CONVOLUTION_CALL in (program.as_text() or "")
 
 
 def _jaxlib_version() -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from jaxcifar.machine import sharing
 from jaxcifar.machine.compilations import CPU_OPTIONS, FAST_COMPILE_OPTIONS
 from jaxcifar.machine.sharing import AnyArray
 from jaxcifar.training import augment, network
+from jaxcifar.training.compiler_options import jit_with_program
 from jaxcifar.training.network import Variables
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
@@ -53,7 +54,7 @@ def predict(
     chunk_starts = [np.int32(start) for start in range(0, len(images), chunk_size)]
     chunk_starts = jax.device_put(chunk_starts, program.replicated)
     logits_of_chunks = [
-        _logits_from_start(program, variables, hyper, images, start, chunk_size)
+        _logits_of_one_chunk(program, variables, hyper, images, start, chunk_size)
         for start in chunk_starts
     ]
     return _concatenate_chunks(program, logits_of_chunks, len(images))
@@ -126,16 +127,6 @@ def _logits_in_loop(
     return program.replicate(logits_of_padded[: len(images)])
 
 
-_logits_of_many_images = jax.jit(
-    _logits_in_loop, static_argnums=(0, 4), compiler_options=CPU_OPTIONS
-)
-# For few images, compiling faster by a second is worth more than running faster.
-_logits_of_few_images = jax.jit(
-    _logits_in_loop, static_argnums=(0, 4), compiler_options=FAST_COMPILE_OPTIONS
-)
-
-
-@partial(jax.jit, static_argnums=(0, 5), compiler_options=CPU_OPTIONS)
 def _logits_from_start(
     program: Program,
     variables: Variables,
@@ -150,6 +141,18 @@ def _logits_from_start(
     """
     indices = jnp.minimum(start + jnp.arange(chunk_size), len(images) - 1)
     return _logits_of_chunk(program, variables, hyper, images[indices])
+
+
+_logits_of_many_images = jit_with_program(
+    _logits_in_loop, static_argnums=(0, 4), compiler_options=CPU_OPTIONS
+)
+# For few images, compiling faster by a second is worth more than running faster.
+_logits_of_few_images = jit_with_program(
+    _logits_in_loop, static_argnums=(0, 4), compiler_options=FAST_COMPILE_OPTIONS
+)
+_logits_of_one_chunk = jit_with_program(
+    _logits_from_start, static_argnums=(0, 5), compiler_options=CPU_OPTIONS
+)
 
 
 @partial(jax.jit, static_argnums=(0, 2))

@@ -96,18 +96,26 @@ def test_no_line_tells_that_its_programs_are_not_stored(monkeypatch, flags):
     assert ["disk full" in str(warning.message) for warning in issued] == [True]
 
 
-def test_xla_calls_it_for_bfloat16_convolutions():
+@pytest.mark.parametrize(
+    ("flags", "expected"), [("", [True, False]), (CALLS.replace("true", "false"), [False, False])]
+)
+def test_xla_calls_it_for_bfloat16_convolutions_unless_told_not_to(flags, expected):
     if not onednn.could_be_on():
         pytest.skip("needs jaxlib 0.12 and a processor that multiplies matrices of bfloat16")
     script = """
-        import json, os, warnings
+        import functools, json, warnings
         import jax
-        from jaxcifar.machine import jax_settings, onednn
+        from jaxcifar.machine import compilations, jax_settings, onednn
         jax_settings.use_package_settings()
         with warnings.catch_warnings(record=True) as issued:
-            print(json.dumps([onednn.is_on(), [str(warning.message) for warning in issued]]))
+            is_on = onednn.is_on()
+        messages = [str(warning.message) for warning in issued]
+        options = compilations.WITHOUT_ONEDNN_OPTIONS
+        jax.jit = functools.partial(jax.jit, compiler_options=options)
+        is_on_with_options = onednn.is_on.__wrapped__()
+        print(json.dumps([is_on, is_on_with_options, messages]))
     """
-    variables = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     command = [sys.executable, "-c", textwrap.dedent(script)]
+    variables = os.environ | {"XLA_FLAGS": flags}
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == [True, []]
+    assert json.loads(done.stdout) == [*expected, []]

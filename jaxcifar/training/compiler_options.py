@@ -1,0 +1,42 @@
+"""XLA's compiler options for a training program, which depend on the dtype it computes in."""
+
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from jaxcifar.machine.compilations import WITHOUT_ONEDNN_OPTIONS
+from jaxcifar.training.program import Program
+
+Result = TypeVar("Result")
+
+
+def options_for_dtype(program: Program) -> dict[str, Any]:
+    """Return the compiler options that a program needs because of the dtype it computes in."""
+    return {} if program.dtype == jnp.bfloat16 else WITHOUT_ONEDNN_OPTIONS
+
+
+def jit_with_program(
+    function: Callable[..., Result],
+    static_argnums: tuple[int, ...],
+    compiler_options: dict[str, Any],
+) -> Callable[..., Result]:
+    """Compile a function by XLA, with the options for the dtype of the program it is called with.
+
+    Args:
+      function: the function; its first argument is a `Program`, on which the compiled code depends.
+      static_argnums: indices of the arguments that the compiled code depends on, as for `jax.jit`.
+      compiler_options: other options, for programs of any dtype.
+    """
+    jit = partial(jax.jit, function, static_argnums=static_argnums)
+    for_bfloat16 = jit(compiler_options=compiler_options)
+    for_float32 = jit(compiler_options=compiler_options | WITHOUT_ONEDNN_OPTIONS)
+
+    @wraps(function)
+    def compiled_function(program: Program, *arguments: Any) -> Result:
+        compiled = for_bfloat16 if program.dtype == jnp.bfloat16 else for_float32
+        return compiled(program, *arguments)
+
+    return compiled_function
