@@ -97,13 +97,21 @@ def unfold(page):
     page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
 
 
+# The page makes a part when its own observer sees the picture. Observers are called in the order in
+# which they were made, so when this one is called, the part is there.
+SCROLL_AND_WAIT = """image => new Promise(resolve => {
+    image.scrollIntoView();
+    const observer = new IntersectionObserver(() => { observer.disconnect(); resolve(); });
+    observer.observe(image);
+})"""
+
+
 def show_part(page, selector):
     """Scroll until the part is made, and return it."""
     unfold(page)
     pictures = page.locator("img[data-part]")
     for place in range(pictures.count()):
-        pictures.nth(place).evaluate("image => image.scrollIntoView()")
-        page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
+        pictures.nth(place).evaluate(SCROLL_AND_WAIT)
         if page.locator(selector).count():
             break
     part = page.locator(selector).first
