@@ -3,7 +3,8 @@
 oneDNN is Intel's library of operations for neural networks, which PyTorch uses too. jaxlib 0.12
 contains it, but XLA calls it only if two flags are set before JAX first looks for devices. We turn
 it on only on processors with AMX instructions for bfloat16. On others our own convolutions, in
-`jaxcifar.kernels.winograd`, are as fast or faster.
+`jaxcifar.kernels.winograd`, are as fast or faster. Users can set the flags themselves on any
+processor with instructions for bfloat16.
 """
 
 import functools
@@ -23,12 +24,14 @@ _FLAGS = {
 }
 _CONVOLUTION_CALL = "__onednn$convolution"  # in the text of a compiled program
 _FIRST_VERSION = (0, 12)  # of jaxlib; older versions know the first flag, but ignore it
-_PROCESSOR_FLAG = "amx_bf16"  # in Linux's list of the processor's instructions
+# Instructions for bfloat16, in Linux's list of the processor's instructions.
+_MATRIX_INSTRUCTIONS = "amx_bf16"
+_VECTOR_INSTRUCTIONS = "avx512_bf16"
 _CPU_INFO = Path("/proc/cpuinfo")
 
 
 def turn_on() -> None:
-    """Add flags to `XLA_FLAGS` that make XLA use oneDNN, if this processor and jaxlib support it.
+    """Add flags to `XLA_FLAGS` that make XLA use oneDNN, if it is faster on this processor.
 
     This has an effect only before JAX looks for devices. If the user has set one of the flags,
     or names a file of flags, `XLA_FLAGS` stays as it is.
@@ -37,6 +40,8 @@ def turn_on() -> None:
         return
     # XLA can't store programs that call oneDNN. They compile in seconds, so this does no harm.
     warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry.*MemoryErr")
+    if not has_matrix_instructions():
+        return
     flags = os.environ.get("XLA_FLAGS", "").strip()
     names_a_file = flags != "" and not flags.startswith("-")
     is_set_already = any(name in flags for name in _FLAGS)  # by the user, or a parent process
@@ -49,7 +54,13 @@ def turn_on() -> None:
 @functools.cache
 def could_be_on() -> bool:
     """Return whether this processor and this jaxlib can convolve in bfloat16 by oneDNN."""
-    return _jaxlib_version() >= _FIRST_VERSION and _has_matrix_instructions()
+    has_instructions = _has(_MATRIX_INSTRUCTIONS) or _has(_VECTOR_INSTRUCTIONS)
+    return _jaxlib_version() >= _FIRST_VERSION and has_instructions
+
+
+def has_matrix_instructions() -> bool:
+    """Return whether this processor multiplies matrices of bfloat16 by one instruction (AMX)."""
+    return _has(_MATRIX_INSTRUCTIONS)
 
 
 @functools.cache
@@ -80,8 +91,9 @@ def _jaxlib_version() -> tuple[int, ...]:
     return tuple(int(number) for number in major_and_minor)
 
 
-def _has_matrix_instructions() -> bool:
-    """Return whether Linux says that this processor multiplies matrices of bfloat16."""
+@functools.cache
+def _has(instructions: str) -> bool:
+    """Return whether Linux says that this processor has some instructions, such as "amx_bf16"."""
     if not _CPU_INFO.exists():
         return False
-    return _PROCESSOR_FLAG in _CPU_INFO.read_text("utf-8", "replace").split()
+    return instructions in _CPU_INFO.read_text("utf-8", "replace").split()

@@ -31,6 +31,7 @@ KEEPS_OTHERS = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
 )
 def test_flags_are_added_to_those_of_the_user(monkeypatch, flags, expected):
     monkeypatch.setattr(onednn, "could_be_on", lambda: True)
+    monkeypatch.setattr(onednn, "has_matrix_instructions", lambda: True)
     monkeypatch.setenv("XLA_FLAGS", flags)
     for _ in range(2):  # the second call finds the flags
         onednn.turn_on()
@@ -38,22 +39,28 @@ def test_flags_are_added_to_those_of_the_user(monkeypatch, flags, expected):
 
 
 @pytest.mark.parametrize(
-    ("version", "instructions", "expected"),
+    ("version", "instructions", "could_be_on", "turned_on"),
     [
-        ("0.12.0", "avx512f amx_bf16 amx_tile", True),
-        ("1.0", "amx_bf16", True),
-        ("0.11.2", "avx512f amx_bf16", False),
-        ("0.12.0.1", "avx512f avx512_bf16", False),
+        ("0.12.0", "avx512f amx_bf16 amx_tile", True, True),
+        ("1.0", "amx_bf16", True, True),
+        ("0.11.2", "avx512f amx_bf16", False, False),
+        ("0.12.0.1", "avx512f avx512_bf16", True, False),
+        ("0.12.0.1", "avx512f avx2", False, False),
     ],
 )
-def test_it_is_used_with_matrix_instructions_and_a_jaxlib_that_has_it(
-    monkeypatch, tmp_path, version, instructions, expected
+def test_it_is_turned_on_with_matrix_instructions_and_a_jaxlib_that_has_it(
+    monkeypatch, tmp_path, version, instructions, could_be_on, turned_on
 ):
     cpu_info = tmp_path / "cpuinfo"
     cpu_info.write_text(f"processor : 0\nflags : fpu {instructions} sse2\n")
     monkeypatch.setattr(onednn, "_CPU_INFO", cpu_info)
+    monkeypatch.setattr(onednn, "_has", onednn._has.__wrapped__)
+    monkeypatch.setattr(onednn, "could_be_on", onednn.could_be_on.__wrapped__)
     monkeypatch.setattr(onednn.metadata, "version", lambda package: version)
-    assert onednn.could_be_on.__wrapped__() == expected
+    monkeypatch.setenv("XLA_FLAGS", "")
+    onednn.turn_on()
+    assert onednn.could_be_on() == could_be_on
+    assert os.environ["XLA_FLAGS"] == (f"{CALLS} {KEEPS_OTHERS}" if turned_on else "")
 
 
 def test_without_it_flags_stay_and_no_program_is_compiled(monkeypatch, tmp_path):
@@ -97,11 +104,15 @@ def test_no_line_tells_that_its_programs_are_not_stored(monkeypatch, flags):
 
 
 @pytest.mark.parametrize(
-    ("flags", "expected"), [("", [True, False]), (CALLS.replace("true", "false"), [False, False])]
+    ("flags", "expected"),
+    [
+        (f"{CALLS} {KEEPS_OTHERS}", [True, False]),
+        (CALLS.replace("true", "false"), [False, False]),
+    ],
 )
 def test_xla_calls_it_for_bfloat16_convolutions_unless_told_not_to(flags, expected):
     if not onednn.could_be_on():
-        pytest.skip("needs jaxlib 0.12 and a processor that multiplies matrices of bfloat16")
+        pytest.skip("needs jaxlib 0.12 and a processor with instructions for bfloat16")
     script = """
         import functools, json, warnings
         import jax
