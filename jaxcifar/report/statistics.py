@@ -10,6 +10,7 @@ from scipy import special  # scipy.stats has more names for this, and takes a se
 
 from jaxcifar.report.repeat_words import common_word
 from jaxcifar.report.run_records import FinishedRun, Variation
+from jaxcifar.training.accuracy_interval import wilson_interval
 
 SIGNIFICANCE_LEVEL = 0.05  # a difference with a smaller p-value is called significant
 ROUNDING_ERROR = 2e-7  # older results hold float32 accuracies; closer means count as equal
@@ -61,21 +62,13 @@ class Sample:
         Student's interval uses the spread of the values. Without a spread (a single value, or all
         values equal), this is Wilson's interval, which uses the number of images.
         """
-        upper_probability = 1 - SIGNIFICANCE_LEVEL / 2
-        if not self.deviation:
-            return _wilson_interval(self.mean, self.images, float(special.ndtri(upper_probability)))
+        spread = self.deviation or 0.0
+        if spread == 0:
+            return wilson_interval(self.mean, self.images)
         count = len(self.values)
-        t = float(special.stdtrit(count - 1, upper_probability))
-        half_width = t * self.deviation / math.sqrt(count)
+        t = float(special.stdtrit(count - 1, 1 - SIGNIFICANCE_LEVEL / 2))
+        half_width = t * spread / math.sqrt(count)
         return self.mean - half_width, self.mean + half_width
-
-
-def _wilson_interval(mean: float, images: int, z: float) -> tuple[float, float]:
-    """Return E. B. Wilson's confidence interval of an accuracy; `z` is the normal quantile."""
-    weight = z**2 / images
-    middle = (mean + weight / 2) / (1 + weight)
-    half_width = math.sqrt(weight * mean * (1 - mean) + weight**2 / 4) / (1 + weight)
-    return max(0.0, middle - half_width), min(1.0, middle + half_width)
 
 
 class SamplePair(NamedTuple):
