@@ -100,7 +100,8 @@ class UserCode:
 
     def _execute_main_module(self) -> ModuleType:
         """Execute and return the user's main module; a file runs from its hashed content."""
-        if not self.name.endswith(".py"):
+        is_dotted_module_name = not self.name.endswith(".py")
+        if is_dotted_module_name:
             return importlib.import_module(self.name)
         content = self._contents.known_content(str(self.main))
         name = f"user_{self.main.stem}_{hashlib.sha256(content).hexdigest()[:12]}"
@@ -137,8 +138,8 @@ class UserCode:
         content = self._contents.known_content(file)
         module_names = list(imported_module_names(content, package))
         is_main_file = file == os.path.realpath(self.main)
-        has_no_file = getattr(self._module, "__file__", None) is None
-        if self._module and is_main_file and has_no_file:  # the main file is a notebook's cell
+        is_notebook = getattr(self._module, "__file__", None) is None
+        if self._module and is_main_file and is_notebook:  # the main file is one of its cells
             cells = [content, *self._contents.read_other_cells(self._module)]
             module_names += modules_used_in_cell(b"\n".join(cells), vars(self._module))
         all_names = [name for module in module_names for name in module_and_parents(module)]
@@ -163,7 +164,7 @@ class UserCode:
 
         Modules in the main file's folder come first. A file runs from the bytes that were hashed.
         """
-        if threading.get_ident() != self._importing_thread_id:
+        if threading.get_ident() != self._importing_thread_id:  # an import in another thread
             return None
         spec = self._find_spec_with_other_finders(name, path, target)
         is_package_of_main_module = self.name.startswith(f"{name}.")
@@ -174,7 +175,8 @@ class UserCode:
         if file is not None:
             content = self._contents.read_imported_file(file)
             self._package_of_file[os.path.realpath(file)] = parent_package(spec)
-            if type(spec.loader) is SourceFileLoader:
+            is_plain_source_file = type(spec.loader) is SourceFileLoader
+            if is_plain_source_file:
                 spec.loader = HashedLoader(name, file, content, self._module_builtins)
                 spec.cached = None  # a .pyc file may have been compiled from another content
         return spec
@@ -185,7 +187,8 @@ class UserCode:
         for finder in sys.meta_path:
             if finder is self:
                 continue
-            if finder is PathFinder and path is None:
+            is_top_level_module = path is None
+            if finder is PathFinder and is_top_level_module:
                 spec = finder.find_spec(name, [*self._first_search_folders(), *sys.path], target)
             else:
                 spec = finder.find_spec(name, path, target)

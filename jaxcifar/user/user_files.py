@@ -132,8 +132,8 @@ def _folder_of_top_package(spec: ModuleSpec, file: str) -> Path:
     is_init_file = spec.submodule_search_locations is not None and file_of(spec)
     if is_init_file:
         folders_between += 1  # `a/__init__.py` is in the folder of its own package
-    outermost = len(path.parents) - 1
-    return path.parents[min(folders_between, outermost)]
+    last_index = len(path.parents) - 1  # of the root folder
+    return path.parents[min(folders_between, last_index)]
 
 
 @cache
