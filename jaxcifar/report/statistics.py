@@ -32,9 +32,12 @@ class Sample:
 
     @classmethod
     def of(cls, variation: Variation, key: str, split: str = "test") -> "Sample":
-        """Return the accuracies of a variation's runs: the field `key` of each result."""
+        """Return the accuracies of a variation's seeds or folds: the field `key` in `result.json`.
+
+        They were measured on the images of `split`: "train", "val" or "test".
+        """
         examples: Mapping[str, Any] = variation.runs[0].result["examples"]
-        values = tuple(variation.repeats(key).tolist())
+        values = tuple(variation.values_by_seed_or_fold(key).tolist())
         return cls(values, examples[split], variation.repeat_word)
 
     @property
@@ -156,7 +159,7 @@ class Difference:
 
 
 def _difference_of(value: float, samples: Sequence[Sample], weights: Sequence[float]) -> Difference:
-    """Return a difference of means, with a standard error and degrees of freedom from its samples.
+    """Return a difference with a standard error and degrees of freedom, computed from its samples.
 
     The degrees of freedom follow F. E. Satterthwaite, "An approximate distribution of estimates of
     variance components", Biometrics Bulletin 2 (1946).
@@ -166,14 +169,15 @@ def _difference_of(value: float, samples: Sequence[Sample], weights: Sequence[fl
       samples: the independent samples from which the difference is computed.
       weights: derivative of `value` with respect to each sample's mean.
     """
-    if all(sample.deviation is not None for sample in samples):
+    all_have_repeats = all(sample.deviation is not None for sample in samples)
+    if all_have_repeats:
         counts = np.asarray([len(sample.values) for sample in samples])
         deviations = np.asarray([sample.deviation for sample in samples])
         variances = (np.asarray(weights) * deviations) ** 2 / counts
         total_variance = variances.sum()
         if total_variance > 0:
-            shares = variances / total_variance
-            degrees_of_freedom = float(1 / np.sum(shares**2 / (counts - 1)))
+            variance_shares = variances / total_variance
+            degrees_of_freedom = float(1 / np.sum(variance_shares**2 / (counts - 1)))
             standard_error = math.sqrt(total_variance)
             basis = common_word({sample.repeat_word for sample in samples})
             return Difference(value, standard_error, degrees_of_freedom, basis)

@@ -42,7 +42,7 @@ def study_context(
     seeds = sorted({run.config.seed for variation in variations for run in variation.runs})
     fold_counts = [variation.folds[0].total for variation in variations if len(variation.folds) > 1]
     reference_name = str(study.reference.get("name", "reference"))
-    has_reference = any(variation.reference for variation in variations)
+    has_reference = any(variation.reference_accuracies for variation in variations)
     draw = pictures.begin_section("study" if folder == "." else folder)
     return {
         "title": escape_markdown(study.title),
@@ -118,10 +118,11 @@ def _row_comparisons(
     sections: list[dict[str, Any]] = []
     table_lines: list[dict[str, str]] = []
     panels: list[dict[str, str]] = []
-    if len(variations) > study_figures.MANY_ROWS:
+    has_many_rows = len(variations) > study_figures.MANY_ROWS
+    if has_many_rows:
         for number, variation in enumerate(variations):
             earlier_rows = variations[:number]
-            table_lines.append(findings.row_cells(variation, earlier_rows))
+            table_lines.append(findings.comparison_cells(variation, earlier_rows))
         panels = _draw_row_panels(variations, title, draw)
     elif len(variations) > 1:
         for number, variation in enumerate(variations):
@@ -151,13 +152,13 @@ def _compare_with_earlier_rows(variations: Sequence[Variation], number: int) -> 
     settings = unusual_settings(variation, variations)
     if settings:
         heading += f": {settings}"
-    compared_rows = []
+    compared_rows = []  # the first row is compared with no other
     if earlier_rows:
         compared_rows.append(findings.most_similar_row(variation, earlier_rows))
     return {
         "variation": variation,
         "heading": heading,
-        "findings": findings.row_findings(variation, earlier_rows),
+        "findings": findings.comparison_sentences(variation, earlier_rows),
         "compared": compared_rows,
     }
 

@@ -82,15 +82,15 @@ def accuracy_with_flips_text(variation: Variation) -> str:
 
 def reference_text(variation: Variation) -> str:
     """Return the published accuracies of a variation: "92.17 / 92.48%", or "–" without any."""
-    values = " / ".join(f"{100 * value:.2f}" for value in variation.reference)
+    values = " / ".join(f"{100 * value:.2f}" for value in variation.reference_accuracies)
     return f"{values}%" if values else "–"
 
 
 def reference_difference_text(variation: Variation) -> str:
     """Return test accuracy minus mean published accuracy in points; "–" if none was published."""
-    if not variation.reference:
+    if not variation.reference_accuracies:
         return "–"
-    reference_mean = sum(variation.reference) / len(variation.reference)
+    reference_mean = sum(variation.reference_accuracies) / len(variation.reference_accuracies)
     return signed_points(Sample.of(variation, "test_accuracy").mean - reference_mean)
 
 
@@ -186,7 +186,7 @@ def trained_epochs_text(variation: Variation) -> str:
     return f"{epochs[0]} to {epochs[-1]} epochs"
 
 
-def seed_count_text(variations: Sequence[Variation]) -> str:
+def repeat_count_text(variations: Sequence[Variation]) -> str:
     """Return how many seeds the variations were trained with, such as "3 seeds each".
 
     Return the number of folds instead if the variations have several folds, and the number of runs
