@@ -95,7 +95,8 @@ class FileContents:
         main_folder = os.path.realpath(self._main_file.parent)
         content_by_path = {}
         for file, content in self._imported_contents.items():
-            content_by_path[Path(_relative_path(file, main_folder)).as_posix()] = content
+            path = _relative_path(file, main_folder)
+            content_by_path[Path(path).as_posix()] = content
         return content_by_path
 
     def has_changed(self) -> bool:

@@ -20,6 +20,7 @@ from jaxcifar.user.notebook_cells import modules_used_in_cell
 from jaxcifar.user.user_files import (
     file_of,
     imported_module_names,
+    imported_names_also_found_in,
     is_user_module,
     module_and_parents,
     parent_package,
@@ -67,7 +68,9 @@ class UserCode:
         return self._module
 
     def imports(self) -> dict[str, bytes]:
-        """Load the user code, and return the contents of imported files that are not in `files`.
+        """Load the user code, and return the contents of the imported files.
+
+        Files that were read and hashed before (`files`) are left out.
 
         Returns:
           path relative to the main file's folder -> content.
@@ -86,7 +89,8 @@ class UserCode:
             self._package_of_file[main_file] = parent_package(self._module.__spec__)
             self._read_pending_imports()
         else:
-            self._shadowed_names = self._find_shadowed_names()
+            # Import statements must find the modules in the main file's folder.
+            self._shadowed_names = imported_names_also_found_in(self._first_search_folders())
             try:
                 with self._activate_modules():
                     module = self._execute_main_module()
@@ -118,7 +122,7 @@ class UserCode:
         return module
 
     def _read_pending_imports(self) -> None:
-        """Read the files of import statements that have not run yet, such as those in functions."""
+        """Read the files of all imported modules, also of imports that have not run yet."""
         files_to_scan = list(self._package_of_file.items())
         scanned_files = set()
         while files_to_scan:
@@ -200,20 +204,6 @@ class UserCode:
         """Return the folders that are searched for modules before Python's search path."""
         return [str(self.main.resolve().parent)] if self.name.endswith(".py") else []
 
-    def _find_shadowed_names(self) -> set[str]:
-        """Return names of imported modules that modules in the main file's folder also have.
-
-        Import statements in the user code must find the modules in the main file's folder.
-        """
-        shadowed_names = set()
-        for name, module in list(sys.modules.items()):
-            if "." in name or name == "__main__":
-                continue
-            is_user_code = is_user_module(getattr(module, "__spec__", None))
-            if is_user_code and PathFinder.find_spec(name, self._first_search_folders()):
-                shadowed_names.add(name)
-        return shadowed_names
-
     def _import_with_active_modules(self, *arguments: Any, **options: Any) -> Any:
         """Replace `__import__` in the modules of the user code; the arguments are the same."""
         with self._activate_modules():
@@ -223,18 +213,11 @@ class UserCode:
     def _activate_modules(self) -> Iterator[None]:
         """Put this code's modules into `sys.modules` in place of others, until the block ends."""
         with _IMPORT_LOCK:
-            if _active_user_codes and _active_user_codes[-1] is self:  # is active already
+            is_active_already = bool(_active_user_codes) and _active_user_codes[-1] is self
+            if is_active_already:
                 yield
                 return
-            top_names = {name for name in self._inactive_modules if "." not in name}
-            replaced_top_names = top_names | self._shadowed_names
-            hidden_modules = {
-                name: module
-                for name, module in sys.modules.items()
-                if name in self._inactive_modules or name.partition(".")[0] in replaced_top_names
-            }
-            for name in hidden_modules:
-                del sys.modules[name]
+            removed_modules = self._remove_modules_of_same_names()
             sys.modules.update(self._inactive_modules)
             sys.meta_path.insert(0, self)
             self._importing_thread_id = threading.get_ident()
@@ -247,4 +230,19 @@ class UserCode:
                 sys.meta_path.remove(self)
                 for name in self._found_module_names.intersection(sys.modules):
                     self._inactive_modules[name] = sys.modules.pop(name)
-                sys.modules.update(hidden_modules)
+                sys.modules.update(removed_modules)
+
+    def _remove_modules_of_same_names(self) -> dict[str, ModuleType]:
+        """Remove modules from `sys.modules` that import statements in this code must not find.
+
+        Returns:
+          the removed modules by name.
+        """
+        top_names = {name for name in self._inactive_modules if "." not in name}
+        replaced_top_names = top_names | self._shadowed_names
+        removed_modules = {}
+        for name in list(sys.modules):
+            top_name = name.partition(".")[0]
+            if name in self._inactive_modules or top_name in replaced_top_names:
+                removed_modules[name] = sys.modules.pop(name)
+        return removed_modules

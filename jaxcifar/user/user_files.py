@@ -6,10 +6,10 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import TypeGuard
 
@@ -98,6 +98,21 @@ def is_user_file(file: str) -> bool:
         if is_module_of_file and not is_user_module(spec):
             return False
     return True
+
+
+def imported_names_also_found_in(folders: Sequence[str]) -> set[str]:
+    """Return names of imported top-level user modules that a search of `folders` finds too.
+
+    The search may find other modules of these names.
+    """
+    names = set()
+    for name, module in list(sys.modules.items()):
+        if "." in name or name == "__main__":
+            continue
+        is_user_code = is_user_module(getattr(module, "__spec__", None))
+        if is_user_code and PathFinder.find_spec(name, folders):
+            names.add(name)
+    return names
 
 
 def module_and_parents(name: str) -> list[str]:
