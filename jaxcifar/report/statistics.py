@@ -219,7 +219,7 @@ class Distance:
     def _derivatives(self) -> np.ndarray:
         """The derivative of `value` with respect to each sample's mean, as `[samples]`.
 
-        At 0, `value` has no derivative; the result is then its limit for equal differences.
+        If `value` is 0, it has no derivative. Then the result is the limit for equal differences.
         """
         count = len(self.samples)
         if self.value == 0:

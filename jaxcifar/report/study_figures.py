@@ -50,16 +50,16 @@ def plot_all_validation(variations: Sequence[Variation], title: str, path: Path)
     if len(variations) > MANY_ROWS:
         colored_rows = best_first[:_COLORED_ROWS]
     # By identity, because variations are not hashable.
-    style_of_row = {id(row): _curve_style(number) for number, row in enumerate(colored_rows)}
+    style_of_row_id = {id(row): _curve_style(number) for number, row in enumerate(colored_rows)}
     figure, axes = figure_with_axes(WIDTH, 4.6 + 0.1 * len(colored_rows), title)
-    grey_rows = [variation for variation in best_first if id(variation) not in style_of_row]
+    grey_rows = [variation for variation in best_first if id(variation) not in style_of_row_id]
     for variation in grey_rows:
         is_named_in_legend = variation is grey_rows[0]
         label = f"the other {len(grey_rows)} rows" if is_named_in_legend else ""
         mean_curve = np.nanmean(variation.curve("val_accuracy"), 0, keepdims=True)
         draw_mean(axes, mean_curve, label, color=_OTHER_COLOR, linewidth=0.8)
     for variation in best_first:
-        style = style_of_row.get(id(variation))
+        style = style_of_row_id.get(id(variation))
         if style is not None:
             draw_mean(axes, variation.curve("val_accuracy"), _curve_label(variation), **style)
     axes.set(xlabel="epoch", ylabel="validation accuracy")
@@ -128,7 +128,7 @@ def _find_axis_limits(samples: Sequence[Sample]) -> tuple[float, float]:
     """Return the lowest and the highest accuracy of an axis for samples of accuracies.
 
     The axis shows all accuracies except samples that are far below the others. Confidence intervals
-    may extend it at each end, but by no more than the range of the accuracies.
+    can make the axis longer at each end, but by no more than the range of the accuracies.
     """
     shown_samples = _without_low_outliers(samples)
     lowest_accuracy = min(min(sample.values) for sample in shown_samples)

@@ -45,7 +45,8 @@ class StudiedNetwork:
         def rank(variation: Variation) -> tuple[float, float]:
             losses = [run.selected_metrics["val_loss"] for run in variation.runs]
             mean = variation.mean("val_accuracy")
-            if highest_mean - mean < ROUNDING_ERROR:
+            ties_with_highest = highest_mean - mean < ROUNDING_ERROR
+            if ties_with_highest:
                 mean = highest_mean
             return -mean, float(np.mean(losses))
 

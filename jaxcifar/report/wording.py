@@ -146,19 +146,19 @@ def unusual_settings(variation: Variation, variations: Sequence[Variation]) -> s
 
     If there are no such settings, return all settings in which `variations` differ.
     """
-    all_settings: list[str] = []
+    varied: list[str] = []
     unusual: list[str] = []
     for field in varied_fields(variations):
-        if field == "epochs" or not variation.has_effect(field):
+        if field == "epochs" or not variation.has_effect(field):  # named elsewhere
             continue
         own_text = setting_text(variation.settings.get(field))
         counts = Counter(setting_text(row.settings.get(field)) for row in variations)
         [(most_common_text, _)] = counts.most_common(1)
         setting = f"{field_title(field)} {own_text}"
-        all_settings.append(setting)
+        varied.append(setting)
         if own_text != most_common_text:
             unusual.append(setting)
-    return ", ".join((unusual or all_settings)[:_MAX_UNUSUAL_SETTINGS])
+    return ", ".join((unusual or varied)[:_MAX_UNUSUAL_SETTINGS])
 
 
 def varied_fields(variations: Sequence[Variation]) -> list[str]:
