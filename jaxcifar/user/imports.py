@@ -84,23 +84,26 @@ class UserCode:
 
     def _load_module_and_imports(self) -> None:
         """Execute the main module if it is not imported yet, and read all files it may import."""
-        if self._module is not None:
+        if self._module is None:
+            self._module = self._execute_module_and_read_imports()
+        else:
             main_file = os.path.realpath(self.main)
             self._package_of_file[main_file] = parent_package(self._module.__spec__)
             self._read_pending_imports()
-        else:
-            # Import statements must find the modules in the main file's folder.
-            self._shadowed_names = imported_names_also_found_in(self._first_search_folders())
-            try:
-                with self._activate_modules():
-                    module = self._execute_main_module()
-                    self._read_pending_imports()
-            except BaseException:  # the next call starts from the beginning
-                self._contents.forget_imported_files()
-                self._inactive_modules.clear()
-                raise
-            self._module = module
         self._contents.is_complete = True
+
+    def _execute_module_and_read_imports(self) -> ModuleType:
+        # Import statements must find the modules in the main file's folder.
+        self._shadowed_names = imported_names_also_found_in(self._first_search_folders())
+        try:
+            with self._activate_modules():
+                module = self._execute_main_module()
+                self._read_pending_imports()
+        except BaseException:  # the next call starts from the beginning
+            self._contents.forget_imported_files()
+            self._inactive_modules.clear()
+            raise
+        return module
 
     def _execute_main_module(self) -> ModuleType:
         """Execute and return the user's main module; a file runs from its hashed content."""
