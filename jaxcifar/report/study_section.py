@@ -33,8 +33,8 @@ def study_context(
       pictures: draws pictures, and gives them file names.
     """
     variations = study.variations
-    networks = {variation.name: _network_of(variation, records) for variation in variations}
-    network_titles = dict.fromkeys(network.title for network in networks.values())
+    network_of_row = {variation.name: _network_of(variation, records) for variation in variations}
+    network_titles = dict.fromkeys(network.title for network in network_of_row.values())
     title = ", ".join(network_titles)
     mismatch_rows = references.mismatch_rows(study)
     learning_cells = [findings.learning_cells(variation) for variation in variations]
@@ -67,7 +67,7 @@ def study_context(
         "seeds": " ".join(map(str, seeds)),
         "folds": max(fold_counts, default=0),
         "pictures": _shared_pictures(variations, reference_name, title, draw),
-        **_row_comparisons(variations, networks, title, draw),
+        **_row_comparisons(variations, network_of_row, title, draw),
     }
 
 
@@ -98,7 +98,7 @@ def _shared_pictures(
 
 def _row_comparisons(
     variations: Sequence[Variation],
-    networks: Mapping[str, StudiedNetwork],
+    network_of_row: Mapping[str, StudiedNetwork],
     title: str,
     draw: DrawPicture,
 ) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _row_comparisons(
 
     Args:
       variations: the rows of the study.
-      networks: the network of each variation, by the variation's name.
+      network_of_row: name of a row -> the row's network.
       title: title of the pictures.
       draw: draws a picture and returns its path.
 
@@ -126,7 +126,7 @@ def _row_comparisons(
         panels = _draw_row_panels(variations, title, draw)
     elif len(variations) > 1:
         for number, variation in enumerate(variations):
-            row_title = f"{variation.name}\n{networks[variation.name].title}"
+            row_title = f"{variation.name}\n{network_of_row[variation.name].title}"
             file_prefix = f"{variation.name}-"
             section = {
                 **_compare_with_earlier_rows(variations, number),
