@@ -236,11 +236,7 @@ class UserCode:
                 sys.modules.update(removed_modules)
 
     def _remove_modules_of_same_names(self) -> dict[str, ModuleType]:
-        """Remove modules from `sys.modules` that import statements in this code must not find.
-
-        Returns:
-          the removed modules by name.
-        """
+        """Remove the modules that this code must not import from `sys.modules`, and return them."""
         top_names = {name for name in self._inactive_modules if "." not in name}
         replaced_top_names = top_names | self._shadowed_names
         removed_modules = {}
