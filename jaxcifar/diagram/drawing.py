@@ -89,9 +89,8 @@ def _add_legend(axes: Axes, boxes: Sequence[Box], width: float, top: float) -> f
     """Add a legend and a note below a drawing that ends at `top`; return the new total height."""
     entries = legend_entries(boxes)
     entries_in_row = min(len(entries), int(width // _LEGEND_ENTRY_WIDTH))
-    entries_after_first = len(entries) - 1
-    further_rows_height = _LEGEND_ROW_HEIGHT * entries_after_first // entries_in_row
-    height = top + _LEGEND_HEIGHT + further_rows_height
+    rows_after_first = math.ceil(len(entries) / entries_in_row) - 1
+    height = top + _LEGEND_HEIGHT + _LEGEND_ROW_HEIGHT * rows_after_first
     note_centre = (width / 2, height - _NOTE_ABOVE_BOTTOM)
     _write_text(axes, note_centre, _NOTE_BELOW_DRAWING, color=NOTE_COLOR)
     axes.legend(

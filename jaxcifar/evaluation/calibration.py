@@ -8,33 +8,11 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import ndtri
 
 from jaxcifar.array_types import Bool, Float, Float64, Integer
 from jaxcifar.runs.evaluation_file import BINS, Calibration
 from jaxcifar.runs.temperature_limits import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE
 from jaxcifar.training.metrics import is_correct
-
-_CONFIDENCE_LEVEL = 0.95
-
-
-def wilson_interval(correct_count: int, image_count: int) -> tuple[float, float]:
-    """Return Wilson's 95% confidence interval of an accuracy, as fractions from 0 to 1.
-
-    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-
-    Args:
-      correct_count: number of correctly classified images.
-      image_count: number of all images, at least 1.
-    """
-    z = ndtri((1 + _CONFIDENCE_LEVEL) / 2)
-    accuracy = correct_count / image_count
-    z_weight = z**2 / image_count
-    centre = accuracy + z_weight / 2
-    half_width = np.sqrt(accuracy * (1 - accuracy) * z_weight + z_weight**2 / 4)
-    lower_limit = (centre - half_width) / (1 + z_weight)
-    upper_limit = (centre + half_width) / (1 + z_weight)
-    return max(0.0, float(lower_limit)), min(1.0, float(upper_limit))
 
 
 def accuracy_by_class(

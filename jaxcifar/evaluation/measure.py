@@ -17,7 +17,6 @@ from jaxcifar.evaluation.calibration import (
     accuracy_by_class,
     calibration,
     fitted_temperature,
-    wilson_interval,
 )
 from jaxcifar.evaluation.evaluation_mistakes import Predict
 from jaxcifar.evaluation.image_sets import ImageSet
@@ -25,6 +24,7 @@ from jaxcifar.evaluation.label_errors import label_error_list, likely_label_erro
 from jaxcifar.runs.evaluation_file import Corruptions, Evaluation, Figures, Slips, Value
 from jaxcifar.runs.metric_fields import declare_metrics
 from jaxcifar.runs.mistakes import confident_mistakes
+from jaxcifar.training.accuracy_interval import wilson_interval
 from jaxcifar.training.metrics import is_correct
 from jaxcifar.training.predicting import average_with_mirror_images
 
@@ -147,6 +147,7 @@ def evaluate_set(
     logits = predict_finite(images)
     flip_logits = np.asarray(average_with_mirror_images(predict_finite, images, logits))
     are_correct = np.asarray(is_correct(logits, labels))
+    accuracy = float(are_correct.mean())
     mistakes = confident_mistakes(logits, image_set.examples)
     mistakes["index"] = image_set.indices_in_whole_set(mistakes["index"])
     if metrics is None:
@@ -155,8 +156,8 @@ def evaluate_set(
         "title": image_set.title,
         "date": date,
         "images": len(labels),
-        "accuracy": float(are_correct.mean()),
-        "interval": list(wilson_interval(int(are_correct.sum()), len(labels))),
+        "accuracy": accuracy,
+        "interval": list(wilson_interval(accuracy, len(labels))),
         "accuracy_flip": accuracy_of(flip_logits, labels),
         "class_accuracy": accuracy_by_class(are_correct, labels, class_names),
         "plain": calibration(logits, labels),

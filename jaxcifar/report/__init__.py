@@ -139,10 +139,10 @@ def _report_context(records: Records, folder: Path, pictures: Pictures) -> dict[
         for variation in records.variations_without_validation
     ]
     network_titles = [network.title for network in records.networks]
-    if not network_titles:
+    if not network_titles:  # all runs were trained without validation
         network_titles = list(dict.fromkeys(title for _, title in without_validation))
     evaluations = [network["evaluation"] for network in networks if network["evaluation"]]
-    was_tested_again = any(evaluation.get("looks") for evaluation in evaluations)
+    was_tested_again = any(evaluation.get("looks", 0) > 0 for evaluation in evaluations)
     unfinished = {
         _relative_path(run.path, folder): _progress_text(run) for run in records.unfinished_runs
     }

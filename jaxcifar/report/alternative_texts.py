@@ -23,23 +23,24 @@ def describe_curves(runs: Sequence[FinishedRun], variation_name: str, quantity: 
       variation_name: the name that the text gives these runs.
       quantity: "accuracy" or "loss".
     """
-    ranges = []
+    changes_during_training = []
     for split, split_title in (("train", "training"), ("val", "validation")):
         metric = f"{split}_{quantity}"
         first_mean = sum(get_number(run.history[0], metric) for run in runs) / len(runs)
         last_mean = sum(get_number(run.history[-1], metric) for run in runs) / len(runs)
         first_text = _format_value(first_mean, quantity)
         last_text = _format_value(last_mean, quantity)
-        ranges.append(f"{split_title} from {first_text} to {last_text}")
-    best_values = []
+        changes_during_training.append(f"{split_title} from {first_text} to {last_text}")
+    best_values_of_runs = []
     for run in runs:
-        epoch = run.result["selected_epoch"]
-        value = get_number(run.history[epoch - 1], f"val_{quantity}")
-        best_values.append(f"{_format_value(value, quantity)} in epoch {epoch}")
+        best_epoch = run.result["selected_epoch"]
+        best_value = get_number(run.history[best_epoch - 1], f"val_{quantity}")
+        best_values_of_runs.append(f"{_format_value(best_value, quantity)} in epoch {best_epoch}")
     epochs = max(len(run.history) for run in runs)
     return (
         f"{quantity.capitalize()} of {escape_markdown(variation_name)} by epoch, 1 to {epochs}: "
-        f"{'; '.join(ranges)}; validation at the chosen epoch {', '.join(best_values)}"
+        f"{'; '.join(changes_during_training)}; validation at the chosen epoch "
+        f"{', '.join(best_values_of_runs)}"
     )
 
 
@@ -54,10 +55,11 @@ def describe_test_accuracies(variations: Sequence[Variation]) -> str:
     """
     descriptions = []
     for variation in variations:
-        mean = variation.repeats("test_accuracy").mean()
+        mean = variation.mean("test_accuracy")
         description = f"{escape_markdown(variation.name)} {percent(mean)}"
-        if variation.reference:
-            reference_mean = sum(variation.reference) / len(variation.reference)
+        reference_accuracies = variation.reference_accuracies
+        if reference_accuracies:
+            reference_mean = sum(reference_accuracies) / len(reference_accuracies)
             description += f" (reference {percent(reference_mean)})"
         descriptions.append(description)
     return "Test accuracy: " + _join_first(descriptions)
@@ -65,10 +67,10 @@ def describe_test_accuracies(variations: Sequence[Variation]) -> str:
 
 def describe_validation_accuracies(variations: Sequence[Variation]) -> str:
     """Return a text with the best validation accuracy of each variation, best variation first."""
-    best_first = sorted(variations, key=lambda variation: -variation.repeats("val_accuracy").mean())
+    best_first = sorted(variations, key=lambda variation: -variation.mean("val_accuracy"))
     descriptions = []
     for variation in best_first:
-        mean = variation.repeats("val_accuracy").mean()
+        mean = variation.mean("val_accuracy")
         descriptions.append(f"{escape_markdown(variation.name)} {percent(mean)}")
     return "Validation accuracy by epoch; at the chosen epoch: " + _join_first(descriptions)
 

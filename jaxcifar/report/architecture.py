@@ -38,12 +38,13 @@ def read_architecture(run: FinishedRun) -> Summary:
             raise RunError(
                 f"{file.name} in the run's folder can't be read ({reason_and_advice})"
             ) from error
-    if run.config.arch not in registry.KINDS["arch"]:
+    is_built_in = run.config.arch in registry.KINDS["arch"]
+    if not is_built_in:  # to build it would import the user's code
         raise RunError(
             f"the run's folder has no {file.name}; repeat the run with --overwrite to get one"
         )
-    arguments = tuple(dict(run.config.arch_args).values())
-    if _bound_layers_and_channels(arguments) > _MAX_LAYERS_AND_CHANNELS:
+    network_arguments = tuple(dict(run.config.arch_args).values())
+    if _upper_bound_of_layers_and_channels(network_arguments) > _MAX_LAYERS_AND_CHANNELS:
         raise RunError(
             f"the run's folder has no {file.name}, and its network is too large to be built for "
             "the report; repeat the run with --overwrite to get the file"
@@ -65,13 +66,13 @@ def _summarize_once(network: nn.Module, image_size: int) -> Summary:
     return summarize(network, image_size)
 
 
-def _bound_layers_and_channels(argument: Any) -> int:
+def _upper_bound_of_layers_and_channels(argument: Any) -> int:
     """Return an upper bound on the layers and channels that an argument of a network asks for.
 
     The bound is the sum of all integers in the argument, plus the lengths of its tuples. For
     example, `(64, 128)` has the bound 2 + 64 + 128. Other values, such as texts, add nothing.
     """
     if isinstance(argument, tuple):
-        bounds_of_elements = [_bound_layers_and_channels(element) for element in argument]
+        bounds_of_elements = [_upper_bound_of_layers_and_channels(element) for element in argument]
         return len(argument) + sum(bounds_of_elements)
     return argument if isinstance(argument, int) else 0

@@ -18,7 +18,7 @@ from jaxcifar.report.wording import (
     p_value_cell,
     percent,
     quoted_name,
-    seed_count_text,
+    repeat_count_text,
     significance_text,
     unsigned_points,
 )
@@ -31,7 +31,7 @@ _FOLDS_SENTENCE = (
 _MAX_LISTED_EPOCHS = 5  # chosen epochs that a table cell lists
 
 
-def choice_text(network: StudiedNetwork) -> str:
+def winner_sentences(network: StudiedNetwork) -> str:
     """Return sentences that name the variation with the best validation accuracy and its lead.
 
     The sentences also list ties, and say how certain the lead is. Return "" for a single variation.
@@ -57,7 +57,7 @@ def choice_text(network: StudiedNetwork) -> str:
     return " ".join(sentences)
 
 
-def short_choice_text(network: StudiedNetwork) -> str:
+def winner_certainty_clause(network: StudiedNetwork) -> str:
     """Return the end of a sentence: how certain it is which variation of a network is the best.
 
     The variations are compared by validation accuracy. Return "" for a single variation.
@@ -67,14 +67,15 @@ def short_choice_text(network: StudiedNetwork) -> str:
         return ""
     if _all_runs_guess(network):
         return ", which can't be told apart from guessing"
-    indistinguishable = [
+    names_without_significant_lead = [
         quoted_name(other.name)
         for other in others
         if not validation_lead(winner, other).is_significant
     ]
-    if not indistinguishable:
+    if not names_without_significant_lead:
         return "; on validation its lead over every other row is more than chance explains"
-    return f"; on validation it can't be told apart from {join_names(indistinguishable)}"
+    names = join_names(names_without_significant_lead)
+    return f"; on validation it can't be told apart from {names}"
 
 
 def _all_runs_guess(network: StudiedNetwork) -> bool:
@@ -124,7 +125,7 @@ def _lead_sentence(network: StudiedNetwork, leads: dict[str, Difference]) -> str
 
 
 def _candidate_count_text(network: StudiedNetwork) -> str:
-    return f"{len(network.variations)} candidates ({seed_count_text(network.variations)})"
+    return f"{len(network.variations)} candidates ({repeat_count_text(network.variations)})"
 
 
 def _certainty_sentence(leads: dict[str, Difference], has_ties: bool) -> str:
@@ -134,11 +135,11 @@ def _certainty_sentence(leads: dict[str, Difference], has_ties: bool) -> str:
     Return "" if all other variations tie with the winner.
     """
     leads_without_ties = {name: lead for name, lead in leads.items() if not lead.is_tie}
-    indistinguishable = [
+    names_without_significant_lead = [
         name for name, lead in leads_without_ties.items() if not lead.is_significant
     ]
-    if indistinguishable:
-        names = join_names(indistinguishable)
+    if names_without_significant_lead:
+        names = join_names(names_without_significant_lead)
         return f"It can't be told apart from {names}: none of these has won."
     if not leads_without_ties:
         return ""
@@ -164,10 +165,11 @@ def candidate_cells(variation: Variation, winner: Variation) -> dict[str, Any]:
             "interval": interval_text(lead),
             "p": p_value_cell(lead),
         }
+    validation_sample = Sample.of(variation, "val_accuracy", "val")
     best_epochs = _list_epochs([run.result["selected_epoch"] for run in variation.runs])
     return {
         "name": escape_markdown(variation.name),
-        "accuracy": mean_and_deviation(Sample.of(variation, "val_accuracy", "val")),
+        "accuracy": mean_and_deviation(validation_sample),
         **lead_cells,
         "epochs": f"{best_epochs} of {_list_epochs(variation.trained_epochs)}",
         "settings": new_values_text(winner.changes_to(variation)) or "–",
@@ -193,26 +195,27 @@ def sentences_on_guessing_runs(
     sentences = []
     for variation in network.variations:
         for run in variation.runs:
-            problem = _collapse_text(run, quote)
-            if problem:
-                sentences.append(f"{quote(variation.name)}, {run.label}, {problem}.")
+            clause = _guessing_clause(run, quote)
+            if clause:
+                sentences.append(f"{quote(variation.name)}, {run.label}, {clause}.")
     return sentences
 
 
-def _collapse_text(run: FinishedRun, quote: Callable[[str], str]) -> str:
+def _guessing_clause(run: FinishedRun, quote: Callable[[str], str]) -> str:
     """Return the end of a sentence on a run that is no better than guessing; "" for other runs.
 
     `quote` puts the name of a class in quotes.
     """
-    test_accuracy, guessing = run.result["test_accuracy"], guessing_accuracy(run)
+    test_accuracy, accuracy_by_guessing = run.result["test_accuracy"], guessing_accuracy(run)
     only_class = only_predicted_class(run.confusion)
     if only_class is not None:
         name = quote(run.class_names[only_class])
         return f"collapsed: it says {name} for every test image ({percent(test_accuracy)} right)"
     if not is_guessing(run):
         return ""
-    comparison = "no better than" if test_accuracy <= guessing else "can't be told apart from"
+    is_no_better = test_accuracy <= accuracy_by_guessing
+    comparison = "no better than" if is_no_better else "can't be told apart from"
     return (
         f"is right on {percent(test_accuracy)} of the test images: {comparison} always saying the "
-        f"most frequent class ({percent(guessing)})"
+        f"most frequent class ({percent(accuracy_by_guessing)})"
     )

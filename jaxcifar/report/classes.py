@@ -73,7 +73,7 @@ def _write_counts(axes: Axes, matrix: np.ndarray, shares: np.ndarray, font_size:
         color = "white" if cell_is_dark else "black"
         center: dict[str, Any] = {"ha": "center", "va": "center"}
         text = axes.text(column, row, count, color=color, fontsize=font_size, **center)
-        text.set_in_layout(False)  # it is inside the axes; to measure each text takes long
+        text.set_in_layout(False)  # measuring each text takes long, and all are inside the axes
 
 
 def _label_classes(axes: Axes, class_names: list[str], font_size: float) -> None:
@@ -103,15 +103,16 @@ def plot_per_class(run: FinishedRun, title: str, path: Path) -> None:
         shown_classes = [*worst_first[:count], *worst_first[-count:]]
         left_out = len(worst_first) - len(shown_classes)
         title += f"\nthe {count} worst and {count} best classes, {left_out} others between them"
-    positions = np.arange(len(shown_classes), dtype=float)
+    bar_positions = np.arange(len(shown_classes), dtype=float)
     if has_many_classes:
-        positions[_CLASSES_AT_EACH_END:] += 1  # an empty row between the worst and the best
+        gap_between_worst_and_best = 1
+        bar_positions[_CLASSES_AT_EACH_END:] += gap_between_worst_and_best
     figure, axes = figure_with_axes(WIDTH, 1.2 + 0.24 * len(shown_classes), title)
-    bars = axes.barh(positions, accuracy[shown_classes], color=TEST)
+    bars = axes.barh(bar_positions, accuracy[shown_classes], color=TEST)
     percentages = [percent(accuracy[label]) for label in shown_classes]
     axes.bar_label(bars, percentages, padding=3, fontsize=9)
     names = [shortened(run.class_names[label], 24) for label in shown_classes]
-    axes.set_yticks(positions, names, parse_math=False)
+    axes.set_yticks(bar_positions, names, parse_math=False)
     axes.set(xlim=(0, 1.18), xlabel="test accuracy")
     axes.set_xticks(np.linspace(0, 1, 6))
     format_as_percent(axes.xaxis)
@@ -125,7 +126,7 @@ def classes_by_accuracy(run: FinishedRun) -> list[int]:
     return [int(label) for label in labels if not np.isnan(accuracy[label])]
 
 
-def mistakes_text(run: FinishedRun, variation_name: str) -> str:
+def hardest_and_easiest_class_text(run: FinishedRun, variation_name: str) -> str:
     """Return sentences on a run's hardest and easiest class and its most frequent confusion."""
     names = [escape_markdown(name) for name in run.class_names]
     accuracy = run.class_accuracy
@@ -173,22 +174,22 @@ def most_frequent_confusions(run: FinishedRun) -> list[dict[str, str]]:
     Returns:
       rows with the keys "true", "predicted" and "count", most frequent mistake first.
     """
-    matrix = run.confusion
     names = [escape_markdown(name) for name in run.class_names]
     if len(names) <= MANY_CLASSES:
         return []
-    correct_counts = np.diag(np.diag(matrix))
-    mistake_counts = matrix - correct_counts
+    image_counts = run.confusion.sum(1)
+    mistake_counts = run.confusion.copy()
+    np.fill_diagonal(mistake_counts, 0)  # the diagonal has the correct predictions
     cells_by_count = np.argsort(-mistake_counts, axis=None, kind="stable")  # highest count first
     table_rows = []
     for cell in cells_by_count[:_MAX_CONFUSIONS]:
-        label, predicted = np.unravel_index(cell, mistake_counts.shape)
-        count = mistake_counts[label, predicted]
+        label, predicted_label = np.unravel_index(cell, mistake_counts.shape)
+        count = mistake_counts[label, predicted_label]
         if count > 0:
             row = {
                 "true": names[label],
-                "predicted": names[predicted],
-                "count": f"{count:,} of {matrix[label].sum():,}",
+                "predicted": names[predicted_label],
+                "count": f"{count:,} of {image_counts[label]:,}",
             }
             table_rows.append(row)
     return table_rows

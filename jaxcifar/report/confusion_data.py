@@ -39,13 +39,13 @@ def confusion_data(run: FinishedRun, max_bytes: int) -> dict[str, Any] | None:
         "step": the distance from one image to the next in pixels.
         "cells": the cells of the matrix that have images, as `_cells_with_images` returns them.
     """
-    confusions = _read_confused_images(run)
-    images = confusions["image"]
-    sprite, image_count = _make_limited_sprite(images, max_bytes)
+    mistakes = _read_mistakes_with_images(run)
+    images = mistakes["image"]
+    sprite, images_in_sprite = _make_limited_sprite(images, max_bytes)
     image_size = images.shape[1]
     has_many_classes = len(run.class_names) > MANY_CLASSES
-    if has_many_classes and not image_count:
-        return None
+    if has_many_classes and images_in_sprite == 0:
+        return None  # the page would show neither counts nor images
     sprite_text = base64.b64encode(sprite).decode()
     data: dict[str, Any] = {
         "kind": "confusion",
@@ -53,15 +53,15 @@ def confusion_data(run: FinishedRun, max_bytes: int) -> dict[str, Any] | None:
         "columns": SPRITE_COLUMNS,
         "size": image_size,
         "step": image_size + _sprite_margin(image_size),
-        "sprite": f"data:image/jpeg;base64,{sprite_text}" if image_count else "",
-        "cells": _cells_with_images(confusions, image_count, run.confusion),
+        "sprite": f"data:image/jpeg;base64,{sprite_text}" if images_in_sprite else "",
+        "cells": _cells_with_images(mistakes, images_in_sprite, run.confusion),
     }
     if not has_many_classes:
         data["matrix"] = run.confusion.tolist()
     return data
 
 
-def _read_confused_images(run: FinishedRun) -> dict[str, np.ndarray]:
+def _read_mistakes_with_images(run: FinishedRun) -> dict[str, np.ndarray]:
     """Return images of a run's wrong predictions from `confusions.npz` in the run folder.
 
     Images that contradict the run's confusion matrix are left out.
@@ -76,21 +76,22 @@ def _read_confused_images(run: FinishedRun) -> dict[str, np.ndarray]:
         arrays = folder.read_confusions(len(run.class_names))
     except RunError:
         return {"image": np.zeros((0, *image_shape()), np.uint8)}
-    counts = run.confusion[arrays["label"], arrays["predicted"]]
-    confidence = arrays["confidence"]
-    is_valid = (counts > 0) & (arrays["label"] != arrays["predicted"])
-    is_valid &= (confidence >= 0) & (confidence <= 1)
+    label, predicted, confidence = arrays["label"], arrays["predicted"], arrays["confidence"]
+    is_mistake = label != predicted
+    is_in_confusion_matrix = run.confusion[label, predicted] > 0
+    is_probability = (confidence >= 0) & (confidence <= 1)
+    is_valid = is_mistake & is_in_confusion_matrix & is_probability
     return {name: array[is_valid][:MAX_CONFUSION_IMAGES] for name, array in arrays.items()}
 
 
 def _cells_with_images(
-    images: dict[str, np.ndarray], count: int, confusion: np.ndarray
+    mistakes: dict[str, np.ndarray], image_count: int, confusion: np.ndarray
 ) -> list[dict[str, Any]]:
     """Return the cells of a confusion matrix that have images, for the HTML page.
 
     Args:
-      images: arrays "label", "predicted" and "confidence", with one element per image.
-      count: number of images to use, from the first one on.
+      mistakes: arrays "label", "predicted" and "confidence", with one element per image.
+      image_count: number of images to use, from the first one on.
       confusion: the confusion matrix: true classes as rows, predicted classes as columns.
 
     Returns:
@@ -98,12 +99,12 @@ def _cells_with_images(
       the cell; and "images", with the index and the predicted probability of each image.
     """
     cells: dict[tuple[int, int], dict[str, Any]] = {}
-    for index in range(count):
-        label, predicted = int(images["label"][index]), int(images["predicted"][index])
+    for index in range(image_count):
+        label, predicted = int(mistakes["label"][index]), int(mistakes["predicted"][index])
         new_cell = {"true": label, "predicted": predicted, "images": []}
         cell = cells.setdefault((label, predicted), new_cell)
         cell["count"] = int(confusion[label, predicted])
-        probability = round(float(images["confidence"][index]), 4)
+        probability = round(float(mistakes["confidence"][index]), 4)
         cell["images"].append([index, probability])
     return list(cells.values())
 
@@ -141,16 +142,17 @@ def make_sprite(images: np.ndarray) -> bytes:
     Args:
       images: pixels from 0 to 255, `[N, size, size, 3] uint8`.
     """
-    margin = _sprite_margin(images.shape[1])
-    padded = np.pad(images, ((0, 0), (0, margin), (0, margin), (0, 0)), "edge")
-    size = padded.shape[1]
-    rows = math.ceil(len(padded) / SPRITE_COLUMNS)
-    images_and_blanks = np.zeros((rows * SPRITE_COLUMNS, size, size, 3), np.uint8)
-    images_and_blanks[: len(padded)] = padded  # the last row may end in black blanks
-    grid = images_and_blanks.reshape(rows, SPRITE_COLUMNS, size, size, 3)
-    # Join the same pixel row of all images in a row of the grid: these images stand side by side.
-    grid_by_pixel_row = grid.swapaxes(1, 2)
-    sprite_pixels = grid_by_pixel_row.reshape(rows * size, SPRITE_COLUMNS * size, 3)
+    image_count, image_size, _, _ = images.shape
+    margin = _sprite_margin(image_size)
+    tile_size = image_size + margin
+    rows = math.ceil(image_count / SPRITE_COLUMNS)
+    tiles = np.zeros((rows * SPRITE_COLUMNS, tile_size, tile_size, 3), np.uint8)
+    # The last row may end in black tiles, without an image.
+    tiles[:image_count] = np.pad(images, ((0, 0), (0, margin), (0, margin), (0, 0)), "edge")
+    tiles_by_row_column_y_x = tiles.reshape(rows, SPRITE_COLUMNS, tile_size, tile_size, 3)
+    tiles_by_row_y_column_x = tiles_by_row_column_y_x.swapaxes(1, 2)
+    sprite_height, sprite_width = rows * tile_size, SPRITE_COLUMNS * tile_size
+    sprite_pixels = tiles_by_row_y_column_x.reshape(sprite_height, sprite_width, 3)
     file = io.BytesIO()
     Image.fromarray(sprite_pixels).save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
     return file.getvalue()

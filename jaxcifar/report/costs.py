@@ -38,9 +38,9 @@ def _training_petaflop(variation: Variation) -> float | None:
     if multiply_accumulates is None:
         return None
     steps_per_epoch = result["examples"]["train"] // config.batch_size
-    steps = sum(_full_size_steps(run, steps_per_epoch) for run in variation.runs)
-    images = steps * config.batch_size
-    return training_flops(multiply_accumulates, images) / _PETA
+    full_size_steps = sum(_full_size_steps(run, steps_per_epoch) for run in variation.runs)
+    full_size_images = full_size_steps * config.batch_size
+    return training_flops(multiply_accumulates, full_size_images) / _PETA
 
 
 def _full_size_steps(run: FinishedRun, steps_per_epoch: int) -> float:
@@ -50,7 +50,8 @@ def _full_size_steps(run: FinishedRun, steps_per_epoch: int) -> float:
     """
     config = run.config
     steps = len(own_epochs(run)) * steps_per_epoch
-    if config.small_part == 0 or config.small_size >= config.image_size:
+    has_small_steps = config.small_part > 0 and config.small_size < config.image_size
+    if not has_small_steps:
         return steps
     steps_before_run = config.earlier_epochs * steps_per_epoch
     planned_small_steps = count_small_steps(config, steps_per_epoch) - steps_before_run
@@ -121,8 +122,9 @@ def time_sentence(records: Records) -> str:
     sentence = f"In total {run_count} took {duration(seconds)} on {device_names}"
     petaflops = [_training_petaflop(variation) for variation in records.trained_variations]
     known_petaflops = [petaflop for petaflop in petaflops if petaflop is not None]
+    all_are_known = len(known_petaflops) == len(petaflops)
     training_seconds = training_device_seconds(runs)
-    if len(known_petaflops) < len(petaflops) or training_seconds == 0:
+    if not all_are_known or training_seconds == 0:
         return f"{sentence}."
     petaflop = sum(known_petaflops)
     teraflops_per_second = petaflop * 1000 / training_seconds
@@ -197,15 +199,14 @@ def _data_set_rows(records: Records) -> list[tuple[str, str]]:
 
 def _package_rows(results: Sequence[Any]) -> list[tuple[str, str]]:
     """Return a table row for each package that the runs used, with the package's versions."""
-    package_names: dict[str, None] = {}  # in order of appearance
-    for result in results:
-        package_names |= dict.fromkeys(result["versions"])
+    all_names = [name for result in results for name in result["versions"]]
     rows = []
-    for name in package_names:
+    for name in dict.fromkeys(all_names):  # each name once
         # Older versions did not know the version of a checkout that is not installed.
-        missing = "from a checkout, see commit" if name == "jaxcifar" else "not installed"
-        versions = _join_unique(result["versions"].get(name) or missing for result in results)
-        rows.append((escape_markdown(name), versions))
+        is_jaxcifar = name == "jaxcifar"
+        text_without_version = "from a checkout, see commit" if is_jaxcifar else "not installed"
+        versions = [result["versions"].get(name) or text_without_version for result in results]
+        rows.append((escape_markdown(name), _join_unique(versions)))
     return rows
 
 

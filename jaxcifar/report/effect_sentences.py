@@ -23,13 +23,15 @@ def effect_sentences(variations: Sequence[Variation]) -> list[str]:
     largest_first = sorted(find_effects(variations), key=lambda effect: -effect.absolute_change)
     if not largest_first:
         return ["No two rows differ in one setting only, so no effect of a single change is known."]
-    measured_effects: dict[str, list[Effect]] = {}  # setting -> its effects
+    measured_effects_of_setting: dict[str, list[Effect]] = {}
     for effect in largest_first:
         if effect.is_measured:
-            measured_effects.setdefault(effect.setting, []).append(effect)
-    described_effects = list(measured_effects.values())[:_MAX_SENTENCES]
-    sentences = [_measured_sentence(setting_effects) for setting_effects in described_effects]
-    other_settings = list(measured_effects)[_MAX_SENTENCES:]
+            measured_effects_of_setting.setdefault(effect.setting, []).append(effect)
+    settings = list(measured_effects_of_setting)
+    described_settings, other_settings = settings[:_MAX_SENTENCES], settings[_MAX_SENTENCES:]
+    sentences = [
+        _measured_sentence(measured_effects_of_setting[setting]) for setting in described_settings
+    ]
     if other_settings:
         titles = join_names(map(field_title, other_settings))
         sentences[-1] += f" Smaller effects: {titles} (see the table of single changes)."
@@ -91,14 +93,15 @@ def _basis_sentence(all_effects: Sequence[Effect]) -> str:
     the number of test images.
     """
     error_bases = {effect.mean_difference.error_basis for effect in all_effects}
-    words_for_runs = error_bases - {"images"}
+    uses_images = "images" in error_bases
+    words_for_runs = error_bases - {"images"}  # "seeds", "folds" or "runs"
     if not words_for_runs:
         return (
             "In brackets: 95% intervals, from the number of test images. There are too few seeds "
             "to say how much another seed would change these figures."
         )
     word = common_word(words_for_runs)
-    if "images" not in error_bases:
+    if not uses_images:
         return f"In brackets: 95% intervals, from the spread between {word}."
     return (
         f"In brackets: 95% intervals, from the spread between {word}, or from the number of test "

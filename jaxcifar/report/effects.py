@@ -52,26 +52,27 @@ class Effect(NamedTuple):
 
 
 def find_effects(variations: Sequence[Variation]) -> list[Effect]:
-    """Return the effects on the test accuracy of changing one setting while the others stay.
+    """Return how the test accuracy changes if one setting changes and the others stay.
 
-    Only variations that differ in exactly one setting are compared. A change goes from the
-    setting's most frequent value to another value, or from False to True. Changes between two less
-    frequent values are left out, unless the setting has no other changes. Of variations with equal
-    settings, only the first one counts: their pairs would not be independent.
+    Only variations that differ in exactly one setting are compared. Each effect is of a change from
+    the setting's usual (most frequent) value to another value, or from False to True. A setting for
+    which the usual value has no such pair of variations gets the effects between its other values.
+    Of variations with equal settings, only the first one counts: their pairs would not be
+    independent.
     """
     variations = _without_repeated_settings(variations)
-    changes = [
-        _directed_from_usual_value(change, variations) for change in single_changes(variations)
-    ]
+    changes = [_start_at_usual_value(change, variations) for change in single_changes(variations)]
     effects = [_effect_of_changes(equal_changes) for equal_changes in _group_by_values(changes)]
-    effects_of_usual_value = []
+    effects_from_usual_value = []
     for effect in effects:
         usual_value = _usual_value(effect.setting, variations)
         if usual_value in (effect.old_value, effect.new_value):
-            effects_of_usual_value.append(effect)
-    settings_compared = {effect.setting for effect in effects_of_usual_value}
-    other_effects = [effect for effect in effects if effect.setting not in settings_compared]
-    return [*effects_of_usual_value, *other_effects]
+            effects_from_usual_value.append(effect)
+    settings_with_effect = {effect.setting for effect in effects_from_usual_value}
+    effects_of_other_settings = [
+        effect for effect in effects if effect.setting not in settings_with_effect
+    ]
+    return [*effects_from_usual_value, *effects_of_other_settings]
 
 
 def _group_by_values(changes: Sequence[SingleChange]) -> list[list[SingleChange]]:
@@ -101,18 +102,16 @@ def _usual_value(setting: str, variations: Sequence[Variation]) -> Any:
     return most_frequent
 
 
-def _directed_from_usual_value(
-    change: SingleChange, variations: Sequence[Variation]
-) -> SingleChange:
-    """Return a change, reversed if it leads to the most frequent value of the setting.
+def _start_at_usual_value(change: SingleChange, variations: Sequence[Variation]) -> SingleChange:
+    """Return a change with old and new swapped if the new value is the setting's most frequent one.
 
-    The change of a boolean setting is reversed if it goes from True to False.
+    The change of a boolean setting is swapped instead if it goes from True to False.
     """
     if isinstance(change.old_value, bool):
-        must_be_reversed = change.old_value is True
+        must_be_swapped = change.old_value is True
     else:
-        must_be_reversed = change.new_value == _usual_value(change.setting, variations)
-    if not must_be_reversed:
+        must_be_swapped = change.new_value == _usual_value(change.setting, variations)
+    if not must_be_swapped:
         return change
     return SingleChange(
         setting=change.setting,

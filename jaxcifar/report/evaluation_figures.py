@@ -75,24 +75,36 @@ def plot_corruptions(
     `corruptions_of_run` maps names of runs to their results, which have the same kinds of
     corruption. Results without an accuracy on clean images have no point at strength 0.
     """
-    first_corruptions = next(iter(corruptions_of_run.values()))
-    kinds = list(first_corruptions["accuracy"])
+    first_results = next(iter(corruptions_of_run.values()))
+    kinds = list(first_results["accuracy"])
     figure, panels = make_panel_grid(len(kinds), title, panel_height=2.1, other_height=1.0)
     for panel, kind in zip(panels, kinds, strict=True):
-        for number, (name, corrupted) in enumerate(corruptions_of_run.items()):
-            clean: Any = corrupted.get("clean", np.nan)  # matplotlib draws no point for NaN
-            values = [clean, *corrupted["accuracy"].get(kind, [])]
-            color, marker = COLORS[number % len(COLORS)], _MARKERS[number % len(_MARKERS)]
-            label = shortened(name, 40) if kind == kinds[0] else None
-            panel.plot(values, f"{marker}-", color=color, label=label, markersize=3.5)
-        panel.set_title(shortened(kind, 20), fontsize=10, parse_math=False)
-        panel.grid(alpha=0.3)
-        panel.set(ylim=(0, 1), xticks=range(LEVELS + 1))
-        format_as_percent(panel.yaxis)
-    for panel in panels[-PANEL_COLUMNS:]:  # the panels with no panel below
+        is_first_panel = kind == kinds[0]
+        _draw_corruption_panel(panel, kind, corruptions_of_run, names_runs=is_first_panel)
+    panels_with_no_panel_below = panels[-PANEL_COLUMNS:]
+    for panel in panels_with_no_panel_below:
         panel.tick_params(labelbottom=True)
         panel.set_xlabel("strength")
     figure.supylabel("accuracy", fontsize=10)
     if len(corruptions_of_run) > 1:
         add_legend(figure, font_size=9)
     figure.savefig(path)
+
+
+def _draw_corruption_panel(
+    panel: Axes, kind: str, corruptions_of_run: Mapping[str, AnyCorruptions], names_runs: bool
+) -> None:
+    """Draw the accuracy of each run by the strength of one kind of corruption.
+
+    If `names_runs` is True, the legend takes the names of the runs from this panel.
+    """
+    for number, (run_name, results) in enumerate(corruptions_of_run.items()):
+        clean_accuracy: Any = results.get("clean", np.nan)  # matplotlib draws no point for NaN
+        accuracy_by_strength = [clean_accuracy, *results["accuracy"].get(kind, [])]
+        color, marker = COLORS[number % len(COLORS)], _MARKERS[number % len(_MARKERS)]
+        label = shortened(run_name, 40) if names_runs else None
+        panel.plot(accuracy_by_strength, f"{marker}-", color=color, label=label, markersize=3.5)
+    panel.set_title(shortened(kind, 20), fontsize=10, parse_math=False)
+    panel.grid(alpha=0.3)
+    panel.set(ylim=(0, 1), xticks=range(LEVELS + 1))
+    format_as_percent(panel.yaxis)

@@ -46,10 +46,10 @@ def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[
         evaluation, looks_at_test_images = read_evaluation(folder), read_looks(folder)
     except RunError as error:
         return {"missing": str(error).removeprefix(f"{run.path}/"), "looks": 0}
-    if evaluation is None and not looks_at_test_images:
+    was_evaluated = evaluation is not None or len(looks_at_test_images) > 0
+    if not was_evaluated:
         return None
-    if evaluation is None:
-        evaluation = {"sets": {}}
+    evaluation = evaluation or {"sets": {}}
     sets = dict(list(evaluation["sets"].items())[:_MAX_IMAGE_SETS])
     first_set = next(iter(sets.values()), None)
     calibrated = sets.get("test") or first_set  # the set whose calibration is described
@@ -96,7 +96,8 @@ def _draw_pictures(
     corrupted = evaluation.get("corruptions")
     if corrupted:
         headline = f"Accuracy on corrupted test images: {title}"
-        results_of_run = {"": corrupted}  # the only run needs no name in the picture
+        unnamed_run = ""  # the only run needs no name in the picture
+        results_of_run = {unnamed_run: corrupted}
         pictures["corruptions"] = draw("corruptions", plot_corruptions, results_of_run, headline)
     return pictures
 
@@ -143,10 +144,11 @@ def mean_confidence(calibration: Calibration) -> float:
 def _calibration_text(results: Figures, evaluation: Evaluation) -> str:
     """Return sentences on how well the network's probabilities match its accuracy on one set."""
     confidence, accuracy = mean_confidence(results["plain"]), results["accuracy"]
-    ece = results["plain"]["ece"]
+    ece = results["plain"]["ece"]  # the expected calibration error
+    deviates_in_both_directions = abs(confidence - accuracy) < ece / 2
     if ece < _SMALL_ECE:
         verdict = "its probabilities can be taken as they are"
-    elif abs(confidence - accuracy) < ece / 2:
+    elif deviates_in_both_directions:
         verdict = "too sure of some answers and not sure enough of others"
     elif confidence > accuracy:
         verdict = "it is surer than it should be"
@@ -160,7 +162,8 @@ def _calibration_text(results: Figures, evaluation: Evaluation) -> str:
     temperature, tempered = evaluation.get("temperature"), results.get("tempered")
     if temperature is None or tempered is None:
         return sentence
-    if is_limit(temperature):
+    no_temperature_fits = is_limit(temperature)
+    if no_temperature_fits:
         return (
             f"{sentence} No temperature fits the validation images best, so disregard the results "
             "with one."

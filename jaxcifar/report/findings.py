@@ -40,7 +40,7 @@ def most_similar_row(variation: Variation, earlier_rows: Sequence[Variation]) ->
     return min(earlier_rows, key=lambda other: len(other.changes_to(variation)))
 
 
-def row_findings(variation: Variation, earlier_rows: Sequence[Variation]) -> str:
+def comparison_sentences(variation: Variation, earlier_rows: Sequence[Variation]) -> str:
     """Return sentences that compare a variation with the most similar earlier variation.
 
     The sentences say which settings differ, and by how much the test accuracy changes.
@@ -64,7 +64,7 @@ def row_findings(variation: Variation, earlier_rows: Sequence[Variation]) -> str
     return f"Changes {changes}, compared with {quoted_name(similar_row.name)}. {outcome}.{collapse}"
 
 
-def row_cells(variation: Variation, earlier_rows: Sequence[Variation]) -> dict[str, str]:
+def comparison_cells(variation: Variation, earlier_rows: Sequence[Variation]) -> dict[str, str]:
     """Return the table cells, by column, that compare a variation with an earlier variation.
 
     The variation is compared with the most similar earlier one. If there is no earlier variation,
@@ -99,7 +99,8 @@ def _collapse_sentence(variation: Variation) -> str:
 def _test_difference(first: Variation, second: Variation) -> Difference:
     """Return the mean test accuracy of the second variation minus that of the first."""
     first_sample = Sample.of(first, "test_accuracy")
-    return Difference.between(first_sample, Sample.of(second, "test_accuracy"))
+    second_sample = Sample.of(second, "test_accuracy")
+    return Difference.between(first_sample, second_sample)
 
 
 def change_cells(change: SingleChange) -> dict[str, str]:
@@ -155,12 +156,13 @@ def learning_sentence(rows: Sequence[dict[str, Any]]) -> str:
     `rows` has the result of `learning_cells` for each variation.
     """
     gaps = [row["gap"] for row in rows]
-    epochs = [row["epochs"] for row in rows]
+    epochs_with_90_percent = [row["epochs"] for row in rows]
     widest, narrowest = max(gaps), min(gaps)
-    fastest, slowest = min(epochs), max(epochs)
+    fastest, slowest = min(epochs_with_90_percent), max(epochs_with_90_percent)
     if len(rows) == 1:
         return f"The gap is {signed_points(widest)} points."
-    if widest - narrowest < ROUNDING_ERROR:
+    gaps_are_equal = widest - narrowest < ROUNDING_ERROR
+    if gaps_are_equal:
         gap_sentence = f"The gap is the same for all: {signed_points(widest)} points."
     else:
         widest_names = _names_of_rows_with(rows, "gap", widest)

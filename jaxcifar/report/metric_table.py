@@ -45,7 +45,7 @@ def _metric_cell(variation: Variation, metric: MetricDeclaration) -> str:
         return "–"
     if metric["unit"] == PERCENT:
         return accuracy_text(variation, result_field)
-    values = variation.repeats(result_field)
+    values = variation.values_by_seed_or_fold(result_field)
     mean = format_value(float(values.mean()), "")
     if len(values) == 1:
         return mean

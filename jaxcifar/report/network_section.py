@@ -8,9 +8,9 @@ from jaxcifar.report import alternative_texts, classes
 from jaxcifar.report.architecture import read_architecture
 from jaxcifar.report.choice import (
     candidate_cells,
-    choice_text,
     sentences_on_guessing_runs,
-    short_choice_text,
+    winner_certainty_clause,
+    winner_sentences,
 )
 from jaxcifar.report.evaluation_section import evaluation_context
 from jaxcifar.report.figures import draw_curves
@@ -32,7 +32,7 @@ def network_context(network: StudiedNetwork, pictures: Pictures) -> dict[str, An
     best_run = winner.best_run
     draw = pictures.begin_section(winner.config.arch, network.data.name)
     title = f"{winner.name}\n{network.title}"
-    settings = unusual_settings(winner, network.variations)
+    winner_settings = unusual_settings(winner, network.variations)
     network_pictures = {
         "per_class": draw("classes", classes.plot_per_class, best_run, f"Test accuracy: {title}"),
         "confusion": draw("confusion", classes.plot_confusion, best_run, f"Test images: {title}"),
@@ -44,16 +44,16 @@ def network_context(network: StudiedNetwork, pictures: Pictures) -> dict[str, An
     return {
         "title": escape_markdown(network.title),
         "winner": winner,
-        "winner_settings": f" ({settings})" if settings else "",
+        "winner_settings": f" ({winner_settings})" if winner_settings else "",
         "best": best_run,
         "variations": network.variations,
         "converted": _origin_sentence(network.converted) if network.converted else "",
-        "choice": "" if network.converted else choice_text(network),
-        "short_choice": "" if network.converted else short_choice_text(network),
+        "choice": "" if network.converted else winner_sentences(network),
+        "short_choice": "" if network.converted else winner_certainty_clause(network),
         "collapses": sentences_on_guessing_runs(network),
         "architecture": _architecture_context(best_run, network.title, draw),
         "candidates": candidates,
-        "mistakes_text": classes.mistakes_text(best_run, winner.name),
+        "mistakes_text": classes.hardest_and_easiest_class_text(best_run, winner.name),
         "confusions": classes.most_frequent_confusions(best_run),
         "evaluation": evaluation_context(best_run, title, draw),
         "mistakes": _mistakes_context(best_run, f"Confident mistakes of {title}", draw),

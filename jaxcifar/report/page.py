@@ -13,7 +13,7 @@ from jaxcifar.report.contents import find_headings, make_markdown_parser
 from jaxcifar.report.page_data import PageData
 
 _MEDIA_TYPES = {"svg": "svg+xml", "png": "png"}
-_TABLE_REGION = (
+_SCROLLING_REGION = (
     '<div class="wide" tabindex="0" role="region" aria-label="Table, may scroll sideways">'
 )
 _SCRIPT_FILES = ("elements", "tables", "curves", "confusion", "start")
@@ -74,8 +74,8 @@ def _render_body(markdown: str, pictures: Mapping[str, bytes], part_ids: Mapping
 
     parser.add_render_rule("image", render_image)
     # Wide tables scroll by themselves, so that the text fits the width of a phone.
-    parser.add_render_rule("table_open", lambda *_: f"{_TABLE_REGION}<table>\n")
-    parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
+    parser.add_render_rule("table_open", lambda *_arguments: f"{_SCROLLING_REGION}<table>\n")
+    parser.add_render_rule("table_close", lambda *_arguments: "</table></div>\n")
     tokens = parser.parse(markdown)
     for heading in find_headings(tokens):
         heading.token.attrSet("id", heading.html_id)
@@ -169,15 +169,14 @@ def _turn_pictures_into_figures(tokens: Sequence[Token]) -> list[Token]:
         result.append(token)
         if token.type != "paragraph_close":
             continue
-        start, content, end = result[-3:]
-        token_before = result[-4] if len(result) > 3 else None
-        follows_figure = token_before is not None and token_before.tag == "figure"
+        *tokens_before, start, content, end = result
+        follows_figure = bool(tokens_before) and tokens_before[-1].tag == "figure"
         if _contains_only_pictures(content):
             start.tag = end.tag = "figure"
         elif follows_figure and _is_caption(content):
             start.tag = end.tag = "figcaption"
-            figure_end = result.pop(-4)
-            result.append(figure_end)  # behind its caption
+            *tokens_before, figure_end = tokens_before
+            result = [*tokens_before, start, content, end, figure_end]  # the caption is inside
     return result
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxcifar.report.classes import plot_confusion
 from jaxcifar.report.confusion_data import confusion_data
 from jaxcifar.report.pictures import PlotCall
-from jaxcifar.report.run_records import Variation
+from jaxcifar.report.run_records import FinishedRun, Variation
 from jaxcifar.report.study_figures import plot_all_validation
 from jaxcifar.runs.curves import stack_curves
 from jaxcifar.runs.plots import plot_curves, shortened
@@ -53,11 +53,15 @@ def make_page_data(plot_calls: Mapping[str, PlotCall]) -> PageData:
     matrix_count = plot_functions.count(plot_confusion)
     max_bytes_per_matrix = _MAX_SPRITE_BYTES // max(matrix_count, 1)
     chart_curves = _ChartCurves()
+
+    def matrix_data(run: FinishedRun, title: str) -> dict[str, Any] | None:
+        return confusion_data(run, max_bytes_per_matrix)
+
     # Each part maker gets the arguments with which the picture was drawn.
     part_makers: dict[Callable[..., None], PartMaker] = {
         plot_curves: functools.partial(_run_chart, chart_curves),
         plot_all_validation: functools.partial(_study_chart, chart_curves),
-        plot_confusion: lambda run, title: confusion_data(run, max_bytes_per_matrix),
+        plot_confusion: matrix_data,
     }
     part_ids: dict[str, str] = {}
     parts: dict[str, dict[str, Any]] = {}
@@ -159,7 +163,7 @@ def _thinned_curves(
     """
     epoch_count = max(map(len, histories))
     evenly_spaced = np.linspace(0, epoch_count - 1, min(point_count, epoch_count))
-    best_indices = np.asarray(best_epochs) - 1
+    best_indices = np.asarray(best_epochs) - 1  # epochs are numbered from 1
     shown_indices = np.union1d(np.round(evenly_spaced).astype(int), best_indices)
     curves: dict[str, Any] = {"epochs": (shown_indices + 1).tolist(), "chosen": list(best_epochs)}
     for split, quantity in itertools.product(_SPLITS, _QUANTITIES):
@@ -167,17 +171,14 @@ def _thinned_curves(
         has_metric = metric in histories[0][0]
         if not has_metric:  # a run without validation images
             continue
-        values_of_runs = stack_curves(histories, metric)
-        shown_values = values_of_runs[:, shown_indices]
+        values_by_run_and_epoch = stack_curves(histories, metric)
+        shown_values = values_by_run_and_epoch[:, shown_indices]
         lines = [np.nanmean(shown_values, axis=0)]
         if len(histories) > 1:
             lines.append(np.nanmin(shown_values, axis=0))
             lines.append(np.nanmax(shown_values, axis=0))
         curves[metric] = [_round_for_json(line) for line in lines]
-        best_values = [
-            values[best_index]
-            for values, best_index in zip(values_of_runs, best_indices, strict=True)
-        ]
+        best_values = values_by_run_and_epoch[np.arange(len(histories)), best_indices]
         curves[f"{metric}_chosen"] = _round_for_json(best_values)
     return curves
 
@@ -228,7 +229,7 @@ def _study_chart(
     Returns:
       a dict for the page's script. It refers to curves by their index in `chart_curves`.
     """
-    best_first = sorted(variations, key=lambda variation: -variation.repeats("val_accuracy").mean())
+    best_first = sorted(variations, key=lambda variation: -variation.mean("val_accuracy"))
     lines = []
     for variation in best_first:
         best_epochs = [run.result["selected_epoch"] for run in variation.runs]

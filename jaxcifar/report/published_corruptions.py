@@ -59,18 +59,19 @@ def _result_sentences(results: CorruptionSet) -> str:
     known, the mean corruption error. The means leave out kinds that are not standard, and the
     sentences say so.
     """
-    means = {kind: float(np.mean(values)) for kind, values in results["accuracy"].items()}
-    most_harmful = min(means, key=lambda kind: means[kind])
-    least_harmful = max(means, key=lambda kind: means[kind])
-    has_extra_kinds = not np.isclose(results["mean"], np.mean(list(means.values())))
-    averaged_kinds = "the standard kinds" if has_extra_kinds else "kinds"
-    compared_kinds = " of all in the table" if has_extra_kinds else ""
+    mean_of_kind = {kind: float(np.mean(values)) for kind, values in results["accuracy"].items()}
+    most_harmful = min(mean_of_kind, key=lambda kind: mean_of_kind[kind])
+    least_harmful = max(mean_of_kind, key=lambda kind: mean_of_kind[kind])
+    mean_of_all_kinds = np.mean(list(mean_of_kind.values()))
+    mean_leaves_out_kinds = not np.isclose(results["mean"], mean_of_all_kinds)
+    averaged_kinds = "the standard kinds" if mean_leaves_out_kinds else "kinds"
+    compared_kinds = " of all in the table" if mean_leaves_out_kinds else ""
     text = (
         f"On average over {averaged_kinds} and strengths, {percent(results['mean'])} of "
         f"{results['images']:,} images are classified correctly. The most harmful kind"
-        f"{compared_kinds} is "
-        f"{escape_markdown(most_harmful)} ({percent(means[most_harmful])}), the least harmful "
-        f"{escape_markdown(least_harmful)} ({percent(means[least_harmful])})."
+        f"{compared_kinds} is {escape_markdown(most_harmful)} "
+        f"({percent(mean_of_kind[most_harmful])}), the least harmful "
+        f"{escape_markdown(least_harmful)} ({percent(mean_of_kind[least_harmful])})."
     )
     error = results.get("mean_corruption_error")
     if error is None:

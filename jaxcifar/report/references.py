@@ -24,7 +24,7 @@ from jaxcifar.runs.folder import RunFolder
 
 _MAX_COMMAND_CHARACTERS = 2000
 _LEAST_GAP_TO_EXPLAIN = 0.02  # between our accuracy and a lower reference accuracy
-# A share is how far an accuracy falls: 1 means exactly to the reference, 0 not at all.
+# A share is how far an accuracy falls: 1 means exactly to the reference accuracy, 0 not at all.
 _LEAST_SHARE_AS_LOW, _MOST_SHARE_AS_LOW = 2 / 3, 1.5
 _LEAST_SHARE_IN_PART, _MOST_SHARE_IN_PART = 1 / 3, 3
 
@@ -40,25 +40,27 @@ def reference_sets(study: StudyRecord) -> list[ReferenceSet]:
     """Group the rows that have published accuracies, and return each group's distance from them.
 
     The study's file lists settings under "sets". Rows with the same values of these settings form a
-    group.
+    group, which is called a set.
 
     Returns:
-      the groups, nearest group first; [] if the file lists no settings.
+      the sets, nearest set first; [] if the file lists no settings.
     """
-    fields = study.reference.get("sets", [])
-    if not fields:
+    settings_that_define_a_set = study.reference.get("sets", [])
+    if not settings_that_define_a_set:
         return []
     rows_of_set: dict[str, list[Variation]] = {}
     for row in study.variations:
-        if row.reference:
-            texts = [f"{field_title(name)} {value_text(row.settings.get(name))}" for name in fields]
-            set_name = ", ".join(texts)
+        if row.reference_accuracies:
+            set_name = ", ".join(
+                f"{field_title(setting)} {value_text(row.settings.get(setting))}"
+                for setting in settings_that_define_a_set
+            )
             rows_of_set.setdefault(set_name, []).append(row)
     sets = []
-    for name, rows in rows_of_set.items():
-        samples = tuple(Sample.of(row, "test_accuracy") for row in rows)
-        references = tuple(float(np.mean(row.reference)) for row in rows)
-        sets.append(ReferenceSet(name, Distance(samples, references)))
+    for set_name, rows in rows_of_set.items():
+        our_samples = tuple(Sample.of(row, "test_accuracy") for row in rows)
+        reference_means = tuple(float(np.mean(row.reference_accuracies)) for row in rows)
+        sets.append(ReferenceSet(set_name, Distance(our_samples, reference_means)))
     return sorted(sets, key=lambda reference_set: reference_set.distance.value)
 
 
@@ -72,21 +74,19 @@ def nearest_set_text(sets: Sequence[ReferenceSet]) -> str:
     if not others:
         return f"{sentence}."
     second = others[0]
-    difference = second.distance.minus(nearest.distance)
-    if difference.is_tie:
+    lead = second.distance.minus(nearest.distance)
+    if lead.is_tie:
         return f"{sentence}, and so does {second.name}: a tie."
-    points = unsigned_points(difference)
-    lead = f"{points} points before {second.name} ({significance_text(difference)})"
-    doubt = "" if difference.is_significant else " The two can't be told apart."
-    return f"{sentence}, {lead}.{doubt}"
+    lead_text = f"{unsigned_points(lead)} points before {second.name} ({significance_text(lead)})"
+    doubt = "" if lead.is_significant else " The two can't be told apart."
+    return f"{sentence}, {lead_text}.{doubt}"
 
 
 def mismatched_accuracies(variation: Variation) -> tuple[float, ...]:
-    """Return the test accuracies of a row on mismatched images: normalised unlike in training.
+    """Return a row's accuracies on mismatched test images, which are normalised wrongly.
 
-    If the row was trained with normalisation, mismatched images are not normalised, and the other
-    way round. The command `jaxcifar evaluate --on slips` (common mistakes in test code) measures
-    these accuracies.
+    They are normalised if training was without normalisation, and not normalised otherwise.
+    `jaxcifar evaluate --on slips` (common mistakes in test code) measures these accuracies.
 
     Returns:
       an accuracy for each fold, or for each seed of a row without folds; () if one is unknown.
@@ -95,11 +95,11 @@ def mismatched_accuracies(variation: Variation) -> tuple[float, ...]:
     known_accuracies = [accuracy for accuracy in accuracies if accuracy is not None]
     if len(known_accuracies) < len(accuracies):
         return ()
-    return tuple(variation.means_of_repeats(np.asarray(known_accuracies)).tolist())
+    return tuple(variation.average_each_fold(np.asarray(known_accuracies)).tolist())
 
 
 def _mismatched_accuracy(run: FinishedRun) -> float | None:
-    """Return a run's accuracy on mismatched images (normalised unlike in training), or None."""
+    """Return a run's accuracy on wrongly normalised test images; None if it is not known."""
     if "test_accuracy_mismatched" in run.result:
         return run.result["test_accuracy_mismatched"]
     try:
@@ -109,13 +109,15 @@ def _mismatched_accuracy(run: FinishedRun) -> float | None:
     if evaluation is None or "slips" not in evaluation:
         return None
     accuracy_of_mistake = evaluation["slips"]["accuracy"]
-    return accuracy_of_mistake.get(NORMALISED, accuracy_of_mistake.get(NOT_NORMALISED))
+    if NORMALISED in accuracy_of_mistake:  # the network was trained without normalisation
+        return accuracy_of_mistake[NORMALISED]
+    return accuracy_of_mistake.get(NOT_NORMALISED)
 
 
 def mismatch_rows(study: StudyRecord) -> list[dict[str, Any]]:
     """Return the accuracies of the study's rows that were trained without normalisation.
 
-    A row is left out if one of its accuracies is not known.
+    A row is left out if it has no published accuracy, or none on normalised test images.
 
     Returns:
       a dict for each row: its "name"; "test", the accuracy on the usual test images;
@@ -125,12 +127,13 @@ def mismatch_rows(study: StudyRecord) -> list[dict[str, Any]]:
     rows = []
     for variation in _variations_without_normalisation(study):
         accuracies = mismatched_accuracies(variation)
+        references = variation.reference_accuracies
         if accuracies:
             row = {
                 "name": escape_markdown(variation.name),
                 "test": Sample.of(variation, "test_accuracy").mean,
                 "mismatched": float(np.mean(accuracies)),
-                "reference": sum(variation.reference) / len(variation.reference),
+                "reference": sum(references) / len(references),
             }
             rows.append(row)
     return rows
@@ -161,7 +164,7 @@ def _variations_without_normalisation(study: StudyRecord) -> list[Variation]:
     return [
         variation
         for variation in study.variations
-        if variation.reference and not variation.config.normalize
+        if variation.reference_accuracies and not variation.config.normalize
     ]
 
 
@@ -176,10 +179,12 @@ def mismatch_verdict(rows: Sequence[dict[str, Any]]) -> str:
     ]
     if not rows_with_low_reference:
         return "Here there is nothing to explain: our figures for these rows are no higher."
-    shares = [_fall_share(row) for row in rows_with_low_reference]
+    fall_shares: list[float] = []
     explained: list[str] = []
     unexplained: list[str] = []
-    for row, share in zip(rows_with_low_reference, shares, strict=True):
+    for row in rows_with_low_reference:
+        share = _share_of_gap_that_accuracy_falls(row)
+        fall_shares.append(share)
         fall = (
             f"“{row['name']}” falls from {percent(row['test'])} to "
             f"{percent(row['mismatched'])}, the reference has {percent(row['reference'])}"
@@ -192,38 +197,39 @@ def mismatch_verdict(rows: Sequence[dict[str, Any]]) -> str:
     if explained and unexplained:
         others = "the other" if len(unexplained) == 1 else "the others"
         return (
-            f"That explains {len(explained)} of {len(shares)}: {'; '.join(explained)}. "
+            f"That explains {len(explained)} of {len(fall_shares)}: {'; '.join(explained)}. "
             f"It does not explain {others}: {'; '.join(unexplained)}."
         )
     falls = "; ".join(explained or unexplained)
-    return f"{_verdict_start(shares, all_explained=not unexplained)} ({falls})."
+    return f"{_verdict_start(fall_shares, all_explained=not unexplained)} ({falls})."
 
 
-def _fall_share(row: dict[str, Any]) -> float:
-    """Return how far the accuracy falls on wrongly normalised images.
+def _share_of_gap_that_accuracy_falls(row: dict[str, Any]) -> float:
+    """Return how far wrong normalisation lowers our accuracy towards the published accuracy.
 
-    The result is 1 if the accuracy falls exactly to the reference accuracy, and 0 if it does not
-    fall. `row` is one row of `mismatch_rows`.
+    The result is 0 if our accuracy does not fall, 1 if it falls exactly to the published accuracy,
+    and more if it falls even lower. `row` is one row of `mismatch_rows`.
     """
     fall = row["test"] - row["mismatched"]
     gap_to_reference = row["test"] - row["reference"]
     return fall / gap_to_reference
 
 
-def _verdict_start(shares: Sequence[float], all_explained: bool) -> str:
+def _verdict_start(fall_shares: Sequence[float], all_explained: bool) -> str:
     """Return the start of a sentence on whether wrong normalisation explains low accuracies.
 
     Args:
-      shares: how far each accuracy falls: 1 means exactly to the published one, 0 not at all.
+      fall_shares: a number for each row from `_share_of_gap_that_accuracy_falls`.
       all_explained: True if wrong normalisation explains all published accuracies.
     """
     if all_explained:
         return "That explains them: on such images our networks fall about as low"
-    if not all(_LEAST_SHARE_IN_PART <= share <= _MOST_SHARE_IN_PART for share in shares):
+    if not all(_LEAST_SHARE_IN_PART <= share <= _MOST_SHARE_IN_PART for share in fall_shares):
         return "That does not explain all of them"
-    if all(share > 1 for share in shares):
+    fall_below_reference = [share > 1 for share in fall_shares]
+    if all(fall_below_reference):
         fall = "fall even lower"
-    elif any(share > 1 for share in shares):
+    elif any(fall_below_reference):
         fall = "fall too, but some less and some more"
     else:
         fall = "fall too, but not as low"
@@ -231,14 +237,10 @@ def _verdict_start(shares: Sequence[float], all_explained: bool) -> str:
 
 
 def epochs_note(study: StudyRecord) -> str:
-    """Return a sentence if a study's rows have other numbers of epochs than the reference.
-
-    Otherwise return "".
-    """
+    """Return a sentence if rows have other numbers of epochs than the reference, otherwise ""."""
     reference_epochs = study.reference.get("epochs")
-    epochs = sorted(
-        {variation.config.epochs for variation in study.variations if variation.reference}
-    )
+    compared_rows = [row for row in study.variations if row.reference_accuracies]
+    epochs = sorted({row.config.epochs for row in compared_rows})
     if reference_epochs is None or not epochs or epochs == [reference_epochs]:
         return ""
     epoch_range = str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"

@@ -97,8 +97,8 @@ class _RowPanel(NamedTuple):
         axes.plot(frame_x, frame_y, **_FRAME_STYLE)
         for (_, split_style), curve in zip(SPLITS.values(), curves, strict=True):
             style: dict[str, Any] = {name: split_style[name] for name in ("color", "linestyle")}
-            epochs = np.arange(1, len(curve) + 1)
-            axes.plot(self._x_of_epoch(epochs), self._y_of_accuracy(curve), lw=1.0, **style)
+            x_of_curve = self._x_of_epoch(np.arange(1, len(curve) + 1))
+            axes.plot(x_of_curve, self._y_of_accuracy(curve), lw=1.0, **style)
         title = f"{shortened(variation.name, 20)}  {mean_percent(variation, 'val_accuracy')}"
         title_style: dict[str, Any] = {"fontsize": 7, "parse_math": False}
         axes.text((left + right) / 2, top - 0.04, title, ha="center", va="bottom", **title_style)

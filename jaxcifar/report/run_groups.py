@@ -15,13 +15,14 @@ from jaxcifar.report.study_records import StudiedNetwork
 def settings_without_seed(config: Config) -> dict[str, Any]:
     """Return a run's settings, changed so that they are equal for runs that differ only in seed.
 
-    A run may continue a run of another row of its study, with the same seed. `continue_from` is
-    then only the folder of that row, such as `ROW` for `ROW/seed3`. The epoch from which the run
-    continues is left out, because runs of that row may have ended early, at different epochs.
+    The seed is set to 0. These settings change too, because they may depend on the seed or on the
+    folder in which a run was started:
 
-    Seeds may be added from another folder, or after the images have moved. So user code is named
-    without its folder, and the path of images or initial weights is left out if the config has
-    their SHA-256.
+    - A run may continue a run of another row of its study, with the same seed. Then `continue_from`
+      is the folder of that row, such as `ROW` for `ROW/seed3`. The epoch and the checksum of the
+      continued run are left out.
+    - User code is named without its folder.
+    - The path of images or initial weights is left out if the config has their SHA-256.
     """
     seedless_config = dataclasses.replace(
         config,
@@ -31,11 +32,13 @@ def settings_without_seed(config: Config) -> dict[str, Any]:
         continue_epochs=None,
     )
     settings = seedless_config.to_dict()
-    for setting, _sha256 in config.sources or ():
-        settings[setting] = without_folder(settings[setting])
-    if config.data_sha256 is not None:
+    for setting_with_user_code, _sha256 in config.sources or ():
+        settings[setting_with_user_code] = without_folder(settings[setting_with_user_code])
+    images_are_identified_by_sha256 = config.data_sha256 is not None
+    if images_are_identified_by_sha256:
         settings["dataset"] = ""
-    if config.init_sha256 is not None:
+    initial_weights_are_identified_by_sha256 = config.init_sha256 is not None
+    if initial_weights_are_identified_by_sha256:
         settings["init"] = ""
     return settings
 
@@ -134,8 +137,9 @@ def _network_title(group: list[Variation]) -> str:
     first_variation = group[0]
     network_titles = {variation.config.network_title for variation in group}
     network_title = first_variation.config.network_title
-    if len(network_titles) > 1:
-        network_title, _, _ = network_title.partition(" (")
+    has_different_arguments = len(network_titles) > 1
+    if has_different_arguments:
+        network_title, _, _ = network_title.partition(" (")  # without the arguments
     title = f"{network_title} on {first_variation.data.title}"
     if first_variation.runs[0].converted:
         return f"{title}, converted from {first_variation.name}"

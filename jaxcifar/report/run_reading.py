@@ -149,8 +149,8 @@ def _read_study(file: Path, validated_runs: Iterable[FinishedRun]) -> StudyRecor
         runs_of_row = [run for run in trained_runs if run.path.parent == row_folder]
         for group in group_runs(runs_of_row):
             is_comparable = _is_comparable_with_reference(group[0], study.reference)
-            reference = row.reference if is_comparable else ()
-            variations.append(Variation(row.name, group, reference))
+            reference_accuracies = row.reference if is_comparable else ()
+            variations.append(Variation(row.name, group, reference_accuracies))
         has_run = any(row_folder.glob("*/config.json"))
         if not has_run:
             rows_not_begun.append(row.name)

@@ -123,12 +123,12 @@ class Variation:
     Attributes:
       name: name of the row in its study; outside of a study, a name made from the config.
       runs: at least one run, in the order of the seeds, and of the folds of each seed.
-      reference: test accuracies published elsewhere, as fractions.
+      reference_accuracies: test accuracies published elsewhere, as fractions.
     """
 
     name: str
     runs: tuple[FinishedRun, ...]
-    reference: tuple[float, ...] = ()
+    reference_accuracies: tuple[float, ...] = ()
 
     @property
     def config(self) -> Config:
@@ -184,19 +184,19 @@ class Variation:
         """Return the number in each run's `result.json` under the name `key`, as `[runs]`."""
         return np.asarray([get_number(run.result, key) for run in self.runs], np.float64)
 
-    def repeats(self, key: str) -> np.ndarray:
-        """Return a field of `result.json` for each fold, or for each seed if there are no folds.
+    def mean(self, key: str) -> float:
+        """Return the mean of a field of `result.json` over the seeds, or over the folds."""
+        return float(self.values_by_seed_or_fold(key).mean())
 
-        `key` is the name of the field.
+    def values_by_seed_or_fold(self, key: str) -> np.ndarray:
+        """Return a field of `result.json` for each seed, or for each fold if there are several.
 
-        Returns:
-          the mean over the seeds of each fold, as `[folds]`; with fewer than two folds, the value
-          of each seed, as `[seeds]`.
+        The value of a fold is the mean over the fold's seeds.
         """
-        return self.means_of_repeats(self.values(key))
+        return self.average_each_fold(self.values(key))
 
-    def means_of_repeats(self, values: np.ndarray) -> np.ndarray:
-        """Return the mean of each fold, from each run's value; `values` with fewer than 2 folds."""
+    def average_each_fold(self, values: np.ndarray) -> np.ndarray:
+        """Return the mean of each fold, from one value per run; all values without folds."""
         if len(self.folds) < 2:
             return values
         fold_of_run = np.asarray([run.config.fold for run in self.runs])
@@ -218,25 +218,27 @@ class Variation:
     def changes_to(self, other: "Variation") -> dict[str, ValueChange]:
         """Return the settings that differ, each with its value in this variation and in `other`.
 
-        A value is None in a variation that lacks the setting. A setting without effect in one
-        variation is left out: the setting that switches it off differs, and is returned instead.
-        The path of images is left out if both variations have the same images.
+        A value is None in a variation that lacks the setting. Some differences are left out:
+        settings without effect in one variation (the setting that switches them off differs too),
+        the path of equal images, and checksums if a setting that names a file differs.
         """
         ineffective_names = self._settings_without_effect | other._settings_without_effect
         omitted_names = {*_SETTINGS_IDENTIFIED_BY_SHA256, *ineffective_names}
         images_sha256 = self.config.data_sha256
-        if images_sha256 is not None and images_sha256 == other.config.data_sha256:
-            omitted_names.add("dataset")
+        has_same_images = images_sha256 is not None and images_sha256 == other.config.data_sha256
+        if has_same_images:
+            omitted_names.add("dataset")  # at most the path of the images differs
         changes = {}
         for name in self.settings | other.settings:
             change = ValueChange(self.settings.get(name), other.settings.get(name))
             if name not in omitted_names and change.old != change.new:
                 changes[name] = change
         names_another_file = bool(changes.keys() & _SETTINGS_THAT_NAME_FILES)
-        if not names_another_file:
-            return changes
-        checksums = {name for name in changes if name.startswith(_CHECKSUM_PREFIXES)}
-        return {name: change for name, change in changes.items() if name not in checksums}
+        if names_another_file:  # of course with another checksum
+            for name in list(changes):
+                if name.startswith(_CHECKSUM_PREFIXES):
+                    del changes[name]
+        return changes
 
     @property
     def best_run(self) -> FinishedRun:

@@ -57,5 +57,7 @@ def _own_training_device_seconds(run: FinishedRun) -> float:
     Results of older versions lack this number for each epoch. They have only the largest number of
     runs together, `at_once`, which is too large for epochs after the end of other runs.
     """
-    largest_number = run.result["at_once"]
-    return sum(row["seconds"] / row.get("runs_together", largest_number) for row in own_epochs(run))
+    most_runs_together = run.result["at_once"]
+    return sum(
+        row["seconds"] / row.get("runs_together", most_runs_together) for row in own_epochs(run)
+    )

@@ -21,11 +21,11 @@ def settings_tables(variations: Sequence[Variation]) -> dict[str, Any]:
     """
     if not variations:
         return {"shared": [], "fields": [], "lines": []}
-    varied = varied_fields(variations)
+    varied_names = varied_fields(variations)
     shared = []
     for name, value in variations[0].settings.items():
-        is_unused = value in _EMPTY_VALUES or is_newer_and_off(name, value)
-        if name not in varied and not is_unused:
+        is_worth_listing = value not in _EMPTY_VALUES and not is_newer_and_off(name, value)
+        if name not in varied_names and is_worth_listing:
             shared.append((field_title(name), value_text(value)))
     lines = []
     for variation in variations:
@@ -33,7 +33,8 @@ def settings_tables(variations: Sequence[Variation]) -> dict[str, Any]:
         line = {
             "name": escape_markdown(variation.name),
             "seeds": ", ".join(seeds),
-            "values": [value_text(variation.settings.get(name)) for name in varied],
+            "values": [value_text(variation.settings.get(name)) for name in varied_names],
         }
         lines.append(line)
-    return {"shared": shared, "fields": [field_title(name) for name in varied], "lines": lines}
+    titles = [field_title(name) for name in varied_names]
+    return {"shared": shared, "fields": titles, "lines": lines}

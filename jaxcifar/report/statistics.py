@@ -10,6 +10,7 @@ from scipy import special  # scipy.stats has more names for this, and takes a se
 
 from jaxcifar.report.repeat_words import common_word
 from jaxcifar.report.run_records import FinishedRun, Variation
+from jaxcifar.training.accuracy_interval import wilson_interval
 
 SIGNIFICANCE_LEVEL = 0.05  # a difference with a smaller p-value is called significant
 ROUNDING_ERROR = 2e-7  # older results hold float32 accuracies; closer means count as equal
@@ -31,9 +32,12 @@ class Sample:
 
     @classmethod
     def of(cls, variation: Variation, key: str, split: str = "test") -> "Sample":
-        """Return the accuracies of a variation's runs: the field `key` of each result."""
+        """Return the accuracies of a variation's seeds or folds: the field `key` in `result.json`.
+
+        They were measured on the images of `split`: "train", "val" or "test".
+        """
         examples: Mapping[str, Any] = variation.runs[0].result["examples"]
-        values = tuple(variation.repeats(key).tolist())
+        values = tuple(variation.values_by_seed_or_fold(key).tolist())
         return cls(values, examples[split], variation.repeat_word)
 
     @property
@@ -61,21 +65,13 @@ class Sample:
         Student's interval uses the spread of the values. Without a spread (a single value, or all
         values equal), this is Wilson's interval, which uses the number of images.
         """
-        upper_probability = 1 - SIGNIFICANCE_LEVEL / 2
-        if not self.deviation:
-            return _wilson_interval(self.mean, self.images, float(special.ndtri(upper_probability)))
+        spread = self.deviation or 0.0
+        if spread == 0:
+            return wilson_interval(self.mean, self.images)
         count = len(self.values)
-        t = float(special.stdtrit(count - 1, upper_probability))
-        half_width = t * self.deviation / math.sqrt(count)
+        t = float(special.stdtrit(count - 1, 1 - SIGNIFICANCE_LEVEL / 2))
+        half_width = t * spread / math.sqrt(count)
         return self.mean - half_width, self.mean + half_width
-
-
-def _wilson_interval(mean: float, images: int, z: float) -> tuple[float, float]:
-    """Return E. B. Wilson's confidence interval of an accuracy; `z` is the normal quantile."""
-    weight = z**2 / images
-    middle = (mean + weight / 2) / (1 + weight)
-    half_width = math.sqrt(weight * mean * (1 - mean) + weight**2 / 4) / (1 + weight)
-    return max(0.0, middle - half_width), min(1.0, middle + half_width)
 
 
 class SamplePair(NamedTuple):
@@ -163,7 +159,7 @@ class Difference:
 
 
 def _difference_of(value: float, samples: Sequence[Sample], weights: Sequence[float]) -> Difference:
-    """Return a difference of means, with a standard error and degrees of freedom from its samples.
+    """Return a difference with a standard error and degrees of freedom, computed from its samples.
 
     The degrees of freedom follow F. E. Satterthwaite, "An approximate distribution of estimates of
     variance components", Biometrics Bulletin 2 (1946).
@@ -173,14 +169,15 @@ def _difference_of(value: float, samples: Sequence[Sample], weights: Sequence[fl
       samples: the independent samples from which the difference is computed.
       weights: derivative of `value` with respect to each sample's mean.
     """
-    if all(sample.deviation is not None for sample in samples):
+    all_have_repeats = all(sample.deviation is not None for sample in samples)
+    if all_have_repeats:
         counts = np.asarray([len(sample.values) for sample in samples])
         deviations = np.asarray([sample.deviation for sample in samples])
         variances = (np.asarray(weights) * deviations) ** 2 / counts
         total_variance = variances.sum()
         if total_variance > 0:
-            shares = variances / total_variance
-            degrees_of_freedom = float(1 / np.sum(shares**2 / (counts - 1)))
+            variance_shares = variances / total_variance
+            degrees_of_freedom = float(1 / np.sum(variance_shares**2 / (counts - 1)))
             standard_error = math.sqrt(total_variance)
             basis = common_word({sample.repeat_word for sample in samples})
             return Difference(value, standard_error, degrees_of_freedom, basis)
@@ -222,7 +219,7 @@ class Distance:
     def _derivatives(self) -> np.ndarray:
         """The derivative of `value` with respect to each sample's mean, as `[samples]`.
 
-        At 0, `value` has no derivative; the result is then its limit for equal differences.
+        If `value` is 0, it has no derivative. Then the result is the limit for equal differences.
         """
         count = len(self.samples)
         if self.value == 0:

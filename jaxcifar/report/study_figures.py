@@ -45,21 +45,21 @@ def plot_all_validation(variations: Sequence[Variation], title: str, path: Path)
     coloured.
     """
     title = f"Validation accuracy by epoch: all {len(variations)} rows\n{title}"
-    best_first = sorted(variations, key=lambda variation: -variation.repeats("val_accuracy").mean())
+    best_first = sorted(variations, key=lambda variation: -variation.mean("val_accuracy"))
     colored_rows = list(variations)
     if len(variations) > MANY_ROWS:
         colored_rows = best_first[:_COLORED_ROWS]
     # By identity, because variations are not hashable.
-    style_of_row = {id(row): _curve_style(number) for number, row in enumerate(colored_rows)}
+    style_of_row_id = {id(row): _curve_style(number) for number, row in enumerate(colored_rows)}
     figure, axes = figure_with_axes(WIDTH, 4.6 + 0.1 * len(colored_rows), title)
-    grey_rows = [variation for variation in best_first if id(variation) not in style_of_row]
+    grey_rows = [variation for variation in best_first if id(variation) not in style_of_row_id]
     for variation in grey_rows:
         is_named_in_legend = variation is grey_rows[0]
         label = f"the other {len(grey_rows)} rows" if is_named_in_legend else ""
         mean_curve = np.nanmean(variation.curve("val_accuracy"), 0, keepdims=True)
         draw_mean(axes, mean_curve, label, color=_OTHER_COLOR, linewidth=0.8)
     for variation in best_first:
-        style = style_of_row.get(id(variation))
+        style = style_of_row_id.get(id(variation))
         if style is not None:
             draw_mean(axes, variation.curve("val_accuracy"), _curve_label(variation), **style)
     axes.set(xlabel="epoch", ylabel="validation accuracy")
@@ -86,7 +86,7 @@ def _curve_label(variation: Variation) -> str:
 
 
 def mean_percent(variation: Variation, key: str) -> str:
-    return percent(float(variation.repeats(key).mean()))
+    return percent(variation.mean(key))
 
 
 def plot_test_accuracies(
@@ -109,8 +109,8 @@ def plot_test_accuracies(
         if repeat_count > 1:
             axes.plot(sample.values, [row] * repeat_count, "k|", markersize=7, zorder=3)
         _draw_accuracy_dot(axes, sample.mean, row, limits, _TEST_DOT_STYLE)
-        if variation.reference:
-            reference_mean = float(np.mean(variation.reference))
+        if variation.reference_accuracies:
+            reference_mean = float(np.mean(variation.reference_accuracies))
             _draw_accuracy_dot(axes, reference_mean, row, limits, _REFERENCE_DOT_STYLE)
     axes.set(xlim=limits, xlabel="test accuracy", ylim=(len(variations) - 0.4, -0.6))
     names = [
@@ -128,18 +128,20 @@ def _find_axis_limits(samples: Sequence[Sample]) -> tuple[float, float]:
     """Return the lowest and the highest accuracy of an axis for samples of accuracies.
 
     The axis shows all accuracies except samples that are far below the others. Confidence intervals
-    may extend it at each end, but by no more than the range of the accuracies.
+    can make the axis longer at each end, but by no more than the range of the accuracies.
     """
     shown_samples = _without_low_outliers(samples)
-    lowest = min(min(sample.values) for sample in shown_samples)
-    highest = max(max(sample.values) for sample in shown_samples)
-    span = max(highest - lowest, LEAST_SPAN)
-    intervals = [sample.interval for sample in shown_samples]
-    lowest_in_intervals = min(low for low, _ in intervals)
-    highest_in_intervals = max(high for _, high in intervals)
-    lowest_allowed, highest_allowed = lowest - span, highest + span
-    shown_low = min(lowest, max(lowest_in_intervals, lowest_allowed))
-    shown_high = max(highest, min(highest_in_intervals, highest_allowed))
+    lowest_accuracy = min(min(sample.values) for sample in shown_samples)
+    highest_accuracy = max(max(sample.values) for sample in shown_samples)
+    span = max(highest_accuracy - lowest_accuracy, LEAST_SPAN)
+    lower_interval_ends, upper_interval_ends = zip(
+        *(sample.interval for sample in shown_samples), strict=True
+    )
+    # Show the intervals too, unless that would more than triple the range.
+    limited_lower_end = max(min(lower_interval_ends), lowest_accuracy - span)
+    limited_upper_end = min(max(upper_interval_ends), highest_accuracy + span)
+    shown_low = min(lowest_accuracy, limited_lower_end)
+    shown_high = max(highest_accuracy, limited_upper_end)
     margin = 0.08 * span
     return max(0.0, shown_low - margin), min(1.0 + margin, shown_high + margin)
 
@@ -187,7 +189,7 @@ def _add_marker_legend(
     if words:
         label = " or ".join(f"one {word.removesuffix('s')}" for word in sorted(words, reverse=True))
         axes.plot(no_points, no_points, "k|", markersize=7, label=label)
-    if any(variation.reference for variation in variations):
+    if any(variation.reference_accuracies for variation in variations):
         style: dict[str, Any] = {"color": _REFERENCE_COLOR, "markerfacecolor": "none"}
         label = f"reference: {shortened(reference_name, 50)}"
         axes.plot(no_points, no_points, "D", markersize=5, label=label, **style)

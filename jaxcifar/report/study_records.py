@@ -40,14 +40,13 @@ class StudiedNetwork:
         """
         if self.converted:
             return list(self.variations)
-        highest_mean = max(
-            variation.repeats("val_accuracy").mean() for variation in self.variations
-        )
+        highest_mean = max(variation.mean("val_accuracy") for variation in self.variations)
 
         def rank(variation: Variation) -> tuple[float, float]:
             losses = [run.selected_metrics["val_loss"] for run in variation.runs]
-            mean = variation.repeats("val_accuracy").mean()
-            if highest_mean - mean < ROUNDING_ERROR:
+            mean = variation.mean("val_accuracy")
+            ties_with_highest = highest_mean - mean < ROUNDING_ERROR
+            if ties_with_highest:
                 mean = highest_mean
             return -mean, float(np.mean(losses))
 

@@ -33,8 +33,8 @@ def study_context(
       pictures: draws pictures, and gives them file names.
     """
     variations = study.variations
-    networks = {variation.name: _network_of(variation, records) for variation in variations}
-    network_titles = dict.fromkeys(network.title for network in networks.values())
+    network_of_row = {variation.name: _network_of(variation, records) for variation in variations}
+    network_titles = dict.fromkeys(network.title for network in network_of_row.values())
     title = ", ".join(network_titles)
     mismatch_rows = references.mismatch_rows(study)
     learning_cells = [findings.learning_cells(variation) for variation in variations]
@@ -42,7 +42,7 @@ def study_context(
     seeds = sorted({run.config.seed for variation in variations for run in variation.runs})
     fold_counts = [variation.folds[0].total for variation in variations if len(variation.folds) > 1]
     reference_name = str(study.reference.get("name", "reference"))
-    has_reference = any(variation.reference for variation in variations)
+    has_reference = any(variation.reference_accuracies for variation in variations)
     draw = pictures.begin_section("study" if folder == "." else folder)
     return {
         "title": escape_markdown(study.title),
@@ -67,7 +67,7 @@ def study_context(
         "seeds": " ".join(map(str, seeds)),
         "folds": max(fold_counts, default=0),
         "pictures": _shared_pictures(variations, reference_name, title, draw),
-        **_row_comparisons(variations, networks, title, draw),
+        **_row_comparisons(variations, network_of_row, title, draw),
     }
 
 
@@ -98,7 +98,7 @@ def _shared_pictures(
 
 def _row_comparisons(
     variations: Sequence[Variation],
-    networks: Mapping[str, StudiedNetwork],
+    network_of_row: Mapping[str, StudiedNetwork],
     title: str,
     draw: DrawPicture,
 ) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _row_comparisons(
 
     Args:
       variations: the rows of the study.
-      networks: the network of each variation, by the variation's name.
+      network_of_row: name of a row -> the row's network.
       title: title of the pictures.
       draw: draws a picture and returns its path.
 
@@ -118,14 +118,15 @@ def _row_comparisons(
     sections: list[dict[str, Any]] = []
     table_lines: list[dict[str, str]] = []
     panels: list[dict[str, str]] = []
-    if len(variations) > study_figures.MANY_ROWS:
+    has_many_rows = len(variations) > study_figures.MANY_ROWS
+    if has_many_rows:
         for number, variation in enumerate(variations):
             earlier_rows = variations[:number]
-            table_lines.append(findings.row_cells(variation, earlier_rows))
+            table_lines.append(findings.comparison_cells(variation, earlier_rows))
         panels = _draw_row_panels(variations, title, draw)
     elif len(variations) > 1:
         for number, variation in enumerate(variations):
-            row_title = f"{variation.name}\n{networks[variation.name].title}"
+            row_title = f"{variation.name}\n{network_of_row[variation.name].title}"
             file_prefix = f"{variation.name}-"
             section = {
                 **_compare_with_earlier_rows(variations, number),
@@ -151,13 +152,13 @@ def _compare_with_earlier_rows(variations: Sequence[Variation], number: int) -> 
     settings = unusual_settings(variation, variations)
     if settings:
         heading += f": {settings}"
-    compared_rows = []
+    compared_rows = []  # the first row is compared with no other
     if earlier_rows:
         compared_rows.append(findings.most_similar_row(variation, earlier_rows))
     return {
         "variation": variation,
         "heading": heading,
-        "findings": findings.row_findings(variation, earlier_rows),
+        "findings": findings.comparison_sentences(variation, earlier_rows),
         "compared": compared_rows,
     }
 

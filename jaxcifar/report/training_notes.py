@@ -25,14 +25,14 @@ def _continuation_note(variation: Variation) -> str:
     if not config.continue_from:
         return ""
     name = escape_markdown(PurePath(continued_row_or_run(config)).name)
-    checksums_by_epoch: dict[int, list[str]] = {}
+    checksums_by_epoch: dict[int, list[str]] = {}  # of the checkpoints from which the runs continue
     for run in variation.runs:
         checksum = (run.config.continue_sha256 or "")[:_DIGEST_LETTERS]
         checksums_by_epoch.setdefault(run.config.earlier_epochs, []).append(f"`{checksum}…`")
-    epochs_and_checksums = []
-    for epoch, checksums in sorted(checksums_by_epoch.items()):
-        epochs_and_checksums.append(f"{epoch} ({join_names(checksums)})")
-    checkpoints = join_names(epochs_and_checksums)
+    checkpoints = join_names(
+        f"{epoch} ({join_names(checksums)})"
+        for epoch, checksums in sorted(checksums_by_epoch.items())
+    )
     return (
         f"{quoted_name(variation.name)} continues {name} after epoch {checkpoints}; in brackets is "
         "the SHA-256 of its last checkpoint. Its curves include that run."

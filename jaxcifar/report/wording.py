@@ -82,15 +82,15 @@ def accuracy_with_flips_text(variation: Variation) -> str:
 
 def reference_text(variation: Variation) -> str:
     """Return the published accuracies of a variation: "92.17 / 92.48%", or "–" without any."""
-    values = " / ".join(f"{100 * value:.2f}" for value in variation.reference)
+    values = " / ".join(f"{100 * value:.2f}" for value in variation.reference_accuracies)
     return f"{values}%" if values else "–"
 
 
 def reference_difference_text(variation: Variation) -> str:
     """Return test accuracy minus mean published accuracy in points; "–" if none was published."""
-    if not variation.reference:
+    if not variation.reference_accuracies:
         return "–"
-    reference_mean = sum(variation.reference) / len(variation.reference)
+    reference_mean = sum(variation.reference_accuracies) / len(variation.reference_accuracies)
     return signed_points(Sample.of(variation, "test_accuracy").mean - reference_mean)
 
 
@@ -146,19 +146,19 @@ def unusual_settings(variation: Variation, variations: Sequence[Variation]) -> s
 
     If there are no such settings, return all settings in which `variations` differ.
     """
-    all_settings: list[str] = []
+    varied: list[str] = []
     unusual: list[str] = []
     for field in varied_fields(variations):
-        if field == "epochs" or not variation.has_effect(field):
+        if field == "epochs" or not variation.has_effect(field):  # named elsewhere
             continue
         own_text = setting_text(variation.settings.get(field))
         counts = Counter(setting_text(row.settings.get(field)) for row in variations)
         [(most_common_text, _)] = counts.most_common(1)
         setting = f"{field_title(field)} {own_text}"
-        all_settings.append(setting)
+        varied.append(setting)
         if own_text != most_common_text:
             unusual.append(setting)
-    return ", ".join((unusual or all_settings)[:_MAX_UNUSUAL_SETTINGS])
+    return ", ".join((unusual or varied)[:_MAX_UNUSUAL_SETTINGS])
 
 
 def varied_fields(variations: Sequence[Variation]) -> list[str]:
@@ -186,7 +186,7 @@ def trained_epochs_text(variation: Variation) -> str:
     return f"{epochs[0]} to {epochs[-1]} epochs"
 
 
-def seed_count_text(variations: Sequence[Variation]) -> str:
+def repeat_count_text(variations: Sequence[Variation]) -> str:
     """Return how many seeds the variations were trained with, such as "3 seeds each".
 
     Return the number of folds instead if the variations have several folds, and the number of runs

@@ -95,9 +95,7 @@ class FileContents:
         main_folder = os.path.realpath(self._main_file.parent)
         content_by_path = {}
         for file, content in self._imported_contents.items():
-            path = file
-            with suppress(ValueError):  # on another drive
-                path = os.path.relpath(file, main_folder)
+            path = _relative_path(file, main_folder)
             content_by_path[Path(path).as_posix()] = content
         return content_by_path
 
@@ -111,6 +109,14 @@ def path_of_copy(file: str) -> str:
     """Return a path without `..` for a file's copy, such as `(up)/lib/x.py` for `../lib/x.py`."""
     parts = PurePath(file).relative_to(PurePath(file).anchor).parts
     return "/".join("(up)" if part == ".." else part for part in parts)
+
+
+def _relative_path(file: str, folder: str) -> str:
+    """Return a file's path relative to a folder; the unchanged path if it is on another drive."""
+    try:
+        return os.path.relpath(file, folder)
+    except ValueError:  # Windows has no relative path between drives
+        return file
 
 
 def _content_on_disk(file: str) -> bytes | None:

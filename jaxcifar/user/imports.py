@@ -20,6 +20,7 @@ from jaxcifar.user.notebook_cells import modules_used_in_cell
 from jaxcifar.user.user_files import (
     file_of,
     imported_module_names,
+    imported_names_also_found_in,
     is_user_module,
     module_and_parents,
     parent_package,
@@ -67,7 +68,9 @@ class UserCode:
         return self._module
 
     def imports(self) -> dict[str, bytes]:
-        """Load the user code, and return the contents of imported files that are not in `files`.
+        """Load the user code, and return the contents of the imported files.
+
+        Files that were read and hashed before (`files`) are left out.
 
         Returns:
           path relative to the main file's folder -> content.
@@ -81,26 +84,31 @@ class UserCode:
 
     def _load_module_and_imports(self) -> None:
         """Execute the main module if it is not imported yet, and read all files it may import."""
-        if self._module is not None:
+        if self._module is None:
+            self._module = self._execute_module_and_read_imports()
+        else:
             main_file = os.path.realpath(self.main)
             self._package_of_file[main_file] = parent_package(self._module.__spec__)
             self._read_pending_imports()
-        else:
-            self._shadowed_names = self._find_shadowed_names()
-            try:
-                with self._activate_modules():
-                    module = self._execute_main_module()
-                    self._read_pending_imports()
-            except BaseException:  # the next call starts from the beginning
-                self._contents.forget_imported_files()
-                self._inactive_modules.clear()
-                raise
-            self._module = module
         self._contents.is_complete = True
+
+    def _execute_module_and_read_imports(self) -> ModuleType:
+        # Import statements must find the modules in the main file's folder.
+        self._shadowed_names = imported_names_also_found_in(self._first_search_folders())
+        try:
+            with self._activate_modules():
+                module = self._execute_main_module()
+                self._read_pending_imports()
+        except BaseException:  # the next call starts from the beginning
+            self._contents.forget_imported_files()
+            self._inactive_modules.clear()
+            raise
+        return module
 
     def _execute_main_module(self) -> ModuleType:
         """Execute and return the user's main module; a file runs from its hashed content."""
-        if not self.name.endswith(".py"):
+        is_dotted_module_name = not self.name.endswith(".py")
+        if is_dotted_module_name:
             return importlib.import_module(self.name)
         content = self._contents.known_content(str(self.main))
         name = f"user_{self.main.stem}_{hashlib.sha256(content).hexdigest()[:12]}"
@@ -117,7 +125,7 @@ class UserCode:
         return module
 
     def _read_pending_imports(self) -> None:
-        """Read the files of import statements that have not run yet, such as those in functions."""
+        """Read the files of all imported modules, also of imports that have not run yet."""
         files_to_scan = list(self._package_of_file.items())
         scanned_files = set()
         while files_to_scan:
@@ -137,8 +145,8 @@ class UserCode:
         content = self._contents.known_content(file)
         module_names = list(imported_module_names(content, package))
         is_main_file = file == os.path.realpath(self.main)
-        has_no_file = getattr(self._module, "__file__", None) is None
-        if self._module and is_main_file and has_no_file:  # the main file is a notebook's cell
+        is_notebook = getattr(self._module, "__file__", None) is None
+        if self._module and is_main_file and is_notebook:  # the main file is one of its cells
             cells = [content, *self._contents.read_other_cells(self._module)]
             module_names += modules_used_in_cell(b"\n".join(cells), vars(self._module))
         all_names = [name for module in module_names for name in module_and_parents(module)]
@@ -163,7 +171,7 @@ class UserCode:
 
         Modules in the main file's folder come first. A file runs from the bytes that were hashed.
         """
-        if threading.get_ident() != self._importing_thread_id:
+        if threading.get_ident() != self._importing_thread_id:  # an import in another thread
             return None
         spec = self._find_spec_with_other_finders(name, path, target)
         is_package_of_main_module = self.name.startswith(f"{name}.")
@@ -174,7 +182,8 @@ class UserCode:
         if file is not None:
             content = self._contents.read_imported_file(file)
             self._package_of_file[os.path.realpath(file)] = parent_package(spec)
-            if type(spec.loader) is SourceFileLoader:
+            is_plain_source_file = type(spec.loader) is SourceFileLoader
+            if is_plain_source_file:
                 spec.loader = HashedLoader(name, file, content, self._module_builtins)
                 spec.cached = None  # a .pyc file may have been compiled from another content
         return spec
@@ -185,7 +194,8 @@ class UserCode:
         for finder in sys.meta_path:
             if finder is self:
                 continue
-            if finder is PathFinder and path is None:
+            is_top_level_module = path is None
+            if finder is PathFinder and is_top_level_module:
                 spec = finder.find_spec(name, [*self._first_search_folders(), *sys.path], target)
             else:
                 spec = finder.find_spec(name, path, target)
@@ -197,20 +207,6 @@ class UserCode:
         """Return the folders that are searched for modules before Python's search path."""
         return [str(self.main.resolve().parent)] if self.name.endswith(".py") else []
 
-    def _find_shadowed_names(self) -> set[str]:
-        """Return names of imported modules that modules in the main file's folder also have.
-
-        Import statements in the user code must find the modules in the main file's folder.
-        """
-        shadowed_names = set()
-        for name, module in list(sys.modules.items()):
-            if "." in name or name == "__main__":
-                continue
-            is_user_code = is_user_module(getattr(module, "__spec__", None))
-            if is_user_code and PathFinder.find_spec(name, self._first_search_folders()):
-                shadowed_names.add(name)
-        return shadowed_names
-
     def _import_with_active_modules(self, *arguments: Any, **options: Any) -> Any:
         """Replace `__import__` in the modules of the user code; the arguments are the same."""
         with self._activate_modules():
@@ -220,18 +216,11 @@ class UserCode:
     def _activate_modules(self) -> Iterator[None]:
         """Put this code's modules into `sys.modules` in place of others, until the block ends."""
         with _IMPORT_LOCK:
-            if _active_user_codes and _active_user_codes[-1] is self:  # is active already
+            is_active_already = bool(_active_user_codes) and _active_user_codes[-1] is self
+            if is_active_already:
                 yield
                 return
-            top_names = {name for name in self._inactive_modules if "." not in name}
-            replaced_top_names = top_names | self._shadowed_names
-            hidden_modules = {
-                name: module
-                for name, module in sys.modules.items()
-                if name in self._inactive_modules or name.partition(".")[0] in replaced_top_names
-            }
-            for name in hidden_modules:
-                del sys.modules[name]
+            removed_modules = self._remove_modules_of_same_names()
             sys.modules.update(self._inactive_modules)
             sys.meta_path.insert(0, self)
             self._importing_thread_id = threading.get_ident()
@@ -244,4 +233,15 @@ class UserCode:
                 sys.meta_path.remove(self)
                 for name in self._found_module_names.intersection(sys.modules):
                     self._inactive_modules[name] = sys.modules.pop(name)
-                sys.modules.update(hidden_modules)
+                sys.modules.update(removed_modules)
+
+    def _remove_modules_of_same_names(self) -> dict[str, ModuleType]:
+        """Remove the modules that this code must not import from `sys.modules`, and return them."""
+        top_names = {name for name in self._inactive_modules if "." not in name}
+        replaced_top_names = top_names | self._shadowed_names
+        removed_modules = {}
+        for name in list(sys.modules):
+            top_name = name.partition(".")[0]
+            if name in self._inactive_modules or top_name in replaced_top_names:
+                removed_modules[name] = sys.modules.pop(name)
+        return removed_modules

@@ -6,10 +6,10 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import TypeGuard
 
@@ -100,6 +100,21 @@ def is_user_file(file: str) -> bool:
     return True
 
 
+def imported_names_also_found_in(folders: Sequence[str]) -> set[str]:
+    """Return names of imported top-level user modules that a search of `folders` finds too.
+
+    The search may find other modules of these names.
+    """
+    names = set()
+    for name, module in list(sys.modules.items()):
+        if "." in name or name == "__main__":
+            continue
+        is_user_code = is_user_module(getattr(module, "__spec__", None))
+        if is_user_code and PathFinder.find_spec(name, folders):
+            names.add(name)
+    return names
+
+
 def module_and_parents(name: str) -> list[str]:
     """Return the names of a module and its packages: `a`, `a.b` and `a.b.c` for `a.b.c`."""
     parts = name.split(".")
@@ -132,8 +147,8 @@ def _folder_of_top_package(spec: ModuleSpec, file: str) -> Path:
     is_init_file = spec.submodule_search_locations is not None and file_of(spec)
     if is_init_file:
         folders_between += 1  # `a/__init__.py` is in the folder of its own package
-    outermost = len(path.parents) - 1
-    return path.parents[min(folders_between, outermost)]
+    last_index = len(path.parents) - 1  # of the root folder
+    return path.parents[min(folders_between, last_index)]
 
 
 @cache

@@ -37,8 +37,10 @@ def imported_source(module: ModuleType) -> bytes:
     """
     known_source = _source_of_module.get(module.__name__)
     identity = _identity_until_reload(module)
-    if known_source is not None and known_source.content and known_source.identity is identity:
-        return known_source.content
+    if known_source is not None and known_source.content:
+        was_reloaded = known_source.identity is not identity
+        if not was_reloaded:
+            return known_source.content
     file = module.__spec__.origin if module.__spec__ else module.__file__
     if file is None:
         raise FileNotFoundError(
@@ -46,7 +48,8 @@ def imported_source(module: ModuleType) -> bytes:
         )
     path = Path(file)
     content = path.read_bytes()
-    if _was_written_since_process_start(path) and not _matches_source(module, content):
+    may_be_edited = _was_written_since_process_start(path)
+    if may_be_edited and not _matches_source(module, content):
         raise UsageError(
             f"{path} has been edited since it was imported; start the program again (in a "
             "notebook: restart the kernel, or importlib.reload the module)"
@@ -97,7 +100,8 @@ def _has_constants_of_source(module: ModuleType, tree: ast.Module) -> bool:
     """
     assignment_counts = Counter(node.id for node in ast.walk(tree) if _is_assigned_name(node))
     for name, value in _constant_assignments(tree.body):
-        if assignment_counts[name] == 1 and _has_other_value(module, name, value):
+        is_assigned_once = assignment_counts[name] == 1
+        if is_assigned_once and _has_other_value(module, name, value):
             return False
     for node in tree.body:
         if not isinstance(node, ast.ClassDef):

@@ -9,9 +9,12 @@ import jax.numpy as jnp
 import pytest
 from conftest import assert_one_line_error, obeyed
 from flax import linen as nn
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from jaxcifar.build.model import create_model
 from jaxcifar.config.experiment import Config
+from jaxcifar.diagram import drawing
 from jaxcifar.diagram.boxes import make_boxes
 from jaxcifar.diagram.drawing import plot_network
 from jaxcifar.diagram.layout import lay_out
@@ -153,6 +156,15 @@ def test_boxes_do_not_overlap_and_every_edge_has_an_arrow():
     edges = sum(len(box.sources) for box in boxes)
     aside = sum(box.is_side_box for box in boxes)
     assert len(layout.arrows) == edges - aside  # one leads through a box that stands aside
+
+
+@pytest.mark.parametrize(("entries", "rows"), [(1, 1), (3, 1), (4, 2), (6, 2), (7, 3)])
+def test_a_row_of_the_legend_makes_the_drawing_higher_by_14_points(monkeypatch, entries, rows):
+    patches = [Patch(label=f"kind {number}") for number in range(entries)]
+    monkeypatch.setattr(drawing, "legend_entries", lambda boxes: patches)
+    axes = Figure().add_axes((0, 0, 1, 1))
+    height = drawing._add_legend(axes, [], width=480, top=100)  # three entries in a row
+    assert height == 100 + 48 + 14 * (rows - 1)
 
 
 def test_dollar_signs_in_names_do_not_start_formulas(tmp_path):

@@ -1,16 +1,15 @@
-"""Intervals, calibration and temperature against SciPy, closed forms and loops."""
+"""Calibration and temperature against SciPy, closed forms and loops."""
 
 import math
 
 import numpy as np
 import pytest
-from scipy import optimize, stats
+from scipy import optimize
 
 from jaxcifar.evaluation.calibration import (
     calibration,
     fitted_temperature,
     log_probabilities,
-    wilson_interval,
 )
 from jaxcifar.runs.evaluation_file import BINS
 from jaxcifar.runs.temperature_limits import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE
@@ -23,28 +22,6 @@ def guesses(count=400, classes=10, scale=3.0, seed=0):
     odds = np.exp(logits)
     ends = (odds / odds.sum(-1, keepdims=True)).cumsum(-1)
     return logits.astype(np.float32), (rng.rand(count, 1) > ends).sum(-1).clip(0, classes - 1)
-
-
-@pytest.mark.parametrize(
-    ("correct", "images"), [(0, 40), (40, 40), (1, 1), (37, 50), (9131, 10000)]
-)
-def test_the_interval_is_scipys(correct, images):
-    expected = stats.binomtest(correct, images).proportion_ci(0.95, method="wilson")
-    assert wilson_interval(correct, images) == pytest.approx(
-        (expected.low, expected.high), abs=1e-12
-    )
-
-
-def test_the_interval_stays_within_0_and_1():
-    for images in range(1, 300):
-        assert wilson_interval(images, images)[1] <= 1.0
-        assert wilson_interval(0, images)[0] >= 0.0
-
-
-def test_the_interval_in_closed_form():
-    """Its ends are those shares from which the observed one is 1.96 deviations away."""
-    for end in wilson_interval(37, 50):
-        assert abs(37 / 50 - end) / math.sqrt(end * (1 - end) / 50) == pytest.approx(1.959964)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.3, 4.0])

@@ -14,7 +14,7 @@ from jaxcifar.report import write_report
 from jaxcifar.report.run_reading import read_records
 from jaxcifar.report.statistics import Difference, Sample
 from jaxcifar.report.training_notes import training_notes
-from jaxcifar.report.wording import seed_count_text
+from jaxcifar.report.wording import repeat_count_text
 from jaxcifar.runs.folder import RunFolder
 
 VALUES = {("1/3", 0): 0.80, ("2/3", 0): 0.83, ("3/3", 0): 0.87, ("1/3", 1): 0.82,
@@ -85,7 +85,7 @@ def test_seeds_and_folds_together_are_called_runs(tmp_path, monkeypatch):
     variations = {v.name: v for v in read_records(tmp_path).variations}
     samples = [Sample.of(variations[name], "test_accuracy") for name in ("plain", "middle")]
     assert Difference.between(*samples).error_basis == "runs"
-    assert seed_count_text(list(variations.values())) == "2 to 3 runs each"
+    assert repeat_count_text(list(variations.values())) == "2 to 3 runs each"
     text = write_report(tmp_path).with_name("REPORT.md").read_text()
     assert "- **±** is the standard deviation between seeds." in text
     assert "± is the standard deviation between folds." in text
@@ -100,13 +100,16 @@ def test_runs_that_differ_in_fold_and_seed_are_one_variation(folder):
     assert [(run.config.seed, run.config.fold) for run in middle.runs] == sorted(
         (seed, fold) for fold, seed in VALUES
     )
-    np.testing.assert_allclose(middle.repeats("val_accuracy"), OF_FOLDS)
+    np.testing.assert_allclose(middle.values_by_seed_or_fold("val_accuracy"), OF_FOLDS)
     sample = Sample.of(middle, "val_accuracy", "val")
     assert sample.mean == pytest.approx(np.mean(OF_FOLDS))
     assert sample.deviation == pytest.approx(np.std(OF_FOLDS, ddof=1))
     assert plain.folds == ()
-    assert plain.repeats("val_accuracy").tolist() == plain.values("val_accuracy").tolist()
-    assert (seed_count_text([middle]), seed_count_text([plain])) == ("3 folds", "one seed")
+    assert (
+        plain.values_by_seed_or_fold("val_accuracy").tolist()
+        == plain.values("val_accuracy").tolist()
+    )
+    assert (repeat_count_text([middle]), repeat_count_text([plain])) == ("3 folds", "one seed")
     assert middle.settings["fold"] == "each of 3"
 
 

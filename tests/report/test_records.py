@@ -315,7 +315,7 @@ def test_accuracies_in_another_order_are_a_tie_that_the_loss_decides():
         return made(name, *runs)
 
     high, low = variation("high", (0.9, 0.8, 0.7), 0.6), variation("low", (0.8, 0.7, 0.9), 0.5)
-    means = {v.repeats("val_accuracy").mean() for v in (high, low)}
+    means = {v.mean("val_accuracy") for v in (high, low)}
     assert len(means) == 2
     for variations in ((high, low), (low, high)):
         assert StudiedNetwork("CNN", variations).winner is low

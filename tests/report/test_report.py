@@ -235,7 +235,7 @@ def test_collapsed_runs_are_named(tmp_path):
     assert "no better than always saying the most frequent class (10.00%)" in text
     assert "None can be told apart from guessing" in text
     write_run(tmp_path / "good", Config.create("cnn", epochs=4), 0.8, 0.8, names=names)
-    said = classes.mistakes_text(read_run(tmp_path / "one"), "one")
+    said = classes.hardest_and_easiest_class_text(read_run(tmp_path / "one"), "one")
     assert r"it says c\*t for every image, so no class is harder" in said
     text = report(tmp_path)
     assert "None can be told apart" not in text

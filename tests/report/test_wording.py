@@ -148,7 +148,7 @@ def test_unusual_settings_leave_out_epochs_and_are_at_most_four():
     ],
 )
 def test_how_many_seeds(counts, line):
-    assert wording.seed_count_text([row_of(*[0.5] * count) for count in counts]) == line
+    assert wording.repeat_count_text([row_of(*[0.5] * count) for count in counts]) == line
 
 
 class WithP(Difference):

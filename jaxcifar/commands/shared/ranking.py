@@ -135,7 +135,7 @@ def _best_row_sentence(network: "StudiedNetwork", tied_rows: Sequence[str]) -> s
     )
     if others:
         second = others[0]
-        lead = best.repeats("val_accuracy").mean() - second.repeats("val_accuracy").mean()
+        lead = best.mean("val_accuracy") - second.mean("val_accuracy")
         sentence += f"; in validation {100 * lead:.2f} points ahead of {second.name}"
     if tied_rows:
         sentence += (
