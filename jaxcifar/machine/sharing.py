@@ -100,10 +100,12 @@ def next_examples(tree: PyTree, axis: str | None, parts: int = 1) -> PyTree:
     """
 
     def next_of_each(examples: jax.Array) -> jax.Array:
-        examples_by_part = examples.reshape(parts, -1, *examples.shape[1:])
-        after_last_examples = _examples_after_last(examples_by_part[:, :1], axis)
-        later_examples = examples_by_part[:, 1:]
-        next_by_part = jnp.concatenate([later_examples, after_last_examples], axis=1)
+        example_shape = examples.shape[1:]
+        examples_by_part = examples.reshape(parts, -1, *example_shape)
+        first_example_by_part = examples_by_part[:, :1]
+        after_last_by_part = _examples_after_last(first_example_by_part, axis)
+        later_examples_by_part = examples_by_part[:, 1:]
+        next_by_part = jnp.concatenate([later_examples_by_part, after_last_by_part], axis=1)
         return next_by_part.reshape(examples.shape)
 
     return jax.tree.map(next_of_each, tree)
