@@ -110,8 +110,7 @@ def require_finite_start(
       UsageError: a logit, the loss or a weight is not finite, or a user's augmentation returns
         values that can't be pixels.
     """
-    has_user_code = bool(config.sources)
-    if not has_user_code:
+    if not config.sources:
         return
     options = ", ".join(f"--{kind} {getattr(config, kind)}" for kind, _ in config.sources)
     _check_first_logits(setup, config, state, hyper, options, print_line)

@@ -155,8 +155,8 @@ def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
         variables = model.init(rngs, images, train=False)
         if not train:
             return variables, model.apply(variables, images, train=False)
-        mutable = list(variables)
-        logits, _ = model.apply(variables, images, train=True, rngs=rngs, mutable=mutable)
+        all_collections = list(variables)
+        logits, _ = model.apply(variables, images, train=True, rngs=rngs, mutable=all_collections)
         return variables, logits
 
     with _explain_errors(config), adapt_layers(None):

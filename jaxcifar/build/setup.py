@@ -193,7 +193,7 @@ class Setup:
     ) -> Examples:
         """Return the images and labels to pass to `train_steps` for the next steps of each run.
 
-        If all training images fit on the devices, all are returned; else the images of the steps.
+        If all training images fit on the devices, all are returned; else only those of the steps.
 
         Args:
           orders: for each run, the order of the training images in this epoch, `[runs, images]`.

@@ -58,7 +58,8 @@ def batch_positions(examples_per_device: int, axis: str | None, parts: int = 1) 
     positions_in_part = _positions_in_part(examples_per_part, axis)
     part_length = examples_per_part * device_count(axis)
     part_starts = jnp.arange(parts, dtype=jnp.int32) * part_length
-    return (part_starts[:, None] + positions_in_part).ravel()
+    positions_by_part = part_starts[:, None] + positions_in_part
+    return positions_by_part.ravel()
 
 
 def _positions_in_part(examples_per_device: int, axis: str | None) -> jax.Array:
@@ -89,9 +90,10 @@ def keys_at(key: jax.Array, positions: jax.Array) -> jax.Array:
 
 
 def next_examples(tree: PyTree, axis: str | None, parts: int = 1) -> PyTree:
-    """Return arrays with the next example of the batch in place of each example of this device.
+    """Return arrays in which each example is replaced by the next example of the batch.
 
-    The example after the last one of the batch is the first one.
+    The last example of the batch is replaced by the first example. The next example may be on
+    another device.
 
     Args:
       tree: arrays whose first axis counts this device's examples.
