@@ -64,7 +64,9 @@ def check_augmentation(config: Config, program: Program, hyper: Hyperparameters)
     images = jax.ShapeDtypeStruct(images_shape, jnp.float32)
     augmentation = program.augmentation
     if isinstance(augmentation, LabelAugmentation):
-        augmented = _check_label_augmentation(augmentation, images, option)
+        augmented, new_labels = _trace_label_augmentation(augmentation, images, option)
+        labels_shape = images_per_device, augmentation.num_classes
+        _check_new_labels(new_labels, labels_shape, option)
     else:
         function = partial(augmentation, **hyper.augmentation)
         augmented = jax.eval_shape(function, jax.random.key(0), images)
@@ -81,19 +83,18 @@ def check_augmentation(config: Config, program: Program, hyper: Hyperparameters)
         )
 
 
-def _check_label_augmentation(
+def _trace_label_augmentation(
     augmentation: LabelAugmentation, images: jax.ShapeDtypeStruct, option: str
-) -> Any:
-    """Check the labels that a user's augmentation returns; return the images that it returns.
+) -> tuple[Any, Any]:
+    """Return the shapes and dtypes of the images and labels that a user's augmentation returns.
 
     Args:
       augmentation: the user's augmentation.
-      images: shape and dtype of a batch. The returned images have only shape and dtype, too.
+      images: shape and dtype of the images that the augmentation gets.
       option: the option that names the augmentation, for messages.
 
     Raises:
-      UsageError: the augmentation does not return images and labels, or the labels are not
-        distributions over the classes.
+      UsageError: the augmentation does not return two values.
     """
     image_count = images.shape[0]
     labels = jax.ShapeDtypeStruct((image_count,), jnp.int32)
@@ -105,14 +106,17 @@ def _check_label_augmentation(
             "must return two values, images and labels"
         )
     augmented, new_labels = result
-    labels_shape = image_count, augmentation.num_classes
+    return augmented, new_labels
+
+
+def _check_new_labels(new_labels: Any, labels_shape: tuple[int, int], option: str) -> None:
+    """Raise UsageError if the labels of a user's augmentation have a wrong shape or dtype."""
     has_right_shape = getattr(new_labels, "shape", None) == labels_shape
     if not has_right_shape or new_labels.dtype != jnp.float32:
         raise UsageError(
             f"{option} returns wrong labels; they must be a float32 array of shape {labels_shape}: "
             "a distribution over the classes for each image"
         )
-    return augmented
 
 
 def check_augmented_values(
@@ -136,21 +140,22 @@ def check_augmented_values(
     first_images, first_labels = images[: program.batch_size], labels[: program.batch_size]
     ranges = jax.device_get(_augmented_ranges(program, hyper, first_images, first_labels))
     lowest, highest = ranges.lowest_pixel, ranges.highest_pixel
-    are_pixels = lowest >= -_MAX_PLAUSIBLE_PIXEL and highest <= _MAX_PLAUSIBLE_PIXEL
-    if not are_pixels:  # also for NaN
+    are_plausible = lowest >= -_MAX_PLAUSIBLE_PIXEL and highest <= _MAX_PLAUSIBLE_PIXEL
+    if not are_plausible:  # also for NaN
         raise UsageError(
             f"{option} returns values from {lowest:.4g} to {highest:.4g}; it gets floats from 0 to "
             "1 and must return such floats"
         )
-    brightest = max(abs(lowest), abs(highest))
-    if brightest < _MIN_BRIGHTNESS_RATIO * ranges.highest_input_pixel:
+    largest_pixel = max(abs(lowest), abs(highest))
+    if largest_pixel < _MIN_BRIGHTNESS_RATIO * ranges.highest_input_pixel:
         raise UsageError(
-            f"{option} returns values up to {brightest:.4g} for pixels up to "
+            f"{option} returns values up to {largest_pixel:.4g} for pixels up to "
             f"{ranges.highest_input_pixel:.4g}; the pixels that it gets are from 0 to 1 already, "
             "so leave out a division by 255"
         )
-    sum_error = max(1 - ranges.lowest_sum, ranges.highest_sum - 1)
-    are_distributions = ranges.lowest_probability >= 0 and sum_error <= _PROBABILITY_TOLERANCE
+    largest_sum_error = max(1 - ranges.lowest_sum, ranges.highest_sum - 1)
+    sums_are_1 = largest_sum_error <= _PROBABILITY_TOLERANCE
+    are_distributions = ranges.lowest_probability >= 0 and sums_are_1
     if not are_distributions:  # also for NaN
         raise UsageError(
             f"{option} returns labels from {ranges.lowest_probability:.4g} that sum to "
@@ -187,15 +192,17 @@ def _augmented_ranges(
     pixels = augment.pixels(images[:images_per_device])
     if isinstance(augmentation, LabelAugmentation):
         augmented, probabilities = augmentation(hyper.step_key, pixels, labels[:images_per_device])
-        sums_of_images = probabilities.sum(-1)
+        probability_sums = probabilities.sum(-1)  # for each image, over the classes
     else:
         augmented = augmentation(hyper.step_key, pixels, **hyper.augmentation)
-        probabilities, sums_of_images = jnp.zeros(1), jnp.ones(1)  # valid stand-ins
+        # There are no new labels; these values pass the check of labels.
+        probabilities = jnp.zeros(1)
+        probability_sums = jnp.ones(1)
     return _AugmentedRanges(
         lowest_pixel=augmented.min(),
         highest_pixel=augmented.max(),
         highest_input_pixel=pixels.max(),
         lowest_probability=probabilities.min(),
-        lowest_sum=sums_of_images.min(),
-        highest_sum=sums_of_images.max(),
+        lowest_sum=probability_sums.min(),
+        highest_sum=probability_sums.max(),
     )

@@ -62,9 +62,11 @@ def check_training(
         The message is one line, with file and line of the user code.
     """
     program = parallel_runs.program
-    if program.small_size:
+    begins_with_small_images = program.small_size is not None
+    if begins_with_small_images:
         _check_small_images(config, program, hyper, examples)
-    if not config.sources:
+    has_user_code = bool(config.sources)
+    if not has_user_code:
         return
     reject_unused_settings(config, program.optimizer)
     check_rule(config, program, hyper)

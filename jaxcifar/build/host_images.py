@@ -55,9 +55,11 @@ def choose_steps_per_feed(program: Program, dataset: Dataset, run_count: int) ->
     # All processes must compile the same program, so the one with the least memory decides.
     memory_texts_of_processes = gather_texts(str(image_memory(devices)))
     least_memory = min(int(text) for text in memory_texts_of_processes)
-    if image_bytes(dataset) <= least_memory:
+    images_fit_on_devices = image_bytes(dataset) <= least_memory
+    if images_fit_on_devices:
         return None
-    if devices[0].platform == "cpu":
+    device_memory_is_host_memory = devices[0].platform == "cpu"
+    if device_memory_is_host_memory:
         return 1
     bytes_of_image = dataset.train.images[:1].nbytes
     bytes_of_step = run_count * program.batch_size * bytes_of_image
@@ -124,8 +126,9 @@ def examples_to_feed(
     """
     program, images = parallel_runs.program, train.images
     assert program.steps_per_feed is not None  # else all images are on the devices
-    shape = (len(orders), program.steps_per_feed * program.batch_size, *images.shape[1:])
-    gathered_images = np.zeros(shape, np.uint8)
+    run_count = len(orders)
+    max_images_of_run = program.steps_per_feed * program.batch_size
+    gathered_images = np.zeros((run_count, max_images_of_run, *images.shape[1:]), np.uint8)
     orders_on_host = np.asarray(orders)
     for run, first_step in enumerate(first_steps):
         step_in_epoch = first_step % program.steps_per_epoch

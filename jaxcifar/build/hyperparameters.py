@@ -96,9 +96,9 @@ def _pad_to_usual_length(rates: np.ndarray) -> np.ndarray:
 def count_small_steps(config: Config, steps_per_epoch: int) -> int:
     """Return the number of steps at the beginning of a run that train on images of reduced size.
 
-    The option `--small-part` is the fraction of a run's own steps that do so. A run that continues
-    another run counts its steps from the start of the other run. Therefore the number of all steps
-    of the other run is added.
+    The option `--small-part` gives the number as a fraction of the steps that the run trains. If
+    the run continues an earlier run, all steps are counted from the start of the earlier run.
+    Therefore the number of steps of the earlier run is added.
     """
     if config.small_part == 0:
         return 0

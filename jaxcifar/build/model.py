@@ -118,14 +118,17 @@ def _explain_errors(config: Config) -> Iterator[None]:
         except UsageError:
             raise
         except NameError as error:
-            if _UNBOUND_AXIS not in str(error):
+            is_about_axis_name = _UNBOUND_AXIS in str(error)
+            if not is_about_axis_name:
                 raise
             raise NameError(
                 f"{first_line(error)} Write a field `axis_name: str | None = None` and use it: the "
                 "name is None if no devices share a batch."
             ).with_traceback(error.__traceback__) from error
         except Exception as error:
-            if registry.is_user_code(config.arch) or not config.arch_args:
+            is_built_in = not registry.is_user_code(config.arch)
+            may_be_caused_by_arguments = is_built_in and len(config.arch_args) > 0
+            if not may_be_caused_by_arguments:
                 raise
             arguments = " ".join(f"{name}={option_text(value)}" for name, value in config.arch_args)
             reason = f"{type(error).__name__}: {first_line(error)}"
@@ -152,8 +155,8 @@ def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
         variables = model.init(rngs, images, train=False)
         if not train:
             return variables, model.apply(variables, images, train=False)
-        mutable = list(variables)
-        logits, _ = model.apply(variables, images, train=True, rngs=rngs, mutable=mutable)
+        all_collections = list(variables)
+        logits, _ = model.apply(variables, images, train=True, rngs=rngs, mutable=all_collections)
         return variables, logits
 
     with _explain_errors(config), adapt_layers(None):

@@ -22,13 +22,22 @@ def argument_defaults(constructor: Callable[..., Any]) -> dict[str, Any]:
     `constructor` is a class, a function, or a Linen module, whose fields count as arguments.
     """
     if isinstance(constructor, nn.Module):
-        names = {field.name for field in dataclasses.fields(constructor) if field.init}
-        return {name: getattr(constructor, name) for name in sorted(names - _FLAX_FIELDS)}
-    if dataclasses.is_dataclass(constructor) and not is_nnx_class(constructor):
-        fields = [field for field in dataclasses.fields(constructor) if field.init]
-        return {field.name: field.default for field in fields if field.name not in _FLAX_FIELDS}
+        names = sorted(field.name for field in _argument_fields(constructor))
+        return {name: getattr(constructor, name) for name in names}
+    is_linen_class = dataclasses.is_dataclass(constructor) and not is_nnx_class(constructor)
+    if is_linen_class:
+        return {field.name: field.default for field in _argument_fields(constructor)}
     parameters = constructor_parameters(constructor)
     return {name: parameter.default for name, parameter in parameters.items()}
+
+
+def _argument_fields(linen_network: Any) -> list[dataclasses.Field[Any]]:
+    """Return the fields of a Linen class or module that are arguments of its constructor.
+
+    The fields that Flax adds to each class are left out.
+    """
+    fields = dataclasses.fields(linen_network)
+    return [field for field in fields if field.init and field.name not in _FLAX_FIELDS]
 
 
 def check_argument(

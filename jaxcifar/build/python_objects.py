@@ -25,8 +25,8 @@ def network_settings(network: NetworkLike, settings: Mapping[str, Any]) -> dict[
 
     Args:
       network: a name or module, or a class or function that returns a module (see `train`).
-      settings: the user's settings. If `network` is a module, the values in the setting `arch_args`
-        replace fields of the module.
+      settings: the user's settings. If `network` is a module, the setting `arch_args` replaces the
+        values of the module's fields.
 
     Raises:
       UsageError: a field of a module can't be written to the file of a config, `settings` has
@@ -34,24 +34,34 @@ def network_settings(network: NetworkLike, settings: Mapping[str, Any]) -> dict[
     """
     if "arch" in settings:
         raise UsageError("arch: the network is the first argument of train; leave arch out")
-    arguments: dict[str, Any] = {}
+    module_arguments: dict[str, Any] = {}
     settings_of_network: dict[str, Any] = {}
     if isinstance(network, nn.Module):
-        if getattr(network, "dtype", None) not in (None, jnp.float32):
+        has_other_dtype = getattr(network, "dtype", None) not in (None, jnp.float32)
+        if has_other_dtype:
             settings_of_network["dtype"] = jnp.dtype(network.dtype).name
-        arguments = _arguments_of_module(network)
+        module_arguments = _arguments_of_module(network)
         network = type(network)
     settings_of_network["arch"] = network if isinstance(network, str) else code_name(network)
-    if arguments or "arch_args" in settings:  # otherwise, the recipe's arguments are used
-        user_arguments = settings.get("arch_args", {})
-        if isinstance(user_arguments, tuple):  # the pairs of a `Config`
-            user_arguments = dict(user_arguments)
-        if not isinstance(user_arguments, Mapping):
-            raise UsageError(
-                f"arch_args {user_arguments!r:.80}: must be a dict from names to values"
-            )
-        settings_of_network["arch_args"] = {**arguments, **user_arguments}
+    uses_recipe_arguments = not module_arguments and "arch_args" not in settings
+    if not uses_recipe_arguments:
+        settings_of_network["arch_args"] = {**module_arguments, **_user_arguments(settings)}
     return settings_of_network
+
+
+def _user_arguments(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the user's setting `arch_args`, the arguments of the network, by name.
+
+    Raises:
+      UsageError: the setting is neither a dict nor a tuple of (name, value) from a `Config`.
+    """
+    user_arguments = settings.get("arch_args", {})
+    are_pairs_of_config = isinstance(user_arguments, tuple)
+    if are_pairs_of_config:
+        user_arguments = dict(user_arguments)
+    if not isinstance(user_arguments, Mapping):
+        raise UsageError(f"arch_args {user_arguments!r:.80}: must be a dict from names to values")
+    return user_arguments
 
 
 def _arguments_of_module(module: nn.Module) -> dict[str, Any]:
@@ -85,8 +95,8 @@ def user_metric_of(metric: Metric | Callable[..., Any] | str) -> UserMetric:
     user_metric = UserMetric(metric_of(metric, name), name, sha256)
     if not _is_from_notebook(name):
         return user_metric
-    digests = user_reference.load_import_digests(METRIC_OPTION, name, sha256)
-    return _metric_of_cell(user_metric, tuple(digests.items()))
+    digest_of_other_cell = user_reference.load_import_digests(METRIC_OPTION, name, sha256)
+    return _copy_to_compile_again(user_metric, tuple(digest_of_other_cell.items()))
 
 
 def _is_from_notebook(name: str) -> bool:
@@ -96,7 +106,9 @@ def _is_from_notebook(name: str) -> bool:
 
 
 @lru_cache(maxsize=64)  # so that a metric is compiled once for each version of the other cells
-def _metric_of_cell(user_metric: UserMetric, digests: tuple[tuple[str, str], ...]) -> UserMetric:
+def _copy_to_compile_again(
+    user_metric: UserMetric, digests_of_other_cells: tuple[tuple[str, str], ...]
+) -> UserMetric:
     """Return a copy of a notebook's metric that JAX compiles again if other cells have changed.
 
     JAX compiles a function only once, although an edit of another cell may change what the function
@@ -104,14 +116,17 @@ def _metric_of_cell(user_metric: UserMetric, digests: tuple[tuple[str, str], ...
 
     Args:
       user_metric: the metric.
-      digests: names and SHA-256 of the definitions in other cells that the metric uses.
+      digests_of_other_cells: (name, SHA-256) of each definition in other cells that the metric
+        uses. If there are none, the metric itself is returned.
     """
-    if not digests:
+    uses_other_cells = len(digests_of_other_cells) > 0
+    if not uses_other_cells:
         return user_metric
     metric = user_metric.metric
     if metric.per_image is not None:
-        metric = dataclasses.replace(metric, per_image=partial(metric.per_image))
-    content = f"{user_metric.sha256} {digests}"
+        new_function = partial(metric.per_image)
+        metric = dataclasses.replace(metric, per_image=new_function)
+    content = f"{user_metric.sha256} {digests_of_other_cells}"
     sha256 = hashlib.sha256(content.encode()).hexdigest()
     return dataclasses.replace(user_metric, metric=metric, sha256=sha256)
 

@@ -28,7 +28,7 @@ from jaxcifar.config.option_names import reject
 from jaxcifar.data import Dataset, Examples
 from jaxcifar.diagram.network_summary import Summary, summarize
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.environment import first_devices
+from jaxcifar.machine.environment import all_devices
 from jaxcifar.machine.jax_settings import package_settings
 from jaxcifar.machine.memory import check_memory
 from jaxcifar.machine.sharing import place_on_devices
@@ -46,9 +46,9 @@ def network_summary(program: Program) -> Summary:
 
 
 def _has_images_of_config(dataset: Dataset, config: Config) -> bool:
-    """Return True if a data set is what a config names: one of the catalog, or a user's images."""
-    config_names_data_set = config.dataset in registry.KINDS["dataset"]
-    if config_names_data_set:
+    """Return True if a data set fits the name in a config: from the catalog, or a user's path."""
+    is_name_in_catalog = config.dataset in registry.KINDS["dataset"]
+    if is_name_in_catalog:
         return dataset.is_from_catalog and config.dataset == dataset.name
     return not dataset.is_from_catalog
 
@@ -144,7 +144,7 @@ class Setup:
                 "image_size=dataset.image_size"
             )
         train_examples, num_classes = len(dataset.train.labels), dataset.num_classes
-        devices = devices or first_devices(None)
+        devices = devices or all_devices()
         with user_code.refusing_late_imports(config):
             program = make_program(config, num_classes, train_examples, devices)
             # Built-in networks without changes need no check, which takes seconds.
@@ -194,7 +194,7 @@ class Setup:
     ) -> Examples:
         """Return the images and labels to pass to `train_steps` for the next steps of each run.
 
-        If all training images fit on the devices, all are returned; else the images of the steps.
+        If all training images fit on the devices, all are returned; else only those of the steps.
 
         Args:
           orders: for each run, the order of the training images in this epoch, `[runs, images]`.

@@ -89,8 +89,9 @@ def class_weights(config: Config, labels: np.ndarray, class_names: tuple[str, ..
       UsageError: a weight is for a class that the images do not have.
     """
     if config.class_weights == BALANCED:
-        images_of_class = np.bincount(labels, minlength=len(class_names))
-        weights = len(labels) / (len(class_names) * np.maximum(images_of_class, 1))
+        class_sizes = np.bincount(labels, minlength=len(class_names))
+        sizes_without_0 = np.maximum(class_sizes, 1)
+        weights = len(labels) / (len(class_names) * sizes_without_0)
         return weights.astype(np.float32)
     weight_of_name = parse_class_weights(config.class_weights)
     for name in weight_of_name:

@@ -31,20 +31,20 @@ class UserRule:
 
     Attributes:
       function: the user's function, which returns an optax rule.
-      by_position: names of the settings that are passed by position, in order. They may include
-        "learning_rate".
-      by_name: names of the settings that are passed by name. If `by_position` lacks
+      positional_names: names of the settings that are passed by position, in order. The tuple may
+        include "learning_rate".
+      keyword_names: names of the settings that are passed by name. If `positional_names` lacks
         "learning_rate", this tuple has it.
     """
 
     function: UpdateRule
-    by_position: tuple[str, ...]
-    by_name: tuple[str, ...]
+    positional_names: tuple[str, ...]
+    keyword_names: tuple[str, ...]
 
     @property
     def taken_settings(self) -> set[str]:
         """Names of the settings that the user's function takes."""
-        return {*self.by_position, *self.by_name} - {_LEARNING_RATE}
+        return {*self.positional_names, *self.keyword_names} - {_LEARNING_RATE}
 
     def __call__(
         self, learning_rate: jax.Array, **settings: jax.Array
@@ -54,8 +54,8 @@ class UserRule:
         Settings that the function has no parameters for are ignored.
         """
         value_of_setting = {_LEARNING_RATE: learning_rate, **settings}
-        positional_arguments = [value_of_setting[name] for name in self.by_position]
-        keyword_arguments = {name: value_of_setting[name] for name in self.by_name}
+        positional_arguments = [value_of_setting[name] for name in self.positional_names]
+        keyword_arguments = {name: value_of_setting[name] for name in self.keyword_names}
         rule = self.function(*positional_arguments, **keyword_arguments)
         return rule.gradient_transformation() if isinstance(rule, optax.MultiSteps) else rule
 
@@ -110,7 +110,7 @@ def _make_user_rule(function: UpdateRule, setting_names: Sequence[str]) -> UserR
       setting_names: names of the settings that can be passed, in order.
     """
     rule_with_all_settings = UserRule(
-        function, by_position=(_LEARNING_RATE, *setting_names), by_name=()
+        function, positional_names=(_LEARNING_RATE, *setting_names), keyword_names=()
     )
     try:
         signature = inspect.signature(function)
@@ -121,9 +121,12 @@ def _make_user_rule(function: UpdateRule, setting_names: Sequence[str]) -> UserR
         return rule_with_all_settings
     accepted_names = _accepted_names(signature.parameters, setting_names)
     first_parameter = next(iter(signature.parameters), None)
-    if _LEARNING_RATE in signature.parameters and first_parameter != _LEARNING_RATE:
-        return UserRule(function, by_position=(), by_name=(_LEARNING_RATE, *accepted_names))
-    return UserRule(function, by_position=(_LEARNING_RATE,), by_name=accepted_names)
+    has_learning_rate = _LEARNING_RATE in signature.parameters
+    if has_learning_rate and first_parameter != _LEARNING_RATE:
+        return UserRule(
+            function, positional_names=(), keyword_names=(_LEARNING_RATE, *accepted_names)
+        )
+    return UserRule(function, positional_names=(_LEARNING_RATE,), keyword_names=accepted_names)
 
 
 def _takes_settings_in_order(signature: inspect.Signature, setting_names: Sequence[str]) -> bool:
@@ -133,16 +136,21 @@ def _takes_settings_in_order(signature: inspect.Signature, setting_names: Sequen
     would get another setting, or a parameter such as `b1`, which is no setting, would get one.
     """
     # The names are bound to the parameters as the values would be.
-    names = (_LEARNING_RATE, *setting_names)
+    passed_names = (_LEARNING_RATE, *setting_names)
     try:
-        setting_of_parameter = signature.bind(*names).arguments
+        passed_name_of_parameter = signature.bind(*passed_names).arguments
     except TypeError:  # the function has too few parameters, or too many without a default
         return False
-    has_other_parameter = any(name in _NAMES_OF_OTHER_PARAMETERS for name in setting_of_parameter)
-    if has_other_parameter:
+    would_fill_other_parameter = any(
+        parameter in _NAMES_OF_OTHER_PARAMETERS for parameter in passed_name_of_parameter
+    )
+    if would_fill_other_parameter:
         return False
-    parameters_named_like_settings = [name for name in names if name in signature.parameters]
-    return all(setting_of_parameter.get(name) == name for name in parameters_named_like_settings)
+    parameters_with_passed_names = [name for name in passed_names if name in signature.parameters]
+    return all(
+        passed_name_of_parameter.get(parameter) == parameter
+        for parameter in parameters_with_passed_names
+    )
 
 
 def _accepted_names(

@@ -2,43 +2,19 @@
 
 import dataclasses
 import inspect
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
+from jaxcifar.build.metric_trial import METRIC_OPTION, UserMetric, try_on_made_up_images
 from jaxcifar.config import registry, user_reference
 from jaxcifar.config.user_errors import explain_user_code_errors
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.sharing import AnyArray
 from jaxcifar.training.metrics import METRICS, Measurement, Metric, measure, metrics_for
 
-METRIC_OPTION = "metric"  # name of the option, and of this kind of user code
 # Names that a user's metric can't have: built-in metrics, and other fields `test_NAME` of a result
 # (`test_accuracy_mismatched` was written by older versions).
 _RESERVED_NAMES = {*(metric.name for metric in METRICS), "accuracy_flip", "accuracy_mismatched"}
-_MIN_TRIAL_IMAGES = 24  # smallest number of made-up images that a metric is tried on
-_MAX_TRIAL_LOGITS = 2**22  # largest number of made-up logits
-_IMAGES_PER_CLASS = 3  # made-up images of each class, if there are few classes
-_DTYPE_KINDS_OF_NUMBERS = "biuf"  # bool, int, unsigned int and float
-
-
-@dataclasses.dataclass(frozen=True)
-class UserMetric:
-    """A metric that the user defined, and the place of its code.
-
-    Attributes:
-      metric: the metric.
-      code: name of the code, `FILE.py:NAME` or `package.module:NAME`.
-      sha256: SHA-256 of the file and of the files that it imports from its folder.
-    """
-
-    metric: Metric
-    code: str
-    sha256: str
 
 
 def load_metrics(names: Sequence[str]) -> tuple[UserMetric, ...]:
@@ -50,11 +26,16 @@ def load_metrics(names: Sequence[str]) -> tuple[UserMetric, ...]:
     """
     user_metrics = []
     for name in names:
-        registry.entry(METRIC_OPTION, name)  # raises if the name is malformed
+        _require_well_formed_name(name)
         sha256 = user_reference.digest(METRIC_OPTION, name)
         loaded = user_reference.load(METRIC_OPTION, name, sha256)
         user_metrics.append(UserMetric(metric_of(loaded, name), name, sha256))
     return with_distinct_names(user_metrics)
+
+
+def _require_well_formed_name(name: str) -> None:
+    """Raise UsageError if a name of user code is not of the form `FILE.py:NAME`."""
+    registry.entry(METRIC_OPTION, name)
 
 
 def metric_of(value: Any, code: str) -> Metric:
@@ -71,8 +52,7 @@ def metric_of(value: Any, code: str) -> Metric:
     Raises:
       UsageError: the value is neither a metric nor a suitable function.
     """
-    with explain_user_code_errors((METRIC_OPTION, code)):
-        hash(value)  # JAX needs a hash to look up the compiled function
+    _require_hashable(value, code)
     if isinstance(value, Metric):
         return value
     if not callable(value):
@@ -94,6 +74,12 @@ def metric_of(value: Any, code: str) -> Metric:
         f"--{METRIC_OPTION} {code}: takes {parameter_count} parameters; it must take logits and "
         "labels, or the confusion matrix alone"
     )
+
+
+def _require_hashable(value: Any, code: str) -> None:
+    """Raise an error if a metric has no hash, by which JAX looks up compiled functions."""
+    with explain_user_code_errors((METRIC_OPTION, code)):
+        hash(value)
 
 
 def _count_required_parameters(function: Callable[..., Any], code: str) -> int:
@@ -120,9 +106,9 @@ def with_distinct_names(metrics: Sequence[UserMetric]) -> tuple[UserMetric, ...]
     Raises:
       UsageError: a metric has the name of another, or of a built-in metric.
     """
-    different_metrics = tuple(dict.fromkeys(metrics))
+    unrepeated_metrics = tuple(dict.fromkeys(metrics))
     taken_names = set(_RESERVED_NAMES)
-    for user_metric in different_metrics:
+    for user_metric in unrepeated_metrics:
         name = user_metric.metric.name
         if name in taken_names:
             raise UsageError(
@@ -130,7 +116,7 @@ def with_distinct_names(metrics: Sequence[UserMetric]) -> tuple[UserMetric, ...]
                 "name"
             )
         taken_names.add(name)
-    return different_metrics
+    return unrepeated_metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +149,7 @@ class MetricSet:
                     f"images have {classes}; leave it out"
                 )
         if user_metrics:
-            _try_on_random_images(user_metrics, classes)
+            try_on_made_up_images(user_metrics, classes)
         return cls(metrics_for(classes), tuple(user_metrics))
 
     @property
@@ -180,71 +166,3 @@ class MetricSet:
         options = [(METRIC_OPTION, user_metric.code) for user_metric in self.user_metrics]
         with explain_user_code_errors(*options):
             return measure(self.all, logits, labels)
-
-
-def _try_on_random_images(user_metrics: Sequence[UserMetric], classes: int) -> None:
-    """Check the values that the user's metrics return for made-up logits and labels.
-
-    Each class is the label of at least one image, and is predicted for at least one image. But
-    with thousands of classes, the logits would take too much memory. Then some classes are left
-    out, and the values may be infinite or NaN.
-
-    Raises:
-      UsageError: a metric fails, or does not return finite numbers of the right shape.
-    """
-    wanted_images, fitting_images = _IMAGES_PER_CLASS * classes, _MAX_TRIAL_LOGITS // classes
-    image_count = max(_MIN_TRIAL_IMAGES, min(wanted_images, fitting_images))
-    labels = jnp.arange(image_count, dtype=jnp.int32) % classes
-    noise = jax.random.normal(jax.random.key(0), (image_count, classes), jnp.float32)
-    often_correct_logits = noise + 2.0 * jax.nn.one_hot(labels, classes)
-    # The first image of each class gets a margin that noise can't exceed: the class is predicted.
-    large_margins = 8.0 * jax.nn.one_hot(labels[:classes], classes)
-    logits = often_correct_logits.at[:classes].add(large_margins)
-    for user_metric in user_metrics:
-        with explain_user_code_errors((METRIC_OPTION, user_metric.code)):
-            if user_metric.metric.per_image is not None:
-                _check_per_image(user_metric, logits, labels)
-            else:
-                _check_of_confusion(user_metric, measure((), logits, labels).confusion)
-            measurement = measure((user_metric.metric,), logits, labels)
-        value = measurement.values[user_metric.metric.name]
-        has_all_classes = image_count >= classes
-        if has_all_classes and not math.isfinite(value):
-            raise UsageError(
-                f"--{METRIC_OPTION} {user_metric.code}: returns {value} for {image_count} images "
-                "with made-up logits; it must return finite numbers"
-            )
-
-
-def _check_per_image(user_metric: UserMetric, logits: jax.Array, labels: jax.Array) -> None:
-    assert user_metric.metric.per_image is not None
-    returned_values = jax.eval_shape(user_metric.metric.per_image, logits, labels)
-    shape = getattr(returned_values, "shape", None)
-    dtype = getattr(returned_values, "dtype", None)
-    number_types = (jnp.bool_, jnp.integer, jnp.floating)
-    are_numbers = dtype is not None and any(
-        jnp.issubdtype(dtype, number_type) for number_type in number_types
-    )
-    if shape != labels.shape or not are_numbers:
-        description = type(returned_values).__name__
-        if shape is not None:
-            description = f"{dtype}{list(shape)}"
-        raise UsageError(
-            f"--{METRIC_OPTION} {user_metric.code}: returns {description} for logits "
-            f"{list(logits.shape)} and labels {list(labels.shape)}; it must return one number per "
-            f"image, {list(labels.shape)}"
-        )
-
-
-def _check_of_confusion(user_metric: UserMetric, confusion: np.ndarray) -> None:
-    assert user_metric.metric.of_confusion is not None
-    try:
-        value = np.asarray(user_metric.metric.of_confusion(confusion.copy()))
-    except ArithmeticError:  # such as a division by zero; `measure` returns NaN for it
-        return
-    is_number = value.ndim == 0 and value.dtype.kind in _DTYPE_KINDS_OF_NUMBERS
-    if not is_number:
-        raise UsageError(
-            f"--{METRIC_OPTION} {user_metric.code}: returns {value.dtype}{list(value.shape)} for "
-            f"the confusion matrix {list(confusion.shape)}; it must return one number"
-        )

@@ -20,10 +20,10 @@ def shell_command(command_name: str = "") -> str:
 
 
 def same_command() -> str:
-    """Return the words "the same command" for a message, with a note on options that delete runs.
+    """Return "the same command" for a message that tells the user to run the command again.
 
-    The note is for errors that can happen before or after earlier runs are deleted. Later, the
-    same options would delete what this command has trained.
+    If the command has an option that deletes earlier runs, a note tells when to leave it out. After
+    the earlier runs are deleted, the option would delete what this command has trained.
     """
     given_options = {word.partition("=")[0] for word in sys.argv}  # also of --force=ROW
     if "--overwrite" in given_options:

@@ -48,7 +48,7 @@ def use_cpu_cores(batch_size: int, device_count: int | None = None, parts: int =
     Raises:
       UsageError: `device_count` does not divide the batch size, or the size of a part.
     """
-    if device_count is not None and batch_size % (device_count * parts):
+    if device_count is not None and batch_size % (device_count * parts) > 0:
         times_parts = f" times --accumulate {parts}" if parts > 1 else ""
         raise UsageError(
             f"--batch-size {batch_size} is not a multiple of --devices "
@@ -97,7 +97,7 @@ def first_devices(count_per_process: int | None) -> list[jax.Device]:
       UsageError: this machine has too few devices, or none of the kind that JAX is set to use.
       RunError: JAX finds no device at all.
     """
-    devices = _all_devices()
+    devices = all_devices()
     if count_per_process is None:
         return devices
     if not 1 <= count_per_process <= jax.local_device_count():
@@ -115,7 +115,13 @@ def first_devices(count_per_process: int | None) -> list[jax.Device]:
     return first_devices_of_processes
 
 
-def _all_devices() -> list[jax.Device]:
+def all_devices() -> list[jax.Device]:
+    """Return the devices of all processes.
+
+    Raises:
+      UsageError: this machine has no device of the kind that JAX is set to use.
+      RunError: JAX finds no device at all.
+    """
     try:
         return jax.devices()
     # JAX 0.10 raises an AssertionError without a message.
@@ -132,6 +138,11 @@ def _all_devices() -> list[jax.Device]:
             f"JAX finds no device to compute on{reason}; install jax and jaxlib again, or set "
             "JAX_PLATFORMS=cpu"
         ) from error
+
+
+def require_device() -> None:
+    """Raise an error, as `all_devices` does, if JAX finds no device."""
+    all_devices()
 
 
 def describe_devices(devices: Sequence[jax.Device]) -> str:

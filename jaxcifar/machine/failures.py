@@ -22,8 +22,8 @@ _NO_THREAD_TEXT = "can't start new thread"  # in CPython's message
 _INVALID_SETTING_PATTERN = re.compile(r"JAX flag jax_\w+|environment '?JAX_\w+")
 
 
-def memory_shortage(error: BaseException) -> str | None:
-    """Return a description of missing memory if an exception was raised for lack of memory.
+def describe_memory_shortage(error: BaseException) -> str | None:
+    """Return a phrase about the missing memory if an exception was raised for lack of memory.
 
     Args:
       error: any exception.
@@ -52,7 +52,7 @@ def as_one_line_error(error: BaseException) -> OneLineError | None:
     Returns:
       the one-line error, or None if the exception is not caused by the machine or a JAX setting.
     """
-    shortage = memory_shortage(error)
+    shortage = describe_memory_shortage(error)
     if shortage:
         remedy = "close other programs, or use a machine with more memory"
         return RunError(f"out of memory, {shortage}; {remedy}")

@@ -173,7 +173,7 @@ def _open_and_lock(folder: Path, wait: bool) -> int:
         try:
             if not lock_file(descriptor, wait):
                 raise BusyError(f"{folder}: another process is at work here; wait for it")
-            if _is_file_at(lock_path, descriptor):
+            if _is_still_at(lock_path, descriptor):
                 return descriptor
         except BaseException:
             os.close(descriptor)
@@ -190,7 +190,7 @@ def _open_regular_file(path: Path, flags: int) -> int:
         raise RunError(message) from None
 
 
-def _is_file_at(path: Path, descriptor: int) -> bool:
+def _is_still_at(path: Path, descriptor: int) -> bool:
     """Return whether the open file of a descriptor is still at `path`, not deleted or replaced."""
     try:
         return os.path.samestat(path.lstat(), os.fstat(descriptor))

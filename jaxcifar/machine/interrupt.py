@@ -138,14 +138,14 @@ def stop_signal(console: Console) -> Iterator[threading.Event]:
         return
     handled_signals = (signal.SIGINT, signal.SIGTERM)
     previous_handlers = {number: signal.getsignal(number) for number in handled_signals}
-    interrupt_at_once = previous_handlers[signal.SIGINT]
-    if not callable(interrupt_at_once):  # SIGINT is ignored, as in the background of a script
-        interrupt_at_once = signal.default_int_handler
+    second_handler = previous_handlers[signal.SIGINT]
+    if not callable(second_handler):  # SIGINT is ignored, as in the background of a script
+        second_handler = signal.default_int_handler
 
     def on_signal(signal_number: int, frame: FrameType | None) -> None:
         stop_event.set()
         for handled_signal in handled_signals:
-            signal.signal(handled_signal, interrupt_at_once)
+            signal.signal(handled_signal, second_handler)
         # The signal may arrive while another line is printed; printing then fails.
         with contextlib.suppress(OSError, RuntimeError):
             line_printer(console)(

@@ -38,7 +38,7 @@ class _Answer(msgspec.Struct, frozen=True):
     error: str | None
     is_usage_error: bool = False
 
-    def raise_error(self) -> None:
+    def raise_if_refused(self) -> None:
         if self.error is not None:
             error_type = UsageError if self.is_usage_error else RunError
             raise error_type(self.error)
@@ -87,11 +87,12 @@ def meet(
     began = time.monotonic()
 
     def status() -> str:
-        return f"waiting for {participant.missing()}, {duration(time.monotonic() - began)} so far"
+        elapsed = duration(time.monotonic() - began)
+        return f"waiting for {participant.describe_missing()}, {elapsed} so far"
 
     with print_after_silence(print_line, status, silence_seconds):
         answer = asyncio.run(participant.attend(wait_seconds))
-    answer.raise_error()
+    answer.raise_if_refused()
 
 
 class _Guest:
@@ -103,7 +104,7 @@ class _Guest:
         self._host, self._port = host, port
         self._problem: str | None = "no answer"  # why process 0 can't be reached; None if it can
 
-    def missing(self) -> str:
+    def describe_missing(self) -> str:
         """Describe, for a message, the processes that have not connected yet."""
         if self._problem is None:
             return f"processes other than process 0 (at {self._coordinator})"
@@ -120,8 +121,8 @@ class _Guest:
             return await asyncio.wait_for(self._visit(), wait_seconds)
         except TimeoutError:
             return _Answer(
-                f"waited {duration(wait_seconds)} for {self.missing()}; start all processes within "
-                "that time, or one alone with --processes 1"
+                f"waited {duration(wait_seconds)} for {self.describe_missing()}; start all "
+                "processes within that time, or one alone with --processes 1"
             )
 
     async def _visit(self) -> _Answer:
@@ -157,11 +158,10 @@ class _Host(_Guest):
         self._visit_tasks: set[asyncio.Task[Any]] = set()
         self._answer: asyncio.Future[_Answer]
 
-    def missing(self) -> str:
-        """Describe, for a message, the processes that have not connected yet."""
+    def describe_missing(self) -> str:
         count = self._member.count
-        missing = ", ".join(map(str, sorted({*range(count)} - self._present_numbers)))
-        return f"process {missing} of {count} at {self._coordinator}"
+        missing_numbers = sorted({*range(count)} - self._present_numbers)
+        return f"process {', '.join(map(str, missing_numbers))} of {count} at {self._coordinator}"
 
     async def attend(self, wait_seconds: float) -> _Answer:
         """Wait for all processes, up to `wait_seconds`; send an answer to all, and return it.

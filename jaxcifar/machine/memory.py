@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from jaxcifar.errors import OutOfMemoryError
-from jaxcifar.machine.failures import memory_shortage
+from jaxcifar.machine.failures import describe_memory_shortage
 from jaxcifar.machine.system import available_memory
 from jaxcifar.machine.terminal import format_bytes
 
@@ -29,7 +29,7 @@ def report_memory_shortage(activity: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        shortage = memory_shortage(error)
+        shortage = describe_memory_shortage(error)
         if shortage is None:
             raise
         raise OutOfMemoryError(f"{activity}: out of memory, {shortage}; {remedy}") from error
@@ -76,8 +76,9 @@ def check_memory(
     needed_bytes = program_bytes(compiled)
     if needed_bytes is None:
         return
-    if devices[0].platform == "cpu":
-        needed_bytes *= len(devices)  # CPU devices share the memory
+    devices_share_memory = devices[0].platform == "cpu"
+    if devices_share_memory:
+        needed_bytes *= len(devices)
         available_bytes = available_memory()
         if needed_bytes > available_bytes:
             print_line(

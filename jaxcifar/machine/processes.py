@@ -79,8 +79,9 @@ def join_processes(
         )
     except Exception as error:
         show_cpp_messages()
-        if coordinator is None and isinstance(error, ValueError):
-            return  # JAX knows no cluster here
+        found_no_cluster = coordinator is None and isinstance(error, ValueError)
+        if found_no_cluster:
+            return
         raise RunError(
             f"the other processes can't be reached ({first_line(error)}); --processes 1 trains "
             "without them"

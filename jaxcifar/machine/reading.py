@@ -244,7 +244,7 @@ def convert_checked(value: Any, structure: type[T], where: str = "") -> T:
         problem = "has half a character in it"  # one of the two surrogates of UTF-16
         raise ValueError(f"{where}: {problem}" if where else problem) from None
     except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at `")
-        place_in_value = _ROOT_PATTERN.sub("", path.removesuffix("`"))
+        problem, _, msgspec_path = str(error).partition(" - at `")
+        place_in_value = _ROOT_PATTERN.sub("", msgspec_path.removesuffix("`"))
         place = ", ".join(part for part in (where, place_in_value) if part)
         raise ValueError(f"{place}: {problem}" if place else problem) from None

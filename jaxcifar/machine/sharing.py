@@ -58,7 +58,8 @@ def batch_positions(examples_per_device: int, axis: str | None, parts: int = 1) 
     positions_in_part = _positions_in_part(examples_per_part, axis)
     part_length = examples_per_part * device_count(axis)
     part_starts = jnp.arange(parts, dtype=jnp.int32) * part_length
-    return (part_starts[:, None] + positions_in_part).ravel()
+    positions_by_part = part_starts[:, None] + positions_in_part
+    return positions_by_part.ravel()
 
 
 def _positions_in_part(examples_per_device: int, axis: str | None) -> jax.Array:
@@ -89,9 +90,10 @@ def keys_at(key: jax.Array, positions: jax.Array) -> jax.Array:
 
 
 def next_examples(tree: PyTree, axis: str | None, parts: int = 1) -> PyTree:
-    """Return arrays with the next example of the batch in place of each example of this device.
+    """Return arrays in which each example is replaced by the next example of the batch.
 
-    The example after the last one of the batch is the first one.
+    The last example of the batch is replaced by the first example. The next example may be on
+    another device.
 
     Args:
       tree: arrays whose first axis counts this device's examples.
@@ -100,10 +102,12 @@ def next_examples(tree: PyTree, axis: str | None, parts: int = 1) -> PyTree:
     """
 
     def next_of_each(examples: jax.Array) -> jax.Array:
-        examples_by_part = examples.reshape(parts, -1, *examples.shape[1:])
-        after_last_examples = _examples_after_last(examples_by_part[:, :1], axis)
-        later_examples = examples_by_part[:, 1:]
-        next_by_part = jnp.concatenate([later_examples, after_last_examples], axis=1)
+        example_shape = examples.shape[1:]
+        examples_by_part = examples.reshape(parts, -1, *example_shape)
+        first_example_by_part = examples_by_part[:, :1]
+        after_last_by_part = _examples_after_last(first_example_by_part, axis)
+        later_examples_by_part = examples_by_part[:, 1:]
+        next_by_part = jnp.concatenate([later_examples_by_part, after_last_by_part], axis=1)
         return next_by_part.reshape(examples.shape)
 
     return jax.tree.map(next_of_each, tree)

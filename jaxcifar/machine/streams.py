@@ -28,13 +28,13 @@ def open_missing_streams() -> None:
             # The system gives a new descriptor the lowest free number, which is this one.
             replacement_descriptor = os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(replacement_descriptor, True)
+    can_show_error = sys.stderr is not None
     if sys.stderr is None:
         sys.stderr = _open_standard_stream(_STDERR)
-        if sys.stdout is None:  # both are closed: no error can be shown
-            sys.stdout = _open_standard_stream(_STDOUT)
     if sys.stdout is None:
         sys.stdout = _open_standard_stream(_STDOUT)
-        raise RunError("standard output is closed; redirect it to a file, or to /dev/null")
+        if can_show_error:
+            raise RunError("standard output is closed; redirect it to a file, or to /dev/null")
 
 
 def _open_standard_stream(descriptor: int) -> TextIO:

@@ -53,9 +53,9 @@ def wrap_line(line: str, width: int) -> list[str]:
     """
     if len(line) <= width:
         return [line]
-    columns_before_value = line[_VALUE_COLUMN - 2 : _VALUE_COLUMN]
+    gap_before_value = line[_VALUE_COLUMN - 2 : _VALUE_COLUMN]
     value = line[_VALUE_COLUMN:]
-    has_label = columns_before_value == "  " and value != "" and not value.startswith(" ")
+    has_label = gap_before_value == "  " and value != "" and not value.startswith(" ")
     indent_columns = _VALUE_COLUMN if has_label else 2
     return textwrap.wrap(
         line,

@@ -80,7 +80,7 @@ def start_jax() -> None:
 
     notices = jax_settings.use_package_settings()
     environment.use_compilation_cache()
-    environment.first_devices(None)  # raises if JAX finds no device
+    environment.require_device()
     if processes.is_first_process():
         print_line = line_printer(Console(stderr=True))
         for notice in notices:
