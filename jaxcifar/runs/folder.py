@@ -101,7 +101,7 @@ class RunFolder:
         """
         deletes_earlier_run = self.overwrite and self.config_file.exists()
         if self.overwrite:
-            self._delete_earlier_run()
+            self.delete_run()
             self.overwrite = False
         user_has_moved_images = self.has_begun and self.read_config().dataset != config.dataset
         if not self.has_begun or user_has_moved_images:
@@ -163,7 +163,8 @@ class RunFolder:
                 f"{self.path}: belongs to another config ({description}); {START_AGAIN.advice}"
             )
 
-    def _delete_earlier_run(self) -> None:
+    def delete_run(self) -> None:
+        """Delete all files of the run in the folder; raise RunError if one can't be deleted."""
         # A run that is deleted only in part looks like an unfinished one.
         deleted_first, deleted_last = self.result_file, self.config_file
         paths_of_run = {value for value in vars(self).values() if isinstance(value, Path)}
