@@ -100,7 +100,7 @@ def with_new_image_paths(
             old_paths_of_changed_images.add(old_path)
 
     def with_new_path(settings: dict[str, Any]) -> dict[str, Any]:
-        old_path = settings.get("dataset")
+        old_path = settings.get("dataset", "")
         has_only_moved = old_path in new_paths and old_path not in old_paths_of_changed_images
         return settings | {"dataset": new_paths[old_path]} if has_only_moved else settings
 
