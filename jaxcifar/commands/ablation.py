@@ -177,6 +177,7 @@ def _train_and_report(
     from jaxcifar.machine.environment import first_devices, use_cpu_cores
     from jaxcifar.runs.observers import create_observers, find_factories
     from jaxcifar.studies.conduct import conduct
+    from jaxcifar.studies.forced_runs import ForcedRuns
 
     print_line = line_printer(console)
     config = tasks[0].config
@@ -196,6 +197,7 @@ def _train_and_report(
     ]
     devices = first_devices(options.devices)
     earlier_compilations = count_compilations("train_steps")  # of earlier calls in a notebook
+    forced_runs = ForcedRuns.before(tasks_of_shard)
     outcomes = conduct(tasks_of_shard, options.data_dir, options.at_once, devices, console)
 
     errors = {outcome.task.name: outcome.error for outcome in outcomes if outcome.error}
@@ -211,8 +213,8 @@ def _train_and_report(
     if errors:
         raise RunError(
             f"{len(errors)} of {runs} failed: {', '.join(errors)}; the reasons are printed above; "
-            f"{tasks[0].resuming_command} goes on with them, and --force ROW trains a row again "
-            "from its start"
+            f"{forced_runs.resuming_command(tasks[0])} goes on with them, and "
+            "--force ROW trains a row again from its start"
         )
     if damaged_runs:
         raise RunError(

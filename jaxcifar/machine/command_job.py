@@ -5,6 +5,7 @@ import dataclasses
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from typing import Any
 
 from jaxcifar.errors import RunError
@@ -25,11 +26,13 @@ class CommandJob:
       command: the words of the command; no shell reads them.
       command_again: the words of the command if the job runs a second time.
       folder: current folder of the command.
+      before_again: called before the job is put into the queue again, or None.
     """
 
     command: tuple[str, ...]
     command_again: tuple[str, ...]
     folder: str
+    before_again: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -64,6 +67,8 @@ class CommandJob:
           a `DelayedSubmission` of submitit, with a job that runs `command_again`.
         """
         self._stop()
+        if self.before_again is not None:
+            self.before_again()
         next_job = CommandJob(self.command_again, self.command_again, self.folder)
         return import_extra("submitit").helpers.DelayedSubmission(next_job)
 

@@ -73,38 +73,39 @@ def _dtype_and_shape(array: Any) -> str:
     return f"{array.dtype}{list(array.shape)}"
 
 
-def random_keys_to_dicts(tree: PyTree) -> PyTree:
+def random_keys_to_numbers(tree: PyTree) -> PyTree:
     """Return a pytree in which each JAX random key is replaced by `{generator name: key data}`.
 
     Checkpoint files hold numbers only. The generator's name, such as "threefry2x32", becomes part
     of the array's path. So a key of another generator is noticed when a checkpoint is read.
     """
 
-    def key_to_dict(leaf: Any) -> Any:
+    def key_to_numbers(leaf: Any) -> Any:
         if not _is_random_key(leaf):
             return leaf
         generator_name = str(jax.random.key_impl(leaf))
-        return {generator_name: jax.random.key_data(leaf)}
+        numbers_by_generator = {generator_name: jax.random.key_data(leaf)}
+        return numbers_by_generator
 
-    return jax.tree.map(key_to_dict, tree)
+    return jax.tree.map(key_to_numbers, tree)
 
 
-def dicts_to_random_keys(tree: PyTree, like: PyTree) -> PyTree:
-    """Return a pytree with JAX random keys made of stored key data; undoes `random_keys_to_dicts`.
+def numbers_to_random_keys(tree: PyTree, like: PyTree) -> PyTree:
+    """Return a pytree with JAX random keys made of numbers; undoes `random_keys_to_numbers`.
 
     Args:
       tree: a pytree in which each random key is a dict `{generator name: key data}`.
       like: a pytree of the same structure that has random keys in place of the dicts.
     """
 
-    def dict_to_key(like_leaf: Any, leaf: Any) -> Any:
+    def numbers_to_key(like_leaf: Any, leaf_or_numbers: Any) -> Any:
         if not _is_random_key(like_leaf):
-            return leaf
-        [key_data] = leaf.values()
+            return leaf_or_numbers
+        [key_data] = leaf_or_numbers.values()
         generator = jax.random.key_impl(like_leaf)
         return jax.random.wrap_key_data(jnp.asarray(key_data), impl=generator)
 
-    return jax.tree.map(dict_to_key, like, tree)
+    return jax.tree.map(numbers_to_key, like, tree)
 
 
 def place_on_devices_like(tree: PyTree, like: PyTree) -> PyTree:

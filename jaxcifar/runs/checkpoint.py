@@ -4,7 +4,7 @@ import contextlib
 import shutil
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import jax
 import numpy as np
@@ -70,10 +70,12 @@ class Checkpoints:
         keep_every_steps = None if keep_every is None else keep_every * steps_per_epoch
         self._keeping_rule = KeepingRule(keep_every_steps)
         self.is_always_kept = self._keeping_rule.is_always_kept
-        arguments: dict[str, Any] = {"create": False}  # orbax's `read_only` would log a warning
-        if not read_only:
-            arguments = {"preservation_policy": self._keeping_rule, "cleanup_tmp_directories": True}
-        options = ocp.CheckpointManagerOptions(**arguments)
+        if read_only:
+            options = ocp.CheckpointManagerOptions(create=False)  # `read_only` would log a warning
+        else:
+            options = ocp.CheckpointManagerOptions(
+                preservation_policy=self._keeping_rule, cleanup_tmp_directories=True
+            )
         handlers = {"state": ocp.StandardCheckpointHandler(), "notes": ocp.JsonCheckpointHandler()}
         try:
             require_readable_checkpoints(self._folder)
@@ -96,11 +98,11 @@ class Checkpoints:
         the state's arrays (donation). Earlier checkpoints are deleted, except the newest one and
         the checkpoints of the steps in `keep`.
         """
-        state = array_trees.random_keys_to_dicts(state)
-        self._require_disk_space(state)
+        storable_state = array_trees.random_keys_to_numbers(state)
+        self._require_disk_space(storable_state)
         self._keeping_rule.kept_steps = frozenset(keep)
         # Orbax would save arrays in slices, each by a program of its own, so copy them to the host.
-        arrays = jax.device_get(state)
+        arrays = jax.device_get(storable_state)
         metadata = make_metadata(notes, self._config, arrays)
         content = ocp.args.Composite(
             state=ocp.args.StandardSave(arrays.to_dict()), notes=ocp.args.JsonSave(metadata)
@@ -140,17 +142,17 @@ class Checkpoints:
           RunError: a checkpoint has other arrays than `state_like`, or belongs to another config.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
-            checkpoint = None
-            reason = "another process can't read it"
+            checkpoint, own_error = None, ""
             try:
                 checkpoint = self._read_as_numpy(step, state_like)
             except OneLineError:
                 raise
             except Exception as error:  # its type depends on the place of the damage
-                reason = first_line(error)[:120]
-            [is_damaged_in_any_process] = processes.any_process(checkpoint is None)
-            if checkpoint is not None and not is_damaged_in_any_process:
+                own_error = first_line(error)[:120]
+            [has_failed_in_any_process] = processes.any_process(checkpoint is None)
+            if checkpoint is not None and not has_failed_in_any_process:
                 return _place_restored(checkpoint, state_like)
+            reason = own_error if checkpoint is None else "another process can't read it"
             print_line(
                 f"checkpoint {step} is damaged ({reason}): set aside, trying the one before."
             )
@@ -182,21 +184,20 @@ class Checkpoints:
     @report_lost_processes()
     @report_machine_failures()
     def _read_as_numpy(self, step: int, state_like: TrainState) -> Checkpoint:
-        """Return a checkpoint as NumPy arrays, so that no device's error looks like damage."""
-        state_like = array_trees.random_keys_to_dicts(state_like)
-        self._require_same_arrays(step, state_like)
-        empty_arrays = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), state_like)
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(empty_arrays.to_dict()), notes=ocp.args.JsonRestore()
-            ),
+        """Return a checkpoint as NumPy arrays: a device's error would look like a damaged file."""
+        storable_like = array_trees.random_keys_to_numbers(state_like)
+        self._require_same_arrays(step, storable_like)
+        numpy_like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), storable_like)
+        content = ocp.args.Composite(
+            state=ocp.args.StandardRestore(numpy_like.to_dict()), notes=ocp.args.JsonRestore()
         )
-        state = TrainState.from_dict(restored["state"])
-        notes, config = read_metadata(restored["notes"], state, step // self._steps_per_epoch)
+        restored = self._manager.restore(step, args=content)
+        state, metadata = TrainState.from_dict(restored["state"]), restored["notes"]
+        finished_epochs = step // self._steps_per_epoch
+        notes, saved_config = read_metadata(metadata, state, finished_epochs)
         if state.step != step:
             raise ValueError(f"it contains the state of step {state.step}")
-        differences = config.differences(self._config) if config is not None else {}
+        differences = saved_config.differences(self._config) if saved_config is not None else {}
         if differences:
             raise RunError(
                 f"{self._folder}: checkpoint {step} belongs to another config "
@@ -245,5 +246,5 @@ class Checkpoints:
 
 
 def _place_restored(checkpoint: Checkpoint, state_like: TrainState) -> Checkpoint:
-    state = array_trees.dicts_to_random_keys(checkpoint.state, state_like)
+    state = array_trees.numbers_to_random_keys(checkpoint.state, state_like)
     return checkpoint._replace(state=array_trees.place_on_devices_like(state, state_like))

@@ -80,7 +80,7 @@ def steps_of_earlier_commands(
 
 
 def require_readable_checkpoints(folder: Path) -> None:
-    """Raise OSError if a checkpoint in a folder may not be read; orbax would call it damaged."""
+    """Raise OSError if this process may not read a checkpoint; orbax would call that damage."""
     if not folder.exists():
         return
     require_readable(folder)

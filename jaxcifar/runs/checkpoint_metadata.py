@@ -85,30 +85,37 @@ def read_metadata(
       ValueError: the checkpoint is damaged.
       RunError: the checksum is right, but this version can't read the config or the notes.
     """
-    unchecked_values = dict(metadata)
-    config = None
-    if "sha256" in unchecked_values:
-        is_intact = unchecked_values.pop("sha256") == _sha256(unchecked_values, state)
+    values = dict(metadata)
+    was_written_by_old_version = "sha256" not in values
+    if was_written_by_old_version:
+        is_intact = values.pop("checksum", None) == _crc32(state)
     else:
-        is_intact = unchecked_values.pop("checksum", None) == _crc32(state)
+        is_intact = values.pop("sha256") == _sha256(values, state)
     if not is_intact:
         raise ValueError("its checksum is wrong")
-    if "config" in unchecked_values:
+    # From here on, a wrong value is no damage, because the checksum is right.
+    config = None
+    if "config" in values:
         try:
-            config = Config.from_dict(unchecked_values.pop("config"))
-        except ValueError as error:  # not damage: the checksum is right
+            config = Config.from_dict(values.pop("config"))
+        except ValueError as error:
             raise RunError(f"a checkpoint's config {error}; {START_AGAIN.advice}") from error
-        known_notes = {field.name for field in dataclasses.fields(Notes)}
-        missing_notes = known_notes - unchecked_values.keys()
-        unknown_notes = unchecked_values.keys() - known_notes
-        if missing_notes or unknown_notes:  # not damage: the checksum is right
-            note = min(missing_notes | unknown_notes)
-            verb = "lacks" if note in missing_notes else "has"
-            raise RunError(
-                f"a checkpoint is of another version of jaxcifar (it {verb} {note}); go on with "
-                f"that version, or {START_AGAIN.advice}"
-            )
-    return Notes.read(unchecked_values, finished_epochs), config
+        _require_known_notes(values)
+    return Notes.read(values, finished_epochs), config
+
+
+def _require_known_notes(note_values: Mapping[str, Any]) -> None:
+    """Raise RunError if notes lack a field of `Notes`, or have another field."""
+    known_notes = {field.name for field in dataclasses.fields(Notes)}
+    missing_notes = known_notes - note_values.keys()
+    unknown_notes = note_values.keys() - known_notes
+    if missing_notes or unknown_notes:
+        note = min(missing_notes | unknown_notes)
+        verb = "lacks" if note in missing_notes else "has"
+        raise RunError(
+            f"a checkpoint is of another version of jaxcifar (it {verb} {note}); go on with "
+            f"that version, or {START_AGAIN.advice}"
+        )
 
 
 def _sha256(values: Mapping[str, Any], state: TrainState) -> str:

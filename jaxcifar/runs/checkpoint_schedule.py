@@ -86,4 +86,5 @@ class CheckpointSchedule:
         self._unwritten_checkpoints = {}
         write_ended = time.monotonic()
         writing_seconds = write_ended - write_began
-        self._next_write_time = write_ended + writing_seconds / _MAX_TIME_SHARE
+        seconds_to_next_write = writing_seconds / _MAX_TIME_SHARE
+        self._next_write_time = write_ended + seconds_to_next_write

@@ -9,20 +9,47 @@ from jaxcifar.config.settings import short_text
 from jaxcifar.machine.paths import is_same_path
 
 
-def may_have_same_images(earlier_config: Config, config: Config, is_finished: bool) -> bool:
-    """Return True if a user's images may be the same in two configs with different paths.
+def differences_before_images_are_loaded(
+    earlier_config: Config, config: Config, is_finished: bool
+) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that differ, as far as the configs tell before images are loaded.
+
+    The images of an unfinished run are compared by their SHA-256 when the run starts, so the user
+    may have moved them. A finished run does not load its images, so their path must be the same.
 
     Args:
       earlier_config: config of a run that was begun; it has the SHA-256 of its images.
-      config: config whose images are not loaded yet, so their SHA-256 is not known.
-      is_finished: True if the run is finished. Then its images are not loaded, so both paths must
-        lead to the same place. Otherwise the images are compared when the run starts.
+      config: config of this command, perhaps without the SHA-256 of its images.
+      is_finished: True if the run is finished.
+
+    Returns:
+      the pair (value in the earlier config, value in `config`) by setting name.
     """
-    if earlier_config.data_sha256 is None or config.dataset in KINDS["dataset"]:
+    differences = earlier_config.differences(config)
+    images_are_loaded = config.data_sha256 is not None
+    if images_are_loaded:
+        return differences
+    differences.pop("data_sha256", None)  # not known yet
+    if _are_images_of_user(earlier_config, config):
+        start_will_compare_images = not is_finished
+        if start_will_compare_images or is_same_path(earlier_config.dataset, config.dataset):
+            differences.pop("dataset", None)
+    return differences
+
+
+def may_have_moved_images(earlier_config: Config, config: Config) -> bool:
+    """Return True if two configs name images of the user, at two different paths.
+
+    The images may be the same; `earlier_config` has their SHA-256 for the comparison.
+    """
+    if not _are_images_of_user(earlier_config, config):
         return False
-    if not is_finished:
-        return True
-    return is_same_path(earlier_config.dataset, config.dataset)
+    return not is_same_path(earlier_config.dataset, config.dataset)
+
+
+def _are_images_of_user(earlier_config: Config, config: Config) -> bool:
+    is_built_in = config.dataset in KINDS["dataset"]
+    return earlier_config.data_sha256 is not None and not is_built_in
 
 
 def describe_config_differences(differences: Mapping[str, tuple[Any, Any]]) -> str:

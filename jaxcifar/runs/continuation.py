@@ -42,13 +42,12 @@ class ContinuedState(NamedTuple):
           RunError: a file can't be written.
         """
         checkpoints.delete_all()  # an earlier command may have been killed while it wrote them
-        checkpoints_to_copy = [self.last_checkpoint]
-        if self.best_checkpoint is not None:
-            checkpoints_to_copy = [self.best_checkpoint, self.last_checkpoint]
-        best_step = int(checkpoints_to_copy[0].state.step)
-        for checkpoint in checkpoints_to_copy:
-            step = int(checkpoint.state.step)
-            checkpoints.save(step, checkpoint.state, checkpoint.notes, keep={best_step})
+        last, best = self.last_checkpoint, self.best_checkpoint
+        last_step = int(last.state.step)
+        best_step = last_step if best is None else int(best.state.step)
+        if best is not None:
+            checkpoints.save(best_step, best.state, best.notes, keep={best_step})
+        checkpoints.save(last_step, last.state, last.notes, keep={best_step})
         checkpoints.wait()
 
 
@@ -78,8 +77,10 @@ def load_continued_state(config: Config, setup: Setup, state_like: TrainState) -
         best_checkpoint = None
         if best_step != last_step:
             best_checkpoint = checkpoints.load(best_step, state_like, _USE_WEIGHTS_ADVICE)
-    run_on_disk = find_continued_run({"continue_from": str(path)}, Config)
-    if run_on_disk is None or run_on_disk.sha256 != config.continue_sha256:
+    # Since the new run began, another command may have trained the earlier run anew.
+    run_now = find_continued_run({"continue_from": str(path)}, Config)
+    has_changed = run_now is None or run_now.sha256 != config.continue_sha256
+    if has_changed:
         raise RunError(
             f"{path}: the last checkpoint of this run has changed since you began to continue it; "
             "begin the continuing run again with --overwrite (in a study: --force ROW)"

@@ -195,18 +195,18 @@ def read_looks(folder: RunFolder) -> list[Look]:
     Raises:
       RunError: the file can't be read.
     """
-    path = folder.test_looks_file
+    path = folder.uses_of_test_images_file
     return read_json_lines(path, Look, _RESTORE_LOOKS) if path.exists() else []
 
 
 def save_evaluation(
-    path: Path, new_results: Evaluation, look: Look | None, *, of_whole_sets: bool = False
+    path: Path, new_results: Evaluation, use: Look | None, *, of_whole_sets: bool = False
 ) -> list[Look]:
-    """Add new results to `evaluation.json` in a run's folder.
+    """Add new results to `evaluation.json`, and a use of the test images to `test_looks.jsonl`.
 
-    A new result does not replace an earlier result from more images, unless `of_whole_sets` is
-    True: the user may have removed images since then. `path` is the folder, and `look` a use of
-    the test images to record, or None.
+    `path` is the folder of the run. `use` is None if the test images were not used. A new result
+    does not replace an earlier result from more images, unless `of_whole_sets` is True: the user
+    may have removed images since then.
 
     Returns:
       all uses of the test images since the end of the run.
@@ -218,20 +218,20 @@ def save_evaluation(
     """
     folder = RunFolder(path)
     with lock_folder(path, wait=False):
-        looks = read_looks(folder)
+        uses_of_test_images = read_looks(folder)
         earlier_results: Mapping = read_evaluation(folder) or {"sets": {}}
         all_results = _merge_results(earlier_results, new_results, of_whole_sets)
         for field in ("sets", "corruption_sets"):
             earlier_sets: Mapping = earlier_results.get(field, {})
             new_sets: Any = new_results.get(field, {})
-            if earlier_sets or new_sets or field == "sets":
+            if earlier_sets or new_sets:
                 all_results[field] = _merge_results(earlier_sets, new_sets, of_whole_sets)
-        if look:
-            looks.append(look)
-            lines = [json.dumps(recorded_look) + "\n" for recorded_look in looks]
-            write_text(folder.test_looks_file, "".join(lines))
+        if use:
+            uses_of_test_images.append(use)
+            lines = [json.dumps(recorded_use) + "\n" for recorded_use in uses_of_test_images]
+            write_text(folder.uses_of_test_images_file, "".join(lines))
         write_text(folder.evaluation_file, json.dumps(all_results, indent=1) + "\n")
-    return looks
+    return uses_of_test_images
 
 
 def _merge_results(earlier: Mapping, new: Mapping, always_replace: bool) -> dict[str, Any]:

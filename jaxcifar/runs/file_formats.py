@@ -203,7 +203,8 @@ def read_result(path: Path) -> Result:
         is_converted = "converted" in result  # the weights were not trained by jaxcifar
         for field in _TRAINING_FIELDS:
             has_field = field in result
-            if has_field == is_converted:  # both or neither
+            has_both_or_neither = has_field == is_converted
+            if has_both_or_neither:
                 raise ValueError(f"the file must have either the field {field} or converted")
         class_count = len(class_names(result))
         matrix = result["confusion_matrix"]

@@ -7,7 +7,7 @@ from rich.console import Console
 from jaxcifar.build.setup import Setup
 from jaxcifar.data import Dataset
 from jaxcifar.machine.interrupt import Stopper, stop_signal
-from jaxcifar.runs.config_comparison import may_have_same_images
+from jaxcifar.runs.config_comparison import may_have_moved_images
 from jaxcifar.runs.file_formats import Result
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.pace import STARTING, PlannedRuns
@@ -44,7 +44,7 @@ def fit(
       UsageError: the folder belongs to another run, the batch size does not fit the images or the
         devices, or user code fails.
     """
-    task, load_dataset = _identify_images(task, load_dataset)
+    task, load_dataset = _with_digest_of_moved_images(task, load_dataset)
     with stopper(console) as stop_event, TrainProgress(console) as progress:
         run = Run(task, progress.print_line, progress.observers_of(task))
         try:
@@ -71,7 +71,7 @@ def fit(
     return outcome.result
 
 
-def _identify_images(
+def _with_digest_of_moved_images(
     task: Task, load_dataset: Callable[[], Dataset]
 ) -> tuple[Task, Callable[[], Dataset]]:
     """Load the images of a task if its run is finished and the path of its images has changed.
@@ -88,13 +88,12 @@ def _identify_images(
     """
     folder, config = RunFolder(task.path, task.overwrite), task.config
     is_finished = folder.has_begun and folder.result_file.exists()
-    if not is_finished or config.data_sha256 is not None:
+    has_digest = config.data_sha256 is not None
+    if not is_finished or has_digest:
         return task, load_dataset
-    earlier_config = folder.read_config()
-    is_same_path = may_have_same_images(earlier_config, config, is_finished=True)
-    may_have_moved = may_have_same_images(earlier_config, config, is_finished=False)
-    if is_same_path or not may_have_moved:
+    if not may_have_moved_images(folder.read_config(), config):
         return task, load_dataset
     dataset = load_dataset()
     config_with_digest = dataclasses.replace(config, data_sha256=dataset.sha256)
-    return dataclasses.replace(task, config=config_with_digest), lambda: dataset
+    task_with_digest = dataclasses.replace(task, config=config_with_digest)
+    return task_with_digest, lambda: dataset

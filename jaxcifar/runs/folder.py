@@ -15,8 +15,7 @@ from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine import files
 from jaxcifar.machine.reading import Remedy, read_json_lines, read_text, report_errors
 from jaxcifar.machine.sharing import PyTree
-from jaxcifar.runs import file_formats, image_files
-from jaxcifar.runs.config_comparison import describe_config_differences, may_have_same_images
+from jaxcifar.runs import config_comparison, file_formats, image_files
 from jaxcifar.runs.file_formats import DELETE_IMAGES, DELETE_IT_AND_RESULT, START_AGAIN, Result, Row
 from jaxcifar.runs.image_files import MISTAKE_ARRAYS, read_images, write_arrays
 from jaxcifar.runs.mistakes import Mistakes
@@ -36,7 +35,7 @@ class RunFolder:
       confusions_file: `confusions.npz`, wrong predictions for each pair of classes.
       training_images_file: `training_images.npz`, a few training images and augmented versions.
       weights_file: `weights.safetensors`, the best epoch's weights, and a card that describes them.
-      evaluation_file, test_looks_file: later evaluations, and the later uses of the test images.
+      evaluation_file, uses_of_test_images_file: later evaluations, and all uses of test images.
       network_file: `network.json`, the network's layers, for reports.
       summary_file, model_plot: table and picture of the network.
       accuracy_plot, loss_plot: curves by epoch.
@@ -60,7 +59,7 @@ class RunFolder:
         self.training_images_file = path / "training_images.npz"
         self.weights_file = path / weights_file.WEIGHTS
         self.evaluation_file = path / "evaluation.json"
-        self.test_looks_file = path / "test_looks.jsonl"
+        self.uses_of_test_images_file = path / "test_looks.jsonl"
         self.network_file = path / "network.json"
         self.summary_file = path / "summary.txt"
         self.model_plot = path / "model.png"
@@ -102,9 +101,10 @@ class RunFolder:
         """
         deletes_earlier_run = self.overwrite and self.config_file.exists()
         if self.overwrite:
-            self._delete_earlier_run()
+            self.delete_run()
             self.overwrite = False
-        if not self.has_begun or self.read_config().dataset != config.dataset:  # images moved
+        user_has_moved_images = self.has_begun and self.read_config().dataset != config.dataset
+        if not self.has_begun or user_has_moved_images:
             files.write_text(self.config_file, config.to_json())
         write_sources(self.sources, config)
         return deletes_earlier_run
@@ -139,11 +139,10 @@ class RunFolder:
         elif not self.overwrite:
             earlier_config = self.read_config()
             config_with_imports = user_code.with_imports_on_disk(config, earlier_config)
-            differences = earlier_config.differences(config_with_imports)
-            if config.data_sha256 is None:  # the images are not loaded yet; see `require_same`
-                differences.pop("data_sha256", None)
-                if may_have_same_images(earlier_config, config, self.result_file.exists()):
-                    differences.pop("dataset", None)
+            is_finished = self.result_file.exists()
+            differences = config_comparison.differences_before_images_are_loaded(
+                earlier_config, config_with_imports, is_finished
+            )
             self._refuse_differences(differences)
 
     def require_same(self, config: Config) -> None:
@@ -159,17 +158,18 @@ class RunFolder:
 
     def _refuse_differences(self, differences: dict[str, tuple[Any, Any]]) -> None:
         if differences:
+            description = config_comparison.describe_config_differences(differences)
             raise UsageError(
-                f"{self.path}: belongs to another config "
-                f"({describe_config_differences(differences)}); {START_AGAIN.advice}"
+                f"{self.path}: belongs to another config ({description}); {START_AGAIN.advice}"
             )
 
-    def _delete_earlier_run(self) -> None:
-        # The attributes that are paths name all files of the run. The result is deleted first and
-        # the config last, so that a partly deleted run looks like an unfinished one.
-        all_paths = {value for value in vars(self).values() if isinstance(value, Path)}
-        other_paths = all_paths - {self.path, self.result_file, self.config_file}
-        for path in (self.result_file, *other_paths, self.config_file):
+    def delete_run(self) -> None:
+        """Delete all files of the run in the folder; raise RunError if one can't be deleted."""
+        # A run that is deleted only in part looks like an unfinished one.
+        deleted_first, deleted_last = self.result_file, self.config_file
+        paths_of_run = {value for value in vars(self).values() if isinstance(value, Path)}
+        other_paths = paths_of_run - {self.path, deleted_first, deleted_last}
+        for path in (deleted_first, *other_paths, deleted_last):
             try:
                 files.delete_path(path)
             except OSError as error:

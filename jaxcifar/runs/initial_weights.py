@@ -62,10 +62,11 @@ def load_initial_weights(
     path = init_file(config.init)
     arrays, card = read_weights(path, digest=config.init_sha256)
     class_names = setup.dataset.class_names
-    if tuple(card["class_names"]) != class_names:
-        new_arrays = named_arrays(state.variables)
+    has_other_classes = tuple(card["class_names"]) != class_names
+    if has_other_classes:
+        random_arrays = named_arrays(state.variables)
         for name in _arrays_of_last_layer(config, len(class_names)):
-            arrays[name] = np.asarray(new_arrays[name])
+            arrays[name] = np.asarray(random_arrays[name])
     was_normalized = card["config"].get("normalize", True)
     trained_statistics = normalization(was_normalized, card["channel_mean"], card["channel_std"])
     new_statistics = (hyper.mean, hyper.std)
@@ -106,6 +107,6 @@ def _arrays_of_last_layer(config: Config, class_count: int) -> list[str]:
         variables = network.variable_shapes(create_model(config, class_count), config.image_size)
         return {name: leaf.shape for name, leaf in named_arrays(variables).items()}
 
-    shapes_now = shapes_by_name(class_count)
+    shapes = shapes_by_name(class_count)
     shapes_for_one_more_class = shapes_by_name(class_count + 1)
-    return [name for name in shapes_now if shapes_now[name] != shapes_for_one_more_class.get(name)]
+    return [name for name in shapes if shapes[name] != shapes_for_one_more_class.get(name)]

@@ -61,7 +61,8 @@ def require_same_start(
         "SHA-256 of jaxcifar's code": environment.code_sha256(),
         "metric": ", ".join(metrics_with_digests),
     }
-    for name in NAMES_OF_RUNS:  # paths may differ between machines; their digests are compared
+    paths_that_may_differ = NAMES_OF_RUNS  # between machines; the settings have their digests
+    for name in paths_that_may_differ:
         del settings[name]
     processes.require_same_settings(settings)
 
@@ -71,7 +72,7 @@ def task_of_process(task: Task) -> Iterator[Task]:
     """Yield the task with the folder to which this process writes the run's files.
 
     The first process writes to the run's folder. Each other process writes to a temporary folder
-    with a link to the run's `checkpoints`, because all processes write checkpoints together.
+    with links to the run's `checkpoints`, which all processes write together, and to its result.
 
     Raises:
       UsageError: the processes have different run folders.
@@ -85,7 +86,8 @@ def task_of_process(task: Task) -> Iterator[Task]:
         run_folder = RunFolder(task.path)
         write_text(scratch_folder.config_file, task.config.to_json())
         scratch_folder.checkpoints.symlink_to(run_folder.checkpoints.absolute())
-        if not task.overwrite:  # else the first process deletes the result
+        first_process_keeps_result = not task.overwrite
+        if first_process_keeps_result:
             scratch_folder.result_file.symlink_to(run_folder.result_file.absolute())
         scratch_path = scratch_folder.path
         yield dataclasses.replace(task, scratch_path=scratch_path, overwrite=False, observers=())

@@ -70,7 +70,7 @@ def measured_metrics(
 
     A result of an older version has no list `metrics`; it contains built-in metrics only. A metric
     that appears in `rows` but not in `results` gets its name as title. If two runs declare
-    different metrics under one name, the title says so.
+    different metrics under one name, the title of the first one gets a note.
 
     Args:
       results: the contents of `result.json` of finished runs.

@@ -142,9 +142,10 @@ def _factory_of_object(candidate: Any) -> ObserverFactory:
     name = candidate.__qualname__ if has_name else type(candidate).__qualname__
     label = f"observer {name}"
     is_observer = not inspect.isclass(candidate) and _has_observer_method(candidate)
-    if is_observer or not callable(candidate):
-        return ObserverFactory(label, lambda: candidate)
-    return ObserverFactory(label, candidate)
+    creates_observers = callable(candidate) and not is_observer
+    if creates_observers:
+        return ObserverFactory(label, candidate)
+    return ObserverFactory(label, lambda: candidate)
 
 
 def _has_observer_method(observer: Any) -> bool:
@@ -190,7 +191,8 @@ def _describe_error(error: BaseException) -> str:
 
 def _location_in_user_code(error: BaseException) -> str:
     """Return "FILE:LINE: " of the line that failed in a user's observer, or "" if there is none."""
-    observer_frames = source_frames(error)[1:]  # the first frame is the call in this module
+    frames_in_this_module = 1
+    observer_frames = source_frames(error)[frames_in_this_module:]
     if not observer_frames:
         return ""
     observer_folder = Path(observer_frames[0].filename).resolve().parent

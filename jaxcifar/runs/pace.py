@@ -40,7 +40,7 @@ class PlannedRuns(NamedTuple):
 
     @property
     def epochs_in_a_row(self) -> int:
-        """The number of epochs that are trained one after the other, by all runs in total.
+        """The number of epochs from the start of the first run to the end of the last run.
 
         Epochs of runs that are trained together count once.
         """
@@ -85,7 +85,7 @@ class Pace:
         self._begin_to_measure()
 
     def _begin_to_measure(self) -> None:
-        """Forget all measurements except the latest speed of training."""
+        """Start to measure speeds anew; the last speed of training is used until it is measured."""
         self.trained_images = 0
         self._first_measurement: _Measurement | None = None
         self._recent_measurements: deque[_Measurement] = deque()  # of the last half of the time
@@ -137,9 +137,10 @@ class Pace:
         self.trained_images += image_count
         self._count_as_done(image_count, 0)
         self._last_measured_at = self._clock()
-        seconds_in_phase = self._last_measured_at - self.phase_began
-        seconds_of_compilation = self._seconds_compiled() - self._seconds_compiled_before_phase
-        training_seconds = self._seconds_in(TRAINING) + (seconds_in_phase - seconds_of_compilation)
+        seconds_of_phase = self._last_measured_at - self.phase_began
+        compiled_in_phase = self._seconds_compiled() - self._seconds_compiled_before_phase
+        seconds_of_earlier_phases = self._seconds_in(TRAINING)
+        training_seconds = seconds_of_earlier_phases + (seconds_of_phase - compiled_in_phase)
         self._measure_training_speed(_Measurement(self.trained_images, training_seconds))
 
     def _measure_training_speed(self, latest: _Measurement) -> None:
@@ -156,7 +157,7 @@ class Pace:
             self._seconds_per_trained_image = seconds_between / images_between
 
     def _keep_last(self, seconds: float) -> None:
-        """Keep only as many measurements as are needed to span the last `seconds` seconds."""
+        """Forget the measurements that are older than the last `seconds` seconds need."""
         latest = self._recent_measurements[-1]
         while len(self._recent_measurements) > 1:
             span_without_first = latest.seconds - self._recent_measurements[1].seconds
@@ -221,11 +222,12 @@ class Pace:
         uncompiled_phases = [phase for phase in self._is_compiled if not self._is_compiled[phase]]
         seconds_per_program = _FORWARD_SHARE_OF_STEP * self._seconds_in(COMPILING) / 2
         compilation_seconds = len(uncompiled_phases) * seconds_per_program
-        uncounted_seconds = 0.0  # time since the images were counted
+        seconds_since_last_count = 0.0
         if self.phase in (TRAINING, VALIDATING, TESTING):
-            uncounted_seconds = self._clock() - max(self.phase_began, self._last_measured_at)
-        seconds = training_seconds + evaluation_seconds + compilation_seconds
-        return max(0.0, seconds - uncounted_seconds)
+            last_count = max(self.phase_began, self._last_measured_at)
+            seconds_since_last_count = self._clock() - last_count
+        seconds_at_last_count = training_seconds + evaluation_seconds + compilation_seconds
+        return max(0.0, seconds_at_last_count - seconds_since_last_count)
 
     def seconds_by_phase(self) -> dict[str, float]:
         """Return the seconds spent in each phase and in "the rest", without times below 0.5 s."""

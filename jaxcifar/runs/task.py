@@ -137,13 +137,13 @@ def stopped_message(
             f"{saved}: the same command, but with --force {' '.join(rows_to_force)} only, goes on "
             "(--force trains a row from its start)"
         )
-    overwriting_tasks = [task for task in tasks if task.overwrite]
-    command = (overwriting_tasks or tasks)[0].resuming_command
-    return f"{saved}: {command} resumes it"
+    # The command of a task that overwrites is the more careful one.
+    task_to_resume = next((task for task in tasks if task.overwrite), tasks[0])
+    return f"{saved}: {task_to_resume.resuming_command} resumes it"
 
 
 def _rows_to_force(waiting_tasks: Sequence[Task]) -> list[str]:
-    """Return the names of a study's rows with earlier runs that still have to be deleted."""
+    """Return the names of the rows of `--force` that have earlier runs, not deleted yet."""
     rows = [
         task.path.parent.name  # the path of a study's run is ROW/seedN in the study's folder
         for task in waiting_tasks

@@ -64,12 +64,13 @@ class TensorBoard:
         folder.mkdir(exist_ok=True)
         for old_file in folder.glob(_EVENT_FILE_PATTERN):
             old_file.unlink()
-        self._event_time = self._folder.config_file.stat().st_mtime
-        self._event_step = 0
-        file_name = _EVENT_FILE_PATTERN.replace("*", f"{time.time():017.6f}")
-        self._file = EventFile(folder / file_name, self._event_time)
-        settings = event_file.hyperparameters_value(run.settings, self._event_time)
-        self._write([settings, *self._picture_values(self._folder.model_plot)])
+        run_began = self._folder.config_file.stat().st_mtime
+        self._event_time, self._event_step = run_began, 0
+        time_now = f"{time.time():017.6f}"
+        file_name = _EVENT_FILE_PATTERN.replace("*", time_now)
+        self._file = EventFile(folder / file_name, run_began)
+        settings = event_file.hyperparameters_value(run.settings, run_began)
+        self._write_events([settings, *self._picture_events(self._folder.model_plot)])
         for row in run.history:
             self.epoch(row)
 
@@ -78,21 +79,19 @@ class TensorBoard:
         self._event_time += row["seconds"]
         self._event_step = row["epoch"]
         metric_tags = _metric_tags("val", validation_metric_names(row))
-        self._write(_scalar_values(row, {**EPOCH_TAGS, **metric_tags}))
+        self._write_events(_scalar_events(row, {**EPOCH_TAGS, **metric_tags}))
 
     def finished(self, result: Result) -> None:
         """Write test metrics and pictures, and an event that marks the run as finished."""
         # A run converted from PyTorch has no epochs.
         self._event_step = result.get("selected_epoch", 0)
-        metric_names = [metric["name"] for metric in measured_metrics([result])]
-        metric_tags = _metric_tags("test", metric_names)
-        self._write(_scalar_values(result, {**metric_tags, **TEST_TAGS}))
-        self._write(self._mistakes_values(result))
-        self._write(self._picture_values(self._folder.accuracy_plot))
-        self._write(self._picture_values(self._folder.loss_plot))
-        self._write([event_file.session_end_value(self._event_time)])
+        self._write_events(_test_metric_events(result))
+        self._write_events(self._mistakes_events(result))
+        self._write_events(self._picture_events(self._folder.accuracy_plot))
+        self._write_events(self._picture_events(self._folder.loss_plot))
+        self._write_events([event_file.session_end_value(self._event_time)])
 
-    def _picture_values(self, path: Path) -> list[event_file.Value]:
+    def _picture_events(self, path: Path) -> list[event_file.Value]:
         """Return a list with one event that contains the picture in a file.
 
         The list is empty if the file can't be read.
@@ -101,7 +100,7 @@ class TensorBoard:
             return [event_file.image_value(path.stem, file.read(_MAX_PICTURE_BYTES))]
         return []
 
-    def _mistakes_values(self, result: Result) -> list[event_file.Value]:
+    def _mistakes_events(self, result: Result) -> list[event_file.Value]:
         """Return a list with one event, a picture of wrongly classified images.
 
         The list is empty if `mistakes.npz` can't be read.
@@ -116,8 +115,14 @@ class TensorBoard:
         plot_mistakes(names, mistakes, title, png_file)
         return [event_file.image_value("mistakes", png_file.getvalue())]
 
-    def _write(self, values: Sequence[event_file.Value]) -> None:
+    def _write_events(self, values: Sequence[event_file.Value]) -> None:
         self._file.write(values, self._event_step, self._event_time)
+
+
+def _test_metric_events(result: Result) -> list[event_file.Value]:
+    """Return an event for each metric on the test images in a result."""
+    metric_names = [metric["name"] for metric in measured_metrics([result])]
+    return _scalar_events(result, {**_metric_tags("test", metric_names), **TEST_TAGS})
 
 
 def _metric_tags(split: str, metric_names: Iterable[str]) -> dict[str, str]:
@@ -128,7 +133,7 @@ def _metric_tags(split: str, metric_names: Iterable[str]) -> dict[str, str]:
     return {f"{split}_{name}": f"{name}/{split}" for name in metric_names}
 
 
-def _scalar_values(fields: Mapping[str, Any], tags: Mapping[str, str]) -> list[event_file.Value]:
+def _scalar_events(fields: Mapping[str, Any], tags: Mapping[str, str]) -> list[event_file.Value]:
     """Return an event for each field of a row (or a result) that has a tag in `tags`.
 
     `tags` has TensorBoard's names of curves, by field.

@@ -113,7 +113,7 @@ class _TrainingLoop:
         return self._test_and_close(run, run.state) if run.is_trained else None
 
     def _load_states(self, started_runs: dict[int, Run]) -> None:
-        """Copy states and hyper-parameters of new runs to the stack; `started_runs` is by slot."""
+        """Copy states and hyper-parameters of new runs, given by slot, to the stacked arrays."""
         parallel_runs = self._setup.parallel_runs
         with self._progress.during(STARTING):
             if self._states is None:  # free slots train a copy of the first run, which is not used
@@ -148,10 +148,11 @@ class _TrainingLoop:
         """Call the program until a run ends an epoch; yield the steps and means of each call."""
         self._seconds_counted_until = self._last_save_time = time.monotonic()
         runs = self.active_runs.values()
-        latest_call: tuple[int, Means] | None = None
+        previous_call: tuple[int, Means] | None = None
         steps_left = min(run.steps_left for run in runs)
         for steps in split_into_dispatches(steps_left, self._setup.program):
-            if not self._save_if_due(has_trained=latest_call is not None):
+            can_go_on = self._save_if_due(has_trained=previous_call is not None)
+            if not can_go_on:
                 break
             trained_steps = [run.step if run else 0 for run in self._slots]
             examples = self._setup.examples_for_steps(orders, trained_steps, steps)
@@ -160,14 +161,14 @@ class _TrainingLoop:
             )
             for run in runs:
                 run.step += steps
-            if latest_call is not None:
-                yield latest_call  # after the next call has begun, so that no device waits
-            latest_call = steps, self._epoch_means
-        if latest_call is not None:
-            yield latest_call
+            if previous_call is not None:
+                yield previous_call  # after the next call has begun, so that no device waits
+            previous_call = steps, self._epoch_means
+        if previous_call is not None:
+            yield previous_call
 
     def _save_if_due(self, has_trained: bool) -> bool:
-        """Save all runs every 5 minutes and at a stop; return False if a loss is not finite."""
+        """Save all runs every 5 minutes and at a stop; return False if NaN or inf ends training."""
         is_overdue = time.monotonic() - self._last_save_time > _AUTOSAVE_SECONDS
         should_stop, should_save = processes.any_process(self._stop_event.is_set(), is_overdue)
         if not should_stop and not should_save:

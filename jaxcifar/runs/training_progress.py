@@ -196,11 +196,12 @@ class TrainProgress:
         """Print how long training will take on this CPU, and suggest a smaller number of epochs."""
         subject = "this run" if runs == 1 else f"these {runs} runs"
         line = f"on this CPU {subject} will take about {duration(seconds_left)}, by the first steps"
-        is_resumed = self.pace.fraction_done * epochs >= 1  # its number of epochs can't change
+        epochs_done = self.pace.fraction_done * epochs
+        is_resumed = epochs_done >= 1  # its number of epochs can't change
         seconds_per_epoch = seconds_left / epochs
         fewer_epochs = [count for count in _SUGGESTED_EPOCHS if count < epochs]
-        under_one_hour = [count for count in fewer_epochs if count * seconds_per_epoch < 3600]
-        suggested_epochs = max(under_one_hour, default=1)
+        under_an_hour = [count for count in fewer_epochs if count * seconds_per_epoch < 3600]
+        suggested_epochs = max(under_an_hour, default=1)
         if not is_resumed and suggested_epochs < epochs:
             time_of_suggested = duration(suggested_epochs * seconds_per_epoch)
             line += f" (with --epochs {suggested_epochs} about {time_of_suggested})"

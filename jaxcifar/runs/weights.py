@@ -131,7 +131,7 @@ def read_weights(
             raise ValueError("is not the file that its run wrote")
         # Before the arrays take memory, so that other files are refused at once.
         card = convert_checked(_parse_card(read_header(file)), Card)
-        Config.from_dict(card["config"])  # checks it
+        _require_valid_config(card)
         file.seek(0)
         try:
             arrays = safetensors.numpy.load(file.read())
@@ -139,6 +139,11 @@ def read_weights(
             raise ValueError(f"is damaged ({first_line(error)})") from error
         _require_numbers(arrays)
         return arrays, card
+
+
+def _require_valid_config(card: Card) -> None:
+    """Raise ValueError if the config in a card is not valid."""
+    Config.from_dict(card["config"])
 
 
 def read_header(file: BufferedReader) -> Any:

@@ -75,9 +75,9 @@ class WeightsAndBiases:
         self._last_epoch = 0
         uploaded = self._read_upload_state()
         self._wandb_id = uploaded["id"]
-        has_all_epochs = uploaded["epochs"] == len(run.history)
-        has_result = uploaded["result"] == folder.result_file.exists()
-        if run.already_over and has_all_epochs and has_result:
+        all_epochs_are_uploaded = uploaded["epochs"] == len(run.history)
+        result_is_uploaded = uploaded["result"] == folder.result_file.exists()
+        if run.already_over and all_epochs_are_uploaded and result_is_uploaded:
             return
         self._write_upload_state(0, result=False)
         interrupted_run = _unfinished_wandb_runs.pop(self._wandb_id, None)
@@ -85,7 +85,13 @@ class WeightsAndBiases:
             interrupted_run.finish(exit_code=_FAILURE)
         for old_copy in folder.wandb.glob(f"offline-run-*-{self._wandb_id}"):
             delete_path(old_copy)
-        self._wandb_run = self._wandb.init(
+        self._wandb_run = self._init_wandb_run(run)
+        _unfinished_wandb_runs[self._wandb_id] = self._wandb_run
+        for row in run.history:
+            self.epoch(row)
+
+    def _init_wandb_run(self, run: ObservedRun) -> Any:
+        return self._wandb.init(
             project=os.environ.get("WANDB_PROJECT", _PROJECT),
             id=self._wandb_id,
             name=run.name or run.path.name,
@@ -95,9 +101,6 @@ class WeightsAndBiases:
             reinit="create_new",  # runs that train at the same time are separate
             settings=self._wandb.Settings(console="off", quiet=True),
         )
-        _unfinished_wandb_runs[self._wandb_id] = self._wandb_run
-        for row in run.history:
-            self.epoch(row)
 
     def epoch(self, row: Row) -> None:
         """Log the row of an epoch, unless W&B already has it."""

@@ -86,11 +86,11 @@ def _parse_name_and_values(word: str) -> tuple[str, list[Any]]:
     if not equals or not all(value_texts):
         raise UsageError(f"--grid {word:.80}: must be NAME=VALUE,VALUE such as learning_rate=0.1,1")
     fields = {field.name: field for field in dataclasses.fields(Config)}
-    settings = [name for name, field in fields.items() if has_option(field)]
+    names_with_option = [field.name for field in fields.values() if has_option(field)]
     if name in OPTIONS_OF_COMMANDS:
         raise UsageError(f"--grid {word:.80}: {OPTIONS_OF_COMMANDS[name]}")
-    if name not in settings:
-        advice = did_you_mean(name, settings).strip() or "see docs/settings.md"
+    if name not in names_with_option:
+        advice = did_you_mean(name, names_with_option).strip() or "see docs/settings.md"
         raise UsageError(f"--grid {word:.80}: there is no setting {name:.80}; {advice}")
     if name in _ADVICE_FOR_OTHER_SETTINGS:
         advice = _ADVICE_FOR_OTHER_SETTINGS[name]

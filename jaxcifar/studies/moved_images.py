@@ -11,7 +11,7 @@ from jaxcifar.data import NotPreparedError, load_dataset
 from jaxcifar.errors import RunError
 from jaxcifar.machine.command_line import shell_command
 from jaxcifar.machine.terminal import PrintLine
-from jaxcifar.runs.config_comparison import may_have_same_images
+from jaxcifar.runs.config_comparison import may_have_moved_images
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
 from jaxcifar.studies.study import Study
@@ -63,7 +63,7 @@ def load_sha256(
 
 
 def with_new_image_paths(
-    recorded: Study, study_now: Study, given_study: Study, study_folder: Path, digests: ImageDigests
+    recorded: Study, study: Study, study_as_given: Study, study_folder: Path, digests: ImageDigests
 ) -> Study:
     """Return the study in a folder's `study.json`, with new paths for images that were moved.
 
@@ -72,38 +72,37 @@ def with_new_image_paths(
 
     Args:
       recorded: the study in `study.json`.
-      study_now: the study that the user wants to train, with the absolute paths of images.
-      given_study: the same study as `study_now`, with the paths of images as the user wrote them.
+      study: the study that the user wants to train, with the absolute paths of images.
+      study_as_given: the same study, with the paths of images as the user wrote them.
       study_folder: the folder of the study.
       digests: the SHA-256 of the images of configs.
 
     Raises:
       UsageError, RunError: images at a new path, or the config of a run, can't be read.
     """
-    rows_now = {row.name: row for row in study_now.rows}
-    given_rows = {row.name: row for row in given_study.rows}
+    rows = {row.name: row for row in study.rows}
+    rows_as_given = {row.name: row for row in study_as_given.rows}
     new_paths: dict[str, str] = {}  # path in the record -> path with the same images
-    paths_of_other_images: set[str] = set()  # paths in the record whose images have changed
+    old_paths_of_changed_images: set[str] = set()
     for recorded_row in recorded.rows:
-        row_now = rows_now.get(recorded_row.name)
-        if row_now is None:
+        name = recorded_row.name
+        if name not in rows:
             continue
         old_path = _image_path(recorded, recorded_row)
-        new_path = _image_path(study_now, row_now)
-        are_images_of_users = old_path != "" and new_path != ""
-        if not are_images_of_users or old_path == new_path:
+        new_path = _image_path(study, rows[name])
+        are_images_of_user = old_path != "" and new_path != ""
+        if not are_images_of_user or old_path == new_path:
             continue
-        config = given_study.config_of(given_rows[row_now.name], seed=0)
-        if _has_same_images(config, study_folder / row_now.name, digests):
+        config = study_as_given.config_of(rows_as_given[name], seed=0)
+        if _has_same_images(config, study_folder / name, digests):
             new_paths[old_path] = new_path
         else:
-            paths_of_other_images.add(old_path)
+            old_paths_of_changed_images.add(old_path)
 
     def with_new_path(settings: dict[str, Any]) -> dict[str, Any]:
-        old_path = settings.get("dataset")
-        if old_path in paths_of_other_images or old_path not in new_paths:
-            return settings
-        return settings | {"dataset": new_paths[old_path]}
+        old_path = settings.get("dataset", "")
+        has_only_moved = old_path in new_paths and old_path not in old_paths_of_changed_images
+        return settings | {"dataset": new_paths[old_path]} if has_only_moved else settings
 
     return recorded.with_settings(with_new_path)
 
@@ -123,39 +122,30 @@ def _has_same_images(config: Config, row_folder: Path, digests: ImageDigests) ->
     return True
 
 
-def with_digests_of_moved_images(tasks: Sequence[Task], digests: ImageDigests) -> list[Task]:
-    """Return the tasks, with the SHA-256 of the images in the configs whose images have moved.
+def compare_moved_images_by_digest(tasks: Sequence[Task], digests: ImageDigests) -> list[Task]:
+    """Return the tasks, with the SHA-256 of the images in the configs whose images may have moved.
 
-    Images may have moved if a task names another path than the config of its finished run. With the
-    SHA-256, `RunFolder.require_usable` compares the images instead of the paths. All other tasks on
-    these images get the SHA-256 too, so that equal configs still share one compiled program.
+    A finished run does not load its images. If its task names another path than the run's config,
+    only the SHA-256 shows whether the images are the same. All other tasks on these images get the
+    SHA-256 too, so that equal configs still share one compiled program.
 
     Raises:
       UsageError, RunError: images at a new path, or the config of a run, can't be read.
     """
-    moved_images: set[tuple[str, int]] = set()
+    images_to_compare = {
+        _dataset_and_size(task.config) for task in tasks if _is_finished_at_other_path(task)
+    }
+    new_tasks = []
     for task in tasks:
-        folder = RunFolder(task.path, task.overwrite)
-        if not folder.has_begun or not folder.result_file.exists():
-            continue
-        if _names_another_path(task.config, folder.read_config()):
-            moved_images.add(_dataset_and_size(task.config))
-    tasks_with_digests = []
-    for task in tasks:
-        if _dataset_and_size(task.config) in moved_images:
-            tasks_with_digests.append(_with_image_digest(task, digests))
-        else:
-            tasks_with_digests.append(task)
-    return tasks_with_digests
+        config = task.config
+        if _dataset_and_size(config) in images_to_compare:
+            config = dataclasses.replace(config, data_sha256=digests.sha256_of(config))
+        new_tasks.append(dataclasses.replace(task, config=config))
+    return new_tasks
 
 
-def _names_another_path(config: Config, recorded_config: Config) -> bool:
-    """Return whether two configs name images of the user, at two different paths."""
-    are_images_of_users = may_have_same_images(recorded_config, config, is_finished=False)
-    is_same_path = may_have_same_images(recorded_config, config, is_finished=True)
-    return are_images_of_users and not is_same_path
-
-
-def _with_image_digest(task: Task, digests: ImageDigests) -> Task:
-    config = dataclasses.replace(task.config, data_sha256=digests.sha256_of(task.config))
-    return dataclasses.replace(task, config=config)
+def _is_finished_at_other_path(task: Task) -> bool:
+    """Return True if the run of a task is finished, with images of the user at another path."""
+    folder = RunFolder(task.path, task.overwrite)
+    is_finished = folder.has_begun and folder.result_file.exists()
+    return is_finished and may_have_moved_images(folder.read_config(), task.config)

@@ -66,17 +66,17 @@ class Study:
         Raises:
           RunError, UsageError: the file can't be read, or is not a valid study.
         """
-        is_written_by_users = path.suffix != ".json"
-        if not is_written_by_users:
+        is_record = path.suffix == ".json"  # not written by a user
+        if is_record:
             content = read_json(path, dict[str, Any], remedy, _MAX_FILE_BYTES, follow_links=True)
         else:
             content = read_toml(path, dict[str, Any], remedy)
         try:
             study = cls.from_dict(content)
         except UsageError as error:
-            problem = str(error) if is_written_by_users else without_advice(error)
+            problem = without_advice(error) if is_record else str(error)
             raise remedy.error(f"{path}: {problem}; {remedy.advice}") from None
-        if not is_written_by_users:
+        if is_record:
             return study
         return study.with_settings(partial(find_in_study_folder, path.parent))
 
@@ -109,8 +109,9 @@ class Study:
         """
         effective_settings = [self._checked_row_settings(row, seed, fold) for row in self.rows]
         names_with_effect = {name for settings in effective_settings for name in settings}
+        setting_replaced_by_folds = "val_fraction"
         if fold:
-            names_with_effect.add("val_fraction")
+            names_with_effect.add(setting_replaced_by_folds)
         for name in self.config:
             if name not in names_with_effect:
                 raise UsageError(

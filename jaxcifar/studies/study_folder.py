@@ -108,7 +108,7 @@ def _describe_changes(recorded: dict[str, Any], now: dict[str, Any]) -> str:
 def _with_single_arguments(settings: dict[str, Any]) -> dict[str, Any]:
     """Return settings in which `arch_args`, a dict, is replaced by a setting for each argument.
 
-    Their names are such as "arch_args depth".
+    The new settings have names such as "arch_args depth".
     """
     other_settings = {name: value for name, value in settings.items() if name != "arch_args"}
     arguments = settings.get("arch_args", {})
@@ -147,7 +147,7 @@ def with_recorded_rows(study: Study, study_folder: Path) -> Study:
 
 
 def _without_image_path(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings in which an empty text stands for the path of the user's images."""
+    """Return settings with "" in place of the path of the user's images."""
     has_image_path = "dataset" in settings and settings["dataset"] not in KINDS["dataset"]
     if not has_image_path:
         return settings

@@ -34,9 +34,9 @@ def needs_training(task: Task) -> bool:
 
 
 def _recorded_failure(task: Task) -> DivergedError | None:
-    """Return the error that a run's folder records, or None without an error.
+    """Return the error that a run's folder records.
 
-    Return None also if the task overwrites the run.
+    Return None if there is no such error, or if the task overwrites the run.
     """
     if task.overwrite:
         return None

@@ -19,6 +19,8 @@ from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine import job_queue
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.task import Outcome
+from jaxcifar.studies import conduct
 
 if find_spec("submitit"):
     # Its import closes the handlers of all loggers. absl's would close the stream that pytest
@@ -335,6 +337,51 @@ def test_forced_rows_are_overwritten_once(submit, slurm, out, capsys):
     assert "leave out --submit: the same command without --force writes the report" in said
     assert "--force" not in command.command_again
     assert command.command_again[-2:] == ("--shard", "2/2")
+
+
+@needs
+@on_posix
+def test_a_job_that_is_queued_again_trains_the_forced_runs_it_has_not_come_to(submit, slurm, out):
+    """Without `--force`, it would take their earlier results for its own."""
+    from submitit.core.utils import DelayedSubmission
+
+    (slurm / "hold").touch()
+    folders = [out / "two" / f"seed{seed}" for seed in (0, 1)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        os.utime(folder / "config.json", (1, 1))
+        (folder / "result.json").write_text("{}")
+    submit("--rows one two --seeds 0 1 --submit slurm --no-wait --force two")
+    begun, waiting = folders
+    (begun / "config.json").write_text("{}")  # the job has deleted this run and begun it anew
+    for pickled in out.glob("_jobs/sent/*_submitted.pkl"):
+        DelayedSubmission.load(pickled).function.before_again()
+    assert (begun / "result.json").exists()
+    assert not (waiting / "result.json").exists() and not (waiting / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("begins", "words"),
+    [(False, ", but with --force one only, goes on"), (True, " without --force goes on")],
+)
+def test_after_a_failure_the_command_forces_rows_that_had_not_begun(
+    submit, out, monkeypatch, begins, words
+):
+    """A row that fails before its earlier run is deleted still has the earlier result."""
+    config = out / "one" / "seed0" / "config.json"
+    config.parent.mkdir(parents=True)
+    config.write_text("{}")
+    os.utime(config, (1, 1))
+
+    def fail(tasks, *_):
+        if begins:
+            config.write_text("{}")
+        return [Outcome(tasks[0], error=RunError("no memory"))]
+
+    monkeypatch.setattr(conduct, "conduct", fail)
+    with pytest.raises(RunError, match=f"the same command{words} with them"):
+        submit("--rows one --force one")
 
 
 @needs

@@ -569,7 +569,7 @@ def test_a_run_in_use_is_only_read(finished, at_hand, capsys):
 
 
 def of(run):
-    return RunFolder(run).evaluation_file, RunFolder(run).test_looks_file
+    return RunFolder(run).evaluation_file, RunFolder(run).uses_of_test_images_file
 
 
 def test_images_that_are_gone_cost_the_temperature_alone(finished, monkeypatch, tmp_path, capsys):

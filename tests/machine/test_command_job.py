@@ -54,6 +54,15 @@ def test_a_command_that_fails_makes_the_job_fail(tmp_path):
         job(tmp_path, "raise SystemExit(3)")()
 
 
+@needs_submitit
+def test_before_a_job_is_queued_again_its_preparation_is_called_once(tmp_path):
+    calls = []
+    mine = CommandJob(("first",), ("next",), str(tmp_path), lambda: calls.append("prepared"))
+    next_job = mine.checkpoint().function
+    assert calls == ["prepared"]
+    assert next_job == CommandJob(("next",), ("next",), str(tmp_path))
+
+
 class TimeIsOver(Exception):
     pass
 

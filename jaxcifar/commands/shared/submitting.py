@@ -64,7 +64,7 @@ def send_parts(
         if runs_to_send:
             part_count = options.parts or row_count
             runs_by_shard = _shards_with_runs(tasks, runs_to_send, part_count)
-            sent_parts = _send_jobs(queue, runs_by_shard, argv, options, study_folder)
+            sent_parts = _send_jobs(queue, tasks, runs_by_shard, argv, options, study_folder)
     if sent_parts:
         _print_sent_parts(sent_parts, print_line)
     if options.wait is False:
@@ -114,6 +114,7 @@ def _shards_with_runs(
 
 def _send_jobs(
     queue: JobQueue,
+    tasks: "Sequence[Task]",
     runs_by_shard: Mapping[Shard, Sequence[str]],
     argv: Sequence[str],
     options: Namespace,
@@ -123,6 +124,7 @@ def _send_jobs(
 
     Args:
       queue: where to send the jobs.
+      tasks: the runs of the study.
       runs_by_shard: part of the study -> names of its runs that are not finished.
       argv: the words of this command, which the jobs repeat.
       options: the parsed words.
@@ -131,12 +133,18 @@ def _send_jobs(
     Raises:
       RunError: the jobs can't be sent.
     """
+    from jaxcifar.studies.forced_runs import ForcedRuns
     from jaxcifar.studies.submitted_parts import SentPart, make_job_folder, record_parts
 
     words = without_submit_options(argv)
-    requeued_words = without_submit_options(argv, other_option="--force")  # keep what was trained
+    words_that_keep_new_runs = without_submit_options(argv, other_option="--force")
     command_jobs = [
-        CommandJob(_job_command(words, shard), _job_command(requeued_words, shard), str(Path.cwd()))
+        CommandJob(
+            _job_command(words, shard),
+            _job_command(words_that_keep_new_runs, shard),
+            str(Path.cwd()),
+            before_again=ForcedRuns.before(shard.select(tasks)).delete_still_there,
+        )
         for shard in runs_by_shard
     ]
     queue_options = job_options(options.submit, options.submit_options)

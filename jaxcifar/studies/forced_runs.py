@@ -1,0 +1,66 @@
+"""The earlier runs that a command with `--force` replaces by new ones."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.task import Task
+
+
+class ForcedRuns(NamedTuple):
+    """The earlier runs in the folders of forced rows, as they were before the command.
+
+    `config_times` has the time of the last change of each run's `config.json`, in nanoseconds, by
+    the run's folder. A new run begins with a new `config.json`.
+    """
+
+    config_times: dict[Path, int]
+
+    @classmethod
+    def before(cls, tasks: Sequence[Task]) -> Self:
+        """Return the earlier runs that these tasks overwrite; call this before they begin."""
+        config_times = {}
+        for task in tasks:
+            config_time = _config_time(RunFolder(task.path))
+            if task.overwrite and config_time is not None:
+                config_times[task.path.absolute()] = config_time
+        return cls(config_times)
+
+    def still_there(self) -> list[Path]:
+        """Return the folders of the earlier runs that no new run has replaced yet."""
+        return [
+            path
+            for path, earlier_time in self.config_times.items()
+            if _config_time(RunFolder(path)) == earlier_time
+        ]
+
+    def resuming_command(self, task: Task) -> str:
+        """Return words for the command that goes on after runs have failed.
+
+        An earlier run is still there if the new run failed before it began. Without `--force`, a
+        command would take the earlier result for the new one. `task` is any run of the study.
+        """
+        rows = dict.fromkeys(path.parent.name for path in self.still_there())  # of ROW/seedN
+        if not rows:
+            return task.resuming_command
+        return f"the same command, but with --force {' '.join(rows)} only,"
+
+    def delete_still_there(self) -> None:
+        """Delete the earlier runs that no new run has replaced yet.
+
+        A command without `--force` then trains these runs, and keeps the runs that were replaced.
+
+        Raises:
+          RunError: a file can't be deleted.
+        """
+        for path in self.still_there():
+            RunFolder(path).delete_run()
+
+
+def _config_time(folder: RunFolder) -> int | None:
+    """Return the time of the last change of `config.json`; None if the file is missing."""
+    try:
+        return folder.config_file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
