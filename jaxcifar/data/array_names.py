@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from jaxcifar.data.split_names import SPLIT_WORDS
 from jaxcifar.errors import UsageError
@@ -54,34 +54,43 @@ def recognise_arrays(array_names: Collection[str], needs_training: bool = True) 
     """
     arrays_of_split: dict[str, SplitArrayNames] = {}
     names_say_splits = _has_array_of_a_split(array_names)
-    for split in SPLIT_WORDS:
-        split_in_names: str | None = split
-        if split == "train" and not names_say_splits:
-            split_in_names = None  # the arrays `x` and `y` are for training
+    # If no name says a split, the arrays `x` and `y` are for training.
+    splits_to_find = list(SPLIT_WORDS) if names_say_splits else ["train"]
+    training_is_required = needs_training or not names_say_splits
+    for split in splits_to_find:
+        split_in_names = split if names_say_splits else None
         image_array = _find_array(array_names, "images", split_in_names)
         label_array = _find_array(array_names, "labels", split_in_names)
-        is_required = split == "train" and (needs_training or not names_say_splits)
         if image_array is not None and label_array is not None:
             arrays_of_split[split] = SplitArrayNames(image_array, label_array)
-        elif image_array is not None or label_array is not None or is_required:
+            continue
+        has_neither_array = image_array is None and label_array is None
+        split_is_required = split == "train" and training_is_required
+        if split_is_required or not has_neither_array:
             missing_arrays = []
             if image_array is None:
                 missing_arrays.append(f"x_{split}")
             if label_array is None:
                 missing_arrays.append(f"y_{split}")
-            needed_arrays = "x_train, y_train, x_test and y_test"
-            if not needs_training:
-                needed_arrays = "x_test and y_test"
-            raise UsageError(
-                f"the file lacks {', '.join(missing_arrays)}; it has "
-                f"{_list_arrays(array_names)}, and must have {needed_arrays}, or x and y"
-            )
+            _refuse_missing_arrays(missing_arrays, array_names, needs_training)
     class_name_array = _find_spelled_array(array_names, _CLASS_NAME_SPELLINGS, "class_names")
     used_arrays = {class_name_array}
     for split_arrays in arrays_of_split.values():
         used_arrays.update(split_arrays)
     ignored_arrays = sorted(name for name in array_names if name not in used_arrays)
     return ArrayNames(arrays_of_split, class_name_array, ignored_arrays)
+
+
+def _refuse_missing_arrays(
+    missing_arrays: Collection[str], array_names: Collection[str], needs_training: bool
+) -> NoReturn:
+    needed_arrays = "x_test and y_test"
+    if needs_training:
+        needed_arrays = "x_train, y_train, x_test and y_test"
+    raise UsageError(
+        f"the file lacks {', '.join(missing_arrays)}; it has "
+        f"{_list_arrays(array_names)}, and must have {needed_arrays}, or x and y"
+    )
 
 
 def _find_array(array_names: Collection[str], content: str, split: str | None) -> str | None:

@@ -136,17 +136,19 @@ def convert_to_records(
         type_name = type(class_names).__name__
         raise UsageError(f"class_names is a {type_name}; give a list of names, by label")
     names_from_user = None if class_names is None else [str(name) for name in class_names]
-    numbered = number_classes(labels_of_split, names_from_user, print_line, run_classes)
-    class_count = len(numbered.class_names)
-    total_image_count = sum(map(len, numbered.numbers_of_split.values()))
+    numbers_of_split, final_class_names = number_classes(
+        labels_of_split, names_from_user, print_line, run_classes
+    )
+    class_count = len(final_class_names)
+    total_image_count = sum(map(len, numbers_of_split.values()))
     resizing.require_memory(total_image_count, class_count, print_line)
     records_of_split: dict[str, binary_records.Records] = {}
-    for split, class_numbers in numbered.numbers_of_split.items():
+    for split, class_numbers in numbers_of_split.items():
         unsorted_records = _pack_images(
             images_of_split[split], class_numbers, class_count, resizing
         )
         records_of_split[split] = binary_records.sort(unsorted_records)
-    return records_of_split, numbered.class_names
+    return records_of_split, final_class_names
 
 
 def _pack_images(
@@ -218,13 +220,12 @@ def _to_squares(image_block: np.ndarray, resizing: Resizing) -> np.ndarray:
     size = resizing.size
     height, width = image_block.shape[1:3]
     resizing.original_sizes.add(min(height, width))
-    has_one_channel = image_block.ndim == 4 and image_block.shape[3] == 1
-    if has_one_channel:
-        image_block = image_block[..., 0]
+    is_grey = image_block.ndim == 3 or image_block.shape[3] == 1
+    if is_grey:  # Pillow takes a grey image without an axis of channels
+        image_block = image_block.reshape(len(image_block), height, width)
     if (height, width) != (size, size):
-        image_block = np.ascontiguousarray(image_block)
-        return np.stack([to_square(Image.fromarray(image), size) for image in image_block])
-    is_grey = image_block.ndim == 3
+        contiguous_block = np.ascontiguousarray(image_block)
+        return np.stack([to_square(Image.fromarray(image), size) for image in contiguous_block])
     if is_grey:
         return np.repeat(image_block[..., None], 3, axis=3)
     return image_block

@@ -10,18 +10,14 @@ The length of a record says how large its image is: the pixel bytes are a multip
 remainder of a division by three is the number of label bytes.
 """
 
-import contextlib
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 
 from jaxcifar.array_types import Float32, Int32, Int64, Integer, UInt8
 from jaxcifar.image_size import IMAGE_SIZE
-from jaxcifar.machine.files import atomic_write
-from jaxcifar.machine.reading import open_regular_file
 
 CHANNELS = 3
 PIXEL_BYTES = CHANNELS * IMAGE_SIZE**2  # of CIFAR's own files
@@ -116,8 +112,9 @@ def unpack(
     for rows, block in _record_blocks(records, chosen_positions):
         channels_first = pixels(block).reshape(-1, CHANNELS, image_size, image_size)
         images[rows] = channels_first.transpose(0, 2, 3, 1)
-    all_labels = labels(records)
-    return images, all_labels if chosen_positions is None else all_labels[chosen_positions]
+    if chosen_positions is None:
+        return images, labels(records)
+    return images, labels(records)[chosen_positions]
 
 
 def _record_blocks(
@@ -209,39 +206,3 @@ def _count_pixel_values(records: Records, chosen_positions: np.ndarray | None) -
         for channel, channel_pixels in enumerate(np.split(pixels(record_block), CHANNELS, axis=1)):
             value_counts[channel] += np.bincount(channel_pixels.reshape(-1), minlength=256)
     return value_counts
-
-
-def write_cache(folder: Path, records_of_split: Mapping[str, Records]) -> None:
-    """Write the records of each split to the file `SPLIT.npy` in `folder`, each atomically.
-
-    The caller must hold the lock of the folder.
-
-    Raises:
-      OSError: the folder can't be written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(".*.npy.*"):  # of a killed process
-        leftover.unlink(missing_ok=True)
-    for split, records in records_of_split.items():
-        with atomic_write(folder / f"{split}.npy") as file:
-            np.save(file, records)
-
-
-def read_cache(folder: Path, fingerprints: Mapping[str, str]) -> dict[str, Records] | None:
-    """Map the cached records of every split into memory; None if a file is missing or changed.
-
-    Args:
-      folder: folder that `write_cache` wrote.
-      fingerprints: split -> SHA-256 (hex) that the records of this split must have.
-    """
-    records_of_split: dict[str, Records] = {}
-    for split, expected_fingerprint in fingerprints.items():
-        path = folder / f"{split}.npy"
-        with contextlib.suppress(Exception):  # a damaged file can raise anything
-            with open_regular_file(path):  # refuses a pipe, which `open_memmap` would wait for
-                records = np.lib.format.open_memmap(path, mode="r")
-            are_records = records.ndim == 2 and records.dtype == np.uint8
-            if are_records and fingerprint(records) == expected_fingerprint:
-                records_of_split[split] = records
-    has_all_splits = records_of_split.keys() == fingerprints.keys()
-    return records_of_split if has_all_splits else None

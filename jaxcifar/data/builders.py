@@ -6,6 +6,7 @@ Pillow encodes. The prepared files have TFDS's own layout, so TFDS's builders ca
 these builders read files that TFDS's builders prepared.
 """
 
+import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -28,6 +29,18 @@ class _ListWriter(tfds.core.ExampleWriter):
 
     def write(self, path: Any, examples: Iterable[Any]) -> Any:
         return super().write(path, list(examples))
+
+
+def _connection_problem(url: str) -> str:
+    """Return the name of the error that a request to `url` raises; "" if the server answers."""
+    import requests
+
+    try:
+        response = requests.head(url, timeout=_MAX_NETWORK_SECONDS, allow_redirects=True)
+        response.raise_for_status()
+    except requests.RequestException as error:
+        return type(error).__name__
+    return ""
 
 
 class _ArchiveBuilder(tfds.core.GeneratorBasedBuilder):
@@ -56,25 +69,17 @@ class _ArchiveBuilder(tfds.core.GeneratorBasedBuilder):
         Raises:
           RunError: the server does not answer, or answers with an error.
         """
-        import requests
+        problems: queue.Queue[str] = queue.Queue()
 
-        problem = "no answer"
-
-        def request_head() -> None:
-            nonlocal problem
-            try:
-                response = requests.head(
-                    self.download_url, timeout=_MAX_NETWORK_SECONDS, allow_redirects=True
-                )
-                response.raise_for_status()
-                problem = ""
-            except requests.RequestException as error:
-                problem = type(error).__name__
+        def put_connection_problem() -> None:
+            problems.put(_connection_problem(self.download_url))
 
         # A thread, because nothing else limits the time of a name look-up.
-        thread = threading.Thread(target=request_head, daemon=True)
-        thread.start()
-        thread.join(_MAX_NETWORK_SECONDS)
+        threading.Thread(target=put_connection_problem, daemon=True).start()
+        try:
+            problem = problems.get(timeout=_MAX_NETWORK_SECONDS)
+        except queue.Empty:
+            problem = "no answer"
         if problem:
             raise RunError(
                 f"no network: {self.download_url} can't be reached ({problem}); "

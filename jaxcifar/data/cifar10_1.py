@@ -27,14 +27,14 @@ _DOWNLOAD_PLACE = "github.com/modestyachts/CIFAR-10.1 (folder datasets)"
 _DOWNLOAD_AGAIN = Remedy(f"get the file again from {_DOWNLOAD_PLACE}")
 
 
-class Cifar101(NamedTuple):
+class Cifar10Point1(NamedTuple):
     """CIFAR-10.1: its version, "v6" or "v4", and its images with CIFAR-10's labels."""
 
     version: str
     examples: Examples
 
 
-def load_cifar10_1(folder: Path | None, data_dir: Path) -> Cifar101:
+def load_cifar10_1(folder: Path | None, data_dir: Path) -> Cifar10Point1:
     """Load CIFAR-10.1, new test images for CIFAR-10, from its published files or from TFDS.
 
     Args:
@@ -46,35 +46,37 @@ def load_cifar10_1(folder: Path | None, data_dir: Path) -> Cifar101:
       UsageError: the files are missing, or TFDS has not prepared them.
       RunError: the files are damaged, or do not have the published numbers of images and classes.
     """
-    unchecked = _load_with_tfds(data_dir) if folder is None else _load_files(folder)
-    images, labels = unchecked.examples
-    expected_count = IMAGE_COUNT_OF_VERSION[unchecked.version]
+    if folder is None:
+        version, (images, labels) = _load_prepared_by_tfds(data_dir)
+    else:
+        version, (images, labels) = _load_published_files(folder)
+    expected_count = IMAGE_COUNT_OF_VERSION[version]
     class_count = len(CIFAR10.class_names)
     has_expected_count = len(images) == len(labels) == expected_count
     if not has_expected_count or labels.min() < 0 or labels.max() >= class_count:
         raise RunError(
-            f"{folder or data_dir}: the files are not CIFAR-10.1 {unchecked.version}, which has "
+            f"{folder or data_dir}: the files are not CIFAR-10.1 {version}, which has "
             f"{expected_count:,} images of {class_count} classes; get them again from "
             f"{_DOWNLOAD_PLACE}"
         )
-    return Cifar101(unchecked.version, Examples(images, labels.astype(np.int32)))
+    return Cifar10Point1(version, Examples(images, labels.astype(np.int32)))
 
 
-def _load_files(folder: Path) -> Cifar101:
+def _load_published_files(folder: Path) -> Cifar10Point1:
     for version in IMAGE_COUNT_OF_VERSION:
         images_path = folder / f"cifar10.1_{version}_data.npy"
         labels_path = folder / f"cifar10.1_{version}_labels.npy"
         if images_path.exists():
             images = read_array(images_path, _IMAGES_FORM, _DOWNLOAD_AGAIN, _MAX_FILE_BYTES)
             labels = read_array(labels_path, _LABELS_FORM, _DOWNLOAD_AGAIN, _MAX_FILE_BYTES)
-            return Cifar101(version, Examples(images, labels))
+            return Cifar10Point1(version, Examples(images, labels))
     raise UsageError(
         f"{folder}: the folder has neither cifar10.1_v6_data.npy nor cifar10.1_v4_data.npy; get "
         f"them from {_DOWNLOAD_PLACE}"
     )
 
 
-def _load_with_tfds(data_dir: Path) -> Cifar101:
+def _load_prepared_by_tfds(data_dir: Path) -> Cifar10Point1:
     from tensorflow_datasets.image_classification.cifar10_1 import Cifar10_1  # takes a second
 
     for version in IMAGE_COUNT_OF_VERSION:
@@ -82,10 +84,10 @@ def _load_with_tfds(data_dir: Path) -> Cifar101:
             builder = Cifar10_1(config=version, data_dir=data_dir)
             if builder.is_prepared():
                 source = builder.as_data_source("test")
-                examples = [source[i] for i in range(len(source))]
+                examples = [source[index] for index in range(len(source))]
                 images = np.stack([np.asarray(example["image"], np.uint8) for example in examples])
                 labels = np.asarray([example["label"] for example in examples])
-                return Cifar101(version, Examples(images, labels))
+                return Cifar10Point1(version, Examples(images, labels))
         except Exception as error:  # TFDS can't read files that only TensorFlow reads
             raise RunError(
                 f"{data_dir}: CIFAR-10.1 can't be read ({first_line(error)}); give its files as "

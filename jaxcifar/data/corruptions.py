@@ -8,7 +8,6 @@ time, except for the rounding of other devices and versions.
 
 import dataclasses
 import io
-import math
 from collections.abc import Callable
 from functools import partial
 
@@ -66,15 +65,17 @@ def blur(keys: Key[Array, "batch"], images: Images, deviation: Float32[Array, ""
 def _blur_weights(deviation: Array, side: int) -> Array:
     """Return the weights `[side, side]` that blur an axis of length `side`.
 
-    Row i has the weight of each input pixel in the blurred pixel i.
+    Row i has the weights with which the input pixels are added up to the blurred pixel i.
     """
-    offsets = jnp.arange(-side, side + 1)
-    reach = jnp.floor(_BLUR_REACH * deviation + 0.5)
+    offsets = jnp.arange(-side, side + 1)  # of input pixels from a blurred pixel
+    largest_offset = jnp.floor(_BLUR_REACH * deviation + 0.5)
     gaussian = jnp.exp(-0.5 * (offsets / deviation) ** 2)
-    weights = jnp.where(jnp.abs(offsets) <= reach, gaussian, 0)
+    weight_of_offset = jnp.where(jnp.abs(offsets) <= largest_offset, gaussian, 0)
     blurred_pixels = jnp.arange(side)[:, None]
-    input_pixels = jnp.clip(blurred_pixels + offsets, 0, side - 1)
-    return jnp.zeros((side, side)).at[blurred_pixels, input_pixels].add(weights / weights.sum())
+    input_pixels = jnp.clip(blurred_pixels + offsets, 0, side - 1)  # the border is repeated
+    weights = jnp.zeros((side, side))
+    normalised_weight_of_offset = weight_of_offset / weight_of_offset.sum()
+    return weights.at[blurred_pixels, input_pixels].add(normalised_weight_of_offset)
 
 
 def shift(keys: Key[Array, "batch"], images: Images, pixels: Float32[Array, ""]) -> Images:
@@ -116,20 +117,22 @@ def rotate(keys: Key[Array, "batch"], images: Images, degrees: Float32[Array, ""
     _, height, width, _ = images.shape
     rows, columns = jnp.mgrid[:height, :width].astype(jnp.float32)
     middle_row, middle_column = (height - 1) / 2, (width - 1) / 2
-    down, right = rows - middle_row, columns - middle_column
+    row_offsets, column_offsets = rows - middle_row, columns - middle_column
     cos, sin = jnp.cos(jnp.deg2rad(degrees)), jnp.sin(jnp.deg2rad(degrees))
     # Where in the original image each pixel of the result comes from.
-    source_rows = middle_row + cos * down + sin * right
-    source_columns = middle_column - sin * down + cos * right
+    source_rows = middle_row + cos * row_offsets + sin * column_offsets
+    source_columns = middle_column - sin * row_offsets + cos * column_offsets
     rotate_channel = partial(
         jax.scipy.ndimage.map_coordinates,
         coordinates=(source_rows, source_columns),
         order=1,
         mode="mirror",
     )
+    rotate_image = jax.vmap(rotate_channel)
+    rotate_batch = jax.vmap(rotate_image)
     channels_first = jnp.moveaxis(images, -1, 1)
-    rotated = jax.vmap(jax.vmap(rotate_channel))(channels_first)
-    return jnp.moveaxis(rotated, 1, -1)
+    rotated_channels_first = rotate_batch(channels_first)
+    return jnp.moveaxis(rotated_channels_first, 1, -1)
 
 
 def brighten(keys: Key[Array, "batch"], images: Images, added: Float32[Array, ""]) -> Images:
@@ -181,11 +184,10 @@ def corrupt_images(
     strength = corruption.strengths[level - 1]
     if corruption.apply is None:
         return np.stack([compress_as_jpeg(image, int(strength)) for image in images])
-    corruption_key = jax.random.fold_in(jax.random.key(_SEED), list(CORRUPTIONS).index(kind))
-    pixels_per_image = math.prod(images.shape[1:3])
-    images_that_fit = _MAX_IMAGES_PER_BLOCK * IMAGE_SIZE**2 // pixels_per_image
-    images_per_block = min(_MAX_IMAGES_PER_BLOCK, max(1, images_that_fit))
-    blocks = []
+    number_of_kind = list(CORRUPTIONS).index(kind)
+    corruption_key = jax.random.fold_in(jax.random.key(_SEED), number_of_kind)
+    images_per_block = _count_images_per_block(images)
+    corrupted_blocks = []
     for first_index in range(0, len(images), images_per_block):
         image_block = images[first_index : first_index + images_per_block]
         corrupted_block = _corrupt_block(
@@ -195,8 +197,16 @@ def corrupt_images(
             image_block,
             np.float32(strength),
         )
-        blocks.append(corrupted_block)
-    return np.concatenate(blocks)
+        corrupted_blocks.append(corrupted_block)
+    return np.concatenate(corrupted_blocks)
+
+
+def _count_images_per_block(images: np.ndarray) -> int:
+    """Return how many images are corrupted at a time: fewer if they are larger than 32x32."""
+    _, height, width, _ = images.shape
+    max_pixels_per_block = _MAX_IMAGES_PER_BLOCK * IMAGE_SIZE**2
+    images_that_fit = max_pixels_per_block // (height * width)
+    return min(_MAX_IMAGES_PER_BLOCK, max(1, images_that_fit))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -227,9 +227,9 @@ class Dataset:
 
     @cached_property
     def copy_counts(self) -> Mapping[str, int]:
-        """The number of "val" and "test" images that are exact copies of images in earlier splits.
+        """Split name -> number of its images that are exact copies of images in earlier splits.
 
-        The order is "train", "val", "test". Empty without copies, and for catalogue data sets.
+        "val" comes after "train", "test" after both. Empty without copies, and for catalogue data.
         """
         if self.is_from_catalog:
             return {}

@@ -1,7 +1,6 @@
 """Decode the images of a folder, in threads."""
 
 import os
-import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -12,7 +11,7 @@ from jaxcifar.array_types import Integer, UInt8
 from jaxcifar.data import binary_records
 from jaxcifar.data.folder_problems import raise_problems
 from jaxcifar.data.image_folder import ImageFile, ImageFolder
-from jaxcifar.data.images import read_image
+from jaxcifar.data.images import hide_pillow_warnings, read_image
 from jaxcifar.data.resizing import Resizing
 from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.terminal import PrintLine
@@ -51,8 +50,7 @@ def read_splits(
         print_line(
             f"{folder.path}: {folder.ignored_count:,} hidden files and the like are ignored."
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns about oddities in files that it can read
+    with hide_pillow_warnings():
         decoded_images_of_split = {
             split: _decode_files(files, len(folder.class_names), resizing)
             for split, files in folder.files_of_split.items()
@@ -96,8 +94,7 @@ def find_file_names(
     labels_of_images = set(labels.tolist())
     split_files = folder.files_of_split.get(split, folder.files_of_split["train"])
     candidate_files = [file for file in split_files if file.label in labels_of_images]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with hide_pillow_warnings():
         decoded = _decode_files(candidate_files, class_count, Resizing(images.shape[1]))
     file_name_of_record: dict[bytes, str] = {}
     for file, record in zip(candidate_files, decoded.records, strict=True):

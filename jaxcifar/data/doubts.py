@@ -15,7 +15,7 @@ MAX_SHOWN_CLASSES = 5  # in a line
 _MAX_NAME_LENGTH = 40  # of a class in a line
 _CHANNEL_NAMES = ("red", "green", "blue")
 _WORD_BYTES = 8
-_DARK_PIXEL = 64  # the brightest pixel of 14 bits in a file of 16 bits, scaled to 8 bits
+_BRIGHTEST_OF_14_BITS = 64  # of 14 bits in a file of 16 bits, scaled to 8 bits
 _MAX_BLOCK_BYTES = 2**24  # of images at a time
 
 Images = UInt8[np.ndarray, "_ size size 3"]  # any number of images
@@ -35,25 +35,25 @@ def describe_doubtful_pixels(
     """
     warnings = []
     if len(constant_channels):
-        any_pixel = images[0, 0, 0]
-        channels = " and ".join(
-            f"{_CHANNEL_NAMES[channel]} ({any_pixel[channel]})" for channel in constant_channels
+        first_pixel = images[0, 0, 0]
+        channels_with_values = " and ".join(
+            f"{_CHANNEL_NAMES[channel]} ({first_pixel[channel]})" for channel in constant_channels
         )
         warnings.append(
-            f"these channels have the same value in all training images: {channels}; the network "
-            "learns nothing from them"
+            f"these channels have the same value in all training images: {channels_with_values}; "
+            "the network learns nothing from them"
         )
-    brightest = images.max()
-    if 1 < brightest <= _DARK_PIXEL:
-        warnings.append(
-            f"the brightest pixel of the training images is {brightest} of 255; if 16-bit files "
-            "hold a camera's 10 to 14 bits, most grey levels are lost: scale the values in the "
-            "files to 0 to 65,535"
-        )
-    if brightest <= 1:
+    brightest_value = images.max()
+    if brightest_value <= 1:
         warnings.append(
             "the pixels of the training images are only 0 and 1, like fractions that were cast to "
             "integers; multiply by 255 before casting to uint8"
+        )
+    elif brightest_value <= _BRIGHTEST_OF_14_BITS:
+        warnings.append(
+            f"the brightest pixel of the training images is {brightest_value} of 255; if 16-bit "
+            "files hold a camera's 10 to 14 bits, most grey levels are lost: scale the values in "
+            "the files to 0 to 65,535"
         )
     return warnings
 
@@ -125,7 +125,7 @@ class _SplitImages(NamedTuple):
 def _count_copies_in(split: _SplitImages, earlier_splits: Sequence[_SplitImages]) -> int:
     """Return how many images of a split are exact copies of images in earlier splits.
 
-    Images with equal checksums are compared by their SHA-256; other images are not compared.
+    Images whose checksum also occurs in an earlier split are compared by their SHA-256.
     """
     earlier_checksums = np.concatenate([earlier.checksums for earlier in earlier_splits])
     digests_of_possible_copies = _digests_of_images(split, earlier_checksums)
@@ -147,10 +147,10 @@ def _image_checksums(images: np.ndarray) -> np.ndarray:
     The number is a weighted sum of the image's bytes, in words of eight bytes, modulo 2^64.
     """
     bytes_per_image = math.prod(images.shape[1:])
-    padding_bytes = -bytes_per_image % _WORD_BYTES
-    word_count = (bytes_per_image + padding_bytes) // _WORD_BYTES
-    random_words = np.random.RandomState(0).randint(1, 2**63, word_count, dtype=np.uint64)
-    odd_weights = random_words | np.uint64(1)
+    words_per_image = math.ceil(bytes_per_image / _WORD_BYTES)
+    padding_bytes = words_per_image * _WORD_BYTES - bytes_per_image
+    random_weights = np.random.RandomState(0).randint(1, 2**63, words_per_image, dtype=np.uint64)
+    odd_weights = random_weights | np.uint64(1)  # then a change of one word changes the sum
     checksums = np.empty(len(images), np.uint64)
     images_per_block = max(1, _MAX_BLOCK_BYTES // bytes_per_image)
     for start in range(0, len(images), images_per_block):

@@ -1,6 +1,6 @@
 """Find the splits and the class folders in a folder of images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from jaxcifar.data.binary_records import MAX_CLASSES
@@ -57,19 +57,29 @@ def find_folder_layout(listing: FolderListing, min_classes: int = 2) -> FolderLa
     """
     folder_of_split = _split_folders(listing)
     train_folder = folder_of_split.pop("train")
-    train_class_folders = _class_folders(listing, train_folder, {})
+    train_class_folders = _class_folders(listing, train_folder)
+    class_names = sorted(train_class_folders)
     class_folders_of_split = {"train": train_class_folders}
     for split, folder in folder_of_split.items():
-        class_folders_of_split[split] = _class_folders(listing, folder, train_class_folders)
-    has_several_splits = len(class_folders_of_split) > 1
-    is_named_as_split = split_of_name(train_folder.own_name) is not None
-    if not has_several_splits and not is_named_as_split and not listing.problems:
+        class_folders_of_split[split] = _class_folders(listing, folder, class_names)
+    has_only_training_images = not folder_of_split
+    train_folder_is_named_so = split_of_name(train_folder.own_name) is not None
+    may_have_unnamed_splits = has_only_training_images and not train_folder_is_named_so
+    if may_have_unnamed_splits and not listing.problems:
         refuse_unnamed_splits(listing, train_class_folders)
-    class_names = sorted(train_class_folders)
     if len(class_names) < min_classes:
         return None
     if len(class_names) > MAX_CLASSES:
         raise RunError(f"{listing.root}: more than {MAX_CLASSES:,} classes; merge some classes")
+    _refuse_untrained_classes(listing, class_folders_of_split)
+    return FolderLayout(tuple(class_names), class_folders_of_split)
+
+
+def _refuse_untrained_classes(
+    listing: FolderListing, class_folders_of_split: Mapping[str, Mapping[str, Folder]]
+) -> None:
+    """Raise an error if a class of another split is not a class of the training images."""
+    train_class_folders = class_folders_of_split["train"]
     for split, class_folders in class_folders_of_split.items():
         for name, folder in class_folders.items():
             if name not in train_class_folders:
@@ -77,7 +87,6 @@ def find_folder_layout(listing: FolderListing, min_classes: int = 2) -> FolderLa
                     f"{listing.root}: {folder.printable_path} is a class without training "
                     f"images; add some to the folder of training images, or remove it from {split}"
                 )
-    return FolderLayout(tuple(class_names), class_folders_of_split)
 
 
 def describe_content(listing: FolderListing) -> str:
@@ -86,7 +95,8 @@ def describe_content(listing: FolderListing) -> str:
     For example "30 images, 1 folder (images) and no table". Images in subfolders are counted only
     if there is a single class folder.
     """
-    class_folders = _class_folders(listing, _split_folders(listing)["train"], {})
+    train_folder = _split_folders(listing)["train"]
+    class_folders = _class_folders(listing, train_folder)
     if len(class_folders) == 1:
         [folder] = class_folders.values()
         image_count = sum(
@@ -115,10 +125,10 @@ def _split_folders(listing: FolderListing) -> dict[str, Folder]:
 
     If the folder is not divided into splits, "train" is the folder that contains the class folders.
     """
-    top = _skip_wrappers(listing, listing.root_folder)
+    innermost_folder = _skip_wrappers(listing, listing.root_folder)
     folders_of_split: dict[str, list[Folder]] = {}
     other_folders = []
-    folders = listing.children(top).subfolders
+    folders = listing.children(innermost_folder).subfolders
     for folder, split in zip(folders, splits_of_folder_names(listing, folders), strict=True):
         if split is None:
             other_folders.append(folder)
@@ -129,7 +139,7 @@ def _split_folders(listing: FolderListing) -> dict[str, Folder]:
     is_divided = "train" in folders_of_split and (has_several_splits or has_only_split_folders)
     if not is_divided:
         refuse_partial_splits(listing, folders_of_split, other_folders)
-        return {"train": top}
+        return {"train": innermost_folder}
     folder_of_split = {
         split: _only_folder_of_split(listing, split, folders_of_split[split])
         for split in SPLIT_WORDS
@@ -138,7 +148,7 @@ def _split_folders(listing: FolderListing) -> dict[str, Folder]:
     for folder in other_folders:
         problem = f"{folder.printable_path} is an extra folder beside train and test"
         listing.add_problem(problem, f"move the folder out of {listing.root}")
-    _report_misplaced_files(listing, top)
+    _report_misplaced_files(listing, innermost_folder)
     return folder_of_split
 
 
@@ -154,7 +164,7 @@ def _only_folder_of_split(listing: FolderListing, split: str, folders: Sequence[
 
 
 def _skip_wrappers(
-    listing: FolderListing, folder: Folder, class_names: Sequence[str] = ()
+    listing: FolderListing, folder: Folder, class_names: Collection[str] = ()
 ) -> Folder:
     """Descend from a folder through wrappers, and return the innermost folder.
 
@@ -171,24 +181,27 @@ def _skip_wrappers(
         if len(subfolders) != 1:
             return folder
         [only_subfolder] = subfolders
-        if split_of_name(only_subfolder.own_name) or only_subfolder.class_name in class_names:
+        is_split = split_of_name(only_subfolder.own_name) is not None
+        is_class = only_subfolder.class_name in class_names
+        if is_split or is_class:
             return folder
-        if not listing.children(only_subfolder).subfolders:
-            return folder  # the subfolder has only files: a class, or all the images
+        has_only_files = not listing.children(only_subfolder).subfolders
+        if has_only_files:  # a class, or all the images
+            return folder
         _report_misplaced_files(listing, folder)
         folder = only_subfolder
     return folder
 
 
 def _class_folders(
-    listing: FolderListing, split_folder: Folder, train_class_folders: Mapping[str, Folder]
+    listing: FolderListing, split_folder: Folder, train_class_names: Collection[str] = ()
 ) -> dict[str, Folder]:
     """Return the class folders in the folder of a split, by class name.
 
-    `train_class_folders` is empty for the training split. For other splits it has the training
-    split's class folders: a folder with one of their names is a class, even as the only folder.
+    `train_class_names` has the classes of the training split, which are found first. In another
+    split, a folder with one of these names is a class, even if it is the only folder.
     """
-    parent = _skip_wrappers(listing, split_folder, tuple(train_class_folders))
+    parent = _skip_wrappers(listing, split_folder, train_class_names)
     _report_misplaced_files(listing, parent)
     class_folders: dict[str, Folder] = {}
     for folder in listing.children(parent).subfolders:

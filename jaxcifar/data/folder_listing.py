@@ -121,10 +121,11 @@ class FolderListing:
         subfolders: list[Folder] = []
         file_names: list[str] = []
         for entry in self._visible_entries(folder):
-            subfolder = self._followed_subfolder(folder, entry)
-            if subfolder is not None:
-                subfolders.append(subfolder)
-            elif not _is_folder(entry):
+            if _is_folder(entry):
+                subfolder = self._usable_subfolder(folder, entry)
+                if subfolder is not None:
+                    subfolders.append(subfolder)
+            else:
                 file_names.append(entry.name)
         return FolderContent(subfolders, file_names)
 
@@ -137,7 +138,7 @@ class FolderListing:
         subfolders: list[Folder] = []
         for entry in self._visible_entries(folder):
             if _is_folder(entry):
-                subfolder = self._followed_subfolder(folder, entry)
+                subfolder = self._usable_subfolder(folder, entry)
                 if subfolder is not None:
                     subfolders.append(subfolder)
             else:
@@ -147,10 +148,8 @@ class FolderListing:
         for subfolder in subfolders:
             yield from self.files_below(subfolder)
 
-    def _followed_subfolder(self, folder: Folder, entry: os.DirEntry) -> Folder | None:
-        """Return a directory entry as a folder; None for a file or a link to a parent."""
-        if not _is_folder(entry):
-            return None
+    def _usable_subfolder(self, folder: Folder, entry: os.DirEntry) -> Folder | None:
+        """Return a directory entry, a folder, as `Folder`; None for a link to a parent folder."""
         relative_path = _join_paths(folder.relative_path, entry.name)
         path = folder.path / entry.name
         parent_folders = self._parent_folders[folder.path]

@@ -88,10 +88,13 @@ class ImageFolder:
         if labelled is not None:
             return cls._from_table(path, labelled, needs_every_class)
         if not needs_every_class:
-            new_listing = FolderListing(path)  # the other one has the problems of the first search
-            one_class_layout = find_folder_layout(new_listing, min_classes=1)
+            # `listing` may have problems from the search for several classes.
+            listing_of_one_class = FolderListing(path)
+            one_class_layout = find_folder_layout(listing_of_one_class, min_classes=1)
             if one_class_layout is not None:
-                return cls._from_class_folders(new_listing, one_class_layout, needs_every_class)
+                return cls._from_class_folders(
+                    listing_of_one_class, one_class_layout, needs_every_class
+                )
         content = describe_content(listing)
         table_problem = describe_unusable_table(path)
         if table_problem:
@@ -208,9 +211,9 @@ def _require_images(
     files_of_split: Mapping[str, Sequence[ImageFile]],
     needs_every_class: bool,
 ) -> None:
-    """Raise an error if a split has no images, or a class has no training images but needs some.
+    """Raise an error if a split has no images, or if a class has no training images.
 
-    `path` begins the error message.
+    A class may have none if `needs_every_class` is False. `path` begins the error message.
     """
     training_labels = [file.label for file in files_of_split["train"]]
     images_per_class = np.bincount(training_labels, minlength=len(class_names))

@@ -4,6 +4,8 @@ import contextlib
 import io
 import math
 import os
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -78,6 +80,14 @@ def _to_8_bits(grey: np.ndarray) -> np.ndarray:
         raise ValueError("the image has pixels of 32 bits; save it with 8 or 16 bits")
     half = _MAX_16_BITS // 2  # added before the division, so that the result is rounded
     return ((grey.astype(np.int64) * 255 + half) // _MAX_16_BITS).astype(np.uint8)
+
+
+@contextlib.contextmanager
+def hide_pillow_warnings() -> Iterator[None]:
+    """Hide the warnings in the `with` block; Pillow warns about oddities in files it can read."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def read_image(path: str | Path, size: int = IMAGE_SIZE) -> DecodedImage:

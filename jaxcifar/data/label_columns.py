@@ -1,6 +1,7 @@
 """Choose the column of labels in a table by comparing the cells of its columns."""
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 from jaxcifar.data.label_table import LabelTable, column_title
 from jaxcifar.errors import RunError
@@ -35,8 +36,8 @@ def choose_label_column(
     if titled_column is not None:
         return titled_column
     one_hot_columns = _one_hot_columns(rows, candidates)
-    has_other_columns_like_labels = not set(columns_like_labels).issubset(one_hot_columns)
-    if titles and one_hot_columns and not has_other_columns_like_labels:
+    only_one_hot_columns_fit = set(columns_like_labels).issubset(one_hot_columns)
+    if titles and one_hot_columns and only_one_hot_columns_fit:
         shown_titles = ", ".join(column_title(column, titles) for column in one_hot_columns)
         raise RunError(
             f"{table.path}: the columns {shown_titles} hold only 0 and 1, with one 1 in each row "
@@ -45,11 +46,18 @@ def choose_label_column(
     distinct_columns = _drop_equivalent_columns(rows, columns_like_labels)
     if len(distinct_columns) == 1:
         return distinct_columns[0]
-    problem = "no column looks like labels"
     if distinct_columns:
-        problem = "several columns may be the labels"
-    columns_to_choose = distinct_columns or candidates
-    titles_to_choose = [column_title(column, titles) for column in columns_to_choose]
+        _refuse_unclear_columns(
+            "several columns may be the labels", table, titles, distinct_columns
+        )
+    _refuse_unclear_columns("no column looks like labels", table, titles, candidates)
+
+
+def _refuse_unclear_columns(
+    problem: str, table: LabelTable, titles: Sequence[str] | None, columns: Sequence[int]
+) -> NoReturn:
+    """Raise an error that asks the user to name one of `columns`."""
+    titles_to_choose = [column_title(column, titles) for column in columns]
     example = titles_to_choose[0] if titles_to_choose else column_title(0, titles)
     raise RunError(
         f"{table.path}: {problem} ({', '.join(titles_to_choose)}); name the right one, such as "
@@ -77,15 +85,15 @@ def _has_repeated_values(rows: Sequence[Sequence[str]], column: int) -> bool:
 
 
 def _one_hot_columns(rows: Sequence[Sequence[str]], candidates: Sequence[int]) -> list[int]:
-    """Return the columns of zeros and ones if, among them, each row has exactly one 1; else []."""
+    """Return the columns that hold only 0 and 1; [] if a row has no 1 in them, or several."""
     binary_columns = [
         column for column in candidates if all(row[column] in _ZERO_OR_ONE for row in rows)
     ]
     if len(binary_columns) < 2:
         return []
     for row in rows:
-        ones = [column for column in binary_columns if _ZERO_OR_ONE[row[column]] == 1]
-        if len(ones) != 1:
+        columns_with_one = [column for column in binary_columns if _ZERO_OR_ONE[row[column]] == 1]
+        if len(columns_with_one) != 1:
             return []
     return binary_columns
 
@@ -103,8 +111,9 @@ def _drop_equivalent_columns(rows: Sequence[Sequence[str]], columns: Sequence[in
             columns_of_numbers.append(column)
         else:
             columns_of_names.append(column)
+    columns_by_preference = [*columns_of_names, *columns_of_numbers]
     kept_columns: list[int] = []
-    for column in [*columns_of_names, *columns_of_numbers]:
+    for column in columns_by_preference:
         is_repetition = any(_are_equivalent(rows, column, kept) for kept in kept_columns)
         if not is_repetition:
             kept_columns.append(column)

@@ -5,7 +5,6 @@ labels.
 """
 
 import contextlib
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,7 +15,7 @@ import numpy as np
 
 from jaxcifar.data import binary_records
 from jaxcifar.data.arrays import MAX_IMAGES, ImageBlocks, SplitArrays, convert_to_records
-from jaxcifar.data.images import DecodedImage, decode_image
+from jaxcifar.data.images import DecodedImage, decode_image, hide_pillow_warnings
 from jaxcifar.data.parquet_files import group_by_split
 from jaxcifar.data.parquet_schema import (
     ParquetColumns,
@@ -72,20 +71,23 @@ def read_parquet(
     resizing = resizing or Resizing()
     try:
         paths_of_split = group_by_split(path, files, print_line)
-        split_files = {
+        files_of_split = {
             split: _SplitFiles(paths, resizing) for split, paths in paths_of_split.items()
         }
-        if "train" not in split_files and run_classes is None:
+        if "train" not in files_of_split and run_classes is None:
             raise UsageError(
                 "there is no parquet file of the training images; name one train-*.parquet"
             )
-        arrays_of_split = {split: files.read_arrays(split) for split, files in split_files.items()}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns about oddities in files that it can read
-            first_split = next(iter(split_files.values()))  # "train", if there is such a file
-            class_names = first_split.columns.class_names
+        arrays_of_split = {
+            split: split_files.read_arrays(split) for split, split_files in files_of_split.items()
+        }
+        files_of_first_split = next(iter(files_of_split.values()))  # of "train", if there are any
+        class_names = files_of_first_split.columns.class_names
+        # The blocks of images are squares already, and `resizing` has their original sizes.
+        resizing_of_squares = Resizing(resizing.size)
+        with hide_pillow_warnings():
             return convert_to_records(
-                arrays_of_split, class_names, Resizing(resizing.size), print_line, run_classes
+                arrays_of_split, class_names, resizing_of_squares, print_line, run_classes
             )
     except UsageError as error:
         raise RunError(f"{path}: {error}") from error
@@ -115,7 +117,10 @@ class _SplitFiles:
             )
 
     def read_arrays(self, split: str) -> SplitArrays:
-        """Return images and labels; images are decoded block by block while they are read."""
+        """Return the images and labels; an image is decoded only when its block is read.
+
+        `split` is the name of the split, for error messages.
+        """
         size = self._resizing.size
         shape = (self._image_count, size, size, 3)
         images = ImageBlocks(shape, np.dtype(np.uint8), self._read_image_blocks)
@@ -181,7 +186,8 @@ def _decode_cell(image_file: Any, size: int) -> DecodedImage:
         return decode_image(image_file.as_py(), size)
     except ValueError as error:
         reason = first_line(error)
-        remedy = "" if ";" in reason else "; replace it, or remove its row"
+        reason_has_remedy = ";" in reason
+        remedy = "" if reason_has_remedy else "; replace it, or remove its row"
         raise UsageError(f"an image can't be read: {reason}{remedy}") from error
 
 

@@ -152,7 +152,7 @@ def _read_cache(cache: Path, dataset: KnownDataset) -> dict[str, binary_records.
         if manifest is None or manifest.class_names != dataset.class_names:
             return None
         fingerprints = manifest.fingerprints
-    return binary_records.read_cache(cache, fingerprints)
+    return record_cache.read_records(cache, fingerprints)
 
 
 def _make_builder(dataset: KnownDataset, data_dir: Path, archive: Path | None) -> Any:

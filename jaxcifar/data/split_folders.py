@@ -13,9 +13,9 @@ def splits_of_folder_names(listing: FolderListing, folders: Sequence[Folder]) ->
     """Return the split that each folder is for; None for a folder that is not for a split.
 
     A folder named "test" is always for a split. A name that contains the name of a split, such as
-    "test_set", counts only if the names of all folders together say "train" and another split. It
-    must also have subfolders, because a class may be called "test_tube". If every name says a
-    split, folders for validation and testing need no subfolders; their files are reported later.
+    "test_set", counts only if the names of all folders together say "train" and another split. The
+    folder must also have subfolders, because a class may be called "test_tube". If every name says
+    a split, folders for validation and testing need no subfolders; their files are reported later.
     """
     names = [folder.own_name for folder in folders]
     splits_of_whole_names = [split_of_name(name) for name in names]
@@ -27,11 +27,11 @@ def splits_of_folder_names(listing: FolderListing, folders: Sequence[Folder]) ->
     for folder, split_of_whole_name, split in zip(
         folders, splits_of_whole_names, splits_of_names, strict=True
     ):
-        contains_split = split is not None and split_of_whole_name is None
-        needs_subfolders = split == "train" or not every_name_has_split
-        if contains_split and needs_subfolders:
-            has_subfolders = bool(listing.children(folder).subfolders)
-            if not has_subfolders:  # perhaps a class, such as "test_tube"
+        only_part_of_name_says_split = split is not None and split_of_whole_name is None
+        must_have_subfolders = split == "train" or not every_name_has_split
+        if only_part_of_name_says_split and must_have_subfolders:
+            may_be_class = not listing.children(folder).subfolders  # such as "test_tube"
+            if may_be_class:
                 return splits_of_whole_names
     return splits_of_names
 
@@ -56,20 +56,20 @@ def refuse_partial_splits(
         folder = folders[0]
         if not listing.children(folder).subfolders:
             continue
-        neighbour = f" beside {other_folders[0].printable_path}" if other_folders else ""
-        missing = "" if "train" in folders_of_split else " but no train folder"
+        neighbour_text = f" beside {other_folders[0].printable_path}" if other_folders else ""
+        missing_text = "" if "train" in folders_of_split else " but no train folder"
         raise RunError(
             f"{listing.root}: has a {split} folder with subfolders ({folder.printable_path})"
-            f"{neighbour}{missing}; put the classes into train/ and test/, or give {folder.path} "
-            "to have a sixth of every class taken for testing"
+            f"{neighbour_text}{missing_text}; put the classes into train/ and test/, or give "
+            f"{folder.path} to have a sixth of every class taken for testing"
         )
 
 
 def refuse_unnamed_splits(listing: FolderListing, class_folders: Mapping[str, Folder]) -> None:
-    """Raise an error if all class folders have subfolders with the same names, two or more.
+    """Raise an error if all class folders have the same subfolders, which may be the classes.
 
     Raises:
-      RunError: the subfolders of all class folders have the same names.
+      RunError: all class folders have subfolders with the same names, two or more.
     """
     if len(class_folders) < 2:
         return
@@ -80,14 +80,16 @@ def refuse_unnamed_splits(listing: FolderListing, class_folders: Mapping[str, Fo
     for folder in later_folders:
         if _subfolder_names(listing, folder) != common_names:
             return
-    first, second, *other_folders = (folder.printable_path for folder in class_folders.values())
-    more = f" (and {pluralize(len(other_folders), 'other folder')})" if other_folders else ""
+    first_path, second_path, *other_paths = (
+        folder.printable_path for folder in class_folders.values()
+    )
+    others_text = f" (and {pluralize(len(other_paths), 'other folder')})" if other_paths else ""
     printable_names = [printable_name(name) for name in sorted(common_names)]
     listed_subfolders = join_first(printable_names, MAX_SHOWN_NAMES)
     raise RunError(
-        f"{listing.root}: {first} and {second}{more} both hold the folders {listed_subfolders}: "
-        "they look like splits; rename them to train and test, or, if they are classes, move their "
-        "images out of these folders"
+        f"{listing.root}: {first_path} and {second_path}{others_text} both hold the folders "
+        f"{listed_subfolders}: they look like splits; rename them to train and test, or, if they "
+        "are classes, move their images out of these folders"
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxcifar.data import binary_records
+from jaxcifar.data import binary_records, record_cache
 from jaxcifar.data.catalog import CATALOG
 from jaxcifar.data.decode import read_splits
 from jaxcifar.data.image_folder import ImageFolder, scan_images
@@ -144,13 +144,13 @@ def load_user_data(
                 "--val-fraction has no effect."
             )
         manifest = Manifest.for_records(records, class_names, source_digest)
-        binary_records.write_cache(cache, records)
+        record_cache.write_records(cache, records)
         manifest.write(cache)
         return PreparedImages(records, manifest)
 
 
 def _cache_name(name: str, image_size: int) -> str:
-    """Return the name of the cache folder for the images at the path `name`, at a size."""
+    """Return the name of the cache folder for the images at the path `name`, of `image_size`."""
     path_digest = _sha256_hex(os.fsencode(_absolute_path(name)))[:12]
     size_suffix = "" if image_size == IMAGE_SIZE else f"-{image_size}"
     return f"{user_data_name(name)}-{path_digest}{size_suffix}"
@@ -170,7 +170,7 @@ def _read_cache(
     manifest = Manifest.read(cache)
     if manifest is None or manifest.source != source_digest:
         return None
-    records_of_split = binary_records.read_cache(cache, manifest.fingerprints)
+    records_of_split = record_cache.read_records(cache, manifest.fingerprints)
     if records_of_split is None:
         return None
     class_count = len(manifest.class_names)

@@ -35,15 +35,15 @@ def real_data_dir(tmp_path_factory):
     Writing 60,000 images as TFDS does takes a minute; tests/data/test_data.py does it with fewer.
     """
     cache = catalog.cache_folder(catalog.CIFAR10, default_data_dir())
-    if binary_records.read_cache(cache, catalog.CIFAR10.fingerprints) is not None:
+    if record_cache.read_records(cache, catalog.CIFAR10.fingerprints) is not None:
         return default_data_dir()
     if real_archive() is None:
         pytest.skip("CIFAR-10 is neither prepared in the TFDS folder nor at hand as an archive")
     folder = tmp_path_factory.mktemp("real")
     cache = catalog.cache_folder(catalog.CIFAR10, folder)
-    binary_records.write_cache(cache, real_records())
+    record_cache.write_records(cache, real_records())
     # Nothing is downloaded or prepared: the images have the catalogue's fingerprints.
-    assert binary_records.read_cache(cache, catalog.CIFAR10.fingerprints) is not None
+    assert record_cache.read_records(cache, catalog.CIFAR10.fingerprints) is not None
     return folder
 
 
