@@ -12,20 +12,20 @@ class AxisGroup:
     """Neighbouring axes of an array, and the neighbouring axes that a reshape turns them into.
 
     Attributes:
-      before: the axes before the reshape.
-      after: the axes after the reshape.
+      axes_before: the axes before the reshape.
+      axes_after: the axes after the reshape.
     """
 
-    before: tuple[int, ...]
-    after: tuple[int, ...]
+    axes_before: tuple[int, ...]
+    axes_after: tuple[int, ...]
 
     @property
     def is_reshaped(self) -> bool:
         """False if the group is a single axis, which the reshape leaves as it is."""
-        return len(self.before) != 1 or len(self.after) != 1
+        return len(self.axes_before) != 1 or len(self.axes_after) != 1
 
 
-def axis_groups(before: Shape, after: Shape) -> list[AxisGroup]:
+def axis_groups(shape_before: Shape, shape_after: Shape) -> list[AxisGroup]:
     """Split the axes of a reshape into groups that can be reshaped one by one; return the groups.
 
     For example, a reshape of `[B, 32, 32, 12]` to `[B, 1024, 3, 4]` has three groups: B stays B,
@@ -33,17 +33,17 @@ def axis_groups(before: Shape, after: Shape) -> list[AxisGroup]:
     1 that appears or disappears is a group of its own.
 
     Args:
-      before: the shape before the reshape.
-      after: the shape after the reshape, with the same number of elements.
+      shape_before: the shape before the reshape.
+      shape_after: the shape after the reshape, with the same number of elements.
 
     Raises:
       UnconvertibleError: the array has no elements; then the sizes do not show the groups.
     """
-    require_elements([*before, *after])
+    require_elements([*shape_before, *shape_after])
     groups = []
     start_before, start_after = 0, 0  # the first axes that are in no group yet
-    while start_before < len(before) or start_after < len(after):
-        counts = _count_axes_of_first_group(before[start_before:], after[start_after:])
+    while start_before < len(shape_before) or start_after < len(shape_after):
+        counts = _axis_counts_of_first_group(shape_before[start_before:], shape_after[start_after:])
         end_before = start_before + counts.before
         end_after = start_after + counts.after
         axes_before = tuple(range(start_before, end_before))
@@ -60,33 +60,33 @@ class _AxisCounts(NamedTuple):
     after: int
 
 
-def _count_axes_of_first_group(before: Sequence[Size], after: Sequence[Size]) -> _AxisCounts:
-    """Count the axes of the first group (see `axis_groups`), before and after the reshape.
+def _axis_counts_of_first_group(
+    sizes_before: Sequence[Size], sizes_after: Sequence[Size]
+) -> _AxisCounts:
+    """Return how many axes the first group has before and after the reshape (see `axis_groups`).
 
     The group gets more axes until it has as many elements before the reshape as after it.
 
     Args:
-      before: sizes of the axes before the reshape that are in no group yet.
-      after: sizes of the axes after the reshape that are in no group yet.
+      sizes_before: sizes of the axes before the reshape that are in no group yet.
+      sizes_after: sizes of the axes after the reshape that are in no group yet.
     """
-    if before and after and before[0] == after[0]:
+    if sizes_before and sizes_after and sizes_before[0] == sizes_after[0]:
         return _AxisCounts(1, 1)
-    if before and before[0] == ONE:
+    if sizes_before and sizes_before[0] == ONE:
         return _AxisCounts(1, 0)
-    if after and after[0] == ONE:
+    if sizes_after and sizes_after[0] == ONE:
         return _AxisCounts(0, 1)
     count_before, count_after = 1, 1
-    while True:
-        elements_before = product(before[:count_before])
-        elements_after = product(after[:count_after])
-        if elements_before == elements_after:
-            return _AxisCounts(count_before, count_after)
-        # The side with fewer elements gets another axis, if there is another one.
-        all_are_counted_before = count_before == len(before)
-        all_are_counted_after = count_after == len(after)
-        if all_are_counted_after:
-            count_before += 1
-        elif all_are_counted_before or elements_before.for_two > elements_after.for_two:
+    elements_before, elements_after = sizes_before[0], sizes_after[0]
+    while elements_before != elements_after:
+        can_grow_before = count_before < len(sizes_before)
+        can_grow_after = count_after < len(sizes_after)
+        has_fewer_after = elements_after.for_two_images < elements_before.for_two_images
+        if can_grow_after and (has_fewer_after or not can_grow_before):
             count_after += 1
         else:
             count_before += 1
+        elements_before = product(sizes_before[:count_before])
+        elements_after = product(sizes_after[:count_after])
+    return _AxisCounts(count_before, count_after)

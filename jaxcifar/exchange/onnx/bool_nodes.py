@@ -12,9 +12,9 @@ from jaxcifar.exchange.onnx.onnx_values import (
     Tensor,
     UnconvertibleError,
     Value,
-    shared,
+    fixed_constant,
 )
-from jaxcifar.exchange.onnx.traced_step import Step, is_filled
+from jaxcifar.exchange.onnx.traced_step import Step, is_constant_filled_with
 
 _INT32 = np.dtype(np.int32)
 
@@ -27,9 +27,9 @@ def comparison(operation: str, *, negated: bool = False) -> Conversion:
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         inputs = step.inputs
-        node_takes_truth_values = operation == "Equal"
-        if not node_takes_truth_values:
-            inputs = tuple(_as_number(graph, value) for value in inputs)
+        can_compare_truth_values = operation == "Equal"  # in ONNX
+        if not can_compare_truth_values:
+            inputs = tuple(_truth_values_to_integers(graph, value) for value in inputs)
         result = elementwise(graph, operation, inputs, step.shape, step.dtype)
         if negated:
             result = elementwise(graph, "Not", (result,), step.shape, step.dtype)
@@ -38,11 +38,11 @@ def comparison(operation: str, *, negated: bool = False) -> Conversion:
     return convert
 
 
-def _as_number(graph: OnnxBuilder, value: Value) -> Value:
+def _truth_values_to_integers(graph: OnnxBuilder, value: Value) -> Value:
     """Convert truth values to the integers 0 and 1; return other values unchanged."""
     if isinstance(value, Constant):
         array = value.array()
-        return shared(array.astype(_INT32)) if array.dtype == np.bool_ else value
+        return fixed_constant(array.astype(_INT32)) if array.dtype == np.bool_ else value
     return cast(graph, value, _INT32) if value.dtype == np.bool_ else value
 
 
@@ -63,17 +63,17 @@ def logical(operation: str) -> Conversion:
 
 
 def select_n(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Add nodes that take each element from one of two arrays, as an array of conditions says."""
-    condition, *cases = step.inputs
-    if len(cases) != 2:
+    """Add nodes that take each element from one of two arrays, as `jnp.where` does."""
+    condition, *choices = step.inputs
+    if len(choices) != 2:
         raise UnconvertibleError(
             "a choice between more than two arrays can't be converted; choose between two at a time"
         )
-    if_false, if_true = cases
-    for case, condition_of_case in ((if_false, False), (if_true, True)):
-        is_always_chosen = is_filled(condition, condition_of_case)
-        if is_always_chosen and isinstance(case, Tensor) and case.shape == step.shape:
-            return case
+    if_false, if_true = choices
+    for choice, condition_of_choice in ((if_false, False), (if_true, True)):
+        is_always_chosen = is_constant_filled_with(condition, condition_of_choice)
+        if is_always_chosen and isinstance(choice, Tensor) and choice.shape == step.shape:
+            return choice
     if step.dtype == np.bool_:  # for which ONNX Runtime has no Where
         return _choice_of_bools(graph, condition, if_false, if_true, step.shape)
     return elementwise(graph, "Where", (condition, if_true, if_false), step.shape, step.dtype)

@@ -1,5 +1,6 @@
 """Choose the branch of a conditional operation that becomes nodes of an ONNX graph."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from jaxcifar.exchange.onnx.conversion_table import CONVERSIONS
 from jaxcifar.exchange.onnx.onnx_values import Constant, Tensor, UnconvertibleError
 
 
-def branch_in_graph(equation: JaxprEqn, index: object) -> int:
+def number_of_exported_branch(equation: JaxprEqn, index: object) -> int:
     """Return the number of the branch of a conditional (`cond`) that becomes nodes of the graph.
 
     If the kind of device chooses the branch, all branches compute the same. Then the graph gets the
@@ -32,16 +33,19 @@ def branch_in_graph(equation: JaxprEqn, index: object) -> int:
         raise UnconvertibleError(
             "a branch (cond) that depends on the images can't be converted; use jnp.where"
         )
+    return _easiest_of_equivalent_branches(branches)
+
+
+def _easiest_of_equivalent_branches(branches: Sequence[ClosedJaxpr]) -> int:
     difficulties = [_difficulty(branch) for branch in branches]
-    least_difficulty = min(difficulties)
-    return difficulties.index(least_difficulty)
+    return difficulties.index(min(difficulties))
 
 
 class _Difficulty(NamedTuple):
     """The number of a program's operations without a conversion, and the number of all of them."""
 
-    unconvertible: int
-    operations: int
+    unconvertible_count: int
+    operation_count: int
 
 
 def _difficulty(program: ClosedJaxpr | Jaxpr) -> _Difficulty:
@@ -50,21 +54,23 @@ def _difficulty(program: ClosedJaxpr | Jaxpr) -> _Difficulty:
     An operation is not counted if all its inputs are constants, because it needs no conversion.
     The operations of programs that this program calls are counted too.
     """
-    unconvertible, operations = 0, 0
+    unconvertible_count, operation_count = 0, 0
     jaxpr = jaxpr_without_constants(program)
-    variables_of_images = set(jaxpr.invars)  # those that may depend on the images
+    variables_from_inputs = set(jaxpr.invars)
     for equation in jaxpr.eqns:
         inputs = [variable for variable in equation.invars if not isinstance(variable, Literal)]
-        if variables_of_images.isdisjoint(inputs):
+        has_only_constant_inputs = variables_from_inputs.isdisjoint(inputs)
+        if has_only_constant_inputs:
             continue
-        variables_of_images.update(equation.outvars)
+        variables_from_inputs.update(equation.outvars)
         called_program = next(called_programs(equation), None)
         if called_program is not None:
             difficulty = _difficulty(called_program)
-            unconvertible += difficulty.unconvertible
-            operations += difficulty.operations
+            unconvertible_count += difficulty.unconvertible_count
+            operation_count += difficulty.operation_count
         else:
-            operations += 1
-            if equation.primitive.name not in (*CONVERSIONS, "cond", "scan"):
-                unconvertible += 1
-    return _Difficulty(unconvertible, operations)
+            operation_count += 1
+            is_convertible = equation.primitive.name in (*CONVERSIONS, "cond", "scan")
+            if not is_convertible:
+                unconvertible_count += 1
+    return _Difficulty(unconvertible_count, operation_count)

@@ -159,18 +159,26 @@ def convert_step(graph: OnnxBuilder, step: Step) -> list[Value]:
             f"the operation {name} can't be converted; use other operations for it"
         )
     step.check_parameters()
-    for value in (*step.for_two.invars, *step.for_two.outvars):
-        dtype = str(value.aval.dtype)  # type: ignore[attr-defined]
-        if "float" not in dtype and dtype not in ONNX_TYPES:
-            raise UnconvertibleError(
-                f"the operation {name} of {dtype} can't be converted; use another dtype"
-            )
-    tensors = [value for value in step.inputs if isinstance(value, Tensor)]
-    for tensor in tensors:
-        if name not in _COPYING_OPERATIONS and tensor.dtype.name not in _COMPUTED_DTYPES:
-            raise UnconvertibleError(
-                f"the operation {name} of {tensor.dtype.name} can't be converted; use one of "
-                f"{', '.join(_COMPUTED_DTYPES)}"
-            )
+    _check_dtypes(step)
     results = CONVERSIONS[name](graph, step)
     return results if isinstance(results, list) else [results]
+
+
+def _check_dtypes(step: Step) -> None:
+    """Raise UnconvertibleError if ONNX, or ONNX Runtime, does not take a dtype of an operation."""
+    operands = (*step.equation_for_two.invars, *step.equation_for_two.outvars)
+    for operand in operands:
+        dtype_in_jax = str(operand.aval.dtype)  # type: ignore[attr-defined]
+        if "float" not in dtype_in_jax and dtype_in_jax not in ONNX_TYPES:
+            raise UnconvertibleError(
+                f"the operation {step.name} of {dtype_in_jax} can't be converted; use another dtype"
+            )
+    if step.name in _COPYING_OPERATIONS:
+        return
+    tensors = [value for value in step.inputs if isinstance(value, Tensor)]
+    for tensor in tensors:
+        if tensor.dtype.name not in _COMPUTED_DTYPES:
+            raise UnconvertibleError(
+                f"the operation {step.name} of {tensor.dtype.name} can't be converted; use one of "
+                f"{', '.join(_COMPUTED_DTYPES)}"
+            )

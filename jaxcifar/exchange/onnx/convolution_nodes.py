@@ -12,13 +12,14 @@ from jaxcifar.exchange.onnx.onnx_values import (
     Tensor,
     UnconvertibleError,
     Value,
+    fixed_constant,
+    fixed_shape,
     rank,
-    shared,
 )
 from jaxcifar.exchange.onnx.slicing_nodes import sliced
 from jaxcifar.exchange.onnx.traced_step import Step
 
-_ZERO = shared(np.float32(0))
+_ZERO = fixed_constant(np.float32(0))
 
 
 def conv_general_dilated(graph: OnnxBuilder, step: Step) -> Tensor:
@@ -31,35 +32,42 @@ def conv_general_dilated(graph: OnnxBuilder, step: Step) -> Tensor:
         raise UnconvertibleError(
             "a convolution with batch groups can't be converted; use one without them"
         )
-    axes = params["dimension_numbers"]
-    x, kernel = step.inputs
     if step.dtype != np.float32:
         raise UnconvertibleError("a convolution of integers can't be converted; convolve floats")
     padding = [(int(before), int(after)) for before, after in params["padding"]]
     has_zeros_between_pixels = max(params["lhs_dilation"], default=1) > 1
     if has_zeros_between_pixels:
         return _transposed_convolution(graph, step, padding)
-    x = _cut_at_negative_padding(graph, x, padding, _spatial_axes(axes.lhs_spec))
-    if not all(kernel.shape[axis].is_fixed for axis in _spatial_axes(axes.rhs_spec)):
+    return _convolution(graph, step, padding)
+
+
+def _convolution(graph: OnnxBuilder, step: Step, padding: Sequence[tuple[int, int]]) -> Tensor:
+    """Add the nodes of a convolution that puts no zeros between the pixels of its images."""
+    params = step.params
+    axis_orders = params["dimension_numbers"]  # of the images, the kernel and the result
+    images, kernel = step.inputs
+    images = _cut_at_negative_padding(graph, images, padding, _spatial_axes(axis_orders.lhs_spec))
+    kernel_size = [kernel.shape[axis] for axis in _spatial_axes(axis_orders.rhs_spec)]
+    if not all(size.is_fixed for size in kernel_size):
         raise UnconvertibleError(
             "a kernel whose size depends on the number of images can't be converted; use a kernel "
             "of a fixed size"
         )
-    images = graph.expanded_in_order(x, tuple(axes.lhs_spec))
-    weights = graph.expanded_in_order(kernel, tuple(axes.rhs_spec))
+    images_in_graph = graph.reorder_and_expand(images, tuple(axis_orders.lhs_spec))
+    kernel_in_graph = graph.reorder_and_expand(kernel, tuple(axis_orders.rhs_spec))
     added_before = [max(0, before) for before, _ in padding]
     added_after = [max(0, after) for _, after in padding]
     name = graph.add(
         "Conv",
-        images.name,
-        weights.name,
-        kernel_shape=[size.for_two for size in weights.shape_in_graph[2:]],
+        images_in_graph.name,
+        kernel_in_graph.name,
+        kernel_shape=[size.fixed_value for size in kernel_size],
         strides=list(params["window_strides"]),
         pads=added_before + added_after,
         dilations=list(params["rhs_dilation"]),
         group=params["feature_group_count"],
     )
-    return Tensor(name, step.shape, step.shape, tuple(axes.out_spec), step.dtype)
+    return Tensor(name, step.shape, step.shape, tuple(axis_orders.out_spec), step.dtype)
 
 
 def _spatial_axes(axes: Sequence[int]) -> Sequence[int]:
@@ -101,33 +109,33 @@ def _transposed_convolution(
 ) -> Tensor:
     """Add the nodes of a convolution that puts zeros between the pixels of its images first.
 
-    ONNX has the node ConvTranspose for this. It takes the mirrored kernel with input and output
-    channels swapped. Without padding, its output is the largest: all positions where the kernel
-    covers a pixel. So JAX's padding becomes rows and columns that are cut off or added there.
+    ONNX has the node ConvTranspose for this. Without padding, the node computes one output for each
+    position where the kernel covers at least one pixel. JAX's padding may ask for fewer outputs or
+    for more, so rows and columns are cut off or zeros are added.
     """
     params = step.params
-    axes, groups = params["dimension_numbers"], params["feature_group_count"]
-    x, kernel = step.inputs
+    axis_orders, groups = params["dimension_numbers"], params["feature_group_count"]
+    images, kernel = step.inputs
     if not isinstance(kernel, Constant):
         raise UnconvertibleError(
             "a transposed convolution with a computed kernel can't be converted; use a constant "
             "kernel"
         )
-    weights = kernel.array().transpose(axes.rhs_spec)
-    kernel_size = list(weights.shape[2:])
-    added_to_largest = []  # numbers of rows and columns before and after, negative if cut off
+    weights = kernel.array().transpose(axis_orders.rhs_spec)
+    _, _, *kernel_size = weights.shape
+    added_counts = []  # rows and columns to add before and after; negative if cut off
     for (before, after), size, dilation in zip(
         padding, kernel_size, params["rhs_dilation"], strict=True
     ):
-        largest_padding = (size - 1) * dilation
-        added_to_largest.append((before - largest_padding, after - largest_padding))
-    cut_before = [max(0, -before) for before, _ in added_to_largest]
-    cut_after = [max(0, -after) for _, after in added_to_largest]
-    images = graph.expanded_in_order(x, tuple(axes.lhs_spec))
+        padding_of_node = (size - 1) * dilation
+        added_counts.append((before - padding_of_node, after - padding_of_node))
+    cut_before = [max(0, -before) for before, _ in added_counts]
+    cut_after = [max(0, -after) for _, after in added_counts]
+    images_in_graph = graph.reorder_and_expand(images, tuple(axis_orders.lhs_spec))
     name = graph.add(
         "ConvTranspose",
-        images.name,
-        graph.constant(_kernel_of_transposed(weights, groups)),
+        images_in_graph.name,
+        graph.constant(_mirrored_and_swapped_kernel(weights, groups)),
         kernel_shape=kernel_size,
         strides=list(params["lhs_dilation"]),
         pads=cut_before + cut_after,
@@ -135,29 +143,30 @@ def _transposed_convolution(
         group=groups,
     )
     cut_counts = [before + after for before, after in zip(cut_before, cut_after, strict=True)]
-    result = _result_of_transposed(step, name, x, cut_counts)
-    return _pad_and_stride(graph, step, result, added_to_largest)
+    result = _output_of_conv_transpose(step, name, cut_counts)
+    positive_counts = [(max(0, before), max(0, after)) for before, after in added_counts]
+    return _add_zeros_and_take_strides(graph, step, result, positive_counts)
 
 
-def _pad_and_stride(
-    graph: OnnxBuilder, step: Step, result: Tensor, padding: Sequence[tuple[int, int]]
+def _add_zeros_and_take_strides(
+    graph: OnnxBuilder, step: Step, result: Tensor, added_counts: Sequence[tuple[int, int]]
 ) -> Tensor:
-    """Pad the output of a ConvTranspose node with zeros, and take each row that JAX's strides hit.
+    """Pad the output of a ConvTranspose node, and take only each n-th row if JAX's stride is n.
 
-    Negative padding is ignored, because the node itself has cut these rows and columns off.
+    `added_counts` has the numbers of zeros to add before and after, along height and width.
     """
     axis_count = len(step.shape)
-    axes = _spatial_axes(step.params["dimension_numbers"].out_spec)
-    positive_padding = [(max(0, before), max(0, after)) for before, after in padding]
-    result = padded(graph, result, _ZERO, _padding_of_all_axes(axis_count, axes, positive_padding))
+    spatial_axes = _spatial_axes(step.params["dimension_numbers"].out_spec)
+    padding = _padding_of_all_axes(axis_count, spatial_axes, added_counts)
+    result = padded(graph, result, _ZERO, padding)
     strides = [1] * axis_count
-    for axis, stride in zip(axes, step.params["window_strides"], strict=True):
+    for axis, stride in zip(spatial_axes, step.params["window_strides"], strict=True):
         strides[axis] = stride
-    starts = [Size(0, 0)] * axis_count
+    starts = fixed_shape([0] * axis_count)
     return sliced(graph, result, starts, result.shape, strides)
 
 
-def _kernel_of_transposed(weights: np.ndarray, groups: int) -> np.ndarray:
+def _mirrored_and_swapped_kernel(weights: np.ndarray, groups: int) -> np.ndarray:
     """Return the kernel of a ConvTranspose node: mirrored, with inputs and outputs swapped.
 
     Args:
@@ -166,38 +175,42 @@ def _kernel_of_transposed(weights: np.ndarray, groups: int) -> np.ndarray:
     """
     outputs, group_inputs, *size = weights.shape
     group_outputs = outputs // groups
-    by_group = weights.reshape(groups, group_outputs, group_inputs, *size)
-    inputs_first = by_group.swapaxes(1, 2)
-    spatial_axes = tuple(range(3, inputs_first.ndim))
-    mirrored = np.flip(inputs_first, spatial_axes)
+    groups_outputs_inputs = weights.reshape(groups, group_outputs, group_inputs, *size)
+    groups_inputs_outputs = groups_outputs_inputs.swapaxes(1, 2)
+    _, _, _, *spatial_axes = range(groups_inputs_outputs.ndim)
+    mirrored = np.flip(groups_inputs_outputs, tuple(spatial_axes))
     return mirrored.reshape(groups * group_inputs, group_outputs, *size)
 
 
-def _result_of_transposed(step: Step, name: str, x: Value, cut_counts: Sequence[int]) -> Tensor:
+def _output_of_conv_transpose(step: Step, name: str, cut_counts: Sequence[int]) -> Tensor:
     """Return the output of a ConvTranspose node as a tensor with its name and shape.
 
     Args:
       step: the convolution in JAX.
       name: name of the node's output.
-      x: the images.
       cut_counts: the number of rows and the number of columns that the node cuts off.
     """
     params = step.params
-    axes = params["dimension_numbers"]
-    image_axes, kernel_axes = _spatial_axes(axes.lhs_spec), _spatial_axes(axes.rhs_spec)
-    kernel = step.inputs[1]
+    axis_orders = params["dimension_numbers"]
+    images, kernel = step.inputs
     shape = list(step.shape)
-    for position, axis in enumerate(_spatial_axes(axes.out_spec)):
-        input_size = x.shape[image_axes[position]]
-        if not input_size.is_fixed:
+    for image_axis, kernel_axis, output_axis, zeros_distance, kernel_dilation, cut_count in zip(
+        _spatial_axes(axis_orders.lhs_spec),
+        _spatial_axes(axis_orders.rhs_spec),
+        _spatial_axes(axis_orders.out_spec),
+        params["lhs_dilation"],
+        params["rhs_dilation"],
+        cut_counts,
+        strict=True,
+    ):
+        image_size, kernel_size = images.shape[image_axis], kernel.shape[kernel_axis]
+        if not image_size.is_fixed:
             raise UnconvertibleError(
                 "a transposed convolution along the batch can't be converted; convolve each image "
                 "by itself"
             )
-        kernel_size = kernel.shape[kernel_axes[position]].for_two
-        size_with_zeros = (input_size.for_two - 1) * params["lhs_dilation"][position] + 1
-        kernel_margin = (kernel_size - 1) * params["rhs_dilation"][position]
-        output_size = size_with_zeros + kernel_margin - cut_counts[position]
-        shape[axis] = Size(output_size, output_size)
-    order = tuple(axes.out_spec)
-    return Tensor(name, tuple(shape), tuple(shape), order, step.dtype)
+        size_with_zeros = (image_size.fixed_value - 1) * zeros_distance + 1
+        kernel_margin = (kernel_size.fixed_value - 1) * kernel_dilation
+        output_size = size_with_zeros + kernel_margin - cut_count
+        shape[output_axis] = Size(output_size, output_size)
+    return Tensor(name, tuple(shape), tuple(shape), tuple(axis_orders.out_spec), step.dtype)

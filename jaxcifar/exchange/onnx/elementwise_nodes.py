@@ -15,13 +15,14 @@ from jaxcifar.exchange.onnx.onnx_builder import (
 )
 from jaxcifar.exchange.onnx.onnx_values import (
     Constant,
+    Order,
     Shape,
     Tensor,
     Value,
+    fixed_constant,
     rank,
-    shared,
 )
-from jaxcifar.exchange.onnx.traced_step import Step, is_filled
+from jaxcifar.exchange.onnx.traced_step import Step, is_constant_filled_with
 
 Conversion = Callable[[OnnxBuilder, Step], Any]
 _SMALLEST_DIVISOR = 1e-30  # by which a division becomes a multiplication
@@ -46,10 +47,11 @@ def elementwise(
       attributes: the node's attributes.
     """
     order = common_order(inputs, len(shape))
+    order_of_scalar: Order = ()
     tensors = []
     for value in inputs:
         is_scalar = rank(value) == 0
-        tensors.append(graph.in_order(value, () if is_scalar else order))
+        tensors.append(graph.reorder_axes(value, order_of_scalar if is_scalar else order))
     input_names = [tensor.name for tensor in tensors]
     name = graph.add(operation, *input_names, **attributes)
     return Tensor(name, shape, elementwise_sizes(tensors, shape), order, dtype)
@@ -117,7 +119,7 @@ def with_scalar(operation: str, scalar: float, *, first: bool = False) -> Conver
     """
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
-        constant = shared(np.float32(scalar))
+        constant = fixed_constant(np.float32(scalar))
         inputs = (constant, *step.inputs) if first else (*step.inputs, constant)
         return elementwise(graph, operation, inputs, step.shape, step.dtype)
 
@@ -150,7 +152,8 @@ def div(graph: OnnxBuilder, step: Step) -> Tensor:
     x, divisor = step.inputs
     if isinstance(divisor, Constant) and step.dtype == np.float32:
         magnitudes = np.abs(divisor.array().astype(np.float64))
-        if np.all(magnitudes > _SMALLEST_DIVISOR):
+        has_finite_inverse = np.all(magnitudes > _SMALLEST_DIVISOR)
+        if has_finite_inverse:
             inverse = divisor.map(inverse_of)
             return elementwise(graph, "Mul", (x, inverse), step.shape, step.dtype)
     return elementwise(graph, "Div", step.inputs, step.shape, step.dtype)
@@ -160,9 +163,10 @@ def maximum(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add a node for the larger of two values: a "Relu" node if one of them is zero."""
     x, other = _constants_last(step.inputs)
     if step.dtype == np.float32 and isinstance(x, Tensor) and x.shape == step.shape:
-        if is_filled(other, 0):
+        if is_constant_filled_with(other, 0):
             return elementwise(graph, "Relu", (x,), step.shape, step.dtype)
-        if is_filled(other, -np.inf):  # as in a softmax
+        is_maximum_always_x = is_constant_filled_with(other, -np.inf)  # as in a softmax
+        if is_maximum_always_x:
             return x
     operation = "Or" if step.dtype == np.bool_ else "Max"
     return elementwise(graph, operation, (x, other), step.shape, step.dtype)

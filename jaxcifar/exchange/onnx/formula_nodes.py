@@ -8,7 +8,7 @@ from jax import lax
 
 from jaxcifar.exchange.onnx.elementwise_nodes import cast, elementwise
 from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
-from jaxcifar.exchange.onnx.onnx_values import Tensor, shared
+from jaxcifar.exchange.onnx.onnx_values import Constant, Tensor, fixed_constant
 from jaxcifar.exchange.onnx.traced_step import Step, only_input
 
 _SQRT_HALF = 0.5**0.5
@@ -24,25 +24,29 @@ def erf(graph: OnnxBuilder, step: Step) -> Tensor:
     """
     [x] = step.inputs
     if isinstance(x, Tensor):
-        source = _factor_of_sqrt_half(graph, x)
-        if source is not None:
-            quotient = graph.add("Div", source, graph.scalar(2**0.5))
-            name = graph.add("Erf", quotient)
-            return Tensor(name, x.shape, x.sizes_in_graph, x.order, x.dtype)
+        unscaled_name = _name_before_factor_sqrt_half(graph, x)
+        if unscaled_name is not None:
+            quotient_as_in_gelu = graph.add("Div", unscaled_name, graph.scalar(2**0.5))
+            name = graph.add("Erf", quotient_as_in_gelu)
+            return dataclasses.replace(x, name=name)
     return elementwise(graph, "Erf", step.inputs, step.shape, step.dtype)
 
 
-def _factor_of_sqrt_half(graph: OnnxBuilder, product: Tensor) -> str | None:
+def _name_before_factor_sqrt_half(graph: OnnxBuilder, product: Tensor) -> str | None:
     """Return the name of the tensor that is multiplied by sqrt(1/2) to get `product`, or None."""
-    producer = graph.producer(product.name)
-    if producer is None or producer.operation != "Mul":
+    node = graph.producer(product.name)
+    if node is None or node.operation != "Mul":
         return None
-    source, factor_name = producer.inputs
+    multiplied_name, factor_name = node.inputs
     factor = graph.constants.get(factor_name)
     if factor is None or factor.ndim > 0:
         return None
     is_sqrt_half = abs(factor - _SQRT_HALF) < 1e-6
-    return source if is_sqrt_half else None
+    return multiplied_name if is_sqrt_half else None
+
+
+def _scalar(number: float) -> Constant:
+    return fixed_constant(np.float32(number))
 
 
 def square(graph: OnnxBuilder, step: Step) -> Tensor:
@@ -58,7 +62,7 @@ def integer_pow(graph: OnnxBuilder, step: Step) -> Tensor:
         return square(graph, step)
     if exponent == -1 and step.dtype == np.float32:
         return elementwise(graph, "Reciprocal", step.inputs, step.shape, step.dtype)
-    power = shared(np.asarray(exponent, step.dtype))
+    power = fixed_constant(np.asarray(exponent, step.dtype))
     return elementwise(graph, "Pow", (*step.inputs, power), step.shape, step.dtype)
 
 
@@ -80,12 +84,13 @@ def _float_to_integer(graph: OnnxBuilder, x: Tensor, dtype: np.dtype) -> Tensor:
     """
     add_node = partial(elementwise, graph, shape=x.shape)
     is_nan = add_node("IsNaN", (x,), dtype=np.dtype(np.bool_))
-    without_nan = add_node("Where", (is_nan, shared(np.float32(0)), x), dtype=x.dtype)
+    without_nan = add_node("Where", (is_nan, _scalar(0), x), dtype=x.dtype)
     # float64 holds the bounds of all integers of 32 bits exactly.
     as_float64 = add_node("Cast", (without_nan,), dtype=_FLOAT64, to=_ONNX_FLOAT64)
     limits = np.iinfo(dtype)
-    bounds = [graph.constant(np.float64(bound)) for bound in (limits.min, limits.max)]
-    limited_name = graph.add("Clip", as_float64.name, *bounds)
+    smallest = graph.constant(np.float64(limits.min))
+    largest = graph.constant(np.float64(limits.max))
+    limited_name = graph.add("Clip", as_float64.name, smallest, largest)
     limited = dataclasses.replace(as_float64, name=limited_name)
     return cast(graph, limited, dtype)
 
@@ -93,9 +98,9 @@ def _float_to_integer(graph: OnnxBuilder, x: Tensor, dtype: np.dtype) -> Tensor:
 def expm1(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add nodes that compute exp(x) - 1 as tanh(x / 2) * (exp(x) + 1), to be exact near 0 too."""
     add_node = partial(elementwise, graph, shape=step.shape, dtype=step.dtype)
-    half_of_x = add_node("Mul", (*step.inputs, shared(np.float32(0.5))))
+    half_of_x = add_node("Mul", (*step.inputs, _scalar(0.5)))
     exponential = add_node("Exp", step.inputs)
-    exponential_plus_one = add_node("Add", (exponential, shared(np.float32(1))))
+    exponential_plus_one = add_node("Add", (exponential, _scalar(1)))
     tanh_of_half = add_node("Tanh", (half_of_x,))
     return add_node("Mul", (tanh_of_half, exponential_plus_one))
 
@@ -106,13 +111,13 @@ def log1p(graph: OnnxBuilder, step: Step) -> Tensor:
     Near 0, they compute 2 * atanh(x / (2 + x)), because rounding 1 + x would lose digits of x.
     """
     add_node = partial(elementwise, graph, shape=step.shape, dtype=step.dtype)
-    one_plus_x = add_node("Add", (*step.inputs, shared(np.float32(1))))
+    one_plus_x = add_node("Add", (*step.inputs, _scalar(1)))
     logarithm = add_node("Log", (one_plus_x,))
-    two_plus_x = add_node("Add", (*step.inputs, shared(np.float32(2))))
+    two_plus_x = add_node("Add", (*step.inputs, _scalar(2)))
     ratio = add_node("Div", (*step.inputs, two_plus_x))
     atanh_of_ratio = add_node("Atanh", (ratio,))
-    logarithm_near_zero = add_node("Mul", (atanh_of_ratio, shared(np.float32(2))))
-    limit = shared(np.float32(_LARGEST_NEAR_ZERO))
+    logarithm_near_zero = add_node("Mul", (atanh_of_ratio, _scalar(2)))
+    limit = _scalar(_LARGEST_NEAR_ZERO)
     magnitude = add_node("Abs", step.inputs)
     is_near_zero = elementwise(graph, "Less", (magnitude, limit), step.shape, np.dtype(np.bool_))
     return add_node("Where", (is_near_zero, logarithm_near_zero, logarithm))
@@ -132,7 +137,7 @@ def rounded(graph: OnnxBuilder, step: Step) -> Tensor:
         return elementwise(graph, "Round", step.inputs, step.shape, step.dtype)
     add_node = partial(elementwise, graph, shape=step.shape, dtype=step.dtype)
     magnitude = add_node("Abs", step.inputs)
-    magnitude_plus_half = add_node("Add", (magnitude, shared(np.float32(0.5))))
+    magnitude_plus_half = add_node("Add", (magnitude, _scalar(0.5)))
     rounded_magnitude = add_node("Floor", (magnitude_plus_half,))
     sign = add_node("Sign", step.inputs)
     return add_node("Mul", (rounded_magnitude, sign))

@@ -16,9 +16,9 @@ from jaxcifar.exchange.onnx.onnx_values import (
     UnconvertibleError,
     Value,
     exported_dtype,
-    identity,
+    fixed_constant,
+    order_of_jax,
     paired_shape,
-    shared,
 )
 from jaxcifar.exchange.onnx.paired_trace import convert
 
@@ -70,16 +70,16 @@ def function_graph(
         except Exception as error:  # user code raises any
             reason = f"it fails for {count} images: {first_line(error)}"
             raise export_error(reason) from error
-    for_two, for_three = traces
+    trace_for_two, trace_for_three = traces
     shape = paired_shape(*[(count, *image_shape) for count in BATCH_SIZES])
-    order = identity(len(shape))
+    order = order_of_jax(len(shape))
     images = Tensor(IMAGES, shape, shape, order, exported_dtype(dtype))
     graph = OnnxBuilder(IMAGES)
-    inputs: list[Value] = [shared(array) for array in jax.tree.leaves(arrays)]
+    inputs: list[Value] = [fixed_constant(array) for array in jax.tree.leaves(arrays)]
     inputs.append(images)
     try:
-        [result] = convert(graph, for_two, for_three, inputs)
-        result = graph.expanded_in_order(result)
+        [result] = convert(graph, trace_for_two, trace_for_three, inputs)
+        result = graph.reorder_and_expand(result)
     except UnconvertibleError as error:
         place = f"in {error.layer} " if error.layer else ""
         raise UsageError(

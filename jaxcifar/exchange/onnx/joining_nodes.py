@@ -16,7 +16,7 @@ from jaxcifar.exchange.onnx.onnx_values import (
     fixed_shape,
     rank,
 )
-from jaxcifar.exchange.onnx.rearranging_nodes import with_axes
+from jaxcifar.exchange.onnx.rearranging_nodes import rearrange_axes
 from jaxcifar.exchange.onnx.slicing_nodes import sliced
 from jaxcifar.exchange.onnx.traced_step import Step, only_input
 
@@ -39,14 +39,14 @@ def concatenated(
             "joining arrays along the batch axis can't be converted to ONNX; join along other axes"
         )
     order = common_order(values, len(shape))
-    names = [graph.expanded_in_order(value, order).name for value in values]
+    names = [graph.reorder_and_expand(value, order).name for value in values]
     name = graph.add("Concat", *names, axis=order.index(axis))
     return Tensor(name, shape, shape, order, dtype)
 
 
 def tile(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the node that repeats an array along each axis."""
-    x = graph.expanded(only_input(step))
+    x = graph.expand_repeats(only_input(step))
     repeats = step.params["reps"]
     for repeat_count, size in zip(repeats, x.shape, strict=True):
         if repeat_count > 1 and not size.is_fixed:
@@ -72,12 +72,12 @@ def split(graph: OnnxBuilder, step: Step) -> list[Tensor]:
     return slices
 
 
-def take_one(graph: OnnxBuilder, x: Tensor, position: int, axis: int = 0) -> Tensor:
-    """Return the slice of a tensor at a position along an axis; the result lacks this axis."""
+def slice_at(graph: OnnxBuilder, x: Tensor, position: int, axis: int = 0) -> Tensor:
+    """Return the slice of a tensor at a position along an axis, without this axis."""
     other_axes = [other for other in range(len(x.shape)) if other != axis]
     shape = tuple(x.shape[other] for other in other_axes)
     slice_of_one = _slice_along(graph, x, axis, position, position + 1)
-    return with_axes(graph, slice_of_one, other_axes, shape)
+    return rearrange_axes(graph, slice_of_one, other_axes, shape)
 
 
 def _slice_along(graph: OnnxBuilder, x: Tensor, axis: int, start: int, end: int) -> Tensor:
@@ -88,11 +88,11 @@ def _slice_along(graph: OnnxBuilder, x: Tensor, axis: int, start: int, end: int)
 
 
 def unstack(graph: OnnxBuilder, step: Step) -> list[Tensor]:
-    """Return the slices of an array, one for each position along an axis; they lack this axis."""
+    """Return the slices of an array, one for each position along an axis, without this axis."""
     x = only_input(step)
     axis = step.params["axis"]
-    count = x.shape[axis].for_two
-    return [take_one(graph, x, position, axis) for position in range(count)]
+    count = x.shape[axis].fixed_value
+    return [slice_at(graph, x, position, axis) for position in range(count)]
 
 
 def stack(graph: OnnxBuilder, step: Step) -> Tensor:
@@ -104,13 +104,15 @@ def stacked(
     graph: OnnxBuilder, values: Sequence[Value], axis: int, shape: Shape, dtype: np.dtype
 ) -> Tensor:
     """Add the nodes that join arrays along a new axis; return the result, which has this shape."""
-    shape_of_one = (*shape[:axis], ONE, *shape[axis + 1 :])
-    with_new_axis: list[Value] = []
+    shape_with_new_axis = (*shape[:axis], ONE, *shape[axis + 1 :])
+    values_with_new_axis: list[Value] = []
     for value in values:
         if isinstance(value, Constant):
-            with_new_axis.append(value.map(lambda array: jnp.expand_dims(array, axis)))
+            values_with_new_axis.append(value.map(lambda array: jnp.expand_dims(array, axis)))
         else:
-            sources: list[int | None] = list(range(rank(value)))
-            sources.insert(axis, None)
-            with_new_axis.append(with_axes(graph, value, sources, shape_of_one))
-    return concatenated(graph, with_new_axis, axis, shape, dtype)
+            source_axes: list[int | None] = list(range(rank(value)))
+            new_axis = None
+            source_axes.insert(axis, new_axis)
+            tensor = rearrange_axes(graph, value, source_axes, shape_with_new_axis)
+            values_with_new_axis.append(tensor)
+    return concatenated(graph, values_with_new_axis, axis, shape, dtype)

@@ -9,6 +9,7 @@ from collections import Counter
 
 import numpy as np
 
+from jaxcifar.exchange.onnx.folded_constants import combined_constant, number_for_each_channel
 from jaxcifar.exchange.onnx.onnx_builder import Node, OnnxBuilder
 
 _CONSTANT_OPERATIONS = ("Add", "Mul")  # nodes whose second input may be constant
@@ -19,8 +20,9 @@ def simplify(graph: OnnxBuilder, output: str) -> None:
     _remove_unused(graph, output)
     folding = _Folding(graph, output)
     folding.fold_constants()
-    while folding.move_transposition_to_images():
-        pass
+    can_still_move = True
+    while can_still_move:
+        can_still_move = folding.move_one_transposition_towards_images()
     _remove_unused(graph, output)
 
 
@@ -47,40 +49,44 @@ class _Folding:
         self._readers = {name: node for node in graph.nodes for name in node.inputs}
         self._removed: set[int] = set()  # identities of nodes
 
-    def move_transposition_to_images(self) -> bool:
-        """Swap a transposition with the node before it, to transpose the images' bytes, not floats.
+    def move_one_transposition_towards_images(self) -> bool:
+        """Put one transposition before the node whose result it transposes; False if none can move.
 
-        Return False if no transposition can be swapped: the node before must be elementwise.
+        The node must be elementwise. Images are bytes, so they are transposed faster than floats.
         """
         nodes = self._graph.nodes
-        for place, transposition in enumerate(nodes):
+        for transposition_index, transposition in enumerate(nodes):
             if transposition.operation != "Transpose":
                 continue
             node = self._only_node_before(transposition)
             if node is None or not self._is_elementwise_of_images(node):
                 continue
-            self._swap_with_transposition(node, transposition)
-            place_of_node = nodes.index(node)  # other nodes may stand between the two
-            nodes[place_of_node], nodes[place] = transposition, node
+            self._connect_in_swapped_order(node, transposition)
+            node_index = nodes.index(node)  # other nodes may stand between the two
+            nodes[node_index], nodes[transposition_index] = transposition, node
             return True
         return False
 
-    def _swap_with_transposition(self, node: Node, transposition: Node) -> None:
-        """Put a transposition before the elementwise node whose result it transposes now."""
+    def _connect_in_swapped_order(self, node: Node, transposition: Node) -> None:
+        """Let an elementwise node read a transposition's output, where the reverse was true."""
         if node.operation in _CONSTANT_OPERATIONS:
             constant = self._graph.constants[node.inputs[1]]
             if constant.ndim > 0:
-                transposed = constant.transpose(transposition.attributes["perm"])
-                node.inputs[1] = self._graph.constant(transposed)
-        [between], [result] = node.outputs, transposition.outputs
-        transposition.inputs[0], transposition.outputs = node.inputs[0], [between]
-        node.inputs[0], node.outputs = between, [result]
-        self._producers |= {between: transposition, result: node}
+                self._set_constant(node, constant.transpose(transposition.attributes["perm"]))
+        input_name = node.inputs[0]
+        [name_between] = node.outputs
+        [result_name] = transposition.outputs
+        transposition.inputs[0] = input_name
+        transposition.outputs = [name_between]
+        node.inputs[0] = name_between
+        node.outputs = [result_name]
+        self._producers |= {name_between: transposition, result_name: node}
 
     def _is_elementwise_of_images(self, node: Node | None) -> bool:
         """Return True if a node computes each element from the same element of the images only."""
         while node is not None:
-            if node.operation != "Cast" and self._constant(node) is None:
+            is_elementwise = node.operation == "Cast" or self._constant(node) is not None
+            if not is_elementwise:
                 return False
             if node.inputs[0] == self._graph.images:
                 return True
@@ -96,29 +102,38 @@ class _Folding:
         self._graph.nodes = [node for node in self._graph.nodes if id(node) not in self._removed]
 
     def _fold(self, node: Node) -> None:
-        """Remove a "Mul" or "Add" node with a constant, if the node before it can do its work.
+        """Remove a "Mul" or "Add" node with a constant, if another node can do its work.
 
-        That node may be a layer, which gets other weights, or a node that gets another constant.
+        This may be the layer before, which gets other weights, or the "Mul" or "Add" node before,
+        which gets another constant.
         """
-        constant, before = self._constant(node), self._only_node_before(node)
-        if constant is None or before is None:
+        constant, node_before = self._constant(node), self._only_node_before(node)
+        if constant is None or node_before is None:
             return
-        if self._fold_into_layer(before, node.operation, constant):
+        is_folded = self._fold_into_layer(node_before, node.operation, constant)
+        if is_folded:
             self._remove(node)
             return
-        constant_before = self._constant(before)
+        constant_before = self._constant(node_before)
         if constant_before is None:
             return
-        if before.operation == node.operation:
-            self._set_constant(before, _combined(node.operation, constant_before, constant))
+        if node_before.operation == node.operation:
+            self._set_constant(
+                node_before, combined_constant(node.operation, constant_before, constant)
+            )
             self._remove(node)
-            self._remove_if_neutral(before)
-        elif node.operation == "Mul" and self._is_worth_swapping(node, before):
-            # (x + b) * a becomes x * a + a * b, so that x * a can be folded into the node for x.
-            before.operation, node.operation = "Mul", "Add"
-            self._set_constant(before, constant)
-            self._set_constant(node, _combined("Mul", constant_before, constant))
-            self._fold(before)
+            self._remove_if_neutral(node_before)
+        elif node.operation == "Mul" and self._can_fold_after_swap(node, node_before):
+            self._swap_product_and_addition(node, node_before, constant, constant_before)
+            self._fold(node_before)
+
+    def _swap_product_and_addition(
+        self, product: Node, addition: Node, factor: np.ndarray, addend: np.ndarray
+    ) -> None:
+        """Compute (x + addend) * factor as x * factor + addend * factor instead."""
+        addition.operation, product.operation = "Mul", "Add"
+        self._set_constant(addition, factor)
+        self._set_constant(product, combined_constant("Mul", addend, factor))
 
     def _remove_if_neutral(self, node: Node) -> None:
         """Remove a node that multiplies by 1 or adds 0."""
@@ -145,7 +160,7 @@ class _Folding:
             return False
         output_axis = 0 if layer.operation == "Conv" else 1  # of the weights
         channels = weights.shape[output_axis]
-        channel_constants = _one_for_each_channel(constant, weights.ndim, channels)
+        channel_constants = number_for_each_channel(constant, weights.ndim, channels)
         if channel_constants is None:
             return False
         has_bias = len(layer.inputs) > 2
@@ -175,17 +190,17 @@ class _Folding:
             return False
         return self._fold_into_layer(layer, operation, constant)
 
-    def _is_worth_swapping(self, product: Node, addition: Node) -> bool:
-        """Return True if a product or the addition before it can be folded after they are swapped.
+    def _can_fold_after_swap(self, product: Node, addition: Node) -> bool:
+        """Return True if swapping an addition and the product after it allows one to be folded.
 
         There must be another product before the addition, or another addition after the product.
         """
         before = self._only_node_before(addition)
         if before is not None and before.operation == "Mul" and self._constant(before) is not None:
             return True
-        result = product.outputs[0]
-        after = self._readers.get(result)
-        if after is None or self._reader_counts[result] > 1:
+        [result_name] = product.outputs
+        after = self._readers.get(result_name)
+        if after is None or self._reader_counts[result_name] > 1:
             return False
         return after.operation == "Add" and self._constant(after) is not None
 
@@ -218,31 +233,3 @@ class _Folding:
         before.outputs = [output if name == input_name else name for name in before.outputs]
         self._producers[output] = before
         self._removed.add(id(node))
-
-
-def _combined(operation: str, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the constant of the single "Mul" or "Add" node that can replace two such nodes."""
-    first_exact = first.astype(np.float64)
-    combined = first_exact * second if operation == "Mul" else first_exact + second
-    return combined.astype(np.float32)
-
-
-def _one_for_each_channel(
-    constant: np.ndarray, axis_count: int, channels: int
-) -> np.ndarray | None:
-    """Return a constant as one number for each channel; None if it differs within a channel.
-
-    Args:
-      constant: an array that is added to a layer's output, or multiplied with it; it broadcasts.
-      axis_count: number of axes of the layer's output; axis 1 has the channels.
-      channels: number of channels.
-    """
-    if constant.ndim == 0:
-        return np.full(channels, constant, np.float64)
-    if constant.ndim != axis_count:
-        return None
-    batch_size, channel_size, *spatial_sizes = constant.shape
-    differs_within_channel = any(size != 1 for size in (batch_size, *spatial_sizes))
-    if differs_within_channel or channel_size not in (1, channels):
-        return None
-    return np.broadcast_to(constant.reshape(-1).astype(np.float64), (channels,))

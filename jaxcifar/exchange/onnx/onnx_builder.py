@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from jaxcifar.exchange.onnx.onnx_values import (
-    BATCH_SIZES,
     ONE,
     Constant,
     Order,
@@ -19,7 +18,7 @@ from jaxcifar.exchange.onnx.onnx_values import (
     Value,
     compressed,
     fixed_shape,
-    identity,
+    order_of_jax,
     rank,
     require_elements,
 )
@@ -111,10 +110,10 @@ class OnnxBuilder:
         """Add a constant list of integers, such as axes, and return its name."""
         return self.constant(np.asarray(numbers, np.int64).reshape(-1))
 
-    def in_order(self, value: Value, order: Order) -> Tensor:
+    def reorder_axes(self, value: Value, order: Order) -> Tensor:
         """Return a value as a tensor whose axes have a given order in the graph.
 
-        Nodes are added if the order has to change.
+        Nodes are added if the order must change.
 
         Args:
           value: a tensor, or a constant, which is shortened where its values only repeat.
@@ -129,14 +128,14 @@ class OnnxBuilder:
         if large_axes == large_axes_in_new_order:  # only axes of size 1 move
             name = self.reshape(value.name, [value.sizes_in_graph[axis] for axis in order])
         else:
-            permutation = [value.order.index(axis) for axis in order]
+            permutation = [value.axis_in_graph(axis) for axis in order]
             name = self.add("Transpose", value.name, perm=permutation)
         return dataclasses.replace(value, name=name, order=order)
 
-    def expanded_in_order(self, value: Value, order: Order | None = None) -> Tensor:
-        """Return a value as a tensor whose axes have a given order, with repeated values in full.
+    def reorder_and_expand(self, value: Value, order: Order | None = None) -> Tensor:
+        """Reorder the axes of a value, and write repeated values out; return the new tensor.
 
-        Before, the graph may have had the size 1 along an axis along which the values repeat.
+        See `reorder_axes` and `expand_repeats`.
 
         Args:
           value: the value.
@@ -144,21 +143,25 @@ class OnnxBuilder:
             JAX's order.
         """
         if order is None:
-            order = identity(rank(value))
-        is_fixed = all(size.is_fixed for size in value.shape)
-        if isinstance(value, Constant) and is_fixed:
+            order = order_of_jax(rank(value))
+        has_fixed_shape = all(size.is_fixed for size in value.shape)
+        if isinstance(value, Constant) and has_fixed_shape:
             return self._constant_tensor(value, value.array(), order)
-        return self.expanded(self.in_order(value, order))
+        return self.expand_repeats(self.reorder_axes(value, order))
 
-    def expanded(self, tensor: Tensor) -> Tensor:
-        """Return a tensor with repeated values in full: all its sizes in the graph are JAX's."""
+    def expand_repeats(self, tensor: Tensor) -> Tensor:
+        """Return a tensor with its repeated values written out.
+
+        Where values only repeat along an axis, the graph's tensor may have the size 1. In the
+        result, all sizes in the graph equal those in JAX.
+        """
         if tensor.sizes_in_graph == tensor.shape:
             return tensor
         size_of_unchanged_axis = ONE  # with which an "Expand" node leaves the axis as it is
         sizes: list[Size] = []
         for axis in tensor.order:
-            is_unchanged = tensor.sizes_in_graph[axis] == tensor.shape[axis]
-            sizes.append(size_of_unchanged_axis if is_unchanged else tensor.shape[axis])
+            has_repeats = tensor.sizes_in_graph[axis] != tensor.shape[axis]
+            sizes.append(tensor.shape[axis] if has_repeats else size_of_unchanged_axis)
         name = self.add("Expand", tensor.name, self._shape_tensor(sizes))
         return dataclasses.replace(tensor, name=name, sizes_in_graph=tensor.shape)
 
@@ -169,7 +172,7 @@ class OnnxBuilder:
           UnconvertibleError: two axes depend on the number of images, or a size is 0.
         """
         require_elements(sizes)
-        numbers = [size.for_two if size.is_fixed else -1 for size in sizes]
+        numbers = [size.fixed_value if size.is_fixed else -1 for size in sizes]
         if numbers.count(-1) > 1:
             raise UnconvertibleError(
                 "an array with two axes that depend on the number of images can't be reshaped; let "
@@ -191,36 +194,37 @@ class OnnxBuilder:
         Sizes that depend on the batch are computed at run time from the number of images.
         """
         if all(size.is_fixed for size in sizes):
-            return self.integers([size.for_two for size in sizes])
+            return self.integers([size.fixed_value for size in sizes])
         size_names = []
         for size in sizes:
             if size.is_fixed:
-                size_names.append(self.integers([size.for_two]))
+                size_name = self.integers([size.fixed_value])
             else:
-                name = self.add("Shape", self.images, start=0, end=1)  # the number of images
-                size_for_one_image = size.for_two // BATCH_SIZES[0]
-                if size_for_one_image > 1:
-                    name = self.add("Mul", name, self.integers([size_for_one_image]))
-                size_names.append(name)
+                image_count = self.add("Shape", self.images, start=0, end=1)
+                size_name = image_count
+                if size.for_one_image > 1:
+                    size_name = self.add("Mul", image_count, self.integers([size.for_one_image]))
+            size_names.append(size_name)
         return self.add("Concat", *size_names, axis=0)
 
 
 def common_order(values: Sequence[Value], axis_count: int) -> Order:
-    """Choose the order of axes for an operation on several values, to avoid transpositions.
+    """Choose the order of axes for an operation on several values, so that few are transposed.
 
-    Constants, and values that do not have `axis_count` axes, have no influence. The result is the
-    order of the tensor with the most axes larger than 1. If several tensors have as many, the first
-    of them whose axes are not in JAX's order is preferred.
+    Only tensors with `axis_count` axes count. The result is the order of the tensor with the most
+    axes larger than 1. Of several such tensors, the first whose axes are not in JAX's order is
+    preferred, such as the result of a convolution.
     """
     tensors = [value for value in values if isinstance(value, Tensor) and rank(value) == axis_count]
     if not tensors:
-        return identity(axis_count)
-
-    def preference(tensor: Tensor) -> tuple[int, bool]:
+        return order_of_jax(axis_count)
+    most_large_axes = max(len(tensor.large_axes) for tensor in tensors)
+    largest_tensors = [tensor for tensor in tensors if len(tensor.large_axes) == most_large_axes]
+    for tensor in largest_tensors:
         is_in_order_of_jax = tensor.large_axes == sorted(tensor.large_axes)
-        return len(tensor.large_axes), not is_in_order_of_jax
-
-    return max(tensors, key=preference).order
+        if not is_in_order_of_jax:
+            return tensor.order
+    return largest_tensors[0].order
 
 
 def elementwise_sizes(tensors: Sequence[Tensor], shape: Shape) -> Shape:
@@ -233,11 +237,10 @@ def elementwise_sizes(tensors: Sequence[Tensor], shape: Shape) -> Shape:
       tensors: the inputs; each has the axes of the result, or no axes.
       shape: sizes of the result in JAX.
     """
+    tensors_with_axes = [tensor for tensor in tensors if tensor.sizes_in_graph]
     sizes_in_graph = []
     for axis in range(len(shape)):
-        sizes_of_inputs = [
-            tensor.sizes_in_graph[axis] for tensor in tensors if tensor.sizes_in_graph
-        ]
+        sizes_of_inputs = [tensor.sizes_in_graph[axis] for tensor in tensors_with_axes]
         larger_sizes = [size for size in sizes_of_inputs if size != ONE]
         sizes_in_graph.append(larger_sizes[0] if larger_sizes else ONE)
     return tuple(sizes_in_graph)

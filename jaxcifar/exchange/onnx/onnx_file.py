@@ -91,7 +91,7 @@ def assemble(graph: FunctionGraph, title: str) -> Any:
 
 def _tensor_info(helper: Any, tensor: Tensor) -> Any:
     """Describe a graph's input or output (name, dtype and shape) as an `onnx.ValueInfoProto`."""
-    sizes = [size.for_two if size.is_fixed else _BATCH for size in tensor.shape]
+    sizes = [size.fixed_value if size.is_fixed else _BATCH for size in tensor.shape]
     return helper.make_tensor_value_info(tensor.name, ONNX_TYPES[tensor.dtype.name], sizes)
 
 

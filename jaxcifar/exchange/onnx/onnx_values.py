@@ -25,12 +25,22 @@ class UnconvertibleError(Exception):
 class Size(NamedTuple):
     """The sizes of one axis in the traces for two and three images; equal if the size is fixed."""
 
-    for_two: int
-    for_three: int
+    for_two_images: int
+    for_three_images: int
 
     @property
     def is_fixed(self) -> bool:
-        return self.for_two == self.for_three
+        return self.for_two_images == self.for_three_images
+
+    @property
+    def fixed_value(self) -> int:
+        """The size as one number. It has a meaning only if the size is fixed."""
+        return self.for_two_images
+
+    @property
+    def for_one_image(self) -> int:
+        """The size for each image. It has a meaning only if the size is not fixed."""
+        return self.for_two_images // 2
 
 
 Shape = tuple[Size, ...]
@@ -43,23 +53,22 @@ def fixed_shape(sizes: Iterable[int]) -> Shape:
     return tuple(Size(size, size) for size in sizes)
 
 
-def paired_shape(for_two: Sequence[int], for_three: Sequence[int]) -> Shape:
-    """Combine an array's shapes for two and for three images: one pair of sizes for each axis.
+def paired_shape(for_two_images: Sequence[int], for_three_images: Sequence[int]) -> Shape:
+    """Combine an array's shapes for two and for three images; return a `Size` for each axis.
 
     Raises:
       UnconvertibleError: a size is neither fixed nor a multiple of the batch size.
     """
-    if len(for_two) != len(for_three):
+    if len(for_two_images) != len(for_three_images):
         raise UnconvertibleError(
             "an array whose number of axes depends on the number of images can't be converted; use "
             "the same axes for each batch"
         )
     shape = []
-    for size_for_two, size_for_three in zip(for_two, for_three, strict=True):
+    for size_for_two, size_for_three in zip(for_two_images, for_three_images, strict=True):
         size = Size(int(size_for_two), int(size_for_three))
-        size_for_one = size.for_two // BATCH_SIZES[0]
-        is_multiple = size == tuple(count * size_for_one for count in BATCH_SIZES)
-        if not size.is_fixed and not is_multiple:
+        is_multiple_of_batch_size = size == (2 * size.for_one_image, 3 * size.for_one_image)
+        if not size.is_fixed and not is_multiple_of_batch_size:
             raise UnconvertibleError(
                 "an axis whose size depends on the number of images, but is not a multiple of it, "
                 "can't be converted; use a fixed size"
@@ -71,22 +80,22 @@ def paired_shape(for_two: Sequence[int], for_three: Sequence[int]) -> Shape:
 def product(sizes: Iterable[Size]) -> Size:
     """Return the number of elements of an array with these sizes, for two and for three images."""
     sizes = list(sizes)
-    elements_for_two = math.prod(size.for_two for size in sizes)
-    elements_for_three = math.prod(size.for_three for size in sizes)
+    elements_for_two = math.prod(size.for_two_images for size in sizes)
+    elements_for_three = math.prod(size.for_three_images for size in sizes)
     return Size(elements_for_two, elements_for_three)
 
 
 def require_elements(sizes: Iterable[Size]) -> None:
     """Raise UnconvertibleError if an axis has the size 0, which a reshape in ONNX can't express."""
-    if any(size.for_two == 0 for size in sizes):
+    if any(size.for_two_images == 0 for size in sizes):
         raise UnconvertibleError(
             "a reshape of an array without elements can't be converted; remove the empty array"
         )
 
 
-def identity(rank: int) -> Order:
+def order_of_jax(axis_count: int) -> Order:
     """Return the order of axes in which no axis is moved."""
-    return tuple(range(rank))
+    return tuple(range(axis_count))
 
 
 def exported_dtype(dtype: Any) -> np.dtype:
@@ -100,26 +109,31 @@ class Constant:
     """A value that does not depend on the images.
 
     Attributes:
-      for_two, for_three: the array in the trace for two and for three images.
+      for_two_images: the array in the trace for two images.
+      for_three_images: the array in the trace for three images.
     """
 
-    for_two: Any
-    for_three: Any
+    for_two_images: Any
+    for_three_images: Any
 
     @property
     def shape(self) -> Shape:
-        return paired_shape(np.shape(self.for_two), np.shape(self.for_three))
+        return paired_shape(np.shape(self.for_two_images), np.shape(self.for_three_images))
 
     @property
-    def is_shared(self) -> bool:
+    def has_one_array(self) -> bool:
         """True if both traces have the same array object."""
-        return self.for_two is self.for_three
+        return self.for_two_images is self.for_three_images
 
     def map(self, function: Callable[[Any], Any]) -> Self:
-        """Return the constant that a function gives for the array of each of the two traces."""
-        for_two = function(self.for_two)
-        for_three = for_two if self.is_shared else function(self.for_three)
-        return dataclasses.replace(self, for_two=for_two, for_three=for_three)
+        """Apply a function to the array of each of the two traces; return the new constant."""
+        result_for_two = function(self.for_two_images)
+        result_for_three = result_for_two
+        if not self.has_one_array:
+            result_for_three = function(self.for_three_images)
+        return dataclasses.replace(
+            self, for_two_images=result_for_two, for_three_images=result_for_three
+        )
 
     def array(self) -> np.ndarray:
         """Return the constant as one array for any number of images, in the graph's dtype.
@@ -130,23 +144,26 @@ class Constant:
         Raises:
           UnconvertibleError: the values depend on the number of images.
         """
-        for_two, for_three = np.asarray(self.for_two), np.asarray(self.for_three)
-        if not self.is_shared:
-            for axis, size in enumerate(self.shape):
-                if not size.is_fixed:
-                    for_two = _without_repeats(for_two, axis)
-                    for_three = _without_repeats(for_three, axis)
-            is_float = for_two.dtype.kind == "f"
-            if not np.array_equal(for_two, for_three, equal_nan=is_float):
-                raise UnconvertibleError(
-                    "numbers that depend on the number of images can't be converted; compute "
-                    "without the number of images"
-                )
-        return for_two.astype(exported_dtype(for_two.dtype))
+        array_for_two = np.asarray(self.for_two_images)
+        array_for_three = np.asarray(self.for_three_images)
+        batch_axes = [axis for axis, size in enumerate(self.shape) if not size.is_fixed]
+        for axis in batch_axes:
+            array_for_two = _without_repeats(array_for_two, axis)
+            array_for_three = _without_repeats(array_for_three, axis)
+        is_float = array_for_two.dtype.kind == "f"
+        depends_on_batch = not self.has_one_array and not np.array_equal(
+            array_for_two, array_for_three, equal_nan=is_float
+        )
+        if depends_on_batch:
+            raise UnconvertibleError(
+                "numbers that depend on the number of images can't be converted; compute "
+                "without the number of images"
+            )
+        return array_for_two.astype(exported_dtype(array_for_two.dtype))
 
 
-def shared(array: Any) -> Constant:
-    """Return a constant that is the same array in both traces."""
+def fixed_constant(array: Any) -> Constant:
+    """Return a constant that is the same array for any number of images."""
     return Constant(array, array)
 
 
@@ -197,6 +214,10 @@ class Tensor:
     def shape_in_graph(self) -> Shape:
         """The sizes in the graph, in the graph's order."""
         return tuple(self.sizes_in_graph[axis] for axis in self.order)
+
+    def axis_in_graph(self, axis: int) -> int:
+        """Return the number in the graph of the axis that has the number `axis` in JAX."""
+        return self.order.index(axis)
 
     @property
     def large_axes(self) -> list[int]:

@@ -14,9 +14,9 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from jaxcifar.diagram.control_flow import called_programs, jaxpr_without_constants, split_scan
 from jaxcifar.errors import first_line
-from jaxcifar.exchange.onnx.branch_choice import branch_in_graph
+from jaxcifar.exchange.onnx.branch_choice import number_of_exported_branch
 from jaxcifar.exchange.onnx.conversion_table import convert_step
-from jaxcifar.exchange.onnx.joining_nodes import stacked, take_one
+from jaxcifar.exchange.onnx.joining_nodes import slice_at, stacked
 from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
 from jaxcifar.exchange.onnx.onnx_values import (
     Constant,
@@ -24,9 +24,9 @@ from jaxcifar.exchange.onnx.onnx_values import (
     Tensor,
     UnconvertibleError,
     Value,
-    shared,
+    fixed_constant,
 )
-from jaxcifar.exchange.onnx.traced_step import Step, used_operations
+from jaxcifar.exchange.onnx.traced_step import Step, ids_of_used_operations
 
 _Program = ClosedJaxpr | Jaxpr
 _MOST_ITERATIONS, _MOST_NODES = (
@@ -47,8 +47,8 @@ _DEVICE_KIND = _DeviceKind()
 
 def convert(
     graph: OnnxBuilder,
-    for_two: _Program,
-    for_three: _Program,
+    program_for_two: _Program,
+    program_for_three: _Program,
     inputs: Sequence[Value],
     layer: str = "",
 ) -> list[Any]:
@@ -56,17 +56,21 @@ def convert(
 
     Args:
       graph: the graph.
-      for_two: the program, traced for two images.
-      for_three: the program, traced for three images.
+      program_for_two: the program, traced for two images.
+      program_for_three: the program, traced for three images.
       inputs: the program's inputs.
       layer: name of the layer that calls the program; "" for the whole network.
 
     Raises:
       UnconvertibleError: an operation can't be converted; the error names the operation and layer.
     """
-    jaxpr_for_two = jaxpr_without_constants(for_two)
-    jaxpr_for_three = jaxpr_without_constants(for_three)
-    pairs_of_constants = zip(_constants(for_two), _constants(for_three), strict=True)
+    jaxpr_for_two = jaxpr_without_constants(program_for_two)
+    jaxpr_for_three = jaxpr_without_constants(program_for_three)
+    constants_for_two, constants_for_three = (
+        _constants(program_for_two),
+        _constants(program_for_three),
+    )
+    pairs_of_constants = zip(constants_for_two, constants_for_three, strict=True)
     constants = [Constant(*pair) for pair in pairs_of_constants]
     values: dict[Any, Any] = dict(zip(jaxpr_for_two.invars, inputs, strict=True))
     values |= dict(zip(jaxpr_for_two.constvars, constants, strict=True))
@@ -78,7 +82,7 @@ def convert(
 
     if len(jaxpr_for_two.eqns) != len(jaxpr_for_three.eqns):
         raise _different_operations()
-    used_equations = used_operations(jaxpr_for_two)
+    used_equations = ids_of_used_operations(jaxpr_for_two)
     for equation, equation_for_three in zip(jaxpr_for_two.eqns, jaxpr_for_three.eqns, strict=True):
         if id(equation) not in used_equations:
             continue
@@ -127,43 +131,50 @@ def _constants(program: _Program) -> list[Any]:
     return list(program.consts) if isinstance(program, ClosedJaxpr) else []
 
 
-def _literal(for_two: Any, for_three: Any) -> Constant:
-    """Return a number that is written into a program as a constant.
+def _literal(literal_for_two: Any, literal_for_three: Any) -> Constant:
+    """Return the constant for a number that is written into a program.
 
-    `for_two` and `for_three` are JAX's `Literal` of the number in the two traces.
+    `literal_for_two` and `literal_for_three` are JAX's `Literal` of the number in the two traces.
     """
-    array_for_two = np.asarray(for_two.val, for_two.aval.dtype)
-    array_for_three = np.asarray(for_three.val, for_three.aval.dtype)
+    array_for_two = np.asarray(literal_for_two.val, literal_for_two.aval.dtype)
+    array_for_three = np.asarray(literal_for_three.val, literal_for_three.aval.dtype)
     if np.array_equal(array_for_two, array_for_three):
-        return shared(array_for_two)
+        return fixed_constant(array_for_two)
     return Constant(array_for_two, array_for_three)
 
 
 def _convert_equation(
-    graph: OnnxBuilder, for_two: JaxprEqn, for_three: JaxprEqn, inputs: list[Any], layer: str
+    graph: OnnxBuilder,
+    equation_for_two: JaxprEqn,
+    equation_for_three: JaxprEqn,
+    inputs: list[Any],
+    layer: str,
 ) -> list[Any]:
     """Add the nodes of an operation, or of the program that it calls; return the results.
 
-    `for_two` and `for_three` are the operation, traced for two and for three images.
+    The operation is given as traced for two images and for three images.
     """
-    name = for_two.primitive.name
-    if name != for_three.primitive.name:
+    name = equation_for_two.primitive.name
+    if name != equation_for_three.primitive.name:
         raise _different_operations()
     if name == "cond":
-        number = branch_in_graph(for_two, inputs[0])
-        branch_for_two = for_two.params["branches"][number]
-        branch_for_three = for_three.params["branches"][number]
-        return convert(graph, branch_for_two, branch_for_three, inputs[1:], layer)
+        branch_index, *branch_inputs = inputs
+        number = number_of_exported_branch(equation_for_two, branch_index)
+        branch_for_two = equation_for_two.params["branches"][number]
+        branch_for_three = equation_for_three.params["branches"][number]
+        return convert(graph, branch_for_two, branch_for_three, branch_inputs, layer)
     depends_on_device_kind = any(value is _DEVICE_KIND for value in inputs)
     if name == "platform_index" or depends_on_device_kind:
-        return [_DEVICE_KIND] * len(for_two.outvars)
-    if name not in ("scan", "while"):
-        called_for_two = next(called_programs(for_two), None)
-        called_for_three = next(called_programs(for_three), None)
+        return [_DEVICE_KIND] * len(equation_for_two.outvars)
+    is_loop = name in ("scan", "while")
+    if not is_loop:
+        called_for_two = next(called_programs(equation_for_two), None)
+        called_for_three = next(called_programs(equation_for_three), None)
         if called_for_two is not None and called_for_three is not None:
             return convert(graph, called_for_two, called_for_three, inputs, layer)
-    step = Step(for_two, for_three, tuple(inputs))
-    if all(isinstance(value, Constant) for value in inputs):
+    step = Step(equation_for_two, equation_for_three, tuple(inputs))
+    is_independent_of_images = all(isinstance(value, Constant) for value in inputs)
+    if is_independent_of_images:
         return step.compute(inputs)
     if name == "scan":
         return _unroll(graph, step, layer)
@@ -179,7 +190,7 @@ def _unroll(graph: OnnxBuilder, step: Step, layer: str) -> list[Any]:
         many iterations or none.
     """
     length = step.params["length"]
-    if step.for_three.params["length"] != length:
+    if step.params_for_three_images["length"] != length:
         raise UnconvertibleError(
             "a loop over the images of a batch can't be converted; compute all images at once"
         )
@@ -188,8 +199,8 @@ def _unroll(graph: OnnxBuilder, step: Step, layer: str) -> list[Any]:
             f"a loop of {length:,} iterations can't be converted; use 1 to {_MOST_ITERATIONS:,} "
             "iterations"
         )
-    body_for_two, body_for_three = step.params["jaxpr"], step.for_three.params["jaxpr"]
-    inputs = split_scan(step.for_two, step.inputs)
+    body_for_two, body_for_three = step.params["jaxpr"], step.params_for_three_images["jaxpr"]
+    inputs = split_scan(step.equation_for_two, step.inputs)
     carried = list(inputs.carried)
     outputs_of_iterations: list[list[Any]] = []  # results that are not carried to the next one
     is_backwards = step.params["reverse"]
@@ -197,7 +208,7 @@ def _unroll(graph: OnnxBuilder, step: Step, layer: str) -> list[Any]:
     if is_backwards:
         positions.reverse()
     for position in positions:
-        slices = [_take(graph, value, position) for value in inputs.stacked]
+        slices = [_slice_for_iteration(graph, value, position) for value in inputs.stacked]
         body_inputs = [*inputs.constants, *carried, *slices]
         results = convert(graph, body_for_two, body_for_three, body_inputs, layer)
         if len(graph.nodes) > _MOST_NODES:
@@ -217,11 +228,11 @@ def _unroll(graph: OnnxBuilder, step: Step, layer: str) -> list[Any]:
     return [*carried, *stacked_outputs]
 
 
-def _take(graph: OnnxBuilder, value: Value, position: int) -> Value:
-    """Return the part of a value at a position along its first axis, for an iteration of a loop."""
+def _slice_for_iteration(graph: OnnxBuilder, value: Value, position: int) -> Value:
+    """Return the slice of a value, along its first axis, for one iteration of a loop."""
     if isinstance(value, Constant):
         return value.map(lambda array: array[position])
-    return take_one(graph, value, position)
+    return slice_at(graph, value, position)
 
 
 def _stack(graph: OnnxBuilder, values: Sequence[Value], shape: Shape) -> Value:
@@ -229,8 +240,8 @@ def _stack(graph: OnnxBuilder, values: Sequence[Value], shape: Shape) -> Value:
     constants = [value for value in values if isinstance(value, Constant)]
     if len(constants) == len(values):
         return Constant(
-            jnp.stack([value.for_two for value in constants]),
-            jnp.stack([value.for_three for value in constants]),
+            jnp.stack([value.for_two_images for value in constants]),
+            jnp.stack([value.for_three_images for value in constants]),
         )
     dtype = next(value.dtype for value in values if isinstance(value, Tensor))
     return stacked(graph, values, 0, shape, dtype)

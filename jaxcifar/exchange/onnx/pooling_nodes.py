@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxcifar.exchange.onnx.axis_groups import axis_groups
 from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
-from jaxcifar.exchange.onnx.onnx_values import Shape, Tensor, UnconvertibleError, product
+from jaxcifar.exchange.onnx.onnx_values import Shape, Size, Tensor, UnconvertibleError, product
 from jaxcifar.exchange.onnx.traced_step import Step, only_input
 
 # The pool that computes a reduction over windows that lie side by side.
@@ -23,7 +23,7 @@ def max_window(graph: OnnxBuilder, step: Step) -> Tensor:
 
 def min_window(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the nodes of a pool that takes minima: the negative maxima of the negative values."""
-    return _convert_pool(graph, step, "MaxPool", is_negated=True)
+    return _convert_pool(graph, step, "MaxPool", takes_minima=True)
 
 
 def sum_window(graph: OnnxBuilder, step: Step) -> Tensor:
@@ -48,12 +48,12 @@ class Windows:
     dilation: Sequence[int]
 
     @property
-    def axes(self) -> list[int]:
+    def pooled_axes(self) -> list[int]:
         """The axes along which the windows have several elements, or strides larger than 1."""
         axes = range(len(self.size))
         return [axis for axis in axes if self.size[axis] != 1 or self.strides[axis] != 1]
 
-    def check(self) -> None:
+    def check_padding(self) -> None:
         """Raise UnconvertibleError for padding that ONNX Runtime does not take."""
         for size, dilation, zeros in zip(self.size, self.dilation, self.padding, strict=True):
             extent = (size - 1) * dilation + 1
@@ -64,11 +64,12 @@ class Windows:
 
 
 def _convert_pool(
-    graph: OnnxBuilder, step: Step, operation: str, is_negated: bool = False
+    graph: OnnxBuilder, step: Step, operation: str, takes_minima: bool = False
 ) -> Tensor:
     """Add the nodes of a pool, "MaxPool" or "AveragePool"; return its result.
 
-    If `is_negated` is True, the pool gets the negative values, and its result is negated.
+    ONNX has no pool that takes minima. If `takes_minima` is True, a "MaxPool" gets the negative
+    values, and its result is negated.
     """
     x = only_input(step)
     params = step.params
@@ -78,10 +79,23 @@ def _convert_pool(
         padding=params["padding"],
         dilation=params["window_dilation"],
     )
-    windows.check()
-    if x.dtype != np.float32:
+    _check_pool(step, operation, windows)
+    has_windows_of_one_element = not windows.pooled_axes
+    if has_windows_of_one_element:
+        return x
+    if not takes_minima:
+        return _pool(graph, x, operation, windows, step.shape)
+    negative_x = dataclasses.replace(x, name=graph.add("Neg", x.name))
+    negative_minima = _pool(graph, negative_x, operation, windows, step.shape)
+    return dataclasses.replace(negative_minima, name=graph.add("Neg", negative_minima.name))
+
+
+def _check_pool(step: Step, operation: str, windows: Windows) -> None:
+    """Raise UnconvertibleError if the node `operation` of ONNX Runtime can't compute a pool."""
+    windows.check_padding()
+    if only_input(step).dtype != np.float32:
         raise UnconvertibleError("a pool of integers can't be converted; pool floats")
-    has_dilated_inputs = set(params["base_dilation"]) != {1}
+    has_dilated_inputs = set(step.params["base_dilation"]) != {1}
     if has_dilated_inputs:
         raise UnconvertibleError(
             "a pool with dilated inputs can't be converted; do not dilate them"
@@ -91,27 +105,20 @@ def _convert_pool(
         raise UnconvertibleError(
             "sums over windows with gaps can't be converted; use windows without gaps"
         )
-    if not windows.axes:  # each window is one element
-        return x
-    if not is_negated:
-        return _pool(graph, x, operation, windows, step.shape)
-    negative_x = dataclasses.replace(x, name=graph.add("Neg", x.name))
-    negative_result = _pool(graph, negative_x, operation, windows, step.shape)
-    return dataclasses.replace(negative_result, name=graph.add("Neg", negative_result.name))
 
 
 def _pool(graph: OnnxBuilder, x: Tensor, operation: str, windows: Windows, shape: Shape) -> Tensor:
-    """Add the nodes of a pool; return its result.
+    """Add the nodes of a pool; return its result: the maximum or the sum of each window.
 
     Args:
       graph: the graph.
       x: the array.
-      operation: "MaxPool", or "AveragePool", whose means are multiplied by the windows' size.
+      operation: "MaxPool" for maxima, "AveragePool" for sums.
       windows: the windows.
       shape: the result's shape.
     """
     axes = range(len(shape))
-    other_axes = [axis for axis in axes if axis not in windows.axes]
+    other_axes = [axis for axis in axes if axis not in windows.pooled_axes]
     if len(other_axes) < 2:
         raise UnconvertibleError(
             "a pool of an array without batch and channels can't be converted; do not pool along "
@@ -120,9 +127,9 @@ def _pool(graph: OnnxBuilder, x: Tensor, operation: str, windows: Windows, shape
     batch_axis, channel_axis = other_axes[0], other_axes[-1]
     # ONNX pools over all axes but two, for example over height and width.
     spatial_axes = [axis for axis in axes if axis not in (batch_axis, channel_axis)]
-    is_joined = len(spatial_axes) > _MOST_SPATIAL_AXES
-    if is_joined:  # all other axes but the last are joined with the batch
-        spatial_axes = windows.axes
+    must_join_axes = len(spatial_axes) > _MOST_SPATIAL_AXES
+    if must_join_axes:  # the batch and all other axes except the last become one axis
+        spatial_axes = windows.pooled_axes
     if len(spatial_axes) > _MOST_SPATIAL_AXES:
         raise UnconvertibleError(
             f"a pool along more than {_MOST_SPATIAL_AXES} axes can't be converted; pool along "
@@ -139,10 +146,10 @@ def _pool(graph: OnnxBuilder, x: Tensor, operation: str, windows: Windows, shape
     if set(windows.dilation) != {1}:
         attributes["dilations"] = [windows.dilation[axis] for axis in spatial_axes]
     order = (batch_axis, channel_axis, *spatial_axes)
-    if is_joined:
+    if must_join_axes:
         order = (*other_axes, *spatial_axes)
-    name = graph.expanded_in_order(x, order).name
-    if is_joined:
+    name = graph.reorder_and_expand(x, order).name
+    if must_join_axes:
         joined_size = product(x.shape[axis] for axis in other_axes[:-1])
         sizes = [x.shape[axis] for axis in (channel_axis, *spatial_axes)]
         name = graph.reshape(name, [joined_size, *sizes])
@@ -151,7 +158,7 @@ def _pool(graph: OnnxBuilder, x: Tensor, operation: str, windows: Windows, shape
     else:
         means = graph.add("AveragePool", name, count_include_pad=1, **attributes)
         name = graph.add("Mul", means, graph.scalar(math.prod(windows.size)))
-    if is_joined:
+    if must_join_axes:
         name = graph.reshape(name, [shape[axis] for axis in order])
     return Tensor(name, shape, shape, order, x.dtype)
 
@@ -171,63 +178,63 @@ def pooled_blocks(
       operation: the reduction, such as "ReduceMax".
       shape: shape of the result.
     """
-    source = graph.reshaped.get(x)
-    if source is None or operation not in _POOLS or x.dtype != np.float32:
+    images = graph.reshaped.get(x)  # before the reshape into blocks
+    if images is None or operation not in _POOLS or x.dtype != np.float32:
         return None
-    if source.sizes_in_graph != source.shape:
+    has_repeats = images.sizes_in_graph != images.shape
+    if has_repeats:
         return None
-    size = _block_size(source.shape, x.shape, axes)
+    size = _block_size(images.shape, x.shape, axes)
     if size is None:
         return None
-    windows = Windows(size, size, [(0, 0)] * len(size), [1] * len(size))
-    has_batch_and_channels = len(size) - len(windows.axes) >= 2
-    if not has_batch_and_channels or len(windows.axes) > _MOST_SPATIAL_AXES:
+    windows = Windows(
+        size=size, strides=size, padding=[(0, 0)] * len(size), dilation=[1] * len(size)
+    )
+    has_batch_and_channels = len(size) - len(windows.pooled_axes) >= 2
+    if not has_batch_and_channels or len(windows.pooled_axes) > _MOST_SPATIAL_AXES:
         return None
-    uncropped = graph.uncropped.get(source)
-    if uncropped is not None and _has_as_many_windows(uncropped.shape, size, shape):
-        source = uncropped  # the pool leaves the last rows and columns out by itself
-    return _pool(graph, source, _POOLS[operation], windows, shape)
+    uncropped_images = graph.uncropped.get(images)
+    if uncropped_images is not None:
+        cut_is_needless = _window_counts(uncropped_images.shape, size) == shape
+        if cut_is_needless:  # the pool leaves the last rows and columns out by itself
+            images = uncropped_images
+    return _pool(graph, images, _POOLS[operation], windows, shape)
 
 
-def _block_size(before: Shape, after: Shape, axes: Sequence[int]) -> list[int] | None:
-    """Return the sizes of the blocks that a reduction reduces to one element each.
+def _block_size(
+    shape_before: Shape, shape_in_blocks: Shape, reduced_axes: Sequence[int]
+) -> list[int] | None:
+    """Return the size of the blocks of an array that a reduction turns into one element each.
 
     Args:
-      before: shape of the array before it was reshaped into blocks.
-      after: shape of the array in blocks, which is reduced.
-      axes: the axes over which it is reduced.
+      shape_before: shape of the array before it was reshaped into blocks.
+      shape_in_blocks: shape of the array after it was reshaped into blocks.
+      reduced_axes: the axes over which the array in blocks is reduced.
 
     Returns:
-      the size of a block along each axis of `before`; None if it is not a reduction over blocks.
+      the size of a block along each axis of `shape_before`; None if the array has no such blocks.
     """
-    block_size = [1] * len(before)
-    for group in axis_groups(before, after):
-        are_reduced = [axis in axes for axis in group.after]
-        is_unchanged = not group.is_reshaped and are_reduced == [False]
+    block_size = [1] * len(shape_before)
+    for group in axis_groups(shape_before, shape_in_blocks):
+        reduced_axes_of_group = [axis for axis in group.axes_after if axis in reduced_axes]
+        is_unchanged = not group.is_reshaped and not reduced_axes_of_group
         if is_unchanged:
             continue
-        is_split_into_blocks = len(group.before) == 1 and are_reduced == [False, True]
-        if not is_split_into_blocks:
+        is_split_in_two = len(group.axes_before) == 1 and len(group.axes_after) == 2
+        if not is_split_in_two:
             return None
-        _, axis_in_block = group.after
-        size = after[axis_in_block]
-        if not size.is_fixed:  # the size of a window is a number in the graph
+        [axis], [_, axis_in_block] = group.axes_before, group.axes_after
+        size = shape_in_blocks[axis_in_block]
+        # The size of a window is a number in the graph, so it can't depend on the batch.
+        if reduced_axes_of_group != [axis_in_block] or not size.is_fixed:
             return None
-        [axis] = group.before
-        block_size[axis] = size.for_two
+        block_size[axis] = size.fixed_value
     return block_size
 
 
-def _has_as_many_windows(uncropped: Shape, window_size: Sequence[int], shape: Shape) -> bool:
-    """Return True if an array has as many windows before its last rows were cut off as after.
-
-    Args:
-      uncropped: shape of the array before the cut.
-      window_size: size of a window along each axis; windows lie side by side.
-      shape: number of windows along each axis after the cut.
-    """
-    for axis, size in enumerate(window_size):
-        window_counts = (uncropped[axis].for_two // size, uncropped[axis].for_three // size)
-        if window_counts != shape[axis]:
-            return False
-    return True
+def _window_counts(shape: Shape, window_size: Sequence[int]) -> Shape:
+    """Return the number of windows in an array along each axis, if windows lie side by side."""
+    counts = []
+    for size, window in zip(shape, window_size, strict=True):
+        counts.append(Size(size.for_two_images // window, size.for_three_images // window))
+    return tuple(counts)

@@ -28,15 +28,15 @@ class _Operand(NamedTuple):
 
     Attributes:
       value: the array.
-      summed: axes over which products are summed.
-      batch: axes that both arrays have, and of which the result has one for both.
-      kept: all other axes, which are axes of the result.
+      summed_axes: axes over which products are summed.
+      batch_axes: axes that both arrays have, and of which the result has one for both.
+      kept_axes: all other axes, which are axes of the result.
     """
 
     value: Value
-    summed: tuple[int, ...]
-    batch: tuple[int, ...]
-    kept: tuple[int, ...]
+    summed_axes: tuple[int, ...]
+    batch_axes: tuple[int, ...]
+    kept_axes: tuple[int, ...]
 
     def sizes(self, axes: Sequence[int]) -> list[Size]:
         return [self.value.shape[axis] for axis in axes]
@@ -49,82 +49,100 @@ def dot_general(graph: OnnxBuilder, step: Step) -> Tensor:
     right = _operand(step.inputs[1], right_summed, right_batch)
     if step.dtype != np.float32:
         raise UnconvertibleError("a matrix product of integers can't be converted; multiply floats")
-    if not left.batch and isinstance(right.value, Constant):
-        return _dense(graph, step, left, right, weights_first=False)
-    if not left.batch and isinstance(left.value, Constant):
-        return _dense(graph, step, right, left, weights_first=True)
-    return _batched(graph, step, left, right)
+    has_batch_axes = len(left_batch) > 0
+    if not has_batch_axes and isinstance(right.value, Constant):
+        return _dense_layer(graph, step, inputs=left, weights=right, are_weights_left=False)
+    if not has_batch_axes and isinstance(left.value, Constant):
+        return _dense_layer(graph, step, inputs=right, weights=left, are_weights_left=True)
+    return _product_of_batches(graph, step, left, right)
 
 
-def _operand(value: Value, summed: Sequence[int], batch: Sequence[int]) -> _Operand:
+def _operand(value: Value, summed_axes: Sequence[int], batch_axes: Sequence[int]) -> _Operand:
     """Return an array of a product, with its axes divided into summed, batch and kept axes."""
-    kept = [axis for axis in range(rank(value)) if axis not in (*summed, *batch)]
-    return _Operand(value, tuple(summed), tuple(batch), tuple(kept))
+    other_axes = [axis for axis in range(rank(value)) if axis not in (*summed_axes, *batch_axes)]
+    return _Operand(value, tuple(summed_axes), tuple(batch_axes), tuple(other_axes))
 
 
-def _dense(
-    graph: OnnxBuilder, step: Step, inputs: _Operand, weights: _Operand, *, weights_first: bool
+def _dense_layer(
+    graph: OnnxBuilder, step: Step, *, inputs: _Operand, weights: _Operand, are_weights_left: bool
 ) -> Tensor:
     """Add the nodes that multiply inputs by constant weights, as in a dense layer.
 
-    The kept axes of the inputs stay in the graph's order. If `weights_first` is True, the weights
-    are the left array in JAX.
+    The kept axes of the inputs stay in the graph's order. If `are_weights_left` is True, the
+    weights are the left array in JAX.
     """
     x = inputs.value
     assert isinstance(x, Tensor)
-    if len(weights.kept) == 1 and _sums_over_channels(x, inputs):
-        return _pointwise(graph, step, inputs, weights, weights_first)
-    kept_in_graph_order = tuple(axis for axis in x.order if axis in inputs.kept)
-    kept_sizes = inputs.sizes(kept_in_graph_order)
-    summed_size = product(inputs.sizes(inputs.summed))
-    name = graph.expanded_in_order(x, kept_in_graph_order + inputs.summed).name
-    if not kept_sizes:  # the inputs are one vector: a matrix with one row
+    axes_in_result = _axes_in_result(inputs, weights, are_weights_left)
+    if len(weights.kept_axes) == 1 and _sums_over_channels(x, inputs):
+        return _convolution_1x1(graph, step, inputs, weights, axes_in_result)
+    kept_axes = tuple(axis for axis in x.order if axis in inputs.kept_axes)
+    kept_sizes = inputs.sizes(kept_axes)
+    summed_size = product(inputs.sizes(inputs.summed_axes))
+    name = graph.reorder_and_expand(x, kept_axes + inputs.summed_axes).name
+    is_one_vector = not kept_sizes
+    if is_one_vector:
         name = graph.reshape(name, [ONE, summed_size])
-    elif len(inputs.summed) != 1:
+    elif len(inputs.summed_axes) != 1:
         name = graph.reshape(name, [*kept_sizes, summed_size])
-    summed_first = _constant_array(weights).transpose(weights.summed + weights.kept)
-    weight_matrix = summed_first.reshape(summed_size.for_two, -1)
+    summed_axes_first = weights.summed_axes + weights.kept_axes
+    weight_matrix = _constant_array(weights).transpose(summed_axes_first)
+    weight_matrix = weight_matrix.reshape(summed_size.fixed_value, -1)
     operation = "MatMul" if len(kept_sizes) > 1 else "Gemm"
     name = graph.add(operation, name, graph.constant(weight_matrix))
-    if len(weights.kept) != 1 or not kept_sizes:
-        name = graph.reshape(name, [*kept_sizes, *weights.sizes(weights.kept)])
-    axes_of_inputs, axes_of_weights = _result_axes(inputs, weights, weights_first)
-    order = [axes_of_inputs[axis] for axis in kept_in_graph_order]
-    order += axes_of_weights.values()
+    if len(weights.kept_axes) != 1 or is_one_vector:
+        name = graph.reshape(name, [*kept_sizes, *weights.sizes(weights.kept_axes)])
+    order = [axes_in_result.of_inputs[axis] for axis in kept_axes]
+    order += axes_in_result.of_weights.values()
     return Tensor(name, step.shape, step.shape, tuple(order), step.dtype)
 
 
-def _result_axes(
-    inputs: _Operand, weights: _Operand, weights_first: bool
-) -> tuple[dict[int, int], dict[int, int]]:
-    """Return two dicts, for the inputs and the weights: kept axis -> its axis in JAX's result."""
-    first_input_axis = len(weights.kept) if weights_first else 0
-    first_weight_axis = 0 if weights_first else len(inputs.kept)
-    axes_of_inputs = {axis: first_input_axis + number for number, axis in enumerate(inputs.kept)}
-    axes_of_weights = {axis: first_weight_axis + number for number, axis in enumerate(weights.kept)}
-    return axes_of_inputs, axes_of_weights
+class _AxesInResult(NamedTuple):
+    """Two dicts, for the inputs and for the weights: a kept axis -> its axis in JAX's result."""
+
+    of_inputs: dict[int, int]
+    of_weights: dict[int, int]
+
+
+def _axes_in_result(inputs: _Operand, weights: _Operand, are_weights_left: bool) -> _AxesInResult:
+    left, right = (weights, inputs) if are_weights_left else (inputs, weights)
+    axes_of_left = {axis: number for number, axis in enumerate(left.kept_axes)}
+    axes_of_right = {
+        axis: number for number, axis in enumerate(right.kept_axes, start=len(left.kept_axes))
+    }
+    if are_weights_left:
+        return _AxesInResult(of_inputs=axes_of_right, of_weights=axes_of_left)
+    return _AxesInResult(of_inputs=axes_of_left, of_weights=axes_of_right)
 
 
 def _sums_over_channels(x: Tensor, inputs: _Operand) -> bool:
     """Return True if a product sums over the channels of images: the second axis in the graph."""
-    return len(x.order) > 2 and inputs.summed == (x.order[1],) and x.sizes_in_graph == x.shape
+    if len(x.order) <= 2:
+        return False
+    _, channel_axis, *_ = x.order
+    has_repeats = x.sizes_in_graph != x.shape
+    return inputs.summed_axes == (channel_axis,) and not has_repeats
 
 
-def _pointwise(
-    graph: OnnxBuilder, step: Step, inputs: _Operand, weights: _Operand, weights_first: bool
+def _convolution_1x1(
+    graph: OnnxBuilder,
+    step: Step,
+    inputs: _Operand,
+    weights: _Operand,
+    axes_in_result: _AxesInResult,
 ) -> Tensor:
     """Add a 1x1 convolution, which multiplies the channels of each pixel by a matrix of weights."""
     x = inputs.value
     assert isinstance(x, Tensor)
-    kernel_size = [1] * (len(x.order) - 2)
-    weight_matrix = _constant_array(weights).transpose(weights.kept + weights.summed)
+    batch_axis, _, *spatial_axes = x.order
+    kernel_size = [1] * len(spatial_axes)
+    outputs_first = weights.kept_axes + weights.summed_axes
+    weight_matrix = _constant_array(weights).transpose(outputs_first)
     kernel = weight_matrix.reshape(*weight_matrix.shape, *kernel_size)
     name = graph.add("Conv", x.name, graph.constant(kernel), kernel_shape=kernel_size)
-    axes_of_inputs, axes_of_weights = _result_axes(inputs, weights, weights_first)
-    batch_axis, _, *spatial_axes = x.order
-    [channel_axis_of_result] = axes_of_weights.values()
-    order = [axes_of_inputs[batch_axis], channel_axis_of_result]
-    order += [axes_of_inputs[axis] for axis in spatial_axes]
+    [channel_axis_in_result] = axes_in_result.of_weights.values()
+    order = [axes_in_result.of_inputs[batch_axis], channel_axis_in_result]
+    order += [axes_in_result.of_inputs[axis] for axis in spatial_axes]
     return Tensor(name, step.shape, step.shape, tuple(order), step.dtype)
 
 
@@ -143,7 +161,7 @@ def _constant_array(weights: _Operand) -> np.ndarray:
     return weights.value.array()
 
 
-def _batched(graph: OnnxBuilder, step: Step, left: _Operand, right: _Operand) -> Tensor:
+def _product_of_batches(graph: OnnxBuilder, step: Step, left: _Operand, right: _Operand) -> Tensor:
     """Add the nodes that multiply matrices in batches, such as the heads of attention.
 
     The two arrays have the same batch axes. They are multiplied in the order that needs fewer
@@ -151,16 +169,16 @@ def _batched(graph: OnnxBuilder, step: Step, left: _Operand, right: _Operand) ->
     """
     is_swapped = _transposition_count(right, left) < _transposition_count(left, right)
     first, second = (right, left) if is_swapped else (left, right)
-    batch_sizes = first.sizes(first.batch)
-    row_sizes, column_sizes = first.sizes(first.kept), second.sizes(second.kept)
-    first_name = _matrices(graph, first, first.kept, first.summed)
-    second_name = _matrices(graph, second, second.summed, second.kept)
+    batch_sizes = first.sizes(first.batch_axes)
+    row_sizes, column_sizes = first.sizes(first.kept_axes), second.sizes(second.kept_axes)
+    first_name = _reshape_to_matrices(graph, first, first.kept_axes, first.summed_axes)
+    second_name = _reshape_to_matrices(graph, second, second.summed_axes, second.kept_axes)
     name = graph.add("MatMul", first_name, second_name)
     if len(row_sizes) != 1 or len(column_sizes) != 1:
         name = graph.reshape(name, [*batch_sizes, *row_sizes, *column_sizes])
     # JAX's result has the batch axes, then the kept axes of the left array, then of the right one.
     first_left_axis = len(batch_sizes)
-    first_right_axis = first_left_axis + len(left.kept)
+    first_right_axis = first_left_axis + len(left.kept_axes)
     axes_of_batch = tuple(range(first_left_axis))
     axes_of_left = tuple(range(first_left_axis, first_right_axis))
     axes_of_right = tuple(range(first_right_axis, len(step.shape)))
@@ -171,31 +189,26 @@ def _batched(graph: OnnxBuilder, step: Step, left: _Operand, right: _Operand) ->
     return Tensor(name, step.shape, step.shape, order, step.dtype)
 
 
-def _matrices(
+def _reshape_to_matrices(
     graph: OnnxBuilder, operand: _Operand, row_axes: tuple[int, ...], column_axes: tuple[int, ...]
 ) -> str:
     """Reshape an array of a product to matrices, `[*batch, rows, columns]`; return its new name."""
-    order = operand.batch + row_axes + column_axes
-    name = graph.expanded_in_order(operand.value, order).name
+    order = operand.batch_axes + row_axes + column_axes
+    name = graph.reorder_and_expand(operand.value, order).name
     if len(row_axes) == 1 and len(column_axes) == 1:
         return name
-    rows, columns = product(operand.sizes(row_axes)), product(operand.sizes(column_axes))
-    return graph.reshape(name, [*operand.sizes(operand.batch), rows, columns])
-
-
-def _order_as_first(first: _Operand) -> tuple[int, ...]:
-    return first.batch + first.kept + first.summed
-
-
-def _order_as_second(second: _Operand) -> tuple[int, ...]:
-    return second.batch + second.summed + second.kept
+    batch_sizes = operand.sizes(operand.batch_axes)
+    row_count, column_count = product(operand.sizes(row_axes)), product(operand.sizes(column_axes))
+    return graph.reshape(name, [*batch_sizes, row_count, column_count])
 
 
 def _transposition_count(first: _Operand, second: _Operand) -> int:
     """Return how many of two arrays must be transposed before `first` is multiplied by `second`."""
+    order_of_first = first.batch_axes + first.kept_axes + first.summed_axes
+    order_of_second = second.batch_axes + second.summed_axes + second.kept_axes
     count = 0
-    if isinstance(first.value, Tensor) and first.value.order != _order_as_first(first):
+    if isinstance(first.value, Tensor) and first.value.order != order_of_first:
         count += 1
-    if isinstance(second.value, Tensor) and second.value.order != _order_as_second(second):
+    if isinstance(second.value, Tensor) and second.value.order != order_of_second:
         count += 1
     return count

@@ -1,5 +1,6 @@
 """Convert operations that rearrange axes and change no values, such as a reshape."""
 
+import dataclasses
 from collections.abc import Sequence
 
 from jaxcifar.exchange.onnx.axis_groups import AxisGroup, axis_groups
@@ -9,39 +10,43 @@ from jaxcifar.exchange.onnx.onnx_values import (
     Shape,
     Tensor,
     UnconvertibleError,
-    identity,
+    order_of_jax,
 )
 from jaxcifar.exchange.onnx.traced_step import Step, only_input
 
 
-def with_axes(
-    graph: OnnxBuilder, tensor: Tensor, sources: Sequence[int | None], shape: Shape
+def rearrange_axes(
+    graph: OnnxBuilder, tensor: Tensor, source_axes: Sequence[int | None], shape: Shape
 ) -> Tensor:
-    """Return a tensor whose axes are axes of another tensor, in any order, and new axes.
+    """Return a tensor with the axes of another tensor in JAX in any order, and with new axes.
+
+    The axes in the graph are not transposed.
 
     Args:
       graph: the graph.
       tensor: the other tensor. Its axes that the result lacks must have the size 1 in the graph.
-      sources: for each axis of the result, the axis of `tensor`; None for a new axis, along which
-        the values repeat.
+      source_axes: for each axis of the result, the axis of `tensor` that it was; None for a new
+        axis, along which the values repeat.
       shape: shape of the result in JAX.
     """
-    used_axes = [axis for axis in tensor.order if axis in sources]
-    order_of_used = [sources.index(axis) for axis in used_axes]
-    new_axes = [axis for axis, source in enumerate(sources) if source is None]
-    order = _with_new_axes(order_of_used, new_axes)
-    sizes_in_graph = tuple(
-        ONE if source is None else tensor.sizes_in_graph[source] for source in sources
-    )
-    shape_in_graph = tuple(sizes_in_graph[axis] for axis in order)
-    name = tensor.name
-    if shape_in_graph != tensor.shape_in_graph:
-        name = graph.reshape(name, shape_in_graph)
-    return Tensor(name, shape, sizes_in_graph, order, tensor.dtype)
+    kept_axes = [axis for axis in tensor.order if axis in source_axes]
+    renumbered_axes = [source_axes.index(axis) for axis in kept_axes]
+    new_axes = [axis for axis, source_axis in enumerate(source_axes) if source_axis is None]
+    order = _insert_new_axes(renumbered_axes, new_axes)
+    sizes_in_graph = []
+    for source_axis in source_axes:
+        size_of_new_axis = ONE
+        size = size_of_new_axis if source_axis is None else tensor.sizes_in_graph[source_axis]
+        sizes_in_graph.append(size)
+    result = Tensor(tensor.name, shape, tuple(sizes_in_graph), order, tensor.dtype)
+    if result.shape_in_graph == tensor.shape_in_graph:
+        return result
+    name = graph.reshape(tensor.name, result.shape_in_graph)
+    return dataclasses.replace(result, name=name)
 
 
-def _with_new_axes(order: list[int], new_axes: list[int]) -> tuple[int, ...]:
-    """Add new axes to an order of axes, and return it.
+def _insert_new_axes(order: list[int], new_axes: list[int]) -> tuple[int, ...]:
+    """Return an order of axes with new axes added.
 
     If the order is ascending, it stays ascending. If not, the new axes come last.
     """
@@ -52,7 +57,7 @@ def _with_new_axes(order: list[int], new_axes: list[int]) -> tuple[int, ...]:
 
 def transpose(graph: OnnxBuilder, step: Step) -> Tensor:
     """Return an array with permuted axes in JAX; the tensor in the graph stays the same."""
-    return with_axes(graph, only_input(step), step.params["permutation"], step.shape)
+    return rearrange_axes(graph, only_input(step), step.params["permutation"], step.shape)
 
 
 def squeeze(graph: OnnxBuilder, step: Step) -> Tensor:
@@ -60,20 +65,20 @@ def squeeze(graph: OnnxBuilder, step: Step) -> Tensor:
     x = only_input(step)
     removed_axes = step.params["dimensions"]
     other_axes = [axis for axis in range(len(x.shape)) if axis not in removed_axes]
-    return with_axes(graph, x, other_axes, step.shape)
+    return rearrange_axes(graph, x, other_axes, step.shape)
 
 
 def broadcast_in_dim(graph: OnnxBuilder, step: Step) -> Tensor:
     """Return an array with new axes along which its values repeat."""
     x = only_input(step)
-    sources: list[int | None] = [None] * len(step.shape)
-    for source, axis in enumerate(step.params["broadcast_dimensions"]):
-        sources[axis] = source
-    return with_axes(graph, x, sources, step.shape)
+    source_axes: list[int | None] = [None] * len(step.shape)
+    for source_axis, result_axis in enumerate(step.params["broadcast_dimensions"]):
+        source_axes[result_axis] = source_axis
+    return rearrange_axes(graph, x, source_axes, step.shape)
 
 
 def reshape(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Add the nodes of a reshape, without a transposition if possible (see `_reshaped_order`)."""
+    """Add the nodes of a reshape; a transposition is added only if it is needed."""
     if step.params.get("dimensions") is not None:
         raise UnconvertibleError(
             "a reshape in another order of axes can't be converted; transpose the array before"
@@ -88,31 +93,32 @@ def reshaped(graph: OnnxBuilder, x: Tensor, shape: Shape) -> Tensor:
     axis is reshaped, the repeated values are written out first.
     """
     groups = axis_groups(x.shape, shape)
-    repeated_axes = {axis for axis, size in enumerate(x.shape) if x.sizes_in_graph[axis] != size}
-    reshaped_axes = {axis for group in groups if group.is_reshaped for axis in group.before}
-    if repeated_axes & reshaped_axes:
-        x = graph.expanded(x)
-    order = _reshaped_order(x, groups, len(shape))
+    for group in groups:
+        has_repeats = any(x.sizes_in_graph[axis] != x.shape[axis] for axis in group.axes_before)
+        if group.is_reshaped and has_repeats:
+            x = graph.expand_repeats(x)
+    order = _order_without_transposition(x, groups, len(shape))
     if order is None:
-        x = graph.expanded(graph.in_order(x, identity(len(x.shape))))
-        order = identity(len(shape))
+        x = graph.reorder_and_expand(x)
+        order = order_of_jax(len(shape))
     sizes_in_graph = list(shape)
     for group in groups:
         if not group.is_reshaped:
-            sizes_in_graph[group.after[0]] = x.sizes_in_graph[group.before[0]]
-    shape_in_graph = [sizes_in_graph[axis] for axis in order]
-    if tuple(shape_in_graph) == x.shape_in_graph:
-        return Tensor(x.name, shape, tuple(sizes_in_graph), order, x.dtype)
-    name = graph.reshape(x.name, shape_in_graph)
-    result = Tensor(name, shape, tuple(sizes_in_graph), order, x.dtype)
+            [axis_before], [axis_after] = group.axes_before, group.axes_after
+            sizes_in_graph[axis_after] = x.sizes_in_graph[axis_before]
+    result = Tensor(x.name, shape, tuple(sizes_in_graph), order, x.dtype)
+    if result.shape_in_graph == x.shape_in_graph:
+        return result
+    name = graph.reshape(x.name, result.shape_in_graph)
+    result = dataclasses.replace(result, name=name)
     graph.reshaped[result] = x
     return result
 
 
-def _reshaped_order(
+def _order_without_transposition(
     x: Tensor, groups: Sequence[AxisGroup], axis_count: int
 ) -> tuple[int, ...] | None:
-    """Return the order of axes that a reshape gives in the graph, without a transposition before.
+    """Return the order of axes in the graph after a reshape without a transposition before it.
 
     Return None if a transposition is needed: the axes of each group must be neighbours in the
     graph, and in the same order as in JAX.
@@ -122,16 +128,15 @@ def _reshaped_order(
       groups: groups of axes that are reshaped one by one (see `axis_groups`).
       axis_count: number of axes after the reshape.
     """
-    large_axes = x.large_axes
+    axes_left = x.large_axes
     order: list[int] = []
-    position = 0
-    while position < len(large_axes):
-        group = next(group for group in groups if large_axes[position] in group.before)
-        axes_of_group = [axis for axis in group.before if axis in large_axes]
-        end = position + len(axes_of_group)
-        if large_axes[position:end] != axes_of_group:
+    while axes_left:
+        first_axis = axes_left[0]
+        group = next(group for group in groups if first_axis in group.axes_before)
+        axes_of_group = [axis for axis in group.axes_before if axis in x.large_axes]
+        if axes_left[: len(axes_of_group)] != axes_of_group:
             return None
-        order += group.after
-        position = end
-    new_axes = [axis for axis in range(axis_count) if axis not in order]
-    return _with_new_axes(order, new_axes)
+        axes_left = axes_left[len(axes_of_group) :]
+        order += group.axes_after
+    axes_of_size_one = [axis for axis in range(axis_count) if axis not in order]
+    return _insert_new_axes(order, axes_of_size_one)

@@ -34,8 +34,8 @@ def reduction(operation: str) -> Conversion:
 
 def reduced(graph: OnnxBuilder, x: Tensor, axes: list[int], operation: str) -> Tensor:
     """Add the node of a reduction over axes; return its result, which lacks these axes."""
-    x = graph.expanded(x)
-    axes_in_graph = sorted(x.order.index(axis) for axis in axes)
+    x = graph.expand_repeats(x)
+    axes_in_graph = sorted(x.axis_in_graph(axis) for axis in axes)
     if operation == "ReduceSum":  # whose axes are an input in this version of ONNX
         name = graph.add(operation, x.name, graph.integers(axes_in_graph), keepdims=0)
     else:
@@ -76,8 +76,8 @@ def position_of(operation: str) -> Conversion:
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         x = only_input(step)
         [axis] = step.params["axes"]
-        x = _orderable(graph, graph.expanded(x))
-        name = graph.add(operation, x.name, axis=x.order.index(axis), keepdims=0)
+        x = _orderable(graph, graph.expand_repeats(x))
+        name = graph.add(operation, x.name, axis=x.axis_in_graph(axis), keepdims=0)
         order = _order_without(x, [axis])
         positions = Tensor(name, step.shape, step.shape, order, np.dtype(np.int64))
         return cast(graph, positions, step.dtype)
@@ -87,8 +87,8 @@ def position_of(operation: str) -> Conversion:
 
 def cumsum(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the node that sums the elements of an array up to each position along an axis."""
-    x = graph.expanded(only_input(step))
-    axis = graph.constant(np.int64(x.order.index(step.params["axis"])))
+    x = graph.expand_repeats(only_input(step))
+    axis = graph.constant(np.int64(x.axis_in_graph(step.params["axis"])))
     name = graph.add("CumSum", x.name, axis, reverse=int(step.params["reverse"]))
     return dataclasses.replace(x, name=name)
 
@@ -101,7 +101,7 @@ def sort(graph: OnnxBuilder, step: Step) -> list[Tensor]:
         )
     axis = step.params["dimension"]
     order = common_order(step.inputs, len(step.shape))
-    keys, *others = [graph.expanded_in_order(value, order) for value in step.inputs]
+    keys, *others = [graph.reorder_and_expand(value, order) for value in step.inputs]
     size = step.shape[axis]
     sorted_keys, positions = _top_k(graph, keys, axis, size, largest=False)
     results = [sorted_keys]
@@ -117,7 +117,9 @@ def top_k(graph: OnnxBuilder, step: Step) -> list[Tensor]:
     x = only_input(step)
     axis = step.params.get("axis", -1) % len(x.shape)
     count = step.params["k"]
-    values, positions = _top_k(graph, graph.expanded(x), axis, Size(count, count), largest=True)
+    values, positions = _top_k(
+        graph, graph.expand_repeats(x), axis, Size(count, count), largest=True
+    )
     return [values, cast(graph, positions, np.dtype(np.int32))]
 
 
@@ -149,9 +151,9 @@ def _top_k(
     elements_name, positions_name = graph.add_node(
         "TopK",
         numbers.name,
-        graph.integers([count.for_two]),
+        graph.integers([count.fixed_value]),
         output_count=2,
-        axis=x.order.index(axis),
+        axis=x.axis_in_graph(axis),
         largest=int(largest),
     )
     shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])

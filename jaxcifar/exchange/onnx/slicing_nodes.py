@@ -22,8 +22,8 @@ _TO_THE_START = -(2**31)  # the end of a slice that goes backwards to the first 
 def slice_(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the node that slices an array at constant positions."""
     x = only_input(step)
-    starts = _pairs(step, "start_indices")
-    limits = _pairs(step, "limit_indices")
+    starts = _positions_in_both_traces(step, "start_indices")
+    limits = _positions_in_both_traces(step, "limit_indices")
     strides = step.params["strides"] or (1,) * len(x.shape)
     return sliced(graph, x, starts, limits, strides)
 
@@ -43,8 +43,8 @@ def sliced(
     """
     cut_axes = []
     for axis, (start, limit, stride) in enumerate(zip(starts, limits, strides, strict=True)):
-        is_whole = start == (0, 0) and limit == x.shape[axis] and stride == 1
-        if not is_whole:
+        takes_all_elements = start == (0, 0) and limit == x.shape[axis] and stride == 1
+        if not takes_all_elements:
             cut_axes.append(axis)
     if not all(x.shape[axis].is_fixed for axis in cut_axes):
         raise UnconvertibleError(
@@ -57,7 +57,7 @@ def sliced(
                 "a slice whose position depends on the number of images can't be converted; slice "
                 "at a fixed position"
             )
-        count = len(range(starts[axis].for_two, limits[axis].for_two, strides[axis]))
+        count = len(range(starts[axis].fixed_value, limits[axis].fixed_value, strides[axis]))
         is_repeated = x.sizes_in_graph[axis] != x.shape[axis]
         shape[axis] = Size(count, count)
         sizes_in_graph[axis] = ONE if is_repeated else shape[axis]
@@ -65,10 +65,10 @@ def sliced(
     result = dataclasses.replace(x, shape=tuple(shape), sizes_in_graph=tuple(sizes_in_graph))
     if not axes_to_slice:
         return result
-    cut_starts = [starts[axis].for_two for axis in axes_to_slice]
-    cut_limits = [limits[axis].for_two for axis in axes_to_slice]
+    cut_starts = [starts[axis].fixed_value for axis in axes_to_slice]
+    cut_limits = [limits[axis].fixed_value for axis in axes_to_slice]
     cut_strides = [strides[axis] for axis in axes_to_slice]
-    axes_in_graph = [x.order.index(axis) for axis in axes_to_slice]
+    axes_in_graph = [x.axis_in_graph(axis) for axis in axes_to_slice]
     name = _add_slice(graph, x.name, cut_starts, cut_limits, axes_in_graph, cut_strides)
     result = dataclasses.replace(result, name=name)
     starts_at_zero = not any(cut_starts)
@@ -95,36 +95,41 @@ def _add_slice(
 
 def dynamic_slice(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the node that slices an array at computed positions, which must be constants."""
-    x = step.inputs[0]
-    starts = clamped_starts(step, first=1, shape=x.shape, sizes=step.shape)
+    x, *_ = step.inputs
+    starts = clamped_starts(step, first_index=1, array_shape=x.shape, slice_shape=step.shape)
     if isinstance(x, Constant):
         raise UnconvertibleError(
             "a slice at a position that depends on the images can't be converted; slice at a "
             "constant position"
         )
     limits = [
-        Size(start.for_two + size.for_two, start.for_three + size.for_three)
+        Size(
+            start.for_two_images + size.for_two_images,
+            start.for_three_images + size.for_three_images,
+        )
         for start, size in zip(starts, step.shape, strict=True)
     ]
     return sliced(graph, x, starts, limits, [1] * len(starts))
 
 
-def clamped_starts(step: Step, first: int, shape: Shape, sizes: Shape) -> list[Size]:
+def clamped_starts(
+    step: Step, first_index: int, array_shape: Shape, slice_shape: Shape
+) -> list[Size]:
     """Return the positions where a dynamic slice starts, moved so that the slice fits.
 
     Args:
       step: the operation.
-      first: index of the first position among the operation's inputs.
-      shape: shape of the sliced array.
-      sizes: shape of the slice.
+      first_index: index of the first position among the operation's inputs.
+      array_shape: shape of the sliced array.
+      slice_shape: shape of the slice.
     """
-    positions = step.constant_inputs(first, "positions")
+    positions = step.constant_inputs(first_index, "positions")
     starts = []
-    for position, array_size, slice_size in zip(positions, shape, sizes, strict=True):
-        last_for_two = array_size.for_two - slice_size.for_two
-        last_for_three = array_size.for_three - slice_size.for_three
-        start_for_two = np.clip(int(position.for_two), 0, last_for_two)
-        start_for_three = np.clip(int(position.for_three), 0, last_for_three)
+    for position, array_size, slice_size in zip(positions, array_shape, slice_shape, strict=True):
+        last_for_two = array_size.for_two_images - slice_size.for_two_images
+        last_for_three = array_size.for_three_images - slice_size.for_three_images
+        start_for_two = np.clip(int(position.for_two_images), 0, last_for_two)
+        start_for_three = np.clip(int(position.for_three_images), 0, last_for_three)
         starts.append(Size(int(start_for_two), int(start_for_three)))
     return starts
 
@@ -137,12 +142,13 @@ def rev(graph: OnnxBuilder, step: Step) -> Tensor:
         return x
     starts, strides = [-1] * len(axes), [-1] * len(axes)  # backwards from the last element
     limits = [_TO_THE_START] * len(axes)
-    axes_in_graph = [x.order.index(axis) for axis in axes]
+    axes_in_graph = [x.axis_in_graph(axis) for axis in axes]
     name = _add_slice(graph, x.name, starts, limits, axes_in_graph, strides)
     return dataclasses.replace(x, name=name)
 
 
-def _pairs(step: Step, parameter: str) -> list[Size]:
+def _positions_in_both_traces(step: Step, parameter: str) -> list[Size]:
     """Return a list parameter, such as `start_indices`, with each entry's value in both traces."""
-    for_two, for_three = step.for_two.params[parameter], step.for_three.params[parameter]
-    return [Size(*pair) for pair in zip(for_two, for_three, strict=True)]
+    positions_for_two = step.params[parameter]
+    positions_for_three = step.params_for_three_images[parameter]
+    return [Size(*pair) for pair in zip(positions_for_two, positions_for_three, strict=True)]

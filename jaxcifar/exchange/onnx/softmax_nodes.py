@@ -12,13 +12,13 @@ def div(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the nodes of a division; the last step of a softmax becomes one node for the softmax."""
     dividend, divisor = step.inputs
     if isinstance(dividend, Tensor) and isinstance(divisor, Tensor):
-        name = _softmax(graph, dividend, divisor)
+        name = _add_softmax_if_found(graph, dividend, divisor)
         if name is not None:
             return dataclasses.replace(dividend, name=name)
     return elements.div(graph, step)
 
 
-def _softmax(graph: OnnxBuilder, exponentials: Tensor, sums: Tensor) -> str | None:
+def _add_softmax_if_found(graph: OnnxBuilder, exponentials: Tensor, sums: Tensor) -> str | None:
     """Add a softmax node if the quotient of two tensors is a softmax; return its name, else None.
 
     A softmax is the quotient of `exp(values - maxima)` and its sums along the same axis.
@@ -26,45 +26,51 @@ def _softmax(graph: OnnxBuilder, exponentials: Tensor, sums: Tensor) -> str | No
     if exponentials.order != sums.order:  # the same node, transposed in JAX
         return None
     exp_node = _producer(graph, exponentials.name, "Exp")
-    sum_node = _reduction(graph, sums.name, "ReduceSum", exponentials)
+    sum_node = _reduction_before_reshape(graph, sums.name, "ReduceSum", exponentials)
     if exp_node is None or sum_node is None or sum_node.inputs[0] != exponentials.name:
         return None
     difference_node = _producer(graph, exp_node.inputs[0], "Sub")
     if difference_node is None:
         return None
-    values, maxima = difference_node.inputs
-    max_node = _reduction(graph, maxima, "ReduceMax", exponentials)
-    if max_node is None or max_node.inputs[0] != values:
+    values_name, maxima_name = difference_node.inputs
+    max_node = _reduction_before_reshape(graph, maxima_name, "ReduceMax", exponentials)
+    if max_node is None or max_node.inputs[0] != values_name:
         return None
-    axes = _reduced_axes(graph, sum_node)
-    if len(axes) != 1 or _reduced_axes(graph, max_node) != axes:
+    sum_axes, max_axes = _reduced_axes(graph, sum_node), _reduced_axes(graph, max_node)
+    if len(sum_axes) != 1 or max_axes != sum_axes:
         return None
-    return graph.add("Softmax", values, axis=axes[0])
+    [axis] = sum_axes
+    return graph.add("Softmax", values_name, axis=axis)
 
 
-def _reduction(graph: OnnxBuilder, name: str, operation: str, whole: Tensor) -> Node | None:
+def _reduction_before_reshape(
+    graph: OnnxBuilder, name: str, operation: str, unreduced: Tensor
+) -> Node | None:
     """Find the node of a reduction that keeps the reduced axis with the size 1 (`keepdims=True`).
 
-    In the graph, this is a reduction and then a reshape. Return None if the tensor `name` was
-    computed in another way.
+    The graph has two nodes for such a reduction: the reduction, which removes the axis, and then a
+    reshape. The first node is returned, or None if the tensor `name` was computed in another way.
 
     Args:
       graph: the graph.
-      name: name of the tensor; it must have the size 1 along the reduced axis.
+      name: name of the tensor after the reshape.
       operation: the reduction, such as "ReduceSum".
-      whole: a tensor with the shape before the reduction.
+      unreduced: a tensor with the shape before the reduction.
     """
     reshape = _producer(graph, name, "Reshape")
     if reshape is None:
         return None
-    node = _producer(graph, reshape.inputs[0], operation)
-    if node is None:
+    reduced_name, sizes_name = reshape.inputs
+    reduction = _producer(graph, reduced_name, operation)
+    if reduction is None:
         return None
-    expected_sizes = [size.for_two if size.is_fixed else -1 for size in whole.shape_in_graph]
-    for axis in _reduced_axes(graph, node):
-        expected_sizes[axis] = 1
-    sizes = graph.constants[reshape.inputs[1]].tolist()
-    return node if sizes == expected_sizes else None
+    sizes_with_kept_axis = [
+        size.fixed_value if size.is_fixed else -1 for size in unreduced.shape_in_graph
+    ]
+    for axis in _reduced_axes(graph, reduction):
+        sizes_with_kept_axis[axis] = 1
+    actual_sizes = graph.constants[sizes_name].tolist()
+    return reduction if actual_sizes == sizes_with_kept_axis else None
 
 
 def _reduced_axes(graph: OnnxBuilder, reduction: Node) -> list[int]:

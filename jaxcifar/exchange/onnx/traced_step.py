@@ -15,8 +15,8 @@ from jaxcifar.exchange.onnx.onnx_values import (
     UnconvertibleError,
     Value,
     exported_dtype,
+    fixed_constant,
     paired_shape,
-    shared,
 )
 
 # Shapes, positions and programs, which the conversions read in both traces, and the value that
@@ -38,30 +38,36 @@ class Step:
     """An operation of a network that is traced with two batch sizes, with its inputs.
 
     Attributes:
-      for_two, for_three: the operation in the trace for two and for three images.
+      equation_for_two: the operation in the trace for two images.
+      equation_for_three: the operation in the trace for three images.
       inputs: its inputs.
     """
 
-    for_two: JaxprEqn
-    for_three: JaxprEqn
+    equation_for_two: JaxprEqn
+    equation_for_three: JaxprEqn
     inputs: tuple[Value, ...]
 
     @property
     def name(self) -> str:
         """The operation's name in JAX, such as "add"."""
-        return self.for_two.primitive.name
+        return self.equation_for_two.primitive.name
 
     @property
     def params(self) -> dict[str, Any]:
         """The operation's parameters in the trace for two images."""
-        return self.for_two.params
+        return self.equation_for_two.params
+
+    @property
+    def params_for_three_images(self) -> dict[str, Any]:
+        """The operation's parameters in the trace for three images."""
+        return self.equation_for_three.params
 
     @property
     def shapes(self) -> list[Shape]:
         """The shapes of the results."""
         shapes = []
         for result_for_two, result_for_three in zip(
-            self.for_two.outvars, self.for_three.outvars, strict=True
+            self.equation_for_two.outvars, self.equation_for_three.outvars, strict=True
         ):
             shapes.append(paired_shape(shape_of(result_for_two), shape_of(result_for_three)))
         return shapes
@@ -74,7 +80,7 @@ class Step:
     @property
     def dtype(self) -> np.dtype:
         """The dtype of the first result in the graph."""
-        aval: Any = self.for_two.outvars[0].aval
+        aval: Any = self.equation_for_two.outvars[0].aval
         return exported_dtype(aval.dtype)
 
     def check_parameters(self) -> None:
@@ -82,17 +88,16 @@ class Step:
 
         The parameters in `_PAIRED_PARAMETERS` may depend on it.
         """
-        params_for_three = self.for_three.params
         for name, parameter in self.params.items():
             may_differ = name in _PAIRED_PARAMETERS
-            if not may_differ and not _is_equal(parameter, params_for_three[name]):
+            if not may_differ and not _is_equal(parameter, self.params_for_three_images[name]):
                 raise UnconvertibleError(
                     f"the operation {self.name}, whose {name} depends on the number of images, "
                     "can't be converted; use a fixed value"
                 )
 
-    def constant_inputs(self, first: int, title: str) -> list[Constant]:
-        """Return the operation's inputs from index `first` on, which must be constants.
+    def constant_inputs(self, first_index: int, title: str) -> list[Constant]:
+        """Return the operation's inputs from index `first_index` on, which must be constants.
 
         `title` names these inputs in the error message.
 
@@ -100,7 +105,7 @@ class Step:
           UnconvertibleError: an input depends on the images.
         """
         constants = []
-        for value in self.inputs[first:]:
+        for value in self.inputs[first_index:]:
             if not isinstance(value, Constant):
                 raise UnconvertibleError(
                     f"{title} that depend on the images can't be converted; use constants"
@@ -110,16 +115,19 @@ class Step:
 
     def compute(self, inputs: Sequence[Constant]) -> list[Constant]:
         """Compute the operation for inputs that do not depend on the images; return its results."""
-        for_two = _compute(self.for_two, [value.for_two for value in inputs])
-        if all(value.is_shared for value in inputs) and self._is_the_same_in_both_traces():
-            return [shared(result) for result in for_two]
-        for_three = _compute(self.for_three, [value.for_three for value in inputs])
-        return [Constant(*pair) for pair in zip(for_two, for_three, strict=True)]
+        inputs_for_two = [value.for_two_images for value in inputs]
+        results_for_two = _compute(self.equation_for_two, inputs_for_two)
+        has_fixed_inputs = all(value.has_one_array for value in inputs)
+        if has_fixed_inputs and self._is_the_same_in_both_traces():
+            return [fixed_constant(result) for result in results_for_two]
+        inputs_for_three = [value.for_three_images for value in inputs]
+        results_for_three = _compute(self.equation_for_three, inputs_for_three)
+        return [Constant(*pair) for pair in zip(results_for_two, results_for_three, strict=True)]
 
     def _is_the_same_in_both_traces(self) -> bool:
-        """Return True if parameters and shapes do not depend on the number of images."""
+        """Return True if the results' shapes and all parameters are equal in both traces."""
         has_fixed_shapes = all(size.is_fixed for shape in self.shapes for size in shape)
-        return has_fixed_shapes and _is_equal(self.for_two.params, self.for_three.params)
+        return has_fixed_shapes and _is_equal(self.params, self.params_for_three_images)
 
 
 def _is_equal(first: Any, second: Any) -> bool:
@@ -136,7 +144,7 @@ def _compute(equation: JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
     return list(results) if equation.primitive.multiple_results else [results]
 
 
-def is_filled(value: Value, scalar: float) -> bool:
+def is_constant_filled_with(value: Value, scalar: float) -> bool:
     """Return True if a value is a constant whose elements all equal `scalar`.
 
     Raises:
@@ -152,18 +160,20 @@ def only_input(step: Step) -> Tensor:
     return x
 
 
-def used_operations(program: Jaxpr) -> set[int]:
+def ids_of_used_operations(program: Jaxpr) -> set[int]:
     """Return the identities (`id`) of the operations on which the results of a program depend.
 
     Other operations are not converted, for example a `jax.debug.print` and the mean over the batch
     that it prints.
     """
-    needed = {variable for variable in program.outvars if not isinstance(variable, Literal)}
-    used: set[int] = set()
+    needed_variables = {
+        variable for variable in program.outvars if not isinstance(variable, Literal)
+    }
+    used_ids: set[int] = set()
     for equation in reversed(program.eqns):
-        if needed.isdisjoint(equation.outvars):
+        if needed_variables.isdisjoint(equation.outvars):
             continue
-        used.add(id(equation))
+        used_ids.add(id(equation))
         inputs = [variable for variable in equation.invars if not isinstance(variable, Literal)]
-        needed.update(inputs)
-    return used
+        needed_variables.update(inputs)
+    return used_ids
