@@ -16,7 +16,7 @@ from jaxcifar.bench.work import PHASES, TRAIN, Work
 from jaxcifar.config.experiment import Config
 
 _MIN_STEPS = 3  # of a measured program
-_MIN_STEPS_WITH_SMALL_IMAGES = 20  # if only a fraction of the steps uses smaller images
+_MIN_STEPS_WITH_TWO_IMAGE_SIZES = 20  # if only a fraction of the steps uses smaller images
 
 
 def measure_implementations(
@@ -48,25 +48,27 @@ def measure_implementations(
       RunError: this package failed to train or evaluate the network.
     """
     plan = Plan(PHASES, rounds, estimate_later_seconds, time_limit)
-    rows = result_rows(compete(contestant_specs(work, peer), plan, progress))
+    specs = _entrant_specs(work, includes_torch=peer == "torch")
+    rows = result_rows(compete(specs, plan, progress))
     return {"rows": rows, "ratio": speed_ratios(rows)}
 
 
-def contestant_specs(work: Work, peer: str | None) -> list[EntrantSpec]:
-    """Return the contestants: this package, plain Flax, and PyTorch if `peer` is "torch".
+def _entrant_specs(work: Work, includes_torch: bool) -> list[EntrantSpec]:
+    """Return the implementations to measure: this package, plain Flax, and PyTorch if wanted.
 
     PyTorch in bfloat16 comes last, because it is very slow on processors that emulate bfloat16.
     """
-    specs = [_contestant_spec("jaxcifar", work), _contestant_spec("plain flax", work)]
-    if peer:
-        torch_names = [name for name in IMPLEMENTATIONS if name.startswith("torch")]
-        for dtype in ("float32", "bfloat16"):
-            work_in_dtype = dataclasses.replace(work, dtype=dtype)
-            specs += [_contestant_spec(name, work_in_dtype) for name in torch_names]
+    specs = [_entrant_spec("jaxcifar", work), _entrant_spec("plain flax", work)]
+    if not includes_torch:
+        return specs
+    torch_implementations = [name for name in IMPLEMENTATIONS if name.startswith("torch")]
+    for dtype in ("float32", "bfloat16"):
+        work_in_dtype = dataclasses.replace(work, dtype=dtype)
+        specs += [_entrant_spec(name, work_in_dtype) for name in torch_implementations]
     return specs
 
 
-def _contestant_spec(implementation: str, work: Work) -> EntrantSpec:
+def _entrant_spec(implementation: str, work: Work) -> EntrantSpec:
     return EntrantSpec(f"{implementation} {work.dtype}", implementation, work)
 
 
@@ -92,34 +94,41 @@ def measure_programs(
     Raises:
       RunError: the first program can't be measured.
     """
+    names_by_program: dict[tuple[Config, float], list[str]] = {}
+    work_by_program: dict[tuple[Config, float], Work] = {}
+    for name, config in runs.items():
+        work = _work_of_run(config, images_per_measurement)
+        program_key = work.config.shared_part(), config.small_part
+        names_by_program.setdefault(program_key, []).append(name)
+        work_by_program.setdefault(program_key, work)
+    specs = []
+    for program_key, work in work_by_program.items():
+        label = _first_name_and_count(names_by_program[program_key])
+        specs.append(EntrantSpec(label, "jaxcifar", work))
+    entrants = _compete_in_training(specs, rounds, progress)
+    results = []
+    for names, entrant in zip(names_by_program.values(), entrants, strict=True):
+        work = entrant.spec.work
+        program = {"runs": names, "batch_size": work.batch_size, "dtype": work.dtype}
+        results.append({**program, **entrant.summary(TRAIN)})
+    return results
+
+
+def _work_of_run(config: Config, images_per_measurement: int) -> Work:
+    """Return a run's training as work to measure, with about `images_per_measurement` images."""
     # Imported here, because a contestant imports this module before it sets its JAX settings.
     import jax
 
     from jaxcifar.build.model import compute_dtype
 
-    names_by_program: dict[tuple[Config, float], list[str]] = {}
-    work_by_program: dict[tuple[Config, float], Work] = {}
-    for name, config in runs.items():
-        dtype = str(compute_dtype(config, jax.devices()[0]))
-        min_steps = _MIN_STEPS if config.small_part == 0 else _MIN_STEPS_WITH_SMALL_IMAGES
-        steps = max(min_steps, images_per_measurement // config.batch_size)
-        work = Work.for_run(config, dtype, steps)
-        program_key = work.config.shared_part(), config.small_part
-        names_by_program.setdefault(program_key, []).append(name)
-        work_by_program.setdefault(program_key, work)
-    specs = [
-        EntrantSpec(_names_label(names_by_program[program_key]), "jaxcifar", work)
-        for program_key, work in work_by_program.items()
-    ]
-    entrants = _compete_in_training(specs, rounds, progress)
-    results = []
-    for names, spec, entrant in zip(names_by_program.values(), specs, entrants, strict=True):
-        program = {"runs": names, "batch_size": spec.work.batch_size, "dtype": spec.work.dtype}
-        results.append({**program, **entrant.summary(TRAIN)})
-    return results
+    dtype = str(compute_dtype(config, jax.devices()[0]))
+    mixes_image_sizes = config.small_part != 0
+    min_steps = _MIN_STEPS_WITH_TWO_IMAGE_SIZES if mixes_image_sizes else _MIN_STEPS
+    steps = max(min_steps, images_per_measurement // config.batch_size)
+    return Work.for_run(config, dtype, steps)
 
 
-def _names_label(names: Sequence[str]) -> str:
+def _first_name_and_count(names: Sequence[str]) -> str:
     """Return the first name and the number of further names, such as "baseline and 3 more"."""
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 

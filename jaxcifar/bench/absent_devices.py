@@ -4,17 +4,15 @@ Google's compiler for TPUs is in the package libtpu, and NVIDIA's is in JAX's pl
 compile from a description of the devices.
 """
 
-import contextlib
-import ctypes
 import dataclasses
 import math
 import os
 import re
 from importlib import metadata
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
+from jaxcifar.bench.cuda_plugin import find_cuda_package, start_cuda_plugin
 from jaxcifar.bench.device_traffic import MACHINES, Machine
 from jaxcifar.errors import RunError, UsageError, first_line
 
@@ -28,8 +26,13 @@ _SHAPE_RULES = {
     "h100": f"a number from 1 to {_MAX_H100_CARDS}, as in h100:8",
 }
 _MACHINE_NAMES = {"v5e": "TPU v5e", "v5p": "TPU v5p", "h100": "H100, 8 a node"}
+# Without these, libtpu waits for a server that describes a TPU machine.
+_SETTINGS_WITHOUT_TPU_MACHINE = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+}
 _SHAPE_PATTERN = re.compile(r"\d{1,4}(x\d{1,4})*")  # such as 2x4
-_CUDA_PLUGINS = ("jax_plugins.xla_cuda12", "jax_plugins.xla_cuda13")
 
 # An H100 SXM as XLA's compiler wants it described (the fields are those of XLA's message
 # `GpuTargetConfigProto`), by NVIDIA's data sheet and what CUDA reports of such a card.
@@ -156,7 +159,7 @@ def compiler_version(target: Target) -> str:
       UsageError: the package is not installed; the message says how to install it.
     """
     if target.kind == "h100":
-        extra, package = "cuda12", _find_cuda_package()
+        extra, package = "cuda12", find_cuda_package()
     else:
         extra = "tpu"
         package = "libtpu" if find_spec("libtpu") else None
@@ -188,62 +191,26 @@ def devices_of(target: Target) -> list[Any]:
 
 
 def _tpu_chips(target: Target) -> list[Any]:
-    """Return JAX's descriptions of TPU chips: those of a target, or more if the target is one chip.
+    """Return JAX's descriptions of the chips in the TPU slice (linked chips) of a target.
 
-    The compiler describes slices (groups of linked chips). No slice has a single chip.
+    No slice has a single chip. If the target is one chip, the smallest slice is described.
     """
-    # Otherwise libtpu waits for a server that describes a TPU machine.
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
+    for name, value in _SETTINGS_WITHOUT_TPU_MACHINE.items():
+        os.environ.setdefault(name, value)
     from jax.experimental import topologies
 
-    slice_shape = "x".join(map(str, target.shape))
     if target.device_count == 1:
         slice_shape = _SMALLEST_SLICE_SHAPE[target.kind]
+    else:
+        slice_shape = "x".join(map(str, target.shape))
     slice_name = f"{target.kind}:{slice_shape}"
     return list(topologies.get_topology_desc(slice_name, platform="tpu").devices)
 
 
-def _find_cuda_plugin() -> str | None:
-    """Return the module of JAX's plugin for CUDA, or None if it is not installed."""
-    for module_name in _CUDA_PLUGINS:
-        with contextlib.suppress(ModuleNotFoundError):  # there is no package jax_plugins
-            if find_spec(module_name):
-                return module_name
-    return None
-
-
-def _find_cuda_package() -> str | None:
-    """Return the name of the package with JAX's plugin for CUDA, or None if not installed."""
-    plugin = _find_cuda_plugin()
-    if plugin is None:
-        return None
-    _, _, cuda_version = plugin.rpartition("_")
-    return f"jax-{cuda_version}-plugin"
-
-
 def _h100_cards(target: Target) -> list[Any]:
     """Return JAX's descriptions of H100 cards in one machine."""
-    import jax
-    from jax._src.lib import xla_client  # JAX starts the plugin only where there is a driver
     from jax.experimental import topologies
 
-    _load_cuda_libraries()
-    jax.devices("cpu")  # JAX finds its plugins
-    if not xla_client.pjrt_plugin_initialized("cuda"):
-        xla_client.initialize_pjrt_plugin("cuda")
+    start_cuda_plugin()
     description = {"target_config": _H100_DESCRIPTION, "topology": f"1x1x{target.device_count}"}
     return list(topologies.get_topology_desc("", platform="cuda", **description).devices)
-
-
-def _load_cuda_libraries() -> None:
-    """Load NVIDIA's installed libraries, which the compiler in JAX's plugin for CUDA needs."""
-    plugin = _find_cuda_plugin()
-    spec = find_spec(plugin) if plugin else None
-    assert spec is not None and spec.submodule_search_locations  # `compiler_version` has found it
-    for plugin_folder in spec.submodule_search_locations:
-        site_packages = Path(plugin_folder).parents[1]
-        for library in sorted(site_packages.glob("nvidia/*/lib/*.so*")):
-            with contextlib.suppress(OSError):  # some need the driver; the compiler needs none
-                ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)

@@ -111,7 +111,7 @@ def compile_for(target: Target, config: Config, run_count: int = 1) -> AbsentPro
     """
     devices = devices_of(target)
     start_time = time.perf_counter()
-    training = trace_training(config, devices, run_count, is_placed=True)
+    training = trace_training(config, devices, run_count, images_are_on_devices=True)
     compiled = training.traced.lower().compile()
     compile_seconds = time.perf_counter() - start_time
     text = compiled.as_text() or ""

@@ -37,9 +37,12 @@ class BenchProgress:
         self._print_line = line_printer(console)
         self._exit_stack = ExitStack()
         self._activity = "starting"
-        self._start_time = self._activity_start_time = self._estimate_time = clock()
-        self._activity_seconds: float | None = None
-        self._later_seconds = 0.0
+        now = clock()
+        self._start_time = now
+        self._activity_start_time = now
+        self._time_of_estimate = now
+        self._estimated_activity_seconds: float | None = None
+        self._estimated_later_seconds = 0.0
 
     def __enter__(self) -> Self:
         status_line = show_status(self._console, self._print_line, self.status)
@@ -69,17 +72,18 @@ class BenchProgress:
           activity_seconds: seconds that the current activity takes from now on.
           later_seconds: seconds that all later activities take.
         """
-        self._activity_seconds, self._later_seconds = activity_seconds, later_seconds
-        self._estimate_time = self._clock()
+        self._estimated_activity_seconds = activity_seconds
+        self._estimated_later_seconds = later_seconds
+        self._time_of_estimate = self._clock()
 
     @property
     def seconds_left(self) -> float | None:
         """Estimated seconds until the benchmark ends; None before the first estimate."""
-        if self._activity_seconds is None:
+        if self._estimated_activity_seconds is None:
             return None
-        seconds_since_estimate = self._clock() - self._estimate_time
-        rest_of_activity = max(0.0, self._activity_seconds - seconds_since_estimate)
-        return rest_of_activity + self._later_seconds
+        seconds_since_estimate = self._clock() - self._time_of_estimate
+        rest_of_activity = max(0.0, self._estimated_activity_seconds - seconds_since_estimate)
+        return rest_of_activity + self._estimated_later_seconds
 
     def status(self) -> Status:
         """Return the content of the status line: activity, time since it began, and time left."""

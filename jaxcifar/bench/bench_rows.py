@@ -21,12 +21,14 @@ def result_rows(entrants: Sequence[Entrant]) -> list[dict[str, Any]]:
     Args:
       entrants: the contestants and their measured rates; this package is the first.
     """
+    our_entrant = entrants[0]
     rows = []
     for entrant in entrants:
         work = entrant.spec.work
         for phase in PHASES:
             summary = entrant.summary(phase)
             rate = summary["images_per_second"]
+            milliseconds_per_batch = None if rate is None else 1e3 * work.batch_size / rate
             row = {
                 "arch": work.arch,
                 "phase": phase,
@@ -34,11 +36,11 @@ def result_rows(entrants: Sequence[Entrant]) -> list[dict[str, Any]]:
                 "batch_size": work.batch_size,
                 "implementation": entrant.spec.implementation,
                 **summary,
-                "milliseconds": None if rate is None else 1e3 * work.batch_size / rate,
+                "milliseconds": milliseconds_per_batch,
                 "peak_memory_bytes": entrant.peak_memory,
             }
             if entrant.spec.implementation != OUR_IMPLEMENTATION:
-                speed_ratio = _speed_ratio(entrants[0], entrant, phase)
+                speed_ratio = _speed_ratio(our_entrant, entrant, phase)
                 row["ratio"], row["ratio_spread"] = speed_ratio.ratio, speed_ratio.spread
             rows.append(row)
     return rows

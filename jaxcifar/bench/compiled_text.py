@@ -108,19 +108,21 @@ def read_program(text: str) -> ProgramText:
       ValueError: the text has no entry computation.
     """
     computations: dict[str, list[Instruction]] = {}
-    instructions: list[Instruction] | None = None  # of the computation that the line is in
+    # The instructions of the computation that the line is in; None between computations.
+    current_computation: list[Instruction] | None = None
     entry = None
     for line in text.splitlines():
-        heading, instruction = _HEADING_PATTERN.match(line), _INSTRUCTION_PATTERN.match(line)
-        if heading:
-            entry_keyword, name = heading.groups()
-            instructions = computations.setdefault(name, [])
+        heading_match = _HEADING_PATTERN.match(line)
+        instruction_match = _INSTRUCTION_PATTERN.match(line)
+        if heading_match:
+            entry_keyword, name = heading_match.groups()
+            current_computation = computations.setdefault(name, [])
             if entry_keyword:
                 entry = name
         elif line.startswith("}"):
-            instructions = None
-        elif instruction and instructions is not None:
-            instructions.append(_parse_instruction(instruction))
+            current_computation = None
+        elif instruction_match and current_computation is not None:
+            current_computation.append(_parse_instruction(instruction_match))
     if entry is None:
         raise ValueError(
             "this is not the text of a compiled program, because it has no ENTRY; pass the result "
@@ -129,25 +131,26 @@ def read_program(text: str) -> ProgramText:
     return ProgramText(computations, entry)
 
 
-def _parse_instruction(line: re.Match[str]) -> Instruction:
+def _parse_instruction(line_match: re.Match[str]) -> Instruction:
     """Return the instruction in a line `NAME = TYPE OPCODE(OPERANDS), ATTRIBUTES`."""
-    root_keyword, name, definition = line.groups()
+    root_keyword, name, definition = line_match.groups()
     type_end = _end_of_type(definition)
     result_type, operation = definition[:type_end], definition[type_end:].strip()
     opcode, _, _ = operation.partition("(")
     opening_bracket = len(opcode)
     closing_bracket = _closing_bracket(operation, opening_bracket)
-    operands = operation[opening_bracket + 1 : closing_bracket]
+    operands_text = operation[opening_bracket + 1 : closing_bracket]
     attributes = operation[closing_bracket:]
-    custom_call_target = _CUSTOM_TARGET_PATTERN.search(attributes)
+    is_parameter = opcode == "parameter"  # with its index in brackets, as in parameter(2)
+    target_match = _CUSTOM_TARGET_PATTERN.search(attributes)
     return Instruction(
         name=name,
         result_type=result_type,
         opcode=opcode,
-        operands=tuple(_NAME_PATTERN.findall(operands)),
-        parameter_index=int(operands) if opcode == "parameter" else None,
+        operands=tuple(_NAME_PATTERN.findall(operands_text)),
+        parameter_index=int(operands_text) if is_parameter else None,
         called_computations=_find_called_computations(attributes),
-        custom_call_target=custom_call_target[1] if custom_call_target else "",
+        custom_call_target=target_match[1] if target_match else "",
         is_root=root_keyword is not None,
     )
 
@@ -168,7 +171,8 @@ def _find_called_computations(attributes: str) -> dict[str, tuple[str, ...]]:
     called_computations = {}
     for kind, names_text in _CALL_PATTERN.findall(attributes):
         names = _NAME_PATTERN.findall(names_text)
-        if not names:  # without a percent sign
+        names_have_no_percent_sign = not names
+        if names_have_no_percent_sign:
             names = [names_text.strip("{}")]
         called_computations[kind] = tuple(names)
     return called_computations

@@ -94,11 +94,11 @@ class Machine:
         else:  # sums are made along a tree
             hops_in_group = math.log2(chips_in_group)
         hops_between = math.log2(groups)
-        # All data travels twice: to be summed, and to distribute the sums. So each cost has a 2.
+        trips = 2  # all data travels to be summed, and again to distribute the sums
+        latency = trips * (hops_in_group * latency_within + hops_between * latency_between)
         # Each chip sums one part of the bytes itself and sends the other parts.
-        latency = 2 * (hops_in_group * latency_within + hops_between * latency_between)
-        bytes_sent_within = 2 * (chips_in_group - 1) / chips_in_group * array_bytes
-        bytes_sent_between = 2 * (groups - 1) / groups * array_bytes / chips_in_group
+        bytes_sent_within = trips * (chips_in_group - 1) / chips_in_group * array_bytes
+        bytes_sent_between = trips * (groups - 1) / groups * array_bytes / chips_in_group
         seconds_within = bytes_sent_within / bandwidth_within
         seconds_between = bytes_sent_between / bandwidth_between
         return latency + seconds_within + seconds_between

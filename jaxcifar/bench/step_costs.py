@@ -24,6 +24,7 @@ _EXCHANGE_OPCODES = {
     "collective-broadcast",
 }
 _CUSTOM_CALLS_WITHOUT_DATA = {"AllocateBuffer"}  # custom calls that move no data
+_KERNEL_OPCODES = ("fusion", "custom-call")  # kernels even if their result is a single number
 _OPCODES_READING_PARTS = {"gather", "dynamic-slice"}  # of their first operand
 _LIBRARIES_WITH_WORKSPACE = ("__cudnn", "__cublas")
 _WORKSPACE_TYPE = "u8["  # the type of a library's scratch memory, the last array of its result
@@ -118,25 +119,28 @@ def _kernels_in(program: ProgramText, computation: str) -> Iterator[Kernel]:
             for called_name in program.called_by(instruction, "body", "to_apply", "calls"):
                 yield from _kernels_in(program, called_name)
         elif instruction.opcode == "conditional":
-            branches = [list(_kernels_in(program, name)) for name in program.called_by(instruction)]
-            for kernel in max(branches, key=_bytes_together):
+            branch_names = program.called_by(instruction)
+            kernels_of_branches = [list(_kernels_in(program, name)) for name in branch_names]
+            for kernel in max(kernels_of_branches, key=_bytes_together):
                 yield dataclasses.replace(kernel, in_branch=True)
         elif _is_kernel(instruction):
-            known_names = [name for name in instruction.operands if name in instruction_of_name]
-            operands = [instruction_of_name[name] for name in known_names]
+            operand_names = [name for name in instruction.operands if name in instruction_of_name]
+            operands = [instruction_of_name[name] for name in operand_names]
             kind = _kind_of_kernel(program, instruction)
             yield Kernel(instruction.name, kind, _moved_bytes(program, instruction, operands))
 
 
 def _is_kernel(instruction: Instruction) -> bool:
-    """Return whether an instruction, which is no loop, call or conditional, is a kernel."""
+    """Return whether an instruction other than a loop, call or conditional is a kernel."""
     if instruction.opcode in _OPCODES_WITHOUT_DATA:
         return False
     if instruction.custom_call_target in _CUSTOM_CALLS_WITHOUT_DATA:
         return False
-    if instruction.opcode.endswith(("-done", "-update")):  # parts of an earlier kernel
+    continues_earlier_kernel = instruction.opcode.endswith(("-done", "-update"))
+    if continues_earlier_kernel:
         return False
-    return instruction.opcode in ("fusion", "custom-call") or not instruction.is_scalar
+    is_work_of_scalar_unit = instruction.is_scalar and instruction.opcode not in _KERNEL_OPCODES
+    return not is_work_of_scalar_unit
 
 
 def _moved_bytes(
@@ -167,9 +171,9 @@ def _workspace_bytes(instruction: Instruction) -> int:
 
 
 def _bytes_written_after_start(start: Instruction, read_bytes: int) -> int:
-    """Return how many bytes an operation writes that consists of two instructions.
+    """Return how many bytes an operation writes that has one instruction to start and one to end.
 
-    `start` is its "-start" instruction, which reads `read_bytes` bytes; a later "-done" ends it.
+    `start` is the instruction that starts it, such as "copy-start"; it reads `read_bytes` bytes.
     """
     if start.opcode == "copy-start":  # its result is (copy, original, context)
         bytes_of_copy, *_ = start.array_bytes
@@ -180,30 +184,30 @@ def _bytes_written_after_start(start: Instruction, read_bytes: int) -> int:
 def _bytes_read_in_parts(
     program: ProgramText, instruction: Instruction, operand_index: int
 ) -> int | None:
-    """Return how many bytes of an operand are read, if an instruction reads only parts of it.
+    """Return how many bytes are read of an operand of which an instruction reads only parts.
 
-    Return None if the whole operand is read.
-
-    Args:
-      program: the compiled program.
-      instruction: the instruction.
-      operand_index: index of the operand.
+    Return None if the instruction reads the whole operand.
     """
     if instruction.opcode in _OPCODES_READING_PARTS:
-        is_index = operand_index > 0  # the first operand is the array, the others are indices
-        return None if is_index else instruction.bytes
+        is_array = operand_index == 0  # the other operands are indices
+        return instruction.bytes if is_array else None
     if instruction.opcode != "fusion":
         return None
     for fused_name in program.called_by(instruction, "calls"):
-        fused_instructions = program.computations[fused_name]
-        users: list[Instruction] = []
-        for fused_instruction in fused_instructions:
-            if fused_instruction.parameter_index == operand_index:
-                users += _final_users(fused_instruction.name, fused_instructions)
+        users = _users_of_parameter(operand_index, program.computations[fused_name])
         all_read_parts = all(user.opcode in _OPCODES_READING_PARTS for user in users)
         if users and all_read_parts:
             return sum(user.bytes for user in users)
     return None
+
+
+def _users_of_parameter(index: int, instructions: Sequence[Instruction]) -> list[Instruction]:
+    """Return the instructions of a computation that use its parameter number `index`."""
+    users = []
+    for instruction in instructions:
+        if instruction.parameter_index == index:
+            users += _final_users(instruction.name, instructions)
+    return users
 
 
 def _final_users(name: str, instructions: Sequence[Instruction]) -> list[Instruction]:

@@ -50,8 +50,8 @@ class TorchPeer:
         loss_sum = torch.zeros((), device=self._device)
         order = torch.randperm(len(self._train_images), device=self._device)
         for step in range(steps):
-            possible_starts = len(order) - batch_size + 1
-            start = step * batch_size % possible_starts
+            possible_start_count = len(order) - batch_size + 1
+            start = (step * batch_size) % possible_start_count
             batch = order[start : start + batch_size]
             images, labels = self._train_images[batch], self._train_labels[batch]
             torch.compiler.cudagraph_mark_step_begin()

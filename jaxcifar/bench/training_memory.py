@@ -55,7 +55,11 @@ class TracedTraining(NamedTuple):
 
 
 def trace_training(
-    config: Config, devices: Sequence[jax.Device], run_count: int = 1, *, is_placed: bool = False
+    config: Config,
+    devices: Sequence[jax.Device],
+    run_count: int = 1,
+    *,
+    images_are_on_devices: bool = False,
 ) -> TracedTraining:
     """Return the traced training program of a config, for as many images as CIFAR-10 has.
 
@@ -63,7 +67,8 @@ def trace_training(
       config: settings of the run.
       devices: devices to compile for.
       run_count: number of runs that are trained together.
-      is_placed: True to compile for images of which each device already holds a copy.
+      images_are_on_devices: True if the program will get images of which each device has a copy;
+        False to let JAX choose where the images are.
 
     Raises:
       UsageError: the batch size does not fit the devices, or user code can't be loaded.
@@ -72,10 +77,10 @@ def trace_training(
     program = make_program(config, CLASSES, image_count, devices)
     hyper = make_hyperparameters(config, _PIXEL_STATISTICS, program.steps_per_epoch)
     parallel_runs = ParallelRuns(program, run_count)
-    placement = parallel_runs.replicated if is_placed else None
+    sharding = parallel_runs.replicated if images_are_on_devices else None
     shape_of_images = image_count, *image_shape(config.image_size)
-    images = jax.ShapeDtypeStruct(shape_of_images, jnp.uint8, sharding=placement)
-    labels = jax.ShapeDtypeStruct((image_count,), jnp.int32, sharding=placement)
+    images = jax.ShapeDtypeStruct(shape_of_images, jnp.uint8, sharding=sharding)
+    labels = jax.ShapeDtypeStruct((image_count,), jnp.int32, sharding=sharding)
     traced = parallel_runs.trace(hyper, images, labels)
     return TracedTraining(program, parallel_runs, traced)
 

@@ -24,6 +24,7 @@ from jaxcifar.training.state import Hyperparameters, TrainState
 
 _MIN_TIMED_SECONDS = 2.0  # of timed steps
 _NOISE_NAME = "noise"
+_UNUSED_SHA256 = "0" * 64  # of the images; no run is saved with the config that has it
 _EVALUATION_PROGRAMS = 2  # for the validation images and for the test images
 
 
@@ -76,6 +77,13 @@ class _StepTiming(NamedTuple):
     timed_steps: int
 
 
+class _EvaluationTiming(NamedTuple):
+    """Seconds to evaluate one image, and to compile all programs that evaluate images."""
+
+    image_seconds: float
+    compile_seconds: float
+
+
 def random_dataset_like(config: Config) -> tuple[Config, Dataset]:
     """Return a data set of random images that has the size of the config's own data set.
 
@@ -108,8 +116,7 @@ def random_dataset_like(config: Config) -> tuple[Config, Dataset]:
         mean=np.full(3, 0.5, np.float32),
         std=np.full(3, 0.25, np.float32),
     )
-    # No run is saved with this config, so the SHA-256 of the images is not needed.
-    noise_config = dataclasses.replace(config, dataset=_NOISE_NAME, data_sha256="0" * 64)
+    noise_config = dataclasses.replace(config, dataset=_NOISE_NAME, data_sha256=_UNUSED_SHA256)
     return noise_config, dataset
 
 
@@ -141,21 +148,17 @@ def time_trial_steps(
     setup.compile_ahead(hyper, print_line)
     state = program.init(hyper, images_for_init(program, dataset.train.images))
     training = TimedTraining(setup, hyper, state)
-    timing = _measure_mean_step(config, program, training, hyper)
-    first_batch_seconds = _seconds_to_predict_batch(setup, hyper, state)  # with compiling
-    batch_seconds = _seconds_to_predict_batch(setup, hyper, state)
-    seconds_to_compile_once = max(0.0, first_batch_seconds - batch_seconds)
-    evaluation_compile_seconds = _EVALUATION_PROGRAMS * seconds_to_compile_once
-    images_in_batch = min(predicting.EVAL_BATCH, len(dataset.test.labels))
+    steps = _measure_mean_step(config, program, training, hyper)
+    evaluation = _measure_evaluation(setup, hyper, state)
     memory_analysis = setup.train_steps.memory_analysis()
     persistent_bytes = memory_analysis.argument_size_in_bytes if memory_analysis else None
     return Trial(
         images=(len(dataset.train.labels), len(dataset.val.labels), len(dataset.test.labels)),
         steps_per_epoch=program.steps_per_epoch,
-        timed_steps=timing.timed_steps,
-        step_seconds=timing.step_seconds,
-        evaluation_seconds=batch_seconds / images_in_batch,
-        compile_seconds=setup.seconds_to_compile + evaluation_compile_seconds,
+        timed_steps=steps.timed_steps,
+        step_seconds=steps.step_seconds,
+        evaluation_seconds=evaluation.image_seconds,
+        compile_seconds=setup.seconds_to_compile + evaluation.compile_seconds,
         runs_at_once=runs_at_once,
         persistent_bytes=persistent_bytes,
         step_bytes=program_bytes(setup.train_steps),
@@ -170,14 +173,18 @@ def _measure_mean_step(
 
     If the first part of the run uses smaller images, steps with both sizes are timed.
     """
-    first_steps = _measure_step(training, first_step=0)
-    if program.small_size is None:
-        return first_steps
-    full_steps = _measure_step(training, first_step=int(hyper.small_steps))
-    small_seconds = config.small_part * first_steps.step_seconds
-    full_seconds = (1 - config.small_part) * full_steps.step_seconds
-    timed_steps = first_steps.timed_steps + full_steps.timed_steps
-    return _StepTiming(small_seconds + full_seconds, timed_steps)
+    timing_at_start = _measure_step(training, first_step=0)
+    has_smaller_images = program.small_size is not None
+    if not has_smaller_images:
+        return timing_at_start
+    small_images = timing_at_start
+    full_images = _measure_step(training, first_step=int(hyper.small_steps))
+    small_fraction = config.small_part  # of the run's steps
+    full_fraction = 1 - small_fraction
+    mean_step_seconds = (
+        small_fraction * small_images.step_seconds + full_fraction * full_images.step_seconds
+    )
+    return _StepTiming(mean_step_seconds, small_images.timed_steps + full_images.timed_steps)
 
 
 def _measure_step(training: TimedTraining, first_step: int) -> _StepTiming:
@@ -200,6 +207,20 @@ def _measure_step(training: TimedTraining, first_step: int) -> _StepTiming:
         if seconds >= _MIN_TIMED_SECONDS or timed_steps >= steps_per_epoch:
             return _StepTiming(seconds / timed_steps, timed_steps)
         timed_steps = min(2 * timed_steps, steps_per_epoch)
+
+
+def _measure_evaluation(
+    setup: Setup, hyper: Hyperparameters, state: TrainState
+) -> _EvaluationTiming:
+    """Predict a batch of test images twice; the first time includes compiling."""
+    seconds_with_compiling = _seconds_to_predict_batch(setup, hyper, state)
+    batch_seconds = _seconds_to_predict_batch(setup, hyper, state)
+    seconds_to_compile_once = max(0.0, seconds_with_compiling - batch_seconds)
+    images_in_batch = min(predicting.EVAL_BATCH, len(setup.dataset.test.labels))
+    return _EvaluationTiming(
+        image_seconds=batch_seconds / images_in_batch,
+        compile_seconds=_EVALUATION_PROGRAMS * seconds_to_compile_once,
+    )
 
 
 def _seconds_to_predict_batch(setup: Setup, hyper: Hyperparameters, state: TrainState) -> float:

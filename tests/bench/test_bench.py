@@ -138,6 +138,36 @@ def test_the_plain_form_trains_and_has_our_networks_parameters(tmp_path):
         assert sum(leaf.size for leaf in jax.tree.leaves(params["params"])) == parameters
 
 
+def test_plain_flax_stops_its_clock_only_when_the_work_is_done(tmp_path):
+    """JAX returns arrays before they are computed, so a clock that does not wait shows nothing."""
+    (tmp_path / "own.py").write_text(OWN)
+    work = dataclasses.replace(WORK, arch=f"{tmp_path / 'own.py'}:Linear")
+    plain = PlainFlaxTraining(work)
+    matrix = np.full((1000, 1000), 1e-3, np.float32)
+
+    @jax.jit
+    def slow_product(matrix):
+        for _ in range(10):
+            matrix = matrix @ matrix
+        return matrix
+
+    results = []
+
+    def predict(variables, images):
+        results.append(slow_product(matrix))
+        return results[-1]
+
+    def train_step(state, images, labels, step):
+        results.append(slow_product(matrix))
+        return state, results[-1]
+
+    plain._predict, plain._train_step = predict, train_step
+    plain.evaluate(batches=1)
+    assert results[-1].is_ready()
+    plain.train(steps=1)
+    assert results[-1].is_ready()
+
+
 def test_a_round_is_the_same_steps_as_the_one_before(monkeypatch):
     """So that images that are small at first are so in each."""
     # The test's JAX has computed already.

@@ -8,7 +8,7 @@ import jax
 import pytest
 from conftest import assert_one_line_error, command, obeyed
 
-from jaxcifar.bench import absent_devices
+from jaxcifar.bench import absent_devices, cuda_plugin
 from jaxcifar.bench.absent_devices import EXAMPLES, Target, compiler_version
 from jaxcifar.bench.absent_program import AbsentProgram
 from jaxcifar.bench.compiled_text import read_program
@@ -218,7 +218,8 @@ def test_the_least_time_by_hand():
 
 @pytest.mark.parametrize(("target", "extra"), [("v5e:2x4", "tpu"), ("h100", "cuda12")])
 def test_without_its_compiler_a_line_says_what_to_install(target, extra, monkeypatch):
-    monkeypatch.setattr(absent_devices, "find_spec", lambda name: None)
+    for module in (absent_devices, cuda_plugin):
+        monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(UsageError) as raised:
         compiler_version(Target.parse(target))
     [line] = str(raised.value).splitlines()
