@@ -15,8 +15,9 @@ from jaxcifar.array_types import Float
 from jaxcifar.kernels import general_convolution
 from jaxcifar.kernels.direct_convolution import Padding, convolve_by_xla, convolve_directly
 from jaxcifar.kernels.gradients import pointwise
-from jaxcifar.kernels.winograd import Dtype, pad_to_extents, winograd
+from jaxcifar.kernels.winograd import Dtype, winograd
 from jaxcifar.kernels.winograd_tiling import Extents
+from jaxcifar.kernels.winograd_transforms import pad_to_extents
 from jaxcifar.machine import onednn
 
 

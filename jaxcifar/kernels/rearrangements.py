@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxcifar.array_types import Float32
+from jaxcifar.kernels.axes import reorder_axes
 
 Pair = tuple[int, ...]  # a number for the rows and a number for the columns
 Paddings = tuple[tuple[int, int], ...]  # zeros above and below, left and right
@@ -48,17 +49,20 @@ def dilation_to_batch(
       one batch of smaller images for each r of the rows and each r of the columns. The batches are
       concatenated; r of the columns changes first.
     """
-    for axis in (1, 0):  # the columns first, so that the rows are the slower index of the batch
-        part_count = min(dilation[axis], output_extents[axis])
-        outputs_of_part = math.ceil(output_extents[axis] / dilation[axis])
-        pixels_of_part = strides[axis] * (outputs_of_part - 1) + kernel_size[axis]
-        read_extent = dilation[axis] * (pixels_of_part - 1) + 1
-        needed_extent = strides[axis] * (part_count - 1) + read_extent
-        x = _resize_axis(x, axis + 1, needed_extent)
-        first_pixels = [strides[axis] * part for part in range(part_count)]
+    rows, columns = 0, 1
+    for axis in (columns, rows):  # so that the rows are the slower index of the batch
+        stride, distance, output_extent = strides[axis], dilation[axis], output_extents[axis]
+        part_count = min(distance, output_extent)
+        outputs_of_part = math.ceil(output_extent / distance)
+        pixels_of_part = stride * (outputs_of_part - 1) + kernel_size[axis]
+        extent_of_part = distance * (pixels_of_part - 1) + 1  # with the pixels between
+        starts_of_parts = [stride * part for part in range(part_count)]
+        extent_of_all_parts = starts_of_parts[-1] + extent_of_part
+        axis_of_x = axis + 1  # after the batch
+        x = _resize_axis(x, axis_of_x, extent_of_all_parts)
         parts = [
-            lax.slice_in_dim(x, first, first + read_extent, dilation[axis], axis + 1)
-            for first in first_pixels
+            lax.slice_in_dim(x, start, start + extent_of_part, distance, axis_of_x)
+            for start in starts_of_parts
         ]
         x = jnp.concatenate(parts)
     return x
@@ -81,8 +85,11 @@ def batch_to_dilation(
     column_parts = min(dilation[1], width)
     _, part_height, part_width, features = outputs.shape
     parts = outputs.reshape(row_parts, column_parts, -1, part_height, part_width, features)
-    # [batch, part_height, row_parts, part_width, column_parts, features]
-    interleaved = parts.transpose(2, 3, 0, 4, 1, 5)
+    interleaved = reorder_axes(
+        parts,
+        "row_part column_part image row column feature"
+        " -> image row row_part column column_part feature",
+    )
     images = interleaved.reshape(-1, part_height * row_parts, part_width * column_parts, features)
     return images[:, :height, :width]
 
@@ -124,19 +131,24 @@ def space_to_depth(
     blocks = x.reshape(
         batch, block_rows, row_stride, block_columns, column_stride, groups, channels // groups
     )
-    blocks = blocks[:, :, :read_rows, :, :read_columns]
-    # [batch, block_rows, block_columns, groups, read_rows, read_columns, channels of a group]
-    blocks = blocks.transpose(0, 1, 3, 5, 2, 4, 6)
+    read_pixels = blocks[:, :, :read_rows, :, :read_columns]
+    read_pixels = reorder_axes(
+        read_pixels,
+        "image block_row row block_column column group channel"
+        " -> image block_row block_column group row column channel",
+    )
 
     kernel = _resize_axis(kernel, 0, kernel_rows * read_rows)
     kernel = _resize_axis(kernel, 1, kernel_columns * read_columns)
     weights = kernel.reshape(kernel_rows, read_rows, kernel_columns, read_columns, inputs, features)
-    # [kernel_rows, kernel_columns, read_rows, read_columns, inputs, features]
-    weights = weights.transpose(0, 2, 1, 3, 4, 5)
-    return (
-        blocks.reshape(batch, block_rows, block_columns, -1),
-        weights.reshape(kernel_rows, kernel_columns, -1, features),
+    weights = reorder_axes(
+        weights,
+        "block_row row block_column column input feature"
+        " -> block_row block_column row column input feature",
     )
+    new_images = read_pixels.reshape(batch, block_rows, block_columns, -1)
+    new_kernel = weights.reshape(kernel_rows, kernel_columns, -1, features)
+    return new_images, new_kernel
 
 
 def _resize_axis(x: Array, axis: int, extent: int) -> Array:
@@ -172,20 +184,25 @@ def join_groups(
     batch, height, width, _ = x.shape
     rows, columns, inputs, features = kernel.shape
     groups_of_set = groups // set_count
-    x_sets = jnp.moveaxis(x.reshape(batch, height, width, set_count, -1), 3, 0)
+    channels_by_set = x.reshape(batch, height, width, set_count, -1)
+    images_of_sets = jnp.moveaxis(channels_by_set, 3, 0)
     features_of_group = features // groups
     weights = kernel.reshape(rows, columns, inputs, set_count, groups_of_set, features_of_group)
-    weights = weights.transpose(4, 3, 0, 1, 2, 5)  # the groups of a set first
+    weights_of_groups = reorder_axes(
+        weights, "row column input set group feature -> group set row column input feature"
+    )
     # Not a product with an identity matrix: XLA's code for the gradient's sum over seven axes
     # ends the process on a CPU (jax 0.10.2).
-    blocks = []
-    for group, block in enumerate(weights):
+    padded_weights = []
+    for group, weights_of_group in enumerate(weights_of_groups):
         features_before = group * features_of_group
         features_after = features_of_group * (groups_of_set - 1 - group)
-        pads = [(0, 0)] * 4 + [(features_before, features_after)]
-        blocks.append(jnp.pad(block, pads))
-    kernels = jnp.concatenate(blocks, axis=-2)
-    return x_sets, kernels
+        no_pads_of_other_axes = [(0, 0)] * (weights_of_group.ndim - 1)
+        pads = [*no_pads_of_other_axes, (features_before, features_after)]
+        padded_weights.append(jnp.pad(weights_of_group, pads))
+    input_axis = -2
+    kernels_of_sets = jnp.concatenate(padded_weights, input_axis)
+    return images_of_sets, kernels_of_sets
 
 
 def split_kernel(
@@ -208,10 +225,13 @@ def split_kernel(
     column_parts = math.ceil(columns / part_size)
     kernel = _resize_axis(kernel, 0, row_parts * part_size)
     kernel = _resize_axis(kernel, 1, column_parts * part_size)
-    parts = kernel.reshape(row_parts, part_size, column_parts, part_size, channels, features)
-    # [part_size, part_size, row_parts, column_parts, channels, features]
-    parts = parts.transpose(1, 3, 0, 2, 4, 5)
-    new_kernel = parts.reshape(part_size, part_size, -1, features)
+    weights = kernel.reshape(row_parts, part_size, column_parts, part_size, channels, features)
+    weights = reorder_axes(
+        weights,
+        "row_part row column_part column channel feature"
+        " -> row column row_part column_part channel feature",
+    )
+    new_kernel = weights.reshape(part_size, part_size, -1, features)
 
     part_height = image_height - rows + part_size
     part_width = image_width - columns + part_size

@@ -17,7 +17,7 @@ from jax import Array, lax
 
 from jaxcifar.array_types import Float, Float32
 from jaxcifar.kernels.convolution import conv2d
-from jaxcifar.networks.initializers import identity_first
+from jaxcifar.networks.initializers import input_copying_initializer
 from jaxcifar.networks.layers import GELU, BatchNorm, Conv, Dense, Dtype, MaxBlurPool, MaxPool
 from jaxcifar.networks.mirrored import MirroredConv
 
@@ -40,9 +40,11 @@ def whitening_kernel(
     Args:
       images: images, normalised as in training.
     """
+    channels = images.shape[-1]
     patches = jnp.concatenate(_patch_pixels(images), -1)
-    directions = _whitening_matrix(patches)
-    return _append_negatives(directions.reshape(_PATCH_SIZE, _PATCH_SIZE, images.shape[-1], -1))
+    matrix = _whitening_matrix(patches)
+    kernel = matrix.reshape(_PATCH_SIZE, _PATCH_SIZE, channels, -1)
+    return _append_negatives(kernel)
 
 
 def mirrored_whitening_kernel(
@@ -61,20 +63,25 @@ def mirrored_whitening_kernel(
     top_left, top_right, bottom_left, bottom_right = _patch_pixels(images)
     left_column = jnp.concatenate((top_left, bottom_left), -1)
     right_column = jnp.concatenate((top_right, bottom_right), -1)
-    kernel_of_sum = _column_pair_kernel(left_column, right_column, right_sign=1)
-    kernel_of_difference = _column_pair_kernel(left_column, right_column, right_sign=-1)
+    kernel_of_sum = _kernel_for_columns(left_column, right_column, sign_of_right=1)
+    kernel_of_difference = _kernel_for_columns(left_column, right_column, sign_of_right=-1)
     return jnp.concatenate([kernel_of_sum, kernel_of_difference], -1)
 
 
-def _column_pair_kernel(left_column: Array, right_column: Array, right_sign: int) -> Array:
-    """Return a kernel that whitens `left + right_sign * right`, and then its negative."""
+def _kernel_for_columns(left_column: Array, right_column: Array, sign_of_right: int) -> Array:
+    """Return a kernel that whitens the sum (sign 1) or the difference (-1) of two columns.
+
+    The second half of the kernel's features are the negatives of the first half.
+    """
     root_2 = 2**0.5  # the sum and the difference of two columns, divided by it, keep the variance
-    combined_columns = (left_column + right_sign * right_column) / root_2
-    directions = _whitening_matrix(combined_columns) / root_2
+    combined_columns = (left_column + sign_of_right * right_column) / root_2
+    matrix = _whitening_matrix(combined_columns) / root_2
     channels = left_column.shape[-1] // _PATCH_SIZE
-    left_weights = directions.reshape(_PATCH_SIZE, channels, -1)
-    right_weights = right_sign * left_weights
-    return _append_negatives(jnp.stack([left_weights, right_weights], 1))
+    left_weights = matrix.reshape(_PATCH_SIZE, channels, -1)
+    right_weights = sign_of_right * left_weights
+    column_axis = 1
+    kernel = jnp.stack([left_weights, right_weights], column_axis)
+    return _append_negatives(kernel)
 
 
 def _patch_pixels(images: Array) -> list[Array]:
@@ -121,8 +128,8 @@ class Whitening(nn.Module):
         compute_kernel = mirrored_whitening_kernel if self.mirrored else whitening_kernel
         kernel = self.variable("whitening", "kernel", compute_kernel, x).value
         feature_count = kernel.shape[-1]
-        a_quarter = feature_count // 4
-        shared_count = a_quarter if self.mirrored else 0
+        one_quarter = feature_count // 4
+        shared_count = one_quarter if self.mirrored else 0
         learnt_count = feature_count - shared_count
         learnt_bias = self.param("bias", nn.initializers.zeros, (learnt_count,))
         shared_bias = learnt_bias[learnt_count - shared_count :]
@@ -143,8 +150,8 @@ class ConvGroup(nn.Module):
 
     features: int
     depth: int = 2
-    mirrored: bool = False
-    unpaired_inputs: int = 0  # inputs that are their own partners, see `MirroredConv`
+    mirrored: bool = False  # half of the features are mirrored partners, see `MirroredConv`
+    inputs_without_partner: int = 0  # input channels, if `mirrored`
     blurred: bool = False
     dtype: Dtype = jnp.float32
     axis_name: str | None = None
@@ -153,29 +160,36 @@ class ConvGroup(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool
     ) -> Float[Array, "batch height//2 width//2 {self.features}"]:
-        first_conv: Callable[..., Conv] = Conv
-        later_conv: Callable[..., Conv] = Conv
+        convolution = partial(
+            MirroredConv if self.mirrored else Conv,
+            self.features,
+            kernel_init=input_copying_initializer,
+            dtype=self.dtype,
+        )
+        first_convolution = convolution
         if self.mirrored:
-            first_conv = partial(MirroredConv, unpaired_inputs=self.unpaired_inputs)
-            later_conv = MirroredConv
-        conv_options: dict[str, Any] = {"kernel_init": identity_first, "dtype": self.dtype}
+            first_convolution = partial(
+                convolution, inputs_without_partner=self.inputs_without_partner
+            )
+        features_with_same_statistics = 2 if self.mirrored else 1  # a feature and its partner
         norm = partial(
             BatchNorm,
             _STATISTICS_MOMENTUM,
             use_scale=False,
             dtype=self.dtype,
             axis_name=self.axis_name,
-            channel_groups=2 if self.mirrored else 1,
+            channel_groups=features_with_same_statistics,
         )
         pool = MaxBlurPool() if self.blurred else MaxPool(mirrored=self.mirrored)
-        x = pool(first_conv(self.features, **conv_options)(x))
+
+        x = pool(first_convolution()(x))
         first_output = GELU()(norm()(x, train))
         x = first_output
-        has_skip = self.depth > 2
+        has_skip_connection = self.depth > 2
         for number in range(2, self.depth + 1):
-            x = norm()(later_conv(self.features, **conv_options)(x), train)
-            is_last = number == self.depth
-            if has_skip and is_last:
+            x = norm()(convolution()(x), train)
+            is_last_convolution = number == self.depth
+            if is_last_convolution and has_skip_connection:
                 x = x + first_output
             x = GELU()(x)
         return x
@@ -236,15 +250,20 @@ class FastNet(nn.Module):
         """
         options: dict[str, Any] = {"dtype": self.dtype, "axis_name": self.axis_name}
         x = GELU()(Whitening(self.mirrored, self.dtype)(x))
-        unpaired_inputs = x.shape[-1] // 2  # half of the whitened features are their own partners
-        for width, depth in zip(self.widths, self.group_depths, strict=True):
-            group = ConvGroup(width, depth, self.mirrored, unpaired_inputs, self.blurred, **options)
+        # Half of the whitened features have no mirrored partner: mirroring only mirrors them.
+        inputs_without_partner = x.shape[-1] // 2
+        for features, depth in zip(self.widths, self.group_depths, strict=True):
+            group = ConvGroup(
+                features, depth, self.mirrored, inputs_without_partner, self.blurred, **options
+            )
             x = group(x, train)
-            unpaired_inputs = 0
+            inputs_without_partner = 0  # of the groups that follow
         # Of 32x32 pixels, the whitening and three pools have left 3x3.
-        x = mean_of_maxima(x) if self.blurred else x.max((1, 2))
+        rows_and_columns = (1, 2)
+        x = mean_of_maxima(x) if self.blurred else x.max(rows_and_columns)
         if self.mirrored:
-            features_and_partners = x.reshape(len(x), 2, -1)
+            batch = len(x)
+            features_and_partners = x.reshape(batch, 2, -1)
             x = features_and_partners.sum(1)
         logits = Dense(self.num_classes, use_bias=False, dtype=self.dtype)(x)
         return LOGIT_SCALE * logits.astype(jnp.float32)

@@ -18,7 +18,7 @@ def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
     return init
 
 
-def identity_first(fan_in: int) -> nn.initializers.Initializer:
+def input_copying_initializer(fan_in: int) -> nn.initializers.Initializer:
     """Return an initializer for convolutions whose first output channels copy the input channels.
 
     The other output channels have `torch_uniform` weights. So the input of the first layer reaches
@@ -31,6 +31,8 @@ def identity_first(fan_in: int) -> nn.initializers.Initializer:
         random_kernel = torch_uniform(fan_in)(key, shape, dtype)
         kernel = random_kernel.at[..., : len(copied_channels)].set(0)
         centre_row, centre_column = height // 2, width // 2
-        return kernel.at[centre_row, centre_column, copied_channels, copied_channels].set(1)
+        # Output channel i is input channel i: a single weight 1, at the centre of the kernel.
+        input_channels = output_channels = copied_channels
+        return kernel.at[centre_row, centre_column, input_channels, output_channels].set(1)
 
     return init

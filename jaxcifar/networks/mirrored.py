@@ -15,7 +15,7 @@ from jaxcifar.networks.layers import Conv
 
 
 def append_mirrored_partners(
-    kernel: Float[Array, "rows columns inputs features"], unpaired_inputs: int
+    kernel: Float[Array, "rows columns inputs features"], inputs_without_partner: int
 ) -> Float[Array, "rows columns inputs 2*features"]:
     """Return a kernel that computes learnt features and, after them, their mirrored partners.
 
@@ -23,26 +23,28 @@ def append_mirrored_partners(
 
     Args:
       kernel: the weights of the learnt features.
-      unpaired_inputs: number of input channels without a partner, which come first; mirroring the
-        image only mirrors them. Of the other channels, the second half are the partners of the
-        first half.
+      inputs_without_partner: number of input channels without a partner, which come first. If the
+        image is mirrored, they are only mirrored. Of the other channels, the second half are the
+        partners of the first half.
     """
+    input_axis, feature_axis = 2, 3
     mirror_kernel = kernel[:, ::-1]
-    weights_of_pairs = mirror_kernel[:, :, unpaired_inputs:]
-    pair_count = weights_of_pairs.shape[2] // 2
-    swapped_weights = jnp.roll(weights_of_pairs, pair_count, axis=2)
-    partners = jnp.concatenate([mirror_kernel[:, :, :unpaired_inputs], swapped_weights], axis=2)
-    return jnp.concatenate([kernel, partners], axis=-1)
+    weights_without_partner = mirror_kernel[:, :, :inputs_without_partner]
+    weights_of_pairs = mirror_kernel[:, :, inputs_without_partner:]
+    pair_count = weights_of_pairs.shape[input_axis] // 2
+    weights_of_swapped_pairs = jnp.roll(weights_of_pairs, pair_count, input_axis)
+    partners = jnp.concatenate([weights_without_partner, weights_of_swapped_pairs], input_axis)
+    return jnp.concatenate([kernel, partners], feature_axis)
 
 
 class MirroredConv(Conv):
     """A convolution whose second half of features are mirrored partners of the first half.
 
     If the image is mirrored, a feature map and its partner are mirrored and change places. The
-    first `unpaired_inputs` input channels have no partner; mirroring the image only mirrors them.
+    first `inputs_without_partner` input channels have no partner; mirroring the image only mirrors them.
     """
 
-    unpaired_inputs: int = 0
+    inputs_without_partner: int = 0
 
     def weights(
         self, channels: int, features: int
@@ -57,4 +59,4 @@ class MirroredConv(Conv):
                 f"a mirrored layer can't have the odd width {features}; give an even number"
             )
         learnt_kernel = super().weights(channels, features // 2)
-        return append_mirrored_partners(learnt_kernel, self.unpaired_inputs)
+        return append_mirrored_partners(learnt_kernel, self.inputs_without_partner)

@@ -25,7 +25,7 @@ from jaxcifar.networks.fastnet import (
     mirrored_whitening_kernel,
     whitening_kernel,
 )
-from jaxcifar.networks.initializers import identity_first
+from jaxcifar.networks.initializers import input_copying_initializer
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.task import Task
 
@@ -87,7 +87,9 @@ def test_images_without_variance_leave_the_kernel_finite():
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(3, 5), (4, 4), (5, 3)])
 def test_the_first_outputs_begin_as_copies_of_the_inputs(inputs, outputs):
-    kernel = np.asarray(identity_first(9 * inputs)(jax.random.key(0), (3, 3, inputs, outputs)))
+    kernel = np.asarray(
+        input_copying_initializer(9 * inputs)(jax.random.key(0), (3, 3, inputs, outputs))
+    )
     images = np.random.RandomState(0).randn(2, 6, 6, inputs)
     copied = min(inputs, outputs)
     made = numpy_conv(images, kernel, 1)
