@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcifar.data import binary_records
+from jaxcifar.data import binary_records, record_cache
 from jaxcifar.data.archive import check_archive
 from jaxcifar.data.catalog import (
     DrawImages,
@@ -115,7 +115,7 @@ def load_records(
             return cached_records  # another process was faster
         records = _prepare_records(dataset, data_dir, archive, print_line)
         try:
-            binary_records.write_cache(cache_path, records)
+            record_cache.write_records(cache_path, records)
             if dataset.fingerprints is None:
                 Manifest.for_records(records, dataset.class_names).write(cache_path)
         except OSError as error:

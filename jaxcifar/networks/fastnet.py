@@ -6,7 +6,6 @@ hlb-CIFAR10 (Balsam, 2023), which is based on Page's "How to train your ResNet" 
 arguments of its recipe the network has 2,166,290 parameters.
 """
 
-from collections.abc import Callable
 from functools import partial
 from itertools import product
 from typing import Any

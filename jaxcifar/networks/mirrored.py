@@ -41,7 +41,7 @@ class MirroredConv(Conv):
     """A convolution whose second half of features are mirrored partners of the first half.
 
     If the image is mirrored, a feature map and its partner are mirrored and change places. The
-    first `inputs_without_partner` input channels have no partner; mirroring the image only mirrors them.
+    first `inputs_without_partner` input channels have no partner: they are only mirrored.
     """
 
     inputs_without_partner: int = 0

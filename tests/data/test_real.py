@@ -10,7 +10,7 @@ from conftest import ROOT, finish, start
 
 import jaxcifar
 from jaxcifar.config.experiment import Config
-from jaxcifar.data import binary_records, catalog, load_dataset
+from jaxcifar.data import binary_records, catalog, load_dataset, record_cache
 from jaxcifar.data.archive import read_archive
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.trained.load import SHIPPED_WEIGHTS
