@@ -13,7 +13,7 @@ from flax import linen as nn
 from jaxcifar.bench.jaxcifar_training import peak_device_memory
 from jaxcifar.bench.work import CLASSES, Timing, Work, random_examples
 from jaxcifar.build.model import create_model
-from jaxcifar.networks.fastnet import whitening_kernel
+from jaxcifar.networks.whitening import whitening_kernel
 from jaxcifar.training import network
 
 

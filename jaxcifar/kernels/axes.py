@@ -2,8 +2,10 @@
 
 from jax import Array
 
+from jaxcifar.array_types import Shaped
 
-def reorder_axes(x: Array, named_orders: str) -> Array:
+
+def reorder_axes(x: Shaped[Array, "..."], named_orders: str) -> Shaped[Array, "..."]:
     """Return an array with its axes in another order.
 
     Args:

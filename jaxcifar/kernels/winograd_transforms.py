@@ -65,13 +65,15 @@ def transform_input_tiles(
 
 
 def transform_tiles(
-    x: Float32[Array, "batch height width channels"], matrix: np.ndarray, tiling: Tiling
+    x: Float32[Array, "batch height width channels"],
+    matrix: Float[np.ndarray, "row_points tile_rows"],
+    tiling: Tiling,
 ) -> Float32[Array, "points tiles channels"]:
     """Divide images into tiles, and multiply each tile by a matrix from both sides.
 
     Args:
       x: images.
-      matrix: `[n, p]`, where p is the height and width of a tile of `x`.
+      matrix: transforms the pixels along an axis of a tile of `x` to n points.
       tiling: says where the tiles begin: one every `tiling.tile_size` pixels along each axis.
 
     Returns:

@@ -22,10 +22,9 @@ from jaxcifar.errors import UsageError
 from jaxcifar.networks.fastnet import (
     FastNet,
     mean_of_maxima,
-    mirrored_whitening_kernel,
-    whitening_kernel,
 )
 from jaxcifar.networks.initializers import input_copying_initializer
+from jaxcifar.networks.whitening import mirrored_whitening_kernel, whitening_kernel
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.task import Task
 
