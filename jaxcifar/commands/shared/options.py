@@ -147,26 +147,30 @@ def _add_option(
         help_text += f" (default: {default_text})"
     option = f"--{option_name(field.name)}"
     action = group.add_argument(
-        option, dest=field.name, default=argparse.SUPPRESS, help=help_text, **_parse_settings(field)
+        option,
+        dest=field.name,
+        default=argparse.SUPPRESS,
+        help=help_text,
+        **_argparse_arguments(field),
     )
     names_by_field: dict[str, Collection[str]] = {**registry.KINDS, "recipe": RECIPES}
     names = names_by_field.get(field.name, ())
     suggest(action, [*names, "auto"] if takes_auto else names)
 
 
-def _parse_settings(field: dataclasses.Field) -> dict[str, Any]:
-    """Return arguments for argparse about a field's values, such as `type` and `choices`."""
-    settings = {key: field.metadata[key] for key in ("choices", "type") if key in field.metadata}
+def _argparse_arguments(field: dataclasses.Field) -> dict[str, Any]:
+    """Return keyword arguments of `add_argument` for a field's values, such as `type`."""
+    arguments = {key: field.metadata[key] for key in ("choices", "type") if key in field.metadata}
     if field.name == "arch_args":
-        settings |= {"nargs": "*", "action": _NetworkArguments, "metavar": "NAME=VALUE"}
+        arguments |= {"nargs": "*", "action": _NetworkArguments, "metavar": "NAME=VALUE"}
     elif field.type is bool:
-        settings["action"] = argparse.BooleanOptionalAction
-    elif "choices" not in settings:
-        settings.setdefault("type", field.type)
-        settings["metavar"] = _METAVAR_BY_TYPE.get(settings["type"], "NAME")
+        arguments["action"] = argparse.BooleanOptionalAction
+    elif "choices" not in arguments:
+        arguments.setdefault("type", field.type)
+        arguments["metavar"] = _METAVAR_BY_TYPE.get(arguments["type"], "NAME")
     if field.name in _METAVAR_BY_FIELD:
-        settings["metavar"] = _METAVAR_BY_FIELD[field.name]
-    return settings
+        arguments["metavar"] = _METAVAR_BY_FIELD[field.name]
+    return arguments
 
 
 class _NetworkArguments(argparse.Action):
