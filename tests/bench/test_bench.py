@@ -209,12 +209,8 @@ def test_a_studys_rows_are_measured_as_they_are(tmp_path):
 def test_rows_of_a_study_share_a_rate_only_if_they_cost_the_same(monkeypatch):
     """Rows with other fractions of small images have the same program, but not the same speed."""
 
-    class Measured:
-        def summary(self, phase):
-            return {"phase": phase}
-
     def compete(specs, rounds, progress):
-        return [Measured() for _ in specs]
+        return [Entrant(spec) for spec in specs]
 
     monkeypatch.setattr(bench, "_compete_in_training", compete)
     settings = {"arch_args": SMALL, "small_size": 24}
