@@ -146,13 +146,8 @@ def _add_option(
     if default_text:
         help_text += f" (default: {default_text})"
     option = f"--{option_name(field.name)}"
-    action = group.add_argument(
-        option,
-        dest=field.name,
-        default=argparse.SUPPRESS,
-        help=help_text,
-        **_argparse_arguments(field),
-    )
+    arguments = {"dest": field.name, "default": argparse.SUPPRESS, "help": help_text}
+    action = group.add_argument(option, **arguments, **_argparse_arguments(field))
     names_by_field: dict[str, Collection[str]] = {**registry.KINDS, "recipe": RECIPES}
     names = names_by_field.get(field.name, ())
     suggest(action, [*names, "auto"] if takes_auto else names)
