@@ -6,7 +6,6 @@ Pillow encodes. The prepared files have TFDS's own layout, so TFDS's builders ca
 these builders read files that TFDS's builders prepared.
 """
 
-import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -69,17 +68,16 @@ class _ArchiveBuilder(tfds.core.GeneratorBasedBuilder):
         Raises:
           RunError: the server does not answer, or answers with an error.
         """
-        problems: queue.Queue[str] = queue.Queue()
+        problems: list[str] = []
 
-        def put_connection_problem() -> None:
-            problems.put(_connection_problem(self.download_url))
+        def find_problem() -> None:
+            problems.append(_connection_problem(self.download_url))
 
         # A thread, because nothing else limits the time of a name look-up.
-        threading.Thread(target=put_connection_problem, daemon=True).start()
-        try:
-            problem = problems.get(timeout=_MAX_NETWORK_SECONDS)
-        except queue.Empty:
-            problem = "no answer"
+        thread = threading.Thread(target=find_problem, daemon=True)
+        thread.start()
+        thread.join(_MAX_NETWORK_SECONDS)
+        problem = problems[0] if problems else "no answer"
         if problem:
             raise RunError(
                 f"no network: {self.download_url} can't be reached ({problem}); "

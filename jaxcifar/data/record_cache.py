@@ -35,19 +35,20 @@ def read_records(folder: Path, fingerprints: Mapping[str, str]) -> dict[str, Rec
     """
     records_of_split: dict[str, Records] = {}
     for split, expected_fingerprint in fingerprints.items():
-        records = _map_records(folder / f"{split}.npy")
-        if records is None or fingerprint(records) != expected_fingerprint:
+        records = _map_records(folder / f"{split}.npy", expected_fingerprint)
+        if records is None:
             return None
         records_of_split[split] = records
     return records_of_split
 
 
-def _map_records(path: Path) -> Records | None:
+def _map_records(path: Path, expected_fingerprint: str) -> Records | None:
     """Map the records in a file into memory; None if the file is missing or damaged."""
     try:
         with open_regular_file(path):  # refuses a pipe, which `open_memmap` would wait for
             records = np.lib.format.open_memmap(path, mode="r")
+        are_records = records.ndim == 2 and records.dtype == np.uint8
+        is_intact = are_records and fingerprint(records) == expected_fingerprint
     except Exception:  # a damaged file can raise anything
         return None
-    are_records = records.ndim == 2 and records.dtype == np.uint8
-    return records if are_records else None
+    return records if is_intact else None

@@ -169,14 +169,15 @@ def _turn_pictures_into_figures(tokens: Sequence[Token]) -> list[Token]:
         result.append(token)
         if token.type != "paragraph_close":
             continue
-        *tokens_before, start, content, end = result
-        follows_figure = bool(tokens_before) and tokens_before[-1].tag == "figure"
+        start, content, end = result[-3:]
+        token_before = result[-4] if len(result) > 3 else None
+        follows_figure = token_before is not None and token_before.tag == "figure"
         if _contains_only_pictures(content):
             start.tag = end.tag = "figure"
         elif follows_figure and _is_caption(content):
             start.tag = end.tag = "figcaption"
-            *tokens_before, figure_end = tokens_before
-            result = [*tokens_before, start, content, end, figure_end]  # the caption is inside
+            figure_end = result.pop(-4)
+            result.append(figure_end)  # so that the caption is inside
     return result
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -131,25 +131,33 @@ def stopped_message(
         return "stopped before the first step; run the same command to start again"
     folder = os.path.commonpath([task.path for task in tasks])
     saved = f"stopped; everything is saved in {folder}"
-    rows_to_force = _rows_to_force(waiting_tasks)
-    if rows_to_force:
+    paths_to_force = _paths_to_force(waiting_tasks)
+    if paths_to_force:
         return (
-            f"{saved}: the same command, but with --force {' '.join(rows_to_force)} only, goes on "
-            "(--force trains a row from its start)"
+            f"{saved}: {forcing_command(paths_to_force)}, goes on (--force trains a row from its "
+            "start)"
         )
     # The command of a task that overwrites is the more careful one.
     task_to_resume = next((task for task in tasks if task.overwrite), tasks[0])
     return f"{saved}: {task_to_resume.resuming_command} resumes it"
 
 
-def _rows_to_force(waiting_tasks: Sequence[Task]) -> list[str]:
-    """Return the names of the rows of `--force` that have earlier runs, not deleted yet."""
-    rows = [
-        task.path.parent.name  # the path of a study's run is ROW/seedN in the study's folder
+def _paths_to_force(waiting_tasks: Sequence[Task]) -> list[Path]:
+    """Return the folders of runs of `--force` that have earlier runs, not deleted yet."""
+    return [
+        task.path
         for task in waiting_tasks
         if task.overwrite and (task.path / "config.json").exists()
     ]
-    return list(dict.fromkeys(rows))
+
+
+def forcing_command(run_paths: Iterable[Path]) -> str:
+    """Return the words for this command with `--force` for the rows of a study's runs alone.
+
+    `run_paths` has at least one folder of a run, which is ROW/seedN in the study's folder.
+    """
+    rows = dict.fromkeys(path.parent.name for path in run_paths)
+    return f"the same command, but with --force {' '.join(rows)} only"
 
 
 class Outcome(NamedTuple):

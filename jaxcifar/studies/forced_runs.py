@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.task import Task
+from jaxcifar.runs.task import Task, forcing_command
 
 
 class ForcedRuns(NamedTuple):
@@ -41,10 +41,8 @@ class ForcedRuns(NamedTuple):
         An earlier run is still there if the new run failed before it began. Without `--force`, a
         command would take the earlier result for the new one. `task` is any run of the study.
         """
-        rows = dict.fromkeys(path.parent.name for path in self.still_there())  # of ROW/seedN
-        if not rows:
-            return task.resuming_command
-        return f"the same command, but with --force {' '.join(rows)} only,"
+        paths = self.still_there()
+        return f"{forcing_command(paths)}," if paths else task.resuming_command
 
     def delete_still_there(self) -> None:
         """Delete the earlier runs that no new run has replaced yet.

@@ -15,7 +15,11 @@ Result = TypeVar("Result")
 
 def options_for_dtype(program: Program) -> dict[str, Any]:
     """Return the compiler options that a program needs because of the dtype it computes in."""
-    return {} if program.dtype == jnp.bfloat16 else WITHOUT_ONEDNN_OPTIONS
+    return {} if _may_call_onednn(program) else WITHOUT_ONEDNN_OPTIONS
+
+
+def _may_call_onednn(program: Program) -> bool:
+    return program.dtype == jnp.bfloat16
 
 
 def jit_with_program(
@@ -31,12 +35,12 @@ def jit_with_program(
       compiler_options: other options, for programs of any dtype.
     """
     jit = partial(jax.jit, function, static_argnums=static_argnums)
-    for_bfloat16 = jit(compiler_options=compiler_options)
-    for_float32 = jit(compiler_options=compiler_options | WITHOUT_ONEDNN_OPTIONS)
+    with_onednn = jit(compiler_options=compiler_options)
+    without_onednn = jit(compiler_options=compiler_options | WITHOUT_ONEDNN_OPTIONS)
 
     @wraps(function)
     def compiled_function(program: Program, *arguments: Any) -> Result:
-        compiled = for_bfloat16 if program.dtype == jnp.bfloat16 else for_float32
+        compiled = with_onednn if _may_call_onednn(program) else without_onednn
         return compiled(program, *arguments)
 
     return compiled_function
