@@ -167,11 +167,27 @@ def _require_whole_number(name: str, value: Any) -> int:
 
 
 def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that record in a run which images it trains on.
+    """Return the settings by which a run's config records the images that the run trains on.
 
     Args:
       dataset: a data set made by the user's program.
-      settings: the settings that the user has chosen for the training, to be checked.
+      settings: the settings that the user has chosen for the training; they are only checked.
+
+    Raises:
+      UsageError: see `_require_fitting_settings`.
+    """
+    _require_fitting_settings(dataset, settings)
+    name_identifies_images = dataset.is_from_catalog
+    return {
+        "dataset": dataset.name,
+        "data_sha256": None if name_identifies_images else dataset.sha256,
+        "image_size": dataset.image_size,
+        **dataset.split_settings,
+    }
+
+
+def _require_fitting_settings(dataset: Dataset, settings: dict[str, Any]) -> None:
+    """Check that the user's settings can be used with a data set that the user's program has made.
 
     Raises:
       UsageError: the settings would split or resize the images again, or the data set has the name
@@ -194,9 +210,3 @@ def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, A
             f"image_size {settings['image_size']}: the images have {image_size}x{image_size} "
             "pixels already; give image_size to Dataset.from_arrays instead"
         )
-    return {
-        "dataset": dataset.name,
-        "data_sha256": None if dataset.is_from_catalog else dataset.sha256,
-        "image_size": image_size,
-        **dataset.split_settings,
-    }

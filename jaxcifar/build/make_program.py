@@ -62,12 +62,12 @@ def make_program(
         batch_size=config.batch_size,
         steps_per_epoch=train_examples // config.batch_size,
         mesh=Mesh(np.asarray(devices), (AXIS,)),
-        axis=AXIS,
+        device_axis=AXIS,
         product_dtype=dtype if rounds_products else None,
         network_identity=network_identity,
         image_size=config.image_size,
-        parts=config.accumulate,
-        offers_loss=isinstance(optimizer, UserRule),
+        parts_per_batch=config.accumulate,
+        rule_may_use_loss=isinstance(optimizer, UserRule),
     )
 
 

@@ -91,7 +91,7 @@ def user_metric_of(metric: Metric | Callable[..., Any] | str) -> UserMetric:
         [user_metric] = load_metrics([metric])
         return user_metric
     name = _name_of_metric(metric) if isinstance(metric, Metric) else code_name(metric)
-    sha256 = user_reference.digest(METRIC_OPTION, name)
+    sha256 = user_reference.read_and_hash(METRIC_OPTION, name)
     user_metric = UserMetric(metric_of(metric, name), name, sha256)
     if not _is_from_notebook(name):
         return user_metric

@@ -107,14 +107,13 @@ class Setup:
         steps_per_feed = choose_steps_per_feed(parallel_runs.program, dataset, run_count)
         program = dataclasses.replace(parallel_runs.program, steps_per_feed=steps_per_feed)
         parallel_runs = ParallelRuns(program, run_count)
-        metric_set = MetricSet.create(dataset.num_classes, user_metrics)
         return cls(
             dataset=dataset,
             parallel_runs=parallel_runs,
             train=place_images(dataset.train, parallel_runs.replicated, steps_per_feed),
             val=place_images(dataset.val, program.replicated, steps_per_feed),
             summary=network_summary(program),
-            metric_set=metric_set,
+            metric_set=MetricSet.create(dataset.num_classes, user_metrics),
         )
 
     @staticmethod
@@ -223,8 +222,9 @@ class Setup:
             compiled = traced.lower().compile(compiler_options=options_for_dtype(self.program))
         seconds = time.monotonic() - start
         devices = self.parallel_runs.sharding.mesh.local_devices
-        accumulate = f" --accumulate {self.program.parts}" if self.program.parts > 1 else ""
-        activity = f"a training step with --batch-size {self.program.batch_size}{accumulate}"
+        activity = f"a training step with --batch-size {self.program.batch_size}"
+        if self.program.parts_per_batch > 1:
+            activity += f" --accumulate {self.program.parts_per_batch}"
         check_memory(compiled, devices, activity, print_line)
         return _Compilation(compiled, seconds)
 

@@ -27,7 +27,7 @@ def load_metrics(names: Sequence[str]) -> tuple[UserMetric, ...]:
     user_metrics = []
     for name in names:
         _require_well_formed_name(name)
-        sha256 = user_reference.digest(METRIC_OPTION, name)
+        sha256 = user_reference.read_and_hash(METRIC_OPTION, name)
         loaded = user_reference.load(METRIC_OPTION, name, sha256)
         user_metrics.append(UserMetric(metric_of(loaded, name), name, sha256))
     return with_distinct_names(user_metrics)

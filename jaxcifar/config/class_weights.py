@@ -131,7 +131,7 @@ def _require_allowed_weights(weights: Any) -> dict[str, float]:
 
 
 def _read_weights_file(path: Path) -> dict[str, Any]:
-    """Return class name -> weight from a TOML, JSON or CSV file; the weights are checked later.
+    """Return class name -> weight from a TOML, JSON or CSV file. The weights are not checked here.
 
     Raises:
       UsageError: the file can't be read.

@@ -28,8 +28,8 @@ def require_code_outside(run_folder: Path | None, config: Fields) -> None:
         return
     real_folder = os.path.realpath(run_folder)
     for kind, name in user_code_names(config).items():
-        for place in _places_of_code(name):
-            if Path(os.path.realpath(place)).is_relative_to(real_folder):
+        for path in _paths_of_code(name):
+            if Path(os.path.realpath(path)).is_relative_to(real_folder):
                 raise UsageError(
                     f"{run_folder}: its --{kind} {name} is in the run's own folder, whose code is "
                     "never executed; if you trust the code, copy it elsewhere and train again"
@@ -50,28 +50,31 @@ def run_folder_of(path: Path) -> Path | None:
 def user_code_names(config: Fields) -> dict[str, str]:
     """Return the fields of a config that name user code, such as "arch" -> "net.py:Net".
 
-    The list `config.sources` is not used, because a stranger may have left out entries.
+    The names are not read from the list `config.sources`, because the list has no effect on what
+    is executed: a stranger may have removed code from the list.
     """
     names = {kind: getattr(config, kind) for kind in USER_CODE_FIELDS}
     return {kind: name for kind, name in names.items() if is_user_code(name)}
 
 
-def _places_of_code(name: str) -> Iterable[str]:
+def _paths_of_code(name: str) -> Iterable[str]:
     """Return the paths of user code: a file, or the folders of a package.
 
-    The file of "net.py:Net" is `net.py`. For "package.module:Net" the folders (or the single file)
-    of the top-level package are returned; nothing if there is no such package.
+    For "net.py:Net", this is the file `net.py`. For "package.module:Net", these are the folders of
+    `package`, or its file if it is a single file. Return nothing if there is no such package.
     """
-    source = name.rpartition(":")[0]
-    if source.endswith(".py"):
-        return [source]
-    top_package = source.partition(".")[0]
+    file_or_module = name.rpartition(":")[0]
+    if file_or_module.endswith(".py"):
+        return [file_or_module]
+    top_package = file_or_module.partition(".")[0]
     try:
         spec = importlib.util.find_spec(top_package)  # imports nothing, because it has no parent
     except (ImportError, ValueError):
         return []
     if spec is None:
         return []
-    if spec.submodule_search_locations:
-        return list(spec.submodule_search_locations)
-    return [spec.origin] if spec.origin else []
+    package_folders = spec.submodule_search_locations  # None for a single file
+    if package_folders:
+        return list(package_folders)
+    single_file = spec.origin
+    return [single_file] if single_file else []

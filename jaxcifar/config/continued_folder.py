@@ -51,9 +51,10 @@ def continued_folder(continue_from: str, seed: int, fold: str = "") -> Path:
       fold: fold of cross-validation of the run, such as "1/5"; "" for a run without folds.
     """
     path = Path(continue_from)
-    run_of_row = path / run_folder_name(seed, fold)
-    is_row = not (path / "config.json").exists() and run_of_row.is_dir()
-    return run_of_row if is_row else path
+    wanted_run = path / run_folder_name(seed, fold)
+    is_run = (path / "config.json").exists()
+    is_folder_of_runs = not is_run and wanted_run.is_dir()
+    return wanted_run if is_folder_of_runs else path
 
 
 def _finished_run_folder(continue_from: str, seed: int, fold: str = "") -> Path:
@@ -68,13 +69,13 @@ def _finished_run_folder(continue_from: str, seed: int, fold: str = "") -> Path:
         folder = continued_folder(continue_from, seed, fold)
         is_run = (folder / "config.json").exists()
         is_finished = (folder / "result.json").exists()
-        other_runs_of_row = [] if is_run else _run_names_in_row(folder)
+        runs_inside = [] if is_run else _names_of_runs_inside(folder)
     except OSError as error:  # a name that is too long, or a folder that can't be read
         rule = f"can't be read ({error.strerror}); give the folder of a finished run"
         reject("continue_from", continue_from, rule)
-    if other_runs_of_row:
-        run_name, other_runs = run_folder_name(seed, fold), join_names(other_runs_of_row)
-        rule = f"has no run {run_name}, only {other_runs}; name a run"
+    if runs_inside:
+        wanted_run = run_folder_name(seed, fold)
+        rule = f"has no run {wanted_run}, only {join_names(runs_inside)}; name a run"
         reject("continue_from", continue_from, rule)
     if not is_run:
         reject("continue_from", continue_from, "there is no run here; give a finished run's folder")
@@ -84,11 +85,11 @@ def _finished_run_folder(continue_from: str, seed: int, fold: str = "") -> Path:
     return folder
 
 
-def _run_names_in_row(row: Path) -> list[str]:
-    """Return the names of the runs' folders in the folder `row`; [] if there is no such folder."""
-    if not row.is_dir():
+def _names_of_runs_inside(folder: Path) -> list[str]:
+    """Return the names of the runs' folders inside a folder; [] if there is no such folder."""
+    if not folder.is_dir():
         return []
-    return sorted(path.name for path in row.iterdir() if (path / "config.json").exists())
+    return sorted(path.name for path in folder.iterdir() if (path / "config.json").exists())
 
 
 def _last_checkpoint_folder(folder: Path, continue_from: str) -> Path:
@@ -137,7 +138,6 @@ def find_continued_run(
         recorded_run = _recorded_continued_run(continue_from, begun_config)
         if recorded_run is None:
             raise
-        require_code_outside(Path(continue_from), recorded_run.config)
         return recorded_run
 
 
@@ -150,12 +150,16 @@ def _recorded_continued_run(continue_from: str, begun_config: Fields | None) -> 
 
     Returns:
       the run to continue; None if there is no `begun_config` or it names another run.
+
+    Raises:
+      UsageError: the config names user code in the folder of the run to continue.
     """
     if begun_config is None or begun_config.continue_from != continue_from:
         return None
     epochs, sha256 = begun_config.continue_epochs, begun_config.continue_sha256
     if epochs is None or sha256 is None:
         return None
+    require_code_outside(Path(continue_from), begun_config)
     return ContinuedRun(Path(continue_from), begun_config, epochs, sha256)
 
 
@@ -170,7 +174,8 @@ def _read_continued_run(user_settings: Mapping[str, Any], config_class: Any) -> 
     metadata_file = _last_checkpoint_folder(folder, continue_from) / "notes" / "metadata"
     result = read_json(folder / "result.json", _Result, _CHOOSE_ANOTHER_RUN)
     metadata = read_json(metadata_file, _Metadata, _CHOOSE_ANOTHER_RUN, _MAX_METADATA_BYTES)
-    epochs = result["last_epoch"]["epoch"]
-    if len(metadata["history"]) != epochs:
+    trained_epochs = result["last_epoch"]["epoch"]
+    epochs_at_checkpoint = len(metadata["history"])
+    if epochs_at_checkpoint != trained_epochs:
         reject("continue_from", continue_from, "its last checkpoint is missing; use --init instead")
-    return ContinuedRun(folder, config, epochs, metadata["sha256"])
+    return ContinuedRun(folder, config, trained_epochs, metadata["sha256"])

@@ -64,7 +64,9 @@ class ContinuedRun(NamedTuple):
         names = [field.name for field in dataclasses.fields(self.config)]
         return {name: getattr(self.config, name) for name in names if name not in names_left_out}
 
-    def require_training_plan(self, user_settings: Mapping[str, Any], epochs: int) -> None:
+    def require_epochs_and_learning_rate(
+        self, user_settings: Mapping[str, Any], epochs: int
+    ) -> None:
         """Check that a run that continues this run has epochs to train, and a learning rate.
 
         Args:
@@ -118,8 +120,9 @@ class ContinuedRun(NamedTuple):
         for field, digest in self.config.sources or ():
             if field in FIXED_SETTINGS and new_sources.get(field) != digest:
                 self._reject_change(field, getattr(config, field), "was trained with other code")
-        has_average, needs_average = bool(self.config.average), bool(config.average)
-        if has_average != needs_average:
+        own_run_keeps_average = self.config.average > 0
+        new_run_keeps_average = config.average > 0
+        if own_run_keeps_average != new_run_keeps_average:
             reason = f"has an average of {self.config.average:g}"
             self._reject_change("average", config.average, reason)
 
@@ -132,19 +135,27 @@ class ContinuedRun(NamedTuple):
 
 
 def _values_may_be_equal(name: str, own_value: Any, new_value: Any) -> bool:
-    """Return whether two values of the setting `name` are equal, or may stand for equal files.
+    """Return True if two values of a setting are equal, or may stand for files that are equal.
 
-    Two different paths may lead to equal images. Two files of user code may define the same class
-    if the class has the same name in both. The contents of the files are compared later.
+    Two paths of images may have the same images. Two files of user code may define the same class,
+    if the class has the same name in both files. The contents of the files are compared later.
+
+    Args:
+      name: name of the setting.
+      own_value: its value in the run to continue.
+      new_value: its value in the new run.
     """
     if own_value == new_value:
         return True
-    if name not in registry.KINDS or not isinstance(new_value, str):
+    may_name_file = name in registry.KINDS and isinstance(new_value, str)
+    if not may_name_file:
         return False
     if name == "dataset":
         catalog_names = registry.KINDS[name].keys()
-        are_both_paths = own_value not in catalog_names and new_value not in catalog_names
-        return are_both_paths
+        may_be_paths_of_same_images = (
+            own_value not in catalog_names and new_value not in catalog_names
+        )
+        return may_be_paths_of_same_images
     if registry.is_user_code(own_value) and registry.is_user_code(new_value):
         own_class_name = own_value.rpartition(":")[2]
         new_class_name = new_value.rpartition(":")[2]
@@ -159,12 +170,16 @@ def _setting_text(name: str, value: Any) -> str:
     """
     if isinstance(value, bool):
         return f"--{option_name(name)}" if value else f"--no-{option_name(name)}"
-    if value == "":
+    is_without_fold = value == ""  # no setting but `fold` can be an empty text
+    if is_without_fold:
         return "none"
+    trains_on_all_images = value is None  # no setting but `train_examples` can be None
+    if trains_on_all_images:
+        return "all"
     if isinstance(value, tuple):  # the network's arguments
         arguments = [f"{argument}={option_text(item)}" for argument, item in value]
         return ", ".join(arguments) or "none"
-    return "all" if value is None else option_text(value)
+    return option_text(value)
 
 
 def base_settings(

@@ -49,8 +49,9 @@ def reason_without_effect(
 def _with_base_settings(
     user_settings: Mapping[str, Any], config_class: type, begun_config: Fields | None
 ) -> dict[str, Any]:
-    """Return the user's settings, completed by the settings of the recipe or of the continued run.
+    """Return all settings of a run: the user's and, for the others, those that the run starts from.
 
+    A run starts from the settings of its recipe, or of the run that it continues.
     The arguments are those of `settings_with_effect`.
     """
     continued_run = find_continued_run(user_settings, config_class, begun_config)

@@ -90,11 +90,11 @@ class Config(Fields):
         # An override can make settings of the recipe ineffective. They get their defaults.
         settings = {**DEFAULTS, **effective}
         settings["arch_args"] = sorted_pairs(settings["arch_args"])
-        user_code_fields = [
+        code_fields = [
             field for field in USER_CODE_FIELDS if registry.is_user_code(settings[field])
         ]
         settings["sources"] = tuple(
-            (field, user_reference.digest(field, settings[field])) for field in user_code_fields
+            (field, user_reference.read_and_hash(field, settings[field])) for field in code_fields
         )
         settings["imports"] = ()  # user code is not loaded yet
         settings["base_batch_size"] = None
@@ -105,11 +105,9 @@ class Config(Fields):
             if settings["init"]:
                 settings["init_sha256"] = init_digest(settings["init"], begun_config)
             return cls(**settings)
-        continued_run.require_training_plan(user_settings, settings["epochs"])
-        settings |= {
-            "continue_sha256": continued_run.sha256,
-            "continue_epochs": continued_run.epochs,
-        }
+        continued_run.require_epochs_and_learning_rate(user_settings, settings["epochs"])
+        settings["continue_sha256"] = continued_run.sha256
+        settings["continue_epochs"] = continued_run.epochs
         config = cls(**settings)
         continued_run.require_same_training(config)
         return config
@@ -158,8 +156,8 @@ class Config(Fields):
     def settings(self) -> dict[str, Any]:
         """Return setting -> value in one flat dict, to show and to compare configs.
 
-        Each argument of the network, and each SHA-256 of user code, has an entry of its own. User
-        code is named without its folder, because the SHA-256 identifies it.
+        Each argument of the network, and each SHA-256 of user code, has an entry of its own. Paths
+        of other runs and of user code lose their folders, because a SHA-256 identifies them.
         """
         values = dataclasses.asdict(self)
         network_arguments = values.pop("arch_args")
@@ -175,9 +173,10 @@ class Config(Fields):
             field, _, file = field_and_file.partition(": ")
             digests[f"SHA-256 of {file}, imported by {values[field]}"] = digest
         network_settings = {}
-        for name, value in network_arguments:
-            is_field = name in values  # a network may have an argument with the name of a field
-            network_settings[f"network's {name}" if is_field else name] = value
+        for argument, value in network_arguments:
+            is_also_field_of_config = argument in values
+            name = f"network's {argument}" if is_also_field_of_config else argument
+            network_settings[name] = value
         return values | network_settings | digests
 
     def differences(self, other: "Config") -> dict[str, tuple[Any, Any]]:
@@ -205,10 +204,11 @@ class Config(Fields):
         for field in dataclasses.fields(self):
             if is_array(field):
                 fixed_values[field.name] = shared_value(field, getattr(self, field.name))
-        fixed_values["recipe"] = recipe_names(self.arch)[0]  # its settings are in the other fields
-        all_sources = self.sources or ()
-        sources = tuple((name, digest) for name, digest in all_sources if name not in fixed_values)
-        return dataclasses.replace(self, **fixed_values, sources=sources)
+        any_recipe = recipe_names(self.arch)[0]  # its settings are in the other fields
+        kept_sources = tuple(
+            (field, digest) for field, digest in self.sources or () if field not in fixed_values
+        )
+        return dataclasses.replace(self, **fixed_values, recipe=any_recipe, sources=kept_sources)
 
     @property
     def earlier_epochs(self) -> int:

@@ -154,20 +154,19 @@ def overruled_lines(
         can have any name.
       is_shown: takes the names of the stronger and the weaker layer; returns whether to show them.
     """
-    changed_rows: dict[_LayerPair, dict[_Change, list[str]]] = {}
+    rows_of_change: dict[_Change, list[str]] = {}
     for row, settings in rows.items():
-        for layer_pair, change in _overruling_changes(settings):
-            if is_shown(layer_pair.winner, layer_pair.loser):
-                rows_of_change = changed_rows.setdefault(layer_pair, {})
+        for change in _overruling_changes(settings):
+            if is_shown(change.winner, change.loser):
                 rows_of_change.setdefault(change, []).append(row)
-    lines = []
-    for layer_pair, rows_of_change in changed_rows.items():
-        change_texts = [
-            _change_text(change, row_names, len(rows))
-            for change, row_names in rows_of_change.items()
-        ]
-        lines.append(f"{layer_pair.winner} overrules {layer_pair.loser}: {', '.join(change_texts)}")
-    return lines
+    texts_of_layers: dict[tuple[str, str], list[str]] = {}
+    for change, row_names in rows_of_change.items():
+        text = _change_text(change, row_names, len(rows))
+        texts_of_layers.setdefault((change.winner, change.loser), []).append(text)
+    return [
+        f"{winner} overrules {loser}: {', '.join(change_texts)}"
+        for (winner, loser), change_texts in texts_of_layers.items()
+    ]
 
 
 def _change_text(change: "_Change", row_names: Sequence[str], row_count: int) -> str:
@@ -184,27 +183,24 @@ def _change_text(change: "_Change", row_names: Sequence[str], row_count: int) ->
     return text
 
 
-def _overruling_changes(
-    settings: Iterable[SettingOrigin],
-) -> Iterator[tuple["_LayerPair", "_Change"]]:
-    """Yield each change of a value by a stronger layer, with the names of the two layers."""
+def _overruling_changes(settings: Iterable[SettingOrigin]) -> Iterator["_Change"]:
+    """Yield each change of a value by a stronger layer."""
     for setting in settings:
         for overruled in setting.overruled:
-            layer_pair = _LayerPair(winner=setting.origin, loser=overruled.origin)
-            new_text, old_text = value_text(setting.value), value_text(overruled.value)
-            yield layer_pair, _Change(setting.name, new_text, old_text)
-
-
-class _LayerPair(NamedTuple):
-    """The names of two layers: the winner overrules the loser."""
-
-    winner: str
-    loser: str
+            yield _Change(
+                winner=setting.origin,
+                loser=overruled.origin,
+                setting=setting.name,
+                new_text=value_text(setting.value),
+                old_text=value_text(overruled.value),
+            )
 
 
 class _Change(NamedTuple):
-    """A setting, its value as text, and the overruled value as text."""
+    """A setting that the layer `winner` changes from `old_text`, its value in the layer `loser`."""
 
+    winner: str
+    loser: str
     setting: str
     new_text: str
     old_text: str

@@ -19,6 +19,7 @@ from jaxcifar.machine.paths import short_dataset_name
 if TYPE_CHECKING:  # it imports this module
     from jaxcifar.config.experiment import Config
 
+_NETWORK_WITHOUT_ARGUMENTS = "plain"  # if the recipe gives the network arguments
 _MAX_NAME_LENGTH = 120
 _MAX_NAME_BYTES = 200  # file systems allow 255 bytes, and a letter may have up to 4
 
@@ -28,24 +29,30 @@ def run_name(config: "Config") -> str:
     is_user_network = registry.is_user_code(config.arch)
     network = registry.entry("arch", config.arch).title if is_user_network else config.arch
     name_parts = [network, short_dataset_name(config.dataset)]
-    usual_values = default_settings(config.arch, config.recipe)
+    values_left_out = default_settings(config.arch, config.recipe)
     if not config.alters_network:
-        usual_values |= dict(config.arch_args)
+        arguments_of_recipe = dict(config.arch_args)
+        values_left_out |= arguments_of_recipe
     elif not config.arch_args:
-        name_parts.append("plain")
+        name_parts.append(_NETWORK_WITHOUT_ARGUMENTS)
     if config.recipe != recipe_names(config.arch)[0]:
         name_parts.append(config.recipe)
     names_left_out = {"arch", "recipe", "dataset", "seed", *DERIVED_FIELDS}
     names_left_out |= switched_off_settings(dataclasses.asdict(config))
     for name, value in effective_settings(config.settings()).items():
         is_digest = name.startswith("SHA-256")
-        if name in names_left_out or is_digest or value == usual_values.get(name):
+        if name in names_left_out or is_digest or value == values_left_out.get(name):
             continue
         name_parts.append(_setting_in_name(name, value))
     full_name = re.sub(r"[^\w.+-]+", "-", "_".join(name_parts))
-    name_bytes = full_name[:_MAX_NAME_LENGTH].encode()
-    cut_name = name_bytes[:_MAX_NAME_BYTES].decode(errors="ignore")
+    cut_name = _beginning_for_folder(full_name)
     return f"{cut_name}_seed{config.seed}"
+
+
+def _beginning_for_folder(name: str) -> str:
+    """Return as much of a name's beginning as the name of a folder may have before the seed."""
+    name_bytes = name[:_MAX_NAME_LENGTH].encode()
+    return name_bytes[:_MAX_NAME_BYTES].decode(errors="ignore")  # without half of a letter
 
 
 def _setting_in_name(name: str, value: Any) -> str:

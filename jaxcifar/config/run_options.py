@@ -24,19 +24,21 @@ def run_options(config: "Config") -> list[str]:
     values = dataclasses.asdict(config)
     if config.continue_from:  # the run to continue has the network and the recipe
         options = []
-        usual_values = {name: values[name] for name in (*FIXED_SETTINGS, "init")}
-        usual_values["fold"] = ""  # the option --fold finds the run to continue in a study's row
+        inherited_names = (*FIXED_SETTINGS, "init")
+        values_without_option = {name: values[name] for name in inherited_names}
+        no_fold = ""
+        values_without_option["fold"] = no_fold  # --fold finds the run to continue among others
     else:
         options = ["--arch", config.arch]
         if config.recipe != recipe_names(config.arch)[0]:
             options += ["--recipe", config.recipe]
-        usual_values = default_settings(config.arch, config.recipe)
+        values_without_option = default_settings(config.arch, config.recipe)
     effective_names = names_of_effective_settings(values)
     names_left_out = ("arch", "recipe", "seed")
     for field in dataclasses.fields(config):
         name, value = field.name, getattr(config, field.name)
-        is_usual = name in usual_values and value == usual_values[name]
-        if name in names_left_out or name not in effective_names or is_usual:
+        needs_option = name not in values_without_option or value != values_without_option[name]
+        if name in names_left_out or name not in effective_names or not needs_option:
             continue
         if has_option(field):
             options += option_words(name, value)

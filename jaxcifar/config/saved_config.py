@@ -30,7 +30,8 @@ def read_config(path: Path, config_class: Any, remedy: Remedy, follow_links: boo
       follow_links: follow a symbolic link at `path`.
 
     Raises:
-      RunError, UsageError: the file can't be read, or is not a config of this version.
+      RunError: the file can't be read, or is not a config of this version. A `UsageError` is raised
+        instead if `remedy` says so.
     """
     content = read_json(path, dict[str, Any], remedy, _MAX_BYTES, follow_links)
     with report_errors(path, remedy):
@@ -69,13 +70,14 @@ def settings_from_file(content: Mapping[str, Any], config_class: type) -> dict[s
     """
     _require_text_in_code_fields(content)
     file_settings = check_types("config", effective_settings(content), config_class)
-    recipe_settings = {**default_settings(content["arch"]), "arch_args": ()}
-    all_settings = {**recipe_settings, **file_settings}
+    no_arguments = ()  # a file without arguments of the network means none, and not the recipe's
+    values_of_missing_fields = {**default_settings(content["arch"]), "arch_args": no_arguments}
+    all_settings = {**values_of_missing_fields, **file_settings}
     settings = {**DEFAULTS, **effective_settings(all_settings)}
-    if settings["lr_scale"] != "none":
-        # Older versions did not write this field.
-        base_batch_size = default_settings(settings["arch"], settings["recipe"])["batch_size"]
-        settings.setdefault("base_batch_size", base_batch_size)
+    older_version_wrote_file = "base_batch_size" not in settings
+    if settings["lr_scale"] != "none" and older_version_wrote_file:
+        recipe_settings = default_settings(settings["arch"], settings["recipe"])
+        settings["base_batch_size"] = recipe_settings["batch_size"]
     for name in TABLE_FIELDS:
         settings[name] = sorted_pairs(settings.get(name) or {})
     _require_known_digests("sources", settings["sources"])

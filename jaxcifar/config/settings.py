@@ -81,14 +81,17 @@ _SWITCHES = (
 def effective_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return only the settings that have an effect, given the other settings and the recipe.
 
-    A setting that another setting makes ineffective is kept if its value is the default.
+    A setting that another setting makes ineffective is kept if its value is the default, because
+    a default asks for nothing that could be ignored.
     """
     all_settings = {"arch": DEFAULT_ARCH, **settings}
     defaults = default_settings(all_settings["arch"], all_settings.get("recipe"))
     all_settings = {**defaults, **all_settings}
-    ineffective_names = {
-        name for name in switched_off_settings(all_settings) if all_settings[name] != DEFAULTS[name]
-    }
+    ineffective_names: set[str] = set()
+    for name in switched_off_settings(all_settings):
+        is_default = all_settings[name] == DEFAULTS[name]
+        if not is_default:
+            ineffective_names.add(name)
     for field in USER_CODE_FIELDS:
         ineffective_names |= _settings_ignored_by(field, all_settings[field])
     return {name: value for name, value in settings.items() if name not in ineffective_names}
@@ -117,14 +120,15 @@ def names_of_effective_settings(settings: Mapping[str, Any]) -> set[str]:
 def settings_without_effect(settings: Mapping[str, Any]) -> set[str]:
     """Return the names of the settings that do nothing, given all settings of a run.
 
-    These are the `switched_off_settings`, and settings that the network or optimizer ignores. But
-    settings that switch off each other are left out, because changing both has an effect.
+    These are settings that another setting switches off, and settings that the network or optimizer
+    ignores. Of two settings that switch off each other, neither is returned, because changing both
+    has an effect.
     """
     switched_off_names = switched_off_settings(settings)
     ineffective_names: set[str] = set()
     for switch in _SWITCHES:
-        is_switched_off_itself = switch.setting in switched_off_names
-        if switch.is_active(settings) and not is_switched_off_itself:
+        switch_off_each_other = switch.setting in switched_off_names
+        if switch.is_active(settings) and not switch_off_each_other:
             ineffective_names.update(switch.ineffective)
     ineffective_names.update(settings_lacking_user_images(settings))
     for field in USER_CODE_FIELDS:

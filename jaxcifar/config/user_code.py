@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -96,12 +96,12 @@ def _imported_files_by_field(config: Config) -> dict[str, list[str]]:
 
 @contextmanager
 def refusing_late_imports(config: Config) -> Iterator[None]:
-    """Raise an error if user code is imported for the first time inside the `with` block.
+    """Raise an error after the `with` block if user code was imported in it for the first time.
 
-    The SHA-256s in the config do not cover such code, because they were computed before. Examples
-    are a module that `importlib.import_module` imports in a function, and a file that
+    The SHA-256s in the config do not cover such code, because they were computed before the block.
+    Examples are a module that `importlib.import_module` imports in a function, and a file that
     `spec_from_file_location` runs. Import statements in functions are allowed, because the files
-    that they name were hashed with the others.
+    that they name are found, and covered, when the user's file is read.
 
     Raises:
       UsageError: user code was imported.
@@ -112,17 +112,35 @@ def refusing_late_imports(config: Config) -> Iterator[None]:
         yield
     if not config.sources:
         return
-    late_files = set(executed_files)
-    for name in set(sys.modules) - modules_before:
-        spec = getattr(sys.modules[name], "__spec__", None)
-        if is_user_module(spec) and not has_hashed_loader(spec):
-            del sys.modules[name]  # so that the next import of the module is noticed too
-            file = file_of(spec)
-            if file:
-                late_files.add(file)
-    if late_files:
+    new_modules = set(sys.modules) - modules_before
+    files_without_sha256 = {*executed_files, *_remove_modules_without_sha256(new_modules)}
+    if files_without_sha256:
         options = [f"--{field} {getattr(config, field)}" for field, _ in config.sources]
-        raise UsageError(f"{', '.join(options)}: {late_import_message(min(late_files))}")
+        message = late_import_message(min(files_without_sha256))
+        raise UsageError(f"{', '.join(options)}: {message}")
+
+
+def _remove_modules_without_sha256(names: Iterable[str]) -> list[str]:
+    """Remove user code that no SHA-256 covers from Python's imported modules; return its files.
+
+    Python then imports the code anew the next time, so that the next import is noticed too.
+
+    Args:
+      names: names of imported modules; modules that are not such user code stay imported.
+    """
+    files = []
+    for name in names:
+        spec = getattr(sys.modules[name], "__spec__", None)
+        if not is_user_module(spec):
+            continue
+        is_covered_by_sha256 = has_hashed_loader(spec)
+        if is_covered_by_sha256:
+            continue
+        del sys.modules[name]
+        file = file_of(spec)
+        if file:
+            files.append(file)
+    return files
 
 
 def contents_to_copy(config: Config) -> dict[str, bytes]:

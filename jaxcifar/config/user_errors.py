@@ -53,8 +53,10 @@ def _first_called_user_code(
     for frame in source_frames(error):
         file = Path(frame.filename).resolve()
         code_in_file = [(option, name) for option, name in user_code if _main_file(name) == file]
+        called_function = frame.name
         for option, name in code_in_file:
-            if name.endswith(f":{frame.name}"):
+            is_called_function = name.endswith(f":{called_function}")
+            if is_called_function:
                 return option, name
         if code_in_file:
             return code_in_file[0]

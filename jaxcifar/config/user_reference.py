@@ -33,10 +33,10 @@ def load(option: str, name: str, sha256: str | None = None) -> Any:
     Args:
       option: the option that has the name as its value, such as "arch".
       name: the option's value, such as "cnn" or "net.py:Net".
-      sha256: the `digest` of the user code to load; None for the code on the disk.
+      sha256: the SHA-256 of the user code to load; None for the code on the disk.
 
     Raises:
-      UsageError: the code is not found, fails, or has another digest. The message is one line. If
+      UsageError: the code is not found, fails, or has another SHA-256. The message is one line. If
         the code fails, the message says in which file and line.
     """
     constructor = entry(option, name).constructor
@@ -143,8 +143,8 @@ def _find_file(option: str, name: str) -> Path | None:
     return Path(file)
 
 
-def digest(option: str, name: str) -> str:
-    """Read user code, and return its SHA-256 (hex).
+def read_and_hash(option: str, name: str) -> str:
+    """Read user code, keep it for `load`, and return its SHA-256 (hex).
 
     The SHA-256 covers all files that `read_sources` returns, and `load` finds the code by it.
     `name`, such as "net.py:Net", is the value of `option`, such as "arch".
@@ -153,9 +153,9 @@ def digest(option: str, name: str) -> str:
     files = read_sources(option, name)
     sha256 = _digest_of_files(files)
     known_code = _known_code.get((file_or_module, sha256))
-    imported_module = sys.modules.get(file_or_module)  # the user's program may have reloaded it
-    may_have_changed = known_code is None or imported_module is not None or known_code.has_changed()
-    if may_have_changed:
+    imported_module = sys.modules.get(file_or_module)
+    user_may_have_reloaded_module = imported_module is not None
+    if known_code is None or user_may_have_reloaded_module or known_code.has_changed():
         main_file = _find_file(option, name) or Path(f"{attribute}.py")
         main_file_of_source[file_or_module] = main_file
         user_code = UserCode(file_or_module, main_file, files, imported_module)
@@ -175,7 +175,7 @@ def _digest_of_files(contents: Mapping[str, bytes]) -> str:
 def _find_user_code(option: str, name: str, sha256: str | None) -> UserCode:
     file_or_module = name.rpartition(":")[0]
     if (file_or_module, sha256) not in _known_code:
-        current_sha256 = digest(option, name)
+        current_sha256 = read_and_hash(option, name)
         if sha256 not in (None, current_sha256):
             problem = "the code has been edited since it was read; start the program again"
             raise UsageError(f"--{option} {name}: {problem}")
@@ -198,7 +198,7 @@ def load_import_digests(option: str, name: str, sha256: str) -> dict[str, str]:
       path relative to the folder of the user's file -> SHA-256.
 
     Raises:
-      UsageError: the code can't be loaded, or its digest is not `sha256`.
+      UsageError: the code can't be loaded, or its SHA-256 is not `sha256`.
     """
     with explain_user_code_errors((option, name)):
         files = _find_user_code(option, name, sha256).imports()
@@ -220,8 +220,8 @@ def import_digests_on_disk(option: str, name: str, files: Iterable[str]) -> dict
     folder = os.path.realpath(main_file.parent if main_file else ".")
     definitions: dict[str, bytes] = {}
     if main_file is None:
-        [cell] = read_sources(option, name).values()
-        definitions = definitions_used_in_cell(cell, sys.modules[name.rpartition(":")[0]])
+        [text_of_cell] = read_sources(option, name).values()
+        definitions = definitions_used_in_cell(text_of_cell, sys.modules[name.rpartition(":")[0]])
     digests: dict[str, str | None] = {}
     for file in files:
         try:

@@ -210,7 +210,7 @@ def _training_logits(
     images = augment.normalize(augment.pixels(pixels), hyper.mean, hyper.std)
     model = network.copy_for_one_device(program.model)
     logits, _ = network.forward(
-        model, variables, images, key, axis=None, product_dtype=program.product_dtype
+        model, variables, images, key, device_axis=None, product_dtype=program.product_dtype
     )
     return logits
 

@@ -34,7 +34,7 @@ def require_same_code(
             )
         remedy = _remedy_for_changed_code(code_copies, kind)
         try:
-            is_same = user_reference.digest(kind, name) == recorded_digest
+            is_same = user_reference.read_and_hash(kind, name) == recorded_digest
         except UsageError as error:
             raise UsageError(f"{path}: {error}; {remedy}") from error
         if not is_same and name.startswith("__main__:"):

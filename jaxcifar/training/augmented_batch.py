@@ -22,8 +22,8 @@ def augmented_batch(
     labels: Integer[Array, "batch"],
     alternate_flips: Bool[Array, "batch"],
     new_size: int | None = None,
-    axis: str | None = None,
-    parts: int = 1,
+    device_axis: str | None = None,
+    parts_per_batch: int = 1,
 ) -> tuple[Float32[Array, "batch new_height new_width 3"], Targets]:
     """Augment, normalise and mix a device's part of a batch; return network inputs and targets.
 
@@ -35,8 +35,9 @@ def augmented_batch(
       labels: labels of these images.
       alternate_flips: True for each image that is flipped, if flips alternate between epochs.
       new_size: height and width to which images are reduced after shifts and flips, or None.
-      axis: name of the mapped axis of devices that share the batch, or None.
-      parts: number of parts of the batch that are computed one after another, to save memory.
+      device_axis: name of the mapped axis of devices that share the batch, or None.
+      parts_per_batch: number of parts of the batch that are computed one after another, to save
+        memory.
 
     Returns:
       two values: the images, and their targets. The targets are labels, or distributions over the
@@ -54,7 +55,7 @@ def augmented_batch(
     inputs = augment.normalize(pixels, hyper.mean, hyper.std)
     inputs = augment.cut_out(keys, inputs, hyper.augment)
     if hyper.mixing is not None:
-        inputs, targets = mix(keys, inputs, targets, hyper.mixing, axis, parts)
+        inputs, targets = mix(keys, inputs, targets, hyper.mixing, device_axis, parts_per_batch)
     return inputs, targets
 
 

@@ -71,18 +71,18 @@ class BatchLoss:
     Attributes:
       loss_fn: computes the share of some examples in the mean loss.
       batch: this device's examples, in the order of the parts.
-      parts: number of parts, which divides the number of examples.
+      parts_per_batch: number of parts, which divides the number of examples.
       compiles_loop: True if the parts are computed in a compiled loop.
-      axis: name of the mapped axis of the devices that share the batch, or None.
+      device_axis: name of the mapped axis of the devices that share the batch, or None.
       averages_variables_over_devices: True if the variables other than parameters differ between
         devices and must be averaged; False if the network computes them over all devices itself.
     """
 
     loss_fn: LossFunction
     batch: Batch
-    parts: int
+    parts_per_batch: int
     compiles_loop: bool
-    axis: str | None
+    device_axis: str | None
     averages_variables_over_devices: bool
 
     def gradients(self, params: PyTree) -> BatchGradients:
@@ -100,10 +100,10 @@ class BatchLoss:
         other_variables = results.to_average
         if self.averages_variables_over_devices:
             (grads, image_sums), other_variables = sharing.sum_and_mean_over_devices(
-                (grads, image_sums), other_variables, self.axis
+                (grads, image_sums), other_variables, self.device_axis
             )
         else:
-            grads, image_sums = sharing.sum_over_devices((grads, image_sums), self.axis)
+            grads, image_sums = sharing.sum_over_devices((grads, image_sums), self.device_axis)
         return BatchGradients(device_loss, grads, image_sums, other_variables)
 
     def differentiable_loss(self, params: PyTree) -> Float32[Array, ""]:
@@ -120,7 +120,7 @@ class BatchLoss:
             return PartResults(to_sum=loss, to_average=())
 
         device_loss = self._combine_parts(loss_of_part).to_sum
-        return sharing.sum_over_devices(device_loss, self.axis)
+        return sharing.sum_over_devices(device_loss, self.device_axis)
 
     def _mean_loss_and_gradients(self, params: PyTree) -> tuple[Array, PyTree]:
         def loss_and_gradients_of_part(batch: Batch, part: BatchPart | None) -> PartResults:
@@ -129,22 +129,24 @@ class BatchLoss:
             return PartResults(to_sum=(loss, grads), to_average=())
 
         device_loss_and_gradients = self._combine_parts(loss_and_gradients_of_part).to_sum
-        return sharing.sum_over_devices(device_loss_and_gradients, self.axis)
+        return sharing.sum_over_devices(device_loss_and_gradients, self.device_axis)
 
     def _combine_parts(
         self, compute_part: Callable[[Batch, BatchPart | None], PartResults]
     ) -> PartResults:
-        """Call `compute_part` for each part of the batch; return the sums and averages of results.
+        """Compute the results of each part of the batch, and return the results of the whole batch.
 
-        `compute_part` gets the examples of a part and the part's position. If the whole batch is
-        one part, the position is None.
+        `compute_part` takes the examples of a part and the part's position in the batch, and
+        returns the results of the part. If the whole batch is one part, the position is None.
         """
-        if self.parts == 1:
+        if self.parts_per_batch == 1:
             return compute_part(self.batch, None)
-        part_size_on_device = len(self.batch.targets) // self.parts
-        part_size_on_all_devices = part_size_on_device * sharing.device_count(self.axis)
+        part_size_on_device = len(self.batch.targets) // self.parts_per_batch
+        part_size_on_all_devices = part_size_on_device * sharing.device_count(self.device_axis)
         stacked_parts = jax.tree.map(
-            lambda array: array.reshape(self.parts, part_size_on_device, *array.shape[1:]),
+            lambda array: array.reshape(
+                self.parts_per_batch, part_size_on_device, *array.shape[1:]
+            ),
             self.batch,
         )
 
@@ -168,10 +170,10 @@ class BatchLoss:
             ) -> tuple[PartResults, None]:
                 return add_part(totals, *number_and_examples), None
 
-            numbers = jnp.arange(self.parts, dtype=jnp.int32)
+            numbers = jnp.arange(self.parts_per_batch, dtype=jnp.int32)
             totals, _ = lax.scan(add_next_part, totals, (numbers, stacked_parts))
         else:
-            for number in range(self.parts):
+            for number in range(self.parts_per_batch):
                 examples = _examples_of_part(stacked_parts, number)
                 delayed_inputs = _delay_until_computed(examples.inputs, totals)
                 examples = examples._replace(inputs=delayed_inputs)
@@ -182,7 +184,7 @@ class BatchLoss:
     def _divide_if_float(self, total: Array) -> Array:
         """Return the mean over the parts for arrays of floats, and other arrays unchanged."""
         is_float = jnp.issubdtype(total.dtype, jnp.floating)
-        return (total / self.parts).astype(total.dtype) if is_float else total
+        return (total / self.parts_per_batch).astype(total.dtype) if is_float else total
 
 
 def _examples_of_part(stacked_parts: Batch, number: int) -> Batch:

@@ -53,7 +53,7 @@ def dense_calls(
     """
     normalized = augment.normalize(augment.pixels(images), hyper.mean, hyper.std)
     model = network.copy_for_one_device(program.model)
-    call_names: list[str] = []  # in the order of the calls
+    call_names_in_order: list[str] = []  # Flax groups the recorded calls by module
 
     def record_linen_call(
         call: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
@@ -64,9 +64,9 @@ def dense_calls(
         is_dense = isinstance(module, nn.Dense | Dense) and context.method_name == "__call__"
         if is_dense and _has_vector_per_image(inputs, len(images)):
             # `sow` also works inside Flax's transformations, such as `nn.remat`.
-            call_name = f"call_{len(call_names)}"
-            call_names.append(call_name)
-            module.sow(_CALLS_COLLECTION, call_name, (inputs, outputs))
+            unique_name = f"call_{len(call_names_in_order)}"
+            call_names_in_order.append(unique_name)
+            module.sow(_CALLS_COLLECTION, unique_name, (inputs, outputs))
         return outputs
 
     nnx_calls: list[tuple[Array, Array]] = []
@@ -90,7 +90,9 @@ def dense_calls(
             variables, normalized, train=False, mutable=[_CALLS_COLLECTION]
         )
     linen_calls = _recorded_calls(sown_collections.get(_CALLS_COLLECTION, {}))
-    linen_calls_in_order = [linen_calls[name] for name in call_names if name in linen_calls]
+    linen_calls_in_order = [
+        linen_calls[name] for name in call_names_in_order if name in linen_calls
+    ]
     calls = [
         DenseCall(inputs.astype(jnp.float32), outputs.astype(jnp.float32))
         for inputs, outputs in linen_calls_in_order + nnx_calls

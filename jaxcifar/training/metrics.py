@@ -177,21 +177,25 @@ def measure(
     """
     per_image_metrics = tuple(metric for metric in metrics if metric.per_image is not None)
     device_results = _values_and_confusion(per_image_metrics, logits, labels)
-    values_or_mean_of_metric, int32_confusion = jax.device_get(device_results)
+    values_of_metric, int32_confusion = jax.device_get(device_results)
     confusion = int32_confusion.astype(np.int64)
-    value_of_metric: dict[str, float] = {}
+    result_of_metric: dict[str, float] = {}
     for metric in metrics:
         if metric.of_confusion is not None:
-            value_of_metric[metric.name] = _value_of_confusion(metric.of_confusion, confusion)
-            continue
-        values_or_mean = values_or_mean_of_metric[metric.name]
-        is_mean_from_device = np.issubdtype(values_or_mean.dtype, np.floating)
-        if is_mean_from_device:
-            value_of_metric[metric.name] = shortest_decimal(values_or_mean)
+            result = _value_of_confusion(metric.of_confusion, confusion)
         else:
-            total = int(values_or_mean.sum(dtype=np.int64))
-            value_of_metric[metric.name] = total / len(labels)
-    return Measurement(value_of_metric, confusion)
+            result = _mean_over_images(values_of_metric[metric.name], len(labels))
+        result_of_metric[metric.name] = result
+    return Measurement(result_of_metric, confusion)
+
+
+def _mean_over_images(values: np.ndarray, image_count: int) -> float:
+    """Return the mean of a metric's values over the images; a float is their mean already."""
+    is_mean_already = np.issubdtype(values.dtype, np.floating)
+    if is_mean_already:
+        return shortest_decimal(values)
+    exact_sum = int(values.sum(dtype=np.int64))
+    return exact_sum / image_count
 
 
 def shortest_decimal(value: Any) -> float:
@@ -210,14 +214,14 @@ def _values_and_confusion(
     classes = logits.shape[-1]
     no_counts = jnp.zeros((classes, classes), jnp.int32)
     confusion = no_counts.at[labels, logits.argmax(-1)].add(1)
-    values_or_mean_of_metric = {}
+    values_of_metric = {}
     for metric in metrics:
         assert metric.per_image is not None
-        values_or_mean = jnp.asarray(metric.per_image(logits, labels))
-        if jnp.issubdtype(values_or_mean.dtype, jnp.floating):
-            values_or_mean = values_or_mean.sum(dtype=jnp.float32) / jnp.int32(len(labels))
-        values_or_mean_of_metric[metric.name] = values_or_mean
-    return values_or_mean_of_metric, confusion
+        values = jnp.asarray(metric.per_image(logits, labels))
+        if jnp.issubdtype(values.dtype, jnp.floating):
+            values = values.sum(dtype=jnp.float32) / jnp.int32(len(labels))  # only their mean
+        values_of_metric[metric.name] = values
+    return values_of_metric, confusion
 
 
 def _value_of_confusion(function: Callable[[np.ndarray], Any], confusion: np.ndarray) -> float:

@@ -72,8 +72,8 @@ def mix(
     inputs: Pixels,
     targets: Targets,
     settings: MixingSettings,
-    axis: str | None,
-    parts: int = 1,
+    device_axis: str | None,
+    parts_per_batch: int = 1,
 ) -> tuple[Pixels, Distributions]:
     """Mix each image of a batch, and its target, with the next image (mixup or CutMix).
 
@@ -85,32 +85,38 @@ def mix(
       keys: a random key for each image; the keys passed to `shift_and_flip` may be used again.
       inputs: this device's part of the batch, normalised.
       targets: labels of these images, or distributions over the classes.
-      settings: the settings of mixup and CutMix.
-      axis: name of the mapped axis of devices that share the batch, or None.
-      parts: number of parts of the batch that are computed one after another, to save memory.
+      settings: the settings of mixup and CutMix; at least one of the two is used.
+      device_axis: name of the mapped axis of the devices that share the batch, or None for a single
+        device.
+      parts_per_batch: number of parts of the batch that are computed one after another, to save
+        memory; it tells which image of the batch is the next one.
+
+    Returns:
+      the mixed images, and the distribution over the classes of each.
     """
     targets = distributions(targets, settings.num_classes)
-    partners, partner_targets = sharing.next_examples((inputs, targets), axis, parts)
-    height, width = inputs.shape[1:3]
+    partner_inputs, partner_targets = sharing.next_examples(
+        (inputs, targets), device_axis, parts_per_batch
+    )
+    _, height, width, _ = inputs.shape
 
-    def draw_shares_of_pixels(key: Array) -> Array:
+    def draw_shares_of_one_image(key: Array) -> Array:
         mixing_key = jax.random.fold_in(key, MIXING_STREAM)
         choice_key, mixup_key, cutmix_key = jax.random.split(mixing_key, 3)
-        shares_by_method: list[Array] = []
-        if settings.mixup is not None:
-            shares_by_method.append(mixup_shares(mixup_key, settings.mixup, height, width))
-        if settings.cutmix is not None:
-            shares_by_method.append(cutmix_shares(cutmix_key, settings.cutmix, height, width))
-        if len(shares_by_method) == 1:
-            return shares_by_method[0]
-        shares_of_mixup, shares_of_cutmix = shares_by_method
+        if settings.mixup is None:
+            assert settings.cutmix is not None
+            return cutmix_shares(cutmix_key, settings.cutmix, height, width)
+        shares_with_mixup = mixup_shares(mixup_key, settings.mixup, height, width)
+        if settings.cutmix is None:
+            return shares_with_mixup
+        shares_with_cutmix = cutmix_shares(cutmix_key, settings.cutmix, height, width)
         uses_mixup = jax.random.bernoulli(choice_key)
-        return jnp.where(uses_mixup, shares_of_mixup, shares_of_cutmix)
+        return jnp.where(uses_mixup, shares_with_mixup, shares_with_cutmix)
 
-    shares = jax.vmap(draw_shares_of_pixels)(keys)
-    pixel_shares = shares[..., None]
-    image_shares = shares.mean((1, 2))[:, None]
-    mixed_inputs = pixel_shares * inputs + (1 - pixel_shares) * partners
+    shares = jax.vmap(draw_shares_of_one_image)(keys)  # `[batch, height, width]`
+    pixel_shares = shares[..., None]  # with an axis for the channels
+    image_shares = shares.mean((1, 2))[:, None]  # with an axis for the classes
+    mixed_inputs = pixel_shares * inputs + (1 - pixel_shares) * partner_inputs
     mixed_targets = image_shares * targets + (1 - image_shares) * partner_targets
     return mixed_inputs, mixed_targets
 

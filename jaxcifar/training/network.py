@@ -93,6 +93,7 @@ def init(
     if has_only_batch_stats:
         return params, _as_one_tree(collections)
 
+    # Of the collections that the network has, find those that grow: compare with the next step's.
     def collections_after_one_step() -> Variables:
         _, updated_collections = copy_for_one_device(model).apply(
             {"params": params, **collections},
@@ -108,7 +109,8 @@ def init(
     for name, tree in collections.items():
         structure: Any = jax.tree.structure(tree)
         updated_structure: Any = jax.tree.structure(updated_collections.get(name))
-        if updated_structure == structure:
+        grows_with_each_call = updated_structure != structure
+        if not grows_with_each_call:
             lasting_collections[name] = tree
     return params, _as_one_tree(lasting_collections)
 
@@ -142,7 +144,7 @@ def forward(
     all_variables: Variables,
     images: Float[Array, "batch height width channels"],
     key: Key[Array, ""],
-    axis: str | None,
+    device_axis: str | None,
     product_dtype: Dtype | None = None,
     part: BatchPart | None = None,
 ) -> tuple[Float32[Array, "batch classes"], PyTree]:
@@ -153,7 +155,7 @@ def forward(
       all_variables: the network's variables as Flax collections.
       images: normalised images.
       key: random key for dropout and other random layers.
-      axis: name of the mapped axis of the devices that share the batch; None for one device.
+      device_axis: name of the mapped axis of the devices that share the batch; None for one device.
       product_dtype: on a CPU, the inputs of matrix products are rounded to this dtype, unless None.
       part: position of the images if they are a part of the batch, else None. Each part draws
         other random numbers.
@@ -162,9 +164,9 @@ def forward(
       the logits of these images, and the variables other than parameters after the step.
     """
     mutable_names = [name for name in all_variables if name != "params"]
-    random_streams = _random_streams(key, axis, part)
+    random_streams = _random_streams(key, device_axis, part)
     first_position = None if part is None else part.first_position
-    with adapt_layers(axis, product_dtype, first_position):
+    with adapt_layers(device_axis, product_dtype, first_position):
         logits, updated_collections = model.apply(
             all_variables, images, train=True, mutable=mutable_names, rngs=random_streams
         )
@@ -173,7 +175,7 @@ def forward(
 
 
 def _random_streams(
-    key: Array, axis: str | None, part: BatchPart | None = None
+    key: Array, device_axis: str | None, part: BatchPart | None = None
 ) -> dict[str, Array]:
     """Return a random key for each of Flax's random streams, by the stream's name.
 
@@ -181,7 +183,7 @@ def _random_streams(
     the same on all devices and for all parts of a batch. Layers derive a key for each image from
     this key.
     """
-    device_key = sharing.device_key(key, axis)
+    device_key = sharing.device_key(key, device_axis)
     if part is not None:
         device_key = jax.random.fold_in(device_key, part.number)
     return {EXAMPLE_STREAM: key, "dropout": device_key, "params": device_key}
@@ -230,7 +232,7 @@ def has_convolution(model: nn.Module, platform: str, image_size: int = IMAGE_SIZ
 
     @jax.jit
     def compute_logits(all_variables: Variables, images: Array) -> Array:
-        logits, _ = forward(model, all_variables, images, key, axis=None)
+        logits, _ = forward(model, all_variables, images, key, device_axis=None)
         return logits
 
     lowered = compute_logits.trace(all_variables, images).lower(lowering_platforms=(platform,))

@@ -1,4 +1,4 @@
-"""The end of a training step: from the loss of a batch to the next training state."""
+"""The training state before the first step, and the next state after the loss of a batch."""
 
 from typing import Any
 
@@ -9,11 +9,37 @@ from jax import Array
 
 from jaxcifar.array_types import Int
 from jaxcifar.machine import sharing
+from jaxcifar.machine.sharing import PyTree
 from jaxcifar.training import optim
 from jaxcifar.training.batch_loss import BatchGradients, BatchLoss
 from jaxcifar.training.loss_rules import find_loss_use, loss_arguments
 from jaxcifar.training.optim import UpdateRule
-from jaxcifar.training.state import Hyperparameters, TrainState, update_average
+from jaxcifar.training.state import Hyperparameters, TrainingSums, TrainState, update_average
+
+
+def first_state(
+    variables: tuple[PyTree, PyTree],
+    hyper: Hyperparameters,
+    update_rule: UpdateRule,
+    keeps_average: bool,
+) -> TrainState:
+    """Return the training state before the first step.
+
+    Args:
+      variables: the network's parameters, and its other variables.
+      hyper: the run's hyper-parameters.
+      update_rule: function that returns the optax rule (optimizer) for a learning rate.
+      keeps_average: True to keep a moving average of the variables.
+    """
+    params, other_variables = variables
+    return TrainState(
+        step=jnp.int32(0),
+        params=params,
+        batch_stats=other_variables,
+        opt_state=rule_at_step(update_rule, hyper, step=0).init(params),
+        sums=TrainingSums.zero(),
+        average=variables if keeps_average else None,
+    )
 
 
 def next_state(
@@ -22,7 +48,7 @@ def next_state(
     loss: BatchLoss,
     update_rule: UpdateRule,
     steps_per_epoch: int,
-    offers_loss: bool,
+    rule_may_use_loss: bool,
 ) -> TrainState:
     """Compute the gradients of a batch, update the weights, and return the next training state.
 
@@ -32,12 +58,15 @@ def next_state(
       loss: the mean loss of the step's batch, as a function of the parameters.
       update_rule: function that returns the optax rule (optimizer) for a learning rate.
       steps_per_epoch: number of steps in an epoch.
-      offers_loss: True to pass the loss to the update rule, if the rule uses the loss.
+      rule_may_use_loss: False if the update rule certainly uses only the gradients. If True, the
+        rule is examined, and the loss is passed to a rule that uses the loss.
     """
     gradients = loss.gradients(state.params)
     rule = rule_at_step(update_rule, hyper, state.step)
     grads = optim.clip(gradients.grads, hyper.clip_norm)
-    loss_keywords = _arguments_if_loss_is_used(rule, state, gradients, loss) if offers_loss else {}
+    loss_keywords: dict[str, Any] = {}
+    if rule_may_use_loss:
+        loss_keywords = _arguments_if_loss_is_used(rule, state, gradients, loss)
     updates, opt_state = rule.update(grads, state.opt_state, state.params, **loss_keywords)
     updates = optim.scale_biases(updates, hyper.bias_rate)
     params = optax.apply_updates(state.params, updates)
@@ -80,5 +109,5 @@ def _arguments_if_loss_is_used(
     loss_use = find_loss_use(rule, gradients.grads, state.opt_state, state.params)
     if not loss_use.uses_loss:
         return {}
-    mean_loss = sharing.sum_over_devices(gradients.device_loss, loss.axis)
+    mean_loss = sharing.sum_over_devices(gradients.device_loss, loss.device_axis)
     return loss_arguments(mean_loss, gradients.grads, loss.differentiable_loss)

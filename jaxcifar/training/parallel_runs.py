@@ -124,41 +124,52 @@ class ParallelRuns:
         """
         # A single run uses all devices; of several runs, each is trained by one device.
         program = self.program if self.run_count == 1 else self.program.copy_for_one_device
-        each_run_has_own_images = program.steps_per_feed is not None
         # Read here, because the property lowers a program, which is not possible in `shard_map`.
         compiles_loops = program.compiles_loops
-
-        def train_on_device(
-            states: TrainState,
-            hypers: Hyperparameters,
-            orders: Array,
-            images: Array,
-            labels: Array,
-            step_count: Array,
-        ) -> tuple[TrainState, dict[str, Array]]:
-            def train_run(
-                state: TrainState,
-                hyper: Hyperparameters,
-                order: Array,
-                images_of_run: Array = images,  # by default, all runs read the same images
-            ) -> tuple[TrainState, dict[str, Array]]:
-                return program.train_steps(state, hyper, images_of_run, labels, order, step_count)
-
-            train_runs = _map_over_runs(train_run, len(orders), use_vmap=compiles_loops)
-            if each_run_has_own_images:
-                return train_runs(states, hypers, orders, images)
-            return train_runs(states, hypers, orders)
-
-        by_run, replicated = self.sharding.spec, PartitionSpec()
-        image_spec = by_run if each_run_has_own_images else replicated
+        split_by_run, same_for_all_runs = self.sharding.spec, PartitionSpec()
+        each_run_has_own_images = program.steps_per_feed is not None
+        split_of_images = split_by_run if each_run_has_own_images else same_for_all_runs
         train_on_devices = jax.shard_map(
-            train_on_device,
+            partial(_train_runs_of_device, program, compiles_loops),
             mesh=self.sharding.mesh,
-            in_specs=(by_run, by_run, by_run, image_spec, replicated, replicated),
-            out_specs=by_run,
+            in_specs=(
+                *(split_by_run, split_by_run, split_by_run, split_of_images),
+                *(same_for_all_runs, same_for_all_runs),
+            ),
+            out_specs=split_by_run,
             check_vma=False,
         )
         return train_on_devices(states, hypers, orders, images, labels, step_count)
+
+
+def _train_runs_of_device(
+    program: Program,
+    compiles_loops: bool,
+    states: TrainState,
+    hypers: Hyperparameters,
+    orders: Array,
+    images: Array,
+    labels: Array,
+    step_count: Array,
+) -> tuple[TrainState, dict[str, Array]]:
+    """Train the runs that one device has, and return their results as `train_steps` does.
+
+    `compiles_loops` is the property of the program; the other arguments are those of `train_steps`.
+    """
+    run_count = len(orders)
+
+    def train_run(
+        state: TrainState, hyper: Hyperparameters, order: Array, images_of_run: Array
+    ) -> tuple[TrainState, dict[str, Array]]:
+        return program.train_steps(state, hyper, images_of_run, labels, order, step_count)
+
+    each_run_has_own_images = program.steps_per_feed is not None
+    if each_run_has_own_images:
+        train_runs = _map_over_runs(train_run, run_count, use_vmap=compiles_loops)
+        return train_runs(states, hypers, orders, images)
+    train_run_on_shared_images = partial(train_run, images_of_run=images)
+    train_runs = _map_over_runs(train_run_on_shared_images, run_count, use_vmap=compiles_loops)
+    return train_runs(states, hypers, orders)
 
 
 def _map_over_runs(

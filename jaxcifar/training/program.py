@@ -27,9 +27,9 @@ from jaxcifar.training.compiled_loops import compiles_loops
 from jaxcifar.training.loss import total_weight, training_losses
 from jaxcifar.training.mixing import LabelAugmentation
 from jaxcifar.training.network import BatchPart, Dtype, Variables
-from jaxcifar.training.next_state import next_state, rule_at_step
+from jaxcifar.training.next_state import first_state, next_state
 from jaxcifar.training.optim import UpdateRule
-from jaxcifar.training.state import Hyperparameters, TrainingSums, TrainState
+from jaxcifar.training.state import Hyperparameters, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,13 +48,13 @@ class Program:
       mesh: the devices, along the axis `sharing.AXIS`.
       keeps_average: True to keep a moving average of the weights, which is used in evaluation.
       small_size: width to which images are reduced in the first steps of training, or None.
-      axis: name of the axis of devices that share each batch; None if a device trains by itself.
+      device_axis: name of the mapped axis of devices that share each batch; None for one device.
       product_dtype: on a CPU, the inputs of matrix products are rounded to this dtype, unless None.
       network_identity: hashable, equal for equal networks and user code; by default the network.
       image_size: height and width of the images.
       steps_per_feed: most steps whose images `train_steps` gets at a time; None if it gets all.
-      parts: number of parts of a batch, computed one after another (`batch_loss.BatchLoss`).
-      offers_loss: True if the update rule may use the loss (`loss_rules`), as users' rules may.
+      parts_per_batch: number of parts of a batch, computed one after another (`BatchLoss`).
+      rule_may_use_loss: True for a user's update rule, which may use the loss (`loss_rules`).
     """
 
     model: nn.Module = dataclasses.field(compare=False)
@@ -65,13 +65,13 @@ class Program:
     mesh: Mesh
     keeps_average: bool = False
     small_size: int | None = None
-    axis: str | None = None
+    device_axis: str | None = None
     product_dtype: Dtype | None = None
     network_identity: Hashable = None
     image_size: int = IMAGE_SIZE
     steps_per_feed: int | None = None
-    parts: int = 1
-    offers_loss: bool = False
+    parts_per_batch: int = 1
+    rule_may_use_loss: bool = False
 
     def __post_init__(self) -> None:
         if self.network_identity is None:
@@ -95,7 +95,8 @@ class Program:
     @property
     def copy_for_one_device(self) -> "Program":
         """A copy of the program for a single device, which trains whole batches by itself."""
-        return dataclasses.replace(self, model=network.copy_for_one_device(self.model), axis=None)
+        model = network.copy_for_one_device(self.model)
+        return dataclasses.replace(self, model=model, device_axis=None)
 
     @property
     def compiles_loops(self) -> bool:
@@ -117,23 +118,14 @@ class Program:
         """
         first_images = images[: network.init_image_count(images.shape)]
         normalized = augment.normalize(augment.pixels(first_images), hyper.mean, hyper.std)
-        return self._first_state(hyper, network.init(self.model, hyper.init_key, normalized))
+        variables = network.init(self.model, hyper.init_key, normalized)
+        return self.replicate(first_state(variables, hyper, self.optimizer, self.keeps_average))
 
     @partial(jax.jit, static_argnums=0)
     def init_from_variables(self, hyper: Hyperparameters, variables: Variables) -> TrainState:
         """Return the training state before the first step, with the weights of `variables`."""
-        return self._first_state(hyper, network.split_variables(variables))
-
-    def _first_state(self, hyper: Hyperparameters, variables: tuple[PyTree, PyTree]) -> TrainState:
-        params, other_variables = variables
-        state = TrainState(
-            step=jnp.int32(0),
-            params=params,
-            batch_stats=other_variables,
-            opt_state=rule_at_step(self.optimizer, hyper, step=0).init(params),
-            sums=TrainingSums.zero(),
-            average=variables if self.keeps_average else None,
-        )
+        split_variables = network.split_variables(variables)
+        state = first_state(split_variables, hyper, self.optimizer, self.keeps_average)
         return self.replicate(state)
 
     @partial(jax.jit, static_argnums=(0, 3))
@@ -171,17 +163,21 @@ class Program:
         Returns:
           the new state, and the mean loss and accuracy since the epoch began.
         """
-        has_all_images = self.steps_per_feed is None
-        first_image_position = 0 if has_all_images else self._position_in_epoch(state.step)
+        images_are_whole_set = self.steps_per_feed is None
+        position_of_first_image = 0 if images_are_whole_set else self._position_in_epoch(state.step)
 
         def train_next_batch(state: TrainState) -> TrainState:
-            images_per_device = self.batch_size // sharing.device_count(self.axis)
+            images_per_device = self.batch_size // sharing.device_count(self.device_axis)
             batch_start = self._position_in_epoch(state.step)
-            positions_in_batch = sharing.batch_positions(images_per_device, self.axis, self.parts)
-            positions = batch_start + positions_in_batch
-            indices = order[positions]
-            image_rows = indices if has_all_images else positions - first_image_position
-            batch_images = images[image_rows]
+            positions_in_batch = sharing.batch_positions(
+                images_per_device, self.device_axis, self.parts_per_batch
+            )
+            positions_in_epoch = batch_start + positions_in_batch
+            indices = order[positions_in_epoch]
+            if images_are_whole_set:
+                batch_images = images[indices]
+            else:
+                batch_images = images[positions_in_epoch - position_of_first_image]
             batch_labels = hyper.training_labels(labels)[indices]
             arguments = state, hyper, batch_images, batch_labels, indices
             if self.small_size is None:
@@ -217,21 +213,25 @@ class Program:
         are reduced to `new_size` x `new_size` pixels after shifts and flips.
         """
         augment_key, layer_key = jax.random.split(jax.random.fold_in(hyper.step_key, state.step))
-        keys = sharing.example_keys(augment_key, len(images), self.axis, self.parts)
+        keys = sharing.example_keys(
+            augment_key, len(images), self.device_axis, self.parts_per_batch
+        )
         epoch = state.step // self.steps_per_epoch
         flips = augment.alternating_flips(hyper.flip_key, indices, epoch)
-        inputs, targets = augmented_batch(
-            self.augmentation, hyper, keys, images, labels, flips, new_size, self.axis, self.parts
+        augment_batch = partial(augmented_batch, self.augmentation, hyper, keys)
+        inputs, targets = augment_batch(
+            images, labels, flips, new_size, self.device_axis, self.parts_per_batch
         )
-        weight_of_batch = total_weight(targets, hyper.class_weights, self.batch_size, self.axis)
+        weight_of_batch = total_weight(
+            targets, hyper.class_weights, self.batch_size, self.device_axis
+        )
 
         def loss_fn(
             params: PyTree, batch: Batch, part: BatchPart | None
         ) -> tuple[Array, tuple[Array, Variables]]:
             variables = network.variables(params, state.batch_stats)
-            logits, other_variables = network.forward(
-                self.model, variables, batch.inputs, layer_key, self.axis, self.product_dtype, part
-            )
+            forward = partial(network.forward, self.model, variables, batch.inputs, layer_key)
+            logits, other_variables = forward(self.device_axis, self.product_dtype, part)
             losses = training_losses(
                 logits, batch.targets, hyper.label_smoothing, hyper.class_weights
             )
@@ -240,11 +240,11 @@ class Program:
         loss = BatchLoss(
             loss_fn,
             Batch(inputs, targets),
-            parts=self.parts,
-            compiles_loop=self.parts > 1 and self.compiles_loops,
-            axis=self.axis,
+            parts_per_batch=self.parts_per_batch,
+            compiles_loop=self.parts_per_batch > 1 and self.compiles_loops,
+            device_axis=self.device_axis,
             averages_variables_over_devices=not hasattr(self.model, "axis_name"),
         )
         return next_state(
-            state, hyper, loss, self.optimizer, self.steps_per_epoch, self.offers_loss
+            state, hyper, loss, self.optimizer, self.steps_per_epoch, self.rule_may_use_loss
         )

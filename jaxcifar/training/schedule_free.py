@@ -21,11 +21,16 @@ def find_states(opt_state: PyTree) -> list[optax.contrib.ScheduleFreeState]:
 
 
 def evaluation_params(opt_state: PyTree, params: PyTree) -> PyTree:
-    """Return the parameters that a network is evaluated with.
+    """Return the parameters for the evaluation of a network.
 
-    For most update rules this is `params`. A schedule-free rule evaluates an average instead. If
-    such a rule trains only some parameters (`optax.masked`, `optax.partition`), the others are
-    returned unchanged. If `params` has only shapes and no values, `params` is returned.
+    With most update rules, these are the trained parameters, `params`. With a schedule-free rule,
+    they are an average over the training steps, computed from `opt_state`. If a schedule-free rule
+    trains only some parameters (`optax.masked`, `optax.partition`), the other parameters are
+    returned unchanged. If `params` has shapes instead of arrays, `params` is returned.
+
+    Args:
+      opt_state: the state of the update rule.
+      params: the trained parameters.
     """
     states = find_states(opt_state)
     has_values = not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(params))
@@ -49,13 +54,15 @@ def _compute_evaluation_params(
 def _evaluated_param(
     state: optax.contrib.ScheduleFreeState, z_of_param: Any, param: PyTree
 ) -> PyTree:
-    """Return the value of a parameter for evaluation: an average over the training steps.
+    """Return the value of one parameter for evaluation: its average over the training steps.
+
+    A parameter that another rule trains is returned unchanged.
 
     Args:
-      state: the state of a schedule-free rule. Its base optimizer trains parameters of its own,
-        `state.z`, from which optax computes the average.
-      z_of_param: the entry for this parameter in `state.z`.
-      param: the parameter; it is returned unchanged if another rule trains it.
+      state: the state of a schedule-free rule.
+      z_of_param: a second value of the parameter, which the rule keeps in `state.z`; optax computes
+        the average from both values. It is `optax.MaskedNode` if another rule trains the parameter.
+      param: the trained value of the parameter.
     """
     if _is_masked(z_of_param):  # another rule trains this parameter
         return param

@@ -92,7 +92,7 @@ class Statistics(NamedTuple):
 
 def program_of(model, devices):
     mesh = Mesh(np.asarray(devices), AXIS)
-    return Program(model, sgd, keep_unchanged, BATCH, IMAGES // BATCH, mesh, axis=AXIS)
+    return Program(model, sgd, keep_unchanged, BATCH, IMAGES // BATCH, mesh, device_axis=AXIS)
 
 
 def hyperparameters(seed=0):

@@ -116,13 +116,15 @@ def test_user_code_is_looked_for_beside_the_study_then_in_the_current_folder(tmp
     monkeypatch.chdir(tmp_path / "here")
     for study_file in (file, Path("..", "there", "s.toml")):
         config = config_of(study_file)
-        assert dict(config.sources)["arch"] == user_reference.digest(
+        assert dict(config.sources)["arch"] == user_reference.read_and_hash(
             "arch", f"{file.parent}/net.py:Mixer"
         )
         assert user_reference.load("arch", config.arch).__name__ == "Mixer"
     (file.parent / "net.py").unlink()
     assert config_of(file).arch == "net.py:Mixer"
-    assert dict(config_of(file).sources)["arch"] == user_reference.digest("arch", "net.py:Mixer")
+    assert dict(config_of(file).sources)["arch"] == user_reference.read_and_hash(
+        "arch", "net.py:Mixer"
+    )
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,9 @@ def test_the_loss_is_a_function_that_jax_differentiates(loops):
         losses = jax.nn.logsumexp(logits, axis=-1) - true
         return losses.sum() / 6, (logits, {})
 
-    loss = BatchLoss(loss_fn, batch, 3, loops, axis=None, averages_variables_over_devices=False)
+    loss = BatchLoss(
+        loss_fn, batch, 3, loops, device_axis=None, averages_variables_over_devices=False
+    )
     params, direction = (jnp.float32(rng.normal(size=(3, 3))) for _ in range(2))
 
     def plain(params):

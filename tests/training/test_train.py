@@ -118,7 +118,7 @@ class Watched:
             batch_size=self.BATCH,
             steps_per_epoch=self.STEPS,
             mesh=Mesh(np.asarray(jax.devices()[:1]), (AXIS,)),
-            axis=AXIS,
+            device_axis=AXIS,
         )
 
     def watch(self, key, images):
