@@ -7,7 +7,6 @@ read into memory by name, with a limit on their size, and `plain_pickle` reads p
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
@@ -213,12 +212,9 @@ def _parse_pickled_batch(content: bytes, layout: ArchiveLayout) -> np.ndarray:
     batch = plain_pickle.load_pickle(content)
     if not isinstance(batch, dict):
         raise RefusedArchiveError("the pickle is not a dictionary")
-    value_of_name: dict[Any, Any] = {}
-    for key, value in batch.items():
-        name = key.decode() if isinstance(key, bytes) else key
-        value_of_name[name] = value
-    pickled_pixels = value_of_name.get("data")
-    labels = value_of_name.get(layout.label_key)
+    batch = _decode_keys(batch)
+    pickled_pixels = batch.get("data")
+    labels = batch.get(layout.label_key)
     if not isinstance(pickled_pixels, plain_pickle.PickledArray) or not isinstance(labels, list):
         raise RefusedArchiveError(f"the array 'data' or the list '{layout.label_key}' is missing")
     pixels = pickled_pixels.to_numpy()
@@ -232,3 +228,8 @@ def _parse_pickled_batch(content: bytes, layout: ArchiveLayout) -> np.ndarray:
         )
     label_column = np.array(labels, np.uint8)[:, None]
     return np.concatenate([label_column, pixels], axis=1)
+
+
+def _decode_keys(batch: dict) -> dict:
+    """Return a pickled dictionary with keys of type `str`; those of CIFAR's archives are bytes."""
+    return {key.decode() if isinstance(key, bytes) else key: value for key, value in batch.items()}

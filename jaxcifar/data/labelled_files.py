@@ -186,10 +186,12 @@ def _splits_of_folders(files: Sequence[FoundFile]) -> dict[str, str]:
     """
     named_split_of_path = {file.path: _split_of_folders(file, split_of_name_part) for file in files}
     named_splits = set(named_split_of_path.values()) - {None}
-    if "train" not in named_splits or len(named_splits) < 2:
+    names_fit_together = "train" in named_splits and len(named_splits) > 1
+    if not names_fit_together:
         named_split_of_path = {file.path: _split_of_folders(file, split_of_name) for file in files}
     split_of_path = {path: split or "train" for path, split in named_split_of_path.items()}
-    if "train" not in split_of_path.values():  # there would be no images to train on
+    has_training_images = "train" in split_of_path.values()
+    if not has_training_images:
         return dict.fromkeys(split_of_path, "train")
     return split_of_path
 

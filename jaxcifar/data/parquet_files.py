@@ -1,7 +1,7 @@
 """Find a user's parquet files, and the split that the name of each file or of its folder says."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jaxcifar.data.folder_listing import FolderListing, has_image_suffix, printable_name
@@ -43,22 +43,28 @@ def find_unmixed_parquet_files(path: Path) -> list[Path]:
       RunError: there are too many files, or class folders beside the parquet files.
     """
     parquet_files = find_parquet_files(path)
-    if parquet_files and path.is_dir():
-        listing = FolderListing(path)
-        subfolders_with_images = set()
-        for file in listing.files_below(listing.root_folder):
-            subfolder, _, _ = file.relative_path.rpartition("/")
-            if subfolder and has_image_suffix(file.relative_path):
-                subfolders_with_images.add(subfolder)
-        if len(subfolders_with_images) > 1:
-            class_folders = sorted(subfolders_with_images)
-            first_file = parquet_files[0].relative_to(path).as_posix()
-            two_folders = ", ".join(map(printable_name, class_folders[:2]))
-            raise RunError(
-                f"{path}: holds class folders ({two_folders}) and parquet files "
-                f"({printable_name(first_file)}); give {path / first_file}, or move it out"
-            )
+    if not parquet_files or path.is_file():
+        return parquet_files
+    class_folders = _subfolders_with_images(path)
+    if len(class_folders) > 1:
+        first_file = parquet_files[0].relative_to(path).as_posix()
+        shown_folders = ", ".join(map(printable_name, class_folders[:2]))
+        raise RunError(
+            f"{path}: holds class folders ({shown_folders}) and parquet files "
+            f"({printable_name(first_file)}); give {path / first_file}, or move it out"
+        )
     return parquet_files
+
+
+def _subfolders_with_images(path: Path) -> list[str]:
+    """Return the paths, relative to `path` and sorted, of all subfolders with image files."""
+    listing = FolderListing(path)
+    subfolders = set()
+    for file in listing.files_below(listing.root_folder):
+        subfolder, _, _ = file.relative_path.rpartition("/")
+        if subfolder and has_image_suffix(file.relative_path):
+            subfolders.add(subfolder)
+    return sorted(subfolders)
 
 
 def _subfolders_with_parquet(path: Path) -> list[Path]:
@@ -75,7 +81,9 @@ def _subfolders_with_parquet(path: Path) -> list[Path]:
 def group_by_split(
     path: Path, files: Sequence[Path], print_line: PrintLine | None = None
 ) -> dict[str, list[Path]]:
-    """Return split -> its files; a single file, or files that name no split, are "train".
+    """Return the files of each split, by split name.
+
+    A single file, or files whose names say no split, are the files of "train".
 
     Args:
       path: the file or folder of the user.
@@ -85,7 +93,8 @@ def group_by_split(
     Raises:
       UsageError: only some files name a split, or files of a split are in different folders.
     """
-    if path in files:
+    user_gave_single_file = path in files
+    if user_gave_single_file:
         return {"train": [path]}
     files_of_split: dict[str, list[Path]] = {}
     files_without_split: list[Path] = []
@@ -103,6 +112,14 @@ def group_by_split(
                 "with test or validation if they are not"
             )
         return {"train": files_without_split}
+    _require_clear_splits(files_of_split, files_without_split)
+    return {split: files_of_split[split] for split in SPLIT_WORDS if split in files_of_split}
+
+
+def _require_clear_splits(
+    files_of_split: Mapping[str, Sequence[Path]], files_without_split: Sequence[Path]
+) -> None:
+    """Raise an error if files name no split, or if a split has files in several folders."""
     if files_without_split:
         raise UsageError(
             f"{files_without_split[0].name} names no split; begin the name of each file with "
@@ -115,11 +132,13 @@ def group_by_split(
                 f"{folders[0].name} and {folders[-1].name} have files of the same split; give only "
                 "one of these folders"
             )
-    return {split: files_of_split[split] for split in SPLIT_WORDS if split in files_of_split}
 
 
 def split_of_file(path: Path, file: Path) -> str | None:
-    """Return the split that the name of a file, or of its folder in `path`, says; else None."""
+    """Return the split that the name of a file says, or that of its folder if this is not `path`.
+
+    Return None if neither name says a split.
+    """
     names = [file.stem] if file.parent == path else [file.stem, file.parent.name]
     for name in names:
         split = split_of_name_part(name, separators="^a-zA-Z")

@@ -107,12 +107,13 @@ def load_records(
         return cached_records
     if not may_prepare:
         raise NotPreparedError(f"{dataset.title} is not prepared in {data_dir}")
-    if archive is None and dataset.draw is None:
+    may_need_download = archive is None and dataset.draw is None
+    if may_need_download:
         _require_prepared_or_downloadable(dataset, data_dir)  # before any folder is made
     with report_unwritable(data_dir), lock_folder(data_dir / dataset.name):
-        cached_records = _read_cache(cache_path, dataset)
-        if cached_records is not None:
-            return cached_records  # another process was faster
+        records_of_faster_process = _read_cache(cache_path, dataset)
+        if records_of_faster_process is not None:
+            return records_of_faster_process
         records = _prepare_records(dataset, data_dir, archive, print_line)
         try:
             record_cache.write_records(cache_path, records)
@@ -196,6 +197,17 @@ def _prepare_with_tfds(
 
 def _decode_records(builder: Any, dataset: KnownDataset) -> dict[str, binary_records.Records]:
     """Return the sorted records, by split, of a data set that TFDS has prepared."""
+    sources = _open_sources(builder)
+    records_of_split = {}
+    for split in binary_records.SPLITS:
+        images, labels = _read_examples(sources[split])
+        records_of_split[split] = binary_records.sort(binary_records.pack(images, labels))
+    require_expected_images(records_of_split, dataset, source=builder.data_dir)
+    return records_of_split
+
+
+def _open_sources(builder: Any) -> Any:
+    """Return TFDS's data source of each split, by split name, without reading images."""
     file_format = builder.info.file_format.value
     if file_format == "array_record" and not find_spec("array_record"):
         raise RunError(
@@ -203,27 +215,26 @@ def _decode_records(builder: Any, dataset: KnownDataset) -> dict[str, binary_rec
             "array-record reads; install it, or choose another folder with --data-dir"
         )
     try:
-        sources = builder.as_data_source()
+        return builder.as_data_source()
     except NotImplementedError:
         raise RunError(
             f"{builder.data_dir}: prepared in the format {file_format}, which only TensorFlow "
             "reads; choose another folder with --data-dir, or remove this one"
         ) from None
-    records_of_split = {}
-    for split in binary_records.SPLITS:
-        source = sources[split]
-        image_count = len(source)
-        images = np.empty((image_count, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
-        labels = np.empty(image_count, np.uint8)
-        for first_index in range(0, image_count, _EXAMPLES_PER_READ):
-            indices = range(first_index, min(first_index + _EXAMPLES_PER_READ, image_count))
-            examples = source.__getitems__(indices)
-            for index, example in zip(indices, examples, strict=True):
-                images[index] = example["image"]
-                labels[index] = example["label"]
-        records_of_split[split] = binary_records.sort(binary_records.pack(images, labels))
-    require_expected_images(records_of_split, dataset, source=builder.data_dir)
-    return records_of_split
+
+
+def _read_examples(source: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images `[N, 32, 32, 3] uint8` and labels `[N] uint8` of a TFDS data source."""
+    image_count = len(source)
+    images = np.empty((image_count, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+    labels = np.empty(image_count, np.uint8)
+    for first_index in range(0, image_count, _EXAMPLES_PER_READ):
+        indices = range(first_index, min(first_index + _EXAMPLES_PER_READ, image_count))
+        examples = source.__getitems__(indices)
+        for index, example in zip(indices, examples, strict=True):
+            images[index] = example["image"]
+            labels[index] = example["label"]
+    return images, labels
 
 
 def _require_prepared_or_downloadable(dataset: KnownDataset, data_dir: Path) -> None:

@@ -62,20 +62,20 @@ class Resizing:
         needed_bytes = image_count * bytes_per_image * copies_in_memory
         if needed_bytes < _ANNOUNCED_BYTES:
             return
-        needed_memory = (
+        memory_text = (
             f"{image_count:,} images of {self.size}x{self.size} pixels take "
             f"{format_bytes(needed_bytes)} of memory"
         )
         if not are_prepared:
-            needed_memory += " while they are prepared"
+            memory_text += " while they are prepared"
         free_bytes = available_memory()
         if needed_bytes > free_bytes:
             raise UsageError(
-                f"{needed_memory}, and {format_bytes(free_bytes)} are free; choose a smaller "
+                f"{memory_text}, and {format_bytes(free_bytes)} are free; choose a smaller "
                 "--image-size, or give fewer images"
             )
         if print_line:
-            print_line(f"{needed_memory}.")
+            print_line(f"{memory_text}.")
 
     def describe(self) -> str:
         """Return a line that says how the images were resized, and which option changes their size.
@@ -104,5 +104,6 @@ def describe_resizing(original_sizes: Collection[int], size: int, with_option: b
         line = f"images of {smallest} to {largest} pixels, as squares, are resized to {size}x{size}"
         option_text = f"--image-size chooses {SMALLEST_IMAGE_SIZE} to {LARGEST_IMAGE_SIZE}"
         option_exists = True
-    names_option = with_option and option_exists
-    return f"{line}; {option_text}" if names_option else line
+    if with_option and option_exists:
+        return f"{line}; {option_text}"
+    return line

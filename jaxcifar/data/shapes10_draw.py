@@ -95,16 +95,18 @@ class _RandomNumbers:
 def _random_coordinates(
     numbers: _RandomNumbers, spread: np.ndarray | float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return pixel coordinates (u, v), rotated and shifted at random for each of n images.
+    """Return the x and y of each pixel in coordinates shifted and rotated at random for each image.
 
-    `spread` is the largest shift along x and along y, in pixels. Both results are `[n, 32, 32]`.
+    `spread` is the largest shift along each axis, in pixels. Both results are `[n, 32, 32]`.
     """
-    x = COLUMN_OFFSETS - spread * numbers.between(-1, 1)
-    y = ROW_OFFSETS - spread * numbers.between(-1, 1)
+    shifted_x = COLUMN_OFFSETS - spread * numbers.between(-1, 1)
+    shifted_y = ROW_OFFSETS - spread * numbers.between(-1, 1)
     tangent = numbers.between(-0.6, 0.6)  # of half the angle: cos and sin are fractions of it
     cos = (1 - tangent * tangent) / (1 + tangent * tangent)
     sin = 2 * tangent / (1 + tangent * tangent)
-    return cos * x + sin * y, cos * y - sin * x
+    rotated_x = cos * shifted_x + sin * shifted_y
+    rotated_y = cos * shifted_y - sin * shifted_x
+    return rotated_x, rotated_y
 
 
 def _paint_shape(canvas: np.ndarray, distance: np.ndarray, colour: np.ndarray) -> None:
@@ -117,16 +119,16 @@ def _paint_shape(canvas: np.ndarray, distance: np.ndarray, colour: np.ndarray) -
     canvas += opacity * (colour - canvas)
 
 
-def _paint_stroke(canvas: np.ndarray, numbers: _RandomNumbers, widest: float) -> None:
+def _paint_stroke(canvas: np.ndarray, numbers: _RandomNumbers, max_half_width: float) -> None:
     """Paint a random line with round ends, or a dot, on each image of a canvas, in place.
 
-    `widest` is the largest half width of the line in pixels.
+    `max_half_width` is half the width, in pixels, of the thickest line.
     """
-    u, v = _random_coordinates(numbers, IMAGE_SIZE / 2)
+    along_line, across_line = _random_coordinates(numbers, IMAGE_SIZE / 2)
     half_length = np.maximum(numbers.between(-3, 6), 0)  # a third of the strokes are dots
-    length_past_end = np.maximum(np.abs(u) - half_length, 0)
-    half_width = numbers.between(0.3, widest)
-    distance = _radius(length_past_end, v) - half_width
+    length_past_end = np.maximum(np.abs(along_line) - half_length, 0)
+    half_width = numbers.between(0.3, max_half_width)
+    distance = _radius(length_past_end, across_line) - half_width
     colour = numbers.per_channel()
     _paint_shape(canvas, distance, colour)
 
@@ -145,23 +147,24 @@ def _draw_shapes(labels: np.ndarray, random_table: np.ndarray) -> np.ndarray:
     slope_y = 0.02 * (numbers.per_channel() - 0.5)
     canvas = background_colour + slope_x * COLUMN_OFFSETS + slope_y * ROW_OFFSETS
     for _ in range(STROKES_BEHIND):
-        _paint_stroke(canvas, numbers, widest=1.6)
+        _paint_stroke(canvas, numbers, max_half_width=1.6)
 
     shape_radius = numbers.between(8, 13)
     x, y = _random_coordinates(numbers, 14 - shape_radius)
     stretch = numbers.between(0.9, 1.1)
-    u, v = x / shape_radius, y / (shape_radius * stretch)
-    distance = np.empty_like(u)
+    # Coordinates in which the shape has about the size of the unit disc.
+    unit_x, unit_y = x / shape_radius, y / (shape_radius * stretch)
+    distance = np.empty_like(unit_x)
     for label, signed_distance in enumerate(SIGNED_DISTANCES.values()):
         has_label = labels == label
-        distance[has_label] = signed_distance(u[has_label], v[has_label])
+        distance[has_label] = signed_distance(unit_x[has_label], unit_y[has_label])
     # The shape's colour differs from the background by 0.2 to 0.8 modulo 1. So it is as evenly
     # distributed as the background's colour.
     colour_difference = 0.6 * numbers.per_channel()
     shape_colour = background_colour + 0.2 + colour_difference
     shape_colour_modulo_1 = shape_colour - np.floor(shape_colour)
     _paint_shape(canvas, shape_radius * distance, shape_colour_modulo_1)
-    _paint_stroke(canvas, numbers, widest=3)
+    _paint_stroke(canvas, numbers, max_half_width=3)
 
     noise_level = numbers.between(0.1, 0.6)[:, None]
     # Squared, so that many images are clear and some are hard to read.
@@ -189,13 +192,14 @@ def draw_images(
         raise ValueError(
             f"image_count must be a multiple of {len(SIGNED_DISTANCES)}, not {image_count}"
         )
-    random = np.random.RandomState(seed)
-    labels = random.permutation(np.arange(image_count) % len(SIGNED_DISTANCES)).astype(np.uint8)
+    random_state = np.random.RandomState(seed)
+    labels_in_turn = np.arange(image_count) % len(SIGNED_DISTANCES)
+    labels = random_state.permutation(labels_in_turn).astype(np.uint8)
     images = np.empty((image_count, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
     for first_index in range(0, image_count, IMAGES_PER_BLOCK):
         block = slice(first_index, min(first_index + IMAGES_PER_BLOCK, image_count))
         # A row for each image, so that an image does not depend on the size of the block.
         numbers_and_noise = NUMBERS_PER_IMAGE + 3 * IMAGE_SIZE * IMAGE_SIZE
-        random_table = random.random_sample((block.stop - first_index, numbers_and_noise))
+        random_table = random_state.random_sample((block.stop - first_index, numbers_and_noise))
         images[block] = _draw_shapes(labels[block], random_table)
     return images, labels

@@ -52,23 +52,16 @@ def find_columns(table: LabelTable, index: FileIndex, named_columns: str | None)
       RunError: no column names images, or the column of labels is ambiguous; the message says what
         to do.
     """
-    named_file_column: int | None = None
-    named_label_column: int | None = None
-    if named_columns is not None:
-        named_pair = _named_file_and_label_columns(table, named_columns)
-        if named_pair is None:
-            named_label_column = require_column(table.path, named_columns, table.rows)
-        else:
-            named_file_column, named_label_column = named_pair
-    file_column = _find_file_column(table, index, named_file_column)
+    file_column_of_user, label_column_of_user = _columns_of_user(table, named_columns)
+    file_column = _find_file_column(table, index, file_column_of_user)
     titles = _find_titles(table, index, file_column)
     rows = table.rows[1:] if titles else table.rows
     if not rows:
         raise RunError(f"{table.path}: has no rows below its header; add a row for each image")
-    used_columns = {file_column, named_label_column}
+    used_columns = {file_column, label_column_of_user}
     split_column = _find_split_column(table, titles, rows, used_columns)
-    if named_label_column is not None:
-        label_column = named_label_column
+    if label_column_of_user is not None:
+        label_column = label_column_of_user
     else:
         candidates = [
             column for column in range(len(rows[0])) if column not in (file_column, split_column)
@@ -77,19 +70,33 @@ def find_columns(table: LabelTable, index: FileIndex, named_columns: str | None)
     return TableColumns(file_column, label_column, split_column, titles)
 
 
-def _named_file_and_label_columns(table: LabelTable, named_columns: str) -> tuple[int, int] | None:
+def _columns_of_user(table: LabelTable, named_columns: str | None) -> tuple[int | None, int | None]:
+    """Return the columns of file names and of labels that the user has named; None if not named.
+
+    `named_columns` is LABELS or FILES:LABELS, or None if the user has named no column.
+    """
+    if named_columns is None:
+        return None, None
+    file_and_label_columns = _find_two_columns(table, named_columns)
+    if file_and_label_columns is not None:
+        return file_and_label_columns
+    return None, require_column(table.path, named_columns, table.rows)
+
+
+def _find_two_columns(table: LabelTable, named_columns: str) -> tuple[int, int] | None:
     """Return the columns of file names and of labels that the text FILES:LABELS names.
 
     Return None if the text does not name two columns. Titles can contain colons, so each colon of
     the text is tried as the separator.
     """
     titles = table.rows[0]
-    if find_column(named_columns, titles) is not None:
+    is_title_of_one_column = find_column(named_columns, titles) is not None
+    if is_title_of_one_column:
         return None
     title_parts = named_columns.split(":")
-    for parts_of_file_title in range(1, min(len(title_parts), _MAX_COLONS)):
-        file_title = ":".join(title_parts[:parts_of_file_title])
-        label_title = ":".join(title_parts[parts_of_file_title:])
+    for separator in range(1, min(len(title_parts), _MAX_COLONS)):
+        file_title = ":".join(title_parts[:separator])
+        label_title = ":".join(title_parts[separator:])
         file_column = find_column(file_title, titles)
         label_column = find_column(label_title, titles)
         if file_column is not None and label_column is not None:
@@ -107,12 +114,13 @@ def _find_file_column(table: LabelTable, index: FileIndex, named_column: int | N
     Raises:
       NoImageNamedError: no column names an image, or the column that the user has named does not.
     """
-    step = math.ceil(len(table.rows) / _MAX_SAMPLED_ROWS)
-    sampled_rows = table.rows[::step]
+    sampling_interval = math.ceil(len(table.rows) / _MAX_SAMPLED_ROWS)
+    sampled_rows = table.rows[::sampling_interval]
     columns = range(len(sampled_rows[0])) if named_column is None else [named_column]
-    scores = [
-        _score_file_column(index, {row[column] for row in sampled_rows}) for column in columns
-    ]
+    scores = []
+    for column in columns:
+        sampled_cells = {row[column] for row in sampled_rows}
+        scores.append(_score_file_column(index, sampled_cells))
     best_score = max(scores)
     if best_score.image_count == 0:
         problem = _describe_missing_images(table, named_column)
@@ -123,7 +131,10 @@ def _find_file_column(table: LabelTable, index: FileIndex, named_column: int | N
 
 
 def _describe_missing_images(table: LabelTable, named_column: int | None) -> str:
-    """Return a line that says that no column, or not `named_column` if given, names an image."""
+    """Return a text for the error that no column names an image.
+
+    If the user has named a column, `named_column`, the text is about this column only.
+    """
     example_row = table.rows[1] if len(table.rows) > 1 else table.rows[0]
     if named_column is None:
         cell = printable(example_row[0], 60)
@@ -181,7 +192,7 @@ def _find_split_column(
     Raises:
       RunError: the column has a cell that is not a split.
     """
-    columns_without_split_title: list[int] = []
+    columns_with_other_title: list[int] = []
     for column, title in enumerate(titles or ()):
         if column in used_columns:
             continue
@@ -190,15 +201,16 @@ def _find_split_column(
         splits = {split_of_name(cell) for cell in cells - other_cells}
         has_only_splits = not other_cells
         has_train_and_another_split = "train" in splits and len(splits) > 1
-        if title.casefold() in _SPLIT_TITLES:
-            if has_only_splits:
-                return column
-            is_meant_for_splits = title.casefold() == "split" or len(splits) > 0
-            if is_meant_for_splits:  # without this error, test images would be trained on
+        has_split_title = title.casefold() in _SPLIT_TITLES
+        if has_split_title and has_only_splits:
+            return column
+        if has_split_title:
+            is_clearly_for_splits = title.casefold() == "split" or len(splits) > 0
+            if is_clearly_for_splits:  # without this error, test images would be trained on
                 raise RunError(
                     f"{table.path}: column {printable(title)} has the value "
                     f"{printable(min(other_cells), 60)!r}; write train, val or test in each row"
                 )
         elif has_only_splits and has_train_and_another_split:
-            columns_without_split_title.append(column)
-    return columns_without_split_title[0] if columns_without_split_title else None
+            columns_with_other_title.append(column)
+    return columns_with_other_title[0] if columns_with_other_title else None

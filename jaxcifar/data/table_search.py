@@ -1,6 +1,8 @@
 """Find the table that has the labels of the images in a folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from jaxcifar.data.labelled_files import LabelledFiles, label_files
 from jaxcifar.data.table_columns import NoImageNamedError
@@ -28,19 +30,23 @@ def find_labelled_files(folder: Path) -> LabelledFiles | None:
             except RunError as error:
                 errors.append(error)
         if len(labelled_by_table) > 1:
-            tables = [labelled.table for labelled in labelled_by_table]
-            training_tables = [table for table in tables if "train" in table.name.lower()]
-            example = training_tables[0] if training_tables else tables[0]
-            names = ", ".join(table.name for table in tables)
-            raise RunError(
-                f"{folder}: has several tables of labels ({names}); name the right one, such as "
-                f"--dataset {example}"
-            )
+            _refuse_several_tables(folder, [labelled.table for labelled in labelled_by_table])
         if labelled_by_table:
             return labelled_by_table[0]
-        if errors and table_folder == folder:  # other tables may lie beside the folder
+        tables_are_meant_for_folder = table_folder == folder  # tables beside it may not be
+        if tables_are_meant_for_folder and errors:
             raise errors[0]
     return None
+
+
+def _refuse_several_tables(folder: Path, tables: Sequence[Path]) -> NoReturn:
+    training_tables = [table for table in tables if "train" in table.name.lower()]
+    example = training_tables[0] if training_tables else tables[0]
+    names = ", ".join(table.name for table in tables)
+    raise RunError(
+        f"{folder}: has several tables of labels ({names}); name the right one, such as "
+        f"--dataset {example}"
+    )
 
 
 def _tables_in(folder: Path) -> list[Path]:

@@ -8,6 +8,7 @@ import io
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -66,6 +67,7 @@ def read_npz(
             _LimitedReader(file.raw) as limited_file,
             zipfile.ZipFile(limited_file) as archive,
         ):
+            # The list of members has been read; an array may be larger.
             limited_file.max_bytes_per_read = _MAX_UNPACKED_BYTES
             _require_plausible_sizes(archive, os.fstat(file.fileno()).st_size)
             return _read_arrays(archive, path, print_line, resizing, run_classes)
@@ -120,8 +122,9 @@ def _read_arrays(
     members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
     recognised = recognise_arrays(members, needs_training=run_classes is None)
     if recognised.ignored_arrays:
-        count, first_name = len(recognised.ignored_arrays), recognised.ignored_arrays[0]
-        print_line(f"{path.name}: {count:,} other arrays are ignored ({first_name!a}).")
+        ignored_count = len(recognised.ignored_arrays)
+        first_name = recognised.ignored_arrays[0]
+        print_line(f"{path.name}: {ignored_count:,} other arrays are ignored ({first_name!a}).")
     class_names = None
     if recognised.class_name_array is not None:
         member = members[recognised.class_name_array]
@@ -151,19 +154,20 @@ def _image_blocks_of_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -
     """Return the images in a member of a zip file; a block is unpacked only when it is read."""
     with archive.open(member) as file:
         header = _read_checked_header(file, member)
-
-    def read_blocks() -> Iterator[np.ndarray]:
-        image_count = header.shape[0]
-        image_shape = header.shape[1:]
-        images_per_block = count_images_per_block(header.shape, header.dtype)
-        with archive.open(member) as file:
-            _read_checked_header(file, member)
-            for first_image in range(0, image_count, images_per_block):
-                block_length = min(images_per_block, image_count - first_image)
-                block_header = ArrayHeader((block_length, *image_shape), header.dtype)
-                yield read_content(file, member.filename, block_header)
-
+    read_blocks = partial(_read_image_blocks, archive, member)
     return ImageBlocks(header.shape, header.dtype, read_blocks)
+
+
+def _read_image_blocks(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[np.ndarray]:
+    """Yield consecutive blocks of the images in a member of a zip file."""
+    with archive.open(member) as file:
+        header = _read_checked_header(file, member)
+        image_count, *image_shape = header.shape
+        images_per_block = count_images_per_block(header.shape, header.dtype)
+        for first_image in range(0, image_count, images_per_block):
+            block_length = min(images_per_block, image_count - first_image)
+            block_header = ArrayHeader((block_length, *image_shape), header.dtype)
+            yield read_content(file, member.filename, block_header)
 
 
 def _read_small_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
