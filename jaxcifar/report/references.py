@@ -108,10 +108,10 @@ def _mismatched_accuracy(run: FinishedRun) -> float | None:
         return None
     if evaluation is None or "slips" not in evaluation:
         return None
-    accuracy_of_mistake = evaluation["slips"]["accuracy"]
-    if NORMALISED in accuracy_of_mistake:  # the network was trained without normalisation
-        return accuracy_of_mistake[NORMALISED]
-    return accuracy_of_mistake.get(NOT_NORMALISED)
+    accuracy_by_mistake = evaluation["slips"]["accuracy"]
+    was_trained_without_normalisation = NORMALISED in accuracy_by_mistake
+    mistake = NORMALISED if was_trained_without_normalisation else NOT_NORMALISED
+    return accuracy_by_mistake.get(mistake)
 
 
 def mismatch_rows(study: StudyRecord) -> list[dict[str, Any]]:
