@@ -18,7 +18,7 @@ class ForcedRuns(NamedTuple):
     config_times: dict[Path, int]
 
     @classmethod
-    def before(cls, tasks: Sequence[Task]) -> Self:
+    def of_tasks_not_begun(cls, tasks: Sequence[Task]) -> Self:
         """Return the earlier runs that these tasks overwrite; call this before they begin."""
         config_times = {}
         for task in tasks:
@@ -27,7 +27,7 @@ class ForcedRuns(NamedTuple):
                 config_times[task.path.absolute()] = config_time
         return cls(config_times)
 
-    def still_there(self) -> list[Path]:
+    def runs_still_there(self) -> list[Path]:
         """Return the folders of the earlier runs that no new run has replaced yet."""
         return [
             path
@@ -41,10 +41,10 @@ class ForcedRuns(NamedTuple):
         An earlier run is still there if the new run failed before it began. Without `--force`, a
         command would take the earlier result for the new one. `task` is any run of the study.
         """
-        paths = self.still_there()
+        paths = self.runs_still_there()
         return f"{forcing_command(paths)}," if paths else task.resuming_command
 
-    def delete_still_there(self) -> None:
+    def delete_runs_still_there(self) -> None:
         """Delete the earlier runs that no new run has replaced yet.
 
         A command without `--force` then trains these runs, and keeps the runs that were replaced.
@@ -52,7 +52,7 @@ class ForcedRuns(NamedTuple):
         Raises:
           RunError: a file can't be deleted.
         """
-        for path in self.still_there():
+        for path in self.runs_still_there():
             RunFolder(path).delete_run()
 
 

@@ -143,7 +143,7 @@ def _send_jobs(
             _job_command(words, shard),
             _job_command(words_that_keep_new_runs, shard),
             str(Path.cwd()),
-            before_again=ForcedRuns.before(shard.select(tasks)).delete_still_there,
+            before_again=ForcedRuns.of_tasks_not_begun(shard.select(tasks)).delete_runs_still_there,
         )
         for shard in runs_by_shard
     ]
