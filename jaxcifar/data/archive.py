@@ -215,8 +215,10 @@ def _parse_pickled_batch(content: bytes, layout: ArchiveLayout) -> np.ndarray:
     batch = _decode_keys(batch)
     pickled_pixels = batch.get("data")
     labels = batch.get(layout.label_key)
-    if not isinstance(pickled_pixels, plain_pickle.PickledArray) or not isinstance(labels, list):
-        raise RefusedArchiveError(f"the array 'data' or the list '{layout.label_key}' is missing")
+    if not isinstance(pickled_pixels, plain_pickle.PickledArray):
+        raise RefusedArchiveError("the array 'data' is missing")
+    if not isinstance(labels, list):
+        raise RefusedArchiveError(f"the list '{layout.label_key}' is missing")
     pixels = pickled_pixels.to_numpy()
     if pixels.shape != (len(labels), PIXEL_BYTES):
         raise RefusedArchiveError(

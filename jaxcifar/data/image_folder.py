@@ -99,8 +99,8 @@ class ImageFolder:
         table_problem = describe_unusable_table(path)
         if table_problem:
             raise RunError(
-                f"{listing.root}: has no folder for each of at least two classes; it has "
-                f"{content}; {table_problem}"
+                f"{listing.root}: needs a folder for each class, and at least two classes, but "
+                f"has {content}; {table_problem}"
             )
         raise RunError(
             f"{listing.root}: has no folder for each class, and no table of labels; it has "

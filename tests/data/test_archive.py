@@ -217,7 +217,7 @@ PIXELS = np.zeros((1, 3072), np.uint8)
     ("content", "reason"),
     [
         ([1, 2], "not a dictionary"),
-        ({b"labels": [1]}, "the array 'data' or"),
+        ({b"labels": [1]}, "the array 'data' is missing"),
         ({b"data": PIXELS}, "the list 'labels' is missing"),
         ({b"data": PIXELS.astype(np.float32), b"labels": [1]}, "not an array of uint8"),
         ({b"data": PIXELS.astype(object), b"labels": [1]}, "not an array of uint8"),

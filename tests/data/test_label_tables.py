@@ -287,7 +287,7 @@ def test_a_table_beside_the_folder_that_is_unusable_is_named(tmp_path, text, rea
     (tmp_path / "pets" / "another.csv").write_text("file,label\nzebra.png,x\nlion.png,y\n")
     (tmp_path / "pets" / "labels.csv").write_text(text)
     expected_name = "another" if reason.startswith("no column") else "labels"
-    words = rf"it has 6 images, .*; {expected_name}\.csv beside it can't be used: {reason}"
+    words = rf"has 6 images, .*; {expected_name}\.csv beside it can't be used: {reason}"
     with pytest.raises(RunError, match=words) as caught:
         load(images, tmp_path)
     assert "\n" not in str(caught.value)
