@@ -83,22 +83,24 @@ def _pixels_of_array(name: str, array: np.ndarray, size: int) -> np.ndarray:
     Raises:
       UsageError: the shape is wrong, or could be one colour image or three grey images.
     """
-    needs_no_change = array.shape[1:] == image_shape(size) and array.dtype == np.uint8
-    if needs_no_change and len(array) > 0:
+    has_final_form = array.shape[1:] == image_shape(size) and array.dtype == np.uint8
+    if has_final_form and len(array) > 0:
         return array
-    is_grey_image = array.ndim == 2
-    is_image_with_channels = array.ndim == 3 and array.shape[-1] in _CHANNEL_COUNTS
-    if array.ndim == 3 and array.shape[-1] in _CHANNEL_COUNTS_WITH_ALPHA:
+    is_one_grey_image = array.ndim == 2
+    is_one_image_with_channels = array.ndim == 3 and array.shape[-1] in _CHANNEL_COUNTS
+    is_one_image_with_alpha = array.ndim == 3 and array.shape[-1] in _CHANNEL_COUNTS_WITH_ALPHA
+    could_be_three_images = array.ndim == 3 and len(array) == 3
+    if is_one_image_with_alpha:
         raise UsageError(
             f"{name} has shape {array.shape}, an image with an alpha channel; leave it out: "
             f"{name}[..., :-1]"
         )
-    if array.ndim == 3 and len(array) == 3 and not is_image_with_channels:
+    if could_be_three_images and not is_one_image_with_channels:
         raise UsageError(
             f"{name} has shape {array.shape}; give one image as [H, W, 3] with channels last "
             f"({name}.transpose(1, 2, 0)), or three grey images as [3, H, W, 1] ({name}[..., None])"
         )
-    if is_grey_image or is_image_with_channels:
+    if is_one_grey_image or is_one_image_with_channels:
         array = array[None]
     return convert_to_squares(name, array, size)
 
@@ -106,8 +108,8 @@ def _pixels_of_array(name: str, array: np.ndarray, size: int) -> np.ndarray:
 def _photos_of_element(image: Any, number: int, size: int) -> Photos:
     """Read one element of a list of images: a path, a Pillow image or an array.
 
-    The path of a folder gives several images. `number` is the element's index in the list, for its
-    name. `size` is the height and width of the images that the network takes.
+    The path of a folder gives several images. The element's index in the list, `number`, becomes
+    its name. `size` is the height and width of the images that the network takes.
     """
     if isinstance(image, str | Path):
         return _photos_at(Path(image), size)
@@ -120,8 +122,8 @@ def _photos_of_element(image: Any, number: int, size: int) -> Photos:
         return Photos([str(number)], pixels, remarks=[])
     array = np.asarray(image)
     is_grey_image = array.ndim == 2
-    possible_channel_counts = (array.shape[0], array.shape[-1]) if array.ndim == 3 else ()
-    is_image_with_channels = any(count in _CHANNEL_COUNTS for count in possible_channel_counts)
+    first_and_last_size = (array.shape[0], array.shape[-1]) if array.ndim == 3 else ()
+    is_image_with_channels = any(size in _CHANNEL_COUNTS for size in first_and_last_size)
     if not is_grey_image and not is_image_with_channels:
         raise UsageError(
             f"{name} has shape {array.shape}; in a list, give images of shape [H, W, 3], [H, W, 1] "
