@@ -147,7 +147,7 @@ def _report_impossible_network(path: Path) -> Iterator[None]:
     try:
         with report_machine_failures():
             yield
-    except OneLineError:  # the message needs no change
+    except OneLineError:
         raise
     except Exception as error:  # layers may raise anything
         reason = printable(f"{type(error).__name__}: {first_line(error)}", _MAX_REASON_LENGTH)
@@ -173,8 +173,8 @@ def _load_from_checkpoint(
     from jaxcifar.runs.checkpoint import Checkpoints
 
     description: dict[str, Any] = {**result, "class_names": class_names(result)}
-    is_by_oldest_versions = "channel_mean" not in result
-    if is_by_oldest_versions:
+    is_old_run_without_statistics = "channel_mean" not in result
+    if is_old_run_without_statistics:
         dataset = load_dataset(config, Path(data_dir or default_data_dir()))
         description["channel_mean"] = dataset.mean
         description["channel_std"] = dataset.std

@@ -122,8 +122,8 @@ def _photos_of_element(image: Any, number: int, size: int) -> Photos:
         return Photos([str(number)], pixels, remarks=[])
     array = np.asarray(image)
     is_grey_image = array.ndim == 2
-    first_and_last_size = (array.shape[0], array.shape[-1]) if array.ndim == 3 else ()
-    is_image_with_channels = any(size in _CHANNEL_COUNTS for size in first_and_last_size)
+    possible_channel_counts = (array.shape[0], array.shape[-1]) if array.ndim == 3 else ()
+    is_image_with_channels = any(count in _CHANNEL_COUNTS for count in possible_channel_counts)
     if not is_grey_image and not is_image_with_channels:
         raise UsageError(
             f"{name} has shape {array.shape}; in a list, give images of shape [H, W, 3], [H, W, 1] "
