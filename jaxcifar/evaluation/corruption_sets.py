@@ -92,7 +92,8 @@ def open_corruption_set(
     images_by_kind = {kind: map_images(path) for kind, path in paths.items()}
     for kind, path in paths.items():
         image_count = len(images_by_kind[kind])
-        if image_count % LEVELS:
+        has_equal_strengths = image_count % LEVELS == 0
+        if not has_equal_strengths:
             raise RunError(
                 f"{path}: has {image_count:,} images, which are not {LEVELS} strengths with equal "
                 "numbers of images; download the file again"
@@ -167,23 +168,25 @@ def evaluate_corruption_set(
       RunError: a logit is not finite.
       UsageError: images have a wrong shape or dtype.
     """
-    accuracy: dict[str, list[float]] = {}
+    accuracies_of_kind: dict[str, list[float]] = {}
     image_count = 0
     for kind in corrupted.images_by_kind:
         report_step(f"{corrupted.title}: {kind}")
-        accuracy[kind] = []
+        accuracies_of_kind[kind] = []
         for strength in range(1, LEVELS + 1):
             images, labels = corrupted.examples(kind, strength)
             image_count = len(labels)  # the same for each kind and strength
             logits = finite_logits(predict, images, f"{kind}, strength {strength}")
-            accuracy[kind].append(accuracy_of(logits, labels))
-    mean_of_kind = {kind: float(np.mean(values)) for kind, values in accuracy.items()}
+            accuracies_of_kind[kind].append(accuracy_of(logits, labels))
+    mean_of_kind = {
+        kind: float(np.mean(accuracies)) for kind, accuracies in accuracies_of_kind.items()
+    }
     return {
         "title": corrupted.title,
         "date": date,
         "images": image_count,
         "mean": _mean_over_kinds(mean_of_kind),
-        "accuracy": accuracy,
+        "accuracy": accuracies_of_kind,
     }
 
 
@@ -205,13 +208,14 @@ def with_corruption_errors(
     """
     corruption_errors = {}
     for kind, accuracies in results["accuracy"].items():
-        base_error = sum(1 - accuracy for accuracy in base_results["accuracy"][kind])
-        if base_error <= 0:
+        base_error_sum = sum(1 - accuracy for accuracy in base_results["accuracy"][kind])
+        if base_error_sum <= 0:
             raise RunError(
                 f"--base {base_name}: classifies all images of {kind} correctly, and the "
                 "corruption error would divide by its 0 errors; choose another base, or more images"
             )
-        corruption_errors[kind] = sum(1 - accuracy for accuracy in accuracies) / base_error
+        error_sum = sum(1 - accuracy for accuracy in accuracies)
+        corruption_errors[kind] = error_sum / base_error_sum
     mean_error = _mean_over_kinds(corruption_errors)
     with_errors: CorruptionSet = {
         **results,

@@ -12,8 +12,9 @@ from jaxcifar.runs.evaluation_file import NORMALISED, NOT_NORMALISED
 from jaxcifar.trained.classifier import Classifier
 from jaxcifar.training import augment
 
-# Returns the logits of images.
-Predict = Callable[[UInt8[np.ndarray, "images size size 3"]], Float32[np.ndarray, "images classes"]]
+Images = UInt8[np.ndarray, "images size size 3"]
+Logits = Float32[np.ndarray, "images classes"]
+Predict = Callable[[Images], Logits]
 
 _SEED = 17  # not the run's seed, so that all runs see the same images
 _MAX_SHIFT = 4  # pixels, as usual in training on CIFAR-10
@@ -37,26 +38,34 @@ def evaluation_mistakes(classifier: Classifier) -> dict[str, Predict]:
     trained_with_normalization = bool((mean != 0).any() or (std != 1).any())
     mean_of_dataset = classifier.result.get("channel_mean")
     std_of_dataset = classifier.result.get("channel_std")
-    mistakes: dict[str, Predict] = {}
+    predict_by_mistake: dict[str, Predict] = {}
     if trained_with_normalization:
         without_normalization = classifier.with_normalization(np.zeros(3), np.ones(3))
-        mistakes[NOT_NORMALISED] = without_normalization.logits
+        predict_by_mistake[NOT_NORMALISED] = without_normalization.logits
     elif mean_of_dataset is not None and std_of_dataset is not None:
         with_normalization = classifier.with_normalization(
             np.asarray(mean_of_dataset), np.asarray(std_of_dataset)
         )
-        mistakes[NORMALISED] = with_normalization.logits
+        predict_by_mistake[NORMALISED] = with_normalization.logits
     one_half = np.full(3, 0.5)
-    mistakes["normalised by 0.5"] = classifier.with_normalization(one_half, one_half).logits
+    with_one_half = classifier.with_normalization(one_half, one_half)
+    predict_by_mistake["normalised by 0.5"] = with_one_half.logits
     # (255 * pixel - mean) / std equals (pixel - mean / 255) / (std / 255).
     without_division_by_255 = classifier.with_normalization(mean / 255, std / 255)
-    mistakes["pixels 0 to 255"] = without_division_by_255.logits
-    mistakes["red and blue swapped"] = lambda images: classifier.logits(images[..., ::-1])
-    mistakes["shifted and flipped"] = lambda images: classifier.logits(shifted_and_flipped(images))
+    predict_by_mistake["pixels 0 to 255"] = without_division_by_255.logits
+
+    def logits_of_swapped_colors(images: Images) -> Logits:
+        return classifier.logits(images[..., ::-1])
+
+    def logits_of_augmented_images(images: Images) -> Logits:
+        return classifier.logits(shifted_and_flipped(images))
+
+    predict_by_mistake["red and blue swapped"] = logits_of_swapped_colors
+    predict_by_mistake["shifted and flipped"] = logits_of_augmented_images
     for batch_size in _TRAINING_MODE_BATCH_SIZES:
         name = f"training mode, {batch_size} at once"
-        mistakes[name] = partial(training_mode_logits, classifier, batch_size)
-    return mistakes
+        predict_by_mistake[name] = partial(training_mode_logits, classifier, batch_size)
+    return predict_by_mistake
 
 
 def shifted_and_flipped(

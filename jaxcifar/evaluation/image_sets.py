@@ -75,7 +75,7 @@ class ImageSet(NamedTuple):
         images, labels = self.examples
         if max_images is None or max_images >= len(labels):
             return self
-        _, chosen_indices = stratified_split(labels, max_images / len(labels))
+        _, chosen_indices = stratified_split(labels, fraction=max_images / len(labels))
         if not len(chosen_indices):
             raise UsageError(
                 f"--images {max_images}: too few to have an image of each class; give a larger "
@@ -113,8 +113,8 @@ def load_run_dataset(
             f"the run's training images were not found ({error}); evaluate --on a folder of images "
             "by class"
         ) from error
-    expected_sha256 = config.data_sha256
-    has_other_images = expected_sha256 is not None and expected_sha256 != dataset.sha256
+    has_checksum = config.data_sha256 is not None  # else images of the catalog, or an old run
+    has_other_images = has_checksum and config.data_sha256 != dataset.sha256
     has_other_classes = dataset.class_names != tuple(class_names)
     if has_other_images or has_other_classes:
         raise UsageError(

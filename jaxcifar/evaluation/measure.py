@@ -163,7 +163,8 @@ def evaluate_set(
     }
     if temperature is not None:
         figures["tempered"] = calibration(logits, labels, temperature)
-    if image_set.name != image_sets.TRAIN_SET:
+    are_training_images = image_set.name == image_sets.TRAIN_SET
+    if not are_training_images:
         return SetResult(figures, mistakes, label_errors=None)
     label_errors = likely_label_errors(logits, image_set.examples)
     label_errors["index"] = image_set.indices_in_whole_set(label_errors["index"])
@@ -238,9 +239,10 @@ def evaluate_with_mistakes(
         logits_without_nan = np.nan_to_num(logits, nan=-np.inf)
         are_correct = have_prediction & is_correct(logits_without_nan, labels)
         accuracy[name] = float(are_correct.mean())
+    logits_without_mistake = finite_logits(predict, images, "test")
     return {
         "date": date,
         "images": len(labels),
-        "clean": accuracy_of(finite_logits(predict, images, "test"), labels),
+        "clean": accuracy_of(logits_without_mistake, labels),
         "accuracy": accuracy,
     }

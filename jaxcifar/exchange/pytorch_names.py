@@ -35,7 +35,7 @@ _PYTORCH_ARRAY_NAMES = {  # last part of jaxcifar's name -> last part of PyTorch
 # Number of axes -> jaxcifar's axes in PyTorch's order: of a vector, dense and convolution kernel.
 _AXES_IN_PYTORCH_ORDER = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
 
-ImageShape = tuple[int, int, int]  # height, width and channels
+MapShape = tuple[int, int, int]  # height, width and channels of a feature map
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,16 +47,16 @@ class ArrayMapping:
       pytorch_name: the array's name in PyTorch, such as `conv1.weight`.
       shape: the array's shape in jaxcifar.
       axes: numbers of the axes in jaxcifar, in the order that PyTorch uses.
-      image_shape: height, width and channels of the feature map that is flattened for a dense
-        layer; None for other layers. jaxcifar flattens in this order, and PyTorch with the channels
-        first.
+      shape_before_flattening: height, width and channels of the feature map that is flattened for
+        a dense layer; None for other layers. jaxcifar flattens in this order, and PyTorch with the
+        channels first.
     """
 
     jaxcifar_name: str
     pytorch_name: str
     shape: tuple[int, ...]
     axes: tuple[int, ...]
-    image_shape: ImageShape | None = None
+    shape_before_flattening: MapShape | None = None
 
     @property
     def pytorch_shape(self) -> tuple[int, ...]:
@@ -65,8 +65,8 @@ class ArrayMapping:
 
     def to_pytorch_layout(self, array: np.ndarray) -> np.ndarray:
         """Convert an array from jaxcifar's layout to PyTorch's layout."""
-        if self.image_shape:
-            channels_last = array.reshape(*self.image_shape, -1)
+        if self.shape_before_flattening:
+            channels_last = array.reshape(*self.shape_before_flattening, -1)
             channels_first = channels_last.transpose(2, 0, 1, 3)
             array = channels_first.reshape(self.shape)
         return np.array(array.transpose(self.axes), order="C")
@@ -74,8 +74,8 @@ class ArrayMapping:
     def to_jaxcifar_layout(self, array: np.ndarray) -> np.ndarray:
         """Convert an array from PyTorch's layout to jaxcifar's layout."""
         array = array.transpose(np.argsort(self.axes))
-        if self.image_shape:
-            height, width, channels = self.image_shape
+        if self.shape_before_flattening:
+            height, width, channels = self.shape_before_flattening
             channels_first = array.reshape(channels, height, width, -1)
             array = channels_first.transpose(1, 2, 0, 3)  # channels last
         return np.array(array.reshape(self.shape), order="C")
@@ -102,10 +102,14 @@ def array_mappings(
         _collection, *layer_path, array_kind = jaxcifar_name.split("/")
         layer_name = "/".join(layer_path)
         layer = layers[layer_name]
-        axes = _AXES_IN_PYTORCH_ORDER[len(array.shape)]
-        image_shape = layer.image_shape if array_kind == "kernel" else None
-        pytorch_name = f"{layer.name}.{_PYTORCH_ARRAY_NAMES[array_kind]}"
-        mapping = ArrayMapping(jaxcifar_name, pytorch_name, array.shape, axes, image_shape)
+        is_kernel = array_kind == "kernel"
+        mapping = ArrayMapping(
+            jaxcifar_name=jaxcifar_name,
+            pytorch_name=f"{layer.name}.{_PYTORCH_ARRAY_NAMES[array_kind]}",
+            shape=array.shape,
+            axes=_AXES_IN_PYTORCH_ORDER[len(array.shape)],
+            shape_before_flattening=layer.shape_before_flattening if is_kernel else None,
+        )
         mappings.append(mapping)
     return mappings
 
@@ -116,12 +120,12 @@ class _TorchLayer:
 
     Attributes:
       name: the layer's name, such as `layer1.0.conv1`.
-      image_shape: height, width and channels of the feature map that is flattened for the layer;
-        None for a layer without flattening.
+      shape_before_flattening: height, width and channels of the feature map that is flattened for
+        the layer; None for a layer without flattening.
     """
 
     name: str
-    image_shape: ImageShape | None
+    shape_before_flattening: MapShape | None
 
 
 @cache
@@ -135,7 +139,7 @@ def _pytorch_layers_by_name(config: Config, class_count: int) -> dict[str, _Torc
     torch = import_extra("torch")
     model = create_model(config, class_count)
     layers = summarize(model, config.image_size).layers
-    jaxcifar_layers = [layer for layer in layers if layer.params]
+    layers_with_weights = [layer for layer in layers if layer.params]
     with torch.device("meta"):  # only names are needed, so no memory for weights
         network = torch_network(config.arch, model, image_size=config.image_size)
     pytorch_names = [
@@ -145,15 +149,15 @@ def _pytorch_layers_by_name(config: Config, class_count: int) -> dict[str, _Torc
     pytorch_layers = {}
     # Names and types of layers differ between the two frameworks, so layers are paired by order:
     # each PyTorch module is written with its layers in the order of our layer table.
-    for layer, pytorch_name in zip(jaxcifar_layers, pytorch_names, strict=True):
+    for layer, pytorch_name in zip(layers_with_weights, pytorch_names, strict=True):
         jaxcifar_name = "/".join(layer.path)
-        image_shape = _shape_before_flattening(layer, input_channels)
-        pytorch_layers[jaxcifar_name] = _TorchLayer(pytorch_name, image_shape)
+        shape_before_flattening = _find_shape_before_flattening(layer, input_channels)
+        pytorch_layers[jaxcifar_name] = _TorchLayer(pytorch_name, shape_before_flattening)
         input_channels = layer.output_shape[-1]
     return pytorch_layers
 
 
-def _shape_before_flattening(layer: Layer, channels: int) -> ImageShape | None:
+def _find_shape_before_flattening(layer: Layer, channels: int) -> MapShape | None:
     """Return the shape of the feature map that is flattened for a dense layer.
 
     The feature map is square and has `channels` channels. Return None for any other layer.

@@ -84,7 +84,8 @@ def write_stablehlo(classifier: Classifier, path: Path) -> None:
     except Exception as error:  # such as a callback to Python in a user's network
         reason = f"of {type(error).__name__}: {first_line(error)}"
         raise _export_error(reason) from error
-    if registry.is_user_code(classifier.config.arch):
+    could_mix_images = registry.is_user_code(classifier.config.arch)
+    if could_mix_images:
         _require_independent_images(classifier, exported)
     with atomic_write(path) as file:
         file.write(content)

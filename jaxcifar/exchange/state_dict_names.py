@@ -48,11 +48,13 @@ def remove_prefix(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarra
         shared_modules.append(modules_at_depth[0])
     short_names = [".".join(path[len(shared_modules) :]) for path in paths]
     prefix = "".join(f"{module}." for module in shared_modules)
-    if len(set(short_names)) < len(short_names):
+    have_equal_names = len(set(short_names)) < len(short_names)
+    if have_equal_names:
         raise ValueError(
             "two tensors have the same name without wrappers, such as module. and _orig_mod."
         )
-    return dict(zip(short_names, arrays.values(), strict=True)), prefix
+    array_of_short_name = dict(zip(short_names, arrays.values(), strict=True))
+    return array_of_short_name, prefix
 
 
 def _path_without_wrappers(name: str) -> list[str]:
@@ -112,9 +114,9 @@ def describe_differences(
     Returns:
       the description, or an empty string if names and shapes are equal.
     """
-    names = dict.fromkeys([*expected_shapes, *actual_shapes])
+    all_names = dict.fromkeys([*expected_shapes, *actual_shapes])
     differing_names = [
-        name for name in names if expected_shapes.get(name) != actual_shapes.get(name)
+        name for name in all_names if expected_shapes.get(name) != actual_shapes.get(name)
     ]
     differences = [
         _describe_difference(name, expected_shapes, actual_shapes)

@@ -36,8 +36,8 @@ def read_torch_file(file: BufferedReader) -> dict[str, np.ndarray]:
     arrays = {}
     size_of_tensors = 0
     for name, entry in content.items():
-        is_trainers_number = isinstance(name, str) and isinstance(entry, int | float)
-        if is_trainers_number:  # such as the epoch
+        is_training_record = isinstance(name, str) and isinstance(entry, int | float)
+        if is_training_record:  # such as the epoch
             continue
         tensor = _require_tensor(name, entry)
         # A tensor such as `torch.zeros(1).expand(10**9)` needs far more memory as an array.

@@ -164,7 +164,7 @@ class Classifier:
                 f"{self.config.network_title}: the logits are not finite numbers; train with a "
                 "lower learning rate"
             )
-        return Predictions.of(softmax(logits), self.class_names, photos.names)
+        return Predictions.from_probabilities(softmax(logits), self.class_names, photos.names)
 
     @with_package_settings()
     def features(self, images: Any) -> np.ndarray:

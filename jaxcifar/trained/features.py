@@ -82,8 +82,10 @@ def _differ_only_by_scale_and_offset(outputs: np.ndarray, logits: np.ndarray) ->
     """
     outputs_without_offset = outputs - outputs.mean(-1, keepdims=True, dtype=np.float64)
     logits_without_offset = logits - logits.mean(-1, keepdims=True, dtype=np.float64)
-    if not outputs_without_offset.any():
-        return not logits_without_offset.any()
+    are_outputs_constant = not outputs_without_offset.any()
+    are_logits_constant = not logits_without_offset.any()
+    if are_outputs_constant:
+        return are_logits_constant
     product_sum = (outputs_without_offset * logits_without_offset).sum()
     least_squares_scale = product_sum / (outputs_without_offset**2).sum()
     error = np.linalg.norm(logits_without_offset - least_squares_scale * outputs_without_offset)

@@ -72,7 +72,7 @@ def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | 
         if not isinstance(run, str | os.PathLike):
             raise UsageError(f"load: {run!r:.80} is not a path; write load(RUN) or load(RUN, RUN)")
     members = [_load_classifier(Path(run), data_dir) for run in runs or (SHIPPED_WEIGHTS,)]
-    return members[0] if len(members) == 1 else Ensemble.of(members)
+    return members[0] if len(members) == 1 else Ensemble.from_members(members)
 
 
 def load_just_trained(path: Path, data_dir: str | Path | None) -> Classifier:

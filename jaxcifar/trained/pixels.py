@@ -40,7 +40,8 @@ def as_photos(images: Any, size: int = IMAGE_SIZE) -> Photos:
         images = [images]
     elif hasattr(images, "__array__"):  # an array of NumPy, JAX or PyTorch
         array = np.asarray(images)
-        if array.dtype.kind not in _DTYPE_KINDS_OF_PATHS:
+        may_hold_paths = array.dtype.kind in _DTYPE_KINDS_OF_PATHS
+        if not may_hold_paths:
             return _numbered_photos(_pixels_of_array("images", array, size))
     elif not isinstance(images, Iterable):
         type_name = type(images).__name__

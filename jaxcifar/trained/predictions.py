@@ -23,7 +23,7 @@ class Predictions(_ProbabilitiesAndLabels):
     names: list[str]
 
     @classmethod
-    def of(
+    def from_probabilities(
         cls,
         probabilities: np.ndarray,
         class_names: Sequence[str],

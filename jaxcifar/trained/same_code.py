@@ -37,7 +37,8 @@ def require_same_code(
             is_same = user_reference.read_and_hash(kind, name) == recorded_digest
         except UsageError as error:
             raise UsageError(f"{path}: {error}; {remedy}") from error
-        if not is_same and name.startswith("__main__:"):
+        was_defined_in_script = name.startswith("__main__:")
+        if not is_same and was_defined_in_script:
             raise UsageError(
                 f"{path}: {name} was defined in the script that trained the network; load it in "
                 "that script, or move the network to a separate file and train it again"

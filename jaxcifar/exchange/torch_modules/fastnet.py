@@ -35,13 +35,14 @@ def _pool(x: torch.Tensor, mirrored: bool, blurred: bool) -> torch.Tensor:
     If `blurred`, an odd height or width is pooled in two steps: maxima over 2x2 pixels at every
     position, and then means over 2 neighbouring maxima.
     """
+    height, width = x.shape[-2:]
     if blurred:
-        are_odd = [side % 2 == 1 for side in x.shape[-2:]]
+        are_odd = [side % 2 == 1 for side in (height, width)]
         strides = [1 if is_odd else 2 for is_odd in are_odd]
         mean_windows = [2 if is_odd else 1 for is_odd in are_odd]
         maxima = F.max_pool2d(x, 2, strides)
         return F.avg_pool2d(maxima, mean_windows)
-    has_odd_width = x.shape[-1] % 2 == 1
+    has_odd_width = width % 2 == 1
     window_columns = 3 if mirrored and has_odd_width else 2
     return F.max_pool2d(x, (2, window_columns), 2)
 
