@@ -54,7 +54,7 @@ def evaluate_sets(
     report_step: Callable[[str], None] = lambda step: None,
     user_metrics: Sequence[UserMetric] = (),
 ) -> EvaluationResult:
-    """Evaluate a network on several sets of images.
+    """Evaluate a network on several sets of images; return the results on each set.
 
     Args:
       predict: returns the network's logits for images.

@@ -43,8 +43,9 @@ class UserImages(NamedTuple):
 def title_of_user_images(path: str) -> str:
     """Return the title of a user's images in an evaluation, such as "lab2/photos".
 
-    The title is the name of the folder or file, after the name of the folder around it: folders in
-    different places often have the same name. `evaluation.json` keeps one set of images per title.
+    The title has the name of the folder or file and, before it, the name of the folder that
+    contains it, because folders in different places often have the same name. `evaluation.json`
+    keeps one set of images per title.
     """
     table = parse_table_name(path)
     if table is None:
@@ -56,7 +57,9 @@ def title_of_user_images(path: str) -> str:
 def read_user_images(
     name: str, run_classes: Sequence[str], print_line: PrintLine, image_size: int
 ) -> UserImages | None:
-    """Read the test images in a user's folder or file, else its validation images, else all.
+    """Read a user's images for an evaluation: the test images, if there are any.
+
+    Without test images, the validation images are read; without both, all images are read.
 
     Args:
       name: path of a folder, a table of labels, or an `.npz` or parquet file.
@@ -106,9 +109,10 @@ class _Split(NamedTuple):
 def _read_split_to_evaluate(
     name: str, run_classes: Sequence[str], print_line: PrintLine, resizing: Resizing
 ) -> _Split | None:
-    """Read the test images in a folder, table or file; without any, the validation images, or all.
+    """Read the test images in a folder, table or file, if there are any.
 
-    Return None if the path `name` is no folder, table, `.npz` or parquet file.
+    Without test images, read the validation images; without both, read all images. Return None if
+    the path `name` is no folder, table, `.npz` or parquet file.
     """
     path = expand_home(name)
     parquet_files = find_unmixed_parquet_files(path)
@@ -141,7 +145,7 @@ def _read_split_of_folder(folder: ImageFolder, print_line: PrintLine, resizing: 
 def _choose_split(
     records_of_split: Mapping[str, binary_records.Records], class_names: tuple[str, ...]
 ) -> _Split:
-    """Return the split to evaluate.
+    """Return the split to evaluate: test, else validation, else all images.
 
     Args:
       records_of_split: the packed images of each split, by the name of the split.

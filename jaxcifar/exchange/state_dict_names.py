@@ -203,7 +203,7 @@ def describe_large_stem(
 
 
 def _is_kernel_for_color_images(shape: Shape) -> bool:
-    """Return True if PyTorch's convolution kernels for images with 3 channels have this shape."""
+    """Return True if a shape is that of a PyTorch convolution kernel with 3 input channels."""
     if len(shape) != 4:
         return False
     _, input_channels, _, _ = shape

@@ -99,7 +99,10 @@ def _has_weights(entries: Mapping[Any, Any]) -> bool:
 
 
 def _torch_reason(error: Exception) -> str:
-    """Return the reason in a PyTorch error, without PyTorch's advice to execute the file."""
+    """Return the reason why PyTorch can't read a file, from its error message.
+
+    PyTorch's advice to execute the code in the file is left out.
+    """
     explanation = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
     first_sentence = re.split(r"\.\s|\n", explanation, maxsplit=1)[0]
     if "trust" in first_sentence:
