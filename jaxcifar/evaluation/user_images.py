@@ -20,7 +20,6 @@ from jaxcifar.machine.paths import expand_home, last_two_names, parse_table_name
 from jaxcifar.machine.terminal import PrintLine
 
 _MAX_COLUMN_LENGTH = 60  # characters of a column's name in a title
-Images = UInt8[np.ndarray, "images height width 3"]
 SPLIT_TITLES = {"test": "test", "val": "validation", "train": "training"}
 
 
@@ -189,7 +188,10 @@ def contains_test_images(examples: Examples, dataset: Dataset) -> bool:
     return _count_exact_copies(examples.images, dataset.test.images) > 0
 
 
-def _count_exact_copies(images: Images, originals: Images) -> int:
+def _count_exact_copies(
+    images: UInt8[np.ndarray, "images height width 3"],
+    originals: UInt8[np.ndarray, "originals original_height original_width 3"],
+) -> int:
     """Return how many of the images equal one of the originals; 0 if their sizes differ."""
     have_same_size = images.shape[1:] == originals.shape[1:]
     if not have_same_size:
