@@ -52,11 +52,11 @@ def calibration(
     labels: Integer[np.ndarray, "images"],
     temperature: float = 1.0,
 ) -> Calibration:
-    """Measure the calibration of a network: loss, expected calibration error and its bins.
+    """Return a network's loss, its expected calibration error, and the bins behind this error.
 
-    A bin contains the images of similar confidence (the probability of the predicted class). The
-    error is the distance between mean confidence and accuracy of a bin, averaged over all images
-    (Guo et al. 2017).
+    The confidence of an image is the probability of its predicted class. A bin contains the images
+    of similar confidence. The error is the difference between the mean confidence and the accuracy
+    of a bin, averaged over all images (Guo et al. 2017).
 
     Args:
       logits: the network's logits.
@@ -66,27 +66,43 @@ def calibration(
     log_probs = log_probabilities(np.asarray(logits, np.float64) / temperature)
     are_correct = is_correct(log_probs, labels)
     confidences = np.minimum(np.exp(log_probs.max(-1)), 1.0)
-    bins_from_one = np.ceil(confidences * BINS).astype(
-        int
-    )  # a bin has its upper edge, not the lower
-    bin_of_image = np.clip(bins_from_one - 1, 0, BINS - 1)
+    bin_of_image = _bin_numbers(confidences)
     image_counts = np.bincount(bin_of_image, minlength=BINS)
     confidence_sums = np.bincount(bin_of_image, confidences, minlength=BINS)
     correct_counts = np.bincount(bin_of_image, are_correct, minlength=BINS)
     bins: list[Any] = []
     for bin_number in range(BINS):
-        divisor = max(image_counts[bin_number], 1)  # the bin may be empty
-        mean_confidence = float(confidence_sums[bin_number] / divisor)
+        image_count_or_one = max(image_counts[bin_number], 1)
+        mean_confidence = float(confidence_sums[bin_number] / image_count_or_one)
         bins.append(
             {
                 "images": int(image_counts[bin_number]),
-                "confidence": min(1.0, mean_confidence),
-                "accuracy": float(correct_counts[bin_number] / divisor),
+                "confidence": _without_rounding_above_one(mean_confidence),
+                "accuracy": float(correct_counts[bin_number] / image_count_or_one),
             }
         )
-    ece = float(np.abs(confidence_sums - correct_counts).sum() / len(labels))
+    error_sums_of_bins = np.abs(confidence_sums - correct_counts)
+    calibration_error = float(error_sums_of_bins.sum() / len(labels))
     log_probs_of_labels = log_probs[np.arange(len(labels)), labels]
-    return {"loss": float(-log_probs_of_labels.mean()), "ece": min(1.0, ece), "bins": bins}
+    return {
+        "loss": float(-log_probs_of_labels.mean()),
+        "ece": _without_rounding_above_one(calibration_error),
+        "bins": bins,
+    }
+
+
+def _bin_numbers(confidences: Float64[np.ndarray, "images"]) -> Integer[np.ndarray, "images"]:
+    """Return the number of each confidence's bin, from 0 to `BINS` - 1.
+
+    A bin includes its upper limit, but not its lower limit; only the first bin includes 0.
+    """
+    numbers_from_one = np.ceil(confidences * BINS).astype(int)
+    return np.clip(numbers_from_one - 1, 0, BINS - 1)
+
+
+def _without_rounding_above_one(value: float) -> float:
+    """Return a mean of numbers up to 1, which rounding may have made slightly larger than 1."""
+    return min(1.0, value)
 
 
 def fitted_temperature(
@@ -96,8 +112,8 @@ def fitted_temperature(
 
     Logits are divided by the temperature, which lies between `LOWEST_TEMPERATURE` and
     `HIGHEST_TEMPERATURE`. The loss is convex in the inverse temperature, so the loss is lowest
-    where its derivative is 0. The derivative is a mean over the images: the expected logit minus
-    the logit of the true class.
+    where its derivative is 0. The derivative by the inverse temperature is a mean over the images:
+    the expected logit minus the logit of the true class.
 
     Args:
       logits: logits of images that were not used for training.
@@ -108,16 +124,20 @@ def fitted_temperature(
     logits_of_labels = logits[np.arange(len(labels)), labels]
 
     def loss_derivative(log_inverse_temperature: float) -> float:
-        scaled_logits = np.exp(log_inverse_temperature) * logits
-        probabilities = np.exp(log_probabilities(scaled_logits))
+        inverse_temperature = np.exp(log_inverse_temperature)
+        probabilities = np.exp(log_probabilities(inverse_temperature * logits))
         expected_logits = (probabilities * logits).sum(-1)
         return float((expected_logits - logits_of_labels).mean())
 
-    lowest_log_inverse = np.log(1 / HIGHEST_TEMPERATURE)
-    highest_log_inverse = np.log(1 / LOWEST_TEMPERATURE)
-    if loss_derivative(lowest_log_inverse) >= 0:
+    log_inverse_of_highest = np.log(1 / HIGHEST_TEMPERATURE)
+    log_inverse_of_lowest = np.log(1 / LOWEST_TEMPERATURE)
+    # The derivative rises with the inverse temperature. If it does not change its sign between the
+    # two limits, the loss is lowest at one of them.
+    if loss_derivative(log_inverse_of_highest) >= 0:
         return HIGHEST_TEMPERATURE
-    if loss_derivative(highest_log_inverse) <= 0:
+    if loss_derivative(log_inverse_of_lowest) <= 0:
         return LOWEST_TEMPERATURE
-    best_log_inverse = brentq(loss_derivative, lowest_log_inverse, highest_log_inverse, xtol=1e-10)
-    return float(np.exp(-best_log_inverse))
+    log_inverse_of_best = brentq(
+        loss_derivative, log_inverse_of_highest, log_inverse_of_lowest, xtol=1e-10
+    )
+    return float(np.exp(-log_inverse_of_best))

@@ -56,6 +56,6 @@ def convert_to_run_labels(
 
 
 def _list_first_names(names: Sequence[str]) -> str:
-    """Return the first few names, and the number of the others."""
+    """Return a text with the first few names, and the number of the others."""
     short_names = [printable(name, _MAX_NAME_LENGTH) for name in names]
     return join_first(short_names, _MAX_NAMES_SHOWN)

@@ -49,20 +49,21 @@ class CorruptedImages:
     max_images: int | None
     image_size: int = IMAGE_SIZE
 
-    def examples(self, kind: str, level: int) -> Examples:
+    def examples(self, kind: str, strength: int) -> Examples:
         """Return the images (and labels) of one kind of corruption at a strength from 1 to 5.
 
         Raises:
           UsageError: the images have a wrong shape or dtype, or `max_images` is too small.
         """
-        images_per_level = len(self.labels) // LEVELS
-        images_of_level = slice((level - 1) * images_per_level, level * images_per_level)
+        images_per_strength = len(self.labels) // LEVELS
+        end = strength * images_per_strength
+        start = end - images_per_strength
         file_name = f"{self.title}/{kind}.npy"
-        original_images = self.images_by_kind[kind][images_of_level]
+        original_images = self.images_by_kind[kind][start:end]
         pixels = convert_to_squares(file_name, original_images, self.image_size)
-        examples = Examples(pixels, self.labels[images_of_level])
-        image_set = ImageSet(file_name, file_name, examples)
-        return image_set.subset(self.max_images).examples
+        all_examples = Examples(pixels, self.labels[start:end])
+        whole_set = ImageSet(name=file_name, title=file_name, examples=all_examples)
+        return whole_set.subset(self.max_images).examples
 
 
 def open_corruption_set(
@@ -87,34 +88,36 @@ def open_corruption_set(
       UsageError: no file has the name of a corruption, or the run lacks a class of the images.
       RunError: a file can't be read, or the files do not fit together.
     """
-    paths = _corruption_files(folder_name, print_line)
+    paths = _find_corruption_files(folder_name, print_line)
     images_by_kind = {kind: map_images(path) for kind, path in paths.items()}
     for kind, path in paths.items():
         image_count = len(images_by_kind[kind])
-        if image_count % LEVELS:
+        has_equal_strengths = image_count % LEVELS == 0
+        if not has_equal_strengths:
             raise RunError(
                 f"{path}: has {image_count:,} images, which are not {LEVELS} strengths with equal "
                 "numbers of images; download the file again"
             )
-        # Each file has the same labels, those of `labels.npy`; here they are checked for each file.
-        labels, set_classes = read_labels_beside(path, image_count, class_names)
+        # All files share the labels in `labels.npy`. Each call checks that they fit one file.
+        shared_labels, set_classes = read_labels_beside(path, image_count, class_names)
     title = _title_of_folder(expand_home(folder_name))
-    run_labels = convert_to_run_labels(title, labels, set_classes, class_names)
+    run_labels = convert_to_run_labels(title, shared_labels, set_classes, class_names)
     return CorruptedImages(title, images_by_kind, run_labels, max_images, image_size)
 
 
 def _title_of_folder(folder: Path) -> str:
     """Return the title of a folder of corrupted images, such as "CIFAR-10-C" or "lab2/noisy".
 
-    CIFAR-10-C and CIFAR-100-C are the same images everywhere. Other folders in different places
-    can have the same name, so the title has the name of the folder around them, too.
+    The published sets CIFAR-10-C and CIFAR-100-C have the same images on every machine. Folders
+    with another name can be different sets, so their title begins with the name of the folder that
+    contains them.
     """
     name = folder.absolute().name
     return name if published_dataset_of(name) else last_two_names(folder)
 
 
-def _corruption_files(folder_name: str, print_line: PrintLine) -> dict[str, Path]:
-    """Return the file of each kind of corruption in the folder `folder_name`.
+def _find_corruption_files(folder_name: str, print_line: PrintLine) -> dict[str, Path]:
+    """Return the files in the folder `folder_name` by the kind of corruption of their images.
 
     A line is printed about other `.npy` files, and about missing standard kinds.
 
@@ -122,21 +125,21 @@ def _corruption_files(folder_name: str, print_line: PrintLine) -> dict[str, Path
       UsageError: no file has the name of a corruption.
     """
     folder = expand_home(folder_name)
-    possible_paths = {kind: folder / f"{kind}.npy" for kind in ALL_CORRUPTIONS}
-    paths = {kind: path for kind, path in possible_paths.items() if path.exists()}
+    paths_of_all_kinds = {kind: folder / f"{kind}.npy" for kind in ALL_CORRUPTIONS}
+    paths = {kind: path for kind, path in paths_of_all_kinds.items() if path.exists()}
     names_in_folder = {path.stem for path in folder.glob("*.npy")}
-    other_names = sorted(names_in_folder - {*ALL_CORRUPTIONS, "labels"})
+    ignored_names = sorted(names_in_folder - {*ALL_CORRUPTIONS, "labels"})
     if not paths:
         advice = "give a folder such as CIFAR-10-C"
-        if other_names:
-            advice = f"--on {folder / other_names[0]}.npy evaluates on one file"
+        if ignored_names:
+            advice = f"--on {folder / ignored_names[0]}.npy evaluates on one file"
         raise UsageError(
             f"--on {folder_name}: no file is named after a corruption, such as fog.npy; {advice}"
         )
-    if other_names:
+    if ignored_names:
         print_line(
-            f"{folder_name}: {pluralize(len(other_names), 'other file')} ignored "
-            f"({other_names[0]}.npy); give each as --on FILE.npy"
+            f"{folder_name}: {pluralize(len(ignored_names), 'other file')} ignored "
+            f"({ignored_names[0]}.npy); give each as --on FILE.npy"
         )
     missing_kinds = [kind for kind in STANDARD_CORRUPTIONS if kind not in paths]
     if missing_kinds:
@@ -165,23 +168,25 @@ def evaluate_corruption_set(
       RunError: a logit is not finite.
       UsageError: images have a wrong shape or dtype.
     """
-    accuracy: dict[str, list[float]] = {}
+    accuracies_of_kind: dict[str, list[float]] = {}
     image_count = 0
     for kind in corrupted.images_by_kind:
         report_step(f"{corrupted.title}: {kind}")
-        accuracy[kind] = []
-        for level in range(1, LEVELS + 1):
-            images, labels = corrupted.examples(kind, level)
+        accuracies_of_kind[kind] = []
+        for strength in range(1, LEVELS + 1):
+            images, labels = corrupted.examples(kind, strength)
             image_count = len(labels)  # the same for each kind and strength
-            logits = finite_logits(predict, images, f"{kind}, strength {level}")
-            accuracy[kind].append(accuracy_of(logits, labels))
-    mean_of_kind = {kind: float(np.mean(values)) for kind, values in accuracy.items()}
+            logits = finite_logits(predict, images, f"{kind}, strength {strength}")
+            accuracies_of_kind[kind].append(accuracy_of(logits, labels))
+    mean_of_kind = {
+        kind: float(np.mean(accuracies)) for kind, accuracies in accuracies_of_kind.items()
+    }
     return {
         "title": corrupted.title,
         "date": date,
         "images": image_count,
         "mean": _mean_over_kinds(mean_of_kind),
-        "accuracy": accuracy,
+        "accuracy": accuracies_of_kind,
     }
 
 
@@ -203,13 +208,14 @@ def with_corruption_errors(
     """
     corruption_errors = {}
     for kind, accuracies in results["accuracy"].items():
-        base_error = sum(1 - accuracy for accuracy in base_results["accuracy"][kind])
-        if base_error <= 0:
+        base_error_sum = sum(1 - accuracy for accuracy in base_results["accuracy"][kind])
+        if base_error_sum <= 0:
             raise RunError(
                 f"--base {base_name}: classifies all images of {kind} correctly, and the "
                 "corruption error would divide by its 0 errors; choose another base, or more images"
             )
-        corruption_errors[kind] = sum(1 - accuracy for accuracy in accuracies) / base_error
+        error_sum = sum(1 - accuracy for accuracy in accuracies)
+        corruption_errors[kind] = error_sum / base_error_sum
     mean_error = _mean_over_kinds(corruption_errors)
     with_errors: CorruptionSet = {
         **results,

@@ -12,8 +12,9 @@ from jaxcifar.runs.evaluation_file import NORMALISED, NOT_NORMALISED
 from jaxcifar.trained.classifier import Classifier
 from jaxcifar.training import augment
 
-# Returns the logits of images.
-Predict = Callable[[UInt8[np.ndarray, "images size size 3"]], Float32[np.ndarray, "images classes"]]
+Images = UInt8[np.ndarray, "images size size 3"]
+Logits = Float32[np.ndarray, "images classes"]
+Predict = Callable[[Images], Logits]
 
 _SEED = 17  # not the run's seed, so that all runs see the same images
 _MAX_SHIFT = 4  # pixels, as usual in training on CIFAR-10
@@ -34,25 +35,37 @@ def evaluation_mistakes(classifier: Classifier) -> dict[str, Predict]:
       active. So the logits depend on the batch size.
     """
     mean, std = np.asarray(classifier.mean), np.asarray(classifier.std)
-    is_normalized = bool((mean != 0).any() or (std != 1).any())
-    channel_mean = classifier.result.get("channel_mean")
-    channel_std = classifier.result.get("channel_std")
-    mistakes: dict[str, Predict] = {}
-    if is_normalized:
+    trained_with_normalization = bool((mean != 0).any() or (std != 1).any())
+    mean_of_dataset = classifier.result.get("channel_mean")
+    std_of_dataset = classifier.result.get("channel_std")
+    predict_by_mistake: dict[str, Predict] = {}
+    if trained_with_normalization:
         without_normalization = classifier.with_normalization(np.zeros(3), np.ones(3))
-        mistakes[NOT_NORMALISED] = without_normalization.logits
-    elif channel_mean is not None and channel_std is not None:
-        data_mean, data_std = np.asarray(channel_mean), np.asarray(channel_std)
-        mistakes[NORMALISED] = classifier.with_normalization(data_mean, data_std).logits
+        predict_by_mistake[NOT_NORMALISED] = without_normalization.logits
+    elif mean_of_dataset is not None and std_of_dataset is not None:
+        with_normalization = classifier.with_normalization(
+            np.asarray(mean_of_dataset), np.asarray(std_of_dataset)
+        )
+        predict_by_mistake[NORMALISED] = with_normalization.logits
     one_half = np.full(3, 0.5)
-    mistakes["normalised by 0.5"] = classifier.with_normalization(one_half, one_half).logits
-    mistakes["pixels 0 to 255"] = classifier.with_normalization(mean / 255, std / 255).logits
-    mistakes["red and blue swapped"] = lambda images: classifier.logits(images[..., ::-1])
-    mistakes["shifted and flipped"] = lambda images: classifier.logits(shifted_and_flipped(images))
+    with_one_half = classifier.with_normalization(one_half, one_half)
+    predict_by_mistake["normalised by 0.5"] = with_one_half.logits
+    # (255 * pixel - mean) / std equals (pixel - mean / 255) / (std / 255).
+    without_division_by_255 = classifier.with_normalization(mean / 255, std / 255)
+    predict_by_mistake["pixels 0 to 255"] = without_division_by_255.logits
+
+    def logits_of_swapped_colors(images: Images) -> Logits:
+        return classifier.logits(images[..., ::-1])
+
+    def logits_of_augmented_images(images: Images) -> Logits:
+        return classifier.logits(shifted_and_flipped(images))
+
+    predict_by_mistake["red and blue swapped"] = logits_of_swapped_colors
+    predict_by_mistake["shifted and flipped"] = logits_of_augmented_images
     for batch_size in _TRAINING_MODE_BATCH_SIZES:
         name = f"training mode, {batch_size} at once"
-        mistakes[name] = partial(training_mode_logits, classifier, batch_size)
-    return mistakes
+        predict_by_mistake[name] = partial(training_mode_logits, classifier, batch_size)
+    return predict_by_mistake
 
 
 def shifted_and_flipped(
@@ -79,8 +92,8 @@ def training_mode_logits(
 ) -> Float32[np.ndarray, "images classes"]:
     """Return the logits that a network computes in training mode, in the order of the images.
 
-    The images are shuffled into batches, because they may be sorted by class. The last batch is
-    filled up with images of the batch before it.
+    The images are shuffled into batches, because they may be sorted by class. If too few images are
+    left for the last batch, the batch begins with images that an earlier batch had already.
 
     Args:
       classifier: the network.
@@ -90,14 +103,15 @@ def training_mode_logits(
     shuffled_order = np.random.RandomState(_SEED).permutation(len(images))
     shuffled_images = images[shuffled_order]
     batch_size = min(batch_size, len(images))
-    start_of_last_batch = len(images) - batch_size
-    new_logits = []  # of the images in each batch that no earlier batch had
+    start_of_last_full_batch = len(images) - batch_size
+    logits_in_shuffled_order = []
     for first_new_image in range(0, len(images), batch_size):
-        start = min(first_new_image, start_of_last_batch)
+        start = min(first_new_image, start_of_last_full_batch)
         batch = shuffled_images[start : start + batch_size]
         batch_key = jax.random.fold_in(jax.random.key(_SEED), first_new_image)
         batch_logits = classifier.training_logits(batch, batch_key)
         repeated_image_count = first_new_image - start
-        new_logits.append(batch_logits[repeated_image_count:])
+        logits_of_new_images = batch_logits[repeated_image_count:]
+        logits_in_shuffled_order.append(logits_of_new_images)
     original_order = np.argsort(shuffled_order)
-    return np.concatenate(new_logits)[original_order]
+    return np.concatenate(logits_in_shuffled_order)[original_order]

@@ -75,7 +75,7 @@ class ImageSet(NamedTuple):
         images, labels = self.examples
         if max_images is None or max_images >= len(labels):
             return self
-        _, chosen_indices = stratified_split(labels, max_images / len(labels))
+        _, chosen_indices = stratified_split(labels, fraction=max_images / len(labels))
         if not len(chosen_indices):
             raise UsageError(
                 f"--images {max_images}: too few to have an image of each class; give a larger "
@@ -113,8 +113,8 @@ def load_run_dataset(
             f"the run's training images were not found ({error}); evaluate --on a folder of images "
             "by class"
         ) from error
-    expected_sha256 = config.data_sha256
-    has_other_images = expected_sha256 is not None and expected_sha256 != dataset.sha256
+    has_checksum = config.data_sha256 is not None  # else images of the catalog, or an old run
+    has_other_images = has_checksum and config.data_sha256 != dataset.sha256
     has_other_classes = dataset.class_names != tuple(class_names)
     if has_other_images or has_other_classes:
         raise UsageError(
@@ -175,12 +175,7 @@ def load_set(
     set_name, _, folder_name = name.partition(":")
     if set_name == "cifar10.1":
         folder = Path(folder_name) if folder_name else None
-        version, examples = load_cifar10_1(folder, data_dir)
-        title = f"CIFAR-10.1 {version}"
-        cifar10_classes = CATALOG["cifar10"].class_names
-        labels = convert_to_run_labels(title, examples.labels, cifar10_classes, class_names)
-        pixels = resize_images(title, examples.images, image_size, print_line)
-        return ImageSet(f"cifar10.1-{version}", title, Examples(pixels, labels))
+        return _load_cifar10_1_set(folder, class_names, data_dir, print_line, image_size)
     if name in TEST_SETS:
         dataset = get_dataset()
         return ImageSet(name, f"{dataset.title}, test", dataset.test)
@@ -195,14 +190,34 @@ def load_set(
     return _load_user_images(name, class_names, print_line, image_size)
 
 
+def _load_cifar10_1_set(
+    folder: Path | None,
+    class_names: Sequence[str],
+    data_dir: Path,
+    print_line: PrintLine,
+    image_size: int,
+) -> ImageSet:
+    version, examples = load_cifar10_1(folder, data_dir)
+    title = f"CIFAR-10.1 {version}"
+    cifar10_classes = CATALOG["cifar10"].class_names
+    labels = convert_to_run_labels(title, examples.labels, cifar10_classes, class_names)
+    pixels = resize_images(title, examples.images, image_size, print_line)
+    return ImageSet(f"cifar10.1-{version}", title, Examples(pixels, labels))
+
+
 def _load_user_images(
     name: str, class_names: Sequence[str], print_line: PrintLine, image_size: int
 ) -> ImageSet:
-    """Load a user's images: the test images, else the validation images, else all images."""
+    """Load the images in a user's folder or file `name`.
+
+    If they are divided into splits, only the test images are loaded, or only the validation images
+    if there are no test images.
+    """
     path = expand_home(name)
-    user_images = read_user_images(name, class_names, print_line, image_size)
-    if user_images is None and path.suffix == ".npy" and path.is_file():
+    is_npy_file = path.suffix == ".npy" and path.is_file()
+    if is_npy_file:
         return _load_npy(path, class_names, print_line, image_size)
+    user_images = read_user_images(name, class_names, print_line, image_size)
     if user_images is None:
         raise _unknown_set_error(name)
     images, set_labels = user_images.examples
@@ -223,10 +238,10 @@ def _load_npy(
 ) -> ImageSet:
     """Load the images in an `.npy` file, and the labels in `labels.npy` in the same folder."""
     original_images = map_images(path)
-    labels, set_classes = read_labels_beside(path, len(original_images), class_names)
+    set_labels, set_classes = read_labels_beside(path, len(original_images), class_names)
     pixels = resize_images(str(path), original_images, image_size, print_line)
     title = last_two_names(path.with_suffix(""))
-    labels = convert_to_run_labels(title, labels, set_classes, class_names)
+    labels = convert_to_run_labels(title, set_labels, set_classes, class_names)
     return ImageSet(f"{USER_SET_PREFIX}{title}", title, Examples(pixels, labels))
 
 

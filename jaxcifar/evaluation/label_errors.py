@@ -18,9 +18,9 @@ def likely_label_errors(
 ) -> MistakeColumns:
     """Return the images whose labels are probably wrong, the most suspicious image first.
 
-    These are the wrongly classified images whose label has the lowest predicted probability.
-    Northcutt et al., "Confident learning: estimating uncertainty in dataset labels", 2021, in its
-    simplest form.
+    These are the wrongly classified images whose label has the lowest predicted probability. This
+    is the simplest form of the method of Northcutt et al., "Confident learning: estimating
+    uncertainty in dataset labels", 2021.
 
     Args:
       logits: the network's logits.
@@ -37,13 +37,14 @@ def likely_label_errors(
     wrong_indices = np.flatnonzero(predicted != labels)
     least_probable_first = np.argsort(log_probs_of_labels[wrong_indices], kind="stable")
     indices = wrong_indices[least_probable_first][:MAX_MISTAKES]
-    log_confidences = log_probs[indices, predicted[indices]]
+    confidences = np.exp(log_probs[indices, predicted[indices]])
+    label_probabilities = np.exp(log_probs_of_labels[indices])
     return {
         "index": indices.astype(np.int32),
         "label": labels[indices].astype(np.int32),
         "predicted": predicted[indices].astype(np.int32),
-        "confidence": np.exp(log_confidences).astype(np.float32),
-        "label_probability": np.exp(log_probs_of_labels[indices]).astype(np.float32),
+        "confidence": confidences.astype(np.float32),
+        "label_probability": label_probabilities.astype(np.float32),
         "image": examples.images[indices],
     }
 

@@ -13,11 +13,7 @@ from jaxcifar.data import Examples
 from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupt_images
 from jaxcifar.errors import RunError
 from jaxcifar.evaluation import image_sets
-from jaxcifar.evaluation.calibration import (
-    accuracy_by_class,
-    calibration,
-    fitted_temperature,
-)
+from jaxcifar.evaluation.calibration import accuracy_by_class, calibration, fitted_temperature
 from jaxcifar.evaluation.evaluation_mistakes import Predict
 from jaxcifar.evaluation.image_sets import ImageSet
 from jaxcifar.evaluation.label_errors import label_error_list, likely_label_errors, mistake_list
@@ -58,7 +54,7 @@ def evaluate_sets(
     report_step: Callable[[str], None] = lambda step: None,
     user_metrics: Sequence[UserMetric] = (),
 ) -> EvaluationResult:
-    """Evaluate a network on several sets of images.
+    """Evaluate a network on several sets of images; return the results on each set.
 
     Args:
       predict: returns the network's logits for images.
@@ -79,15 +75,16 @@ def evaluate_sets(
     results_by_set: dict[str, SetResult] = {}
     evaluation: Evaluation = {"sets": {}}
     sets_without_temperature = {image_sets.CORRUPTIONS_SET, image_sets.MISTAKES_SET}
-    needs_temperature = any(image_set.name not in sets_without_temperature for image_set in sets)
-    if needs_temperature and val is not None and len(val.labels):
+    is_temperature_needed = any(item.name not in sets_without_temperature for item in sets)
+    if is_temperature_needed and val is not None and len(val.labels) > 0:
         report_step("the temperature, on the validation images")
         logits = finite_logits(predict, val.images, "validation")
         evaluation["temperature"] = fitted_temperature(logits, val.labels)
     for image_set in sets:
         name, examples = image_set.name, image_set.examples
         if name == image_sets.CORRUPTIONS_SET:
-            evaluation["corruptions"] = evaluate_corrupted(predict, examples, date, report_step)
+            corruptions = evaluate_with_corruptions(predict, examples, date, report_step)
+            evaluation["corruptions"] = corruptions
         elif name == image_sets.MISTAKES_SET:
             evaluation["slips"] = evaluate_with_mistakes(
                 predict, predict_by_mistake, examples, date, report_step
@@ -166,8 +163,9 @@ def evaluate_set(
     }
     if temperature is not None:
         figures["tempered"] = calibration(logits, labels, temperature)
-    if image_set.name != image_sets.TRAIN_SET:
-        return SetResult(figures, mistakes)
+    are_training_images = image_set.name == image_sets.TRAIN_SET
+    if not are_training_images:
+        return SetResult(figures, mistakes, label_errors=None)
     label_errors = likely_label_errors(logits, image_set.examples)
     label_errors["index"] = image_set.indices_in_whole_set(label_errors["index"])
     figures["label_errors"] = label_error_list(label_errors, class_names)
@@ -185,13 +183,13 @@ def _finite_metrics(metrics: MetricSet, logits: np.ndarray, labels: np.ndarray) 
     return finite_metrics
 
 
-def evaluate_corrupted(
+def evaluate_with_corruptions(
     predict: Predict,
     examples: Examples,
     date: str,
     report_step: Callable[[str], None] = lambda step: None,
 ) -> Corruptions:
-    """Compute a network's accuracy on images to which each kind of corruption is applied.
+    """Apply each kind of corruption to images, and compute a network's accuracy on the results.
 
     There must be at least one image. `date` is stored, and `report_step` is called for each kind.
 
@@ -204,9 +202,9 @@ def evaluate_corrupted(
     for corruption in CORRUPTIONS:
         report_step(f"corruptions: {corruption}")
         accuracy[corruption] = []
-        for level in range(1, STRENGTHS + 1):
-            corrupted_images = corrupt_images(corruption, level, images)
-            logits = finite_logits(predict, corrupted_images, f"{corruption}, strength {level}")
+        for strength in range(1, STRENGTHS + 1):
+            corrupted_images = corrupt_images(corruption, strength, images)
+            logits = finite_logits(predict, corrupted_images, f"{corruption}, strength {strength}")
             accuracy[corruption].append(accuracy_of(logits, labels))
     return {
         "date": date,
@@ -227,7 +225,7 @@ def evaluate_with_mistakes(
 
     `predict_by_mistake` has functions that return logits with a mistake, by the mistake's name.
     `report_step` is called with a text that has the name. `date` is stored in the results. There
-    must be at least one image. An image whose logits are NaN counts as classified wrongly.
+    must be at least one image. An image whose logits are all NaN counts as classified wrongly.
 
     Raises:
       RunError: a logit is not finite although no mistake was made.
@@ -237,13 +235,14 @@ def evaluate_with_mistakes(
     for name, predict_with_mistake in predict_by_mistake.items():
         report_step(f"slips: {name}")
         logits = predict_with_mistake(images)
-        have_numbers = ~np.isnan(logits).all(-1)
+        have_prediction = ~np.isnan(logits).all(-1)
         logits_without_nan = np.nan_to_num(logits, nan=-np.inf)
-        are_correct = have_numbers & is_correct(logits_without_nan, labels)
+        are_correct = have_prediction & is_correct(logits_without_nan, labels)
         accuracy[name] = float(are_correct.mean())
+    logits_without_mistake = finite_logits(predict, images, "test")
     return {
         "date": date,
         "images": len(labels),
-        "clean": accuracy_of(finite_logits(predict, images, "test"), labels),
+        "clean": accuracy_of(logits_without_mistake, labels),
         "accuracy": accuracy,
     }

@@ -38,9 +38,10 @@ def resize_images(
 def print_resizing(
     title: str, original_sizes: Collection[int], image_size: int, print_line: PrintLine
 ) -> None:
-    """Print a line if images are resized for a network that takes another size than 32x32.
+    """Print a line if images were resized, and the network takes another size than 32x32.
 
-    `original_sizes` are the sizes of the images before they are resized, `image_size` the new size.
+    `original_sizes` has the sizes of the images before they were resized. `image_size` is the size
+    that the network takes.
     """
     description = describe_resizing(original_sizes, image_size)
     if description and image_size != IMAGE_SIZE:

@@ -4,10 +4,13 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
+from jaxcifar.array_types import UInt8
 from jaxcifar.data import Dataset, Examples, binary_records
 from jaxcifar.data.decode import read_splits
 from jaxcifar.data.doubts import count_copies
-from jaxcifar.data.image_folder import scan_images
+from jaxcifar.data.image_folder import ImageFolder, scan_images
 from jaxcifar.data.parquet import read_parquet
 from jaxcifar.data.parquet_files import find_unmixed_parquet_files
 from jaxcifar.data.resizing import Resizing
@@ -39,8 +42,9 @@ class UserImages(NamedTuple):
 def title_of_user_images(path: str) -> str:
     """Return the title of a user's images in an evaluation, such as "lab2/photos".
 
-    The title is the name of the folder or file, after the name of the folder around it: folders in
-    different places often have the same name. `evaluation.json` keeps one set of images per title.
+    The title has the name of the folder or file and, before it, the name of the folder that
+    contains it, because folders in different places often have the same name. `evaluation.json`
+    keeps one set of images per title.
     """
     table = parse_table_name(path)
     if table is None:
@@ -52,7 +56,9 @@ def title_of_user_images(path: str) -> str:
 def read_user_images(
     name: str, run_classes: Sequence[str], print_line: PrintLine, image_size: int
 ) -> UserImages | None:
-    """Read the test images in a user's folder or file, else its validation images, else all.
+    """Read a user's images for an evaluation: the test images, if there are any.
+
+    Without test images, the validation images are read; without both, all images are read.
 
     Args:
       name: path of a folder, a table of labels, or an `.npz` or parquet file.
@@ -67,67 +73,89 @@ def read_user_images(
       RunError: the images can't be read.
     """
     resizing = Resizing(image_size)
-    chosen_split = _read_chosen_split(name, run_classes, print_line, resizing)
-    if chosen_split is None:
+    split = _read_split_to_evaluate(name, run_classes, print_line, resizing)
+    if split is None:
         return None
-    split, class_names = chosen_split.split, chosen_split.class_names
-    examples = Examples(*binary_records.unpack(chosen_split.records))
+    examples = Examples(*binary_records.unpack(split.records))
     title = title_of_user_images(name)
     print_resizing(title, resizing.original_sizes, image_size, print_line)
-    if chosen_split.is_only_split:
-        return UserImages(title, examples, class_names, split="")
-    split_title = SPLIT_TITLES[split]
+    if split.is_only_split:
+        return UserImages(title, examples, split.class_names, split="")
+    split_title = SPLIT_TITLES[split.name]
     print_line(
         f"{title}: has several splits; only its {len(examples.labels):,} {split_title} images are "
         "evaluated"
     )
-    return UserImages(f"{title}, {split_title}", examples, class_names, split)
+    return UserImages(f"{title}, {split_title}", examples, split.class_names, split.name)
 
 
-class _ChosenSplit(NamedTuple):
-    """The split of a folder or file that is evaluated: its name, packed images and classes."""
+class _Split(NamedTuple):
+    """The split of a folder or file that is evaluated.
 
-    split: str
+    Attributes:
+      name: "test", "val" or "train".
+      is_only_split: True if the folder or file has no other split.
+      records: the images and labels, packed into bytes.
+      class_names: names of the classes of the whole folder or file, by label.
+    """
+
+    name: str
     is_only_split: bool
     records: binary_records.Records
     class_names: tuple[str, ...]
 
 
-def _read_chosen_split(
+def _read_split_to_evaluate(
     name: str, run_classes: Sequence[str], print_line: PrintLine, resizing: Resizing
-) -> _ChosenSplit | None:
-    """Read the split to evaluate from a folder, table or file; None if `name` is none of these."""
+) -> _Split | None:
+    """Read the test images in a folder, table or file, if there are any.
+
+    Without test images, read the validation images; without both, read all images. Return None if
+    the path `name` is no folder, table, `.npz` or parquet file.
+    """
     path = expand_home(name)
     parquet_files = find_unmixed_parquet_files(path)
     if parquet_files:
         records_of_split, class_names = read_parquet(
             path, parquet_files, resizing, print_line, run_classes
         )
-        return _choose_records(records_of_split, class_names)
+        return _choose_split(records_of_split, class_names)
     folder = scan_images(name, needs_every_class=False)
     if folder is not None:
-        files_of_split = folder.files_of_split
-        split = _choose_split(files_of_split)
-        folder_with_one_split = dataclasses.replace(
-            folder, files_of_split={split: files_of_split[split]}
-        )
-        records = read_splits(folder_with_one_split, print_line, resizing)[split]
-        return _ChosenSplit(split, len(files_of_split) == 1, records, folder.class_names)
-    if path.suffix == ".npz" and path.is_file():
+        return _read_split_of_folder(folder, print_line, resizing)
+    is_npz_file = path.suffix == ".npz" and path.is_file()
+    if is_npz_file:
         records_of_split, class_names = read_npz(path.resolve(), print_line, resizing, run_classes)
-        return _choose_records(records_of_split, class_names)
+        return _choose_split(records_of_split, class_names)
     return None
 
 
-def _choose_records(
+def _read_split_of_folder(folder: ImageFolder, print_line: PrintLine, resizing: Resizing) -> _Split:
+    """Read the split to evaluate from a folder or a table of labels; other splits are not read."""
+    files_of_split = folder.files_of_split
+    chosen_name = _choose_split_name(files_of_split)
+    files_of_chosen_split = {chosen_name: files_of_split[chosen_name]}
+    folder_with_one_split = dataclasses.replace(folder, files_of_split=files_of_chosen_split)
+    records = read_splits(folder_with_one_split, print_line, resizing)[chosen_name]
+    is_only_split = len(files_of_split) == 1
+    return _Split(chosen_name, is_only_split, records, folder.class_names)
+
+
+def _choose_split(
     records_of_split: Mapping[str, binary_records.Records], class_names: tuple[str, ...]
-) -> _ChosenSplit:
-    """Return the split to evaluate, given the packed images of each split and all classes."""
-    split = _choose_split(records_of_split)
-    return _ChosenSplit(split, len(records_of_split) == 1, records_of_split[split], class_names)
+) -> _Split:
+    """Return the split to evaluate: test, else validation, else all images.
+
+    Args:
+      records_of_split: the packed images of each split, by the name of the split.
+      class_names: names of the classes of all splits, by label.
+    """
+    chosen_name = _choose_split_name(records_of_split)
+    is_only_split = len(records_of_split) == 1
+    return _Split(chosen_name, is_only_split, records_of_split[chosen_name], class_names)
 
 
-def _choose_split(splits: Collection[str]) -> str:
+def _choose_split_name(splits: Collection[str]) -> str:
     """Return the split to evaluate: "test", else "val", else "train", which then has all images."""
     return next(split for split in SPLIT_TITLES if split in splits)
 
@@ -143,13 +171,8 @@ def describe_training_copies(title: str, examples: Examples, dataset: Dataset) -
     Returns:
       one line; an empty string if there are no copies, or if the sizes of the images differ.
     """
-    train_images = dataset.train.images
-    if train_images.shape[1:] != examples.images.shape[1:]:
-        return ""
-    no_images = train_images[:0]
-    copy_counts = count_copies(train=train_images, val=no_images, test=examples.images)
-    copy_count = copy_counts["test"]
-    if not copy_count:
+    copy_count = _count_exact_copies(examples.images, dataset.train.images)
+    if copy_count == 0:
         return ""
     return (
         f"{title}: {copy_count:,} of the {len(examples.labels):,} images are also training "
@@ -162,9 +185,17 @@ def contains_test_images(examples: Examples, dataset: Dataset) -> bool:
 
     `dataset` is the data set of the run.
     """
-    test_images = dataset.test.images
-    if test_images.shape[1:] != examples.images.shape[1:]:
-        return False
-    no_images = test_images[:0]
-    copy_counts = count_copies(train=test_images, val=no_images, test=examples.images)
-    return copy_counts["test"] > 0
+    return _count_exact_copies(examples.images, dataset.test.images) > 0
+
+
+def _count_exact_copies(
+    images: UInt8[np.ndarray, "images height width 3"],
+    originals: UInt8[np.ndarray, "originals original_height original_width 3"],
+) -> int:
+    """Return how many of the images equal one of the originals; 0 if their sizes differ."""
+    have_same_size = images.shape[1:] == originals.shape[1:]
+    if not have_same_size:
+        return 0
+    no_images = originals[:0]
+    copy_counts = count_copies(train=originals, val=no_images, test=images)
+    return copy_counts["test"]

@@ -1,5 +1,7 @@
 """What an earlier conversion of PyTorch weights left in a run folder."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from jaxcifar.errors import UsageError
@@ -29,7 +31,9 @@ def finished_conversion(folder: RunFolder, source: Source, card: Card) -> Result
     if earlier_result and earlier_result.get("converted") == source:
         _require_same_normalisation(folder, earlier_result, card)
         return earlier_result
-    if earlier_result or (folder.has_begun and folder.metrics_file.exists()):
+    has_other_result = earlier_result is not None
+    has_unfinished_training = folder.has_begun and folder.metrics_file.exists()
+    if has_other_result or has_unfinished_training:
         raise UsageError(
             f"{folder.path}: holds another run; choose another folder, or use --overwrite to "
             "delete that run"
@@ -37,12 +41,13 @@ def finished_conversion(folder: RunFolder, source: Source, card: Card) -> Result
     return None
 
 
-def require_same_untested_weights(
+def require_no_other_untested_weights(
     folder: RunFolder, variables: network.Variables, card: Card
 ) -> None:
-    """Check that untested weights in the folder, if there are any, come from the same file.
+    """Check that a run folder has no untested weights from another file.
 
-    Weights are untested if an earlier conversion did not find the data set.
+    Weights are untested if an earlier conversion did not find the data set. They may stay in the
+    folder if the new conversion gives the same weights.
 
     Args:
       folder: the run folder, without a result.
@@ -53,19 +58,23 @@ def require_same_untested_weights(
       UsageError: the folder holds other weights, or weights with another normalisation.
       RunError: the weights in the folder can't be read.
     """
-    if folder.overwrite or not has_untested_weights(folder.path):
+    must_keep_weights = not folder.overwrite and has_untested_weights(folder.path)
+    if not must_keep_weights:
         return
     earlier_arrays, earlier_card = read_weights(folder.weights_file, _CONVERT_AGAIN)
-    arrays = named_arrays(variables)
-    is_same_file = earlier_arrays.keys() == arrays.keys() and all(
-        np.array_equal(earlier_arrays[name], array) for name, array in arrays.items()
-    )
-    if not is_same_file:
+    if not _are_equal(earlier_arrays, named_arrays(variables)):
         raise UsageError(
             f"{folder.path}: holds the weights of another file; choose another folder, or use "
             "--overwrite to delete them"
         )
     _require_same_normalisation(folder, earlier_card, card)
+
+
+def _are_equal(arrays: Mapping[str, np.ndarray], other_arrays: Mapping[str, np.ndarray]) -> bool:
+    have_same_names = arrays.keys() == other_arrays.keys()
+    return have_same_names and all(
+        np.array_equal(array, other_arrays[name]) for name, array in arrays.items()
+    )
 
 
 def _require_same_normalisation(folder: RunFolder, earlier: Result | Card, card: Card) -> None:

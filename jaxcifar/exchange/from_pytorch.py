@@ -16,7 +16,7 @@ from jaxcifar.data import CATALOG, Dataset
 from jaxcifar.errors import RunError
 from jaxcifar.exchange.earlier_conversion import (
     finished_conversion,
-    require_same_untested_weights,
+    require_no_other_untested_weights,
 )
 from jaxcifar.exchange.state_dict import StateDict, from_state_dict, read_state_dict
 from jaxcifar.exchange.state_dict_names import has_torchvision_names
@@ -101,7 +101,7 @@ def convert(
         if earlier_result is not None:
             print_line("This file is converted already; use --overwrite to convert it again.")
             return earlier_result
-        require_same_untested_weights(folder, variables, card)
+        require_no_other_untested_weights(folder, variables, card)
         one_device = environment.first_devices(None)[:1]
         program = make_program(config, class_count, config.batch_size, one_device)
         with folder.report_write_errors():
@@ -162,7 +162,8 @@ def _load_dataset_if_available(
     try:
         return load_dataset()
     except RunError as error:
-        if conversion.config.dataset not in CATALOG:
+        are_class_names_known = conversion.config.dataset in CATALOG
+        if not are_class_names_known:
             raise
         if conversion.mean is None or conversion.std is None:
             raise RunError(

@@ -30,48 +30,54 @@ def config_without_mirroring(config: Config) -> Config:
     return dataclasses.replace(config, arch_args=tuple(other_arguments))
 
 
-def expand(arrays: Mapping[str, np.ndarray]) -> Arrays:
+def without_mirroring(arrays: Mapping[str, np.ndarray]) -> Arrays:
     """Convert the arrays of a mirrored FastNet to the arrays of a FastNet without mirroring.
 
     In a mirrored network, a filter and its mirror image share their weights. In the result, each
     filter has its own copy. `arrays` and the result map names to arrays.
     """
-    # Two thirds of the whitening's biases belong to filters that have no partner.
-    unpaired_filters = len(arrays[_WHITENING_BIAS]) * 2 // 3
-    expanded_arrays = {}
+    # Two thirds of the whitening's biases belong to filters that are their own mirror images.
+    symmetric_filters = len(arrays[_WHITENING_BIAS]) * 2 // 3
+    arrays_of_all_filters = {}
     for name, array in arrays.items():
-        expanded_name = name.replace(_MIRRORED_PREFIX, "")
-        expanded_arrays[expanded_name] = _expand_array(name, array, unpaired_filters)
-    return expanded_arrays
+        name_without_prefix = name.replace(_MIRRORED_PREFIX, "")
+        arrays_of_all_filters[name_without_prefix] = _append_mirror_images(
+            name, array, symmetric_filters
+        )
+    return arrays_of_all_filters
 
 
-def _expand_array(name: str, array: np.ndarray, unpaired_filters: int) -> np.ndarray:
+def _append_mirror_images(name: str, array: np.ndarray, symmetric_filters: int) -> np.ndarray:
     """Convert one array of a mirrored FastNet to the array of the network without mirroring.
 
     Args:
       name: the array's name in the mirrored network.
       array: the array. A filter and its mirror image share their weights in this array.
-      unpaired_filters: number of filters in the first layer that are their own mirror images.
+      symmetric_filters: number of filters in the whitening layer, which is the first layer, that
+        are their own mirror images.
     """
     layer, array_kind = name.split("/")[-2:]
-    if layer == "Whitening_0" and array_kind == "bias":
-        paired_biases = array[unpaired_filters:]
-        return np.concatenate([array, paired_biases])
-    if layer == "Whitening_0":
+    is_whitening = layer == "Whitening_0"
+    is_mirrored_convolution = layer.startswith(_MIRRORED_PREFIX)
+    if is_whitening and array_kind == "bias":
+        biases_of_mirror_images = array[symmetric_filters:]
+        return np.concatenate([array, biases_of_mirror_images])
+    if is_whitening:  # its kernel has all filters in a mirrored network, too
         return array
-    if layer.startswith(_MIRRORED_PREFIX):
+    if is_mirrored_convolution:
         follows_whitening = name.endswith("ConvGroup_0/MirroredConv_0/kernel")
-        unpaired_inputs = unpaired_filters if follows_whitening else 0
-        return np.asarray(append_mirrored_partners(jnp.asarray(array), unpaired_inputs))
-    # A normalisation, or the kernel of the last layer: mirrored partners have the same values.
-    return np.concatenate([array, array])
+        symmetric_inputs = symmetric_filters if follows_whitening else 0
+        return np.asarray(append_mirrored_partners(jnp.asarray(array), symmetric_inputs))
+    # A normalisation, or the kernel of the last layer: mirror images have the same values.
+    values_of_mirror_images = array
+    return np.concatenate([array, values_of_mirror_images])
 
 
-def collapse(arrays: Mapping[str, np.ndarray]) -> Arrays:
-    """Convert the arrays of a FastNet to the arrays of a mirrored FastNet (undoes `expand`).
+def with_mirroring(arrays: Mapping[str, np.ndarray]) -> Arrays:
+    """Convert the arrays of a FastNet to the arrays of a mirrored FastNet.
 
-    In a mirrored network, a filter and its mirror image share their weights. `arrays` and the
-    result map names to arrays.
+    This is the inverse of `without_mirroring`. In a mirrored network, a filter and its mirror image
+    share their weights. `arrays` and the result map names to arrays.
 
     Raises:
       ValueError: the two filters of a pair are not mirror images of each other.
@@ -79,9 +85,10 @@ def collapse(arrays: Mapping[str, np.ndarray]) -> Arrays:
     mirrored_arrays = {}
     for name, array in arrays.items():
         if name == _WHITENING_BIAS:
-            # Half of the filters have no partner; the last quarter are partners of the third one.
-            partner_count = len(array) // 4
-            mirrored_arrays[name] = array[: len(array) - partner_count]
+            # Half of the filters are symmetric. The last quarter are mirror images of the third.
+            mirror_image_count = len(array) // 4
+            learnt_count = len(array) - mirror_image_count
+            mirrored_arrays[name] = array[:learnt_count]
         elif name.endswith("Dense_0/kernel"):
             learnt_rows = len(array) // 2
             mirrored_arrays[name] = array[:learnt_rows]
@@ -91,7 +98,7 @@ def collapse(arrays: Mapping[str, np.ndarray]) -> Arrays:
             mirrored_arrays[mirrored_name] = array[..., :learnt_filters]
         else:
             mirrored_arrays[name] = array
-    for name, array in expand(mirrored_arrays).items():
+    for name, array in without_mirroring(mirrored_arrays).items():
         if not np.array_equal(array, arrays[name]):
             raise ValueError(f"{name}: two filters of a pair are not mirror images")
     return mirrored_arrays

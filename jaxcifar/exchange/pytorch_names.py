@@ -13,24 +13,29 @@ import numpy as np
 
 from jaxcifar.build.model import create_model
 from jaxcifar.config.experiment import Config
-from jaxcifar.diagram.network_summary import summarize
-from jaxcifar.exchange.mirrored_weights import config_without_mirroring, expand, is_mirrored
+from jaxcifar.diagram.network_summary import Layer, summarize
+from jaxcifar.exchange.mirrored_weights import (
+    config_without_mirroring,
+    is_mirrored,
+    without_mirroring,
+)
 from jaxcifar.exchange.torch_modules import require_pytorch_module, torch_network
 from jaxcifar.machine.extras import import_extra
 
 BATCH_COUNTER = "num_batches_tracked"  # PyTorch's BatchNorm stores this number; we set it to 0
 
+_VARIANCE = "running_var"  # in PyTorch, only BatchNorm has this array
 _PYTORCH_ARRAY_NAMES = {  # last part of jaxcifar's name -> last part of PyTorch's name
     "kernel": "weight",
     "scale": "weight",
     "bias": "bias",
     "mean": "running_mean",
-    "var": "running_var",
+    "var": _VARIANCE,
 }
 # Number of axes -> jaxcifar's axes in PyTorch's order: of a vector, dense and convolution kernel.
 _AXES_IN_PYTORCH_ORDER = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
 
-ImageShape = tuple[int, int, int]  # height, width and channels
+MapShape = tuple[int, int, int]  # height, width and channels of a feature map
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,16 +47,16 @@ class ArrayMapping:
       pytorch_name: the array's name in PyTorch, such as `conv1.weight`.
       shape: the array's shape in jaxcifar.
       axes: numbers of the axes in jaxcifar, in the order that PyTorch uses.
-      image_shape: height, width and channels of the feature map that is flattened for a dense
-        layer; None for other layers. jaxcifar flattens in this order, and PyTorch with the channels
-        first.
+      shape_before_flattening: height, width and channels of the feature map that is flattened for
+        a dense layer; None for other layers. jaxcifar flattens in this order, and PyTorch with the
+        channels first.
     """
 
     jaxcifar_name: str
     pytorch_name: str
     shape: tuple[int, ...]
     axes: tuple[int, ...]
-    image_shape: ImageShape | None = None
+    shape_before_flattening: MapShape | None = None
 
     @property
     def pytorch_shape(self) -> tuple[int, ...]:
@@ -60,8 +65,8 @@ class ArrayMapping:
 
     def to_pytorch_layout(self, array: np.ndarray) -> np.ndarray:
         """Convert an array from jaxcifar's layout to PyTorch's layout."""
-        if self.image_shape:
-            channels_last = array.reshape(*self.image_shape, -1)
+        if self.shape_before_flattening:
+            channels_last = array.reshape(*self.shape_before_flattening, -1)
             channels_first = channels_last.transpose(2, 0, 1, 3)
             array = channels_first.reshape(self.shape)
         return np.array(array.transpose(self.axes), order="C")
@@ -69,8 +74,8 @@ class ArrayMapping:
     def to_jaxcifar_layout(self, array: np.ndarray) -> np.ndarray:
         """Convert an array from PyTorch's layout to jaxcifar's layout."""
         array = array.transpose(np.argsort(self.axes))
-        if self.image_shape:
-            height, width, channels = self.image_shape
+        if self.shape_before_flattening:
+            height, width, channels = self.shape_before_flattening
             channels_first = array.reshape(channels, height, width, -1)
             array = channels_first.transpose(1, 2, 0, 3)  # channels last
         return np.array(array.reshape(self.shape), order="C")
@@ -79,7 +84,7 @@ class ArrayMapping:
 def array_mappings(
     config: Config, class_count: int, abstract_arrays: Mapping[str, Any]
 ) -> list[ArrayMapping]:
-    """Return for each array of a network its names and layouts in jaxcifar and in PyTorch.
+    """Return the names and layouts of each array of a network in jaxcifar and in PyTorch.
 
     Args:
       config: the config that names the network.
@@ -97,10 +102,14 @@ def array_mappings(
         _collection, *layer_path, array_kind = jaxcifar_name.split("/")
         layer_name = "/".join(layer_path)
         layer = layers[layer_name]
-        axes = _AXES_IN_PYTORCH_ORDER[len(array.shape)]
-        image_shape = layer.image_shape if array_kind == "kernel" else None
-        pytorch_name = f"{layer.name}.{_PYTORCH_ARRAY_NAMES[array_kind]}"
-        mapping = ArrayMapping(jaxcifar_name, pytorch_name, array.shape, axes, image_shape)
+        is_kernel = array_kind == "kernel"
+        mapping = ArrayMapping(
+            jaxcifar_name=jaxcifar_name,
+            pytorch_name=f"{layer.name}.{_PYTORCH_ARRAY_NAMES[array_kind]}",
+            shape=array.shape,
+            axes=_AXES_IN_PYTORCH_ORDER[len(array.shape)],
+            shape_before_flattening=layer.shape_before_flattening if is_kernel else None,
+        )
         mappings.append(mapping)
     return mappings
 
@@ -111,12 +120,12 @@ class _TorchLayer:
 
     Attributes:
       name: the layer's name, such as `layer1.0.conv1`.
-      image_shape: height, width and channels of the feature map that is flattened for the layer;
-        None for a layer without flattening.
+      shape_before_flattening: height, width and channels of the feature map that is flattened for
+        the layer; None for a layer without flattening.
     """
 
     name: str
-    image_shape: ImageShape | None
+    shape_before_flattening: MapShape | None
 
 
 @cache
@@ -130,26 +139,36 @@ def _pytorch_layers_by_name(config: Config, class_count: int) -> dict[str, _Torc
     torch = import_extra("torch")
     model = create_model(config, class_count)
     layers = summarize(model, config.image_size).layers
-    jaxcifar_layers = [layer for layer in layers if layer.params]
+    layers_with_weights = [layer for layer in layers if layer.params]
     with torch.device("meta"):  # only names are needed, so no memory for weights
         network = torch_network(config.arch, model, image_size=config.image_size)
     pytorch_names = [
         name for name, module in network.named_modules() if name and module._parameters
     ]
-    channels = 3  # of the feature map that the next layer gets
+    input_channels = 3  # of the next layer
     pytorch_layers = {}
     # Names and types of layers differ between the two frameworks, so layers are paired by order:
     # each PyTorch module is written with its layers in the order of our layer table.
-    for layer, pytorch_name in zip(jaxcifar_layers, pytorch_names, strict=True):
-        image_shape = None
-        input_count = layer.input_shape[-1]
-        gets_flattened_map = layer.kind == "Linear" and input_count > channels
-        if gets_flattened_map:  # of a square feature map
-            side = math.isqrt(input_count // channels)
-            image_shape = (side, side, channels)
-        pytorch_layers["/".join(layer.path)] = _TorchLayer(pytorch_name, image_shape)
-        channels = layer.output_shape[-1]
+    for layer, pytorch_name in zip(layers_with_weights, pytorch_names, strict=True):
+        jaxcifar_name = "/".join(layer.path)
+        shape_before_flattening = _find_shape_before_flattening(layer, input_channels)
+        pytorch_layers[jaxcifar_name] = _TorchLayer(pytorch_name, shape_before_flattening)
+        input_channels = layer.output_shape[-1]
     return pytorch_layers
+
+
+def _find_shape_before_flattening(layer: Layer, channels: int) -> MapShape | None:
+    """Return the shape of the feature map that is flattened for a dense layer.
+
+    The feature map is square and has `channels` channels. Return None for any other layer.
+    """
+    input_count = layer.input_shape[-1]
+    gets_flattened_map = layer.kind == "Linear" and input_count > channels
+    if not gets_flattened_map:
+        return None
+    pixel_count = input_count // channels
+    side = math.isqrt(pixel_count)
+    return side, side, channels
 
 
 def to_pytorch(
@@ -174,26 +193,29 @@ def to_pytorch(
     """
     if is_mirrored(config):
         config = config_without_mirroring(config)
-        arrays = expand(arrays)
+        arrays = without_mirroring(arrays)
     mappings = array_mappings(config, class_count, arrays)
     state_dict: dict[str, np.ndarray] = {}
     for mapping in mappings:
         array = np.asarray(arrays[mapping.jaxcifar_name])
         state_dict[mapping.pytorch_name] = mapping.to_pytorch_layout(array)
     for mapping in mappings:
-        if mapping.pytorch_name.endswith("running_var"):
-            layer_prefix = mapping.pytorch_name.removesuffix("running_var")
+        is_of_batch_norm = mapping.pytorch_name.endswith(_VARIANCE)
+        if is_of_batch_norm:
+            layer_prefix = mapping.pytorch_name.removesuffix(_VARIANCE)
             state_dict[layer_prefix + BATCH_COUNTER] = np.zeros((), np.int64)
-            state_dict.setdefault(f"{layer_prefix}weight", np.ones(mapping.shape, np.float32))
+            scale_name = f"{layer_prefix}weight"
+            if scale_name not in state_dict:
+                state_dict[scale_name] = np.ones(mapping.shape, np.float32)
     return state_dict
 
 
 def names_of_unit_scales(mappings: Sequence[ArrayMapping]) -> set[str]:
-    """Return the names of the normalisation scales in PyTorch that jaxcifar does not have.
+    """Return the PyTorch names of scales in normalisations that have no scale in jaxcifar.
 
-    Such scales must be all ones.
+    Every element of these scales must be 1.
     """
     pytorch_names = {mapping.pytorch_name for mapping in mappings}
-    variance_names = [name for name in pytorch_names if name.endswith("running_var")]
-    scale_names = {name.removesuffix("running_var") + "weight" for name in variance_names}
+    variance_names = [name for name in pytorch_names if name.endswith(_VARIANCE)]
+    scale_names = {name.removesuffix(_VARIANCE) + "weight" for name in variance_names}
     return scale_names - pytorch_names

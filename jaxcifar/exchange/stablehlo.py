@@ -37,15 +37,17 @@ def export_logits(classifier: Classifier) -> export.Exported:
 
     def logits(image: jax.Array) -> jax.Array:
         constants = jax.tree.map(jnp.asarray, variables)
-        return logits_of_batch(constants, image[None])[0]
+        batch_of_one_image = image[None]
+        batch_of_one_result = logits_of_batch(constants, batch_of_one_image)
+        return batch_of_one_result[0]
 
     image_size = classifier.config.image_size
     images_shape = export.symbolic_shape(f"batch, {image_size}, {image_size}, 3")
     images = jax.ShapeDtypeStruct(images_shape, jnp.uint8)
-    logits_of_images = jax.jit(jax.vmap(logits))
+    logits_of_each_image = jax.jit(jax.vmap(logits))
     # By default, GPUs and TPUs round the operands of matrix products.
     with jax.default_matmul_precision("float32"), _without_debug_prints():
-        return export.export(logits_of_images, platforms=PLATFORMS)(images)
+        return export.export(logits_of_each_image, platforms=PLATFORMS)(images)
 
 
 @contextmanager
@@ -72,7 +74,7 @@ def write_stablehlo(classifier: Classifier, path: Path) -> None:
     """Write a trained network as StableHLO to a file that `jax.export.deserialize` can read.
 
     Raises:
-      UsageError: the network can't be exported, or its logits of an image depend on the other
+      UsageError: the network can't be exported, or its logits for an image depend on the other
         images of the batch.
       OSError: the file can't be written.
     """
@@ -82,7 +84,8 @@ def write_stablehlo(classifier: Classifier, path: Path) -> None:
     except Exception as error:  # such as a callback to Python in a user's network
         reason = f"of {type(error).__name__}: {first_line(error)}"
         raise _export_error(reason) from error
-    if registry.is_user_code(classifier.config.arch):
+    could_mix_images = registry.is_user_code(classifier.config.arch)
+    if could_mix_images:
         _require_independent_images(classifier, exported)
     with atomic_write(path) as file:
         file.write(content)
@@ -91,17 +94,20 @@ def write_stablehlo(classifier: Classifier, path: Path) -> None:
 def _require_independent_images(classifier: Classifier, exported: export.Exported) -> None:
     """Raise UsageError if the logits of an image depend on the other images of the batch.
 
-    The exported function computes each image by itself, but the network's own evaluation does not.
+    The exported function gives the network one image at a time. The logits must be the same if the
+    network gets all images together.
     """
     images = random_images(_COMPARED_IMAGES, image_shape(classifier.config.image_size))
     with jax.default_matmul_precision("float32"):
         logits_of_batch = logits_function(classifier)
-        compute_batch = jax.jit(logits_of_batch, compiler_options=FAST_COMPILE_OPTIONS)
-        expected = np.asarray(compute_batch(classifier.variables, images))
-        compute_each = jax.jit(exported.call, compiler_options=FAST_COMPILE_OPTIONS)
-        logits = np.asarray(compute_each(images))
-    largest = np.max(np.abs(expected[np.isfinite(expected)]), initial=0.0)
-    if not np.allclose(logits, expected, rtol=0, atol=_TOLERANCE * largest, equal_nan=True):
+        compute_together = jax.jit(logits_of_batch, compiler_options=FAST_COMPILE_OPTIONS)
+        expected_logits = np.asarray(compute_together(classifier.variables, images))
+        compute_separately = jax.jit(exported.call, compiler_options=FAST_COMPILE_OPTIONS)
+        logits = np.asarray(compute_separately(images))
+    finite_logits = expected_logits[np.isfinite(expected_logits)]
+    largest_logit = np.max(np.abs(finite_logits), initial=0.0)
+    max_difference = _TOLERANCE * largest_logit
+    if not np.allclose(logits, expected_logits, rtol=0, atol=max_difference, equal_nan=True):
         reason = (
             "its logits for an image depend on the other images of the batch, for example by "
             "x.mean(0) or by a BatchNorm that uses the batch in evaluation"

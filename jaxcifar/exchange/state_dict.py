@@ -11,8 +11,13 @@ import numpy as np
 from jaxcifar.build.model import create_model
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
-from jaxcifar.exchange.mirrored_weights import collapse, config_without_mirroring, is_mirrored
-from jaxcifar.exchange.pytorch_names import BATCH_COUNTER, array_mappings, names_of_unit_scales
+from jaxcifar.exchange.mirrored_weights import config_without_mirroring, is_mirrored, with_mirroring
+from jaxcifar.exchange.pytorch_names import (
+    BATCH_COUNTER,
+    ArrayMapping,
+    array_mappings,
+    names_of_unit_scales,
+)
 from jaxcifar.exchange.safetensors_arrays import check_safetensors_header, read_safetensors
 from jaxcifar.exchange.state_dict_names import (
     Shape,
@@ -63,8 +68,8 @@ def read_state_dict(path: Path) -> StateDict:
         if os.fstat(file.fileno()).st_size > _MAX_FILE_BYTES:
             raise ValueError(f"the file is larger than the limit of {_MAX_FILE_BYTES:,} bytes")
         # Before the whole file is read, so that other files are refused at once.
-        check_form = check_safetensors_header if is_safetensors else check_torch_archive
-        check_form(file)
+        check_format = check_safetensors_header if is_safetensors else check_torch_archive
+        check_format(file)
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
@@ -119,30 +124,24 @@ def from_state_dict(
       RunError: the state dict is of another network, or PyTorch is not installed.
     """
     if is_mirrored(config):
-        config = config_without_mirroring(config)
-        model = create_model(config, class_count)
-        arrays_without_mirroring = named_arrays(network.variable_shapes(model, config.image_size))
-        with report_errors(path, Remedy("give --arch-args without mirrored=true")):
-            expanded_arrays = from_state_dict(
-                config, class_count, arrays_without_mirroring, state_dict, path
-            )
-            return collapse(expanded_arrays)
+        return _mirrored_arrays_from_state_dict(config, class_count, state_dict, path)
     mappings = array_mappings(config, class_count, abstract_arrays)
-    unit_scales = names_of_unit_scales(mappings)
     # Weights first: their shapes say more about the network than the shapes of statistics.
-    statistics = [mapping for mapping in mappings if "running_" in mapping.pytorch_name]
-    weights = [mapping for mapping in mappings if "running_" not in mapping.pytorch_name]
+    weights_before_statistics = sorted(mappings, key=_is_statistic)
     expected_shapes = {
-        mapping.pytorch_name: mapping.pytorch_shape for mapping in [*weights, *statistics]
+        mapping.pytorch_name: mapping.pytorch_shape for mapping in weights_before_statistics
     }
     arrays = rename_torchvision_layers(config.arch, state_dict.arrays, expected_shapes)
-    for name in unit_scales & arrays.keys():
+    unit_scale_names = names_of_unit_scales(mappings)
+    for name in unit_scale_names & arrays.keys():
         if not (arrays[name] == 1).all():
             raise RunError(
                 f"{path}: the scale {name} must be all ones, because the normalisation layers of "
                 f"{config.network_title} have no scale; convert a network without scales"
             )
-    actual_shapes = {name: array.shape for name, array in arrays.items() if name not in unit_scales}
+    actual_shapes = {
+        name: array.shape for name, array in arrays.items() if name not in unit_scale_names
+    }
     problem_and_advice = _describe_wrong_shapes(
         config, class_count, expected_shapes, actual_shapes, state_dict.prefix
     )
@@ -152,6 +151,23 @@ def from_state_dict(
         mapping.jaxcifar_name: mapping.to_jaxcifar_layout(arrays[mapping.pytorch_name])
         for mapping in mappings
     }
+
+
+def _is_statistic(mapping: ArrayMapping) -> bool:
+    """Return True if an array is the running mean or variance of a BatchNorm."""
+    return "running_" in mapping.pytorch_name
+
+
+def _mirrored_arrays_from_state_dict(
+    config: Config, class_count: int, state_dict: StateDict, path: Path
+) -> dict[str, np.ndarray]:
+    """Convert a state dict for a mirrored FastNet, whose PyTorch module has no mirroring."""
+    config = config_without_mirroring(config)
+    model = create_model(config, class_count)
+    abstract_arrays = named_arrays(network.variable_shapes(model, config.image_size))
+    with report_errors(path, Remedy("give --arch-args without mirrored=true")):
+        arrays = from_state_dict(config, class_count, abstract_arrays, state_dict, path)
+        return with_mirroring(arrays)
 
 
 def _describe_wrong_shapes(

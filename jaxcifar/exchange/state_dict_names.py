@@ -48,11 +48,13 @@ def remove_prefix(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarra
         shared_modules.append(modules_at_depth[0])
     short_names = [".".join(path[len(shared_modules) :]) for path in paths]
     prefix = "".join(f"{module}." for module in shared_modules)
-    if len(set(short_names)) < len(short_names):
+    have_equal_names = len(set(short_names)) < len(short_names)
+    if have_equal_names:
         raise ValueError(
             "two tensors have the same name without wrappers, such as module. and _orig_mod."
         )
-    return dict(zip(short_names, arrays.values(), strict=True)), prefix
+    array_of_short_name = dict(zip(short_names, arrays.values(), strict=True))
+    return array_of_short_name, prefix
 
 
 def _path_without_wrappers(name: str) -> list[str]:
@@ -88,9 +90,11 @@ def rename_torchvision_layers(
     our_layer_names = _TORCHVISION_LAYERS.get(arch, {})
     renamed_arrays = {}
     for name, array in arrays.items():
-        our_name = ".".join(our_layer_names.get(layer, layer) for layer in name.split("."))
+        our_layers = [our_layer_names.get(layer, layer) for layer in name.split(".")]
+        our_name = ".".join(our_layers)
+        is_old_name_wrong = name not in expected_names
         is_our_name_missing = our_name in expected_names and our_name not in arrays
-        if is_our_name_missing and name not in expected_names:
+        if is_old_name_wrong and is_our_name_missing:
             renamed_arrays[our_name] = array
         else:
             renamed_arrays[name] = array
@@ -110,9 +114,9 @@ def describe_differences(
     Returns:
       the description, or an empty string if names and shapes are equal.
     """
-    names = dict.fromkeys([*expected_shapes, *actual_shapes])
+    all_names = dict.fromkeys([*expected_shapes, *actual_shapes])
     differing_names = [
-        name for name in names if expected_shapes.get(name) != actual_shapes.get(name)
+        name for name in all_names if expected_shapes.get(name) != actual_shapes.get(name)
     ]
     differences = [
         _describe_difference(name, expected_shapes, actual_shapes)
@@ -130,9 +134,10 @@ def describe_differences(
 def _describe_difference(
     name: str, expected_shapes: Mapping[str, Shape], actual_shapes: Mapping[str, Shape]
 ) -> str:
-    """Describe how an array's shape in the file differs from its shape in the network.
+    """Describe in one line how an array's shape in the file differs from its shape in the network.
 
-    If the array is missing in one of them, name the most similar array there.
+    If the array is missing in the file or in the network, the line also names the most similar
+    array there.
     """
     actual, expected = actual_shapes.get(name), expected_shapes.get(name)
     difference = (
@@ -157,47 +162,48 @@ def _describe_difference(
 def _shapes_only_in(
     shapes: Mapping[str, Shape], other_shapes: Mapping[str, Shape]
 ) -> dict[str, Shape]:
-    """Return the arrays in `shapes` whose names `other_shapes` does not have."""
+    """Return the names and shapes in `shapes` whose names `other_shapes` does not have."""
     return {name: shape for name, shape in shapes.items() if name not in other_shapes}
 
 
 def describe_large_stem(
     expected_shapes: Mapping[str, Shape], actual_shapes: Mapping[str, Shape]
 ) -> str:
-    """Describe in one line that a state dict's first convolution is too large for small images.
+    """Describe in one line that a state dict is of a network for ImageNet, with larger images.
 
-    Networks for ImageNet begin with such a convolution: its kernel is at least 7x7, and larger than
-    the kernel that the network expects.
+    Such a network begins with a convolution whose kernel is at least 7x7, and has another size than
+    the kernels that are expected.
 
     Args:
       expected_shapes: shapes of the network's arrays by name.
       actual_shapes: shapes of the state dict's arrays by name.
 
     Returns:
-      the description, or an empty string if there is no such convolution.
+      the description, or an empty string if the state dict has no such convolution.
     """
-    expected_kernels = []  # (height, width) of each
+    expected_sizes = []  # (height, width) of each kernel
     for shape in expected_shapes.values():
-        if _takes_color_images(shape):
-            expected_kernels.append(shape[2:])
-    kernel_texts = dict.fromkeys(f"{height}x{width}" for height, width in expected_kernels)
-    possible_kernels = " or ".join(kernel_texts) if kernel_texts else "3x3"
+        if _is_kernel_for_color_images(shape):
+            _, _, height, width = shape
+            expected_sizes.append((height, width))
+    different_sizes = dict.fromkeys(f"{height}x{width}" for height, width in expected_sizes)
+    possible_sizes = " or ".join(different_sizes) if different_sizes else "3x3"
     for name, shape in actual_shapes.items():
-        if not _takes_color_images(shape):
+        if not _is_kernel_for_color_images(shape):
             continue
-        height, width = shape[2:]
+        _, _, height, width = shape
         is_large = min(height, width) >= _IMAGENET_KERNEL_SIZE
-        if is_large and (height, width) not in expected_kernels:
+        if is_large and (height, width) not in expected_sizes:
             return (
                 f"the first convolution ({printable_name(name)}) is {height}x{width}, of an "
-                f"ImageNet network; only networks for small images ({possible_kernels}) can be "
+                f"ImageNet network; only networks for small images ({possible_sizes}) can be "
                 "imported"
             )
     return ""
 
 
-def _takes_color_images(shape: Shape) -> bool:
-    """Return True if a shape is that of a convolution of colour images."""
+def _is_kernel_for_color_images(shape: Shape) -> bool:
+    """Return True if a shape is that of a PyTorch convolution kernel with 3 input channels."""
     if len(shape) != 4:
         return False
     _, input_channels, _, _ = shape
@@ -205,9 +211,10 @@ def _takes_color_images(shape: Shape) -> bool:
 
 
 def _describe_nearest(name: str, shape: Shape, other_shapes: Mapping[str, Shape]) -> str:
-    """Return the name and shape of the array in `other_shapes` with the most similar name.
+    """Return a text with the name and shape of the array in `other_shapes` most similar to `name`.
 
-    Arrays with the same shape come first. The text is empty if no name is similar.
+    If arrays of the same shape have similar names, the array is one of these. The text is empty if
+    no name is similar.
     """
     names_of_same_shape = [other for other in other_shapes if other_shapes[other] == shape]
     nearest_name = _most_similar(name, names_of_same_shape)

@@ -49,7 +49,7 @@ def write_pytorch(classifier: Classifier, path: Path) -> Path:
     torch = import_extra("torch")
     module_path = path.with_suffix(".py")
     module_code = module_text(classifier)
-    _check_is_no_user_file(module_path, module_code)
+    _refuse_to_replace_user_file(module_path, module_code)
     arrays = pytorch_state_dict(classifier)
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     with atomic_write(path) as file:
@@ -85,8 +85,11 @@ def _replace_constant(code: str, name: str, value: Any) -> str:
     return re.sub(rf"^{name} = .*$", lambda _: new_line, code, count=1, flags=re.M)
 
 
-def _check_is_no_user_file(module_path: Path, module_code: str) -> None:
-    """Raise a `UsageError` if the file exists and its first line is not that of `module_code`."""
+def _refuse_to_replace_user_file(module_path: Path, module_code: str) -> None:
+    """Raise a `UsageError` if a file exists that this package did not export.
+
+    An exported module has the same first line as `module_code`.
+    """
     try:
         with module_path.open("rb") as file:
             first_line_of_file = file.readline(_MAX_FIRST_LINE)

@@ -22,7 +22,7 @@ def read_torch_file(file: BufferedReader) -> dict[str, np.ndarray]:
     import torch
 
     check_torch_archive(file)
-    bytes_left = os.fstat(file.fileno()).st_size
+    file_size = os.fstat(file.fileno()).st_size
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged and hostile files can raise anything
@@ -34,13 +34,15 @@ def read_torch_file(file: BufferedReader) -> dict[str, np.ndarray]:
     if not isinstance(content, Mapping):
         raise ValueError(f"the file has a {type(content).__name__} instead of a state dict")
     arrays = {}
+    size_of_tensors = 0
     for name, entry in content.items():
-        if isinstance(name, str) and isinstance(entry, int | float):
-            continue  # a number of a trainer, such as the epoch
-        tensor = _check_tensor(name, entry)
-        # A view can be far larger than the memory that it shows.
-        bytes_left -= tensor.nbytes
-        if bytes_left < 0:
+        is_training_record = isinstance(name, str) and isinstance(entry, int | float)
+        if is_training_record:  # such as the epoch
+            continue
+        tensor = _require_tensor(name, entry)
+        # A tensor such as `torch.zeros(1).expand(10**9)` needs far more memory as an array.
+        size_of_tensors += tensor.nbytes
+        if size_of_tensors > file_size:
             raise ValueError("tensors in the file share their memory")
         tensor = tensor.detach()
         if tensor.is_floating_point():
@@ -49,8 +51,8 @@ def read_torch_file(file: BufferedReader) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _check_tensor(name: Any, entry: Any) -> Any:
-    """Check that an entry of a state dict is a plain tensor with a name, and return the tensor."""
+def _require_tensor(name: Any, entry: Any) -> Any:
+    """Return an entry of a state dict; raise ValueError if it is no plain tensor with a name."""
     import torch
 
     if not isinstance(name, str) or not isinstance(entry, torch.Tensor):
@@ -62,7 +64,9 @@ def _check_tensor(name: Any, entry: Any) -> Any:
 
 
 def _find_state_dict(checkpoint: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """Return the state dict inside a checkpoint; without one, return the checkpoint itself.
+    """Return the entry of a checkpoint that is a state dict.
+
+    If the checkpoint has no such entry, it may be a state dict itself, and is returned.
 
     Raises:
       ValueError: several entries have tensors, and none has a usual name such as "model".
@@ -95,7 +99,10 @@ def _has_weights(entries: Mapping[Any, Any]) -> bool:
 
 
 def _torch_reason(error: Exception) -> str:
-    """Return the reason in a PyTorch error, without PyTorch's advice to execute the file."""
+    """Return the reason why PyTorch can't read a file, from its error message.
+
+    PyTorch's advice to execute the code in the file is left out.
+    """
     explanation = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
     first_sentence = re.split(r"\.\s|\n", explanation, maxsplit=1)[0]
     if "trust" in first_sentence:
@@ -116,7 +123,8 @@ def check_torch_archive(file: BufferedReader) -> None:
         raise ValueError("the file is not in the format of torch.save since PyTorch 1.6") from error
     is_compressed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
     content_size = sum(member.file_size for member in members)
-    is_too_large = content_size > os.fstat(file.fileno()).st_size
-    if is_compressed or len(members) > _MAX_ARCHIVE_MEMBERS or is_too_large:
+    is_larger_than_file = content_size > os.fstat(file.fileno()).st_size
+    has_too_many_members = len(members) > _MAX_ARCHIVE_MEMBERS
+    if is_compressed or has_too_many_members or is_larger_than_file:
         raise ValueError("the file is not packed as torch.save packs files")
     file.seek(0)

@@ -100,12 +100,13 @@ class Classifier:
         image_count = len(pixels)
         activity = f"predicting {image_count:,} images"
         with report_memory_shortage(activity, "predict fewer at a time"):
-            padded = np.zeros((_padded_count(image_count), *pixels.shape[1:]), np.uint8)
-            padded[:image_count] = pixels
-            inputs: AnyArray = padded
-            fits_into_one_block = padded.nbytes <= HOST_BLOCK_BYTES
+            image_shape = pixels.shape[1:]
+            padded_pixels = np.zeros((_padded_count(image_count), *image_shape), np.uint8)
+            padded_pixels[:image_count] = pixels
+            inputs: AnyArray = padded_pixels
+            fits_into_one_block = padded_pixels.nbytes <= HOST_BLOCK_BYTES
             if fits_into_one_block:  # else `predict` moves the images to the device in blocks
-                inputs = jax.device_put(padded, self._program.replicated)
+                inputs = jax.device_put(padded_pixels, self._program.replicated)
             logits = predicting.predict(self._program, self.variables, self._hyper, inputs)
             return np.asarray(logits)[:image_count]
 
@@ -163,14 +164,14 @@ class Classifier:
                 f"{self.config.network_title}: the logits are not finite numbers; train with a "
                 "lower learning rate"
             )
-        return Predictions.of(softmax(logits), self.class_names, photos.names)
+        return Predictions.from_probabilities(softmax(logits), self.class_names, photos.names)
 
     @with_package_settings()
     def features(self, images: Any) -> np.ndarray:
         """Return the inputs of the network's last dense layer, `[N, D] float32`.
 
-        These features describe an image for t-SNE, for finding similar images, or for a linear
-        classifier.
+        Such a vector of features describes an image, for example for t-SNE, for finding similar
+        images, or for a linear classifier.
 
         Args:
           images: images in any form that `predict` takes, such as an array or a folder.

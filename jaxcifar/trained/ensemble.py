@@ -39,7 +39,7 @@ class Ensemble:
         return {member.image_size for member in self.members}
 
     @classmethod
-    def of(cls, members: Sequence[Classifier]) -> Self:
+    def from_members(cls, members: Sequence[Classifier]) -> Self:
         """Return an ensemble of one or more classifiers.
 
         Raises:
@@ -82,7 +82,8 @@ class Ensemble:
             pixels = photos_of_size[member.image_size].pixels
             probabilities.append(member.predict(pixels).probabilities)
         names = photos_of_size[self.image_size].names
-        return Predictions.of(np.mean(probabilities, axis=0), self.class_names, names)
+        mean_probabilities = np.mean(probabilities, axis=0)
+        return Predictions.from_probabilities(mean_probabilities, self.class_names, names)
 
     def features(self, images: Any) -> np.ndarray:
         """Raise an error: only the members of an ensemble have features.

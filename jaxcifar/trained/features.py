@@ -12,15 +12,15 @@ from jaxcifar.training.predicting import EVAL_BATCH, eval_batch_size
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
 
-_MAX_RELATIVE_ERROR = 0.02  # relative; bfloat16 has 8 bits
+_MAX_RELATIVE_ERROR = 0.02  # rounding to bfloat16, which has 8 bits, gives less
 
 
 def last_features(
     program: Program, variables: Variables, hyper: Hyperparameters, pixels: np.ndarray, title: str
 ) -> Iterator[np.ndarray]:
-    """Yield the features of all images, in batches `[n, D] float32`.
+    """Yield the features of the images batch by batch, as arrays `[images of batch, D] float32`.
 
-    The features of an image are the inputs of the dense layer that computes the logits.
+    The features of an image are the D inputs of the dense layer that computes the logits.
 
     Args:
       program: the compiled program of the network, for one device.
@@ -36,13 +36,14 @@ def last_features(
     # A power of two for few images, so that few programs are compiled.
     next_power_of_two = 2 ** (len(pixels) - 1).bit_length()
     batch_size = min(EVAL_BATCH, eval_batch_size(pixels.shape), next_power_of_two)
+    image_shape = pixels.shape[1:]
     for start in range(0, len(pixels), batch_size):
-        block = pixels[start : start + batch_size]
-        padded = np.zeros((batch_size, *pixels.shape[1:]), np.uint8)
-        padded[: len(block)] = block
-        images = jax.device_put(padded, program.replicated)
+        batch = pixels[start : start + batch_size]
+        padded_batch = np.zeros((batch_size, *image_shape), np.uint8)
+        padded_batch[: len(batch)] = batch
+        images = jax.device_put(padded_batch, program.replicated)
         logits_and_calls = dense_calls(program, variables, hyper, images)
-        features = _input_of_last_layer(logits_and_calls, title)[: len(block)]
+        features = _input_of_last_layer(logits_and_calls, title)[: len(batch)]
         if not np.isfinite(features).all():
             raise RunError(
                 f"{title}: some features are not finite numbers; train with a lower learning rate"
@@ -51,14 +52,21 @@ def last_features(
 
 
 def _input_of_last_layer(logits_and_calls: LogitsAndCalls, title: str) -> np.ndarray:
-    """Return the input of the last dense layer whose output is proportional to the logits."""
+    """Return the inputs of the dense layer that computes the logits.
+
+    It is the last dense layer from whose outputs the logits differ only by a scale and an offset.
+
+    Raises:
+      UsageError: there is no such layer.
+      RunError: a logit is not finite.
+    """
     logits = np.asarray(logits_and_calls.logits)
     if not np.isfinite(logits).all():
         raise RunError(
             f"{title}: the logits are not finite numbers; train with a lower learning rate"
         )
     for call in reversed(logits_and_calls.calls):
-        if _are_proportional(np.asarray(call.outputs), logits):
+        if _differ_only_by_scale_and_offset(np.asarray(call.outputs), logits):
             return np.asarray(call.inputs)
     raise UsageError(
         f"{title}: has no features, because no dense layer (nn.Dense) computes its logits from one "
@@ -66,17 +74,20 @@ def _input_of_last_layer(logits_and_calls: LogitsAndCalls, title: str) -> np.nda
     )
 
 
-def _are_proportional(outputs: np.ndarray, logits: np.ndarray) -> bool:
-    """Return True if a network's logits are a layer's outputs times a number, plus an offset.
+def _differ_only_by_scale_and_offset(outputs: np.ndarray, logits: np.ndarray) -> bool:
+    """Return True if a network's logits are a layer's outputs times a scale, plus an offset.
 
-    The number is the same for all images, and the offset may differ between images. So a network
-    may scale the outputs, or return log-probabilities.
+    The scale is one number for all images, and the offset is one number for each image. So a
+    network may scale the outputs, or return log-probabilities.
     """
-    centred_outputs = outputs - outputs.mean(-1, keepdims=True, dtype=np.float64)
-    centred_logits = logits - logits.mean(-1, keepdims=True, dtype=np.float64)
-    if not centred_outputs.any():
-        return not centred_logits.any()
-    factor = (centred_outputs * centred_logits).sum() / (centred_outputs**2).sum()
-    error = np.linalg.norm(centred_logits - factor * centred_outputs)
-    max_error = _MAX_RELATIVE_ERROR * np.linalg.norm(centred_logits)
-    return bool(factor != 0 and error <= max_error)
+    outputs_without_offset = outputs - outputs.mean(-1, keepdims=True, dtype=np.float64)
+    logits_without_offset = logits - logits.mean(-1, keepdims=True, dtype=np.float64)
+    are_outputs_constant = not outputs_without_offset.any()
+    are_logits_constant = not logits_without_offset.any()
+    if are_outputs_constant:
+        return are_logits_constant
+    product_sum = (outputs_without_offset * logits_without_offset).sum()
+    least_squares_scale = product_sum / (outputs_without_offset**2).sum()
+    error = np.linalg.norm(logits_without_offset - least_squares_scale * outputs_without_offset)
+    max_error = _MAX_RELATIVE_ERROR * np.linalg.norm(logits_without_offset)
+    return bool(least_squares_scale != 0 and error <= max_error)

@@ -72,7 +72,7 @@ def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | 
         if not isinstance(run, str | os.PathLike):
             raise UsageError(f"load: {run!r:.80} is not a path; write load(RUN) or load(RUN, RUN)")
     members = [_load_classifier(Path(run), data_dir) for run in runs or (SHIPPED_WEIGHTS,)]
-    return members[0] if len(members) == 1 else Ensemble.of(members)
+    return members[0] if len(members) == 1 else Ensemble.from_members(members)
 
 
 def load_just_trained(path: Path, data_dir: str | Path | None) -> Classifier:
@@ -81,24 +81,30 @@ def load_just_trained(path: Path, data_dir: str | Path | None) -> Classifier:
     User code that this process has loaded is used, even if its files were edited since then. `path`
     is the run's folder. `data_dir` is the folder of TensorFlow Datasets, or None for its default.
     """
-    return _load_classifier(path, data_dir, code_is_loaded=True)
+    return _load_classifier(path, data_dir, trusts_loaded_code=True)
 
 
 def _load_classifier(
-    path: Path, data_dir: str | Path | None, code_is_loaded: bool = False
+    path: Path, data_dir: str | Path | None, trusts_loaded_code: bool = False
 ) -> Classifier:
+    """Return the classifier of one run folder or file of weights.
+
+    If `trusts_loaded_code`, user code that this process has loaded is not compared with its files.
+    """
     require_trained(path)
     folder = RunFolder(path)
-    if not path.is_dir():  # a file of weights
+    is_weights_file = not path.is_dir()
+    if is_weights_file:
         return _load_from_weights_file(Path(os.path.realpath(path)))
     if has_untested_weights(path):
         return _load_from_weights_file(folder.weights_file, run_folder=path)
     result = read_result(folder.result_file)
     config = folder.read_config(_REMEDY_FOR_UNREADABLE_CONFIG)
-    uses_loaded_code = code_is_loaded and user_code.is_loaded(config)
+    uses_loaded_code = trusts_loaded_code and user_code.is_loaded(config)
     if not uses_loaded_code:
         require_same_code(path, config, folder.sources)
-    if "weights_sha256" in result:
+    has_weights_file = "weights_sha256" in result  # runs by older versions have a checkpoint
+    if has_weights_file:
         arrays, card = folder.read_weights(result)
         return _make_classifier(folder.weights_file, config, {**card, **result}, arrays)
     return _load_from_checkpoint(folder, config, result, data_dir)
@@ -167,7 +173,8 @@ def _load_from_checkpoint(
     from jaxcifar.runs.checkpoint import Checkpoints
 
     description: dict[str, Any] = {**result, "class_names": class_names(result)}
-    if "channel_mean" not in result:  # the oldest versions wrote no image statistics
+    is_old_run_without_statistics = "channel_mean" not in result
+    if is_old_run_without_statistics:
         dataset = load_dataset(config, Path(data_dir or default_data_dir()))
         description["channel_mean"] = dataset.mean
         description["channel_std"] = dataset.std
@@ -179,8 +186,8 @@ def _load_from_checkpoint(
         program, hyper = _make_program(config, num_classes, statistics, train_examples)
         expected_state = _abstract_state(program, hyper)
     with Checkpoints(folder.checkpoints, config, program.steps_per_epoch) as checkpoints:
-        last_step = result["selected_epoch"] * program.steps_per_epoch
-        checkpoint = checkpoints.load(last_step, expected_state)
+        last_step_of_selected_epoch = result["selected_epoch"] * program.steps_per_epoch
+        checkpoint = checkpoints.load(last_step_of_selected_epoch, expected_state)
         state: TrainState = checkpoint.state
     return Classifier.create(config, description, program, hyper, state.variables)
 
@@ -188,10 +195,13 @@ def _load_from_checkpoint(
 def _make_program(
     config: Config, num_classes: int, statistics: Statistics, train_examples: int | None = None
 ) -> tuple[Program, Hyperparameters]:
-    """Return a run's program for one device, and its hyper-parameters on that device.
+    """Return a run's compiled program for one device, and its hyper-parameters on that device.
 
-    `statistics` has the mean and deviation of the training images. The number of training images
-    (`train_examples`) matters only if a checkpoint is read.
+    Args:
+      config: settings of the run.
+      num_classes: number of classes.
+      statistics: mean and deviation of the training images.
+      train_examples: number of training images, which only a checkpoint needs; else None.
     """
     one_device = first_devices(None)[:1]
     program = make_program(config, num_classes, train_examples or config.batch_size, one_device)

@@ -77,19 +77,20 @@ def read_photos_in_sizes(paths: Sequence[Path], sizes: Collection[int]) -> dict[
     def read_block(start: int) -> None:
         end = min(start + _FILES_IN_BLOCK, len(files))
         for number in range(start, end):
-            path = files[number].path
+            file = files[number]
             try:
-                # A link in a folder is not followed.
-                source = path if files[number].is_in_folder else os.path.realpath(path)
+                path_to_open = _follow_users_link(file)
                 for size, pixels in pixels_of_size.items():
-                    image = read_image(source, size)  # resizing a resized image would blur it
+                    image = read_image(path_to_open, size)  # resizing twice would blur the image
                     pixels[number] = image.pixels
             except ValueError as error:
-                remarks[number] = f"{_LEFT_OUT}{path}: {error}"
-                continue
-            is_read[number] = True
-            if image.has_more_frames:
-                remarks[number] = f"{path}: has several frames; only the first is classified"
+                remarks[number] = f"{_LEFT_OUT}{file.path}: {error}"
+            else:
+                is_read[number] = True
+                if image.has_more_frames:
+                    remarks[number] = (
+                        f"{file.path}: has several frames; only the first is classified"
+                    )
 
     thread_count = min(MAX_THREADS, os.cpu_count() or 1)
     with warnings.catch_warnings(), ThreadPoolExecutor(thread_count) as threads:
@@ -106,6 +107,14 @@ def read_photos_in_sizes(paths: Sequence[Path], sizes: Collection[int]) -> dict[
     }
 
 
+def _follow_users_link(file: _ImageFile) -> str | Path:
+    """Return the path to open: a symbolic link is followed only if the user named it.
+
+    `read_image` follows no links, so links in a folder can't lead out of the folder.
+    """
+    return file.path if file.is_in_folder else os.path.realpath(file.path)
+
+
 def _find_files(paths: Sequence[Path]) -> list[_ImageFile]:
     """Return the files among `paths`, and the files in the folders among `paths`.
 
@@ -117,7 +126,7 @@ def _find_files(paths: Sequence[Path]) -> list[_ImageFile]:
         if path.is_dir():
             files_in_folder = _list_files(path)
             if not files_in_folder:
-                raise _no_images(path)
+                raise _no_images_error(path)
             files += [_ImageFile(file, is_in_folder=True) for file in files_in_folder]
         else:
             files.append(_ImageFile(path, is_in_folder=False))
@@ -134,7 +143,7 @@ def _require_images(
     Args:
       paths: the files and folders that the user named.
       read_files: the files that could be read.
-      remarks: why files were left out.
+      remarks: a line for each file that was left out, with the reason.
 
     Raises:
       UsageError: a folder has no readable image, or no file can be read.
@@ -143,12 +152,13 @@ def _require_images(
     for path in paths:
         is_folder_without_image = path.is_dir() and path not in folders_with_images
         if is_folder_without_image:
-            raise _no_images(path)
+            raise _no_images_error(path)
     if not read_files:
-        raise UsageError(remarks[0].removeprefix(_LEFT_OUT))
+        reason_for_first_file = remarks[0].removeprefix(_LEFT_OUT)
+        raise UsageError(reason_for_first_file)
 
 
-def _no_images(folder: Path) -> UsageError:
+def _no_images_error(folder: Path) -> UsageError:
     return UsageError(f"{folder}: contains no images; give image files or folders of images")
 
 

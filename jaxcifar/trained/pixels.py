@@ -40,7 +40,8 @@ def as_photos(images: Any, size: int = IMAGE_SIZE) -> Photos:
         images = [images]
     elif hasattr(images, "__array__"):  # an array of NumPy, JAX or PyTorch
         array = np.asarray(images)
-        if array.dtype.kind not in _DTYPE_KINDS_OF_PATHS:
+        may_hold_paths = array.dtype.kind in _DTYPE_KINDS_OF_PATHS
+        if not may_hold_paths:
             return _numbered_photos(_pixels_of_array("images", array, size))
     elif not isinstance(images, Iterable):
         type_name = type(images).__name__
@@ -83,22 +84,24 @@ def _pixels_of_array(name: str, array: np.ndarray, size: int) -> np.ndarray:
     Raises:
       UsageError: the shape is wrong, or could be one colour image or three grey images.
     """
-    needs_no_change = array.shape[1:] == image_shape(size) and array.dtype == np.uint8
-    if needs_no_change and len(array) > 0:
+    has_final_form = array.shape[1:] == image_shape(size) and array.dtype == np.uint8
+    if has_final_form and len(array) > 0:
         return array
-    is_grey_image = array.ndim == 2
-    is_image_with_channels = array.ndim == 3 and array.shape[-1] in _CHANNEL_COUNTS
-    if array.ndim == 3 and array.shape[-1] in _CHANNEL_COUNTS_WITH_ALPHA:
+    is_one_grey_image = array.ndim == 2
+    is_one_image_with_channels = array.ndim == 3 and array.shape[-1] in _CHANNEL_COUNTS
+    is_one_image_with_alpha = array.ndim == 3 and array.shape[-1] in _CHANNEL_COUNTS_WITH_ALPHA
+    could_be_three_images = array.ndim == 3 and len(array) == 3
+    if is_one_image_with_alpha:
         raise UsageError(
             f"{name} has shape {array.shape}, an image with an alpha channel; leave it out: "
             f"{name}[..., :-1]"
         )
-    if array.ndim == 3 and len(array) == 3 and not is_image_with_channels:
+    if could_be_three_images and not is_one_image_with_channels:
         raise UsageError(
             f"{name} has shape {array.shape}; give one image as [H, W, 3] with channels last "
             f"({name}.transpose(1, 2, 0)), or three grey images as [3, H, W, 1] ({name}[..., None])"
         )
-    if is_grey_image or is_image_with_channels:
+    if is_one_grey_image or is_one_image_with_channels:
         array = array[None]
     return convert_to_squares(name, array, size)
 
@@ -106,8 +109,8 @@ def _pixels_of_array(name: str, array: np.ndarray, size: int) -> np.ndarray:
 def _photos_of_element(image: Any, number: int, size: int) -> Photos:
     """Read one element of a list of images: a path, a Pillow image or an array.
 
-    The path of a folder gives several images. `number` is the element's index in the list, for its
-    name. `size` is the height and width of the images that the network takes.
+    The path of a folder gives several images. The element's index in the list, `number`, becomes
+    its name. `size` is the height and width of the images that the network takes.
     """
     if isinstance(image, str | Path):
         return _photos_at(Path(image), size)

@@ -23,21 +23,21 @@ class Predictions(_ProbabilitiesAndLabels):
     names: list[str]
 
     @classmethod
-    def of(
+    def from_probabilities(
         cls,
         probabilities: np.ndarray,
         class_names: Sequence[str],
         names: Sequence[str] | None = None,
     ) -> Self:
-        """Return the predictions that follow from class probabilities.
+        """Return the predictions with these probabilities: each image gets its likeliest class.
 
         Args:
           probabilities: the probability of each class for each image, `[N, classes]`.
           class_names: names of the classes, by label.
-          names: names of the images; None for their numbers.
+          names: names of the images; None to name them by their numbers from 0.
         """
         likeliest_classes = probabilities.argmax(-1)
-        labels = [class_names[number] for number in likeliest_classes]
+        labels = [class_names[class_number] for class_number in likeliest_classes]
         predictions = cls(probabilities, labels)
         if names is None:
             names = [str(number) for number in range(len(probabilities))]

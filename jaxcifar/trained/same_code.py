@@ -37,7 +37,8 @@ def require_same_code(
             is_same = user_reference.read_and_hash(kind, name) == recorded_digest
         except UsageError as error:
             raise UsageError(f"{path}: {error}; {remedy}") from error
-        if not is_same and name.startswith("__main__:"):
+        was_defined_in_script = name.startswith("__main__:")
+        if not is_same and was_defined_in_script:
             raise UsageError(
                 f"{path}: {name} was defined in the script that trained the network; load it in "
                 "that script, or move the network to a separate file and train it again"
@@ -48,10 +49,10 @@ def require_same_code(
 
 
 def _remedy_for_changed_code(code_copies: Path | None, kind: str) -> str:
-    """Return advice for an error message about missing or changed user code.
+    """Return the end of an error message: what to do about missing or changed user code.
 
-    `code_copies` is the run's folder of copies of user code, or None. `kind` is the kind of user
-    code, such as "arch" for a network.
+    `code_copies` is the run's folder of copies of user code; None for a file of weights. `kind` is
+    the kind of user code, such as "arch" for a network.
     """
     if code_copies is None:
         return "get that file from the person who trained the network, or train again"
@@ -74,12 +75,14 @@ def _require_same_imports(path: Path, config: Config, code_copies: Path | None) 
     """
     if not config.imports:
         return
-    # The run's config is both arguments: the config to update, and the list of files to read.
-    current_config = user_code.with_imports_on_disk(config, config)
-    imports, current_imports = set(config.imports), set(current_config.imports or ())
-    changed_imports = imports.symmetric_difference(current_imports)
+    # The run's config is the config to update, and also has the list of the files to read.
+    current_config = user_code.with_imports_on_disk(config, recorded=config)
+    imports_in_training = set(config.imports)
+    current_imports = set(current_config.imports or ())
+    changed_imports = imports_in_training.symmetric_difference(current_imports)
     if changed_imports:
-        kind_and_file, _ = min(changed_imports)
+        first_changed_import = min(changed_imports)
+        kind_and_file, _digest = first_changed_import
         kind, _, file = kind_and_file.partition(": ")
         importer = getattr(config, kind)
         raise UsageError(

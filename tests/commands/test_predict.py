@@ -108,7 +108,7 @@ class BrightestPixel:
 
     def predict(self, pixels):
         bright = pixels.reshape(len(pixels), -1).max(1) / 255
-        return Predictions.of(np.stack([1 - bright, bright], 1), self.class_names)
+        return Predictions.from_probabilities(np.stack([1 - bright, bright], 1), self.class_names)
 
 
 @pytest.mark.parametrize("sizes", [(32, 96), (96, 32)])
@@ -119,7 +119,7 @@ def test_each_of_several_runs_gets_the_photo_resized_from_the_file(
     original = Image.fromarray(noise)
     original.save(tmp_path / "noise.png")
     (tmp_path / "damaged.png").write_bytes(b"no image")
-    together = Ensemble.of([BrightestPixel(size) for size in sizes])
+    together = Ensemble.from_members([BrightestPixel(size) for size in sizes])
     monkeypatch.setattr("jaxcifar.trained.load.load", lambda *runs: together)
     told = run(capsys, tmp_path, "--json", "--skip-damaged")
     [entry] = json.loads(told.out)

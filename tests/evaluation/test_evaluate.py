@@ -44,12 +44,12 @@ from jaxcifar.evaluation.evaluation_mistakes import (
 )
 from jaxcifar.evaluation.image_sets import ImageSet, load_run_dataset, load_set
 from jaxcifar.evaluation.measure import (
-    evaluate_corrupted,
     evaluate_set,
     evaluate_sets,
+    evaluate_with_corruptions,
     evaluate_with_mistakes,
 )
-from jaxcifar.evaluation.set_names import name_by_place, places_in
+from jaxcifar.evaluation.set_names import places_in, with_unique_name
 from jaxcifar.evaluation.user_images import contains_test_images, describe_training_copies
 from jaxcifar.machine.files import lock_folder
 from jaxcifar.report import write_report
@@ -143,7 +143,7 @@ def test_the_temperature_is_that_of_the_validation_images():
 def test_corruptions_are_of_all_kinds_and_strengths():
     images, labels = some_images(20)
     told = []
-    found = evaluate_corrupted(linear, Examples(images, labels), DATE, told.append)
+    found = evaluate_with_corruptions(linear, Examples(images, labels), DATE, told.append)
     assert list(found["accuracy"]) == list(CORRUPTIONS)
     assert told == [f"corruptions: {kind}" for kind in CORRUPTIONS]
     for kind, values in found["accuracy"].items():
@@ -686,7 +686,7 @@ def test_a_set_of_an_older_evaluation_without_its_place_keeps_its_name(tmp_path)
     images = as_set(some_images(3))._replace(name="own:lab/photos", title="lab/photos")
     older_figures = found_in("own:lab/photos", 3)
     places = places_in(older_figures)
-    named = name_by_place(images, str(tmp_path), places, print)
+    named = with_unique_name(images, str(tmp_path), places, print)
     assert (named.name, named.title) == ("own:lab/photos", "lab/photos")
 
 

@@ -160,7 +160,8 @@ def test_a_resnets_layers_are_by_stage_and_block():
     assert {p.jaxcifar_name: p.pytorch_name for p in found} == {
         ours: expected_name(expected, ours) for ours in arrays_of(layers)
     }
-    assert all(mapping.image_shape is None for mapping in found)  # no feature map is flattened
+    # No feature map is flattened.
+    assert all(mapping.shape_before_flattening is None for mapping in found)
 
 
 def test_fastnets_layers_are_by_group():

@@ -412,11 +412,11 @@ def test_an_ensemble_needs_classes_in_the_same_order():
     cats_first, dogs_first = (
         SimpleNamespace(class_names=names) for names in (("cat", "dog"), ("dog", "cat"))
     )
-    assert Ensemble.of([cats_first, cats_first]).class_names == ("cat", "dog")
+    assert Ensemble.from_members([cats_first, cats_first]).class_names == ("cat", "dog")
     with pytest.raises(UsageError, match="the runs have different classes"):
-        Ensemble.of([cats_first, dogs_first])
+        Ensemble.from_members([cats_first, dogs_first])
     with pytest.raises(UsageError, match="2 runs, each with its own features; load one run"):
-        Ensemble.of([cats_first, cats_first]).features(np.zeros((1, 32, 32, 3), np.uint8))
+        Ensemble.from_members([cats_first, cats_first]).features(np.zeros((1, 32, 32, 3), np.uint8))
 
 
 @pytest.mark.parametrize("header", [b"{}", b'{"__metadata__": {"jaxcifar": "{}"}}', b"[", b""])

@@ -18,7 +18,7 @@ from jaxcifar.evaluation.image_sets import (
     load_run_dataset,
     load_set,
 )
-from jaxcifar.evaluation.set_names import name_by_place, places_in
+from jaxcifar.evaluation.set_names import places_in, with_unique_name
 from jaxcifar.evaluation.user_images import contains_test_images, describe_training_copies
 from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.evaluation_file import Evaluation, read_evaluation, read_looks
@@ -177,7 +177,7 @@ def _load_sets(
             classifier.image_size,
         )
         if images.name.startswith(USER_SET_PREFIX):
-            images = name_by_place(images, name, place_of_set, print_line)
+            images = with_unique_name(images, name, place_of_set, print_line)
             place_of_set[images.name] = images.place
         sets.append(images.subset(options.images))
     _require_different_names([images.name for images in sets])

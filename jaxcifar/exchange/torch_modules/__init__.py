@@ -36,13 +36,18 @@ def module_source(arch: str) -> str:
 
 
 def network_arguments(arch: str, model: Any) -> dict[str, Any]:
-    """Return the arguments with which PyTorch's `Network` has the same layers as a Flax model."""
-    constant_names = re.findall(r"^([A-Z]+) = ", module_source(arch), re.M)
+    """Return the arguments with which PyTorch's `Network` has the same layers as a Flax model.
+
+    Only arguments that are also fields of the model are returned, so no mean or class names.
+    """
+    constants_in_module = re.findall(r"^([A-Z]+) = ", module_source(arch), re.M)
+    possible_arguments = [constant.lower() for constant in constants_in_module]
     argument_values = {}
-    for argument in map(str.lower, constant_names):
-        if hasattr(model, argument):
-            field = _COMPUTED_FIELDS.get(argument, argument)
-            argument_values[argument] = getattr(model, field)
+    for argument in possible_arguments:
+        is_field_of_model = hasattr(model, argument)
+        if is_field_of_model:
+            field_with_value = _COMPUTED_FIELDS.get(argument, argument)
+            argument_values[argument] = getattr(model, field_with_value)
     return argument_values
 
 

@@ -32,15 +32,17 @@ def _norm_with_fixed_scale(width: int) -> nn.BatchNorm2d:
 def _pool(x: torch.Tensor, mirrored: bool, blurred: bool) -> torch.Tensor:
     """Return the maximum over 2x2 pixels, or over 2x3 in a mirrored network with an odd width.
 
-    If `blurred`, windows along an odd height or width have 3 pixels and overlap. Then the result is
-    the mean of the maxima over 2x2 pixels in each window.
+    If `blurred`, an odd height or width is pooled in two steps: maxima over 2x2 pixels at every
+    position, and then means over 2 neighbouring maxima.
     """
+    height, width = x.shape[-2:]
     if blurred:
-        strides = [1 if side % 2 else 2 for side in x.shape[-2:]]
-        mean_windows = [2 if side % 2 else 1 for side in x.shape[-2:]]
+        are_odd = [side % 2 == 1 for side in (height, width)]
+        strides = [1 if is_odd else 2 for is_odd in are_odd]
+        mean_windows = [2 if is_odd else 1 for is_odd in are_odd]
         maxima = F.max_pool2d(x, 2, strides)
         return F.avg_pool2d(maxima, mean_windows)
-    has_odd_width = x.shape[-1] % 2 == 1
+    has_odd_width = width % 2 == 1
     window_columns = 3 if mirrored and has_odd_width else 2
     return F.max_pool2d(x, (2, window_columns), 2)
 
