@@ -22,7 +22,7 @@ COMMANDS = (
     "summary", "memory", "bench", "scaling", "compile", "copy",
 )  # fmt: skip
 # Name that users may know from other programs -> our name of this command.
-_COMMANDS_ELSEWHERE = {
+_COMMAND_BY_NAME_ELSEWHERE = {
     "classify": "predict", "download": "prepare", "eval": "evaluate", "fit": "run",
     "plot": "report", "study": "ablation", "test": "evaluate", "train": "run",
 }  # fmt: skip
@@ -55,21 +55,22 @@ def run_named_command(command: str, arguments: Sequence[str]) -> None:
     elif command in ("-h", "--help", "help"):
         _print_commands()
     else:
-        suggestion = did_you_mean(command, COMMANDS)
-        if command in _COMMANDS_ELSEWHERE:
-            suggestion = f"did you mean {_COMMANDS_ELSEWHERE[command]}? "
+        if command in _COMMAND_BY_NAME_ELSEWHERE:
+            suggestion = f"did you mean {_COMMAND_BY_NAME_ELSEWHERE[command]}? "
+        else:
+            suggestion = did_you_mean(command, COMMANDS)
         advice = f"{suggestion}choose one of {', '.join(COMMANDS)}"
         raise UsageError(f"there is no command {command}; {advice}")
 
 
 def _print_commands() -> None:
-    """Print each command and its purpose, from the docstring of the command's module."""
+    """Print each command and its purpose, which the docstring of its module begins with."""
     print_line = line_printer(Console())
     for command in COMMANDS:
         source = Path(__file__).with_name(f"{command}.py").read_text()
         docstring = ast.get_docstring(ast.parse(source)) or ""
-        purpose = docstring.partition(":")[0].strip(".")
-        print_line(f"{command:14}  {purpose}")
+        purpose, _, _ = docstring.partition(":")  # the rest is an example
+        print_line(f"{command:14}  {purpose.strip('.')}")
     print_line(f"For options and examples of a command: {shell_command('run')} --help")
 
 
