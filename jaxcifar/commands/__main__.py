@@ -10,7 +10,7 @@ from rich.console import Console
 
 from jaxcifar import __version__
 from jaxcifar.commands.shared.cli import run_command, use_huge_pages_for
-from jaxcifar.commands.shared.completion import complete, is_completing
+from jaxcifar.commands.shared.completion import complete_command_line, is_completing
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.command_line import shell_command
@@ -31,7 +31,7 @@ _COMMAND_BY_NAME_ELSEWHERE = {
 def main() -> None:
     """Run the command that the first word of the command line names, and end the process."""
     if is_completing():
-        complete(COMMANDS)
+        complete_command_line(COMMANDS)
     first_word, *arguments = sys.argv[1:] or ["--help"]
     use_huge_pages_for(first_word)
     run_command(lambda: run_named_command(first_word, arguments))
