@@ -22,7 +22,7 @@ COMMANDS = (
     "summary", "memory", "bench", "scaling", "compile", "copy",
 )  # fmt: skip
 # Name that users may know from other programs -> our name of this command.
-_COMMAND_BY_NAME_ELSEWHERE = {
+_COMMAND_BY_SYNONYM = {
     "classify": "predict", "download": "prepare", "eval": "evaluate", "fit": "run",
     "plot": "report", "study": "ablation", "test": "evaluate", "train": "run",
 }  # fmt: skip
@@ -55,8 +55,8 @@ def run_named_command(command: str, arguments: Sequence[str]) -> None:
     elif command in ("-h", "--help", "help"):
         _print_commands()
     else:
-        if command in _COMMAND_BY_NAME_ELSEWHERE:
-            suggestion = f"did you mean {_COMMAND_BY_NAME_ELSEWHERE[command]}? "
+        if command in _COMMAND_BY_SYNONYM:
+            suggestion = f"did you mean {_COMMAND_BY_SYNONYM[command]}? "
         else:
             suggestion = did_you_mean(command, COMMANDS)
         advice = f"{suggestion}choose one of {', '.join(COMMANDS)}"
@@ -64,7 +64,7 @@ def run_named_command(command: str, arguments: Sequence[str]) -> None:
 
 
 def _print_commands() -> None:
-    """Print each command and its purpose, which the docstring of its module begins with."""
+    """Print each command and its purpose, the beginning of its module's docstring."""
     print_line = line_printer(Console())
     for command in COMMANDS:
         source = Path(__file__).with_name(f"{command}.py").read_text()

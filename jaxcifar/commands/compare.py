@@ -67,7 +67,11 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _read_run(path: Path) -> "RunRecord":
-    """Read the folder of a run; error messages begin with the path of the folder."""
+    """Read and return the record of a run.
+
+    Raises:
+      RunError: a file of the run can't be read. The message begins with the path of the folder.
+    """
     from jaxcifar.report.run_reading import read_run
 
     try:
@@ -90,22 +94,24 @@ def show_comparison(
     if len(network_titles) == 1:
         datasets = dict.fromkeys(run.result["dataset"] for run in runs if run.result)
         on_datasets = f" on {' and '.join(datasets)}" if datasets else ""
-        print_line(f"{network_titles.pop()}{on_datasets}")
-    cells_of_results = result_rows(runs)
-    devices = {device for device in cells_of_results["device"] if device != NO_VALUE}
+        [network_title] = network_titles
+        print_line(f"{network_title}{on_datasets}")
+    result_cells_by_title = result_rows(runs)
+    devices = {device for device in result_cells_by_title["device"] if device != NO_VALUE}
     if len(devices) == 1:  # one line for all runs, because a device's name is long
-        del cells_of_results["device"]
-        print_line(f"on {devices.pop()}")
-    cells_of_settings = rows_of_different_settings(runs)
-    _print_table(console, cells_of_settings, cells_of_results, len(runs))
+        del result_cells_by_title["device"]
+        [device] = devices
+        print_line(f"on {device}")
+    setting_cells_by_title = rows_of_different_settings(runs)
+    _print_table(console, setting_cells_by_title, result_cells_by_title, len(runs))
     for line in _lines_about_folds(runs):
         print_line(line)
 
 
 def _print_table(
     console: Console,
-    cells_of_settings: Mapping[str, Sequence[str]],
-    cells_of_results: Mapping[str, Sequence[str]],
+    setting_cells_by_title: Mapping[str, Sequence[str]],
+    result_cells_by_title: Mapping[str, Sequence[str]],
     run_count: int,
 ) -> None:
     """Print the settings of runs and, after an empty line, their results, below the runs' numbers.
@@ -114,14 +120,19 @@ def _print_table(
 
     Args:
       console: where to print.
-      cells_of_settings: title of a setting's row -> its cells, one for each run.
-      cells_of_results: title of a result's row -> its cells, one for each run.
+      setting_cells_by_title: title of a setting's row -> its cells, one for each run.
+      result_cells_by_title: title of a result's row -> its cells, one for each run.
       run_count: number of runs.
     """
     run_numbers = [f"({number})" for number in range(1, run_count + 1)]
     empty_cells = [""] * run_count
-    titles = ["", *cells_of_settings, "", *cells_of_results]
-    full_rows = [run_numbers, *cells_of_settings.values(), empty_cells, *cells_of_results.values()]
+    titles = ["", *setting_cells_by_title, "", *result_cells_by_title]
+    full_rows = [
+        run_numbers,
+        *setting_cells_by_title.values(),
+        empty_cells,
+        *result_cells_by_title.values(),
+    ]
     rows = [[printable(cell, _MAX_CELL_LENGTH) for cell in full_row] for full_row in full_rows]
     title_width = max(len(title) for title in titles)
     column_widths = []
@@ -129,7 +140,7 @@ def _print_table(
         cell_lengths = [len(cell) for cell in cells_of_run]
         column_widths.append(max(_MIN_CELL_LENGTH, *cell_lengths))
     width_for_cells = console.width - title_width
-    for columns in _columns_that_fit(column_widths, width_for_cells):
+    for columns in _column_ranges_that_fit(column_widths, width_for_cells):
         console.print()
         for title, cells in zip(titles, rows, strict=True):
             padded_title = title.ljust(title_width)
@@ -165,10 +176,10 @@ def _lines_about_folds(runs: Sequence["RunRecord"]) -> Iterator[str]:
         )
 
 
-def _columns_that_fit(column_widths: Sequence[int], line_width: int) -> Iterator[range]:
-    """Yield ranges of columns that fit into a line, at least one column in each.
+def _column_ranges_that_fit(column_widths: Sequence[int], line_width: int) -> Iterator[range]:
+    """Yield ranges of column numbers; the columns of a range fit into a line of the screen.
 
-    The widths are in characters.
+    The widths are in characters. A column that is wider than a line has a range of its own.
     """
     first_column, used_width = 0, 0
     for column, column_width in enumerate(column_widths):

@@ -159,9 +159,10 @@ def _table_of_kernels(program: "AbsentProgram") -> Table:
     """Return a table of the kernels of a training step by kind, with the bytes that they move."""
     number_columns = ("kernels", "bytes moved", "share")
     table = make_table("kernels of a training step", ("kind",), number_columns)
-    for total in program.kinds:
-        share = total.bytes / max(program.moved_bytes, 1)
-        table.add_row(total.kind, f"{total.kernels:,}", format_bytes(total.bytes), f"{share:.0%}")
+    for kind_total in program.kinds:
+        kind, kernel_count, kind_bytes = kind_total.kind, kind_total.kernels, kind_total.bytes
+        share = kind_bytes / max(program.moved_bytes, 1)
+        table.add_row(kind, f"{kernel_count:,}", format_bytes(kind_bytes), f"{share:.0%}")
     table.add_row("all", f"{program.kernel_count:,}", format_bytes(program.moved_bytes), "")
     return table
 

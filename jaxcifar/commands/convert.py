@@ -36,7 +36,11 @@ _NUMBER_LIMIT = 1e6
 
 
 class _PixelOption(NamedTuple):
-    """The option `--mean` or `--std`, with the values given and the smallest value allowed."""
+    """The option `--mean` or `--std`.
+
+    `values` are the given numbers; none if the option was not given. Each must be at least
+    `smallest`, and at most 1.
+    """
 
     name: str
     values: Sequence[float]

@@ -217,16 +217,16 @@ def _save_and_return_uses_of_test_images(
     evaluation: "Evaluation",
     new_use: "Look | None",
     print_line: PrintLine,
-    of_whole_sets: bool = False,
+    are_sets_complete: bool,
 ) -> "list[Look]":
-    """Write an evaluation to the folder of its run; if that fails, print a line.
+    """Write results to the folder of their run; if that fails, print a line.
 
     Args:
       run_folder: folder of the run.
-      evaluation: the evaluation.
+      evaluation: the results.
       new_use: date and purpose of the evaluation; None if the run's test images were not used.
       print_line: prints a line.
-      of_whole_sets: True if `--images` left out no images of the sets.
+      are_sets_complete: True if `--images` left out no images of the sets.
 
     Returns:
       date and purpose of each evaluation in the folder that used the run's test images.
@@ -236,7 +236,7 @@ def _save_and_return_uses_of_test_images(
     from jaxcifar.runs.folder import RunFolder
 
     try:
-        save_evaluation(run_folder, evaluation, new_use, of_whole_sets=of_whole_sets)
+        save_evaluation(run_folder, evaluation, new_use, of_whole_sets=are_sets_complete)
         for line in lines_about_kept_figures(run_folder, evaluation):
             print_line(line)
     except BusyError:

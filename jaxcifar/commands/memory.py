@@ -103,7 +103,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _table_line(network: str, *cells: str, name_width: int) -> str:
-    """Return a line of a text table: the network in `name_width` columns, and then the cells."""
+    """Return a line of a text table: a network, padded to `name_width` characters, and cells."""
     line = f"{network:{name_width}}"
     for cell, cell_width in zip(cells, _COLUMN_WIDTHS, strict=True):
         line += f"{cell:>{cell_width}}"

@@ -49,15 +49,13 @@ def main(argv: Sequence[str]) -> None:
     use_cpu_cores(batch_size=2, device_count=2)
     start_jax()
     for arch, config in zip(options.arch, configs, strict=True):
-        work = Work(arch, "float32", batch_size=8, steps=1, test_images=8, eval_batch=8)
-        exchanges = device_traffic.find_collectives(JaxcifarTraining(work).train_program)
-        exchange_sizes = [exchange.bytes for exchange in exchanges]
-        gradient_bytes = max(exchange_sizes)  # no other exchange is as large
-        other_bytes = sum(exchange_sizes) - gradient_bytes
-        other_count = len(exchanges) - 1
+        tiny_work = Work(arch, "float32", batch_size=8, steps=1, test_images=8, eval_batch=8)
+        exchanges = device_traffic.find_collectives(JaxcifarTraining(tiny_work).train_program)
+        # The exchange of the gradients is the largest one.
+        *sizes_of_others, size_of_gradients = sorted(exchange.bytes for exchange in exchanges)
         console.print(
-            f"{arch}: {len(exchanges)} exchanges a step: the gradients {gradient_bytes:,} bytes, "
-            f"{other_count} others {other_bytes:,} bytes together",
+            f"{arch}: {len(exchanges)} exchanges a step: the gradients {size_of_gradients:,} "
+            f"bytes, {len(sizes_of_others)} others {sum(sizes_of_others):,} bytes together",
             soft_wrap=True,
         )
         macs = summarize(create_model(config, num_classes=10)).macs

@@ -190,10 +190,10 @@ def _csv_lines(
     for name, label, class_probabilities in zip(
         names, predictions.labels, predictions.probabilities, strict=True
     ):
-        probabilities = [class_probabilities.max()]
+        shown_probabilities = [class_probabilities.max()]
         if with_all_classes:
-            probabilities += list(class_probabilities)
-        yield [name, label, *(f"{probability:.7g}" for probability in probabilities)]
+            shown_probabilities += list(class_probabilities)
+        yield [name, label, *(f"{probability:.7g}" for probability in shown_probabilities)]
 
 
 def _write_csv(option: str, path: Path, lines: Iterable[Sequence[Any]]) -> None:

@@ -87,8 +87,8 @@ def data_folder(data_dir: Path | None, dataset: str = "NAME") -> Path:
 
     Args:
       data_dir: the value of `--data-dir`; None if the option was not given.
-      dataset: name of the data set that is to be loaded, for the advice in an error message. The
-        default, "NAME", is a placeholder.
+      dataset: name of the data set to load, which the advice of an error message repeats. The
+        default, "NAME", stands for any data set.
 
     Raises:
       UsageError: there is no such folder.

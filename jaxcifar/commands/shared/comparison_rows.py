@@ -84,7 +84,8 @@ def _metric_rows(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
             if is_measured:
                 title = printable(f"{split} {metric['title']}")
                 is_title_taken = title in rows or title == _FLIP_ACCURACY_TITLE
-                rows[f"{title} ({name})" if is_title_taken else title] = cells
+                unique_title = f"{title} ({name})" if is_title_taken else title
+                rows[unique_title] = cells
     return rows
 
 

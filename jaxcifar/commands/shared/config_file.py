@@ -160,7 +160,7 @@ def _setting_in_message(message: str) -> str:
 
 
 def _create_config(settings: Mapping[str, Any], begun_config: Config | None) -> Config:
-    """Return the config of a run with these settings, "cifar10" in place of the data set "auto".
+    """Return the config of a run with these settings; the data set "auto" becomes "cifar10".
 
     `begun_config` is the config that an earlier command began the run with, or None for a new run.
     """

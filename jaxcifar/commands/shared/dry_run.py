@@ -195,10 +195,12 @@ def _time_few_steps(
             command = f"{shell_command('prepare')} --dataset {config.dataset}"
             print_line(f"{error}: time and memory are known after {command}")
             return None
-        are_images_drawn = CATALOG[config.dataset].draw is not None
-        source = "drawn" if are_images_drawn else "downloaded (about 170 MB), unless TFDS has them,"
+        drawn_or_downloaded = "downloaded (about 170 MB), unless TFDS has them,"
+        if CATALOG[config.dataset].draw is not None:
+            drawn_or_downloaded = "drawn"
         print_line(
-            f"{error}: its images would be {source} and prepared. Random images are used instead."
+            f"{error}: its images would be {drawn_or_downloaded} and prepared. Random images are "
+            "used instead."
         )
         config, dataset = random_dataset_like(config)
     activity = f"compiling and timing {config.arch} with batch size {config.batch_size}"
