@@ -10,7 +10,7 @@ from rich.console import Console
 
 from jaxcifar import __version__
 from jaxcifar.commands.shared.cli import run_command, use_huge_pages_for
-from jaxcifar.commands.shared.completion import complete, is_completing
+from jaxcifar.commands.shared.completion import complete_command_line, is_completing
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.command_line import shell_command
@@ -22,7 +22,7 @@ COMMANDS = (
     "summary", "memory", "bench", "scaling", "compile", "copy",
 )  # fmt: skip
 # Name that users may know from other programs -> our name of this command.
-_COMMANDS_ELSEWHERE = {
+_COMMAND_BY_SYNONYM = {
     "classify": "predict", "download": "prepare", "eval": "evaluate", "fit": "run",
     "plot": "report", "study": "ablation", "test": "evaluate", "train": "run",
 }  # fmt: skip
@@ -31,7 +31,7 @@ _COMMANDS_ELSEWHERE = {
 def main() -> None:
     """Run the command that the first word of the command line names, and end the process."""
     if is_completing():
-        complete(COMMANDS)
+        complete_command_line(COMMANDS)
     first_word, *arguments = sys.argv[1:] or ["--help"]
     use_huge_pages_for(first_word)
     run_command(lambda: run_named_command(first_word, arguments))
@@ -55,21 +55,22 @@ def run_named_command(command: str, arguments: Sequence[str]) -> None:
     elif command in ("-h", "--help", "help"):
         _print_commands()
     else:
-        suggestion = did_you_mean(command, COMMANDS)
-        if command in _COMMANDS_ELSEWHERE:
-            suggestion = f"did you mean {_COMMANDS_ELSEWHERE[command]}? "
+        if command in _COMMAND_BY_SYNONYM:
+            suggestion = f"did you mean {_COMMAND_BY_SYNONYM[command]}? "
+        else:
+            suggestion = did_you_mean(command, COMMANDS)
         advice = f"{suggestion}choose one of {', '.join(COMMANDS)}"
         raise UsageError(f"there is no command {command}; {advice}")
 
 
 def _print_commands() -> None:
-    """Print each command and its purpose, from the docstring of the command's module."""
+    """Print each command and its purpose, the beginning of its module's docstring."""
     print_line = line_printer(Console())
     for command in COMMANDS:
         source = Path(__file__).with_name(f"{command}.py").read_text()
         docstring = ast.get_docstring(ast.parse(source)) or ""
-        purpose = docstring.partition(":")[0].strip(".")
-        print_line(f"{command:14}  {purpose}")
+        purpose, _, _ = docstring.partition(":")  # the rest is an example
+        print_line(f"{command:14}  {purpose.strip('.')}")
     print_line(f"For options and examples of a command: {shell_command('run')} --help")
 
 

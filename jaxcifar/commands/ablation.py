@@ -158,7 +158,7 @@ def main(argv: Sequence[str]) -> None:
         if not jobs_train:
             _train_and_report(tasks, study_folder, options, console)
     if jobs_train:
-        _show_and_write_report(tasks, study_folder, console)
+        _write_report_and_return_unreadable_folders(tasks, study_folder, console)
         require_all_finished(tasks, study_folder, print_line)
 
 
@@ -207,7 +207,7 @@ def _train_and_report(
     print_line(f"{trained_runs} done now, with {programs} compiled.")
     for run_name, error in errors.items():
         print_line(f"{run_name}: {error}")
-    unreadable_folders = _show_and_write_report(tasks, study_folder, console)
+    unreadable_folders = _write_report_and_return_unreadable_folders(tasks, study_folder, console)
     damaged_runs = [task.name for task in tasks_of_shard if task.path in unreadable_folders]
     runs = pluralize(len(tasks_of_shard), "run")
     if errors:
@@ -223,10 +223,10 @@ def _train_and_report(
         )
 
 
-def _show_and_write_report(
+def _write_report_and_return_unreadable_folders(
     tasks: "Sequence[Task]", study_folder: Path, console: Console
 ) -> Collection[Path]:
-    """Print the tables of a study and write its report, if at least one run is finished.
+    """Print the ranking of a study's rows and write its report, if at least one run is finished.
 
     Returns:
       the folders of runs that can't be read.
@@ -235,11 +235,13 @@ def _show_and_write_report(
     from jaxcifar.report.run_reading import read_records
     from jaxcifar.runs.folder import RunFolder
 
-    if not any(RunFolder(task.path).result_file.exists() for task in tasks):
+    is_any_run_finished = any(RunFolder(task.path).result_file.exists() for task in tasks)
+    if not is_any_run_finished:
         return ()
     print_line = line_printer(console)
     records = read_records(study_folder)
     show_ranking(console, records)
     report_file = write_report(study_folder, print_line)
     print_line(f"report: {report_file}, and the same in REPORT.md")
-    return records.unreadable_reasons.keys()
+    unreadable_folders = records.unreadable_reasons.keys()
+    return unreadable_folders

@@ -12,13 +12,14 @@ from typing import Any
 
 from jaxcifar.bench.bench_progress import BenchProgress
 from jaxcifar.commands.shared.bench_options import (
+    DEFAULT_BATCH_SIZE,
     NETWORKS_IN_PYTORCH,
     check_networks,
     expected_time,
     is_in_pytorch,
     number_of_test_images,
-    read_study,
 )
+from jaxcifar.commands.shared.bench_study import measure_study, read_study
 from jaxcifar.commands.shared.cli import start_jax
 from jaxcifar.commands.shared.common_options import add_json_file, add_picture_option, parse_count
 from jaxcifar.commands.shared.options import add_archs, add_config_options
@@ -30,7 +31,6 @@ from jaxcifar.config.experiment import ARCHS, Config
 from jaxcifar.errors import RunError
 from jaxcifar.machine.paths import require_folder_of
 from jaxcifar.machine.terminal import line_printer
-from jaxcifar.studies.study import Study
 
 HELP_EXAMPLES = (
     ("--arch cnn --rounds 3", "measure the CNN, in a few minutes"),
@@ -40,7 +40,6 @@ HELP_EXAMPLES = (
 )
 
 DEFAULT_MINUTES = 20  # for a network; an hour for the three networks of the package
-_DEFAULT_BATCH_SIZE = 128
 
 
 def parser() -> Parser:
@@ -148,32 +147,12 @@ def main(argv: Sequence[str]) -> None:
         write_json(options.json, results)
 
 
-def measure_study(
-    study: Study, rounds: int, on_cpu: bool, progress: BenchProgress
-) -> list[dict[str, Any]]:
-    """Measure how fast the runs of a study train.
-
-    Runs that use the same compiled program are equally fast, so programs are measured, not runs.
-    Each program is measured `rounds` times, on a CPU (`on_cpu`) with fewer steps each time.
-
-    Returns:
-      a dict for each program; see `jaxcifar.bench.measure_programs`.
-    """
-    from jaxcifar.bench import measure_programs
-    from jaxcifar.bench.sizes import model_and_macs, steps_per_round
-
-    config_of_row = {row.name: study.config_of(row, seed=0) for row in study.rows}
-    config_of_program = {config.shared_part(): config for config in config_of_row.values()}
-    steps_of_programs = []
-    for config in config_of_program.values():
-        _, macs = model_and_macs(config)
-        steps_of_programs.append(steps_per_round(macs, on_cpu))
-    images_per_round = _DEFAULT_BATCH_SIZE * min(steps_of_programs)
-    return measure_programs(config_of_row, images_per_round, rounds, progress)
-
-
 def measure_network(
-    arch: str, options: Namespace, on_cpu: bool, results: dict[str, Any], progress: BenchProgress
+    arch: str,
+    options: Namespace,
+    on_cpu: bool,
+    all_results: dict[str, Any],
+    progress: BenchProgress,
 ) -> None:
     """Measure how fast one network trains and predicts; write all results to the file of `--json`.
 
@@ -181,7 +160,7 @@ def measure_network(
       arch: name of the network.
       options: the options of the command.
       on_cpu: True if this machine has no accelerator; then less is measured.
-      results: the results of the networks measured so far; this network's results are added.
+      all_results: results of the networks measured so far; this network's results are added.
       progress: shows what is being measured.
     """
     from jaxcifar.bench import (
@@ -203,29 +182,33 @@ def measure_network(
     work = Work(
         arch=arch,
         dtype=str(network.dtype(model)),
-        batch_size=options.batch_size or _DEFAULT_BATCH_SIZE,
+        batch_size=options.batch_size or DEFAULT_BATCH_SIZE,
         steps=options.steps or steps_per_round(macs, on_cpu),
         test_images=number_of_test_images(on_cpu, is_large_network),
         eval_batch=EVAL_BATCH,
         arch_args=config.arch_args,
     )
-    # A large network fills a device by itself, so several at once gain nothing.
-    parallel_run_counts = [] if is_large_network else options.at_once or []
-    peer = options.peer if is_in_pytorch(arch, arch_args) else None
-    if options.peer and not peer:
+    parallel_run_counts = options.at_once or []
+    if is_large_network:  # it fills a device by itself, so several at once gain nothing
+        parallel_run_counts = []
+    compared_package = options.peer
+    if compared_package and not is_in_pytorch(arch, arch_args):
         progress.say(f"not measured with PyTorch; {NETWORKS_IN_PYTORCH}")
+        compared_package = None
     rounds = options.rounds
     estimate_rest = partial(seconds_of_remaining_measurements, parallel_run_counts, rounds)
     max_seconds = 60.0 * options.minutes
-    measured = measure_implementations(work, peer, rounds, progress, estimate_rest, max_seconds)
-    results["rows"] += measured["rows"]
-    results["ratio"][arch] = measured["ratio"]
-    write_json(options.json, results)
-    our_training = measured["rows"][0]
-    own_results = measure_startup(work, our_training["milliseconds"], progress)
-    own_results["at_once"] = measure_parallel_runs(work, parallel_run_counts, rounds, progress)
-    results["ours"][arch] = own_results
-    write_json(options.json, results)
+    comparison = measure_implementations(
+        work, compared_package, rounds, progress, estimate_rest, max_seconds
+    )
+    all_results["rows"] += comparison["rows"]
+    all_results["ratio"][arch] = comparison["ratio"]
+    write_json(options.json, all_results)
+    our_training_row, *_ = comparison["rows"]
+    our_results = measure_startup(work, our_training_row["milliseconds"], progress)
+    our_results["at_once"] = measure_parallel_runs(work, parallel_run_counts, rounds, progress)
+    all_results["ours"][arch] = our_results
+    write_json(options.json, all_results)
 
 
 def time_ablation(options: list[str]) -> dict[str, Any]:
@@ -237,11 +220,12 @@ def time_ablation(options: list[str]) -> dict[str, Any]:
       RunError: the study failed.
     """
     with tempfile.TemporaryDirectory() as study_folder:
-        command = [sys.executable, "-m", "jaxcifar.commands", "ablation", "--out", study_folder]
+        ablation = [sys.executable, "-m", "jaxcifar.commands", "ablation", "--out", study_folder]
         start_time = time.perf_counter()
-        process = subprocess.run([*command, *options], check=False)
+        process = subprocess.run([*ablation, *options], check=False)
         seconds = time.perf_counter() - start_time
-    if process.returncode:
+    has_failed = process.returncode != 0
+    if has_failed:
         raise RunError(
             f"--ablation {' '.join(options)}: the ablation failed; its error is printed above: "
             "correct that, then run the same command again"

@@ -19,6 +19,8 @@ from jaxcifar.machine.terminal import line_printer, pluralize
 from jaxcifar.runs.task import advice_to_give_run
 
 if TYPE_CHECKING:
+    from matplotlib.legend import Legend
+
     from jaxcifar.report.run_records import RunRecord
 
 HELP_EXAMPLES = (
@@ -28,7 +30,6 @@ HELP_EXAMPLES = (
 _MAX_CELL_LENGTH = 24  # characters
 _MIN_CELL_LENGTH = 5
 _COLUMN_GAP = "  "
-_HEADING_TITLE = " "  # not "", which is the title of the empty row
 _MARKERS = "os^Dv"
 _LINE_STYLES = ("-", "--", ":", "-.")
 
@@ -46,7 +47,7 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     """Print a table of the settings and results of runs; draw their curves if `--plot` is given."""
     options = parser().parse_args(argv)
-    paths = list(dict.fromkeys(options.runs))
+    paths = list(dict.fromkeys(options.runs))  # each run once
     if len(paths) < 2:
         raise UsageError("RUN: name two runs or more, such as those of a study: DIR/*/seed0")
     for path in paths:
@@ -66,7 +67,11 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _read_run(path: Path) -> "RunRecord":
-    """Read the folder of a run; error messages begin with the path of the folder."""
+    """Read and return the record of a run.
+
+    Raises:
+      RunError: a file of the run can't be read. The message begins with the path of the folder.
+    """
     from jaxcifar.report.run_reading import read_run
 
     try:
@@ -89,50 +94,66 @@ def show_comparison(
     if len(network_titles) == 1:
         datasets = dict.fromkeys(run.result["dataset"] for run in runs if run.result)
         on_datasets = f" on {' and '.join(datasets)}" if datasets else ""
-        print_line(f"{network_titles.pop()}{on_datasets}")
-    result_cells = result_rows(runs)
-    devices = {device for device in result_cells["device"] if device != NO_VALUE}
+        [network_title] = network_titles
+        print_line(f"{network_title}{on_datasets}")
+    result_cells_by_title = result_rows(runs)
+    devices = {device for device in result_cells_by_title["device"] if device != NO_VALUE}
     if len(devices) == 1:  # one line for all runs, because a device's name is long
-        del result_cells["device"]
-        print_line(f"on {devices.pop()}")
-    empty_row = {"": [""] * len(runs)}
-    setting_cells = rows_of_different_settings(runs)
-    _print_table(console, {**setting_cells, **empty_row, **result_cells}, len(runs))
-    for line in _fold_lines(runs):
+        del result_cells_by_title["device"]
+        [device] = devices
+        print_line(f"on {device}")
+    setting_cells_by_title = rows_of_different_settings(runs)
+    _print_table(console, setting_cells_by_title, result_cells_by_title, len(runs))
+    for line in _lines_about_folds(runs):
         print_line(line)
 
 
-def _print_table(console: Console, rows: Mapping[str, Sequence[str]], run_count: int) -> None:
-    """Print rows below a heading with the numbers of the runs, in several tables if they are wide.
+def _print_table(
+    console: Console,
+    setting_cells_by_title: Mapping[str, Sequence[str]],
+    result_cells_by_title: Mapping[str, Sequence[str]],
+    run_count: int,
+) -> None:
+    """Print the settings of runs and, after an empty line, their results, below the runs' numbers.
+
+    If not all columns fit on the screen, several tables are printed.
 
     Args:
       console: where to print.
-      rows: title of a row -> its cells, one for each run.
+      setting_cells_by_title: title of a setting's row -> its cells, one for each run.
+      result_cells_by_title: title of a result's row -> its cells, one for each run.
       run_count: number of runs.
     """
-    cells_by_title = {_HEADING_TITLE: [f"({number})" for number in range(1, run_count + 1)]}
-    for title, cells in rows.items():
-        cells_by_title[title] = [printable(cell, _MAX_CELL_LENGTH) for cell in cells]
-    title_width = max(len(title) for title in rows)
+    run_numbers = [f"({number})" for number in range(1, run_count + 1)]
+    empty_cells = [""] * run_count
+    titles = ["", *setting_cells_by_title, "", *result_cells_by_title]
+    full_rows = [
+        run_numbers,
+        *setting_cells_by_title.values(),
+        empty_cells,
+        *result_cells_by_title.values(),
+    ]
+    rows = [[printable(cell, _MAX_CELL_LENGTH) for cell in full_row] for full_row in full_rows]
+    title_width = max(len(title) for title in titles)
     column_widths = []
-    for column in range(run_count):
-        cell_lengths = [len(cells[column]) for cells in cells_by_title.values()]
+    for cells_of_run in zip(*rows, strict=True):
+        cell_lengths = [len(cell) for cell in cells_of_run]
         column_widths.append(max(_MIN_CELL_LENGTH, *cell_lengths))
     width_for_cells = console.width - title_width
-    for columns in _columns_that_fit(column_widths, width_for_cells):
+    for columns in _column_ranges_that_fit(column_widths, width_for_cells):
         console.print()
-        for title, cells in cells_by_title.items():
+        for title, cells in zip(titles, rows, strict=True):
             padded_title = title.ljust(title_width)
             padded_cells = [cells[column].rjust(column_widths[column]) for column in columns]
             line = _COLUMN_GAP.join([padded_title, *padded_cells])
             console.print(line.rstrip(), markup=False, soft_wrap=True)
 
 
-def _fold_lines(runs: Sequence["RunRecord"]) -> Iterator[str]:
-    """Yield a line for each group of finished runs that differ only in fold and seed.
+def _lines_about_folds(runs: Sequence["RunRecord"]) -> Iterator[str]:
+    """Yield a line about cross-validation for each group of runs that differ in fold and seed only.
 
-    The line has the mean and standard deviation of the validation accuracy over the folds, that is,
-    over different choices of the validation images.
+    The line has the mean and standard deviation of the validation accuracy over the folds. A fold
+    is one of the parts of the training images that take turns as validation images.
     """
     from jaxcifar.report.run_groups import group_runs
     from jaxcifar.report.run_records import FinishedRun, Variation
@@ -141,23 +162,24 @@ def _fold_lines(runs: Sequence["RunRecord"]) -> Iterator[str]:
     finished_runs = [run for run in runs if isinstance(run, FinishedRun)]
     validated_runs = [run for run in finished_runs if "val_accuracy" in run.result]
     for group in group_runs(validated_runs):
-        variation = Variation(name="", runs=group)
-        folds = variation.folds
+        unnamed_variation = Variation(name="", runs=group)
+        folds = unnamed_variation.folds
         if len(folds) < 2:
             continue
-        numbers = [f"({number})" for number, run in enumerate(runs, start=1) if run in group]
-        accuracy = accuracy_text(variation, "val_accuracy", "val")
-        fold_count = folds[0].total
+        run_numbers = [f"({number})" for number, run in enumerate(runs, start=1) if run in group]
+        accuracy = accuracy_text(unnamed_variation, key="val_accuracy", split="val")
+        planned_fold_count = folds[0].total
         yield (
-            f"{' '.join(numbers)}: validation {accuracy} over {len(folds)} of {fold_count} "
+            f"{' '.join(run_numbers)}: validation {accuracy} over {len(folds)} of "
+            f"{planned_fold_count} "
             "folds (mean ± standard deviation); each run used the test images once, at its end"
         )
 
 
-def _columns_that_fit(column_widths: Sequence[int], line_width: int) -> Iterator[range]:
-    """Yield ranges of columns that fit into a line, at least one column in each.
+def _column_ranges_that_fit(column_widths: Sequence[int], line_width: int) -> Iterator[range]:
+    """Yield ranges of column numbers; the columns of a range fit into a line of the screen.
 
-    The widths are in characters.
+    The widths are in characters. A column that is wider than a line has a range of its own.
     """
     first_column, used_width = 0, 0
     for column, column_width in enumerate(column_widths):
@@ -186,30 +208,36 @@ def plot_accuracies(
     from jaxcifar.runs.plots import draw_mean, figure_with_axes
 
     figure, axes = figure_with_axes(7.0, 4.2, "Validation accuracy by epoch")
-    for curve, (run_name, run) in enumerate(zip(run_names, runs, strict=True)):
+    for curve_number, (run_name, run) in enumerate(zip(run_names, runs, strict=True)):
         accuracies = [epoch["val_accuracy"] for epoch in run.history if "val_accuracy" in epoch]
         if accuracies:
             label = f"{run_name}, best {max(accuracies):.2%}"
-            accuracies_of_one_run = np.asarray([accuracies], np.float64)
-            draw_mean(axes, accuracies_of_one_run, label, **_style_of_curve(curve))
+            curves_of_single_run = np.asarray([accuracies], np.float64)
+            draw_mean(axes, curves_of_single_run, label, **_style_of_curve(curve_number))
     axes.set(xlabel="epoch", ylabel="validation accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    if axes.lines:
-        for legend_text in axes.legend().get_texts():
-            legend_text.set_parse_math(False)
+    has_curves = bool(axes.lines)
+    if has_curves:
+        _show_as_plain_text(axes.legend())
     figure.savefig(file, format=picture_format)
 
 
-def _style_of_curve(curve: int) -> dict[str, str]:
+def _show_as_plain_text(legend: "Legend") -> None:
+    """Switch off matplotlib's formulas in a legend: a `$` in the name of a run is only a sign."""
+    for label in legend.get_texts():
+        label.set_parse_math(False)
+
+
+def _style_of_curve(curve_number: int) -> dict[str, str]:
     """Return color, marker and line style of a curve, given its number, from 0.
 
     After the last color, the colors are used again with the next line style.
     """
     from jaxcifar.report.figures import COLORS
 
-    times_colors_were_used = curve // len(COLORS)
+    times_colors_were_used = curve_number // len(COLORS)
     return {
-        "color": COLORS[curve % len(COLORS)],
-        "marker": _MARKERS[curve % len(_MARKERS)],
+        "color": COLORS[curve_number % len(COLORS)],
+        "marker": _MARKERS[curve_number % len(_MARKERS)],
         "linestyle": _LINE_STYLES[times_colors_were_used % len(_LINE_STYLES)],
     }

@@ -85,8 +85,7 @@ def main(argv: Sequence[str]) -> None:
     config = Config.create(**pop_settings(options))
     require_folder_of("--json", options.json)
     require_folder_of("--hlo", options.hlo)
-    # Chosen before JAX is imported: no device is needed here, and none may be waited for.
-    os.environ["JAX_PLATFORMS"] = "cpu"
+    _make_jax_use_only_the_cpu()
     compiler = compiler_version(target)
     program = _compile_program(config, target, options.at_once, compiler)
     _show_program(screen(), config, program)
@@ -94,6 +93,14 @@ def main(argv: Sequence[str]) -> None:
     if options.hlo:
         with explain_write_errors(f"--hlo {options.hlo}"):
             write_text(options.hlo, program.text)
+
+
+def _make_jax_use_only_the_cpu() -> None:
+    """Keep JAX, which must not be imported yet, from looking for a GPU or TPU.
+
+    Compiling for absent devices needs no device, and JAX could wait for one that is in use.
+    """
+    os.environ["JAX_PLATFORMS"] = "cpu"
 
 
 def _compile_program(
@@ -152,9 +159,10 @@ def _table_of_kernels(program: "AbsentProgram") -> Table:
     """Return a table of the kernels of a training step by kind, with the bytes that they move."""
     number_columns = ("kernels", "bytes moved", "share")
     table = make_table("kernels of a training step", ("kind",), number_columns)
-    for total in program.kinds:
-        share = total.bytes / max(program.moved_bytes, 1)
-        table.add_row(total.kind, f"{total.kernels:,}", format_bytes(total.bytes), f"{share:.0%}")
+    for kind_total in program.kinds:
+        kind, kernel_count, kind_bytes = kind_total.kind, kind_total.kernels, kind_total.bytes
+        share = kind_bytes / max(program.moved_bytes, 1)
+        table.add_row(kind, f"{kernel_count:,}", format_bytes(kind_bytes), f"{share:.0%}")
     table.add_row("all", f"{program.kernel_count:,}", format_bytes(program.moved_bytes), "")
     return table
 
@@ -168,24 +176,25 @@ def _exchanged_bytes_by_kind(program: "AbsentProgram") -> dict[str, list[int]]:
 
 
 def _show_least_time(program: "AbsentProgram", print_line: PrintLine) -> None:
-    """Print the shortest possible time of a training step, from published data of the device.
+    """Print the shortest possible time of a training step on the device.
 
-    These are the highest rates of arithmetic, memory access and exchanges between devices.
+    It follows from the device's published rates of arithmetic, memory access and exchanges.
     """
     target = program.target
     least_seconds = program.least_seconds
-    milliseconds = {limit: f"{1e3 * seconds:.3g} ms" for limit, seconds in least_seconds.items()}
+    least_time_text = {part: f"{1e3 * seconds:.3g} ms" for part, seconds in least_seconds.items()}
     gigaflops = program.flops / 1e9
     teraflops_per_second = target.machine.flops / 1e12
     gigabytes_per_second = target.chip.bandwidth / 1e9
     print_line(
-        f"at the published limits a step takes at least: arithmetic {milliseconds['arithmetic']} "
-        f"({gigaflops:,.0f} GFLOP at {teraflops_per_second:,.0f} TFLOP/s), memory "
-        f"{milliseconds['memory']} (at {gigabytes_per_second:,.0f} GB/s), exchanges "
-        f"{milliseconds['exchanges']} (a model)"
+        "at the published limits a step takes at least: arithmetic "
+        f"{least_time_text['arithmetic']} ({gigaflops:,.0f} GFLOP at {teraflops_per_second:,.0f} "
+        f"TFLOP/s), memory {least_time_text['memory']} (at {gigabytes_per_second:,.0f} GB/s), "
+        f"exchanges {least_time_text['exchanges']} (a model)"
     )
     # A device computes while it reads memory, so only the slower of the two counts.
-    slower_part = max(("arithmetic", "memory"), key=lambda limit: least_seconds[limit])
+    is_memory_slower = least_seconds["memory"] > least_seconds["arithmetic"]
+    slower_part = "memory" if is_memory_slower else "arithmetic"
     step_seconds = least_seconds[slower_part] + least_seconds["exchanges"]
     images_per_step = program.run_count * program.batch_size
     images_per_second = images_per_step / step_seconds

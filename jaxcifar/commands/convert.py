@@ -36,7 +36,11 @@ _NUMBER_LIMIT = 1e6
 
 
 class _PixelOption(NamedTuple):
-    """The option `--mean` or `--std`, with the values given and the smallest value allowed."""
+    """The option `--mean` or `--std`.
+
+    `values` are the given numbers; none if the option was not given. Each must be at least
+    `smallest`, and at most 1.
+    """
 
     name: str
     values: Sequence[float]
@@ -66,7 +70,8 @@ def parse_pixel_statistic(text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not abs(value) < _NUMBER_LIMIT:
+    is_number_in_range = -_NUMBER_LIMIT < value < _NUMBER_LIMIT  # False for NaN
+    if not is_number_in_range:
         raise ArgumentTypeError(f"{text:.20}: must be a number between -1,000,000 and 1,000,000")
     return value
 
@@ -84,20 +89,12 @@ def check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | Non
     """
     mean_option = _PixelOption("--mean", mean or (), smallest=0.0)
     std_option = _PixelOption("--std", std or (), smallest=SMALLEST_STD)
-    has_wrong_mean = not mean_option.has_allowed_values()
-    # Beside the mean of pixels from 0 to 255, a deviation of 1 is the deviation of these pixels.
-    is_std_one = list(std_option.values) == [1, 1, 1]
-    is_std_of_same_wrong_pixels = has_wrong_mean and is_std_one
-    has_wrong_std = is_std_of_same_wrong_pixels or not std_option.has_allowed_values()
-    wrong_options = []
-    if has_wrong_mean:
-        wrong_options.append(mean_option)
-    if has_wrong_std:
-        wrong_options.append(std_option)
+    wrong_options = _options_with_wrong_values(mean_option, std_option)
     if not wrong_options:
         return
     corrected_options = [option.divided_by_largest_byte() for option in wrong_options]
-    if all(option.has_allowed_values() for option in corrected_options):
+    are_values_of_bytes = all(option.has_allowed_values() for option in corrected_options)
+    if are_values_of_bytes:
         names = " and ".join(option.name for option in wrong_options)
         raise UsageError(
             f"{names}: the values must be of pixels from 0 to 1, but these are of pixels from 0 "
@@ -108,6 +105,22 @@ def check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | Non
         f"{first}: must be three numbers from {first.smallest:g} to 1, one for each channel of "
         "pixels from 0 to 1"
     )
+
+
+def _options_with_wrong_values(
+    mean_option: _PixelOption, std_option: _PixelOption
+) -> list[_PixelOption]:
+    """Return the options whose values can't be the mean or deviation of pixels from 0 to 1."""
+    wrong_options = []
+    is_mean_wrong = not mean_option.has_allowed_values()
+    if is_mean_wrong:
+        wrong_options.append(mean_option)
+    # Networks for pixels from 0 to 255 often have a mean of such pixels, and the deviation 1. Then
+    # the 1 is a deviation of the same pixels, although it could be one of pixels from 0 to 1.
+    is_deviation_one_of_bytes = is_mean_wrong and list(std_option.values) == [1, 1, 1]
+    if is_deviation_one_of_bytes or not std_option.has_allowed_values():
+        wrong_options.append(std_option)
+    return wrong_options
 
 
 def parser() -> Parser:
@@ -148,7 +161,7 @@ def main(argv: Sequence[str]) -> None:
     print_line = line_printer(Console())
     print_line(f"reading {options.weights}")
 
-    from jaxcifar.data import load_dataset
+    from jaxcifar.data import Dataset, load_dataset
     from jaxcifar.exchange.from_pytorch import Conversion, convert
 
     start_jax()
@@ -160,6 +173,10 @@ def main(argv: Sequence[str]) -> None:
         std=options.std,
         overwrite=options.overwrite,
     )
-    result = convert(conversion, lambda: load_dataset(config, data_dir, print_line), print_line)
+
+    def load_images() -> Dataset:
+        return load_dataset(config, data_dir, print_line)
+
+    result = convert(conversion, load_images, print_line)
     if result is not None:
         show_result(print_line, result, options.run_dir)

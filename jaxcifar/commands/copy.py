@@ -57,45 +57,57 @@ def main(argv: Sequence[str]) -> None:
             f"{options.name}: no such study or network; {suggestion}choose one of "
             f"{', '.join(files)}"
         )
-    source = files[options.name]
-    copy = options.to or Path(source.name)
-    if copy.is_dir():
-        copy = copy / source.name
-    if copy.exists() or copy.is_symlink():
-        command = f"{shell_command('copy')} {options.name} FILE"
-        raise UsageError(f"{copy}: exists already; give another name, as in {command}")
-    if not copy.parent.is_dir():
-        raise UsageError(f"{copy.parent}: no such folder; make it first")
+    source_file = files[options.name]
+    new_file = options.to or Path(source_file.name)
+    if new_file.is_dir():
+        new_file = new_file / source_file.name
+    _require_new_file_in_folder(new_file, options.name)
     print_line = line_printer(Console())
-    if source.suffix == ".toml":
-        _copy_study(source, copy, print_line)
-        print_line(f"{copy}: change it, then run {shell_command('ablation')} --study {copy}")
+    is_study = source_file.suffix == ".toml"
+    if is_study:
+        _copy_study(source_file, new_file, print_line)
+        next_command = f"{shell_command('ablation')} --study {new_file}"
     else:
-        write_text(copy, source.read_text())
-        network = f"{copy}:{_network_class_in(source)}"
-        print_line(f"{copy}: change it, then run {shell_command('run')} --arch {network}")
+        write_text(new_file, source_file.read_text())
+        network = f"{new_file}:{_network_class_in(source_file)}"
+        next_command = f"{shell_command('run')} --arch {network}"
+    print_line(f"{new_file}: change it, then run {next_command}")
 
 
-def _copy_study(source: Path, copy: Path, print_line: PrintLine) -> None:
-    """Copy a study file of the package to the path `copy`.
+def _require_new_file_in_folder(new_file: Path, name: str) -> None:
+    """Check that a file does not exist, but its folder does.
 
-    The package's network files that the study names are copied to the same folder. `print_line`
-    prints a line for each of them.
+    Raises:
+      UsageError: the file exists, or its folder does not. `name` is the study or network to copy,
+        which the advice repeats.
     """
-    study_text = source.read_text()
+    if new_file.exists() or new_file.is_symlink():
+        command = f"{shell_command('copy')} {name} FILE"
+        raise UsageError(f"{new_file}: exists already; give another name, as in {command}")
+    if not new_file.parent.is_dir():
+        raise UsageError(f"{new_file.parent}: no such folder; make it first")
+
+
+def _copy_study(source_file: Path, new_file: Path, print_line: PrintLine) -> None:
+    """Copy a study file of the package, and the package's networks that it names.
+
+    The networks are copied to the folder of the new file. `print_line` prints a line for each.
+    """
+    study_text = source_file.read_text()
     network_names = re.findall(r"\.\./networks/(\w+)\.py", study_text)
     for name in dict.fromkeys(network_names):
-        network_copy = copy.with_name(f"{name}.py")
+        network_copy = new_file.with_name(f"{name}.py")
         if network_copy.exists():
             print_line(f"{network_copy}: exists already and is used by the study")
         else:
             write_text(network_copy, network_files()[name].read_text())
             print_line(f"{network_copy}: a copy of the study's network")
-    write_text(copy, study_text.replace("../networks/", ""))
+    text_with_networks_beside_study = study_text.replace("../networks/", "")
+    write_text(new_file, text_with_networks_beside_study)
 
 
-def _network_class_in(source: Path) -> str:
+def _network_class_in(source_file: Path) -> str:
     """Return the name of the network in a Python file: the file's last class."""
-    module = ast.parse(source.read_text())
+    module = ast.parse(source_file.read_text())
     classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
     return classes[-1].name

@@ -50,6 +50,7 @@ _MAX_PURPOSE_LENGTH = 1000  # characters
 
 
 def parser() -> Parser:
+    """Return the parser of the options of `jaxcifar evaluate`."""
     parser = Parser("evaluate", "Measure how far a trained network can be trusted.", HELP_EXAMPLES)
     parser.add_argument(
         "runs",
@@ -97,7 +98,7 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     """Evaluate runs, print tables, and write the results to the folders of the runs."""
     options = parser().parse_args(argv)
-    _check_order(options.runs, options.on)
+    _require_runs_before_on(options.runs, options.on)
     options.data_dir = data_folder(options.data_dir)
     _check_runs_and_sets(options)
     require_folder_of("--json", options.json)
@@ -121,27 +122,27 @@ def main(argv: Sequence[str]) -> None:
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     corruption_evaluator = CorruptionEvaluator(runs, options, date, print_line)
     evaluations: dict[str, Evaluation] = {}
-    looks: dict[str, list[Look]] = {}
+    uses_of_test_images: dict[str, list[Look]] = {}
     for number, run in enumerate(runs):
         result = _evaluate_run(run, date, user_metrics, corruption_evaluator, print_line)
-        evaluations[run.name], looks[run.name] = result.evaluation, []
+        evaluations[run.name], uses_of_test_images[run.name] = result.evaluation, []
         if run.folder:
-            look = _look_at_test_images(run, options.on, date)
-            looks[run.name] = save_to_run_folder(
-                run.folder, result.evaluation, look, print_line, options.images is None
+            new_use = _use_of_test_images(run, options.on, date)
+            uses_of_test_images[run.name] = _save_and_return_uses_of_test_images(
+                run.folder, result.evaluation, new_use, print_line, options.images is None
             )
         if options.out:
             file_prefix = f"{number}-" if len(runs) > 1 else ""
             draw_run(options.out, file_prefix, run, result)
     if options.out:
         draw_corruptions(options.out, evaluations)
-    show_evaluations(console, evaluations, looks)
+    show_evaluations(console, evaluations, uses_of_test_images)
     named_evaluations = [{"run": run, **evaluation} for run, evaluation in evaluations.items()]
     write_json(options.json, {"runs": named_evaluations})
 
 
-def _check_order(runs: Sequence[Path], set_names: Sequence[str]) -> None:
-    """Check that a run is given, and that none stands after `--on`, where all words name sets.
+def _require_runs_before_on(runs: Sequence[Path], set_names: Sequence[str]) -> None:
+    """Check that runs are given, all of them before `--on`: words after `--on` name sets of images.
 
     Raises:
       UsageError: no run is given, or one of the sets is the folder of a run.
@@ -164,17 +165,17 @@ def _check_runs_and_sets(options: Namespace) -> None:
         require_trained(run)
     if options.base:
         require_trained(options.base)
-    names_of_image_sets = options.on
-    for set_name in names_of_image_sets:
+    for set_name in options.on:
         check_set_name(set_name)
-    if options.base and not any(map(is_corruption_set, names_of_image_sets)):
+    is_any_corrupted = any(is_corruption_set(set_name) for set_name in options.on)
+    if options.base and not is_any_corrupted:
         raise UsageError(
             "--base: is for --on FOLDER of CIFAR-10-C or CIFAR-100-C; add that option, or leave "
             "out --base"
         )
 
 
-def _look_at_test_images(run: "LoadedRun", set_names: Sequence[str], date: str) -> "Look | None":
+def _use_of_test_images(run: "LoadedRun", set_names: Sequence[str], date: str) -> "Look | None":
     """Return the date and purpose of this evaluation if it uses a run's test images, else None."""
     if not run.has_test_copies and not any(map(uses_test_images, set_names)):
         return None
@@ -211,21 +212,21 @@ def _evaluate_run(
     return result
 
 
-def save_to_run_folder(
+def _save_and_return_uses_of_test_images(
     run_folder: Path,
     evaluation: "Evaluation",
-    look: "Look | None",
+    new_use: "Look | None",
     print_line: PrintLine,
-    of_whole_sets: bool = False,
+    are_sets_complete: bool,
 ) -> "list[Look]":
-    """Write an evaluation to the folder of its run; if that fails, print a line.
+    """Write results to the folder of their run; if that fails, print a line.
 
     Args:
       run_folder: folder of the run.
-      evaluation: the evaluation.
-      look: date and purpose of the evaluation; None if the run's test images were not used.
+      evaluation: the results.
+      new_use: date and purpose of the evaluation; None if the run's test images were not used.
       print_line: prints a line.
-      of_whole_sets: True if `--images` left out no images of the sets.
+      are_sets_complete: True if `--images` left out no images of the sets.
 
     Returns:
       date and purpose of each evaluation in the folder that used the run's test images.
@@ -235,10 +236,9 @@ def save_to_run_folder(
     from jaxcifar.runs.folder import RunFolder
 
     try:
-        looks = save_evaluation(run_folder, evaluation, look, of_whole_sets=of_whole_sets)
+        save_evaluation(run_folder, evaluation, new_use, of_whole_sets=are_sets_complete)
         for line in lines_about_kept_figures(run_folder, evaluation):
             print_line(line)
-        return looks
     except BusyError:
         print_line(
             f"{run_folder}: not written, because another process is using this folder; evaluate "

@@ -61,15 +61,8 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     """Write a trained network to a file in the format of another program."""
     options = parser().parse_args(argv)
+    _check_file_name(options.file, options.to)
     path = options.file
-    suffix = _SUFFIX_BY_FORMAT[options.to]
-    if path.suffix != suffix or path.is_dir():
-        parser().error(f"{path}: --to {options.to} writes a file that ends in {suffix}; rename it")
-    if options.to == "pytorch" and not _is_importable(path.stem):
-        parser().error(
-            f"{path}: Python could not import the module {path.stem}.py, or it would hide another "
-            "module; choose another name of letters, digits and _"
-        )
     if (path.parent / "config.json").exists():
         parser().error(f"{path}: is in the folder of a run; choose another folder")
     if options.half and options.to != "safetensors":
@@ -86,18 +79,33 @@ def main(argv: Sequence[str]) -> None:
     start_jax()
     classifier = load(options.run)
     with explain_write_errors(str(path)):
-        message = write_network(classifier, options.to, path, as_float16=options.half)
+        message = write_and_describe_file(classifier, options.to, path, as_float16=options.half)
     print_line(message)
 
 
-def _is_importable(module_name: str) -> bool:
+def _check_file_name(path: Path, export_format: str) -> None:
+    """End the command with an error if the file to write has a wrong name for its format."""
+    suffix = _SUFFIX_BY_FORMAT[export_format]
+    if path.suffix != suffix or path.is_dir():
+        parser().error(
+            f"{path}: --to {export_format} writes a file that ends in {suffix}; rename it"
+        )
+    has_module_beside_it = export_format == "pytorch"
+    if has_module_beside_it and not _can_be_name_of_new_module(path.stem):
+        parser().error(
+            f"{path}: Python could not import the module {path.stem}.py, or it would hide another "
+            "module; choose another name of letters, digits and _"
+        )
+
+
+def _can_be_name_of_new_module(name: str) -> bool:
     """Return whether Python can import NAME.py, and neither torch nor Python has such a module."""
-    if not module_name.isidentifier() or keyword.iskeyword(module_name):
-        return False
-    return module_name not in sys.stdlib_module_names and module_name != "torch"
+    is_importable = name.isidentifier() and not keyword.iskeyword(name)
+    is_taken = name in sys.stdlib_module_names or name == "torch"
+    return is_importable and not is_taken
 
 
-def write_network(
+def write_and_describe_file(
     classifier: "Classifier", export_format: str, path: Path, as_float16: bool
 ) -> str:
     """Write a trained network to a file, and return a line for the user that names the file.
@@ -119,7 +127,8 @@ def write_network(
     if export_format == "onnx":
         from jaxcifar.exchange.onnx.onnx_file import write_onnx
 
-        if not write_onnx(classifier, path):
+        are_logits_compared = write_onnx(classifier, path)
+        if not are_logits_compared:
             return (
                 f"written: {path}; its logits were not compared with the network's, because the "
                 "package onnxruntime is not installed: pip install onnxruntime"

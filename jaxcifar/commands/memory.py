@@ -58,20 +58,20 @@ def main(argv: Sequence[str]) -> None:
     """Compile training programs, and print a table of the memory that they need."""
     options = parser().parse_args(argv)
     image_size = pop_image_size(options)
-    configs = {}
+    config_of_row = {}
     for arch in options.arch:
         for batch_size in options.batch_size:
             config = Config.create(
                 arch, batch_size=batch_size, accumulate=options.accumulate, dtype=options.dtype
             )
-            configs[arch, batch_size] = dataclasses.replace(config, image_size=image_size)
+            config_of_row[arch, batch_size] = dataclasses.replace(config, image_size=image_size)
 
     from jaxcifar.bench.training_memory import training_memory
-    from jaxcifar.machine.environment import describe_devices, first_devices, package_versions
+    from jaxcifar.machine.environment import all_devices, describe_devices, package_versions
 
     start_jax()
     console = screen()
-    device = first_devices(None)[0]
+    device = all_devices()[0]
     print_line = line_printer(console)
     print_line(
         f"on one device, {describe_devices([device])}, jax {package_versions()['jax']}; "
@@ -81,7 +81,8 @@ def main(argv: Sequence[str]) -> None:
     name_width = max(len("network"), *map(len, options.arch))
     headings = ("batch size", "precision", "data and weights", "one step", "total")
     print_line(_table_line("network", *headings, name_width=name_width))
-    for (arch, batch_size), config in configs.items():  # each row is printed as soon as it is known
+    # Each row is printed as soon as it is known.
+    for (arch, batch_size), config in config_of_row.items():
         activity = f"compiling {arch} for batch size {batch_size}"
         with report_elapsed_time(console, print_line, activity), show_activity(activity):
             memory = training_memory(config, device)
@@ -102,7 +103,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _table_line(network: str, *cells: str, name_width: int) -> str:
-    """Return a line of a text table: the network in `name_width` columns, and then the cells."""
+    """Return a line of a text table: a network, padded to `name_width` characters, and cells."""
     line = f"{network:{name_width}}"
     for cell, cell_width in zip(cells, _COLUMN_WIDTHS, strict=True):
         line += f"{cell:>{cell_width}}"

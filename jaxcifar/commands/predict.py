@@ -1,6 +1,7 @@
 """Classify image files: `jaxcifar predict cat.jpg`."""
 
 import json
+from argparse import Action
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from rich.console import Console
 from jaxcifar.commands.shared.answer_files import (
     add_answer_files,
     check_answer_files,
-    check_ids,
+    check_submission_ids,
     write_answer_files,
 )
 from jaxcifar.commands.shared.cli import start_jax
@@ -46,7 +47,7 @@ def parser() -> Parser:
         metavar="IMAGE",
         help="image file, or folder of images",
     )
-    images_argument.required = False  # images after --run are found by `separate_images`
+    _allow_images_after_options(images_argument)
     parser.add_argument(
         "--run",
         nargs="+",
@@ -68,6 +69,14 @@ def parser() -> Parser:
     )
     add_answer_files(parser)
     return parser
+
+
+def _allow_images_after_options(images_argument: Action) -> None:
+    """Let the parser accept a command line without images before its options.
+
+    Images after the options are found by `main`, and images after `--run` by `separate_images`.
+    """
+    images_argument.required = False
 
 
 def main(argv: Sequence[str]) -> None:
@@ -97,7 +106,8 @@ def main(argv: Sequence[str]) -> None:
         classifier = load(*runs)
         photos_of_size = read_photos_in_sizes(images, classifier.image_sizes)
         photos = photos_of_size[classifier.image_size]
-        check_ids(options.submission, photos.names)
+        if options.submission:
+            check_submission_ids(photos.names)
         predictions = classifier.predict_photos(photos_of_size)
     print_remark = line_printer(Console(stderr=True))
     for remark in photos.remarks:
@@ -141,9 +151,13 @@ def separate_images(
       run_option_values: values of `--run`.
     """
     images = list(images_before_options or [])
-    runs = list(run_option_values[:1])
-    for path in run_option_values[1:]:
-        if path.exists() and not looks_like_run(path):
+    if not run_option_values:
+        return images, []
+    first_run, *runs_and_images = run_option_values
+    runs = [first_run]
+    for path in runs_and_images:
+        is_image = path.exists() and not looks_like_run(path)
+        if is_image:
             images.append(path)
         else:
             runs.append(path)
@@ -184,7 +198,8 @@ def prediction_lines(
     class_width = max(map(len, class_names)) + len(" 100.0%")
     for image_name, probabilities in zip(image_names, predictions.probabilities, strict=True):
         cells = [f"{image_name:{name_width}}"]
-        for label in (-probabilities).argsort(kind="stable")[:top]:
+        labels_by_falling_probability = (-probabilities).argsort(kind="stable")
+        for label in labels_by_falling_probability[:top]:
             cell = f"{class_names[label]} {probabilities[label]:.1%}"
             cells.append(f"{cell:{class_width}}")
         yield "  ".join(cells).rstrip()

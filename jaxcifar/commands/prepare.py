@@ -67,22 +67,24 @@ def main(argv: Sequence[str]) -> None:
     console = Console()
     print_line = line_printer(console)
     title = dataset_title(options.dataset)
-    catalog_entry = CATALOG.get(options.dataset)
-    has_archive = catalog_entry is not None and catalog_entry.archive_layout is not None
-    if options.archive and not has_archive:
+    known_dataset = CATALOG.get(options.dataset)  # None for the user's own images
+    comes_in_archive = known_dataset is not None and known_dataset.archive_layout is not None
+    if options.archive and not comes_in_archive:
         raise UsageError(f"--archive: {title} is not read from an archive; leave out --archive")
-    if catalog_entry is not None and image_size != IMAGE_SIZE:
+    if known_dataset is not None and image_size != IMAGE_SIZE:
         reject("image_size", image_size, reason_image_size_ineffective(options.dataset))
 
-    with report_elapsed_time(console, print_line, f"preparing {title}") as print_line:
-        if catalog_entry is None:
-            records, manifest = load_user_data(options.dataset, data_dir, print_line, image_size)
+    with report_elapsed_time(console, print_line, f"preparing {title}") as print_progress:
+        if known_dataset is None:
+            records, manifest = load_user_data(
+                options.dataset, data_dir, print_progress, image_size
+            )
             remark = f"{len(manifest.class_names):,} classes"
             for warning in _warnings_about_images(records, manifest, title):
-                print_line(warning)
+                print_progress(warning)
         else:
-            records = load_records(catalog_entry, data_dir, options.archive, print_line)
-            remark = catalog_entry.verification_text
+            records = load_records(known_dataset, data_dir, options.archive, print_progress)
+            remark = known_dataset.verification_text
     split_sizes = ", ".join(f"{len(images):,} {split}" for split, images in records.items())
     print_line(f"{title} is ready in {data_dir}: {split_sizes} images, {remark}.")
 
@@ -90,7 +92,10 @@ def main(argv: Sequence[str]) -> None:
 def _warnings_about_images(
     records: "Mapping[str, Records]", manifest: "Manifest", title: str
 ) -> tuple[str, ...]:
-    """Return the warnings about the user's images that `jaxcifar run` prints by default.
+    """Return the warnings about the user's images that `jaxcifar run` would print.
+
+    The command sets some training images aside for validation. If there are too few for that, the
+    warnings are about all of them.
 
     Args:
       records: packed images and labels of each split, by the split's name.
@@ -99,16 +104,19 @@ def _warnings_about_images(
     """
     from jaxcifar.data.dataset import DEFAULT_VAL_FRACTION
 
-    dataset = _dataset_or_none(records, manifest, title, DEFAULT_VAL_FRACTION)
+    dataset = _dataset_if_enough_images(records, manifest, title, DEFAULT_VAL_FRACTION)
     if dataset is None:
-        dataset = _dataset_or_none(records, manifest, title, _NO_VALIDATION_IMAGES)
+        dataset = _dataset_if_enough_images(records, manifest, title, _NO_VALIDATION_IMAGES)
     return () if dataset is None else dataset.warnings
 
 
-def _dataset_or_none(
+def _dataset_if_enough_images(
     records: "Mapping[str, Records]", manifest: "Manifest", title: str, val_fraction: float
 ) -> "Dataset | None":
-    """Return the data set made from packed images; None if they are too few for `val_fraction`."""
+    """Return the data set made from packed images; None if a part of it would have no images.
+
+    `val_fraction` is the fraction of the training images that becomes validation images.
+    """
     from jaxcifar.data.dataset import Dataset
 
     try:

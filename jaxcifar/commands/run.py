@@ -52,6 +52,7 @@ COMMON_OPTIONS = (
 
 
 def parser() -> Parser:
+    """Return the parser of the options of `jaxcifar run`."""
     description = "Train a network. The same command resumes a stopped run."
     parser = Parser("run", description, HELP_EXAMPLES, COMMON_OPTIONS)
     add_config_options(parser, has_auto_dataset=True)
@@ -97,7 +98,8 @@ def main(argv: Sequence[str]) -> None:
     if settings.get("dataset") == "auto" and settings.get("continue_from"):
         del settings["dataset"]  # the run to continue has chosen the data set
     begun_config = None
-    if options.run_dir is not None and not options.overwrite:
+    may_resume_run = options.run_dir is not None and not options.overwrite
+    if may_resume_run:
         begun_config = config_of_begun_run(options.run_dir, Config)
     given_settings = read_given_settings(settings, options, begun_config)
     config, is_auto_dataset = given_settings.config, given_settings.is_auto_dataset
@@ -138,6 +140,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _run_folder(options: argparse.Namespace, config: Config) -> Path:
+    """Return the folder of `--run-dir`; by default, a folder with a name made from the settings."""
     return options.run_dir or Path("checkpoints", config.run_name())
 
 
@@ -185,7 +188,8 @@ def train(
         if not dataset.is_from_catalog:
             processes.require_same_settings({"the SHA-256 of the images": dataset.sha256})
         recorded_sha256 = recorded_config.data_sha256 if recorded_config else None
-        if recorded_sha256 not in (None, dataset.sha256):
+        is_recorded = recorded_sha256 is not None
+        if is_recorded and dataset.sha256 != recorded_sha256:
             print_line("The images have changed since the run that --config names.")
         return dataset
 
@@ -215,8 +219,8 @@ def _choose_dataset(data_dir: Path, print_line: PrintLine) -> str:
 
     with processes.first_process_first():  # it downloads CIFAR-10 if needed
         dataset_of_this_process = choose_dataset(data_dir, print_line)
-    is_loaded_here = dataset_of_this_process == "cifar10"
-    [is_missing_in_any_process] = processes.any_process(not is_loaded_here)
-    if is_loaded_here and is_missing_in_any_process:
+    is_cifar10_missing_here = dataset_of_this_process != "cifar10"
+    [is_missing_in_any_process] = processes.any_process(is_cifar10_missing_here)
+    if is_missing_in_any_process and not is_cifar10_missing_here:
         print_line("CIFAR-10 can't be loaded in another process")
     return "shapes10" if is_missing_in_any_process else "cifar10"

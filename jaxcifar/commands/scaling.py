@@ -49,13 +49,13 @@ def main(argv: Sequence[str]) -> None:
     use_cpu_cores(batch_size=2, device_count=2)
     start_jax()
     for arch, config in zip(options.arch, configs, strict=True):
-        work = Work(arch, "float32", batch_size=8, steps=1, test_images=8, eval_batch=8)
-        exchanges = device_traffic.find_collectives(JaxcifarTraining(work).train_program)
-        gradient_bytes = max(exchange.bytes for exchange in exchanges)
-        other_bytes = sum(exchange.bytes for exchange in exchanges) - gradient_bytes
+        tiny_work = Work(arch, "float32", batch_size=8, steps=1, test_images=8, eval_batch=8)
+        exchanges = device_traffic.find_collectives(JaxcifarTraining(tiny_work).train_program)
+        # The exchange of the gradients is the largest one.
+        *sizes_of_others, size_of_gradients = sorted(exchange.bytes for exchange in exchanges)
         console.print(
-            f"{arch}: {len(exchanges)} exchanges a step: the gradients {gradient_bytes:,} bytes, "
-            f"{len(exchanges) - 1} others {other_bytes:,} bytes together",
+            f"{arch}: {len(exchanges)} exchanges a step: the gradients {size_of_gradients:,} "
+            f"bytes, {len(sizes_of_others)} others {sum(sizes_of_others):,} bytes together",
             soft_wrap=True,
         )
         macs = summarize(create_model(config, num_classes=10)).macs
@@ -66,9 +66,12 @@ def main(argv: Sequence[str]) -> None:
 def _efficiency_table(config: Config, flops: float, exchanges: "Sequence[Collective]") -> Table:
     """Return a table of the estimated efficiency of training, for several numbers of chips.
 
+    For each number of chips, the batch grows with the number of chips. If the number divides the
+    batch size, a second row is for chips that share one batch.
+
     Args:
       config: the settings of the run.
-      flops: multiplications and additions of a step on one chip.
+      flops: number of multiplications and additions in a step with the whole batch on one chip.
       exchanges: data exchanges between chips in a step.
     """
     from jaxcifar.bench import device_traffic
@@ -77,15 +80,18 @@ def _efficiency_table(config: Config, flops: float, exchanges: "Sequence[Collect
     table = Table(title=f"{config.arch}: modelled efficiency, batch {config.batch_size}")
     for heading in ("chips", "batch", *(machine.name for machine in machines)):
         table.add_column(heading, justify="right")
+
+    def add_row(chips: int, batch_size: int, same_or_growing: str) -> None:
+        efficiencies = [
+            device_traffic.scaling_efficiency(machine, flops, exchanges, chips, same_or_growing)
+            for machine in machines
+        ]
+        percentages = [f"{efficiency:.0%}" for efficiency in efficiencies]
+        table.add_row(f"{chips:,}", f"{batch_size:,}", *percentages)
+
     for chips in CHIP_COUNTS:
-        batch_size_by_growth = {"growing": config.batch_size * chips}
-        if config.batch_size % chips == 0:
-            batch_size_by_growth["same"] = config.batch_size
-        for batch_growth, batch_size in batch_size_by_growth.items():
-            efficiencies = [
-                device_traffic.scaling_efficiency(machine, flops, exchanges, chips, batch_growth)
-                for machine in machines
-            ]
-            cells = [f"{efficiency:.0%}" for efficiency in efficiencies]
-            table.add_row(f"{chips:,}", f"{batch_size:,}", *cells)
+        add_row(chips, config.batch_size * chips, "growing")
+        can_chips_share_batch = config.batch_size % chips == 0
+        if can_chips_share_batch:
+            add_row(chips, config.batch_size, "same")
     return table

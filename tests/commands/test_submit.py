@@ -75,7 +75,7 @@ def submit(tmp_path, out, monkeypatch):
 
     monkeypatch.setattr(submitting, "_job_command", command)
     monkeypatch.setattr(job_waiting, "_POLL_SECONDS", 0.1)
-    monkeypatch.setattr(ablation, "_show_and_write_report", lambda *_: ())
+    monkeypatch.setattr(ablation, "_write_report_and_return_unreadable_folders", lambda *_: ())
     monkeypatch.setattr(RunFolder, "require_usable", lambda *_: None)  # of folders without a config
     study = ["--study", tmp_path / "study.toml", "--out", out, "--data-dir", tmp_path]
 

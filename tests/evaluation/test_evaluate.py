@@ -974,7 +974,7 @@ def test_photos_that_are_test_images_of_the_run_are_noticed(easy_dataset, split,
 
 def test_a_use_of_test_images_in_a_folder_of_photos_is_recorded():
     run = LoadedRun("run", None, None, [], [], None, has_test_copies=True)
-    look = evaluate_command._look_at_test_images(run, ["photos/"], DATE)
+    look = evaluate_command._use_of_test_images(run, ["photos/"], DATE)
     assert look == {"date": DATE, "purpose": "evaluate --on photos/"}
     without_copies = run._replace(has_test_copies=False)
-    assert evaluate_command._look_at_test_images(without_copies, ["photos/"], DATE) is None
+    assert evaluate_command._use_of_test_images(without_copies, ["photos/"], DATE) is None

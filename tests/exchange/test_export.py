@@ -12,7 +12,7 @@ from conftest import ROOT, assert_one_line_error, obeyed
 from rounding import assert_near, error_of_logits
 
 from jaxcifar.build.model import create_model
-from jaxcifar.commands.export import write_network
+from jaxcifar.commands.export import write_and_describe_file
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.exchange.onnx import onnx_file
@@ -264,7 +264,7 @@ def test_a_wrong_onnx_graph_is_not_written(own, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
     monkeypatch.setitem(CONVERSIONS, "max", by_node("Min"))  # as if ReLU were converted wrongly
     with pytest.raises(RunError, match="differ from the network's by") as raised:
-        write_network(load(own), "onnx", tmp_path / "own.onnx", as_float16=False)
+        write_and_describe_file(load(own), "onnx", tmp_path / "own.onnx", as_float16=False)
     assert "\n" not in str(raised.value)
     assert not list(tmp_path.iterdir())
 
@@ -274,14 +274,14 @@ def test_a_graph_that_onnx_runtime_can_not_load_is_not_written(own, tmp_path, mo
     onnx = pytest.importorskip("onnx", reason="the package onnx is not installed")
     monkeypatch.setattr(onnx_file, "onnx_model", lambda classifier: onnx.ModelProto())
     with pytest.raises(RunError, match="ONNX Runtime can't load it"):
-        write_network(load(own), "onnx", tmp_path / "own.onnx", as_float16=False)
+        write_and_describe_file(load(own), "onnx", tmp_path / "own.onnx", as_float16=False)
     assert not list(tmp_path.iterdir())
 
 
 def test_without_onnx_runtime_a_line_says_that_nothing_was_compared(own, tmp_path, monkeypatch):
     pytest.importorskip("onnx", reason="the package onnx is not installed")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    message = write_network(load(own), "onnx", tmp_path / "own.onnx", as_float16=False)
+    message = write_and_describe_file(load(own), "onnx", tmp_path / "own.onnx", as_float16=False)
     assert "not compared" in message
     assert "pip install onnxruntime" in message
     assert (tmp_path / "own.onnx").exists()

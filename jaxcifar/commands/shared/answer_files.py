@@ -78,11 +78,12 @@ def check_answer_files(options: Namespace, runs: Sequence[Path]) -> None:
     Raises:
       UsageError: a file exists already, its folder is missing, or options do not go together.
     """
-    paths: dict[str, Path] = {}
+    file_of_option: dict[str, Path] = {}
     for name in _FILE_OPTIONS:
-        if getattr(options, name):
-            paths[f"--{name}"] = getattr(options, name)
-    for option, path in paths.items():
+        file = getattr(options, name)
+        if file is not None:
+            file_of_option[f"--{name}"] = file
+    for option, path in file_of_option.items():
         require_folder_of(option, path)
         if path.is_dir():
             raise UsageError(f"{option} {path}: is a folder; give the name of a file")
@@ -91,10 +92,10 @@ def check_answer_files(options: Namespace, runs: Sequence[Path]) -> None:
             raise UsageError(
                 f"{option} {path}: exists already; choose another name, or use --overwrite"
             )
-    distinct_paths = {path.resolve() for path in paths.values()}
-    if len(distinct_paths) < len(paths):
+    distinct_files = {path.resolve() for path in file_of_option.values()}
+    if len(distinct_files) < len(file_of_option):
         raise UsageError(
-            f"{', '.join(paths)} would write the same file; give each option another file"
+            f"{', '.join(file_of_option)} would write the same file; give each option another file"
         )
     if options.all_classes and not options.csv:
         raise UsageError("--all-classes: adds columns to the file of --csv; give --csv FILE too")
@@ -102,20 +103,16 @@ def check_answer_files(options: Namespace, runs: Sequence[Path]) -> None:
         raise UsageError(f"--features: {len(runs)} runs have no features in common; give one --run")
 
 
-def check_ids(submission: Path | None, names: Sequence[str]) -> None:
-    """Check that all images have different ids if a submission (as for Kaggle) is to be written.
+def check_submission_ids(image_names: Sequence[str]) -> None:
+    """Check that images have different ids in the file of `--submission`.
 
-    Args:
-      submission: the file of `--submission`; None if the option was not given.
-      names: names of the images. An id is a name without folder and ending.
+    The id of an image is its file's name without folder and ending.
 
     Raises:
       UsageError: two images have the same id.
     """
-    if submission is None:
-        return
     name_by_id: dict[str, str] = {}
-    for name in names:
+    for name in image_names:
         image_id = _image_id(name)
         if image_id in name_by_id:
             raise UsageError(
@@ -143,20 +140,16 @@ def write_answer_files(
       UsageError: the network has no features.
       RunError: a file can't be written.
     """
-    class_names = classifier.class_names
-    features = None
-    if options.features:  # before any file is written, because not every network has features
-        from jaxcifar.trained.classifier import Classifier
-
-        assert isinstance(classifier, Classifier)  # `check_answer_files` has refused an ensemble
-        features = classifier.features(photos.pixels)
+    # Computed before any file is written, because not every network has features.
+    features = _features_of(photos, classifier) if options.features else None
     if options.csv:
-        lines = _csv_lines(photos.names, class_names, predictions, options.all_classes)
+        lines = _csv_lines(photos.names, classifier.class_names, predictions, options.all_classes)
         _write_csv("--csv", options.csv, lines)
     if options.submission:
         image_ids = [_image_id(name) for name in photos.names]
-        answers = list(zip(image_ids, predictions.labels, strict=True))
-        answers.sort(key=lambda answer: _id_sort_key(answer[0]))
+        label_by_id = dict(zip(image_ids, predictions.labels, strict=True))
+        sorted_ids = sorted(image_ids, key=_id_sort_key)
+        answers = [(image_id, label_by_id[image_id]) for image_id in sorted_ids]
         _write_csv("--submission", options.submission, [("id", "label"), *answers])
     if features is not None:
         with (
@@ -164,6 +157,18 @@ def write_answer_files(
             atomic_write(options.features) as file,
         ):
             np.savez(file, features=features, files=np.asarray(photos.names, np.str_))
+
+
+def _features_of(photos: "Photos", classifier: "Classifier | Ensemble") -> np.ndarray:
+    """Return the features of images, `[N, D]`: the input of the network's last dense layer.
+
+    Raises:
+      UsageError: the network has no features.
+    """
+    from jaxcifar.trained.classifier import Classifier
+
+    assert isinstance(classifier, Classifier)  # `check_answer_files` has refused an ensemble
+    return classifier.features(photos.pixels)
 
 
 def _csv_lines(
@@ -185,10 +190,10 @@ def _csv_lines(
     for name, label, class_probabilities in zip(
         names, predictions.labels, predictions.probabilities, strict=True
     ):
-        probabilities = [class_probabilities.max()]
+        shown_probabilities = [class_probabilities.max()]
         if with_all_classes:
-            probabilities += list(class_probabilities)
-        yield [name, label, *(f"{probability:.7g}" for probability in probabilities)]
+            shown_probabilities += list(class_probabilities)
+        yield [name, label, *(f"{probability:.7g}" for probability in shown_probabilities)]
 
 
 def _write_csv(option: str, path: Path, lines: Iterable[Sequence[Any]]) -> None:

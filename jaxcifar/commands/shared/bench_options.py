@@ -1,22 +1,20 @@
 """Checks of the options of `jaxcifar bench`, its number of images, and the line about its time."""
 
-import dataclasses
 from argparse import Namespace
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
 from jaxcifar.config.experiment import ARCHS, Config
-from jaxcifar.config.option_names import option_name
 from jaxcifar.errors import UsageError
 from jaxcifar.exchange.torch_modules import ARCHS_IN_PYTORCH
 from jaxcifar.machine.terminal import pluralize
-from jaxcifar.studies.study import Study
 
 NETWORKS_IN_PYTORCH = (
     f"PyTorch can be compared only for {', '.join(ARCHS_IN_PYTORCH)}, and without --arch-args"
 )
 
+DEFAULT_BATCH_SIZE = 128
 _TEST_IMAGES = 10_000
 _TEST_IMAGES_ON_CPU = 2000
 _TEST_IMAGES_OF_LARGE_NETWORK_ON_CPU = 500
@@ -34,35 +32,23 @@ def check_networks(options: Namespace) -> None:
     """Check the networks that `jaxcifar bench` is to measure.
 
     Raises:
-      UsageError: a network is unknown, or `--peer` is given and PyTorch has no such network.
+      UsageError: a network is unknown, or PyTorch (`--peer torch`) is not installed or has none of
+        the networks.
     """
+    archs = options.arch or ARCHS
     arch_args = getattr(options, "arch_args", {})
     for arch in options.arch or ():
-        Config.create(arch, arch_args=arch_args)
+        Config.create(arch, arch_args=arch_args)  # checks both
     if not options.peer:
         return
-    if not any(is_in_pytorch(arch, arch_args) for arch in options.arch or ARCHS):
+    is_any_in_pytorch = any(is_in_pytorch(arch, arch_args) for arch in archs)
+    if not is_any_in_pytorch:
         raise UsageError(f"--peer torch: {NETWORKS_IN_PYTORCH}; leave out --peer")
-    if not find_spec("torch"):
+    is_pytorch_installed = find_spec("torch") is not None
+    if not is_pytorch_installed:
         raise UsageError(
             "--peer torch: PyTorch is not installed; install it with: pip install torch"
         )
-
-
-def read_study(options: Namespace) -> Study:
-    """Return the study that the option `--study` names.
-
-    Raises:
-      UsageError: the study can't be read, or another option can't be used with `--study`.
-    """
-    for name in ("arch", "arch_args", "batch_size", "peer", "at_once", "steps", "plot"):
-        if getattr(options, name, None) is not None:
-            raise UsageError(f"--{option_name(name)}: can't be used with --study; leave it out")
-    study = Study.read(options.study)
-    if options.dtype:
-        study = dataclasses.replace(study, config={**study.config, "dtype": options.dtype})
-    study.check()
-    return study
 
 
 def expected_time(archs: Sequence[str], options: Namespace) -> str:

@@ -89,7 +89,8 @@ def start_jax() -> None:
 
 def run_as_program(main: Callable[[Sequence[str]], None]) -> NoReturn:
     """Run a command's `main` with this process's arguments, and end the process."""
-    use_huge_pages_for(main.__module__.rpartition(".")[2])
+    _, _, command_name = main.__module__.rpartition(".")
+    use_huge_pages_for(command_name)
     run_command(lambda: main(sys.argv[1:]))
 
 
@@ -97,11 +98,18 @@ def run_command(command: Callable[[], None]) -> NoReturn:
     """Run a command, and end the process with the command's exit code (see `exit_code_of`)."""
     use_utf8()
     exit_code = exit_code_of(command)
-    if exit_code == ExitCode.SUCCESS:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C now ends the process silently
-        sys.exit(exit_code)
-    # `sys.exit` would wait for threads. After a failed save, orbax's threads wait for minutes.
-    # JAX's threads wait for other processes, which may hang or be dead.
+    if exit_code != ExitCode.SUCCESS:
+        _end_process_without_waiting_for_threads(exit_code)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C now ends the process silently
+    sys.exit(exit_code)
+
+
+def _end_process_without_waiting_for_threads(exit_code: int) -> NoReturn:
+    """End the process at once, with all output written.
+
+    `sys.exit` would wait for threads. After a failed save, orbax's threads wait for minutes. JAX's
+    threads wait for other processes, which may hang or be dead.
+    """
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, OSError, ValueError):
             stream.flush()
@@ -152,13 +160,20 @@ def exit_code_of(command: Callable[[], None]) -> int:
 
 
 def _run_and_return_exit_code(command: Callable[[], None]) -> int:
-    """Run a command and return its exit code, also if argparse ends the command after `--help`."""
+    """Run a command and return its exit code, also if the command calls `sys.exit`.
+
+    argparse calls it, for example after `--help`.
+
+    Raises:
+      RunError: the command called `sys.exit` with an error message instead of a code.
+    """
     try:
         command()
-    except SystemExit as end:
-        if isinstance(end.code, str):
-            raise RunError(end.code) from None
-        return end.code or ExitCode.SUCCESS
+    except SystemExit as exit_call:
+        code_or_message = exit_call.code
+        if isinstance(code_or_message, str):
+            raise RunError(code_or_message) from None
+        return code_or_message or ExitCode.SUCCESS
     return ExitCode.SUCCESS
 
 

@@ -87,17 +87,19 @@ def data_folder(data_dir: Path | None, dataset: str = "NAME") -> Path:
 
     Args:
       data_dir: the value of `--data-dir`; None if the option was not given.
-      dataset: name of the data set that is to be loaded; "NAME" if it is not known yet.
+      dataset: name of the data set to load, which the advice of an error message repeats. The
+        default, "NAME", stands for any data set.
 
     Raises:
       UsageError: there is no such folder.
     """
     if data_dir is None:
-        from jaxcifar.data.prepare import default_data_dir  # imports NumPy, which help needs not
+        from jaxcifar.data.prepare import default_data_dir  # imports NumPy; too slow for --help
 
         return default_data_dir()
     if not data_dir.is_dir():
-        dataset_option = "" if dataset == "cifar10" else f"--dataset {dataset} "
+        is_default_dataset = dataset == "cifar10"
+        dataset_option = "" if is_default_dataset else f"--dataset {dataset} "
         raise UsageError(
             f"--data-dir {data_dir}: there is no such folder; make it, or prepare the data set "
             f"there: {shell_command('prepare')} {dataset_option}--data-dir {data_dir}"

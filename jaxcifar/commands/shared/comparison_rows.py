@@ -1,5 +1,6 @@
 """The rows of the table that `jaxcifar compare` prints: settings and results of runs."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ from jaxcifar.machine.terminal import duration
 
 if TYPE_CHECKING:
     from jaxcifar.report.run_records import RunRecord
+    from jaxcifar.runs.metric_fields import MetricDeclaration
 
 NO_VALUE = "-"
 _FLIP_ACCURACY_TITLE = "test with flips"
@@ -24,11 +26,10 @@ def rows_of_different_settings(runs: Sequence["RunRecord"]) -> dict[str, list[st
     from jaxcifar.report.wording import field_title
 
     settings_of_runs = [effective_settings(run.config.settings()) for run in runs]
-    names: dict[str, None] = {}  # in order of appearance
-    for settings in settings_of_runs:
-        names |= dict.fromkeys(settings)
+    names_with_repetitions = itertools.chain.from_iterable(settings_of_runs)
+    distinct_names = dict.fromkeys(names_with_repetitions)  # unlike a set, in order of appearance
     rows = {}
-    for name in names:
+    for name in distinct_names:
         values = [settings.get(name) for settings in settings_of_runs]
         cells = [NO_VALUE if value is None else readable_text(value) for value in values]
         is_equal_in_all_runs = len(set(cells)) == 1
@@ -67,27 +68,38 @@ def _metric_rows(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
     Returns:
       title of the row, such as "test loss" -> text for each run, "-" without a value.
     """
-    from jaxcifar.runs.metric_fields import format_value, measured_metrics
+    from jaxcifar.runs.metric_fields import measured_metrics
 
     results: list[dict[str, Any]] = [{**run.result} if run.result else {} for run in runs]
     best_epochs = [_best_epoch(run) for run in runs]
-    splits = (("val", "validation", best_epochs), ("test", "test", results))
     rows: dict[str, list[str]] = {}
     for metric in measured_metrics(results, best_epochs):
-        name, unit = metric["name"], metric["unit"]
-        if name == "accuracy":
+        name = metric["name"]
+        if name == "accuracy":  # has its own rows
             continue
-        for split, split_title, metrics_of_runs in splits:
-            values = [metrics.get(f"{split}_{name}") for metrics in metrics_of_runs]
-            if all(value is None for value in values):
-                continue
-            title = printable(f"{split_title} {metric['title']}")
-            if title in rows or title == _FLIP_ACCURACY_TITLE:  # another row has this title
-                title = f"{title} ({name})"
-            rows[title] = [
-                NO_VALUE if value is None else format_value(value, unit) for value in values
-            ]
+        validation_cells = _metric_cells(metric, f"val_{name}", best_epochs)
+        test_cells = _metric_cells(metric, f"test_{name}", results)
+        for split, cells in (("validation", validation_cells), ("test", test_cells)):
+            is_measured = any(cell != NO_VALUE for cell in cells)
+            if is_measured:
+                title = printable(f"{split} {metric['title']}")
+                is_title_taken = title in rows or title == _FLIP_ACCURACY_TITLE
+                unique_title = f"{title} ({name})" if is_title_taken else title
+                rows[unique_title] = cells
     return rows
+
+
+def _metric_cells(
+    metric: "MetricDeclaration", key: str, metrics_of_runs: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Return the value of a metric in each run as text, "-" without a value.
+
+    `key` names the value in the metrics of a run, such as "test_loss".
+    """
+    from jaxcifar.runs.metric_fields import format_value
+
+    values = [metrics.get(key) for metrics in metrics_of_runs]
+    return [NO_VALUE if value is None else format_value(value, metric["unit"]) for value in values]
 
 
 def _percent_or_dash(metrics: Mapping[str, Any] | None, name: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from jaxcifar.commands.shared.parser import suggested_names
 
 _COMPLETION_VARIABLE = "_ARGCOMPLETE"  # set by the shell's completion function
+_NO_COMPLETIONS = 1  # exit code that the shell expects
 
 
 def is_completing() -> bool:
@@ -21,10 +22,10 @@ def is_completing() -> bool:
     return _COMPLETION_VARIABLE in os.environ
 
 
-def complete(commands: Sequence[str]) -> NoReturn:
-    """Tell the shell the words that complete the user's command line, and end the process.
+def complete_command_line(commands: Sequence[str]) -> NoReturn:
+    """Send the shell the words that can come next on the command line, and end the process.
 
-    Without the package argcomplete, there are no such words.
+    Without the package argcomplete, no words are sent.
 
     Args:
       commands: names of the commands of jaxcifar.
@@ -32,12 +33,14 @@ def complete(commands: Sequence[str]) -> NoReturn:
     try:
         import argcomplete
     except ImportError:
-        sys.exit(1)
-    typed_words = os.environ.get("COMP_LINE", "").split()
-    typed_commands = [word for word in typed_words[1:] if word in commands]
-    parser = _parser_of_all_commands(commands, typed_commands[0] if typed_commands else None)
-    argcomplete.autocomplete(parser, always_complete_options="long")
-    sys.exit(1)  # only if the shell did not follow argcomplete's protocol
+        sys.exit(_NO_COMPLETIONS)
+    typed_line = os.environ.get("COMP_LINE", "")
+    words_after_program = typed_line.split()[1:]
+    typed_commands = [word for word in words_after_program if word in commands]
+    typed_command = typed_commands[0] if typed_commands else None
+    parser = _parser_of_all_commands(commands, typed_command)
+    argcomplete.autocomplete(parser, always_complete_options="long")  # ends the process
+    sys.exit(_NO_COMPLETIONS)  # only if the shell did not follow argcomplete's protocol
 
 
 def _parser_of_all_commands(
@@ -50,21 +53,22 @@ def _parser_of_all_commands(
     parser = argparse.ArgumentParser()
     parser.add_argument("--version", action="store_true")
 
-    def parser_of_command(**settings: Any) -> argparse.ArgumentParser:
-        command = settings["prog"].split()[-1]
+    def parser_of_command(**argparse_settings: Any) -> argparse.ArgumentParser:
+        *_, command = argparse_settings["prog"].split()  # "jaxcifar run"
         if command != typed_command:
-            return argparse.ArgumentParser(add_help=False)
+            parser_without_options = argparse.ArgumentParser(add_help=False)
+            return parser_without_options
         module = importlib.import_module(f"jaxcifar.commands.{command}")
         command_parser: argparse.ArgumentParser = module.parser()
         _add_completers(command_parser)
         return command_parser
 
     # argparse calls `parser_class`, which need not be a class, for the parser of each command.
-    commands_of_parser = parser.add_subparsers(
+    subparsers = parser.add_subparsers(
         parser_class=parser_of_command  # type: ignore[call-overload]
     )
     for command in commands:
-        commands_of_parser.add_parser(command)
+        subparsers.add_parser(command)
     return parser
 
 

@@ -100,7 +100,8 @@ def read_given_settings(
     Args:
       option_settings: the settings that were given as options.
       other_options: the parsed options that are not settings.
-      begun_config: config of the run if an earlier command began it; see `Config.for_run`.
+      begun_config: config that an earlier command began the run with, or None for a new run; see
+        `Config.for_run`.
 
     Raises:
       UsageError: the file can't be read, or a value is wrong. The message names the option or file.
@@ -117,19 +118,26 @@ def read_given_settings(
                 file_settings, recorded_config, option_settings, notices
             )
         file_settings = _without_ineffective_settings(file_settings, option_settings, notices)
-        config = _create_config(merge_settings(file_settings, option_settings), begun_config)
+        merged_settings = merge_settings(file_settings, option_settings)
+        config = _create_config(merged_settings, begun_config)
     except UsageError as error:
-        setting = _setting_in_message(str(error))
-        if setting in file_settings and setting not in option_settings:
+        wrong_setting = _setting_in_message(str(error))
+        is_set_by_file = wrong_setting in file_settings and wrong_setting not in option_settings
+        if is_set_by_file:
             raise UsageError(f"--config {path}: {error}") from None
         raise
     if recorded_config is not None:
         notices += changes_since_recorded_run(config, recorded_config, path)
     given_settings = GivenSettings(
-        config, option_settings, other_options, file_settings, str(path), recorded_config
+        config=config,
+        option_settings=option_settings,
+        other_options=other_options,
+        file_settings=file_settings,
+        file_name=str(path),
+        recorded_config=recorded_config,
     )
-    overruled_lines_of_file = _lines_about_overruled_file_settings(given_settings)
-    return given_settings._replace(notices=(*overruled_lines_of_file, *notices))
+    lines_about_overruled_settings = _lines_about_overruled_file_settings(given_settings)
+    return given_settings._replace(notices=(*lines_about_overruled_settings, *notices))
 
 
 def _lines_about_overruled_file_settings(given_settings: GivenSettings) -> list[str]:
@@ -152,9 +160,9 @@ def _setting_in_message(message: str) -> str:
 
 
 def _create_config(settings: Mapping[str, Any], begun_config: Config | None) -> Config:
-    """Return a config with these settings, and "cifar10" in place of the data set "auto".
+    """Return the config of a run with these settings; the data set "auto" becomes "cifar10".
 
-    `begun_config` is the config of the run if an earlier command began it, else None.
+    `begun_config` is the config that an earlier command began the run with, or None for a new run.
     """
     if settings.get("dataset") == "auto":
         settings = {**settings, "dataset": "cifar10"}
@@ -168,7 +176,8 @@ def _read_settings_file(path: Path) -> tuple[dict[str, Any], Config | None]:
       (settings, config of the earlier run). For a TOML file of settings, the config is None.
     """
     file = path
-    if path.is_dir():
+    is_run_folder = path.is_dir()
+    if is_run_folder:
         file = path / "config.json"
         if not file.exists():
             raise UsageError(f"--config {path}: there is no run here; {advice_to_give_run(path)}")
@@ -204,22 +213,25 @@ def _without_ineffective_settings(
     """Return the settings of a file, except settings that options make ineffective.
 
     For example, `--optimizer adam` makes the `momentum` of a file ineffective. A line that names
-    the ineffective settings is added to `notices`.
+    the ineffective settings is added to `notices`. A setting that is ineffective in the file itself
+    is kept, so that it is reported as an error.
     """
-    network_option = {"arch": option_settings["arch"]} if "arch" in option_settings else {}
-    effective_in_file = effective_settings({**network_option, **file_settings})
+    file_settings_with_network = dict(file_settings)
+    if "arch" in option_settings:
+        file_settings_with_network.setdefault("arch", option_settings["arch"])
+    effective_in_file = effective_settings(file_settings_with_network)
     effective_with_options = effective_settings({**file_settings, **option_settings})
     kept_settings = {}
-    ineffective_texts = []
+    dropped_texts = []
     for name, value in file_settings.items():
-        is_used = name in effective_with_options or name in option_settings
-        # A setting without effect in the file itself is kept, so that it is reported as an error.
-        if is_used or name not in effective_in_file:
-            kept_settings[name] = value
+        is_made_ineffective = name in effective_in_file and name not in effective_with_options
+        is_overridden = name in option_settings
+        if is_made_ineffective and not is_overridden:
+            dropped_texts.append(f"{name} {value}")
         else:
-            ineffective_texts.append(f"{name} {value}")
-    if ineffective_texts:
-        names_and_values = ", ".join(ineffective_texts)
+            kept_settings[name] = value
+    if dropped_texts:
+        names_and_values = ", ".join(dropped_texts)
         notices.append(
             f"settings of the file without effect with these options: {names_and_values}"
         )

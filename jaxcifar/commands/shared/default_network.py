@@ -15,35 +15,37 @@ _MAX_SECONDS_WITHOUT_CHOICE = 3600
 
 
 def require_chosen_network(
-    settings: Mapping[str, Any], config: Config, words: Sequence[str]
+    given_settings: Mapping[str, Any], config: Config, command_words: Sequence[str]
 ) -> None:
-    """Check that `--arch` was given if training takes more than an hour on a CPU.
+    """Check that the user chose the network if training takes more than an hour on a CPU.
 
     A beginner's first command is `run` without options. On a CPU, this command would train the
-    default network for about a day. The user's own images are not counted before they are loaded,
-    so a run on them is not checked.
+    default network for about a day. A run on the user's own images is not checked, because their
+    number is not known before they are loaded.
 
     Args:
-      settings: the settings on the command line.
+      given_settings: the settings that the user gave, as options or in a file.
       config: all settings of the run, defaults included.
-      words: the command line after `run`, which the advice repeats.
+      command_words: the command line after `run`, which the advice repeats.
 
     Raises:
-      UsageError: `--arch` was not given, and training would take more than an hour on this CPU.
+      UsageError: no network was chosen, and training would take more than an hour on this CPU.
     """
     import jax
 
     from jaxcifar.machine.environment import cpu_cores
 
-    has_chosen_network = "arch" in settings or "continue_from" in settings
-    if has_chosen_network or jax.devices()[0].platform != "cpu":
+    is_network_chosen = "arch" in given_settings or "continue_from" in given_settings
+    trains_on_cpu = jax.devices()[0].platform == "cpu"
+    if is_network_chosen or not trains_on_cpu:
         return
-    images = _training_image_count(config)
-    seconds = config.epochs * images / (_IMAGES_PER_SECOND_AND_CORE * cpu_cores())
+    images_to_train = config.epochs * _image_count_if_known(config)
+    seconds = images_to_train / (_IMAGES_PER_SECOND_AND_CORE * cpu_cores())
     if seconds > _MAX_SECONDS_WITHOUT_CHOICE:
-        options_of_small_network = shlex.join([*words, "--arch", "cnn", "--recipe", "strong"])
-        command = f"{shell_command('run')} {options_of_small_network}"
-        time_hint = "" if settings else " (about half an hour)"
+        small_network = ("--arch", "cnn", "--recipe", "strong")
+        command = f"{shell_command('run')} {shlex.join([*command_words, *small_network])}"
+        are_all_settings_default = not given_settings  # the time of other settings is not known
+        time_hint = " (about half an hour)" if are_all_settings_default else ""
         raise UsageError(
             f"{config.arch}, the default network, would train for about {duration(seconds)} on "
             f"this CPU (an estimate); train the small network instead with {command}{time_hint}, "
@@ -51,12 +53,16 @@ def require_chosen_network(
         )
 
 
-def _training_image_count(config: Config) -> int:
-    """Return the number of training images of a named data set; 0 for the user's own images."""
+def _image_count_if_known(config: Config) -> int:
+    """Return the number of training images of a data set of the catalogue.
+
+    The user's own images are not counted before they are loaded: the number is 0.
+    """
     from jaxcifar.data import CATALOG
     from jaxcifar.data.split import train_val_indices
 
-    if config.dataset not in CATALOG:
+    is_known = config.dataset in CATALOG
+    if not is_known:
         return 0
     labels = CATALOG[config.dataset].labels("train")
     train_indices, _ = train_val_indices(

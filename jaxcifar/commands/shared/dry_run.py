@@ -50,23 +50,20 @@ def show_settings(console: Console, rows: Mapping[str, Sequence[SettingOrigin]])
 
     Args:
       console: where to print.
-      rows: name of a row of the study -> settings of the row. For a single run, the mapping has one
-        entry, with any name.
+      rows: name of a row of the study -> settings of the row. A single run is one unnamed row.
     """
-    settings_by_name: dict[str, dict[str, SettingOrigin]] = {}  # name of setting -> row -> setting
-    for row, settings in rows.items():
-        for setting in settings:
-            settings_by_name.setdefault(setting.name, {})[row] = setting
+    settings_by_name: dict[str, list[SettingOrigin]] = {}  # one for each row that has the setting
+    for settings_of_row in rows.values():
+        for setting in settings_of_row:
+            settings_by_name.setdefault(setting.name, []).append(setting)
     shared_table = make_table("", ("setting", "value", "from"), ())
     varying_names = []
-    for name, setting_by_row in settings_by_name.items():
-        settings_of_rows = list(setting_by_row.values())
-        values = {setting.value for setting in settings_of_rows}
-        origins = {setting.origin for setting in settings_of_rows}
+    for name, settings_of_rows in settings_by_name.items():
+        values_and_origins = {(setting.value, setting.origin) for setting in settings_of_rows}
         is_in_all_rows = len(settings_of_rows) == len(rows)
-        if is_in_all_rows and len(values) == 1 and len(origins) == 1:
-            value, origin = value_text(settings_of_rows[0].value), settings_of_rows[0].origin
-            shared_table.add_row(name, Text(printable(value)), Text(printable(origin)))
+        if is_in_all_rows and len(values_and_origins) == 1:
+            [(value, origin)] = values_and_origins
+            shared_table.add_row(name, Text(printable(value_text(value))), Text(printable(origin)))
         else:
             varying_names.append(name)
     console.print(shared_table)
@@ -111,32 +108,38 @@ def show_costs(
         f"on {describe_devices(devices)}. Estimates are marked with ≈: from steps that are timed "
         "now. Memory is what XLA counts for the compiled program."
     )
-    tasks_by_speed: dict[Config, list[Task]] = {}
-    for task in tasks:
-        tasks_by_speed.setdefault(_part_that_sets_speed(task.config), []).append(task)
-    program_count = len(tasks_by_speed)
+    task_groups = _group_tasks_of_equal_speed(tasks)
     total_seconds = 0.0
-    for equal_tasks in list(tasks_by_speed.values())[:_MAX_TIMED_PROGRAMS]:
-        config = equal_tasks[0].config
-        run_count = min(at_once, len(equal_tasks))
+    for tasks_of_group in task_groups[:_MAX_TIMED_PROGRAMS]:
+        config = tasks_of_group[0].config
+        run_count = min(at_once, len(tasks_of_group))
         trial = _time_few_steps(console, config, data_dir, devices, run_count)
         if trial is None:
             return
-        seconds = _estimate_seconds(trial, equal_tasks)
+        seconds = _estimate_seconds(trial, tasks_of_group)
         total_seconds += seconds
-        if program_count > 1:
-            names = join_names((task.name for task in equal_tasks), _MAX_NAMED_ROWS)
+        if len(task_groups) > 1:
+            names = join_names((task.name for task in tasks_of_group), _MAX_NAMED_ROWS)
             print_line(f"{names}:")
-        _show_trial(print_line, equal_tasks, trial, seconds)
-    if program_count > _MAX_TIMED_PROGRAMS:
-        print_line(f"{program_count - _MAX_TIMED_PROGRAMS} more programs were not timed.")
-    elif program_count > 1:
+        _show_cost(print_line, tasks_of_group, trial, seconds)
+    untimed_count = len(task_groups) - _MAX_TIMED_PROGRAMS
+    if untimed_count > 0:
+        print_line(f"{untimed_count} more programs were not timed.")
+    elif len(task_groups) > 1:
         runs = pluralize(len(tasks), "run")
         print_line(f"all together    ≈ {duration(total_seconds)}, for {runs}")
 
 
+def _group_tasks_of_equal_speed(tasks: "Sequence[Task]") -> "list[list[Task]]":
+    """Group runs whose training steps take equal time, because they use the same program."""
+    tasks_by_speed: dict[Config, list[Task]] = {}
+    for task in tasks:
+        tasks_by_speed.setdefault(_settings_that_set_speed(task.config), []).append(task)
+    return list(tasks_by_speed.values())
+
+
 def _estimate_seconds(trial: "Trial", tasks: "Sequence[Task]") -> float:
-    """Return the time that runs with the same compiled program take, from a trial of this program.
+    """Estimate the seconds that runs with the same compiled program take, from a trial of it.
 
     Runs with the same number of epochs are trained together.
     """
@@ -152,10 +155,10 @@ def _epochs_to_train(config: Config) -> int:
     return config.epochs - config.earlier_epochs
 
 
-def _part_that_sets_speed(config: Config) -> Config:
-    """Return a copy with fixed values for the settings that do not change the time of a step.
+def _settings_that_set_speed(config: Config) -> Config:
+    """Return a copy of a config with fixed values for settings that do not change a step's time.
 
-    Runs with equal copies train at the same speed.
+    The steps of runs with equal copies take the same time.
     """
     _, _, fold_count = config.fold.partition("/")
     first_fold = f"1/{fold_count}" if config.fold else ""
@@ -187,16 +190,17 @@ def _time_few_steps(
     print_line = line_printer(console)
     try:
         dataset = load_dataset(config, data_dir, print_line, may_prepare=False)
-    except NotPreparedError as reason:
+    except NotPreparedError as error:
         if config.dataset not in CATALOG:
             command = f"{shell_command('prepare')} --dataset {config.dataset}"
-            print_line(f"{reason}: time and memory are known after {command}")
+            print_line(f"{error}: time and memory are known after {command}")
             return None
-        is_drawn = CATALOG[config.dataset].draw is not None
-        first_step = "drawn" if is_drawn else "downloaded (about 170 MB), unless TFDS has them,"
+        drawn_or_downloaded = "downloaded (about 170 MB), unless TFDS has them,"
+        if CATALOG[config.dataset].draw is not None:
+            drawn_or_downloaded = "drawn"
         print_line(
-            f"{reason}: its images would be {first_step} and prepared. Random images are used "
-            "instead."
+            f"{error}: its images would be {drawn_or_downloaded} and prepared. Random images are "
+            "used instead."
         )
         config, dataset = random_dataset_like(config)
     activity = f"compiling and timing {config.arch} with batch size {config.batch_size}"
@@ -204,7 +208,7 @@ def _time_few_steps(
         return time_trial_steps(config, dataset, at_once, devices, print_line)
 
 
-def _show_trial(
+def _show_cost(
     print_line: PrintLine, tasks: "Sequence[Task]", trial: "Trial", seconds: float
 ) -> None:
     """Print the size and cost of runs that share a compiled program.
@@ -219,10 +223,10 @@ def _show_trial(
     """
     train, val, test = trial.images
     epoch_counts = sorted({task.config.epochs for task in tasks})
-    epochs = ", ".join(map(str, epoch_counts))
+    epoch_counts_text = ", ".join(map(str, epoch_counts))
     print_line(f"images          {train:,} to train, {val:,} to validate, {test:,} to test")
     print_line(
-        f"steps           {epochs} epochs of {trial.steps_per_epoch:,} steps of "
+        f"steps           {epoch_counts_text} epochs of {trial.steps_per_epoch:,} steps of "
         f"{tasks[0].config.batch_size:,} images"
     )
     of_runs_together = f" of {trial.runs_at_once} runs together" if trial.runs_at_once > 1 else ""
