@@ -69,12 +69,12 @@ def plot_network(
         _draw_panel(axes, panel)
     for arrow in layout.arrows:
         _draw_arrow(axes, arrow)
-    for point in layout.forks:
-        axes.add_patch(patches.Circle(point, 2, color=TEXT_COLOR))
-    for point in layout.identities:
-        _write_on_arrow(axes, point, "identity", layout.panels)
-    for index, centre in layout.centres.items():
-        _draw_box(axes, boxes[index], centre)
+    for fork in layout.fork_dots:
+        axes.add_patch(patches.Circle(fork, 2, color=TEXT_COLOR))
+    for lane_middle in layout.identity_labels:
+        _write_on_arrow(axes, lane_middle, "identity", layout.panels)
+    for box_index, box_centre in layout.centres.items():
+        _draw_box(axes, boxes[box_index], box_centre)
     width = max(layout.width, _LEAST_WIDTH)
     heading = f"{printable(title, _MAX_TITLE_CHARACTERS)}: {summary.params:,} parameters"
     _write_text(axes, (width / 2, _TITLE_Y), heading, _TITLE_FONT_SIZE)
