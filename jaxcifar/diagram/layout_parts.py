@@ -27,6 +27,10 @@ class Panel:
     right: float = 0
     bottom: float = 0
 
+    def contains(self, point: Point) -> bool:
+        x, y = point
+        return self.left < x < self.right and self.top < y < self.bottom
+
 
 class Fork(NamedTuple):
     """A point in a column where an array also leaves the column, into one or more branches.
