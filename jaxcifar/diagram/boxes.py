@@ -170,23 +170,23 @@ def _find_readers(sources_of_nodes: Sequence[Sequence[int]]) -> dict[int, list[i
 
 
 def _is_side_box(
-    index: int, boxes: Sequence[Box], readers: Sequence[int], column_boxes: Sequence[int]
+    box_index: int, boxes: Sequence[Box], readers: Sequence[int], column_boxes: Sequence[int]
 ) -> bool:
     """Return whether a box is the only box on a path from a fork to a join.
 
     Args:
-      index: index of the box.
+      box_index: index of the box.
       boxes: all boxes.
       readers: indices of the boxes that read the box's output.
       column_boxes: indices of the boxes that are not side boxes so far, in their order.
     """
-    box = boxes[index]
+    box = boxes[box_index]
     has_one_source_and_reader = len(box.sources) == 1 and len(readers) == 1
     if not has_one_source_and_reader or box.kind == "operator":
         return False
     [source], [reader] = box.sources, readers
     reader_is_join = len(boxes[reader].sources) > 1
-    position = column_boxes.index(index)
+    position = column_boxes.index(box_index)
     box_above, box_below = column_boxes[position - 1], column_boxes[position + 1]
     column_continues_without_box = box_above in boxes[box_below].sources
     is_between_its_source_and_reader = source == box_above and reader == box_below

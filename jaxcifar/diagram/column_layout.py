@@ -177,8 +177,8 @@ class Column:
         branches = list(self._find_branches())
         assign_lanes(branches)
         width_of_panel_edges = PADDING * (self._max_panel_depth + 1)
-        first_edge = self._right_of_boxes() + width_of_panel_edges - _LANES_OVERLAP
-        lane_edges = find_lane_edges(branches, first_edge)
+        first_lane_left = self._right_of_boxes() + width_of_panel_edges - _LANES_OVERLAP
+        lane_edges = find_lane_edges(branches, first_lane_left)
         for branch in branches:
             lane_left, lane_right = lane_edges[branch.lane], lane_edges[branch.lane + 1]
             lane_x = (lane_left + lane_right) / 2

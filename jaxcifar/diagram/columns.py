@@ -20,17 +20,17 @@ def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
     A column may end where later boxes read only the output of its last box. It ends there if the
     resolution changes or the column is too high.
     """
-    boxes_with_later_readers = _find_boxes_with_later_readers(boxes)
+    boxes_still_read_after = _find_boxes_still_read(boxes)
     desired_height = _desired_column_height(boxes)
     column: list[int] = []
     column_height = 0.0
     allowed_box_counts: set[int] = set()  # the column may end after so many boxes
     for index, box in enumerate(boxes):
-        if column and _may_end_column(boxes, column, boxes_with_later_readers[index - 1], box):
+        if column and _may_end_column(boxes, column, boxes_still_read_after[index - 1], box):
             last_box = boxes[column[-1]]
             is_too_high = column_height > _height_limit(last_box, box, desired_height)
-            resolution_ends = len(column) > 1 and _changes_resolution(last_box, box)
-            if is_too_high or resolution_ends:
+            resolution_changes = len(column) > 1 and _changes_resolution(last_box, box)
+            if is_too_high or resolution_changes:
                 kept_count = _count_boxes_to_keep(boxes, column, allowed_box_counts, box)
                 yield column[:kept_count]
                 column = column[kept_count:]
@@ -44,22 +44,19 @@ def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
     yield column
 
 
-def _find_boxes_with_later_readers(boxes: Sequence[Box]) -> list[set[int]]:
-    """Return, for each box, the indices of the boxes so far that later boxes read.
-
-    The boxes so far are the box itself and all boxes before it.
-    """
+def _find_boxes_still_read(boxes: Sequence[Box]) -> list[set[int]]:
+    """Return, for each box, the indices of the boxes up to this one that later boxes read."""
     last_reader_of_box: dict[int, int] = {}
     for reader, box in enumerate(boxes):
         for source in box.sources:
             last_reader_of_box[source] = reader
-    boxes_with_later_readers: list[set[int]] = []
+    boxes_still_read_after: list[set[int]] = []
     still_read: set[int] = set()
     for index in range(len(boxes)):
         candidates = still_read | {index}
         still_read = {source for source in candidates if last_reader_of_box.get(source, 0) > index}
-        boxes_with_later_readers.append(still_read)
-    return boxes_with_later_readers
+        boxes_still_read_after.append(still_read)
+    return boxes_still_read_after
 
 
 def _desired_column_height(boxes: Sequence[Box]) -> float:
@@ -93,7 +90,7 @@ def _changes_resolution(last_box: Box, next_box: Box) -> bool:
 
 
 def _may_end_column(
-    boxes: Sequence[Box], column: Sequence[int], boxes_with_later_readers: set[int], next_box: Box
+    boxes: Sequence[Box], column: Sequence[int], boxes_still_read: set[int], next_box: Box
 ) -> bool:
     """Return whether a column of a drawing may end before the next box.
 
@@ -102,12 +99,12 @@ def _may_end_column(
     Args:
       boxes: all boxes of the drawing.
       column: indices of the boxes in the column.
-      boxes_with_later_readers: indices of the boxes whose outputs later boxes read.
+      boxes_still_read: indices of the boxes whose outputs later boxes read.
       next_box: the first box after the column.
     """
     last_box = column[-1]
     touches_side_box = next_box.is_side_box or boxes[last_box].is_side_box
-    return boxes_with_later_readers == {last_box} and not touches_side_box
+    return boxes_still_read == {last_box} and not touches_side_box
 
 
 def _count_boxes_to_keep(

@@ -54,7 +54,7 @@ class GraphBuilder:
         # Value -> the drawn operation that computes it, directly or followed by moves of data.
         self._drawn_operation_of_value: dict[int, _DrawnOperation] = {}
         # Value -> the operation that computes it from an array of ones. A sum counts the ones.
-        self._operation_on_ones_of_value: dict[int, Operation] = {}
+        self._counting_operation_of_value: dict[int, Operation] = {}
 
     def add_operation(self, operation: Operation) -> None:
         """Add the next operation to the graph.
@@ -66,7 +66,7 @@ class GraphBuilder:
         for value in operation.inputs:
             parameters |= self._parameters_of_value.get(value, set())
         if not operation.depends_on_image:
-            self._record_operation_without_image(operation, parameters)
+            self._record_image_independent_outputs(operation, parameters)
             return
         layer = self._module_calls.box_call(operation.call_number)
         named_functions = [
@@ -79,14 +79,14 @@ class GraphBuilder:
         else:
             self._add_operation_outside_layers(operation, parameters)
 
-    def _record_operation_without_image(
+    def _record_image_independent_outputs(
         self, operation: Operation, parameters: set[ParameterPath]
     ) -> None:
-        """Record the outputs of an operation that does not depend on the image and gets no node."""
+        """Record the outputs of an operation that gets no node: it does not depend on the image."""
         self._parameters_of_value |= dict.fromkeys(operation.outputs, parameters)
-        first_input_is_filled_with_ones = operation.constants[:1] == (1,)
-        if first_input_is_filled_with_ones:
-            self._operation_on_ones_of_value |= dict.fromkeys(operation.outputs, operation)
+        may_count_ones = operation.constants[:1] == (1,)  # the first input is an array of ones
+        if may_count_ones:
+            self._counting_operation_of_value |= dict.fromkeys(operation.outputs, operation)
 
     def add_logits(self) -> dict[int, UnfinishedNode]:
         """Add a node for the logits, and return all nodes by number."""
@@ -200,16 +200,16 @@ class GraphBuilder:
 
     def _skip_operation(self, operation: Operation) -> None:
         """Leave an operation out of the graph, as if the node before it computed its outputs."""
-        image_value = next(value for value in operation.inputs if value in self._node_of_value)
-        source_node = self._node_of_value[image_value]
+        input_from_image = next(value for value in operation.inputs if value in self._node_of_value)
+        source_node = self._node_of_value[input_from_image]
         self._node_of_value |= dict.fromkeys(operation.outputs, source_node)
-        drawn_source = self._find_source_without_other_readers(image_value)
+        drawn_source = self._find_drawn_source_read_once(input_from_image)
         if drawn_source is None:
             return
         only_moves_data = operation.name in functions.DATA_MOVES
         if only_moves_data:
             self._drawn_operation_of_value |= dict.fromkeys(operation.outputs, drawn_source)
-        follows_directly = image_value in drawn_source.operation.outputs
+        follows_directly = input_from_image in drawn_source.operation.outputs
         if follows_directly and _ends_einsum(operation, drawn_source.operation):
             self._nodes[drawn_source.node_number].output_shape = operation.output_shape
 
@@ -223,18 +223,18 @@ class GraphBuilder:
             return None
         sum_value = operation.inputs[depends_on_image.index(True)]
         constant = operation.inputs[depends_on_image.index(False)]
-        drawn_sum = self._find_source_without_other_readers(sum_value)
+        drawn_sum = self._find_drawn_source_read_once(sum_value)
         if drawn_sum is None:
             return None
-        count_operation = self._operation_on_ones_of_value.get(constant)
+        count_operation = self._counting_operation_of_value.get(constant)
         if averages.is_average(drawn_sum.operation, operation, depends_on_image, count_operation):
             return self._nodes[drawn_sum.node_number]
         return None
 
-    def _find_source_without_other_readers(self, value: int) -> _DrawnOperation | None:
-        """Return the drawn operation that computes a value, or None if the value is read twice.
+    def _find_drawn_source_read_once(self, value: int) -> _DrawnOperation | None:
+        """Return the drawn operation that computes a value, if the value is read only once.
 
-        Return None also if the value comes from a layer or from the input image.
+        Return None otherwise, and for a value that comes from a layer or from the input image.
         """
         if self._read_count_of_value[value] > 1:
             return None

@@ -169,7 +169,9 @@ class TracedProgram:
             return self.inline(default_branch, branch_inputs, scope)
         costs = [_count_multiply_accumulates(branch) for branch in branches]
         most_expensive = costs.index(max(costs))  # the first one, if several cost the same
-        other_branches = [*branches[:most_expensive], *branches[most_expensive + 1 :]]
+        other_branches = [
+            branch for index, branch in enumerate(branches) if index != most_expensive
+        ]
         results_of_branches = [
             self.inline(branch, branch_inputs, scope.uncounted()) for branch in other_branches
         ]
@@ -195,7 +197,9 @@ class TracedProgram:
           scope: the loops, modules and functions around the equation.
         """
         dependent_indices = self._image_dependent_results(conditions, alternatives)
-        results = self.values.replace_constants_by_unknowns(alternatives[-1])
+        # A result that does not depend on the image is represented by one of its alternatives.
+        *_, last_alternative = alternatives
+        results = self.values.replace_constants_by_unknowns(last_alternative)
         for index in dependent_indices:
             results[index] = self.values.new_value()
         if not dependent_indices:

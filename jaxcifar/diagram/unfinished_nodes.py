@@ -64,7 +64,7 @@ def drop_unused_nodes(nodes: dict[int, UnfinishedNode]) -> None:
 
 
 def merge_known_functions(nodes: dict[int, UnfinishedNode]) -> None:
-    """Merge nodes that together compute a known function, such as a softmax, to one node.
+    """Merge nodes that together compute a known function, such as a softmax, into one node.
 
     `nodes` has the graph's nodes by number, and is changed in place.
     """
