@@ -70,14 +70,16 @@ class Box:
         further_names = [node.name for node in further_nodes]
         params = sum(node.params for node in self.nodes)
         params_texts = [f"{params:,} params"] if params else []
-        if first_node.kind in _KINDS_DRAWN_IN_PREVIOUS_BOX:
-            names = [first_node.name, *further_names]
-            parts_of_lines = [names, params_texts]
+        has_no_layer = first_node.kind in _KINDS_DRAWN_IN_PREVIOUS_BOX
+        if has_no_layer:
+            texts_of_each_line = [[first_node.name, *further_names], params_texts]
         else:
             notes = [note for note in (first_node.note, *further_names) if note]
-            shapes = [] if self.is_side_box else [_shapes_text(first_node, self.output_shape)]
-            parts_of_lines = [[first_node.name], notes, shapes + params_texts]
-        lines = [" · ".join(parts) for parts in parts_of_lines]
+            shape_texts = []
+            if not self.is_side_box:  # which is narrow
+                shape_texts.append(_shape_change_text(first_node, self.output_shape))
+            texts_of_each_line = [[first_node.name], notes, [*shape_texts, *params_texts]]
+        lines = [" · ".join(texts) for texts in texts_of_each_line]
         return [line for line in lines if line]
 
     @property
@@ -95,18 +97,18 @@ def shape_text(shape: Shape) -> str:
     return "×".join(map(str, channels + spatial_sizes))
 
 
-def _shapes_text(node: Node, output_shape: Shape) -> str:
-    """Return the shapes of a box as text, such as "64×32×32 → 64×16×16".
+def _shape_change_text(first_node: Node, output_shape: Shape) -> str:
+    """Return a box's input and output shape as text, such as "64×32×32 → 64×16×16".
 
     Data, convolutions and boxes that keep the shape show the output shape only.
 
     Args:
-      node: the first node in the box, which reads the box's input.
+      first_node: the first node in the box, which reads the box's input.
       output_shape: the output shape of the box's last node.
     """
-    if node.kind in ("data", "conv") or node.input_shape == output_shape:
+    if first_node.kind in ("data", "conv") or first_node.input_shape == output_shape:
         return shape_text(output_shape)
-    shapes = (node.input_shape, output_shape)
+    shapes = (first_node.input_shape, output_shape)
     return " → ".join(shape_text(shape) or "scalar" for shape in shapes)
 
 
@@ -119,18 +121,26 @@ def make_boxes(graph: Sequence[Node]) -> list[Box]:
     boxes: list[Box] = []
     box_index_of_node: list[int] = []
     for node in graph:
-        boxes_of_sources = [box_index_of_node[source] for source in node.sources]
-        source_boxes = list(dict.fromkeys(boxes_of_sources))  # each box once
-        reads_one_box = len(source_boxes) == 1
-        is_only_reader = reads_one_box and len(readers_of_node[node.sources[0]]) == 1
-        if is_only_reader and _fits_into_box(node, boxes[source_boxes[0]]):
-            [shared_box] = source_boxes
-            boxes[shared_box].nodes.append(node)
-            box_index_of_node.append(shared_box)
+        source_boxes = [box_index_of_node[source] for source in node.sources]
+        if _is_next_in_chain(node, readers_of_node) and _fits_into_box(
+            node, boxes[source_boxes[0]]
+        ):
+            [box_index] = source_boxes
+            boxes[box_index].nodes.append(node)
         else:
-            box_index_of_node.append(len(boxes))
-            boxes.append(Box([node], source_boxes))
-    return _arrange_side_boxes(boxes)
+            box_index = len(boxes)
+            distinct_source_boxes = list(dict.fromkeys(source_boxes))
+            boxes.append(Box([node], distinct_source_boxes))
+        box_index_of_node.append(box_index)
+    return _move_side_boxes_to_joins(boxes)
+
+
+def _is_next_in_chain(node: Node, readers_of_node: dict[int, list[int]]) -> bool:
+    """Return whether a node reads only one node, and is the only reader of that node."""
+    if len(node.sources) != 1:
+        return False
+    [source] = node.sources
+    return len(readers_of_node[source]) == 1
 
 
 def _fits_into_box(node: Node, box: Box) -> bool:
@@ -160,30 +170,30 @@ def _find_readers(sources_of_nodes: Sequence[Sequence[int]]) -> dict[int, list[i
 
 
 def _is_side_box(
-    index: int, boxes: Sequence[Box], readers: Sequence[int], column_boxes: Sequence[int]
+    box_index: int, boxes: Sequence[Box], readers: Sequence[int], column_boxes: Sequence[int]
 ) -> bool:
     """Return whether a box is the only box on a path from a fork to a join.
 
     Args:
-      index: index of the box.
+      box_index: index of the box.
       boxes: all boxes.
       readers: indices of the boxes that read the box's output.
       column_boxes: indices of the boxes that are not side boxes so far, in their order.
     """
-    box = boxes[index]
-    if len(box.sources) != 1 or len(readers) != 1 or box.kind == "operator":
+    box = boxes[box_index]
+    has_one_source_and_reader = len(box.sources) == 1 and len(readers) == 1
+    if not has_one_source_and_reader or box.kind == "operator":
         return False
-    [reader] = readers
-    if len(boxes[reader].sources) == 1:  # the reader is no join
-        return False
-    position = column_boxes.index(index)
-    previous_box, next_box = column_boxes[position - 1], column_boxes[position + 1]
-    is_link_of_column = box.sources == [previous_box] and reader == next_box
-    column_continues_without_box = previous_box in boxes[next_box].sources
-    return column_continues_without_box and not is_link_of_column
+    [source], [reader] = box.sources, readers
+    reader_is_join = len(boxes[reader].sources) > 1
+    position = column_boxes.index(box_index)
+    box_above, box_below = column_boxes[position - 1], column_boxes[position + 1]
+    column_continues_without_box = box_above in boxes[box_below].sources
+    is_between_its_source_and_reader = source == box_above and reader == box_below
+    return reader_is_join and column_continues_without_box and not is_between_its_source_and_reader
 
 
-def _arrange_side_boxes(boxes: list[Box]) -> list[Box]:
+def _move_side_boxes_to_joins(boxes: list[Box]) -> list[Box]:
     """Find the side boxes, which stand beside a column, and return all boxes in their new order.
 
     A fork is a box whose output several boxes read; a join is a box that reads several outputs. A
@@ -195,13 +205,14 @@ def _arrange_side_boxes(boxes: list[Box]) -> list[Box]:
     side_boxes_of_join: dict[int, list[int]] = defaultdict(list)
     for index, box in enumerate(boxes):
         if _is_side_box(index, boxes, readers_of_box[index], column_boxes):
-            [join] = readers_of_box[index]
-            column_boxes.remove(index)
             box.is_side_box = True
+            column_boxes.remove(index)
+            [join] = readers_of_box[index]
             side_boxes_of_join[join].append(index)
     drawing_order: list[int] = []
     for index in column_boxes:
-        drawing_order += [*side_boxes_of_join[index], index]
+        drawing_order += side_boxes_of_join[index]
+        drawing_order.append(index)
     new_index_of_box = {old_index: new_index for new_index, old_index in enumerate(drawing_order)}
     for box in boxes:
         box.sources = [new_index_of_box[source] for source in box.sources]

@@ -26,24 +26,25 @@ def add_branch(
       column_x: x of the middle of the column.
       lane_x: x of the middle of the branch's lane, right of the column.
     """
-    start = (column_x, branch.start_y)
+    arrow_start = (column_x, branch.start_y)
     fork = (column_x, branch.top)
-    starts_at_fork = start == fork
-    points_to_fork = [fork] if starts_at_fork else [start, fork]
-    top_of_lane = (lane_x, branch.top)
+    branches_off_other_arrow = arrow_start == fork
+    first_points = [fork] if branches_off_other_arrow else [arrow_start, fork]
+    lane_top = (lane_x, branch.top)
     bend = WIDE_BEND if branch.width > PLAIN_LANE_WIDTH else NARROW_BEND
     for target_box in branch.target_boxes:
         arrow_end = _right_end(boxes[target_box], layout.centres[target_box])
-        bottom_of_lane = (lane_x, arrow_end[1])
-        points = [*points_to_fork, top_of_lane, bottom_of_lane, arrow_end]
+        _, arrow_end_y = arrow_end
+        lane_bottom = (lane_x, arrow_end_y)
+        points = [*first_points, lane_top, lane_bottom, arrow_end]
         layout.arrows.append(Arrow(points, bend))
-    if starts_at_fork:
-        layout.forks.append(fork)
-    middle_of_lane = (lane_x, (branch.top + branch.bottom) / 2)
+    if branches_off_other_arrow:
+        layout.fork_dots.append(fork)
+    lane_middle = (lane_x, (branch.top + branch.bottom) / 2)
     if branch.side_box is not None:
-        layout.centres[branch.side_box] = middle_of_lane
+        layout.centres[branch.side_box] = lane_middle
     elif branch.is_identity:
-        layout.identities.append(middle_of_lane)
+        layout.identity_labels.append(lane_middle)
 
 
 def _right_end(box: Box, centre: Point) -> Point:

@@ -52,9 +52,9 @@ class CallRecorder:
         self, method: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext
     ) -> Any:
         module = context.module
-        # A lifted module calls itself through a lambda.
-        is_lambda = not context.method_name.isidentifier()
-        if is_lambda:
+        # A module that a transformation such as `nn.scan` made calls itself through a lambda.
+        is_lambda_of_flax = not context.method_name.isidentifier()
+        if is_lambda_of_flax:
             return method(*args, **kwargs)
         if isinstance(module, NNXNetwork):
             with intercept_layers(module, self._record_nnx):
@@ -71,25 +71,23 @@ class CallRecorder:
 
         A method that a module calls on itself is not recorded.
         """
-        parent = self._unfinished_calls[-1]
-        module_calls_itself = path == parent.path
+        parent_call = self._unfinished_calls[-1]
+        module_calls_itself = path == parent_call.path
         if module_calls_itself:
             return method(*args, **kwargs)
-        number = next(self._call_numbers)
-        self._unfinished_calls.append(_UnfinishedCall(number, path))
+        call_number = next(self._call_numbers)
+        self._unfinished_calls.append(_UnfinishedCall(call_number, path))
         try:
-            with jax.named_scope(f"{SCOPE_PREFIX}{number}"):
+            with jax.named_scope(f"{SCOPE_PREFIX}{call_number}"):
                 output = method(*args, **kwargs)
-                returns_its_input = any(output is value for value in args)
-                if returns_its_input:
-                    # The barrier puts an operation into calls that compute nothing, such as
-                    # dropout here, so that they are drawn too.
-                    output = jax.tree.map(lax.optimization_barrier, output)
+                computes_nothing = any(output is value for value in args)
+                if computes_nothing:  # such as dropout here, which is drawn too
+                    output = _add_identity_operation(output)
         finally:
             self._unfinished_calls.pop()
         call = ModuleCall(
-            number,
-            parent.number,
+            call_number,
+            parent_call.number,
             module,
             path,
             traced_input_shape=_shape_of_first_array((args, kwargs)),
@@ -97,6 +95,11 @@ class CallRecorder:
         )
         self.calls.append(call)
         return output
+
+
+def _add_identity_operation(arrays: Any) -> Any:
+    """Return the same arrays, computed by an operation, so that the traced program has one."""
+    return jax.tree.map(lax.optimization_barrier, arrays)
 
 
 def _shape_of_first_array(pytree: Any) -> Shape:

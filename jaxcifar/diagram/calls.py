@@ -87,20 +87,22 @@ class ModuleCalls:
         style = _style_of_layer(layer_kind)
         if style.kind == "attention":
             return Label(style.kind, f"attention, {call.module.num_heads} heads")
+        name = style.name or layer_kind
         products = self._products_of_image(call)
         if len(products) != 1:
-            return Label(style.kind, style.name or layer_kind)
+            return Label(style.kind, name)
         [product] = products
         product_label = _product_label(product)
-        is_named_by_product = is_layer(call.module) and not style.name
-        if not is_named_by_product:
-            notes = [text for text in (product_label.name, product_label.note) if text]
-            return Label(style.kind, style.name or layer_kind, " · ".join(notes))
-        module_name = call.path[-1]
-        if product.name == "dot_general" and not _ends_in_number(module_name):
-            # The user's name shows what a layer is for: "query" and "key" look alike otherwise.
-            return Label(style.kind, product_label.name, note=module_name)
-        return Label(style.kind, product_label.name, product_label.note)
+        is_conv_or_linear_layer = is_layer(call.module) and not style.name
+        if is_conv_or_linear_layer:
+            note = product_label.note
+            module_name = call.path[-1]
+            if product.name == "dot_general" and _is_users_name(module_name):
+                # The user's name shows what a layer is for: "query" and "key" look alike otherwise.
+                note = module_name
+            return Label(style.kind, product_label.name, note)
+        notes = [text for text in (product_label.name, product_label.note) if text]
+        return Label(style.kind, name, " · ".join(notes))
 
     def _calls_from_outermost(self, call_number: int | None) -> list[ModuleCall]:
         """Return the calls around a module call, outermost first, and the call itself.
@@ -141,16 +143,16 @@ class ModuleCalls:
         panel_names: dict[int, str] = {}
         call_count_of_path: Counter[tuple[str, ...]] = Counter()
         for call_number, call in sorted(self._calls.items()):
-            if not call.path:
+            is_network = not call.path
+            if is_network:  # its boxes need no panel around all of them
                 continue
             call_count_of_path[call.path] += 1
-            panel_name = call.path[-1]
-            if panel_name.isdecimal():  # in a list of Flax NNX, such as "blocks 0"
-                panel_name = " ".join(call.path[-2:])
-            if call_count_of_path[call.path] > 1:
-                panel_name += f", call {call_count_of_path[call.path]}"
-            repeats_outside = self._repeat_count(call.parent_number)
-            repeats_in_parent = self._repeat_count(call_number) // repeats_outside
+            call_count = call_count_of_path[call.path]
+            panel_name = _readable_module_name(call.path)
+            if call_count > 1:
+                panel_name += f", call {call_count}"
+            repeats_of_parent = self._repeat_count(call.parent_number)
+            repeats_in_parent = self._repeat_count(call_number) // repeats_of_parent
             if repeats_in_parent > 1:
                 panel_name += f" ×{repeats_in_parent}"
             panel_names[call_number] = panel_name
@@ -159,11 +161,11 @@ class ModuleCalls:
     def _repeat_count(self, call_number: int | None) -> int:
         """Return how often loops repeat a module call.
 
-        The answer is 1 outside of modules, and for a call in a branch of a conditional that does
-        not count, because another branch costs more.
+        The result is 1 if no loop is around the call. It is also 1 in the cheaper branches of a
+        conditional, whose operations are not counted.
 
         Args:
-          call_number: number of the module call; None outside of modules.
+          call_number: number of the module call; None outside of modules, where the result is 1.
         """
         if call_number is None:
             return 1
@@ -171,9 +173,17 @@ class ModuleCalls:
         return min((op.repeat_count for op in operations if op.repeat_count), default=1)
 
 
-def _ends_in_number(module_name: str) -> bool:
-    """Return whether a module's name is like Flax's "Dense_0", and unlike most users' names."""
-    return re.search(r"(^|_)\d+$", module_name) is not None
+def _readable_module_name(path: tuple[str, ...]) -> str:
+    """Return a module's own name, or a name such as "blocks 0" for a module in a list."""
+    own_name = path[-1]
+    is_in_nnx_list = own_name.isdecimal()
+    return " ".join(path[-2:]) if is_in_nnx_list else own_name
+
+
+def _is_users_name(module_name: str) -> bool:
+    """Return whether a user chose a module's name; Flax's own names are like "Dense_0"."""
+    is_numbered_by_flax = re.search(r"(^|_)\d+$", module_name) is not None
+    return not is_numbered_by_flax
 
 
 def _style_of_layer(layer_kind: str) -> _LayerStyle:

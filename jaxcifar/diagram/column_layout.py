@@ -16,6 +16,7 @@ from jaxcifar.diagram.layout_parts import (
     Arrow,
     Branch,
     ColumnEnd,
+    Fork,
     Header,
     Layout,
     Panel,
@@ -51,7 +52,7 @@ class Column:
         width_of_panel_edges = PADDING * (self._max_panel_depth + 1)
         self._middle_x = left + width_of_panel_edges + BOX_WIDTH / 2  # of the main boxes
         self._next_y = float(_COLUMN_TOP)  # lower end of the boxes and panels placed so far
-        self._fork_y_of_source: dict[int, float] = {}  # box above the fork -> y of the fork
+        self._forks: list[Fork] = []
         self._open_panels: list[Panel] = []
         self._panels: list[Panel] = []
 
@@ -75,10 +76,10 @@ class Column:
         return ColumnEnd(last_box, (self._middle_x, self._bottom_of_box(last_box)))
 
     def _lay_out_box(self, box_index: int, previous_box: int | None) -> None:
-        """Place a box below the previous box.
+        """Place a box, and what stands between it and the previous box.
 
-        Between them, panels (frames) end and begin. A fork is there if boxes further down read the
-        previous box too.
+        Panels (frames) around the previous box end there, and panels around this box begin. There
+        is also a fork if boxes further down read the previous box.
 
         Args:
           box_index: index of the box.
@@ -86,54 +87,59 @@ class Column:
             first box.
         """
         box = self._boxes[box_index]
-        branch_readers = self._other_readers(previous_box, box_index)
-        if previous_box in self._main_boxes:
-            previous_panel_names = self._boxes[previous_box].panel_names
-            self._close_panels(count_shared_panels(previous_panel_names, box.panel_names))
+        box_above = previous_box if previous_box in self._main_boxes else None
+        branch_readers = self._readers_further_down(previous_box, box_index)
+        if box_above is not None:
+            panel_names_above = self._boxes[box_above].panel_names
+            self._close_panels(kept_count=count_shared_panels(panel_names_above, box.panel_names))
             fork_fills_gap = bool(branch_readers) and not box.panel_names
             self._next_y += BOX_GAP / 2 if fork_fills_gap else BOX_GAP
         if previous_box is not None and branch_readers:
-            self._open_panels_with_fork(box, previous_box, branch_readers)
+            self._open_panels_with_fork(previous_box, box_index, branch_readers)
         else:
             self._open_panels_around(box, len(box.panel_names))
         _, height = box.size
         top = self._next_y
         self._next_y += height
         self._layout.centres[box_index] = (self._middle_x, top + height / 2)
-        if previous_box in self._main_boxes and previous_box in box.sources:
-            arrow_start = (self._middle_x, self._bottom_of_box(previous_box))
+        if box_above is not None and box_above in box.sources:
+            arrow_start = (self._middle_x, self._bottom_of_box(box_above))
             self._layout.arrows.append(Arrow([arrow_start, (self._middle_x, top)], bend=0))
 
     def _open_panels_with_fork(
-        self, box: Box, fork_source: int, branch_readers: Sequence[int]
+        self, source: int, box_index: int, branch_readers: Sequence[int]
     ) -> None:
         """Open the panels (frames) around a box, and place a fork above the box.
 
         The fork is inside the panels that also contain all boxes in `branch_readers`.
 
         Args:
-          box: the box below the fork.
-          fork_source: index of the box whose output leaves the column at the fork.
+          source: index of the box whose output leaves the column at the fork.
+          box_index: index of the box below the fork.
           branch_readers: indices of the boxes that read the output further down.
         """
-        shared_panels = [
+        box = self._boxes[box_index]
+        shared_panel_counts = [
             count_shared_panels(box.panel_names, self._boxes[reader].panel_names)
             for reader in branch_readers
         ]
-        fork_depth = max(min(shared_panels), len(self._open_panels))
-        self._open_panels_around(box, fork_depth)
-        self._fork_y_of_source[fork_source] = self._next_y + _FORK_HEIGHT / 2
+        panels_around_fork = max(min(shared_panel_counts), len(self._open_panels))
+        self._open_panels_around(box, panels_around_fork)
+        self._forks.append(Fork(source, box_index, y=self._next_y + _FORK_HEIGHT / 2))
         self._next_y += _FORK_HEIGHT * _FORK_SPACING
         self._open_panels_around(box, len(box.panel_names))
 
-    def _other_readers(self, source: int | None, next_box: int) -> list[int]:
-        """Return the boxes of this column, other than `next_box`, that read the output of `source`.
+    def _readers_further_down(self, source: int | None, next_box: int) -> list[int]:
+        """Return the boxes of this column that read the output of `source`, without `next_box`.
 
         All boxes are given by their indices.
         """
+        return [reader for reader in self._readers(source) if reader != next_box]
+
+    def _readers(self, source: int | None) -> list[int]:
+        """Return the indices of this column's boxes that read the output of the box `source`."""
         box_indices = (*self._main_boxes, *self._side_boxes)
-        readers = [index for index in box_indices if source in self._boxes[index].sources]
-        return [index for index in readers if index != next_box]
+        return [index for index in box_indices if source in self._boxes[index].sources]
 
     def _open_panels_around(self, box: Box, panel_count: int) -> None:
         """Open panels (frames) around a box until `panel_count` panels are open."""
@@ -170,51 +176,58 @@ class Column:
         """
         branches = list(self._find_branches())
         assign_lanes(branches)
-        boxes_right = self._middle_x + BOX_WIDTH / 2
-        panels_right = boxes_right + PADDING * (self._max_panel_depth + 1)
-        lane_edges = find_lane_edges(branches, panels_right - _LANES_OVERLAP)
+        width_of_panel_edges = PADDING * (self._max_panel_depth + 1)
+        first_lane_left = self._right_of_boxes() + width_of_panel_edges - _LANES_OVERLAP
+        lane_edges = find_lane_edges(branches, first_lane_left)
         for branch in branches:
             lane_left, lane_right = lane_edges[branch.lane], lane_edges[branch.lane + 1]
             lane_x = (lane_left + lane_right) / 2
             add_branch(self._layout, self._boxes, branch, self._middle_x, lane_x)
         for panel in self._panels:
-            lanes_inside = [
-                branch.lane
-                for branch in branches
-                if panel.top <= branch.top and branch.bottom <= panel.bottom
-            ]
-            inner_panel_count = self._max_panel_depth - panel.depth
-            if lanes_inside:
-                last_lane_right = lane_edges[max(lanes_inside) + 1]
-                panel.right = last_lane_right + _LANE_PADDING * inner_panel_count
-            else:
-                panel.right = boxes_right + PADDING * inner_panel_count
-        right_edges = [lane_edges[-1] + _LANES_OVERLAP]
-        right_edges += [panel.right for panel in self._panels]
-        self.right = max(right_edges)
+            panel.right = self._right_of_panel(panel, branches, lane_edges)
+        right_of_lanes = lane_edges[-1] + _LANES_OVERLAP
+        self.right = max([right_of_lanes, *(panel.right for panel in self._panels)])
+
+    def _right_of_boxes(self) -> float:
+        return self._middle_x + BOX_WIDTH / 2
+
+    def _right_of_panel(
+        self, panel: Panel, branches: Sequence[Branch], lane_edges: Sequence[float]
+    ) -> float:
+        """Return x of a panel's right edge, which is right of the panel's boxes and lanes."""
+        lanes_inside = [
+            branch.lane
+            for branch in branches
+            if panel.top <= branch.top and branch.bottom <= panel.bottom
+        ]
+        inner_panel_count = self._max_panel_depth - panel.depth
+        if not lanes_inside:
+            return self._right_of_boxes() + PADDING * inner_panel_count
+        last_lane_right = lane_edges[max(lanes_inside) + 1]
+        return last_lane_right + _LANE_PADDING * inner_panel_count
 
     def _find_branches(self) -> Iterator[Branch]:
         """Yield the paths of arrays that leave the column at a fork and come back further down."""
-        for source, fork_y in self._fork_y_of_source.items():
-            start_y = fork_y  # the branch begins on the arrow to the box below the fork
-            if source in self._main_boxes:
-                next_box = self._main_boxes[self._main_boxes.index(source) + 1]
-                if source not in self._boxes[next_box].sources:  # there is no such arrow
-                    start_y = self._bottom_of_box(source)
-            else:  # the source is the last box of the previous column
-                next_box = self._main_boxes[0]
-            readers = self._other_readers(source, next_box)
+        for fork in self._forks:
+            start_y = fork.y if self._arrow_passes(fork) else self._bottom_of_box(fork.source)
+            readers = self._readers_further_down(fork.source, fork.box_below)
             main_readers = [index for index in readers if not self._boxes[index].is_side_box]
             side_boxes = [index for index in readers if self._boxes[index].is_side_box]
             if main_readers:
                 bottom = max(self._middle_y(reader) for reader in main_readers)
                 first_nodes = [self._boxes[reader].nodes[0] for reader in main_readers]
-                is_identity = all(node.name == "+" for node in first_nodes)
-                yield Branch(start_y, fork_y, bottom, main_readers, is_identity=is_identity)
+                leads_only_to_additions = all(node.name == "+" for node in first_nodes)
+                yield Branch(
+                    start_y, fork.y, bottom, main_readers, is_identity=leads_only_to_additions
+                )
             for side_box in side_boxes:  # such as the convolution in a skip connection
-                reader_of_side_box, *_ = self._other_readers(side_box, next_box=side_box)
-                bottom = self._middle_y(reader_of_side_box)
-                yield Branch(start_y, fork_y, bottom, [reader_of_side_box], side_box)
+                [join] = self._readers(side_box)
+                yield Branch(start_y, fork.y, self._middle_y(join), [join], side_box)
+
+    def _arrow_passes(self, fork: Fork) -> bool:
+        """Return whether an arrow from the fork's source to the box below passes the fork."""
+        comes_from_previous_column = fork.source not in self._main_boxes
+        return comes_from_previous_column or fork.source in self._boxes[fork.box_below].sources
 
     def _add_arrow_from_previous_column(self, previous_end: ColumnEnd) -> None:
         """Add the arrow from the previous column, which runs up between the two columns."""

@@ -20,72 +20,77 @@ def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
     A column may end where later boxes read only the output of its last box. It ends there if the
     resolution changes or the column is too high.
     """
-    boxes_with_later_readers = _find_boxes_with_later_readers(boxes)
-    best_height = _best_column_height(boxes)
+    boxes_still_read_after = _find_boxes_still_read(boxes)
+    desired_height = _desired_column_height(boxes)
     column: list[int] = []
     column_height = 0.0
-    possible_cuts: set[int] = set()  # numbers of boxes after which the column could have ended
+    allowed_box_counts: set[int] = set()  # the column may end after so many boxes
     for index, box in enumerate(boxes):
-        if column and _may_end_column(boxes, column, boxes_with_later_readers[index - 1], box):
+        if column and _may_end_column(boxes, column, boxes_still_read_after[index - 1], box):
             last_box = boxes[column[-1]]
-            is_too_high = column_height > _height_limit(last_box, box, best_height)
-            resolution_ends = len(column) > 1 and _changes_resolution(last_box, box)
-            if is_too_high or resolution_ends:
-                cut = _choose_cut(boxes, column, possible_cuts, box)
-                yield column[:cut]
-                column = column[cut:]
-                possible_cuts = set()
+            is_too_high = column_height > _height_limit(last_box, box, desired_height)
+            resolution_changes = len(column) > 1 and _changes_resolution(last_box, box)
+            if is_too_high or resolution_changes:
+                kept_count = _count_boxes_to_keep(boxes, column, allowed_box_counts, box)
+                yield column[:kept_count]
+                column = column[kept_count:]
                 column_height = sum(_height_in_column(boxes[moved_box]) for moved_box in column)
+                allowed_box_counts = set()
             else:
-                possible_cuts.add(len(column))
+                allowed_box_counts.add(len(column))
         column.append(index)
         if not box.is_side_box:
             column_height += _height_in_column(box)
     yield column
 
 
-def _find_boxes_with_later_readers(boxes: Sequence[Box]) -> list[set[int]]:
-    """Return, for each box, the boxes up to this one whose outputs are read by boxes after it."""
+def _find_boxes_still_read(boxes: Sequence[Box]) -> list[set[int]]:
+    """Return, for each box, the indices of the boxes up to this one that later boxes read."""
     last_reader_of_box: dict[int, int] = {}
     for reader, box in enumerate(boxes):
         for source in box.sources:
             last_reader_of_box[source] = reader
-    boxes_with_later_readers: list[set[int]] = []
+    boxes_still_read_after: list[set[int]] = []
     still_read: set[int] = set()
     for index in range(len(boxes)):
         candidates = still_read | {index}
         still_read = {source for source in candidates if last_reader_of_box.get(source, 0) > index}
-        boxes_with_later_readers.append(still_read)
-    return boxes_with_later_readers
+        boxes_still_read_after.append(still_read)
+    return boxes_still_read_after
 
 
-def _best_column_height(boxes: Sequence[Box]) -> float:
+def _desired_column_height(boxes: Sequence[Box]) -> float:
     """Return the height in points of columns that give the drawing its desired proportions."""
     total_height = sum(_height_in_column(box) for box in boxes)
     total_area = total_height * (BOX_WIDTH + _COLUMN_MARGINS)
     return math.sqrt(total_area / _WIDTH_TO_HEIGHT)
 
 
-def _height_limit(last_box: Box, next_box: Box, best_height: float) -> float:
+def _height_limit(last_box: Box, next_box: Box, desired_height: float) -> float:
     """Return the height above which a column ends between two boxes.
 
-    The column may be higher if its end would divide panels (frames around modules).
+    The limit is higher where the end would divide panels (frames around modules).
+
+    Args:
+      last_box: the column's last box if the column ends.
+      next_box: the first box of the next column.
+      desired_height: the height of columns that give the drawing its desired proportions.
     """
     divided_panels = count_shared_panels(last_box.panel_names, next_box.panel_names)
-    return max(_LEAST_HEIGHT_LIMIT, best_height) * (1 + _MORE_HEIGHT_IN_PANEL * divided_panels)
+    return max(_LEAST_HEIGHT_LIMIT, desired_height) * (1 + _MORE_HEIGHT_IN_PANEL * divided_panels)
 
 
 def _changes_resolution(last_box: Box, next_box: Box) -> bool:
     """Return whether the outputs of two boxes differ in height or width.
 
-    The logits are no change of resolution.
+    If the next box is the logits, the answer is no.
     """
     last_spatial_sizes, next_spatial_sizes = last_box.output_shape[:-1], next_box.output_shape[:-1]
     return last_spatial_sizes != next_spatial_sizes and next_box.kind != "data"
 
 
 def _may_end_column(
-    boxes: Sequence[Box], column: Sequence[int], boxes_with_later_readers: set[int], next_box: Box
+    boxes: Sequence[Box], column: Sequence[int], boxes_still_read: set[int], next_box: Box
 ) -> bool:
     """Return whether a column of a drawing may end before the next box.
 
@@ -94,37 +99,38 @@ def _may_end_column(
     Args:
       boxes: all boxes of the drawing.
       column: indices of the boxes in the column.
-      boxes_with_later_readers: indices of the boxes whose outputs later boxes read.
+      boxes_still_read: indices of the boxes whose outputs later boxes read.
       next_box: the first box after the column.
     """
     last_box = column[-1]
     touches_side_box = next_box.is_side_box or boxes[last_box].is_side_box
-    return boxes_with_later_readers == {last_box} and not touches_side_box
+    return boxes_still_read == {last_box} and not touches_side_box
 
 
-def _choose_cut(
-    boxes: Sequence[Box], column: Sequence[int], possible_cuts: set[int], next_box: Box
+def _count_boxes_to_keep(
+    boxes: Sequence[Box], column: Sequence[int], allowed_counts: set[int], next_box: Box
 ) -> int:
     """Return how many boxes of a column to keep; the others move to the next column.
 
-    No box moves unless the column would end inside of a panel (a frame around a module). Then up to
-    three boxes move, if the panel begins with them.
+    Boxes move only if the two columns then divide fewer panels (frames around modules) between
+    them. At most three boxes move.
 
     Args:
       boxes: all boxes of the drawing.
       column: indices of the boxes in the column.
-      possible_cuts: the numbers of boxes that may be kept.
+      allowed_counts: the numbers of boxes after which the column may end.
       next_box: the first box after the column.
     """
     last_box = boxes[column[-1]]
-    divided_at_end = count_shared_panels(last_box.panel_names, next_box.panel_names)
+    panels_divided_at_end = count_shared_panels(last_box.panel_names, next_box.panel_names)
     for moved_count in range(1, _MAX_MOVED_BOXES + 1):
         kept_count = len(column) - moved_count
         if kept_count < _LEAST_KEPT_BOXES:
             break
         last_kept, first_moved = boxes[column[kept_count - 1]], boxes[column[kept_count]]
-        divided_here = count_shared_panels(last_kept.panel_names, first_moved.panel_names)
-        if kept_count in possible_cuts and divided_here < divided_at_end:
+        panels_divided_here = count_shared_panels(last_kept.panel_names, first_moved.panel_names)
+        divides_fewer_panels = panels_divided_here < panels_divided_at_end
+        if divides_fewer_panels and kept_count in allowed_counts:
             return kept_count
     return len(column)
 

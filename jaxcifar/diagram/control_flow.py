@@ -44,15 +44,15 @@ def split_scan(equation: JaxprEqn, inputs: Sequence[Any]) -> ScanInputs:
     """Split a scan's inputs into constants, carried values and arrays with one slice per step.
 
     The body takes one slice of each stacked input and returns one slice of each stacked result. So
-    stacked arrays have fewer axes inside the body than outside; other values have as many.
+    a stacked array has one axis less inside the body; any other value has the same axes there.
 
     Args:
       equation: the scan in the traced program.
       inputs: the values that the scan takes, in any representation.
     """
     body = jaxpr_without_constants(equation.params["jaxpr"])
-    stacked_input_count = _count_rank_changes(equation.invars, body.invars)
-    stacked_result_count = _count_rank_changes(equation.outvars, body.outvars)
+    stacked_input_count = _count_stacked_arrays(equation.invars, body.invars)
+    stacked_result_count = _count_stacked_arrays(equation.outvars, body.outvars)
     carried_count = len(equation.outvars) - stacked_result_count
     first_stacked = len(inputs) - stacked_input_count
     first_carried = first_stacked - carried_count
@@ -83,13 +83,19 @@ def split_while(equation: JaxprEqn, inputs: Sequence[int]) -> WhileInputs:
     )
 
 
-def _count_rank_changes(outside: Sequence[Any], inside: Sequence[Any]) -> int:
-    """Return how many variables have another number of axes outside of a loop than in its body."""
-    changes = 0
-    for outer_variable, inner_variable in zip(outside, inside, strict=True):
-        if len(outer_variable.aval.shape) != len(inner_variable.aval.shape):
-            changes += 1
-    return changes
+def _count_stacked_arrays(outer_variables: Sequence[Any], body_variables: Sequence[Any]) -> int:
+    """Return how many arrays have fewer axes in the body of a scan than outside of it.
+
+    Args:
+      outer_variables: the inputs or the results of the scan.
+      body_variables: the inputs or the results of the scan's body, in the same order.
+    """
+    stacked_count = 0
+    for outer_variable, body_variable in zip(outer_variables, body_variables, strict=True):
+        is_stacked = len(shape_of(outer_variable)) != len(shape_of(body_variable))
+        if is_stacked:
+            stacked_count += 1
+    return stacked_count
 
 
 def jaxpr_without_constants(parameter: Any) -> Any:
@@ -98,12 +104,16 @@ def jaxpr_without_constants(parameter: Any) -> Any:
 
 
 def called_programs(equation: JaxprEqn) -> Iterator[ClosedJaxpr | Jaxpr]:
-    """Yield the programs that a traced equation calls, such as the body of a jitted function."""
-    # A called program has the same input shapes as the equation.
+    """Yield the programs that a traced equation calls, such as the body of a jitted function.
+
+    A program among the equation's parameters is called if it takes inputs of the same shapes.
+    """
     input_shapes = [shape_of(variable) for variable in equation.invars]
     for parameter in equation.params.values():
         jaxpr = jaxpr_without_constants(parameter)
         if not isinstance(jaxpr, Jaxpr):
             continue
-        if [shape_of(variable) for variable in jaxpr.invars] == input_shapes:
+        program_input_shapes = [shape_of(variable) for variable in jaxpr.invars]
+        takes_equations_inputs = program_input_shapes == input_shapes
+        if takes_equations_inputs:
             yield parameter

@@ -53,7 +53,8 @@ def plot_network(
       summary: the network's summary.
       title: a name for the network, printed above the drawing.
       file: the binary file to which the picture is written.
-      file_format: such as "png", "svg" or "pdf"; None for matplotlib's setting, by default PNG.
+      file_format: the picture's format, such as "png", "svg" or "pdf"; None for the format in
+        matplotlib's settings, which is PNG by default.
 
     Raises:
       OSError: the file can't be written.
@@ -69,12 +70,12 @@ def plot_network(
         _draw_panel(axes, panel)
     for arrow in layout.arrows:
         _draw_arrow(axes, arrow)
-    for point in layout.forks:
-        axes.add_patch(patches.Circle(point, 2, color=TEXT_COLOR))
-    for point in layout.identities:
-        _write_on_arrow(axes, point, "identity", layout.panels)
-    for index, centre in layout.centres.items():
-        _draw_box(axes, boxes[index], centre)
+    for fork in layout.fork_dots:
+        axes.add_patch(patches.Circle(fork, 2, color=TEXT_COLOR))
+    for lane_middle in layout.identity_labels:
+        _write_on_arrow(axes, lane_middle, "identity", layout.panels)
+    for box_index, box_centre in layout.centres.items():
+        _draw_box(axes, boxes[box_index], box_centre)
     width = max(layout.width, _LEAST_WIDTH)
     heading = f"{printable(title, _MAX_TITLE_CHARACTERS)}: {summary.params:,} parameters"
     _write_text(axes, (width / 2, _TITLE_Y), heading, _TITLE_FONT_SIZE)
@@ -85,13 +86,13 @@ def plot_network(
     figure.savefig(file, dpi=dpi, format=file_format)
 
 
-def _add_legend(axes: Axes, boxes: Sequence[Box], width: float, top: float) -> float:
-    """Add a legend and a note below a drawing that ends at `top`; return the new total height."""
+def _add_legend(axes: Axes, boxes: Sequence[Box], width: float, drawing_height: float) -> float:
+    """Add a legend and a note below a drawing; return the height of the figure with them."""
     entries = legend_entries(boxes)
     entries_in_row = min(len(entries), int(width // _LEGEND_ENTRY_WIDTH))
     rows_after_first = math.ceil(len(entries) / entries_in_row) - 1
-    height = top + _LEGEND_HEIGHT + _LEGEND_ROW_HEIGHT * rows_after_first
-    note_centre = (width / 2, height - _NOTE_ABOVE_BOTTOM)
+    figure_height = drawing_height + _LEGEND_HEIGHT + _LEGEND_ROW_HEIGHT * rows_after_first
+    note_centre = (width / 2, figure_height - _NOTE_ABOVE_BOTTOM)
     _write_text(axes, note_centre, _NOTE_BELOW_DRAWING, color=NOTE_COLOR)
     axes.legend(
         handles=entries,
@@ -99,10 +100,10 @@ def _add_legend(axes: Axes, boxes: Sequence[Box], width: float, top: float) -> f
         fontsize=8.5,
         frameon=False,
         loc="lower center",
-        bbox_to_anchor=(0.5, _LEGEND_ABOVE_BOTTOM / height),  # fractions of the figure
+        bbox_to_anchor=(0.5, _LEGEND_ABOVE_BOTTOM / figure_height),  # fractions of the figure
         borderaxespad=0,
     )
-    return height
+    return figure_height
 
 
 def _draw_header(axes: Axes, header: Header) -> None:
@@ -165,14 +166,14 @@ def _draw_box(axes: Axes, box: Box, centre: Point) -> None:
     _draw_rounded_box(axes, centre, box.size, facecolor=fill, **edge, zorder=3)
     x, y = centre
     box_width, _ = box.size
-    middle_line = (len(box.text_lines) - 1) / 2
-    for number, line in enumerate(box.text_lines):
-        is_name = number == 0
+    text_width = box_width - 2 * _BOX_PADDING
+    middle_line_number = (len(box.text_lines) - 1) / 2
+    for line_number, line in enumerate(box.text_lines):
+        is_name = line_number == 0
         weight = "bold" if is_name else "normal"
         largest_font_size = _NAME_FONT_SIZE if is_name else _NOTE_FONT_SIZE
-        text_width = box_width - 2 * _BOX_PADDING
         text, font_size = _fit_text(line, largest_font_size, text_width, is_bold=is_name)
-        line_y = y + _TEXT_LINE_HEIGHT * (number - middle_line)
+        line_y = y + _TEXT_LINE_HEIGHT * (line_number - middle_line_number)
         _write_text(axes, (x, line_y), text, font_size, weight=weight)
 
 
@@ -213,12 +214,14 @@ def _draw_arrow(axes: Axes, arrow: Arrow) -> None:
     corners = points[1:-1]
     turn_starts = corners - rounded_parts[:-1]
     turn_ends = corners + rounded_parts[1:]
-    # Each corner becomes a line to where the turn begins and a curve around the corner.
-    turns = np.stack([turn_starts, corners, turn_ends], axis=1).reshape(-1, 2)
-    turn_codes = [Curve.LINETO, Curve.CURVE3, Curve.CURVE3]
-    codes = [Curve.MOVETO, *turn_codes * len(corners), Curve.LINETO]
+    curve_points, curve_codes = [points[0]], [Curve.MOVETO]
+    for turn_start, corner, turn_end in zip(turn_starts, corners, turn_ends, strict=True):
+        curve_points += [turn_start, corner, turn_end]
+        curve_codes += [Curve.LINETO, Curve.CURVE3, Curve.CURVE3]
+    curve_points.append(points[-1])
+    curve_codes.append(Curve.LINETO)
     patch = patches.FancyArrowPatch(
-        path=Curve([points[0], *turns, points[-1]], codes),
+        path=Curve(curve_points, curve_codes),
         arrowstyle="-|>",
         mutation_scale=8,
         color=TEXT_COLOR,
@@ -240,10 +243,7 @@ def _write_text(
 
 def _write_on_arrow(axes: Axes, centre: Point, text: str, panels: Sequence[Panel]) -> None:
     """Write a text over an arrow, on a background in the colour of the panel at that point."""
-    x, y = centre
-    panel_count = 0
-    for panel in panels:
-        if panel.left < x < panel.right and panel.top < y < panel.bottom:
-            panel_count += 1
-    background = PANEL_FILLS[panel_count - 1] if panel_count else "white"
+    panels_around_text = [panel for panel in panels if panel.contains(centre)]
+    innermost_depth = len(panels_around_text) - 1
+    background = PANEL_FILLS[innermost_depth] if panels_around_text else "white"
     _write_text(axes, centre, text, backgroundcolor=background)

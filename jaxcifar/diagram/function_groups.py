@@ -36,6 +36,17 @@ class _FunctionPattern(NamedTuple):
     least_factor: float = 1
     most_factor: float = 1
 
+    def matches(self, operations: Collection[str], factors: Collection[float]) -> bool:
+        """Return whether a group with these operations and factors computes the function."""
+        present_operations = set(operations)
+        allowed_operations = self.required_operations | self.optional_operations
+        has_all_required = present_operations >= self.required_operations
+        has_only_allowed = present_operations <= allowed_operations
+        factors_fit = all(
+            self.least_factor <= abs(factor) <= self.most_factor for factor in factors
+        )
+        return has_all_required and has_only_allowed and factors_fit
+
 
 _FUNCTION_PATTERNS = (
     _FunctionPattern("", _SHIFT_BY_MAXIMUM, set()),
@@ -62,13 +73,7 @@ def known_function_name(operations: Collection[str], factors: Collection[float])
       The function's name; "" for a function that the drawing can omit, because the network's output
       is the same without it; None if the function is not known.
     """
-    present_operations = set(operations)
     for pattern in _FUNCTION_PATTERNS:
-        allowed_operations = pattern.required_operations | pattern.optional_operations
-        has_all_required = present_operations >= pattern.required_operations
-        has_only_allowed = present_operations <= allowed_operations
-        if has_all_required and has_only_allowed:
-            least, most = pattern.least_factor, pattern.most_factor
-            factors_fit = all(least <= abs(factor) <= most for factor in factors)
-            return pattern.function_name if factors_fit else None
+        if pattern.matches(operations, factors):
+            return pattern.function_name
     return None

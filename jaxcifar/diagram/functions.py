@@ -46,7 +46,8 @@ def box_kind_of_function(function_title: str) -> BoxKind:
 def scale_factor(operation: Operation, depends_on_image: Sequence[bool]) -> float | None:
     """Return the constant by which an operation multiplies the activations.
 
-    Return NaN if the constant is unknown, and None if the operation multiplies by no constant.
+    Return NaN if the constant is unknown or 0, or is divided by the activations. Return None if the
+    operation neither multiplies nor divides, or if no operand is a constant.
 
     Args:
       operation: the operation.
@@ -54,16 +55,18 @@ def scale_factor(operation: Operation, depends_on_image: Sequence[bool]) -> floa
     """
     if operation.name == "neg":
         return -1
-    if operation.name not in ("mul", "div") or all(depends_on_image):
+    has_constant_operand = not all(depends_on_image)
+    if operation.name not in ("mul", "div") or not has_constant_operand:
         return None
+    unknown_factor = math.nan
     constant_index = depends_on_image.index(False)
     constant = operation.constants[constant_index]
     if constant is None or constant == 0:
-        return math.nan
+        return unknown_factor
     if operation.name == "mul":
         return constant
-    divides_activations = depends_on_image[0]
-    return 1 / constant if divides_activations else math.nan
+    is_divisor = constant_index == 1
+    return 1 / constant if is_divisor else unknown_factor
 
 
 def arithmetic_text(
@@ -84,47 +87,14 @@ def arithmetic_text(
         return "× −1"
     constant_index = depends_on_image.index(False)
     constant = operation.constants[constant_index]
-    activations_come_first = depends_on_image[0] or name in _COMMUTATIVE
-    is_neutral = constant is not None and constant == _NEUTRAL_SECOND_OPERAND[name]
-    if activations_come_first and is_neutral:
+    can_write_constant_second = constant_index == 1 or name in _COMMUTATIVE
+    changes_nothing = can_write_constant_second and constant == _NEUTRAL_SECOND_OPERAND[name]
+    if changes_nothing:
         return None
     constant_text = "a constant" if constant is None else f"{constant:.3g}".replace("-", "−")
-    other_operand = parameter_names or constant_text
+    operand_text = parameter_names or constant_text
     symbol = OPERATOR_SYMBOLS[name]
-    return f"{symbol} {other_operand}" if activations_come_first else f"{other_operand} {symbol} x"
-
-
-def is_average(
-    sum_operation: Operation,
-    scaling: Operation,
-    constant_index: int,
-    count_operation: Operation | None,
-) -> bool:
-    """Return whether a sum and its multiplication or division by a constant compute an average.
-
-    Args:
-      sum_operation: the operation that may be a sum.
-      scaling: the multiplication or division of the result of `sum_operation`.
-      constant_index: the index, 0 or 1, of the constant among the inputs of `scaling`.
-      count_operation: the operation that computes the constant as a sum of ones. None if the
-        constant is a number in the program.
-    """
-    params = sum_operation.equation.params
-    if sum_operation.name == "reduce_sum":
-        shape = sum_operation.traced_input_shape
-        term_count = math.prod(shape[axis] for axis in params["axes"])
-    elif sum_operation.name == "reduce_window_sum":
-        term_count = math.prod(params["window_dimensions"])
-    else:
-        return False
-    if count_operation is not None:  # an average pool that counts the pixels inside of the image
-        is_same_reduction = count_operation.name == sum_operation.name
-        has_same_windows = is_same_reduction and count_operation.equation.params == params
-        return has_same_windows and scaling.name == "div"
-    depends_on_image = [True, True]
-    depends_on_image[constant_index] = False
-    factor = scale_factor(scaling, depends_on_image)
-    return math.isclose(factor * term_count, 1, rel_tol=1e-5)
+    return f"{symbol} {operand_text}" if can_write_constant_second else f"{operand_text} {symbol} x"
 
 
 def multiplies_by_weights(operation: Operation, depends_on_image: Collection[bool]) -> bool:
@@ -147,13 +117,15 @@ def conv_label(operation: Operation) -> Label:
     image_channels = image_shape[image_channel_axis]
     groups, strides = params["feature_group_count"], params["window_strides"]
     kernel_dilation, image_dilation = params["rhs_dilation"], params["lhs_dilation"]
+    is_transposed = max(image_dilation, default=1) > 1
+    is_depthwise = groups > 1 and groups == image_channels
     conv_name = "conv"
-    if max(image_dilation, default=1) > 1:
+    if is_transposed:
         conv_name = "transposed conv"
         strides = image_dilation
-    elif groups > 1 and groups == image_channels:
+    elif is_depthwise:
         conv_name = "depthwise conv"
-        groups = 1
+        groups = 1  # the name says that each channel is a group
     notes = []
     if max(strides, default=1) > 1:
         notes.append(f"stride {_sizes_text(strides)}")
@@ -184,7 +156,7 @@ def reduction_label(operation: Operation) -> Label | None:
     primitive, _, reduction = name.rpartition("_")
     if reduction not in _REDUCTIONS:
         return None
-    spatial_axes = operation.input_image_axes[:-1]  # channels are the last axis
+    spatial_axes = operation.input_spatial_axes
     if primitive == "reduce_window":
         window = [params["window_dimensions"][axis] for axis in spatial_axes]
         strides = [params["window_strides"][axis] for axis in spatial_axes]
@@ -236,7 +208,7 @@ def fallback_label(operation: Operation) -> Label:
 
 
 def _sizes_text(sizes: Collection[int]) -> str:
-    """Return sizes along axes as text: "2" if all sizes are 2, else each size, as in "2×3"."""
+    """Return sizes along axes as text, such as "2×3", or only "2" if all sizes are 2."""
     distinct_sizes = set(sizes)
     if len(distinct_sizes) == 1:
         return str(distinct_sizes.pop())

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from jaxcifar.diagram import functions
+from jaxcifar.diagram import averages, functions
 from jaxcifar.diagram.box_label import Label
 from jaxcifar.diagram.call_recorder import ModuleCall
 from jaxcifar.diagram.calls import ModuleCalls
@@ -54,7 +54,7 @@ class GraphBuilder:
         # Value -> the drawn operation that computes it, directly or followed by moves of data.
         self._drawn_operation_of_value: dict[int, _DrawnOperation] = {}
         # Value -> the operation that computes it from an array of ones. A sum counts the ones.
-        self._operation_on_ones_of_value: dict[int, Operation] = {}
+        self._counting_operation_of_value: dict[int, Operation] = {}
 
     def add_operation(self, operation: Operation) -> None:
         """Add the next operation to the graph.
@@ -66,10 +66,7 @@ class GraphBuilder:
         for value in operation.inputs:
             parameters |= self._parameters_of_value.get(value, set())
         if not operation.depends_on_image:
-            self._parameters_of_value |= dict.fromkeys(operation.outputs, parameters)
-            reads_ones = operation.constants[:1] == (1,)  # all elements of its first input are 1
-            if reads_ones:
-                self._operation_on_ones_of_value |= dict.fromkeys(operation.outputs, operation)
+            self._record_image_independent_outputs(operation, parameters)
             return
         layer = self._module_calls.box_call(operation.call_number)
         named_functions = [
@@ -82,16 +79,24 @@ class GraphBuilder:
         else:
             self._add_operation_outside_layers(operation, parameters)
 
+    def _record_image_independent_outputs(
+        self, operation: Operation, parameters: set[ParameterPath]
+    ) -> None:
+        """Record the outputs of an operation that gets no node: it does not depend on the image."""
+        self._parameters_of_value |= dict.fromkeys(operation.outputs, parameters)
+        may_count_ones = operation.constants[:1] == (1,)  # the first input is an array of ones
+        if may_count_ones:
+            self._counting_operation_of_value |= dict.fromkeys(operation.outputs, operation)
+
     def add_logits(self) -> dict[int, UnfinishedNode]:
         """Add a node for the logits, and return all nodes by number."""
+        label = Label("data", "logits")
         source = self._node_of_value.get(self._trace.logits_value)
         if source is None:  # the logits do not depend on the image
-            self._append_node(UnfinishedNode(Label("data", "logits"), (), ()))
+            self._append_node(UnfinishedNode(label, (), ()))
         else:
             shape = self._nodes[source].output_shape
-            self._append_node(
-                UnfinishedNode(Label("data", "logits"), shape, shape, sources=[source])
-            )
+            self._append_node(UnfinishedNode(label, shape, shape, sources=[source]))
         return self._nodes
 
     def _append_node(self, node: UnfinishedNode) -> int:
@@ -125,8 +130,8 @@ class GraphBuilder:
             )
             node.panel_names = self._module_calls.panel_names(layer.parent_number)
             depth = len(layer.path)
-            own_parameters = [path for path in self._trace.params if path[:depth] == layer.path]
-            node.params = self._count_new_parameters(own_parameters)
+            layer_parameters = [path for path in self._trace.params if path[:depth] == layer.path]
+            node.params = self._count_new_parameters(layer_parameters)
             self._node_of_layer_call[layer.number] = self._append_node(node)
         node_number = self._node_of_layer_call[layer.number]
         self._connect_node(node_number, operation)
@@ -139,7 +144,7 @@ class GraphBuilder:
             title = functions.FUNCTION_TITLES[function.name]
             label = Label(functions.box_kind_of_function(title), title)
             node = self._node_of_operation(operation, label)
-            node.operation_names = set()  # so that the node is not merged with others
+            node.prevent_merging()
             self._node_of_function_call[function] = self._append_node(node)
         node_number = self._node_of_function_call[function]
         self._connect_node(node_number, operation)
@@ -152,10 +157,13 @@ class GraphBuilder:
 
         `parameters` are the paths of the parameters from which the operation's inputs are computed.
         """
-        label = None
-        if not self._turn_sum_into_average(operation):
-            depends_on_image = self._depends_on_image(operation)
-            label = operation_label(operation, depends_on_image, parameters)
+        averaged_sum = self._find_averaged_sum(operation)
+        if averaged_sum is not None:
+            average_name = averaged_sum.label.name.replace("sum", "average")
+            averaged_sum.label = averaged_sum.label._replace(name=average_name)
+            self._skip_operation(operation)
+            return
+        label = operation_label(operation, self._depends_on_image(operation), parameters)
         if label is None:
             self._skip_operation(operation)
             return
@@ -192,43 +200,45 @@ class GraphBuilder:
 
     def _skip_operation(self, operation: Operation) -> None:
         """Leave an operation out of the graph, as if the node before it computed its outputs."""
-        read_value = next(value for value in operation.inputs if value in self._node_of_value)
-        source_node = self._node_of_value[read_value]
+        input_from_image = next(value for value in operation.inputs if value in self._node_of_value)
+        source_node = self._node_of_value[input_from_image]
         self._node_of_value |= dict.fromkeys(operation.outputs, source_node)
-        drawn = self._drawn_operation_of_value.get(read_value)
-        if drawn is None or self._read_count_of_value[read_value] > 1:
+        drawn_source = self._find_drawn_source_read_once(input_from_image)
+        if drawn_source is None:
             return
-        if operation.name in functions.DATA_MOVES:
-            self._drawn_operation_of_value |= dict.fromkeys(operation.outputs, drawn)
-        if read_value in drawn.operation.outputs and _ends_einsum(operation, drawn.operation):
-            self._nodes[drawn.node_number].output_shape = operation.output_shape
+        only_moves_data = operation.name in functions.DATA_MOVES
+        if only_moves_data:
+            self._drawn_operation_of_value |= dict.fromkeys(operation.outputs, drawn_source)
+        follows_directly = input_from_image in drawn_source.operation.outputs
+        if follows_directly and _ends_einsum(operation, drawn_source.operation):
+            self._nodes[drawn_source.node_number].output_shape = operation.output_shape
 
-    def _turn_sum_into_average(self, operation: Operation) -> bool:
-        """Rename a sum's node to "average" if `operation` divides the sum by the number of terms.
+    def _find_averaged_sum(self, operation: Operation) -> UnfinishedNode | None:
+        """Return the node of a sum that `operation` divides by the number of terms.
 
-        Returns:
-          True if the node was renamed; the dividing operation then needs no node.
+        Return None if the operation does not turn a sum into an average.
         """
         depends_on_image = self._depends_on_image(operation)
-        if operation.name not in ("div", "mul") or all(depends_on_image):
-            return False
-        sum_index = depends_on_image.index(True)
-        constant_index = 1 - sum_index
-        divides_constant_by_sum = operation.name == "div" and sum_index == 1
-        if divides_constant_by_sum:
-            return False
-        sum_value, constant_value = operation.inputs[sum_index], operation.inputs[constant_index]
-        drawn_sum = self._drawn_operation_of_value.get(sum_value)
-        if drawn_sum is None or self._read_count_of_value[sum_value] > 1:
-            return False
-        count_operation = self._operation_on_ones_of_value.get(constant_value)
-        sum_operation = drawn_sum.operation
-        if not functions.is_average(sum_operation, operation, constant_index, count_operation):
-            return False
-        node = self._nodes[drawn_sum.node_number]
-        average_name = node.label.name.replace("sum", "average")
-        node.label = node.label._replace(name=average_name)
-        return True
+        if not averages.scales_by_constant(operation, depends_on_image):
+            return None
+        sum_value = operation.inputs[depends_on_image.index(True)]
+        constant = operation.inputs[depends_on_image.index(False)]
+        drawn_sum = self._find_drawn_source_read_once(sum_value)
+        if drawn_sum is None:
+            return None
+        count_operation = self._counting_operation_of_value.get(constant)
+        if averages.is_average(drawn_sum.operation, operation, depends_on_image, count_operation):
+            return self._nodes[drawn_sum.node_number]
+        return None
+
+    def _find_drawn_source_read_once(self, value: int) -> _DrawnOperation | None:
+        """Return the drawn operation that computes a value, if the value is read only once.
+
+        Return None otherwise, and for a value that comes from a layer or from the input image.
+        """
+        if self._read_count_of_value[value] > 1:
+            return None
+        return self._drawn_operation_of_value.get(value)
 
 
 def _ends_einsum(operation: Operation, operation_before: Operation) -> bool:

@@ -70,11 +70,13 @@ def _torchsummary_name(cls: type) -> str | None:
 
 def is_layer(module: Any) -> bool:
     """Return whether a module is a layer of Flax or jaxcifar, which is drawn as one box."""
-    if isinstance(module, nn.Sequential):
+    is_container_of_layers = isinstance(module, nn.Sequential)
+    if is_container_of_layers:
         return False
     python_modules = {cls.__module__ for cls in type(module).__mro__}
-    python_modules.discard(nn.Module.__module__)  # the base class of every module
-    if layers.__name__ in python_modules:
-        return True
+    module_of_base_class = nn.Module.__module__  # also the base class of modules that are no layers
+    python_modules.discard(module_of_base_class)
+    is_layer_of_jaxcifar = layers.__name__ in python_modules
     flax_prefixes = (_LINEN_MODULE_PREFIX, _NNX_MODULE_PREFIX)
-    return any(name.startswith(flax_prefixes) for name in python_modules)
+    is_layer_of_flax = any(name.startswith(flax_prefixes) for name in python_modules)
+    return is_layer_of_jaxcifar or is_layer_of_flax

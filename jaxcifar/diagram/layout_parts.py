@@ -27,6 +27,24 @@ class Panel:
     right: float = 0
     bottom: float = 0
 
+    def contains(self, point: Point) -> bool:
+        x, y = point
+        return self.left < x < self.right and self.top < y < self.bottom
+
+
+class Fork(NamedTuple):
+    """A point in a column where an array also leaves the column, into one or more branches.
+
+    Attributes:
+      source: the index of the box whose output is the array.
+      box_below: the index of the box below the fork.
+      y: the y coordinate of the fork.
+    """
+
+    source: int
+    box_below: int
+    y: float
+
 
 @dataclasses.dataclass
 class Branch:
@@ -119,8 +137,8 @@ class Layout:
     Attributes:
       centres: the centre of each box, by the box's index.
       arrows: the arrows between boxes.
-      forks: points where an arrow branches off from another arrow.
-      identities: points where the word "identity" is written on a skip connection.
+      fork_dots: points where an arrow branches off from another arrow, drawn as dots.
+      identity_labels: points where the word "identity" is written on a skip connection.
       panels: the panels around boxes.
       headers: the headings of the columns.
       width, height: the size of the drawing.
@@ -128,8 +146,8 @@ class Layout:
 
     centres: dict[int, Point] = dataclasses.field(default_factory=dict)
     arrows: list[Arrow] = dataclasses.field(default_factory=list)
-    forks: list[Point] = dataclasses.field(default_factory=list)
-    identities: list[Point] = dataclasses.field(default_factory=list)
+    fork_dots: list[Point] = dataclasses.field(default_factory=list)
+    identity_labels: list[Point] = dataclasses.field(default_factory=list)
     panels: list[Panel] = dataclasses.field(default_factory=list)
     headers: list[Header] = dataclasses.field(default_factory=list)
     width: float = 0

@@ -11,7 +11,7 @@ normalisation.
 import dataclasses
 import json
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Annotated
 
 from flax import linen as nn
@@ -89,7 +89,7 @@ class Summary:
         titles = f"{'Layer (type)':>{name_width}}  {'Output Shape':>25} {'Param #':>15}"
         lines = [rule, titles, double_rule]
         for name, layer in zip(names, self.layers, strict=True):
-            shape = _channels_first(layer.output_shape)
+            shape = _channels_first_text(layer.output_shape)
             lines.append(f"{name:>{name_width}}  {shape:>25} {layer.params:>15,}")
         lines += [double_rule, f"Total params: {self.params:,}"]
         lines += [f"Trainable params: {self.params:,}", "Non-trainable params: 0", rule]
@@ -168,7 +168,7 @@ def summarize(model: nn.Module, image_size: int = IMAGE_SIZE) -> Summary:
     macs = sum(op.repeat_count * op.macs for op in traced.operations)
     norm_operations = _OPERATIONS_PER_NORMALIZED_ELEMENT * _count_normalized_elements(traced)
     return Summary(
-        layers=_table_layers(traced),
+        layers=_make_table_rows(traced),
         params=sum(parameter.element_count for parameter in traced.params.values()),
         macs=macs,
         flops=macs + norm_operations,
@@ -176,22 +176,22 @@ def summarize(model: nn.Module, image_size: int = IMAGE_SIZE) -> Summary:
     )
 
 
-def _table_layers(traced: Trace) -> tuple[Layer, ...]:
+def _make_table_rows(traced: Trace) -> tuple[Layer, ...]:
     """Return the rows of the layer table: the module calls in the order in which they finish."""
     params_of_module = _count_params_of_modules(traced)
     first_call_of_module: dict[tuple[str, ...], int] = {}
-    for call in traced.calls:
-        earliest_number = first_call_of_module.get(call.path, call.number)
-        first_call_of_module[call.path] = min(call.number, earliest_number)
-    layers = []
+    for call in sorted(traced.calls, key=lambda call: call.number):
+        first_call_of_module.setdefault(call.path, call.number)
+    rows = []
     for call in traced.calls:
         is_first_call = call.number == first_call_of_module[call.path]
         params = params_of_module[call.path] if is_first_call else 0
         is_network = not call.path
-        if params or not is_network:
+        is_network_without_own_params = is_network and params == 0
+        if not is_network_without_own_params:
             kind = layer_kind_of(call.module, call.output_shape)
-            layers.append(Layer(kind, call.path, call.input_shape, call.output_shape, params))
-    return tuple(layers)
+            rows.append(Layer(kind, call.path, call.input_shape, call.output_shape, params))
+    return tuple(rows)
 
 
 def _count_params_of_modules(traced: Trace) -> Counter[tuple[str, ...]]:
@@ -211,24 +211,26 @@ def _count_params_of_modules(traced: Trace) -> Counter[tuple[str, ...]]:
 
 
 def _count_normalized_elements(traced: Trace) -> int:
-    """Return the number of output elements of all normalisations that count in the FLOPs."""
-    norm_numbers = {call.number for call in traced.calls if _is_counted_norm(call)}
-    output_elements_of_norm: dict[int, int] = Counter()
+    """Return the number of output elements of all normalisations that count in the FLOPs.
+
+    A normalisation's output is as large as its largest array, mapped axes included.
+    """
+    norm_calls = {call.number for call in traced.calls if _is_counted_norm(call)}
+    array_sizes_of_norm: dict[int, list[int]] = defaultdict(list)
     for operation in traced.operations:
-        norm = operation.call_number
-        if norm in norm_numbers and operation.depends_on_image:
-            # A normalisation's largest array is as large as its output, mapped axes included.
-            sizes = [math.prod(shape_of(array)) for array in operation.equation.outvars]
-            elements = operation.repeat_count * max(sizes)
-            output_elements_of_norm[norm] = max(output_elements_of_norm[norm], elements)
-    return sum(output_elements_of_norm.values())
+        call_number = operation.call_number
+        if call_number in norm_calls and operation.depends_on_image:
+            for array in operation.equation.outvars:
+                size = operation.repeat_count * math.prod(shape_of(array))
+                array_sizes_of_norm[call_number].append(size)
+    return sum(max(array_sizes) for array_sizes in array_sizes_of_norm.values())
 
 
 def _is_counted_norm(call: ModuleCall) -> bool:
     return layer_kind_of(call.module, call.output_shape).startswith(NORMS_COUNTED_IN_FLOPS)
 
 
-def _channels_first(shape: Shape) -> str:
+def _channels_first_text(shape: Shape) -> str:
     """Return a channels-last shape as torchsummary prints it, such as "[-1, 64, 32, 32]"."""
     if not shape:
         return "[-1]"

@@ -45,6 +45,11 @@ class TracedStep:
         return _image_axes(self.traced_input_shape, self.input_batch_axes)
 
     @property
+    def input_spatial_axes(self) -> tuple[int, ...]:
+        """The axes of the traced input array that are neither batch axes nor the channels."""
+        return self.input_image_axes[:-1]
+
+    @property
     def output_image_axes(self) -> tuple[int, ...]:
         """The axes of the traced output array that are not batch axes."""
         return _image_axes(self.traced_output_shape, self.output_batch_axes)

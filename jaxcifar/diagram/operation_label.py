@@ -22,17 +22,13 @@ def operation_label(
     name = operation.name
     parameter_names = " ".join(sorted(path[-1] for path in parameters))
     if functions.multiplies_by_weights(operation, depends_on_image):
-        if name == "dot_general":
-            kernel_index = depends_on_image.index(False)
-            label = functions.linear_label(operation, kernel_index)
-        else:
-            label = functions.conv_label(operation)
-        return label if parameters else Label("function", f"fixed {label.name}", label.note)
+        return _label_of_product(operation, depends_on_image, is_trainable=bool(parameters))
     if name == "reshape" and functions.is_flattening(operation):
         return Label("pool", "flatten")
     if name in functions.DATA_MOVES or functions.is_ineffective_limit(operation):
         return None
-    if name in functions.ARITHMETIC and depends_on_image.count(True) == 1:
+    has_one_operand_from_image = depends_on_image.count(True) == 1
+    if name in functions.ARITHMETIC and has_one_operand_from_image:
         text = functions.arithmetic_text(operation, depends_on_image, parameter_names)
         return Label("function", text) if text else None
     if name in functions.OPERATOR_SYMBOLS:
@@ -44,3 +40,23 @@ def operation_label(
     if name == "conv_general_dilated":
         return Label("product", "convolution")
     return functions.reduction_label(operation) or functions.fallback_label(operation)
+
+
+def _label_of_product(
+    operation: Operation, depends_on_image: Sequence[bool], is_trainable: bool
+) -> Label:
+    """Return the label of a convolution or matrix product of activations and weights.
+
+    Args:
+      operation: the convolution or matrix product.
+      depends_on_image: for each operand, whether it depends on the network's input image.
+      is_trainable: False if the weights are constants.
+    """
+    if operation.name == "dot_general":
+        kernel_index = depends_on_image.index(False)
+        label = functions.linear_label(operation, kernel_index)
+    else:
+        label = functions.conv_label(operation)
+    if not is_trainable:
+        return Label("function", f"fixed {label.name}", label.note)
+    return label

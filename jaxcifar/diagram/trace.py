@@ -59,20 +59,10 @@ def trace(model: nn.Module, image_shape: Shape) -> Trace:
     )
     variables = nn.meta.unbox(boxed_variables)
     evaluation = _trace_evaluation(model, variables, one_image)
-    calls, operations = evaluation.calls, evaluation.operations
-    try:
-        # An axis that is longer for two images than for one is a batch axis.
-        two_images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
-        two_image_evaluation = _trace_evaluation(model, variables, two_images)
-        calls = _with_batch_axes(calls, two_image_evaluation.calls)
-        operations = _with_batch_axes(operations, two_image_evaluation.operations)
-    except Exception:
-        # A network may be made for a single image. With two it may raise any exception, or compute
-        # something else. Then the first axis of each array is taken for the batch axis.
-        pass
+    evaluation = _find_batch_axes_if_possible(evaluation, model, variables, image_shape)
     return Trace(
-        calls=_calls_in_program(calls, operations),
-        operations=tuple(operations),
+        calls=_calls_in_program(evaluation.calls, evaluation.operations),
+        operations=tuple(evaluation.operations),
         params=_parameters_by_path(variables, evaluation.variable_values),
         image_value=evaluation.image_value,
         logits_value=evaluation.logits_value,
@@ -98,20 +88,6 @@ def _parameters_by_path(
     return params
 
 
-def _with_batch_axes(
-    steps: list[_TracedStep], larger_batch_steps: list[_TracedStep]
-) -> list[_TracedStep]:
-    """Return copies of the steps of a traced program that know which axes are batch axes.
-
-    Args:
-      steps: operations or module calls of the program.
-      larger_batch_steps: the same steps in a trace for more images. The axes of their arrays that
-        are longer than in `steps` are batch axes.
-    """
-    step_pairs = zip(steps, larger_batch_steps, strict=True)
-    return [step.with_batch_axes(larger_batch_step) for step, larger_batch_step in step_pairs]
-
-
 class _TracedEvaluation(NamedTuple):
     """A traced evaluation of a network, in which each value has a number.
 
@@ -124,6 +100,42 @@ class _TracedEvaluation(NamedTuple):
     variable_values: list[int]
     image_value: int
     logits_value: int
+
+
+def _find_batch_axes_if_possible(
+    evaluation: _TracedEvaluation, model: nn.Module, variables: Any, image_shape: Shape
+) -> _TracedEvaluation:
+    """Return a traced evaluation of one image, in which each step knows its batch axes.
+
+    The evaluation is compared with an evaluation of two images, whose batch axes are longer. If
+    the network can't evaluate two images, the first axis of each array stays the batch axis.
+    """
+    two_images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
+    try:
+        of_two_images = _trace_evaluation(model, variables, two_images)
+        calls = _with_batch_axes(evaluation.calls, of_two_images.calls)
+        evaluation = evaluation._replace(calls=calls)
+        operations = _with_batch_axes(evaluation.operations, of_two_images.operations)
+        evaluation = evaluation._replace(operations=operations)
+    except Exception:
+        # A network may be made for a single image. With two it may raise any exception, or compute
+        # something else.
+        pass
+    return evaluation
+
+
+def _with_batch_axes(
+    steps: list[_TracedStep], larger_batch_steps: list[_TracedStep]
+) -> list[_TracedStep]:
+    """Return copies of the steps of a traced program that know which axes are batch axes.
+
+    Args:
+      steps: operations or module calls of the program.
+      larger_batch_steps: the same steps in a trace for more images. The axes of their arrays that
+        are longer than in `steps` are batch axes.
+    """
+    step_pairs = zip(steps, larger_batch_steps, strict=True)
+    return [step.with_batch_axes(larger_batch_step) for step, larger_batch_step in step_pairs]
 
 
 def _trace_evaluation(
@@ -139,9 +151,9 @@ def _trace_evaluation(
 
     jaxpr = jax.make_jaxpr(evaluate)(variables, images)
     program = TracedProgram()
-    input_values = [program.new_value() for _ in jaxpr.jaxpr.invars]
+    input_values = [program.values.new_value() for _ in jaxpr.jaxpr.invars]
     *variable_values, image_value = input_values
-    program.image_dependent_values.add(image_value)
+    program.values.image_dependent.add(image_value)
     (logits_value,) = program.inline(jaxpr, input_values, Scope())
     return _TracedEvaluation(
         recorder.calls, program.operations, variable_values, image_value, logits_value
@@ -156,21 +168,30 @@ def _calls_in_program(
     Flax traces a scanned module more than once, and the program contains only one of these traces.
     If some calls of a module depend on the image, its other calls are left out.
     """
-    parent_numbers = {call.number: call.parent_number for call in calls}
-    numbers_in_program, image_dependent_numbers = set(), set()
-    for operation in operations:
-        number = operation.call_number
-        while number is not None:  # from the innermost call around the operation outwards
-            numbers_in_program.add(number)
-            if operation.depends_on_image:
-                image_dependent_numbers.add(number)
-            number = parent_numbers[number]
-    image_dependent_calls = [call for call in calls if call.number in image_dependent_numbers]
-    image_dependent_paths = {call.path for call in image_dependent_calls}
+    image_dependent_operations = [op for op in operations if op.depends_on_image]
+    image_dependent_numbers = _find_calls_around(image_dependent_operations, calls)
+    numbers_in_program = _find_calls_around(operations, calls)
+    paths_with_image_dependent_call = {
+        call.path for call in calls if call.number in image_dependent_numbers
+    }
     calls_in_program = []
     for call in calls:
-        module_depends_on_image = call.path in image_dependent_paths
-        numbers_to_keep = image_dependent_numbers if module_depends_on_image else numbers_in_program
-        if call.number in numbers_to_keep:
+        if call.path in paths_with_image_dependent_call:
+            is_kept = call.number in image_dependent_numbers
+        else:
+            is_kept = call.number in numbers_in_program
+        if is_kept:
             calls_in_program.append(call)
     return tuple(calls_in_program)
+
+
+def _find_calls_around(operations: Sequence[Operation], calls: Sequence[ModuleCall]) -> set[int]:
+    """Return the numbers of the module calls that contain any of the operations."""
+    parent_numbers = {call.number: call.parent_number for call in calls}
+    numbers: set[int] = set()
+    for operation in operations:
+        call_number = operation.call_number
+        while call_number is not None:  # from the innermost call around the operation outwards
+            numbers.add(call_number)
+            call_number = parent_numbers[call_number]
+    return numbers

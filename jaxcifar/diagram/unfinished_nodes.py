@@ -5,7 +5,7 @@ known function, such as exp, sum and division for a softmax, become one.
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from jaxcifar.diagram.box_label import Label
@@ -41,6 +41,10 @@ class UnfinishedNode:
     scale_factor: float | None = None
     has_several_outputs: bool = False
 
+    def prevent_merging(self) -> None:
+        """Make the node stay a node of its own, because it is a whole function already."""
+        self.operation_names = set()
+
 
 def drop_unused_nodes(nodes: dict[int, UnfinishedNode]) -> None:
     """Delete the nodes that the logits do not depend on.
@@ -60,7 +64,7 @@ def drop_unused_nodes(nodes: dict[int, UnfinishedNode]) -> None:
 
 
 def merge_known_functions(nodes: dict[int, UnfinishedNode]) -> None:
-    """Merge nodes that together compute a known function, such as a softmax, to one node.
+    """Merge nodes that together compute a known function, such as a softmax, into one node.
 
     `nodes` has the graph's nodes by number, and is changed in place.
     """
@@ -103,38 +107,60 @@ class _NodeGroup(NamedTuple):
     last_member: int
     source: int
 
+    @property
+    def returns_its_input(self) -> bool:
+        return self.function_name == ""
+
 
 def _find_group(
     last_member: int, nodes: dict[int, UnfinishedNode], readers_of_node: dict[int, set[int]]
 ) -> _NodeGroup | None:
-    """Return the smallest group of nodes that ends with a node and computes a known function.
+    """Return the smallest group of nodes that computes a known function and ends with a node.
 
     Args:
-      last_member: number of the group's last node.
+      last_member: number of the node with which the group ends.
       nodes: the graph's nodes by number.
       readers_of_node: number of a node -> numbers of the nodes that read its output.
 
     Returns:
       the group, or None if there is no such group.
     """
-    members = {last_member}
-    while True:  # add one node before the group at a time
+    for members in _growing_groups(last_member, nodes, readers_of_node):
         sources = _find_outside_sources(members, nodes)
-        if len(members) > 1 and len(sources) == 1:
-            function_name = _function_name(nodes[member] for member in members)
-            if function_name is not None:
-                [source] = sources
-                if nodes[source].has_several_outputs:
-                    return None
-                return _NodeGroup(function_name, members, last_member, source)
-        mergeable_sources = [
+        function_name = _find_function_name(nodes[member] for member in members)
+        if len(sources) != 1 or function_name is None:
+            continue
+        [source] = sources
+        if nodes[source].has_several_outputs:
+            return None
+        return _NodeGroup(function_name, members, last_member, source)
+    return None
+
+
+def _growing_groups(
+    last_member: int, nodes: dict[int, UnfinishedNode], readers_of_node: dict[int, set[int]]
+) -> Iterator[set[int]]:
+    """Yield groups of two or more nodes that end with a node; each has one more than the previous.
+
+    A node is added to a group only if no node outside of the group reads its output.
+
+    Args:
+      last_member: number of the node with which the groups end.
+      nodes: the graph's nodes by number.
+      readers_of_node: number of a node -> numbers of the nodes that read its output.
+    """
+    members = {last_member}
+    while True:
+        possible_members = [
             source
-            for source in sources
+            for source in _find_outside_sources(members, nodes)
             if _is_groupable(nodes[source]) and readers_of_node[source] <= members
         ]
-        if not mergeable_sources:
-            return None
-        members.add(max(mergeable_sources))
+        if not possible_members:
+            return
+        newest_node = max(possible_members)
+        members = members | {newest_node}
+        yield members
 
 
 def _find_outside_sources(members: set[int], nodes: dict[int, UnfinishedNode]) -> set[int]:
@@ -145,8 +171,11 @@ def _find_outside_sources(members: set[int], nodes: dict[int, UnfinishedNode]) -
     return sources - members
 
 
-def _function_name(nodes: Iterable[UnfinishedNode]) -> str | None:
-    """Return the name of the function that nodes compute together; None if it is not known."""
+def _find_function_name(nodes: Iterable[UnfinishedNode]) -> str | None:
+    """Return the name of the function that nodes compute together; None if it is not known.
+
+    The name is "" if the function returns its input unchanged.
+    """
     operation_names: set[str] = set()
     scale_factors = []
     for node in nodes:
@@ -157,7 +186,10 @@ def _function_name(nodes: Iterable[UnfinishedNode]) -> str | None:
 
 
 def _is_groupable(node: UnfinishedNode) -> bool:
-    """Return whether a node can be part of a known function: it has no parameters."""
+    """Return whether a node may be part of a known function.
+
+    Such a node has no parameters, and only operations that occur in known functions.
+    """
     if not node.operation_names or node.params:
         return False
     return node.operation_names <= GROUPABLE_OPERATIONS
@@ -180,19 +212,33 @@ def _merge_group(
     last_member, source = group.last_member, group.source
     for member in group.members - {last_member}:
         del nodes[member]
-    other_readers = readers_of_node[source] - group.members
-    if group.function_name:
-        readers_of_node[source] = other_readers | {last_member}
-        merged_node = nodes[last_member]
-        merged_node.label = Label("activation", group.function_name)
-        merged_node.input_shape = nodes[source].output_shape
-        merged_node.sources = [source]
-        merged_node.operation_names = set()
+    readers_of_node[source] -= group.members
+    if group.returns_its_input:
+        _replace_by_source(last_member, source, nodes, readers_of_node)
         return
-    del nodes[last_member]
-    readers_of_result = readers_of_node.pop(last_member)
-    readers_of_node[source] = other_readers | readers_of_result
-    for reader in readers_of_result:
+    readers_of_node[source].add(last_member)
+    merged_node = nodes[last_member]
+    merged_node.label = Label("activation", group.function_name)
+    merged_node.input_shape = nodes[source].output_shape
+    merged_node.sources = [source]
+    merged_node.prevent_merging()
+
+
+def _replace_by_source(
+    node_number: int,
+    source: int,
+    nodes: dict[int, UnfinishedNode],
+    readers_of_node: dict[int, set[int]],
+) -> None:
+    """Delete a node whose output equals the output of `source`, which its readers then read.
+
+    `nodes` and `readers_of_node` are changed in place.
+    """
+    del nodes[node_number]
+    readers = readers_of_node.pop(node_number)
+    readers_of_node[source] |= readers
+    for reader in readers:
         old_sources = nodes[reader].sources
-        new_sources = [source if number == last_member else number for number in old_sources]
-        nodes[reader].sources = list(dict.fromkeys(new_sources))  # each source once
+        new_sources = [source if number == node_number else number for number in old_sources]
+        distinct_sources = list(dict.fromkeys(new_sources))
+        nodes[reader].sources = distinct_sources

@@ -163,7 +163,7 @@ def test_a_row_of_the_legend_makes_the_drawing_higher_by_14_points(monkeypatch, 
     patches = [Patch(label=f"kind {number}") for number in range(entries)]
     monkeypatch.setattr(drawing, "legend_entries", lambda boxes: patches)
     axes = Figure().add_axes((0, 0, 1, 1))
-    height = drawing._add_legend(axes, [], width=480, top=100)  # three entries in a row
+    height = drawing._add_legend(axes, [], width=480, drawing_height=100)  # three entries in a row
     assert height == 100 + 48 + 14 * (rows - 1)
 
 
