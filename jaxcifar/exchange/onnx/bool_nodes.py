@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from jaxcifar.exchange.onnx.elementwise_nodes import Conversion, cast, elementwise
+from jaxcifar.exchange.onnx.elementwise_nodes import Conversion, add_cast, add_elementwise_node
 from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
 from jaxcifar.exchange.onnx.onnx_values import (
     Constant,
@@ -19,7 +19,7 @@ from jaxcifar.exchange.onnx.traced_step import Step, is_constant_filled_with
 _INT32 = np.dtype(np.int32)
 
 
-def comparison(operation: str, *, negated: bool = False) -> Conversion:
+def comparison_conversion(operation: str, *, negated: bool = False) -> Conversion:
     """Return a function that converts a comparison to the ONNX node `operation`, such as "Less".
 
     If `negated` is True, the function also adds a "Not" node, as for "not equal".
@@ -30,9 +30,9 @@ def comparison(operation: str, *, negated: bool = False) -> Conversion:
         can_compare_truth_values = operation == "Equal"  # in ONNX
         if not can_compare_truth_values:
             inputs = tuple(_truth_values_to_integers(graph, value) for value in inputs)
-        result = elementwise(graph, operation, inputs, step.shape, step.dtype)
+        result = add_elementwise_node(graph, operation, inputs, step.shape, step.dtype)
         if negated:
-            result = elementwise(graph, "Not", (result,), step.shape, step.dtype)
+            result = add_elementwise_node(graph, "Not", (result,), step.shape, step.dtype)
         return result
 
     return convert
@@ -43,10 +43,10 @@ def _truth_values_to_integers(graph: OnnxBuilder, value: Value) -> Value:
     if isinstance(value, Constant):
         array = value.array()
         return fixed_constant(array.astype(_INT32)) if array.dtype == np.bool_ else value
-    return cast(graph, value, _INT32) if value.dtype == np.bool_ else value
+    return add_cast(graph, value, _INT32) if value.dtype == np.bool_ else value
 
 
-def logical(operation: str) -> Conversion:
+def logical_conversion(operation: str) -> Conversion:
     """Return a function that converts a logical operation to the ONNX node `operation`.
 
     Only operations on truth values can be converted, not those on the bits of integers.
@@ -57,12 +57,12 @@ def logical(operation: str) -> Conversion:
             raise UnconvertibleError(
                 f"{step.name} of integers can't be converted; use {step.name} of truth values"
             )
-        return elementwise(graph, operation, step.inputs, step.shape, step.dtype)
+        return add_elementwise_node(graph, operation, step.inputs, step.shape, step.dtype)
 
     return convert
 
 
-def select_n(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_select(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add nodes that take each element from one of two arrays, as `jnp.where` does."""
     condition, *choices = step.inputs
     if len(choices) != 2:
@@ -76,24 +76,26 @@ def select_n(graph: OnnxBuilder, step: Step) -> Tensor:
             return choice
     if step.dtype == np.bool_:  # for which ONNX Runtime has no Where
         return _choice_of_bools(graph, condition, if_false, if_true, step.shape)
-    return elementwise(graph, "Where", (condition, if_true, if_false), step.shape, step.dtype)
+    return add_elementwise_node(
+        graph, "Where", (condition, if_true, if_false), step.shape, step.dtype
+    )
 
 
 def _choice_of_bools(
     graph: OnnxBuilder, condition: Value, if_false: Value, if_true: Value, shape: Shape
 ) -> Tensor:
     """Add "And", "Or" and "Not" nodes that take each truth value from one of two arrays."""
-    add_node = partial(elementwise, graph, shape=shape, dtype=np.dtype(np.bool_))
-    chosen_if_true = add_node("And", (condition, if_true))
-    opposite = add_node("Not", (condition,))
-    chosen_if_false = add_node("And", (opposite, if_false))
-    return add_node("Or", (chosen_if_true, chosen_if_false))
+    add_elementwise = partial(add_elementwise_node, graph, shape=shape, dtype=np.dtype(np.bool_))
+    chosen_if_true = add_elementwise("And", (condition, if_true))
+    opposite = add_elementwise("Not", (condition,))
+    chosen_if_false = add_elementwise("And", (opposite, if_false))
+    return add_elementwise("Or", (chosen_if_true, chosen_if_false))
 
 
-def is_finite(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_is_finite(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add nodes that compute whether each element is neither infinite nor NaN."""
-    add_node = partial(elementwise, graph, shape=step.shape, dtype=step.dtype)
-    is_infinite = add_node("IsInf", step.inputs)
-    is_nan = add_node("IsNaN", step.inputs)
-    is_infinite_or_nan = add_node("Or", (is_infinite, is_nan))
-    return add_node("Not", (is_infinite_or_nan,))
+    add_elementwise = partial(add_elementwise_node, graph, shape=step.shape, dtype=step.dtype)
+    is_infinite = add_elementwise("IsInf", step.inputs)
+    is_nan = add_elementwise("IsNaN", step.inputs)
+    is_infinite_or_nan = add_elementwise("Or", (is_infinite, is_nan))
+    return add_elementwise("Not", (is_infinite_or_nan,))

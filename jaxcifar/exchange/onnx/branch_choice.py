@@ -37,18 +37,18 @@ def number_of_exported_branch(equation: JaxprEqn, index: object) -> int:
 
 
 def _easiest_of_equivalent_branches(branches: Sequence[ClosedJaxpr]) -> int:
-    difficulties = [_difficulty(branch) for branch in branches]
+    difficulties = [_conversion_difficulty(branch) for branch in branches]
     return difficulties.index(min(difficulties))
 
 
-class _Difficulty(NamedTuple):
+class _ConversionDifficulty(NamedTuple):
     """The number of a program's operations without a conversion, and the number of all of them."""
 
     unconvertible_count: int
     operation_count: int
 
 
-def _difficulty(program: ClosedJaxpr | Jaxpr) -> _Difficulty:
+def _conversion_difficulty(program: ClosedJaxpr | Jaxpr) -> _ConversionDifficulty:
     """Count a program's operations that have no conversion to ONNX, and all its operations.
 
     An operation is not counted if all its inputs are constants, because it needs no conversion.
@@ -65,7 +65,7 @@ def _difficulty(program: ClosedJaxpr | Jaxpr) -> _Difficulty:
         variables_from_inputs.update(equation.outvars)
         called_program = next(called_programs(equation), None)
         if called_program is not None:
-            difficulty = _difficulty(called_program)
+            difficulty = _conversion_difficulty(called_program)
             unconvertible_count += difficulty.unconvertible_count
             operation_count += difficulty.operation_count
         else:
@@ -73,4 +73,4 @@ def _difficulty(program: ClosedJaxpr | Jaxpr) -> _Difficulty:
             is_convertible = equation.primitive.name in (*CONVERSIONS, "cond", "scan")
             if not is_convertible:
                 unconvertible_count += 1
-    return _Difficulty(unconvertible_count, operation_count)
+    return _ConversionDifficulty(unconvertible_count, operation_count)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxcifar.exchange.onnx.indexing_nodes import padded
+from jaxcifar.exchange.onnx.indexing_nodes import add_padding
 from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
 from jaxcifar.exchange.onnx.onnx_values import (
     Constant,
@@ -16,13 +16,13 @@ from jaxcifar.exchange.onnx.onnx_values import (
     fixed_shape,
     rank,
 )
-from jaxcifar.exchange.onnx.slicing_nodes import sliced
+from jaxcifar.exchange.onnx.slicing_nodes import add_slice
 from jaxcifar.exchange.onnx.traced_step import Step
 
 _ZERO = fixed_constant(np.float32(0))
 
 
-def conv_general_dilated(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_convolution(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the nodes of a convolution; return its result.
 
     The order of axes in the graph is batch, channels, then height and width.
@@ -57,7 +57,7 @@ def _convolution(graph: OnnxBuilder, step: Step, padding: Sequence[tuple[int, in
     kernel_in_graph = graph.reorder_and_expand(kernel, tuple(axis_orders.rhs_spec))
     added_before = [max(0, before) for before, _ in padding]
     added_after = [max(0, after) for _, after in padding]
-    name = graph.add(
+    name = graph.add_node(
         "Conv",
         images_in_graph.name,
         kernel_in_graph.name,
@@ -85,7 +85,7 @@ def _cut_at_negative_padding(
     negative_padding = [(min(0, before), min(0, after)) for before, after in padding]
     if all(pair == (0, 0) for pair in negative_padding):
         return x
-    return padded(graph, x, _ZERO, _padding_of_all_axes(rank(x), axes, negative_padding))
+    return add_padding(graph, x, _ZERO, _padding_of_all_axes(rank(x), axes, negative_padding))
 
 
 def _padding_of_all_axes(
@@ -132,10 +132,10 @@ def _transposed_convolution(
     cut_before = [max(0, -before) for before, _ in added_counts]
     cut_after = [max(0, -after) for _, after in added_counts]
     images_in_graph = graph.reorder_and_expand(images, tuple(axis_orders.lhs_spec))
-    name = graph.add(
+    name = graph.add_node(
         "ConvTranspose",
         images_in_graph.name,
-        graph.constant(_mirrored_and_swapped_kernel(weights, groups)),
+        graph.add_constant(_mirrored_and_swapped_kernel(weights, groups)),
         kernel_shape=kernel_size,
         strides=list(params["lhs_dilation"]),
         pads=cut_before + cut_after,
@@ -158,12 +158,12 @@ def _add_zeros_and_take_strides(
     axis_count = len(step.shape)
     spatial_axes = _spatial_axes(step.params["dimension_numbers"].out_spec)
     padding = _padding_of_all_axes(axis_count, spatial_axes, added_counts)
-    result = padded(graph, result, _ZERO, padding)
+    result = add_padding(graph, result, _ZERO, padding)
     strides = [1] * axis_count
     for axis, stride in zip(spatial_axes, step.params["window_strides"], strict=True):
         strides[axis] = stride
     starts = fixed_shape([0] * axis_count)
-    return sliced(graph, result, starts, result.shape, strides)
+    return add_slice(graph, result, starts, result.shape, strides)
 
 
 def _mirrored_and_swapped_kernel(weights: np.ndarray, groups: int) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""Convert elementwise operations, such as an addition. Functions have the operations' JAX names."""
+"""Convert elementwise operations, such as an addition.
+
+A function `convert_...` converts the operation that has this name in JAX.
+"""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -28,7 +31,7 @@ Conversion = Callable[[OnnxBuilder, Step], Any]
 _SMALLEST_DIVISOR = 1e-30  # by which a division becomes a multiplication
 
 
-def elementwise(
+def add_elementwise_node(
     graph: OnnxBuilder,
     operation: str,
     inputs: Sequence[Value],
@@ -53,26 +56,28 @@ def elementwise(
         is_scalar = rank(value) == 0
         tensors.append(graph.reorder_axes(value, order_of_scalar if is_scalar else order))
     input_names = [tensor.name for tensor in tensors]
-    name = graph.add(operation, *input_names, **attributes)
+    name = graph.add_node(operation, *input_names, **attributes)
     return Tensor(name, shape, elementwise_sizes(tensors, shape), order, dtype)
 
 
-def cast(graph: OnnxBuilder, x: Tensor, dtype: np.dtype) -> Tensor:
+def add_cast(graph: OnnxBuilder, x: Tensor, dtype: np.dtype) -> Tensor:
     """Add a node that converts a tensor to another dtype; return the new tensor."""
     onnx_type = ONNX_TYPES[dtype.name]
-    return elementwise(graph, "Cast", (x,), x.shape, dtype, to=onnx_type)
+    return add_elementwise_node(graph, "Cast", (x,), x.shape, dtype, to=onnx_type)
 
 
-def by_node(operation: str, **attributes: Any) -> Conversion:
+def conversion_to_node(operation: str, **attributes: Any) -> Conversion:
     """Return a function that converts an elementwise operation to the ONNX node `operation`."""
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
-        return elementwise(graph, operation, step.inputs, step.shape, step.dtype, **attributes)
+        return add_elementwise_node(
+            graph, operation, step.inputs, step.shape, step.dtype, **attributes
+        )
 
     return convert
 
 
-def commutative(operation: str) -> Conversion:
+def commutative_conversion(operation: str) -> Conversion:
     """Return a function that converts an operation whose two inputs may be swapped, such as "Add".
 
     A constant becomes the second input of the node, where `node_folding` looks for constants.
@@ -80,7 +85,7 @@ def commutative(operation: str) -> Conversion:
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         inputs = _constants_last(step.inputs)
-        return elementwise(graph, operation, inputs, step.shape, step.dtype)
+        return add_elementwise_node(graph, operation, inputs, step.shape, step.dtype)
 
     return convert
 
@@ -92,7 +97,7 @@ def _constants_last(inputs: Sequence[Value]) -> list[Value]:
     return [*tensors, *constants]
 
 
-def chain(*conversions: Conversion) -> Conversion:
+def chained_conversions(*conversions: Conversion) -> Conversion:
     """Return a function that calls conversion functions in turn, each on the previous result.
 
     For example, `rsqrt` becomes a square root and then a reciprocal.
@@ -107,7 +112,7 @@ def chain(*conversions: Conversion) -> Conversion:
     return convert
 
 
-def with_scalar(operation: str, scalar: float, *, first: bool = False) -> Conversion:
+def conversion_with_scalar(operation: str, scalar: float, *, first: bool = False) -> Conversion:
     """Return a function that converts an operation with one input to a node with two inputs.
 
     The node's other input is a constant. For example, `with_scalar("Mul", 2)` doubles the input.
@@ -121,12 +126,12 @@ def with_scalar(operation: str, scalar: float, *, first: bool = False) -> Conver
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         constant = fixed_constant(np.float32(scalar))
         inputs = (constant, *step.inputs) if first else (*step.inputs, constant)
-        return elementwise(graph, operation, inputs, step.shape, step.dtype)
+        return add_elementwise_node(graph, operation, inputs, step.shape, step.dtype)
 
     return convert
 
 
-def sub(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_sub(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add a node that subtracts the second input from the first.
 
     If the second input is a constant, its negative is added instead: a constant that is added can
@@ -135,11 +140,11 @@ def sub(graph: OnnxBuilder, step: Step) -> Tensor:
     x, subtracted = step.inputs
     if isinstance(subtracted, Constant) and step.dtype == np.float32:
         negative = subtracted.map(np.negative)
-        return elementwise(graph, "Add", (x, negative), step.shape, step.dtype)
-    return elementwise(graph, "Sub", step.inputs, step.shape, step.dtype)
+        return add_elementwise_node(graph, "Add", (x, negative), step.shape, step.dtype)
+    return add_elementwise_node(graph, "Sub", step.inputs, step.shape, step.dtype)
 
 
-def div(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_div(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add a node that divides the first input by the second.
 
     If the second input is a constant, the first is multiplied by its inverse instead: a constant
@@ -155,36 +160,36 @@ def div(graph: OnnxBuilder, step: Step) -> Tensor:
         has_finite_inverse = np.all(magnitudes > _SMALLEST_DIVISOR)
         if has_finite_inverse:
             inverse = divisor.map(inverse_of)
-            return elementwise(graph, "Mul", (x, inverse), step.shape, step.dtype)
-    return elementwise(graph, "Div", step.inputs, step.shape, step.dtype)
+            return add_elementwise_node(graph, "Mul", (x, inverse), step.shape, step.dtype)
+    return add_elementwise_node(graph, "Div", step.inputs, step.shape, step.dtype)
 
 
-def maximum(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_max(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add a node for the larger of two values: a "Relu" node if one of them is zero."""
     x, other = _constants_last(step.inputs)
     if step.dtype == np.float32 and isinstance(x, Tensor) and x.shape == step.shape:
         if is_constant_filled_with(other, 0):
-            return elementwise(graph, "Relu", (x,), step.shape, step.dtype)
+            return add_elementwise_node(graph, "Relu", (x,), step.shape, step.dtype)
         is_maximum_always_x = is_constant_filled_with(other, -np.inf)  # as in a softmax
         if is_maximum_always_x:
             return x
     operation = "Or" if step.dtype == np.bool_ else "Max"
-    return elementwise(graph, operation, (x, other), step.shape, step.dtype)
+    return add_elementwise_node(graph, operation, (x, other), step.shape, step.dtype)
 
 
-def minimum(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_min(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add a node for the smaller of two values, element by element."""
     operation = "And" if step.dtype == np.bool_ else "Min"
-    return elementwise(graph, operation, step.inputs, step.shape, step.dtype)
+    return add_elementwise_node(graph, operation, step.inputs, step.shape, step.dtype)
 
 
-def clamp(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_clamp(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add nodes that limit the values of an array to a range."""
     low, x, high = step.inputs
-    at_least_low = elementwise(graph, "Max", (x, low), step.shape, step.dtype)
-    return elementwise(graph, "Min", (at_least_low, high), step.shape, step.dtype)
+    at_least_low = add_elementwise_node(graph, "Max", (x, low), step.shape, step.dtype)
+    return add_elementwise_node(graph, "Min", (at_least_low, high), step.shape, step.dtype)
 
 
-def unchanged(graph: OnnxBuilder, step: Step) -> list[Value]:
+def unchanged_inputs(graph: OnnxBuilder, step: Step) -> list[Value]:
     """Return the inputs of an operation that changes no value, or only rounds floats."""
     return list(step.inputs)

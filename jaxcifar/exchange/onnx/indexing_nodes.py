@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxcifar.exchange.onnx.elementwise_nodes import elementwise
+from jaxcifar.exchange.onnx.elementwise_nodes import add_elementwise_node
 from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder, common_order
 from jaxcifar.exchange.onnx.onnx_values import (
     BATCH_SIZES,
@@ -20,13 +20,13 @@ from jaxcifar.exchange.onnx.onnx_values import (
     fixed_constant,
     fixed_shape,
 )
-from jaxcifar.exchange.onnx.slicing_nodes import clamped_starts, sliced
+from jaxcifar.exchange.onnx.slicing_nodes import add_slice, clamped_starts
 from jaxcifar.exchange.onnx.traced_step import Step
 
 _LARGEST_EXACT = 2**24  # float32 has each integer up to this number
 
 
-def pad(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_pad(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the nodes that pad an array: at both ends of each axis, elements are added or removed."""
     x, filling = step.inputs
     config = step.params["padding_config"]
@@ -35,10 +35,12 @@ def pad(graph: OnnxBuilder, step: Step) -> Tensor:
             "padding between elements can't be converted; pad only before and after an array"
         )
     padding = [(int(before), int(after)) for before, after, _ in config]
-    return padded(graph, x, filling, padding)
+    return add_padding(graph, x, filling, padding)
 
 
-def padded(graph: OnnxBuilder, x: Value, filling: Value, padding: list[tuple[int, int]]) -> Tensor:
+def add_padding(
+    graph: OnnxBuilder, x: Value, filling: Value, padding: list[tuple[int, int]]
+) -> Tensor:
     """Add the nodes that pad an array; return the padded tensor.
 
     Args:
@@ -58,7 +60,7 @@ def padded(graph: OnnxBuilder, x: Value, filling: Value, padding: list[tuple[int
     for size, (before, after) in zip(tensor.shape, removed_counts, strict=True):
         starts.append(Size(before, before))
         limits.append(Size(size.for_two_images - after, size.for_three_images - after))
-    return sliced(graph, tensor, starts, limits, [1] * len(padding))
+    return add_slice(graph, tensor, starts, limits, [1] * len(padding))
 
 
 def _with_added_elements(
@@ -69,8 +71,8 @@ def _with_added_elements(
     counts_before = [added_counts[axis][0] for axis in tensor.order]
     counts_after = [added_counts[axis][1] for axis in tensor.order]
     filling_name = graph.reorder_axes(filling, ()).name
-    counts_name = graph.integers(counts_before + counts_after)
-    name = graph.add("Pad", tensor.name, counts_name, filling_name)
+    counts_name = graph.add_integers(counts_before + counts_after)
+    name = graph.add_node("Pad", tensor.name, counts_name, filling_name)
     sizes = []
     for size, (before, after) in zip(tensor.shape, added_counts, strict=True):
         added = before + after
@@ -83,7 +85,7 @@ def _with_added_elements(
     return dataclasses.replace(tensor, name=name, shape=shape, sizes_in_graph=shape)
 
 
-def dynamic_update_slice(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_dynamic_update_slice(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the nodes that replace a block of an array, at a constant position.
 
     The block is padded with zeros to the size of the array. Then a constant array of truth values
@@ -111,12 +113,12 @@ def dynamic_update_slice(graph: OnnxBuilder, step: Step) -> Tensor:
     is_in_block = np.zeros(sizes_for_any_batch, bool)
     is_in_block[tuple(block_slices)] = True
     zero = fixed_constant(np.zeros((), step.dtype))
-    padded_block = padded(graph, block, zero, padding_of_block)
+    padded_block = add_padding(graph, block, zero, padding_of_block)
     inputs = (fixed_constant(is_in_block), padded_block, x)
-    return elementwise(graph, "Where", inputs, step.shape, step.dtype)
+    return add_elementwise_node(graph, "Where", inputs, step.shape, step.dtype)
 
 
-def gather(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_gather(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the nodes that take elements of an array at constant positions."""
     x, _ = step.inputs
     [indices] = step.constant_inputs(1, "indices")
@@ -124,7 +126,7 @@ def gather(graph: OnnxBuilder, step: Step) -> Tensor:
     return _copy_elements(graph, step, [x], [numbered_x, indices])
 
 
-def scatter(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_scatter(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the nodes that replace elements of an array at constant positions."""
     x, indices, updates = step.inputs
     if not isinstance(indices, Constant):
@@ -164,9 +166,9 @@ def _copy_elements(
         batch_first = graph.reorder_and_expand(source, order)
         image_count, *_ = batch_first.shape_in_graph
         [element_count] = fixed_shape([_elements_per_image(source.shape)])
-        matrices.append(graph.reshape(batch_first.name, [image_count, element_count]))
-    joined = graph.add("Concat", *matrices, axis=1) if len(matrices) > 1 else matrices[0]
-    name = graph.add("Gather", joined, graph.constant(positions.astype(np.int64)), axis=1)
+        matrices.append(graph.add_reshape(batch_first.name, [image_count, element_count]))
+    joined = graph.add_node("Concat", *matrices, axis=1) if len(matrices) > 1 else matrices[0]
+    name = graph.add_node("Gather", joined, graph.add_constant(positions.astype(np.int64)), axis=1)
     return Tensor(name, step.shape, step.shape, _order_with_batch_first(step.shape), step.dtype)
 
 

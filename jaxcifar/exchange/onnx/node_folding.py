@@ -9,7 +9,7 @@ from collections import Counter
 
 import numpy as np
 
-from jaxcifar.exchange.onnx.folded_constants import combined_constant, number_for_each_channel
+from jaxcifar.exchange.onnx.folded_constants import combined_constant, numbers_of_channels
 from jaxcifar.exchange.onnx.onnx_builder import Node, OnnxBuilder
 
 _CONSTANT_OPERATIONS = ("Add", "Mul")  # nodes whose second input may be constant
@@ -160,7 +160,7 @@ class _Folding:
             return False
         output_axis = 0 if layer.operation == "Conv" else 1  # of the weights
         channels = weights.shape[output_axis]
-        channel_constants = number_for_each_channel(constant, weights.ndim, channels)
+        channel_constants = numbers_of_channels(constant, weights.ndim, channels)
         if channel_constants is None:
             return False
         has_bias = len(layer.inputs) > 2
@@ -174,9 +174,9 @@ class _Folding:
             factor_shape = [1] * weights.ndim
             factor_shape[output_axis] = channels
             scaled = weights * channel_constants.reshape(factor_shape)
-            layer.inputs[1] = self._graph.constant(scaled.astype(np.float32))
+            layer.inputs[1] = self._graph.add_constant(scaled.astype(np.float32))
         if operation == "Add" or has_bias:
-            layer.inputs[2:] = [self._graph.constant(bias.astype(np.float32))]
+            layer.inputs[2:] = [self._graph.add_constant(bias.astype(np.float32))]
         return True
 
     def _fold_before_pool(self, pool: Node, operation: str, constant: np.ndarray) -> bool:
@@ -221,7 +221,7 @@ class _Folding:
         return array
 
     def _set_constant(self, node: Node, constant: np.ndarray) -> None:
-        node.inputs[1] = self._graph.constant(constant)
+        node.inputs[1] = self._graph.add_constant(constant)
 
     def _remove(self, node: Node) -> None:
         """Remove a node. The output of the node before it gets the name of the node's output."""

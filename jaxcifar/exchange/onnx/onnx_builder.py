@@ -55,27 +55,27 @@ class OnnxBuilder:
       images: name of the graph's input.
       nodes: the nodes added so far, in the order in which they are computed.
       constants: arrays by name.
-      uncropped: tensor whose last rows and columns were cut off -> the tensor before the cut.
-      reshaped: tensor after a reshape -> the tensor before. The key is not the name alone, because
-        a transposition in JAX keeps the name and changes the order of axes.
+      tensors_before_cut: tensor whose last rows and columns were cut off -> the tensor before.
+      tensors_before_reshape: tensor after a reshape -> the tensor before. The keys are not names,
+        because a transposition in JAX keeps the name and changes the order of axes.
     """
 
     def __init__(self, images: str) -> None:
         self.images = images
         self.nodes: list[Node] = []
         self.constants: dict[str, np.ndarray] = {}
-        self.uncropped: dict[Tensor, Tensor] = {}
-        self.reshaped: dict[Tensor, Tensor] = {}
+        self.tensors_before_cut: dict[Tensor, Tensor] = {}
+        self.tensors_before_reshape: dict[Tensor, Tensor] = {}
         self._names_by_content: dict[Any, Any] = {}  # equal nodes and constants are added once
         self._producers: dict[str, Node] = {}
         self._count = 0
 
-    def add(self, operation: str, *inputs: str, **attributes: Any) -> str:
+    def add_node(self, operation: str, *inputs: str, **attributes: Any) -> str:
         """Add a node with one output; return the output's name, such as "Relu_3"."""
-        [output] = self.add_node(operation, *inputs, output_count=1, **attributes)
+        [output] = self.add_node_with_outputs(operation, *inputs, output_count=1, **attributes)
         return output
 
-    def add_node(
+    def add_node_with_outputs(
         self, operation: str, *inputs: str, output_count: int, **attributes: Any
     ) -> list[str]:
         """Add a node and return the names of its outputs. An equal node is not added again."""
@@ -94,7 +94,7 @@ class OnnxBuilder:
         """Return the node that computes the tensor `name`; None for the images and constants."""
         return self._producers.get(name)
 
-    def constant(self, array: Any) -> str:
+    def add_constant(self, array: Any) -> str:
         """Add a constant array and return its name. An equal array is not added again."""
         array = np.asarray(array)
         content = (array.shape, array.dtype.str, hashlib.sha256(array.tobytes()).digest())
@@ -106,9 +106,9 @@ class OnnxBuilder:
             self._names_by_content[content] = name
         return name
 
-    def integers(self, numbers: Sequence[int]) -> str:
+    def add_integers(self, numbers: Sequence[int]) -> str:
         """Add a constant list of integers, such as axes, and return its name."""
-        return self.constant(np.asarray(numbers, np.int64).reshape(-1))
+        return self.add_constant(np.asarray(numbers, np.int64).reshape(-1))
 
     def reorder_axes(self, value: Value, order: Order) -> Tensor:
         """Return a value as a tensor whose axes have a given order in the graph.
@@ -123,13 +123,13 @@ class OnnxBuilder:
             return self._constant_tensor(value, compressed(value.array()), order)
         if value.order == order:
             return value
-        large_axes = value.large_axes
+        large_axes = value.axes_larger_than_one
         large_axes_in_new_order = [axis for axis in order if axis in large_axes]
         if large_axes == large_axes_in_new_order:  # only axes of size 1 move
-            name = self.reshape(value.name, [value.sizes_in_graph[axis] for axis in order])
+            name = self.add_reshape(value.name, [value.sizes_in_graph[axis] for axis in order])
         else:
             permutation = [value.axis_in_graph(axis) for axis in order]
-            name = self.add("Transpose", value.name, perm=permutation)
+            name = self.add_node("Transpose", value.name, perm=permutation)
         return dataclasses.replace(value, name=name, order=order)
 
     def reorder_and_expand(self, value: Value, order: Order | None = None) -> Tensor:
@@ -162,10 +162,10 @@ class OnnxBuilder:
         for axis in tensor.order:
             has_repeats = tensor.sizes_in_graph[axis] != tensor.shape[axis]
             sizes.append(tensor.shape[axis] if has_repeats else size_of_unchanged_axis)
-        name = self.add("Expand", tensor.name, self._shape_tensor(sizes))
+        name = self.add_node("Expand", tensor.name, self._shape_tensor(sizes))
         return dataclasses.replace(tensor, name=name, sizes_in_graph=tensor.shape)
 
-    def reshape(self, name: str, sizes: Sequence[Size]) -> str:
+    def add_reshape(self, name: str, sizes: Sequence[Size]) -> str:
         """Reshape a tensor of the graph; return the new tensor's name.
 
         Raises:
@@ -178,14 +178,14 @@ class OnnxBuilder:
                 "an array with two axes that depend on the number of images can't be reshaped; let "
                 "only one axis depend on it"
             )
-        return self.add("Reshape", name, self.integers(numbers))
+        return self.add_node("Reshape", name, self.add_integers(numbers))
 
-    def scalar(self, value: float) -> str:
+    def add_scalar(self, value: float) -> str:
         """Add a float32 scalar and return its name."""
-        return self.constant(np.float32(value))
+        return self.add_constant(np.float32(value))
 
     def _constant_tensor(self, value: Constant, array: np.ndarray, order: Order) -> Tensor:
-        name = self.constant(array.transpose(order))
+        name = self.add_constant(array.transpose(order))
         return Tensor(name, value.shape, fixed_shape(array.shape), order, array.dtype)
 
     def _shape_tensor(self, sizes: Sequence[Size]) -> str:
@@ -194,18 +194,20 @@ class OnnxBuilder:
         Sizes that depend on the batch are computed at run time from the number of images.
         """
         if all(size.is_fixed for size in sizes):
-            return self.integers([size.fixed_value for size in sizes])
+            return self.add_integers([size.fixed_value for size in sizes])
         size_names = []
         for size in sizes:
             if size.is_fixed:
-                size_name = self.integers([size.fixed_value])
+                size_name = self.add_integers([size.fixed_value])
             else:
-                image_count = self.add("Shape", self.images, start=0, end=1)
+                image_count = self.add_node("Shape", self.images, start=0, end=1)
                 size_name = image_count
                 if size.for_one_image > 1:
-                    size_name = self.add("Mul", image_count, self.integers([size.for_one_image]))
+                    size_name = self.add_node(
+                        "Mul", image_count, self.add_integers([size.for_one_image])
+                    )
             size_names.append(size_name)
-        return self.add("Concat", *size_names, axis=0)
+        return self.add_node("Concat", *size_names, axis=0)
 
 
 def common_order(values: Sequence[Value], axis_count: int) -> Order:
@@ -218,10 +220,12 @@ def common_order(values: Sequence[Value], axis_count: int) -> Order:
     tensors = [value for value in values if isinstance(value, Tensor) and rank(value) == axis_count]
     if not tensors:
         return order_of_jax(axis_count)
-    most_large_axes = max(len(tensor.large_axes) for tensor in tensors)
-    largest_tensors = [tensor for tensor in tensors if len(tensor.large_axes) == most_large_axes]
+    most_large_axes = max(len(tensor.axes_larger_than_one) for tensor in tensors)
+    largest_tensors = [
+        tensor for tensor in tensors if len(tensor.axes_larger_than_one) == most_large_axes
+    ]
     for tensor in largest_tensors:
-        is_in_order_of_jax = tensor.large_axes == sorted(tensor.large_axes)
+        is_in_order_of_jax = tensor.axes_larger_than_one == sorted(tensor.axes_larger_than_one)
         if not is_in_order_of_jax:
             return tensor.order
     return largest_tensors[0].order

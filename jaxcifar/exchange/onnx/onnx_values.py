@@ -220,7 +220,7 @@ class Tensor:
         return self.order.index(axis)
 
     @property
-    def large_axes(self) -> list[int]:
+    def axes_larger_than_one(self) -> list[int]:
         """The axes (numbers in JAX) whose size in the graph is not 1, in the graph's order."""
         return [axis for axis in self.order if self.sizes_in_graph[axis] != ONE]
 

@@ -16,7 +16,7 @@ from jaxcifar.diagram.control_flow import called_programs, jaxpr_without_constan
 from jaxcifar.errors import first_line
 from jaxcifar.exchange.onnx.branch_choice import number_of_exported_branch
 from jaxcifar.exchange.onnx.conversion_table import convert_step
-from jaxcifar.exchange.onnx.joining_nodes import slice_at, stacked
+from jaxcifar.exchange.onnx.joining_nodes import add_stack, slice_at
 from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
 from jaxcifar.exchange.onnx.onnx_values import (
     Constant,
@@ -45,7 +45,7 @@ class _DeviceKind:
 _DEVICE_KIND = _DeviceKind()
 
 
-def convert(
+def convert_program(
     graph: OnnxBuilder,
     program_for_two: _Program,
     program_for_three: _Program,
@@ -162,7 +162,7 @@ def _convert_equation(
         number = number_of_exported_branch(equation_for_two, branch_index)
         branch_for_two = equation_for_two.params["branches"][number]
         branch_for_three = equation_for_three.params["branches"][number]
-        return convert(graph, branch_for_two, branch_for_three, branch_inputs, layer)
+        return convert_program(graph, branch_for_two, branch_for_three, branch_inputs, layer)
     depends_on_device_kind = any(value is _DEVICE_KIND for value in inputs)
     if name == "platform_index" or depends_on_device_kind:
         return [_DEVICE_KIND] * len(equation_for_two.outvars)
@@ -171,7 +171,7 @@ def _convert_equation(
         called_for_two = next(called_programs(equation_for_two), None)
         called_for_three = next(called_programs(equation_for_three), None)
         if called_for_two is not None and called_for_three is not None:
-            return convert(graph, called_for_two, called_for_three, inputs, layer)
+            return convert_program(graph, called_for_two, called_for_three, inputs, layer)
     step = Step(equation_for_two, equation_for_three, tuple(inputs))
     is_independent_of_images = all(isinstance(value, Constant) for value in inputs)
     if is_independent_of_images:
@@ -210,7 +210,7 @@ def _unroll(graph: OnnxBuilder, step: Step, layer: str) -> list[Any]:
     for position in positions:
         slices = [_slice_for_iteration(graph, value, position) for value in inputs.stacked]
         body_inputs = [*inputs.constants, *carried, *slices]
-        results = convert(graph, body_for_two, body_for_three, body_inputs, layer)
+        results = convert_program(graph, body_for_two, body_for_three, body_inputs, layer)
         if len(graph.nodes) > _MOST_NODES:
             raise UnconvertibleError(
                 f"loops of more than {_MOST_NODES:,} operations in all iterations can't be "
@@ -244,4 +244,4 @@ def _stack(graph: OnnxBuilder, values: Sequence[Value], shape: Shape) -> Value:
             jnp.stack([value.for_three_images for value in constants]),
         )
     dtype = next(value.dtype for value in values if isinstance(value, Tensor))
-    return stacked(graph, values, 0, shape, dtype)
+    return add_stack(graph, values, 0, shape, dtype)

@@ -16,17 +16,17 @@ _POOLS = {"ReduceMax": "MaxPool", "ReduceSum": "AveragePool"}
 _MOST_SPATIAL_AXES = 3  # of ONNX Runtime's pools
 
 
-def max_window(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_max_pool(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the node of a pool that takes the maximum of each window."""
     return _convert_pool(graph, step, "MaxPool")
 
 
-def min_window(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_min_pool(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the nodes of a pool that takes minima: the negative maxima of the negative values."""
     return _convert_pool(graph, step, "MaxPool", takes_minima=True)
 
 
-def sum_window(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_sum_pool(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the nodes of a pool that takes sums: means times the number of elements in a window."""
     return _convert_pool(graph, step, "AveragePool")
 
@@ -84,10 +84,10 @@ def _convert_pool(
     if has_windows_of_one_element:
         return x
     if not takes_minima:
-        return _pool(graph, x, operation, windows, step.shape)
-    negative_x = dataclasses.replace(x, name=graph.add("Neg", x.name))
-    negative_minima = _pool(graph, negative_x, operation, windows, step.shape)
-    return dataclasses.replace(negative_minima, name=graph.add("Neg", negative_minima.name))
+        return _add_pool(graph, x, operation, windows, step.shape)
+    negative_x = dataclasses.replace(x, name=graph.add_node("Neg", x.name))
+    negative_minima = _add_pool(graph, negative_x, operation, windows, step.shape)
+    return dataclasses.replace(negative_minima, name=graph.add_node("Neg", negative_minima.name))
 
 
 def _check_pool(step: Step, operation: str, windows: Windows) -> None:
@@ -107,7 +107,9 @@ def _check_pool(step: Step, operation: str, windows: Windows) -> None:
         )
 
 
-def _pool(graph: OnnxBuilder, x: Tensor, operation: str, windows: Windows, shape: Shape) -> Tensor:
+def _add_pool(
+    graph: OnnxBuilder, x: Tensor, operation: str, windows: Windows, shape: Shape
+) -> Tensor:
     """Add the nodes of a pool; return its result: the maximum or the sum of each window.
 
     Args:
@@ -152,18 +154,18 @@ def _pool(graph: OnnxBuilder, x: Tensor, operation: str, windows: Windows, shape
     if must_join_axes:
         joined_size = product(x.shape[axis] for axis in other_axes[:-1])
         sizes = [x.shape[axis] for axis in (channel_axis, *spatial_axes)]
-        name = graph.reshape(name, [joined_size, *sizes])
+        name = graph.add_reshape(name, [joined_size, *sizes])
     if operation == "MaxPool":
-        name = graph.add("MaxPool", name, **attributes)
+        name = graph.add_node("MaxPool", name, **attributes)
     else:
-        means = graph.add("AveragePool", name, count_include_pad=1, **attributes)
-        name = graph.add("Mul", means, graph.scalar(math.prod(windows.size)))
+        means = graph.add_node("AveragePool", name, count_include_pad=1, **attributes)
+        name = graph.add_node("Mul", means, graph.add_scalar(math.prod(windows.size)))
     if must_join_axes:
-        name = graph.reshape(name, [shape[axis] for axis in order])
+        name = graph.add_reshape(name, [shape[axis] for axis in order])
     return Tensor(name, shape, shape, order, x.dtype)
 
 
-def pooled_blocks(
+def add_pool_of_blocks_if_found(
     graph: OnnxBuilder, x: Tensor, axes: Sequence[int], operation: str, shape: Shape
 ) -> Tensor | None:
     """Add a pool in place of a reduction over blocks; return None if there are no such blocks.
@@ -178,7 +180,7 @@ def pooled_blocks(
       operation: the reduction, such as "ReduceMax".
       shape: shape of the result.
     """
-    images = graph.reshaped.get(x)  # before the reshape into blocks
+    images = graph.tensors_before_reshape.get(x)  # before the reshape into blocks
     if images is None or operation not in _POOLS or x.dtype != np.float32:
         return None
     has_repeats = images.sizes_in_graph != images.shape
@@ -193,12 +195,12 @@ def pooled_blocks(
     has_batch_and_channels = len(size) - len(windows.pooled_axes) >= 2
     if not has_batch_and_channels or len(windows.pooled_axes) > _MOST_SPATIAL_AXES:
         return None
-    uncropped_images = graph.uncropped.get(images)
+    uncropped_images = graph.tensors_before_cut.get(images)
     if uncropped_images is not None:
         cut_is_needless = _window_counts(uncropped_images.shape, size) == shape
         if cut_is_needless:  # the pool leaves the last rows and columns out by itself
             images = uncropped_images
-    return _pool(graph, images, _POOLS[operation], windows, shape)
+    return _add_pool(graph, images, _POOLS[operation], windows, shape)
 
 
 def _block_size(

@@ -42,7 +42,7 @@ class _Operand(NamedTuple):
         return [self.value.shape[axis] for axis in axes]
 
 
-def dot_general(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_dot_general(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the nodes of a product of two matrices, or of two arrays of matrices."""
     (left_summed, right_summed), (left_batch, right_batch) = step.params["dimension_numbers"]
     left = _operand(step.inputs[0], left_summed, left_batch)
@@ -82,16 +82,16 @@ def _dense_layer(
     name = graph.reorder_and_expand(x, kept_axes + inputs.summed_axes).name
     is_one_vector = not kept_sizes
     if is_one_vector:
-        name = graph.reshape(name, [ONE, summed_size])
+        name = graph.add_reshape(name, [ONE, summed_size])
     elif len(inputs.summed_axes) != 1:
-        name = graph.reshape(name, [*kept_sizes, summed_size])
+        name = graph.add_reshape(name, [*kept_sizes, summed_size])
     summed_axes_first = weights.summed_axes + weights.kept_axes
     weight_matrix = _constant_array(weights).transpose(summed_axes_first)
     weight_matrix = weight_matrix.reshape(summed_size.fixed_value, -1)
     operation = "MatMul" if len(kept_sizes) > 1 else "Gemm"
-    name = graph.add(operation, name, graph.constant(weight_matrix))
+    name = graph.add_node(operation, name, graph.add_constant(weight_matrix))
     if len(weights.kept_axes) != 1 or is_one_vector:
-        name = graph.reshape(name, [*kept_sizes, *weights.sizes(weights.kept_axes)])
+        name = graph.add_reshape(name, [*kept_sizes, *weights.sizes(weights.kept_axes)])
     order = [axes_in_result.of_inputs[axis] for axis in kept_axes]
     order += axes_in_result.of_weights.values()
     return Tensor(name, step.shape, step.shape, tuple(order), step.dtype)
@@ -139,7 +139,7 @@ def _convolution_1x1(
     outputs_first = weights.kept_axes + weights.summed_axes
     weight_matrix = _constant_array(weights).transpose(outputs_first)
     kernel = weight_matrix.reshape(*weight_matrix.shape, *kernel_size)
-    name = graph.add("Conv", x.name, graph.constant(kernel), kernel_shape=kernel_size)
+    name = graph.add_node("Conv", x.name, graph.add_constant(kernel), kernel_shape=kernel_size)
     [channel_axis_in_result] = axes_in_result.of_weights.values()
     order = [axes_in_result.of_inputs[batch_axis], channel_axis_in_result]
     order += [axes_in_result.of_inputs[axis] for axis in spatial_axes]
@@ -173,9 +173,9 @@ def _product_of_batches(graph: OnnxBuilder, step: Step, left: _Operand, right: _
     row_sizes, column_sizes = first.sizes(first.kept_axes), second.sizes(second.kept_axes)
     first_name = _reshape_to_matrices(graph, first, first.kept_axes, first.summed_axes)
     second_name = _reshape_to_matrices(graph, second, second.summed_axes, second.kept_axes)
-    name = graph.add("MatMul", first_name, second_name)
+    name = graph.add_node("MatMul", first_name, second_name)
     if len(row_sizes) != 1 or len(column_sizes) != 1:
-        name = graph.reshape(name, [*batch_sizes, *row_sizes, *column_sizes])
+        name = graph.add_reshape(name, [*batch_sizes, *row_sizes, *column_sizes])
     # JAX's result has the batch axes, then the kept axes of the left array, then of the right one.
     first_left_axis = len(batch_sizes)
     first_right_axis = first_left_axis + len(left.kept_axes)
@@ -199,7 +199,7 @@ def _reshape_to_matrices(
         return name
     batch_sizes = operand.sizes(operand.batch_axes)
     row_count, column_count = product(operand.sizes(row_axes)), product(operand.sizes(column_axes))
-    return graph.reshape(name, [*batch_sizes, row_count, column_count])
+    return graph.add_reshape(name, [*batch_sizes, row_count, column_count])
 
 
 def _transposition_count(first: _Operand, second: _Operand) -> int:

@@ -41,7 +41,7 @@ def rearrange_axes(
     result = Tensor(tensor.name, shape, tuple(sizes_in_graph), order, tensor.dtype)
     if result.shape_in_graph == tensor.shape_in_graph:
         return result
-    name = graph.reshape(tensor.name, result.shape_in_graph)
+    name = graph.add_reshape(tensor.name, result.shape_in_graph)
     return dataclasses.replace(result, name=name)
 
 
@@ -55,12 +55,12 @@ def _insert_new_axes(order: list[int], new_axes: list[int]) -> tuple[int, ...]:
     return tuple(sorted(all_axes) if is_ascending else all_axes)
 
 
-def transpose(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_transpose(graph: OnnxBuilder, step: Step) -> Tensor:
     """Return an array with permuted axes in JAX; the tensor in the graph stays the same."""
     return rearrange_axes(graph, only_input(step), step.params["permutation"], step.shape)
 
 
-def squeeze(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_squeeze(graph: OnnxBuilder, step: Step) -> Tensor:
     """Return an array without some of its axes of size 1."""
     x = only_input(step)
     removed_axes = step.params["dimensions"]
@@ -68,7 +68,7 @@ def squeeze(graph: OnnxBuilder, step: Step) -> Tensor:
     return rearrange_axes(graph, x, other_axes, step.shape)
 
 
-def broadcast_in_dim(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_broadcast(graph: OnnxBuilder, step: Step) -> Tensor:
     """Return an array with new axes along which its values repeat."""
     x = only_input(step)
     source_axes: list[int | None] = [None] * len(step.shape)
@@ -77,16 +77,16 @@ def broadcast_in_dim(graph: OnnxBuilder, step: Step) -> Tensor:
     return rearrange_axes(graph, x, source_axes, step.shape)
 
 
-def reshape(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_reshape(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the nodes of a reshape; a transposition is added only if it is needed."""
     if step.params.get("dimensions") is not None:
         raise UnconvertibleError(
             "a reshape in another order of axes can't be converted; transpose the array before"
         )
-    return reshaped(graph, only_input(step), step.shape)
+    return reshape_tensor(graph, only_input(step), step.shape)
 
 
-def reshaped(graph: OnnxBuilder, x: Tensor, shape: Shape) -> Tensor:
+def reshape_tensor(graph: OnnxBuilder, x: Tensor, shape: Shape) -> Tensor:
     """Return a tensor with another shape and the same elements, in JAX's order.
 
     Along an axis where its values repeat, a tensor may have the size 1 in the graph. If such an
@@ -109,9 +109,9 @@ def reshaped(graph: OnnxBuilder, x: Tensor, shape: Shape) -> Tensor:
     result = Tensor(x.name, shape, tuple(sizes_in_graph), order, x.dtype)
     if result.shape_in_graph == x.shape_in_graph:
         return result
-    name = graph.reshape(x.name, result.shape_in_graph)
+    name = graph.add_reshape(x.name, result.shape_in_graph)
     result = dataclasses.replace(result, name=name)
-    graph.reshaped[result] = x
+    graph.tensors_before_reshape[result] = x
     return result
 
 
@@ -128,12 +128,12 @@ def _order_without_transposition(
       groups: groups of axes that are reshaped one by one (see `axis_groups`).
       axis_count: number of axes after the reshape.
     """
-    axes_left = x.large_axes
+    axes_left = x.axes_larger_than_one
     order: list[int] = []
     while axes_left:
         first_axis = axes_left[0]
         group = next(group for group in groups if first_axis in group.axes_before)
-        axes_of_group = [axis for axis in group.axes_before if axis in x.large_axes]
+        axes_of_group = [axis for axis in group.axes_before if axis in x.axes_larger_than_one]
         if axes_left[: len(axes_of_group)] != axes_of_group:
             return None
         axes_left = axes_left[len(axes_of_group) :]

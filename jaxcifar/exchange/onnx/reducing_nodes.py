@@ -4,16 +4,16 @@ import dataclasses
 
 import numpy as np
 
-from jaxcifar.exchange.onnx.elementwise_nodes import Conversion, cast
+from jaxcifar.exchange.onnx.elementwise_nodes import Conversion, add_cast
 from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder, common_order
 from jaxcifar.exchange.onnx.onnx_values import Size, Tensor, UnconvertibleError
-from jaxcifar.exchange.onnx.pooling_nodes import pooled_blocks
+from jaxcifar.exchange.onnx.pooling_nodes import add_pool_of_blocks_if_found
 from jaxcifar.exchange.onnx.traced_step import Step, only_input
 
 _INT32 = np.dtype(np.int32)
 
 
-def reduction(operation: str) -> Conversion:
+def reduction_conversion(operation: str) -> Conversion:
     """Return a function that converts a reduction to the ONNX node `operation`, as "ReduceSum"."""
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
@@ -22,24 +22,24 @@ def reduction(operation: str) -> Conversion:
         if not axes:
             return x
         if x.dtype == np.bool_:
-            result = reduced(graph, cast(graph, x, _INT32), axes, operation)
-            return cast(graph, result, x.dtype)
-        blocks = pooled_blocks(graph, x, axes, operation, step.shape)
+            result = add_reduction(graph, add_cast(graph, x, _INT32), axes, operation)
+            return add_cast(graph, result, x.dtype)
+        blocks = add_pool_of_blocks_if_found(graph, x, axes, operation, step.shape)
         if blocks is not None:
             return blocks
-        return reduced(graph, x, axes, operation)
+        return add_reduction(graph, x, axes, operation)
 
     return convert
 
 
-def reduced(graph: OnnxBuilder, x: Tensor, axes: list[int], operation: str) -> Tensor:
+def add_reduction(graph: OnnxBuilder, x: Tensor, axes: list[int], operation: str) -> Tensor:
     """Add the node of a reduction over axes; return its result, which lacks these axes."""
     x = graph.expand_repeats(x)
     axes_in_graph = sorted(x.axis_in_graph(axis) for axis in axes)
     if operation == "ReduceSum":  # whose axes are an input in this version of ONNX
-        name = graph.add(operation, x.name, graph.integers(axes_in_graph), keepdims=0)
+        name = graph.add_node(operation, x.name, graph.add_integers(axes_in_graph), keepdims=0)
     else:
-        name = graph.add(operation, x.name, axes=axes_in_graph, keepdims=0)
+        name = graph.add_node(operation, x.name, axes=axes_in_graph, keepdims=0)
     shape = tuple(size for axis, size in enumerate(x.shape) if axis not in axes)
     return Tensor(name, shape, shape, _order_without(x, axes), x.dtype)
 
@@ -53,7 +53,7 @@ def _order_without(x: Tensor, removed_axes: list[int]) -> tuple[int, ...]:
     return tuple(kept_axes.index(axis) for axis in x.order if axis in kept_axes)
 
 
-def bool_reduction(operation: str) -> Conversion:
+def bool_reduction_conversion(operation: str) -> Conversion:
     """Return a function that converts `all` to "ReduceMin", or `any` to "ReduceMax".
 
     Only operations on truth values can be converted, not those on the bits of integers.
@@ -64,36 +64,36 @@ def bool_reduction(operation: str) -> Conversion:
             raise UnconvertibleError(
                 f"{step.name} of integers can't be converted; use {step.name} of truth values"
             )
-        result: Tensor = reduction(operation)(graph, step)
+        result: Tensor = reduction_conversion(operation)(graph, step)
         return result
 
     return convert
 
 
-def position_of(operation: str) -> Conversion:
+def position_conversion(operation: str) -> Conversion:
     """Return a function that converts `argmax` to a node "ArgMax", or `argmin` to "ArgMin"."""
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         x = only_input(step)
         [axis] = step.params["axes"]
-        x = _orderable(graph, graph.expand_repeats(x))
-        name = graph.add(operation, x.name, axis=x.axis_in_graph(axis), keepdims=0)
+        x = _bools_as_integers(graph, graph.expand_repeats(x))
+        name = graph.add_node(operation, x.name, axis=x.axis_in_graph(axis), keepdims=0)
         order = _order_without(x, [axis])
         positions = Tensor(name, step.shape, step.shape, order, np.dtype(np.int64))
-        return cast(graph, positions, step.dtype)
+        return add_cast(graph, positions, step.dtype)
 
     return convert
 
 
-def cumsum(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_cumsum(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the node that sums the elements of an array up to each position along an axis."""
     x = graph.expand_repeats(only_input(step))
-    axis = graph.constant(np.int64(x.axis_in_graph(step.params["axis"])))
-    name = graph.add("CumSum", x.name, axis, reverse=int(step.params["reverse"]))
+    axis = graph.add_constant(np.int64(x.axis_in_graph(step.params["axis"])))
+    name = graph.add_node("CumSum", x.name, axis, reverse=int(step.params["reverse"]))
     return dataclasses.replace(x, name=name)
 
 
-def sort(graph: OnnxBuilder, step: Step) -> list[Tensor]:
+def convert_sort(graph: OnnxBuilder, step: Step) -> list[Tensor]:
     """Add the nodes that sort the first array, and rearrange the other arrays in the same way."""
     if step.params["num_keys"] != 1:
         raise UnconvertibleError(
@@ -103,32 +103,32 @@ def sort(graph: OnnxBuilder, step: Step) -> list[Tensor]:
     order = common_order(step.inputs, len(step.shape))
     keys, *others = [graph.reorder_and_expand(value, order) for value in step.inputs]
     size = step.shape[axis]
-    sorted_keys, positions = _top_k(graph, keys, axis, size, largest=False)
+    sorted_keys, positions = _add_top_k(graph, keys, axis, size, largest=False)
     results = [sorted_keys]
     for tensor in others:
         axis_in_graph = order.index(axis)
-        name = graph.add("GatherElements", tensor.name, positions.name, axis=axis_in_graph)
+        name = graph.add_node("GatherElements", tensor.name, positions.name, axis=axis_in_graph)
         results.append(dataclasses.replace(tensor, name=name))
     return results
 
 
-def top_k(graph: OnnxBuilder, step: Step) -> list[Tensor]:
+def convert_top_k(graph: OnnxBuilder, step: Step) -> list[Tensor]:
     """Add the node that finds the largest elements along an axis; return elements and positions."""
     x = only_input(step)
     axis = step.params.get("axis", -1) % len(x.shape)
     count = step.params["k"]
-    values, positions = _top_k(
+    values, positions = _add_top_k(
         graph, graph.expand_repeats(x), axis, Size(count, count), largest=True
     )
-    return [values, cast(graph, positions, np.dtype(np.int32))]
+    return [values, add_cast(graph, positions, np.dtype(np.int32))]
 
 
-def _orderable(graph: OnnxBuilder, x: Tensor) -> Tensor:
+def _bools_as_integers(graph: OnnxBuilder, x: Tensor) -> Tensor:
     """Convert truth values to integers, which ONNX Runtime can order; return others unchanged."""
-    return cast(graph, x, _INT32) if x.dtype == np.bool_ else x
+    return add_cast(graph, x, _INT32) if x.dtype == np.bool_ else x
 
 
-def _top_k(
+def _add_top_k(
     graph: OnnxBuilder, x: Tensor, axis: int, count: Size, largest: bool
 ) -> tuple[Tensor, Tensor]:
     """Add the node that finds the largest (or the smallest) elements along an axis.
@@ -147,11 +147,11 @@ def _top_k(
         raise UnconvertibleError(
             "sorting along the batch can't be converted; sort along other axes only"
         )
-    numbers = _orderable(graph, x)
-    elements_name, positions_name = graph.add_node(
+    numbers = _bools_as_integers(graph, x)
+    elements_name, positions_name = graph.add_node_with_outputs(
         "TopK",
         numbers.name,
-        graph.integers([count.fixed_value]),
+        graph.add_integers([count.fixed_value]),
         output_count=2,
         axis=x.axis_in_graph(axis),
         largest=int(largest),
@@ -160,5 +160,5 @@ def _top_k(
     elements = dataclasses.replace(numbers, name=elements_name, shape=shape, sizes_in_graph=shape)
     positions = dataclasses.replace(elements, name=positions_name, dtype=np.dtype(np.int64))
     if x.dtype == np.bool_:
-        elements = cast(graph, elements, x.dtype)
+        elements = add_cast(graph, elements, x.dtype)
     return elements, positions

@@ -19,16 +19,16 @@ from jaxcifar.exchange.onnx.traced_step import Step, only_input
 _TO_THE_START = -(2**31)  # the end of a slice that goes backwards to the first element
 
 
-def slice_(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_slice(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the node that slices an array at constant positions."""
     x = only_input(step)
     starts = _positions_in_both_traces(step, "start_indices")
     limits = _positions_in_both_traces(step, "limit_indices")
     strides = step.params["strides"] or (1,) * len(x.shape)
-    return sliced(graph, x, starts, limits, strides)
+    return add_slice(graph, x, starts, limits, strides)
 
 
-def sliced(
+def add_slice(
     graph: OnnxBuilder,
     x: Tensor,
     starts: Sequence[Size],
@@ -69,15 +69,15 @@ def sliced(
     cut_limits = [limits[axis].fixed_value for axis in axes_to_slice]
     cut_strides = [strides[axis] for axis in axes_to_slice]
     axes_in_graph = [x.axis_in_graph(axis) for axis in axes_to_slice]
-    name = _add_slice(graph, x.name, cut_starts, cut_limits, axes_in_graph, cut_strides)
+    name = _add_slice_node(graph, x.name, cut_starts, cut_limits, axes_in_graph, cut_strides)
     result = dataclasses.replace(result, name=name)
     starts_at_zero = not any(cut_starts)
     if starts_at_zero and set(cut_strides) == {1}:
-        graph.uncropped[result] = x
+        graph.tensors_before_cut[result] = x
     return result
 
 
-def _add_slice(
+def _add_slice_node(
     graph: OnnxBuilder,
     name: str,
     starts: list[int],
@@ -89,11 +89,11 @@ def _add_slice(
 
     The lists have a number for each axis in `axes`, the axes along which the tensor is sliced.
     """
-    inputs = [graph.integers(numbers) for numbers in (starts, limits, axes, strides)]
-    return graph.add("Slice", name, *inputs)
+    inputs = [graph.add_integers(numbers) for numbers in (starts, limits, axes, strides)]
+    return graph.add_node("Slice", name, *inputs)
 
 
-def dynamic_slice(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_dynamic_slice(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the node that slices an array at computed positions, which must be constants."""
     x, *_ = step.inputs
     starts = clamped_starts(step, first_index=1, array_shape=x.shape, slice_shape=step.shape)
@@ -109,7 +109,7 @@ def dynamic_slice(graph: OnnxBuilder, step: Step) -> Tensor:
         )
         for start, size in zip(starts, step.shape, strict=True)
     ]
-    return sliced(graph, x, starts, limits, [1] * len(starts))
+    return add_slice(graph, x, starts, limits, [1] * len(starts))
 
 
 def clamped_starts(
@@ -134,7 +134,7 @@ def clamped_starts(
     return starts
 
 
-def rev(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_rev(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the node that reverses an array along some axes."""
     x = only_input(step)
     axes = [axis for axis in step.params["dimensions"] if x.sizes_in_graph[axis] != ONE]
@@ -143,7 +143,7 @@ def rev(graph: OnnxBuilder, step: Step) -> Tensor:
     starts, strides = [-1] * len(axes), [-1] * len(axes)  # backwards from the last element
     limits = [_TO_THE_START] * len(axes)
     axes_in_graph = [x.axis_in_graph(axis) for axis in axes]
-    name = _add_slice(graph, x.name, starts, limits, axes_in_graph, strides)
+    name = _add_slice_node(graph, x.name, starts, limits, axes_in_graph, strides)
     return dataclasses.replace(x, name=name)
 
 

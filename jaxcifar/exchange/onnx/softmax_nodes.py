@@ -8,14 +8,14 @@ from jaxcifar.exchange.onnx.onnx_values import Tensor
 from jaxcifar.exchange.onnx.traced_step import Step
 
 
-def div(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_div(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the nodes of a division; the last step of a softmax becomes one node for the softmax."""
     dividend, divisor = step.inputs
     if isinstance(dividend, Tensor) and isinstance(divisor, Tensor):
         name = _add_softmax_if_found(graph, dividend, divisor)
         if name is not None:
             return dataclasses.replace(dividend, name=name)
-    return elements.div(graph, step)
+    return elements.convert_div(graph, step)
 
 
 def _add_softmax_if_found(graph: OnnxBuilder, exponentials: Tensor, sums: Tensor) -> str | None:
@@ -40,7 +40,7 @@ def _add_softmax_if_found(graph: OnnxBuilder, exponentials: Tensor, sums: Tensor
     if len(sum_axes) != 1 or max_axes != sum_axes:
         return None
     [axis] = sum_axes
-    return graph.add("Softmax", values_name, axis=axis)
+    return graph.add_node("Softmax", values_name, axis=axis)
 
 
 def _reduction_before_reshape(
@@ -57,10 +57,10 @@ def _reduction_before_reshape(
       operation: the reduction, such as "ReduceSum".
       unreduced: a tensor with the shape before the reduction.
     """
-    reshape = _producer(graph, name, "Reshape")
-    if reshape is None:
+    convert_reshape = _producer(graph, name, "Reshape")
+    if convert_reshape is None:
         return None
-    reduced_name, sizes_name = reshape.inputs
+    reduced_name, sizes_name = convert_reshape.inputs
     reduction = _producer(graph, reduced_name, operation)
     if reduction is None:
         return None
