@@ -7,12 +7,12 @@ import numpy as np
 from jaxcifar.exchange.onnx.elementwise_nodes import Conversion, add_cast, add_elementwise_node
 from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
 from jaxcifar.exchange.onnx.onnx_values import (
-    Constant,
     Shape,
     Tensor,
     UnconvertibleError,
     Value,
     fixed_constant,
+    is_tensor_of_shape,
 )
 from jaxcifar.exchange.onnx.traced_step import Step, is_constant_filled_with
 
@@ -27,9 +27,9 @@ def comparison_conversion(operation: str, *, negated: bool = False) -> Conversio
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         inputs = step.inputs
-        can_compare_truth_values = operation == "Equal"  # in ONNX
-        if not can_compare_truth_values:
-            inputs = tuple(_truth_values_to_integers(graph, value) for value in inputs)
+        node_compares_bools = operation == "Equal"
+        if not node_compares_bools:
+            inputs = tuple(_bools_to_integers(graph, value) for value in inputs)
         result = add_elementwise_node(graph, operation, inputs, step.shape, step.dtype)
         if negated:
             result = add_elementwise_node(graph, "Not", (result,), step.shape, step.dtype)
@@ -38,12 +38,12 @@ def comparison_conversion(operation: str, *, negated: bool = False) -> Conversio
     return convert
 
 
-def _truth_values_to_integers(graph: OnnxBuilder, value: Value) -> Value:
+def _bools_to_integers(graph: OnnxBuilder, value: Value) -> Value:
     """Convert truth values to the integers 0 and 1; return other values unchanged."""
-    if isinstance(value, Constant):
-        array = value.array()
-        return fixed_constant(array.astype(_INT32)) if array.dtype == np.bool_ else value
-    return add_cast(graph, value, _INT32) if value.dtype == np.bool_ else value
+    if isinstance(value, Tensor):
+        return add_cast(graph, value, _INT32) if value.dtype == np.bool_ else value
+    array = value.array()
+    return fixed_constant(array.astype(_INT32)) if array.dtype == np.bool_ else value
 
 
 def logical_conversion(operation: str) -> Conversion:
@@ -70,18 +70,20 @@ def convert_select(graph: OnnxBuilder, step: Step) -> Tensor:
             "a choice between more than two arrays can't be converted; choose between two at a time"
         )
     if_false, if_true = choices
-    for choice, condition_of_choice in ((if_false, False), (if_true, True)):
-        is_always_chosen = is_constant_filled_with(condition, condition_of_choice)
-        if is_always_chosen and isinstance(choice, Tensor) and choice.shape == step.shape:
-            return choice
+    is_always_false = is_constant_filled_with(condition, False)
+    if is_always_false and is_tensor_of_shape(if_false, step.shape):
+        return if_false
+    is_always_true = is_constant_filled_with(condition, True)
+    if is_always_true and is_tensor_of_shape(if_true, step.shape):
+        return if_true
     if step.dtype == np.bool_:  # for which ONNX Runtime has no Where
-        return _choice_of_bools(graph, condition, if_false, if_true, step.shape)
+        return _add_choice_of_bools(graph, condition, if_false, if_true, step.shape)
     return add_elementwise_node(
         graph, "Where", (condition, if_true, if_false), step.shape, step.dtype
     )
 
 
-def _choice_of_bools(
+def _add_choice_of_bools(
     graph: OnnxBuilder, condition: Value, if_false: Value, if_true: Value, shape: Shape
 ) -> Tensor:
     """Add "And", "Or" and "Not" nodes that take each truth value from one of two arrays."""

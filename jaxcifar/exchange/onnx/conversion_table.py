@@ -86,7 +86,7 @@ _ELEMENTWISE: dict[str, Conversion] = {
     "xor": bool_nodes.logical_conversion("Xor"),
 }
 # Operations that change no value, apart from rounding floats to fewer digits.
-_UNCHANGED = (
+_UNCHANGING_OPERATIONS = (
     "copy",
     "copy_p",
     "device_put",
@@ -100,7 +100,7 @@ _UNCHANGED = (
 )
 CONVERSIONS: dict[str, Conversion] = {
     **_ELEMENTWISE,
-    **dict.fromkeys(_UNCHANGED, elements.unchanged_inputs),
+    **dict.fromkeys(_UNCHANGING_OPERATIONS, elements.unchanged_inputs),
     "argmax": reducing.position_conversion("ArgMax"),
     "argmin": reducing.position_conversion("ArgMin"),
     "broadcast_in_dim": rearranging.convert_broadcast,
@@ -136,7 +136,7 @@ CONVERSIONS: dict[str, Conversion] = {
 }
 # Operations that copy values without computing; ONNX Runtime has them for every dtype.
 _COPYING_OPERATIONS = (
-    *_UNCHANGED,
+    *_UNCHANGING_OPERATIONS,
     "broadcast_in_dim",
     "concatenate",
     "convert_element_type",
@@ -168,21 +168,28 @@ def convert_step(graph: OnnxBuilder, step: Step) -> list[Value]:
             f"the operation {name} can't be converted; use other operations for it"
         )
     step.check_parameters()
-    _check_dtypes(step)
+    _check_that_onnx_has_dtypes(step)
+    _check_that_onnx_runtime_computes_dtypes(step)
     results = CONVERSIONS[name](graph, step)
-    return results if isinstance(results, list) else [results]
+    has_several_results = isinstance(results, list)
+    return results if has_several_results else [results]
 
 
-def _check_dtypes(step: Step) -> None:
-    """Raise UnconvertibleError if ONNX, or ONNX Runtime, does not take a dtype of an operation."""
-    operands = (*step.equation_for_two.invars, *step.equation_for_two.outvars)
-    for operand in operands:
-        dtype_in_jax = str(operand.aval.dtype)  # type: ignore[attr-defined]
-        if "float" not in dtype_in_jax and dtype_in_jax not in ONNX_TYPES:
+def _check_that_onnx_has_dtypes(step: Step) -> None:
+    """Raise UnconvertibleError if ONNX lacks the dtype of an input or a result."""
+    for variable in (*step.equation_for_two.invars, *step.equation_for_two.outvars):
+        dtype_name = str(variable.aval.dtype)  # type: ignore[attr-defined]
+        becomes_float32 = "float" in dtype_name
+        if not becomes_float32 and dtype_name not in ONNX_TYPES:
             raise UnconvertibleError(
-                f"the operation {step.name} of {dtype_in_jax} can't be converted; use another dtype"
+                f"the operation {step.name} of {dtype_name} can't be converted; use another dtype"
             )
-    if step.name in _COPYING_OPERATIONS:
+
+
+def _check_that_onnx_runtime_computes_dtypes(step: Step) -> None:
+    """Raise UnconvertibleError if ONNX Runtime may lack the operation for the dtype of an input."""
+    only_copies_values = step.name in _COPYING_OPERATIONS
+    if only_copies_values:
         return
     tensors = [value for value in step.inputs if isinstance(value, Tensor)]
     for tensor in tensors:
