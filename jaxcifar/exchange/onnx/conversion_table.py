@@ -8,6 +8,7 @@ from jaxcifar.exchange.onnx import (
     formula_nodes,
     indexing_nodes,
     joining_nodes,
+    padding_nodes,
     pooling_nodes,
     product_nodes,
     slicing_nodes,
@@ -46,7 +47,7 @@ _ELEMENTWISE: dict[str, Conversion] = {
     "eq": bool_nodes.comparison_conversion("Equal"),
     "erf": formula_nodes.convert_erf,
     "erfc": chained_conversions(
-        conversion_to_node("Erf"), conversion_with_scalar("Sub", 1, first=True)
+        conversion_to_node("Erf"), conversion_with_scalar("Sub", 1, scalar_first=True)
     ),
     "exp": conversion_to_node("Exp"),
     "exp2": chained_conversions(
@@ -109,9 +110,9 @@ CONVERSIONS: dict[str, Conversion] = {
     "cumsum": reducing.convert_cumsum,
     "dot_general": product_nodes.convert_dot_general,
     "dynamic_slice": slicing_nodes.convert_dynamic_slice,
-    "dynamic_update_slice": indexing_nodes.convert_dynamic_update_slice,
+    "dynamic_update_slice": padding_nodes.convert_dynamic_update_slice,
     "gather": indexing_nodes.convert_gather,
-    "pad": indexing_nodes.convert_pad,
+    "pad": padding_nodes.convert_pad,
     "reduce_and": reducing.bool_reduction_conversion("ReduceMin"),
     "reduce_max": reducing.reduction_conversion("ReduceMax"),
     "reduce_min": reducing.reduction_conversion("ReduceMin"),

@@ -23,6 +23,7 @@ from jaxcifar.exchange.onnx.onnx_values import (
     Tensor,
     Value,
     fixed_constant,
+    is_tensor_of_shape,
     rank,
 )
 from jaxcifar.exchange.onnx.traced_step import Step, is_constant_filled_with
@@ -50,11 +51,11 @@ def add_elementwise_node(
       attributes: the node's attributes.
     """
     order = common_order(inputs, len(shape))
-    order_of_scalar: Order = ()
     tensors = []
     for value in inputs:
         is_scalar = rank(value) == 0
-        tensors.append(graph.reorder_axes(value, order_of_scalar if is_scalar else order))
+        order_of_value: Order = () if is_scalar else order
+        tensors.append(graph.reorder_axes(value, order_of_value))
     input_names = [tensor.name for tensor in tensors]
     name = graph.add_node(operation, *input_names, **attributes)
     return Tensor(name, shape, elementwise_sizes(tensors, shape), order, dtype)
@@ -112,20 +113,24 @@ def chained_conversions(*conversions: Conversion) -> Conversion:
     return convert
 
 
-def conversion_with_scalar(operation: str, scalar: float, *, first: bool = False) -> Conversion:
+def conversion_with_scalar(
+    operation: str, scalar: float, *, scalar_first: bool = False
+) -> Conversion:
     """Return a function that converts an operation with one input to a node with two inputs.
 
-    The node's other input is a constant. For example, `with_scalar("Mul", 2)` doubles the input.
+    The node's other input is a constant. For example, `conversion_with_scalar("Mul", 2)` returns a
+    function that adds a node that doubles its input.
 
     Args:
       operation: the node's name in ONNX.
       scalar: the constant, which is the node's second input.
-      first: True if the constant is the node's first input instead.
+      scalar_first: True if the constant is the node's first input instead.
     """
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         constant = fixed_constant(np.float32(scalar))
-        inputs = (constant, *step.inputs) if first else (*step.inputs, constant)
+        [x] = step.inputs
+        inputs = (constant, x) if scalar_first else (x, constant)
         return add_elementwise_node(graph, operation, inputs, step.shape, step.dtype)
 
     return convert
@@ -150,25 +155,28 @@ def convert_div(graph: OnnxBuilder, step: Step) -> Tensor:
     If the second input is a constant, the first is multiplied by its inverse instead: a constant
     factor can be folded into the layer before.
     """
-
-    def inverse_of(array: ArrayLike) -> np.ndarray:
-        return (1 / np.asarray(array, np.float64)).astype(np.float32)
-
     x, divisor = step.inputs
     if isinstance(divisor, Constant) and step.dtype == np.float32:
         magnitudes = np.abs(divisor.array().astype(np.float64))
         has_finite_inverse = np.all(magnitudes > _SMALLEST_DIVISOR)
         if has_finite_inverse:
-            inverse = divisor.map(inverse_of)
+            inverse = divisor.map(_inverse)
             return add_elementwise_node(graph, "Mul", (x, inverse), step.shape, step.dtype)
     return add_elementwise_node(graph, "Div", step.inputs, step.shape, step.dtype)
+
+
+def _inverse(array: ArrayLike) -> np.ndarray:
+    exact_inverse = 1 / np.asarray(array, np.float64)
+    return exact_inverse.astype(np.float32)
 
 
 def convert_max(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add a node for the larger of two values: a "Relu" node if one of them is zero."""
     x, other = _constants_last(step.inputs)
-    if step.dtype == np.float32 and isinstance(x, Tensor) and x.shape == step.shape:
-        if is_constant_filled_with(other, 0):
+    is_float = step.dtype == np.float32
+    if is_float and is_tensor_of_shape(x, step.shape):
+        is_relu = is_constant_filled_with(other, 0)
+        if is_relu:
             return add_elementwise_node(graph, "Relu", (x,), step.shape, step.dtype)
         is_maximum_always_x = is_constant_filled_with(other, -np.inf)  # as in a softmax
         if is_maximum_always_x:

@@ -22,27 +22,27 @@ def convert_erf(graph: OnnxBuilder, step: Step) -> Tensor:
     ONNX Runtime computes a GELU in one pass, but only if it finds `x / sqrt(2)` in the graph. So a
     product of x and sqrt(1/2) becomes this division.
     """
-    [x] = step.inputs
-    if isinstance(x, Tensor):
-        unscaled_name = _name_before_factor_sqrt_half(graph, x)
-        if unscaled_name is not None:
-            quotient_as_in_gelu = graph.add_node("Div", unscaled_name, graph.add_scalar(2**0.5))
+    [scaled_x] = step.inputs
+    if isinstance(scaled_x, Tensor):
+        name_of_x = _name_of_other_factor_than_sqrt_half(graph, scaled_x)
+        if name_of_x is not None:
+            quotient_as_in_gelu = graph.add_node("Div", name_of_x, graph.add_scalar(2**0.5))
             name = graph.add_node("Erf", quotient_as_in_gelu)
-            return dataclasses.replace(x, name=name)
+            return dataclasses.replace(scaled_x, name=name)
     return add_elementwise_node(graph, "Erf", step.inputs, step.shape, step.dtype)
 
 
-def _name_before_factor_sqrt_half(graph: OnnxBuilder, product: Tensor) -> str | None:
+def _name_of_other_factor_than_sqrt_half(graph: OnnxBuilder, product: Tensor) -> str | None:
     """Return the name of the tensor that is multiplied by sqrt(1/2) to get `product`, or None."""
     node = graph.producer(product.name)
     if node is None or node.operation != "Mul":
         return None
-    multiplied_name, factor_name = node.inputs
-    factor = graph.constants.get(factor_name)
-    if factor is None or factor.ndim > 0:
+    other_factor_name, constant_name = node.inputs
+    constant = graph.constants.get(constant_name)
+    if constant is None or constant.ndim > 0:
         return None
-    is_sqrt_half = abs(factor - _SQRT_HALF) < 1e-6
-    return multiplied_name if is_sqrt_half else None
+    is_sqrt_half = abs(constant - _SQRT_HALF) < 1e-6
+    return other_factor_name if is_sqrt_half else None
 
 
 def _scalar(number: float) -> Constant:
@@ -73,11 +73,11 @@ def convert_dtype_change(graph: OnnxBuilder, step: Step) -> Tensor:
         return x
     is_float_to_integer = x.dtype == np.float32 and step.dtype != np.bool_
     if is_float_to_integer:
-        return _float_to_integer(graph, x, step.dtype)
+        return _add_float_to_integer(graph, x, step.dtype)
     return add_cast(graph, x, step.dtype)
 
 
-def _float_to_integer(graph: OnnxBuilder, x: Tensor, dtype: np.dtype) -> Tensor:
+def _add_float_to_integer(graph: OnnxBuilder, x: Tensor, dtype: np.dtype) -> Tensor:
     """Add nodes that convert floats to integers as XLA does.
 
     Numbers out of the dtype's range become its smallest or largest number, and NaN becomes 0.
@@ -117,11 +117,9 @@ def convert_log1p(graph: OnnxBuilder, step: Step) -> Tensor:
     ratio = add_elementwise("Div", (*step.inputs, two_plus_x))
     atanh_of_ratio = add_elementwise("Atanh", (ratio,))
     logarithm_near_zero = add_elementwise("Mul", (atanh_of_ratio, _scalar(2)))
-    limit = _scalar(_LARGEST_NEAR_ZERO)
     magnitude = add_elementwise("Abs", step.inputs)
-    is_near_zero = add_elementwise_node(
-        graph, "Less", (magnitude, limit), step.shape, np.dtype(np.bool_)
-    )
+    limit = _scalar(_LARGEST_NEAR_ZERO)
+    is_near_zero = add_elementwise("Less", (magnitude, limit), dtype=np.dtype(np.bool_))
     return add_elementwise("Where", (is_near_zero, logarithm_near_zero, logarithm))
 
 
@@ -133,9 +131,11 @@ def convert_rem(graph: OnnxBuilder, step: Step) -> Tensor:
 def convert_round(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add nodes that round to integers.
 
-    A parameter of the operation says how 0.5 is rounded: to 0, the even neighbour, or to 1.
+    A parameter of the operation says how 0.5 is rounded: to the even neighbour 0, or away from
+    zero, to 1.
     """
-    if step.params["rounding_method"] == lax.RoundingMethod.TO_NEAREST_EVEN:
+    rounds_half_to_even = step.params["rounding_method"] == lax.RoundingMethod.TO_NEAREST_EVEN
+    if rounds_half_to_even:
         return add_elementwise_node(graph, "Round", step.inputs, step.shape, step.dtype)
     add_elementwise = partial(add_elementwise_node, graph, shape=step.shape, dtype=step.dtype)
     magnitude = add_elementwise("Abs", step.inputs)

@@ -1,6 +1,7 @@
 """Convert operations that join, repeat or cut arrays along an axis."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
@@ -47,15 +48,15 @@ def add_concatenation(
 def convert_tile(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the node that repeats an array along each axis."""
     x = graph.expand_repeats(only_input(step))
-    repeats = step.params["reps"]
-    for repeat_count, size in zip(repeats, x.shape, strict=True):
+    repeat_counts = step.params["reps"]
+    for repeat_count, size in zip(repeat_counts, x.shape, strict=True):
         if repeat_count > 1 and not size.is_fixed:
             raise UnconvertibleError(
                 "repeating images along the batch axis can't be converted to ONNX; repeat arrays "
                 "along other axes only"
             )
-    repeats_in_graph = [repeats[axis] for axis in x.order]
-    name = graph.add_node("Tile", x.name, graph.add_integers(repeats_in_graph))
+    repeat_counts_in_graph = [repeat_counts[axis] for axis in x.order]
+    name = graph.add_node("Tile", x.name, graph.add_integers(repeat_counts_in_graph))
     return Tensor(name, step.shape, step.shape, x.order, step.dtype)
 
 
@@ -105,14 +106,17 @@ def add_stack(
 ) -> Tensor:
     """Add the nodes that join arrays along a new axis; return the result, which has this shape."""
     shape_with_new_axis = (*shape[:axis], ONE, *shape[axis + 1 :])
-    values_with_new_axis: list[Value] = []
+    values_with_new_axis = []
     for value in values:
-        if isinstance(value, Constant):
-            values_with_new_axis.append(value.map(lambda array: jnp.expand_dims(array, axis)))
-        else:
-            source_axes: list[int | None] = list(range(rank(value)))
-            new_axis = None
-            source_axes.insert(axis, new_axis)
-            tensor = rearrange_axes(graph, value, source_axes, shape_with_new_axis)
-            values_with_new_axis.append(tensor)
+        values_with_new_axis.append(_insert_axis(graph, value, axis, shape_with_new_axis))
     return add_concatenation(graph, values_with_new_axis, axis, shape, dtype)
+
+
+def _insert_axis(graph: OnnxBuilder, value: Value, axis: int, new_shape: Shape) -> Value:
+    """Return a value with a new axis of size 1 at position `axis`."""
+    if isinstance(value, Constant):
+        return value.map(partial(jnp.expand_dims, axis=axis))
+    new_axis = None
+    source_axes: list[int | None] = list(range(rank(value)))
+    source_axes.insert(axis, new_axis)
+    return rearrange_axes(graph, value, source_axes, new_shape)
