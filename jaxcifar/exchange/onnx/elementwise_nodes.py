@@ -13,8 +13,6 @@ from numpy.typing import ArrayLike
 from jaxcifar.exchange.onnx.onnx_builder import (
     ONNX_TYPES,
     OnnxBuilder,
-    common_order,
-    elementwise_sizes,
 )
 from jaxcifar.exchange.onnx.onnx_values import (
     Constant,
@@ -26,6 +24,7 @@ from jaxcifar.exchange.onnx.onnx_values import (
     is_tensor_of_shape,
     rank,
 )
+from jaxcifar.exchange.onnx.result_layout import broadcast_sizes_in_graph, common_order
 from jaxcifar.exchange.onnx.traced_step import Step, is_constant_filled_with
 
 Conversion = Callable[[OnnxBuilder, Step], Any]
@@ -58,7 +57,8 @@ def add_elementwise_node(
         tensors.append(graph.reorder_axes(value, order_of_value))
     input_names = [tensor.name for tensor in tensors]
     name = graph.add_node(operation, *input_names, **attributes)
-    return Tensor(name, shape, elementwise_sizes(tensors, shape), order, dtype)
+    sizes_in_graph = broadcast_sizes_in_graph(tensors, axis_count=len(shape))
+    return Tensor(name, shape, sizes_in_graph, order, dtype)
 
 
 def add_cast(graph: OnnxBuilder, x: Tensor, dtype: np.dtype) -> Tensor:

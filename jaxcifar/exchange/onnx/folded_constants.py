@@ -33,3 +33,11 @@ def numbers_of_channels(
         return None
     numbers = constant.reshape(channel_size).astype(np.float64)
     return np.broadcast_to(numbers, (channel_count,))
+
+
+def scaled_along_axis(weights: np.ndarray, factors: np.ndarray, axis: int) -> np.ndarray:
+    """Multiply the slices of an array along an axis by one factor each; return float32."""
+    factor_shape = [1] * weights.ndim
+    factor_shape[axis] = len(factors)
+    scaled: np.ndarray = weights * factors.reshape(factor_shape)
+    return scaled.astype(np.float32)

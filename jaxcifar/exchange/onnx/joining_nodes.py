@@ -6,7 +6,7 @@ from functools import partial
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder, common_order
+from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
 from jaxcifar.exchange.onnx.onnx_values import (
     ONE,
     Constant,
@@ -18,6 +18,7 @@ from jaxcifar.exchange.onnx.onnx_values import (
     rank,
 )
 from jaxcifar.exchange.onnx.rearranging_nodes import rearrange_axes
+from jaxcifar.exchange.onnx.result_layout import common_order
 from jaxcifar.exchange.onnx.slicing_nodes import add_slice
 from jaxcifar.exchange.onnx.traced_step import Step, only_input
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from jaxcifar.exchange.onnx.elementwise_nodes import add_elementwise_node
-from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder, common_order
+from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
 from jaxcifar.exchange.onnx.onnx_values import (
     Shape,
     Size,
@@ -14,6 +14,7 @@ from jaxcifar.exchange.onnx.onnx_values import (
     Value,
     fixed_constant,
 )
+from jaxcifar.exchange.onnx.result_layout import common_order
 from jaxcifar.exchange.onnx.slicing_nodes import add_slice, clamped_starts
 from jaxcifar.exchange.onnx.traced_step import Step
 

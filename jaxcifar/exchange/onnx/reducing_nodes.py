@@ -4,17 +4,18 @@ import dataclasses
 
 import numpy as np
 
+from jaxcifar.exchange.onnx.block_pooling import add_pool_of_blocks_if_found
 from jaxcifar.exchange.onnx.elementwise_nodes import Conversion, add_cast
-from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder, common_order
-from jaxcifar.exchange.onnx.onnx_values import Size, Tensor, UnconvertibleError
-from jaxcifar.exchange.onnx.pooling_nodes import add_pool_of_blocks_if_found
+from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
+from jaxcifar.exchange.onnx.onnx_values import Order, Size, Tensor, UnconvertibleError
+from jaxcifar.exchange.onnx.result_layout import common_order
 from jaxcifar.exchange.onnx.traced_step import Step, only_input
 
 _INT32 = np.dtype(np.int32)
 
 
 def reduction_conversion(operation: str) -> Conversion:
-    """Return a function that converts a reduction to the ONNX node `operation`, as "ReduceSum"."""
+    """Return a function that converts a reduction to a node `operation`, such as "ReduceSum"."""
 
     def convert(graph: OnnxBuilder, step: Step) -> Tensor:
         x = only_input(step)
@@ -22,11 +23,12 @@ def reduction_conversion(operation: str) -> Conversion:
         if not axes:
             return x
         if x.dtype == np.bool_:
-            result = add_reduction(graph, add_cast(graph, x, _INT32), axes, operation)
-            return add_cast(graph, result, x.dtype)
-        blocks = add_pool_of_blocks_if_found(graph, x, axes, operation, step.shape)
-        if blocks is not None:
-            return blocks
+            integers = add_cast(graph, x, _INT32)
+            reduced_integers = add_reduction(graph, integers, axes, operation)
+            return add_cast(graph, reduced_integers, x.dtype)
+        pooled = add_pool_of_blocks_if_found(graph, x, axes, operation, step.shape)
+        if pooled is not None:
+            return pooled
         return add_reduction(graph, x, axes, operation)
 
     return convert
@@ -36,21 +38,21 @@ def add_reduction(graph: OnnxBuilder, x: Tensor, axes: list[int], operation: str
     """Add the node of a reduction over axes; return its result, which lacks these axes."""
     x = graph.expand_repeats(x)
     axes_in_graph = sorted(x.axis_in_graph(axis) for axis in axes)
-    if operation == "ReduceSum":  # whose axes are an input in this version of ONNX
+    has_axes_as_input = operation == "ReduceSum"  # in this version of ONNX
+    if has_axes_as_input:
         name = graph.add_node(operation, x.name, graph.add_integers(axes_in_graph), keepdims=0)
     else:
         name = graph.add_node(operation, x.name, axes=axes_in_graph, keepdims=0)
     shape = tuple(size for axis, size in enumerate(x.shape) if axis not in axes)
-    return Tensor(name, shape, shape, _order_without(x, axes), x.dtype)
+    order = _order_after_removal(x.order, axes)
+    return Tensor(name, shape, shape, order, x.dtype)
 
 
-def _order_without(x: Tensor, removed_axes: list[int]) -> tuple[int, ...]:
-    """Return the order of a tensor's axes in the graph after some axes are removed.
-
-    The axes that stay are numbered anew, from 0.
-    """
-    kept_axes = [axis for axis in range(len(x.shape)) if axis not in removed_axes]
-    return tuple(kept_axes.index(axis) for axis in x.order if axis in kept_axes)
+def _order_after_removal(order: Order, removed_axes: list[int]) -> Order:
+    """Return an order of axes without some axes; the other axes get new numbers from 0 on."""
+    kept_axes = [axis for axis in order if axis not in removed_axes]
+    new_numbers = {axis: number for number, axis in enumerate(sorted(kept_axes))}
+    return tuple(new_numbers[axis] for axis in kept_axes)
 
 
 def bool_reduction_conversion(operation: str) -> Conversion:
@@ -78,7 +80,7 @@ def position_conversion(operation: str) -> Conversion:
         [axis] = step.params["axes"]
         x = _bools_as_integers(graph, graph.expand_repeats(x))
         name = graph.add_node(operation, x.name, axis=x.axis_in_graph(axis), keepdims=0)
-        order = _order_without(x, [axis])
+        order = _order_after_removal(x.order, [axis])
         positions = Tensor(name, step.shape, step.shape, order, np.dtype(np.int64))
         return add_cast(graph, positions, step.dtype)
 
@@ -102,11 +104,11 @@ def convert_sort(graph: OnnxBuilder, step: Step) -> list[Tensor]:
     axis = step.params["dimension"]
     order = common_order(step.inputs, len(step.shape))
     keys, *others = [graph.reorder_and_expand(value, order) for value in step.inputs]
-    size = step.shape[axis]
-    sorted_keys, positions = _add_top_k(graph, keys, axis, size, largest=False)
+    all_elements = step.shape[axis]
+    sorted_keys, positions = _add_top_k(graph, keys, axis, count=all_elements, largest=False)
     results = [sorted_keys]
+    axis_in_graph = order.index(axis)
     for tensor in others:
-        axis_in_graph = order.index(axis)
         name = graph.add_node("GatherElements", tensor.name, positions.name, axis=axis_in_graph)
         results.append(dataclasses.replace(tensor, name=name))
     return results
