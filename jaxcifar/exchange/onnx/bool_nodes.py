@@ -25,7 +25,7 @@ def comparison_conversion(operation: str, *, negated: bool = False) -> Conversio
     If `negated` is True, the function also adds a "Not" node, as for "not equal".
     """
 
-    def convert(graph: OnnxBuilder, step: Step) -> Tensor:
+    def convert_comparison(graph: OnnxBuilder, step: Step) -> Tensor:
         inputs = step.inputs
         node_compares_bools = operation == "Equal"
         if not node_compares_bools:
@@ -35,7 +35,7 @@ def comparison_conversion(operation: str, *, negated: bool = False) -> Conversio
             result = add_elementwise_node(graph, "Not", (result,), step.shape, step.dtype)
         return result
 
-    return convert
+    return convert_comparison
 
 
 def _bools_to_integers(graph: OnnxBuilder, value: Value) -> Value:
@@ -52,14 +52,14 @@ def logical_conversion(operation: str) -> Conversion:
     Only operations on truth values can be converted, not those on the bits of integers.
     """
 
-    def convert(graph: OnnxBuilder, step: Step) -> Tensor:
+    def convert_logical_operation(graph: OnnxBuilder, step: Step) -> Tensor:
         if step.dtype != np.bool_:
             raise UnconvertibleError(
                 f"{step.name} of integers can't be converted; use {step.name} of truth values"
             )
         return add_elementwise_node(graph, operation, step.inputs, step.shape, step.dtype)
 
-    return convert
+    return convert_logical_operation
 
 
 def convert_select(graph: OnnxBuilder, step: Step) -> Tensor:

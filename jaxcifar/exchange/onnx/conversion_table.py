@@ -43,7 +43,7 @@ _ELEMENTWISE: dict[str, Conversion] = {
     "convert_element_type": formula_nodes.convert_dtype_change,
     "cos": conversion_to_node("Cos"),
     "cosh": conversion_to_node("Cosh"),
-    "div": softmax_nodes.convert_div,
+    "div": softmax_nodes.convert_div_or_softmax,
     "eq": bool_nodes.comparison_conversion("Equal"),
     "erf": formula_nodes.convert_erf,
     "erfc": chained_conversions(

@@ -70,12 +70,12 @@ def add_cast(graph: OnnxBuilder, x: Tensor, dtype: np.dtype) -> Tensor:
 def conversion_to_node(operation: str, **attributes: Any) -> Conversion:
     """Return a function that converts an elementwise operation to the ONNX node `operation`."""
 
-    def convert(graph: OnnxBuilder, step: Step) -> Tensor:
+    def convert_to_node(graph: OnnxBuilder, step: Step) -> Tensor:
         return add_elementwise_node(
             graph, operation, step.inputs, step.shape, step.dtype, **attributes
         )
 
-    return convert
+    return convert_to_node
 
 
 def commutative_conversion(operation: str) -> Conversion:
@@ -84,11 +84,11 @@ def commutative_conversion(operation: str) -> Conversion:
     A constant becomes the second input of the node, where `node_folding` looks for constants.
     """
 
-    def convert(graph: OnnxBuilder, step: Step) -> Tensor:
+    def convert_commutative_operation(graph: OnnxBuilder, step: Step) -> Tensor:
         inputs = _constants_last(step.inputs)
         return add_elementwise_node(graph, operation, inputs, step.shape, step.dtype)
 
-    return convert
+    return convert_commutative_operation
 
 
 def _constants_last(inputs: Sequence[Value]) -> list[Value]:
@@ -104,13 +104,13 @@ def chained_conversions(*conversions: Conversion) -> Conversion:
     For example, `rsqrt` becomes a square root and then a reciprocal.
     """
 
-    def convert(graph: OnnxBuilder, step: Step) -> Tensor:
+    def convert_by_chain(graph: OnnxBuilder, step: Step) -> Tensor:
         for conversion in conversions:
             result: Tensor = conversion(graph, step)
             step = dataclasses.replace(step, inputs=(result,))
         return result
 
-    return convert
+    return convert_by_chain
 
 
 def conversion_with_scalar(
@@ -127,13 +127,13 @@ def conversion_with_scalar(
       scalar_first: True if the constant is the node's first input instead.
     """
 
-    def convert(graph: OnnxBuilder, step: Step) -> Tensor:
+    def convert_with_scalar(graph: OnnxBuilder, step: Step) -> Tensor:
         constant = fixed_constant(np.float32(scalar))
         [x] = step.inputs
         inputs = (constant, x) if scalar_first else (x, constant)
         return add_elementwise_node(graph, operation, inputs, step.shape, step.dtype)
 
-    return convert
+    return convert_with_scalar
 
 
 def convert_sub(graph: OnnxBuilder, step: Step) -> Tensor:

@@ -18,28 +18,29 @@ from jaxcifar.exchange.onnx.traced_step import Step, only_input
 def rearrange_axes(
     graph: OnnxBuilder, tensor: Tensor, source_axes: Sequence[int | None], shape: Shape
 ) -> Tensor:
-    """Return a tensor with the axes of another tensor in JAX in any order, and with new axes.
+    """Return a tensor whose axes in JAX are those of another tensor, permuted, and new axes.
 
-    The axes in the graph are not transposed.
+    The graph gets no transposition: the order of the tensor's axes in the graph stays.
 
     Args:
       graph: the graph.
       tensor: the other tensor. Its axes that the result lacks must have the size 1 in the graph.
-      source_axes: for each axis of the result, the axis of `tensor` that it was; None for a new
-        axis, along which the values repeat.
+      source_axes: for each axis of the result in JAX, the number of this axis in `tensor`; None for
+        a new axis, along which the values repeat.
       shape: shape of the result in JAX.
     """
     kept_axes = [axis for axis in tensor.order if axis in source_axes]
-    renumbered_axes = [source_axes.index(axis) for axis in kept_axes]
+    order_of_kept_axes = [source_axes.index(axis) for axis in kept_axes]
     new_axes = [axis for axis, source_axis in enumerate(source_axes) if source_axis is None]
-    order = _insert_new_axes(renumbered_axes, new_axes)
+    order = _insert_new_axes(order_of_kept_axes, new_axes)
     sizes_in_graph = []
     for source_axis in source_axes:
         size_of_new_axis = ONE
         size = size_of_new_axis if source_axis is None else tensor.sizes_in_graph[source_axis]
         sizes_in_graph.append(size)
     result = Tensor(tensor.name, shape, tuple(sizes_in_graph), order, tensor.dtype)
-    if result.shape_in_graph == tensor.shape_in_graph:
+    needs_reshape = result.shape_in_graph != tensor.shape_in_graph
+    if not needs_reshape:
         return result
     name = graph.add_reshape(tensor.name, result.shape_in_graph)
     return dataclasses.replace(result, name=name)
@@ -93,10 +94,8 @@ def reshape_tensor(graph: OnnxBuilder, x: Tensor, shape: Shape) -> Tensor:
     axis is reshaped, the repeated values are written out first.
     """
     groups = axis_groups(x.shape, shape)
-    for group in groups:
-        has_repeats = any(x.sizes_in_graph[axis] != x.shape[axis] for axis in group.axes_before)
-        if group.is_reshaped and has_repeats:
-            x = graph.expand_repeats(x)
+    if any(_has_reshaped_repeats(x, group) for group in groups):
+        x = graph.expand_repeats(x)
     order = _order_without_transposition(x, groups, len(shape))
     if order is None:
         x = graph.reorder_and_expand(x)
@@ -107,7 +106,8 @@ def reshape_tensor(graph: OnnxBuilder, x: Tensor, shape: Shape) -> Tensor:
             [axis_before], [axis_after] = group.axes_before, group.axes_after
             sizes_in_graph[axis_after] = x.sizes_in_graph[axis_before]
     result = Tensor(x.name, shape, tuple(sizes_in_graph), order, x.dtype)
-    if result.shape_in_graph == x.shape_in_graph:
+    needs_reshape = result.shape_in_graph != x.shape_in_graph
+    if not needs_reshape:
         return result
     name = graph.add_reshape(x.name, result.shape_in_graph)
     result = dataclasses.replace(result, name=name)
@@ -115,28 +115,36 @@ def reshape_tensor(graph: OnnxBuilder, x: Tensor, shape: Shape) -> Tensor:
     return result
 
 
+def _has_reshaped_repeats(x: Tensor, group: AxisGroup) -> bool:
+    """Return True if a reshape changes axes along which values repeat (size 1 in the graph)."""
+    has_repeats = any(x.sizes_in_graph[axis] != x.shape[axis] for axis in group.axes_before)
+    return group.is_reshaped and has_repeats
+
+
 def _order_without_transposition(
     x: Tensor, groups: Sequence[AxisGroup], axis_count: int
 ) -> tuple[int, ...] | None:
-    """Return the order of axes in the graph after a reshape without a transposition before it.
+    """Return the order of axes in the graph after a reshape, if no transposition is needed for it.
 
-    Return None if a transposition is needed: the axes of each group must be neighbours in the
-    graph, and in the same order as in JAX.
+    Return None if a transposition is needed. It is not needed if the axes of each group are
+    neighbours in the graph, and in the same order as in JAX.
 
     Args:
       x: the tensor that is reshaped.
       groups: groups of axes that are reshaped one by one (see `axis_groups`).
       axis_count: number of axes after the reshape.
     """
-    axes_left = x.axes_larger_than_one
+    remaining_axes = x.axes_larger_than_one
     order: list[int] = []
-    while axes_left:
-        first_axis = axes_left[0]
+    while remaining_axes:
+        first_axis = remaining_axes[0]
         group = next(group for group in groups if first_axis in group.axes_before)
         axes_of_group = [axis for axis in group.axes_before if axis in x.axes_larger_than_one]
-        if axes_left[: len(axes_of_group)] != axes_of_group:
+        next_axes = remaining_axes[: len(axes_of_group)]
+        is_group_together = next_axes == axes_of_group
+        if not is_group_together:
             return None
-        axes_left = axes_left[len(axes_of_group) :]
+        remaining_axes = remaining_axes[len(axes_of_group) :]
         order += group.axes_after
     axes_of_size_one = [axis for axis in range(axis_count) if axis not in order]
     return _insert_new_axes(order, axes_of_size_one)

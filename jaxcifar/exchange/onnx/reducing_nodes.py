@@ -17,7 +17,7 @@ _INT32 = np.dtype(np.int32)
 def reduction_conversion(operation: str) -> Conversion:
     """Return a function that converts a reduction to a node `operation`, such as "ReduceSum"."""
 
-    def convert(graph: OnnxBuilder, step: Step) -> Tensor:
+    def convert_reduction(graph: OnnxBuilder, step: Step) -> Tensor:
         x = only_input(step)
         axes = list(step.params["axes"])
         if not axes:
@@ -31,7 +31,7 @@ def reduction_conversion(operation: str) -> Conversion:
             return pooled
         return add_reduction(graph, x, axes, operation)
 
-    return convert
+    return convert_reduction
 
 
 def add_reduction(graph: OnnxBuilder, x: Tensor, axes: list[int], operation: str) -> Tensor:
@@ -61,7 +61,7 @@ def bool_reduction_conversion(operation: str) -> Conversion:
     Only operations on truth values can be converted, not those on the bits of integers.
     """
 
-    def convert(graph: OnnxBuilder, step: Step) -> Tensor:
+    def convert_bool_reduction(graph: OnnxBuilder, step: Step) -> Tensor:
         if only_input(step).dtype != np.bool_:
             raise UnconvertibleError(
                 f"{step.name} of integers can't be converted; use {step.name} of truth values"
@@ -69,13 +69,13 @@ def bool_reduction_conversion(operation: str) -> Conversion:
         result: Tensor = reduction_conversion(operation)(graph, step)
         return result
 
-    return convert
+    return convert_bool_reduction
 
 
 def position_conversion(operation: str) -> Conversion:
     """Return a function that converts `argmax` to a node "ArgMax", or `argmin` to "ArgMin"."""
 
-    def convert(graph: OnnxBuilder, step: Step) -> Tensor:
+    def convert_argmax_or_argmin(graph: OnnxBuilder, step: Step) -> Tensor:
         x = only_input(step)
         [axis] = step.params["axes"]
         x = _bools_as_integers(graph, graph.expand_repeats(x))
@@ -84,7 +84,7 @@ def position_conversion(operation: str) -> Conversion:
         positions = Tensor(name, step.shape, step.shape, order, np.dtype(np.int64))
         return add_cast(graph, positions, step.dtype)
 
-    return convert
+    return convert_argmax_or_argmin
 
 
 def convert_cumsum(graph: OnnxBuilder, step: Step) -> Tensor:
