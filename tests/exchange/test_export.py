@@ -17,7 +17,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.exchange.onnx import onnx_file
 from jaxcifar.exchange.onnx.conversion_table import CONVERSIONS
-from jaxcifar.exchange.onnx.elementwise_nodes import by_node
+from jaxcifar.exchange.onnx.elementwise_nodes import conversion_to_node
 from jaxcifar.exchange.onnx.logits_comparison import require_equal_logits
 from jaxcifar.exchange.onnx.onnx_file import onnx_model, write_onnx
 from jaxcifar.exchange.stablehlo import PLATFORMS, write_stablehlo
@@ -262,7 +262,9 @@ def test_a_network_that_onnx_can_not_express_gives_a_one_line_error(tmp_path):
 
 def test_a_wrong_onnx_graph_is_not_written(own, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
-    monkeypatch.setitem(CONVERSIONS, "max", by_node("Min"))  # as if ReLU were converted wrongly
+    monkeypatch.setitem(
+        CONVERSIONS, "max", conversion_to_node("Min")
+    )  # as if ReLU were converted wrongly
     with pytest.raises(RunError, match="differ from the network's by") as raised:
         write_and_describe_file(load(own), "onnx", tmp_path / "own.onnx", as_float16=False)
     assert "\n" not in str(raised.value)

@@ -12,7 +12,7 @@ from own import nnx_net
 from experiments.networks.mixer import Mixer
 from experiments.networks.wide_resnet import WideResNet
 from jaxcifar.exchange.onnx.function_graph import function_graph
-from jaxcifar.exchange.onnx.onnx_file import assemble
+from jaxcifar.exchange.onnx.onnx_file import checked_onnx_model
 from jaxcifar.networks.nnx_network import nnx_network
 from jaxcifar.training import network
 
@@ -114,7 +114,7 @@ def logits_of_both(model, size=16):
         return network.predict(model, variables, images / 255 - 0.5)
 
     graph = function_graph(logits, variables, (size, size, 3), jnp.uint8)
-    session = onnxruntime.InferenceSession(assemble(graph, "network").SerializeToString())
+    session = onnxruntime.InferenceSession(checked_onnx_model(graph, "network").SerializeToString())
     rng = np.random.RandomState(1)
     images = rng.randint(0, 256, (max(BATCHES), size, size, 3)).astype(np.uint8)
     # By Flax alone, without the kernels of this package.

@@ -8,7 +8,7 @@ from jax import lax, nn
 
 from jaxcifar.exchange.onnx.conversion_table import CONVERSIONS
 from jaxcifar.exchange.onnx.function_graph import function_graph
-from jaxcifar.exchange.onnx.onnx_file import assemble
+from jaxcifar.exchange.onnx.onnx_file import checked_onnx_model
 
 SHAPE = (4, 6, 5)  # of an image, with other sizes along each axis
 BATCHES = (1, 3, 4)
@@ -293,7 +293,7 @@ def assert_same(function, shape=SHAPE, scale=1, rtol=2e-5, atol=2e-5):
     function = floats(function)
     draw = np.random.RandomState(2)
     images = np.float32(scale * draw.normal(size=(max(BATCHES), *shape)))
-    model = assemble(converted(function, shape), "function")
+    model = checked_onnx_model(converted(function, shape), "function")
     session = onnxruntime.InferenceSession(model.SerializeToString())
     for count in BATCHES:
         expected = np.asarray(jax.jit(function)(images[:count]))

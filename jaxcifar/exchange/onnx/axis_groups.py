@@ -71,19 +71,23 @@ def _axis_counts_of_first_group(
       sizes_before: sizes of the axes before the reshape that are in no group yet.
       sizes_after: sizes of the axes after the reshape that are in no group yet.
     """
-    if sizes_before and sizes_after and sizes_before[0] == sizes_after[0]:
+    has_axes_on_both_sides = len(sizes_before) > 0 and len(sizes_after) > 0
+    if has_axes_on_both_sides and sizes_before[0] == sizes_after[0]:
         return _AxisCounts(1, 1)
-    if sizes_before and sizes_before[0] == ONE:
+    axis_of_size_one_disappears = len(sizes_before) > 0 and sizes_before[0] == ONE
+    if axis_of_size_one_disappears:
         return _AxisCounts(1, 0)
-    if sizes_after and sizes_after[0] == ONE:
+    axis_of_size_one_appears = len(sizes_after) > 0 and sizes_after[0] == ONE
+    if axis_of_size_one_appears:
         return _AxisCounts(0, 1)
     count_before, count_after = 1, 1
     elements_before, elements_after = sizes_before[0], sizes_after[0]
     while elements_before != elements_after:
-        can_grow_before = count_before < len(sizes_before)
-        can_grow_after = count_after < len(sizes_after)
-        has_fewer_after = elements_after.for_two_images < elements_before.for_two_images
-        if can_grow_after and (has_fewer_after or not can_grow_before):
+        has_more_axes_before = count_before < len(sizes_before)
+        has_more_axes_after = count_after < len(sizes_after)
+        has_fewer_elements_after = elements_after.for_two_images < elements_before.for_two_images
+        prefers_axis_after = has_fewer_elements_after or not has_more_axes_before
+        if has_more_axes_after and prefers_axis_after:
             count_after += 1
         else:
             count_before += 1

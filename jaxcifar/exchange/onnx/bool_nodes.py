@@ -4,65 +4,65 @@ from functools import partial
 
 import numpy as np
 
-from jaxcifar.exchange.onnx.elementwise_nodes import Conversion, cast, elementwise
+from jaxcifar.exchange.onnx.elementwise_nodes import Conversion, add_cast, add_elementwise_node
 from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
 from jaxcifar.exchange.onnx.onnx_values import (
-    Constant,
     Shape,
     Tensor,
     UnconvertibleError,
     Value,
     fixed_constant,
+    is_tensor_of_shape,
 )
 from jaxcifar.exchange.onnx.traced_step import Step, is_constant_filled_with
 
 _INT32 = np.dtype(np.int32)
 
 
-def comparison(operation: str, *, negated: bool = False) -> Conversion:
+def comparison_conversion(operation: str, *, negated: bool = False) -> Conversion:
     """Return a function that converts a comparison to the ONNX node `operation`, such as "Less".
 
     If `negated` is True, the function also adds a "Not" node, as for "not equal".
     """
 
-    def convert(graph: OnnxBuilder, step: Step) -> Tensor:
+    def convert_comparison(graph: OnnxBuilder, step: Step) -> Tensor:
         inputs = step.inputs
-        can_compare_truth_values = operation == "Equal"  # in ONNX
-        if not can_compare_truth_values:
-            inputs = tuple(_truth_values_to_integers(graph, value) for value in inputs)
-        result = elementwise(graph, operation, inputs, step.shape, step.dtype)
+        node_compares_bools = operation == "Equal"
+        if not node_compares_bools:
+            inputs = tuple(_bools_to_integers(graph, value) for value in inputs)
+        result = add_elementwise_node(graph, operation, inputs, step.shape, step.dtype)
         if negated:
-            result = elementwise(graph, "Not", (result,), step.shape, step.dtype)
+            result = add_elementwise_node(graph, "Not", (result,), step.shape, step.dtype)
         return result
 
-    return convert
+    return convert_comparison
 
 
-def _truth_values_to_integers(graph: OnnxBuilder, value: Value) -> Value:
+def _bools_to_integers(graph: OnnxBuilder, value: Value) -> Value:
     """Convert truth values to the integers 0 and 1; return other values unchanged."""
-    if isinstance(value, Constant):
-        array = value.array()
-        return fixed_constant(array.astype(_INT32)) if array.dtype == np.bool_ else value
-    return cast(graph, value, _INT32) if value.dtype == np.bool_ else value
+    if isinstance(value, Tensor):
+        return add_cast(graph, value, _INT32) if value.dtype == np.bool_ else value
+    array = value.array()
+    return fixed_constant(array.astype(_INT32)) if array.dtype == np.bool_ else value
 
 
-def logical(operation: str) -> Conversion:
+def logical_conversion(operation: str) -> Conversion:
     """Return a function that converts a logical operation to the ONNX node `operation`.
 
     Only operations on truth values can be converted, not those on the bits of integers.
     """
 
-    def convert(graph: OnnxBuilder, step: Step) -> Tensor:
+    def convert_logical_operation(graph: OnnxBuilder, step: Step) -> Tensor:
         if step.dtype != np.bool_:
             raise UnconvertibleError(
                 f"{step.name} of integers can't be converted; use {step.name} of truth values"
             )
-        return elementwise(graph, operation, step.inputs, step.shape, step.dtype)
+        return add_elementwise_node(graph, operation, step.inputs, step.shape, step.dtype)
 
-    return convert
+    return convert_logical_operation
 
 
-def select_n(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_select(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add nodes that take each element from one of two arrays, as `jnp.where` does."""
     condition, *choices = step.inputs
     if len(choices) != 2:
@@ -70,30 +70,34 @@ def select_n(graph: OnnxBuilder, step: Step) -> Tensor:
             "a choice between more than two arrays can't be converted; choose between two at a time"
         )
     if_false, if_true = choices
-    for choice, condition_of_choice in ((if_false, False), (if_true, True)):
-        is_always_chosen = is_constant_filled_with(condition, condition_of_choice)
-        if is_always_chosen and isinstance(choice, Tensor) and choice.shape == step.shape:
-            return choice
+    is_always_false = is_constant_filled_with(condition, False)
+    if is_always_false and is_tensor_of_shape(if_false, step.shape):
+        return if_false
+    is_always_true = is_constant_filled_with(condition, True)
+    if is_always_true and is_tensor_of_shape(if_true, step.shape):
+        return if_true
     if step.dtype == np.bool_:  # for which ONNX Runtime has no Where
-        return _choice_of_bools(graph, condition, if_false, if_true, step.shape)
-    return elementwise(graph, "Where", (condition, if_true, if_false), step.shape, step.dtype)
+        return _add_choice_of_bools(graph, condition, if_false, if_true, step.shape)
+    return add_elementwise_node(
+        graph, "Where", (condition, if_true, if_false), step.shape, step.dtype
+    )
 
 
-def _choice_of_bools(
+def _add_choice_of_bools(
     graph: OnnxBuilder, condition: Value, if_false: Value, if_true: Value, shape: Shape
 ) -> Tensor:
     """Add "And", "Or" and "Not" nodes that take each truth value from one of two arrays."""
-    add_node = partial(elementwise, graph, shape=shape, dtype=np.dtype(np.bool_))
-    chosen_if_true = add_node("And", (condition, if_true))
-    opposite = add_node("Not", (condition,))
-    chosen_if_false = add_node("And", (opposite, if_false))
-    return add_node("Or", (chosen_if_true, chosen_if_false))
+    add_elementwise = partial(add_elementwise_node, graph, shape=shape, dtype=np.dtype(np.bool_))
+    chosen_if_true = add_elementwise("And", (condition, if_true))
+    opposite = add_elementwise("Not", (condition,))
+    chosen_if_false = add_elementwise("And", (opposite, if_false))
+    return add_elementwise("Or", (chosen_if_true, chosen_if_false))
 
 
-def is_finite(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_is_finite(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add nodes that compute whether each element is neither infinite nor NaN."""
-    add_node = partial(elementwise, graph, shape=step.shape, dtype=step.dtype)
-    is_infinite = add_node("IsInf", step.inputs)
-    is_nan = add_node("IsNaN", step.inputs)
-    is_infinite_or_nan = add_node("Or", (is_infinite, is_nan))
-    return add_node("Not", (is_infinite_or_nan,))
+    add_elementwise = partial(add_elementwise_node, graph, shape=step.shape, dtype=step.dtype)
+    is_infinite = add_elementwise("IsInf", step.inputs)
+    is_nan = add_elementwise("IsNaN", step.inputs)
+    is_infinite_or_nan = add_elementwise("Or", (is_infinite, is_nan))
+    return add_elementwise("Not", (is_infinite_or_nan,))

@@ -8,6 +8,7 @@ from jaxcifar.exchange.onnx import (
     formula_nodes,
     indexing_nodes,
     joining_nodes,
+    padding_nodes,
     pooling_nodes,
     product_nodes,
     slicing_nodes,
@@ -16,68 +17,77 @@ from jaxcifar.exchange.onnx import (
 from jaxcifar.exchange.onnx import elementwise_nodes as elements
 from jaxcifar.exchange.onnx import rearranging_nodes as rearranging
 from jaxcifar.exchange.onnx import reducing_nodes as reducing
-from jaxcifar.exchange.onnx.elementwise_nodes import Conversion, by_node, chain, with_scalar
+from jaxcifar.exchange.onnx.elementwise_nodes import (
+    Conversion,
+    chained_conversions,
+    conversion_to_node,
+    conversion_with_scalar,
+)
 from jaxcifar.exchange.onnx.onnx_builder import ONNX_TYPES, OnnxBuilder
 from jaxcifar.exchange.onnx.onnx_values import Tensor, UnconvertibleError, Value
 from jaxcifar.exchange.onnx.traced_step import Step
 
 _ELEMENTWISE: dict[str, Conversion] = {
-    "abs": by_node("Abs"),
-    "acos": by_node("Acos"),
-    "acosh": by_node("Acosh"),
-    "add": elements.commutative("Add"),
-    "add_any": elements.commutative("Add"),
-    "and": bool_nodes.logical("And"),
-    "asin": by_node("Asin"),
-    "asinh": by_node("Asinh"),
-    "atan": by_node("Atan"),
-    "atanh": by_node("Atanh"),
-    "ceil": by_node("Ceil"),
-    "clamp": elements.clamp,
-    "convert_element_type": formula_nodes.convert_element_type,
-    "cos": by_node("Cos"),
-    "cosh": by_node("Cosh"),
-    "div": softmax_nodes.div,
-    "eq": bool_nodes.comparison("Equal"),
-    "erf": formula_nodes.erf,
-    "erfc": chain(by_node("Erf"), with_scalar("Sub", 1, first=True)),
-    "exp": by_node("Exp"),
-    "exp2": chain(with_scalar("Mul", math.log(2)), by_node("Exp")),
-    "expm1": formula_nodes.expm1,
-    "floor": by_node("Floor"),
-    "ge": bool_nodes.comparison("GreaterOrEqual"),
-    "gt": bool_nodes.comparison("Greater"),
-    "integer_pow": formula_nodes.integer_pow,
-    "is_finite": bool_nodes.is_finite,
-    "le": bool_nodes.comparison("LessOrEqual"),
-    "log": by_node("Log"),
-    "log1p": formula_nodes.log1p,
-    "logistic": by_node("Sigmoid"),
-    "lt": bool_nodes.comparison("Less"),
-    "max": elements.maximum,
-    "min": elements.minimum,
-    "mul": elements.commutative("Mul"),
-    "ne": bool_nodes.comparison("Equal", negated=True),
-    "neg": by_node("Neg"),
-    "not": bool_nodes.logical("Not"),
-    "or": bool_nodes.logical("Or"),
-    "pow": by_node("Pow"),
-    "rem": formula_nodes.remainder,
-    "round": formula_nodes.rounded,
-    "rsqrt": chain(by_node("Sqrt"), by_node("Reciprocal")),
-    "select_n": bool_nodes.select_n,
-    "sign": by_node("Sign"),
-    "sin": by_node("Sin"),
-    "sinh": by_node("Sinh"),
-    "sqrt": by_node("Sqrt"),
-    "square": formula_nodes.square,
-    "sub": elements.sub,
-    "tan": by_node("Tan"),
-    "tanh": by_node("Tanh"),
-    "xor": bool_nodes.logical("Xor"),
+    "abs": conversion_to_node("Abs"),
+    "acos": conversion_to_node("Acos"),
+    "acosh": conversion_to_node("Acosh"),
+    "add": elements.commutative_conversion("Add"),
+    "add_any": elements.commutative_conversion("Add"),
+    "and": bool_nodes.logical_conversion("And"),
+    "asin": conversion_to_node("Asin"),
+    "asinh": conversion_to_node("Asinh"),
+    "atan": conversion_to_node("Atan"),
+    "atanh": conversion_to_node("Atanh"),
+    "ceil": conversion_to_node("Ceil"),
+    "clamp": elements.convert_clamp,
+    "convert_element_type": formula_nodes.convert_dtype_change,
+    "cos": conversion_to_node("Cos"),
+    "cosh": conversion_to_node("Cosh"),
+    "div": softmax_nodes.convert_div_or_softmax,
+    "eq": bool_nodes.comparison_conversion("Equal"),
+    "erf": formula_nodes.convert_erf,
+    "erfc": chained_conversions(
+        conversion_to_node("Erf"), conversion_with_scalar("Sub", 1, scalar_first=True)
+    ),
+    "exp": conversion_to_node("Exp"),
+    "exp2": chained_conversions(
+        conversion_with_scalar("Mul", math.log(2)), conversion_to_node("Exp")
+    ),
+    "expm1": formula_nodes.convert_expm1,
+    "floor": conversion_to_node("Floor"),
+    "ge": bool_nodes.comparison_conversion("GreaterOrEqual"),
+    "gt": bool_nodes.comparison_conversion("Greater"),
+    "integer_pow": formula_nodes.convert_integer_pow,
+    "is_finite": bool_nodes.convert_is_finite,
+    "le": bool_nodes.comparison_conversion("LessOrEqual"),
+    "log": conversion_to_node("Log"),
+    "log1p": formula_nodes.convert_log1p,
+    "logistic": conversion_to_node("Sigmoid"),
+    "lt": bool_nodes.comparison_conversion("Less"),
+    "max": elements.convert_max,
+    "min": elements.convert_min,
+    "mul": elements.commutative_conversion("Mul"),
+    "ne": bool_nodes.comparison_conversion("Equal", negated=True),
+    "neg": conversion_to_node("Neg"),
+    "not": bool_nodes.logical_conversion("Not"),
+    "or": bool_nodes.logical_conversion("Or"),
+    "pow": conversion_to_node("Pow"),
+    "rem": formula_nodes.convert_rem,
+    "round": formula_nodes.convert_round,
+    "rsqrt": chained_conversions(conversion_to_node("Sqrt"), conversion_to_node("Reciprocal")),
+    "select_n": bool_nodes.convert_select,
+    "sign": conversion_to_node("Sign"),
+    "sin": conversion_to_node("Sin"),
+    "sinh": conversion_to_node("Sinh"),
+    "sqrt": conversion_to_node("Sqrt"),
+    "square": formula_nodes.convert_square,
+    "sub": elements.convert_sub,
+    "tan": conversion_to_node("Tan"),
+    "tanh": conversion_to_node("Tanh"),
+    "xor": bool_nodes.logical_conversion("Xor"),
 }
 # Operations that change no value, apart from rounding floats to fewer digits.
-_UNCHANGED = (
+_UNCHANGING_OPERATIONS = (
     "copy",
     "copy_p",
     "device_put",
@@ -91,43 +101,43 @@ _UNCHANGED = (
 )
 CONVERSIONS: dict[str, Conversion] = {
     **_ELEMENTWISE,
-    **dict.fromkeys(_UNCHANGED, elements.unchanged),
-    "argmax": reducing.position_of("ArgMax"),
-    "argmin": reducing.position_of("ArgMin"),
-    "broadcast_in_dim": rearranging.broadcast_in_dim,
-    "concatenate": joining_nodes.concatenate,
-    "conv_general_dilated": convolution_nodes.conv_general_dilated,
-    "cumsum": reducing.cumsum,
-    "dot_general": product_nodes.dot_general,
-    "dynamic_slice": slicing_nodes.dynamic_slice,
-    "dynamic_update_slice": indexing_nodes.dynamic_update_slice,
-    "gather": indexing_nodes.gather,
-    "pad": indexing_nodes.pad,
-    "reduce_and": reducing.bool_reduction("ReduceMin"),
-    "reduce_max": reducing.reduction("ReduceMax"),
-    "reduce_min": reducing.reduction("ReduceMin"),
-    "reduce_or": reducing.bool_reduction("ReduceMax"),
-    "reduce_prod": reducing.reduction("ReduceProd"),
-    "reduce_sum": reducing.reduction("ReduceSum"),
-    "reduce_window_max": pooling_nodes.max_window,
-    "reduce_window_min": pooling_nodes.min_window,
-    "reduce_window_sum": pooling_nodes.sum_window,
-    "reshape": rearranging.reshape,
-    "rev": slicing_nodes.rev,
-    "scatter": indexing_nodes.scatter,
-    "slice": slicing_nodes.slice_,
-    "sort": reducing.sort,
-    "split": joining_nodes.split,
-    "squeeze": rearranging.squeeze,
-    "stack": joining_nodes.stack,
-    "tile": joining_nodes.tile,
-    "top_k": reducing.top_k,
-    "transpose": rearranging.transpose,
-    "unstack": joining_nodes.unstack,
+    **dict.fromkeys(_UNCHANGING_OPERATIONS, elements.unchanged_inputs),
+    "argmax": reducing.position_conversion("ArgMax"),
+    "argmin": reducing.position_conversion("ArgMin"),
+    "broadcast_in_dim": rearranging.convert_broadcast,
+    "concatenate": joining_nodes.convert_concatenate,
+    "conv_general_dilated": convolution_nodes.convert_convolution,
+    "cumsum": reducing.convert_cumsum,
+    "dot_general": product_nodes.convert_dot_general,
+    "dynamic_slice": slicing_nodes.convert_dynamic_slice,
+    "dynamic_update_slice": padding_nodes.convert_dynamic_update_slice,
+    "gather": indexing_nodes.convert_gather,
+    "pad": padding_nodes.convert_pad,
+    "reduce_and": reducing.bool_reduction_conversion("ReduceMin"),
+    "reduce_max": reducing.reduction_conversion("ReduceMax"),
+    "reduce_min": reducing.reduction_conversion("ReduceMin"),
+    "reduce_or": reducing.bool_reduction_conversion("ReduceMax"),
+    "reduce_prod": reducing.reduction_conversion("ReduceProd"),
+    "reduce_sum": reducing.reduction_conversion("ReduceSum"),
+    "reduce_window_max": pooling_nodes.convert_max_pool,
+    "reduce_window_min": pooling_nodes.convert_min_pool,
+    "reduce_window_sum": pooling_nodes.convert_sum_pool,
+    "reshape": rearranging.convert_reshape,
+    "rev": slicing_nodes.convert_rev,
+    "scatter": indexing_nodes.convert_scatter,
+    "slice": slicing_nodes.convert_slice,
+    "sort": reducing.convert_sort,
+    "split": joining_nodes.convert_split,
+    "squeeze": rearranging.convert_squeeze,
+    "stack": joining_nodes.convert_stack,
+    "tile": joining_nodes.convert_tile,
+    "top_k": reducing.convert_top_k,
+    "transpose": rearranging.convert_transpose,
+    "unstack": joining_nodes.convert_unstack,
 }
 # Operations that copy values without computing; ONNX Runtime has them for every dtype.
 _COPYING_OPERATIONS = (
-    *_UNCHANGED,
+    *_UNCHANGING_OPERATIONS,
     "broadcast_in_dim",
     "concatenate",
     "convert_element_type",
@@ -159,21 +169,28 @@ def convert_step(graph: OnnxBuilder, step: Step) -> list[Value]:
             f"the operation {name} can't be converted; use other operations for it"
         )
     step.check_parameters()
-    _check_dtypes(step)
+    _check_that_onnx_has_dtypes(step)
+    _check_that_onnx_runtime_computes_dtypes(step)
     results = CONVERSIONS[name](graph, step)
-    return results if isinstance(results, list) else [results]
+    has_several_results = isinstance(results, list)
+    return results if has_several_results else [results]
 
 
-def _check_dtypes(step: Step) -> None:
-    """Raise UnconvertibleError if ONNX, or ONNX Runtime, does not take a dtype of an operation."""
-    operands = (*step.equation_for_two.invars, *step.equation_for_two.outvars)
-    for operand in operands:
-        dtype_in_jax = str(operand.aval.dtype)  # type: ignore[attr-defined]
-        if "float" not in dtype_in_jax and dtype_in_jax not in ONNX_TYPES:
+def _check_that_onnx_has_dtypes(step: Step) -> None:
+    """Raise UnconvertibleError if ONNX lacks the dtype of an input or a result."""
+    for variable in (*step.equation_for_two.invars, *step.equation_for_two.outvars):
+        dtype_name = str(variable.aval.dtype)  # type: ignore[attr-defined]
+        becomes_float32 = "float" in dtype_name
+        if not becomes_float32 and dtype_name not in ONNX_TYPES:
             raise UnconvertibleError(
-                f"the operation {step.name} of {dtype_in_jax} can't be converted; use another dtype"
+                f"the operation {step.name} of {dtype_name} can't be converted; use another dtype"
             )
-    if step.name in _COPYING_OPERATIONS:
+
+
+def _check_that_onnx_runtime_computes_dtypes(step: Step) -> None:
+    """Raise UnconvertibleError if ONNX Runtime may lack the operation for the dtype of an input."""
+    only_copies_values = step.name in _COPYING_OPERATIONS
+    if only_copies_values:
         return
     tensors = [value for value in step.inputs if isinstance(value, Tensor)]
     for tensor in tensors:

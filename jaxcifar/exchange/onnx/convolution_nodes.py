@@ -1,13 +1,14 @@
 """Convert convolutions."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from jaxcifar.exchange.onnx.indexing_nodes import padded
 from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
 from jaxcifar.exchange.onnx.onnx_values import (
     Constant,
+    Order,
     Size,
     Tensor,
     UnconvertibleError,
@@ -16,17 +17,40 @@ from jaxcifar.exchange.onnx.onnx_values import (
     fixed_shape,
     rank,
 )
-from jaxcifar.exchange.onnx.slicing_nodes import sliced
+from jaxcifar.exchange.onnx.padding_nodes import add_padding
+from jaxcifar.exchange.onnx.slicing_nodes import add_slice
 from jaxcifar.exchange.onnx.traced_step import Step
 
 _ZERO = fixed_constant(np.float32(0))
 
 
-def conv_general_dilated(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Add the nodes of a convolution; return its result.
+class _AxisOrders(NamedTuple):
+    """The orders of axes in the graph: for each axis of the graph's tensor, its number in JAX.
 
-    The order of axes in the graph is batch, channels, then height and width.
+    Attributes:
+      images: batch, channels, then height and width.
+      kernel: output channels, input channels of a group, then height and width.
+      result: batch, channels, then height and width.
     """
+
+    images: Order
+    kernel: Order
+    result: Order
+
+
+def _axis_orders(step: Step) -> _AxisOrders:
+    numbers = step.params["dimension_numbers"]
+    return _AxisOrders(tuple(numbers.lhs_spec), tuple(numbers.rhs_spec), tuple(numbers.out_spec))
+
+
+def _spatial_axes(order: Order) -> list[int]:
+    """Return the axes of height and width from one of the `_AxisOrders`."""
+    _, _, *spatial_axes = order
+    return spatial_axes
+
+
+def convert_convolution(graph: OnnxBuilder, step: Step) -> Tensor:
+    """Add the nodes of a convolution; return its result."""
     params = step.params
     if params["batch_group_count"] != 1:
         raise UnconvertibleError(
@@ -37,42 +61,36 @@ def conv_general_dilated(graph: OnnxBuilder, step: Step) -> Tensor:
     padding = [(int(before), int(after)) for before, after in params["padding"]]
     has_zeros_between_pixels = max(params["lhs_dilation"], default=1) > 1
     if has_zeros_between_pixels:
-        return _transposed_convolution(graph, step, padding)
-    return _convolution(graph, step, padding)
+        return _add_transposed_convolution(graph, step, padding)
+    return _add_convolution(graph, step, padding)
 
 
-def _convolution(graph: OnnxBuilder, step: Step, padding: Sequence[tuple[int, int]]) -> Tensor:
+def _add_convolution(graph: OnnxBuilder, step: Step, padding: Sequence[tuple[int, int]]) -> Tensor:
     """Add the nodes of a convolution that puts no zeros between the pixels of its images."""
-    params = step.params
-    axis_orders = params["dimension_numbers"]  # of the images, the kernel and the result
+    params, orders = step.params, _axis_orders(step)
     images, kernel = step.inputs
-    images = _cut_at_negative_padding(graph, images, padding, _spatial_axes(axis_orders.lhs_spec))
-    kernel_size = [kernel.shape[axis] for axis in _spatial_axes(axis_orders.rhs_spec)]
+    images = _cut_at_negative_padding(graph, images, padding, _spatial_axes(orders.images))
+    kernel_size = [kernel.shape[axis] for axis in _spatial_axes(orders.kernel)]
     if not all(size.is_fixed for size in kernel_size):
         raise UnconvertibleError(
             "a kernel whose size depends on the number of images can't be converted; use a kernel "
             "of a fixed size"
         )
-    images_in_graph = graph.reorder_and_expand(images, tuple(axis_orders.lhs_spec))
-    kernel_in_graph = graph.reorder_and_expand(kernel, tuple(axis_orders.rhs_spec))
-    added_before = [max(0, before) for before, _ in padding]
-    added_after = [max(0, after) for _, after in padding]
-    name = graph.add(
+    images_in_graph = graph.reorder_and_expand(images, orders.images)
+    kernel_in_graph = graph.reorder_and_expand(kernel, orders.kernel)
+    zeros_before = [max(0, before) for before, _ in padding]
+    zeros_after = [max(0, after) for _, after in padding]
+    name = graph.add_node(
         "Conv",
         images_in_graph.name,
         kernel_in_graph.name,
         kernel_shape=[size.fixed_value for size in kernel_size],
         strides=list(params["window_strides"]),
-        pads=added_before + added_after,
+        pads=zeros_before + zeros_after,
         dilations=list(params["rhs_dilation"]),
         group=params["feature_group_count"],
     )
-    return Tensor(name, step.shape, step.shape, tuple(axis_orders.out_spec), step.dtype)
-
-
-def _spatial_axes(axes: Sequence[int]) -> Sequence[int]:
-    """Return the axes of height and width; JAX lists them after those of batch and channels."""
-    return axes[2:]
+    return Tensor(name, step.shape, step.shape, orders.result, step.dtype)
 
 
 def _cut_at_negative_padding(
@@ -85,7 +103,7 @@ def _cut_at_negative_padding(
     negative_padding = [(min(0, before), min(0, after)) for before, after in padding]
     if all(pair == (0, 0) for pair in negative_padding):
         return x
-    return padded(graph, x, _ZERO, _padding_of_all_axes(rank(x), axes, negative_padding))
+    return add_padding(graph, x, _ZERO, _padding_of_all_axes(rank(x), axes, negative_padding))
 
 
 def _padding_of_all_axes(
@@ -104,7 +122,7 @@ def _padding_of_all_axes(
     return padding_of_all_axes
 
 
-def _transposed_convolution(
+def _add_transposed_convolution(
     graph: OnnxBuilder, step: Step, padding: Sequence[tuple[int, int]]
 ) -> Tensor:
     """Add the nodes of a convolution that puts zeros between the pixels of its images first.
@@ -113,73 +131,77 @@ def _transposed_convolution(
     position where the kernel covers at least one pixel. JAX's padding may ask for fewer outputs or
     for more, so rows and columns are cut off or zeros are added.
     """
-    params = step.params
-    axis_orders, groups = params["dimension_numbers"], params["feature_group_count"]
+    params, orders = step.params, _axis_orders(step)
+    group_count = params["feature_group_count"]
     images, kernel = step.inputs
     if not isinstance(kernel, Constant):
         raise UnconvertibleError(
             "a transposed convolution with a computed kernel can't be converted; use a constant "
             "kernel"
         )
-    weights = kernel.array().transpose(axis_orders.rhs_spec)
+    weights = kernel.array().transpose(orders.kernel)
     _, _, *kernel_size = weights.shape
-    added_counts = []  # rows and columns to add before and after; negative if cut off
+    excess_padding = []  # of JAX over the node: rows and columns to add, or to cut off if negative
     for (before, after), size, dilation in zip(
         padding, kernel_size, params["rhs_dilation"], strict=True
     ):
         padding_of_node = (size - 1) * dilation
-        added_counts.append((before - padding_of_node, after - padding_of_node))
-    cut_before = [max(0, -before) for before, _ in added_counts]
-    cut_after = [max(0, -after) for _, after in added_counts]
-    images_in_graph = graph.reorder_and_expand(images, tuple(axis_orders.lhs_spec))
-    name = graph.add(
+        excess_padding.append((before - padding_of_node, after - padding_of_node))
+    cut_before = [max(0, -before) for before, _ in excess_padding]
+    cut_after = [max(0, -after) for _, after in excess_padding]
+    images_in_graph = graph.reorder_and_expand(images, orders.images)
+    name = graph.add_node(
         "ConvTranspose",
         images_in_graph.name,
-        graph.constant(_mirrored_and_swapped_kernel(weights, groups)),
+        graph.add_constant(_mirrored_and_swapped_kernel(weights, group_count)),
         kernel_shape=kernel_size,
         strides=list(params["lhs_dilation"]),
         pads=cut_before + cut_after,
         dilations=list(params["rhs_dilation"]),
-        group=groups,
+        group=group_count,
     )
     cut_counts = [before + after for before, after in zip(cut_before, cut_after, strict=True)]
-    result = _output_of_conv_transpose(step, name, cut_counts)
-    positive_counts = [(max(0, before), max(0, after)) for before, after in added_counts]
-    return _add_zeros_and_take_strides(graph, step, result, positive_counts)
+    output = _output_of_conv_transpose(step, name, cut_counts)
+    added_counts = [(max(0, before), max(0, after)) for before, after in excess_padding]
+    return _add_zeros_and_take_strides(graph, step, output, added_counts)
 
 
 def _add_zeros_and_take_strides(
-    graph: OnnxBuilder, step: Step, result: Tensor, added_counts: Sequence[tuple[int, int]]
+    graph: OnnxBuilder, step: Step, output: Tensor, added_counts: Sequence[tuple[int, int]]
 ) -> Tensor:
-    """Pad the output of a ConvTranspose node, and take only each n-th row if JAX's stride is n.
+    """Pad the output of a ConvTranspose node with zeros, then apply the strides of JAX.
 
-    `added_counts` has the numbers of zeros to add before and after, along height and width.
+    A stride of 2 takes every second row. `added_counts` has the numbers of zeros to add before and
+    after, along height and width.
     """
     axis_count = len(step.shape)
-    spatial_axes = _spatial_axes(step.params["dimension_numbers"].out_spec)
+    spatial_axes = _spatial_axes(_axis_orders(step).result)
     padding = _padding_of_all_axes(axis_count, spatial_axes, added_counts)
-    result = padded(graph, result, _ZERO, padding)
+    padded_output = add_padding(graph, output, _ZERO, padding)
     strides = [1] * axis_count
     for axis, stride in zip(spatial_axes, step.params["window_strides"], strict=True):
         strides[axis] = stride
     starts = fixed_shape([0] * axis_count)
-    return sliced(graph, result, starts, result.shape, strides)
+    return add_slice(graph, padded_output, starts, padded_output.shape, strides)
 
 
-def _mirrored_and_swapped_kernel(weights: np.ndarray, groups: int) -> np.ndarray:
+def _mirrored_and_swapped_kernel(weights: np.ndarray, group_count: int) -> np.ndarray:
     """Return the kernel of a ConvTranspose node: mirrored, with inputs and outputs swapped.
 
     Args:
       weights: the kernel of the convolution, `[outputs, inputs of a group, height, width]`.
-      groups: number of groups of channels.
+      group_count: number of groups of channels.
     """
-    outputs, group_inputs, *size = weights.shape
-    group_outputs = outputs // groups
-    groups_outputs_inputs = weights.reshape(groups, group_outputs, group_inputs, *size)
+    output_count, inputs_of_group, *kernel_size = weights.shape
+    outputs_of_group = output_count // group_count
+    groups_outputs_inputs = weights.reshape(
+        group_count, outputs_of_group, inputs_of_group, *kernel_size
+    )
     groups_inputs_outputs = groups_outputs_inputs.swapaxes(1, 2)
-    _, _, _, *spatial_axes = range(groups_inputs_outputs.ndim)
-    mirrored = np.flip(groups_inputs_outputs, tuple(spatial_axes))
-    return mirrored.reshape(groups * group_inputs, group_outputs, *size)
+    spatial_axes = tuple(range(3, groups_inputs_outputs.ndim))
+    mirrored = np.flip(groups_inputs_outputs, spatial_axes)
+    input_count = group_count * inputs_of_group
+    return mirrored.reshape(input_count, outputs_of_group, *kernel_size)
 
 
 def _output_of_conv_transpose(step: Step, name: str, cut_counts: Sequence[int]) -> Tensor:
@@ -190,27 +212,21 @@ def _output_of_conv_transpose(step: Step, name: str, cut_counts: Sequence[int]) 
       name: name of the node's output.
       cut_counts: the number of rows and the number of columns that the node cuts off.
     """
-    params = step.params
-    axis_orders = params["dimension_numbers"]
+    orders = _axis_orders(step)
     images, kernel = step.inputs
+    image_sizes = [images.shape[axis] for axis in _spatial_axes(orders.images)]
+    kernel_sizes = [kernel.shape[axis] for axis in _spatial_axes(orders.kernel)]
+    if not all(size.is_fixed for size in image_sizes):
+        raise UnconvertibleError(
+            "a transposed convolution along the batch can't be converted; convolve each image by "
+            "itself"
+        )
     shape = list(step.shape)
-    for image_axis, kernel_axis, output_axis, zeros_distance, kernel_dilation, cut_count in zip(
-        _spatial_axes(axis_orders.lhs_spec),
-        _spatial_axes(axis_orders.rhs_spec),
-        _spatial_axes(axis_orders.out_spec),
-        params["lhs_dilation"],
-        params["rhs_dilation"],
-        cut_counts,
-        strict=True,
-    ):
-        image_size, kernel_size = images.shape[image_axis], kernel.shape[kernel_axis]
-        if not image_size.is_fixed:
-            raise UnconvertibleError(
-                "a transposed convolution along the batch can't be converted; convolve each image "
-                "by itself"
-            )
-        size_with_zeros = (image_size.fixed_value - 1) * zeros_distance + 1
-        kernel_margin = (kernel_size.fixed_value - 1) * kernel_dilation
-        output_size = size_with_zeros + kernel_margin - cut_count
+    for number, output_axis in enumerate(_spatial_axes(orders.result)):
+        distance_of_pixels = step.params["lhs_dilation"][number]
+        distance_of_weights = step.params["rhs_dilation"][number]
+        image_size_with_zeros = (image_sizes[number].fixed_value - 1) * distance_of_pixels + 1
+        kernel_margin = (kernel_sizes[number].fixed_value - 1) * distance_of_weights
+        output_size = image_size_with_zeros + kernel_margin - cut_counts[number]
         shape[output_axis] = Size(output_size, output_size)
-    return Tensor(name, tuple(shape), tuple(shape), tuple(axis_orders.out_spec), step.dtype)
+    return Tensor(name, tuple(shape), tuple(shape), orders.result, step.dtype)

@@ -1,4 +1,7 @@
-"""Convert elementwise operations, such as an addition. Functions have the operations' JAX names."""
+"""Convert elementwise operations, such as an addition.
+
+A function `convert_...` converts the operation that has this name in JAX.
+"""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -10,8 +13,6 @@ from numpy.typing import ArrayLike
 from jaxcifar.exchange.onnx.onnx_builder import (
     ONNX_TYPES,
     OnnxBuilder,
-    common_order,
-    elementwise_sizes,
 )
 from jaxcifar.exchange.onnx.onnx_values import (
     Constant,
@@ -20,15 +21,17 @@ from jaxcifar.exchange.onnx.onnx_values import (
     Tensor,
     Value,
     fixed_constant,
+    is_tensor_of_shape,
     rank,
 )
+from jaxcifar.exchange.onnx.result_layout import broadcast_sizes_in_graph, common_order
 from jaxcifar.exchange.onnx.traced_step import Step, is_constant_filled_with
 
 Conversion = Callable[[OnnxBuilder, Step], Any]
 _SMALLEST_DIVISOR = 1e-30  # by which a division becomes a multiplication
 
 
-def elementwise(
+def add_elementwise_node(
     graph: OnnxBuilder,
     operation: str,
     inputs: Sequence[Value],
@@ -47,42 +50,45 @@ def elementwise(
       attributes: the node's attributes.
     """
     order = common_order(inputs, len(shape))
-    order_of_scalar: Order = ()
     tensors = []
     for value in inputs:
         is_scalar = rank(value) == 0
-        tensors.append(graph.reorder_axes(value, order_of_scalar if is_scalar else order))
+        order_of_value: Order = () if is_scalar else order
+        tensors.append(graph.reorder_axes(value, order_of_value))
     input_names = [tensor.name for tensor in tensors]
-    name = graph.add(operation, *input_names, **attributes)
-    return Tensor(name, shape, elementwise_sizes(tensors, shape), order, dtype)
+    name = graph.add_node(operation, *input_names, **attributes)
+    sizes_in_graph = broadcast_sizes_in_graph(tensors, axis_count=len(shape))
+    return Tensor(name, shape, sizes_in_graph, order, dtype)
 
 
-def cast(graph: OnnxBuilder, x: Tensor, dtype: np.dtype) -> Tensor:
+def add_cast(graph: OnnxBuilder, x: Tensor, dtype: np.dtype) -> Tensor:
     """Add a node that converts a tensor to another dtype; return the new tensor."""
     onnx_type = ONNX_TYPES[dtype.name]
-    return elementwise(graph, "Cast", (x,), x.shape, dtype, to=onnx_type)
+    return add_elementwise_node(graph, "Cast", (x,), x.shape, dtype, to=onnx_type)
 
 
-def by_node(operation: str, **attributes: Any) -> Conversion:
+def conversion_to_node(operation: str, **attributes: Any) -> Conversion:
     """Return a function that converts an elementwise operation to the ONNX node `operation`."""
 
-    def convert(graph: OnnxBuilder, step: Step) -> Tensor:
-        return elementwise(graph, operation, step.inputs, step.shape, step.dtype, **attributes)
+    def convert_to_node(graph: OnnxBuilder, step: Step) -> Tensor:
+        return add_elementwise_node(
+            graph, operation, step.inputs, step.shape, step.dtype, **attributes
+        )
 
-    return convert
+    return convert_to_node
 
 
-def commutative(operation: str) -> Conversion:
+def commutative_conversion(operation: str) -> Conversion:
     """Return a function that converts an operation whose two inputs may be swapped, such as "Add".
 
     A constant becomes the second input of the node, where `node_folding` looks for constants.
     """
 
-    def convert(graph: OnnxBuilder, step: Step) -> Tensor:
+    def convert_commutative_operation(graph: OnnxBuilder, step: Step) -> Tensor:
         inputs = _constants_last(step.inputs)
-        return elementwise(graph, operation, inputs, step.shape, step.dtype)
+        return add_elementwise_node(graph, operation, inputs, step.shape, step.dtype)
 
-    return convert
+    return convert_commutative_operation
 
 
 def _constants_last(inputs: Sequence[Value]) -> list[Value]:
@@ -92,41 +98,45 @@ def _constants_last(inputs: Sequence[Value]) -> list[Value]:
     return [*tensors, *constants]
 
 
-def chain(*conversions: Conversion) -> Conversion:
+def chained_conversions(*conversions: Conversion) -> Conversion:
     """Return a function that calls conversion functions in turn, each on the previous result.
 
     For example, `rsqrt` becomes a square root and then a reciprocal.
     """
 
-    def convert(graph: OnnxBuilder, step: Step) -> Tensor:
+    def convert_by_chain(graph: OnnxBuilder, step: Step) -> Tensor:
         for conversion in conversions:
             result: Tensor = conversion(graph, step)
             step = dataclasses.replace(step, inputs=(result,))
         return result
 
-    return convert
+    return convert_by_chain
 
 
-def with_scalar(operation: str, scalar: float, *, first: bool = False) -> Conversion:
+def conversion_with_scalar(
+    operation: str, scalar: float, *, scalar_first: bool = False
+) -> Conversion:
     """Return a function that converts an operation with one input to a node with two inputs.
 
-    The node's other input is a constant. For example, `with_scalar("Mul", 2)` doubles the input.
+    The node's other input is a constant. For example, `conversion_with_scalar("Mul", 2)` returns a
+    function that adds a node that doubles its input.
 
     Args:
       operation: the node's name in ONNX.
       scalar: the constant, which is the node's second input.
-      first: True if the constant is the node's first input instead.
+      scalar_first: True if the constant is the node's first input instead.
     """
 
-    def convert(graph: OnnxBuilder, step: Step) -> Tensor:
+    def convert_with_scalar(graph: OnnxBuilder, step: Step) -> Tensor:
         constant = fixed_constant(np.float32(scalar))
-        inputs = (constant, *step.inputs) if first else (*step.inputs, constant)
-        return elementwise(graph, operation, inputs, step.shape, step.dtype)
+        [x] = step.inputs
+        inputs = (constant, x) if scalar_first else (x, constant)
+        return add_elementwise_node(graph, operation, inputs, step.shape, step.dtype)
 
-    return convert
+    return convert_with_scalar
 
 
-def sub(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_sub(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add a node that subtracts the second input from the first.
 
     If the second input is a constant, its negative is added instead: a constant that is added can
@@ -135,56 +145,59 @@ def sub(graph: OnnxBuilder, step: Step) -> Tensor:
     x, subtracted = step.inputs
     if isinstance(subtracted, Constant) and step.dtype == np.float32:
         negative = subtracted.map(np.negative)
-        return elementwise(graph, "Add", (x, negative), step.shape, step.dtype)
-    return elementwise(graph, "Sub", step.inputs, step.shape, step.dtype)
+        return add_elementwise_node(graph, "Add", (x, negative), step.shape, step.dtype)
+    return add_elementwise_node(graph, "Sub", step.inputs, step.shape, step.dtype)
 
 
-def div(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_div(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add a node that divides the first input by the second.
 
     If the second input is a constant, the first is multiplied by its inverse instead: a constant
     factor can be folded into the layer before.
     """
-
-    def inverse_of(array: ArrayLike) -> np.ndarray:
-        return (1 / np.asarray(array, np.float64)).astype(np.float32)
-
     x, divisor = step.inputs
     if isinstance(divisor, Constant) and step.dtype == np.float32:
         magnitudes = np.abs(divisor.array().astype(np.float64))
         has_finite_inverse = np.all(magnitudes > _SMALLEST_DIVISOR)
         if has_finite_inverse:
-            inverse = divisor.map(inverse_of)
-            return elementwise(graph, "Mul", (x, inverse), step.shape, step.dtype)
-    return elementwise(graph, "Div", step.inputs, step.shape, step.dtype)
+            inverse = divisor.map(_inverse)
+            return add_elementwise_node(graph, "Mul", (x, inverse), step.shape, step.dtype)
+    return add_elementwise_node(graph, "Div", step.inputs, step.shape, step.dtype)
 
 
-def maximum(graph: OnnxBuilder, step: Step) -> Tensor:
+def _inverse(array: ArrayLike) -> np.ndarray:
+    exact_inverse = 1 / np.asarray(array, np.float64)
+    return exact_inverse.astype(np.float32)
+
+
+def convert_max(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add a node for the larger of two values: a "Relu" node if one of them is zero."""
     x, other = _constants_last(step.inputs)
-    if step.dtype == np.float32 and isinstance(x, Tensor) and x.shape == step.shape:
-        if is_constant_filled_with(other, 0):
-            return elementwise(graph, "Relu", (x,), step.shape, step.dtype)
+    is_float = step.dtype == np.float32
+    if is_float and is_tensor_of_shape(x, step.shape):
+        is_relu = is_constant_filled_with(other, 0)
+        if is_relu:
+            return add_elementwise_node(graph, "Relu", (x,), step.shape, step.dtype)
         is_maximum_always_x = is_constant_filled_with(other, -np.inf)  # as in a softmax
         if is_maximum_always_x:
             return x
     operation = "Or" if step.dtype == np.bool_ else "Max"
-    return elementwise(graph, operation, (x, other), step.shape, step.dtype)
+    return add_elementwise_node(graph, operation, (x, other), step.shape, step.dtype)
 
 
-def minimum(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_min(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add a node for the smaller of two values, element by element."""
     operation = "And" if step.dtype == np.bool_ else "Min"
-    return elementwise(graph, operation, step.inputs, step.shape, step.dtype)
+    return add_elementwise_node(graph, operation, step.inputs, step.shape, step.dtype)
 
 
-def clamp(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_clamp(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add nodes that limit the values of an array to a range."""
     low, x, high = step.inputs
-    at_least_low = elementwise(graph, "Max", (x, low), step.shape, step.dtype)
-    return elementwise(graph, "Min", (at_least_low, high), step.shape, step.dtype)
+    at_least_low = add_elementwise_node(graph, "Max", (x, low), step.shape, step.dtype)
+    return add_elementwise_node(graph, "Min", (at_least_low, high), step.shape, step.dtype)
 
 
-def unchanged(graph: OnnxBuilder, step: Step) -> list[Value]:
+def unchanged_inputs(graph: OnnxBuilder, step: Step) -> list[Value]:
     """Return the inputs of an operation that changes no value, or only rounds floats."""
     return list(step.inputs)

@@ -10,10 +10,10 @@ def combined_constant(operation: str, first: np.ndarray, second: np.ndarray) -> 
     return combined.astype(np.float32)
 
 
-def number_for_each_channel(
+def numbers_of_channels(
     constant: np.ndarray, axis_count: int, channel_count: int
 ) -> np.ndarray | None:
-    """Return a constant as one number for each channel; None if it differs within a channel.
+    """Return a constant as one number for each channel; None if it may differ within a channel.
 
     Args:
       constant: an array that is added to a layer's output, or multiplied with it. Its shape may be
@@ -27,8 +27,17 @@ def number_for_each_channel(
     if constant.ndim != axis_count:
         return None
     batch_size, channel_size, *spatial_sizes = constant.shape
-    differs_within_channel = any(size != 1 for size in (batch_size, *spatial_sizes))
-    if differs_within_channel or channel_size not in (1, channel_count):
+    may_differ_within_channel = any(size != 1 for size in (batch_size, *spatial_sizes))
+    fits_channels = channel_size in (1, channel_count)
+    if may_differ_within_channel or not fits_channels:
         return None
     numbers = constant.reshape(channel_size).astype(np.float64)
     return np.broadcast_to(numbers, (channel_count,))
+
+
+def scaled_along_axis(weights: np.ndarray, factors: np.ndarray, axis: int) -> np.ndarray:
+    """Multiply the slices of an array along an axis by one factor each; return float32."""
+    factor_shape = [1] * weights.ndim
+    factor_shape[axis] = len(factors)
+    scaled: np.ndarray = weights * factors.reshape(factor_shape)
+    return scaled.astype(np.float32)

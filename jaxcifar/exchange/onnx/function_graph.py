@@ -20,7 +20,7 @@ from jaxcifar.exchange.onnx.onnx_values import (
     order_of_jax,
     paired_shape,
 )
-from jaxcifar.exchange.onnx.paired_trace import convert
+from jaxcifar.exchange.onnx.paired_trace import convert_program
 
 IMAGES, LOGITS = "images", "logits"  # names of the graph's input and output
 
@@ -78,7 +78,7 @@ def function_graph(
     inputs: list[Value] = [fixed_constant(array) for array in jax.tree.leaves(arrays)]
     inputs.append(images)
     try:
-        [result] = convert(graph, trace_for_two, trace_for_three, inputs)
+        [result] = convert_program(graph, trace_for_two, trace_for_three, inputs)
         result = graph.reorder_and_expand(result)
     except UnconvertibleError as error:
         place = f"in {error.layer} " if error.layer else ""

@@ -1,11 +1,12 @@
 """Convert operations that join, repeat or cut arrays along an axis."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder, common_order
+from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
 from jaxcifar.exchange.onnx.onnx_values import (
     ONE,
     Constant,
@@ -17,16 +18,17 @@ from jaxcifar.exchange.onnx.onnx_values import (
     rank,
 )
 from jaxcifar.exchange.onnx.rearranging_nodes import rearrange_axes
-from jaxcifar.exchange.onnx.slicing_nodes import sliced
+from jaxcifar.exchange.onnx.result_layout import common_order
+from jaxcifar.exchange.onnx.slicing_nodes import add_slice
 from jaxcifar.exchange.onnx.traced_step import Step, only_input
 
 
-def concatenate(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_concatenate(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the node that joins arrays along an axis."""
-    return concatenated(graph, step.inputs, step.params["dimension"], step.shape, step.dtype)
+    return add_concatenation(graph, step.inputs, step.params["dimension"], step.shape, step.dtype)
 
 
-def concatenated(
+def add_concatenation(
     graph: OnnxBuilder, values: Sequence[Value], axis: int, shape: Shape, dtype: np.dtype
 ) -> Tensor:
     """Add the node that joins arrays along an axis; return the result, which has this shape.
@@ -40,26 +42,26 @@ def concatenated(
         )
     order = common_order(values, len(shape))
     names = [graph.reorder_and_expand(value, order).name for value in values]
-    name = graph.add("Concat", *names, axis=order.index(axis))
+    name = graph.add_node("Concat", *names, axis=order.index(axis))
     return Tensor(name, shape, shape, order, dtype)
 
 
-def tile(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_tile(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the node that repeats an array along each axis."""
     x = graph.expand_repeats(only_input(step))
-    repeats = step.params["reps"]
-    for repeat_count, size in zip(repeats, x.shape, strict=True):
+    repeat_counts = step.params["reps"]
+    for repeat_count, size in zip(repeat_counts, x.shape, strict=True):
         if repeat_count > 1 and not size.is_fixed:
             raise UnconvertibleError(
                 "repeating images along the batch axis can't be converted to ONNX; repeat arrays "
                 "along other axes only"
             )
-    repeats_in_graph = [repeats[axis] for axis in x.order]
-    name = graph.add("Tile", x.name, graph.integers(repeats_in_graph))
+    repeat_counts_in_graph = [repeat_counts[axis] for axis in x.order]
+    name = graph.add_node("Tile", x.name, graph.add_integers(repeat_counts_in_graph))
     return Tensor(name, step.shape, step.shape, x.order, step.dtype)
 
 
-def split(graph: OnnxBuilder, step: Step) -> list[Tensor]:
+def convert_split(graph: OnnxBuilder, step: Step) -> list[Tensor]:
     """Add the nodes that cut an array into several arrays along an axis."""
     x = only_input(step)
     axis = step.params["axis"]
@@ -84,10 +86,10 @@ def _slice_along(graph: OnnxBuilder, x: Tensor, axis: int, start: int, end: int)
     """Return the elements of a tensor from `start` to `end` (exclusive) along an axis."""
     starts, limits = list(fixed_shape([0] * len(x.shape))), list(x.shape)
     starts[axis], limits[axis] = fixed_shape([start, end])
-    return sliced(graph, x, starts, limits, [1] * len(starts))
+    return add_slice(graph, x, starts, limits, [1] * len(starts))
 
 
-def unstack(graph: OnnxBuilder, step: Step) -> list[Tensor]:
+def convert_unstack(graph: OnnxBuilder, step: Step) -> list[Tensor]:
     """Return the slices of an array, one for each position along an axis, without this axis."""
     x = only_input(step)
     axis = step.params["axis"]
@@ -95,24 +97,27 @@ def unstack(graph: OnnxBuilder, step: Step) -> list[Tensor]:
     return [slice_at(graph, x, position, axis) for position in range(count)]
 
 
-def stack(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_stack(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the nodes that join arrays along a new axis."""
-    return stacked(graph, step.inputs, step.params["axis"], step.shape, step.dtype)
+    return add_stack(graph, step.inputs, step.params["axis"], step.shape, step.dtype)
 
 
-def stacked(
+def add_stack(
     graph: OnnxBuilder, values: Sequence[Value], axis: int, shape: Shape, dtype: np.dtype
 ) -> Tensor:
     """Add the nodes that join arrays along a new axis; return the result, which has this shape."""
     shape_with_new_axis = (*shape[:axis], ONE, *shape[axis + 1 :])
-    values_with_new_axis: list[Value] = []
+    values_with_new_axis = []
     for value in values:
-        if isinstance(value, Constant):
-            values_with_new_axis.append(value.map(lambda array: jnp.expand_dims(array, axis)))
-        else:
-            source_axes: list[int | None] = list(range(rank(value)))
-            new_axis = None
-            source_axes.insert(axis, new_axis)
-            tensor = rearrange_axes(graph, value, source_axes, shape_with_new_axis)
-            values_with_new_axis.append(tensor)
-    return concatenated(graph, values_with_new_axis, axis, shape, dtype)
+        values_with_new_axis.append(_insert_axis(graph, value, axis, shape_with_new_axis))
+    return add_concatenation(graph, values_with_new_axis, axis, shape, dtype)
+
+
+def _insert_axis(graph: OnnxBuilder, value: Value, axis: int, new_shape: Shape) -> Value:
+    """Return a value with a new axis of size 1 at position `axis`."""
+    if isinstance(value, Constant):
+        return value.map(partial(jnp.expand_dims, axis=axis))
+    new_axis = None
+    source_axes: list[int | None] = list(range(rank(value)))
+    source_axes.insert(axis, new_axis)
+    return rearrange_axes(graph, value, source_axes, new_shape)

@@ -9,7 +9,11 @@ from collections import Counter
 
 import numpy as np
 
-from jaxcifar.exchange.onnx.folded_constants import combined_constant, number_for_each_channel
+from jaxcifar.exchange.onnx.folded_constants import (
+    combined_constant,
+    numbers_of_channels,
+    scaled_along_axis,
+)
 from jaxcifar.exchange.onnx.onnx_builder import Node, OnnxBuilder
 
 _CONSTANT_OPERATIONS = ("Add", "Mul")  # nodes whose second input may be constant
@@ -17,25 +21,13 @@ _CONSTANT_OPERATIONS = ("Add", "Mul")  # nodes whose second input may be constan
 
 def simplify(graph: OnnxBuilder, output: str) -> None:
     """Fold and remove nodes of a graph in place. The output keeps its name and its values."""
-    _remove_unused(graph, output)
+    graph.remove_unused(output)
     folding = _Folding(graph, output)
     folding.fold_constants()
-    can_still_move = True
-    while can_still_move:
-        can_still_move = folding.move_one_transposition_towards_images()
-    _remove_unused(graph, output)
-
-
-def _remove_unused(graph: OnnxBuilder, output: str) -> None:
-    """Remove the nodes and constants that the output does not depend on."""
-    used_names = {output}
-    used_nodes = []
-    for node in reversed(graph.nodes):
-        if used_names.intersection(node.outputs):
-            used_names.update(node.inputs)
-            used_nodes.append(node)
-    graph.nodes = used_nodes[::-1]
-    graph.constants = {name: array for name, array in graph.constants.items() if name in used_names}
+    has_moved = True
+    while has_moved:
+        has_moved = folding.move_one_transposition_towards_images()
+    graph.remove_unused(output)
 
 
 class _Folding:
@@ -50,15 +42,16 @@ class _Folding:
         self._removed: set[int] = set()  # identities of nodes
 
     def move_one_transposition_towards_images(self) -> bool:
-        """Put one transposition before the node whose result it transposes; False if none can move.
+        """Put one transposition before the node whose result it transposes, if possible.
 
         The node must be elementwise. Images are bytes, so they are transposed faster than floats.
+        Return True if a transposition was moved.
         """
         nodes = self._graph.nodes
         for transposition_index, transposition in enumerate(nodes):
             if transposition.operation != "Transpose":
                 continue
-            node = self._only_node_before(transposition)
+            node = self._node_before_read_only_by(transposition)
             if node is None or not self._is_elementwise_of_images(node):
                 continue
             self._connect_in_swapped_order(node, transposition)
@@ -68,11 +61,12 @@ class _Folding:
         return False
 
     def _connect_in_swapped_order(self, node: Node, transposition: Node) -> None:
-        """Let an elementwise node read a transposition's output, where the reverse was true."""
+        """Swap a transposition and the elementwise node before it.
+
+        The transposition gets the input of the node, and the node gets the transposed input.
+        """
         if node.operation in _CONSTANT_OPERATIONS:
-            constant = self._graph.constants[node.inputs[1]]
-            if constant.ndim > 0:
-                self._set_constant(node, constant.transpose(transposition.attributes["perm"]))
+            self._transpose_constant(node, transposition.attributes["perm"])
         input_name = node.inputs[0]
         [name_between] = node.outputs
         [result_name] = transposition.outputs
@@ -82,50 +76,57 @@ class _Folding:
         node.outputs = [result_name]
         self._producers |= {name_between: transposition, result_name: node}
 
+    def _transpose_constant(self, node: Node, permutation: list[int]) -> None:
+        constant = self._graph.constants[node.inputs[1]]
+        is_scalar = constant.ndim == 0
+        if not is_scalar:
+            self._set_constant(node, constant.transpose(permutation))
+
     def _is_elementwise_of_images(self, node: Node | None) -> bool:
         """Return True if a node computes each element from the same element of the images only."""
         while node is not None:
-            is_elementwise = node.operation == "Cast" or self._constant(node) is not None
+            is_elementwise = node.operation == "Cast" or self._constant_of(node) is not None
             if not is_elementwise:
                 return False
-            if node.inputs[0] == self._graph.images:
+            reads_images = node.inputs[0] == self._graph.images_name
+            if reads_images:
                 return True
-            node = self._only_node_before(node)
+            node = self._node_before_read_only_by(node)
         return False
 
     def fold_constants(self) -> None:
         """Fold the constants of all "Mul" and "Add" nodes into the nodes before, where possible."""
         for node in self._graph.nodes:
-            self._fold(node)
+            self._fold_into_node_before(node)
             if node.operation == "Identity":
-                self._remove(node)
+                self._remove_and_reconnect(node)
         self._graph.nodes = [node for node in self._graph.nodes if id(node) not in self._removed]
 
-    def _fold(self, node: Node) -> None:
+    def _fold_into_node_before(self, node: Node) -> None:
         """Remove a "Mul" or "Add" node with a constant, if another node can do its work.
 
         This may be the layer before, which gets other weights, or the "Mul" or "Add" node before,
         which gets another constant.
         """
-        constant, node_before = self._constant(node), self._only_node_before(node)
+        constant = self._constant_of(node)
+        node_before = self._node_before_read_only_by(node)
         if constant is None or node_before is None:
             return
         is_folded = self._fold_into_layer(node_before, node.operation, constant)
         if is_folded:
-            self._remove(node)
+            self._remove_and_reconnect(node)
             return
-        constant_before = self._constant(node_before)
+        constant_before = self._constant_of(node_before)
         if constant_before is None:
             return
         if node_before.operation == node.operation:
-            self._set_constant(
-                node_before, combined_constant(node.operation, constant_before, constant)
-            )
-            self._remove(node)
+            combined = combined_constant(node.operation, constant_before, constant)
+            self._set_constant(node_before, combined)
+            self._remove_and_reconnect(node)
             self._remove_if_neutral(node_before)
         elif node.operation == "Mul" and self._can_fold_after_swap(node, node_before):
             self._swap_product_and_addition(node, node_before, constant, constant_before)
-            self._fold(node_before)
+            self._fold_into_node_before(node_before)
 
     def _swap_product_and_addition(
         self, product: Node, addition: Node, factor: np.ndarray, addend: np.ndarray
@@ -137,11 +138,11 @@ class _Folding:
 
     def _remove_if_neutral(self, node: Node) -> None:
         """Remove a node that multiplies by 1 or adds 0."""
-        constant = self._constant(node)
+        constant = self._constant_of(node)
         neutral = 1 if node.operation == "Mul" else 0
         # An array of more elements may broadcast the input, so its node stays.
         if constant is not None and constant.size == 1 and constant.item() == neutral:
-            self._remove(node)
+            self._remove_and_reconnect(node)
 
     def _fold_into_layer(self, layer: Node, operation: str, constant: np.ndarray) -> bool:
         """Multiply a layer's weights and bias by a constant ("Mul"), or add it to the bias ("Add").
@@ -160,7 +161,7 @@ class _Folding:
             return False
         output_axis = 0 if layer.operation == "Conv" else 1  # of the weights
         channels = weights.shape[output_axis]
-        channel_constants = number_for_each_channel(constant, weights.ndim, channels)
+        channel_constants = numbers_of_channels(constant, weights.ndim, channels)
         if channel_constants is None:
             return False
         has_bias = len(layer.inputs) > 2
@@ -171,21 +172,21 @@ class _Folding:
             bias = bias + channel_constants
         else:
             bias = bias * channel_constants
-            factor_shape = [1] * weights.ndim
-            factor_shape[output_axis] = channels
-            scaled = weights * channel_constants.reshape(factor_shape)
-            layer.inputs[1] = self._graph.constant(scaled.astype(np.float32))
+            scaled_weights = scaled_along_axis(weights, channel_constants, output_axis)
+            layer.inputs[1] = self._graph.add_constant(scaled_weights)
         if operation == "Add" or has_bias:
-            layer.inputs[2:] = [self._graph.constant(bias.astype(np.float32))]
+            layer.inputs[2:] = [self._graph.add_constant(bias.astype(np.float32))]
         return True
 
     def _fold_before_pool(self, pool: Node, operation: str, constant: np.ndarray) -> bool:
-        """Fold a constant after a pool into the layer before the pool; False if impossible."""
-        layer = self._only_node_before(pool)
+        """Fold a constant after a pool into the layer before it; return False if impossible."""
+        layer = self._node_before_read_only_by(pool)
         if pool.operation == "MaxPool":
-            may_move_before_pool = operation == "Add" or bool(np.all(constant > 0))
-        else:  # the zeros of an average pool's padding must not be added to
-            may_move_before_pool = "pads" not in pool.attributes
+            keeps_order_of_values = operation == "Add" or bool(np.all(constant > 0))
+            may_move_before_pool = keeps_order_of_values
+        else:
+            averages_zeros_of_padding = "pads" in pool.attributes
+            may_move_before_pool = not averages_zeros_of_padding
         if layer is None or not may_move_before_pool:
             return False
         return self._fold_into_layer(layer, operation, constant)
@@ -195,23 +196,33 @@ class _Folding:
 
         There must be another product before the addition, or another addition after the product.
         """
-        before = self._only_node_before(addition)
-        if before is not None and before.operation == "Mul" and self._constant(before) is not None:
+        node_before_addition = self._node_before_read_only_by(addition)
+        if self._has_constant(node_before_addition, "Mul"):
             return True
         [result_name] = product.outputs
-        after = self._readers.get(result_name)
-        if after is None or self._reader_counts[result_name] > 1:
+        has_several_readers = self._reader_counts[result_name] > 1
+        if has_several_readers:
             return False
-        return after.operation == "Add" and self._constant(after) is not None
+        node_after_product = self._readers.get(result_name)
+        return self._has_constant(node_after_product, "Add")
 
-    def _only_node_before(self, node: Node) -> Node | None:
-        """Return the node that computes a node's first input; None if another node reads it too."""
-        name = node.inputs[0]
-        if self._reader_counts[name] != 1:
+    def _has_constant(self, node: Node | None, operation: str) -> bool:
+        """Return True if a node has the operation `operation` ("Mul" or "Add") and a constant."""
+        if node is None or node.operation != operation:
+            return False
+        return self._constant_of(node) is not None
+
+    def _node_before_read_only_by(self, node: Node) -> Node | None:
+        """Return the node that computes the first input of `node`.
+
+        Return None if other nodes read this input too, or if no node computes it.
+        """
+        input_name = node.inputs[0]
+        if self._reader_counts[input_name] != 1:
             return None
-        return self._producers.get(name)
+        return self._producers.get(input_name)
 
-    def _constant(self, node: Node) -> np.ndarray | None:
+    def _constant_of(self, node: Node) -> np.ndarray | None:
         """Return the float32 constant that a node adds or multiplies by; None for other nodes."""
         if node.operation not in _CONSTANT_OPERATIONS:
             return None
@@ -221,15 +232,17 @@ class _Folding:
         return array
 
     def _set_constant(self, node: Node, constant: np.ndarray) -> None:
-        node.inputs[1] = self._graph.constant(constant)
+        node.inputs[1] = self._graph.add_constant(constant)
 
-    def _remove(self, node: Node) -> None:
-        """Remove a node. The output of the node before it gets the name of the node's output."""
-        before = self._only_node_before(node)
-        if before is None:
+    def _remove_and_reconnect(self, node: Node) -> None:
+        """Remove a node, and let the node before it compute the removed node's output."""
+        node_before = self._node_before_read_only_by(node)
+        if node_before is None:
             return
-        [output] = node.outputs
-        input_name = node.inputs[0]
-        before.outputs = [output if name == input_name else name for name in before.outputs]
-        self._producers[output] = before
+        [output_name] = node.outputs
+        old_name = node.inputs[0]
+        node_before.outputs = [
+            output_name if name == old_name else name for name in node_before.outputs
+        ]
+        self._producers[output_name] = node_before
         self._removed.add(id(node))

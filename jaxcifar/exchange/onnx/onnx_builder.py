@@ -1,4 +1,4 @@
-"""Nodes and constants of an ONNX graph under construction, and the layout of its tensors."""
+"""Nodes and constants of an ONNX graph under construction."""
 
 import dataclasses
 import hashlib
@@ -11,7 +11,6 @@ from jaxcifar.exchange.onnx.onnx_values import (
     ONE,
     Constant,
     Order,
-    Shape,
     Size,
     Tensor,
     UnconvertibleError,
@@ -52,63 +51,66 @@ class OnnxBuilder:
     """An ONNX graph under construction.
 
     Attributes:
-      images: name of the graph's input.
+      images_name: name of the graph's input.
       nodes: the nodes added so far, in the order in which they are computed.
       constants: arrays by name.
-      uncropped: tensor whose last rows and columns were cut off -> the tensor before the cut.
-      reshaped: tensor after a reshape -> the tensor before. The key is not the name alone, because
-        a transposition in JAX keeps the name and changes the order of axes.
+      tensors_before_cut: tensor whose last rows and columns were cut off -> the tensor before.
+      tensors_before_reshape: tensor after a reshape -> the tensor before. The keys are not names,
+        because a transposition in JAX keeps the name and changes the order of axes.
     """
 
-    def __init__(self, images: str) -> None:
-        self.images = images
+    def __init__(self, images_name: str) -> None:
+        self.images_name = images_name
         self.nodes: list[Node] = []
         self.constants: dict[str, np.ndarray] = {}
-        self.uncropped: dict[Tensor, Tensor] = {}
-        self.reshaped: dict[Tensor, Tensor] = {}
-        self._names_by_content: dict[Any, Any] = {}  # equal nodes and constants are added once
+        self.tensors_before_cut: dict[Tensor, Tensor] = {}
+        self.tensors_before_reshape: dict[Tensor, Tensor] = {}
+        # Equal nodes and constants are added once.
+        self._outputs_of_equal_node: dict[Any, list[str]] = {}
+        self._name_of_equal_constant: dict[Any, str] = {}
         self._producers: dict[str, Node] = {}
         self._count = 0
 
-    def add(self, operation: str, *inputs: str, **attributes: Any) -> str:
+    def add_node(self, operation: str, *inputs: str, **attributes: Any) -> str:
         """Add a node with one output; return the output's name, such as "Relu_3"."""
-        [output] = self.add_node(operation, *inputs, output_count=1, **attributes)
+        [output] = self.add_node_with_outputs(operation, *inputs, output_count=1, **attributes)
         return output
 
-    def add_node(
+    def add_node_with_outputs(
         self, operation: str, *inputs: str, output_count: int, **attributes: Any
     ) -> list[str]:
-        """Add a node and return the names of its outputs. An equal node is not added again."""
+        """Add a node, unless the graph has an equal node; return the names of its outputs."""
         content = (operation, inputs, output_count, repr(sorted(attributes.items())))
-        if content not in self._names_by_content:
+        if content not in self._outputs_of_equal_node:
             name = f"{operation}_{self._count}"
             self._count += 1
             outputs = [name] + [f"{name}_{number}" for number in range(1, output_count)]
             node = Node(operation, list(inputs), outputs, attributes)
             self.nodes.append(node)
             self._producers |= dict.fromkeys(outputs, node)
-            self._names_by_content[content] = outputs
-        return self._names_by_content[content]
+            self._outputs_of_equal_node[content] = outputs
+        return self._outputs_of_equal_node[content]
 
     def producer(self, name: str) -> Node | None:
         """Return the node that computes the tensor `name`; None for the images and constants."""
         return self._producers.get(name)
 
-    def constant(self, array: Any) -> str:
-        """Add a constant array and return its name. An equal array is not added again."""
+    def add_constant(self, array: Any) -> str:
+        """Add a constant array, unless the graph has an equal array; return its name."""
         array = np.asarray(array)
         content = (array.shape, array.dtype.str, hashlib.sha256(array.tobytes()).digest())
-        name = self._names_by_content.get(content)
-        if name not in self.constants:
+        name = self._name_of_equal_constant.get(content)
+        is_in_graph = name in self.constants  # unused constants are removed at the end
+        if name is None or not is_in_graph:
             name = f"constant_{self._count}"
             self._count += 1
             self.constants[name] = array
-            self._names_by_content[content] = name
+            self._name_of_equal_constant[content] = name
         return name
 
-    def integers(self, numbers: Sequence[int]) -> str:
+    def add_integers(self, numbers: Sequence[int]) -> str:
         """Add a constant list of integers, such as axes, and return its name."""
-        return self.constant(np.asarray(numbers, np.int64).reshape(-1))
+        return self.add_constant(np.asarray(numbers, np.int64).reshape(-1))
 
     def reorder_axes(self, value: Value, order: Order) -> Tensor:
         """Return a value as a tensor whose axes have a given order in the graph.
@@ -123,13 +125,14 @@ class OnnxBuilder:
             return self._constant_tensor(value, compressed(value.array()), order)
         if value.order == order:
             return value
-        large_axes = value.large_axes
+        large_axes = value.axes_larger_than_one
         large_axes_in_new_order = [axis for axis in order if axis in large_axes]
-        if large_axes == large_axes_in_new_order:  # only axes of size 1 move
-            name = self.reshape(value.name, [value.sizes_in_graph[axis] for axis in order])
+        only_axes_of_size_one_move = large_axes == large_axes_in_new_order
+        if only_axes_of_size_one_move:
+            name = self.add_reshape(value.name, [value.sizes_in_graph[axis] for axis in order])
         else:
             permutation = [value.axis_in_graph(axis) for axis in order]
-            name = self.add("Transpose", value.name, perm=permutation)
+            name = self.add_node("Transpose", value.name, perm=permutation)
         return dataclasses.replace(value, name=name, order=order)
 
     def reorder_and_expand(self, value: Value, order: Order | None = None) -> Tensor:
@@ -162,10 +165,10 @@ class OnnxBuilder:
         for axis in tensor.order:
             has_repeats = tensor.sizes_in_graph[axis] != tensor.shape[axis]
             sizes.append(tensor.shape[axis] if has_repeats else size_of_unchanged_axis)
-        name = self.add("Expand", tensor.name, self._shape_tensor(sizes))
+        name = self.add_node("Expand", tensor.name, self._add_list_of_sizes(sizes))
         return dataclasses.replace(tensor, name=name, sizes_in_graph=tensor.shape)
 
-    def reshape(self, name: str, sizes: Sequence[Size]) -> str:
+    def add_reshape(self, name: str, sizes: Sequence[Size]) -> str:
         """Reshape a tensor of the graph; return the new tensor's name.
 
         Raises:
@@ -178,69 +181,47 @@ class OnnxBuilder:
                 "an array with two axes that depend on the number of images can't be reshaped; let "
                 "only one axis depend on it"
             )
-        return self.add("Reshape", name, self.integers(numbers))
+        return self.add_node("Reshape", name, self.add_integers(numbers))
 
-    def scalar(self, value: float) -> str:
+    def add_scalar(self, value: float) -> str:
         """Add a float32 scalar and return its name."""
-        return self.constant(np.float32(value))
+        return self.add_constant(np.float32(value))
+
+    def remove_unused(self, output: str) -> None:
+        """Remove the nodes and constants on which the tensor `output` does not depend."""
+        used_names = {output}
+        used_nodes = []
+        for node in reversed(self.nodes):
+            if used_names.intersection(node.outputs):
+                used_names.update(node.inputs)
+                used_nodes.append(node)
+        self.nodes = used_nodes[::-1]
+        used_constants = self.constants.keys() & used_names
+        self.constants = {
+            name: array for name, array in self.constants.items() if name in used_constants
+        }
 
     def _constant_tensor(self, value: Constant, array: np.ndarray, order: Order) -> Tensor:
-        name = self.constant(array.transpose(order))
+        name = self.add_constant(array.transpose(order))
         return Tensor(name, value.shape, fixed_shape(array.shape), order, array.dtype)
 
-    def _shape_tensor(self, sizes: Sequence[Size]) -> str:
+    def _add_list_of_sizes(self, sizes: Sequence[Size]) -> str:
         """Add a tensor that lists some sizes, and return its name.
 
         Sizes that depend on the batch are computed at run time from the number of images.
         """
         if all(size.is_fixed for size in sizes):
-            return self.integers([size.fixed_value for size in sizes])
+            return self.add_integers([size.fixed_value for size in sizes])
         size_names = []
         for size in sizes:
             if size.is_fixed:
-                size_name = self.integers([size.fixed_value])
+                size_names.append(self.add_integers([size.fixed_value]))
             else:
-                image_count = self.add("Shape", self.images, start=0, end=1)
-                size_name = image_count
-                if size.for_one_image > 1:
-                    size_name = self.add("Mul", image_count, self.integers([size.for_one_image]))
-            size_names.append(size_name)
-        return self.add("Concat", *size_names, axis=0)
+                size_names.append(self._add_multiple_of_image_count(size.for_one_image))
+        return self.add_node("Concat", *size_names, axis=0)
 
-
-def common_order(values: Sequence[Value], axis_count: int) -> Order:
-    """Choose the order of axes for an operation on several values, so that few are transposed.
-
-    Only tensors with `axis_count` axes count. The result is the order of the tensor with the most
-    axes larger than 1. Of several such tensors, the first whose axes are not in JAX's order is
-    preferred, such as the result of a convolution.
-    """
-    tensors = [value for value in values if isinstance(value, Tensor) and rank(value) == axis_count]
-    if not tensors:
-        return order_of_jax(axis_count)
-    most_large_axes = max(len(tensor.large_axes) for tensor in tensors)
-    largest_tensors = [tensor for tensor in tensors if len(tensor.large_axes) == most_large_axes]
-    for tensor in largest_tensors:
-        is_in_order_of_jax = tensor.large_axes == sorted(tensor.large_axes)
-        if not is_in_order_of_jax:
-            return tensor.order
-    return largest_tensors[0].order
-
-
-def elementwise_sizes(tensors: Sequence[Tensor], shape: Shape) -> Shape:
-    """Return the `sizes_in_graph` of the result of an elementwise node (see `Tensor`).
-
-    The size of an axis is 1 if all inputs have the size 1 in the graph: then the result's values
-    repeat along the axis, too.
-
-    Args:
-      tensors: the inputs; each has the axes of the result, or no axes.
-      shape: sizes of the result in JAX.
-    """
-    tensors_with_axes = [tensor for tensor in tensors if tensor.sizes_in_graph]
-    sizes_in_graph = []
-    for axis in range(len(shape)):
-        sizes_of_inputs = [tensor.sizes_in_graph[axis] for tensor in tensors_with_axes]
-        larger_sizes = [size for size in sizes_of_inputs if size != ONE]
-        sizes_in_graph.append(larger_sizes[0] if larger_sizes else ONE)
-    return tuple(sizes_in_graph)
+    def _add_multiple_of_image_count(self, factor: int) -> str:
+        image_count_name = self.add_node("Shape", self.images_name, start=0, end=1)
+        if factor == 1:
+            return image_count_name
+        return self.add_node("Mul", image_count_name, self.add_integers([factor]))

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jaxcifar.errors import first_line
 from jaxcifar.exchange.logits_function import logits_function
 from jaxcifar.exchange.onnx.function_graph import FunctionGraph, export_error, function_graph
-from jaxcifar.exchange.onnx.logits_comparison import compare_logits
-from jaxcifar.exchange.onnx.onnx_builder import ONNX_TYPES
+from jaxcifar.exchange.onnx.logits_comparison import compare_logits_if_possible
+from jaxcifar.exchange.onnx.onnx_builder import ONNX_TYPES, Node
 from jaxcifar.exchange.onnx.onnx_values import Tensor
 from jaxcifar.image_size import image_shape
 from jaxcifar.machine.extras import import_extra
@@ -40,15 +40,15 @@ def onnx_model(classifier: Classifier) -> Any:
     # By default, GPUs and TPUs round the operands of matrix products.
     with jax.default_matmul_precision("float32"):
         graph = function_graph(logits_function(classifier), variables, shape, jnp.uint8)
-    *_, title = classifier.config.arch.rpartition(":")  # without the path of a user's file
-    onnx_network = assemble(graph, title)
+    _path_of_users_file, _colon, network_name = classifier.config.arch.rpartition(":")
+    onnx_network = checked_onnx_model(graph, network_name)
     class_names = json.dumps(list(classifier.class_names))
     onnx.helper.set_model_props(onnx_network, {"class_names": class_names})
     return onnx_network
 
 
-def assemble(graph: FunctionGraph, title: str) -> Any:
-    """Convert a graph to an `onnx.ModelProto`, and check it.
+def checked_onnx_model(graph: FunctionGraph, title: str) -> Any:
+    """Convert a graph to an `onnx.ModelProto`, check it with ONNX's own checker, and return it.
 
     Args:
       graph: the graph.
@@ -60,23 +60,21 @@ def assemble(graph: FunctionGraph, title: str) -> Any:
     """
     onnx = import_extra("onnx")
     helper = onnx.helper
-    onnx_nodes = []
-    for node in graph.nodes:
-        name = node.outputs[0]
-        onnx_node = helper.make_node(
-            node.operation, node.inputs, node.outputs, name, **node.attributes
-        )
-        onnx_nodes.append(onnx_node)
     array_bytes = sum(array.nbytes for array in graph.constants.values())
     if array_bytes > _LARGEST_SIZE:
         reason = f"its arrays take {array_bytes / 1e9:.1f} GB, and an ONNX file at most 2 GB"
         raise export_error(reason)
-    onnx_constants = []
-    for name, array in graph.constants.items():
-        onnx_constants.append(onnx.numpy_helper.from_array(array, name))
-    inputs, outputs = [_tensor_info(helper, graph.images)], [_tensor_info(helper, graph.logits)]
+    onnx_graph = helper.make_graph(
+        [_onnx_node(helper, node) for node in graph.nodes],
+        title,
+        inputs=[_tensor_info(helper, graph.images)],
+        outputs=[_tensor_info(helper, graph.logits)],
+        initializer=[
+            onnx.numpy_helper.from_array(array, name) for name, array in graph.constants.items()
+        ],
+    )
     onnx_network = helper.make_model(
-        helper.make_graph(onnx_nodes, title, inputs, outputs, onnx_constants),
+        onnx_graph,
         opset_imports=[helper.make_opsetid("", _OPSET)],
         ir_version=_IR_VERSION,
         producer_name="jaxcifar",
@@ -87,6 +85,12 @@ def assemble(graph: FunctionGraph, title: str) -> Any:
         reason = f"its graph is not valid ONNX ({first_line(error)})"
         raise export_error(reason) from error
     return onnx_network
+
+
+def _onnx_node(helper: Any, node: Node) -> Any:
+    """Convert a node to an `onnx.NodeProto`, named after its first output."""
+    name = node.outputs[0]
+    return helper.make_node(node.operation, node.inputs, node.outputs, name, **node.attributes)
 
 
 def _tensor_info(helper: Any, tensor: Tensor) -> Any:
@@ -101,7 +105,7 @@ def write_onnx(classifier: Classifier, path: Path) -> bool:
     Before the file is written, the logits of the ONNX graph are compared with the network's.
 
     Returns:
-      False if the logits were not compared, because the package onnxruntime is not installed.
+      True if the logits were compared; False if the package onnxruntime is not installed.
 
     Raises:
       UsageError: the network can't be exported to ONNX.
@@ -111,7 +115,7 @@ def write_onnx(classifier: Classifier, path: Path) -> bool:
     content = onnx_model(classifier).SerializeToString()
     shape = image_shape(classifier.config.image_size)
     function = logits_function(classifier)
-    is_compared = compare_logits(content, function, classifier.variables, shape)
+    was_compared = compare_logits_if_possible(content, function, classifier.variables, shape)
     with atomic_write(path) as file:
         file.write(content)
-    return is_compared
+    return was_compared

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeGuard
 
 import numpy as np
 
@@ -67,7 +67,8 @@ def paired_shape(for_two_images: Sequence[int], for_three_images: Sequence[int])
     shape = []
     for size_for_two, size_for_three in zip(for_two_images, for_three_images, strict=True):
         size = Size(int(size_for_two), int(size_for_three))
-        is_multiple_of_batch_size = size == (2 * size.for_one_image, 3 * size.for_one_image)
+        multiples_of_batch_sizes = (2 * size.for_one_image, 3 * size.for_one_image)
+        is_multiple_of_batch_size = size == multiples_of_batch_sizes
         if not size.is_fixed and not is_multiple_of_batch_size:
             raise UnconvertibleError(
                 "an axis whose size depends on the number of images, but is not a multiple of it, "
@@ -78,7 +79,7 @@ def paired_shape(for_two_images: Sequence[int], for_three_images: Sequence[int])
 
 
 def product(sizes: Iterable[Size]) -> Size:
-    """Return the number of elements of an array with these sizes, for two and for three images."""
+    """Return the number of elements of an array whose axes have these sizes, as a `Size`."""
     sizes = list(sizes)
     elements_for_two = math.prod(size.for_two_images for size in sizes)
     elements_for_three = math.prod(size.for_three_images for size in sizes)
@@ -148,13 +149,13 @@ class Constant:
         array_for_three = np.asarray(self.for_three_images)
         batch_axes = [axis for axis, size in enumerate(self.shape) if not size.is_fixed]
         for axis in batch_axes:
-            array_for_two = _without_repeats(array_for_two, axis)
-            array_for_three = _without_repeats(array_for_three, axis)
+            array_for_two = _shortened_if_repeated(array_for_two, axis)
+            array_for_three = _shortened_if_repeated(array_for_three, axis)
         is_float = array_for_two.dtype.kind == "f"
-        depends_on_batch = not self.has_one_array and not np.array_equal(
+        is_same_for_any_batch = self.has_one_array or np.array_equal(
             array_for_two, array_for_three, equal_nan=is_float
         )
-        if depends_on_batch:
+        if not is_same_for_any_batch:
             raise UnconvertibleError(
                 "numbers that depend on the number of images can't be converted; compute "
                 "without the number of images"
@@ -183,7 +184,7 @@ def repeats_along(array: np.ndarray, axis: int) -> bool:
     return bool(are_equal.all())
 
 
-def _without_repeats(array: np.ndarray, axis: int) -> np.ndarray:
+def _shortened_if_repeated(array: np.ndarray, axis: int) -> np.ndarray:
     """Shorten an array to the size 1 along an axis, if its values only repeat along the axis."""
     return array.take([0], axis) if repeats_along(array, axis) else array
 
@@ -220,12 +221,17 @@ class Tensor:
         return self.order.index(axis)
 
     @property
-    def large_axes(self) -> list[int]:
+    def axes_larger_than_one(self) -> list[int]:
         """The axes (numbers in JAX) whose size in the graph is not 1, in the graph's order."""
         return [axis for axis in self.order if self.sizes_in_graph[axis] != ONE]
 
 
 Value = Constant | Tensor
+
+
+def is_tensor_of_shape(value: Value, shape: Shape) -> TypeGuard[Tensor]:
+    """Return True if a value depends on the images and has the shape `shape`."""
+    return isinstance(value, Tensor) and value.shape == shape
 
 
 def rank(value: Value) -> int:

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from jaxcifar.diagram.control_flow import called_programs, jaxpr_without_constants, split_scan
 from jaxcifar.errors import first_line
 from jaxcifar.exchange.onnx.branch_choice import number_of_exported_branch
 from jaxcifar.exchange.onnx.conversion_table import convert_step
-from jaxcifar.exchange.onnx.joining_nodes import slice_at, stacked
+from jaxcifar.exchange.onnx.joining_nodes import add_stack, slice_at
 from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
 from jaxcifar.exchange.onnx.onnx_values import (
     Constant,
@@ -24,15 +23,17 @@ from jaxcifar.exchange.onnx.onnx_values import (
     Tensor,
     UnconvertibleError,
     Value,
-    fixed_constant,
 )
-from jaxcifar.exchange.onnx.traced_step import Step, ids_of_used_operations
+from jaxcifar.exchange.onnx.traced_step import (
+    Step,
+    constant_of_literal,
+    constants_of_program,
+    ids_of_used_operations,
+)
 
 _Program = ClosedJaxpr | Jaxpr
-_MOST_ITERATIONS, _MOST_NODES = (
-    1_000,
-    50_000,
-)  # of unrolled loops: more would take minutes and gigabytes
+# Of unrolled loops: more would take minutes and gigabytes.
+_MOST_ITERATIONS, _MOST_NODES = 1_000, 50_000
 
 
 class _DeviceKind:
@@ -45,7 +46,7 @@ class _DeviceKind:
 _DEVICE_KIND = _DeviceKind()
 
 
-def convert(
+def convert_program(
     graph: OnnxBuilder,
     program_for_two: _Program,
     program_for_three: _Program,
@@ -66,18 +67,13 @@ def convert(
     """
     jaxpr_for_two = jaxpr_without_constants(program_for_two)
     jaxpr_for_three = jaxpr_without_constants(program_for_three)
-    constants_for_two, constants_for_three = (
-        _constants(program_for_two),
-        _constants(program_for_three),
-    )
-    pairs_of_constants = zip(constants_for_two, constants_for_three, strict=True)
-    constants = [Constant(*pair) for pair in pairs_of_constants]
+    constants = constants_of_program(program_for_two, program_for_three)
     values: dict[Any, Any] = dict(zip(jaxpr_for_two.invars, inputs, strict=True))
     values |= dict(zip(jaxpr_for_two.constvars, constants, strict=True))
 
     def value_of(variable_for_two: Any, variable_for_three: Any) -> Any:
         if isinstance(variable_for_two, Literal):
-            return _literal(variable_for_two, variable_for_three)
+            return constant_of_literal(variable_for_two, variable_for_three)
         return values[variable_for_two]
 
     if len(jaxpr_for_two.eqns) != len(jaxpr_for_three.eqns):
@@ -116,31 +112,14 @@ def _different_operations() -> UnconvertibleError:
 
 
 def layer_name(outer: str, scope: str) -> str:
-    """Return the name of the layer of an operation, such as "Net/Block_0/Conv_1".
+    """Return the name of the layer that an operation belongs to, such as "Net/Block_0/Conv_1".
 
     Args:
-      outer: name of the layer around the traced function.
-      scope: JAX's name of the operation's scope, which also names functions, as in "jit(relu)".
+      outer: name of the layer that calls the traced program; "" if there is none.
+      scope: names of layers and functions in JAX's name stack, such as "Block_0/jit(relu)".
     """
-    names = [name for name in scope.split("/") if re.fullmatch(r"[\w.-]+", name)]
-    return "/".join([outer, *names] if outer else names)
-
-
-def _constants(program: _Program) -> list[Any]:
-    """Return the constants of a traced program; a `Jaxpr` has none."""
-    return list(program.consts) if isinstance(program, ClosedJaxpr) else []
-
-
-def _literal(literal_for_two: Any, literal_for_three: Any) -> Constant:
-    """Return the constant for a number that is written into a program.
-
-    `literal_for_two` and `literal_for_three` are JAX's `Literal` of the number in the two traces.
-    """
-    array_for_two = np.asarray(literal_for_two.val, literal_for_two.aval.dtype)
-    array_for_three = np.asarray(literal_for_three.val, literal_for_three.aval.dtype)
-    if np.array_equal(array_for_two, array_for_three):
-        return fixed_constant(array_for_two)
-    return Constant(array_for_two, array_for_three)
+    layer_names = [name for name in scope.split("/") if re.fullmatch(r"[\w.-]+", name)]
+    return "/".join([outer, *layer_names] if outer else layer_names)
 
 
 def _convert_equation(
@@ -152,37 +131,56 @@ def _convert_equation(
 ) -> list[Any]:
     """Add the nodes of an operation, or of the program that it calls; return the results.
 
-    The operation is given as traced for two images and for three images.
+    Args:
+      graph: the graph.
+      equation_for_two: the operation in the trace for two images.
+      equation_for_three: the operation in the trace for three images.
+      inputs: the operation's inputs.
+      layer: name of the layer that the operation belongs to.
     """
     name = equation_for_two.primitive.name
     if name != equation_for_three.primitive.name:
         raise _different_operations()
     if name == "cond":
-        branch_index, *branch_inputs = inputs
-        number = number_of_exported_branch(equation_for_two, branch_index)
-        branch_for_two = equation_for_two.params["branches"][number]
-        branch_for_three = equation_for_three.params["branches"][number]
-        return convert(graph, branch_for_two, branch_for_three, branch_inputs, layer)
-    depends_on_device_kind = any(value is _DEVICE_KIND for value in inputs)
-    if name == "platform_index" or depends_on_device_kind:
+        return _convert_one_branch(graph, equation_for_two, equation_for_three, inputs, layer)
+    has_device_kind_as_input = any(value is _DEVICE_KIND for value in inputs)
+    if name == "platform_index" or has_device_kind_as_input:
         return [_DEVICE_KIND] * len(equation_for_two.outvars)
     is_loop = name in ("scan", "while")
     if not is_loop:
         called_for_two = next(called_programs(equation_for_two), None)
         called_for_three = next(called_programs(equation_for_three), None)
         if called_for_two is not None and called_for_three is not None:
-            return convert(graph, called_for_two, called_for_three, inputs, layer)
+            return convert_program(graph, called_for_two, called_for_three, inputs, layer)
     step = Step(equation_for_two, equation_for_three, tuple(inputs))
     is_independent_of_images = all(isinstance(value, Constant) for value in inputs)
     if is_independent_of_images:
         return step.compute(inputs)
     if name == "scan":
-        return _unroll(graph, step, layer)
+        return _unroll_loop(graph, step, layer)
     results: list[Any] = convert_step(graph, step)
     return results
 
 
-def _unroll(graph: OnnxBuilder, step: Step, layer: str) -> list[Any]:
+def _convert_one_branch(
+    graph: OnnxBuilder,
+    conditional_for_two: JaxprEqn,
+    conditional_for_three: JaxprEqn,
+    inputs: list[Any],
+    layer: str,
+) -> list[Any]:
+    """Add the nodes of one branch of a conditional (`cond`); return the branch's results.
+
+    The arguments are those of `_convert_equation`.
+    """
+    branch_index, *branch_inputs = inputs
+    number = number_of_exported_branch(conditional_for_two, branch_index)
+    branch_for_two = conditional_for_two.params["branches"][number]
+    branch_for_three = conditional_for_three.params["branches"][number]
+    return convert_program(graph, branch_for_two, branch_for_three, branch_inputs, layer)
+
+
+def _unroll_loop(graph: OnnxBuilder, step: Step, layer: str) -> list[Any]:
     """Add the nodes of a loop, such as a scan over layers, once for each of its iterations.
 
     Raises:
@@ -210,7 +208,7 @@ def _unroll(graph: OnnxBuilder, step: Step, layer: str) -> list[Any]:
     for position in positions:
         slices = [_slice_for_iteration(graph, value, position) for value in inputs.stacked]
         body_inputs = [*inputs.constants, *carried, *slices]
-        results = convert(graph, body_for_two, body_for_three, body_inputs, layer)
+        results = convert_program(graph, body_for_two, body_for_three, body_inputs, layer)
         if len(graph.nodes) > _MOST_NODES:
             raise UnconvertibleError(
                 f"loops of more than {_MOST_NODES:,} operations in all iterations can't be "
@@ -224,7 +222,7 @@ def _unroll(graph: OnnxBuilder, step: Step, layer: str) -> list[Any]:
     shapes_of_outputs = step.shapes[len(carried) :]
     for number, shape in enumerate(shapes_of_outputs):
         values = [outputs[number] for outputs in outputs_of_iterations]
-        stacked_outputs.append(_stack(graph, values, shape))
+        stacked_outputs.append(_stack_iterations(graph, values, shape))
     return [*carried, *stacked_outputs]
 
 
@@ -235,7 +233,7 @@ def _slice_for_iteration(graph: OnnxBuilder, value: Value, position: int) -> Val
     return slice_at(graph, value, position)
 
 
-def _stack(graph: OnnxBuilder, values: Sequence[Value], shape: Shape) -> Value:
+def _stack_iterations(graph: OnnxBuilder, values: Sequence[Value], shape: Shape) -> Value:
     """Stack the values of a loop's iterations along a new first axis; `shape` is the result's."""
     constants = [value for value in values if isinstance(value, Constant)]
     if len(constants) == len(values):
@@ -244,4 +242,4 @@ def _stack(graph: OnnxBuilder, values: Sequence[Value], shape: Shape) -> Value:
             jnp.stack([value.for_three_images for value in constants]),
         )
     dtype = next(value.dtype for value in values if isinstance(value, Tensor))
-    return stacked(graph, values, 0, shape, dtype)
+    return add_stack(graph, values, 0, shape, dtype)

@@ -6,29 +6,26 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxcifar.exchange.onnx.axis_groups import axis_groups
 from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
-from jaxcifar.exchange.onnx.onnx_values import Shape, Size, Tensor, UnconvertibleError, product
+from jaxcifar.exchange.onnx.onnx_values import Shape, Tensor, UnconvertibleError, product
 from jaxcifar.exchange.onnx.traced_step import Step, only_input
 
-# The pool that computes a reduction over windows that lie side by side.
-_POOLS = {"ReduceMax": "MaxPool", "ReduceSum": "AveragePool"}
-_MOST_SPATIAL_AXES = 3  # of ONNX Runtime's pools
+MOST_SPATIAL_AXES = 3  # of ONNX Runtime's pools
 
 
-def max_window(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_max_pool(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the node of a pool that takes the maximum of each window."""
-    return _convert_pool(graph, step, "MaxPool")
+    return _convert_windows(graph, step, "MaxPool")
 
 
-def min_window(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_min_pool(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the nodes of a pool that takes minima: the negative maxima of the negative values."""
-    return _convert_pool(graph, step, "MaxPool", takes_minima=True)
+    return _convert_windows(graph, step, "MaxPool", takes_minima=True)
 
 
-def sum_window(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_sum_pool(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the nodes of a pool that takes sums: means times the number of elements in a window."""
-    return _convert_pool(graph, step, "AveragePool")
+    return _convert_windows(graph, step, "AveragePool")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,14 +53,14 @@ class Windows:
     def check_padding(self) -> None:
         """Raise UnconvertibleError for padding that ONNX Runtime does not take."""
         for size, dilation, zeros in zip(self.size, self.dilation, self.padding, strict=True):
-            extent = (size - 1) * dilation + 1
-            if min(zeros) < 0 or max(zeros) >= extent:
+            window_extent = (size - 1) * dilation + 1
+            if min(zeros) < 0 or max(zeros) >= window_extent:
                 raise UnconvertibleError(
                     "a pool with as much padding as a window can't be converted; use less padding"
                 )
 
 
-def _convert_pool(
+def _convert_windows(
     graph: OnnxBuilder, step: Step, operation: str, takes_minima: bool = False
 ) -> Tensor:
     """Add the nodes of a pool, "MaxPool" or "AveragePool"; return its result.
@@ -84,10 +81,10 @@ def _convert_pool(
     if has_windows_of_one_element:
         return x
     if not takes_minima:
-        return _pool(graph, x, operation, windows, step.shape)
-    negative_x = dataclasses.replace(x, name=graph.add("Neg", x.name))
-    negative_minima = _pool(graph, negative_x, operation, windows, step.shape)
-    return dataclasses.replace(negative_minima, name=graph.add("Neg", negative_minima.name))
+        return add_pool(graph, x, operation, windows, step.shape)
+    negative_x = dataclasses.replace(x, name=graph.add_node("Neg", x.name))
+    negative_minima = add_pool(graph, negative_x, operation, windows, step.shape)
+    return dataclasses.replace(negative_minima, name=graph.add_node("Neg", negative_minima.name))
 
 
 def _check_pool(step: Step, operation: str, windows: Windows) -> None:
@@ -107,7 +104,9 @@ def _check_pool(step: Step, operation: str, windows: Windows) -> None:
         )
 
 
-def _pool(graph: OnnxBuilder, x: Tensor, operation: str, windows: Windows, shape: Shape) -> Tensor:
+def add_pool(
+    graph: OnnxBuilder, x: Tensor, operation: str, windows: Windows, shape: Shape
+) -> Tensor:
     """Add the nodes of a pool; return its result: the maximum or the sum of each window.
 
     Args:
@@ -127,12 +126,12 @@ def _pool(graph: OnnxBuilder, x: Tensor, operation: str, windows: Windows, shape
     batch_axis, channel_axis = other_axes[0], other_axes[-1]
     # ONNX pools over all axes but two, for example over height and width.
     spatial_axes = [axis for axis in axes if axis not in (batch_axis, channel_axis)]
-    must_join_axes = len(spatial_axes) > _MOST_SPATIAL_AXES
+    must_join_axes = len(spatial_axes) > MOST_SPATIAL_AXES
     if must_join_axes:  # the batch and all other axes except the last become one axis
         spatial_axes = windows.pooled_axes
-    if len(spatial_axes) > _MOST_SPATIAL_AXES:
+    if len(spatial_axes) > MOST_SPATIAL_AXES:
         raise UnconvertibleError(
-            f"a pool along more than {_MOST_SPATIAL_AXES} axes can't be converted; pool along "
+            f"a pool along more than {MOST_SPATIAL_AXES} axes can't be converted; pool along "
             "fewer axes at a time"
         )
     attributes = {
@@ -152,89 +151,12 @@ def _pool(graph: OnnxBuilder, x: Tensor, operation: str, windows: Windows, shape
     if must_join_axes:
         joined_size = product(x.shape[axis] for axis in other_axes[:-1])
         sizes = [x.shape[axis] for axis in (channel_axis, *spatial_axes)]
-        name = graph.reshape(name, [joined_size, *sizes])
+        name = graph.add_reshape(name, [joined_size, *sizes])
     if operation == "MaxPool":
-        name = graph.add("MaxPool", name, **attributes)
+        name = graph.add_node("MaxPool", name, **attributes)
     else:
-        means = graph.add("AveragePool", name, count_include_pad=1, **attributes)
-        name = graph.add("Mul", means, graph.scalar(math.prod(windows.size)))
+        means = graph.add_node("AveragePool", name, count_include_pad=1, **attributes)
+        name = graph.add_node("Mul", means, graph.add_scalar(math.prod(windows.size)))
     if must_join_axes:
-        name = graph.reshape(name, [shape[axis] for axis in order])
+        name = graph.add_reshape(name, [shape[axis] for axis in order])
     return Tensor(name, shape, shape, order, x.dtype)
-
-
-def pooled_blocks(
-    graph: OnnxBuilder, x: Tensor, axes: Sequence[int], operation: str, shape: Shape
-) -> Tensor | None:
-    """Add a pool in place of a reduction over blocks; return None if there are no such blocks.
-
-    The array must have been reshaped into blocks. For example,
-    `images.reshape(B, H // 2, 2, W // 2, 2, C).max((2, 4))` is a max pool.
-
-    Args:
-      graph: the graph.
-      x: the array that is reduced.
-      axes: the axes over which it is reduced.
-      operation: the reduction, such as "ReduceMax".
-      shape: shape of the result.
-    """
-    images = graph.reshaped.get(x)  # before the reshape into blocks
-    if images is None or operation not in _POOLS or x.dtype != np.float32:
-        return None
-    has_repeats = images.sizes_in_graph != images.shape
-    if has_repeats:
-        return None
-    size = _block_size(images.shape, x.shape, axes)
-    if size is None:
-        return None
-    windows = Windows(
-        size=size, strides=size, padding=[(0, 0)] * len(size), dilation=[1] * len(size)
-    )
-    has_batch_and_channels = len(size) - len(windows.pooled_axes) >= 2
-    if not has_batch_and_channels or len(windows.pooled_axes) > _MOST_SPATIAL_AXES:
-        return None
-    uncropped_images = graph.uncropped.get(images)
-    if uncropped_images is not None:
-        cut_is_needless = _window_counts(uncropped_images.shape, size) == shape
-        if cut_is_needless:  # the pool leaves the last rows and columns out by itself
-            images = uncropped_images
-    return _pool(graph, images, _POOLS[operation], windows, shape)
-
-
-def _block_size(
-    shape_before: Shape, shape_in_blocks: Shape, reduced_axes: Sequence[int]
-) -> list[int] | None:
-    """Return the size of the blocks of an array that a reduction turns into one element each.
-
-    Args:
-      shape_before: shape of the array before it was reshaped into blocks.
-      shape_in_blocks: shape of the array after it was reshaped into blocks.
-      reduced_axes: the axes over which the array in blocks is reduced.
-
-    Returns:
-      the size of a block along each axis of `shape_before`; None if the array has no such blocks.
-    """
-    block_size = [1] * len(shape_before)
-    for group in axis_groups(shape_before, shape_in_blocks):
-        reduced_axes_of_group = [axis for axis in group.axes_after if axis in reduced_axes]
-        is_unchanged = not group.is_reshaped and not reduced_axes_of_group
-        if is_unchanged:
-            continue
-        is_split_in_two = len(group.axes_before) == 1 and len(group.axes_after) == 2
-        if not is_split_in_two:
-            return None
-        [axis], [_, axis_in_block] = group.axes_before, group.axes_after
-        size = shape_in_blocks[axis_in_block]
-        # The size of a window is a number in the graph, so it can't depend on the batch.
-        if reduced_axes_of_group != [axis_in_block] or not size.is_fixed:
-            return None
-        block_size[axis] = size.fixed_value
-    return block_size
-
-
-def _window_counts(shape: Shape, window_size: Sequence[int]) -> Shape:
-    """Return the number of windows in an array along each axis, if windows lie side by side."""
-    counts = []
-    for size, window in zip(shape, window_size, strict=True):
-        counts.append(Size(size.for_two_images // window, size.for_three_images // window))
-    return tuple(counts)

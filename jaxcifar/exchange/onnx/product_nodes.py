@@ -13,6 +13,7 @@ from jaxcifar.exchange.onnx.onnx_values import (
     Tensor,
     UnconvertibleError,
     Value,
+    order_of_jax,
     product,
     rank,
 )
@@ -42,19 +43,22 @@ class _Operand(NamedTuple):
         return [self.value.shape[axis] for axis in axes]
 
 
-def dot_general(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_dot_general(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the nodes of a product of two matrices, or of two arrays of matrices."""
-    (left_summed, right_summed), (left_batch, right_batch) = step.params["dimension_numbers"]
-    left = _operand(step.inputs[0], left_summed, left_batch)
-    right = _operand(step.inputs[1], right_summed, right_batch)
+    summed_axes, batch_axes = step.params["dimension_numbers"]
+    left_value, right_value = step.inputs
+    left_summed_axes, right_summed_axes = summed_axes
+    left_batch_axes, right_batch_axes = batch_axes
+    left = _operand(left_value, left_summed_axes, left_batch_axes)
+    right = _operand(right_value, right_summed_axes, right_batch_axes)
     if step.dtype != np.float32:
         raise UnconvertibleError("a matrix product of integers can't be converted; multiply floats")
-    has_batch_axes = len(left_batch) > 0
+    has_batch_axes = len(left.batch_axes) > 0
     if not has_batch_axes and isinstance(right.value, Constant):
-        return _dense_layer(graph, step, inputs=left, weights=right, are_weights_left=False)
+        return _add_dense_layer(graph, step, inputs=left, weights=right, are_weights_left=False)
     if not has_batch_axes and isinstance(left.value, Constant):
-        return _dense_layer(graph, step, inputs=right, weights=left, are_weights_left=True)
-    return _product_of_batches(graph, step, left, right)
+        return _add_dense_layer(graph, step, inputs=right, weights=left, are_weights_left=True)
+    return _add_product_of_batches(graph, step, left, right)
 
 
 def _operand(value: Value, summed_axes: Sequence[int], batch_axes: Sequence[int]) -> _Operand:
@@ -63,7 +67,7 @@ def _operand(value: Value, summed_axes: Sequence[int], batch_axes: Sequence[int]
     return _Operand(value, tuple(summed_axes), tuple(batch_axes), tuple(other_axes))
 
 
-def _dense_layer(
+def _add_dense_layer(
     graph: OnnxBuilder, step: Step, *, inputs: _Operand, weights: _Operand, are_weights_left: bool
 ) -> Tensor:
     """Add the nodes that multiply inputs by constant weights, as in a dense layer.
@@ -73,28 +77,36 @@ def _dense_layer(
     """
     x = inputs.value
     assert isinstance(x, Tensor)
-    axes_in_result = _axes_in_result(inputs, weights, are_weights_left)
+    axes_in_result = _axes_in_jax_result(inputs, weights, are_weights_left)
     if len(weights.kept_axes) == 1 and _sums_over_channels(x, inputs):
-        return _convolution_1x1(graph, step, inputs, weights, axes_in_result)
+        return _add_convolution_1x1(graph, step, inputs, weights, axes_in_result)
     kept_axes = tuple(axis for axis in x.order if axis in inputs.kept_axes)
     kept_sizes = inputs.sizes(kept_axes)
     summed_size = product(inputs.sizes(inputs.summed_axes))
     name = graph.reorder_and_expand(x, kept_axes + inputs.summed_axes).name
-    is_one_vector = not kept_sizes
-    if is_one_vector:
-        name = graph.reshape(name, [ONE, summed_size])
-    elif len(inputs.summed_axes) != 1:
-        name = graph.reshape(name, [*kept_sizes, summed_size])
-    summed_axes_first = weights.summed_axes + weights.kept_axes
-    weight_matrix = _constant_array(weights).transpose(summed_axes_first)
-    weight_matrix = weight_matrix.reshape(summed_size.fixed_value, -1)
-    operation = "MatMul" if len(kept_sizes) > 1 else "Gemm"
-    name = graph.add(operation, name, graph.constant(weight_matrix))
-    if len(weights.kept_axes) != 1 or is_one_vector:
-        name = graph.reshape(name, [*kept_sizes, *weights.sizes(weights.kept_axes)])
+    is_single_vector = len(kept_axes) == 0
+    has_several_summed_axes = len(inputs.summed_axes) != 1
+    if is_single_vector:
+        name = graph.add_reshape(name, [ONE, summed_size])
+    elif has_several_summed_axes:
+        name = graph.add_reshape(name, [*kept_sizes, summed_size])
+    operation = "MatMul" if len(kept_axes) > 1 else "Gemm"
+    name = graph.add_node(operation, name, graph.add_constant(_weight_matrix(weights)))
+    has_several_output_axes = len(weights.kept_axes) != 1
+    if is_single_vector or has_several_output_axes:
+        output_sizes = weights.sizes(weights.kept_axes)
+        name = graph.add_reshape(name, [*kept_sizes, *output_sizes])
     order = [axes_in_result.of_inputs[axis] for axis in kept_axes]
     order += axes_in_result.of_weights.values()
     return Tensor(name, step.shape, step.shape, tuple(order), step.dtype)
+
+
+def _weight_matrix(weights: _Operand) -> np.ndarray:
+    """Return constant weights as a matrix, `[inputs, outputs]`: products are summed over inputs."""
+    summed_axes_first = weights.summed_axes + weights.kept_axes
+    array = _constant_array(weights).transpose(summed_axes_first)
+    input_count = product(weights.sizes(weights.summed_axes)).fixed_value
+    return array.reshape(input_count, -1)
 
 
 class _AxesInResult(NamedTuple):
@@ -104,7 +116,9 @@ class _AxesInResult(NamedTuple):
     of_weights: dict[int, int]
 
 
-def _axes_in_result(inputs: _Operand, weights: _Operand, are_weights_left: bool) -> _AxesInResult:
+def _axes_in_jax_result(
+    inputs: _Operand, weights: _Operand, are_weights_left: bool
+) -> _AxesInResult:
     left, right = (weights, inputs) if are_weights_left else (inputs, weights)
     axes_of_left = {axis: number for number, axis in enumerate(left.kept_axes)}
     axes_of_right = {
@@ -124,7 +138,7 @@ def _sums_over_channels(x: Tensor, inputs: _Operand) -> bool:
     return inputs.summed_axes == (channel_axis,) and not has_repeats
 
 
-def _convolution_1x1(
+def _add_convolution_1x1(
     graph: OnnxBuilder,
     step: Step,
     inputs: _Operand,
@@ -134,12 +148,11 @@ def _convolution_1x1(
     """Add a 1x1 convolution, which multiplies the channels of each pixel by a matrix of weights."""
     x = inputs.value
     assert isinstance(x, Tensor)
-    batch_axis, _, *spatial_axes = x.order
+    batch_axis, _channel_axis, *spatial_axes = x.order
     kernel_size = [1] * len(spatial_axes)
-    outputs_first = weights.kept_axes + weights.summed_axes
-    weight_matrix = _constant_array(weights).transpose(outputs_first)
-    kernel = weight_matrix.reshape(*weight_matrix.shape, *kernel_size)
-    name = graph.add("Conv", x.name, graph.constant(kernel), kernel_shape=kernel_size)
+    outputs_by_inputs = _constant_array(weights).transpose(weights.kept_axes + weights.summed_axes)
+    kernel = outputs_by_inputs.reshape(*outputs_by_inputs.shape, *kernel_size)
+    name = graph.add_node("Conv", x.name, graph.add_constant(kernel), kernel_shape=kernel_size)
     [channel_axis_in_result] = axes_in_result.of_weights.values()
     order = [axes_in_result.of_inputs[batch_axis], channel_axis_in_result]
     order += [axes_in_result.of_inputs[axis] for axis in spatial_axes]
@@ -161,7 +174,9 @@ def _constant_array(weights: _Operand) -> np.ndarray:
     return weights.value.array()
 
 
-def _product_of_batches(graph: OnnxBuilder, step: Step, left: _Operand, right: _Operand) -> Tensor:
+def _add_product_of_batches(
+    graph: OnnxBuilder, step: Step, left: _Operand, right: _Operand
+) -> Tensor:
     """Add the nodes that multiply matrices in batches, such as the heads of attention.
 
     The two arrays have the same batch axes. They are multiplied in the order that needs fewer
@@ -169,19 +184,20 @@ def _product_of_batches(graph: OnnxBuilder, step: Step, left: _Operand, right: _
     """
     is_swapped = _transposition_count(right, left) < _transposition_count(left, right)
     first, second = (right, left) if is_swapped else (left, right)
+    first_name = _add_reshape_to_matrices(graph, first, first.kept_axes, first.summed_axes)
+    second_name = _add_reshape_to_matrices(graph, second, second.summed_axes, second.kept_axes)
+    name = graph.add_node("MatMul", first_name, second_name)
     batch_sizes = first.sizes(first.batch_axes)
     row_sizes, column_sizes = first.sizes(first.kept_axes), second.sizes(second.kept_axes)
-    first_name = _reshape_to_matrices(graph, first, first.kept_axes, first.summed_axes)
-    second_name = _reshape_to_matrices(graph, second, second.summed_axes, second.kept_axes)
-    name = graph.add("MatMul", first_name, second_name)
-    if len(row_sizes) != 1 or len(column_sizes) != 1:
-        name = graph.reshape(name, [*batch_sizes, *row_sizes, *column_sizes])
+    are_rows_and_columns_single_axes = len(row_sizes) == 1 and len(column_sizes) == 1
+    if not are_rows_and_columns_single_axes:
+        name = graph.add_reshape(name, [*batch_sizes, *row_sizes, *column_sizes])
     # JAX's result has the batch axes, then the kept axes of the left array, then of the right one.
-    first_left_axis = len(batch_sizes)
-    first_right_axis = first_left_axis + len(left.kept_axes)
-    axes_of_batch = tuple(range(first_left_axis))
-    axes_of_left = tuple(range(first_left_axis, first_right_axis))
-    axes_of_right = tuple(range(first_right_axis, len(step.shape)))
+    batch_count, left_count = len(left.batch_axes), len(left.kept_axes)
+    axes_of_result = order_of_jax(len(step.shape))
+    axes_of_batch = axes_of_result[:batch_count]
+    axes_of_left = axes_of_result[batch_count : batch_count + left_count]
+    axes_of_right = axes_of_result[batch_count + left_count :]
     if is_swapped:
         order = axes_of_batch + axes_of_right + axes_of_left
     else:
@@ -189,26 +205,28 @@ def _product_of_batches(graph: OnnxBuilder, step: Step, left: _Operand, right: _
     return Tensor(name, step.shape, step.shape, order, step.dtype)
 
 
-def _reshape_to_matrices(
+def _add_reshape_to_matrices(
     graph: OnnxBuilder, operand: _Operand, row_axes: tuple[int, ...], column_axes: tuple[int, ...]
 ) -> str:
     """Reshape an array of a product to matrices, `[*batch, rows, columns]`; return its new name."""
     order = operand.batch_axes + row_axes + column_axes
     name = graph.reorder_and_expand(operand.value, order).name
-    if len(row_axes) == 1 and len(column_axes) == 1:
+    is_already_matrix = len(row_axes) == 1 and len(column_axes) == 1
+    if is_already_matrix:
         return name
     batch_sizes = operand.sizes(operand.batch_axes)
-    row_count, column_count = product(operand.sizes(row_axes)), product(operand.sizes(column_axes))
-    return graph.reshape(name, [*batch_sizes, row_count, column_count])
+    row_count = product(operand.sizes(row_axes))
+    column_count = product(operand.sizes(column_axes))
+    return graph.add_reshape(name, [*batch_sizes, row_count, column_count])
 
 
 def _transposition_count(first: _Operand, second: _Operand) -> int:
     """Return how many of two arrays must be transposed before `first` is multiplied by `second`."""
-    order_of_first = first.batch_axes + first.kept_axes + first.summed_axes
-    order_of_second = second.batch_axes + second.summed_axes + second.kept_axes
+    needed_order_of_first = first.batch_axes + first.kept_axes + first.summed_axes
+    needed_order_of_second = second.batch_axes + second.summed_axes + second.kept_axes
     count = 0
-    if isinstance(first.value, Tensor) and first.value.order != order_of_first:
+    if isinstance(first.value, Tensor) and first.value.order != needed_order_of_first:
         count += 1
-    if isinstance(second.value, Tensor) and second.value.order != order_of_second:
+    if isinstance(second.value, Tensor) and second.value.order != needed_order_of_second:
         count += 1
     return count

@@ -18,30 +18,31 @@ from jaxcifar.exchange.onnx.traced_step import Step, only_input
 def rearrange_axes(
     graph: OnnxBuilder, tensor: Tensor, source_axes: Sequence[int | None], shape: Shape
 ) -> Tensor:
-    """Return a tensor with the axes of another tensor in JAX in any order, and with new axes.
+    """Return a tensor whose axes in JAX are those of another tensor, permuted, and new axes.
 
-    The axes in the graph are not transposed.
+    The graph gets no transposition: the order of the tensor's axes in the graph stays.
 
     Args:
       graph: the graph.
       tensor: the other tensor. Its axes that the result lacks must have the size 1 in the graph.
-      source_axes: for each axis of the result, the axis of `tensor` that it was; None for a new
-        axis, along which the values repeat.
+      source_axes: for each axis of the result in JAX, the number of this axis in `tensor`; None for
+        a new axis, along which the values repeat.
       shape: shape of the result in JAX.
     """
     kept_axes = [axis for axis in tensor.order if axis in source_axes]
-    renumbered_axes = [source_axes.index(axis) for axis in kept_axes]
+    order_of_kept_axes = [source_axes.index(axis) for axis in kept_axes]
     new_axes = [axis for axis, source_axis in enumerate(source_axes) if source_axis is None]
-    order = _insert_new_axes(renumbered_axes, new_axes)
+    order = _insert_new_axes(order_of_kept_axes, new_axes)
     sizes_in_graph = []
     for source_axis in source_axes:
         size_of_new_axis = ONE
         size = size_of_new_axis if source_axis is None else tensor.sizes_in_graph[source_axis]
         sizes_in_graph.append(size)
     result = Tensor(tensor.name, shape, tuple(sizes_in_graph), order, tensor.dtype)
-    if result.shape_in_graph == tensor.shape_in_graph:
+    needs_reshape = result.shape_in_graph != tensor.shape_in_graph
+    if not needs_reshape:
         return result
-    name = graph.reshape(tensor.name, result.shape_in_graph)
+    name = graph.add_reshape(tensor.name, result.shape_in_graph)
     return dataclasses.replace(result, name=name)
 
 
@@ -55,12 +56,12 @@ def _insert_new_axes(order: list[int], new_axes: list[int]) -> tuple[int, ...]:
     return tuple(sorted(all_axes) if is_ascending else all_axes)
 
 
-def transpose(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_transpose(graph: OnnxBuilder, step: Step) -> Tensor:
     """Return an array with permuted axes in JAX; the tensor in the graph stays the same."""
     return rearrange_axes(graph, only_input(step), step.params["permutation"], step.shape)
 
 
-def squeeze(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_squeeze(graph: OnnxBuilder, step: Step) -> Tensor:
     """Return an array without some of its axes of size 1."""
     x = only_input(step)
     removed_axes = step.params["dimensions"]
@@ -68,7 +69,7 @@ def squeeze(graph: OnnxBuilder, step: Step) -> Tensor:
     return rearrange_axes(graph, x, other_axes, step.shape)
 
 
-def broadcast_in_dim(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_broadcast(graph: OnnxBuilder, step: Step) -> Tensor:
     """Return an array with new axes along which its values repeat."""
     x = only_input(step)
     source_axes: list[int | None] = [None] * len(step.shape)
@@ -77,26 +78,24 @@ def broadcast_in_dim(graph: OnnxBuilder, step: Step) -> Tensor:
     return rearrange_axes(graph, x, source_axes, step.shape)
 
 
-def reshape(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_reshape(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the nodes of a reshape; a transposition is added only if it is needed."""
     if step.params.get("dimensions") is not None:
         raise UnconvertibleError(
             "a reshape in another order of axes can't be converted; transpose the array before"
         )
-    return reshaped(graph, only_input(step), step.shape)
+    return reshape_tensor(graph, only_input(step), step.shape)
 
 
-def reshaped(graph: OnnxBuilder, x: Tensor, shape: Shape) -> Tensor:
+def reshape_tensor(graph: OnnxBuilder, x: Tensor, shape: Shape) -> Tensor:
     """Return a tensor with another shape and the same elements, in JAX's order.
 
     Along an axis where its values repeat, a tensor may have the size 1 in the graph. If such an
     axis is reshaped, the repeated values are written out first.
     """
     groups = axis_groups(x.shape, shape)
-    for group in groups:
-        has_repeats = any(x.sizes_in_graph[axis] != x.shape[axis] for axis in group.axes_before)
-        if group.is_reshaped and has_repeats:
-            x = graph.expand_repeats(x)
+    if any(_has_reshaped_repeats(x, group) for group in groups):
+        x = graph.expand_repeats(x)
     order = _order_without_transposition(x, groups, len(shape))
     if order is None:
         x = graph.reorder_and_expand(x)
@@ -107,36 +106,45 @@ def reshaped(graph: OnnxBuilder, x: Tensor, shape: Shape) -> Tensor:
             [axis_before], [axis_after] = group.axes_before, group.axes_after
             sizes_in_graph[axis_after] = x.sizes_in_graph[axis_before]
     result = Tensor(x.name, shape, tuple(sizes_in_graph), order, x.dtype)
-    if result.shape_in_graph == x.shape_in_graph:
+    needs_reshape = result.shape_in_graph != x.shape_in_graph
+    if not needs_reshape:
         return result
-    name = graph.reshape(x.name, result.shape_in_graph)
+    name = graph.add_reshape(x.name, result.shape_in_graph)
     result = dataclasses.replace(result, name=name)
-    graph.reshaped[result] = x
+    graph.tensors_before_reshape[result] = x
     return result
+
+
+def _has_reshaped_repeats(x: Tensor, group: AxisGroup) -> bool:
+    """Return True if a reshape changes axes along which values repeat (size 1 in the graph)."""
+    has_repeats = any(x.sizes_in_graph[axis] != x.shape[axis] for axis in group.axes_before)
+    return group.is_reshaped and has_repeats
 
 
 def _order_without_transposition(
     x: Tensor, groups: Sequence[AxisGroup], axis_count: int
 ) -> tuple[int, ...] | None:
-    """Return the order of axes in the graph after a reshape without a transposition before it.
+    """Return the order of axes in the graph after a reshape, if no transposition is needed for it.
 
-    Return None if a transposition is needed: the axes of each group must be neighbours in the
-    graph, and in the same order as in JAX.
+    Return None if a transposition is needed. It is not needed if the axes of each group are
+    neighbours in the graph, and in the same order as in JAX.
 
     Args:
       x: the tensor that is reshaped.
       groups: groups of axes that are reshaped one by one (see `axis_groups`).
       axis_count: number of axes after the reshape.
     """
-    axes_left = x.large_axes
+    remaining_axes = x.axes_larger_than_one
     order: list[int] = []
-    while axes_left:
-        first_axis = axes_left[0]
+    while remaining_axes:
+        first_axis = remaining_axes[0]
         group = next(group for group in groups if first_axis in group.axes_before)
-        axes_of_group = [axis for axis in group.axes_before if axis in x.large_axes]
-        if axes_left[: len(axes_of_group)] != axes_of_group:
+        axes_of_group = [axis for axis in group.axes_before if axis in x.axes_larger_than_one]
+        next_axes = remaining_axes[: len(axes_of_group)]
+        is_group_together = next_axes == axes_of_group
+        if not is_group_together:
             return None
-        axes_left = axes_left[len(axes_of_group) :]
+        remaining_axes = remaining_axes[len(axes_of_group) :]
         order += group.axes_after
     axes_of_size_one = [axis for axis in range(axis_count) if axis not in order]
     return _insert_new_axes(order, axes_of_size_one)

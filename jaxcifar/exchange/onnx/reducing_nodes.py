@@ -4,96 +4,98 @@ import dataclasses
 
 import numpy as np
 
-from jaxcifar.exchange.onnx.elementwise_nodes import Conversion, cast
-from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder, common_order
-from jaxcifar.exchange.onnx.onnx_values import Size, Tensor, UnconvertibleError
-from jaxcifar.exchange.onnx.pooling_nodes import pooled_blocks
+from jaxcifar.exchange.onnx.block_pooling import add_pool_of_blocks_if_found
+from jaxcifar.exchange.onnx.elementwise_nodes import Conversion, add_cast
+from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
+from jaxcifar.exchange.onnx.onnx_values import Order, Size, Tensor, UnconvertibleError
+from jaxcifar.exchange.onnx.result_layout import common_order
 from jaxcifar.exchange.onnx.traced_step import Step, only_input
 
 _INT32 = np.dtype(np.int32)
 
 
-def reduction(operation: str) -> Conversion:
-    """Return a function that converts a reduction to the ONNX node `operation`, as "ReduceSum"."""
+def reduction_conversion(operation: str) -> Conversion:
+    """Return a function that converts a reduction to a node `operation`, such as "ReduceSum"."""
 
-    def convert(graph: OnnxBuilder, step: Step) -> Tensor:
+    def convert_reduction(graph: OnnxBuilder, step: Step) -> Tensor:
         x = only_input(step)
         axes = list(step.params["axes"])
         if not axes:
             return x
         if x.dtype == np.bool_:
-            result = reduced(graph, cast(graph, x, _INT32), axes, operation)
-            return cast(graph, result, x.dtype)
-        blocks = pooled_blocks(graph, x, axes, operation, step.shape)
-        if blocks is not None:
-            return blocks
-        return reduced(graph, x, axes, operation)
+            integers = add_cast(graph, x, _INT32)
+            reduced_integers = add_reduction(graph, integers, axes, operation)
+            return add_cast(graph, reduced_integers, x.dtype)
+        pooled = add_pool_of_blocks_if_found(graph, x, axes, operation, step.shape)
+        if pooled is not None:
+            return pooled
+        return add_reduction(graph, x, axes, operation)
 
-    return convert
+    return convert_reduction
 
 
-def reduced(graph: OnnxBuilder, x: Tensor, axes: list[int], operation: str) -> Tensor:
+def add_reduction(graph: OnnxBuilder, x: Tensor, axes: list[int], operation: str) -> Tensor:
     """Add the node of a reduction over axes; return its result, which lacks these axes."""
     x = graph.expand_repeats(x)
     axes_in_graph = sorted(x.axis_in_graph(axis) for axis in axes)
-    if operation == "ReduceSum":  # whose axes are an input in this version of ONNX
-        name = graph.add(operation, x.name, graph.integers(axes_in_graph), keepdims=0)
+    has_axes_as_input = operation == "ReduceSum"  # in this version of ONNX
+    if has_axes_as_input:
+        name = graph.add_node(operation, x.name, graph.add_integers(axes_in_graph), keepdims=0)
     else:
-        name = graph.add(operation, x.name, axes=axes_in_graph, keepdims=0)
+        name = graph.add_node(operation, x.name, axes=axes_in_graph, keepdims=0)
     shape = tuple(size for axis, size in enumerate(x.shape) if axis not in axes)
-    return Tensor(name, shape, shape, _order_without(x, axes), x.dtype)
+    order = _order_after_removal(x.order, axes)
+    return Tensor(name, shape, shape, order, x.dtype)
 
 
-def _order_without(x: Tensor, removed_axes: list[int]) -> tuple[int, ...]:
-    """Return the order of a tensor's axes in the graph after some axes are removed.
-
-    The axes that stay are numbered anew, from 0.
-    """
-    kept_axes = [axis for axis in range(len(x.shape)) if axis not in removed_axes]
-    return tuple(kept_axes.index(axis) for axis in x.order if axis in kept_axes)
+def _order_after_removal(order: Order, removed_axes: list[int]) -> Order:
+    """Return an order of axes without some axes; the other axes get new numbers from 0 on."""
+    kept_axes = [axis for axis in order if axis not in removed_axes]
+    new_numbers = {axis: number for number, axis in enumerate(sorted(kept_axes))}
+    return tuple(new_numbers[axis] for axis in kept_axes)
 
 
-def bool_reduction(operation: str) -> Conversion:
+def bool_reduction_conversion(operation: str) -> Conversion:
     """Return a function that converts `all` to "ReduceMin", or `any` to "ReduceMax".
 
     Only operations on truth values can be converted, not those on the bits of integers.
     """
 
-    def convert(graph: OnnxBuilder, step: Step) -> Tensor:
+    def convert_bool_reduction(graph: OnnxBuilder, step: Step) -> Tensor:
         if only_input(step).dtype != np.bool_:
             raise UnconvertibleError(
                 f"{step.name} of integers can't be converted; use {step.name} of truth values"
             )
-        result: Tensor = reduction(operation)(graph, step)
+        result: Tensor = reduction_conversion(operation)(graph, step)
         return result
 
-    return convert
+    return convert_bool_reduction
 
 
-def position_of(operation: str) -> Conversion:
+def position_conversion(operation: str) -> Conversion:
     """Return a function that converts `argmax` to a node "ArgMax", or `argmin` to "ArgMin"."""
 
-    def convert(graph: OnnxBuilder, step: Step) -> Tensor:
+    def convert_argmax_or_argmin(graph: OnnxBuilder, step: Step) -> Tensor:
         x = only_input(step)
         [axis] = step.params["axes"]
-        x = _orderable(graph, graph.expand_repeats(x))
-        name = graph.add(operation, x.name, axis=x.axis_in_graph(axis), keepdims=0)
-        order = _order_without(x, [axis])
+        x = _bools_as_integers(graph, graph.expand_repeats(x))
+        name = graph.add_node(operation, x.name, axis=x.axis_in_graph(axis), keepdims=0)
+        order = _order_after_removal(x.order, [axis])
         positions = Tensor(name, step.shape, step.shape, order, np.dtype(np.int64))
-        return cast(graph, positions, step.dtype)
+        return add_cast(graph, positions, step.dtype)
 
-    return convert
+    return convert_argmax_or_argmin
 
 
-def cumsum(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_cumsum(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the node that sums the elements of an array up to each position along an axis."""
     x = graph.expand_repeats(only_input(step))
-    axis = graph.constant(np.int64(x.axis_in_graph(step.params["axis"])))
-    name = graph.add("CumSum", x.name, axis, reverse=int(step.params["reverse"]))
+    axis = graph.add_constant(np.int64(x.axis_in_graph(step.params["axis"])))
+    name = graph.add_node("CumSum", x.name, axis, reverse=int(step.params["reverse"]))
     return dataclasses.replace(x, name=name)
 
 
-def sort(graph: OnnxBuilder, step: Step) -> list[Tensor]:
+def convert_sort(graph: OnnxBuilder, step: Step) -> list[Tensor]:
     """Add the nodes that sort the first array, and rearrange the other arrays in the same way."""
     if step.params["num_keys"] != 1:
         raise UnconvertibleError(
@@ -102,33 +104,33 @@ def sort(graph: OnnxBuilder, step: Step) -> list[Tensor]:
     axis = step.params["dimension"]
     order = common_order(step.inputs, len(step.shape))
     keys, *others = [graph.reorder_and_expand(value, order) for value in step.inputs]
-    size = step.shape[axis]
-    sorted_keys, positions = _top_k(graph, keys, axis, size, largest=False)
+    all_elements = step.shape[axis]
+    sorted_keys, positions = _add_top_k(graph, keys, axis, count=all_elements, largest=False)
     results = [sorted_keys]
+    axis_in_graph = order.index(axis)
     for tensor in others:
-        axis_in_graph = order.index(axis)
-        name = graph.add("GatherElements", tensor.name, positions.name, axis=axis_in_graph)
+        name = graph.add_node("GatherElements", tensor.name, positions.name, axis=axis_in_graph)
         results.append(dataclasses.replace(tensor, name=name))
     return results
 
 
-def top_k(graph: OnnxBuilder, step: Step) -> list[Tensor]:
+def convert_top_k(graph: OnnxBuilder, step: Step) -> list[Tensor]:
     """Add the node that finds the largest elements along an axis; return elements and positions."""
     x = only_input(step)
     axis = step.params.get("axis", -1) % len(x.shape)
     count = step.params["k"]
-    values, positions = _top_k(
+    values, positions = _add_top_k(
         graph, graph.expand_repeats(x), axis, Size(count, count), largest=True
     )
-    return [values, cast(graph, positions, np.dtype(np.int32))]
+    return [values, add_cast(graph, positions, np.dtype(np.int32))]
 
 
-def _orderable(graph: OnnxBuilder, x: Tensor) -> Tensor:
+def _bools_as_integers(graph: OnnxBuilder, x: Tensor) -> Tensor:
     """Convert truth values to integers, which ONNX Runtime can order; return others unchanged."""
-    return cast(graph, x, _INT32) if x.dtype == np.bool_ else x
+    return add_cast(graph, x, _INT32) if x.dtype == np.bool_ else x
 
 
-def _top_k(
+def _add_top_k(
     graph: OnnxBuilder, x: Tensor, axis: int, count: Size, largest: bool
 ) -> tuple[Tensor, Tensor]:
     """Add the node that finds the largest (or the smallest) elements along an axis.
@@ -147,11 +149,11 @@ def _top_k(
         raise UnconvertibleError(
             "sorting along the batch can't be converted; sort along other axes only"
         )
-    numbers = _orderable(graph, x)
-    elements_name, positions_name = graph.add_node(
+    numbers = _bools_as_integers(graph, x)
+    elements_name, positions_name = graph.add_node_with_outputs(
         "TopK",
         numbers.name,
-        graph.integers([count.fixed_value]),
+        graph.add_integers([count.fixed_value]),
         output_count=2,
         axis=x.axis_in_graph(axis),
         largest=int(largest),
@@ -160,5 +162,5 @@ def _top_k(
     elements = dataclasses.replace(numbers, name=elements_name, shape=shape, sizes_in_graph=shape)
     positions = dataclasses.replace(elements, name=positions_name, dtype=np.dtype(np.int64))
     if x.dtype == np.bool_:
-        elements = cast(graph, elements, x.dtype)
+        elements = add_cast(graph, elements, x.dtype)
     return elements, positions

@@ -8,14 +8,14 @@ from jaxcifar.exchange.onnx.onnx_values import Tensor
 from jaxcifar.exchange.onnx.traced_step import Step
 
 
-def div(graph: OnnxBuilder, step: Step) -> Tensor:
+def convert_div_or_softmax(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the nodes of a division; the last step of a softmax becomes one node for the softmax."""
     dividend, divisor = step.inputs
     if isinstance(dividend, Tensor) and isinstance(divisor, Tensor):
         name = _add_softmax_if_found(graph, dividend, divisor)
         if name is not None:
             return dataclasses.replace(dividend, name=name)
-    return elements.div(graph, step)
+    return elements.convert_div(graph, step)
 
 
 def _add_softmax_if_found(graph: OnnxBuilder, exponentials: Tensor, sums: Tensor) -> str | None:
@@ -23,59 +23,66 @@ def _add_softmax_if_found(graph: OnnxBuilder, exponentials: Tensor, sums: Tensor
 
     A softmax is the quotient of `exp(values - maxima)` and its sums along the same axis.
     """
-    if exponentials.order != sums.order:  # the same node, transposed in JAX
+    is_transposed = exponentials.order != sums.order
+    if is_transposed:
         return None
     exp_node = _producer(graph, exponentials.name, "Exp")
-    sum_node = _reduction_before_reshape(graph, sums.name, "ReduceSum", exponentials)
-    if exp_node is None or sum_node is None or sum_node.inputs[0] != exponentials.name:
+    sum_node = _reduction_with_kept_axis(graph, sums.name, "ReduceSum", exponentials)
+    if exp_node is None or sum_node is None:
         return None
+    sums_exponentials = sum_node.inputs[0] == exponentials.name
     difference_node = _producer(graph, exp_node.inputs[0], "Sub")
-    if difference_node is None:
+    if not sums_exponentials or difference_node is None:
         return None
     values_name, maxima_name = difference_node.inputs
-    max_node = _reduction_before_reshape(graph, maxima_name, "ReduceMax", exponentials)
-    if max_node is None or max_node.inputs[0] != values_name:
+    max_node = _reduction_with_kept_axis(graph, maxima_name, "ReduceMax", exponentials)
+    if max_node is None:
         return None
+    takes_maxima_of_values = max_node.inputs[0] == values_name
     sum_axes, max_axes = _reduced_axes(graph, sum_node), _reduced_axes(graph, max_node)
-    if len(sum_axes) != 1 or max_axes != sum_axes:
+    have_one_common_axis = len(sum_axes) == 1 and max_axes == sum_axes
+    if not takes_maxima_of_values or not have_one_common_axis:
         return None
     [axis] = sum_axes
-    return graph.add("Softmax", values_name, axis=axis)
+    return graph.add_node("Softmax", values_name, axis=axis)
 
 
-def _reduction_before_reshape(
-    graph: OnnxBuilder, name: str, operation: str, unreduced: Tensor
+def _reduction_with_kept_axis(
+    graph: OnnxBuilder, name: str, operation: str, reduced_tensor: Tensor
 ) -> Node | None:
-    """Find the node of a reduction that keeps the reduced axis with the size 1 (`keepdims=True`).
+    """Return the reduction that computes a tensor, if it keeps the reduced axis with the size 1.
 
-    The graph has two nodes for such a reduction: the reduction, which removes the axis, and then a
-    reshape. The first node is returned, or None if the tensor `name` was computed in another way.
+    The graph has two nodes for such a reduction (`keepdims=True` in JAX): the reduction, which
+    removes the axis, and then a reshape. The first of them is returned, or None if the tensor was
+    computed in another way.
 
     Args:
       graph: the graph.
-      name: name of the tensor after the reshape.
+      name: name of the tensor.
       operation: the reduction, such as "ReduceSum".
-      unreduced: a tensor with the shape before the reduction.
+      reduced_tensor: a tensor with the shape before the reduction.
     """
     reshape = _producer(graph, name, "Reshape")
     if reshape is None:
         return None
-    reduced_name, sizes_name = reshape.inputs
-    reduction = _producer(graph, reduced_name, operation)
+    name_before_reshape, sizes_name = reshape.inputs
+    reduction = _producer(graph, name_before_reshape, operation)
     if reduction is None:
         return None
+    batch_size = -1  # in the sizes of a reshape
     sizes_with_kept_axis = [
-        size.fixed_value if size.is_fixed else -1 for size in unreduced.shape_in_graph
+        size.fixed_value if size.is_fixed else batch_size for size in reduced_tensor.shape_in_graph
     ]
     for axis in _reduced_axes(graph, reduction):
         sizes_with_kept_axis[axis] = 1
-    actual_sizes = graph.constants[sizes_name].tolist()
-    return reduction if actual_sizes == sizes_with_kept_axis else None
+    keeps_axis = graph.constants[sizes_name].tolist() == sizes_with_kept_axis
+    return reduction if keeps_axis else None
 
 
 def _reduced_axes(graph: OnnxBuilder, reduction: Node) -> list[int]:
     """Return the axes that a "ReduceSum" or "ReduceMax" node removes."""
-    if reduction.operation == "ReduceSum":  # whose axes are an input
+    has_axes_as_input = reduction.operation == "ReduceSum"
+    if has_axes_as_input:
         axes_name = reduction.inputs[1]
         axes: list[int] = graph.constants[axes_name].tolist()
     else:

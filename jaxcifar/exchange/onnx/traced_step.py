@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jax.extend.core import Jaxpr, JaxprEqn, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from jaxcifar.diagram.count import shape_of
 from jaxcifar.exchange.onnx.onnx_values import (
@@ -79,7 +79,7 @@ class Step:
 
     @property
     def dtype(self) -> np.dtype:
-        """The dtype of the first result in the graph."""
+        """The dtype that the first result has in the graph: float32 for all floats."""
         aval: Any = self.equation_for_two.outvars[0].aval
         return exported_dtype(aval.dtype)
 
@@ -116,12 +116,12 @@ class Step:
     def compute(self, inputs: Sequence[Constant]) -> list[Constant]:
         """Compute the operation for inputs that do not depend on the images; return its results."""
         inputs_for_two = [value.for_two_images for value in inputs]
-        results_for_two = _compute(self.equation_for_two, inputs_for_two)
-        has_fixed_inputs = all(value.has_one_array for value in inputs)
-        if has_fixed_inputs and self._is_the_same_in_both_traces():
+        results_for_two = _computed_results(self.equation_for_two, inputs_for_two)
+        has_same_inputs = all(value.has_one_array for value in inputs)
+        if has_same_inputs and self._is_the_same_in_both_traces():
             return [fixed_constant(result) for result in results_for_two]
         inputs_for_three = [value.for_three_images for value in inputs]
-        results_for_three = _compute(self.equation_for_three, inputs_for_three)
+        results_for_three = _computed_results(self.equation_for_three, inputs_for_three)
         return [Constant(*pair) for pair in zip(results_for_two, results_for_three, strict=True)]
 
     def _is_the_same_in_both_traces(self) -> bool:
@@ -138,7 +138,7 @@ def _is_equal(first: Any, second: Any) -> bool:
         return False
 
 
-def _compute(equation: JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
+def _computed_results(equation: JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
     """Compute an operation of a traced program; return its results."""
     results = equation.primitive.bind(*inputs, **equation.params)
     return list(results) if equation.primitive.multiple_results else [results]
@@ -177,3 +177,29 @@ def ids_of_used_operations(program: Jaxpr) -> set[int]:
         inputs = [variable for variable in equation.invars if not isinstance(variable, Literal)]
         needed_variables.update(inputs)
     return used_ids
+
+
+def constants_of_program(
+    program_for_two: ClosedJaxpr | Jaxpr, program_for_three: ClosedJaxpr | Jaxpr
+) -> list[Constant]:
+    """Return the arrays that a program contains, from its traces for two and for three images.
+
+    A `ClosedJaxpr` is a program with its constant arrays; a `Jaxpr` has none.
+    """
+    if not isinstance(program_for_two, ClosedJaxpr):
+        return []
+    assert isinstance(program_for_three, ClosedJaxpr)
+    arrays_for_two, arrays_for_three = program_for_two.consts, program_for_three.consts
+    return [Constant(*pair) for pair in zip(arrays_for_two, arrays_for_three, strict=True)]
+
+
+def constant_of_literal(literal_for_two: Any, literal_for_three: Any) -> Constant:
+    """Return the constant for a number that is written into a program.
+
+    `literal_for_two` and `literal_for_three` are JAX's `Literal` of the number in the two traces.
+    """
+    array_for_two = np.asarray(literal_for_two.val, literal_for_two.aval.dtype)
+    array_for_three = np.asarray(literal_for_three.val, literal_for_three.aval.dtype)
+    if np.array_equal(array_for_two, array_for_three):
+        return fixed_constant(array_for_two)
+    return Constant(array_for_two, array_for_three)

@@ -1,0 +1,122 @@
+"""Convert operations that pad an array, or replace a block of an array."""
+
+import dataclasses
+
+import numpy as np
+
+from jaxcifar.exchange.onnx.elementwise_nodes import add_elementwise_node
+from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
+from jaxcifar.exchange.onnx.onnx_values import (
+    Shape,
+    Size,
+    Tensor,
+    UnconvertibleError,
+    Value,
+    fixed_constant,
+)
+from jaxcifar.exchange.onnx.result_layout import common_order
+from jaxcifar.exchange.onnx.slicing_nodes import add_slice, clamped_starts
+from jaxcifar.exchange.onnx.traced_step import Step
+
+
+def convert_pad(graph: OnnxBuilder, step: Step) -> Tensor:
+    """Add the nodes that pad an array: at both ends of each axis, elements are added or removed."""
+    x, filling = step.inputs
+    config = step.params["padding_config"]
+    if any(between for _, _, between in config):
+        raise UnconvertibleError(
+            "padding between elements can't be converted; pad only before and after an array"
+        )
+    padding = [(int(before), int(after)) for before, after, _ in config]
+    return add_padding(graph, x, filling, padding)
+
+
+def add_padding(
+    graph: OnnxBuilder, x: Value, filling: Value, padding: list[tuple[int, int]]
+) -> Tensor:
+    """Add the nodes that pad an array; return the padded tensor.
+
+    Args:
+      graph: the graph.
+      x: the array.
+      filling: the scalar that fills the new elements.
+      padding: for each axis, numbers of elements to add before and after. A negative number removes
+        elements.
+    """
+    added_counts = [(max(0, before), max(0, after)) for before, after in padding]
+    removed_counts = [(max(0, -before), max(0, -after)) for before, after in padding]
+    order = common_order([x], len(padding))
+    tensor = graph.reorder_axes(x, order)
+    adds_elements = any(counts_of_axis != (0, 0) for counts_of_axis in added_counts)
+    if adds_elements:
+        tensor = _add_elements(graph, tensor, filling, added_counts)
+    starts, ends = [], []
+    for size, (before, after) in zip(tensor.shape, removed_counts, strict=True):
+        starts.append(Size(before, before))
+        ends.append(Size(size.for_two_images - after, size.for_three_images - after))
+    strides = [1] * len(padding)
+    return add_slice(graph, tensor, starts, ends, strides)
+
+
+def _add_elements(
+    graph: OnnxBuilder, tensor: Tensor, filling: Value, added_counts: list[tuple[int, int]]
+) -> Tensor:
+    """Add the node that adds elements before and after a tensor, along each axis."""
+    tensor = graph.expand_repeats(tensor)
+    counts_before = [added_counts[axis][0] for axis in tensor.order]
+    counts_after = [added_counts[axis][1] for axis in tensor.order]
+    filling_name = graph.reorder_axes(filling, ()).name
+    counts_name = graph.add_integers(counts_before + counts_after)
+    name = graph.add_node("Pad", tensor.name, counts_name, filling_name)
+    sizes = []
+    for size, (before, after) in zip(tensor.shape, added_counts, strict=True):
+        added = before + after
+        if added and not size.is_fixed:
+            raise UnconvertibleError(
+                "padding that adds images to the batch can't be converted; pad other axes only"
+            )
+        sizes.append(Size(size.for_two_images + added, size.for_three_images + added))
+    shape = tuple(sizes)
+    return dataclasses.replace(tensor, name=name, shape=shape, sizes_in_graph=shape)
+
+
+def convert_dynamic_update_slice(graph: OnnxBuilder, step: Step) -> Tensor:
+    """Add the nodes that replace a block of an array, at a constant position.
+
+    The block is padded with zeros to the size of the array. Then a constant array of truth values
+    takes each element from the padded block or from the array.
+    """
+    x, block, *_ = step.inputs
+    starts = clamped_starts(step, first_index=2, array_shape=x.shape, slice_shape=block.shape)
+    padding_of_block = []
+    block_slices = []
+    for start, array_size, block_size in zip(starts, x.shape, block.shape, strict=True):
+        are_all_fixed = array_size.is_fixed and block_size.is_fixed and start.is_fixed
+        replaces_some_images = array_size != block_size and not are_all_fixed
+        if replaces_some_images:
+            raise UnconvertibleError(
+                "a block that replaces some images of the batch can't be converted; replace the "
+                "block in all images"
+            )
+        count_before = start.fixed_value
+        end = count_before + block_size.for_two_images
+        count_after = array_size.for_two_images - end
+        padding_of_block.append((count_before, count_after))
+        is_batch_axis = not array_size.is_fixed
+        block_slices.append(slice(None) if is_batch_axis else slice(count_before, end))
+    zero = fixed_constant(np.zeros((), step.dtype))
+    is_in_block = _mask_of_block(x.shape, block_slices)
+    padded_block = add_padding(graph, block, zero, padding_of_block)
+    inputs = (fixed_constant(is_in_block), padded_block, x)
+    return add_elementwise_node(graph, "Where", inputs, step.shape, step.dtype)
+
+
+def _mask_of_block(array_shape: Shape, block_slices: list[slice]) -> np.ndarray:
+    """Return an array of truth values that are True in the block, with the batch size 1.
+
+    One mask is enough for all images, because the block is at the same place in each image.
+    """
+    mask_shape = [size.fixed_value if size.is_fixed else 1 for size in array_shape]
+    mask = np.zeros(mask_shape, bool)
+    mask[tuple(block_slices)] = True
+    return mask
