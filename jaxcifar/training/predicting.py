@@ -40,10 +40,10 @@ def predict(
       hyper: hyper-parameters; only the mean and deviation of the images are used.
       images: at least one image, on the devices or on the host.
     """
-    devices = program.mesh.size
-    images_in_chunk = min(eval_batch_size(images.shape), len(images))
-    images_per_device = math.ceil(images_in_chunk / devices)
-    chunk_size = images_per_device * devices
+    device_count = program.mesh.size
+    wanted_chunk_size = min(eval_batch_size(images.shape), len(images))
+    images_per_device = math.ceil(wanted_chunk_size / device_count)
+    chunk_size = images_per_device * device_count
     if isinstance(images, np.ndarray) and images.nbytes > HOST_BLOCK_BYTES:
         return _predict_in_blocks(program, variables, hyper, images, chunk_size)
     if program.compiles_loops:
