@@ -75,10 +75,11 @@ def train(
       RunError: a file can't be read or written, or the loss is not finite.
       Interrupted: the user pressed Ctrl-C; the run is saved.
     """
-    for option in settings.keys() & OPTIONS_OF_COMMANDS.keys():
-        raise UsageError(
-            f"{option}: this is an option of the command line only; call train without it"
-        )
+    for name in settings:
+        if name in OPTIONS_OF_COMMANDS:
+            raise UsageError(
+                f"{name}: this is an option of the command line only; call train without it"
+            )
     settings |= network_settings(network, settings)
     for setting in ("optimizer", "schedule", "augmentation"):
         if callable(settings.get(setting)):
@@ -167,7 +168,7 @@ def _require_whole_number(name: str, value: Any) -> int:
 
 
 def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings by which a run's config records the images that the run trains on.
+    """Return the settings that describe the data set in the config of a run.
 
     Args:
       dataset: a data set made by the user's program.
