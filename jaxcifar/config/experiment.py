@@ -180,14 +180,14 @@ class Config(Fields):
                 fixed_values[field.name] = shared_value(field, getattr(self, field.name))
         same_recipe_for_all_runs = recipe_names(self.arch)[0]
         code_digests = dict(self.sources or ())
-        remaining_digests = {
+        digests_of_other_fields = {
             field: digest for field, digest in code_digests.items() if field not in fixed_values
         }
         return dataclasses.replace(
             self,
             **fixed_values,
             recipe=same_recipe_for_all_runs,
-            sources=tuple(remaining_digests.items()),
+            sources=tuple(digests_of_other_fields.items()),
         )
 
     @property

@@ -152,21 +152,22 @@ def overruled_lines(
     Args:
       rows: the settings of each row of a study, by the row's name. For a single run, the only row
         can have any name.
-      is_shown: takes the names of the stronger and the weaker layer; returns whether to show them.
+      is_shown: called with the names of the stronger and the weaker layer; returns False if their
+        line is to be left out.
     """
     rows_with_change: dict[_Change, list[str]] = {}
     for row_name, settings in rows.items():
         for change in _overruling_changes(settings):
             if is_shown(change.winner, change.loser):
                 rows_with_change.setdefault(change, []).append(row_name)
-    changes_by_layers: dict[str, list[str]] = {}
+    change_texts_of_layers: dict[str, list[str]] = {}
     for change, row_names in rows_with_change.items():
         layers_text = f"{change.winner} overrules {change.loser}"
         change_text = _change_text(change, row_names, len(rows))
-        changes_by_layers.setdefault(layers_text, []).append(change_text)
+        change_texts_of_layers.setdefault(layers_text, []).append(change_text)
     return [
         f"{layers_text}: {', '.join(change_texts)}"
-        for layers_text, change_texts in changes_by_layers.items()
+        for layers_text, change_texts in change_texts_of_layers.items()
     ]
 
 
@@ -208,7 +209,7 @@ class _Change(NamedTuple):
 
 
 def value_text(value: Any) -> str:
-    """Return a value as people write it; (name, value) pairs become `hidden=8 widths=(4,)`."""
+    """Return a value as text for a reader; (name, value) pairs become `hidden=8 widths=(4,)`."""
     is_table = isinstance(value, tuple) and all(isinstance(pair, tuple) for pair in value)
     if is_table and value:
         return " ".join(f"{name}={readable_text(item)}" for name, item in value)

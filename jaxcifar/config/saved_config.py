@@ -73,7 +73,8 @@ def settings_from_file(content: Mapping[str, Any], config_class: type) -> dict[s
     settings_with_effect = effective_settings(content)
     checked_settings = check_types("config", settings_with_effect, config_class)
     values_of_missing_fields = default_settings(content["arch"])
-    values_of_missing_fields["arch_args"] = ()  # no arguments in the file: not the recipe's either
+    no_network_arguments = ()  # a file without arguments means none, and not the recipe's
+    values_of_missing_fields["arch_args"] = no_network_arguments
     all_settings = {**values_of_missing_fields, **checked_settings}
     settings = {**DEFAULTS, **effective_settings(all_settings)}
     older_version_wrote_file = "base_batch_size" not in settings

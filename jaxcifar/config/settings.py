@@ -84,13 +84,13 @@ def effective_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     A setting that another setting switches off is kept if its value is the default, because a
     default asks for nothing that could be ignored.
     """
-    all_settings = {"arch": DEFAULT_ARCH, **settings}
-    defaults = default_settings(all_settings["arch"], all_settings.get("recipe"))
-    all_settings = {**defaults, **all_settings}
+    arch = settings.get("arch", DEFAULT_ARCH)
+    recipe_values = default_settings(arch, settings.get("recipe"))
+    all_settings = {**recipe_values, "arch": arch, **settings}
     ineffective_names: set[str] = set()
     for name in switched_off_settings(all_settings):
-        asks_for_nothing = all_settings[name] == DEFAULTS[name]
-        if not asks_for_nothing:
+        differs_from_default = all_settings[name] != DEFAULTS[name]
+        if differs_from_default:
             ineffective_names.add(name)
     for field in USER_CODE_FIELDS:
         ineffective_names |= _settings_ignored_by(field, all_settings[field])
@@ -148,13 +148,13 @@ def _settings_ignored_by(field: str, name: str) -> set[str]:
 def reason_ineffective(setting: str, settings: Mapping[str, Any]) -> str:
     """Return the end of an error message: the reason why the setting `setting` has no effect."""
     for field in USER_CODE_FIELDS:
-        entry_name = settings[field]
-        if setting in _settings_ignored_by(field, entry_name):
-            is_user_network = field == "arch" and registry.is_user_code(entry_name)
+        name = settings[field]
+        if setting in _settings_ignored_by(field, name):
+            is_user_network = field == "arch" and registry.is_user_code(name)
             advice = "remove it"
             if is_user_network:
                 advice = "set the network's fields with --arch-args"
-            return f"has no effect on --{field} {entry_name}; {advice}"
+            return f"has no effect on --{field} {name}; {advice}"
     if setting in USER_IMAGE_SETTINGS:
         return reason_image_size_ineffective(settings["dataset"])
     switch_reasons = [switch.reason for switch in _SWITCHES if setting in switch.ineffective]
@@ -222,7 +222,7 @@ def option_words(name: str, value: Any) -> list[str]:
 
 
 def readable_text(value: Any) -> str:
-    """Return a value as people write it, such as `yes`, `0.1` or `16, 32`."""
+    """Return a value as text for a reader, such as `yes`, `0.1` or `16, 32`."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:

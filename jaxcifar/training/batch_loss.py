@@ -112,7 +112,7 @@ class BatchLoss:
 
         The same parameters give the same value, because augmentation and dropout are fixed.
         """
-        compute_loss = _with_derivative(self._mean_loss, self._mean_loss_and_gradients)
+        compute_loss = _with_custom_derivative(self._mean_loss, self._mean_loss_and_gradients)
         return compute_loss(params)
 
     def _mean_loss(self, params: PyTree) -> Array:
@@ -212,7 +212,7 @@ def _add_if_float(total: Array, new: Array) -> Array:
     return total + new if jnp.issubdtype(new.dtype, jnp.floating) else new
 
 
-def _with_derivative(
+def _with_custom_derivative(
     compute_loss: Callable[[PyTree], Array],
     compute_loss_and_gradients: Callable[[PyTree], tuple[Array, PyTree]],
 ) -> Callable[[PyTree], Array]:

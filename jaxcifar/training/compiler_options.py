@@ -22,7 +22,7 @@ def _may_call_onednn(program: Program) -> bool:
     return program.dtype == jnp.bfloat16
 
 
-def jit_with_program(
+def jit_for_dtype_of_program(
     function: Callable[..., Result],
     static_argnums: tuple[int, ...],
     compiler_options: dict[str, Any],

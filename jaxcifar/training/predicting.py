@@ -16,7 +16,7 @@ from jaxcifar.machine import sharing
 from jaxcifar.machine.compilations import CPU_OPTIONS, FAST_COMPILE_OPTIONS
 from jaxcifar.machine.sharing import AnyArray
 from jaxcifar.training import augment, network
-from jaxcifar.training.compiler_options import jit_with_program
+from jaxcifar.training.compiler_options import jit_for_dtype_of_program
 from jaxcifar.training.network import Variables
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
@@ -143,14 +143,14 @@ def _logits_from_start(
     return _logits_of_chunk(program, variables, hyper, images[indices])
 
 
-_logits_of_many_images = jit_with_program(
+_logits_of_many_images = jit_for_dtype_of_program(
     _logits_in_loop, static_argnums=(0, 4), compiler_options=CPU_OPTIONS
 )
 # For few images, compiling faster by a second is worth more than running faster.
-_logits_of_few_images = jit_with_program(
+_logits_of_few_images = jit_for_dtype_of_program(
     _logits_in_loop, static_argnums=(0, 4), compiler_options=FAST_COMPILE_OPTIONS
 )
-_logits_of_one_chunk = jit_with_program(
+_logits_of_one_chunk = jit_for_dtype_of_program(
     _logits_from_start, static_argnums=(0, 5), compiler_options=CPU_OPTIONS
 )
 

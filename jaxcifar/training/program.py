@@ -164,8 +164,8 @@ class Program:
         Returns:
           the new state, and the mean loss and accuracy since the epoch began.
         """
-        has_all_images = self.steps_per_feed is None
-        position_of_first_row = 0 if has_all_images else self._position_in_epoch(state.step)
+        gets_all_images = self.steps_per_feed is None
+        feed_start = 0 if gets_all_images else self._position_in_epoch(state.step)
 
         def train_next_batch(state: TrainState) -> TrainState:
             images_per_device = self.batch_size // sharing.device_count(self.device_axis)
@@ -175,7 +175,7 @@ class Program:
             )
             positions_in_epoch = batch_start + positions_in_batch
             indices = order[positions_in_epoch]  # in the training set
-            rows = indices if has_all_images else positions_in_epoch - position_of_first_row
+            rows = indices if gets_all_images else positions_in_epoch - feed_start  # of `images`
             batch_images = images[rows]
             batch_labels = hyper.training_labels(labels)[indices]
             arguments = state, hyper, batch_images, batch_labels, indices
