@@ -145,8 +145,8 @@ def summarize(
     Raises:
       UsageError: the network can't be made or called, or a number is not allowed.
     """
-    num_classes = _require_whole_number("num_classes", num_classes)
-    image_size = _require_whole_number("image_size", image_size)
+    num_classes = _checked_whole_number("num_classes", num_classes)
+    image_size = _checked_whole_number("image_size", image_size)
     settings = {"arch_args": arch_args} if arch_args else {}
     config = Config.create(**network_settings(network, settings))
     config = dataclasses.replace(config, image_size=image_size)
@@ -155,7 +155,7 @@ def summarize(
     return summarize_model(model, image_size)
 
 
-def _require_whole_number(name: str, value: Any) -> int:
+def _checked_whole_number(name: str, value: Any) -> int:
     """Return the argument `name` of a public function as Python's int.
 
     Raises:

@@ -110,7 +110,8 @@ def _find_user_code(option: str, name: str, sha256: str | None) -> UserCode:
     file_or_module = name.rpartition(":")[0]
     if (file_or_module, sha256) not in _known_code:
         current_sha256 = read_and_hash(option, name)
-        if sha256 not in (None, current_sha256):
+        was_edited = sha256 is not None and sha256 != current_sha256
+        if was_edited:
             problem = "the code has been edited since it was read; start the program again"
             raise UsageError(f"--{option} {name}: {problem}")
         sha256 = current_sha256
