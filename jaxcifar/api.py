@@ -75,10 +75,11 @@ def train(
       RunError: a file can't be read or written, or the loss is not finite.
       Interrupted: the user pressed Ctrl-C; the run is saved.
     """
-    for option in settings.keys() & OPTIONS_OF_COMMANDS.keys():
-        raise UsageError(
-            f"{option}: this is an option of the command line only; call train without it"
-        )
+    for name in settings:
+        if name in OPTIONS_OF_COMMANDS:
+            raise UsageError(
+                f"{name}: this is an option of the command line only; call train without it"
+            )
     settings |= network_settings(network, settings)
     for setting in ("optimizer", "schedule", "augmentation"):
         if callable(settings.get(setting)):
@@ -144,8 +145,8 @@ def summarize(
     Raises:
       UsageError: the network can't be made or called, or a number is not allowed.
     """
-    num_classes = _require_whole_number("num_classes", num_classes)
-    image_size = _require_whole_number("image_size", image_size)
+    num_classes = _checked_whole_number("num_classes", num_classes)
+    image_size = _checked_whole_number("image_size", image_size)
     settings = {"arch_args": arch_args} if arch_args else {}
     config = Config.create(**network_settings(network, settings))
     config = dataclasses.replace(config, image_size=image_size)
@@ -154,7 +155,7 @@ def summarize(
     return summarize_model(model, image_size)
 
 
-def _require_whole_number(name: str, value: Any) -> int:
+def _checked_whole_number(name: str, value: Any) -> int:
     """Return the argument `name` of a public function as Python's int.
 
     Raises:
@@ -167,7 +168,7 @@ def _require_whole_number(name: str, value: Any) -> int:
 
 
 def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings by which a run's config records the images that the run trains on.
+    """Return the settings that describe the data set in the config of a run.
 
     Args:
       dataset: a data set made by the user's program.

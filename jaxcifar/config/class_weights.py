@@ -20,7 +20,7 @@ _MAX_CLASSES = 2**16
 _MAX_NAME_LENGTH = 200
 _MAX_FILE_BYTES = 2**20
 _MAX_JSON_LENGTH = 2**20  # characters
-_CSV_HEADER = ("class", "weight")
+_CSV_HEADER = ["class", "weight"]
 _WEIGHTS_ADVICE = "write a weight above 0 for each class, such as cat = 2.5 in a .toml file"
 
 
@@ -79,7 +79,7 @@ def parse_class_weights(text: str) -> dict[str, float]:
     try:
         if len(text) > _MAX_JSON_LENGTH:
             raise ValueError(f"the text must have at most {_MAX_JSON_LENGTH:,} characters")
-        return _require_allowed_weights(parse_json(text))
+        return _checked_weights(parse_json(text))
     except ValueError as error:
         reject(_SETTING, f"{text:.80}", f"{error}; give balanced, or a file of weights")
 
@@ -95,14 +95,14 @@ def _weights_as_json(weights: dict[str, Any], source: str) -> str:
       UsageError: a name or a weight is not allowed.
     """
     try:
-        weight_of_class = _require_allowed_weights(weights)
+        weight_of_class = _checked_weights(weights)
     except ValueError as error:
         reject(_SETTING, f"{source:.200}", f"{error}; {_WEIGHTS_ADVICE}")
     return json.dumps(dict(sorted(weight_of_class.items())), ensure_ascii=False)
 
 
-def _require_allowed_weights(weights: Any) -> dict[str, float]:
-    """Check class weights (class name -> weight), and return them with each weight as a float.
+def _checked_weights(weights: Any) -> dict[str, float]:
+    """Return class weights (class name -> weight) with each weight as a float.
 
     Raises:
       ValueError: a name or a weight is not allowed.
@@ -116,13 +116,15 @@ def _require_allowed_weights(weights: Any) -> dict[str, float]:
     weight_of_class = {}
     for class_name, weight in weights.items():
         is_printable = isinstance(class_name, str) and class_name.isprintable()
-        if not is_printable or not 0 < len(class_name) <= _MAX_NAME_LENGTH:
+        is_allowed_name = is_printable and 1 <= len(class_name) <= _MAX_NAME_LENGTH
+        if not is_allowed_name:
             raise ValueError(
                 f"the class name {class_name!r:.60} can't be printed, or is too long: it must have "
                 f"1 to {_MAX_NAME_LENGTH} characters"
             )
         is_number = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
-        if not is_number or not _SMALLEST_WEIGHT <= weight <= _LARGEST_WEIGHT:
+        is_in_range = is_number and _SMALLEST_WEIGHT <= weight <= _LARGEST_WEIGHT
+        if not is_in_range:
             raise ValueError(
                 f"the weight {weight!r:.40} of {class_name:.60} must be a number in [1e-6, 1e6]"
             )
@@ -163,9 +165,9 @@ def _parse_csv_weights(text: str) -> dict[str, Any]:
     except csv.Error as error:
         raise ValueError(f"the file is not valid CSV ({error})") from None
     for line_number, row in enumerate(rows, start=1):
-        cells = tuple(cell.strip() for cell in row)
-        has_titles = tuple(cell.lower() for cell in cells) == _CSV_HEADER
-        is_header = line_number == 1 and has_titles
+        cells = [cell.strip() for cell in row]
+        lower_case_cells = [cell.lower() for cell in cells]
+        is_header = line_number == 1 and lower_case_cells == _CSV_HEADER
         is_empty = not any(cells)
         if is_empty or is_header:
             continue

@@ -26,13 +26,14 @@ def require_code_outside(run_folder: Path | None, config: Fields) -> None:
     """
     if run_folder is None:
         return
-    real_folder = os.path.realpath(run_folder)
-    for kind, name in user_code_names(config).items():
+    real_run_folder = os.path.realpath(run_folder)
+    for option, name in user_code_names(config).items():
         for path in _paths_of_code(name):
-            if Path(os.path.realpath(path)).is_relative_to(real_folder):
+            real_path = Path(os.path.realpath(path))
+            if real_path.is_relative_to(real_run_folder):
                 raise UsageError(
-                    f"{run_folder}: its --{kind} {name} is in the run's own folder, whose code is "
-                    "never executed; if you trust the code, copy it elsewhere and train again"
+                    f"{run_folder}: its --{option} {name} is in the run's own folder, whose code "
+                    "is never executed; if you trust the code, copy it elsewhere and train again"
                 )
 
 
@@ -53,8 +54,8 @@ def user_code_names(config: Fields) -> dict[str, str]:
     The names are not read from the list `config.sources`, because the list has no effect on what
     is executed: a stranger may have removed code from the list.
     """
-    names = {kind: getattr(config, kind) for kind in USER_CODE_FIELDS}
-    return {kind: name for kind, name in names.items() if is_user_code(name)}
+    names = {field: getattr(config, field) for field in USER_CODE_FIELDS}
+    return {field: name for field, name in names.items() if is_user_code(name)}
 
 
 def _paths_of_code(name: str) -> Iterable[str]:

@@ -104,9 +104,10 @@ def _last_checkpoint_folder(folder: Path, continue_from: str) -> Path:
     """
     checkpoints = folder / "checkpoints"
     with report_errors(checkpoints, _CHOOSE_ANOTHER_RUN):
-        entries = checkpoints.iterdir() if checkpoints.is_dir() else ()
-        entry_names = [path.name for path in entries]
-    steps = [int(name) for name in entry_names if name.isascii() and name.isdecimal()]
+        paths_inside = checkpoints.iterdir() if checkpoints.is_dir() else ()
+        names_inside = [path.name for path in paths_inside]
+    # The folder of a checkpoint is named after its step.
+    steps = [int(name) for name in names_inside if name.isascii() and name.isdecimal()]
     if not steps:
         reason = "has no checkpoints (they were deleted, as by --keep best)"
         reject("continue_from", continue_from, f"{reason}; start from its weights with --init")
@@ -125,8 +126,8 @@ def find_continued_run(
       begun_config: config of the new run if an earlier command has begun it, else None.
 
     Raises:
-      UsageError: the folder has no finished run with its last checkpoint, or a file is damaged.
-        Or the config names user code in the folder.
+      UsageError: there is no finished run with its last checkpoint, a file is damaged, or the
+        run's config names user code in the run's folder.
     """
     continue_from = user_settings.get("continue_from")
     if not continue_from:
@@ -135,18 +136,20 @@ def find_continued_run(
         return _read_continued_run(user_settings, config_class)
     except UsageError:
         # The new run has its own copy of the training state, so it can go on if the folder is gone.
-        recorded_run = _recorded_continued_run(continue_from, begun_config)
-        if recorded_run is None:
+        run_known_without_folder = _continued_run_recorded_in(begun_config, continue_from)
+        if run_known_without_folder is None:
             raise
-        return recorded_run
+        return run_known_without_folder
 
 
-def _recorded_continued_run(continue_from: str, begun_config: Fields | None) -> ContinuedRun | None:
+def _continued_run_recorded_in(
+    begun_config: Fields | None, continue_from: str
+) -> ContinuedRun | None:
     """Return what the config of a new run records about the run that it continues.
 
     Args:
-      continue_from: folder of the run to continue.
       begun_config: config of the new run; None if no earlier command has begun it.
+      continue_from: folder of the run to continue.
 
     Returns:
       the run to continue; None if there is no `begun_config` or it names another run.
@@ -156,7 +159,8 @@ def _recorded_continued_run(continue_from: str, begun_config: Fields | None) -> 
     """
     if begun_config is None or begun_config.continue_from != continue_from:
         return None
-    epochs, sha256 = begun_config.continue_epochs, begun_config.continue_sha256
+    epochs = begun_config.continue_epochs
+    sha256 = begun_config.continue_sha256
     if epochs is None or sha256 is None:
         return None
     require_code_outside(Path(continue_from), begun_config)
@@ -166,16 +170,16 @@ def _recorded_continued_run(continue_from: str, begun_config: Fields | None) -> 
 def _read_continued_run(user_settings: Mapping[str, Any], config_class: Any) -> ContinuedRun:
     """Read the run that the setting `continue_from` names; see `find_continued_run`."""
     continue_from = user_settings["continue_from"]
-    folder = _finished_run_folder(
-        continue_from, user_settings.get("seed", 0), user_settings.get("fold", "")
-    )
+    seed = user_settings.get("seed", 0)
+    fold = user_settings.get("fold", "")
+    folder = _finished_run_folder(continue_from, seed, fold)
     config = read_config(folder / "config.json", config_class, _CHOOSE_ANOTHER_RUN)
     require_code_outside(folder, config)
     metadata_file = _last_checkpoint_folder(folder, continue_from) / "notes" / "metadata"
     result = read_json(folder / "result.json", _Result, _CHOOSE_ANOTHER_RUN)
     metadata = read_json(metadata_file, _Metadata, _CHOOSE_ANOTHER_RUN, _MAX_METADATA_BYTES)
     trained_epochs = result["last_epoch"]["epoch"]
-    epochs_at_checkpoint = len(metadata["history"])
+    epochs_at_checkpoint = len(metadata["history"])  # the history has an entry for each epoch
     if epochs_at_checkpoint != trained_epochs:
         reject("continue_from", continue_from, "its last checkpoint is missing; use --init instead")
     return ContinuedRun(folder, config, trained_epochs, metadata["sha256"])

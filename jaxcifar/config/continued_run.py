@@ -113,16 +113,18 @@ class ContinuedRun(NamedTuple):
           UsageError: a setting differs; the message names the option.
         """
         for name in FIXED_SETTINGS:
-            own_value, new_value = getattr(self.config, name), getattr(config, name)
-            if not _values_may_be_equal(name, own_value, new_value):
-                self._reject_change(name, new_value, f"has {_setting_text(name, own_value)}")
-        new_sources = dict(config.sources or ())
-        for field, digest in self.config.sources or ():
-            if field in FIXED_SETTINGS and new_sources.get(field) != digest:
+            old_value = getattr(self.config, name)
+            new_value = getattr(config, name)
+            if not _may_be_equal(name, old_value, new_value):
+                self._reject_change(name, new_value, f"has {_setting_text(name, old_value)}")
+        old_code_digests = dict(self.config.sources or ())
+        new_code_digests = dict(config.sources or ())
+        for field, old_digest in old_code_digests.items():
+            if field in FIXED_SETTINGS and new_code_digests.get(field) != old_digest:
                 self._reject_change(field, getattr(config, field), "was trained with other code")
-        own_run_keeps_average = self.config.average > 0
+        old_run_keeps_average = self.config.average > 0
         new_run_keeps_average = config.average > 0
-        if own_run_keeps_average != new_run_keeps_average:
+        if old_run_keeps_average != new_run_keeps_average:
             reason = f"has an average of {self.config.average:g}"
             self._reject_change("average", config.average, reason)
 
@@ -134,7 +136,7 @@ class ContinuedRun(NamedTuple):
         reject(name, _setting_text(name, value), message)
 
 
-def _values_may_be_equal(name: str, own_value: Any, new_value: Any) -> bool:
+def _may_be_equal(name: str, old_value: Any, new_value: Any) -> bool:
     """Return True if two values of a setting are equal, or may stand for files that are equal.
 
     Two paths of images may have the same images. Two files of user code may define the same class,
@@ -142,25 +144,22 @@ def _values_may_be_equal(name: str, own_value: Any, new_value: Any) -> bool:
 
     Args:
       name: name of the setting.
-      own_value: its value in the run to continue.
+      old_value: its value in the run to continue.
       new_value: its value in the new run.
     """
-    if own_value == new_value:
+    if old_value == new_value:
         return True
-    may_name_file = name in registry.KINDS and isinstance(new_value, str)
-    if not may_name_file:
-        return False
     if name == "dataset":
-        catalog_names = registry.KINDS[name].keys()
-        may_be_paths_of_same_images = (
-            own_value not in catalog_names and new_value not in catalog_names
-        )
-        return may_be_paths_of_same_images
-    if registry.is_user_code(own_value) and registry.is_user_code(new_value):
-        own_class_name = own_value.rpartition(":")[2]
-        new_class_name = new_value.rpartition(":")[2]
-        return own_class_name == new_class_name
-    return False
+        built_in_names = registry.KINDS["dataset"].keys()
+        are_both_paths = built_in_names.isdisjoint({old_value, new_value})
+        return are_both_paths
+    can_be_user_code = name in registry.KINDS
+    if not can_be_user_code:
+        return False
+    are_both_user_code = registry.is_user_code(old_value) and registry.is_user_code(new_value)
+    old_class_name = old_value.rpartition(":")[2]
+    new_class_name = new_value.rpartition(":")[2]
+    return are_both_user_code and old_class_name == new_class_name
 
 
 def _setting_text(name: str, value: Any) -> str:
@@ -170,13 +169,11 @@ def _setting_text(name: str, value: Any) -> str:
     """
     if isinstance(value, bool):
         return f"--{option_name(name)}" if value else f"--no-{option_name(name)}"
-    is_without_fold = value == ""  # no setting but `fold` can be an empty text
-    if is_without_fold:
+    if name == "fold" and value == "":
         return "none"
-    trains_on_all_images = value is None  # no setting but `train_examples` can be None
-    if trains_on_all_images:
+    if name == "train_examples" and value is None:
         return "all"
-    if isinstance(value, tuple):  # the network's arguments
+    if name == "arch_args":
         arguments = [f"{argument}={option_text(item)}" for argument, item in value]
         return ", ".join(arguments) or "none"
     return option_text(value)

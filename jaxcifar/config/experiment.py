@@ -2,9 +2,7 @@
 
 import dataclasses
 import json
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Self
 
 from jaxcifar.config import registry, user_reference
@@ -12,9 +10,11 @@ from jaxcifar.config.class_weights import class_weights_text
 from jaxcifar.config.continued_folder import find_continued_run
 from jaxcifar.config.continued_run import base_settings
 from jaxcifar.config.field_options import is_array, require_in_range, shared_value
-from jaxcifar.config.fields import DEFAULTS, NAMES_OF_RUNS, Fields, is_newer_and_off
+from jaxcifar.config.fields import DEFAULTS, Fields, is_newer_and_off
+from jaxcifar.config.flat_settings import differing_settings, flat_settings
 from jaxcifar.config.option_names import reject
 from jaxcifar.config.python_number import python_number
+from jaxcifar.config.recipes import base_batch_size
 from jaxcifar.config.run_name import run_name
 from jaxcifar.config.run_options import run_options
 from jaxcifar.config.saved_config import settings_from_file
@@ -27,6 +27,7 @@ from jaxcifar.config.settings import (
     option_text,
     reason_ineffective,
     recipe_names,
+    require_recipe,
 )
 from jaxcifar.config.table_pairs import sorted_pairs
 from jaxcifar.config.weights_file import init_digest
@@ -97,10 +98,7 @@ class Config(Fields):
             (field, user_reference.read_and_hash(field, settings[field])) for field in code_fields
         )
         settings["imports"] = ()  # user code is not loaded yet
-        settings["base_batch_size"] = None
-        if settings["lr_scale"] != "none":
-            recipe_settings = default_settings(settings["arch"], settings["recipe"])
-            settings["base_batch_size"] = recipe_settings["batch_size"]
+        settings["base_batch_size"] = base_batch_size(settings)
         if continued_run is None:
             if settings["init"]:
                 settings["init_sha256"] = init_digest(settings["init"], begun_config)
@@ -114,10 +112,11 @@ class Config(Fields):
 
     def __post_init__(self) -> None:
         for code_field in USER_CODE_FIELDS:
-            registry.entry(code_field, getattr(self, code_field))
-        default_settings(self.arch, self.recipe)  # raises if the network has no such recipe
-        if self.data_sha256 is None:
-            registry.entry("dataset", self.dataset)
+            registry.require_known_name(code_field, getattr(self, code_field))
+        require_recipe(self.arch, self.recipe)
+        name_identifies_images = self.data_sha256 is None
+        if name_identifies_images:
+            registry.require_known_name("dataset", self.dataset)
         require_in_range(self)
         if self.lr_scale != "none" and self.base_batch_size is None:
             reject("lr_scale", self.lr_scale, "needs base_batch_size; use Config.create")
@@ -159,25 +158,7 @@ class Config(Fields):
         Each argument of the network, and each SHA-256 of user code, has an entry of its own. Paths
         of other runs and of user code lose their folders, because a SHA-256 identifies them.
         """
-        values = dataclasses.asdict(self)
-        network_arguments = values.pop("arch_args")
-        sources = values.pop("sources") or ()
-        imports = values.pop("imports") or ()
-        for field in NAMES_OF_RUNS:
-            values[field] = Path(values[field]).name
-        digests = {}
-        for field, digest in sources:
-            values[field] = without_folder(values[field])
-            digests[f"SHA-256 of {values[field]}"] = digest
-        for field_and_file, digest in imports:
-            field, _, file = field_and_file.partition(": ")
-            digests[f"SHA-256 of {file}, imported by {values[field]}"] = digest
-        network_settings = {}
-        for argument, value in network_arguments:
-            is_also_field_of_config = argument in values
-            name = f"network's {argument}" if is_also_field_of_config else argument
-            network_settings[name] = value
-        return values | network_settings | digests
+        return flat_settings(self)
 
     def differences(self, other: "Config") -> dict[str, tuple[Any, Any]]:
         """Return setting -> (value in this config, value in `other`) for settings that differ.
@@ -185,30 +166,29 @@ class Config(Fields):
         Paths of other runs do not count, because SHA-256s identify these runs. If both configs have
         the SHA-256 of the same images, paths of images do not count either.
         """
-        own_settings, other_settings = self.settings(), other.settings()
-        has_same_images = self.data_sha256 is not None and self.data_sha256 == other.data_sha256
-        ignored_names = {*NAMES_OF_RUNS, "dataset"} if has_same_images else NAMES_OF_RUNS
-        return {
-            name: (own_settings.get(name), other_settings.get(name))
-            for name in own_settings | other_settings
-            if name not in ignored_names and own_settings.get(name) != other_settings.get(name)
-        }
+        return differing_settings(self, other)
 
     def shared_part(self) -> "Config":
-        """Return the config with fixed values in place of the hyper-parameters.
+        """Return a copy in which each setting that the compiled program takes as an array is fixed.
 
-        Runs with equal shared parts use the same compiled program, which takes hyper-parameters as
-        arrays.
+        Two runs with equal shared parts can use the same compiled program. The name of the recipe
+        is fixed too, because the settings of the recipe are in the other fields.
         """
         fixed_values: dict[str, Any] = {}
         for field in dataclasses.fields(self):
             if is_array(field):
                 fixed_values[field.name] = shared_value(field, getattr(self, field.name))
-        any_recipe = recipe_names(self.arch)[0]  # its settings are in the other fields
-        kept_sources = tuple(
-            (field, digest) for field, digest in self.sources or () if field not in fixed_values
+        same_recipe_for_all_runs = recipe_names(self.arch)[0]
+        code_digests = dict(self.sources or ())
+        digests_of_other_fields = {
+            field: digest for field, digest in code_digests.items() if field not in fixed_values
+        }
+        return dataclasses.replace(
+            self,
+            **fixed_values,
+            recipe=same_recipe_for_all_runs,
+            sources=tuple(digests_of_other_fields.items()),
         )
-        return dataclasses.replace(self, **fixed_values, recipe=any_recipe, sources=kept_sources)
 
     @property
     def earlier_epochs(self) -> int:
@@ -239,11 +219,6 @@ class Config(Fields):
     def run_name(self) -> str:
         """Return a readable name for the run's folder, such as `cnn_cifar10_epochs5_seed0`."""
         return run_name(self)
-
-
-def without_folder(user_code: str) -> str:
-    """Return "net.py:Net" for "folder/net.py:Net"."""
-    return re.sub(r".*[/\\]", "", user_code)
 
 
 ARCHS = tuple(registry.KINDS["arch"])

@@ -97,18 +97,17 @@ def base_layer(config: Config) -> Layer:
 
 
 def without_effect_line(config: Config) -> str:
-    """Return a line with the settings of the recipe that other settings switch off, or "".
+    """Return a line that lists the settings of the recipe that do nothing in this run, or "".
 
     If the run continues another run, the settings of the other run take the place of the recipe.
     """
-    origin, settings = base_layer(config)
-    values = dataclasses.asdict(config)
-    effective_names = names_of_effective_settings(values)
-    ineffective_texts = [
-        f"{name} {value_text(value)}"
-        for name, value in settings.items()
-        if name not in effective_names and value != DEFAULTS.get(name)
-    ]
+    origin, base_settings = base_layer(config)
+    effective_names = names_of_effective_settings(dataclasses.asdict(config))
+    ineffective_texts = []
+    for name, value in base_settings.items():
+        differs_from_default = value != DEFAULTS.get(name)
+        if differs_from_default and name not in effective_names:
+            ineffective_texts.append(f"{name} {value_text(value)}")
     if not ineffective_texts:
         return ""
     return f"without effect here, from {origin}: {', '.join(ineffective_texts)}"
@@ -123,12 +122,13 @@ def _setting_origin(name: str, value: Any, layers: Sequence[Layer]) -> SettingOr
       layers: all layers, from the weakest to the strongest; at least one has the setting.
     """
     value = _as_in_config(value)
-    *weaker_layers, strongest_layer = [layer for layer in layers if name in layer.settings]
+    layers_with_setting = [layer for layer in layers if name in layer.settings]
+    *weaker_layers, strongest_layer = layers_with_setting
     overruled_values = []
     for layer in weaker_layers:
-        overruled_value = _as_in_config(layer.settings[name])
-        if layer.origin != DEFAULT and overruled_value != value:
-            overruled_values.append(OverruledValue(layer.origin, overruled_value))
+        value_in_layer = _as_in_config(layer.settings[name])
+        if layer.origin != DEFAULT and value_in_layer != value:
+            overruled_values.append(OverruledValue(layer.origin, value_in_layer))
     return SettingOrigin(name, value, strongest_layer.origin, tuple(overruled_values))
 
 
@@ -152,20 +152,22 @@ def overruled_lines(
     Args:
       rows: the settings of each row of a study, by the row's name. For a single run, the only row
         can have any name.
-      is_shown: takes the names of the stronger and the weaker layer; returns whether to show them.
+      is_shown: called with the names of the stronger and the weaker layer; returns False if their
+        line is to be left out.
     """
-    rows_of_change: dict[_Change, list[str]] = {}
-    for row, settings in rows.items():
+    rows_with_change: dict[_Change, list[str]] = {}
+    for row_name, settings in rows.items():
         for change in _overruling_changes(settings):
             if is_shown(change.winner, change.loser):
-                rows_of_change.setdefault(change, []).append(row)
-    texts_of_layers: dict[tuple[str, str], list[str]] = {}
-    for change, row_names in rows_of_change.items():
-        text = _change_text(change, row_names, len(rows))
-        texts_of_layers.setdefault((change.winner, change.loser), []).append(text)
+                rows_with_change.setdefault(change, []).append(row_name)
+    change_texts_of_layers: dict[str, list[str]] = {}
+    for change, row_names in rows_with_change.items():
+        layers_text = f"{change.winner} overrules {change.loser}"
+        change_text = _change_text(change, row_names, len(rows))
+        change_texts_of_layers.setdefault(layers_text, []).append(change_text)
     return [
-        f"{winner} overrules {loser}: {', '.join(change_texts)}"
-        for (winner, loser), change_texts in texts_of_layers.items()
+        f"{layers_text}: {', '.join(change_texts)}"
+        for layers_text, change_texts in change_texts_of_layers.items()
     ]
 
 
@@ -207,7 +209,7 @@ class _Change(NamedTuple):
 
 
 def value_text(value: Any) -> str:
-    """Return a value as people write it; (name, value) pairs become `hidden=8 widths=(4,)`."""
+    """Return a value as text for a reader; (name, value) pairs become `hidden=8 widths=(4,)`."""
     is_table = isinstance(value, tuple) and all(isinstance(pair, tuple) for pair in value)
     if is_table and value:
         return " ".join(f"{name}={readable_text(item)}" for name, item in value)

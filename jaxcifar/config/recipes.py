@@ -125,3 +125,14 @@ def recipe_settings(arch: str, recipe: str) -> Settings:
     """Return the settings of a recipe for a network; {} if the network has no such recipe."""
     settings_by_network = RECIPES[recipe]
     return settings_by_network.get(arch, settings_by_network.get(ANY_NETWORK, {}))
+
+
+def base_batch_size(settings: Settings) -> int | None:
+    """Return the batch size of a run's recipe, or None if the setting `lr_scale` is off.
+
+    The rule `lr_scale` adapts the learning rate of the recipe to a batch size other than the
+    recipe's. `settings` are all settings of the run.
+    """
+    if settings["lr_scale"] == "none":
+        return None
+    return recipe_settings(settings["arch"], settings["recipe"])["batch_size"]

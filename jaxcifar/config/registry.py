@@ -105,22 +105,29 @@ def entry(kind: str, name: str) -> Entry:
     Raises:
       UsageError: the name is none of these.
     """
-    entries = KINDS.get(kind, {})  # there are no entries for metrics
-    if name in entries:
-        return entries[name]
+    built_in_entries = KINDS.get(kind, {})  # there are none for metrics
+    if name in built_in_entries:
+        return built_in_entries[name]
     if kind == "dataset":
         if is_path(name):
             return Entry(name, title=Path(name).name)
         advice = "give the path of your own images"
     else:
         if is_user_code(name):
-            takes = _ANY_RULE_SETTINGS if kind == "optimizer" else ()
-            return Entry(name, title=name.rpartition(":")[2], takes=takes)
+            class_name = name.rpartition(":")[2]
+            used_settings = _ANY_RULE_SETTINGS if kind == "optimizer" else ()
+            return Entry(name, title=class_name, takes=used_settings)
         advice = "name your own as FILE.py:NAME"
-    if entries:
-        advice = f"{did_you_mean(name, entries)}choose one of {', '.join(entries)}, or {advice}"
+    if built_in_entries:
+        suggestion = did_you_mean(name, built_in_entries)
+        advice = f"{suggestion}choose one of {', '.join(built_in_entries)}, or {advice}"
     noun = _NOUN_OF_KIND.get(kind, kind)
     raise UsageError(f"--{kind} {name}: there is no such {noun}; {advice}")
+
+
+def require_known_name(kind: str, name: str) -> None:
+    """Raise the `UsageError` of `entry` if there is no network, data set and so on of this name."""
+    entry(kind, name)
 
 
 def did_you_mean(name: str, known_names: Iterable[str]) -> str:

@@ -25,25 +25,28 @@ _MAX_NAME_BYTES = 200  # file systems allow 255 bytes, and a letter may have up 
 
 
 def run_name(config: "Config") -> str:
-    """Return a readable folder name: network, data set, changes to the recipe, and seed."""
+    """Return a readable folder name: network, data set, changes to the recipe, and seed.
+
+    An example is `cnn_cifar10_epochs5_seed0`.
+    """
     is_user_network = registry.is_user_code(config.arch)
     network = registry.entry("arch", config.arch).title if is_user_network else config.arch
     name_parts = [network, short_dataset_name(config.dataset)]
-    values_left_out = default_settings(config.arch, config.recipe)
-    if not config.alters_network:
-        arguments_of_recipe = dict(config.arch_args)
-        values_left_out |= arguments_of_recipe
-    elif not config.arch_args:
+    if config.alters_network and not config.arch_args:
         name_parts.append(_NETWORK_WITHOUT_ARGUMENTS)
     if config.recipe != recipe_names(config.arch)[0]:
         name_parts.append(config.recipe)
+    recipe_values = default_settings(config.arch, config.recipe)
+    if not config.alters_network:
+        network_arguments_of_recipe = dict(config.arch_args)
+        recipe_values |= network_arguments_of_recipe
     names_left_out = {"arch", "recipe", "dataset", "seed", *DERIVED_FIELDS}
     names_left_out |= switched_off_settings(dataclasses.asdict(config))
     for name, value in effective_settings(config.settings()).items():
         is_digest = name.startswith("SHA-256")
-        if name in names_left_out or is_digest or value == values_left_out.get(name):
-            continue
-        name_parts.append(_setting_in_name(name, value))
+        is_as_in_recipe = value == recipe_values.get(name)
+        if not is_digest and not is_as_in_recipe and name not in names_left_out:
+            name_parts.append(_setting_in_name(name, value))
     full_name = re.sub(r"[^\w.+-]+", "-", "_".join(name_parts))
     cut_name = _beginning_for_folder(full_name)
     return f"{cut_name}_seed{config.seed}"

@@ -1,7 +1,7 @@
 """The command-line options of a run, made from its config."""
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxcifar.config.continued_run import FIXED_SETTINGS
 from jaxcifar.config.field_options import has_option
@@ -21,25 +21,29 @@ def run_options(config: "Config") -> list[str]:
 
     If the run continues another run, settings that are equal in both runs need no option.
     """
-    values = dataclasses.asdict(config)
-    if config.continue_from:  # the run to continue has the network and the recipe
+    if config.continue_from:
         options = []
-        inherited_names = (*FIXED_SETTINGS, "init")
-        values_without_option = {name: values[name] for name in inherited_names}
-        no_fold = ""
-        values_without_option["fold"] = no_fold  # --fold finds the run to continue among others
+        known_values = _values_from_run_to_continue(config)
     else:
         options = ["--arch", config.arch]
         if config.recipe != recipe_names(config.arch)[0]:
             options += ["--recipe", config.recipe]
-        values_without_option = default_settings(config.arch, config.recipe)
-    effective_names = names_of_effective_settings(values)
-    names_left_out = ("arch", "recipe", "seed")
+        known_values = default_settings(config.arch, config.recipe)
+    effective_names = names_of_effective_settings(dataclasses.asdict(config))
+    names_to_write = effective_names - {"arch", "recipe", "seed"}
     for field in dataclasses.fields(config):
-        name, value = field.name, getattr(config, field.name)
-        needs_option = name not in values_without_option or value != values_without_option[name]
-        if name in names_left_out or name not in effective_names or not needs_option:
-            continue
-        if has_option(field):
+        name = field.name
+        value = getattr(config, name)
+        is_known = name in known_values and value == known_values[name]
+        if has_option(field) and name in names_to_write and not is_known:
             options += option_words(name, value)
     return options
+
+
+def _values_from_run_to_continue(config: "Config") -> dict[str, Any]:
+    """Return the settings that a config takes from the run that it continues, and their values."""
+    inherited_names = (*FIXED_SETTINGS, "init")
+    values = {name: getattr(config, name) for name in inherited_names}
+    # A fold needs its option all the same, which finds the run to continue among other runs.
+    values["fold"] = ""
+    return values

@@ -6,6 +6,7 @@ from typing import Any
 
 from jaxcifar.config.code_in_run import require_code_outside
 from jaxcifar.config.fields import DEFAULTS
+from jaxcifar.config.recipes import base_batch_size
 from jaxcifar.config.setting_types import check_types
 from jaxcifar.config.settings import (
     TABLE_FIELDS,
@@ -69,15 +70,16 @@ def settings_from_file(content: Mapping[str, Any], config_class: type) -> dict[s
       ValueError, UsageError: the content is not a config of this version.
     """
     _require_text_in_code_fields(content)
-    file_settings = check_types("config", effective_settings(content), config_class)
-    no_arguments = ()  # a file without arguments of the network means none, and not the recipe's
-    values_of_missing_fields = {**default_settings(content["arch"]), "arch_args": no_arguments}
-    all_settings = {**values_of_missing_fields, **file_settings}
+    settings_with_effect = effective_settings(content)
+    checked_settings = check_types("config", settings_with_effect, config_class)
+    values_of_missing_fields = default_settings(content["arch"])
+    no_network_arguments = ()  # a file without arguments means none, and not the recipe's
+    values_of_missing_fields["arch_args"] = no_network_arguments
+    all_settings = {**values_of_missing_fields, **checked_settings}
     settings = {**DEFAULTS, **effective_settings(all_settings)}
     older_version_wrote_file = "base_batch_size" not in settings
-    if settings["lr_scale"] != "none" and older_version_wrote_file:
-        recipe_settings = default_settings(settings["arch"], settings["recipe"])
-        settings["base_batch_size"] = recipe_settings["batch_size"]
+    if older_version_wrote_file:
+        settings["base_batch_size"] = base_batch_size(settings)
     for name in TABLE_FIELDS:
         settings[name] = sorted_pairs(settings.get(name) or {})
     _require_known_digests("sources", settings["sources"])

@@ -37,12 +37,14 @@ def check_types(place: str, settings: Mapping[str, Any], config_class: type) -> 
     checked_settings = {}
     for name, value in settings.items():
         _require_known_name(place, name, type_of_field)
-        if value is None and name in DERIVED_FIELDS:
+        is_not_computed_yet = name in DERIVED_FIELDS and value is None
+        if is_not_computed_yet:
             continue
         if name in TABLE_FIELDS:
             allowed_types: tuple[type, ...] = (dict,)
         else:
-            allowed_types = get_args(type_of_field[name]) or (type_of_field[name],)
+            types_of_union = get_args(type_of_field[name])
+            allowed_types = types_of_union or (type_of_field[name],)
         checked_settings[name] = _convert_value(place, name, value, allowed_types)
     return checked_settings
 
@@ -73,7 +75,8 @@ def _convert_value(place: str, name: str, value: Any, allowed_types: tuple[type,
             value = class_weights_text(value)
         except UsageError as error:
             raise UsageError(f"{place}: {error}") from None
-    if float in allowed_types and type(value) is int and abs(value) < _FIRST_INEXACT_INTEGER:
+    is_exact_as_float = type(value) is int and abs(value) < _FIRST_INEXACT_INTEGER
+    if float in allowed_types and is_exact_as_float:
         value = float(value)
     if type(value) not in allowed_types:
         type_name = allowed_types[0].__name__

@@ -81,16 +81,16 @@ _SWITCHES = (
 def effective_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return only the settings that have an effect, given the other settings and the recipe.
 
-    A setting that another setting makes ineffective is kept if its value is the default, because
-    a default asks for nothing that could be ignored.
+    A setting that another setting switches off is kept if its value is the default, because a
+    default asks for nothing that could be ignored.
     """
-    all_settings = {"arch": DEFAULT_ARCH, **settings}
-    defaults = default_settings(all_settings["arch"], all_settings.get("recipe"))
-    all_settings = {**defaults, **all_settings}
+    arch = settings.get("arch", DEFAULT_ARCH)
+    recipe_values = default_settings(arch, settings.get("recipe"))
+    all_settings = {**recipe_values, "arch": arch, **settings}
     ineffective_names: set[str] = set()
     for name in switched_off_settings(all_settings):
-        is_default = all_settings[name] == DEFAULTS[name]
-        if not is_default:
+        differs_from_default = all_settings[name] != DEFAULTS[name]
+        if differs_from_default:
             ineffective_names.add(name)
     for field in USER_CODE_FIELDS:
         ineffective_names |= _settings_ignored_by(field, all_settings[field])
@@ -100,9 +100,9 @@ def effective_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 def switched_off_settings(settings: Mapping[str, Any]) -> set[str]:
     """Return the names of the settings that another setting of the run switches off.
 
-    For example, `augment=False` switches off `shift`. Two settings can switch off each other:
-    `small_size` (size of the images in the first steps), if it is the full size, switches off
-    `small_part` (fraction of the steps with this size). `small_part=0` switches off `small_size`.
+    For example, `augment=False` switches off `shift`. Two settings can switch off each other, as
+    `small_part` and `small_size` do: a fraction `small_part` of the steps uses images of the size
+    `small_size`. The fraction 0 switches off the size, and the full size switches off the fraction.
     """
     switched_off_names: set[str] = set()
     for switch in _SWITCHES:
@@ -127,8 +127,8 @@ def settings_without_effect(settings: Mapping[str, Any]) -> set[str]:
     switched_off_names = switched_off_settings(settings)
     ineffective_names: set[str] = set()
     for switch in _SWITCHES:
-        switch_off_each_other = switch.setting in switched_off_names
-        if switch.is_active(settings) and not switch_off_each_other:
+        is_itself_switched_off = switch.setting in switched_off_names
+        if switch.is_active(settings) and not is_itself_switched_off:
             ineffective_names.update(switch.ineffective)
     ineffective_names.update(settings_lacking_user_images(settings))
     for field in USER_CODE_FIELDS:
@@ -148,13 +148,13 @@ def _settings_ignored_by(field: str, name: str) -> set[str]:
 def reason_ineffective(setting: str, settings: Mapping[str, Any]) -> str:
     """Return the end of an error message: the reason why the setting `setting` has no effect."""
     for field in USER_CODE_FIELDS:
-        entry_name = settings[field]
-        if setting in _settings_ignored_by(field, entry_name):
-            is_user_network = field == "arch" and registry.is_user_code(entry_name)
+        name = settings[field]
+        if setting in _settings_ignored_by(field, name):
+            is_user_network = field == "arch" and registry.is_user_code(name)
             advice = "remove it"
             if is_user_network:
                 advice = "set the network's fields with --arch-args"
-            return f"has no effect on --{field} {entry_name}; {advice}"
+            return f"has no effect on --{field} {name}; {advice}"
     if setting in USER_IMAGE_SETTINGS:
         return reason_image_size_ineffective(settings["dataset"])
     switch_reasons = [switch.reason for switch in _SWITCHES if setting in switch.ineffective]
@@ -166,7 +166,7 @@ def recipe_names(arch: str) -> list[str]:
 
     A network that no recipe mentions has the recipes that are for any network.
     """
-    registry.entry("arch", arch)
+    registry.require_known_name("arch", arch)
     own_recipes = [name for name, networks in RECIPES.items() if arch in networks]
     if own_recipes:
         return own_recipes
@@ -183,13 +183,19 @@ def default_settings(arch: str, recipe: str | None = None) -> dict[str, Any]:
     Raises:
       UsageError: there is no such network, or the network has no such recipe.
     """
+    if recipe is None:
+        recipe = recipe_names(arch)[0]
+    require_recipe(arch, recipe)
+    return {**DEFAULTS, "recipe": recipe, **recipe_settings(arch, recipe)}
+
+
+def require_recipe(arch: str, recipe: str) -> None:
+    """Raise a `UsageError` if the network `arch` has no recipe of this name."""
     allowed_recipes = recipe_names(arch)
-    recipe = allowed_recipes[0] if recipe is None else recipe
     if recipe not in allowed_recipes:
         suggestion = registry.did_you_mean(str(recipe), allowed_recipes)
         advice = f"{suggestion}choose {' or '.join(allowed_recipes)}"
         reject("recipe", recipe, f"{arch} has no such recipe; {advice}")
-    return {**DEFAULTS, "recipe": recipe, **recipe_settings(arch, recipe)}
 
 
 def option_text(value: Any) -> str:
@@ -216,7 +222,7 @@ def option_words(name: str, value: Any) -> list[str]:
 
 
 def readable_text(value: Any) -> str:
-    """Return a value as people write it, such as `yes`, `0.1` or `16, 32`."""
+    """Return a value as text for a reader, such as `yes`, `0.1` or `16, 32`."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:

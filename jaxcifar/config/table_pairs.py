@@ -37,13 +37,13 @@ def merge_settings(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> d
     merged_settings = {**settings, **changes}
     if "arch_args" not in merged_settings:
         return merged_settings
-    new_arguments = changes.get("arch_args", {})
     old_network = settings.get("arch", DEFAULT_ARCH)
-    is_same_network = merged_settings.get("arch", DEFAULT_ARCH) == old_network
-    are_arguments_emptied = "arch_args" in changes and not new_arguments
-    kept_arguments: Mapping[str, Any] = {}
-    if is_same_network and not are_arguments_emptied:
-        kept_arguments = settings.get("arch_args", {})
+    new_network = merged_settings.get("arch", DEFAULT_ARCH)
+    new_arguments = changes.get("arch_args", {})
+    all_arguments_are_removed = "arch_args" in changes and not new_arguments
+    kept_arguments = settings.get("arch_args", {})
+    if new_network != old_network or all_arguments_are_removed:
+        kept_arguments = {}
     return {**merged_settings, "arch_args": {**kept_arguments, **new_arguments}}
 
 

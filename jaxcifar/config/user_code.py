@@ -13,6 +13,8 @@ from jaxcifar.user.execution import watch_executed_files
 from jaxcifar.user.loader import has_hashed_loader, late_import_message
 from jaxcifar.user.user_files import file_of, is_user_module
 
+_NO_FILE = "no file"  # in place of the digest of a file that can't be read
+
 
 def load(config: Config, field: str) -> Any:
     """Return the class or function whose name is the value of a field of a config.
@@ -78,10 +80,11 @@ def with_imports_on_disk(config: Config, recorded: Config) -> Config:
     files_of_field = _imported_files_by_field(recorded)
     digest_of_import: dict[str, str] = {}
     for field, _ in config.sources or ():
-        code_name, files = getattr(config, field), files_of_field.get(field, ())
+        code_name = getattr(config, field)
+        files = files_of_field.get(field, ())
         digests_of_files = user_reference.import_digests_on_disk(field, code_name, files)
         for file, digest in digests_of_files.items():
-            digest_of_import[f"{field}: {file}"] = digest or "no file"
+            digest_of_import[f"{field}: {file}"] = _NO_FILE if digest is None else digest
     return dataclasses.replace(config, imports=tuple(sorted(digest_of_import.items())))
 
 
@@ -113,7 +116,8 @@ def refusing_late_imports(config: Config) -> Iterator[None]:
     if not config.sources:
         return
     new_modules = set(sys.modules) - modules_before
-    files_without_sha256 = {*executed_files, *_remove_modules_without_sha256(new_modules)}
+    imported_files = _remove_modules_without_sha256(new_modules)
+    files_without_sha256 = {*executed_files, *imported_files}
     if files_without_sha256:
         options = [f"--{field} {getattr(config, field)}" for field, _ in config.sources]
         message = late_import_message(min(files_without_sha256))

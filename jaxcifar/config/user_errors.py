@@ -51,17 +51,20 @@ def _first_called_user_code(
       user_code: (option, value) for each piece of user code, such as ("arch", "net.py:Net").
     """
     for frame in source_frames(error):
-        file = Path(frame.filename).resolve()
-        code_in_file = [(option, name) for option, name in user_code if _main_file(name) == file]
-        called_function = frame.name
+        file_of_frame = Path(frame.filename).resolve()
+        code_in_file = [
+            (option, name) for option, name in user_code if _main_file(name) == file_of_frame
+        ]
         for option, name in code_in_file:
+            called_function = frame.name
             is_called_function = name.endswith(f":{called_function}")
             if is_called_function:
                 return option, name
         if code_in_file:
             return code_in_file[0]
     for option, name in user_code:
-        if _failure_place(error, name):
+        folder_is_in_traceback = _failure_place(error, name) != ""
+        if folder_is_in_traceback:
             return option, name
     return user_code[0]
 

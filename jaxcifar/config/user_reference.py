@@ -1,4 +1,4 @@
-"""User code that a config names as `FILE.py:NAME` or `package.module:NAME`: find, hash and load it.
+"""User code that a config names as `FILE.py:NAME` or `package.module:NAME`: hash and load it.
 
 The package's own networks are loaded in the same way. Code in the folder of a run is never loaded.
 """
@@ -14,15 +14,12 @@ from typing import Any
 
 from jaxcifar.config.registry import entry, is_user_code
 from jaxcifar.config.user_errors import explain_user_code_errors, main_file_of_source
+from jaxcifar.config.user_sources import MAX_SOURCE_BYTES, find_main_file, read_sources
 from jaxcifar.errors import UsageError
 from jaxcifar.user.file_contents import path_of_copy
 from jaxcifar.user.imports import UserCode
-from jaxcifar.user.notebook_cells import cell_source, definitions_used_in_cell
-from jaxcifar.user.user_files import find_file_of_module, imported_from_same_folder
-from jaxcifar.user.user_program import imported_source, module_of_file
+from jaxcifar.user.notebook_cells import definitions_used_in_cell
 
-_MAX_SOURCE_BYTES = 2**20
-_MAX_SOURCE_FILES = 100
 # User code that this process has read, by (part of the code's name before the colon, digest).
 _known_code: dict[tuple[str, str | None], UserCode] = {}
 
@@ -63,86 +60,6 @@ def _defined_names(module: ModuleType) -> list[str]:
     ]
 
 
-def read_sources(option: str, name: str) -> dict[str, bytes]:
-    """Return the contents of the user's file and of the files that it imports from its folder.
-
-    `name`, such as "net.py:Net", is the value of `option`, such as "arch".
-
-    Returns:
-      path relative to the folder of the user's file -> content; the user's file comes first.
-
-    Raises:
-      UsageError: a file can't be read or is too large, or there are too many files.
-    """
-    file_or_module, _, attribute = name.rpartition(":")
-    user_file = _find_file(option, name)
-    if user_file is None:  # a notebook's cell defines the code
-        with explain_user_code_errors((option, name)):
-            cell_text = cell_source(getattr(sys.modules[file_or_module], attribute))
-            return {f"{attribute}.py": cell_text.encode()}
-    contents: dict[str, bytes] = {}
-    files_to_read = [user_file]
-    while files_to_read:
-        file = files_to_read.pop(0)
-        path = Path(os.path.relpath(file, user_file.parent)).as_posix()  # part of the digest
-        if path not in contents:
-            contents[path] = _read_source(option, name, file)
-            files_to_read += imported_from_same_folder(file, contents[path])
-        if len(contents) > _MAX_SOURCE_FILES:
-            problem = f"the code imports more than {_MAX_SOURCE_FILES} files from its own folder"
-            advice = "move it to a folder with only the files that it needs"
-            raise UsageError(f"--{option} {name}: {problem}; {advice}")
-    return contents
-
-
-def _read_source(option: str, name: str, path: Path) -> bytes:
-    """Return the content of a file as the user's program has imported it, or else from the disk.
-
-    Raises:
-      UsageError: the file can't be read, or has more than 1 MiB; the message names the option.
-    """
-    given_option = f"--{option} {name}"
-    try:
-        if not path.is_file():
-            raise UsageError(f"{given_option}: there is no such file as {path}; correct the path")
-        is_code_imported = name.rpartition(":")[0] in sys.modules
-        imported_module = module_of_file(path) if is_code_imported else None
-        if imported_module is not None:
-            content = imported_source(imported_module)
-        else:
-            with path.open("rb") as file:
-                content = file.read(_MAX_SOURCE_BYTES + 1)
-    except OSError as error:
-        reason = f"can't be read ({error.strerror}); make the file readable"
-        raise UsageError(f"{given_option}: {path} {reason}") from error
-    if len(content) > _MAX_SOURCE_BYTES:
-        raise UsageError(f"{given_option}: {path} is larger than 1 MiB; name a smaller Python file")
-    return content
-
-
-def _find_file(option: str, name: str) -> Path | None:
-    """Return the file of the user code `name`, such as the file net.py for "net.py:Net".
-
-    Return None if a notebook's cell defines the code. `option` names the option, such as "arch".
-    """
-    file_or_module = name.rpartition(":")[0]
-    if file_or_module.endswith(".py"):
-        return Path(file_or_module)
-    if file_or_module in sys.modules:
-        module = sys.modules[file_or_module]
-        file = getattr(module, "__file__", None)
-        is_notebook = file is None and module.__spec__ is None
-        if is_notebook:
-            return None
-    else:
-        with explain_user_code_errors((option, name)):
-            file = find_file_of_module(file_or_module)
-    if file is None:
-        problem = f"there is no module {file_or_module} with a file"
-        raise UsageError(f"--{option} {name}: {problem}; to name a file, write FILE.py:NAME")
-    return Path(file)
-
-
 def read_and_hash(option: str, name: str) -> str:
     """Read user code, keep it for `load`, and return its SHA-256 (hex).
 
@@ -152,31 +69,49 @@ def read_and_hash(option: str, name: str) -> str:
     file_or_module, _, attribute = name.rpartition(":")
     files = read_sources(option, name)
     sha256 = _digest_of_files(files)
-    known_code = _known_code.get((file_or_module, sha256))
     imported_module = sys.modules.get(file_or_module)
-    user_may_have_reloaded_module = imported_module is not None
-    if known_code is None or user_may_have_reloaded_module or known_code.has_changed():
-        main_file = _find_file(option, name) or Path(f"{attribute}.py")
+    known_code = _known_code.get((file_or_module, sha256))
+    if known_code is None or _may_be_outdated(known_code, imported_module):
+        main_file = find_main_file(option, name)
+        if main_file is None:  # a notebook's cell defines the code
+            main_file = Path(f"{attribute}.py")
         main_file_of_source[file_or_module] = main_file
         user_code = UserCode(file_or_module, main_file, files, imported_module)
         _known_code[file_or_module, sha256] = user_code
     return sha256
 
 
+def _may_be_outdated(known_code: UserCode, imported_module: ModuleType | None) -> bool:
+    """Return whether user code that was read may differ from what an import would give now."""
+    user_may_have_reloaded_module = imported_module is not None
+    return user_may_have_reloaded_module or known_code.has_changed()
+
+
 def _digest_of_files(contents: Mapping[str, bytes]) -> str:
-    """Return the SHA-256 of one file, or of a list of the SHA-256 and path of several files."""
+    """Return one SHA-256 for all files of user code, given path -> content.
+
+    For a single file, this is the file's own SHA-256. For several files, it is the SHA-256 of a
+    text that lists the SHA-256 and the path of each file.
+    """
     if len(contents) == 1:
         [content] = contents.values()
         return _sha256_hex(content)
     lines = [f"{_sha256_hex(content)}  {file}\n" for file, content in sorted(contents.items())]
-    return _sha256_hex("".join(lines).encode())
+    list_of_files = "".join(lines)
+    return _sha256_hex(list_of_files.encode())
 
 
 def _find_user_code(option: str, name: str, sha256: str | None) -> UserCode:
+    """Return the user code `name` with this SHA-256; None for the code on the disk.
+
+    Raises:
+      UsageError: the code on the disk, which is read if needed, has another SHA-256.
+    """
     file_or_module = name.rpartition(":")[0]
     if (file_or_module, sha256) not in _known_code:
         current_sha256 = read_and_hash(option, name)
-        if sha256 not in (None, current_sha256):
+        was_edited = sha256 is not None and sha256 != current_sha256
+        if was_edited:
             problem = "the code has been edited since it was read; start the program again"
             raise UsageError(f"--{option} {name}: {problem}")
         sha256 = current_sha256
@@ -216,19 +151,24 @@ def import_digests_on_disk(option: str, name: str, files: Iterable[str]) -> dict
     Returns:
       path -> SHA-256 (hex); None for a file that can't be read.
     """
-    main_file = _find_file(option, name)
-    folder = os.path.realpath(main_file.parent if main_file else ".")
-    definitions: dict[str, bytes] = {}
-    if main_file is None:
+    main_file = find_main_file(option, name)
+    notebook_definitions: dict[str, bytes] = {}
+    if main_file is None:  # a notebook's cell defines the code
+        folder = os.path.realpath(".")
+        notebook = sys.modules[name.rpartition(":")[0]]
         [text_of_cell] = read_sources(option, name).values()
-        definitions = definitions_used_in_cell(text_of_cell, sys.modules[name.rpartition(":")[0]])
+        notebook_definitions = definitions_used_in_cell(text_of_cell, notebook)
+    else:
+        folder = os.path.realpath(main_file.parent)
     digests: dict[str, str | None] = {}
-    for file in files:
+    for file_or_definition in files:
+        content = notebook_definitions.get(file_or_definition)
         try:
-            content = definitions[file] if file in definitions else Path(folder, file).read_bytes()
-            digests[file] = _sha256_hex(content)
+            if content is None:
+                content = Path(folder, file_or_definition).read_bytes()
+            digests[file_or_definition] = _sha256_hex(content)
         except OSError:
-            digests[file] = None
+            digests[file_or_definition] = None
     return digests
 
 
@@ -241,7 +181,7 @@ def contents_to_copy(option: str, name: str, sha256: str) -> dict[str, bytes]:
     code = _find_user_code(option, name, sha256)
     contents = dict(code.files)
     for file, content in code.imports().items():
-        if len(content) <= _MAX_SOURCE_BYTES:  # compiled libraries are not copied
+        if len(content) <= MAX_SOURCE_BYTES:  # compiled libraries are not copied
             contents[path_of_copy(file)] = content
     return contents
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from jaxcifar.config.experiment import Config, without_folder
+from jaxcifar.config.experiment import Config
+from jaxcifar.config.flat_settings import without_folder
 from jaxcifar.config.folds import run_folder_name
 from jaxcifar.report.run_records import FinishedRun, Variation
 from jaxcifar.report.study_records import StudiedNetwork

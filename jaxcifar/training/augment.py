@@ -62,7 +62,7 @@ def shift_and_flip(
         epochs (`settings.alternate`).
     """
     padding = settings.max_shift
-    unshifted_corner = padding
+    unshifted_corner = padding  # row and column of the image's corner in the padded image
 
     def draw_flip_and_corner(key: Array) -> tuple[Array, Array]:
         flip_key, corner_key = jax.random.split(key)
@@ -74,7 +74,9 @@ def shift_and_flip(
     random_flips, corners = jax.vmap(draw_flip_and_corner)(keys)
     chosen_flips = jnp.where(settings.alternate, alternate_flips, random_flips)
     is_flipped = chosen_flips & settings.flips & settings.enabled
-    images = jnp.where(is_flipped[:, None, None, None], images[:, :, ::-1], images)
+    flip_mask = is_flipped[:, None, None, None]  # with the axes of the images
+    flipped_images = images[:, :, ::-1]
+    images = jnp.where(flip_mask, flipped_images, images)
     corners = jnp.where(settings.enabled, corners, unshifted_corner)
     return crop(images, corners, padding, settings.reflect)
 
@@ -118,7 +120,8 @@ def crop(
       reflect: True to pad with the image mirrored at its outermost pixels (Page, "How to train your
         ResNet", 2018), False to pad with zeros.
     """
-    pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    no_padding, both_sides = (0, 0), (padding, padding)
+    pads = (no_padding, both_sides, both_sides, no_padding)  # of images, rows, columns, channels
     padded = jnp.where(reflect, jnp.pad(images, pads, "reflect"), jnp.pad(images, pads))
 
     def cut_window(padded_image: Array, corner: Array) -> Array:

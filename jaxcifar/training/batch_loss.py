@@ -88,48 +88,50 @@ class BatchLoss:
     def gradients(self, params: PyTree) -> BatchGradients:
         """Return the gradients of the batch's mean loss with respect to the parameters."""
 
-        def gradients_of_part(batch: Batch, part: BatchPart | None) -> PartResults:
-            loss_and_gradients = jax.value_and_grad(self.loss_fn, has_aux=True)
-            loss_and_results, grads = loss_and_gradients(params, batch, part)
-            loss, (logits, other_variables) = loss_and_results
-            image_sums = TrainingSums.of(logits, batch.targets)
+        def gradients_of_part(examples: Batch, part: BatchPart | None) -> PartResults:
+            compute_loss_and_gradients = jax.value_and_grad(self.loss_fn, has_aux=True)
+            forward_results, grads = compute_loss_and_gradients(params, examples, part)
+            loss, (logits, other_variables) = forward_results
+            image_sums = TrainingSums.of(logits, examples.targets)
             return PartResults(to_sum=(loss, grads, image_sums), to_average=other_variables)
 
-        results = self._combine_parts(gradients_of_part)
-        device_loss, grads, image_sums = results.to_sum
-        other_variables = results.to_average
+        results_on_device = self._combine_parts(gradients_of_part)
+        loss_on_device, grads_on_device, image_sums_on_device = results_on_device.to_sum
+        other_variables = results_on_device.to_average
+        sums_on_device = grads_on_device, image_sums_on_device
         if self.averages_variables_over_devices:
             (grads, image_sums), other_variables = sharing.sum_and_mean_over_devices(
-                (grads, image_sums), other_variables, self.device_axis
+                sums_on_device, other_variables, self.device_axis
             )
         else:
-            grads, image_sums = sharing.sum_over_devices((grads, image_sums), self.device_axis)
-        return BatchGradients(device_loss, grads, image_sums, other_variables)
+            grads, image_sums = sharing.sum_over_devices(sums_on_device, self.device_axis)
+        return BatchGradients(loss_on_device, grads, image_sums, other_variables)
 
     def differentiable_loss(self, params: PyTree) -> Float32[Array, ""]:
         """Return the batch's mean loss over all devices; JAX can differentiate this method.
 
         The same parameters give the same value, because augmentation and dropout are fixed.
         """
-        compute_loss = _with_derivative(self._mean_loss, self._mean_loss_and_gradients)
+        compute_loss = _with_custom_derivative(self._mean_loss, self._mean_loss_and_gradients)
         return compute_loss(params)
 
     def _mean_loss(self, params: PyTree) -> Array:
-        def loss_of_part(batch: Batch, part: BatchPart | None) -> PartResults:
-            loss, _ = self.loss_fn(params, batch, part)
+        def loss_of_part(examples: Batch, part: BatchPart | None) -> PartResults:
+            loss, _ = self.loss_fn(params, examples, part)
             return PartResults(to_sum=loss, to_average=())
 
-        device_loss = self._combine_parts(loss_of_part).to_sum
-        return sharing.sum_over_devices(device_loss, self.device_axis)
+        loss_on_device = self._combine_parts(loss_of_part).to_sum
+        return sharing.sum_over_devices(loss_on_device, self.device_axis)
 
     def _mean_loss_and_gradients(self, params: PyTree) -> tuple[Array, PyTree]:
-        def loss_and_gradients_of_part(batch: Batch, part: BatchPart | None) -> PartResults:
-            loss_and_gradients = jax.value_and_grad(self.loss_fn, has_aux=True)
-            (loss, _), grads = loss_and_gradients(params, batch, part)
+        def loss_and_gradients_of_part(examples: Batch, part: BatchPart | None) -> PartResults:
+            compute_loss_and_gradients = jax.value_and_grad(self.loss_fn, has_aux=True)
+            (loss, _), grads = compute_loss_and_gradients(params, examples, part)
             return PartResults(to_sum=(loss, grads), to_average=())
 
-        device_loss_and_gradients = self._combine_parts(loss_and_gradients_of_part).to_sum
-        return sharing.sum_over_devices(device_loss_and_gradients, self.device_axis)
+        results_on_device = self._combine_parts(loss_and_gradients_of_part)
+        loss_and_gradients_on_device = results_on_device.to_sum
+        return sharing.sum_over_devices(loss_and_gradients_on_device, self.device_axis)
 
     def _combine_parts(
         self, compute_part: Callable[[Batch, BatchPart | None], PartResults]
@@ -210,24 +212,26 @@ def _add_if_float(total: Array, new: Array) -> Array:
     return total + new if jnp.issubdtype(new.dtype, jnp.floating) else new
 
 
-def _with_derivative(
+def _with_custom_derivative(
     compute_loss: Callable[[PyTree], Array],
     compute_loss_and_gradients: Callable[[PyTree], tuple[Array, PyTree]],
 ) -> Callable[[PyTree], Array]:
-    """Return a function equal to `compute_loss`, with its own rule for JAX's differentiation.
+    """Return a function equal to `compute_loss` that JAX differentiates by the second argument.
 
-    By this rule, `compute_loss_and_gradients` computes the gradients. JAX's own differentiation
-    would differentiate a sum over devices once on each device. It would also keep the activations
-    of all parts of a batch in memory.
+    The second argument, `compute_loss_and_gradients`, is a function that returns the loss and its
+    gradients. JAX's own differentiation of `compute_loss` would differentiate a sum over devices
+    once on each device. It would also keep the activations of all parts of a batch in memory.
     """
-    differentiable = jax.custom_jvp(compute_loss)
+    differentiable_loss = jax.custom_jvp(compute_loss)
 
-    @differentiable.defjvp
-    def directional_derivative(
+    @differentiable_loss.defjvp
+    def loss_and_directional_derivative(
         primals: tuple[PyTree], tangents: tuple[PyTree]
     ) -> tuple[Array, Array]:
-        loss, grads = compute_loss_and_gradients(*primals)
+        [params] = primals
         [direction] = tangents
-        return loss, jnp.asarray(optax.tree.vdot(grads, direction))
+        loss, grads = compute_loss_and_gradients(params)
+        derivative = jnp.asarray(optax.tree.vdot(grads, direction))
+        return loss, derivative
 
-    return differentiable
+    return differentiable_loss

@@ -22,12 +22,12 @@ def _may_call_onednn(program: Program) -> bool:
     return program.dtype == jnp.bfloat16
 
 
-def jit_with_program(
+def jit_for_dtype_of_program(
     function: Callable[..., Result],
     static_argnums: tuple[int, ...],
     compiler_options: dict[str, Any],
 ) -> Callable[..., Result]:
-    """Compile a function by XLA, with the options for the dtype of the program it is called with.
+    """Return `function` compiled by `jax.jit`, with compiler options that fit a program's dtype.
 
     Args:
       function: the function; its first argument is a `Program`, on which the compiled code depends.
@@ -39,8 +39,8 @@ def jit_with_program(
     without_onednn = jit(compiler_options=compiler_options | WITHOUT_ONEDNN_OPTIONS)
 
     @wraps(function)
-    def compiled_function(program: Program, *arguments: Any) -> Result:
-        compiled = with_onednn if _may_call_onednn(program) else without_onednn
-        return compiled(program, *arguments)
+    def function_for_dtype(program: Program, *other_arguments: Any) -> Result:
+        compiled_function = with_onednn if _may_call_onednn(program) else without_onednn
+        return compiled_function(program, *other_arguments)
 
-    return compiled_function
+    return function_for_dtype

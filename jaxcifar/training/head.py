@@ -117,11 +117,11 @@ def _recorded_calls(collection: Any) -> dict[str, tuple[Array, Array]]:
     `collection` is a Flax collection: nested dictionaries, one for each module.
     """
     calls: dict[str, tuple[Array, Array]] = {}
-    for name, entry in collection.items():
-        is_module = hasattr(entry, "items")
-        if is_module:
-            calls |= _recorded_calls(entry)
+    for name, value in collection.items():
+        is_collection_of_module = hasattr(value, "items")
+        if is_collection_of_module:
+            calls |= _recorded_calls(value)
         else:
-            [call] = entry  # `sow` puts each value into a tuple
-            calls[name] = call
+            [inputs_and_outputs] = value  # `sow` puts each value into a tuple
+            calls[name] = inputs_and_outputs
     return calls

@@ -28,7 +28,8 @@ def training_losses(
       smoothing: amount of smoothing, in [0, 1).
       class_weights: weight of each class, or None.
     """
-    if targets.ndim == 1 and class_weights is None:
+    targets_are_labels = targets.ndim == 1
+    if targets_are_labels and class_weights is None:
         return smoothed_cross_entropy(logits, targets, smoothing)
     num_classes = logits.shape[-1]
     smoothed_targets = (1 - smoothing) * distributions(targets, num_classes)

@@ -47,25 +47,25 @@ def find_loss_use(
     """
     if not isinstance(rule, optax.GradientTransformationExtraArgs):
         return LossUse(uses_value=False, uses_function=False)
-    function_is_called = False
+    calls_loss_function = False
 
-    def record_call(params: PyTree) -> Array:
-        nonlocal function_is_called
-        function_is_called = True
+    def loss_function(params: PyTree) -> Array:
+        nonlocal calls_loss_function
+        calls_loss_function = True
         return stand_in_loss(params)
 
     def update(loss: Array, grads: PyTree, opt_state: PyTree, params: PyTree) -> PyTree:
-        arguments = loss_arguments(loss, grads, record_call)
+        arguments = loss_arguments(loss, grads, loss_function)
         return rule.update(grads, opt_state, params, **arguments)
 
     loss_shape = jax.ShapeDtypeStruct((), jnp.float32)
-    jaxpr = jax.make_jaxpr(update)(loss_shape, grads, opt_state, params).jaxpr
-    loss_variable = jaxpr.invars[0]
-    used_variables = list(jaxpr.outvars)
-    for operation in jaxpr.eqns:
+    traced_update = jax.make_jaxpr(update)(loss_shape, grads, opt_state, params).jaxpr
+    loss_variable = traced_update.invars[0]
+    used_variables = list(traced_update.outvars)
+    for operation in traced_update.eqns:
         used_variables += operation.invars
-    uses_value = any(variable is loss_variable for variable in used_variables)
-    return LossUse(uses_value, function_is_called)
+    uses_loss_value = any(variable is loss_variable for variable in used_variables)
+    return LossUse(uses_value=uses_loss_value, uses_function=calls_loss_function)
 
 
 def loss_arguments(

@@ -68,9 +68,8 @@ class Metric:
                     f"title and unit of the metric {self.name} must be one line of up to "
                     f"{MAX_TITLE_LETTERS} letters"
                 )
-        has_both = self.per_image is not None and self.of_confusion is not None
-        has_neither = self.per_image is None and self.of_confusion is None
-        if has_both or has_neither:
+        functions = [self.per_image, self.of_confusion]
+        if functions.count(None) != 1:
             raise ValueError(
                 f"the metric {self.name} must have either per_image or of_confusion; give one of "
                 "them"
@@ -177,14 +176,14 @@ def measure(
     """
     per_image_metrics = tuple(metric for metric in metrics if metric.per_image is not None)
     device_results = _values_and_confusion(per_image_metrics, logits, labels)
-    values_of_metric, int32_confusion = jax.device_get(device_results)
+    values_or_mean_of_metric, int32_confusion = jax.device_get(device_results)
     confusion = int32_confusion.astype(np.int64)
     result_of_metric: dict[str, float] = {}
     for metric in metrics:
         if metric.of_confusion is not None:
             result = _value_of_confusion(metric.of_confusion, confusion)
         else:
-            result = _mean_over_images(values_of_metric[metric.name], len(labels))
+            result = _mean_over_images(values_or_mean_of_metric[metric.name], len(labels))
         result_of_metric[metric.name] = result
     return Measurement(result_of_metric, confusion)
 
@@ -207,21 +206,24 @@ def shortest_decimal(value: Any) -> float:
 def _values_and_confusion(
     metrics: tuple[Metric, ...], logits: Array, labels: Array
 ) -> tuple[dict[str, Array], Array]:
-    """Return the values of each per-image metric by the metric's name, and the confusion matrix.
+    """Return the results of per-image metrics by the metric's name, and the confusion matrix.
 
-    Boolean and integer metrics have a value for each image. Float metrics have only the mean value.
+    The result of a boolean or integer metric is an array with a value for each image. The result of
+    a float metric is the mean value.
     """
     classes = logits.shape[-1]
     no_counts = jnp.zeros((classes, classes), jnp.int32)
     confusion = no_counts.at[labels, logits.argmax(-1)].add(1)
-    values_of_metric = {}
+    values_or_mean_of_metric = {}
     for metric in metrics:
         assert metric.per_image is not None
         values = jnp.asarray(metric.per_image(logits, labels))
         if jnp.issubdtype(values.dtype, jnp.floating):
-            values = values.sum(dtype=jnp.float32) / jnp.int32(len(labels))  # only their mean
-        values_of_metric[metric.name] = values
-    return values_of_metric, confusion
+            mean = values.sum(dtype=jnp.float32) / jnp.int32(len(labels))
+            values_or_mean_of_metric[metric.name] = mean
+        else:
+            values_or_mean_of_metric[metric.name] = values
+    return values_or_mean_of_metric, confusion
 
 
 def _value_of_confusion(function: Callable[[np.ndarray], Any], confusion: np.ndarray) -> float:

@@ -115,7 +115,8 @@ def mix(
 
     shares = jax.vmap(draw_shares_of_one_image)(keys)  # `[batch, height, width]`
     pixel_shares = shares[..., None]  # with an axis for the channels
-    image_shares = shares.mean((1, 2))[:, None]  # with an axis for the classes
+    rows_and_columns = (1, 2)
+    image_shares = shares.mean(rows_and_columns)[:, None]  # with an axis for the classes
     mixed_inputs = pixel_shares * inputs + (1 - pixel_shares) * partner_inputs
     mixed_targets = image_shares * targets + (1 - image_shares) * partner_targets
     return mixed_inputs, mixed_targets

@@ -50,8 +50,10 @@ def variables(params: PyTree, other_variables: PyTree) -> Variables:
     """
     batch_stats, other_collections = {}, {}
     for name, tree in other_variables.items():
-        if name.startswith(_COLLECTION_PREFIX):
-            other_collections[name.removeprefix(_COLLECTION_PREFIX)] = tree
+        is_collection = name.startswith(_COLLECTION_PREFIX)
+        if is_collection:
+            collection_name = name.removeprefix(_COLLECTION_PREFIX)
+            other_collections[collection_name] = tree
         else:
             batch_stats[name] = tree
     return {"params": params, _BATCH_STATS: batch_stats, **other_collections}
@@ -89,11 +91,11 @@ def init(
     """
     collections = dict(nn.meta.unbox(model.init(key, images, train=False)))
     params = collections.pop("params", {})
-    has_only_batch_stats = set(collections) <= {_BATCH_STATS}
-    if has_only_batch_stats:
+    no_collection_can_grow = set(collections) <= {_BATCH_STATS}
+    if no_collection_can_grow:
         return params, _as_one_tree(collections)
 
-    # Of the collections that the network has, find those that grow: compare with the next step's.
+    # A collection grows if one more step changes its structure.
     def collections_after_one_step() -> Variables:
         _, updated_collections = copy_for_one_device(model).apply(
             {"params": params, **collections},
@@ -107,9 +109,9 @@ def init(
     updated_collections = jax.eval_shape(collections_after_one_step)
     lasting_collections = {}
     for name, tree in collections.items():
-        structure: Any = jax.tree.structure(tree)
-        updated_structure: Any = jax.tree.structure(updated_collections.get(name))
-        grows_with_each_call = updated_structure != structure
+        structure_before: Any = jax.tree.structure(tree)
+        structure_after: Any = jax.tree.structure(updated_collections.get(name))
+        grows_with_each_call = structure_after != structure_before
         if not grows_with_each_call:
             lasting_collections[name] = tree
     return params, _as_one_tree(lasting_collections)

@@ -75,13 +75,15 @@ def next_state(
     if average is not None:
         average = update_average(average, new_variables, hyper.average, state.step)
     begins_epoch = state.step % steps_per_epoch == 0
-    earlier_sums = jax.tree.map(lambda total: jnp.where(begins_epoch, 0, total), state.sums)
+    earlier_sums_of_epoch = jax.tree.map(
+        lambda total: jnp.where(begins_epoch, 0, total), state.sums
+    )
     return TrainState(
         step=state.step + 1,
         params=params,
         batch_stats=gradients.other_variables,
         opt_state=opt_state,
-        sums=earlier_sums + gradients.sums,
+        sums=earlier_sums_of_epoch + gradients.sums,
         average=average,
     )
 

@@ -153,15 +153,20 @@ def _matrix_axes_of_kernels(params: PyTree) -> PyTree:
 
 
 def _correct_kernel_norms(updates: PyTree, params: PyTree) -> PyTree:
-    """Change updates so that each updated kernel `[H, W, C, K]` has the norm sqrt(K)."""
+    """Change updates so that each updated kernel `[H, W, C, K]` has the norm sqrt(K).
 
-    def correct(update: Array, kernel: Array) -> Array:
-        new_kernel = kernel + update
-        new_norm = kernel.shape[-1] ** 0.5
-        factor = new_norm / jnp.linalg.norm(new_kernel.ravel())
-        return new_kernel * factor - kernel
+    `updates` has the arrays that are added to the kernels in `params`.
+    """
 
-    return jax.tree.map(correct, updates, params)
+    def correct_update(update: Array, kernel: Array) -> Array:
+        updated_kernel = kernel + update
+        output_channels = kernel.shape[-1]
+        wanted_norm = output_channels**0.5
+        factor = wanted_norm / jnp.linalg.norm(updated_kernel.ravel())
+        kernel_of_wanted_norm = updated_kernel * factor
+        return kernel_of_wanted_norm - kernel
+
+    return jax.tree.map(correct_update, updates, params)
 
 
 def clip(grads: PyTree, max_norm: Scalar) -> PyTree:
@@ -230,11 +235,12 @@ def _momentum_rule(momentum: Scalar, nesterov: Switch) -> optax.GradientTransfor
         def add_momentum(grad: Array, velocity: Array) -> Array:
             return grad + momentum * velocity
 
-        def choose_step(grad: Array, velocity: Array) -> Array:
-            return jnp.where(nesterov, add_momentum(grad, velocity), velocity)
+        def step_of_param(grad: Array, velocity: Array) -> Array:
+            nesterov_step = add_momentum(grad, velocity)
+            return jnp.where(nesterov, nesterov_step, velocity)
 
         velocities = jax.tree.map(add_momentum, grads, state.trace)
-        steps = jax.tree.map(choose_step, grads, velocities)
+        steps = jax.tree.map(step_of_param, grads, velocities)
         return steps, optax.TraceState(velocities)
 
     init_velocities = optax.trace(decay=0.0).init  # the decay does not matter here

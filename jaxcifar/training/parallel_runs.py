@@ -88,13 +88,14 @@ class ParallelRuns:
             return jax.ShapeDtypeStruct(shape, array.dtype, sharding=self.sharding)
 
         states, hypers, orders = jax.tree.map(stacked_shape, (state, hyper, order))
+        train_images = images
         if program.steps_per_feed is not None:
-            image_count = program.steps_per_feed * program.batch_size
-            shape_of_run = (image_count, *images.shape[1:])
-            images = stacked_shape(jax.ShapeDtypeStruct(shape_of_run, images.dtype))
+            images_per_feed = program.steps_per_feed * program.batch_size
+            feed_shape = (images_per_feed, *images.shape[1:])
+            train_images = stacked_shape(jax.ShapeDtypeStruct(feed_shape, images.dtype))
         step_count = np.int32(1)
         return ParallelRuns.train_steps.trace(
-            self, states, hypers, images, labels, orders, step_count
+            self, states, hypers, train_images, labels, orders, step_count
         )
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1, compiler_options=CPU_OPTIONS)
@@ -126,15 +127,22 @@ class ParallelRuns:
         program = self.program if self.run_count == 1 else self.program.copy_for_one_device
         # Read here, because the property lowers a program, which is not possible in `shard_map`.
         compiles_loops = program.compiles_loops
-        split_by_run, same_for_all_runs = self.sharding.spec, PartitionSpec()
+        split_by_run = self.sharding.spec
+        same_for_all_runs = PartitionSpec()
         each_run_has_own_images = program.steps_per_feed is not None
-        split_of_images = split_by_run if each_run_has_own_images else same_for_all_runs
+        states_spec = hypers_spec = orders_spec = split_by_run
+        images_spec = split_by_run if each_run_has_own_images else same_for_all_runs
+        labels_spec = step_count_spec = same_for_all_runs
         train_on_devices = jax.shard_map(
             partial(_train_runs_of_device, program, compiles_loops),
             mesh=self.sharding.mesh,
             in_specs=(
-                *(split_by_run, split_by_run, split_by_run, split_of_images),
-                *(same_for_all_runs, same_for_all_runs),
+                states_spec,
+                hypers_spec,
+                orders_spec,
+                images_spec,
+                labels_spec,
+                step_count_spec,
             ),
             out_specs=split_by_run,
             check_vma=False,
@@ -154,7 +162,8 @@ def _train_runs_of_device(
 ) -> tuple[TrainState, dict[str, Array]]:
     """Train the runs that one device has, and return their results as `train_steps` does.
 
-    `compiles_loops` is the property of the program; the other arguments are those of `train_steps`.
+    `compiles_loops` is `program.compiles_loops`, read outside of `shard_map`. The other arguments
+    are those of `train_steps`, for the runs of this device.
     """
     run_count = len(orders)
 
@@ -163,12 +172,13 @@ def _train_runs_of_device(
     ) -> tuple[TrainState, dict[str, Array]]:
         return program.train_steps(state, hyper, images_of_run, labels, order, step_count)
 
+    map_over_runs = partial(_map_over_runs, run_count=run_count, use_vmap=compiles_loops)
     each_run_has_own_images = program.steps_per_feed is not None
     if each_run_has_own_images:
-        train_runs = _map_over_runs(train_run, run_count, use_vmap=compiles_loops)
+        train_runs = map_over_runs(train_run)
         return train_runs(states, hypers, orders, images)
     train_run_on_shared_images = partial(train_run, images_of_run=images)
-    train_runs = _map_over_runs(train_run_on_shared_images, run_count, use_vmap=compiles_loops)
+    train_runs = map_over_runs(train_run_on_shared_images)
     return train_runs(states, hypers, orders)
 
 
@@ -183,8 +193,11 @@ def _map_over_runs(
     if use_vmap and run_count > 1:
         return jax.vmap(train_run)
 
-    def train_one_after_another(*stacked: PyTree) -> PyTree:
-        results = [train_run(*_arrays_of_run(stacked, run)) for run in range(run_count)]
+    def train_one_after_another(*stacked_arguments: PyTree) -> PyTree:
+        results = []
+        for run in range(run_count):
+            arguments_of_run = _arrays_of_run(stacked_arguments, run)
+            results.append(train_run(*arguments_of_run))
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
     return train_one_after_another

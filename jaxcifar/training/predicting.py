@@ -16,7 +16,7 @@ from jaxcifar.machine import sharing
 from jaxcifar.machine.compilations import CPU_OPTIONS, FAST_COMPILE_OPTIONS
 from jaxcifar.machine.sharing import AnyArray
 from jaxcifar.training import augment, network
-from jaxcifar.training.compiler_options import jit_with_program
+from jaxcifar.training.compiler_options import jit_for_dtype_of_program
 from jaxcifar.training.network import Variables
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
@@ -40,10 +40,10 @@ def predict(
       hyper: hyper-parameters; only the mean and deviation of the images are used.
       images: at least one image, on the devices or on the host.
     """
-    devices = program.mesh.size
-    images_in_chunk = min(eval_batch_size(images.shape), len(images))
-    images_per_device = math.ceil(images_in_chunk / devices)
-    chunk_size = images_per_device * devices
+    device_count = program.mesh.size
+    wanted_chunk_size = min(eval_batch_size(images.shape), len(images))
+    images_per_device = math.ceil(wanted_chunk_size / device_count)
+    chunk_size = images_per_device * device_count
     if isinstance(images, np.ndarray) and images.nbytes > HOST_BLOCK_BYTES:
         return _predict_in_blocks(program, variables, hyper, images, chunk_size)
     if program.compiles_loops:
@@ -143,14 +143,14 @@ def _logits_from_start(
     return _logits_of_chunk(program, variables, hyper, images[indices])
 
 
-_logits_of_many_images = jit_with_program(
+_logits_of_many_images = jit_for_dtype_of_program(
     _logits_in_loop, static_argnums=(0, 4), compiler_options=CPU_OPTIONS
 )
 # For few images, compiling faster by a second is worth more than running faster.
-_logits_of_few_images = jit_with_program(
+_logits_of_few_images = jit_for_dtype_of_program(
     _logits_in_loop, static_argnums=(0, 4), compiler_options=FAST_COMPILE_OPTIONS
 )
-_logits_of_one_chunk = jit_with_program(
+_logits_of_one_chunk = jit_for_dtype_of_program(
     _logits_from_start, static_argnums=(0, 5), compiler_options=CPU_OPTIONS
 )
 

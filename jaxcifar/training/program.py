@@ -149,13 +149,14 @@ class Program:
     ) -> tuple[TrainState, dict[str, Float32[Array, ""]]]:
         """Train for `step_count` steps within an epoch.
 
-        If devices share batches, this function must be called inside a map over `axis`. Each device
-        trains on its part of every batch, and all devices get the same state.
+        If devices share batches, this function must be called inside a map over `device_axis`. Each
+        device trains on its part of every batch, and all devices get the same state.
 
         Args:
           state: training state before the steps.
           hyper: the run's hyper-parameters.
-          images: all training images or, if `steps_per_feed` is set, those of the next steps.
+          images: all training images or, if `steps_per_feed` is set, the images of the next steps
+            in the order of the epoch.
           labels: labels of all training images.
           order: order of the images in this epoch, from `epoch_order`.
           step_count: number of steps; 1 if `compiles_loops` is False.
@@ -163,8 +164,8 @@ class Program:
         Returns:
           the new state, and the mean loss and accuracy since the epoch began.
         """
-        images_are_whole_set = self.steps_per_feed is None
-        position_of_first_image = 0 if images_are_whole_set else self._position_in_epoch(state.step)
+        gets_all_images = self.steps_per_feed is None
+        feed_start = 0 if gets_all_images else self._position_in_epoch(state.step)
 
         def train_next_batch(state: TrainState) -> TrainState:
             images_per_device = self.batch_size // sharing.device_count(self.device_axis)
@@ -173,11 +174,9 @@ class Program:
                 images_per_device, self.device_axis, self.parts_per_batch
             )
             positions_in_epoch = batch_start + positions_in_batch
-            indices = order[positions_in_epoch]
-            if images_are_whole_set:
-                batch_images = images[indices]
-            else:
-                batch_images = images[positions_in_epoch - position_of_first_image]
+            indices = order[positions_in_epoch]  # in the training set
+            rows = indices if gets_all_images else positions_in_epoch - feed_start  # of `images`
+            batch_images = images[rows]
             batch_labels = hyper.training_labels(labels)[indices]
             arguments = state, hyper, batch_images, batch_labels, indices
             if self.small_size is None:

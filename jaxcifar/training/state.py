@@ -196,10 +196,11 @@ def update_average(
     decay_in_first_steps = (step + 1) / (step + 10)
     decay = jnp.minimum(decay, decay_in_first_steps)
 
-    def update_array(old_average: Array, new: Array) -> Array:
-        is_float = jnp.issubdtype(new.dtype, jnp.floating)
-        if not is_float:
-            return new
-        return (new + decay * (old_average - new)).astype(new.dtype)
+    def average_of_array(old_average: Array, new_array: Array) -> Array:
+        can_be_averaged = jnp.issubdtype(new_array.dtype, jnp.floating)
+        if not can_be_averaged:
+            return new_array
+        new_average = new_array + decay * (old_average - new_array)
+        return new_average.astype(new_array.dtype)
 
-    return jax.tree.map(update_array, average, new_variables)
+    return jax.tree.map(average_of_array, average, new_variables)

@@ -24,7 +24,7 @@ def double(program, numbers):
 def test_only_programs_in_float32_get_the_options_without_onednn(monkeypatch):
     # XLA refuses to compile with an option it does not know, so a refusal shows who gets it.
     monkeypatch.setattr(compiler_options, "WITHOUT_ONEDNN_OPTIONS", {"no_such_option": True})
-    compiled = compiler_options.jit_with_program(double, (0,), {})
+    compiled = compiler_options.jit_for_dtype_of_program(double, (0,), {})
     assert compiled(program_in("bfloat16"), jnp.ones(2)).tolist() == [2, 2]
     with pytest.raises(Exception, match="no_such_option"):
         compiled(program_in("float32"), jnp.ones(2))
@@ -33,7 +33,7 @@ def test_only_programs_in_float32_get_the_options_without_onednn(monkeypatch):
 
 
 def test_options_for_all_programs_are_passed_to_xla():
-    compiled = compiler_options.jit_with_program(double, (0,), {"no_such_option": True})
+    compiled = compiler_options.jit_for_dtype_of_program(double, (0,), {"no_such_option": True})
     for dtype in ("float32", "bfloat16"):
         with pytest.raises(Exception, match="no_such_option"):
             compiled(program_in(dtype), jnp.ones(2))
