@@ -191,7 +191,7 @@ def _slurm_time_in_minutes(text: str) -> int:
     duration = _parse_slurm_time(text)
     if duration is None:
         raise UsageError(f"--submit-options time={text}: must be minutes, H:MM:SS or D-HH:MM:SS")
-    if not duration:
+    if duration == timedelta(0):
         raise UsageError(f"--submit-options time={text}: must be longer than 0 minutes")
     return math.ceil(duration / timedelta(minutes=1))
 
@@ -201,8 +201,8 @@ def _parse_slurm_time(text: str) -> timedelta | None:
     for pattern in _SLURM_TIME_PATTERNS:
         match = pattern.fullmatch(text)
         if match:
-            numbers = {unit: int(digits or 0) for unit, digits in match.groupdict().items()}
-            return timedelta(**numbers)
+            count_of_unit = {unit: int(digits or 0) for unit, digits in match.groupdict().items()}
+            return timedelta(**count_of_unit)
     return None
 
 
