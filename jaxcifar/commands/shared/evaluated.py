@@ -42,14 +42,15 @@ def short_names(runs: Iterable[Path]) -> dict[Path, str]:
 
 
 def show_evaluations(
-    console: Console, evaluations: Evaluations, looks: Mapping[str, list[Look]]
+    console: Console, evaluations: Evaluations, uses_of_test_images: Mapping[str, list[Look]]
 ) -> None:
     """Print tables of the evaluations, and how often the test images were used.
 
     Args:
       console: where to print.
       evaluations: name of a run -> content of its `evaluation.json`.
-      looks: name of a run -> records of all evaluations of this run on its test images.
+      uses_of_test_images: name of a run -> date and purpose of each evaluation that used its test
+        images.
     """
     print_line = line_printer(console)
     results_of_runs = [
@@ -73,7 +74,7 @@ def show_evaluations(
     for run, evaluation in evaluations.items():
         if "temperature" in evaluation:
             print_line(f"{run}: {_temperature_text(evaluation['temperature'])}")
-    for run, uses_by_evaluate in looks.items():
+    for run, uses_by_evaluate in uses_of_test_images.items():
         if uses_by_evaluate:
             print_line(f"{run}: {_test_image_uses_text(uses_by_evaluate)}")
 

@@ -21,7 +21,7 @@ _LABEL_OF_UNKNOWN_CLASS = -1  # of classes that the user's folder does not have
 
 
 def add_image_sources(
-    run: LoadedRun, evaluated: EvaluationResult, print_line: PrintLine = lambda line: None
+    run: LoadedRun, evaluation_result: EvaluationResult, print_line: PrintLine = lambda line: None
 ) -> None:
     """Add the sources of the images to the results on each set of images.
 
@@ -30,7 +30,7 @@ def add_image_sources(
     If the folder can't be read, no names are added.
     """
     set_by_name = {image_set.name: image_set for image_set in run.sets}
-    for set_name, result in evaluated.results.items():
+    for set_name, result in evaluation_result.results.items():
         image_set = set_by_name[set_name]
         source = _source_of_set(image_set, run)
         if source.split:

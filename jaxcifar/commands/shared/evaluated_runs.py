@@ -66,10 +66,8 @@ def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -
     sets = _load_sets(dataset, classifier, options, print_line, places_in(earlier_evaluation))
     if classifier.config.label_noise:
         sets = [_with_title_of_true_labels(images) for images in sets]
-    val = None
     has_test_copies = False
     if dataset is not None:
-        val = dataset.val
         user_sets = [images for images in sets if images.path]
         has_test_copies = any(
             contains_test_images(images.examples, dataset) for images in user_sets
@@ -78,7 +76,15 @@ def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -
             warning = describe_training_copies(images.title, images.examples, dataset)
             if warning:
                 print_line(f"{name}: {warning}")
-    return LoadedRun(name, folder, classifier, sets, corrupted_sets, val, has_test_copies)
+    return LoadedRun(
+        name,
+        folder,
+        classifier,
+        sets,
+        corrupted_sets,
+        val=dataset.val if dataset else None,
+        has_test_copies=has_test_copies,
+    )
 
 
 def _folder_of_run(path: Path) -> Path | None:

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def draw_run(
-    picture_folder: Path, file_prefix: str, run: "LoadedRun", evaluated: "EvaluationResult"
+    picture_folder: Path, file_prefix: str, run: "LoadedRun", evaluation_result: "EvaluationResult"
 ) -> None:
     """Draw reliability diagrams and mistakes of a run as `PREFIX*.png`, for each set of images."""
     from jaxcifar.report.evaluation_section import plot_reliability
     from jaxcifar.runs.image_sheets import plot_label_errors, plot_mistakes
 
-    temperature = evaluated.evaluation.get("temperature")
+    temperature = evaluation_result.evaluation.get("temperature")
     class_names = run.classifier.class_names
-    for set_name, (figures, mistakes, label_errors) in evaluated.results.items():
+    for set_name, (figures, mistakes, label_errors) in evaluation_result.results.items():
         file_start = f"{file_prefix}{_as_file_name(set_name)}"
         title = f"{run.name}\n{figures['title']}"
         reliability_file = picture_folder / f"{file_start}-reliability.png"
@@ -39,14 +39,16 @@ def draw_corruptions(picture_folder: Path, evaluations: dict[str, "Evaluation"])
     """Draw the accuracy of all runs on each set of corrupted images, as `corruptions*.png`."""
     from jaxcifar.report.evaluation_section import plot_corruptions
 
-    own_results = {
+    results_on_test_images = {
         run: evaluation["corruptions"]
         for run, evaluation in evaluations.items()
         if "corruptions" in evaluation
     }
-    if own_results:
-        title = _corruption_title("corrupted test images", own_results)
-        _draw_picture(picture_folder / "corruptions.png", plot_corruptions, own_results, title)
+    if results_on_test_images:
+        title = _corruption_title("corrupted test images", results_on_test_images)
+        _draw_picture(
+            picture_folder / "corruptions.png", plot_corruptions, results_on_test_images, title
+        )
     results_by_set: dict[str, dict[str, CorruptionSet]] = {}  # title of the set -> run -> results
     for run, evaluation in evaluations.items():
         for set_title, results in evaluation.get("corruption_sets", {}).items():

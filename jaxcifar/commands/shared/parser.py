@@ -97,7 +97,7 @@ class Parser(argparse.ArgumentParser):
         return f"{self.format_usage()}\n{help_after_usage}"
 
     def _uncommon_actions(self) -> list[argparse.Action]:
-        """Return the options that only `--help-all` shows; they are no common options."""
+        """Return the arguments and options that only `--help-all` shows, not `--help`."""
         if not self._common_options:
             return []
         shown_options = {*self._common_options, *_ALWAYS_SHOWN_OPTIONS}
@@ -115,8 +115,8 @@ class Parser(argparse.ArgumentParser):
         messages = []
         for word in words:
             option, _, _ = word.partition("=")
-            are_other_words_values = word == "--" or option in self._options_that_take_the_rest()
-            if are_other_words_values:
+            are_next_words_values = word == "--" or option in self._options_that_take_the_rest()
+            if are_next_words_values:
                 break
             if _looks_like_option(word) and option not in self._option_string_actions:
                 suggestion = suggestion_for_unknown_option(option, self._option_string_actions)

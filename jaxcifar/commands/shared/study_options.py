@@ -106,44 +106,46 @@ def parse_fold_count(text: str) -> int:
     return int(text)
 
 
-def read_given_study(options: Namespace, settings: dict[str, Any]) -> GivenStudy:
+def read_given_study(options: Namespace, option_settings: dict[str, Any]) -> GivenStudy:
     """Return the study that the options describe.
 
     Args:
       options: the parsed options that are not settings.
-      settings: the settings that were given as options. They replace the settings in the study's
+      option_settings: the settings that were given as options. They replace the settings in the study's
         file that all rows share.
 
     Raises:
       UsageError, RunError: the study can't be read, or options do not go together.
     """
     if options.folds:
-        _require_no_setting_of_split(settings)
+        _require_no_setting_of_split(option_settings)
     if options.grid is not None:
-        return _study_of_grid(options, settings)
+        return _study_of_grid(options, option_settings)
     path = options.study or ABLATION_STUDY
     study = Study.read(path)
-    study_with_options = dataclasses.replace(study, config=merge_settings(study.config, settings))
+    study_with_options = dataclasses.replace(
+        study, config=merge_settings(study.config, option_settings)
+    )
     return GivenStudy(
         study_with_options,
         shared_settings=study.config,
-        option_settings=settings,
+        option_settings=option_settings,
         name=path.stem,
         fold_count=options.folds,
         first_seed=options.seeds[0],
     )
 
 
-def _require_no_setting_of_split(settings: Mapping[str, Any]) -> None:
+def _require_no_setting_of_split(option_settings: Mapping[str, Any]) -> None:
     """Raise a `UsageError` if a setting chooses validation images, which `--folds` chooses."""
-    if "val_fraction" in settings:
+    if "val_fraction" in option_settings:
         raise UsageError("--val-fraction: has no effect with --folds; leave one of them out")
-    fold = settings.get("fold")
+    fold = option_settings.get("fold")
     if fold:
         raise UsageError(f"--fold {fold}: --folds trains every fold; leave one of them out")
 
 
-def _study_of_grid(options: Namespace, settings: dict[str, Any]) -> GivenStudy:
+def _study_of_grid(options: Namespace, option_settings: dict[str, Any]) -> GivenStudy:
     """Return a study with a row for each combination of the values of `--grid`.
 
     Raises:
@@ -151,13 +153,13 @@ def _study_of_grid(options: Namespace, settings: dict[str, Any]) -> GivenStudy:
     """
     if options.study is not None:
         raise UsageError("--grid: defines rows, as --study does; leave one of them out")
-    study = grid_study(options.grid, settings)
+    study = grid_study(options.grid, option_settings)
     if options.folds and any("val_fraction" in row.changes for row in study.rows):
         raise UsageError("--grid val_fraction: has no effect with --folds; leave one of them out")
     return GivenStudy(
         study,
         shared_settings={},
-        option_settings=settings,
+        option_settings=option_settings,
         name=grid_name(options.grid),
         fold_count=options.folds,
         first_seed=options.seeds[0],

@@ -13,7 +13,7 @@ from jaxcifar.commands.shared.dry_run import show_costs, show_settings
 from jaxcifar.commands.shared.given_study import GivenStudy
 from jaxcifar.commands.shared.job_waiting import MAX_NAMED_RUNS
 from jaxcifar.commands.shared.study_options import WHOLE_STUDY
-from jaxcifar.commands.shared.submitting import leaves_training_to_jobs
+from jaxcifar.commands.shared.submitting import must_leave_training_to_jobs
 from jaxcifar.machine.name_lists import join_names
 from jaxcifar.machine.terminal import PrintLine, line_printer, pluralize
 from jaxcifar.studies.study import Study
@@ -87,7 +87,7 @@ def show_study_plan(
     if not tasks_of_shard:
         print_line("this shard has no runs")
         return
-    if leaves_training_to_jobs(tasks, options, study_folder):
+    if must_leave_training_to_jobs(tasks, options, study_folder):
         print_line("jobs that --submit sent train this study; --shard 1/1 trains it here")
         return
     tasks_to_train, failures = unfinished_and_failed(tasks_of_shard)

@@ -47,9 +47,9 @@ def send_parts(
     queue = JobQueue()
     with lock_jobs(study_folder):
         earlier_parts = read_parts(study_folder)
-        parts_in_queue = progress_of(earlier_parts, tasks, queue.is_over).open
-        runs_in_queue = {run for part in parts_in_queue for run in part.runs}
-        open_parts = _parts_that_train(tasks, parts_in_queue)
+        all_open_parts = progress_of(earlier_parts, tasks, queue.is_over).open
+        runs_in_queue = {run for part in all_open_parts for run in part.runs}
+        open_parts = _parts_that_train(tasks, all_open_parts)
         tasks_to_train = [task for task in tasks if needs_training(task)]
         if not tasks_to_train and not open_parts:
             raise UsageError(_nothing_to_train_message(tasks))
@@ -101,7 +101,7 @@ def _without_overwriting(tasks: "Sequence[Task]") -> "list[Task]":
     return [dataclasses.replace(task, overwrite=False) for task in tasks]
 
 
-def leaves_training_to_jobs(
+def must_leave_training_to_jobs(
     tasks: "Sequence[Task]", options: Namespace, study_folder: Path
 ) -> bool:
     """Return True if this command must not train, because jobs of an earlier command do.
