@@ -111,8 +111,8 @@ def read_given_study(options: Namespace, option_settings: dict[str, Any]) -> Giv
 
     Args:
       options: the parsed options that are not settings.
-      option_settings: the settings that were given as options. They replace the settings in the study's
-        file that all rows share.
+      option_settings: the settings that were given as options. They replace the settings in the
+        study's file that all rows share.
 
     Raises:
       UsageError, RunError: the study can't be read, or options do not go together.
