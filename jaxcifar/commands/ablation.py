@@ -34,7 +34,7 @@ from jaxcifar.commands.shared.study_options import (
 from jaxcifar.commands.shared.study_plan import plan_runs, show_study_plan
 from jaxcifar.commands.shared.submit_options import add_submit_options, check_submit_options
 from jaxcifar.commands.shared.submitting import (
-    leaves_training_to_jobs,
+    must_leave_training_to_jobs,
     require_all_finished,
     send_parts,
 )
@@ -154,7 +154,7 @@ def main(argv: Sequence[str]) -> None:
         send_parts(tasks, len(rows), argv, options, study_folder, print_line)
         jobs_train = options.wait is not False
     else:
-        jobs_train = leaves_training_to_jobs(tasks, options, study_folder)
+        jobs_train = must_leave_training_to_jobs(tasks, options, study_folder)
         if not jobs_train:
             _train_and_report(tasks, study_folder, options, console)
     if jobs_train:

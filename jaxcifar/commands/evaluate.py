@@ -191,7 +191,7 @@ def _evaluate_run(
     print_line: PrintLine,
 ) -> "EvaluationResult":
     """Evaluate a run on all its sets of images, and return the results."""
-    from jaxcifar.commands.shared.evaluated_files import add_file_names
+    from jaxcifar.commands.shared.evaluated_files import add_image_sources
     from jaxcifar.evaluation.evaluation_mistakes import evaluation_mistakes
     from jaxcifar.evaluation.measure import evaluate_sets
 
@@ -206,7 +206,7 @@ def _evaluate_run(
         report_step=lambda step: print_line(f"{run.name}: {step}"),
         user_metrics=user_metrics,
     )
-    add_file_names(run, result, print_line)
+    add_image_sources(run, result, print_line)
     if run.corrupted_sets:
         result.evaluation["corruption_sets"] = corruption_evaluator.evaluate(run)
     return result

@@ -13,7 +13,7 @@ import stand_in_slurm
 from conftest import obeyed
 
 from jaxcifar.commands import ablation
-from jaxcifar.commands.shared import job_waiting, submit_options, submitting
+from jaxcifar.commands.shared import job_sending, job_waiting, submit_options
 from jaxcifar.commands.shared.submit_options import job_options, without_submit_options
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine import job_queue
@@ -73,7 +73,7 @@ def submit(tmp_path, out, monkeypatch):
     def command(words, shard):
         return (sys.executable, "-c", TRAIN, *words, "--shard", str(shard))
 
-    monkeypatch.setattr(submitting, "_job_command", command)
+    monkeypatch.setattr(job_sending, "_job_command", command)
     monkeypatch.setattr(job_waiting, "_POLL_SECONDS", 0.1)
     monkeypatch.setattr(ablation, "_write_report_and_return_unreadable_folders", lambda *_: ())
     monkeypatch.setattr(RunFolder, "require_usable", lambda *_: None)  # of folders without a config

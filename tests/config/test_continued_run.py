@@ -10,7 +10,7 @@ from conftest import ROOT
 from jaxcifar.commands import ablation, run
 from jaxcifar.commands.run import parse
 from jaxcifar.commands.shared.config_file import read_given_settings
-from jaxcifar.commands.shared.study_options import GivenStudy
+from jaxcifar.commands.shared.given_study import GivenStudy
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.origins import COMMAND_LINE, Layer, overruled_lines, settings_by_origin
 from jaxcifar.config.saved_config import config_of_begun_run

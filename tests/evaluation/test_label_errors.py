@@ -13,7 +13,7 @@ from rich.console import Console
 
 from jaxcifar.commands.shared import evaluated_runs
 from jaxcifar.commands.shared.evaluated import show_evaluations
-from jaxcifar.commands.shared.evaluated_files import add_file_names
+from jaxcifar.commands.shared.evaluated_files import add_image_sources
 from jaxcifar.commands.shared.evaluated_runs import LoadedRun
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Examples
@@ -162,7 +162,7 @@ def test_mistakes_have_the_names_of_their_files_for_every_split(tmp_path, max_im
     found = evaluate_sets(
         answers, run.sets, predict_by_mistake={}, class_names=NAMES, val=None, date=DATE
     )
-    add_file_names(run, found)
+    add_image_sources(run, found)
     named = 0
     for name, figures in found.evaluation["sets"].items():
         split = "test" if name == f"own:{tmp_path.name}/zoo" else name
@@ -186,7 +186,7 @@ def test_images_without_files_have_their_position_in_the_split():
     found = evaluate_sets(
         answers, sets, predict_by_mistake={}, class_names=NAMES, val=None, date=DATE
     )
-    add_file_names(run, found)
+    add_image_sources(run, found)
     lines = lines_of(found.evaluation)
     index = found.evaluation["sets"]["test"]["mistakes"][0]["index"]
     for words in ("test image", "validation image", "image"):

@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import assert_one_line_error, obeyed
 
-from jaxcifar.commands.shared.study_options import GivenStudy
+from jaxcifar.commands.shared.given_study import GivenStudy
 from jaxcifar.errors import UsageError
 from jaxcifar.studies.conduct import plan, record
 from jaxcifar.studies.grid import grid_name, grid_study

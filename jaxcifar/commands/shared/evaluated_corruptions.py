@@ -12,7 +12,7 @@ from jaxcifar.commands.shared.output import make_table
 from jaxcifar.errors import printable
 from jaxcifar.machine.paths import is_same_path
 from jaxcifar.machine.terminal import PrintLine
-from jaxcifar.runs.evaluation_file import LEVELS, CorruptionSet
+from jaxcifar.runs.evaluation_file import LEVELS, Corruptions, CorruptionSet
 
 if TYPE_CHECKING:
     from jaxcifar.commands.shared.evaluated_runs import LoadedRun
@@ -44,7 +44,7 @@ class CorruptionEvaluator:
         self._print_line = print_line
         self._base_name = printable(options.base) if options.base else None
         self._base_run = self._find_or_load_base_run(runs, options) if options.base else None
-        self._base_results: ResultsByTitle = self._measure(self._base_run) if self._base_run else {}
+        self._base_results = self._raw_results(self._base_run) if self._base_run else {}
 
     def evaluate(self, run: "LoadedRun") -> ResultsByTitle:
         """Evaluate a run on its sets of corrupted images, and compare it with the base run, if any.
@@ -58,7 +58,7 @@ class CorruptionEvaluator:
         from jaxcifar.evaluation.corruption_sets import with_corruption_errors
 
         # Compare runs themselves: the base and another run may have the same short name.
-        results = self._base_results if run is self._base_run else self._measure(run)
+        results = self._base_results if run is self._base_run else self._raw_results(run)
         if self._base_name is None:
             return results
         return {
@@ -77,17 +77,19 @@ class CorruptionEvaluator:
             if run.folder is not None and is_same_path(str(run.folder), str(options.base)):
                 return run
         classifier = load(options.base, data_dir=options.data_dir)
+        # Lines about these sets were printed when the other runs were loaded.
+        corrupted_sets = open_corruption_sets(classifier, options, print_line=_print_nothing)
         return LoadedRun(
-            name=str(self._base_name),
+            name=printable(options.base),
             folder=None,
             classifier=classifier,
             sets=[],
-            corrupted_sets=open_corruption_sets(classifier, options, print_line=lambda line: None),
+            corrupted_sets=corrupted_sets,
             val=None,
         )
 
-    def _measure(self, run: "LoadedRun") -> ResultsByTitle:
-        """Return a run's accuracy on each set of corrupted images, without errors of a base run."""
+    def _raw_results(self, run: "LoadedRun") -> ResultsByTitle:
+        """Return a run's results on each set of corrupted images, not compared with another run."""
         from jaxcifar.evaluation.corruption_sets import evaluate_corruption_set
 
         def print_activity(activity: str) -> None:
@@ -98,6 +100,10 @@ class CorruptionEvaluator:
             images.title: evaluate_corruption_set(logits_of, images, self._date, print_activity)
             for images in run.corrupted_sets
         }
+
+
+def _print_nothing(line: str) -> None:
+    pass
 
 
 def corruption_set_table(run: str, result: CorruptionSet) -> Table:
@@ -136,4 +142,22 @@ def corruption_set_table(run: str, result: CorruptionSet) -> Table:
     if relative_errors:
         base_name = result.get("base", "")
         table.caption = Text(f"error / base: errors relative to {base_name}; mean: mCE")
+    return table
+
+
+def corruption_strength_table(run: str, corruptions: Corruptions) -> Table:
+    """Return a table of a run's accuracy on corrupted test images, by kind and strength."""
+    strengths = [str(level) for level in range(1, LEVELS + 1)]
+    title = f"Accuracy on corrupted test images, by strength: {run}"
+    table = make_table(title, ("corruption",), ("none", *strengths, "mean"), wrap_numbers=True)
+
+    def add_row(row_title: str, accuracies: Sequence[float]) -> None:
+        accuracies_of_row = (corruptions["clean"], *accuracies, np.mean(accuracies))
+        cells = [f"{accuracy:.2%}" for accuracy in accuracies_of_row]
+        table.add_row(Text(printable(row_title)), *cells)
+
+    for kind, accuracies in corruptions["accuracy"].items():
+        add_row(kind, accuracies)
+    means = np.mean(list(corruptions["accuracy"].values()), axis=0)
+    add_row("mean", means)
     return table

@@ -1,6 +1,7 @@
-"""Add the files of listed images to the results that `jaxcifar evaluate` writes."""
+"""Add the sources of images, such as their files, to the results of `jaxcifar evaluate`."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,37 +17,46 @@ from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.evaluation_file import Mistake
 
 _MAX_FILE_NAME_LENGTH = 1000  # in evaluation.json
-_NO_LABEL = -1  # of classes that the user's folder does not have
+_LABEL_OF_UNKNOWN_CLASS = -1  # of classes that the user's folder does not have
 
 
-def add_file_names(
-    run: LoadedRun, evaluated: EvaluationResult, print_line: PrintLine = lambda line: None
+def add_image_sources(
+    run: LoadedRun, evaluation_result: EvaluationResult, print_line: PrintLine = lambda line: None
 ) -> None:
-    """Add to the results of each set of images where the images come from.
+    """Add the sources of the images to the results on each set of images.
 
-    This is the split, such as "test", and the path of a user's images. Each image that the results
-    list, as a mistake or a likely label error, also gets its file name. Only images in a folder of
-    the user have file names. If the folder can't be read, no names are added.
+    The source is the split, such as "test", and the path of a user's images. Mistakes and likely
+    label errors also get the names of the image files, if the images are in a folder of the user.
+    If the folder can't be read, no names are added.
     """
     set_by_name = {image_set.name: image_set for image_set in run.sets}
-    for set_name, result in evaluated.results.items():
+    for set_name, result in evaluation_result.results.items():
         image_set = set_by_name[set_name]
-        if set_name in SETS_OF_RUN:
-            path, split = run.classifier.config.dataset, set_name
-        else:
-            path, split = image_set.path, image_set.split
-        if split:
-            result.figures["split"] = split
+        source = _source_of_set(image_set, run)
+        if source.split:
+            result.figures["split"] = source.split
         if image_set.place:
             result.figures["place"] = image_set.place
-        folder = _scan_user_folder(path)
-        if folder is None:
-            continue
+        folder = _scan_user_folder(source.path)
         mistakes: Sequence[Mistake] = result.figures["mistakes"]
         listed_images = [*mistakes, *result.figures.get("label_errors", [])]
-        if listed_images:
+        if folder is not None and listed_images:
             print_line(f"{run.name}: {image_set.title}: finding the files of listed images")
-            _add_names_of_found_files(listed_images, folder, image_set, split)
+            _add_names_of_found_files(listed_images, folder, image_set, source.split)
+
+
+class _Source(NamedTuple):
+    """The data set or path that images are from, and the split, such as "test"; "" for no split."""
+
+    path: str
+    split: str
+
+
+def _source_of_set(image_set: ImageSet, run: LoadedRun) -> _Source:
+    """Return the source of a set of images that a run was evaluated on."""
+    if image_set.name in SETS_OF_RUN:
+        return _Source(run.classifier.config.dataset, split=image_set.name)
+    return _Source(image_set.path, image_set.split)
 
 
 def _add_names_of_found_files(
@@ -61,12 +71,16 @@ def _add_names_of_found_files(
       split: the split of the folder that the set belongs to, such as "test"; "" for all images.
     """
     label_of_class = {normal_form(name): label for label, name in enumerate(folder.class_names)}
-    labels = [label_of_class.get(normal_form(image["label"]), _NO_LABEL) for image in listed_images]
-    positions_in_whole_set = np.asarray([image["index"] for image in listed_images])
-    positions = positions_in_whole_set
-    if image_set.indices is not None:  # the images are only a part of the whole set
-        positions = np.searchsorted(image_set.indices, positions_in_whole_set)
-    pixels = image_set.examples.images[positions]
+    labels = [
+        label_of_class.get(normal_form(image["label"]), _LABEL_OF_UNKNOWN_CLASS)
+        for image in listed_images
+    ]
+    indices_in_whole_set = np.asarray([image["index"] for image in listed_images])
+    positions_in_subset = indices_in_whole_set
+    if image_set.indices is not None:
+        sorted_subset_indices = image_set.indices
+        positions_in_subset = np.searchsorted(sorted_subset_indices, indices_in_whole_set)
+    pixels = image_set.examples.images[positions_in_subset]
     file_names = find_file_names(folder, pixels, np.asarray(labels), split)
     for image, file_name in zip(listed_images, file_names, strict=True):
         if file_name:
@@ -74,7 +88,7 @@ def _add_names_of_found_files(
 
 
 def _scan_user_folder(path: str) -> ImageFolder | None:
-    """Return a list of the image files in a user's folder; None if `path` is no such folder."""
+    """Return the classes and files of a user's folder; None if `path` is no folder of images."""
     if not path or path in KINDS["dataset"]:
         return None
     try:

@@ -57,9 +57,7 @@ def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -
       RunError: a file can't be read.
     """
     classifier = load(path, data_dir=options.data_dir)
-    folder = path if path.is_dir() else None
-    if path.name == WEIGHTS and (path.parent / "result.json").exists():
-        folder = path.parent
+    folder = _folder_of_run(path)
     # Before the evaluation, which takes long, so that damaged files are reported at once.
     earlier_evaluation = _read_earlier_evaluation(RunFolder(folder)) if folder else None
     corrupted_sets = open_corruption_sets(classifier, options, print_line)
@@ -70,15 +68,31 @@ def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -
         sets = [_with_title_of_true_labels(images) for images in sets]
     has_test_copies = False
     if dataset is not None:
-        for images in sets:
-            if not images.path:
-                continue
-            has_test_copies |= contains_test_images(images.examples, dataset)
+        user_sets = [images for images in sets if images.path]
+        has_test_copies = any(
+            contains_test_images(images.examples, dataset) for images in user_sets
+        )
+        for images in user_sets:
             warning = describe_training_copies(images.title, images.examples, dataset)
             if warning:
                 print_line(f"{name}: {warning}")
-    val = dataset.val if dataset else None
-    return LoadedRun(name, folder, classifier, sets, corrupted_sets, val, has_test_copies)
+    return LoadedRun(
+        name,
+        folder,
+        classifier,
+        sets,
+        corrupted_sets,
+        val=dataset.val if dataset else None,
+        has_test_copies=has_test_copies,
+    )
+
+
+def _folder_of_run(path: Path) -> Path | None:
+    """Return the folder of a run, given the folder or its weights; None for other files."""
+    is_weights_of_run = path.name == WEIGHTS and (path.parent / "result.json").exists()
+    if is_weights_of_run:
+        return path.parent
+    return path if path.is_dir() else None
 
 
 def _read_earlier_evaluation(folder: RunFolder) -> Evaluation | None:
@@ -130,7 +144,8 @@ def _load_dataset(
             classifier.config, classifier.class_names, options.data_dir, print_line
         )
     except (UsageError, RunError) as error:
-        if any(name in SETS_OF_RUN for name in options.on):
+        is_dataset_evaluated = any(name in SETS_OF_RUN for name in options.on)
+        if is_dataset_evaluated:
             raise type(error)(f"{run}: {error}") from error
         print_line(
             f"{run}: no temperature is fitted, because the validation images can't be loaded: "
@@ -159,25 +174,26 @@ def _load_sets(
       UsageError: a set of images can't be used, or two sets have the same name.
     """
 
-    def dataset_of_run() -> Dataset:
+    def get_dataset() -> Dataset:
         assert dataset is not None  # `_load_dataset` has raised if a set needs the data set
         return dataset
 
     place_of_set = dict(place_of_earlier_set)
     sets = []
-    for name in dict.fromkeys(options.on):
-        if is_corruption_set(name):
+    for name_or_path in dict.fromkeys(options.on):
+        if is_corruption_set(name_or_path):
             continue
         images = load_set(
-            name,
-            dataset_of_run,
+            name_or_path,
+            get_dataset,
             classifier.class_names,
             options.data_dir,
             print_line,
             classifier.image_size,
         )
-        if images.name.startswith(USER_SET_PREFIX):
-            images = with_unique_name(images, name, place_of_set, print_line)
+        is_user_set = images.name.startswith(USER_SET_PREFIX)
+        if is_user_set:
+            images = with_unique_name(images, name_or_path, place_of_set, print_line)
             place_of_set[images.name] = images.place
         sets.append(images.subset(options.images))
     _require_different_names([images.name for images in sets])

@@ -1,7 +1,7 @@
 """The pictures that `jaxcifar evaluate --out DIR` draws."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,21 +11,19 @@ from jaxcifar.machine.files import atomic_write
 if TYPE_CHECKING:
     from jaxcifar.commands.shared.evaluated_runs import LoadedRun
     from jaxcifar.evaluation.measure import EvaluationResult
-    from jaxcifar.runs.evaluation_file import Evaluation
-
-_OWN_CORRUPTIONS = ""  # in place of a title, for the test images that this package corrupts
+    from jaxcifar.runs.evaluation_file import CorruptionSet, Evaluation
 
 
 def draw_run(
-    picture_folder: Path, file_prefix: str, run: "LoadedRun", evaluated: "EvaluationResult"
+    picture_folder: Path, file_prefix: str, run: "LoadedRun", evaluation_result: "EvaluationResult"
 ) -> None:
     """Draw reliability diagrams and mistakes of a run as `PREFIX*.png`, for each set of images."""
     from jaxcifar.report.evaluation_section import plot_reliability
     from jaxcifar.runs.image_sheets import plot_label_errors, plot_mistakes
 
-    temperature = evaluated.evaluation.get("temperature")
+    temperature = evaluation_result.evaluation.get("temperature")
     class_names = run.classifier.class_names
-    for set_name, (figures, mistakes, label_errors) in evaluated.results.items():
+    for set_name, (figures, mistakes, label_errors) in evaluation_result.results.items():
         file_start = f"{file_prefix}{_as_file_name(set_name)}"
         title = f"{run.name}\n{figures['title']}"
         reliability_file = picture_folder / f"{file_start}-reliability.png"
@@ -41,21 +39,33 @@ def draw_corruptions(picture_folder: Path, evaluations: dict[str, "Evaluation"])
     """Draw the accuracy of all runs on each set of corrupted images, as `corruptions*.png`."""
     from jaxcifar.report.evaluation_section import plot_corruptions
 
-    results_by_set: dict[str, dict[str, Any]] = {}  # title of the set -> run -> results
+    results_on_test_images = {
+        run: evaluation["corruptions"]
+        for run, evaluation in evaluations.items()
+        if "corruptions" in evaluation
+    }
+    if results_on_test_images:
+        title = _corruption_title("corrupted test images", results_on_test_images)
+        _draw_picture(
+            picture_folder / "corruptions.png", plot_corruptions, results_on_test_images, title
+        )
+    results_by_set: dict[str, dict[str, CorruptionSet]] = {}  # title of the set -> run -> results
     for run, evaluation in evaluations.items():
-        results_of_run: dict[str, Any] = dict(evaluation.get("corruption_sets", {}))
-        if "corruptions" in evaluation:
-            results_of_run[_OWN_CORRUPTIONS] = evaluation["corruptions"]
-        for set_title, results in results_of_run.items():
+        for set_title, results in evaluation.get("corruption_sets", {}).items():
             results_by_set.setdefault(set_title, {})[run] = results
     for set_title, results_by_run in results_by_set.items():
-        title = f"Accuracy on {set_title or 'corrupted test images'}"
-        if len(results_by_run) == 1:
-            [run] = results_by_run
-            title += f": {run}"
-        name_end = "" if set_title == _OWN_CORRUPTIONS else f"-{_as_file_name(set_title)}"
-        picture_file = picture_folder / f"corruptions{name_end}.png"
+        title = _corruption_title(set_title, results_by_run)
+        picture_file = picture_folder / f"corruptions-{_as_file_name(set_title)}.png"
         _draw_picture(picture_file, plot_corruptions, results_by_run, title)
+
+
+def _corruption_title(set_title: str, results_by_run: Mapping[str, Any]) -> str:
+    """Return the title of a picture of accuracies; the name of a single run is part of it."""
+    title = f"Accuracy on {set_title}"
+    if len(results_by_run) > 1:
+        return title
+    [run] = results_by_run
+    return f"{title}: {run}"
 
 
 def _as_file_name(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jaxcifar.machine.interrupt import Interrupted
-from jaxcifar.machine.job_queue import JobQueue, cancel_command
+from jaxcifar.machine.job_queue import Job, JobQueue, cancel_command
 from jaxcifar.machine.name_lists import join_names
 from jaxcifar.machine.terminal import PrintLine, pluralize
 
@@ -44,12 +44,14 @@ def wait_for_jobs(
     try:
         while True:
             progress = progress_of(parts, tasks, queue.is_over)
-            for part in (*progress.finished, *progress.failed):
-                if part not in ended_parts:
-                    ended_parts.add(part)
-                    last_line_time = time.monotonic()
-                    outcome = "finished" if part in progress.finished else "failed"
-                    print_line(f"job {part.job.identity} {outcome}: {run_names([part])}")
+            newly_ended_parts = [
+                part for part in (*progress.finished, *progress.failed) if part not in ended_parts
+            ]
+            ended_parts.update(newly_ended_parts)
+            for part in newly_ended_parts:
+                last_line_time = time.monotonic()
+                outcome = "finished" if part in progress.finished else "failed"
+                print_line(f"job {part.job.identity} {outcome}: {run_names([part])}")
             if not progress.open:
                 return
             if time.monotonic() - last_line_time > _SECONDS_BETWEEN_STATUS_LINES:
@@ -57,13 +59,19 @@ def wait_for_jobs(
                 print_line(_status_line(queue, progress))
             time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:
-        cancel = cancel_command([part.job for part in parts if part not in ended_parts])
-        hint = f"; {cancel} cancels the jobs" if cancel else ""
-        command = tasks[0].resuming_command
-        raise Interrupted(
-            f"you stopped waiting for the jobs, which go on; repeat {command} to wait again, and "
-            f"leave out --submit to write the report{hint}"
-        ) from None
+        open_jobs = [part.job for part in parts if part not in ended_parts]
+        message = _stopped_waiting_message(open_jobs, tasks[0].resuming_command)
+        raise Interrupted(message) from None
+
+
+def _stopped_waiting_message(open_jobs: Sequence[Job], resuming_command: str) -> str:
+    """Return the message after Ctrl-C, with the commands to wait again and to cancel the jobs."""
+    cancelling_command = cancel_command(open_jobs)
+    hint = f"; {cancelling_command} cancels the jobs" if cancelling_command else ""
+    return (
+        f"you stopped waiting for the jobs, which go on; repeat {resuming_command} to wait again, "
+        f"and leave out --submit to write the report{hint}"
+    )
 
 
 def _status_line(queue: JobQueue, progress: "Progress") -> str:
@@ -75,6 +83,6 @@ def _status_line(queue: JobQueue, progress: "Progress") -> str:
 
 
 def run_names(parts: "Sequence[SentPart]") -> str:
-    """Return the names of all runs of some jobs as text; a long list is cut."""
+    """Return the names of the runs that some jobs train, as text; a long list is cut."""
     runs = [run for part in parts for run in part.runs]
     return join_names(runs, MAX_NAMED_RUNS)

@@ -15,14 +15,16 @@ def lines_about_kept_figures(run_folder: Path, evaluation: Evaluation) -> Iterat
 
     Args:
       run_folder: folder of the run, with its `evaluation.json`.
-      evaluation: the new evaluation.
+      evaluation: the new evaluation, which `save_evaluation` has added to `evaluation.json`.
     """
-    saved_evaluation: Mapping[str, Any] = read_evaluation(RunFolder(run_folder)) or {"sets": {}}
     new_evaluation: Mapping[str, Any] = evaluation
+    saved_evaluation: Mapping[str, Any] = read_evaluation(RunFolder(run_folder)) or {"sets": {}}
     for section in ("sets", "corruption_sets"):
-        for set_name, new_figures in new_evaluation.get(section, {}).items():
-            saved_image_count = saved_evaluation[section][set_name]["images"]
-            if saved_image_count > new_figures["images"]:
+        for set_name, new_results in new_evaluation.get(section, {}).items():
+            saved_results = saved_evaluation[section][set_name]
+            saved_image_count = saved_results["images"]
+            are_earlier_results_kept = saved_image_count > new_results["images"]
+            if are_earlier_results_kept:
                 yield (
                     f"{run_folder}: evaluation.json keeps the figures of {saved_image_count:,} "
                     f"images of {set_name}"

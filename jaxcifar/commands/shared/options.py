@@ -53,10 +53,10 @@ def reference_default_text(name: str) -> str:
     default_by_arch = {
         arch: readable_text(default_settings(arch)[name]) for arch in registry.KINDS["arch"]
     }
-    counts_of_defaults = Counter(default_by_arch.values())
-    [(usual_default, network_count)] = counts_of_defaults.most_common(1)
-    if network_count == 1:  # no two networks have the same default
+    do_all_defaults_differ = len(set(default_by_arch.values())) == len(default_by_arch)
+    if do_all_defaults_differ:
         return ", ".join(f"{default} for {arch}" for arch, default in default_by_arch.items())
+    [(usual_default, _)] = Counter(default_by_arch.values()).most_common(1)
     other_defaults = [
         f"{default} for {arch}"
         for arch, default in default_by_arch.items()
@@ -90,14 +90,14 @@ def add_config_options(
     default_of: Callable[[str], str | None] = reference_default_text,
     has_auto_dataset: bool = False,
 ) -> None:
-    """Add an option for each field of `Config`; `pop_settings` returns the parsed values.
+    """Add an option for each field of `Config`. `pop_settings` returns the values that were given.
 
     Args:
       parser: the parser to add the options to.
       without: fields that get no option.
       only: if not empty, only these fields get an option.
       default_of: returns the text about a field's default, or None for no text.
-      has_auto_dataset: the command knows `--dataset auto`, so the help describes it.
+      has_auto_dataset: the command knows `--dataset auto`, so the help describes this value.
     """
     fields = {field.name: field for field in dataclasses.fields(Config)}
     for title, listed_names in OPTION_GROUPS.items():
@@ -105,8 +105,9 @@ def add_config_options(
         if only:
             names = [name for name in names if name in only]
         names = [name for name in names if name not in without]
-        if names:
-            group = parser.add_argument_group(title)
+        if not names:
+            continue
+        group = parser.add_argument_group(title)
         for name in names:
             takes_auto = name == "dataset" and has_auto_dataset
             _add_option(group, fields[name], default_of(name), takes_auto)
@@ -148,9 +149,9 @@ def _add_option(
     option = f"--{option_name(field.name)}"
     arguments = {"dest": field.name, "default": argparse.SUPPRESS, "help": help_text}
     action = group.add_argument(option, **arguments, **_argparse_arguments(field))
-    names_by_field: dict[str, Collection[str]] = {**registry.KINDS, "recipe": RECIPES}
-    names = names_by_field.get(field.name, ())
-    suggest(action, [*names, "auto"] if takes_auto else names)
+    known_values_by_field: dict[str, Collection[str]] = {**registry.KINDS, "recipe": RECIPES}
+    known_values = known_values_by_field.get(field.name, ())
+    suggest(action, [*known_values, "auto"] if takes_auto else known_values)
 
 
 def _argparse_arguments(field: dataclasses.Field) -> dict[str, Any]:
@@ -211,7 +212,8 @@ def pop_image_size(options: argparse.Namespace) -> int:
 def add_archs(parser: OptionHolder, default: Sequence[str] | None = ARCHS) -> None:
     """Add `--arch`, which takes the names of several networks.
 
-    If `default` is None, the command itself must use all networks, as the option's help says.
+    The help says that the default is all networks of the package. So a command that passes None as
+    `default` must use all networks itself if the option is not given.
     """
     action = parser.add_argument(
         "--arch",

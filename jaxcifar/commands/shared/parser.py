@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from jaxcifar import __version__
+from jaxcifar.commands.shared.unknown_options import suggestion_for_unknown_option
 from jaxcifar.config.registry import KINDS, did_you_mean
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.command_line import shell_command
@@ -13,38 +14,6 @@ from jaxcifar.machine.command_line import shell_command
 _ALWAYS_SHOWN_OPTIONS = ("--help", "--help-all", "--version")
 _SUGGESTED_NAMES_ATTRIBUTE = "suggested_names"  # the attribute of an argparse action
 OptionHolder = argparse.ArgumentParser | argparse._ArgumentGroup  # options can be added to both
-
-# Options of other programs, and for each the options of jaxcifar that a user may mean. The message
-# suggests the first of these options that the command has, with the value after "=", if any.
-_OPTIONS_ELSEWHERE = {
-    "a": "arch", "accumulate-grad-batches": "accumulate=N", "b": "batch-size", "bs": "batch-size",
-    "balanced-sampling": "class-weights=balanced", "batch": "batch-size",
-    "early-stopping": "patience=N", "early-stopping-patience": "patience=N",
-    "gradient-accumulation-steps": "accumulate=N",
-    "checkpoint": "run init run-dir", "ckpt": "run init run-dir", "d": "dataset",
-    "data": "dataset data-dir", "data-path": "data-dir dataset", "e": "epochs",
-    "f": "force overwrite", "gpus": "devices", "j": "at-once", "jobs": "at-once", "k": "top",
-    "lr": "learning-rate", "m": "arch momentum", "model": "arch run",
-    "n": "epochs rounds images top", "net": "arch", "network": "arch", "o": "out run-dir json",
-    "output": "out run-dir json", "output-dir": "out run-dir", "opt": "optimizer",
-    "precision": "dtype", "pretrained": "init run", "s": "seed seeds study",
-    "save-dir": "run-dir out", "scheduler": "schedule", "wd": "weight-decay",
-}  # fmt: skip
-# Options of other programs that no option here replaces, and what to do instead.
-_ADVICE_ON_OPTIONS_ELSEWHERE = {
-    **dict.fromkeys(
-        ("resume", "resume-from", "continue"),
-        "the same command resumes a stopped run; run --continue RUN trains a finished run further",
-    ),
-    **dict.fromkeys(
-        ("gpu", "cuda", "cpu"),
-        "a GPU is used if JAX finds one; JAX_PLATFORMS=cpu before the command chooses the CPU",
-    ),
-    **dict.fromkeys(
-        ("j", "num-workers", "workers"),
-        "none is needed, because images are prepared on the device",
-    ),
-}
 
 
 def suggest(action: argparse.Action, names: Iterable[str]) -> None:
@@ -118,15 +87,23 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """Return the usage line, the options in groups, and the examples."""
-        help_texts = [action.help for action in self._actions]
+        hidden_actions = self._uncommon_actions()
+        help_text_of_action = {action: action.help for action in hidden_actions}
+        for action in hidden_actions:
+            action.help = argparse.SUPPRESS
+        _, _, help_after_usage = super().format_help().partition("\n\n")
+        for action, help_text in help_text_of_action.items():
+            action.help = help_text
+        return f"{self.format_usage()}\n{help_after_usage}"
+
+    def _uncommon_actions(self) -> list[argparse.Action]:
+        """Return the arguments and options that only `--help-all` shows, not `--help`."""
+        if not self._common_options:
+            return []
         shown_options = {*self._common_options, *_ALWAYS_SHOWN_OPTIONS}
-        for action in self._actions:
-            if self._common_options and shown_options.isdisjoint(action.option_strings):
-                action.help = argparse.SUPPRESS
-        _, _, after_usage = super().format_help().partition("\n\n")
-        for action, text in zip(self._actions, help_texts, strict=True):
-            action.help = text
-        return f"{self.format_usage()}\n{after_usage}"
+        return [
+            action for action in self._actions if shown_options.isdisjoint(action.option_strings)
+        ]
 
     def error(self, message: str) -> NoReturn:
         """Raise a `UsageError` with this message."""
@@ -137,16 +114,16 @@ class Parser(argparse.ArgumentParser):
         words = list(sys.argv[1:] if args is None else args)
         messages = []
         for word in words:
-            option = word.partition("=")[0]
-            if word == "--" or option in self._options_that_take_the_rest():
+            option, _, _ = word.partition("=")
+            are_next_words_values = word == "--" or option in self._options_that_take_the_rest()
+            if are_next_words_values:
                 break
-            is_value = _is_number(word) or " " in word or word == "-"
-            is_option = word.startswith("-") and not is_value
-            if is_option and option not in self._option_string_actions:
-                suggestion = self._suggestion_for_unknown_option(option)
+            if _looks_like_option(word) and option not in self._option_string_actions:
+                suggestion = suggestion_for_unknown_option(option, self._option_string_actions)
                 messages.append(f"there is no option {option}{suggestion}")
         if messages:
-            self.error(" ".join(dict.fromkeys(messages)))
+            distinct_messages = dict.fromkeys(messages)
+            self.error(" ".join(distinct_messages))
         return super().parse_known_args(words, namespace)
 
     def _options_that_take_the_rest(self) -> set[str]:
@@ -163,27 +140,6 @@ class Parser(argparse.ArgumentParser):
             advice = f"did you mean --arch {word}?" if is_network else "remove it"
             self.error(f"{word}: belongs to no option; {advice}")
         return options
-
-    def _suggestion_for_unknown_option(self, option: str) -> str:
-        """Return advice about an unknown option, such as "; did you mean --arch?".
-
-        Return "" if no option is similar.
-        """
-        known_options = [known for known in self._option_string_actions if known.startswith("--")]
-        name = option.lstrip("-").lower().replace("_", "-")
-        for replacement in _OPTIONS_ELSEWHERE.get(name, "").split():
-            replacing_option, equals, value = f"--{replacement}".partition("=")
-            if replacing_option in known_options:
-                option_and_value = f"{replacing_option} {value}" if equals else replacing_option
-                return f"; did you mean {option_and_value}?"
-        if len(name) > 1:
-            for known in known_options:
-                if known.startswith(f"--{name}"):
-                    return f"; did you mean {known}?"
-        if name in _ADVICE_ON_OPTIONS_ELSEWHERE:
-            return f"; {_ADVICE_ON_OPTIONS_ELSEWHERE[name]}"
-        similar_option = did_you_mean(f"--{name}", known_options).strip()
-        return f"; {similar_option}" if similar_option else ""
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """If `value` is not an allowed choice, raise an error that suggests the nearest choice."""
@@ -211,11 +167,19 @@ class _ShowAllHelp(argparse.Action):
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **options)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        """Print the whole help, and end the program with exit code 0."""
+        """Print the help with all options, and end the program with exit code 0."""
         assert isinstance(parser, Parser)
         parser.show_all_options()
         parser.print_help()
         parser.exit()
+
+
+def _looks_like_option(word: str) -> bool:
+    """Return whether argparse takes a word of the command line for an option, not for a value."""
+    if not word.startswith("-") or word == "-":
+        return False
+    is_value = _is_number(word) or " " in word
+    return not is_value
 
 
 def _is_number(word: str) -> bool:

@@ -32,18 +32,26 @@ def show_ranking(console: Console, records: "Records") -> None:
         tied_rows = _rows_tied_with_best(network)
         console.print(_ranked_table(network, tied_rows))
         print_line(_best_row_sentence(network, tied_rows))
-        if any(len(variation.folds) > 1 for variation in network.variations):
+        if _has_folds(network):
             print_line(
                 "With folds: mean ± standard deviation over the folds; the validation images of "
                 "each fold are other images. Each run used the test images once, at its end."
             )
-        for line in sentences_on_guessing_runs(network, lambda name: f"“{printable(name)}”"):
-            print_line(line)
+        for sentence in sentences_on_guessing_runs(network, _quoted_name):
+            print_line(sentence)
     if records.variations_without_validation:
         console.print(_table_without_validation(records))
         print_line(
             "Trained on all images: without validation images, no row can be called the best."
         )
+
+
+def _has_folds(network: "StudiedNetwork") -> bool:
+    return any(len(variation.folds) > 1 for variation in network.variations)
+
+
+def _quoted_name(name: str) -> str:
+    return f"“{printable(name)}”"
 
 
 def _ranked_table(network: "StudiedNetwork", tied_rows: Sequence[str]) -> Table:
@@ -53,13 +61,14 @@ def _ranked_table(network: "StudiedNetwork", tied_rows: Sequence[str]) -> Table:
     """
     from jaxcifar.report.run_times import device_seconds
 
-    has_folds = any(len(variation.folds) > 1 for variation in network.variations)
-    number_columns = ("runs" if has_folds else "seeds", "validation", "test", "time")
+    count_column = "runs" if _has_folds(network) else "seeds"
+    number_columns = (count_column, "validation", "test", "time")
     table = make_table(network.title, ("row",), number_columns)
     table.add_column("")  # for the mark of the best row
-    mark_of_best = "<- first" if tied_rows else "<- best"
-    if len(network.variations) == 1:
-        mark_of_best = ""
+    has_rows_to_compare = len(network.variations) > 1
+    mark_of_best = ""
+    if has_rows_to_compare:
+        mark_of_best = "<- first" if tied_rows else "<- best"
     for variation in network.variations:
         table.add_row(
             Text(printable(variation.name)),
@@ -106,11 +115,15 @@ def _accuracy_or_empty(variation: "Variation", split: str) -> str:
 
 
 def _rows_tied_with_best(network: "StudiedNetwork") -> list[str]:
-    """Return names of rows whose validation accuracy is not significantly below the best row's."""
+    """Return the names of rows that may be as good as the row with the best validation accuracy.
+
+    The validation accuracy of such a row is not significantly lower.
+    """
     from jaxcifar.report.choice import validation_lead
 
     best, *others = network.by_validation
-    if best.runs[0].converted:
+    has_validation_accuracy = not best.runs[0].converted
+    if not has_validation_accuracy:
         return []
     return [other.name for other in others if not validation_lead(best, other).is_significant]
 
@@ -127,12 +140,11 @@ def _best_row_sentence(network: "StudiedNetwork", tied_rows: Sequence[str]) -> s
     best, *others = network.by_validation
     rank = "first" if tied_rows else "best"
     sentence = f"{rank}: {best.name}"
-    if best.runs[0].converted:
-        return f"{sentence}, {_accuracy_or_empty(best, 'test')} of the test images"
-    sentence += (
-        f", {_accuracy_or_empty(best, 'val')} of the validation images and "
-        f"{_accuracy_or_empty(best, 'test')} of the test images"
-    )
+    test_text = f"{_accuracy_or_empty(best, 'test')} of the test images"
+    has_validation_accuracy = not best.runs[0].converted
+    if not has_validation_accuracy:
+        return f"{sentence}, {test_text}"
+    sentence += f", {_accuracy_or_empty(best, 'val')} of the validation images and {test_text}"
     if others:
         second = others[0]
         lead = best.mean("val_accuracy") - second.mean("val_accuracy")

@@ -20,7 +20,8 @@ def show_speeds(console: Console, results: Mapping[str, Any]) -> None:
     """
     print_line = line_printer(console)
     print_line(f"{results['device']}, jax {results['versions']['jax']}")
-    for arch in dict.fromkeys(row["arch"] for row in results["rows"]):
+    networks = dict.fromkeys(row["arch"] for row in results["rows"])
+    for arch in networks:
         rows = [row for row in results["rows"] if row["arch"] == arch]
         console.print(_network_table(arch, sorted(rows, key=lambda row: row["phase"])))
         named_rows = [(f"{row['implementation']} {row['dtype']}", row) for row in rows]
@@ -29,29 +30,37 @@ def show_speeds(console: Console, results: Mapping[str, Any]) -> None:
         console.print(_programs_table(results["programs"]))
         named_programs = [(", ".join(program["runs"]), program) for program in results["programs"]]
         _print_unmeasured(named_programs, print_line)
-    for arch, ratio_by_phase in results["ratio"].items():
-        for phase, ratio in ratio_by_phase.items():
+    _show_ratios_to_pytorch(print_line, results["ratio"])
+    jaxcifar_results_by_arch = results["ours"]
+    for arch, jaxcifar_results in jaxcifar_results_by_arch.items():
+        _show_startup_and_parallel_runs(print_line, arch, jaxcifar_results)
+
+
+def _show_ratios_to_pytorch(
+    print_line: PrintLine, ratios_by_arch: Mapping[str, Mapping[str, dict[str, Any]]]
+) -> None:
+    """Print the speed of each network and phase in relation to PyTorch's."""
+    for arch, ratios_by_phase in ratios_by_arch.items():
+        for phase, ratios in ratios_by_phase.items():
             print_line(
-                f"{arch} {phase}: {_ratio_text(ratio, 'float32')} x PyTorch's best float32, "
-                f"{_ratio_text(ratio, 'any')} x its best of any precision"
+                f"{arch} {phase}: {_ratio_text(ratios, 'float32')} x PyTorch's best float32, "
+                f"{_ratio_text(ratios, 'any')} x its best of any precision"
             )
-    for arch, own_results in results["ours"].items():
-        _show_startup_and_parallel_runs(print_line, arch, own_results)
 
 
 def _show_startup_and_parallel_runs(
-    print_line: PrintLine, arch: str, own_results: Mapping[str, Any]
+    print_line: PrintLine, arch: str, results: Mapping[str, Any]
 ) -> None:
     """Print how long jaxcifar needs to start and for an epoch, and the speed of runs at once."""
-    first_step = own_results["first_step_seconds"]
+    first_step = results["first_step_seconds"]
     print_line(
         f"{arch}: first step after {first_step['cold']:.1f} s, {first_step['warm']:.1f} s with a "
-        f"warm compilation cache; a run's epoch of {own_results['epoch_images']:,} images takes "
-        f"{own_results['epoch_seconds']:.2f} s; a run of two epochs spends "
-        f"{own_results['seconds_beyond_steps']:.2f} s on other work than training steps"
+        f"warm compilation cache; a run's epoch of {results['epoch_images']:,} images takes "
+        f"{results['epoch_seconds']:.2f} s; a run of two epochs spends "
+        f"{results['seconds_beyond_steps']:.2f} s on other work than training steps"
     )
     parallel_runs = [
-        (f"{arch}, {measured['runs']} at once", measured) for measured in own_results["at_once"]
+        (f"{arch}, {measured['runs']} at once", measured) for measured in results["at_once"]
     ]
     for _, measured in parallel_runs:
         print_line(f"{arch}: {measured['runs']} at once, {_rate_text(measured)} images/s")
@@ -69,7 +78,9 @@ def draw_speeds(results: dict[str, Any], path: Path) -> None:
 def _print_unmeasured(
     named_results: list[tuple[str, dict[str, Any]]], print_line: PrintLine
 ) -> None:
-    """Print which programs were not timed and why, and what "~" means if it is in the table.
+    """Print which programs were not timed, and why.
+
+    If a speed is an estimate, also print what its mark "~" in the table means.
 
     Args:
       named_results: (name, results) of each program that was to be timed.

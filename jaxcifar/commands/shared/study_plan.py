@@ -10,9 +10,10 @@ from rich.console import Console
 
 from jaxcifar.commands.shared.cli import start_jax
 from jaxcifar.commands.shared.dry_run import show_costs, show_settings
+from jaxcifar.commands.shared.given_study import GivenStudy
 from jaxcifar.commands.shared.job_waiting import MAX_NAMED_RUNS
-from jaxcifar.commands.shared.study_options import WHOLE_STUDY, GivenStudy
-from jaxcifar.commands.shared.submitting import leaves_training_to_jobs
+from jaxcifar.commands.shared.study_options import WHOLE_STUDY
+from jaxcifar.commands.shared.submitting import must_leave_training_to_jobs
 from jaxcifar.machine.name_lists import join_names
 from jaxcifar.machine.terminal import PrintLine, line_printer, pluralize
 from jaxcifar.studies.study import Study
@@ -27,8 +28,8 @@ def plan_runs(
 ) -> "list[Task]":
     """Return the runs of a study that the options choose: one for each row, seed and fold.
 
-    If the path of the user's images has changed, the images are loaded and compared with those of
-    the finished runs. In a dry run, images that are not prepared yet are not prepared for this.
+    If the path of the user's images has changed, the images are loaded, to compare them with the
+    images of the finished runs. A dry run does not prepare images for this comparison.
     """
     from jaxcifar.studies.conduct import plan
     from jaxcifar.studies.moved_images import load_sha256
@@ -75,6 +76,7 @@ def show_study_plan(
     """
     from jaxcifar.machine.environment import first_devices, use_cpu_cores
     from jaxcifar.studies.conduct import sensible_at_once
+    from jaxcifar.studies.waiting import unfinished_and_failed
 
     show_settings(console, given_study.settings_by_row(rows))
     print_line = line_printer(console)
@@ -85,10 +87,12 @@ def show_study_plan(
     if not tasks_of_shard:
         print_line("this shard has no runs")
         return
-    if leaves_training_to_jobs(tasks, options, study_folder):
+    if must_leave_training_to_jobs(tasks, options, study_folder):
         print_line("jobs that --submit sent train this study; --shard 1/1 trains it here")
         return
-    tasks_to_train = _show_ended_runs(tasks_of_shard, print_line)
+    tasks_to_train, failures = unfinished_and_failed(tasks_of_shard)
+    failed_runs = [failure.task.name for failure in failures]
+    _show_ended_runs(len(tasks_of_shard), len(tasks_to_train), failed_runs, print_line)
     if not tasks_to_train:
         return
     config = tasks_to_train[0].config
@@ -99,14 +103,12 @@ def show_study_plan(
     show_costs(console, tasks_to_train, options.data_dir, devices, at_once)
 
 
-def _show_ended_runs(tasks: "Sequence[Task]", print_line: PrintLine) -> "list[Task]":
-    """Print how many runs are finished, and which have failed; return the others, to be trained."""
-    from jaxcifar.studies.waiting import unfinished_and_failed
-
-    tasks_to_train, failures = unfinished_and_failed(tasks)
-    failed_runs = [failure.task.name for failure in failures]
-    finished_count = len(tasks) - len(tasks_to_train) - len(failed_runs)
-    runs = pluralize(len(tasks), "run")
+def _show_ended_runs(
+    run_count: int, unfinished_count: int, failed_runs: Sequence[str], print_line: PrintLine
+) -> None:
+    """Print how many runs are finished, and the names of those that have failed."""
+    finished_count = run_count - unfinished_count - len(failed_runs)
+    runs = pluralize(run_count, "run")
     if finished_count > 0:
         print_line(f"finished        {finished_count} of {runs}")
     if failed_runs:
@@ -114,4 +116,3 @@ def _show_ended_runs(tasks: "Sequence[Task]", print_line: PrintLine) -> "list[Ta
         print_line(
             f"failed          {len(failed_runs)} of {runs}: {names}; --force ROW trains a row again"
         )
-    return tasks_to_train

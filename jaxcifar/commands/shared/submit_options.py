@@ -4,7 +4,7 @@ import argparse
 import math
 import re
 from argparse import ArgumentTypeError
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,7 +16,13 @@ from jaxcifar.machine.terminal import pluralize
 
 _OPTION_NAME_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,39}")
 # Slurm's forms of a time: M, M:S, H:M:S, D-H, D-H:M, D-H:M:S.
-_SLURM_TIME_PATTERN = re.compile(r"(?:(\d{1,3})-)?(\d{1,7})(?::(\d{1,2}))?(?::(\d{1,2}))?")
+_SLURM_TIME_PATTERNS = (
+    re.compile(r"(?P<minutes>\d{1,7})(:(?P<seconds>\d{1,2}))?"),
+    re.compile(r"(?P<hours>\d{1,7}):(?P<minutes>\d{1,2}):(?P<seconds>\d{1,2})"),
+    re.compile(
+        r"(?P<days>\d{1,3})-(?P<hours>\d{1,7})(:(?P<minutes>\d{1,2})(:(?P<seconds>\d{1,2}))?)?"
+    ),
+)
 _AT_MOST_OPTION = "at-most"
 # Options of sbatch that would contradict what submitit writes, or start a part more than once.
 _OPTIONS_SET_BY_JAXCIFAR = {
@@ -81,8 +87,13 @@ def check_submit_options(options: argparse.Namespace, run_count: int, study_fold
             f"--parts {options.parts}: the study has {pluralize(run_count, 'run')}; use --parts "
             f"{run_count} or less"
         )
-    job_options(options.submit, options.submit_options)
+    _require_valid_job_options(options)
     check_executor(options.submit, study_folder)
+
+
+def _require_valid_job_options(options: argparse.Namespace) -> None:
+    """Raise a `UsageError` if a value of `--submit-options` can't be used."""
+    job_options(options.submit, options.submit_options)
 
 
 def _require_no_option_of_submit(options: argparse.Namespace) -> None:
@@ -145,38 +156,54 @@ def job_options(executor: Executor, named_values: Sequence[tuple[str, str | bool
     Raises:
       UsageError: a value is wrong, or the executor has no such option.
     """
-    slurm_flags = dict(named_values)
-    time_limit = slurm_flags.pop("time", None)
-    job_limit = slurm_flags.pop(_AT_MOST_OPTION, None)
-    if executor == "local" and (slurm_flags or job_limit):
-        name = next(iter(slurm_flags), _AT_MOST_OPTION)
-        raise UsageError(
-            f"--submit-options {name}: only Slurm has this option; leave {name} out, because "
-            "--submit local takes only time=..."
-        )
-    return JobOptions(
-        minutes=None if time_limit is None else _slurm_time_in_minutes(str(time_limit)),
-        max_running_jobs=None if job_limit is None else _parse_job_limit(str(job_limit)),
-        flags={name.replace("-", "_"): value for name, value in slurm_flags.items()},
-    )
+    value_by_name = dict(named_values)
+    if executor == "local":
+        _require_only_time(value_by_name)
+    minutes, max_running_jobs = None, None
+    if "time" in value_by_name:
+        minutes = _slurm_time_in_minutes(str(value_by_name["time"]))
+    if _AT_MOST_OPTION in value_by_name:
+        max_running_jobs = _parse_job_limit(str(value_by_name[_AT_MOST_OPTION]))
+    flags_for_submitit = {
+        name.replace("-", "_"): value
+        for name, value in value_by_name.items()
+        if name not in ("time", _AT_MOST_OPTION)
+    }
+    return JobOptions(minutes, max_running_jobs, flags_for_submitit)
+
+
+def _require_only_time(option_names: Iterable[str]) -> None:
+    """Raise a `UsageError` if there is an option that local jobs do not take."""
+    for name in option_names:
+        if name != "time":
+            raise UsageError(
+                f"--submit-options {name}: only Slurm has this option; leave {name} out, because "
+                "--submit local takes only time=..."
+            )
 
 
 def _slurm_time_in_minutes(text: str) -> int:
-    """Return a time in one of Slurm's forms, such as "2:00:00", in minutes, rounded up."""
-    match = _SLURM_TIME_PATTERN.fullmatch(text)
-    if match is None:
+    """Return a time in one of Slurm's forms, such as "2:00:00", in minutes, rounded up.
+
+    Raises:
+      UsageError: the text has another form, or the time is 0.
+    """
+    duration = _parse_slurm_time(text)
+    if duration is None:
         raise UsageError(f"--submit-options time={text}: must be minutes, H:MM:SS or D-HH:MM:SS")
-    days_text, first_text, second_text, third_text = match.groups()
-    days = int(days_text or 0)
-    first, second, third = int(first_text), int(second_text or 0), int(third_text or 0)
-    begins_with_hours = days_text is not None or third_text is not None
-    if begins_with_hours:
-        duration = timedelta(days=days, hours=first, minutes=second, seconds=third)
-    else:
-        duration = timedelta(minutes=first, seconds=second)
-    if not duration:
+    if duration == timedelta(0):
         raise UsageError(f"--submit-options time={text}: must be longer than 0 minutes")
     return math.ceil(duration / timedelta(minutes=1))
+
+
+def _parse_slurm_time(text: str) -> timedelta | None:
+    """Return a time in one of Slurm's forms as a `timedelta`; None for any other text."""
+    for pattern in _SLURM_TIME_PATTERNS:
+        match = pattern.fullmatch(text)
+        if match:
+            count_of_unit = {unit: int(digits or 0) for unit, digits in match.groupdict().items()}
+            return timedelta(**count_of_unit)
+    return None
 
 
 def _parse_job_limit(text: str) -> int:
