@@ -97,11 +97,11 @@ def main(argv: Sequence[str]) -> None:
     check_keep_options(options)
     if settings.get("dataset") == "auto" and settings.get("continue_from"):
         del settings["dataset"]  # the run to continue has chosen the data set
-    begun_config = None
+    earlier_config = None
     may_resume_run = options.run_dir is not None and not options.overwrite
     if may_resume_run:
-        begun_config = config_of_begun_run(options.run_dir, Config)
-    given_settings = read_given_settings(settings, options, begun_config)
+        earlier_config = config_of_begun_run(options.run_dir, Config)
+    given_settings = read_given_settings(settings, options, earlier_config)
     config, is_auto_dataset = given_settings.config, given_settings.is_auto_dataset
     options.data_dir = data_folder(options.data_dir, config.dataset)
     is_finished = (_run_folder(options, config) / "result.json").exists()

@@ -11,7 +11,7 @@ from jaxcifar.config.settings import USER_CODE_FIELDS
 from jaxcifar.errors import UsageError
 
 
-def require_code_outside(run_folder: Path | None, config: Fields) -> None:
+def require_no_user_code_in_run_folder(run_folder: Path | None, config: Fields) -> None:
     """Check that a run's config names no user code in the run's own folder.
 
     A stranger may have sent the folder, with the code and with a config that has the code's

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypedDict
 
 from msgspec import Meta
 
-from jaxcifar.config.code_in_run import require_code_outside
+from jaxcifar.config.code_in_run import require_no_user_code_in_run_folder
 from jaxcifar.config.continued_run import ContinuedRun
 from jaxcifar.config.fields import Fields
 from jaxcifar.config.folds import run_folder_name
@@ -115,7 +115,7 @@ def _last_checkpoint_folder(folder: Path, continue_from: str) -> Path:
 
 
 def find_continued_run(
-    user_settings: Mapping[str, Any], config_class: Any, begun_config: Fields | None = None
+    user_settings: Mapping[str, Any], config_class: Any, earlier_config: Fields | None = None
 ) -> ContinuedRun | None:
     """Find the run that the setting `continue_from` names; None if the setting is not given.
 
@@ -123,7 +123,7 @@ def find_continued_run(
       user_settings: the settings that the user gives. `continue_from` is the folder of the run, or
         of several runs of a study; then `seed` and `fold` name the run (see `continued_folder`).
       config_class: the class `Config`.
-      begun_config: config of the new run if an earlier command has begun it, else None.
+      earlier_config: config of the new run if an earlier command has begun it, else None.
 
     Raises:
       UsageError: there is no finished run with its last checkpoint, a file is damaged, or the
@@ -136,35 +136,35 @@ def find_continued_run(
         return _read_continued_run(user_settings, config_class)
     except UsageError:
         # The new run has its own copy of the training state, so it can go on if the folder is gone.
-        run_known_without_folder = _continued_run_recorded_in(begun_config, continue_from)
+        run_known_without_folder = _continued_run_recorded_in(earlier_config, continue_from)
         if run_known_without_folder is None:
             raise
         return run_known_without_folder
 
 
 def _continued_run_recorded_in(
-    begun_config: Fields | None, continue_from: str
+    earlier_config: Fields | None, continue_from: str
 ) -> ContinuedRun | None:
     """Return what the config of a new run records about the run that it continues.
 
     Args:
-      begun_config: config of the new run; None if no earlier command has begun it.
+      earlier_config: config of the new run; None if no earlier command has begun it.
       continue_from: folder of the run to continue.
 
     Returns:
-      the run to continue; None if there is no `begun_config` or it names another run.
+      the run to continue; None if there is no `earlier_config` or it names another run.
 
     Raises:
       UsageError: the config names user code in the folder of the run to continue.
     """
-    if begun_config is None or begun_config.continue_from != continue_from:
+    if earlier_config is None or earlier_config.continue_from != continue_from:
         return None
-    epochs = begun_config.continue_epochs
-    sha256 = begun_config.continue_sha256
+    epochs = earlier_config.continue_epochs
+    sha256 = earlier_config.continue_sha256
     if epochs is None or sha256 is None:
         return None
-    require_code_outside(Path(continue_from), begun_config)
-    return ContinuedRun(Path(continue_from), begun_config, epochs, sha256)
+    require_no_user_code_in_run_folder(Path(continue_from), earlier_config)
+    return ContinuedRun(Path(continue_from), earlier_config, epochs, sha256)
 
 
 def _read_continued_run(user_settings: Mapping[str, Any], config_class: Any) -> ContinuedRun:
@@ -174,7 +174,7 @@ def _read_continued_run(user_settings: Mapping[str, Any], config_class: Any) -> 
     fold = user_settings.get("fold", "")
     folder = _finished_run_folder(continue_from, seed, fold)
     config = read_config(folder / "config.json", config_class, _CHOOSE_ANOTHER_RUN)
-    require_code_outside(folder, config)
+    require_no_user_code_in_run_folder(folder, config)
     metadata_file = _last_checkpoint_folder(folder, continue_from) / "notes" / "metadata"
     result = read_json(folder / "result.json", _Result, _CHOOSE_ANOTHER_RUN)
     metadata = read_json(metadata_file, _Metadata, _CHOOSE_ANOTHER_RUN, _MAX_METADATA_BYTES)

@@ -65,12 +65,12 @@ class Config(Fields):
         return cls.for_run(overrides if arch is None else {"arch": arch, **overrides})
 
     @classmethod
-    def for_run(cls, user_settings: Mapping[str, Any], begun_config: Self | None = None) -> Self:
+    def for_run(cls, user_settings: Mapping[str, Any], earlier_config: Self | None = None) -> Self:
         """Return a config as `create` does, for a run that may have begun already.
 
         Args:
           user_settings: fields of the config by name, as for `create`.
-          begun_config: the config of the run, if an earlier command began it. It has the SHA-256
+          earlier_config: the config of the run, if an earlier command began it. It has the SHA-256
             of the run to continue and of the first weights, whose files may be gone by now.
 
         Raises:
@@ -83,7 +83,7 @@ class Config(Fields):
         if "class_weights" in user_settings:
             weights = class_weights_text(user_settings["class_weights"])
             user_settings["class_weights"] = weights
-        continued_run = find_continued_run(user_settings, cls, begun_config)
+        continued_run = find_continued_run(user_settings, cls, earlier_config)
         settings = {**base_settings(user_settings, continued_run), **user_settings}
         effective = effective_settings(settings)
         for name in user_settings.keys() - effective.keys():
@@ -101,7 +101,7 @@ class Config(Fields):
         settings["base_batch_size"] = base_batch_size(settings)
         if continued_run is None:
             if settings["init"]:
-                settings["init_sha256"] = init_digest(settings["init"], begun_config)
+                settings["init_sha256"] = init_digest(settings["init"], earlier_config)
             return cls(**settings)
         continued_run.require_epochs_and_learning_rate(user_settings, settings["epochs"])
         settings["continue_sha256"] = continued_run.sha256

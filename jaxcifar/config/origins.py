@@ -90,7 +90,7 @@ def base_layer(config: Config) -> Layer:
     recipe.
     """
     user_settings = {name: getattr(config, name) for name in ("continue_from", "seed", "fold")}
-    continued_run = find_continued_run(user_settings, Config, begun_config=config)
+    continued_run = find_continued_run(user_settings, Config, earlier_config=config)
     if continued_run is not None:
         return Layer(CONTINUED_RUN, continued_run.inherited_settings())
     return Layer(f"recipe {config.recipe}", recipe_settings(config.arch, config.recipe))

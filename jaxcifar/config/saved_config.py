@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxcifar.config.code_in_run import require_code_outside
+from jaxcifar.config.code_in_run import require_no_user_code_in_run_folder
 from jaxcifar.config.fields import DEFAULTS
 from jaxcifar.config.recipes import base_batch_size
 from jaxcifar.config.setting_types import check_types
@@ -52,7 +52,7 @@ def config_of_begun_run(run_folder: Path, config_class: Any) -> Any:
         config = read_config(run_folder / "config.json", config_class, Remedy(""))
     except RunError:
         return None
-    require_code_outside(run_folder, config)
+    require_no_user_code_in_run_folder(run_folder, config)
     return config
 
 

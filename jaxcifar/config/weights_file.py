@@ -15,21 +15,21 @@ def init_file(init: str) -> Path:
     return path / WEIGHTS if path.is_dir() else path
 
 
-def init_digest(init: str, begun_config: Fields | None = None) -> str:
+def init_digest(init: str, earlier_config: Fields | None = None) -> str:
     """Return the SHA-256 of the file of weights for `init`.
 
     Args:
       init: the path of the file, or of its run's folder.
-      begun_config: config of the run that starts from the weights, if an earlier command began this
-        run. Its SHA-256 is returned if the file is gone.
+      earlier_config: config of the run that starts from the weights, if an earlier command began
+        this run. Its SHA-256 is returned if the file is gone.
 
     Raises:
       UsageError: there is no such file, or it can't be read.
     """
     path = init_file(init)
     recorded_digest = None
-    if begun_config is not None and begun_config.init == init:
-        recorded_digest = begun_config.init_sha256
+    if earlier_config is not None and earlier_config.init == init:
+        recorded_digest = earlier_config.init_sha256
     if recorded_digest is not None and not path.exists():
         return recorded_digest
     try:

@@ -131,12 +131,12 @@ class Study:
           UsageError: a setting is out of range, or the row sets one that has no effect.
         """
         settings = self._settings_of(row, seed, fold)
-        begun_config = self._begun_config(row, seed, fold)
-        effective_settings = settings_with_effect(settings, Config, begun_config)
-        _make_config(row, effective_settings, begun_config)
+        earlier_config = self._earlier_config(row, seed, fold)
+        effective_settings = settings_with_effect(settings, Config, earlier_config)
+        _make_config(row, effective_settings, earlier_config)
         for name in row.changes:
             if name not in effective_settings:
-                reason = reason_without_effect(name, settings, Config, begun_config)
+                reason = reason_without_effect(name, settings, Config, earlier_config)
                 raise UsageError(f"row {row.name}: {name} {reason}")
         return effective_settings
 
@@ -170,11 +170,11 @@ class Study:
           UsageError: a value is out of range.
         """
         settings = self._settings_of(row, seed, fold)
-        begun_config = self._begun_config(row, seed, fold)
-        effective_settings = settings_with_effect(settings, Config, begun_config)
-        return _make_config(row, effective_settings, begun_config)
+        earlier_config = self._earlier_config(row, seed, fold)
+        effective_settings = settings_with_effect(settings, Config, earlier_config)
+        return _make_config(row, effective_settings, earlier_config)
 
-    def _begun_config(self, row: StudyRow, seed: int, fold: str) -> Config | None:
+    def _earlier_config(self, row: StudyRow, seed: int, fold: str) -> Config | None:
         """Return the config of a run in the study's folder, if an earlier command began it.
 
         Return None if the row is trained again from the start, or if no setting names another run,
@@ -217,10 +217,10 @@ class Study:
 
 
 def _make_config(
-    row: StudyRow, effective_settings: Mapping[str, Any], begun_config: Config | None
+    row: StudyRow, effective_settings: Mapping[str, Any], earlier_config: Config | None
 ) -> Config:
     """Return the config of a run of a row; an error names the row. See `Config.for_run`."""
     try:
-        return Config.for_run(effective_settings, begun_config)
+        return Config.for_run(effective_settings, earlier_config)
     except UsageError as error:
         raise UsageError(f"row {row.name}: {error}") from None

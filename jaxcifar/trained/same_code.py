@@ -3,7 +3,11 @@
 from pathlib import Path
 
 from jaxcifar.config import user_code, user_reference
-from jaxcifar.config.code_in_run import require_code_outside, run_folder_of, user_code_names
+from jaxcifar.config.code_in_run import (
+    require_no_user_code_in_run_folder,
+    run_folder_of,
+    user_code_names,
+)
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
 
@@ -23,7 +27,7 @@ def require_same_code(
       UsageError: a file of the user code has changed, is missing, lies in the run's folder, or has
         no digest in the config.
     """
-    require_code_outside(run_folder or run_folder_of(path), config)
+    require_no_user_code_in_run_folder(run_folder or run_folder_of(path), config)
     digests = dict(config.sources or ())
     for kind, name in user_code_names(config).items():
         recorded_digest = digests.get(kind)

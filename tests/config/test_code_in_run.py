@@ -7,7 +7,7 @@ from argparse import Namespace
 import pytest
 
 from jaxcifar.commands.shared.config_file import read_given_settings
-from jaxcifar.config.code_in_run import require_code_outside
+from jaxcifar.config.code_in_run import require_no_user_code_in_run_folder
 from jaxcifar.config.continued_folder import find_continued_run
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.saved_config import config_of_begun_run
@@ -73,22 +73,24 @@ def test_a_package_in_the_folder_of_a_run_is_not_imported(folder, config):
     (folder / "theirs" / "__init__.py").write_text(CODE)
     for name in ("theirs.sources:Net", "theirs:Net"):
         with pytest.raises(UsageError, match=REFUSED):
-            require_code_outside(folder / "theirs", renamed(config, arch=name))
+            require_no_user_code_in_run_folder(folder / "theirs", renamed(config, arch=name))
     assert not (folder / "executed").exists()
 
 
 def test_a_link_into_the_folder_is_followed(folder, config):
     (folder / "link.py").symlink_to(folder / "theirs" / "sources" / "arch" / "net.py")
     with pytest.raises(UsageError, match=REFUSED):
-        require_code_outside(folder / "theirs", renamed(config, arch="link.py:Net"))
+        require_no_user_code_in_run_folder(folder / "theirs", renamed(config, arch="link.py:Net"))
 
 
 def test_code_elsewhere_is_the_users(folder, config):
     require_same_code(folder / "alone.safetensors", config)  # beside the code, not in a run
     require_same_code(folder / "theirs", config, folder / "theirs" / "sources")
-    require_code_outside(folder / "theirs", renamed(config, arch="os.path:join"))
-    require_code_outside(folder / "theirs", renamed(config, arch="missing.module:Net"))
-    require_code_outside(folder / "theirs", renamed(config, arch="__main__:Net"))
+    require_no_user_code_in_run_folder(folder / "theirs", renamed(config, arch="os.path:join"))
+    require_no_user_code_in_run_folder(
+        folder / "theirs", renamed(config, arch="missing.module:Net")
+    )
+    require_no_user_code_in_run_folder(folder / "theirs", renamed(config, arch="__main__:Net"))
 
 
 def test_code_without_a_digest_is_not_executed(folder, config):

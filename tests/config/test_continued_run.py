@@ -157,7 +157,7 @@ def test_the_images_that_auto_chose_are_those_of_the_continued_run(tmp_path, mon
     run_folder = write_run(tmp_path / "run", dataset="shapes10")
     found = []
 
-    def keep_and_stop(settings, options, begun_config):
+    def keep_and_stop(settings, options, earlier_config):
         found.append(read_given_settings(settings, options))
         raise InterruptedError
 

@@ -16,7 +16,7 @@ from jaxcifar.commands.shared.earlier_run import (
     without_settings_of_earlier_recipe,
 )
 from jaxcifar.commands.shared.parser import OptionHolder
-from jaxcifar.config.code_in_run import require_code_outside, run_folder_of
+from jaxcifar.config.code_in_run import require_no_user_code_in_run_folder, run_folder_of
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.origins import (
     COMMAND_LINE,
@@ -93,14 +93,14 @@ def add_config_file(parser: OptionHolder) -> None:
 def read_given_settings(
     option_settings: Mapping[str, Any],
     other_options: Namespace,
-    begun_config: Config | None = None,
+    earlier_config: Config | None = None,
 ) -> GivenSettings:
     """Return the settings of a run from the file of `--config`, if given, and from the options.
 
     Args:
       option_settings: the settings that were given as options.
       other_options: the parsed options that are not settings.
-      begun_config: config that an earlier command began the run with, or None for a new run; see
+      earlier_config: config with which an earlier command began the run; None for a new run; see
         `Config.for_run`.
 
     Raises:
@@ -108,7 +108,7 @@ def read_given_settings(
     """
     path: Path | None = other_options.config
     if path is None:
-        config = _create_config(option_settings, begun_config)
+        config = _create_config(option_settings, earlier_config)
         return GivenSettings(config, option_settings, other_options)
     file_settings, recorded_config = _read_settings_file(path)
     notices: list[str] = []
@@ -119,7 +119,7 @@ def read_given_settings(
             )
         file_settings = _without_ineffective_settings(file_settings, option_settings, notices)
         merged_settings = merge_settings(file_settings, option_settings)
-        config = _create_config(merged_settings, begun_config)
+        config = _create_config(merged_settings, earlier_config)
     except UsageError as error:
         wrong_setting = _setting_in_message(str(error))
         is_set_by_file = wrong_setting in file_settings and wrong_setting not in option_settings
@@ -159,14 +159,14 @@ def _setting_in_message(message: str) -> str:
     return match[1].replace("-", "_") if match else ""
 
 
-def _create_config(settings: Mapping[str, Any], begun_config: Config | None) -> Config:
+def _create_config(settings: Mapping[str, Any], earlier_config: Config | None) -> Config:
     """Return the config of a run with these settings; the data set "auto" becomes "cifar10".
 
-    `begun_config` is the config that an earlier command began the run with, or None for a new run.
+    `earlier_config` is the config with which an earlier command began the run; None for a new run.
     """
     if settings.get("dataset") == "auto":
         settings = {**settings, "dataset": "cifar10"}
-    return Config.for_run(settings, begun_config)
+    return Config.for_run(settings, earlier_config)
 
 
 def _read_settings_file(path: Path) -> tuple[dict[str, Any], Config | None]:
@@ -184,7 +184,7 @@ def _read_settings_file(path: Path) -> tuple[dict[str, Any], Config | None]:
     if file.suffix != ".json":
         return _read_toml_settings(file), None
     recorded_config = read_config(file, Config, _REMEDY_FOR_JSON, follow_links=True)
-    require_code_outside(run_folder_of(path), recorded_config)
+    require_no_user_code_in_run_folder(run_folder_of(path), recorded_config)
     return settings_of_recorded_run(recorded_config), recorded_config
 
 
