@@ -38,7 +38,7 @@ def is_average(
         return False
     if count_operation is None:
         factor = scale_factor(scaling, depends_on_image)
-        return math.isclose(factor * term_count, 1, rel_tol=1e-5)
+        return factor is not None and math.isclose(factor * term_count, 1, rel_tol=1e-5)
     # The constant is an array in an average pool that counts the pixels inside of the image.
     is_same_reduction = count_operation.name == sum_operation.name
     has_same_params = count_operation.equation.params == sum_operation.equation.params
