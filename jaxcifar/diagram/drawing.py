@@ -27,7 +27,7 @@ from jaxcifar.errors import printable
 
 # Lengths are in points.
 _POINTS_PER_INCH, _LEAST_WIDTH = 72, 480
-_TITLE_Y, _TITLE_FONT_SIZE = 16, 13
+_TITLE_Y, _TITLE_FONT_SIZE, _HEADER_FONT_SIZE = 16, 13, 11
 _CUBOID_Y, _RESOLUTION_Y, _CHANNELS_Y = 58, 94, 106  # of the parts of a column's heading
 _LARGEST_CUBOID_SIDE, _LEAST_SIDE_PIXELS = 42, 32  # smaller images get smaller cuboids
 _CUBOID_DEPTH_SCALE, _MAX_CUBOID_CHANNELS = 1.3, 900  # depth = scale * sqrt(channels)
@@ -112,12 +112,12 @@ def _draw_header(axes: Axes, header: Header) -> None:
     resolution = "×".join(map(str, shape[:-1]))
     if len(shape) == 3:
         _draw_cuboid(axes, (x, _CUBOID_Y), *shape)
-        text = resolution
+        title = resolution
     elif resolution:
-        text = f"{resolution} positions"
+        title = f"{resolution} positions"
     else:
-        text = "vectors"
-    _write_text(axes, (x, _RESOLUTION_Y), text, _SYMBOL_FONT_SIZE)
+        title = "vectors"
+    _write_text(axes, (x, _RESOLUTION_Y), title, _HEADER_FONT_SIZE)
     if resolution:
         _write_text(axes, (x, _CHANNELS_Y), f"{shape[-1]} channels", color=NOTE_COLOR)
 
@@ -126,13 +126,14 @@ def _draw_cuboid(axes: Axes, centre: Point, height: int, width: int, channels: i
     """Draw the front, side and top of a cuboid whose depth stands for the channels."""
     scale = _LARGEST_CUBOID_SIDE / max(height, width, _LEAST_SIDE_PIXELS)
     depth = _CUBOID_DEPTH_SCALE * math.sqrt(min(channels, _MAX_CUBOID_CHANNELS))
-    right = np.array((scale * width, 0.0))
-    up = np.array((0.0, -scale * height))
-    back = np.array((0.85 * depth, -0.5 * depth))  # at about 30 degrees
-    front_corner = np.array(centre) - (right + up + back) / 2  # at the left and the bottom
-    _draw_parallelogram(axes, front_corner, right, up, "#e4e4e4")
-    _draw_parallelogram(axes, front_corner + right, back, up, "#b4b4b4")
-    _draw_parallelogram(axes, front_corner + up, right, back, "#cccccc")
+    width_edge = np.array((scale * width, 0.0))
+    height_edge = np.array((0.0, -scale * height))
+    depth_edge = np.array((0.85 * depth, -0.5 * depth))  # at about 30 degrees
+    bottom_left = np.array(centre) - (width_edge + height_edge + depth_edge) / 2  # of the front
+    bottom_right, top_left = bottom_left + width_edge, bottom_left + height_edge
+    _draw_parallelogram(axes, bottom_left, width_edge, height_edge, "#e4e4e4")
+    _draw_parallelogram(axes, bottom_right, depth_edge, height_edge, "#b4b4b4")
+    _draw_parallelogram(axes, top_left, width_edge, depth_edge, "#cccccc")
 
 
 def _draw_parallelogram(

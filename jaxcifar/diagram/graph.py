@@ -52,16 +52,16 @@ def build_graph(trace: Trace) -> tuple[Node, ...]:
     merge_known_functions(unfinished_nodes)
     index_of_node = {number: index for index, number in enumerate(unfinished_nodes)}
     nodes = []
-    for unfinished in unfinished_nodes.values():
+    for unfinished_node in unfinished_nodes.values():
         node = Node(
-            kind=unfinished.label.kind,
-            name=unfinished.label.name,
-            note=unfinished.label.note,
-            input_shape=unfinished.input_shape,
-            output_shape=unfinished.output_shape,
-            params=unfinished.params,
-            path=unfinished.panel_names,
-            sources=tuple(index_of_node[source] for source in unfinished.sources),
+            kind=unfinished_node.label.kind,
+            name=unfinished_node.label.name,
+            note=unfinished_node.label.note,
+            input_shape=unfinished_node.input_shape,
+            output_shape=unfinished_node.output_shape,
+            params=unfinished_node.params,
+            path=unfinished_node.panel_names,
+            sources=tuple(index_of_node[source] for source in unfinished_node.sources),
         )
         nodes.append(node)
     return tuple(nodes)

@@ -18,8 +18,8 @@ def lay_out(boxes: Sequence[Box]) -> Layout:
     layout = Layout()
     left = 0.0
     previous_end: ColumnEnd | None = None
-    for indices in split_columns(boxes):
-        column = Column(boxes, indices, layout, left)
+    for box_indices in split_columns(boxes):
+        column = Column(boxes, box_indices, layout, left)
         previous_end = column.lay_out(previous_end)
         left = column.right + GUTTER
     layout.width = left
