@@ -33,9 +33,9 @@ def rearrange_axes(
     order_of_kept_axes = [source_axes.index(axis) for axis in kept_axes]
     new_axes = [axis for axis, source_axis in enumerate(source_axes) if source_axis is None]
     order = _insert_new_axes(order_of_kept_axes, new_axes)
+    size_of_new_axis = ONE
     sizes_in_graph = []
     for source_axis in source_axes:
-        size_of_new_axis = ONE
         size = size_of_new_axis if source_axis is None else tensor.sizes_in_graph[source_axis]
         sizes_in_graph.append(size)
     result = Tensor(tensor.name, shape, tuple(sizes_in_graph), order, tensor.dtype)
