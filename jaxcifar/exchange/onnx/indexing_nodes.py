@@ -95,8 +95,8 @@ def _copied_positions(
 ) -> np.ndarray:
     """Return the positions in an image of the elements that the operation copies.
 
-    Positions count from 0 through the first source, then through the next one. The arguments are
-    those of `_copy_elements`.
+    Positions count from 0 through the first source, then through the next one. The function has the
+    same arguments as `_copy_elements`.
 
     Raises:
       UnconvertibleError: other elements are copied in another image, or an index is out of range.

@@ -50,11 +50,11 @@ def _add_softmax_if_found(graph: OnnxBuilder, exponentials: Tensor, sums: Tensor
 def _reduction_with_kept_axis(
     graph: OnnxBuilder, name: str, operation: str, tensor_before_reduction: Tensor
 ) -> Node | None:
-    """Return the reduction that computes a tensor, if it keeps the reduced axis with the size 1.
+    """Return the node of a reduction that computes a tensor and keeps the reduced axis (size 1).
 
     The graph has two nodes for such a reduction (`keepdims=True` in JAX): the reduction, which
-    removes the axis, and then a reshape. The first of them is returned, or None if the tensor was
-    computed in another way.
+    removes the axis, and then a reshape. The first of the two is returned, or None if the tensor
+    was computed in another way.
 
     Args:
       graph: the graph.
