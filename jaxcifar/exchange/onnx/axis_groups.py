@@ -21,7 +21,7 @@ class AxisGroup:
 
     @property
     def is_reshaped(self) -> bool:
-        """False if the group is a single axis, which the reshape leaves as it is."""
+        """False if the group is a single axis that the reshape does not change."""
         return len(self.axes_before) != 1 or len(self.axes_after) != 1
 
 

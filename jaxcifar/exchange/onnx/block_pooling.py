@@ -81,11 +81,11 @@ def _block_size(
         [split_axis] = group.axes_before
         [_, axis_within_block] = group.axes_after
         is_reduced_to_one_element = reduced_axes_of_group == [axis_within_block]
-        size_of_block = shape_in_blocks[axis_within_block]
+        size_within_block = shape_in_blocks[axis_within_block]
         # The size of a window is a number in the graph, so it can't depend on the batch.
-        if not is_reduced_to_one_element or not size_of_block.is_fixed:
+        if not is_reduced_to_one_element or not size_within_block.is_fixed:
             return None
-        block_size[split_axis] = size_of_block.fixed_value
+        block_size[split_axis] = size_within_block.fixed_value
     return block_size
 
 

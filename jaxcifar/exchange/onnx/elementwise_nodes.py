@@ -118,8 +118,8 @@ def conversion_with_scalar(
 ) -> Conversion:
     """Return a function that converts an operation with one input to a node with two inputs.
 
-    The node's other input is a constant. For example, `conversion_with_scalar("Mul", 2)` returns a
-    function that adds a node that doubles its input.
+    The node's other input is a constant. For example, an operation that is converted by
+    `conversion_with_scalar("Mul", 2)` becomes a multiplication by 2.
 
     Args:
       operation: the node's name in ONNX.

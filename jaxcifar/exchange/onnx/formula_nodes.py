@@ -24,7 +24,7 @@ def convert_erf(graph: OnnxBuilder, step: Step) -> Tensor:
     """
     [scaled_x] = step.inputs
     if isinstance(scaled_x, Tensor):
-        name_of_x = _name_of_other_factor_than_sqrt_half(graph, scaled_x)
+        name_of_x = _name_of_tensor_times_sqrt_half(graph, scaled_x)
         if name_of_x is not None:
             quotient_as_in_gelu = graph.add_node("Div", name_of_x, graph.add_scalar(2**0.5))
             name = graph.add_node("Erf", quotient_as_in_gelu)
@@ -32,17 +32,17 @@ def convert_erf(graph: OnnxBuilder, step: Step) -> Tensor:
     return add_elementwise_node(graph, "Erf", step.inputs, step.shape, step.dtype)
 
 
-def _name_of_other_factor_than_sqrt_half(graph: OnnxBuilder, product: Tensor) -> str | None:
+def _name_of_tensor_times_sqrt_half(graph: OnnxBuilder, product: Tensor) -> str | None:
     """Return the name of the tensor that is multiplied by sqrt(1/2) to get `product`, or None."""
     node = graph.producer(product.name)
     if node is None or node.operation != "Mul":
         return None
-    other_factor_name, constant_name = node.inputs
+    multiplied_name, constant_name = node.inputs
     constant = graph.constants.get(constant_name)
     if constant is None or constant.ndim > 0:
         return None
     is_sqrt_half = abs(constant - _SQRT_HALF) < 1e-6
-    return other_factor_name if is_sqrt_half else None
+    return multiplied_name if is_sqrt_half else None
 
 
 def _scalar(number: float) -> Constant:
@@ -73,11 +73,11 @@ def convert_dtype_change(graph: OnnxBuilder, step: Step) -> Tensor:
         return x
     is_float_to_integer = x.dtype == np.float32 and step.dtype != np.bool_
     if is_float_to_integer:
-        return _add_float_to_integer(graph, x, step.dtype)
+        return _add_conversion_to_integer(graph, x, step.dtype)
     return add_cast(graph, x, step.dtype)
 
 
-def _add_float_to_integer(graph: OnnxBuilder, x: Tensor, dtype: np.dtype) -> Tensor:
+def _add_conversion_to_integer(graph: OnnxBuilder, x: Tensor, dtype: np.dtype) -> Tensor:
     """Add nodes that convert floats to integers as XLA does.
 
     Numbers out of the dtype's range become its smallest or largest number, and NaN becomes 0.

@@ -95,8 +95,8 @@ def _copied_positions(
 ) -> np.ndarray:
     """Return the positions in an image of the elements that the operation copies.
 
-    Positions count from 0 through the first source, then through the next one. The arguments are
-    those of `_copy_elements`.
+    Positions count from 0 through the first source, then through the next one. The function has the
+    same arguments as `_copy_elements`.
 
     Raises:
       UnconvertibleError: other elements are copied in another image, or an index is out of range.
@@ -160,14 +160,19 @@ def _element_numbers(sources: Sequence[Value]) -> list[Constant]:
         image_shape = [size.fixed_value for size in source.shape if size.is_fixed]
         end_number = first_number + _elements_per_image(source.shape)
         numbers_in_first_image = np.arange(first_number, end_number).reshape(image_shape)
-        numbers_for_batch_sizes = []
-        for image_count in source.shape[batch_axis]:  # for two and for three images
-            numbers_in_images = [
-                numbers_in_first_image + image_number * elements_per_image
-                for image_number in range(image_count)
-            ]
-            numbers = np.stack(numbers_in_images, batch_axis).astype(np.float32)
-            numbers_for_batch_sizes.append(numbers)
+        numbers_for_batch_sizes = [
+            _numbers_in_batch(numbers_in_first_image, image_count, elements_per_image, batch_axis)
+            for image_count in source.shape[batch_axis]  # for two and for three images
+        ]
         numbers_of_sources.append(Constant(*numbers_for_batch_sizes))
         first_number = end_number
     return numbers_of_sources
+
+
+def _numbers_in_batch(
+    numbers_in_first_image: np.ndarray, image_count: int, elements_per_image: int, batch_axis: int
+) -> np.ndarray:
+    numbers_by_image = []
+    for image_number in range(image_count):
+        numbers_by_image.append(numbers_in_first_image + image_number * elements_per_image)
+    return np.stack(numbers_by_image, batch_axis).astype(np.float32)

@@ -51,10 +51,10 @@ def compare_logits_if_possible(
         with jax.default_matmul_precision("float32"):
             compiled_quickly = jax.jit(function, compiler_options=FAST_COMPILE_OPTIONS)
             traced = compiled_quickly.trace(variables, batch)
-            expected = np.asarray(traced.lower().compile()(variables, batch))
+            expected_logits = np.asarray(traced.lower().compile()(variables, batch))
         computes_in_16_bits = "f16[" in str(traced.jaxpr)  # float16 or bfloat16
         tolerance = _TOLERANCE_OF_16_BITS if computes_in_16_bits else _TOLERANCE
-        require_equal_logits(logits, expected, tolerance)
+        require_equal_logits(logits, expected_logits, tolerance)
     return True
 
 

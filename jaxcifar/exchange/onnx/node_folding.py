@@ -24,9 +24,9 @@ def simplify(graph: OnnxBuilder, output: str) -> None:
     graph.remove_unused(output)
     folding = _Folding(graph, output)
     folding.fold_constants()
-    has_moved = True
-    while has_moved:
-        has_moved = folding.move_one_transposition_towards_images()
+    has_moved_one = True
+    while has_moved_one:
+        has_moved_one = folding.move_one_transposition_towards_images()
     graph.remove_unused(output)
 
 
@@ -52,7 +52,7 @@ class _Folding:
             if transposition.operation != "Transpose":
                 continue
             node = self._node_before_read_only_by(transposition)
-            if node is None or not self._is_elementwise_of_images(node):
+            if node is None or not self._depends_elementwise_on_images(node):
                 continue
             self._connect_in_swapped_order(node, transposition)
             node_index = nodes.index(node)  # other nodes may stand between the two
@@ -82,7 +82,7 @@ class _Folding:
         if not is_scalar:
             self._set_constant(node, constant.transpose(permutation))
 
-    def _is_elementwise_of_images(self, node: Node | None) -> bool:
+    def _depends_elementwise_on_images(self, node: Node | None) -> bool:
         """Return True if a node computes each element from the same element of the images only."""
         while node is not None:
             is_elementwise = node.operation == "Cast" or self._constant_of(node) is not None

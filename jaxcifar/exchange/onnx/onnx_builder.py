@@ -196,9 +196,8 @@ class OnnxBuilder:
                 used_names.update(node.inputs)
                 used_nodes.append(node)
         self.nodes = used_nodes[::-1]
-        used_constants = self.constants.keys() & used_names
         self.constants = {
-            name: array for name, array in self.constants.items() if name in used_constants
+            name: array for name, array in self.constants.items() if name in used_names
         }
 
     def _constant_tensor(self, value: Constant, array: np.ndarray, order: Order) -> Tensor:

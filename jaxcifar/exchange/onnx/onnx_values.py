@@ -53,19 +53,19 @@ def fixed_shape(sizes: Iterable[int]) -> Shape:
     return tuple(Size(size, size) for size in sizes)
 
 
-def paired_shape(for_two_images: Sequence[int], for_three_images: Sequence[int]) -> Shape:
+def paired_shape(shape_for_two: Sequence[int], shape_for_three: Sequence[int]) -> Shape:
     """Combine an array's shapes for two and for three images; return a `Size` for each axis.
 
     Raises:
       UnconvertibleError: a size is neither fixed nor a multiple of the batch size.
     """
-    if len(for_two_images) != len(for_three_images):
+    if len(shape_for_two) != len(shape_for_three):
         raise UnconvertibleError(
             "an array whose number of axes depends on the number of images can't be converted; use "
             "the same axes for each batch"
         )
     shape = []
-    for size_for_two, size_for_three in zip(for_two_images, for_three_images, strict=True):
+    for size_for_two, size_for_three in zip(shape_for_two, shape_for_three, strict=True):
         size = Size(int(size_for_two), int(size_for_three))
         multiples_of_batch_sizes = (2 * size.for_one_image, 3 * size.for_one_image)
         is_multiple_of_batch_size = size == multiples_of_batch_sizes

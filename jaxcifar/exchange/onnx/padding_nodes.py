@@ -50,12 +50,12 @@ def add_padding(
     adds_elements = any(counts_of_axis != (0, 0) for counts_of_axis in added_counts)
     if adds_elements:
         tensor = _add_elements(graph, tensor, filling, added_counts)
-    starts, ends = [], []
+    kept_starts, kept_ends = [], []
     for size, (before, after) in zip(tensor.shape, removed_counts, strict=True):
-        starts.append(Size(before, before))
-        ends.append(Size(size.for_two_images - after, size.for_three_images - after))
+        kept_starts.append(Size(before, before))
+        kept_ends.append(Size(size.for_two_images - after, size.for_three_images - after))
     strides = [1] * len(padding)
-    return add_slice(graph, tensor, starts, ends, strides)
+    return add_slice(graph, tensor, kept_starts, kept_ends, strides)
 
 
 def _add_elements(
@@ -70,12 +70,14 @@ def _add_elements(
     name = graph.add_node("Pad", tensor.name, counts_name, filling_name)
     sizes = []
     for size, (before, after) in zip(tensor.shape, added_counts, strict=True):
-        added = before + after
-        if added and not size.is_fixed:
+        added_count = before + after
+        if added_count > 0 and not size.is_fixed:
             raise UnconvertibleError(
                 "padding that adds images to the batch can't be converted; pad other axes only"
             )
-        sizes.append(Size(size.for_two_images + added, size.for_three_images + added))
+        size_for_two = size.for_two_images + added_count
+        size_for_three = size.for_three_images + added_count
+        sizes.append(Size(size_for_two, size_for_three))
     shape = tuple(sizes)
     return dataclasses.replace(tensor, name=name, shape=shape, sizes_in_graph=shape)
 
@@ -87,13 +89,15 @@ def convert_dynamic_update_slice(graph: OnnxBuilder, step: Step) -> Tensor:
     takes each element from the padded block or from the array.
     """
     x, block, *_ = step.inputs
-    starts = clamped_starts(step, first_index=2, array_shape=x.shape, slice_shape=block.shape)
+    starts = clamped_starts(
+        step, index_of_first_position=2, array_shape=x.shape, slice_shape=block.shape
+    )
     padding_of_block = []
     block_slices = []
     for start, array_size, block_size in zip(starts, x.shape, block.shape, strict=True):
-        are_all_fixed = array_size.is_fixed and block_size.is_fixed and start.is_fixed
-        replaces_some_images = array_size != block_size and not are_all_fixed
-        if replaces_some_images:
+        replaces_whole_axis = array_size == block_size
+        is_same_for_any_batch = array_size.is_fixed and block_size.is_fixed and start.is_fixed
+        if not replaces_whole_axis and not is_same_for_any_batch:
             raise UnconvertibleError(
                 "a block that replaces some images of the batch can't be converted; replace the "
                 "block in all images"

@@ -36,14 +36,14 @@ _Program = ClosedJaxpr | Jaxpr
 _MOST_ITERATIONS, _MOST_NODES = 1_000, 50_000
 
 
-class _DeviceKind:
+class _DeviceKindPlaceholder:
     """Stands for JAX's number of the kind of device (CPU, GPU), and for values computed from it.
 
     The number only chooses between branches that compute the same, so no graph depends on it.
     """
 
 
-_DEVICE_KIND = _DeviceKind()
+_DEVICE_KIND_PLACEHOLDER = _DeviceKindPlaceholder()
 
 
 def convert_program(
@@ -143,9 +143,10 @@ def _convert_equation(
         raise _different_operations()
     if name == "cond":
         return _convert_one_branch(graph, equation_for_two, equation_for_three, inputs, layer)
-    has_device_kind_as_input = any(value is _DEVICE_KIND for value in inputs)
-    if name == "platform_index" or has_device_kind_as_input:
-        return [_DEVICE_KIND] * len(equation_for_two.outvars)
+    returns_device_kind = name == "platform_index"
+    has_device_kind_as_input = any(value is _DEVICE_KIND_PLACEHOLDER for value in inputs)
+    if returns_device_kind or has_device_kind_as_input:
+        return [_DEVICE_KIND_PLACEHOLDER] * len(equation_for_two.outvars)
     is_loop = name in ("scan", "while")
     if not is_loop:
         called_for_two = next(called_programs(equation_for_two), None)
@@ -234,7 +235,7 @@ def _slice_for_iteration(graph: OnnxBuilder, value: Value, position: int) -> Val
 
 
 def _stack_iterations(graph: OnnxBuilder, values: Sequence[Value], shape: Shape) -> Value:
-    """Stack the values of a loop's iterations along a new first axis; `shape` is the result's."""
+    """Join the values of a loop's iterations along a new first axis, to an array of this shape."""
     constants = [value for value in values if isinstance(value, Constant)]
     if len(constants) == len(values):
         return Constant(

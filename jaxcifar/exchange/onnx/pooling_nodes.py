@@ -15,17 +15,17 @@ MOST_SPATIAL_AXES = 3  # of ONNX Runtime's pools
 
 def convert_max_pool(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the node of a pool that takes the maximum of each window."""
-    return _convert_windows(graph, step, "MaxPool")
+    return _convert_reduce_window(graph, step, "MaxPool")
 
 
 def convert_min_pool(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the nodes of a pool that takes minima: the negative maxima of the negative values."""
-    return _convert_windows(graph, step, "MaxPool", takes_minima=True)
+    return _convert_reduce_window(graph, step, "MaxPool", takes_minima=True)
 
 
 def convert_sum_pool(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the nodes of a pool that takes sums: means times the number of elements in a window."""
-    return _convert_windows(graph, step, "AveragePool")
+    return _convert_reduce_window(graph, step, "AveragePool")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Windows:
                 )
 
 
-def _convert_windows(
+def _convert_reduce_window(
     graph: OnnxBuilder, step: Step, operation: str, takes_minima: bool = False
 ) -> Tensor:
     """Add the nodes of a pool, "MaxPool" or "AveragePool"; return its result.

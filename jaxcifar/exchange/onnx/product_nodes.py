@@ -78,22 +78,22 @@ def _add_dense_layer(
     x = inputs.value
     assert isinstance(x, Tensor)
     axes_in_result = _axes_in_jax_result(inputs, weights, are_weights_left)
-    if len(weights.kept_axes) == 1 and _sums_over_channels(x, inputs):
+    has_one_output_axis = len(weights.kept_axes) == 1
+    if has_one_output_axis and _sums_over_channels(x, inputs):
         return _add_convolution_1x1(graph, step, inputs, weights, axes_in_result)
     kept_axes = tuple(axis for axis in x.order if axis in inputs.kept_axes)
     kept_sizes = inputs.sizes(kept_axes)
     summed_size = product(inputs.sizes(inputs.summed_axes))
     name = graph.reorder_and_expand(x, kept_axes + inputs.summed_axes).name
     is_single_vector = len(kept_axes) == 0
-    has_several_summed_axes = len(inputs.summed_axes) != 1
+    has_one_summed_axis = len(inputs.summed_axes) == 1
     if is_single_vector:
         name = graph.add_reshape(name, [ONE, summed_size])
-    elif has_several_summed_axes:
+    elif not has_one_summed_axis:
         name = graph.add_reshape(name, [*kept_sizes, summed_size])
     operation = "MatMul" if len(kept_axes) > 1 else "Gemm"
     name = graph.add_node(operation, name, graph.add_constant(_weight_matrix(weights)))
-    has_several_output_axes = len(weights.kept_axes) != 1
-    if is_single_vector or has_several_output_axes:
+    if is_single_vector or not has_one_output_axis:
         output_sizes = weights.sizes(weights.kept_axes)
         name = graph.add_reshape(name, [*kept_sizes, *output_sizes])
     order = [axes_in_result.of_inputs[axis] for axis in kept_axes]
@@ -189,8 +189,8 @@ def _add_product_of_batches(
     name = graph.add_node("MatMul", first_name, second_name)
     batch_sizes = first.sizes(first.batch_axes)
     row_sizes, column_sizes = first.sizes(first.kept_axes), second.sizes(second.kept_axes)
-    are_rows_and_columns_single_axes = len(row_sizes) == 1 and len(column_sizes) == 1
-    if not are_rows_and_columns_single_axes:
+    has_shape_of_matrices = len(row_sizes) == 1 and len(column_sizes) == 1
+    if not has_shape_of_matrices:
         name = graph.add_reshape(name, [*batch_sizes, *row_sizes, *column_sizes])
     # JAX's result has the batch axes, then the kept axes of the left array, then of the right one.
     batch_count, left_count = len(left.batch_axes), len(left.kept_axes)

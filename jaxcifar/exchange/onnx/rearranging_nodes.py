@@ -18,13 +18,13 @@ from jaxcifar.exchange.onnx.traced_step import Step, only_input
 def rearrange_axes(
     graph: OnnxBuilder, tensor: Tensor, source_axes: Sequence[int | None], shape: Shape
 ) -> Tensor:
-    """Return a tensor whose axes in JAX are those of another tensor, permuted, and new axes.
+    """Permute the axes that a tensor has in JAX, and insert new axes; return the new tensor.
 
     The graph gets no transposition: the order of the tensor's axes in the graph stays.
 
     Args:
       graph: the graph.
-      tensor: the other tensor. Its axes that the result lacks must have the size 1 in the graph.
+      tensor: the tensor. Its axes that the result lacks must have the size 1 in the graph.
       source_axes: for each axis of the result in JAX, the number of this axis in `tensor`; None for
         a new axis, along which the values repeat.
       shape: shape of the result in JAX.
@@ -33,9 +33,9 @@ def rearrange_axes(
     order_of_kept_axes = [source_axes.index(axis) for axis in kept_axes]
     new_axes = [axis for axis, source_axis in enumerate(source_axes) if source_axis is None]
     order = _insert_new_axes(order_of_kept_axes, new_axes)
+    size_of_new_axis = ONE
     sizes_in_graph = []
     for source_axis in source_axes:
-        size_of_new_axis = ONE
         size = size_of_new_axis if source_axis is None else tensor.sizes_in_graph[source_axis]
         sizes_in_graph.append(size)
     result = Tensor(tensor.name, shape, tuple(sizes_in_graph), order, tensor.dtype)

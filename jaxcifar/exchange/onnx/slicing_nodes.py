@@ -94,9 +94,14 @@ def _add_slice_node(
 
 
 def convert_dynamic_slice(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Add the node that slices an array at computed positions, which must be constants."""
+    """Add the node that slices an array at positions that are inputs of the operation.
+
+    The positions must be constants.
+    """
     x, *_ = step.inputs
-    starts = clamped_starts(step, first_index=1, array_shape=x.shape, slice_shape=step.shape)
+    starts = clamped_starts(
+        step, index_of_first_position=1, array_shape=x.shape, slice_shape=step.shape
+    )
     if isinstance(x, Constant):
         raise UnconvertibleError(
             "a slice at a position that depends on the images can't be converted; slice at a "
@@ -113,7 +118,7 @@ def convert_dynamic_slice(graph: OnnxBuilder, step: Step) -> Tensor:
 
 
 def clamped_starts(
-    step: Step, first_index: int, array_shape: Shape, slice_shape: Shape
+    step: Step, index_of_first_position: int, array_shape: Shape, slice_shape: Shape
 ) -> list[Size]:
     """Return the positions where a dynamic slice starts, one for each axis.
 
@@ -121,11 +126,11 @@ def clamped_starts(
 
     Args:
       step: the operation.
-      first_index: index of the first position among the operation's inputs.
+      index_of_first_position: index of the first position among the operation's inputs.
       array_shape: shape of the sliced array.
       slice_shape: shape of the slice.
     """
-    positions = step.constant_inputs(first_index, "positions")
+    positions = step.constant_inputs(index_of_first_position, "positions")
     starts = []
     for position, array_size, slice_size in zip(positions, array_shape, slice_shape, strict=True):
         last_start_for_two = array_size.for_two_images - slice_size.for_two_images

@@ -48,19 +48,19 @@ def _add_softmax_if_found(graph: OnnxBuilder, exponentials: Tensor, sums: Tensor
 
 
 def _reduction_with_kept_axis(
-    graph: OnnxBuilder, name: str, operation: str, reduced_tensor: Tensor
+    graph: OnnxBuilder, name: str, operation: str, tensor_before_reduction: Tensor
 ) -> Node | None:
-    """Return the reduction that computes a tensor, if it keeps the reduced axis with the size 1.
+    """Return the node of a reduction that computes a tensor and keeps the reduced axis (size 1).
 
     The graph has two nodes for such a reduction (`keepdims=True` in JAX): the reduction, which
-    removes the axis, and then a reshape. The first of them is returned, or None if the tensor was
-    computed in another way.
+    removes the axis, and then a reshape. The first of the two is returned, or None if the tensor
+    was computed in another way.
 
     Args:
       graph: the graph.
       name: name of the tensor.
       operation: the reduction, such as "ReduceSum".
-      reduced_tensor: a tensor with the shape before the reduction.
+      tensor_before_reduction: a tensor with the shape that the reduced tensor must have.
     """
     reshape = _producer(graph, name, "Reshape")
     if reshape is None:
@@ -71,7 +71,8 @@ def _reduction_with_kept_axis(
         return None
     batch_size = -1  # in the sizes of a reshape
     sizes_with_kept_axis = [
-        size.fixed_value if size.is_fixed else batch_size for size in reduced_tensor.shape_in_graph
+        size.fixed_value if size.is_fixed else batch_size
+        for size in tensor_before_reduction.shape_in_graph
     ]
     for axis in _reduced_axes(graph, reduction):
         sizes_with_kept_axis[axis] = 1
