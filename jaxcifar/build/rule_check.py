@@ -145,7 +145,7 @@ def _trace_step(config: Config, program: Program, hyper: Hyperparameters) -> _Tr
             loss_use = find_loss_use(rule, stand_in_grads, state, params)
             loss_keywords = loss_arguments(stand_in_loss(params), stand_in_grads, stand_in_loss)
         updates, new_state = rule.update(stand_in_grads, state, params, **loss_keywords)
-        _require_evaluation_params(config, new_state, params)
+        _require_averages_of_params(config, new_state, params)
         return state, updates, new_state
 
     with explain_user_code_errors(("optimizer", config.optimizer)):
@@ -160,7 +160,7 @@ def _trace_step(config: Config, program: Program, hyper: Hyperparameters) -> _Tr
     return _TracedStep(params, state, updates, new_state, loss_use)
 
 
-def _require_evaluation_params(config: Config, state: PyTree, params: PyTree) -> None:
+def _require_averages_of_params(config: Config, state: PyTree, params: PyTree) -> None:
     """Raise UsageError if a schedule-free rule averages other arrays than the parameters.
 
     `state` is the state of the rule, which contains the averaged arrays.

@@ -70,8 +70,8 @@ class Config(Fields):
 
         Args:
           user_settings: fields of the config by name, as for `create`.
-          earlier_config: the config of the run, if an earlier command began it. It has the SHA-256
-            of the run to continue and of the first weights, whose files may be gone by now.
+          earlier_config: the config in the run's folder, if an earlier command began the run. Its
+            SHA-256 is used if the run to continue, or the file of first weights, is gone by now.
 
         Raises:
           UsageError: as for `create`.
@@ -114,14 +114,14 @@ class Config(Fields):
         for code_field in USER_CODE_FIELDS:
             registry.require_known_name(code_field, getattr(self, code_field))
         require_recipe(self.arch, self.recipe)
-        name_identifies_images = self.data_sha256 is None
-        if name_identifies_images:
+        is_built_in_dataset = self.data_sha256 is None
+        if is_built_in_dataset:
             registry.require_known_name("dataset", self.dataset)
         require_in_range(self)
         if self.lr_scale != "none" and self.base_batch_size is None:
             reject("lr_scale", self.lr_scale, "needs base_batch_size; use Config.create")
         if self.epochs <= self.earlier_epochs:
-            reject("epochs", self.epochs, f"must be above {self.continue_epochs}")
+            reject("epochs", self.epochs, f"must be above {self.earlier_epochs}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the config as a dict of JSON values, which `from_dict` can read.

@@ -79,9 +79,10 @@ def is_array(field: "dataclasses.Field[Any]") -> bool:
 
 
 def shared_value(field: "dataclasses.Field[Any]", value: Any) -> Any:
-    """Return the value that `Config.shared_part` has instead of a run's `value`.
+    """Return the value that stands for a field in the config that runs of one program share.
 
-    Only for fields whose value the compiled program gets as an array (see `is_array`).
+    A field whose value the program gets as an array (see `is_array`) can differ between these runs.
+    `value` is the field's value in one run.
     """
     replacement = field.metadata["array"]
     return replacement(value) if callable(replacement) else replacement

@@ -99,7 +99,7 @@ def base_layer(config: Config) -> Layer:
 def without_effect_line(config: Config) -> str:
     """Return a line that lists the settings of the recipe that do nothing in this run, or "".
 
-    If the run continues another run, the settings of the other run take the place of the recipe.
+    If the run continues another run, settings of that run are listed, instead of the recipe's.
     """
     origin, base_settings = base_layer(config)
     effective_names = names_of_effective_settings(dataclasses.asdict(config))

@@ -36,8 +36,8 @@ def load(option: str, name: str, sha256: str | None = None) -> Any:
       UsageError: the code is not found, fails, or has another SHA-256. The message is one line. If
         the code fails, the message says in which file and line.
     """
-    constructor = entry(option, name).constructor
-    file_or_module, _, attribute = constructor.rpartition(":")
+    code_location = entry(option, name).constructor  # such as "net.py:Net"
+    file_or_module, _, attribute = code_location.rpartition(":")
     with explain_user_code_errors((option, name)):
         if is_user_code(name):
             module = _find_user_code(option, name, sha256).module()

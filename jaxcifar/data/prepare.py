@@ -136,7 +136,7 @@ def _prepare_records(
     """
     if dataset.draw is not None:
         print_line(f"Drawing {dataset.title}, once; this takes some seconds.")
-        return _draw_records(dataset, dataset.draw)
+        return _generate_records(dataset, dataset.draw)
     with path_without_special_characters(data_dir) as tfds_data_dir:  # without * and [
         builder = _make_builder(dataset, tfds_data_dir, archive)
         if not builder.is_prepared():
@@ -162,11 +162,13 @@ def _make_builder(dataset: KnownDataset, data_dir: Path, archive: Path | None) -
     return BUILDERS[dataset.name](dataset, archive, data_dir=data_dir)
 
 
-def _draw_records(dataset: KnownDataset, draw: DrawImages) -> dict[str, binary_records.Records]:
+def _generate_records(
+    dataset: KnownDataset, generate_images: DrawImages
+) -> dict[str, binary_records.Records]:
     records_of_split = {}
     for seed, (split, images_per_class) in enumerate(dataset.class_counts.items()):
         image_count = images_per_class * len(dataset.class_names)
-        images, labels = draw(image_count, seed)
+        images, labels = generate_images(image_count, seed)
         records_of_split[split] = binary_records.sort(binary_records.pack(images, labels))
     require_expected_images(records_of_split, dataset, source=dataset.title)
     return records_of_split

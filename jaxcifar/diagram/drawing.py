@@ -65,7 +65,7 @@ def plot_network(
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     for header in layout.headers:
-        _draw_header(axes, header)
+        _draw_column_heading(axes, header)
     for panel in layout.panels:
         _draw_panel(axes, panel)
     for arrow in layout.arrows:
@@ -106,20 +106,20 @@ def _add_legend(axes: Axes, boxes: Sequence[Box], width: float, drawing_height: 
     return figure_height
 
 
-def _draw_header(axes: Axes, header: Header) -> None:
+def _draw_column_heading(axes: Axes, heading: Header) -> None:
     """Draw the heading of a column of boxes: its resolution, and a cuboid for its output."""
-    x, shape = header.x, header.shape
-    resolution = "×".join(map(str, shape[:-1]))
-    if len(shape) == 3:
-        _draw_cuboid(axes, (x, _CUBOID_Y), *shape)
+    *spatial_shape, channels = heading.shape
+    resolution = "×".join(map(str, spatial_shape))
+    if len(spatial_shape) == 2:
+        _draw_cuboid(axes, (heading.x, _CUBOID_Y), *heading.shape)
         title = resolution
     elif resolution:
         title = f"{resolution} positions"
     else:
         title = "vectors"
-    _write_text(axes, (x, _RESOLUTION_Y), title, _HEADER_FONT_SIZE)
+    _write_text(axes, (heading.x, _RESOLUTION_Y), title, _HEADER_FONT_SIZE)
     if resolution:
-        _write_text(axes, (x, _CHANNELS_Y), f"{shape[-1]} channels", color=NOTE_COLOR)
+        _write_text(axes, (heading.x, _CHANNELS_Y), f"{channels} channels", color=NOTE_COLOR)
 
 
 def _draw_cuboid(axes: Axes, centre: Point, height: int, width: int, channels: int) -> None:

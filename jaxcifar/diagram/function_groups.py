@@ -37,7 +37,7 @@ class _FunctionPattern(NamedTuple):
     most_factor: float = 1
 
     def matches(self, operations: Collection[str], factors: Collection[float]) -> bool:
-        """Return whether a group with these operations and factors computes the function."""
+        """Return whether operations, which multiply by some factors, compute this function."""
         present_operations = set(operations)
         allowed_operations = self.required_operations | self.optional_operations
         has_all_required = present_operations >= self.required_operations

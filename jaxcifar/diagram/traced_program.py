@@ -68,7 +68,11 @@ class TracedProgram:
     def _append_equation(
         self, equation: JaxprEqn, inputs: list[int], scope: Scope
     ) -> Sequence[int]:
-        """Append an equation, or the program that it calls; return the numbers of its results."""
+        """Add an equation's operation, or the operations of the program that it calls, to the list.
+
+        Returns:
+          the numbers that stand for the equation's results.
+        """
         scope_names = str(equation.source_info.name_stack)
         module_call_numbers = re.findall(rf"{SCOPE_PREFIX}(\d+)", scope_names)
         if module_call_numbers:
@@ -93,7 +97,7 @@ class TracedProgram:
     def _append_single_operation(
         self, equation: JaxprEqn, inputs: Sequence[int], scope: Scope
     ) -> Sequence[int]:
-        """Append an equation that calls no program; return the numbers of its results."""
+        """Add the operation of an equation; return the numbers that stand for its results."""
         outputs = tuple(self.values.new_value() for _ in equation.outvars)
         self.values.record_outputs(equation.primitive.name, inputs, outputs)
         # A product with a one-hot matrix, for example, only picks elements.

@@ -181,9 +181,9 @@ def _describe_wrong_shapes(
 
     `prefix` is the prefix that was removed from the names in the state dict.
     """
-    large_stem = describe_large_stem(expected_shapes, actual_shapes)
-    if large_stem:
-        return large_stem
+    large_stem_problem = describe_large_stem(expected_shapes, actual_shapes)
+    if large_stem_problem:
+        return large_stem_problem
     differences = describe_differences(expected_shapes, actual_shapes, prefix)
     if not differences:
         return ""

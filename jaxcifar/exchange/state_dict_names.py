@@ -147,11 +147,11 @@ def _describe_difference(
     if actual is None and expected is not None:
         place_of_nearest = "in the file"
         unexpected_shapes = _shapes_only_in(actual_shapes, expected_shapes)
-        nearest_array = _describe_nearest(name, expected, unexpected_shapes)
+        nearest_array = _describe_most_similar(name, expected, unexpected_shapes)
     elif expected is None and actual is not None:
         place_of_nearest = "expected"
         missing_shapes = _shapes_only_in(expected_shapes, actual_shapes)
-        nearest_array = _describe_nearest(name, actual, missing_shapes)
+        nearest_array = _describe_most_similar(name, actual, missing_shapes)
     else:
         return difference
     if not nearest_array:
@@ -210,7 +210,7 @@ def _is_kernel_for_color_images(shape: Shape) -> bool:
     return input_channels == 3
 
 
-def _describe_nearest(name: str, shape: Shape, other_shapes: Mapping[str, Shape]) -> str:
+def _describe_most_similar(name: str, shape: Shape, other_shapes: Mapping[str, Shape]) -> str:
     """Return a text with the name and shape of the array in `other_shapes` most similar to `name`.
 
     If arrays of the same shape have similar names, the array is one of these. The text is empty if

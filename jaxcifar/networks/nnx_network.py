@@ -191,7 +191,7 @@ def nnx_network(construct: Callable[[Any], Any], **options: Any) -> NNXNetwork:
 
 
 def _split_structure(network: Any) -> _NetworkStructure:
-    """Return the structure of an NNX module; the field `arrays` of its entries has the arrays."""
+    """Return the graph of an NNX module, with an entry (path and arrays) for each variable."""
     from flax import nnx
 
     graph, state = nnx.split(network)

@@ -123,7 +123,7 @@ def _start_at_usual_value(change: SingleChange, variations: Sequence[Variation])
 
 
 def _effect_of_changes(changes: Sequence[SingleChange]) -> Effect:
-    """Return the effect of changing one setting from one value to another.
+    """Return how test accuracy changes if one setting is changed from one value to another.
 
     Each item of `changes` is a pair of variations that differ only in this setting, and have these
     two values.

@@ -37,12 +37,12 @@ def markdown_to_page(
         the alternative text, so that the page never contains other files.
       data: data of the interactive charts and tables; None if there are none.
     """
-    part_ids = data.part_ids if data else {}
-    body = _render_body(markdown, pictures, part_ids)
+    part_id_by_picture = data.part_id_by_picture if data else {}
+    body = _render_body(markdown, pictures, part_id_by_picture)
     style = f"\n{_read_page_file('report.css')}"
     scripts = [_page_script()]
     page_end = ""
-    if part_ids and data:
+    if part_id_by_picture and data:
         style += _read_page_file("uplot/uPlot.min.css")
         scripts.insert(0, _read_page_file("uplot/uPlot.iife.min.js"))
         page_end = f'<script type="application/json" id="report-data">{data.json}</script>\n'
@@ -57,20 +57,22 @@ def markdown_to_page(
     )
 
 
-def _render_body(markdown: str, pictures: Mapping[str, bytes], part_ids: Mapping[str, str]) -> str:
+def _render_body(
+    markdown: str, pictures: Mapping[str, bytes], part_id_by_picture: Mapping[str, str]
+) -> str:
     """Return the HTML of a Markdown report, without the page around it.
 
     Args:
       markdown: the report.
       pictures: content of SVG and PNG files by path.
-      part_ids: path of a picture -> key of the chart or table that replaces the picture.
+      part_id_by_picture: path of a picture -> key of the chart or table that replaces the picture.
     """
     parser = make_markdown_parser()
 
     def render_image(self: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
         image = tokens[index]
         path = str(image.attrs["src"])
-        return _image_tag(path, image.content, pictures.get(path), part_ids.get(path))
+        return _image_tag(path, image.content, pictures.get(path), part_id_by_picture.get(path))
 
     parser.add_render_rule("image", render_image)
     # Wide tables scroll by themselves, so that the text fits the width of a phone.

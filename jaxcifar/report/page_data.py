@@ -36,11 +36,11 @@ class PageData(NamedTuple):
 
     Attributes:
       json: a JSON object that may stand inside of an HTML element (see `json_for_html`).
-      part_ids: path of a picture -> key of its chart or table in the JSON object "parts".
+      part_id_by_picture: path of a picture -> key of its chart or table in the JSON object "parts".
     """
 
     json: str
-    part_ids: dict[str, str]
+    part_id_by_picture: dict[str, str]
 
 
 def make_page_data(plot_calls: Mapping[str, PlotCall]) -> PageData:
@@ -63,7 +63,7 @@ def make_page_data(plot_calls: Mapping[str, PlotCall]) -> PageData:
         plot_all_validation: functools.partial(_study_chart, chart_curves),
         plot_confusion: matrix_data,
     }
-    part_ids: dict[str, str] = {}
+    part_id_by_picture: dict[str, str] = {}
     parts: dict[str, dict[str, Any]] = {}
     for (path, call), plot_function in zip(plot_calls.items(), plot_functions, strict=True):
         if plot_function not in part_makers:
@@ -71,10 +71,10 @@ def make_page_data(plot_calls: Mapping[str, PlotCall]) -> PageData:
         part = part_makers[plot_function](*call.arguments)
         if part is not None:
             part_id = f"part{len(parts)}"
-            part_ids[path] = part_id
+            part_id_by_picture[path] = part_id
             parts[part_id] = part
     page_json = json_for_html({"curves": chart_curves.curves(), "parts": parts})
-    return PageData(page_json, part_ids)
+    return PageData(page_json, part_id_by_picture)
 
 
 def json_for_html(value: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from scipy import special  # scipy.stats has more names for this, and takes a second to import
 
+from jaxcifar.report.degrees_of_freedom import satterthwaite_degrees_of_freedom
 from jaxcifar.report.repeat_words import common_word
 from jaxcifar.report.run_records import FinishedRun, Variation
 from jaxcifar.training.accuracy_interval import wilson_interval
@@ -161,9 +162,6 @@ class Difference:
 def _difference_of(value: float, samples: Sequence[Sample], weights: Sequence[float]) -> Difference:
     """Return a difference with a standard error and degrees of freedom, computed from its samples.
 
-    The degrees of freedom follow F. E. Satterthwaite, "An approximate distribution of estimates of
-    variance components", Biometrics Bulletin 2 (1946).
-
     Args:
       value: the difference.
       samples: the independent samples from which the difference is computed.
@@ -176,14 +174,14 @@ def _difference_of(value: float, samples: Sequence[Sample], weights: Sequence[fl
         variances = (np.asarray(weights) * deviations) ** 2 / counts
         total_variance = variances.sum()
         if total_variance > 0:
-            variance_shares = variances / total_variance
-            degrees_of_freedom = float(1 / np.sum(variance_shares**2 / (counts - 1)))
+            degrees_of_freedom = satterthwaite_degrees_of_freedom(variances, counts)
             standard_error = math.sqrt(total_variance)
             basis = common_word({sample.repeat_word for sample in samples})
             return Difference(value, standard_error, degrees_of_freedom, basis)
     sampling_errors = np.asarray([sample.sampling_error for sample in samples])
     standard_error = float(np.linalg.norm(np.asarray(weights) * sampling_errors))
-    return Difference(value, standard_error, math.inf, error_basis="images")
+    infinite_degrees = math.inf  # for thousands of images, the t-distribution is normal
+    return Difference(value, standard_error, infinite_degrees, error_basis="images")
 
 
 @dataclasses.dataclass(frozen=True)

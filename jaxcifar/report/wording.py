@@ -81,7 +81,7 @@ def accuracy_with_flips_text(variation: Variation) -> str:
 
 
 def reference_text(variation: Variation) -> str:
-    """Return the published accuracies of a variation: "92.17 / 92.48%", or "–" without any."""
+    """Return all published accuracies of a row, such as "92.17 / 92.48%"; "–" if there are none."""
     values = " / ".join(f"{100 * value:.2f}" for value in variation.reference_accuracies)
     return f"{values}%" if values else "–"
 

@@ -14,7 +14,7 @@ from jaxcifar.runs.observers import Observers
 from jaxcifar.runs.task import Task
 
 
-def replay_runs(tasks: Iterable[Task], print_line: PrintLine) -> None:
+def report_ended_runs(tasks: Iterable[Task], print_line: PrintLine) -> None:
     """Report all runs that have ended to their observers, as if they had just been trained.
 
     Unfinished runs and runs that another process has locked are skipped. If a run's files can't be
@@ -27,14 +27,14 @@ def replay_runs(tasks: Iterable[Task], print_line: PrintLine) -> None:
             continue
         try:
             with folder.report_write_errors(), lock_folder(task.path, wait=False):
-                replay_run(task, folder, print_named_line)
+                report_ended_run(task, folder, print_named_line)
         except BusyError:
             pass  # the process that has locked the run reports it
         except RunError as error:
             print_named_line(str(error))
 
 
-def replay_run(task: Task, folder: RunFolder, print_line: PrintLine) -> None:
+def report_ended_run(task: Task, folder: RunFolder, print_line: PrintLine) -> None:
     """Report a run that has ended to its observers: its metrics, then its result or its failure.
 
     An unfinished run is not reported. The caller must have locked the folder.

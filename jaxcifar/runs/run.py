@@ -18,7 +18,7 @@ from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.initial_weights import initial_state
 from jaxcifar.runs.joint_run import has_begun, require_same_folder
 from jaxcifar.runs.observers import Observers
-from jaxcifar.runs.replay import replay_run
+from jaxcifar.runs.replay import report_ended_run
 from jaxcifar.runs.result import measure_run, validation_metrics
 from jaxcifar.runs.result_pictures import write_curves, write_network
 from jaxcifar.runs.task import Task
@@ -56,7 +56,7 @@ class Run:
         self._is_open, self._exit_stack = False, ExitStack()
 
     def open(self) -> None:
-        """Lock the run's folder. If the run is finished, set `result` and call the observers."""
+        """Lock the run's folder. If the run is finished, read its result and report it."""
         if self._is_open:
             return
         self._exit_stack.enter_context(self._folder.locked(self.task.config))
@@ -68,7 +68,7 @@ class Run:
         if self.result:
             with self._folder.report_write_errors():
                 self._folder.delete_unneeded_checkpoints(self.task.keep_best)
-            replay_run(self.task, self._folder, self._print_line)
+            report_ended_run(self.task, self._folder, self._print_line)
 
     def close(self, error: BaseException | None = None) -> None:
         """Unlock the run's folder; `error` is the exception that ended the run, or None."""

@@ -126,8 +126,8 @@ def stopped_message(
       has_trained: True if one of `tasks` has been trained for a step.
     """
     # In a study with `--force`, earlier rows may be trained. The same command would delete them.
-    may_have_trained = has_trained or any(task.is_study_forced for task in tasks)
-    if not may_have_trained:
+    may_other_rows_be_trained = any(task.is_study_forced for task in tasks)
+    if not has_trained and not may_other_rows_be_trained:
         return "stopped before the first step; run the same command to start again"
     folder = os.path.commonpath([task.path for task in tasks])
     saved = f"stopped; everything is saved in {folder}"

@@ -19,7 +19,7 @@ from jaxcifar.machine.files import lock_folder, write_text
 from jaxcifar.machine.interrupt import Stopper, stop_signal
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.pace import STARTING, PlannedRuns
-from jaxcifar.runs.replay import replay_runs
+from jaxcifar.runs.replay import report_ended_runs
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.task import Outcome, Task
 from jaxcifar.runs.training_loop import fit_all
@@ -156,7 +156,7 @@ def conduct(
     run_counts = Counter(task.config.shared_part() for task in tasks)
     with TrainProgress(console) as progress:
         progress.show_runs(len(ended_tasks), len(tasks))
-        replay_runs(ended_tasks, progress.print_line)
+        report_ended_runs(ended_tasks, progress.print_line)
         # Check all rows before the first one trains for hours.
         for config, tasks_of_program in group_by_program(tasks_to_train).items():
             load_images = partial(load, config, data_dir, progress.print_line)
@@ -192,7 +192,7 @@ def conduct(
                 after_waiting = wait_for_other_processes(tasks_of_others, progress.print_line)
                 tasks_to_train = after_waiting.released_tasks
                 tasks_of_others = after_waiting.held_tasks
-                replay_runs(after_waiting.ended_tasks, progress.print_line)
+                report_ended_runs(after_waiting.ended_tasks, progress.print_line)
                 outcomes += earlier_failures(after_waiting.ended_tasks)
         if any(outcome.result for outcome in outcomes):
             progress.print_times()

@@ -133,7 +133,7 @@ def _make_classifier(
     statistics = _image_statistics(description)
     with _report_impossible_network(path):
         program, hyper = _make_program(config, num_classes, statistics)
-        expected_variables = _abstract_state(program, hyper).variables
+        expected_variables = _state_without_values(program, hyper).variables
     variables = arrange_arrays(arrays, expected_variables, path)
     return Classifier.create(config, description, program, hyper, variables)
 
@@ -184,7 +184,7 @@ def _load_from_checkpoint(
     train_examples = result["examples"]["train"]
     with _report_impossible_network(folder.path):
         program, hyper = _make_program(config, num_classes, statistics, train_examples)
-        expected_state = _abstract_state(program, hyper)
+        expected_state = _state_without_values(program, hyper)
     with Checkpoints(folder.checkpoints, config, program.steps_per_epoch) as checkpoints:
         last_step_of_selected_epoch = result["selected_epoch"] * program.steps_per_epoch
         checkpoint = checkpoints.load(last_step_of_selected_epoch, expected_state)
@@ -209,7 +209,7 @@ def _make_program(
     return program, place_on_devices(hyper, program.replicated)
 
 
-def _abstract_state(program: Program, hyper: Hyperparameters) -> TrainState:
+def _state_without_values(program: Program, hyper: Hyperparameters) -> TrainState:
     """Return the shapes, dtypes and device placement of a program's training state."""
     images = jax.ShapeDtypeStruct((1, *image_shape(program.image_size)), np.uint8)
     state = program.init.eval_shape(program, hyper, images)

@@ -79,9 +79,9 @@ def read_photos_in_sizes(paths: Sequence[Path], sizes: Collection[int]) -> dict[
         for number in range(start, end):
             file = files[number]
             try:
-                path_to_open = _follow_users_link(file)
+                path = _path_to_open(file)
                 for size, pixels in pixels_of_size.items():
-                    image = read_image(path_to_open, size)  # resizing twice would blur the image
+                    image = read_image(path, size)  # resizing twice would blur the image
                     pixels[number] = image.pixels
             except ValueError as error:
                 remarks[number] = f"{_LEFT_OUT}{file.path}: {error}"
@@ -107,7 +107,7 @@ def read_photos_in_sizes(paths: Sequence[Path], sizes: Collection[int]) -> dict[
     }
 
 
-def _follow_users_link(file: _ImageFile) -> str | Path:
+def _path_to_open(file: _ImageFile) -> str | Path:
     """Return the path to open: a symbolic link is followed only if the user named it.
 
     `read_image` follows no links, so links in a folder can't lead out of the folder.

@@ -160,10 +160,17 @@ def _train_runs_of_device(
     labels: Array,
     step_count: Array,
 ) -> tuple[TrainState, dict[str, Array]]:
-    """Train the runs that one device has, and return their results as `train_steps` does.
+    """Train the runs of one device for some steps; return their new states and their metrics.
 
-    `compiles_loops` is `program.compiles_loops`, read outside of `shard_map`. The other arguments
-    are those of `train_steps`, for the runs of this device.
+    Args:
+      program: the training program of all runs.
+      compiles_loops: `program.compiles_loops`, which can't be read inside of `shard_map`.
+      states: the states of the runs, stacked along the first axis.
+      hypers: the hyper-parameters of the runs, stacked.
+      orders: the order of the images in each run, stacked.
+      images: the training images; stacked if each run has its own.
+      labels: the labels of the images.
+      step_count: the number of steps.
     """
     run_count = len(orders)
 

@@ -125,7 +125,10 @@ class UserCode:
         return module
 
     def _read_pending_imports(self) -> None:
-        """Read the files of all imported modules, also of imports that have not run yet."""
+        """Read the files of all modules that the user code may import, directly or indirectly.
+
+        Python may run an import later, if it is inside a function.
+        """
         files_to_scan = list(self._package_of_file.items())
         scanned_files = set()
         while files_to_scan:

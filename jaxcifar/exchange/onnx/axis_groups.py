@@ -43,7 +43,7 @@ def axis_groups(shape_before: Shape, shape_after: Shape) -> list[AxisGroup]:
     groups = []
     start_before, start_after = 0, 0  # the first axes that are in no group yet
     while start_before < len(shape_before) or start_after < len(shape_after):
-        counts = _axis_counts_of_first_group(shape_before[start_before:], shape_after[start_after:])
+        counts = _counts_with_equal_products(shape_before[start_before:], shape_after[start_after:])
         end_before = start_before + counts.before
         end_after = start_after + counts.after
         axes_before = tuple(range(start_before, end_before))
@@ -60,7 +60,7 @@ class _AxisCounts(NamedTuple):
     after: int
 
 
-def _axis_counts_of_first_group(
+def _counts_with_equal_products(
     sizes_before: Sequence[Size], sizes_after: Sequence[Size]
 ) -> _AxisCounts:
     """Return how many axes the first group has before and after the reshape (see `axis_groups`).

@@ -131,6 +131,8 @@ def _convert_equation(
 ) -> list[Any]:
     """Add the nodes of an operation, or of the program that it calls; return the results.
 
+    The network is traced with two images and with three. Sizes that differ are the batch size.
+
     Args:
       graph: the graph.
       equation_for_two: the operation in the trace for two images.
