@@ -95,8 +95,8 @@ def open_corruption_set(
         has_equal_strengths = image_count % LEVELS == 0
         if not has_equal_strengths:
             raise RunError(
-                f"{path}: has {image_count:,} images, which are not {LEVELS} strengths with equal "
-                "numbers of images; download the file again"
+                f"{path}: has {image_count:,} images, but must have equally many for each of "
+                f"{LEVELS} strengths; download the file again"
             )
         # All files share the labels in `labels.npy`. Each call checks that they fit one file.
         shared_labels, set_classes = read_labels_beside(path, image_count, class_names)
