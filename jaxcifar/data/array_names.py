@@ -64,9 +64,9 @@ def recognise_arrays(array_names: Collection[str], needs_training: bool = True) 
         if image_array is not None and label_array is not None:
             arrays_of_split[split] = SplitArrayNames(image_array, label_array)
             continue
-        has_neither_array = image_array is None and label_array is None
+        lacks_only_one_array = image_array is not None or label_array is not None
         split_is_required = split == "train" and training_is_required
-        if split_is_required or not has_neither_array:
+        if lacks_only_one_array or split_is_required:
             missing_arrays = []
             if image_array is None:
                 missing_arrays.append(f"x_{split}")
@@ -75,8 +75,8 @@ def recognise_arrays(array_names: Collection[str], needs_training: bool = True) 
             _refuse_missing_arrays(missing_arrays, array_names, needs_training)
     class_name_array = _find_spelled_array(array_names, _CLASS_NAME_SPELLINGS, "class_names")
     used_arrays = {class_name_array}
-    for split_arrays in arrays_of_split.values():
-        used_arrays.update(split_arrays)
+    for image_array, label_array in arrays_of_split.values():
+        used_arrays |= {image_array, label_array}
     ignored_arrays = sorted(name for name in array_names if name not in used_arrays)
     return ArrayNames(arrays_of_split, class_name_array, ignored_arrays)
 
@@ -116,7 +116,7 @@ def _has_array_of_a_split(array_names: Collection[str]) -> bool:
 
 
 def _array_spellings(content: str, split: str) -> set[str]:
-    """Return all names, in letters only, for the images or labels (`content`) of a split."""
+    """Return the known names of a split's images or labels (`content`), such as "trainimages"."""
     spellings = set()
     for word in _WORDS_OF_CONTENT[content]:
         for split_word in SPLIT_WORDS[split]:
@@ -127,9 +127,9 @@ def _array_spellings(content: str, split: str) -> set[str]:
 def _find_spelled_array(
     array_names: Collection[str], spellings: Collection[str], preferred_name: str
 ) -> str | None:
-    """Return the name whose letters, in lower case, are one of `spellings`; None if there is none.
+    """Return the array name that is one of `spellings`; None if there is none.
 
-    If several names match, the name `preferred_name` is returned.
+    Only letters are compared, in lower case. If several names match, `preferred_name` is returned.
 
     Raises:
       UsageError: several names match, and none of them is `preferred_name`.

@@ -136,14 +136,14 @@ def convert_to_records(
         type_name = type(class_names).__name__
         raise UsageError(f"class_names is a {type_name}; give a list of names, by label")
     names_from_user = None if class_names is None else [str(name) for name in class_names]
-    numbers_of_split, final_class_names = number_classes(
+    class_numbers_of_split, final_class_names = number_classes(
         labels_of_split, names_from_user, print_line, run_classes
     )
     class_count = len(final_class_names)
-    total_image_count = sum(map(len, numbers_of_split.values()))
+    total_image_count = sum(map(len, class_numbers_of_split.values()))
     resizing.require_memory(total_image_count, class_count, print_line)
     records_of_split: dict[str, binary_records.Records] = {}
-    for split, class_numbers in numbers_of_split.items():
+    for split, class_numbers in class_numbers_of_split.items():
         unsorted_records = _pack_images(
             images_of_split[split], class_numbers, class_count, resizing
         )
@@ -163,7 +163,7 @@ def _pack_images(
     first_row = 0
     for image_block in images.read_blocks():
         rows = slice(first_row, first_row + len(image_block))
-        squares = _to_squares(image_block, resizing)
+        squares = _to_rgb_squares(image_block, resizing)
         binary_records.fill(records[rows], squares, class_numbers[rows])
         first_row = rows.stop
     return records
@@ -211,23 +211,23 @@ def _advice_for_floats(array_name: str, images: ImageBlocks) -> str:
     return f"if they go from 0 to 1, ({array_name} * 255).round().astype('uint8')"
 
 
-def _to_squares(image_block: np.ndarray, resizing: Resizing) -> np.ndarray:
+def _to_rgb_squares(image_block: np.ndarray, resizing: Resizing) -> np.ndarray:
     """Return checked images as RGB squares `[n, size, size, 3] uint8`.
 
     `image_block` is `[n, H, W]`, `[n, H, W, 1]` or `[n, H, W, 3] uint8`. The original size of the
     images is added to `resizing`.
     """
     size = resizing.size
-    height, width = image_block.shape[1:3]
+    image_count, height, width = image_block.shape[:3]
     resizing.original_sizes.add(min(height, width))
     is_grey = image_block.ndim == 3 or image_block.shape[3] == 1
-    if is_grey:  # Pillow takes a grey image without an axis of channels
-        image_block = image_block.reshape(len(image_block), height, width)
     if (height, width) != (size, size):
-        contiguous_block = np.ascontiguousarray(image_block)
-        return np.stack([to_square(Image.fromarray(image), size) for image in contiguous_block])
+        shape_for_pillow = (image_count, height, width) if is_grey else image_block.shape
+        images_for_pillow = np.ascontiguousarray(image_block).reshape(shape_for_pillow)
+        return np.stack([to_square(Image.fromarray(image), size) for image in images_for_pillow])
     if is_grey:
-        return np.repeat(image_block[..., None], 3, axis=3)
+        grey_channel = image_block.reshape(image_count, height, width, 1)
+        return np.repeat(grey_channel, 3, axis=3)
     return image_block
 
 
@@ -247,4 +247,4 @@ def convert_to_squares(
     blocks = ImageBlocks.of_array(images).with_channels_last()
     _check_images(array_name, blocks)
     resizing = Resizing(size)
-    return np.concatenate([_to_squares(block, resizing) for block in blocks.read_blocks()])
+    return np.concatenate([_to_rgb_squares(block, resizing) for block in blocks.read_blocks()])

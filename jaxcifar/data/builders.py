@@ -70,14 +70,15 @@ class _ArchiveBuilder(tfds.core.GeneratorBasedBuilder):
         """
         problems: list[str] = []
 
-        def find_problem() -> None:
+        def try_connection() -> None:
             problems.append(_connection_problem(self.download_url))
 
         # A thread, because nothing else limits the time of a name look-up.
-        thread = threading.Thread(target=find_problem, daemon=True)
+        thread = threading.Thread(target=try_connection, daemon=True)
         thread.start()
         thread.join(_MAX_NETWORK_SECONDS)
-        problem = problems[0] if problems else "no answer"
+        has_finished_in_time = len(problems) > 0
+        problem = problems[0] if has_finished_in_time else "no answer"
         if problem:
             raise RunError(
                 f"no network: {self.download_url} can't be reached ({problem}); "

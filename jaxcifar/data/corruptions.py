@@ -24,7 +24,7 @@ STRENGTHS = 5
 Images = Float32[Array, "batch height width 3"]
 _MAX_IMAGES_PER_BLOCK = 500  # images corrupted at a time, of 32x32 pixels; fewer if they are larger
 _SEED = 2019  # the year of CIFAR-10-C; never the run's seed, so that all runs see the same images
-_BLUR_REACH = 4.0  # standard deviations; the default of SciPy's Gaussian filter
+_LARGEST_OFFSET_IN_DEVIATIONS = 4.0  # the default of SciPy's Gaussian filter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,17 +65,17 @@ def blur(keys: Key[Array, "batch"], images: Images, deviation: Float32[Array, ""
 def _blur_weights(deviation: Array, side: int) -> Array:
     """Return the weights `[side, side]` that blur an axis of length `side`.
 
-    Row i has the weights with which the input pixels are added up to the blurred pixel i.
+    Blurred pixel i is the sum of all input pixels j, each multiplied by the weight `[i, j]`.
     """
     offsets = jnp.arange(-side, side + 1)  # of input pixels from a blurred pixel
-    largest_offset = jnp.floor(_BLUR_REACH * deviation + 0.5)
+    largest_offset = jnp.floor(_LARGEST_OFFSET_IN_DEVIATIONS * deviation + 0.5)
     gaussian = jnp.exp(-0.5 * (offsets / deviation) ** 2)
     weight_of_offset = jnp.where(jnp.abs(offsets) <= largest_offset, gaussian, 0)
     blurred_pixels = jnp.arange(side)[:, None]
-    input_pixels = jnp.clip(blurred_pixels + offsets, 0, side - 1)  # the border is repeated
-    weights = jnp.zeros((side, side))
+    pixels_at_offsets = jnp.clip(blurred_pixels + offsets, 0, side - 1)  # the border is repeated
+    zeros = jnp.zeros((side, side))
     normalised_weight_of_offset = weight_of_offset / weight_of_offset.sum()
-    return weights.at[blurred_pixels, input_pixels].add(normalised_weight_of_offset)
+    return zeros.at[blurred_pixels, pixels_at_offsets].add(normalised_weight_of_offset)
 
 
 def shift(keys: Key[Array, "batch"], images: Images, pixels: Float32[Array, ""]) -> Images:

@@ -14,7 +14,7 @@ from jaxcifar.machine.name_lists import join_first
 MAX_SHOWN_CLASSES = 5  # in a line
 _MAX_NAME_LENGTH = 40  # of a class in a line
 _CHANNEL_NAMES = ("red", "green", "blue")
-_WORD_BYTES = 8
+_BYTES_PER_WORD = 8
 _BRIGHTEST_OF_14_BITS = 64  # of 14 bits in a file of 16 bits, scaled to 8 bits
 _MAX_BLOCK_BYTES = 2**24  # of images at a time
 
@@ -125,7 +125,7 @@ class _SplitImages(NamedTuple):
 def _count_copies_in(split: _SplitImages, earlier_splits: Sequence[_SplitImages]) -> int:
     """Return how many images of a split are exact copies of images in earlier splits.
 
-    Images whose checksum also occurs in an earlier split are compared by their SHA-256.
+    Only images with the same checksum are compared, by their SHA-256.
     """
     earlier_checksums = np.concatenate([earlier.checksums for earlier in earlier_splits])
     digests_of_possible_copies = _digests_of_images(split, earlier_checksums)
@@ -144,21 +144,22 @@ def _digests_of_images(split: _SplitImages, checksums: np.ndarray) -> list[bytes
 def _image_checksums(images: np.ndarray) -> np.ndarray:
     """Return a number for each image, `[N] uint64`; equal images have equal numbers.
 
-    The number is a weighted sum of the image's bytes, in words of eight bytes, modulo 2^64.
+    The number is a weighted sum of integers, each read from eight bytes, modulo 2^64.
     """
     bytes_per_image = math.prod(images.shape[1:])
-    words_per_image = math.ceil(bytes_per_image / _WORD_BYTES)
-    padding_bytes = words_per_image * _WORD_BYTES - bytes_per_image
+    words_per_image = math.ceil(bytes_per_image / _BYTES_PER_WORD)
+    padding_bytes = words_per_image * _BYTES_PER_WORD - bytes_per_image
     random_weights = np.random.RandomState(0).randint(1, 2**63, words_per_image, dtype=np.uint64)
     odd_weights = random_weights | np.uint64(1)  # then a change of one word changes the sum
     checksums = np.empty(len(images), np.uint64)
     images_per_block = max(1, _MAX_BLOCK_BYTES // bytes_per_image)
     for start in range(0, len(images), images_per_block):
         block = slice(start, start + images_per_block)
-        image_rows = np.ascontiguousarray(images[block]).reshape(-1, bytes_per_image)
-        if padding_bytes:
-            image_rows = np.pad(image_rows, ((0, 0), (0, padding_bytes)))  # copies the block
-        checksums[block] = image_rows.view(np.uint64) @ odd_weights
+        bytes_of_images = np.ascontiguousarray(images[block]).reshape(-1, bytes_per_image)
+        if padding_bytes:  # only then, because padding copies the block
+            bytes_of_images = np.pad(bytes_of_images, ((0, 0), (0, padding_bytes)))
+        words_of_images = bytes_of_images.view(np.uint64)
+        checksums[block] = words_of_images @ odd_weights
     return checksums
 
 

@@ -40,9 +40,8 @@ class FileIndex:
         for file in image_files:
             path = normal_form(file.relative_path)
             self._file_of_path[path] = file
-            path_parts = path.split("/")
-            name = path_parts.pop()
-            indexed = _IndexedFile((*outer_folders, *path_parts), file)
+            *folders, name = path.split("/")
+            indexed = _IndexedFile((*outer_folders, *folders), file)
             stem = name.rpartition(".")[0] or name
             digits = _digits_without_zeros(stem)
             self._files_of_name.setdefault(name, []).append(indexed)

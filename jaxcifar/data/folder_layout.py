@@ -55,16 +55,16 @@ def find_folder_layout(listing: FolderListing, min_classes: int = 2) -> FolderLa
       RunError: the splits contradict each other, a folder can't be listed, or a class name can't be
         used.
     """
-    folder_of_split = _split_folders(listing)
+    folder_of_split = _find_split_folders(listing)
     train_folder = folder_of_split.pop("train")
-    train_class_folders = _class_folders(listing, train_folder)
+    train_class_folders = _find_class_folders(listing, train_folder)
     class_names = sorted(train_class_folders)
     class_folders_of_split = {"train": train_class_folders}
     for split, folder in folder_of_split.items():
-        class_folders_of_split[split] = _class_folders(listing, folder, class_names)
+        class_folders_of_split[split] = _find_class_folders(listing, folder, class_names)
     has_only_training_images = not folder_of_split
-    train_folder_is_named_so = split_of_name(train_folder.own_name) is not None
-    may_have_unnamed_splits = has_only_training_images and not train_folder_is_named_so
+    train_folder_has_split_name = split_of_name(train_folder.own_name) is not None
+    may_have_unnamed_splits = has_only_training_images and not train_folder_has_split_name
     if may_have_unnamed_splits and not listing.problems:
         refuse_unnamed_splits(listing, train_class_folders)
     if len(class_names) < min_classes:
@@ -95,8 +95,8 @@ def describe_content(listing: FolderListing) -> str:
     For example "30 images, 1 folder (images) and no table". Images in subfolders are counted only
     if there is a single class folder.
     """
-    train_folder = _split_folders(listing)["train"]
-    class_folders = _class_folders(listing, train_folder)
+    train_folder = _find_split_folders(listing)["train"]
+    class_folders = _find_class_folders(listing, train_folder)
     if len(class_folders) == 1:
         [folder] = class_folders.values()
         image_count = sum(
@@ -120,12 +120,12 @@ def _count_and_list(names: Sequence[str], noun: str) -> str:
     return f"{pluralize(len(names), noun)} ({join_first(names, MAX_SHOWN_NAMES)})"
 
 
-def _split_folders(listing: FolderListing) -> dict[str, Folder]:
+def _find_split_folders(listing: FolderListing) -> dict[str, Folder]:
     """Return the folder of each split that a folder of images has, "train" first.
 
     If the folder is not divided into splits, "train" is the folder that contains the class folders.
     """
-    innermost_folder = _skip_wrappers(listing, listing.root_folder)
+    innermost_folder = _skip_wrapper_folders(listing, listing.root_folder)
     folders_of_split: dict[str, list[Folder]] = {}
     other_folders = []
     folders = listing.children(innermost_folder).subfolders
@@ -136,8 +136,9 @@ def _split_folders(listing: FolderListing) -> dict[str, Folder]:
             folders_of_split.setdefault(split, []).append(folder)
     has_several_splits = len(folders_of_split) > 1
     has_only_split_folders = not other_folders
-    is_divided = "train" in folders_of_split and (has_several_splits or has_only_split_folders)
-    if not is_divided:
+    names_fit_together = has_several_splits or has_only_split_folders
+    is_divided_into_splits = "train" in folders_of_split and names_fit_together
+    if not is_divided_into_splits:
         refuse_partial_splits(listing, folders_of_split, other_folders)
         return {"train": innermost_folder}
     folder_of_split = {
@@ -153,7 +154,7 @@ def _split_folders(listing: FolderListing) -> dict[str, Folder]:
 
 
 def _only_folder_of_split(listing: FolderListing, split: str, folders: Sequence[Folder]) -> Folder:
-    """Return the only one of the folders that are named like `split`; raise if there are more."""
+    """Return the only folder in `folders`, all named like `split`; raise if there are several."""
     if len(folders) > 1:
         first, second = (folder.printable_path for folder in folders[:2])
         raise RunError(
@@ -163,7 +164,7 @@ def _only_folder_of_split(listing: FolderListing, split: str, folders: Sequence[
     return folders[0]
 
 
-def _skip_wrappers(
+def _skip_wrapper_folders(
     listing: FolderListing, folder: Folder, class_names: Collection[str] = ()
 ) -> Folder:
     """Descend from a folder through wrappers, and return the innermost folder.
@@ -185,15 +186,15 @@ def _skip_wrappers(
         is_class = only_subfolder.class_name in class_names
         if is_split or is_class:
             return folder
-        has_only_files = not listing.children(only_subfolder).subfolders
-        if has_only_files:  # a class, or all the images
+        is_class_or_holds_all_images = not listing.children(only_subfolder).subfolders
+        if is_class_or_holds_all_images:
             return folder
         _report_misplaced_files(listing, folder)
         folder = only_subfolder
     return folder
 
 
-def _class_folders(
+def _find_class_folders(
     listing: FolderListing, split_folder: Folder, train_class_names: Collection[str] = ()
 ) -> dict[str, Folder]:
     """Return the class folders in the folder of a split, by class name.
@@ -201,7 +202,7 @@ def _class_folders(
     `train_class_names` has the classes of the training split, which are found first. In another
     split, a folder with one of these names is a class, even if it is the only folder.
     """
-    parent = _skip_wrappers(listing, split_folder, train_class_names)
+    parent = _skip_wrapper_folders(listing, split_folder, train_class_names)
     _report_misplaced_files(listing, parent)
     class_folders: dict[str, Folder] = {}
     for folder in listing.children(parent).subfolders:

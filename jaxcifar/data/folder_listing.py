@@ -149,7 +149,7 @@ class FolderListing:
             yield from self.files_below(subfolder)
 
     def _usable_subfolder(self, folder: Folder, entry: os.DirEntry) -> Folder | None:
-        """Return a directory entry, a folder, as `Folder`; None for a link to a parent folder."""
+        """Return the subfolder that `entry` of `folder` is; None for a link to a parent folder."""
         relative_path = _join_paths(folder.relative_path, entry.name)
         path = folder.path / entry.name
         parent_folders = self._parent_folders[folder.path]
@@ -170,7 +170,7 @@ class FolderListing:
         return Folder(path, relative_path)
 
     def _usable_file(self, folder: Folder, entry: os.DirEntry) -> FoundFile | None:
-        """Return a directory entry as a file; add a problem and return None if it is unusable."""
+        """Return the file that `entry` of `folder` is; if it is unusable, add a problem."""
         relative_path = _join_paths(folder.relative_path, entry.name)
         printable_path = printable_name(relative_path)
         path = os.path.realpath(entry.path) if entry.is_symlink() else entry.path

@@ -89,12 +89,10 @@ class ImageFolder:
             return cls._from_table(path, labelled, needs_every_class)
         if not needs_every_class:
             # `listing` may have problems from the search for several classes.
-            listing_of_one_class = FolderListing(path)
-            one_class_layout = find_folder_layout(listing_of_one_class, min_classes=1)
+            new_listing = FolderListing(path)
+            one_class_layout = find_folder_layout(new_listing, min_classes=1)
             if one_class_layout is not None:
-                return cls._from_class_folders(
-                    listing_of_one_class, one_class_layout, needs_every_class
-                )
+                return cls._from_class_folders(new_listing, one_class_layout, needs_every_class)
         content = describe_content(listing)
         table_problem = describe_unusable_table(path)
         if table_problem:

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -174,13 +173,13 @@ def shrink_to_stored_size(
 
     Each new pixel is the mean of the pixels that it replaces.
     """
-    image_shape = images.shape[-3:]
-    outer_shape = images.shape[:-3]
-    if image_shape[0] <= LARGEST_STORED_SIZE:
+    *outer_axes, height, width, channels = images.shape
+    if height <= LARGEST_STORED_SIZE:
         return images
     side = LARGEST_STORED_SIZE
-    shrunk_images = np.empty((math.prod(outer_shape), side, side, image_shape[2]), np.uint8)
-    for number, image in enumerate(images.reshape(-1, *image_shape)):
+    flat_images = images.reshape(-1, height, width, channels)
+    shrunk_images = np.empty((len(flat_images), side, side, channels), np.uint8)
+    for number, image in enumerate(flat_images):
         resized = Image.fromarray(image).resize((side, side), Image.Resampling.BOX)
         shrunk_images[number] = np.asarray(resized)
-    return shrunk_images.reshape(*outer_shape, *shrunk_images.shape[1:])
+    return shrunk_images.reshape(*outer_axes, side, side, channels)

@@ -67,7 +67,7 @@ def _refuse_unclear_columns(
 
 
 def _column_with_label_title(titles: Sequence[str], columns: Sequence[int]) -> int | None:
-    """Return the column of `columns` that has a usual title of labels, or None."""
+    """Return the column, one of `columns`, with a title such as "label"; None without one."""
     column_of_title = {title.casefold(): column for column, title in enumerate(titles)}
     for title in _LABEL_TITLES:
         column = column_of_title.get(title)
@@ -77,7 +77,7 @@ def _column_with_label_title(titles: Sequence[str], columns: Sequence[int]) -> i
 
 
 def _has_repeated_values(rows: Sequence[Sequence[str]], column: int) -> bool:
-    """Return True if a column has at least two values, and each is in two rows on average."""
+    """Return True if a column has two values or more, each in at least two rows on average."""
     distinct_values = {row[column] for row in rows} - {""}
     has_several_values = len(distinct_values) >= 2
     are_repeated = len(distinct_values) <= len(rows) / 2
@@ -85,7 +85,7 @@ def _has_repeated_values(rows: Sequence[Sequence[str]], column: int) -> bool:
 
 
 def _one_hot_columns(rows: Sequence[Sequence[str]], candidates: Sequence[int]) -> list[int]:
-    """Return the columns that hold only 0 and 1; [] if a row has no 1 in them, or several."""
+    """Return the columns that hold only 0 and 1; [] unless each row has exactly one 1 in them."""
     binary_columns = [
         column for column in candidates if all(row[column] in _ZERO_OR_ONE for row in rows)
     ]
@@ -121,7 +121,7 @@ def _drop_equivalent_columns(rows: Sequence[Sequence[str]], columns: Sequence[in
 
 
 def _are_equivalent(rows: Sequence[Sequence[str]], column: int, other_column: int) -> bool:
-    """Return True if two columns say the same: equal cells in one mean equal cells in the other."""
+    """Return True if two columns divide the rows into the same classes, whatever their names."""
     pairs_of_cells = {(row[column], row[other_column]) for row in rows}
     cells = {cell for cell, _ in pairs_of_cells}
     other_cells = {other_cell for _, other_cell in pairs_of_cells}

@@ -83,6 +83,6 @@ def _labels_of_one_hot_rows(array_name: str, rows: np.ndarray) -> np.ndarray:
 
 
 def are_one_hot(named_labels: NamedLabels) -> bool:
-    """Return True if labels are rows of numbers, one for each class."""
+    """Return True for one-hot labels, `[N, classes]`; False for labels `[N]` or `[N, 1]`."""
     image_count = named_labels.image_count
     return named_labels.labels.shape not in ((image_count,), (image_count, 1))

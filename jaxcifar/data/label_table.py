@@ -106,24 +106,24 @@ def _numbered_rows(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, 
 
 
 def _guess_delimiter(lines: Sequence[str]) -> str:
-    """Return the delimiter that divides each line into the same number of cells, at least two.
+    """Return the delimiter that divides all lines into the same number of cells, at least two.
 
     If there is no such delimiter, return the most frequent delimiter of the first line.
     """
 
-    def count_columns(delimiter: str) -> int:
-        """Return the number of cells in each line; 0 if the lines have different numbers."""
+    def common_cell_count(delimiter: str) -> int:
+        """Return the number of cells that every line has; 0 if the lines differ."""
         reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
-        row_lengths = {len(row) for row in reader}
-        have_equal_lengths = len(row_lengths) == 1
-        return max(row_lengths) if have_equal_lengths else 0
+        cell_counts = {len(row) for row in reader}
+        have_same_count = len(cell_counts) == 1
+        return max(cell_counts) if have_same_count else 0
 
     if not lines:
         return ","
-    column_counts = {delimiter: count_columns(delimiter) for delimiter in _DELIMITERS}
-    best = max(column_counts, key=lambda delimiter: column_counts[delimiter])
-    if column_counts[best] >= 2:
-        return best
+    column_counts = {delimiter: common_cell_count(delimiter) for delimiter in _DELIMITERS}
+    best_delimiter = max(column_counts, key=lambda delimiter: column_counts[delimiter])
+    if column_counts[best_delimiter] >= 2:
+        return best_delimiter
     # The lines differ: read the table by its first line, so that the message names the other line.
     first_line = lines[0]
     return max(_DELIMITERS, key=first_line.count)

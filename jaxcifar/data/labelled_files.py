@@ -99,7 +99,7 @@ def _describe_columns(path: Path, columns: TableColumns) -> str:
 
 
 def _image_files(listing: FolderListing, table_path: Path) -> list[FoundFile]:
-    """Return the files with the suffix of an image; without any, all files except the table."""
+    """Return the files with an image suffix; if there are none, all files except the table."""
     files = listing.files_below(listing.root_folder)
     other_files = [file for file in files if Path(file.path) != table_path]
     image_files = [file for file in other_files if has_image_suffix(file.relative_path)]
@@ -121,7 +121,7 @@ class _MatchedRows(NamedTuple):
 
 
 def _match_rows(table: LabelTable, columns: TableColumns, index: FileIndex) -> _MatchedRows:
-    """Find the image, label and split of each row of a table.
+    """Return the labels and splits of images from the rows of a table.
 
     `columns` has the numbers of the columns to read; `index` finds the images that cells name.
     If there is no column of splits, the folder of an image says its split.
@@ -181,22 +181,21 @@ def _find_image(table: LabelTable, index: FileIndex, cell: str) -> FoundFile | N
 def _splits_of_folders(files: Sequence[FoundFile]) -> dict[str, str]:
     """Return the split of each file, by path, from the names of the folders around the file.
 
-    Files without such a folder are in the split "train". Names that only contain the name of a
-    split, such as "test_set", count if they name "train" and at least one other split.
+    Files without such a folder are in the split "train", and so are all files if no file is for
+    training. Names that only contain the name of a split, such as "test_set", count if they name
+    "train" and at least one other split.
     """
-    named_split_of_path = {file.path: _split_of_folders(file, split_of_name_part) for file in files}
-    named_splits = set(named_split_of_path.values()) - {None}
-    names_fit_together = "train" in named_splits and len(named_splits) > 1
-    if not names_fit_together:
-        named_split_of_path = {file.path: _split_of_folders(file, split_of_name) for file in files}
-    split_of_path = {path: split or "train" for path, split in named_split_of_path.items()}
+    named_splits = {_find_split_in_path(file, split_of_name_part) for file in files} - {None}
+    parts_of_names_count = "train" in named_splits and len(named_splits) > 1
+    find_split = split_of_name_part if parts_of_names_count else split_of_name
+    split_of_path = {file.path: _find_split_in_path(file, find_split) or "train" for file in files}
     has_training_images = "train" in split_of_path.values()
     if not has_training_images:
         return dict.fromkeys(split_of_path, "train")
     return split_of_path
 
 
-def _split_of_folders(file: FoundFile, find_split: Callable[[str], str | None]) -> str | None:
+def _find_split_in_path(file: FoundFile, find_split: Callable[[str], str | None]) -> str | None:
     """Return the split of the outermost folder that names one; None if no folder does.
 
     `find_split` returns the split that the name of a folder says, or None.

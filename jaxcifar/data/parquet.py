@@ -169,7 +169,8 @@ class _SplitFiles:
                 batches = parquet_file.iter_batches(batch_size, columns=[column], use_threads=False)
                 for batch in batches:
                     row_count += len(batch)
-                    if row_count > expected_count:
+                    has_too_many_rows = row_count > expected_count
+                    if has_too_many_rows:  # reported below
                         break
                     yield batch.column(0)
             if row_count != expected_count:

@@ -135,9 +135,9 @@ def _require_clear_splits(
 
 
 def split_of_file(path: Path, file: Path) -> str | None:
-    """Return the split that the name of a file says, or that of its folder if this is not `path`.
+    """Return the split that a file's name or else its folder's name says; None if neither does.
 
-    Return None if neither name says a split.
+    The name of the user's own folder, `path`, does not count.
     """
     names = [file.stem] if file.parent == path else [file.stem, file.parent.name]
     for name in names:

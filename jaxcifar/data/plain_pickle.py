@@ -72,8 +72,8 @@ class PickledArray:
         is_uint8 = isinstance(dtype, _PickledDtype) and dtype.code == "u1"
         if not is_uint8 or type(content) is not bytes:
             raise RefusedArchiveError("'data' is not an array of uint8")
-        is_shape = type(shape) is tuple and all(type(length) is int for length in shape)
-        if not is_shape or len(shape) != 2 or min(shape) < 0:
+        are_integers = type(shape) is tuple and all(type(length) is int for length in shape)
+        if not are_integers or len(shape) != 2 or min(shape) < 0:
             raise RefusedArchiveError("'data' is not an array with two axes")
         if shape[0] * shape[1] != len(content):
             raise RefusedArchiveError("the shape of the array 'data' does not fit its content")
@@ -119,7 +119,7 @@ class _BatchUnpickler(pickle._Unpickler):
         return text.encode("latin1")
 
     def _load_build(self) -> None:
-        """Set the state of the last object without running the object's own code."""
+        """Set an object's state (operation BUILD) without running the object's own code."""
         state = self.stack.pop()
         target = self.stack[-1]
         if isinstance(target, PickledArray):

@@ -93,17 +93,18 @@ class _RandomNumbers:
 
 
 def _random_coordinates(
-    numbers: _RandomNumbers, spread: np.ndarray | float
+    numbers: _RandomNumbers, largest_shift: np.ndarray | float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the x and y of each pixel in coordinates shifted and rotated at random for each image.
 
-    `spread` is the largest shift along each axis, in pixels. Both results are `[n, 32, 32]`.
+    Each axis is shifted by up to `largest_shift` pixels. Both results are `[n, 32, 32]`.
     """
-    shifted_x = COLUMN_OFFSETS - spread * numbers.between(-1, 1)
-    shifted_y = ROW_OFFSETS - spread * numbers.between(-1, 1)
-    tangent = numbers.between(-0.6, 0.6)  # of half the angle: cos and sin are fractions of it
-    cos = (1 - tangent * tangent) / (1 + tangent * tangent)
-    sin = 2 * tangent / (1 + tangent * tangent)
+    shifted_x = COLUMN_OFFSETS - largest_shift * numbers.between(-1, 1)
+    shifted_y = ROW_OFFSETS - largest_shift * numbers.between(-1, 1)
+    tan_of_half_angle = numbers.between(-0.6, 0.6)  # cos and sin follow from it by + - * / alone
+    squared_tan = tan_of_half_angle * tan_of_half_angle
+    cos = (1 - squared_tan) / (1 + squared_tan)
+    sin = 2 * tan_of_half_angle / (1 + squared_tan)
     rotated_x = cos * shifted_x + sin * shifted_y
     rotated_y = cos * shifted_y - sin * shifted_x
     return rotated_x, rotated_y
@@ -124,7 +125,7 @@ def _paint_stroke(canvas: np.ndarray, numbers: _RandomNumbers, max_half_width: f
 
     `max_half_width` is half the width, in pixels, of the thickest line.
     """
-    along_line, across_line = _random_coordinates(numbers, IMAGE_SIZE / 2)
+    along_line, across_line = _random_coordinates(numbers, largest_shift=IMAGE_SIZE / 2)
     half_length = np.maximum(numbers.between(-3, 6), 0)  # a third of the strokes are dots
     length_past_end = np.maximum(np.abs(along_line) - half_length, 0)
     half_width = numbers.between(0.3, max_half_width)
@@ -150,10 +151,10 @@ def _draw_shapes(labels: np.ndarray, random_table: np.ndarray) -> np.ndarray:
         _paint_stroke(canvas, numbers, max_half_width=1.6)
 
     shape_radius = numbers.between(8, 13)
-    x, y = _random_coordinates(numbers, 14 - shape_radius)
+    shape_x, shape_y = _random_coordinates(numbers, largest_shift=14 - shape_radius)
     stretch = numbers.between(0.9, 1.1)
     # Coordinates in which the shape has about the size of the unit disc.
-    unit_x, unit_y = x / shape_radius, y / (shape_radius * stretch)
+    unit_x, unit_y = shape_x / shape_radius, shape_y / (shape_radius * stretch)
     distance = np.empty_like(unit_x)
     for label, signed_distance in enumerate(SIGNED_DISTANCES.values()):
         has_label = labels == label

@@ -35,8 +35,8 @@ def stratified_split(
     class_counts = np.bincount(labels)
     class_ends = np.cumsum(class_counts)
     is_chosen = np.zeros(len(labels), bool)
-    for class_end, class_count in zip(class_ends, class_counts, strict=True):
-        indices_of_class = indices_by_class[class_end - class_count : class_end]
+    for indices_of_class in np.split(indices_by_class, class_ends[:-1]):
+        class_count = len(indices_of_class)
         chosen_count = round(class_count * fraction)
         is_chosen[indices_of_class[:chosen_count]] = True
     return _divide_indices(shuffled_indices, is_chosen)
@@ -65,7 +65,7 @@ def split_by_fold(
 
 
 def _divide_indices(indices: np.ndarray, is_chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices that are not chosen and those that are, both in the order of `indices`."""
+    """Return the indices that are not chosen, and the chosen indices, in the order of `indices`."""
     is_chosen_in_order = is_chosen[indices]
     return indices[~is_chosen_in_order], indices[is_chosen_in_order]
 

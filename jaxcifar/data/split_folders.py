@@ -19,21 +19,21 @@ def splits_of_folder_names(listing: FolderListing, folders: Sequence[Folder]) ->
     """
     names = [folder.own_name for folder in folders]
     splits_of_whole_names = [split_of_name(name) for name in names]
-    splits_of_names = [split_of_name(name) or split_of_name_part(name) for name in names]
-    distinct_splits = {*splits_of_names} - {None}
+    splits_of_names_or_parts = [split_of_name(name) or split_of_name_part(name) for name in names]
+    distinct_splits = {*splits_of_names_or_parts} - {None}
     if "train" not in distinct_splits or len(distinct_splits) < 2:
         return splits_of_whole_names
-    every_name_has_split = None not in splits_of_names
+    every_name_says_split = None not in splits_of_names_or_parts
     for folder, split_of_whole_name, split in zip(
-        folders, splits_of_whole_names, splits_of_names, strict=True
+        folders, splits_of_whole_names, splits_of_names_or_parts, strict=True
     ):
         only_part_of_name_says_split = split is not None and split_of_whole_name is None
-        must_have_subfolders = split == "train" or not every_name_has_split
-        if only_part_of_name_says_split and must_have_subfolders:
+        may_lack_subfolders = every_name_says_split and split != "train"
+        if only_part_of_name_says_split and not may_lack_subfolders:
             may_be_class = not listing.children(folder).subfolders  # such as "test_tube"
             if may_be_class:
                 return splits_of_whole_names
-    return splits_of_names
+    return splits_of_names_or_parts
 
 
 def refuse_partial_splits(
@@ -54,7 +54,8 @@ def refuse_partial_splits(
     """
     for split, folders in folders_of_split.items():
         folder = folders[0]
-        if not listing.children(folder).subfolders:
+        may_be_class = not listing.children(folder).subfolders
+        if may_be_class:
             continue
         neighbour_text = f" beside {other_folders[0].printable_path}" if other_folders else ""
         missing_text = "" if "train" in folders_of_split else " but no train folder"

@@ -10,10 +10,9 @@ SPLIT_WORDS = {
 
 
 def split_of_name(name: str) -> str | None:
-    """Return the split that a name of a folder, or a cell of a table, means.
+    """Return the split that a folder's name, or a cell of a table, means; None for other names.
 
-    Returns:
-      "train", "val" or "test", such as "val" for "Validation"; None for other names.
+    For example, "Validation" means "val".
     """
     lower_case_name = name.strip().casefold()
     for split, words in SPLIT_WORDS.items():

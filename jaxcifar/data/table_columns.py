@@ -93,10 +93,10 @@ def _find_two_columns(table: LabelTable, named_columns: str) -> tuple[int, int] 
     is_title_of_one_column = find_column(named_columns, titles) is not None
     if is_title_of_one_column:
         return None
-    title_parts = named_columns.split(":")
-    for separator in range(1, min(len(title_parts), _MAX_COLONS)):
-        file_title = ":".join(title_parts[:separator])
-        label_title = ":".join(title_parts[separator:])
+    parts_between_colons = named_columns.split(":")
+    for file_part_count in range(1, min(len(parts_between_colons), _MAX_COLONS)):
+        file_title = ":".join(parts_between_colons[:file_part_count])
+        label_title = ":".join(parts_between_colons[file_part_count:])
         file_column = find_column(file_title, titles)
         label_column = find_column(label_title, titles)
         if file_column is not None and label_column is not None:
@@ -117,17 +117,17 @@ def _find_file_column(table: LabelTable, index: FileIndex, named_column: int | N
     sampling_interval = math.ceil(len(table.rows) / _MAX_SAMPLED_ROWS)
     sampled_rows = table.rows[::sampling_interval]
     columns = range(len(sampled_rows[0])) if named_column is None else [named_column]
-    scores = []
+    score_of_column: dict[int, _FileColumnScore] = {}
     for column in columns:
         sampled_cells = {row[column] for row in sampled_rows}
-        scores.append(_score_file_column(index, sampled_cells))
-    best_score = max(scores)
-    if best_score.image_count == 0:
+        score_of_column[column] = _score_file_column(index, sampled_cells)
+    best_column = max(score_of_column, key=lambda column: score_of_column[column])
+    if score_of_column[best_column].image_count == 0:
         problem = _describe_missing_images(table, named_column)
         raise NoImageNamedError(
             f"{table.path}: {problem}; write the names of the files, or their paths, into a column"
         )
-    return columns[scores.index(best_score)]
+    return best_column
 
 
 def _describe_missing_images(table: LabelTable, named_column: int | None) -> str:
@@ -192,25 +192,24 @@ def _find_split_column(
     Raises:
       RunError: the column has a cell that is not a split.
     """
-    columns_with_other_title: list[int] = []
+    columns_recognised_by_cells: list[int] = []
     for column, title in enumerate(titles or ()):
         if column in used_columns:
             continue
         cells = {row[column] for row in rows}
+        splits = {split_of_name(cell) for cell in cells} - {None}
         other_cells = {cell for cell in cells if split_of_name(cell) is None}
-        splits = {split_of_name(cell) for cell in cells - other_cells}
         has_only_splits = not other_cells
-        has_train_and_another_split = "train" in splits and len(splits) > 1
         has_split_title = title.casefold() in _SPLIT_TITLES
         if has_split_title and has_only_splits:
             return column
-        if has_split_title:
-            is_clearly_for_splits = title.casefold() == "split" or len(splits) > 0
-            if is_clearly_for_splits:  # without this error, test images would be trained on
-                raise RunError(
-                    f"{table.path}: column {printable(title)} has the value "
-                    f"{printable(min(other_cells), 60)!r}; write train, val or test in each row"
-                )
-        elif has_only_splits and has_train_and_another_split:
-            columns_with_other_title.append(column)
-    return columns_with_other_title[0] if columns_with_other_title else None
+        must_be_for_splits = title.casefold() == "split" or (has_split_title and len(splits) > 0)
+        if must_be_for_splits:  # without this error, test images would be trained on
+            raise RunError(
+                f"{table.path}: column {printable(title)} has the value "
+                f"{printable(min(other_cells), 60)!r}; write train, val or test in each row"
+            )
+        has_train_and_another_split = "train" in splits and len(splits) > 1
+        if has_only_splits and has_train_and_another_split:
+            columns_recognised_by_cells.append(column)
+    return columns_recognised_by_cells[0] if columns_recognised_by_cells else None

@@ -150,7 +150,7 @@ def load_user_data(
 
 
 def _cache_name(name: str, image_size: int) -> str:
-    """Return the name of the cache folder for the images at the path `name`, of `image_size`."""
+    """Return the cache folder's name for the images at the path `name`, resized to `image_size`."""
     path_digest = _sha256_hex(os.fsencode(_absolute_path(name)))[:12]
     size_suffix = "" if image_size == IMAGE_SIZE else f"-{image_size}"
     return f"{user_data_name(name)}-{path_digest}{size_suffix}"

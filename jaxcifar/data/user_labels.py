@@ -51,13 +51,13 @@ def number_classes(
         )
     is_one_hot = any(map(are_one_hot, named_labels.values()))
     if run_classes is not None and class_names is None:
-        run_classes_are_numbers = all(map(str.isdecimal, run_classes))
-        if run_classes_are_numbers and not is_one_hot:
+        integers_are_class_names = all(map(str.isdecimal, run_classes)) and not is_one_hot
+        if integers_are_class_names:
             # If the run's classes are called "1" to "9", the label 1 is the class "1".
             labels_of_split = {
                 split: labels.astype(str) for split, labels in labels_of_split.items()
             }
-        class_names = _classes_to_evaluate(labels_of_split, array_names, run_classes)
+        class_names = _class_names_for_evaluation(labels_of_split, array_names, run_classes)
     if class_names is not None:
         _require_class_names(class_names, min_count=2 if run_classes is None else 1)
     first_label = 0
@@ -83,12 +83,12 @@ def _are_strings(labels: np.ndarray) -> bool:
     return labels.dtype.kind == "U"
 
 
-def _classes_to_evaluate(
+def _class_names_for_evaluation(
     labels_of_split: Mapping[str, np.ndarray],
     array_names: Mapping[str, str],
     run_classes: Sequence[str],
 ) -> Sequence[str]:
-    """Return the class names to use for images without class names, on which a run is evaluated.
+    """Return class names for an evaluation, on images for which the user gave no class names.
 
     If the labels are strings, these are the names, which are compared with the run's names later.
     Integers are numbers of the run's classes, so the run's names are returned.
@@ -138,7 +138,7 @@ def _number_strings(
         class_names = np.unique(labels_of_split["train"]).tolist()
         _require_class_names(class_names)
     numbers_of_split = {
-        split: _label_numbers(array_names[split], labels, class_names)
+        split: _class_numbers_of_strings(array_names[split], labels, class_names)
         for split, labels in labels_of_split.items()
     }
     return ClassNumbers(numbers_of_split, tuple(class_names))
@@ -162,7 +162,7 @@ def _number_integers(
         last_label = int(checked_labels["train"].max())
         class_names = [str(label) for label in range(first_label, last_label + 1)]
         _require_class_names(class_names)
-    _require_named_labels(checked_labels, array_names, len(class_names), first_label)
+    _refuse_labels_without_class(checked_labels, array_names, len(class_names), first_label)
     numbers_of_split = {split: labels - first_label for split, labels in checked_labels.items()}
     return ClassNumbers(numbers_of_split, tuple(class_names))
 
@@ -183,17 +183,19 @@ def _require_class_names(class_names: Sequence[str], min_count: int = 2) -> None
         )
 
 
-def _label_numbers(array_name: str, labels: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
+def _class_numbers_of_strings(
+    array_name: str, labels: np.ndarray, class_names: Sequence[str]
+) -> np.ndarray:
     number_of_class = {class_name: number for number, class_name in enumerate(class_names)}
-    distinct_labels, index_of_distinct = np.unique(labels, return_inverse=True)
+    distinct_labels, distinct_index_of_image = np.unique(labels, return_inverse=True)
     for label in distinct_labels.tolist():
         if label not in number_of_class:
             raise UsageError(
                 f"{array_name} has the label {label!a}, which is not a class of the training "
                 "images; correct the label, or add training images and a class name"
             )
-    numbers = [number_of_class[label] for label in distinct_labels.tolist()]
-    return np.asarray(numbers, np.int64)[index_of_distinct]
+    distinct_numbers = [number_of_class[label] for label in distinct_labels.tolist()]
+    return np.asarray(distinct_numbers, np.int64)[distinct_index_of_image]
 
 
 def _check_labels(array_name: str, labels: np.ndarray) -> np.ndarray:
@@ -224,7 +226,7 @@ def _guess_first_label(
     return 1 if smallest == 1 and names_fit_labels_from_1 else 0
 
 
-def _require_named_labels(
+def _refuse_labels_without_class(
     labels_of_split: Mapping[str, np.ndarray],
     array_names: Mapping[str, str],
     class_count: int,
