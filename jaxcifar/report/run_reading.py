@@ -64,8 +64,8 @@ def _check_consistency(run: FinishedRun) -> None:
     if len(run.history) != epochs and not ended_early:
         raise RunError(f"metrics.jsonl has {len(run.history)} of {epochs} epochs; {_REMEDY}")
     rows = [*run.history, run.result]
-    have_validation = ["val_accuracy" in row for row in rows]
-    if any(have_validation) and not all(have_validation):
+    validation_was_measured = ["val_accuracy" in row for row in rows]
+    if any(validation_was_measured) and not all(validation_was_measured):
         raise RunError(
             f"val_accuracy is missing in some rows of metrics.jsonl or result.json; {_REMEDY}"
         )
