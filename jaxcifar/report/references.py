@@ -185,23 +185,23 @@ def wrong_normalisation_verdict(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows_with_low_reference:
         share = _share_of_gap_that_accuracy_falls(row)
         fall_shares.append(share)
-        fall = (
+        fall_text = (
             f"“{row['name']}” falls from {percent(row['test'])} to "
             f"{percent(row['mismatched'])}, the reference has {percent(row['reference'])}"
         )
         falls_about_as_low = _LEAST_SHARE_AS_LOW <= share <= _MOST_SHARE_AS_LOW
         if falls_about_as_low:
-            explained.append(fall)
+            explained.append(fall_text)
         else:
-            unexplained.append(fall)
+            unexplained.append(fall_text)
     if explained and unexplained:
         others = "the other" if len(unexplained) == 1 else "the others"
         return (
             f"That explains {len(explained)} of {len(fall_shares)}: {'; '.join(explained)}. "
             f"It does not explain {others}: {'; '.join(unexplained)}."
         )
-    falls = "; ".join(explained or unexplained)
-    return f"{_verdict_start(fall_shares, all_explained=not unexplained)} ({falls})."
+    falls_text = "; ".join(explained or unexplained)
+    return f"{_verdict_start(fall_shares, all_explained=not unexplained)} ({falls_text})."
 
 
 def _share_of_gap_that_accuracy_falls(row: dict[str, Any]) -> float:

@@ -13,8 +13,8 @@ from jaxcifar.report.run_records import FinishedRun, Variation
 from jaxcifar.report.study_records import StudiedNetwork
 
 
-def settings_without_seed(config: Config) -> dict[str, Any]:
-    """Return a run's settings, changed so that they are equal for runs that differ only in seed.
+def settings_that_repeats_share(config: Config) -> dict[str, Any]:
+    """Return a run's settings, changed so that runs which differ only in seed have equal settings.
 
     The seed is set to 0. These settings change too, because they may depend on the seed or on the
     folder in which a run was started:
@@ -66,7 +66,7 @@ def group_runs(runs: Iterable[FinishedRun]) -> list[tuple[FinishedRun, ...]]:
     groups: dict[Any, list[FinishedRun]] = {}
     for run in runs:
         fold_count = run.fold.total if run.fold else 0
-        settings = json.dumps({**settings_without_seed(run.config), "fold": fold_count})
+        settings = json.dumps({**settings_that_repeats_share(run.config), "fold": fold_count})
         path_of_converted_run = run.path if run.converted else None
         group_key = settings, run.data.identity, path_of_converted_run
         groups.setdefault(group_key, []).append(run)

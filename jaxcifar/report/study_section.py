@@ -177,10 +177,10 @@ def _draw_row_panels(
         rows = variations[start : start + ROWS_ON_A_PICTURE]
         headline = f"Accuracy by epoch: rows {start + 1} to {start + len(rows)}\n{title}"
         path = draw("rows", plot_row_panels, rows, headline)
-        names = f"{escape_markdown(rows[0].name)} to {escape_markdown(rows[-1].name)}"
-        words = {row.run_word for row in rows if len(row.runs) > 1}
-        mean = f", mean over {word_or_runs(words)}" if words else ""
-        pictures.append({"path": path, "names": names, "mean": mean})
+        row_range = f"{escape_markdown(rows[0].name)} to {escape_markdown(rows[-1].name)}"
+        run_words = {row.run_word for row in rows if len(row.runs) > 1}
+        mean_text = f", mean over {word_or_runs(run_words)}" if run_words else ""
+        pictures.append({"path": path, "names": row_range, "mean": mean_text})
     return pictures
 
 
