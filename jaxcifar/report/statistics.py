@@ -218,7 +218,7 @@ class Distance:
     def _derivatives(self) -> np.ndarray:
         """The derivative of `value` with respect to each sample's mean, as `[samples]`.
 
-        At 0, `value` has no derivative. The result is then its limit for equal differences near 0.
+        At 0, `value` has no derivative. The result is then the largest derivative near 0.
         """
         count = len(self.samples)
         if self.value == 0:
