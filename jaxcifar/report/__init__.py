@@ -122,8 +122,8 @@ def _relative_path(path: Path, folder: Path) -> str:
 def _report_context(records: Records, folder: Path, pictures: Pictures) -> dict[str, Any]:
     """Draw the report's pictures, and return the values that fill the template `report.md.j2`."""
     section_numbers, figure_numbers = itertools.count(1), itertools.count(1)
-    networks = [network_context(network, pictures) for network in records.networks]
-    studies = [
+    network_contexts = [network_context(network, pictures) for network in records.networks]
+    study_contexts = [
         study_context(study, records, _relative_path(study.path, folder), pictures)
         for study in records.studies
         if study.variations
@@ -141,7 +141,7 @@ def _report_context(records: Records, folder: Path, pictures: Pictures) -> dict[
     network_titles = [network.title for network in records.networks]
     if not network_titles:  # all runs were trained without validation
         network_titles = list(dict.fromkeys(title for _, title in without_validation))
-    evaluations = [network["evaluation"] for network in networks if network["evaluation"]]
+    evaluations = [network["evaluation"] for network in network_contexts if network["evaluation"]]
     was_tested_again = any(evaluation.get("looks", 0) > 0 for evaluation in evaluations)
     unfinished = {
         _relative_path(run.path, folder): _progress_text(run) for run in records.unfinished_runs
@@ -153,9 +153,9 @@ def _report_context(records: Records, folder: Path, pictures: Pictures) -> dict[
     return {
         "title": report_title(records, folder, network_titles),
         "synthetic": synthetic_titles,
-        "networks": networks,
+        "networks": network_contexts,
         "tested_again": was_tested_again,
-        "studies": studies,
+        "studies": study_contexts,
         "without_validation": without_validation,
         "contents": CONTENTS_PLACEHOLDER,
         "figure": lambda: next(figure_numbers),

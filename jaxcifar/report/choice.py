@@ -36,7 +36,7 @@ def winner_sentences(network: StudiedNetwork) -> str:
 
     The sentences also list ties, and say how certain the lead is. Return "" for a single variation.
     """
-    winner, *others = network.by_validation
+    winner, *others = network.ranked_variations
     if not others:
         return ""
     leads = {quoted_name(other.name): validation_lead(winner, other) for other in others}
@@ -62,7 +62,7 @@ def winner_certainty_clause(network: StudiedNetwork) -> str:
 
     The variations are compared by validation accuracy. Return "" for a single variation.
     """
-    winner, *others = network.by_validation
+    winner, *others = network.ranked_variations
     if not others:
         return ""
     if _all_runs_guess(network):
@@ -92,7 +92,7 @@ def validation_lead(winner: Variation, other: Variation) -> Difference:
 
 
 def _tie_sentence(network: StudiedNetwork, tied_names: list[str]) -> str:
-    winner, second, *_ = network.by_validation
+    winner, second, *_ = network.ranked_variations
     name = f"**{escape_markdown(winner.name)}**"
     return (
         f"{name} and {join_names(tied_names)} tie: of {_candidate_count_text(network)} they "

@@ -101,8 +101,8 @@ def plot_per_class(run: FinishedRun, title: str, path: Path) -> None:
     if has_many_classes:
         count = _CLASSES_AT_EACH_END
         shown_classes = [*worst_first[:count], *worst_first[-count:]]
-        left_out = len(worst_first) - len(shown_classes)
-        title += f"\nthe {count} worst and {count} best classes, {left_out} others between them"
+        other_count = len(worst_first) - len(shown_classes)
+        title += f"\nthe {count} worst and {count} best classes, {other_count} others between them"
     bar_positions = np.arange(len(shown_classes), dtype=float)
     if has_many_classes:
         gap_between_worst_and_best = 1

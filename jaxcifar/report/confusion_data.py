@@ -43,9 +43,10 @@ def confusion_data(run: FinishedRun, max_bytes: int) -> dict[str, Any] | None:
     images = mistakes["image"]
     sprite, images_in_sprite = _make_limited_sprite(images, max_bytes)
     image_size = images.shape[1]
-    has_many_classes = len(run.class_names) > MANY_CLASSES
-    if has_many_classes and images_in_sprite == 0:
-        return None  # the page would show neither counts nor images
+    has_images = images_in_sprite > 0
+    has_counts = len(run.class_names) <= MANY_CLASSES
+    if not (has_images or has_counts):
+        return None  # the page would have nothing to show
     sprite_text = base64.b64encode(sprite).decode()
     data: dict[str, Any] = {
         "kind": "confusion",
@@ -53,10 +54,10 @@ def confusion_data(run: FinishedRun, max_bytes: int) -> dict[str, Any] | None:
         "columns": SPRITE_COLUMNS,
         "size": image_size,
         "step": image_size + _sprite_margin(image_size),
-        "sprite": f"data:image/jpeg;base64,{sprite_text}" if images_in_sprite else "",
+        "sprite": f"data:image/jpeg;base64,{sprite_text}" if has_images else "",
         "cells": _cells_with_images(mistakes, images_in_sprite, run.confusion),
     }
-    if not has_many_classes:
+    if has_counts:
         data["matrix"] = run.confusion.tolist()
     return data
 

@@ -30,7 +30,7 @@ _PETA = 1e15
 def _training_petaflop(variation: Variation) -> float | None:
     """Return how many PFLOP (10^15 operations) the training of all runs took; None if unknown.
 
-    Epochs that a run took over from the run that it continues do not count. A step on smaller
+    If a run continues another run, the epochs of that other run do not count. A step on smaller
     images (`small_size`) counts in proportion to their pixels, as the work of a convolution does.
     """
     config, result = variation.config, variation.runs[0].result
@@ -38,12 +38,12 @@ def _training_petaflop(variation: Variation) -> float | None:
     if multiply_accumulates is None:
         return None
     steps_per_epoch = result["examples"]["train"] // config.batch_size
-    full_size_steps = sum(_full_size_steps(run, steps_per_epoch) for run in variation.runs)
+    full_size_steps = sum(_as_full_size_steps(run, steps_per_epoch) for run in variation.runs)
     full_size_images = full_size_steps * config.batch_size
     return training_flops(multiply_accumulates, full_size_images) / _PETA
 
 
-def _full_size_steps(run: FinishedRun, steps_per_epoch: int) -> float:
+def _as_full_size_steps(run: FinishedRun, steps_per_epoch: int) -> float:
     """Return a run's number of steps, converted to steps on images of full size.
 
     For example, a step on images of half the height and half the width counts as 1/4.

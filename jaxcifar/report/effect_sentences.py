@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from jaxcifar.report.effects import Effect, find_effects
-from jaxcifar.report.repeat_words import common_word
+from jaxcifar.report.repeat_words import word_or_runs
 from jaxcifar.report.run_records import Variation
 from jaxcifar.report.statistics import Difference
 from jaxcifar.report.wording import field_title, join_names, setting_text
@@ -38,7 +38,7 @@ def effect_sentences(variations: Sequence[Variation]) -> list[str]:
     not_measured = [effect for effect in largest_first if not effect.is_measured]
     if not_measured:
         sentences.append(_not_measured_sentence(not_measured))
-    return [*sentences, _basis_sentence(largest_first)]
+    return [*sentences, _interval_sentence(largest_first)]
 
 
 def _measured_sentence(setting_effects: Sequence[Effect]) -> str:
@@ -86,26 +86,26 @@ def _not_measured_sentence(small_effects: Sequence[Effect]) -> str:
     return f"No effect could be measured of {join_names(changes)}."
 
 
-def _basis_sentence(all_effects: Sequence[Effect]) -> str:
+def _interval_sentence(all_effects: Sequence[Effect]) -> str:
     """Return a sentence that says how the confidence intervals of effects were computed.
 
-    They come from the spread between seeds or folds. For a row with only one run, they come from
-    the number of test images.
+    An interval comes from the spread between seeds or folds. For a row with only one run, the
+    interval comes from the number of test images.
     """
     error_bases = {effect.mean_difference.error_basis for effect in all_effects}
     uses_images = "images" in error_bases
-    words_for_runs = error_bases - {"images"}  # "seeds", "folds" or "runs"
-    if not words_for_runs:
+    repeat_words = error_bases - {"images"}  # "seeds", "folds" or "runs"
+    if not repeat_words:
         return (
             "In brackets: 95% intervals, from the number of test images. There are too few seeds "
             "to say how much another seed would change these figures."
         )
-    word = common_word(words_for_runs)
+    repeat_word = word_or_runs(repeat_words)
     if not uses_images:
-        return f"In brackets: 95% intervals, from the spread between {word}."
+        return f"In brackets: 95% intervals, from the spread between {repeat_word}."
     return (
-        f"In brackets: 95% intervals, from the spread between {word}, or from the number of test "
-        "images where a row has one run. Another seed may change the latter by more."
+        f"In brackets: 95% intervals, from the spread between {repeat_word}, or from the number of "
+        "test images where a row has one run. Another seed may change the latter by more."
     )
 
 

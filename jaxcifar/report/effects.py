@@ -54,11 +54,10 @@ class Effect(NamedTuple):
 def find_effects(variations: Sequence[Variation]) -> list[Effect]:
     """Return how the test accuracy changes if one setting changes and the others stay.
 
-    Only variations that differ in exactly one setting are compared. Each effect is of a change from
-    the setting's usual (most frequent) value to another value, or from False to True. A setting for
-    which the usual value has no such pair of variations gets the effects between its other values.
-    Of variations with equal settings, only the first one counts: their pairs would not be
-    independent.
+    Only pairs of variations that differ in exactly one setting are compared. Each effect is of a
+    change from the setting's usual (most frequent) value to another value, or from False to True.
+    If no pair has the usual value, the effects are between the setting's other values. Of
+    variations with equal settings, only the first one counts, so that pairs are independent.
     """
     variations = _without_repeated_settings(variations)
     changes = [_start_at_usual_value(change, variations) for change in single_changes(variations)]
@@ -105,7 +104,7 @@ def _usual_value(setting: str, variations: Sequence[Variation]) -> Any:
 def _start_at_usual_value(change: SingleChange, variations: Sequence[Variation]) -> SingleChange:
     """Return a change with old and new swapped if the new value is the setting's most frequent one.
 
-    The change of a boolean setting is swapped instead if it goes from True to False.
+    For a boolean setting, swap old and new if the old value is True, however frequent it is.
     """
     if isinstance(change.old_value, bool):
         must_be_swapped = change.old_value is True

@@ -52,34 +52,34 @@ def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[
     evaluation = evaluation or {"sets": {}}
     sets = dict(list(evaluation["sets"].items())[:_MAX_IMAGE_SETS])
     first_set = next(iter(sets.values()), None)
-    calibrated = sets.get("test") or first_set  # the set whose calibration is described
-    corrupted, slips = evaluation.get("corruptions"), evaluation.get("slips")
-    pictures = _draw_pictures(evaluation, calibrated, title, draw)
+    described_set = sets.get("test") or first_set  # its calibration is described
+    corruptions, test_code_slips = evaluation.get("corruptions"), evaluation.get("slips")
+    pictures = _draw_pictures(evaluation, described_set, title, draw)
     return {
         "missing": "",
         "corruption_sets": corruption_set_contexts(evaluation, title, draw, plot_corruptions),
         "looks": len(looks_at_test_images),
         "sets": [_table_cells(results) for results in sets.values()],
-        "calibration": _calibration_text(calibrated, evaluation) if calibrated else "",
-        "calibration_error": percent(calibrated["plain"]["ece"]) if calibrated else "",
+        "calibration": _calibration_text(described_set, evaluation) if described_set else "",
+        "calibration_error": percent(described_set["plain"]["ece"]) if described_set else "",
         "shifts": _shift_sentences(sets),
         "metrics": _metric_sentences(sets),
-        "corruptions": _corruption_cells(corrupted) if corrupted else [],
-        "corruption_text": _corruption_text(corrupted) if corrupted else "",
-        "slips": _slip_cells(slips) if slips else [],
-        "slip_images": f"{slips['images']:,}" if slips else "",
+        "corruptions": _corruption_cells(corruptions) if corruptions else [],
+        "corruption_text": _corruption_text(corruptions) if corruptions else "",
+        "slips": _slip_cells(test_code_slips) if test_code_slips else [],
+        "slip_images": f"{test_code_slips['images']:,}" if test_code_slips else "",
         "pictures": pictures,
     }
 
 
 def _draw_pictures(
-    evaluation: Evaluation, calibrated: Figures | None, title: str, draw: DrawPicture
+    evaluation: Evaluation, described_set: Figures | None, title: str, draw: DrawPicture
 ) -> dict[str, str]:
     """Draw the calibration on one set of images, and the accuracy on corrupted test images.
 
     Args:
       evaluation: the content of a run's `evaluation.json`.
-      calibrated: the results on the set of images; None if there are none.
+      described_set: the results on the set of images; None if there are none.
       title: title of the network, for the pictures.
       draw: draws a picture and returns its path.
 
@@ -87,17 +87,17 @@ def _draw_pictures(
       the paths of the pictures, "reliability" and "corruptions"; a picture without data is missing.
     """
     pictures = {}
-    if calibrated:
-        headline = f"How often it is right: {title}\n{calibrated['title']}"
+    if described_set:
+        headline = f"How often it is right: {title}\n{described_set['title']}"
         temperature = evaluation.get("temperature")
         pictures["reliability"] = draw(
-            "reliability", plot_reliability, calibrated, temperature, headline
+            "reliability", plot_reliability, described_set, temperature, headline
         )
-    corrupted = evaluation.get("corruptions")
-    if corrupted:
+    corruptions = evaluation.get("corruptions")
+    if corruptions:
         headline = f"Accuracy on corrupted test images: {title}"
         unnamed_run = ""  # the only run needs no name in the picture
-        results_of_run = {unnamed_run: corrupted}
+        results_of_run = {unnamed_run: corruptions}
         pictures["corruptions"] = draw("corruptions", plot_corruptions, results_of_run, headline)
     return pictures
 
@@ -189,10 +189,10 @@ def _shift_sentences(sets: Mapping[str, Figures]) -> list[str]:
     ]
 
 
-def _corruption_cells(corrupted: Corruptions) -> list[dict[str, Any]]:
+def _corruption_cells(corruptions: Corruptions) -> list[dict[str, Any]]:
     """Return a table row for each kind of corruption: accuracies by strength, and their mean."""
     rows = []
-    for kind, accuracies in corrupted["accuracy"].items():
+    for kind, accuracies in corruptions["accuracy"].items():
         cells = {
             "kind": escape_markdown(kind),
             "levels": [percent(accuracy) for accuracy in accuracies],
@@ -207,19 +207,19 @@ def _slip_cells(slips: Slips) -> list[tuple[str, str]]:
     return [(escape_markdown(name), percent(accuracy)) for name, accuracy in accuracies]
 
 
-def _corruption_text(corrupted: Corruptions) -> str:
+def _corruption_text(corruptions: Corruptions) -> str:
     """Return sentences on the mean accuracy and on the most and the least harmful corruption."""
-    clean = corrupted["clean"]
+    clean = corruptions["clean"]
     accuracy_drops = {
         escape_markdown(kind): clean - float(np.mean(accuracies))
-        for kind, accuracies in corrupted["accuracy"].items()
+        for kind, accuracies in corruptions["accuracy"].items()
     }
     worst = max(accuracy_drops, key=accuracy_drops.__getitem__)
     least = min(accuracy_drops, key=accuracy_drops.__getitem__)
     mean_accuracy = clean - sum(accuracy_drops.values()) / len(accuracy_drops)
     return (
-        f"Of {percent(clean)} on {corrupted['images']:,} test images, {percent(mean_accuracy)} are "
-        f"left on average over kinds and strengths. The most harmful kind is {worst} "
+        f"Of {percent(clean)} on {corruptions['images']:,} test images, {percent(mean_accuracy)} "
+        f"are left on average over kinds and strengths. The most harmful kind is {worst} "
         f"({signed_points(-accuracy_drops[worst])} points), the least harmful {least} "
         f"({signed_points(-accuracy_drops[least])})."
     )

@@ -17,7 +17,7 @@ from jaxcifar.report.figures import draw_curves
 from jaxcifar.report.pictures import DrawPicture, Pictures
 from jaxcifar.report.run_records import FinishedRun
 from jaxcifar.report.study_records import StudiedNetwork
-from jaxcifar.report.wording import escape_markdown, unusual_settings
+from jaxcifar.report.wording import escape_markdown, unusual_settings_text
 from jaxcifar.runs.file_formats import Source
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.image_sheets import plot_mistakes, plot_training_images
@@ -30,9 +30,9 @@ def network_context(network: StudiedNetwork, pictures: Pictures) -> dict[str, An
     """
     winner = network.winner
     best_run = winner.best_run
-    draw = pictures.begin_section(winner.config.arch, network.data.name)
+    draw = pictures.make_draw_function(winner.config.arch, network.data.name)
     title = f"{winner.name}\n{network.title}"
-    winner_settings = unusual_settings(winner, network.variations)
+    winner_settings = unusual_settings_text(winner, network.variations)
     network_pictures = {
         "per_class": draw("classes", classes.plot_per_class, best_run, f"Test accuracy: {title}"),
         "confusion": draw("confusion", classes.plot_confusion, best_run, f"Test images: {title}"),
@@ -40,7 +40,7 @@ def network_context(network: StudiedNetwork, pictures: Pictures) -> dict[str, An
     candidates = []
     if not network.converted:
         network_pictures |= draw_curves(draw, [best_run], title)
-        candidates = [candidate_cells(variation, winner) for variation in network.by_validation]
+        candidates = [candidate_cells(variation, winner) for variation in network.ranked_variations]
     return {
         "title": escape_markdown(network.title),
         "winner": winner,
@@ -117,7 +117,7 @@ def _mistakes_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[s
         mistakes = folder.read_mistakes(len(run.class_names))
     except RunError:
         return {"missing": f"{file.name} in the run's folder can't be read."}
-    picture = draw("mistakes", plot_mistakes, run.class_names, mistakes, title, photos=True)
+    picture = draw("mistakes", plot_mistakes, run.class_names, mistakes, title, has_photos=True)
     return {"missing": "", "picture": picture}
 
 
@@ -143,5 +143,5 @@ def _training_images_context(run: FinishedRun, title: str, draw: DrawPicture) ->
         return {"missing": f"{file.name} in the run's folder can't be read."}
     text = alternative_texts.describe_training_images(run.class_names, images["label"])
     arguments = (run.class_names, images, title)
-    picture = draw("training-images", plot_training_images, *arguments, photos=True)
+    picture = draw("training-images", plot_training_images, *arguments, has_photos=True)
     return {"text": text, "picture": picture}

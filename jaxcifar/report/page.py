@@ -102,8 +102,8 @@ def _image_tag(path: str, text: str, picture: bytes | None, part_id: str | None)
         return escaped_text
     extension = path.rpartition(".")[2]
     source = f"data:image/{_MEDIA_TYPES[extension]};base64,{base64.b64encode(picture).decode()}"
-    part = "" if part_id is None else f' data-part="{part_id}"'
-    return f'<img class="{extension}" src="{source}" alt="{escaped_text}"{part}>'
+    part_attribute = "" if part_id is None else f' data-part="{part_id}"'
+    return f'<img class="{extension}" src="{source}" alt="{escaped_text}"{part_attribute}>'
 
 
 def _read_page_file(name: str) -> str:
@@ -178,8 +178,8 @@ def _turn_pictures_into_figures(tokens: Sequence[Token]) -> list[Token]:
             start.tag = end.tag = "figure"
         elif follows_figure and _is_caption(content):
             start.tag = end.tag = "figcaption"
-            figure_end = result.pop(-4)
-            result.append(figure_end)  # so that the caption is inside
+            figure_end = result[-4]
+            result[-4:] = [start, content, end, figure_end]  # the caption is inside the figure
     return result
 
 

@@ -168,8 +168,7 @@ def _thinned_curves(
     curves: dict[str, Any] = {"epochs": (shown_indices + 1).tolist(), "chosen": list(best_epochs)}
     for split, quantity in itertools.product(_SPLITS, _QUANTITIES):
         metric = f"{split}_{quantity}"
-        has_metric = metric in histories[0][0]
-        if not has_metric:  # a run without validation images
+        if metric not in histories[0][0]:  # a run without validation images
             continue
         values_by_run_and_epoch = stack_curves(histories, metric)
         shown_values = values_by_run_and_epoch[:, shown_indices]
@@ -178,7 +177,8 @@ def _thinned_curves(
             lines.append(np.nanmin(shown_values, axis=0))
             lines.append(np.nanmax(shown_values, axis=0))
         curves[metric] = [_round_for_json(line) for line in lines]
-        best_values = values_by_run_and_epoch[np.arange(len(histories)), best_indices]
+        run_indices = np.arange(len(histories))
+        best_values = values_by_run_and_epoch[run_indices, best_indices]
         curves[f"{metric}_chosen"] = _round_for_json(best_values)
     return curves
 

@@ -56,26 +56,26 @@ class Pictures:
             )
         (folder / PICTURE_FOLDER).mkdir(exist_ok=True)
 
-    def begin_section(self, *names: str) -> DrawPicture:
+    def make_draw_function(self, *file_name_words: str) -> DrawPicture:
         """Return a function that draws the pictures of one section of the report.
 
-        The function is `draw(name, plot, *arguments, photos=False)`. It calls
+        The function is `draw(name, plot, *arguments, has_photos=False)`. It calls
         `plot(*arguments, file)` and returns the picture's path relative to the report. A picture is
         an SVG while the page has room for it. Later pictures, and photos, are PNG.
 
         Args:
-          names: names of the section, with which the file names begin.
+          file_name_words: words with which the section's file names begin.
         """
-        prefix = self._make_unused_name("-".join(map(_file_name_part, names)))
+        prefix = self._make_unused_name("-".join(map(_file_name_part, file_name_words)))
 
         def draw(
-            name: str, plot: Callable[..., None], *arguments: object, photos: bool = False
+            name: str, plot: Callable[..., None], *arguments: object, has_photos: bool = False
         ) -> str:
-            svg = None if photos else self._draw_svg_if_room(plot, arguments)
+            svg = None if has_photos else self._draw_svg_if_room(plot, arguments)
             if svg is not None:
                 content, extension = svg, "svg"
             else:
-                png_settings = _PHOTO_SETTINGS if photos else _PNG_SETTINGS
+                png_settings = _PHOTO_SETTINGS if has_photos else _PNG_SETTINGS
                 content, extension = draw_once(plot, arguments, png_settings), "png"
             file_name = self._make_unused_name(f"{prefix}-{_file_name_part(name)}")
             path = f"{PICTURE_FOLDER}/{file_name}.{extension}"

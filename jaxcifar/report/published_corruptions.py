@@ -31,7 +31,7 @@ def corruption_set_contexts(
         headline = f"Accuracy on {results['title']}: {title}"
         context = {
             "title": escape_markdown(results["title"]),
-            "text": _result_sentences(results),
+            "text": _corruption_set_sentences(results),
             "has_errors": "corruption_error" in results,
             "lines": [_table_cells(results, kind) for kind in results["accuracy"]],
             "picture": draw("corruption-set", plot, {"": results}, headline),
@@ -52,8 +52,8 @@ def _table_cells(results: CorruptionSet, kind: str) -> dict[str, Any]:
     }
 
 
-def _result_sentences(results: CorruptionSet) -> str:
-    """Return sentences on the results on a set of corrupted images.
+def _corruption_set_sentences(results: CorruptionSet) -> str:
+    """Return sentences that sum up the results on one set of corrupted images.
 
     The sentences have the mean accuracy, the most and the least harmful kind of corruption and, if
     known, the mean corruption error. The means leave out kinds that are not standard, and the

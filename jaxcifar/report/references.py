@@ -37,10 +37,10 @@ class ReferenceSet(NamedTuple):
 
 
 def reference_sets(study: StudyRecord) -> list[ReferenceSet]:
-    """Group the rows that have published accuracies, and return each group's distance from them.
+    """Group a study's rows, and return each group's distance from its published accuracies.
 
-    The study's file lists settings under "sets". Rows with the same values of these settings form a
-    group, which is called a set.
+    The study's file lists settings under "sets". Rows with the same values of these settings, and
+    with published accuracies, form a set. Its distance is the root mean square of the differences.
 
     Returns:
       the sets, nearest set first; [] if the file lists no settings.
@@ -69,36 +69,36 @@ def nearest_set_text(sets: Sequence[ReferenceSet]) -> str:
 
     `sets` has the nearest group first.
     """
-    nearest, *others = sets
-    sentence = f"{nearest.name} comes nearest, by the root mean square of its rows' differences"
+    nearest_set, *others = sets
+    sentence = f"{nearest_set.name} comes nearest, by the root mean square of its rows' differences"
     if not others:
         return f"{sentence}."
-    second = others[0]
-    lead = second.distance.minus(nearest.distance)
+    next_set = others[0]
+    lead = next_set.distance.minus(nearest_set.distance)
     if lead.is_tie:
-        return f"{sentence}, and so does {second.name}: a tie."
-    lead_text = f"{unsigned_points(lead)} points before {second.name} ({significance_text(lead)})"
+        return f"{sentence}, and so does {next_set.name}: a tie."
+    lead_text = f"{unsigned_points(lead)} points before {next_set.name} ({significance_text(lead)})"
     doubt = "" if lead.is_significant else " The two can't be told apart."
     return f"{sentence}, {lead_text}.{doubt}"
 
 
-def mismatched_accuracies(variation: Variation) -> tuple[float, ...]:
-    """Return a row's accuracies on mismatched test images, which are normalised wrongly.
+def accuracies_with_wrong_normalisation(variation: Variation) -> tuple[float, ...]:
+    """Return a row's accuracies on test images that are normalised wrongly.
 
-    They are normalised if training was without normalisation, and not normalised otherwise.
+    The images are normalised if the row was trained without normalisation, and otherwise not.
     `jaxcifar evaluate --on slips` (common mistakes in test code) measures these accuracies.
 
     Returns:
       an accuracy for each fold, or for each seed of a row without folds; () if one is unknown.
     """
-    accuracies = [_mismatched_accuracy(run) for run in variation.runs]
+    accuracies = [_accuracy_with_wrong_normalisation(run) for run in variation.runs]
     known_accuracies = [accuracy for accuracy in accuracies if accuracy is not None]
     if len(known_accuracies) < len(accuracies):
         return ()
     return tuple(variation.average_each_fold(np.asarray(known_accuracies)).tolist())
 
 
-def _mismatched_accuracy(run: FinishedRun) -> float | None:
+def _accuracy_with_wrong_normalisation(run: FinishedRun) -> float | None:
     """Return a run's accuracy on wrongly normalised test images; None if it is not known."""
     if "test_accuracy_mismatched" in run.result:
         return run.result["test_accuracy_mismatched"]
@@ -114,7 +114,7 @@ def _mismatched_accuracy(run: FinishedRun) -> float | None:
     return accuracy_by_mistake.get(mistake)
 
 
-def mismatch_rows(study: StudyRecord) -> list[dict[str, Any]]:
+def wrong_normalisation_rows(study: StudyRecord) -> list[dict[str, Any]]:
     """Return the accuracies of the study's rows that were trained without normalisation.
 
     A row is left out if it has no published accuracy, or none on normalised test images.
@@ -126,7 +126,7 @@ def mismatch_rows(study: StudyRecord) -> list[dict[str, Any]]:
     """
     rows = []
     for variation in _variations_without_normalisation(study):
-        accuracies = mismatched_accuracies(variation)
+        accuracies = accuracies_with_wrong_normalisation(variation)
         references = variation.reference_accuracies
         if accuracies:
             row = {
@@ -139,7 +139,7 @@ def mismatch_rows(study: StudyRecord) -> list[dict[str, Any]]:
     return rows
 
 
-def measuring_commands(study: StudyRecord, folder: str) -> list[str]:
+def wrong_normalisation_commands(study: StudyRecord, folder: str) -> list[str]:
     """Return the shell commands that test a study's runs on wrongly normalised images.
 
     There is a command for each row that was trained without normalisation, unless its accuracy on
@@ -147,7 +147,7 @@ def measuring_commands(study: StudyRecord, folder: str) -> list[str]:
     """
     commands = []
     for variation in _variations_without_normalisation(study):
-        is_already_tested = len(mismatched_accuracies(variation)) > 0
+        is_already_tested = len(accuracies_with_wrong_normalisation(variation)) > 0
         if is_already_tested:
             continue
         run_folders = []
@@ -168,11 +168,11 @@ def _variations_without_normalisation(study: StudyRecord) -> list[Variation]:
     ]
 
 
-def mismatch_verdict(rows: Sequence[dict[str, Any]]) -> str:
+def wrong_normalisation_verdict(rows: Sequence[dict[str, Any]]) -> str:
     """Return a sentence on whether wrongly normalised test images explain low published accuracies.
 
     Such images explain a published accuracy if our network is about as bad on them. `rows` has the
-    result of `mismatch_rows`, and is not empty.
+    result of `wrong_normalisation_rows`.
     """
     rows_with_low_reference = [
         row for row in rows if row["test"] - row["reference"] > _LEAST_GAP_TO_EXPLAIN
@@ -185,30 +185,30 @@ def mismatch_verdict(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows_with_low_reference:
         share = _share_of_gap_that_accuracy_falls(row)
         fall_shares.append(share)
-        fall = (
+        fall_text = (
             f"“{row['name']}” falls from {percent(row['test'])} to "
             f"{percent(row['mismatched'])}, the reference has {percent(row['reference'])}"
         )
         falls_about_as_low = _LEAST_SHARE_AS_LOW <= share <= _MOST_SHARE_AS_LOW
         if falls_about_as_low:
-            explained.append(fall)
+            explained.append(fall_text)
         else:
-            unexplained.append(fall)
+            unexplained.append(fall_text)
     if explained and unexplained:
         others = "the other" if len(unexplained) == 1 else "the others"
         return (
             f"That explains {len(explained)} of {len(fall_shares)}: {'; '.join(explained)}. "
             f"It does not explain {others}: {'; '.join(unexplained)}."
         )
-    falls = "; ".join(explained or unexplained)
-    return f"{_verdict_start(fall_shares, all_explained=not unexplained)} ({falls})."
+    falls_text = "; ".join(explained or unexplained)
+    return f"{_verdict_start(fall_shares, all_explained=not unexplained)} ({falls_text})."
 
 
 def _share_of_gap_that_accuracy_falls(row: dict[str, Any]) -> float:
     """Return how far wrong normalisation lowers our accuracy towards the published accuracy.
 
     The result is 0 if our accuracy does not fall, 1 if it falls exactly to the published accuracy,
-    and more if it falls even lower. `row` is one row of `mismatch_rows`.
+    and more if it falls even lower. `row` is one row of `wrong_normalisation_rows`.
     """
     fall = row["test"] - row["mismatched"]
     gap_to_reference = row["test"] - row["reference"]

@@ -16,7 +16,7 @@ def words_for_repeats(variations: Iterable[Variation]) -> set[Literal["seeds", "
     return {variation.repeat_word for variation in variations if len(variation.runs) > 1}
 
 
-def common_word(words: Collection[str]) -> Word:
+def word_or_runs(words: Collection[str]) -> Word:
     """Return the only word in `words`, or "runs" if there are several words."""
     only_word, *others = words
     return "runs" if others else cast(Word, only_word)

@@ -13,8 +13,8 @@ from jaxcifar.report.run_records import FinishedRun, Variation
 from jaxcifar.report.study_records import StudiedNetwork
 
 
-def settings_without_seed(config: Config) -> dict[str, Any]:
-    """Return a run's settings, changed so that they are equal for runs that differ only in seed.
+def settings_that_repeats_share(config: Config) -> dict[str, Any]:
+    """Return a run's settings, changed so that runs which differ only in seed have equal settings.
 
     The seed is set to 0. These settings change too, because they may depend on the seed or on the
     folder in which a run was started:
@@ -45,10 +45,9 @@ def settings_without_seed(config: Config) -> dict[str, Any]:
 
 
 def continued_row_or_run(config: Config) -> str:
-    """Return the path of the row that a run continues: `ROW` if it continues the run `ROW/seed3`.
+    """Return the row's path, such as `ROW`, if a run of seed 3 continues the run `ROW/seed3`.
 
-    Return the path of the continued run itself if it has another name than a row's run of the same
-    seed. Return "" if the run continues no other run.
+    For any other continued run, return the path of that run. Return "" if the run continues none.
     """
     if not config.continue_from:
         return ""
@@ -67,9 +66,9 @@ def group_runs(runs: Iterable[FinishedRun]) -> list[tuple[FinishedRun, ...]]:
     groups: dict[Any, list[FinishedRun]] = {}
     for run in runs:
         fold_count = run.fold.total if run.fold else 0
-        settings = json.dumps({**settings_without_seed(run.config), "fold": fold_count})
-        converted_path = run.path if run.converted else None
-        group_key = settings, run.data.identity, converted_path
+        settings = json.dumps({**settings_that_repeats_share(run.config), "fold": fold_count})
+        path_of_converted_run = run.path if run.converted else None
+        group_key = settings, run.data.identity, path_of_converted_run
         groups.setdefault(group_key, []).append(run)
 
     def seed_and_fold(run: FinishedRun) -> tuple[Any, ...]:

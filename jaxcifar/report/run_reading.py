@@ -64,8 +64,8 @@ def _check_consistency(run: FinishedRun) -> None:
     if len(run.history) != epochs and not ended_early:
         raise RunError(f"metrics.jsonl has {len(run.history)} of {epochs} epochs; {_REMEDY}")
     rows = [*run.history, run.result]
-    have_validation = ["val_accuracy" in row for row in rows]
-    if any(have_validation) and not all(have_validation):
+    validation_was_measured = ["val_accuracy" in row for row in rows]
+    if any(validation_was_measured) and not all(validation_was_measured):
         raise RunError(
             f"val_accuracy is missing in some rows of metrics.jsonl or result.json; {_REMEDY}"
         )
@@ -95,16 +95,16 @@ def read_records(folder: Path) -> Records:
 
     studies = _read_readable(folder.rglob(STUDY_FILE), read_study, unreadable_reasons)
     studies = [_add_notes(study, unreadable_reasons) for study in studies]
-    in_studies = [variation for study in studies for variation in study.variations]
-    paths_in_studies = {run.path for variation in in_studies for run in variation.runs}
+    variations_in_studies = [variation for study in studies for variation in study.variations]
+    paths_in_studies = {run.path for variation in variations_in_studies for run in variation.runs}
     other_runs = [run for run in validated_runs if run.path not in paths_in_studies]
-    outside_studies = _group_into_variations(other_runs, _name_from_config)
-    without_validation = _group_into_variations(runs_without_validation, _name_of_row_or_config)
+    other_variations = _group_into_variations(other_runs, _name_from_config)
+    unvalidated_variations = _group_into_variations(runs_without_validation, _name_of_row_or_config)
     return Records(
-        networks=tuple(group_into_networks([*in_studies, *outside_studies])),
+        networks=tuple(group_into_networks([*variations_in_studies, *other_variations])),
         studies=tuple(studies),
-        variations_outside_studies=tuple(outside_studies),
-        variations_without_validation=tuple(without_validation),
+        variations_outside_studies=tuple(other_variations),
+        variations_without_validation=tuple(unvalidated_variations),
         unfinished_runs=tuple(run for run in runs if not isinstance(run, FinishedRun)),
         unreadable_reasons=unreadable_reasons,
     )

@@ -165,7 +165,7 @@ class Variation:
 
     @property
     def run_word(self) -> Literal["seeds", "folds", "runs"]:
-        """The word for the runs: "seeds" or "folds", whichever differ, or "runs" if both do."""
+        """The word for what differs between runs: "seeds", "folds", or "runs" if both differ."""
         if self.repeat_word == "seeds":
             return "seeds"
         has_several_seeds = len({run.config.seed for run in self.runs}) > 1
@@ -196,7 +196,7 @@ class Variation:
         return self.average_each_fold(self.values(key))
 
     def average_each_fold(self, values: np.ndarray) -> np.ndarray:
-        """Return the mean of each fold, from one value per run; all values without folds."""
+        """Return each fold's mean, given one value per run; below two folds, return `values`."""
         if len(self.folds) < 2:
             return values
         fold_of_run = np.asarray([run.config.fold for run in self.runs])
@@ -218,9 +218,9 @@ class Variation:
     def changes_to(self, other: "Variation") -> dict[str, ValueChange]:
         """Return the settings that differ, each with its value in this variation and in `other`.
 
-        A value is None in a variation that lacks the setting. Some differences are left out:
-        settings without effect in one variation (the setting that switches them off differs too),
-        the path of equal images, and checksums if a setting that names a file differs.
+        A value is None in a variation that lacks the setting. These differences are left out: a
+        setting without effect in one of the variations; the path of the images if the images are
+        equal; and checksums if a setting that names a file differs too.
         """
         ineffective_names = self._settings_without_effect | other._settings_without_effect
         omitted_names = {*_SETTINGS_IDENTIFIED_BY_SHA256, *ineffective_names}

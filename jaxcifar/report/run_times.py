@@ -19,9 +19,8 @@ def own_training_seconds(run: FinishedRun) -> float:
 def own_wall_seconds(run: FinishedRun) -> float:
     """Return the seconds of a run from start to end, without the time of the run that it continues.
 
-    The result of a run has the seconds of both runs together. They are divided in proportion to the
-    training seconds, because the result does not say how long the earlier run compiled and
-    validated.
+    `result.json` has only the seconds of both runs together. They are divided in proportion to the
+    training seconds, because it is not known how long the earlier run compiled and validated.
     """
     wall_seconds = run.result["wall_seconds"]
     all_training_seconds = sum(row["seconds"] for row in run.history)
@@ -54,8 +53,8 @@ def _device_share(run: FinishedRun) -> float:
 def _own_training_device_seconds(run: FinishedRun) -> float:
     """Return the sum of all epochs' seconds, each divided by the number of runs trained together.
 
-    Results of older versions lack this number for each epoch. They have only the largest number of
-    runs together, `at_once`, which is too large for epochs after the end of other runs.
+    Results of older versions do not say how many runs were together in each epoch. For these, use
+    the largest number, `at_once`, which is too large for epochs after the end of other runs.
     """
     most_runs_together = run.result["at_once"]
     return sum(

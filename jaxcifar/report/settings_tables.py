@@ -24,8 +24,8 @@ def settings_tables(variations: Sequence[Variation]) -> dict[str, Any]:
     varied_names = varied_fields(variations)
     shared = []
     for name, value in variations[0].settings.items():
-        is_worth_listing = value not in _EMPTY_VALUES and not is_newer_and_off(name, value)
-        if name not in varied_names and is_worth_listing:
+        is_unused = value in _EMPTY_VALUES or is_newer_and_off(name, value)
+        if name not in varied_names and not is_unused:
             shared.append((field_title(name), value_text(value)))
     lines = []
     for variation in variations:

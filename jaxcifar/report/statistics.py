@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special  # scipy.stats has more names for this, and takes a second to import
 
 from jaxcifar.report.degrees_of_freedom import satterthwaite_degrees_of_freedom
-from jaxcifar.report.repeat_words import common_word
+from jaxcifar.report.repeat_words import word_or_runs
 from jaxcifar.report.run_records import FinishedRun, Variation
 from jaxcifar.training.accuracy_interval import wilson_interval
 
@@ -70,8 +70,8 @@ class Sample:
         if spread == 0:
             return wilson_interval(self.mean, self.images)
         count = len(self.values)
-        t = float(special.stdtrit(count - 1, 1 - SIGNIFICANCE_LEVEL / 2))
-        half_width = t * spread / math.sqrt(count)
+        t_quantile = float(special.stdtrit(count - 1, 1 - SIGNIFICANCE_LEVEL / 2))
+        half_width = t_quantile * spread / math.sqrt(count)
         return self.mean - half_width, self.mean + half_width
 
 
@@ -143,15 +143,15 @@ class Difference:
             return 1.0
         if self.standard_error == 0:
             return 0.0
-        t = abs(self.value) / self.standard_error
-        upper_tail = special.stdtr(self.degrees_of_freedom, -t)  # Student's t is symmetric
-        return float(2 * upper_tail)
+        t_statistic = abs(self.value) / self.standard_error
+        one_sided_p_value = special.stdtr(self.degrees_of_freedom, -t_statistic)
+        return float(2 * one_sided_p_value)
 
     @property
     def interval(self) -> tuple[float, float]:
         """The 95% confidence interval of the difference between the true means."""
-        t = float(special.stdtrit(self.degrees_of_freedom, 1 - SIGNIFICANCE_LEVEL / 2))
-        half_width = self.standard_error * t
+        t_quantile = float(special.stdtrit(self.degrees_of_freedom, 1 - SIGNIFICANCE_LEVEL / 2))
+        half_width = self.standard_error * t_quantile
         return self.value - half_width, self.value + half_width
 
     @property
@@ -160,12 +160,12 @@ class Difference:
 
 
 def _difference_of(value: float, samples: Sequence[Sample], weights: Sequence[float]) -> Difference:
-    """Return a difference with a standard error and degrees of freedom, computed from its samples.
+    """Return a difference with its standard error and degrees of freedom.
 
     Args:
-      value: the difference.
-      samples: the independent samples from which the difference is computed.
-      weights: derivative of `value` with respect to each sample's mean.
+      value: the difference, computed from the means of `samples`.
+      samples: independent samples of accuracies.
+      weights: the derivative of `value` with respect to each sample's mean.
     """
     all_have_repeats = all(sample.deviation is not None for sample in samples)
     if all_have_repeats:
@@ -173,10 +173,11 @@ def _difference_of(value: float, samples: Sequence[Sample], weights: Sequence[fl
         deviations = np.asarray([sample.deviation for sample in samples])
         variances = (np.asarray(weights) * deviations) ** 2 / counts
         total_variance = variances.sum()
-        if total_variance > 0:
+        accuracies_differ = total_variance > 0
+        if accuracies_differ:
             degrees_of_freedom = satterthwaite_degrees_of_freedom(variances, counts)
             standard_error = math.sqrt(total_variance)
-            basis = common_word({sample.repeat_word for sample in samples})
+            basis = word_or_runs({sample.repeat_word for sample in samples})
             return Difference(value, standard_error, degrees_of_freedom, basis)
     sampling_errors = np.asarray([sample.sampling_error for sample in samples])
     standard_error = float(np.linalg.norm(np.asarray(weights) * sampling_errors))
@@ -217,7 +218,7 @@ class Distance:
     def _derivatives(self) -> np.ndarray:
         """The derivative of `value` with respect to each sample's mean, as `[samples]`.
 
-        If `value` is 0, it has no derivative. Then the result is the limit for equal differences.
+        At 0, `value` has no derivative. The result is then the largest derivative near 0.
         """
         count = len(self.samples)
         if self.value == 0:

@@ -30,10 +30,10 @@ class StudiedNetwork:
     @property
     def winner(self) -> Variation:
         """The variation with the highest mean validation accuracy."""
-        return self.by_validation[0]
+        return self.ranked_variations[0]
 
     @property
-    def by_validation(self) -> list[Variation]:
+    def ranked_variations(self) -> list[Variation]:
         """The variations, highest mean validation accuracy first; if equal, lowest loss first.
 
         Means that differ only by rounding, such as sums in another order, count as equal.

@@ -6,7 +6,7 @@ from typing import Any
 from jaxcifar.report import figures, findings, references, study_figures
 from jaxcifar.report.effect_sentences import effect_sentences
 from jaxcifar.report.pictures import DrawPicture, Pictures
-from jaxcifar.report.repeat_words import common_word
+from jaxcifar.report.repeat_words import word_or_runs
 from jaxcifar.report.row_panels import ROWS_ON_A_PICTURE, plot_row_panels
 from jaxcifar.report.run_records import Variation
 from jaxcifar.report.single_changes import single_changes
@@ -16,7 +16,7 @@ from jaxcifar.report.wording import (
     escape_markdown,
     join_names,
     mean_and_deviation,
-    unusual_settings,
+    unusual_settings_text,
     varied_fields,
 )
 
@@ -36,14 +36,14 @@ def study_context(
     network_of_row = {variation.name: _network_of(variation, records) for variation in variations}
     network_titles = dict.fromkeys(network.title for network in network_of_row.values())
     title = ", ".join(network_titles)
-    mismatch_rows = references.mismatch_rows(study)
+    wrong_normalisation_rows = references.wrong_normalisation_rows(study)
     learning_cells = [findings.learning_cells(variation) for variation in variations]
     sets = references.reference_sets(study)
     seeds = sorted({run.config.seed for variation in variations for run in variation.runs})
     fold_counts = [variation.folds[0].total for variation in variations if len(variation.folds) > 1]
     reference_name = str(study.reference.get("name", "reference"))
     has_reference = any(variation.reference_accuracies for variation in variations)
-    draw = pictures.begin_section("study" if folder == "." else folder)
+    draw = pictures.make_draw_function("study" if folder == "." else folder)
     return {
         "title": escape_markdown(study.title),
         "folder": escape_markdown(folder),
@@ -60,10 +60,10 @@ def study_context(
         "nearest_set": references.nearest_set_text(sets) if sets else "",
         "learning": learning_cells,
         "learning_sentence": findings.learning_sentence(learning_cells),
-        "mismatches": mismatch_rows,
-        "mismatch_verdict": references.mismatch_verdict(mismatch_rows) if mismatch_rows else "",
-        "measuring_commands": references.measuring_commands(study, folder),
-        "mismatched": _mismatched_texts(variations) if has_reference else {},
+        "mismatches": wrong_normalisation_rows,
+        "mismatch_verdict": references.wrong_normalisation_verdict(wrong_normalisation_rows),
+        "measuring_commands": references.wrong_normalisation_commands(study, folder),
+        "mismatched": _wrong_normalisation_texts(variations) if has_reference else {},
         "seeds": " ".join(map(str, seeds)),
         "folds": max(fold_counts, default=0),
         "pictures": _shared_pictures(variations, reference_name, title, draw),
@@ -149,7 +149,7 @@ def _compare_with_earlier_rows(variations: Sequence[Variation], number: int) -> 
     """
     variation, earlier_rows = variations[number], variations[:number]
     heading = escape_markdown(variation.name)
-    settings = unusual_settings(variation, variations)
+    settings = unusual_settings_text(variation, variations)
     if settings:
         heading += f": {settings}"
     compared_rows = []  # the first row is compared with no other
@@ -177,10 +177,10 @@ def _draw_row_panels(
         rows = variations[start : start + ROWS_ON_A_PICTURE]
         headline = f"Accuracy by epoch: rows {start + 1} to {start + len(rows)}\n{title}"
         path = draw("rows", plot_row_panels, rows, headline)
-        names = f"{escape_markdown(rows[0].name)} to {escape_markdown(rows[-1].name)}"
-        words = {row.run_word for row in rows if len(row.runs) > 1}
-        mean = f", mean over {common_word(words)}" if words else ""
-        pictures.append({"path": path, "names": names, "mean": mean})
+        row_range = f"{escape_markdown(rows[0].name)} to {escape_markdown(rows[-1].name)}"
+        run_words = {row.run_word for row in rows if len(row.runs) > 1}
+        mean_text = f", mean over {word_or_runs(run_words)}" if run_words else ""
+        pictures.append({"path": path, "names": row_range, "mean": mean_text})
     return pictures
 
 
@@ -193,7 +193,7 @@ def _not_trained_sentence(study: StudyRecord) -> str:
     return f"{count} of the study's {study.row_count} rows are not trained yet: {names}."
 
 
-def _mismatched_texts(variations: Sequence[Variation]) -> dict[str, str]:
+def _wrong_normalisation_texts(variations: Sequence[Variation]) -> dict[str, str]:
     """Return the accuracy of each variation on wrongly normalised test images, as text.
 
     Such images are normalised differently than in training.
@@ -202,7 +202,7 @@ def _mismatched_texts(variations: Sequence[Variation]) -> dict[str, str]:
       name of a variation -> the text; or {} if no variation was tested on such images.
     """
     accuracies = {
-        variation.name: references.mismatched_accuracies(variation) for variation in variations
+        row.name: references.accuracies_with_wrong_normalisation(row) for row in variations
     }
     if not any(accuracies.values()):
         return {}
@@ -215,7 +215,7 @@ def _mismatched_texts(variations: Sequence[Variation]) -> dict[str, str]:
 
 
 def _network_of(variation: Variation, records: Records) -> StudiedNetwork:
-    """Return the network of the report to which a variation belongs."""
+    """Return the network that a variation belongs to, from all networks of the report."""
     for network in records.networks:
         if any(other is variation for other in network.variations):
             return network

@@ -47,7 +47,7 @@ def _tokens_to_markdown(tokens: Sequence[Token]) -> str:
     lines: list[str] = []
     list_markers: list[str] = []  # of the open lists, outermost first
     item_marker = ""  # of the list item that has just begun
-    in_heading = False
+    previous_token_opens_heading = False
     for token in tokens:
         if token.type in ("bullet_list_open", "ordered_list_open"):
             list_markers.append("-" if token.tag == "ul" else "1.")
@@ -60,12 +60,12 @@ def _tokens_to_markdown(tokens: Sequence[Token]) -> str:
             list_depth = len(list_markers)
             # The marker of an item takes the place of the innermost indent.
             indents = list_depth - 1 if is_first_line_of_item else list_depth
-            is_heading_outside_lists = in_heading and list_depth == 0
+            is_heading_outside_lists = previous_token_opens_heading and list_depth == 0
             heading_marker = "#### " if is_heading_outside_lists else ""
             line_start = _LIST_INDENT * indents + item_marker + heading_marker
             lines.append(line_start + _inline_to_markdown(token))
             item_marker = ""
-        in_heading = token.type == "heading_open"
+        previous_token_opens_heading = token.type == "heading_open"
     return "\n\n".join(lines)
 
 

@@ -38,7 +38,7 @@ def escape_markdown(text: str) -> str:
 
 
 def escape_line(line: str) -> str:
-    """Return a line, which has no control characters, with Markdown's characters escaped."""
+    """Return a line, without control characters, with Markdown's special characters escaped."""
     escaped_line = _SPECIAL_CHARACTER.sub(r"\\\1", line)
     return _LIST_NUMBER_PATTERN.sub(r"\1\\\2", escaped_line)
 
@@ -141,24 +141,25 @@ def new_values_text(changes: Mapping[str, ValueChange]) -> str:
     )
 
 
-def unusual_settings(variation: Variation, variations: Sequence[Variation]) -> str:
+def unusual_settings_text(variation: Variation, variations: Sequence[Variation]) -> str:
     """Return the settings in which a variation differs from most, such as "learning rate 0.1".
 
     If there are no such settings, return all settings in which `variations` differ.
     """
-    varied: list[str] = []
-    unusual: list[str] = []
+    varied_texts: list[str] = []
+    unusual_texts: list[str] = []
     for field in varied_fields(variations):
         if field == "epochs" or not variation.has_effect(field):  # named elsewhere
             continue
         own_text = setting_text(variation.settings.get(field))
         counts = Counter(setting_text(row.settings.get(field)) for row in variations)
         [(most_common_text, _)] = counts.most_common(1)
-        setting = f"{field_title(field)} {own_text}"
-        varied.append(setting)
+        field_and_value = f"{field_title(field)} {own_text}"
+        varied_texts.append(field_and_value)
         if own_text != most_common_text:
-            unusual.append(setting)
-    return ", ".join((unusual or varied)[:_MAX_UNUSUAL_SETTINGS])
+            unusual_texts.append(field_and_value)
+    shown_texts = unusual_texts or varied_texts
+    return ", ".join(shown_texts[:_MAX_UNUSUAL_SETTINGS])
 
 
 def varied_fields(variations: Sequence[Variation]) -> list[str]:

@@ -48,8 +48,8 @@ class FileContents:
           module: the file's module if it is already imported; else None.
 
         Raises:
-          UsageError: the file was not read before and can't be added: the object is complete
-            (`is_complete`), or has too many files.
+          UsageError: the file was not read before, and no further file may be added
+            (`is_complete`), or there are too many files.
         """
         real_path = os.path.realpath(file)
         if real_path in self._hashed_contents:
@@ -72,7 +72,7 @@ class FileContents:
     def read_other_cells(self, notebook: ModuleType) -> list[bytes]:
         """Return the definitions that the main file, a notebook's cell, uses from other cells.
 
-        Their texts are also added to the imported files. `notebook` has the names of all cells.
+        The definitions also count as imported files. `notebook` has the names of all cells.
         """
         main_content = self.known_content(str(self._main_file))
         definitions = definitions_used_in_cell(main_content, notebook)

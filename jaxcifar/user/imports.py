@@ -239,7 +239,7 @@ class UserCode:
                 sys.modules.update(removed_modules)
 
     def _remove_modules_of_same_names(self) -> dict[str, ModuleType]:
-        """Remove the modules that this code must not import from `sys.modules`, and return them."""
+        """Remove modules from `sys.modules` whose names this code's modules have; return them."""
         top_names = {name for name in self._inactive_modules if "." not in name}
         replaced_top_names = top_names | self._shadowed_names
         removed_modules = {}

@@ -101,9 +101,9 @@ def is_user_file(file: str) -> bool:
 
 
 def imported_names_also_found_in(folders: Sequence[str]) -> set[str]:
-    """Return names of imported top-level user modules that a search of `folders` finds too.
+    """Return names of imported top-level user modules that also exist as modules in `folders`.
 
-    The search may find other modules of these names.
+    The module in `folders` may be another one of the same name.
     """
     names = set()
     for name, module in list(sys.modules.items()):

@@ -149,7 +149,7 @@ def test_the_winner_has_the_best_mean_and_not_the_best_median():
     mean = variation("mean", 0.70, 0.71, 0.72)
     surer = variation("surer", 0.70, 0.71, 0.72, loss=0.5)
     network = StudiedNetwork("CNN", (median, mean, surer))
-    assert [v.name for v in network.by_validation] == ["surer", "mean", "median"]
+    assert [v.name for v in network.ranked_variations] == ["surer", "mean", "median"]
     assert network.winner is surer
     assert network.data == median.data
     assert network.converted is None
@@ -158,7 +158,7 @@ def test_the_winner_has_the_best_mean_and_not_the_best_median():
 def test_converted_networks_are_not_ranked():
     first, second = made("a", converted(val_accuracy=0.1)), made("b", converted(val_accuracy=0.9))
     network = StudiedNetwork("CNN", (first, second))
-    assert network.by_validation == [first, second]
+    assert network.ranked_variations == [first, second]
     assert network.winner is first
     assert network.converted["file"] == "net.pth"
 

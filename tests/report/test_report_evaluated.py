@@ -12,7 +12,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.data.corruptions import CORRUPTIONS
 from jaxcifar.report.evaluation_figures import plot_corruptions, plot_reliability
 from jaxcifar.report.evaluation_section import evaluation_context
-from jaxcifar.report.published_corruptions import _result_sentences
+from jaxcifar.report.published_corruptions import _corruption_set_sentences
 from jaxcifar.report.run_reading import read_run
 from jaxcifar.runs.evaluation_file import BINS, save_evaluation
 
@@ -113,7 +113,7 @@ def test_the_mean_over_standard_kinds_is_not_confused_with_all_kinds():
     """ "saturate" is an extra kind, which the mean leaves out."""
     accuracy = {"fog": [0.6] * 5, "snow": [0.8] * 5, "saturate": [0.1] * 5}
     results = {"mean": 0.7, "images": 10, "accuracy": accuracy, "mean_corruption_error": 0.5}
-    text = _result_sentences(results)
+    text = _corruption_set_sentences(results)
     assert text.startswith("On average over the standard kinds and strengths, 70.00% of 10 images")
     assert "The most harmful kind of all in the table is saturate (10.00%)" in text
     assert text.endswith("averaged over the standard kinds.")

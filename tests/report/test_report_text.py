@@ -16,7 +16,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
 from jaxcifar.report import wording, write_report
 from jaxcifar.report.page import markdown_to_page
-from jaxcifar.report.references import mismatch_verdict
+from jaxcifar.report.references import wrong_normalisation_verdict
 
 SECRET = b"-----BEGIN PRIVATE KEY-----"
 ATTACKS = [
@@ -297,7 +297,7 @@ def test_markdown_is_escaped(text, plain):
 def test_a_slip_may_explain_some_figures_and_not_others():
     low = {"test": 0.8, "mismatched": 0.2}
     lines = [{"name": "a", "reference": 0.21, **low}, {"name": "b", "reference": 0.7, **low}]
-    said = mismatch_verdict(lines)
+    said = wrong_normalisation_verdict(lines)
     assert said.startswith("That explains 1 of 2: “a” falls from 80.00% to 20.00%")
     assert "does not explain the other: “b” falls" in said
 
@@ -316,7 +316,7 @@ def test_a_slip_may_explain_figures_in_part(mismatched, verdict):
         {"name": name, "reference": reference, "test": 0.8, "mismatched": value}
         for name, reference, value in zip("ab", (0.6, 0.5), mismatched, strict=True)
     ]
-    said = mismatch_verdict(lines)
+    said = wrong_normalisation_verdict(lines)
     assert said.startswith(f"That explains them in part: on such images {verdict}“a” falls from")
 
 

@@ -120,9 +120,9 @@ def test_the_settings_of_a_row_are_the_unusual_ones():
     larger = row_of(0.5, learning_rate=0.1, batch_size=32)
     rows = [*usual, faster, larger]
     assert wording.varied_fields(rows) == ["learning_rate", "batch_size"]
-    assert wording.unusual_settings(faster, rows) == "learning rate 0.2"
-    assert wording.unusual_settings(larger, rows) == "batch size 32"
-    assert wording.unusual_settings(usual[0], rows) == "learning rate 0.1, batch size 64"
+    assert wording.unusual_settings_text(faster, rows) == "learning rate 0.2"
+    assert wording.unusual_settings_text(larger, rows) == "batch size 32"
+    assert wording.unusual_settings_text(usual[0], rows) == "learning rate 0.1, batch size 64"
     assert wording.varied_fields(usual) == wording.varied_fields(usual[:1]) == []
 
 
@@ -130,10 +130,10 @@ def test_unusual_settings_leave_out_epochs_and_are_at_most_four():
     one = row_of(0.5, epochs=3)
     two = row_of(0.5, epochs=2, val=(0.1, 0.2), loss=(1.0, 0.9))
     assert wording.varied_fields([one, two]) == ["epochs"]
-    assert wording.unusual_settings(two, [one, two]) == ""
+    assert wording.unusual_settings_text(two, [one, two]) == ""
     many = {"learning_rate": 0.3, "batch_size": 32, "weight_decay": 0.3, "shift": 2, "dropout": 0.3}
     plain = [row_of(0.5, shift=4) for _ in range(2)]
-    text = wording.unusual_settings(row_of(0.5, **many), [*plain, row_of(0.5, **many)])
+    text = wording.unusual_settings_text(row_of(0.5, **many), [*plain, row_of(0.5, **many)])
     assert len(text.split(", ")) == 4
 
 

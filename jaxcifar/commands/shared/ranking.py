@@ -121,7 +121,7 @@ def _rows_tied_with_best(network: "StudiedNetwork") -> list[str]:
     """
     from jaxcifar.report.choice import validation_lead
 
-    best, *others = network.by_validation
+    best, *others = network.ranked_variations
     has_validation_accuracy = not best.runs[0].converted
     if not has_validation_accuracy:
         return []
@@ -137,7 +137,7 @@ def _best_row_sentence(network: "StudiedNetwork", tied_rows: Sequence[str]) -> s
     """
     from jaxcifar.machine.name_lists import join_names
 
-    best, *others = network.by_validation
+    best, *others = network.ranked_variations
     rank = "first" if tied_rows else "best"
     sentence = f"{rank}: {best.name}"
     test_text = f"{_accuracy_or_empty(best, 'test')} of the test images"
