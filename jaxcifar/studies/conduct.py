@@ -24,7 +24,7 @@ from jaxcifar.runs.run import Run
 from jaxcifar.runs.task import Outcome, Task
 from jaxcifar.runs.training_loop import fit_all
 from jaxcifar.runs.training_progress import TrainProgress
-from jaxcifar.studies.moved_images import ImageDigests, LoadSha256, compare_moved_images_by_digest
+from jaxcifar.studies.moved_images import ImageDigests, LoadSha256, with_digests_of_moved_images
 from jaxcifar.studies.programs import check_user_parts, group_by_program
 from jaxcifar.studies.study import Study
 from jaxcifar.studies.study_folder import STUDY_FILE, require_same_study
@@ -95,7 +95,7 @@ def plan(
         )
         tasks.append(task)
     if digests is not None:
-        tasks = compare_moved_images_by_digest(tasks, digests)
+        tasks = with_digests_of_moved_images(tasks, digests)
     for task in tasks:
         RunFolder(task.path, task.overwrite).require_usable(task.config)
     return tasks

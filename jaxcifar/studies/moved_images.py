@@ -122,8 +122,8 @@ def _has_same_images(config: Config, row_folder: Path, digests: ImageDigests) ->
     return True
 
 
-def compare_moved_images_by_digest(tasks: Sequence[Task], digests: ImageDigests) -> list[Task]:
-    """Return the tasks, with the SHA-256 of the images in the configs whose images may have moved.
+def with_digests_of_moved_images(tasks: Sequence[Task], digests: ImageDigests) -> list[Task]:
+    """Return the tasks; add the SHA-256 of the images to each config whose images may have moved.
 
     A finished run does not load its images. If its task names another path than the run's config,
     only the SHA-256 shows whether the images are the same. All other tasks on these images get the

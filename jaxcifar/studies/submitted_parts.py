@@ -170,7 +170,7 @@ class Progress(NamedTuple):
 def progress_of(
     parts: Sequence[SentPart], tasks: Sequence[Task], is_over: Callable[[Job], bool]
 ) -> Progress:
-    """Sort the jobs of a study into finished, failed and open ones.
+    """Return the jobs of a study, sorted into finished, failed and open ones.
 
     Args:
       parts: the jobs that were sent, each with the names of its runs.
