@@ -140,17 +140,17 @@ class Checkpoints:
           RunError: a checkpoint has other arrays than `state_like`, or belongs to another config.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
-            checkpoint, own_error = None, ""
+            checkpoint, error_here = None, ""
             try:
                 checkpoint = self._read_as_numpy(step, state_like)
             except OneLineError:
                 raise
             except Exception as error:  # its type depends on the place of the damage
-                own_error = first_line(error)[:120]
+                error_here = first_line(error)[:120]
             [has_failed_in_any_process] = processes.any_process(checkpoint is None)
             if checkpoint is not None and not has_failed_in_any_process:
                 return _place_restored(checkpoint, state_like)
-            reason = own_error if checkpoint is None else "another process can't read it"
+            reason = error_here if checkpoint is None else "another process can't read it"
             print_line(
                 f"checkpoint {step} is damaged ({reason}): set aside, trying the one before."
             )

@@ -50,11 +50,8 @@ class KeepingRule(PreservationPolicy):
 def record_keep_every(folder: Path, keep_every: int | None) -> list[int]:
     """Add the N of `--keep-every N` to a file in the folder; return each N of earlier commands.
 
-    So a later command without the option does not delete the checkpoints that were kept.
-
-    Args:
-      folder: the run's folder of checkpoints.
-      keep_every: N of this command; None if the option was not given.
+    So a later command without the option does not delete the checkpoints that were kept. `folder`
+    has the run's checkpoints, and `keep_every` is N, or None if the option was not given.
 
     Raises:
       RunError: the file can't be read.

@@ -15,8 +15,7 @@ def differences_before_images_are_loaded(
     """Return the settings that differ between two configs; images need not be loaded yet.
 
     While the SHA-256 of the images is unknown, it counts as equal. The path of the user's images
-    must then be equal only if the run is finished, because a finished run does not load its images.
-    An unfinished run compares the SHA-256 later, when it starts.
+    must then be equal only if the run is finished; an unfinished run compares the SHA-256 later.
 
     Args:
       earlier_config: config of a run that was begun; it has the SHA-256 of its images.

@@ -77,8 +77,8 @@ def load_continued_state(config: Config, setup: Setup, state_like: TrainState) -
             best_checkpoint = checkpoints.load(best_step, state_like, _USE_WEIGHTS_ADVICE)
     # Since the new run began, another command may have trained the earlier run anew.
     run_on_disk = find_continued_run({"continue_from": str(path)}, Config)
-    was_trained_again = run_on_disk is None or run_on_disk.sha256 != config.continue_sha256
-    if was_trained_again:
+    has_changed_on_disk = run_on_disk is None or run_on_disk.sha256 != config.continue_sha256
+    if has_changed_on_disk:
         raise RunError(
             f"{path}: the last checkpoint of this run has changed since you began to continue it; "
             "begin the continuing run again with --overwrite (in a study: --force ROW)"

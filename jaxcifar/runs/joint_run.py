@@ -116,7 +116,7 @@ def call_in_first_process(function: Callable[[], T]) -> T | None:
 
 
 def has_begun_in_first_process(folder: RunFolder, config: Config) -> bool:
-    """Return True if an earlier command began this run, in all processes.
+    """Return True, in all processes, if an earlier command began this run.
 
     Only the first process reads the folder. The config must have the SHA-256 digests of the images
     and of all user code.

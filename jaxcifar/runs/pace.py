@@ -40,7 +40,7 @@ class PlannedRuns(NamedTuple):
 
     @property
     def epochs_in_a_row(self) -> int:
-        """The number of epochs that are trained one after another, of all groups of runs."""
+        """The number of epochs until all runs are trained; runs trained together count once."""
         groups_of_runs = math.ceil(self.runs / self.at_once)
         return groups_of_runs * self.epochs
 
