@@ -234,8 +234,8 @@ def _read_end_of_log(log: Path) -> str:
     """Return the last 64 KiB of a log file as text; "" if the log can't be read."""
     try:
         with open_regular_file(log) as file:
-            file_bytes = file.seek(0, os.SEEK_END)
-            file.seek(max(0, file_bytes - _MAX_LOG_BYTES))
+            file_size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, file_size - _MAX_LOG_BYTES))
             return file.read(_MAX_LOG_BYTES).decode(errors="replace")
     except (OSError, ValueError):
         return ""
