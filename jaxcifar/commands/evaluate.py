@@ -236,7 +236,7 @@ def _save_and_return_uses_of_test_images(
     from jaxcifar.runs.folder import RunFolder
 
     try:
-        save_evaluation(run_folder, evaluation, new_use, of_whole_sets=are_sets_complete)
+        save_evaluation(run_folder, evaluation, new_use, always_replace=are_sets_complete)
         for line in lines_about_kept_figures(run_folder, evaluation):
             print_line(line)
     except BusyError:

@@ -18,12 +18,7 @@ from jaxcifar.machine.files import unused_path
 from jaxcifar.machine.lost import lost_process_error, report_lost_processes
 from jaxcifar.machine.plain_path import path_without_special_characters
 from jaxcifar.machine.terminal import PrintLine
-from jaxcifar.runs import array_trees
-from jaxcifar.runs.checkpoint_keeping import (
-    KeepingRule,
-    require_readable_checkpoints,
-    steps_of_earlier_commands,
-)
+from jaxcifar.runs import array_trees, checkpoint_keeping
 from jaxcifar.runs.checkpoint_metadata import Notes, make_metadata, read_metadata
 from jaxcifar.runs.config_comparison import describe_config_differences
 from jaxcifar.runs.file_formats import START_AGAIN
@@ -68,21 +63,22 @@ class Checkpoints:
         self._folder, self._resuming_command = folder.resolve(), resuming_command
         self._exit_stack = contextlib.ExitStack()
         keep_every_steps = None if keep_every is None else keep_every * steps_per_epoch
-        self._keeping_rule = KeepingRule(keep_every_steps)
-        self.is_always_kept = self._keeping_rule.is_always_kept
+        self.keeping_rule = checkpoint_keeping.KeepingRule(keep_every_steps)
         if read_only:
             options = ocp.CheckpointManagerOptions(create=False)  # `read_only` would log a warning
         else:
             options = ocp.CheckpointManagerOptions(
-                preservation_policy=self._keeping_rule, cleanup_tmp_directories=True
+                preservation_policy=self.keeping_rule, cleanup_tmp_directories=True
             )
         handlers = {"state": ocp.StandardCheckpointHandler(), "notes": ocp.JsonCheckpointHandler()}
         try:
-            require_readable_checkpoints(self._folder)
+            checkpoint_keeping.require_readable_checkpoints(self._folder)
             if not read_only:
                 self._folder.mkdir(parents=True, exist_ok=True)
-                steps_to_keep = steps_of_earlier_commands(folder, steps_per_epoch, keep_every)
-                self._keeping_rule.earlier_steps = steps_to_keep
+                earlier_intervals = checkpoint_keeping.record_keep_every(folder, keep_every)
+                self.keeping_rule.earlier_steps = checkpoint_keeping.steps_kept_by_earlier_commands(
+                    folder, earlier_intervals, steps_per_epoch
+                )
             path = self._exit_stack.enter_context(path_without_special_characters(self._folder))
             self._manager = ocp.CheckpointManager(path, options=options, item_handlers=handlers)
         except OSError as error:
@@ -91,16 +87,18 @@ class Checkpoints:
                 "make it readable and writable, or choose another folder"
             ) from error
 
-    def save(self, step: int, state: TrainState, notes: Notes, keep: Collection[int] = ()) -> None:
+    def save(
+        self, step: int, state: TrainState, notes: Notes, keep_steps: Collection[int] = ()
+    ) -> None:
         """Start to write a training state and the run's history (`notes`) as a checkpoint.
 
         Writing goes on in the background. Until `wait` returns, JAX must not reuse the memory of
         the state's arrays (donation). Earlier checkpoints are deleted, except the newest one and
-        the checkpoints of the steps in `keep`.
+        the checkpoints of the steps in `keep_steps`.
         """
         storable_state = array_trees.random_keys_to_numbers(state)
         self._require_disk_space(storable_state)
-        self._keeping_rule.kept_steps = frozenset(keep)
+        self.keeping_rule.kept_steps = frozenset(keep_steps)
         # Orbax would save arrays in slices, each by a program of its own, so copy them to the host.
         arrays = jax.device_get(storable_state)
         metadata = make_metadata(notes, self._config, arrays)
@@ -142,17 +140,17 @@ class Checkpoints:
           RunError: a checkpoint has other arrays than `state_like`, or belongs to another config.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
-            checkpoint, own_error = None, ""
+            checkpoint, error_here = None, ""
             try:
                 checkpoint = self._read_as_numpy(step, state_like)
             except OneLineError:
                 raise
             except Exception as error:  # its type depends on the place of the damage
-                own_error = first_line(error)[:120]
+                error_here = first_line(error)[:120]
             [has_failed_in_any_process] = processes.any_process(checkpoint is None)
             if checkpoint is not None and not has_failed_in_any_process:
                 return _place_restored(checkpoint, state_like)
-            reason = own_error if checkpoint is None else "another process can't read it"
+            reason = error_here if checkpoint is None else "another process can't read it"
             print_line(
                 f"checkpoint {step} is damaged ({reason}): set aside, trying the one before."
             )
@@ -184,7 +182,7 @@ class Checkpoints:
     @report_lost_processes()
     @report_machine_failures()
     def _read_as_numpy(self, step: int, state_like: TrainState) -> Checkpoint:
-        """Return a checkpoint as NumPy arrays: a device's error would look like a damaged file."""
+        """Read a checkpoint into NumPy arrays; a device's error would look like a damaged file."""
         storable_like = array_trees.random_keys_to_numbers(state_like)
         self._require_same_arrays(step, storable_like)
         numpy_like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), storable_like)

@@ -47,35 +47,37 @@ class KeepingRule(PreservationPolicy):
         return [step in needed_steps or self.is_always_kept(step) for step in steps]
 
 
-def steps_of_earlier_commands(
-    folder: Path, steps_per_epoch: int, keep_every: int | None
-) -> frozenset[int]:
-    """Return the steps of the checkpoints that earlier commands kept by `--keep-every N`.
+def record_keep_every(folder: Path, keep_every: int | None) -> list[int]:
+    """Add the N of `--keep-every N` to a file in the folder; return each N of earlier commands.
 
-    A file in the folder records each N of earlier commands. The N of this command is added to it,
-    because later commands may leave the option out.
-
-    Args:
-      folder: the run's folder of checkpoints.
-      steps_per_epoch: number of steps in an epoch.
-      keep_every: N of this command; None if the option was not given.
+    So a later command without the option does not delete the checkpoints that were kept. `folder`
+    has the run's checkpoints, and `keep_every` is N, or None if the option was not given.
 
     Raises:
-      RunError: the record can't be read.
-      OSError: the record can't be written.
+      RunError: the file can't be read.
+      OSError: the file can't be written.
     """
-    record = folder / _RECORD_NAME
-    earlier_numbers: _Record = []
-    if record.exists():
-        earlier_numbers = read_json(record, _Record, _DELETE_RECORD, MEGABYTE)
-    is_new_number = keep_every is not None and keep_every not in earlier_numbers
-    if is_new_number and processes.is_first_process():
-        write_text(record, json.dumps([*earlier_numbers, keep_every]) + "\n")
+    file = folder / _RECORD_NAME
+    earlier_intervals: _Record = []
+    if file.exists():
+        earlier_intervals = read_json(file, _Record, _DELETE_RECORD, MEGABYTE)
+    is_new_interval = keep_every is not None and keep_every not in earlier_intervals
+    if is_new_interval and processes.is_first_process():
+        write_text(file, json.dumps([*earlier_intervals, keep_every]) + "\n")
+    return earlier_intervals
+
+
+def steps_kept_by_earlier_commands(
+    folder: Path, earlier_intervals: Sequence[int], steps_per_epoch: int
+) -> frozenset[int]:
+    """Return the steps of the checkpoints in a folder that earlier commands have kept.
+
+    `earlier_intervals` has the N of each `--keep-every N` of earlier commands, in epochs.
+    """
     saved_steps = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
     kept_steps: set[int] = set()
-    for number in earlier_numbers:
-        interval = number * steps_per_epoch
-        kept_steps.update(step for step in saved_steps if step % interval == 0)
+    for epochs in earlier_intervals:
+        kept_steps.update(step for step in saved_steps if step % (epochs * steps_per_epoch) == 0)
     return frozenset(kept_steps)
 
 

@@ -85,23 +85,24 @@ def read_metadata(
       ValueError: the checkpoint is damaged.
       RunError: the checksum is right, but this version can't read the config or the notes.
     """
-    values = dict(metadata)
-    was_written_by_old_version = "sha256" not in values
+    unread_values = dict(metadata)
+    was_written_by_old_version = "sha256" not in unread_values
     if was_written_by_old_version:
-        is_intact = values.pop("checksum", None) == _crc32(state)
+        is_intact = unread_values.pop("checksum", None) == _crc32(state)
     else:
-        is_intact = values.pop("sha256") == _sha256(values, state)
+        saved_sha256 = unread_values.pop("sha256")
+        is_intact = saved_sha256 == _sha256(unread_values, state)
     if not is_intact:
         raise ValueError("its checksum is wrong")
     # From here on, a wrong value is no damage, because the checksum is right.
     config = None
-    if "config" in values:
+    if "config" in unread_values:
         try:
-            config = Config.from_dict(values.pop("config"))
+            config = Config.from_dict(unread_values.pop("config"))
         except ValueError as error:
             raise RunError(f"a checkpoint's config {error}; {START_AGAIN.advice}") from error
-        _require_known_notes(values)
-    return Notes.read(values, finished_epochs), config
+        _require_known_notes(unread_values)
+    return Notes.read(unread_values, finished_epochs), config
 
 
 def _require_known_notes(note_values: Mapping[str, Any]) -> None:

@@ -63,7 +63,8 @@ class CheckpointSchedule:
     def is_due(self) -> bool:
         """Return True if checkpoints should be written now; all processes get the same answer."""
         must_be_kept = any(
-            self._checkpoints.is_always_kept(step) for step in self._unwritten_checkpoints
+            self._checkpoints.keeping_rule.is_always_kept(step)
+            for step in self._unwritten_checkpoints
         )
         is_next_write_due = time.monotonic() >= self._next_write_time
         [is_due_in_any_process] = processes.any_process(must_be_kept or is_next_write_due)

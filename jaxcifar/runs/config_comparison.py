@@ -12,10 +12,10 @@ from jaxcifar.machine.paths import is_same_path
 def differences_before_images_are_loaded(
     earlier_config: Config, config: Config, is_finished: bool
 ) -> dict[str, tuple[Any, Any]]:
-    """Return the settings that differ, as far as the configs tell before images are loaded.
+    """Return the settings that differ between two configs; images need not be loaded yet.
 
-    The images of an unfinished run are compared by their SHA-256 when the run starts, so the user
-    may have moved them. A finished run does not load its images, so their path must be the same.
+    While the SHA-256 of the images is unknown, it counts as equal. The path of the user's images
+    must then be equal only if the run is finished; an unfinished run compares the SHA-256 later.
 
     Args:
       earlier_config: config of a run that was begun; it has the SHA-256 of its images.

@@ -33,10 +33,8 @@ class ContinuedState(NamedTuple):
     last_checkpoint: Checkpoint
     best_checkpoint: Checkpoint | None
 
-    def copy_to(self, checkpoints: Checkpoints) -> None:
-        """Write the earlier run's checkpoints to `checkpoints`, the folder of the new run.
-
-        Checkpoints that the folder already has are deleted.
+    def replace_checkpoints(self, checkpoints: Checkpoints) -> None:
+        """Delete `checkpoints` of the new run, and write those of the earlier run in their place.
 
         Raises:
           RunError: a file can't be written.
@@ -46,8 +44,8 @@ class ContinuedState(NamedTuple):
         last_step = int(last.state.step)
         best_step = last_step if best is None else int(best.state.step)
         if best is not None:
-            checkpoints.save(best_step, best.state, best.notes, keep={best_step})
-        checkpoints.save(last_step, last.state, last.notes, keep={best_step})
+            checkpoints.save(best_step, best.state, best.notes, keep_steps={best_step})
+        checkpoints.save(last_step, last.state, last.notes, keep_steps={best_step})
         checkpoints.wait()
 
 
@@ -78,9 +76,9 @@ def load_continued_state(config: Config, setup: Setup, state_like: TrainState) -
         if best_step != last_step:
             best_checkpoint = checkpoints.load(best_step, state_like, _USE_WEIGHTS_ADVICE)
     # Since the new run began, another command may have trained the earlier run anew.
-    run_now = find_continued_run({"continue_from": str(path)}, Config)
-    has_changed = run_now is None or run_now.sha256 != config.continue_sha256
-    if has_changed:
+    run_on_disk = find_continued_run({"continue_from": str(path)}, Config)
+    has_changed_on_disk = run_on_disk is None or run_on_disk.sha256 != config.continue_sha256
+    if has_changed_on_disk:
         raise RunError(
             f"{path}: the last checkpoint of this run has changed since you began to continue it; "
             "begin the continuing run again with --overwrite (in a study: --force ROW)"

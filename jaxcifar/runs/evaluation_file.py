@@ -200,13 +200,13 @@ def read_looks(folder: RunFolder) -> list[Look]:
 
 
 def save_evaluation(
-    path: Path, new_results: Evaluation, use: Look | None, *, of_whole_sets: bool = False
+    path: Path, new_results: Evaluation, use: Look | None, *, always_replace: bool = False
 ) -> list[Look]:
     """Add new results to `evaluation.json`, and a use of the test images to `test_looks.jsonl`.
 
     `path` is the folder of the run. `use` is None if the test images were not used. A new result
-    does not replace an earlier result from more images, unless `of_whole_sets` is True: the user
-    may have removed images since then.
+    replaces an earlier result only if it is from as many images or more. If `always_replace` is
+    True, it replaces every earlier result: the user may have removed images from a set.
 
     Returns:
       all uses of the test images since the end of the run.
@@ -220,12 +220,12 @@ def save_evaluation(
     with lock_folder(path, wait=False):
         uses_of_test_images = read_looks(folder)
         earlier_results: Mapping = read_evaluation(folder) or {"sets": {}}
-        all_results = _merge_results(earlier_results, new_results, of_whole_sets)
+        all_results = _merge_results(earlier_results, new_results, always_replace)
         for field in ("sets", "corruption_sets"):
             earlier_sets: Mapping = earlier_results.get(field, {})
             new_sets: Any = new_results.get(field, {})
             if earlier_sets or new_sets:
-                all_results[field] = _merge_results(earlier_sets, new_sets, of_whole_sets)
+                all_results[field] = _merge_results(earlier_sets, new_sets, always_replace)
         if use:
             uses_of_test_images.append(use)
             lines = [json.dumps(recorded_use) + "\n" for recorded_use in uses_of_test_images]

@@ -200,11 +200,10 @@ def read_result(path: Path) -> Result:
         metrics = known_fields.get("metrics", [])
         other_fields = check_test_fields(values, metrics, Result.__annotations__)
         result = cast(Result, {**known_fields, **other_fields})
-        is_converted = "converted" in result  # the weights were not trained by jaxcifar
+        was_trained_by_jaxcifar = "converted" not in result
         for field in _TRAINING_FIELDS:
             has_field = field in result
-            has_both_or_neither = has_field == is_converted
-            if has_both_or_neither:
+            if has_field != was_trained_by_jaxcifar:
                 raise ValueError(f"the file must have either the field {field} or converted")
         class_count = len(class_names(result))
         matrix = result["confusion_matrix"]

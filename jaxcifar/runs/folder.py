@@ -91,15 +91,15 @@ class RunFolder:
         return self.config_file.exists() and not self.overwrite
 
     def begin(self, config: Config) -> bool:
-        """Write `config.json` and copies of the user code; return whether a run was deleted.
+        """Delete a run that is to be overwritten; write `config.json` and copies of the user code.
 
-        The config must have the SHA-256 digests of the images and of all user code.
+        Return True if a run was deleted. `config` must have all SHA-256 digests (images and code).
 
         Raises:
           OSError: a file can't be written.
           RunError: a file of an earlier run can't be deleted, or `sources` is a symbolic link.
         """
-        deletes_earlier_run = self.overwrite and self.config_file.exists()
+        has_run_to_delete = self.overwrite and self.config_file.exists()
         if self.overwrite:
             self.delete_run()
             self.overwrite = False
@@ -107,7 +107,7 @@ class RunFolder:
         if not self.has_begun or user_has_moved_images:
             files.write_text(self.config_file, config.to_json())
         write_sources(self.sources, config)
-        return deletes_earlier_run
+        return has_run_to_delete
 
     @contextmanager
     def report_write_errors(self) -> Iterator[None]:

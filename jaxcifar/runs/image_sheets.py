@@ -18,8 +18,8 @@ _MARGIN = 0.1
 _MAX_NAME_LETTERS = 12  # the longest class name above an image
 _MAX_PREDICTIONS = 200
 _MAX_FILE_LETTERS, _MAX_CLASS_LETTERS = 24, 16  # above an image with its prediction
-_MISTAKES_PER_ROW = 4
-_MISTAKE_SIDE = 1.45
+_IMAGES_PER_ROW = 4
+_IMAGE_SIDE = 1.45
 _TEXT_HEIGHT = 0.36  # of two lines above an image
 _ROW_LABEL_WIDTH = 0.35  # of the words left of a row
 
@@ -102,15 +102,15 @@ def _plot_image_sheet(
     picture_format: str = "png",
 ) -> None:
     """Draw images in rows of four, each with its text from `texts` above it."""
-    rows = max(1, math.ceil(len(images) / _MISTAKES_PER_ROW))
-    row_height = _TEXT_HEIGHT + _MISTAKE_SIDE + _MARGIN
+    rows = max(1, math.ceil(len(images) / _IMAGES_PER_ROW))
+    row_height = _TEXT_HEIGHT + _IMAGE_SIDE + _MARGIN
     figure, sheet = _empty_sheet(rows * row_height, title)
-    column_width = _SHEET_WIDTH / _MISTAKES_PER_ROW
+    column_width = _SHEET_WIDTH / _IMAGES_PER_ROW
     for number, (image, text) in enumerate(zip(images, texts, strict=False)):
-        row, column = divmod(number, _MISTAKES_PER_ROW)
+        row, column = divmod(number, _IMAGES_PER_ROW)
         center = (column + 0.5) * column_width
         top = row * row_height + _TEXT_HEIGHT
-        _place_image(sheet, image, center - _MISTAKE_SIDE / 2, top, _MISTAKE_SIDE)
+        _place_image(sheet, image, center - _IMAGE_SIDE / 2, top, _IMAGE_SIDE)
         _place_text(sheet, text, center, top)
     figure.savefig(file, format=picture_format)
 
@@ -123,16 +123,16 @@ def plot_training_images(
     `arrays` has the arrays of `training_images.npz`, by name: images, augmented versions and
     labels.
     """
-    stored_images = arrays["image"]
-    images_of_row = {"as stored": stored_images}
-    versions = np.moveaxis(arrays["augmented"], 1, 0)  # [versions, images, height, width, channels]
-    for number, augmented_images in enumerate(versions, start=1):
-        images_of_row[f"augmented {number}"] = augmented_images
+    stored_images, augmented_images = arrays["image"], arrays["augmented"]
+    images_by_row_label = {"as stored": stored_images}
+    version_count = augmented_images.shape[1]  # [images, versions, height, width, channels]
+    for version in range(version_count):
+        images_by_row_label[f"augmented {version + 1}"] = augmented_images[:, version]
     column_width = (_SHEET_WIDTH - _ROW_LABEL_WIDTH) / max(1, len(stored_images))
     side = 0.9 * column_width  # of an image
-    sheet_height = _TEXT_HEIGHT + len(images_of_row) * column_width
+    sheet_height = _TEXT_HEIGHT + len(images_by_row_label) * column_width
     figure, sheet = _empty_sheet(sheet_height, title)
-    for row, (row_label, images) in enumerate(images_of_row.items()):
+    for row, (row_label, images) in enumerate(images_by_row_label.items()):
         top = _TEXT_HEIGHT + row * column_width
         _place_row_label(sheet, row_label, top + side / 2)
         for column, image in enumerate(images):

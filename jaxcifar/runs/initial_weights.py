@@ -65,7 +65,7 @@ def load_initial_weights(
     has_other_classes = tuple(card["class_names"]) != class_names
     if has_other_classes:
         random_arrays = named_arrays(state.variables)
-        for name in _arrays_of_last_layer(config, len(class_names)):
+        for name in _array_names_of_last_layer(config, len(class_names)):
             arrays[name] = np.asarray(random_arrays[name])
     was_normalized = card["config"].get("normalize", True)
     trained_statistics = normalization(was_normalized, card["channel_mean"], card["channel_std"])
@@ -100,7 +100,7 @@ def _options_that_decide_shapes(card: Card, config: Config) -> str:
     return options
 
 
-def _arrays_of_last_layer(config: Config, class_count: int) -> list[str]:
+def _array_names_of_last_layer(config: Config, class_count: int) -> list[str]:
     """Return the names of a network's arrays whose shape depends on the number of classes."""
 
     def shapes_by_name(class_count: int) -> dict[str, tuple[int, ...]]:

@@ -115,8 +115,8 @@ def call_in_first_process(function: Callable[[], T]) -> T | None:
     return result
 
 
-def has_begun(folder: RunFolder, config: Config) -> bool:
-    """Return True if an earlier command began this run; all processes get the same answer.
+def has_begun_in_first_process(folder: RunFolder, config: Config) -> bool:
+    """Return True, in all processes, if an earlier command began this run.
 
     Only the first process reads the folder. The config must have the SHA-256 digests of the images
     and of all user code.
@@ -129,14 +129,14 @@ def has_begun(folder: RunFolder, config: Config) -> bool:
     import_digests = {f"SHA-256 of {file}": digest for file, digest in config.imports or ()}
     processes.require_same_settings(import_digests)
 
-    def has_begun_here() -> bool:
+    def check_folder() -> bool:
         if folder.has_begun:
             folder.require_same(config)
         return folder.has_begun
 
-    first_process_has_begun = bool(call_in_first_process(has_begun_here))
-    [has_begun_anywhere] = processes.any_process(first_process_has_begun)
-    return has_begun_anywhere
+    answer = call_in_first_process(check_folder)  # None in all other processes
+    [answer_of_first_process] = processes.any_process(bool(answer))
+    return answer_of_first_process
 
 
 def require_same_folder(task: Task) -> None:

@@ -72,17 +72,18 @@ def mistakes_by_cell(logits: np.ndarray, examples: Examples) -> WrongAnswers:
     """
     predicted, confidence = _predictions(logits)
     wrong_indices = np.flatnonzero(predicted != examples.labels)
-    classes = logits.shape[-1]
+    class_count = logits.shape[-1]
     true_labels = examples.labels[wrong_indices].astype(np.int64)
-    cell_numbers = true_labels * classes + predicted[wrong_indices]
-    cells, counts = np.unique(cell_numbers, return_counts=True)
+    cell_numbers = true_labels * class_count + predicted[wrong_indices]
+    cells, image_counts = np.unique(cell_numbers, return_counts=True)
     max_images = _max_confusion_images(image_size=examples.images.shape[1])
     chosen_indices: list[int] = []
-    fullest_first = np.argsort(-counts, kind="stable")
+    fullest_first = np.argsort(-image_counts, kind="stable")
     for cell in cells[fullest_first]:
         indices_in_cell = wrong_indices[cell_numbers == cell]
         most_confident_first = np.argsort(-confidence[indices_in_cell], kind="stable")
-        chosen_indices += indices_in_cell[most_confident_first][:MAX_IMAGES_PER_CELL].tolist()
+        most_confident_indices = indices_in_cell[most_confident_first][:MAX_IMAGES_PER_CELL]
+        chosen_indices += most_confident_indices.tolist()
         if len(chosen_indices) >= max_images:
             break
     indices = np.asarray(chosen_indices[:max_images], np.int64)

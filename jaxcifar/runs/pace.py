@@ -40,10 +40,7 @@ class PlannedRuns(NamedTuple):
 
     @property
     def epochs_in_a_row(self) -> int:
-        """The number of epochs from the start of the first run to the end of the last run.
-
-        Epochs of runs that are trained together count once.
-        """
+        """The number of epochs until all runs are trained; runs trained together count once."""
         groups_of_runs = math.ceil(self.runs / self.at_once)
         return groups_of_runs * self.epochs
 
@@ -82,10 +79,10 @@ class Pace:
         self.images_to_train = self.images_to_evaluate = 0.0
         self._work_done = 0.0
         self._seconds_per_trained_image: float | None = None  # seconds
-        self._begin_to_measure()
+        self._reset_measurements()
 
-    def _begin_to_measure(self) -> None:
-        """Start to measure speeds anew; the last speed of training is used until it is measured."""
+    def _reset_measurements(self) -> None:
+        """Forget all measurements; until there are new ones, the last training speed is used."""
         self.trained_images = 0
         self._first_measurement: _Measurement | None = None
         self._recent_measurements: deque[_Measurement] = deque()  # of the last half of the time
@@ -105,7 +102,7 @@ class Pace:
         """
         self.images_to_train = float(train_images)
         self.images_to_evaluate = float(val_images + TEST_PASSES * test_images)
-        self._begin_to_measure()
+        self._reset_measurements()
         self._is_compiled[VALIDATING] = val_images == 0
 
     @contextmanager
@@ -135,7 +132,7 @@ class Pace:
         if image_count == 0:
             return
         self.trained_images += image_count
-        self._count_as_done(image_count, 0)
+        self._count_as_done(trained_images=image_count, evaluated_images=0)
         self._last_measured_at = self._clock()
         seconds_of_phase = self._last_measured_at - self.phase_began
         compiled_in_phase = self._seconds_compiled() - self._seconds_compiled_before_phase
@@ -149,25 +146,25 @@ class Pace:
         if self._first_measurement is None:
             self._first_measurement = latest
         measured_seconds = latest.seconds - self._first_measurement.seconds
-        self._keep_last(measured_seconds / 2)
+        self._forget_old_measurements(kept_seconds=measured_seconds / 2)
         if measured_seconds >= _MIN_MEASURED_SECONDS:
             oldest = self._recent_measurements[0]
             seconds_between = latest.seconds - oldest.seconds
             images_between = latest.images - oldest.images
             self._seconds_per_trained_image = seconds_between / images_between
 
-    def _keep_last(self, seconds: float) -> None:
-        """Forget the measurements that are older than the last `seconds` seconds need."""
+    def _forget_old_measurements(self, kept_seconds: float) -> None:
+        """Forget the oldest measurements while the others span at least `kept_seconds`."""
         latest = self._recent_measurements[-1]
         while len(self._recent_measurements) > 1:
             span_without_first = latest.seconds - self._recent_measurements[1].seconds
-            if span_without_first < seconds:
+            if span_without_first < kept_seconds:
                 return
             self._recent_measurements.popleft()
 
     def count_evaluated(self, image_count: int) -> None:
         """Count images that were just validated or tested, and measure the time per image."""
-        self._count_as_done(0, image_count)
+        self._count_as_done(trained_images=0, evaluated_images=image_count)
         seconds_before = self._evaluation_seconds
         self._evaluation_seconds = self._seconds_in(VALIDATING, TESTING)
         if image_count:
@@ -200,7 +197,7 @@ class Pace:
     def _median_seconds_per_evaluated_image(self, seconds_per_trained_image: float) -> float:
         """Return the estimated seconds to evaluate an image: the median of all measurements.
 
-        The first evaluation is slow, because its program is traced. If nothing else was measured
+        The first evaluation is slow, because JAX traces its program. If nothing else was measured
         yet, the result is at most `seconds_per_trained_image`, the seconds to train on an image.
         """
         ascending_seconds = self._seconds_per_evaluated_image
@@ -220,8 +217,8 @@ class Pace:
         seconds_per_image = self._median_seconds_per_evaluated_image(seconds_per_trained_image)
         evaluation_seconds = self.images_to_evaluate * seconds_per_image
         uncompiled_phases = [phase for phase in self._is_compiled if not self._is_compiled[phase]]
-        seconds_per_program = _FORWARD_SHARE_OF_STEP * self._seconds_in(COMPILING) / 2
-        compilation_seconds = len(uncompiled_phases) * seconds_per_program
+        seconds_for_both_phases = _FORWARD_SHARE_OF_STEP * self._seconds_in(COMPILING)
+        compilation_seconds = len(uncompiled_phases) * (seconds_for_both_phases / 2)
         seconds_since_last_count = 0.0
         if self.phase in (TRAINING, VALIDATING, TESTING):
             last_count = max(self.phase_began, self._last_measured_at)

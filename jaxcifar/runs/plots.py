@@ -72,7 +72,7 @@ def plot_curves(
 def draw_chosen_epochs(
     axes: Axes, curves: np.ndarray, chosen_epochs: Sequence[int], color: str
 ) -> None:
-    """Mark on the curves of runs the epoch whose weights each run keeps.
+    """Mark on each run's curve the epoch whose weights the run keeps.
 
     Args:
       axes: the axes with the curves.

@@ -145,11 +145,11 @@ def _evaluate_on_test_images(
     measurement = metric_set.measure(logits, test.labels)
     values, confusion = measurement.values, measurement.confusion
     mean_logits = predicting.average_with_mirror_images(predict, test.images, logits)
-    accuracy_flip = measure((ACCURACY,), mean_logits, test.labels).values["accuracy"]
+    accuracy_with_mirror_images = measure((ACCURACY,), mean_logits, test.labels).values["accuracy"]
     required_fields: TestFigures = {
         "test_accuracy": values["accuracy"],
         "test_loss": values["loss"],
-        "test_accuracy_flip": accuracy_flip,
+        "test_accuracy_flip": accuracy_with_mirror_images,
         "metrics": declare_metrics(metric_set),
         "class_accuracy": _class_accuracy(confusion, dataset.class_names),
         "confusion_matrix": confusion.tolist(),  # rows are true classes, columns predicted classes
@@ -184,15 +184,15 @@ def _training_fields(
     """
     selected_epoch = best_epoch(history)
     best_row = history[selected_epoch - 1]
-    selection: TrainingFigures = {"selection_rule": WITHOUT_VALIDATION}
+    selection_fields: TrainingFigures = {"selection_rule": WITHOUT_VALIDATION}
     if "val_accuracy" in best_row:
-        selection = {
+        selection_fields = {
             "selection_rule": SELECTION_RULE,
             "val_accuracy": best_row["val_accuracy"],
         }
     training_fields: TrainingFigures = {
         "selected_epoch": selected_epoch,
-        **selection,
+        **selection_fields,
         "last_epoch": {
             "epoch": history[-1]["epoch"],
             "test_accuracy": last_values["accuracy"],

@@ -16,7 +16,7 @@ from jaxcifar.runs.epoch_selection import best_epoch, ends_early
 from jaxcifar.runs.file_formats import Result, Row
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.initial_weights import initial_state
-from jaxcifar.runs.joint_run import has_begun, require_same_folder
+from jaxcifar.runs.joint_run import has_begun_in_first_process, require_same_folder
 from jaxcifar.runs.observers import Observers
 from jaxcifar.runs.replay import report_ended_run
 from jaxcifar.runs.result import measure_run, validation_metrics
@@ -56,7 +56,7 @@ class Run:
         self._is_open, self._exit_stack = False, ExitStack()
 
     def open(self) -> None:
-        """Lock the run's folder. If the run is finished, read its result and report it."""
+        """Lock the run's folder; if the run is finished, report its result to the observers."""
         if self._is_open:
             return
         self._exit_stack.enter_context(self._folder.locked(self.task.config))
@@ -79,7 +79,7 @@ class Run:
         """Prepare training: start to compile, check user code, load the newest checkpoint."""
         self.setup = setup
         config, print_line = setup.config_of(self.task.config), self._print_line
-        is_resumed = has_begun(self._folder, config)
+        is_resumed = has_begun_in_first_process(self._folder, config)
         hyper = setup.hyperparameters(config)
         self._learning_rates, self.hyper = hyper.learning_rate, setup.place(hyper)
         setup.compile_ahead(self.hyper, print_line)
@@ -116,7 +116,7 @@ class Run:
         has_no_own_checkpoint = checkpoint is None or checkpoint.state.step < first_own_step
         if config.continue_from and has_no_own_checkpoint:
             earlier_run = earlier_run or load_continued_state(config, self.setup, self.state)
-            earlier_run.copy_to(self._checkpoints)
+            earlier_run.replace_checkpoints(self._checkpoints)
             checkpoint = earlier_run.last_checkpoint
         if checkpoint is None:
             return
@@ -126,8 +126,8 @@ class Run:
         self._seconds_of_earlier_commands = notes.wall_seconds
         self._schedule.resume(self.step, self._history)
         epoch_of_step = math.ceil(self.step / self.setup.program.steps_per_epoch)
-        verb = f"continuing {config.continue_from}" if has_no_own_checkpoint else "resuming"
-        self._print_line(f"{verb} after step {self.step} (epoch {epoch_of_step}).")
+        action = f"continuing {config.continue_from}" if has_no_own_checkpoint else "resuming"
+        self._print_line(f"{action} after step {self.step} (epoch {epoch_of_step}).")
 
     @property
     def epoch(self) -> int:
@@ -160,8 +160,8 @@ class Run:
     def _last_step(self, epoch: int) -> int:
         return epoch * self.setup.program.steps_per_epoch
 
-    def require_finite(self, loss_name: str, loss: float) -> None:
-        """Raise an error if a loss is not finite, after writing the last good checkpoint.
+    def fail_if_not_finite(self, loss_name: str, loss: float) -> None:
+        """If a loss is not finite, write the last good checkpoint and `failure.txt`, then raise.
 
         Raises:
           DivergedError: the loss, called `loss_name` ("training" or "validation"), is not finite.
@@ -187,7 +187,7 @@ class Run:
           UsageError: a user's metric fails.
           RunError: a file can't be written.
         """
-        self.require_finite("training", training_means["loss"])
+        self.fail_if_not_finite("training", training_means["loss"])
         epoch = len(self._history) + 1
         row: Row = {
             "epoch": epoch,
@@ -199,7 +199,7 @@ class Run:
             "images_per_second": self.images_per_second,
             "runs_together": self.runs_together,
         }
-        self.require_finite("validation", row.get("val_loss", 0.0))
+        self.fail_if_not_finite("validation", row.get("val_loss", 0.0))
         self._history.append(row)
         self.epoch_seconds = 0.0
         with self._folder.report_write_errors():

@@ -19,15 +19,15 @@ def write_sources(folder: Path, config: Config) -> None:
       RunError: the folder or one of its subfolders is a symbolic link, which could lead anywhere.
       OSError: a copy can't be written.
     """
-    for file, content in user_code.contents_to_copy(config).items():
-        copy = folder / file
+    for relative_path, content in user_code.contents_to_copy(config).items():
+        copy = folder / relative_path
         for parent in (copy.parent, *copy.parent.parents):
             if parent.is_relative_to(folder):
                 require_no_link(parent)
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(copy) as opened:
-                opened.write(content)
+            with atomic_write(copy) as file:
+                file.write(content)
 
 
 def require_no_link(folder: Path) -> None:

@@ -125,9 +125,9 @@ def stopped_message(
       waiting_tasks: runs of the same study that have not begun.
       has_trained: True if one of `tasks` has been trained for a step.
     """
-    # In a study with `--force`, earlier rows may be trained. The same command would delete them.
-    may_other_rows_be_trained = any(task.is_study_forced for task in tasks)
-    if not has_trained and not may_other_rows_be_trained:
+    # In a study with `--force`, other rows may be trained already.
+    would_same_command_delete_rows = any(task.is_study_forced for task in tasks)
+    if not has_trained and not would_same_command_delete_rows:
         return "stopped before the first step; run the same command to start again"
     folder = os.path.commonpath([task.path for task in tasks])
     saved = f"stopped; everything is saved in {folder}"
@@ -152,7 +152,7 @@ def _paths_to_force(waiting_tasks: Sequence[Task]) -> list[Path]:
 
 
 def forcing_command(run_paths: Iterable[Path]) -> str:
-    """Return the words for this command with `--force` for the rows of a study's runs alone.
+    """Return the words "the same command, but with --force ROW ROW only", for a message.
 
     `run_paths` has at least one folder of a run, which is ROW/seedN in the study's folder.
     """

@@ -66,8 +66,8 @@ class TensorBoard:
             old_file.unlink()
         run_began = self._folder.config_file.stat().st_mtime
         self._event_time, self._event_step = run_began, 0
-        time_now = f"{time.time():017.6f}"
-        file_name = _EVENT_FILE_PATTERN.replace("*", time_now)
+        sortable_time = f"{time.time():017.6f}"
+        file_name = _EVENT_FILE_PATTERN.replace("*", sortable_time)
         self._file = EventFile(folder / file_name, run_began)
         settings = event_file.hyperparameters_value(run.settings, run_began)
         self._write_events([settings, *self._picture_events(self._folder.model_plot)])

@@ -58,7 +58,7 @@ def choose_and_augment_images(
     Each image is augmented three times.
 
     Args:
-      augmentation: the augmentation after shifts and flips.
+      augmentation: is applied after shifts and flips.
       hyper: the run's hyper-parameters, on the host.
       images: all training images, `[N, H, W, 3] uint8`.
       labels: the labels that the run trains on.

@@ -113,7 +113,7 @@ class _TrainingLoop:
         return self._test_and_close(run, run.state) if run.is_trained else None
 
     def _load_states(self, started_runs: dict[int, Run]) -> None:
-        """Copy states and hyper-parameters of new runs, given by slot, to the stacked arrays."""
+        """Write states and hyper-parameters of new runs to their slots of the stacked arrays."""
         parallel_runs = self._setup.parallel_runs
         with self._progress.during(STARTING):
             if self._states is None:  # free slots train a copy of the first run, which is not used
@@ -130,8 +130,8 @@ class _TrainingLoop:
         """Train all runs until one of them ends an epoch, or a loss is infinite or NaN."""
         program = self._setup.program
         with self._progress.during(COMPILING):
-            first_run = next(iter(self.active_runs.values()))  # stands in for free slots
-            runs = [run or first_run for run in self._slots]
+            run_for_free_slots = next(iter(self.active_runs.values()))
+            runs = [run or run_for_free_slots for run in self._slots]
             examples = len(self._setup.train.labels)
             orders = [program.epoch_order(run.hyper, np.int32(run.step), examples) for run in runs]
             stacked_orders = self._setup.parallel_runs.join(orders)
@@ -145,7 +145,7 @@ class _TrainingLoop:
                     return
 
     def _dispatch(self, train_steps: Compiled, orders: jax.Array) -> Iterator[tuple[int, Means]]:
-        """Call the program until a run ends an epoch; yield the steps and means of each call."""
+        """Call the program until a run ends an epoch; yield each call's steps and mean losses."""
         self._seconds_counted_until = self._last_save_time = time.monotonic()
         runs = self.active_runs.values()
         previous_call: tuple[int, Means] | None = None
@@ -168,7 +168,7 @@ class _TrainingLoop:
             yield previous_call
 
     def _save_if_due(self, has_trained: bool) -> bool:
-        """Save all runs every 5 minutes and at a stop; return False if NaN or inf ends training."""
+        """Save all runs every 5 minutes and at a stop; return False if a loss is NaN or inf."""
         is_overdue = time.monotonic() - self._last_save_time > _AUTOSAVE_SECONDS
         should_stop, should_save = processes.any_process(self._stop_event.is_set(), is_overdue)
         if not should_stop and not should_save:
@@ -209,7 +209,7 @@ class _TrainingLoop:
     def _end_epoch(self, run: Run, state: TrainState, means: dict[str, float]) -> Outcome | None:
         """Validate a run if its epoch is over; return its outcome, or None if training goes on."""
         try:
-            run.require_finite("training", means["loss"])
+            run.fail_if_not_finite("training", means["loss"])
             if run.is_epoch_over:
                 with self._progress.evaluating(VALIDATING, len(self._setup.val.labels)):
                     row = run.end_epoch(state, means)

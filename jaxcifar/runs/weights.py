@@ -155,7 +155,7 @@ def read_header(file: BufferedReader) -> Any:
     file.seek(0)
     header_length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
     longest_header = min(_MAX_HEADER_BYTES, os.fstat(file.fileno()).st_size - _LENGTH_BYTES)
-    if not 2 <= header_length <= longest_header:
+    if not len("{}") <= header_length <= longest_header:
         raise ValueError("is not a safetensors file, or is damaged")
     try:
         return parse_json(file.read(header_length).decode())

@@ -79,7 +79,7 @@ class WeightsAndBiases:
         result_is_uploaded = uploaded["result"] == folder.result_file.exists()
         if run.already_over and all_epochs_are_uploaded and result_is_uploaded:
             return
-        self._write_upload_state(0, result=False)
+        self._write_upload_state(epochs=0, result=False)
         interrupted_run = _unfinished_wandb_runs.pop(self._wandb_id, None)
         if interrupted_run:
             interrupted_run.finish(exit_code=_FAILURE)

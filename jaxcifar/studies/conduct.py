@@ -24,7 +24,7 @@ from jaxcifar.runs.run import Run
 from jaxcifar.runs.task import Outcome, Task
 from jaxcifar.runs.training_loop import fit_all
 from jaxcifar.runs.training_progress import TrainProgress
-from jaxcifar.studies.moved_images import ImageDigests, LoadSha256, compare_moved_images_by_digest
+from jaxcifar.studies.moved_images import ImageDigests, LoadSha256, with_digests_of_moved_images
 from jaxcifar.studies.programs import check_user_parts, group_by_program
 from jaxcifar.studies.study import Study
 from jaxcifar.studies.study_folder import STUDY_FILE, require_same_study
@@ -95,7 +95,7 @@ def plan(
         )
         tasks.append(task)
     if digests is not None:
-        tasks = compare_moved_images_by_digest(tasks, digests)
+        tasks = with_digests_of_moved_images(tasks, digests)
     for task in tasks:
         RunFolder(task.path, task.overwrite).require_usable(task.config)
     return tasks
@@ -171,7 +171,7 @@ def conduct(
                 later_programs = list(programs.values())[number + 1 :]
                 later_tasks = [task for later in later_programs for task in later]
                 load_images = partial(load, config, data_dir, progress.print_line)
-                stopping = stopper(console)
+                stop_context = stopper(console)
                 for outcome in _train_program(
                     tasks_of_program,
                     planned_runs[number:],
@@ -179,7 +179,7 @@ def conduct(
                     load_images,
                     devices,
                     progress,
-                    stopping,
+                    stop_context,
                 ):
                     tasks_to_train.remove(outcome.task)
                     if isinstance(outcome.error, BusyError):
@@ -206,7 +206,7 @@ def _train_program(
     load_images: Callable[[], Dataset],
     devices: Sequence[jax.Device],
     progress: TrainProgress,
-    stopping: AbstractContextManager[Event],
+    stop_context: AbstractContextManager[Event],
 ) -> Iterator[Outcome]:
     """Train tasks whose runs share one compiled program, and yield their outcomes in any order.
 
@@ -218,7 +218,7 @@ def _train_program(
       load_images: loads the data set, which is freed at the end.
       devices: devices to train on.
       progress: shows the progress.
-      stopping: a context manager that gives an event; once set, the event stops training.
+      stop_context: a context manager that yields an event; once set, the event stops training.
     """
     runs_of_program, *later_runs = planned_runs
     user_metrics = tasks[0].user_metrics
@@ -234,7 +234,7 @@ def _train_program(
         yield from (Outcome(task, error=OutOfMemoryError(reason)) for task in tasks)
         return
     progress.expect(setup, runs_of_program, later_runs)
-    with stopping as stop_event:
+    with stop_context as stop_event:
         runs = [Run(task, progress.print_line, progress.observers_of(task)) for task in tasks]
         yield from fit_all(runs, setup, progress, stop_event, later_tasks)
 

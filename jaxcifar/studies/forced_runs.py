@@ -11,35 +11,35 @@ from jaxcifar.runs.task import Task, forcing_command
 class ForcedRuns(NamedTuple):
     """The earlier runs in the folders of forced rows, as they were before the command.
 
-    `config_times` has the time of the last change of each run's `config.json`, in nanoseconds, by
-    the run's folder. A new run begins with a new `config.json`.
+    `config_change_times` has the time of the last change of each run's `config.json`, in
+    nanoseconds, by the run's folder. A new run begins with a new `config.json`.
     """
 
-    config_times: dict[Path, int]
+    config_change_times: dict[Path, int]
 
     @classmethod
     def of_tasks_not_begun(cls, tasks: Sequence[Task]) -> Self:
-        """Return the earlier runs that these tasks overwrite; call this before they begin."""
-        config_times = {}
+        """Return the earlier runs that `tasks` will overwrite; call this before the tasks begin."""
+        config_change_times = {}
         for task in tasks:
-            config_time = _config_time(RunFolder(task.path))
-            if task.overwrite and config_time is not None:
-                config_times[task.path.absolute()] = config_time
-        return cls(config_times)
+            change_time = _config_change_time(RunFolder(task.path))
+            if task.overwrite and change_time is not None:
+                config_change_times[task.path.absolute()] = change_time
+        return cls(config_change_times)
 
     def runs_still_there(self) -> list[Path]:
         """Return the folders of the earlier runs that no new run has replaced yet."""
         return [
             path
-            for path, earlier_time in self.config_times.items()
-            if _config_time(RunFolder(path)) == earlier_time
+            for path, earlier_time in self.config_change_times.items()
+            if _config_change_time(RunFolder(path)) == earlier_time
         ]
 
     def resuming_command(self, task: Task) -> str:
-        """Return words for the command that goes on after runs have failed.
+        """Return words for the command that goes on after runs have failed, for a message.
 
-        An earlier run is still there if the new run failed before it began. Without `--force`, a
-        command would take the earlier result for the new one. `task` is any run of the study.
+        If a new run failed before it replaced an earlier run, the command must have `--force`
+        again; otherwise it would keep the earlier run. `task` is any run of the study.
         """
         paths = self.runs_still_there()
         return f"{forcing_command(paths)}," if paths else task.resuming_command
@@ -56,7 +56,7 @@ class ForcedRuns(NamedTuple):
             RunFolder(path).delete_run()
 
 
-def _config_time(folder: RunFolder) -> int | None:
+def _config_change_time(folder: RunFolder) -> int | None:
     """Return the time of the last change of `config.json`; None if the file is missing."""
     try:
         return folder.config_file.stat().st_mtime_ns

@@ -28,21 +28,23 @@ _ADVICE_FOR_OTHER_SETTINGS = {
 }
 
 
-def grid_study(words: Sequence[str], shared_settings: Mapping[str, Any]) -> Study:
+def grid_study(assignments: Sequence[str], shared_settings: Mapping[str, Any]) -> Study:
     """Return a study with a row for each combination of values.
 
     Args:
-      words: `NAME=V1,V2` for each setting that varies.
+      assignments: `NAME=V1,V2` for each setting that varies.
       shared_settings: the settings that all rows share.
 
     Raises:
       UsageError: a setting or value is invalid or given twice, or there are too many rows.
     """
     values_by_setting: dict[str, list[Any]] = {}
-    for word in words:
-        name, values = _parse_name_and_values(word)
+    for assignment in assignments:
+        name, values = _parse_name_and_values(assignment)
         if name in values_by_setting:
-            raise UsageError(f"--grid {word:.80}: {name} is given twice; give all its values once")
+            raise UsageError(
+                f"--grid {assignment:.80}: {name} is given twice; give all its values once"
+            )
         if name in shared_settings:
             raise UsageError(
                 f"--{option_name(name)}: --grid varies {name} already; leave one of them out"
@@ -64,12 +66,12 @@ def grid_study(words: Sequence[str], shared_settings: Mapping[str, Any]) -> Stud
     return Study(f"Grid of {title}", dict(shared_settings), rows, reference={})
 
 
-def grid_name(words: Sequence[str]) -> str:
+def grid_name(assignments: Sequence[str]) -> str:
     """Return a name for the folder of a grid study, made from the settings that vary.
 
-    `words` has `NAME=V1,V2` for each of these settings.
+    `assignments` has `NAME=V1,V2` for each of these settings.
     """
-    settings = [_field_name(word.partition("=")[0]) for word in words]
+    settings = [_field_name(assignment.partition("=")[0]) for assignment in assignments]
     return "_".join(["grid", *map(option_name, settings)])[:_MAX_ROW_NAME_LENGTH]
 
 
@@ -78,29 +80,30 @@ def _field_name(text: str) -> str:
     return text.removeprefix("--").replace("-", "_")
 
 
-def _parse_name_and_values(word: str) -> tuple[str, list[Any]]:
+def _parse_name_and_values(assignment: str) -> tuple[str, list[Any]]:
     """Return the name and the values of a setting, given as `NAME=V1,V2`."""
-    name_text, equals, values_text = word.partition("=")
+    option = f"--grid {assignment:.80}"
+    name_text, equals_sign, values_text = assignment.partition("=")
     name = _field_name(name_text)
     value_texts = values_text.split(",")
-    if not equals or not all(value_texts):
-        raise UsageError(f"--grid {word:.80}: must be NAME=VALUE,VALUE such as learning_rate=0.1,1")
+    if not equals_sign or not all(value_texts):
+        raise UsageError(f"{option}: must be NAME=VALUE,VALUE such as learning_rate=0.1,1")
     fields = {field.name: field for field in dataclasses.fields(Config)}
     names_with_option = [field.name for field in fields.values() if has_option(field)]
     if name in OPTIONS_OF_COMMANDS:
-        raise UsageError(f"--grid {word:.80}: {OPTIONS_OF_COMMANDS[name]}")
+        raise UsageError(f"{option}: {OPTIONS_OF_COMMANDS[name]}")
     if name not in names_with_option:
         advice = did_you_mean(name, names_with_option).strip() or "see docs/settings.md"
-        raise UsageError(f"--grid {word:.80}: there is no setting {name:.80}; {advice}")
+        raise UsageError(f"{option}: there is no setting {name:.80}; {advice}")
     if name in _ADVICE_FOR_OTHER_SETTINGS:
         advice = _ADVICE_FOR_OTHER_SETTINGS[name]
-        raise UsageError(f"--grid {word:.80}: {name} can't vary in a grid; {advice}")
-    convert = _value_converter(fields[name])
+        raise UsageError(f"{option}: {name} can't vary in a grid; {advice}")
+    converter = _value_converter(fields[name])
     values: list[Any] = []
     for value_text in value_texts:
-        value = _parse_value(word, value_text, convert)
+        value = _parse_value(option, value_text, converter)
         if value in values:
-            raise UsageError(f"--grid {word:.80}: {value_text:.40} is given twice; give it once")
+            raise UsageError(f"{option}: {value_text:.40} is given twice; give it once")
         values.append(value)
     return name, values
 
@@ -116,20 +119,20 @@ def _value_converter(field: dataclasses.Field) -> Any:
     return types[0]
 
 
-def _parse_value(word: str, value_text: str, convert: Any) -> Any:
+def _parse_value(option: str, value_text: str, converter: Any) -> Any:
     """Return the value that a text stands for.
 
     Args:
-      word: the whole text `NAME=V1,V2` that the user gave, for the error message.
+      option: the text `--grid NAME=V1,V2` that the user gave, for the error message.
       value_text: the text of one value.
-      convert: the type of the value, or a function that converts the text.
+      converter: the type of the value, or a function that converts the text.
     """
     try:
-        if convert is bool:
+        if converter is bool:
             return _BOOLEAN_BY_WORD[value_text.lower()]
-        return convert(value_text)
+        return converter(value_text)
     except (ValueError, KeyError):
-        message = f"--grid {word:.80}: {value_text:.40} must be {_TYPE_DESCRIPTIONS[convert]}"
+        message = f"{option}: {value_text:.40} must be {_TYPE_DESCRIPTIONS[converter]}"
         raise UsageError(message) from None
 
 

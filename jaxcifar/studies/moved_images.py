@@ -83,7 +83,7 @@ def with_new_image_paths(
     rows = {row.name: row for row in study.rows}
     rows_as_given = {row.name: row for row in study_as_given.rows}
     new_paths: dict[str, str] = {}  # path in the record -> path with the same images
-    old_paths_of_changed_images: set[str] = set()
+    old_paths_of_changed_images: set[str] = set()  # for at least one row
     for recorded_row in recorded.rows:
         name = recorded_row.name
         if name not in rows:
@@ -101,8 +101,9 @@ def with_new_image_paths(
 
     def with_new_path(settings: dict[str, Any]) -> dict[str, Any]:
         old_path = settings.get("dataset", "")
-        has_only_moved = old_path in new_paths and old_path not in old_paths_of_changed_images
-        return settings | {"dataset": new_paths[old_path]} if has_only_moved else settings
+        if old_path not in new_paths or old_path in old_paths_of_changed_images:
+            return settings
+        return settings | {"dataset": new_paths[old_path]}
 
     return recorded.with_settings(with_new_path)
 
@@ -122,8 +123,8 @@ def _has_same_images(config: Config, row_folder: Path, digests: ImageDigests) ->
     return True
 
 
-def compare_moved_images_by_digest(tasks: Sequence[Task], digests: ImageDigests) -> list[Task]:
-    """Return the tasks, with the SHA-256 of the images in the configs whose images may have moved.
+def with_digests_of_moved_images(tasks: Sequence[Task], digests: ImageDigests) -> list[Task]:
+    """Return the tasks; add the SHA-256 of the images to each config whose images may have moved.
 
     A finished run does not load its images. If its task names another path than the run's config,
     only the SHA-256 shows whether the images are the same. All other tasks on these images get the

@@ -41,7 +41,7 @@ def check_user_parts(
 
 
 def group_by_program(tasks: Sequence[Task]) -> dict[Config, list[Task]]:
-    """Group runs by their compiled program; return the runs by the settings that they share."""
+    """Return lists of the runs that share a compiled program, by the config that they share."""
     programs: dict[Config, list[Task]] = {}
     for task in tasks:
         shared_config = task.config.shared_part()

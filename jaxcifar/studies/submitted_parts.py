@@ -170,7 +170,7 @@ class Progress(NamedTuple):
 def progress_of(
     parts: Sequence[SentPart], tasks: Sequence[Task], is_over: Callable[[Job], bool]
 ) -> Progress:
-    """Sort the jobs of a study into finished, failed and open ones.
+    """Return the jobs of a study, sorted into finished, failed and open ones.
 
     Args:
       parts: the jobs that were sent, each with the names of its runs.
@@ -215,15 +215,15 @@ def _last_error_in_logs(error_log: str, output_log: str, runs: Sequence[str]) ->
     The command prints a line "norm seed 0: REASON" about a run, and later its own error, which only
     counts the failed runs.
     """
-    any_run = "|".join(map(re.escape, runs))
+    any_run_name = "|".join(map(re.escape, runs))
     indented_lines = r"(?:\n  .*)*"
-    run_message = re.compile(rf"^(?:{any_run}): .*{indented_lines}", re.MULTILINE)
-    command_error = re.compile(r"^(?:.*: )?error: .*", re.MULTILINE)
-    messages_about_runs: list[str] = run_message.findall(output_log)
-    command_errors: list[str] = command_error.findall(error_log)
+    message_pattern = re.compile(rf"^(?:{any_run_name}): .*{indented_lines}", re.MULTILINE)
+    error_pattern = re.compile(r"^(?:.*: )?error: .*", re.MULTILINE)
+    messages_about_runs: list[str] = message_pattern.findall(output_log)
+    command_errors: list[str] = error_pattern.findall(error_log)
     if command_errors:
-        only_counts_runs = re.search("runs? failed", command_errors[-1])
-        if only_counts_runs and messages_about_runs:
+        only_counts_failed_runs = re.search("runs? failed", command_errors[-1])
+        if only_counts_failed_runs and messages_about_runs:
             return messages_about_runs[-1]
         return command_errors[-1]
     log = error_log.strip() or output_log.strip()
@@ -234,8 +234,8 @@ def _read_end_of_log(log: Path) -> str:
     """Return the last 64 KiB of a log file as text; "" if the log can't be read."""
     try:
         with open_regular_file(log) as file:
-            file_bytes = file.seek(0, os.SEEK_END)
-            file.seek(max(0, file_bytes - _MAX_LOG_BYTES))
+            file_size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, file_size - _MAX_LOG_BYTES))
             return file.read(_MAX_LOG_BYTES).decode(errors="replace")
     except (OSError, ValueError):
         return ""

@@ -921,7 +921,7 @@ def test_a_look_through_a_runs_weights_counts(finished, at_hand, tmp_path):
 def test_figures_of_a_folder_from_which_images_were_removed_are_replaced(tmp_path):
     save_evaluation(tmp_path, found_in("own:photos", 30), None)
     cleaned = found_in("own:photos", 20)
-    save_evaluation(tmp_path, cleaned, None, of_whole_sets=True)
+    save_evaluation(tmp_path, cleaned, None, always_replace=True)
     found = read_evaluation(RunFolder(tmp_path))
     assert found["sets"]["own:photos"] == cleaned["sets"]["own:photos"]
 

@@ -287,7 +287,7 @@ def test_a_helper_that_is_another_file_in_another_process_is_refused(tmp_path, m
     in_process_1(monkeypatch, json.dumps({"SHA-256 of arch: lib/sizes.py": "123"}))
     said = "lib/sizes.py is 123 in process 0 and abc in process 1"
     with pytest.raises(UsageError, match=said):
-        of_runs.has_begun(RunFolder(tmp_path), config)
+        of_runs.has_begun_in_first_process(RunFolder(tmp_path), config)
 
 
 def test_bad_options_are_one_line():
