@@ -82,7 +82,7 @@ def map_array(path: Path, remedy: Remedy) -> np.ndarray:
       RunError, UsageError: the file can't be read, or has no values.
     """
     with report_errors(path, remedy), open_regular_file(path) as file, _report_damage():
-        header = read_header(file, "it")
+        header = read_header(file, array_name="it")
         content_start = file.tell()
         if header.byte_count == 0 or not header.shape:
             raise ValueError(f"it has shape {header.shape} with no rows, but needs at least one")
