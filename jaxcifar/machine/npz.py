@@ -41,9 +41,9 @@ class ArrayForm(NamedTuple):
             return True
         if self.allowed_sides is None or len(row_shape) != len(self.row_shape):
             return False
-        *first_sizes, height, width, channels = row_shape
-        *needed_first_sizes, _, _, needed_channels = self.row_shape
-        other_axes_fit = first_sizes == needed_first_sizes and channels == needed_channels
+        *leading_sizes, height, width, channels = row_shape
+        *needed_leading_sizes, _, _, needed_channels = self.row_shape
+        other_axes_fit = leading_sizes == needed_leading_sizes and channels == needed_channels
         return height == width and height in self.allowed_sides and other_axes_fit
 
     def __str__(self) -> str:

@@ -209,19 +209,19 @@ def _require_bounded_value(value: Any) -> None:
 
     The loop goes through the value level by level, because recursion might overflow the stack.
     """
-    level = [value]
+    values_at_depth = [value]
     for _ in range(_MAX_NESTING):
-        next_level: list[Any] = []
-        for item in level:
+        values_one_deeper: list[Any] = []
+        for item in values_at_depth:
             if isinstance(item, dict):
-                next_level += item.values()
+                values_one_deeper += item.values()
             elif isinstance(item, list):
-                next_level += item
+                values_one_deeper += item
             elif isinstance(item, int) and not -_INTEGER_LIMIT <= item < _INTEGER_LIMIT:
                 raise ValueError("has a whole number of more than 64 bits")
-        if not next_level:
+        if not values_one_deeper:
             return
-        level = next_level
+        values_at_depth = values_one_deeper
     raise ValueError("is nested too deeply")
 
 
