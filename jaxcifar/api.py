@@ -94,7 +94,7 @@ def train(
             f"dataset is a {type_name}; give a name, a path, or jaxcifar.Dataset.from_arrays(...)"
         )
     config = Config.create(**settings)
-    environment.use_cpu_cores(config.batch_size, parts=config.accumulate)
+    environment.use_cpu_cores(config.batch_size, parts_per_batch=config.accumulate)
     environment.use_compilation_cache()
     if not isinstance(metrics, list | tuple):
         raise UsageError(f"metrics {metrics!r:.80}: must be a list; write metrics=[...]")

@@ -23,7 +23,7 @@ class JaxcifarTraining:
     """The training that `jaxcifar run` does, including augmentation and metrics."""
 
     def __init__(self, work: Work) -> None:
-        use_cpu_cores(work.batch_size, parts=work.config.accumulate)
+        use_cpu_cores(work.batch_size, parts_per_batch=work.config.accumulate)
         self._work = work
         train, test = random_examples(work)
         channel_mean = np.full(3, 0.5, np.float32)

@@ -138,10 +138,11 @@ def check_augmented_values(
         return
     option = f"--augmentation {config.augmentation}:"
     first_images, first_labels = images[: program.batch_size], labels[: program.batch_size]
-    ranges = jax.device_get(_augmented_ranges(program, hyper, first_images, first_labels))
+    ranges = _ranges_after_augmentation(program, hyper, first_images, first_labels)
+    ranges = jax.device_get(ranges)
     lowest, highest = ranges.lowest_pixel, ranges.highest_pixel
-    are_plausible = lowest >= -_MAX_PLAUSIBLE_PIXEL and highest <= _MAX_PLAUSIBLE_PIXEL
-    if not are_plausible:  # also for NaN
+    pixels_are_plausible = lowest >= -_MAX_PLAUSIBLE_PIXEL and highest <= _MAX_PLAUSIBLE_PIXEL
+    if not pixels_are_plausible:  # also for NaN
         raise UsageError(
             f"{option} returns values from {lowest:.4g} to {highest:.4g}; it gets floats from 0 to "
             "1 and must return such floats"
@@ -155,8 +156,8 @@ def check_augmented_values(
         )
     largest_sum_error = max(1 - ranges.lowest_sum, ranges.highest_sum - 1)
     sums_are_1 = largest_sum_error <= _PROBABILITY_TOLERANCE
-    are_distributions = ranges.lowest_probability >= 0 and sums_are_1
-    if not are_distributions:  # also for NaN
+    labels_are_distributions = ranges.lowest_probability >= 0 and sums_are_1
+    if not labels_are_distributions:  # also for NaN
         raise UsageError(
             f"{option} returns labels from {ranges.lowest_probability:.4g} that sum to "
             f"{ranges.lowest_sum:.4g} to {ranges.highest_sum:.4g}; the labels of each image must "
@@ -183,7 +184,7 @@ class _AugmentedRanges(NamedTuple):
 
 
 @partial(jax.jit, static_argnums=0)
-def _augmented_ranges(
+def _ranges_after_augmentation(
     program: Program, hyper: Hyperparameters, images: jax.Array, labels: jax.Array
 ) -> _AugmentedRanges:
     """Augment as many images as one device gets; return the ranges of the new pixels and labels."""
@@ -196,8 +197,8 @@ def _augmented_ranges(
     else:
         augmented = augmentation(hyper.step_key, pixels, **hyper.augmentation)
         # There are no new labels; these values pass the check of labels.
-        probabilities = jnp.zeros(1)
-        probability_sums = jnp.ones(1)
+        valid_probability, valid_sum = jnp.zeros(1), jnp.ones(1)
+        probabilities, probability_sums = valid_probability, valid_sum
     return _AugmentedRanges(
         lowest_pixel=augmented.min(),
         highest_pixel=augmented.max(),

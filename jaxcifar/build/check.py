@@ -173,8 +173,8 @@ def _check_first_step(
     copies_of_run = [(state, hyper, order)] * run_count
     states, hypers, orders = parallel_runs.join(copies_of_run)
     examples = setup.examples_for_steps(orders, first_steps=[0] * run_count, step_count=1)
-    new_states, means = setup.train_steps(states, hypers, *examples, orders, np.int32(1))
-    if not _are_finite(means["loss"]):
+    new_states, mean_metrics = setup.train_steps(states, hypers, *examples, orders, np.int32(1))
+    if not _are_finite(mean_metrics["loss"]):
         raise UsageError(
             f"{options}: the loss of the first training step is not finite; check the network in "
             "training mode, and the augmentation"

@@ -58,8 +58,8 @@ def choose_steps_per_feed(program: Program, dataset: Dataset, run_count: int) ->
     images_fit_on_devices = image_bytes(dataset) <= least_memory
     if images_fit_on_devices:
         return None
-    device_memory_is_host_memory = devices[0].platform == "cpu"
-    if device_memory_is_host_memory:
+    fed_images_take_host_memory = devices[0].platform == "cpu"
+    if fed_images_take_host_memory:
         return 1
     bytes_of_image = dataset.train.images[:1].nbytes
     bytes_of_step = run_count * program.batch_size * bytes_of_image
@@ -96,8 +96,8 @@ def place_images(
 def images_for_init(program: Program, images: np.ndarray) -> np.ndarray:
     """Return the training images that a network gets when its weights are initialized.
 
-    If the images are on the devices, all of them are returned. Otherwise the first images are
-    returned, as many as `network.init_image_count` allows.
+    If the images are on the devices, all of them are returned. Otherwise only the first images are
+    returned, as many as the initialization uses.
     """
     if program.steps_per_feed is None:
         return images

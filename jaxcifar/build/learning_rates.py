@@ -40,30 +40,31 @@ def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
         )
     earlier_steps = config.earlier_epochs * steps_per_epoch
     steps_left = total_steps - earlier_steps
-    factors = np.asarray(_schedule_factors(config, steps_per_epoch, steps_left))
-    rates = config.learning_rate * factors * _batch_factors(config, steps_per_epoch, steps_left)
+    schedule_factors = np.asarray(_schedule_factors(config, steps_per_epoch, steps_left))
+    lr_scale_factors = _lr_scale_factors(config, steps_per_epoch, steps_left)
+    rates = config.learning_rate * schedule_factors * lr_scale_factors
     is_valid = (rates >= 0) & (rates <= np.finfo(np.float32).max)
     invalid_steps = np.flatnonzero(~is_valid)
     if len(invalid_steps) > 0:
         step = invalid_steps[0]
         raise UsageError(
-            f"--schedule {config.schedule}: returns {factors[step]} at step {step}; it must "
-            "return a number of at least 0, and the learning rate must not overflow float32"
+            f"--schedule {config.schedule}: returns {schedule_factors[step]} at step {step}; it "
+            "must return a number of at least 0, and the learning rate must not overflow float32"
         )
-    return np.concatenate([np.zeros(earlier_steps), rates]).astype(np.float32)
+    unused_rates_of_earlier_run = np.zeros(earlier_steps)
+    return np.concatenate([unused_rates_of_earlier_run, rates]).astype(np.float32)
 
 
-def _schedule_factors(config: Config, steps_per_epoch: int, total_steps: int) -> list[float]:
+def _schedule_factors(config: Config, steps_per_epoch: int, steps_left: int) -> list[float]:
     """Return for each step the factor by which warm-up and schedule multiply the learning rate.
 
-    `total_steps` is the number of steps. If the run continues another run, the steps of the other
-    run are not counted.
+    `steps_left` is the number of steps, without the steps of a run that this run continues.
     """
     setting_names = registry.entry("schedule", config.schedule).takes
     settings = {name: getattr(config, name) for name in setting_names}
     schedule: Callable[..., float] = user_code.load(config, "schedule")
-    warmup_factors = warmup(round(config.warmup * total_steps))
-    remaining_steps = total_steps - len(warmup_factors)
+    warmup_factors = warmup(round(config.warmup * steps_left))
+    remaining_steps = steps_left - len(warmup_factors)
     with explain_user_code_errors(("schedule", config.schedule)):
         remaining_factors = [
             float(schedule(step, steps_per_epoch, remaining_steps, **settings))
@@ -72,21 +73,21 @@ def _schedule_factors(config: Config, steps_per_epoch: int, total_steps: int) ->
     return warmup_factors + remaining_factors
 
 
-def _batch_factors(config: Config, steps_per_epoch: int, steps_left: int) -> np.ndarray:
+def _lr_scale_factors(config: Config, steps_per_epoch: int, steps_left: int) -> np.ndarray:
     """Return for each step the factor by which `--lr-scale` multiplies the learning rate.
 
-    The factor depends on the batch size. `steps_left` is the number of steps. If the run continues
-    another run, the steps of the other run are not counted.
+    The factor depends on the batch size. It rises slowly from 1 at the beginning of training.
+    `steps_left` is the number of steps, without the steps of a run that this run continues.
     """
     base_batch_size = config.base_batch_size or config.batch_size
     ratio = config.batch_size / base_batch_size
     factors_by_rule = {"none": 1.0, "linear": ratio, "sqrt": ratio**0.5}
     full_factor = factors_by_rule[config.lr_scale]
-    progress = np.ones(steps_left)  # of the rise from 1 to the full factor
-    rises_slowly = full_factor > 1 and config.earlier_epochs == 0
-    if rises_slowly:
+    share_of_rise = np.ones(steps_left)  # from factor 1 to the full factor
+    begins_training = config.earlier_epochs == 0
+    if begins_training and full_factor > 1:
         rising_epochs = min(_BATCH_WARMUP_EPOCHS, config.epochs / 2)
         rising_steps = round(rising_epochs * steps_per_epoch)
         if rising_steps > 0:
-            progress = np.minimum(np.arange(steps_left) / rising_steps, 1.0)
-    return 1 + (full_factor - 1) * progress
+            share_of_rise = np.minimum(np.arange(steps_left) / rising_steps, 1.0)
+    return 1 + (full_factor - 1) * share_of_rise

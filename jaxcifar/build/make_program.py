@@ -34,10 +34,10 @@ def make_program(
     """
     _check_batch_size(config, train_examples, len(devices))
     dtype = compute_dtype(config, devices[0])
-    rounds_products = dtype == jnp.bfloat16 and devices[0].platform == "cpu"
+    is_bfloat16_on_cpu = dtype == jnp.bfloat16 and devices[0].platform == "cpu"
     # Without oneDNN, a CPU is fast at products of bfloat16, but slow at all other operations.
-    computes_in_float32 = rounds_products and not onednn.is_on()
-    model_dtype = jnp.float32 if computes_in_float32 else dtype
+    only_products_are_fast = is_bfloat16_on_cpu and not onednn.is_on()
+    model_dtype = jnp.float32 if only_products_are_fast else dtype
     begins_with_small_images = config.small_part > 0 and config.small_size < config.image_size
     optimizer = update_rule(config)
     model = create_model(config, num_classes, model_dtype, AXIS)
@@ -63,7 +63,7 @@ def make_program(
         steps_per_epoch=train_examples // config.batch_size,
         mesh=Mesh(np.asarray(devices), (AXIS,)),
         device_axis=AXIS,
-        product_dtype=dtype if rounds_products else None,
+        product_dtype=dtype if is_bfloat16_on_cpu else None,
         network_identity=network_identity,
         image_size=config.image_size,
         parts_per_batch=config.accumulate,

@@ -34,7 +34,7 @@ class UserMetric:
     sha256: str
 
 
-def try_on_made_up_images(user_metrics: Sequence[UserMetric], classes: int) -> None:
+def check_metrics_on_made_up_logits(user_metrics: Sequence[UserMetric], classes: int) -> None:
     """Check the values that the user's metrics return for made-up logits and labels.
 
     Each class is the label of at least one image, and is predicted for at least one image. But
@@ -52,9 +52,9 @@ def try_on_made_up_images(user_metrics: Sequence[UserMetric], classes: int) -> N
     for user_metric in user_metrics:
         with explain_user_code_errors((METRIC_OPTION, user_metric.code)):
             if user_metric.metric.per_image is not None:
-                _check_per_image(user_metric, logits, labels)
+                _check_per_image_metric(user_metric, logits, labels)
             else:
-                _check_of_confusion(user_metric, measure((), logits, labels).confusion)
+                _check_confusion_metric(user_metric, measure((), logits, labels).confusion)
             measurement = measure((user_metric.metric,), logits, labels)
         value = measurement.values[user_metric.metric.name]
         all_classes_have_images = image_count >= classes
@@ -66,7 +66,7 @@ def try_on_made_up_images(user_metrics: Sequence[UserMetric], classes: int) -> N
 
 
 def _made_up_logits(labels: jax.Array, classes: int) -> jax.Array:
-    """Return random logits `[N, classes]` that are often right; each label is predicted once."""
+    """Return random logits `[N, classes]`, often right, that predict each label at least once."""
     noise = jax.random.normal(jax.random.key(0), (len(labels), classes), jnp.float32)
     often_correct_logits = noise + 2.0 * jax.nn.one_hot(labels, classes)
     # The first image of each class gets a margin that noise can't exceed: the class is predicted.
@@ -74,7 +74,7 @@ def _made_up_logits(labels: jax.Array, classes: int) -> jax.Array:
     return often_correct_logits.at[:classes].add(large_margins)
 
 
-def _check_per_image(user_metric: UserMetric, logits: jax.Array, labels: jax.Array) -> None:
+def _check_per_image_metric(user_metric: UserMetric, logits: jax.Array, labels: jax.Array) -> None:
     """Raise UsageError if a metric does not return one number for each image."""
     assert user_metric.metric.per_image is not None
     returned_values = jax.eval_shape(user_metric.metric.per_image, logits, labels)
@@ -95,13 +95,14 @@ def _check_per_image(user_metric: UserMetric, logits: jax.Array, labels: jax.Arr
         )
 
 
-def _check_of_confusion(user_metric: UserMetric, confusion: np.ndarray) -> None:
+def _check_confusion_metric(user_metric: UserMetric, confusion: np.ndarray) -> None:
     """Raise UsageError if a metric does not return one number for a confusion matrix."""
     assert user_metric.metric.of_confusion is not None
     try:
-        value = np.asarray(user_metric.metric.of_confusion(confusion.copy()))
+        copy_that_metric_may_change = confusion.copy()
+        value = np.asarray(user_metric.metric.of_confusion(copy_that_metric_may_change))
     except ArithmeticError:  # such as a division by zero; `measure` returns NaN for it
-        return
+        value = np.asarray(math.nan)
     is_number = value.ndim == 0 and value.dtype.kind in _DTYPE_KINDS_OF_NUMBERS
     if not is_number:
         raise UsageError(

@@ -160,12 +160,12 @@ def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
         return variables, logits
 
     with _explain_errors(config), adapt_layers(None):
-        evaluate = partial(variables_and_logits, train=False)
-        variables, evaluation_logits = jax.eval_shape(evaluate, images)
+        forward_in_evaluation = partial(variables_and_logits, train=False)
+        variables, evaluation_logits = jax.eval_shape(forward_in_evaluation, images)
         _check_memory(variables, option)
         _check_storable(variables, option)
-        train = partial(variables_and_logits, train=True)
-        _, training_logits = jax.eval_shape(train, images)
+        forward_in_training = partial(variables_and_logits, train=True)
+        _, training_logits = jax.eval_shape(forward_in_training, images)
     _check_logits(evaluation_logits, num_classes, option)
     _check_logits(training_logits, num_classes, option)
 

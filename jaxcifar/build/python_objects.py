@@ -34,22 +34,23 @@ def network_settings(network: NetworkLike, settings: Mapping[str, Any]) -> dict[
     """
     if "arch" in settings:
         raise UsageError("arch: the network is the first argument of train; leave arch out")
-    module_arguments: dict[str, Any] = {}
-    settings_of_network: dict[str, Any] = {}
+    arguments_of_module: dict[str, Any] = {}
+    settings_from_network: dict[str, Any] = {}
     if isinstance(network, nn.Module):
         has_other_dtype = getattr(network, "dtype", None) not in (None, jnp.float32)
         if has_other_dtype:
-            settings_of_network["dtype"] = jnp.dtype(network.dtype).name
-        module_arguments = _arguments_of_module(network)
+            settings_from_network["dtype"] = jnp.dtype(network.dtype).name
+        arguments_of_module = _arguments_of_module(network)
         network = type(network)
-    settings_of_network["arch"] = network if isinstance(network, str) else code_name(network)
-    uses_recipe_arguments = not module_arguments and "arch_args" not in settings
-    if not uses_recipe_arguments:
-        settings_of_network["arch_args"] = {**module_arguments, **_user_arguments(settings)}
-    return settings_of_network
+    settings_from_network["arch"] = network if isinstance(network, str) else code_name(network)
+    recipe_decides_arguments = not arguments_of_module and "arch_args" not in settings
+    if not recipe_decides_arguments:
+        arguments_in_settings = _arguments_in_settings(settings)
+        settings_from_network["arch_args"] = {**arguments_of_module, **arguments_in_settings}
+    return settings_from_network
 
 
-def _user_arguments(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+def _arguments_in_settings(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the user's setting `arch_args`, the arguments of the network, by name.
 
     Raises:
@@ -82,7 +83,7 @@ def _arguments_of_module(module: nn.Module) -> dict[str, Any]:
 
 
 def user_metric_of(metric: Metric | Callable[..., Any] | str) -> UserMetric:
-    """Convert a metric that the user passed to `train` to a record with its name and SHA-256.
+    """Return a metric that the user passed to `train`, with the name and SHA-256 of its code.
 
     Raises:
       UsageError: the value is not a metric, or its code can't be found.
@@ -95,8 +96,8 @@ def user_metric_of(metric: Metric | Callable[..., Any] | str) -> UserMetric:
     user_metric = UserMetric(metric_of(metric, name), name, sha256)
     if not _is_from_notebook(name):
         return user_metric
-    digest_of_other_cell = user_reference.load_import_digests(METRIC_OPTION, name, sha256)
-    return _copy_to_compile_again(user_metric, tuple(digest_of_other_cell.items()))
+    digests_of_other_cells = user_reference.load_import_digests(METRIC_OPTION, name, sha256)
+    return _copy_that_jax_compiles_again(user_metric, tuple(digests_of_other_cells.items()))
 
 
 def _is_from_notebook(name: str) -> bool:
@@ -106,7 +107,7 @@ def _is_from_notebook(name: str) -> bool:
 
 
 @lru_cache(maxsize=64)  # so that a metric is compiled once for each version of the other cells
-def _copy_to_compile_again(
+def _copy_that_jax_compiles_again(
     user_metric: UserMetric, digests_of_other_cells: tuple[tuple[str, str], ...]
 ) -> UserMetric:
     """Return a copy of a notebook's metric that JAX compiles again if other cells have changed.
@@ -124,17 +125,17 @@ def _copy_to_compile_again(
         return user_metric
     metric = user_metric.metric
     if metric.per_image is not None:
-        new_function = partial(metric.per_image)
-        metric = dataclasses.replace(metric, per_image=new_function)
-    content = f"{user_metric.sha256} {digests_of_other_cells}"
-    sha256 = hashlib.sha256(content.encode()).hexdigest()
+        function_unknown_to_jax = partial(metric.per_image)
+        metric = dataclasses.replace(metric, per_image=function_unknown_to_jax)
+    metric_and_other_cells = f"{user_metric.sha256} {digests_of_other_cells}"
+    sha256 = hashlib.sha256(metric_and_other_cells.encode()).hexdigest()
     return dataclasses.replace(user_metric, metric=metric, sha256=sha256)
 
 
 def _name_of_metric(metric: Metric) -> str:
     """Return `module:NAME` for a metric, where NAME is the variable that holds the metric.
 
-    If no variable of the module holds the metric, NAME is the metric's function.
+    If no variable of the module holds the metric, NAME is the name of the metric's function.
     """
     name_of_function = code_name(metric.per_image or metric.of_confusion)
     module = name_of_function.partition(":")[0]

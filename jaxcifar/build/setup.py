@@ -46,7 +46,7 @@ def network_summary(program: Program) -> Summary:
 
 
 def _has_images_of_config(dataset: Dataset, config: Config) -> bool:
-    """Return True if a data set fits the name in a config: from the catalog, or a user's path."""
+    """Return True if a data set is what a config names: one of the catalog, or a user's images."""
     is_name_in_catalog = config.dataset in registry.KINDS["dataset"]
     if is_name_in_catalog:
         return dataset.is_from_catalog and config.dataset == dataset.name

@@ -31,21 +31,21 @@ def training_hyperparameters(
         or a user's schedule fails.
     """
     hyper = make_hyperparameters(config, dataset, steps_per_epoch)
-    label_settings: dict[str, Any] = {}
+    settings_for_labels: dict[str, Any] = {}
     labels, num_classes = dataset.train.labels, dataset.num_classes
     if config.label_noise > 0:
         labels = noisy_labels(labels, num_classes, config.label_noise, config.seed)
-        label_settings["labels"] = host_array(labels)
+        settings_for_labels["labels"] = host_array(labels)
     if config.class_weights != NO_WEIGHTS:
         weights = class_weights(config, labels, dataset.class_names)
-        label_settings["class_weights"] = host_array(weights)
+        settings_for_labels["class_weights"] = host_array(weights)
     if config.mixup > 0 or config.cutmix > 0:
-        label_settings["mixing"] = MixingSettings(
+        settings_for_labels["mixing"] = MixingSettings(
             mixup=_array_unless_zero(config.mixup),
             cutmix=_array_unless_zero(config.cutmix),
             num_classes=num_classes,
         )
-    return dataclasses.replace(hyper, **label_settings)
+    return dataclasses.replace(hyper, **settings_for_labels)
 
 
 def _array_unless_zero(value: float) -> jax.Array | None:
@@ -90,8 +90,8 @@ def class_weights(config: Config, labels: np.ndarray, class_names: tuple[str, ..
     """
     if config.class_weights == BALANCED:
         class_sizes = np.bincount(labels, minlength=len(class_names))
-        sizes_without_0 = np.maximum(class_sizes, 1)
-        weights = len(labels) / (len(class_names) * sizes_without_0)
+        sizes_of_at_least_1 = np.maximum(class_sizes, 1)
+        weights = len(labels) / (len(class_names) * sizes_of_at_least_1)
         return weights.astype(np.float32)
     weight_of_name = parse_class_weights(config.class_weights)
     for name in weight_of_name:

@@ -116,13 +116,12 @@ def _make_user_rule(function: UpdateRule, setting_names: Sequence[str]) -> UserR
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # a compiled function may have no readable signature
         return rule_with_all_settings
-    is_from_optax = str(getattr(function, "__module__", "")).startswith("optax.")
-    if not is_from_optax and _takes_settings_in_order(signature, setting_names):
+    has_parameter_order_of_optax = str(getattr(function, "__module__", "")).startswith("optax.")
+    if not has_parameter_order_of_optax and _takes_settings_in_order(signature, setting_names):
         return rule_with_all_settings
     accepted_names = _accepted_names(signature.parameters, setting_names)
-    first_parameter = next(iter(signature.parameters), None)
-    has_learning_rate = _LEARNING_RATE in signature.parameters
-    if has_learning_rate and first_parameter != _LEARNING_RATE:
+    parameters_after_first = list(signature.parameters)[1:]
+    if _LEARNING_RATE in parameters_after_first:
         return UserRule(
             function, positional_names=(), keyword_names=(_LEARNING_RATE, *accepted_names)
         )
@@ -132,25 +131,22 @@ def _make_user_rule(function: UpdateRule, setting_names: Sequence[str]) -> UserR
 def _takes_settings_in_order(signature: inspect.Signature, setting_names: Sequence[str]) -> bool:
     """Return True if a function can be called as `function(learning_rate, *settings)`.
 
-    Return False if a parameter would get a wrong value: a parameter with the name of a setting
-    would get another setting, or a parameter such as `b1`, which is no setting, would get one.
+    Return False if a parameter with the name of a setting would get another setting, or if a
+    parameter with a name such as `b1`, which is the name of no setting, would get a setting.
     """
     # The names are bound to the parameters as the values would be.
-    passed_names = (_LEARNING_RATE, *setting_names)
+    names_in_order = (_LEARNING_RATE, *setting_names)
     try:
-        passed_name_of_parameter = signature.bind(*passed_names).arguments
+        setting_passed_to = signature.bind(*names_in_order).arguments
     except TypeError:  # the function has too few parameters, or too many without a default
         return False
     would_fill_other_parameter = any(
-        parameter in _NAMES_OF_OTHER_PARAMETERS for parameter in passed_name_of_parameter
+        parameter in _NAMES_OF_OTHER_PARAMETERS for parameter in setting_passed_to
     )
     if would_fill_other_parameter:
         return False
-    parameters_with_passed_names = [name for name in passed_names if name in signature.parameters]
-    return all(
-        passed_name_of_parameter.get(parameter) == parameter
-        for parameter in parameters_with_passed_names
-    )
+    shared_names = [name for name in names_in_order if name in signature.parameters]
+    return all(setting_passed_to.get(name) == name for name in shared_names)
 
 
 def _accepted_names(

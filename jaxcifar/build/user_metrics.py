@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
-from jaxcifar.build.metric_trial import METRIC_OPTION, UserMetric, try_on_made_up_images
+from jaxcifar.build.metric_trial import METRIC_OPTION, UserMetric, check_metrics_on_made_up_logits
 from jaxcifar.config import registry, user_reference
 from jaxcifar.config.user_errors import explain_user_code_errors
 from jaxcifar.errors import UsageError
@@ -149,7 +149,7 @@ class MetricSet:
                     f"images have {classes}; leave it out"
                 )
         if user_metrics:
-            try_on_made_up_images(user_metrics, classes)
+            check_metrics_on_made_up_logits(user_metrics, classes)
         return cls(metrics_for(classes), tuple(user_metrics))
 
     @property

@@ -31,7 +31,9 @@ _RECORDED_PACKAGES = (
 _PACKAGES_TO_MATCH = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 
 
-def use_cpu_cores(batch_size: int, device_count: int | None = None, parts: int = 1) -> None:
+def use_cpu_cores(
+    batch_size: int, device_count: int | None = None, parts_per_batch: int = 1
+) -> None:
     """Split the CPU into several JAX devices, so that the cores share each batch.
 
     With one device, XLA leaves part of a second core idle. Two devices on two cores train the CNN
@@ -42,14 +44,14 @@ def use_cpu_cores(batch_size: int, device_count: int | None = None, parts: int =
       batch_size: images in a batch; the number of devices must divide it.
       device_count: number of devices. By default it is the number of cores, at most 4, or 1 if
         several processes train together.
-      parts: number of parts in which a batch is computed one after another (`--accumulate`). The
-        devices share each part.
+      parts_per_batch: number of parts of a batch, which are computed one after another
+        (`--accumulate`). The devices share each part.
 
     Raises:
       UsageError: `device_count` does not divide the batch size, or the size of a part.
     """
-    if device_count is not None and batch_size % (device_count * parts) > 0:
-        times_parts = f" times --accumulate {parts}" if parts > 1 else ""
+    if device_count is not None and batch_size % (device_count * parts_per_batch) > 0:
+        times_parts = f" times --accumulate {parts_per_batch}" if parts_per_batch > 1 else ""
         raise UsageError(
             f"--batch-size {batch_size} is not a multiple of --devices "
             f"{device_count}{times_parts}; change one of them"
@@ -58,7 +60,7 @@ def use_cpu_cores(batch_size: int, device_count: int | None = None, parts: int =
     if is_set_by_flag or value_of_setting("jax_num_cpu_devices") > 0:
         return
     if device_count is None:
-        device_count = _default_cpu_device_count(batch_size // parts)
+        device_count = _default_cpu_device_count(batch_size // parts_per_batch)
     with contextlib.suppress(RuntimeError):  # JAX has computed already and keeps its devices
         jax.config.update("jax_num_cpu_devices", device_count)
 

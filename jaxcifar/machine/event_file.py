@@ -20,7 +20,7 @@ _PNG_HEADER_BYTES = 24  # signature, chunk header, width and height
 
 
 def message_types() -> ModuleType:
-    """Return tensorboardX's package of message types, with its needed modules imported.
+    """Return the package of tensorboardX whose modules define the messages in an event file.
 
     Raises:
       RunError: tensorboardX can't be imported; the message says how to install it.

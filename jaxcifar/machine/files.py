@@ -108,7 +108,9 @@ def delete_partial_files(folder: Path) -> None:
             if match is None or not entry.is_file(follow_symlinks=False):
                 continue
             process_number = int(match[1])
-            if process_number == os.getpid() or not is_running(process_number):
+            # A file with this process's number is older than the lock: a dead process left it.
+            is_of_dead_process = process_number == os.getpid() or not is_running(process_number)
+            if is_of_dead_process:
                 Path(entry.path).unlink()
 
 
@@ -150,10 +152,10 @@ def lock_folder(
         yield
         succeeded = True
     finally:
-        keep_lock_file = succeeded or had_lock_file
+        keep_beside_other_files = succeeded or had_lock_file
         _delete_and_unlock(
             descriptor,
-            lambda: _delete_lock_file_and_new_folders(folder, new_folders, keep_lock_file),
+            lambda: _delete_lock_file_and_new_folders(folder, new_folders, keep_beside_other_files),
         )
 
 
@@ -202,9 +204,8 @@ def _delete_and_unlock(descriptor: int, delete_files: Callable[[], None]) -> Non
     """Delete files by calling `delete_files`, then release the lock by closing the lock file.
 
     Files are deleted before the lock is released, because afterwards another process may use them.
-    This fails on Windows, which can't delete the lock file while it is open. So the files are
-    deleted once more after the lock file is closed. If another process has opened a file by then,
-    Windows does not delete this file.
+    But Windows can't delete the lock file while it is open. There, the files are deleted once more
+    after the lock file is closed, except a file that another process has opened by then.
     """
     is_refused_while_open = False
     try:
@@ -221,18 +222,18 @@ def _delete_and_unlock(descriptor: int, delete_files: Callable[[], None]) -> Non
 
 
 def _delete_lock_file_and_new_folders(
-    folder: Path, new_folders: Sequence[Path], keep_lock_file: bool
+    folder: Path, new_folders: Sequence[Path], keep_beside_other_files: bool
 ) -> None:
     """Delete the lock file, and then the `new_folders` if they are empty.
 
     Args:
       folder: the locked folder.
       new_folders: folders that `lock_folder` created, the innermost first.
-      keep_lock_file: False to delete the lock file in any case. True to delete it only if it is the
-        only file in the folder.
+      keep_beside_other_files: True to keep the lock file if the folder has other files; False to
+        delete it in any case.
     """
     has_only_lock_file = [path.name for path in folder.iterdir()] == [_LOCK_FILE_NAME]
-    if has_only_lock_file or not keep_lock_file:
+    if has_only_lock_file or not keep_beside_other_files:
         (folder / _LOCK_FILE_NAME).unlink()
     if has_only_lock_file:
         for path in new_folders:

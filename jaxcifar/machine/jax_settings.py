@@ -78,7 +78,7 @@ def use_package_settings() -> list[str]:
     Raises:
       UsageError: a setting has a value that can't be overridden.
     """
-    onednn.turn_on()
+    onednn.turn_on_onednn()
     _require_usable_settings()
     messages = []
     for name in _ACCEPTED_VALUES:
@@ -99,7 +99,7 @@ def package_settings() -> Iterator[list[str]]:
     Raises:
       UsageError: a setting has a value that can't be overridden.
     """
-    onednn.turn_on()
+    onednn.turn_on_onednn()
     _require_usable_settings()
     messages = []
     with ExitStack() as stack:

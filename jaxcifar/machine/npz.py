@@ -41,9 +41,9 @@ class ArrayForm(NamedTuple):
             return True
         if self.allowed_sides is None or len(row_shape) != len(self.row_shape):
             return False
-        *first_sizes, height, width, channels = row_shape
-        *needed_first_sizes, _, _, needed_channels = self.row_shape
-        other_axes_fit = first_sizes == needed_first_sizes and channels == needed_channels
+        *leading_sizes, height, width, channels = row_shape
+        *needed_leading_sizes, _, _, needed_channels = self.row_shape
+        other_axes_fit = leading_sizes == needed_leading_sizes and channels == needed_channels
         return height == width and height in self.allowed_sides and other_axes_fit
 
     def __str__(self) -> str:
@@ -82,7 +82,7 @@ def map_array(path: Path, remedy: Remedy) -> np.ndarray:
       RunError, UsageError: the file can't be read, or has no values.
     """
     with report_errors(path, remedy), open_regular_file(path) as file, _report_damage():
-        header = read_header(file, "it")
+        header = read_header(file, array_name="it")
         content_start = file.tell()
         if header.byte_count == 0 or not header.shape:
             raise ValueError(f"it has shape {header.shape} with no rows, but needs at least one")

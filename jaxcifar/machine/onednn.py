@@ -23,6 +23,7 @@ _FLAGS = {
     "xla_cpu_experimental_ynn_fusion_type": "-individual_convolution",
 }
 _CONVOLUTION_CALL = "__onednn$convolution"  # in the text of a compiled program
+_UNSTORABLE_PROGRAM = "Error writing persistent compilation cache entry.*MemoryErr"  # a warning
 _FIRST_VERSION = (0, 12)  # of jaxlib; older versions know the first flag, but ignore it
 # Instructions for bfloat16, in Linux's list of the processor's instructions.
 _MATRIX_INSTRUCTIONS = "amx_bf16"
@@ -30,7 +31,7 @@ _VECTOR_INSTRUCTIONS = "avx512_bf16"
 _CPU_INFO = Path("/proc/cpuinfo")
 
 
-def turn_on() -> None:
+def turn_on_onednn() -> None:
     """Add flags to `XLA_FLAGS` that make XLA use oneDNN, if it is faster on this processor.
 
     This has an effect only before JAX looks for devices. If the user has set one of the flags,
@@ -39,13 +40,13 @@ def turn_on() -> None:
     if not could_be_on():
         return
     # XLA can't store programs that call oneDNN. They compile in seconds, so this does no harm.
-    warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry.*MemoryErr")
+    warnings.filterwarnings("ignore", _UNSTORABLE_PROGRAM)
     if not has_matrix_instructions():
         return
     flags = os.environ.get("XLA_FLAGS", "").strip()
-    names_a_file = flags != "" and not flags.startswith("-")
-    is_set_already = any(name in flags for name in _FLAGS)  # by the user, or a parent process
-    if names_a_file or is_set_already:
+    variable_names_a_file = flags != "" and not flags.startswith("-")
+    has_flags_already = any(name in flags for name in _FLAGS)  # by the user, or a parent process
+    if variable_names_a_file or has_flags_already:
         return
     added_flags = [f"--{name}={value}" for name, value in _FLAGS.items()]
     os.environ["XLA_FLAGS"] = " ".join([flags, *added_flags]).strip()

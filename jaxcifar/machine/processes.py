@@ -65,9 +65,9 @@ def join_processes(
             raise UsageError(f"--process-id {process_id}: must be in 0 to {processes - 1}")
         split_address(coordinator)
         meet(coordinator, Member(process_id, processes, _jax_settings()), print_line)
-    if hasattr(jax.config, "jax_enable_preemption_service"):
-        # This service would handle SIGTERM, and the process would not end.
-        jax.config.update("jax_enable_preemption_service", False)
+    service_that_catches_sigterm = "jax_enable_preemption_service"
+    if hasattr(jax.config, service_that_catches_sigterm):  # else an older JAX
+        jax.config.update(service_that_catches_sigterm, False)
     show_cpp_messages = hold_back_cpp_messages()
     try:
         jax.distributed.initialize(

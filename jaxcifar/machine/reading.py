@@ -209,23 +209,23 @@ def _require_bounded_value(value: Any) -> None:
 
     The loop goes through the value level by level, because recursion might overflow the stack.
     """
-    level = [value]
+    values_at_depth = [value]
     for _ in range(_MAX_NESTING):
-        next_level: list[Any] = []
-        for item in level:
+        values_one_deeper: list[Any] = []
+        for item in values_at_depth:
             if isinstance(item, dict):
-                next_level += item.values()
+                values_one_deeper += item.values()
             elif isinstance(item, list):
-                next_level += item
+                values_one_deeper += item
             elif isinstance(item, int) and not -_INTEGER_LIMIT <= item < _INTEGER_LIMIT:
                 raise ValueError("has a whole number of more than 64 bits")
-        if not next_level:
+        if not values_one_deeper:
             return
-        level = next_level
+        values_at_depth = values_one_deeper
     raise ValueError("is nested too deeply")
 
 
-def convert_checked(value: Any, structure: type[T], where: str = "") -> T:
+def convert_checked(value: Any, structure: type[T], value_name: str = "") -> T:
     """Check the type of a value from a JSON or TOML file, and return the value.
 
     An integer becomes a float where the type is float.
@@ -233,7 +233,7 @@ def convert_checked(value: Any, structure: type[T], where: str = "") -> T:
     Args:
       value: a value from a JSON or TOML file.
       structure: type that the value must have.
-      where: name of the value; begins the error message.
+      value_name: name of the value; begins the error message.
 
     Raises:
       ValueError: the value has another type; the message names the place in it.
@@ -242,9 +242,9 @@ def convert_checked(value: Any, structure: type[T], where: str = "") -> T:
         return msgspec.convert(value, structure)
     except UnicodeEncodeError:
         problem = "has half a character in it"  # one of the two surrogates of UTF-16
-        raise ValueError(f"{where}: {problem}" if where else problem) from None
+        raise ValueError(f"{value_name}: {problem}" if value_name else problem) from None
     except msgspec.ValidationError as error:
         problem, _, msgspec_path = str(error).partition(" - at `")
         place_in_value = _ROOT_PATTERN.sub("", msgspec_path.removesuffix("`"))
-        place = ", ".join(part for part in (where, place_in_value) if part)
+        place = ", ".join(part for part in (value_name, place_in_value) if part)
         raise ValueError(f"{place}: {problem}" if place else problem) from None

@@ -36,40 +36,42 @@ def place_on_devices(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
     return jax.tree.map(place_array, tree)
 
 
-def device_count(axis: str | None) -> int:
-    """Return the number of devices on the mapped axis `axis`, which share a batch; 1 for None."""
-    return lax.axis_size(axis) if axis else 1
+def device_count(device_axis: str | None) -> int:
+    """Return the number of devices on a mapped axis, which share each batch; 1 for None."""
+    return lax.axis_size(device_axis) if device_axis else 1
 
 
-def batch_positions(examples_per_device: int, axis: str | None, parts: int = 1) -> jax.Array:
+def batch_positions(
+    examples_per_device: int, device_axis: str | None, parts_per_batch: int = 1
+) -> jax.Array:
     """Return the positions of this device's examples in the whole batch, `[count] int32`.
 
-    A batch may be computed in parts, one after another. The devices share each part, so a part has
-    the same examples on any number of devices. Positions in the first part come first.
+    A batch may be computed in parts, one after another. All devices share each part. The result
+    begins with the positions of this device's examples in the first part.
 
     Args:
       examples_per_device: number of examples of the batch on each device.
-      axis: name of the mapped axis of the devices; None for a single device.
-      parts: number of parts in which the batch is computed.
+      device_axis: name of the mapped axis of the devices; None for a single device.
+      parts_per_batch: number of parts in which the batch is computed.
     """
-    if parts == 1:
-        return _positions_in_part(examples_per_device, axis)
-    examples_per_part = examples_per_device // parts  # on each device
-    positions_in_part = _positions_in_part(examples_per_part, axis)
-    part_length = examples_per_part * device_count(axis)
-    part_starts = jnp.arange(parts, dtype=jnp.int32) * part_length
+    if parts_per_batch == 1:
+        return _positions_in_part(examples_per_device, device_axis)
+    examples_per_part = examples_per_device // parts_per_batch  # on each device
+    positions_in_part = _positions_in_part(examples_per_part, device_axis)
+    part_length = examples_per_part * device_count(device_axis)
+    part_starts = jnp.arange(parts_per_batch, dtype=jnp.int32) * part_length
     positions_by_part = part_starts[:, None] + positions_in_part
     return positions_by_part.ravel()
 
 
-def _positions_in_part(examples_per_device: int, axis: str | None) -> jax.Array:
+def _positions_in_part(examples_per_device: int, device_axis: str | None) -> jax.Array:
     """Return the positions of this device's examples in a part that all devices share."""
-    first_position = lax.axis_index(axis) * examples_per_device if axis else 0
+    first_position = lax.axis_index(device_axis) * examples_per_device if device_axis else 0
     return first_position + jnp.arange(examples_per_device, dtype=jnp.int32)
 
 
 def example_keys(
-    key: jax.Array, examples_per_device: int, axis: str | None, parts: int = 1
+    key: jax.Array, examples_per_device: int, device_axis: str | None, parts_per_batch: int = 1
 ) -> jax.Array:
     """Return a random key for each of this device's examples.
 
@@ -78,10 +80,10 @@ def example_keys(
     Args:
       key: random key of the batch.
       examples_per_device: number of examples on each device.
-      axis: name of the mapped axis; None for a single device.
-      parts: number of parts in which the batch is computed (see `batch_positions`).
+      device_axis: name of the mapped axis; None for a single device.
+      parts_per_batch: number of parts in which the batch is computed (see `batch_positions`).
     """
-    return keys_at(key, batch_positions(examples_per_device, axis, parts))
+    return keys_at(key, batch_positions(examples_per_device, device_axis, parts_per_batch))
 
 
 def keys_at(key: jax.Array, positions: jax.Array) -> jax.Array:
@@ -89,7 +91,7 @@ def keys_at(key: jax.Array, positions: jax.Array) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
 
 
-def next_examples(tree: PyTree, axis: str | None, parts: int = 1) -> PyTree:
+def next_examples(tree: PyTree, device_axis: str | None, parts_per_batch: int = 1) -> PyTree:
     """Return arrays in which each example is replaced by the next example of the batch.
 
     The last example of the batch is replaced by the first example. The next example may be on
@@ -97,15 +99,15 @@ def next_examples(tree: PyTree, axis: str | None, parts: int = 1) -> PyTree:
 
     Args:
       tree: arrays whose first axis counts this device's examples.
-      axis: name of the mapped axis of the devices; None for a single device.
-      parts: number of parts in which the batch is computed (see `batch_positions`).
+      device_axis: name of the mapped axis of the devices; None for a single device.
+      parts_per_batch: number of parts in which the batch is computed (see `batch_positions`).
     """
 
     def next_of_each(examples: jax.Array) -> jax.Array:
         example_shape = examples.shape[1:]
-        examples_by_part = examples.reshape(parts, -1, *example_shape)
+        examples_by_part = examples.reshape(parts_per_batch, -1, *example_shape)
         first_example_by_part = examples_by_part[:, :1]
-        after_last_by_part = _examples_after_last(first_example_by_part, axis)
+        after_last_by_part = _examples_after_last(first_example_by_part, device_axis)
         later_examples_by_part = examples_by_part[:, 1:]
         next_by_part = jnp.concatenate([later_examples_by_part, after_last_by_part], axis=1)
         return next_by_part.reshape(examples.shape)
@@ -113,7 +115,7 @@ def next_examples(tree: PyTree, axis: str | None, parts: int = 1) -> PyTree:
     return jax.tree.map(next_of_each, tree)
 
 
-def _examples_after_last(first_examples: jax.Array, axis: str | None) -> jax.Array:
+def _examples_after_last(first_examples: jax.Array, device_axis: str | None) -> jax.Array:
     """Return for each part of the batch the example after this device's last, `[parts, 1, ...]`.
 
     This is the first example of the next device. After the last device, it is the first example of
@@ -121,50 +123,50 @@ def _examples_after_last(first_examples: jax.Array, axis: str | None) -> jax.Arr
 
     Args:
       first_examples: this device's first example of each part, `[parts, 1, ...]`.
-      axis: name of the mapped axis of the devices; None for a single device.
+      device_axis: name of the mapped axis of the devices; None for a single device.
     """
     first_examples_of_next_part = jnp.roll(first_examples, -1, axis=0)
-    if axis is None:
+    if device_axis is None:
         return first_examples_of_next_part
-    devices = device_count(axis)
+    devices = device_count(device_axis)
     senders_and_receivers = []
     for receiver in range(devices):
         next_device = (receiver + 1) % devices
         senders_and_receivers.append((next_device, receiver))
-    is_first_device = lax.axis_index(axis) == 0
+    is_first_device = lax.axis_index(device_axis) == 0
     sent_examples = jnp.where(is_first_device, first_examples_of_next_part, first_examples)
-    return lax.ppermute(sent_examples, axis, senders_and_receivers)
+    return lax.ppermute(sent_examples, device_axis, senders_and_receivers)
 
 
-def device_key(key: jax.Array, axis: str | None) -> jax.Array:
+def device_key(key: jax.Array, device_axis: str | None) -> jax.Array:
     """Return a random key that differs between the devices of a mapped axis.
 
     Random numbers drawn with it depend on the number of devices.
     """
-    return jax.random.fold_in(key, lax.axis_index(axis) if axis else 0)
+    return jax.random.fold_in(key, lax.axis_index(device_axis) if device_axis else 0)
 
 
-def sum_over_devices(tree: PyTree, axis: str | None) -> PyTree:
-    """Return the sum of each array over the devices on the mapped axis, in one exchange.
+def sum_over_devices(tree: PyTree, device_axis: str | None) -> PyTree:
+    """Return the sum of each array over the devices on a mapped axis, in one exchange.
 
-    If `axis` is None, for a single device, the arrays are returned unchanged.
+    If `device_axis` is None, for a single device, the arrays are returned unchanged.
     """
-    if axis is None:
+    if device_axis is None:
         return tree
     # One array of one dtype: counts travel as floats, which are exact for fewer than 2**24 images.
     flat_array, unflatten = ravel_pytree(tree)
-    return unflatten(lax.psum(flat_array, axis))
+    return unflatten(lax.psum(flat_array, device_axis))
 
 
 def sum_and_mean_over_devices(
-    summed: PyTree, averaged: PyTree, axis: str | None
+    summed: PyTree, averaged: PyTree, device_axis: str | None
 ) -> tuple[PyTree, PyTree]:
     """Return sums of some arrays and means of others over the devices, in one exchange.
 
     Args:
       summed: arrays to sum.
       averaged: arrays to average; arrays of integers are returned unchanged.
-      axis: name of the mapped axis; None for a single device.
+      device_axis: name of the mapped axis; None for a single device.
 
     Returns:
       the sums and the means.
@@ -173,7 +175,7 @@ def sum_and_mean_over_devices(
     floats_by_index = {
         index: leaf for index, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.floating)
     }
-    sums, float_sums_by_index = sum_over_devices((summed, floats_by_index), axis)
+    sums, float_sums_by_index = sum_over_devices((summed, floats_by_index), device_axis)
     for index, leaf_sum in float_sums_by_index.items():
-        leaves[index] = leaf_sum / device_count(axis)
+        leaves[index] = leaf_sum / device_count(device_axis)
     return sums, jax.tree.unflatten(structure, leaves)

@@ -26,8 +26,8 @@ def open_missing_streams() -> None:
             os.fstat(standard_descriptor)
         except OSError:
             # The system gives a new descriptor the lowest free number, which is this one.
-            replacement_descriptor = os.open(os.devnull, os.O_RDWR)
-            os.set_inheritable(replacement_descriptor, True)
+            reopened_descriptor = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(reopened_descriptor, True)
     can_show_error = sys.stderr is not None
     if sys.stderr is None:
         sys.stderr = _open_standard_stream(_STDERR)

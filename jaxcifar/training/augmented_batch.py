@@ -83,7 +83,7 @@ def augmented_pixels(
       epoch: number of the epoch, from 0.
     """
     epoch_key = jax.random.fold_in(hyper.preview_key, epoch)
-    keys = sharing.example_keys(epoch_key, len(images), axis=None)
+    keys = sharing.example_keys(epoch_key, len(images), device_axis=None)
     alternate_flips = augment.alternating_flips(hyper.flip_key, indices, epoch)
     inputs, _ = augmented_batch(augmentation, hyper, keys, images, labels, alternate_flips)
     return inputs * hyper.std + hyper.mean

@@ -172,7 +172,7 @@ def test_a_round_is_the_same_steps_as_the_one_before(monkeypatch):
     """So that images that are small at first are so in each."""
     # The test's JAX has computed already.
     cores = "jaxcifar.bench.jaxcifar_training.use_cpu_cores"
-    monkeypatch.setattr(cores, lambda batch_size, parts: None)
+    monkeypatch.setattr(cores, lambda batch_size, parts_per_batch: None)
     run = Config.create("cnn", recipe="strong", arch_args=SMALL, batch_size=4)
     ours = JaxcifarTraining(Work.for_run(run, "float32", steps=3))
     for _ in range(2):

@@ -147,7 +147,7 @@ def shares_of_first_step(hyper, count, name, alpha):
             return mixing.mixup_shares(mixup_key, alpha, 32, 32)
         return mixing.cutmix_shares(cutmix_key, alpha, 32, 32)
 
-    return np.asarray(jax.vmap(draw)(sharing.example_keys(augment_key, count, axis=None)))
+    return np.asarray(jax.vmap(draw)(sharing.example_keys(augment_key, count, device_axis=None)))
 
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])

@@ -34,7 +34,7 @@ def test_flags_are_added_to_those_of_the_user(monkeypatch, flags, expected):
     monkeypatch.setattr(onednn, "has_matrix_instructions", lambda: True)
     monkeypatch.setenv("XLA_FLAGS", flags)
     for _ in range(2):  # the second call finds the flags
-        onednn.turn_on()
+        onednn.turn_on_onednn()
         assert os.environ["XLA_FLAGS"] == (flags if expected is None else expected)
 
 
@@ -58,7 +58,7 @@ def test_it_is_turned_on_with_matrix_instructions_and_a_jaxlib_that_has_it(
     monkeypatch.setattr(onednn, "could_be_on", onednn.could_be_on.__wrapped__)
     monkeypatch.setattr(onednn.metadata, "version", lambda package: version)
     monkeypatch.setenv("XLA_FLAGS", "")
-    onednn.turn_on()
+    onednn.turn_on_onednn()
     assert onednn.could_be_on() == could_be_on
     assert os.environ["XLA_FLAGS"] == (f"{CALLS} {KEEPS_OTHERS}" if turned_on else "")
 
@@ -66,7 +66,7 @@ def test_it_is_turned_on_with_matrix_instructions_and_a_jaxlib_that_has_it(
 def test_without_it_flags_stay_and_no_program_is_compiled(monkeypatch, tmp_path):
     monkeypatch.setattr(onednn, "could_be_on", lambda: False)
     monkeypatch.setenv("XLA_FLAGS", "")
-    onednn.turn_on()
+    onednn.turn_on_onednn()
     assert os.environ["XLA_FLAGS"] == ""
     monkeypatch.setattr(jax, "jit", None)
     assert not onednn.is_on.__wrapped__()
@@ -97,7 +97,7 @@ def test_no_line_tells_that_its_programs_are_not_stored(monkeypatch, flags):
     entry = "Error writing persistent compilation cache entry for 'f'"
     with warnings.catch_warnings(record=True) as issued:
         warnings.simplefilter("always")
-        onednn.turn_on()
+        onednn.turn_on_onednn()
         warnings.warn(f"{entry}: MemoryError: std::bad_alloc", stacklevel=1)
         warnings.warn(f"{entry}: OSError: disk full", stacklevel=1)
     assert ["disk full" in str(warning.message) for warning in issued] == [True]

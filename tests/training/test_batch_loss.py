@@ -105,12 +105,12 @@ def test_a_part_has_the_same_images_on_any_number_of_devices():
     """So BatchNorm's statistics do not depend on the number of devices."""
 
     def positions(device):
-        return batch_positions(12, "devices", parts=3)
+        return batch_positions(12, "devices", parts_per_batch=3)
 
     on_two = jax.vmap(positions, axis_name="devices")(jnp.arange(2))
     for part, images in enumerate(np.split(np.asarray(on_two), 3, axis=1)):
         np.testing.assert_array_equal(images, part * 8 + np.arange(8).reshape(2, 4))
-    np.testing.assert_array_equal(batch_positions(12, None, parts=3), np.arange(12))
+    np.testing.assert_array_equal(batch_positions(12, None, parts_per_batch=3), np.arange(12))
 
 
 @pytest.mark.parametrize("loops", [False, True])
