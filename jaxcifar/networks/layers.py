@@ -155,8 +155,8 @@ class Dropout(nn.Module):
             positions += self.first_position
         keys = sharing.keys_at(key, positions)
         keep_probability = 1 - self.rate
-        draw = partial(jax.random.bernoulli, p=keep_probability, shape=x.shape[1:])
-        is_kept = jax.vmap(draw)(keys)
+        sample_mask = partial(jax.random.bernoulli, p=keep_probability, shape=x.shape[1:])
+        is_kept = jax.vmap(sample_mask)(keys)
         return jnp.where(is_kept, x / keep_probability, 0)
 
 
