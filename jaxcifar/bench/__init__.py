@@ -94,22 +94,21 @@ def measure_programs(
     Raises:
       RunError: the first program can't be measured.
     """
-    names_by_program: dict[tuple[Config, float], list[str]] = {}
-    work_by_program: dict[tuple[Config, float], Work] = {}
+    works_by_program: dict[tuple[Config, float], dict[str, Work]] = {}  # by the runs' names
     for name, config in runs.items():
         work = _work_of_run(config, images_per_measurement)
         program_key = work.config.shared_part(), config.small_part
-        names_by_program.setdefault(program_key, []).append(name)
-        work_by_program.setdefault(program_key, work)
+        works_by_program.setdefault(program_key, {})[name] = work
     specs = []
-    for program_key, work in work_by_program.items():
-        label = _first_name_and_count(names_by_program[program_key])
-        specs.append(EntrantSpec(label, "jaxcifar", work))
+    for work_by_name in works_by_program.values():
+        label = _first_name_and_count(list(work_by_name))
+        first_work = next(iter(work_by_name.values()))
+        specs.append(EntrantSpec(label, "jaxcifar", first_work))
     entrants = _compete_in_training(specs, rounds, progress)
     results = []
-    for names, entrant in zip(names_by_program.values(), entrants, strict=True):
+    for work_by_name, entrant in zip(works_by_program.values(), entrants, strict=True):
         work = entrant.spec.work
-        program = {"runs": names, "batch_size": work.batch_size, "dtype": work.dtype}
+        program = {"runs": list(work_by_name), "batch_size": work.batch_size, "dtype": work.dtype}
         results.append({**program, **entrant.summary(TRAIN)})
     return results
 
@@ -185,9 +184,8 @@ def measure_startup(
         progress.set_activity(f"{label}: starting again, then a whole run")
         with Contestant(label, "jaxcifar", work, environment) as contestant:
             warm_seconds = contestant.seconds_to_first_step()
-            result = contestant.ask("whole_run", Path(folder, "run"))
+            run_seconds = contestant.ask("whole_run", Path(folder, "run"))["wall_seconds"]
     step_count = work.config.epochs * work.steps
-    run_seconds = result["wall_seconds"]
     return {
         "arch": work.arch,
         "dtype": work.dtype,

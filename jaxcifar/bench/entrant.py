@@ -97,8 +97,8 @@ class Entrant:
     def seconds_of_work(self, phases: Sequence[str]) -> float:
         """Return the seconds that training and evaluation will take in the next round.
 
-        They are expected to be as fast as when they were last measured. Starting the contestant's
-        process is not included.
+        The next round is expected to be as fast as the last measurement. The time to start the
+        contestant's process is not included.
 
         Args:
           phases: phases of the round: "train", "eval" or both.
@@ -137,7 +137,7 @@ class Entrant:
         return summary
 
     def status_message(self, phases: Sequence[str]) -> str:
-        """Return a message with the speed in the first steps, or the reason for being left out.
+        """Return a message with the contestant's first speeds, or the reason why it is left out.
 
         `phases` are the phases whose speed is shown: "train", "eval" or both.
         """
