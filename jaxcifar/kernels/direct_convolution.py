@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxcifar.array_types import Float
+from jaxcifar.kernels.axes import reorder_axes
 from jaxcifar.kernels.chunks import split_into_chunks
 
 # Bytes of unrolled pixels that are multiplied at a time. With less, the sums over chunks take
@@ -198,17 +199,17 @@ def _grad_by_rows_and_columns(x: Array, output_grad: Array, kernel_size: int) ->
     """
     _, height, width, channels = x.shape
     features = output_grad.shape[-1]
-    zeros = kernel_size // 2
-    padded_x = jnp.pad(x, ((0, 0), (0, 0), (zeros, zeros), (0, 0)))
-    padded_grad = jnp.pad(output_grad, ((0, 0), (zeros, zeros), (0, 0), (0, 0)))
+    margin = kernel_size // 2
+    padded_x = jnp.pad(x, ((0, 0), (0, 0), (margin, margin), (0, 0)))
+    padded_grad = jnp.pad(output_grad, ((0, 0), (margin, margin), (0, 0), (0, 0)))
     shifts = range(kernel_size)
     shifted_columns = [padded_x[:, :, shift : shift + width] for shift in shifts]
     shifted_rows = [padded_grad[:, shift : shift + height] for shift in reversed(shifts)]
     products = _sum_of_products(
         jnp.concatenate(shifted_columns, -1), jnp.concatenate(shifted_rows, -1)
     )
-    by_column_and_row = products.reshape(kernel_size, channels, kernel_size, features)
-    return by_column_and_row.transpose(2, 0, 1, 3)
+    kernel_grad = products.reshape(kernel_size, channels, kernel_size, features)
+    return reorder_axes(kernel_grad, "column channel row feature -> row column channel feature")
 
 
 def _sum_of_products(x: Array, y: Array) -> Array:
