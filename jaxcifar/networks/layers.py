@@ -125,10 +125,8 @@ class BatchNorm(nn.Module):
         normalized, repeated_mean, repeated_var = batch_norm(
             x, scale, bias, mean_estimate, self.epsilon, self.axis_name, self.channel_groups, dtype
         )
-        sample_count = (x.size // group_size) * sharing.device_count(
-            self.axis_name
-        )  # per statistic
-        unbiased_factor = sample_count / max(sample_count - 1, 1)
+        samples_per_feature = (x.size // group_size) * sharing.device_count(self.axis_name)
+        unbiased_factor = samples_per_feature / max(samples_per_feature - 1, 1)
         self._update_running_statistic(running_mean, repeated_mean[:group_size])
         group_var = repeated_var[:group_size] * unbiased_factor
         self._update_running_statistic(running_var, group_var)
