@@ -89,8 +89,8 @@ def _speed_ratio(ours: Contestant, other: Contestant, phase: str) -> _SpeedRatio
     """Return how many times as fast `ours` is as `other`.
 
     The ratio is the median over the rounds. In each round both were measured within minutes, so a
-    slow hour of the machine slows both. If `other` has no rounds, the rates of the first
-    steps are compared, without a spread. An unknown value is None.
+    slow hour of the machine slows both. If `other` has no rounds, the rates of the first steps are
+    compared, without a spread. An unknown value is None.
 
     Args:
       ours: this package, with its measured rates.

@@ -239,9 +239,9 @@ def _create_training(implementation: str, work: Work) -> Any:
     PyTorch or JAX is imported only here, so that each process imports what it needs.
     """
     if implementation in _TORCH_COMPILE_MODES:
-        from jaxcifar.bench.torch_peer import TorchPeer
+        from jaxcifar.bench.torch_peer import TorchTraining
 
-        return TorchPeer(work, _TORCH_COMPILE_MODES[implementation])
+        return TorchTraining(work, _TORCH_COMPILE_MODES[implementation])
     from jaxcifar.bench.jaxcifar_training import JaxcifarTraining
     from jaxcifar.bench.plain_flax import PlainFlaxTraining
     from jaxcifar.machine.jax_settings import use_package_settings

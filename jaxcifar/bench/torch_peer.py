@@ -12,7 +12,7 @@ from jaxcifar.build.model import create_model
 from jaxcifar.exchange.torch_modules import torch_network
 
 
-class TorchPeer:
+class TorchTraining:
     """Training in PyTorch, eager or compiled, with channels last in memory.
 
     A step gathers a batch, normalises it, trains on it and sums the loss; it does not augment.

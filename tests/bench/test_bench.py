@@ -251,10 +251,10 @@ def test_where_pytorch_has_no_counterpart_to_any_network_it_is_not_left_out_in_s
 @pytest.mark.parametrize("arch", ARCHS_IN_PYTORCH)
 def test_pytorch_is_measured_by_the_module_that_users_get_exported(arch):
     pytest.importorskip("torch", reason="PyTorch is not installed")
-    from jaxcifar.bench.torch_peer import TorchPeer
+    from jaxcifar.bench.torch_peer import TorchTraining
 
     work = Work(arch, "float32", batch_size=2, steps=1, test_images=2, eval_batch=2)
-    peer = TorchPeer(work, None)
+    peer = TorchTraining(work, None)
     assert type(peer._network).__module__ == f"jaxcifar.exchange.torch_modules.{arch}"
     assert peer.train(1).images == 2
     assert peer.evaluate(1).images == 2
