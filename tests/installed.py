@@ -38,10 +38,10 @@ TINY = "--dataset shapes10 --epochs 1 --train-examples 256 --batch-size 64"
 SMALL = "--arch cnn --arch-args widths=4, hidden=8"
 # A training step and an evaluation by PyTorch, as the bench has them done, in float32 alone.
 PEER = """
-from jaxcifar.bench.torch_peer import TorchPeer
+from jaxcifar.bench.torch_peer import TorchTraining
 from jaxcifar.bench.work import Work
 work = Work(arch='cnn', dtype='float32', batch_size=8, steps=1, test_images=8, eval_batch=8)
-peer = TorchPeer(work, None)
+peer = TorchTraining(work, None)
 print(peer.train(1), peer.evaluate(1))
 """
 FIRST = (

@@ -10,8 +10,8 @@ from typing import Any
 from jaxcifar.bench.bench_progress import BenchProgress
 from jaxcifar.bench.bench_rows import result_rows, speed_ratios
 from jaxcifar.bench.contest import Plan, compete
-from jaxcifar.bench.contestant import IMPLEMENTATIONS, Contestant
-from jaxcifar.bench.entrant import Entrant, EntrantSpec
+from jaxcifar.bench.contestant import Contestant, ContestantSpec
+from jaxcifar.bench.contestant_process import IMPLEMENTATIONS, ContestantProcess
 from jaxcifar.bench.work import PHASES, TRAIN, Work
 from jaxcifar.config.experiment import Config
 
@@ -24,7 +24,7 @@ def measure_implementations(
     peer: str | None,
     rounds: int,
     progress: BenchProgress,
-    estimate_later_seconds: Callable[[Entrant], float] = lambda our_entrant: 0.0,
+    estimate_later_seconds: Callable[[Contestant], float] = lambda our_contestant: 0.0,
     time_limit: float = math.inf,
 ) -> dict[str, Any]:
     """Measure how fast this package, plain Flax and PyTorch train and evaluate a network.
@@ -48,28 +48,28 @@ def measure_implementations(
       RunError: this package failed to train or evaluate the network.
     """
     plan = Plan(PHASES, rounds, estimate_later_seconds, time_limit)
-    specs = _entrant_specs(work, includes_torch=peer == "torch")
+    specs = _contestant_specs(work, includes_torch=peer == "torch")
     rows = result_rows(compete(specs, plan, progress))
     return {"rows": rows, "ratio": speed_ratios(rows)}
 
 
-def _entrant_specs(work: Work, includes_torch: bool) -> list[EntrantSpec]:
+def _contestant_specs(work: Work, includes_torch: bool) -> list[ContestantSpec]:
     """Return the implementations to measure: this package, plain Flax, and PyTorch if wanted.
 
     PyTorch in bfloat16 comes last, because it is very slow on processors that emulate bfloat16.
     """
-    specs = [_entrant_spec("jaxcifar", work), _entrant_spec("plain flax", work)]
+    specs = [_contestant_spec("jaxcifar", work), _contestant_spec("plain flax", work)]
     if not includes_torch:
         return specs
     torch_implementations = [name for name in IMPLEMENTATIONS if name.startswith("torch")]
     for dtype in ("float32", "bfloat16"):
         work_in_dtype = dataclasses.replace(work, dtype=dtype)
-        specs += [_entrant_spec(name, work_in_dtype) for name in torch_implementations]
+        specs += [_contestant_spec(name, work_in_dtype) for name in torch_implementations]
     return specs
 
 
-def _entrant_spec(implementation: str, work: Work) -> EntrantSpec:
-    return EntrantSpec(f"{implementation} {work.dtype}", implementation, work)
+def _contestant_spec(implementation: str, work: Work) -> ContestantSpec:
+    return ContestantSpec(f"{implementation} {work.dtype}", implementation, work)
 
 
 def measure_programs(
@@ -89,28 +89,27 @@ def measure_programs(
 
     Returns:
       one dict for each program: the names of its `runs`, `batch_size`, `dtype`, and the measured
-      speed as `Entrant.summary` describes it.
+      speed as `Contestant.summary` describes it.
 
     Raises:
       RunError: the first program can't be measured.
     """
-    names_by_program: dict[tuple[Config, float], list[str]] = {}
-    work_by_program: dict[tuple[Config, float], Work] = {}
+    works_by_program: dict[tuple[Config, float], dict[str, Work]] = {}  # by the runs' names
     for name, config in runs.items():
         work = _work_of_run(config, images_per_measurement)
         program_key = work.config.shared_part(), config.small_part
-        names_by_program.setdefault(program_key, []).append(name)
-        work_by_program.setdefault(program_key, work)
+        works_by_program.setdefault(program_key, {})[name] = work
     specs = []
-    for program_key, work in work_by_program.items():
-        label = _first_name_and_count(names_by_program[program_key])
-        specs.append(EntrantSpec(label, "jaxcifar", work))
-    entrants = _compete_in_training(specs, rounds, progress)
+    for work_by_name in works_by_program.values():
+        label = _first_name_and_count(list(work_by_name))
+        first_work = next(iter(work_by_name.values()))
+        specs.append(ContestantSpec(label, "jaxcifar", first_work))
+    contestants = _compete_in_training(specs, rounds, progress)
     results = []
-    for names, entrant in zip(names_by_program.values(), entrants, strict=True):
-        work = entrant.spec.work
-        program = {"runs": names, "batch_size": work.batch_size, "dtype": work.dtype}
-        results.append({**program, **entrant.summary(TRAIN)})
+    for work_by_name, contestant in zip(works_by_program.values(), contestants, strict=True):
+        work = contestant.spec.work
+        program = {"runs": list(work_by_name), "batch_size": work.batch_size, "dtype": work.dtype}
+        results.append({**program, **contestant.summary(TRAIN)})
     return results
 
 
@@ -134,17 +133,17 @@ def _first_name_and_count(names: Sequence[str]) -> str:
 
 
 def seconds_of_remaining_measurements(
-    run_counts: Sequence[int], rounds: int, our_entrant: Entrant
+    run_counts: Sequence[int], rounds: int, our_contestant: Contestant
 ) -> float:
     """Return the seconds that `measure_startup` and `measure_parallel_runs` will take.
 
     Args:
       run_counts: for each later measurement, the number of runs that are trained together.
       rounds: number of times that each measurement is repeated.
-      our_entrant: the measured rates of this package.
+      our_contestant: the measured rates of this package.
     """
-    start_seconds = our_entrant.seconds_to_get_ready
-    round_seconds = our_entrant.seconds_of_work([TRAIN])
+    start_seconds = our_contestant.seconds_to_get_ready
+    round_seconds = our_contestant.seconds_of_work([TRAIN])
     startup_seconds = 2 * start_seconds + 2 * round_seconds
     parallel_seconds = sum(start_seconds + rounds * runs * round_seconds for runs in run_counts)
     return startup_seconds + parallel_seconds
@@ -180,14 +179,13 @@ def measure_startup(
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
         progress.set_activity(f"{label}: starting, nothing compiled before")
-        with Contestant(label, "jaxcifar", work, environment) as contestant:
-            cold_seconds = contestant.seconds_to_first_step()
+        with ContestantProcess(label, "jaxcifar", work, environment) as process:
+            cold_seconds = process.seconds_to_first_step()
         progress.set_activity(f"{label}: starting again, then a whole run")
-        with Contestant(label, "jaxcifar", work, environment) as contestant:
-            warm_seconds = contestant.seconds_to_first_step()
-            result = contestant.ask("whole_run", Path(folder, "run"))
+        with ContestantProcess(label, "jaxcifar", work, environment) as process:
+            warm_seconds = process.seconds_to_first_step()
+            run_seconds = process.ask("whole_run", Path(folder, "run"))["wall_seconds"]
     step_count = work.config.epochs * work.steps
-    run_seconds = result["wall_seconds"]
     return {
         "arch": work.arch,
         "dtype": work.dtype,
@@ -212,7 +210,7 @@ def measure_parallel_runs(
 
     Returns:
       one dict for each measurement: `runs` (number of runs trained together), and their common
-      speed as `Entrant.summary` describes it.
+      speed as `Contestant.summary` describes it.
 
     Raises:
       RunError: the first measurement failed.
@@ -222,15 +220,16 @@ def measure_parallel_runs(
     specs = []
     for run_count in run_counts:
         work_of_runs = dataclasses.replace(work, runs_at_once=run_count)
-        specs.append(EntrantSpec(f"{run_count} at once", "jaxcifar", work_of_runs))
-    entrants = _compete_in_training(specs, rounds, progress)
+        specs.append(ContestantSpec(f"{run_count} at once", "jaxcifar", work_of_runs))
+    contestants = _compete_in_training(specs, rounds, progress)
     return [
-        {"runs": entrant.spec.work.runs_at_once, **entrant.summary(TRAIN)} for entrant in entrants
+        {"runs": contestant.spec.work.runs_at_once, **contestant.summary(TRAIN)}
+        for contestant in contestants
     ]
 
 
 def _compete_in_training(
-    specs: Sequence[EntrantSpec], rounds: int, progress: BenchProgress
-) -> list[Entrant]:
+    specs: Sequence[ContestantSpec], rounds: int, progress: BenchProgress
+) -> list[Contestant]:
     """Measure the training speed of contestants, and return the contestants with their rates."""
     return compete(specs, Plan([TRAIN], rounds), progress)

@@ -133,7 +133,7 @@ class Target:
 
     @property
     def machine(self) -> Machine:
-        """The published speed of the devices' arithmetic and of the links between them."""
+        """A description of the devices' kind: published speeds of arithmetic and of links."""
         machine_of_name = {machine.name: machine for machine in MACHINES}
         return machine_of_name[_MACHINE_NAMES[self.kind]]
 
@@ -153,7 +153,7 @@ def _is_allowed_shape(kind: str, shape: tuple[int, ...]) -> bool:
 
 
 def compiler_version(target: Target) -> str:
-    """Return the name and version of the package with a target's compiler.
+    """Return the name and version of the package with a target's compiler, such as "libtpu 0.0.17".
 
     Raises:
       UsageError: the package is not installed; the message says how to install it.

@@ -116,6 +116,7 @@ def compile_for(target: Target, config: Config, run_count: int = 1) -> AbsentPro
     compile_seconds = time.perf_counter() - start_time
     text = compiled.as_text() or ""
     kernels = step_kernels(read_program(text))
+    branch_kernels = [kernel for kernel in kernels if kernel.in_branch]
     device_count = len(training.parallel_runs.replicated.mesh.devices)
     images_per_device = run_count * config.batch_size / device_count
     macs = summarize(training.program.model).macs
@@ -129,7 +130,7 @@ def compile_for(target: Target, config: Config, run_count: int = 1) -> AbsentPro
         step_bytes=program_bytes(compiled) or 0,
         flops=training_flops(macs, images_per_device),
         kinds=totals_by_kind(kernels),
-        branch_kernels=sum(kernel.in_branch for kernel in kernels),
+        branch_kernels=len(branch_kernels),
         exchanged=find_collectives(text),
         text=text,
     )

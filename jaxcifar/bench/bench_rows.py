@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcifar.bench.entrant import Entrant
+from jaxcifar.bench.contestant import Contestant
 from jaxcifar.bench.work import PHASES
 
 OUR_IMPLEMENTATION = "jaxcifar"
 
 
-def result_rows(entrants: Sequence[Entrant]) -> list[dict[str, Any]]:
+def result_rows(contestants: Sequence[Contestant]) -> list[dict[str, Any]]:
     """Return the rows in the table of results, one for each contestant and phase.
 
     A contestant is an implementation of training, such as PyTorch; the phases are "train" and
@@ -19,14 +19,14 @@ def result_rows(entrants: Sequence[Entrant]) -> list[dict[str, Any]]:
     `ratio_spread`, the lowest and highest ratio of a round. A value that was not measured is None.
 
     Args:
-      entrants: the contestants and their measured rates; this package is the first.
+      contestants: the contestants and their measured rates; this package is the first.
     """
-    our_entrant = entrants[0]
+    our_contestant = contestants[0]
     rows = []
-    for entrant in entrants:
-        work = entrant.spec.work
+    for contestant in contestants:
+        work = contestant.spec.work
         for phase in PHASES:
-            summary = entrant.summary(phase)
+            summary = contestant.summary(phase)
             rate = summary["images_per_second"]
             milliseconds_per_batch = None if rate is None else 1e3 * work.batch_size / rate
             row = {
@@ -34,13 +34,13 @@ def result_rows(entrants: Sequence[Entrant]) -> list[dict[str, Any]]:
                 "phase": phase,
                 "dtype": work.dtype,
                 "batch_size": work.batch_size,
-                "implementation": entrant.spec.implementation,
+                "implementation": contestant.spec.implementation,
                 **summary,
                 "milliseconds": milliseconds_per_batch,
-                "peak_memory_bytes": entrant.peak_memory,
+                "peak_memory_bytes": contestant.peak_memory,
             }
-            if entrant.spec.implementation != OUR_IMPLEMENTATION:
-                speed_ratio = _speed_ratio(our_entrant, entrant, phase)
+            if contestant.spec.implementation != OUR_IMPLEMENTATION:
+                speed_ratio = _speed_ratio(our_contestant, contestant, phase)
                 row["ratio"], row["ratio_spread"] = speed_ratio.ratio, speed_ratio.spread
             rows.append(row)
     return rows
@@ -85,25 +85,25 @@ class _SpeedRatio(NamedTuple):
     spread: list[float] | None
 
 
-def _speed_ratio(our_entrant: Entrant, other_entrant: Entrant, phase: str) -> _SpeedRatio:
-    """Return how many times as fast `our_entrant` is as `other_entrant`.
+def _speed_ratio(ours: Contestant, other: Contestant, phase: str) -> _SpeedRatio:
+    """Return how many times as fast `ours` is as `other`.
 
     The ratio is the median over the rounds. In each round both were measured within minutes, so a
-    slow hour of the machine slows both. If `other_entrant` has no rounds, the rates of the first
-    steps are compared, without a spread. An unknown value is None.
+    slow hour of the machine slows both. If `other` has no rounds, the rates of the first steps are
+    compared, without a spread. An unknown value is None.
 
     Args:
-      our_entrant: this package, with its measured rates.
-      other_entrant: the other implementation, with its measured rates.
+      ours: this package, with its measured rates.
+      other: the other implementation, with its measured rates.
       phase: "train" or "eval".
     """
-    our_rates, other_rates = our_entrant.rates.get(phase, []), other_entrant.rates.get(phase, [])
+    our_rates, other_rates = ours.rates.get(phase, []), other.rates.get(phase, [])
     pairs = zip(our_rates, other_rates, strict=False)  # `other` may have fewer rounds
     ratios = [our_rate / other_rate for our_rate, other_rate in pairs]
     if ratios:
         return _SpeedRatio(float(np.median(ratios)), [min(ratios), max(ratios)])
-    our_rate = our_entrant.summary(phase)["images_per_second"]
-    other_rate = other_entrant.summary(phase)["images_per_second"]
+    our_rate = ours.summary(phase)["images_per_second"]
+    other_rate = other.summary(phase)["images_per_second"]
     if not our_rate or not other_rate:
         return _SpeedRatio(None, None)
     return _SpeedRatio(our_rate / other_rate, None)

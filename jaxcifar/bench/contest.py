@@ -16,16 +16,16 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from jaxcifar.bench.bench_progress import BenchProgress
-from jaxcifar.bench.contestant import ContestantError, Deadline
-from jaxcifar.bench.entrant import (
-    Entrant,
-    EntrantSpec,
+from jaxcifar.bench.contestant import (
+    Contestant,
+    ContestantSpec,
     cache_environment,
     reason_if_slow,
-    remaining_entrants,
+    remaining_contestants,
     seconds_allowed,
     seconds_allowed_to_get_ready,
 )
+from jaxcifar.bench.contestant_process import ContestantError, Deadline
 from jaxcifar.errors import RunError
 
 _MIN_FIRST_SECONDS = 2.0  # minimum time of the first measurement, unless a whole round is shorter
@@ -49,11 +49,13 @@ class Plan:
 
     phases: Sequence[str]
     rounds: int
-    estimate_later_seconds: Callable[[Entrant], float] = lambda first_entrant: 0.0
+    estimate_later_seconds: Callable[[Contestant], float] = lambda first_contestant: 0.0
     time_limit: float = math.inf
 
 
-def compete(specs: Sequence[EntrantSpec], plan: Plan, progress: BenchProgress) -> list[Entrant]:
+def compete(
+    specs: Sequence[ContestantSpec], plan: Plan, progress: BenchProgress
+) -> list[Contestant]:
     """Measure contestants in turn, and leave out those that hold up the others.
 
     Args:
@@ -69,163 +71,163 @@ def compete(specs: Sequence[EntrantSpec], plan: Plan, progress: BenchProgress) -
       RunError: the first contestant failed.
     """
     end_time = time.monotonic() + plan.time_limit
-    entrants: list[Entrant] = []
+    contestants: list[Contestant] = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         for spec_number, spec in enumerate(specs, 1):
             progress.set_activity(f"{spec.label}: first steps ({spec_number} of {len(specs)})")
-            if entrants:
-                _expect_first_steps(entrants, len(specs), plan, progress)
-            entrant = Entrant(spec, cache_environment(folder))
-            _get_entrant_ready(entrant, entrants, plan, end_time)
-            entrants.append(entrant)
-            progress.say(entrant.status_message(plan.phases))
-        _exclude_slow_entrants(entrants, plan.phases, progress)
+            if contestants:
+                _expect_first_steps(contestants, len(specs), plan, progress)
+            contestant = Contestant(spec, cache_environment(folder))
+            _get_contestant_ready(contestant, contestants, plan, end_time)
+            contestants.append(contestant)
+            progress.say(contestant.status_message(plan.phases))
+        _exclude_slow_contestants(contestants, plan.phases, progress)
         for round_number in range(1, plan.rounds + 1):
-            needed_seconds = _seconds_for_another_round_and_rest(entrants, plan)
+            needed_seconds = _seconds_for_another_round_and_rest(contestants, plan)
             seconds_left = end_time - time.monotonic()
             if round_number > 1 and needed_seconds > seconds_left:
                 progress.say(f"no time is left for round {round_number} of {plan.rounds}")
                 break
-            _measure_round(entrants, round_number, plan, progress)
-    progress.set_estimate(plan.estimate_later_seconds(entrants[0]))
-    return entrants
+            _measure_round(contestants, round_number, plan, progress)
+    progress.set_estimate(plan.estimate_later_seconds(contestants[0]))
+    return contestants
 
 
-def _seconds_for_another_round_and_rest(entrants: Sequence[Entrant], plan: Plan) -> float:
+def _seconds_for_another_round_and_rest(contestants: Sequence[Contestant], plan: Plan) -> float:
     """Return the expected seconds of one more round and of everything after the contest."""
-    remaining = remaining_entrants(entrants)
-    round_seconds = sum(entrant.seconds_of_a_round(plan.phases) for entrant in remaining)
-    return round_seconds + plan.estimate_later_seconds(entrants[0])
+    remaining = remaining_contestants(contestants)
+    round_seconds = sum(contestant.seconds_of_a_round(plan.phases) for contestant in remaining)
+    return round_seconds + plan.estimate_later_seconds(contestants[0])
 
 
 def _expect_first_steps(
-    ready_entrants: Sequence[Entrant], entrant_count: int, plan: Plan, progress: BenchProgress
+    ready_contestants: Sequence[Contestant], spec_count: int, plan: Plan, progress: BenchProgress
 ) -> None:
     """Estimate the time left, before the next contestant starts.
 
     Each further contestant is expected to take as long as those that are ready.
 
     Args:
-      ready_entrants: the contestants that have compiled and taken first steps.
-      entrant_count: number of all contestants.
+      ready_contestants: the contestants that have compiled and taken first steps.
+      spec_count: number of all contestants.
       plan: the measurements of the contest.
       progress: shows the estimate.
     """
-    seconds_to_get_ready = fmean(entrant.seconds_to_get_ready for entrant in ready_entrants)
-    remaining = remaining_entrants(ready_entrants)
-    round_seconds_of_ready = sum(entrant.seconds_of_a_round(plan.phases) for entrant in remaining)
-    round_seconds_of_all = round_seconds_of_ready * entrant_count / len(ready_entrants)
-    entrants_after_next = entrant_count - len(ready_entrants) - 1
+    seconds_to_get_ready = fmean(other.seconds_to_get_ready for other in ready_contestants)
+    remaining = remaining_contestants(ready_contestants)
+    round_seconds_of_ready = sum(other.seconds_of_a_round(plan.phases) for other in remaining)
+    round_seconds_of_all = round_seconds_of_ready * spec_count / len(ready_contestants)
+    contestants_after_next = spec_count - len(ready_contestants) - 1
     later_seconds = (
-        entrants_after_next * seconds_to_get_ready
+        contestants_after_next * seconds_to_get_ready
         + plan.rounds * round_seconds_of_all
-        + plan.estimate_later_seconds(ready_entrants[0])
+        + plan.estimate_later_seconds(ready_contestants[0])
     )
     progress.set_estimate(seconds_to_get_ready, later_seconds)
 
 
-def _get_entrant_ready(
-    entrant: Entrant, ready_entrants: Sequence[Entrant], plan: Plan, end_time: float
+def _get_contestant_ready(
+    contestant: Contestant, ready_contestants: Sequence[Contestant], plan: Plan, end_time: float
 ) -> None:
     """Make a contestant compile and take first steps; leave it out if it fails or is too slow.
 
     Args:
-      entrant: the contestant.
-      ready_entrants: the contestants that are ready; empty if this is the first one.
+      contestant: the contestant.
+      ready_contestants: the contestants that are ready; empty if this is the first one.
       plan: the measurements of the contest.
       end_time: time of `time.monotonic` at which the command should end.
     """
     start_time = time.monotonic()
     deadline = None
-    if ready_entrants:
-        reserved_seconds = _seconds_for_another_round_and_rest(ready_entrants, plan)
+    if ready_contestants:
+        reserved_seconds = _seconds_for_another_round_and_rest(ready_contestants, plan)
         seconds_left = end_time - start_time - reserved_seconds
-        allowed_seconds = seconds_allowed_to_get_ready(entrant.spec.work, ready_entrants[0])
+        allowed_seconds = seconds_allowed_to_get_ready(contestant.spec.work, ready_contestants[0])
         deadline = Deadline(max(0.0, min(allowed_seconds, seconds_left)))
     try:
-        with entrant.turn():
+        with contestant.turn():
             for phase in plan.phases:
-                entrant.measure(phase, 1, deadline)  # compiles the program
-                entrant.first_rates[phase] = _measure_first_rate(entrant, phase, deadline)
-                entrant.exclusion_reason = reason_if_slow(entrant, ready_entrants, phase)
-                if entrant.exclusion_reason:
+                contestant.measure(phase, 1, deadline)  # compiles the program
+                contestant.first_rates[phase] = _measure_first_rate(contestant, phase, deadline)
+                contestant.exclusion_reason = reason_if_slow(contestant, ready_contestants, phase)
+                if contestant.exclusion_reason:
                     break
-            entrant.ask_for_memory()
+            contestant.ask_for_memory()
     except ContestantError as error:
-        _exclude_failed_entrant(entrant, "first steps", error, is_first=not ready_entrants)
-    entrant.seconds_to_get_ready = time.monotonic() - start_time
-    entrant.seconds_to_start = min(entrant.seconds_to_get_ready, _MAX_EXPECTED_START_SECONDS)
+        _exclude_failed_contestant(contestant, "first steps", error, is_first=not ready_contestants)
+    contestant.seconds_to_get_ready = time.monotonic() - start_time
+    contestant.seconds_to_start = min(contestant.seconds_to_get_ready, _MAX_EXPECTED_START_SECONDS)
 
 
-def _measure_first_rate(entrant: Entrant, phase: str, deadline: Deadline | None) -> float:
+def _measure_first_rate(contestant: Contestant, phase: str, deadline: Deadline | None) -> float:
     """Return the images per second of a contestant, measured for at least two seconds.
 
     If a whole round takes less than two seconds, one round is measured. Once `deadline` passes, the
     contestant is stopped with an error; None means no deadline.
     """
-    work, iterations = entrant.spec.work, 1
+    work, iterations = contestant.spec.work, 1
     while True:
-        timing = entrant.measure(phase, iterations, deadline)
+        timing = contestant.measure(phase, iterations, deadline)
         if timing.seconds >= _MIN_FIRST_SECONDS or timing.images >= work.images(phase):
             return timing.rate
         iterations = min(4 * iterations, work.iterations(phase))
 
 
-def _exclude_slow_entrants(
-    entrants: Sequence[Entrant], phases: Sequence[str], progress: BenchProgress
+def _exclude_slow_contestants(
+    contestants: Sequence[Contestant], phases: Sequence[str], progress: BenchProgress
 ) -> None:
     """Leave out the contestants whose first rates are below a tenth of the fastest one's."""
-    for entrant in remaining_entrants(entrants[1:]):
-        reason_of_each_phase = [reason_if_slow(entrant, entrants, phase) for phase in phases]
+    for contestant in remaining_contestants(contestants[1:]):
+        reason_of_each_phase = [reason_if_slow(contestant, contestants, phase) for phase in phases]
         first_reason = next(filter(None, reason_of_each_phase), "")
         if first_reason:
-            entrant.exclusion_reason = first_reason
-            progress.say(entrant.status_message(phases))
+            contestant.exclusion_reason = first_reason
+            progress.say(contestant.status_message(phases))
 
 
 def _measure_round(
-    entrants: Sequence[Entrant], round_number: int, plan: Plan, progress: BenchProgress
+    contestants: Sequence[Contestant], round_number: int, plan: Plan, progress: BenchProgress
 ) -> None:
     """Start, measure and end each remaining contestant, one after another."""
-    remaining = remaining_entrants(entrants)
+    remaining = remaining_contestants(contestants)
     later_rounds = plan.rounds - round_number
-    for position, entrant in enumerate(remaining):
+    for position, contestant in enumerate(remaining):
         seconds_of_turns = [other.seconds_of_a_round(plan.phases) for other in remaining]
         seconds_of_other_turns = sum(seconds_of_turns[position + 1 :])
         seconds_of_later_rounds = later_rounds * sum(seconds_of_turns)
-        seconds_after_contest = plan.estimate_later_seconds(entrants[0])
-        progress.set_activity(f"{entrant.spec.label}: round {round_number} of {plan.rounds}")
+        seconds_after_contest = plan.estimate_later_seconds(contestants[0])
+        progress.set_activity(f"{contestant.spec.label}: round {round_number} of {plan.rounds}")
         progress.set_estimate(
             seconds_of_turns[position],
             seconds_of_other_turns + seconds_of_later_rounds + seconds_after_contest,
         )
         try:
             deadline = Deadline(seconds_allowed(seconds_of_turns[position]))
-            _measure_entrant(entrant, plan.phases, deadline)
+            _measure_contestant(contestant, plan.phases, deadline)
         except ContestantError as error:
-            is_first = entrant is entrants[0]
-            _exclude_failed_entrant(entrant, f"round {round_number}", error, is_first)
-            progress.say(entrant.status_message(plan.phases))
+            is_first = contestant is contestants[0]
+            _exclude_failed_contestant(contestant, f"round {round_number}", error, is_first)
+            progress.say(contestant.status_message(plan.phases))
     progress.say(f"round {round_number} of {plan.rounds} is done")
 
 
-def _measure_entrant(entrant: Entrant, phases: Sequence[str], deadline: Deadline) -> None:
+def _measure_contestant(contestant: Contestant, phases: Sequence[str], deadline: Deadline) -> None:
     """Start a contestant, warm it up, measure each phase, and end its process."""
     start_time = time.monotonic()
     measured_seconds = 0.0
-    with entrant.turn():
+    with contestant.turn():
         for phase in phases:
-            iterations = entrant.spec.work.iterations(phase)
-            entrant.measure(phase, min(_WARM_UP_ITERATIONS, iterations), deadline)
-            timing = entrant.measure(phase, iterations, deadline)
-            entrant.rates.setdefault(phase, []).append(timing.rate)
+            iterations = contestant.spec.work.iterations(phase)
+            contestant.measure(phase, min(_WARM_UP_ITERATIONS, iterations), deadline)
+            timing = contestant.measure(phase, iterations, deadline)
+            contestant.rates.setdefault(phase, []).append(timing.rate)
             measured_seconds += timing.seconds
-        entrant.ask_for_memory()
-    entrant.seconds_to_start = time.monotonic() - start_time - measured_seconds
+        contestant.ask_for_memory()
+    contestant.seconds_to_start = time.monotonic() - start_time - measured_seconds
 
 
-def _exclude_failed_entrant(
-    entrant: Entrant, activity: str, error: ContestantError, is_first: bool
+def _exclude_failed_contestant(
+    contestant: Contestant, activity: str, error: ContestantError, is_first: bool
 ) -> None:
     """Leave out a contestant that failed; `activity` names its activity then, such as "round 2".
 
@@ -233,5 +235,5 @@ def _exclude_failed_entrant(
       RunError: the first contestant failed; without it nothing is measured.
     """
     if is_first:
-        raise RunError(f"{entrant.spec.label}, {activity}: {error.reason}") from error
-    entrant.exclusion_reason = f"{activity}: {error.reason}"
+        raise RunError(f"{contestant.spec.label}, {activity}: {error.reason}") from error
+    contestant.exclusion_reason = f"{activity}: {error.reason}"

@@ -1,250 +1,229 @@
-"""Contestants of the benchmark, each in its own process, so that none affects another."""
+"""Contestants with their measured rates, and the rules for leaving out a slow contestant."""
 
-import contextlib
-import multiprocessing
+import dataclasses
 import os
-import signal
-import sys
-import threading
-import time
-from collections.abc import Iterator
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
-from typing import Any, Self
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
-import psutil
+import numpy as np
 
-from jaxcifar.bench.work import Work
-from jaxcifar.errors import RunError, first_line
-from jaxcifar.machine.failures import as_one_line_error
-from jaxcifar.machine.system import peak_memory
+from jaxcifar.bench.contestant_process import ContestantError, ContestantProcess, Deadline
+from jaxcifar.bench.work import TRAIN, Timing, Work
 from jaxcifar.machine.terminal import duration
 
-# Name of a form of PyTorch -> mode of `torch.compile`, or None for PyTorch without its compiler.
-# In all of them, images have their channels last in memory, which is faster than channels first.
-_TORCH_COMPILE_MODES = {
-    "torch channels_last": None,
-    "torch compiled": "default",
-    "torch max-autotune": "max-autotune",
-}
-IMPLEMENTATIONS = ("jaxcifar", "plain flax", *_TORCH_COMPILE_MODES)
-_MAX_SECONDS_TO_EXIT = 30.0  # time for a process to end before it is killed
+# A contestant is left out of the rounds if its rate is below this fraction of the best rate for the
+# same work.
+MIN_RELATIVE_RATE = 0.1
+# A contestant is stopped after this number of times its expected seconds, plus these seconds.
+_DEADLINE_FACTOR, _DEADLINE_EXTRA_SECONDS = 5, 120
+_VERBS = {"train": "trains", "eval": "evaluates"}
 
 
-class ContestantError(RunError):
-    """A benchmark contestant failed or took too long, or its process ended.
+@dataclasses.dataclass(frozen=True)
+class ContestantSpec:
+    """A benchmark contestant that is to be started.
 
     Attributes:
-      reason: the message without the contestant's name.
+      label: the contestant's name on the screen.
+      implementation: one of `contestant_process.IMPLEMENTATIONS`.
+      work: the network to measure.
     """
 
-    def __init__(self, label: str, reason: str) -> None:
-        super().__init__(f"{label}: {reason}")
-        self.reason = reason
+    label: str
+    implementation: str
+    work: Work
 
 
-class Deadline:
-    """A time limit of `seconds` that begins when the object is created."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._end_time = time.monotonic() + seconds
-
-    def seconds_left(self) -> float:
-        """Return the seconds until the deadline; 0 if it has passed."""
-        return max(0.0, self._end_time - time.monotonic())
-
-
+@dataclasses.dataclass
 class Contestant:
-    """A benchmark contestant that runs in its own process until it is closed.
+    """A benchmark contestant and its measured rates, in images per second.
 
-    The attribute `label` is the contestant's name in messages.
+    Attributes:
+      spec: name, implementation and work of the contestant.
+      environment: environment variables of its processes.
+      seconds_to_get_ready: seconds that the contestant took to compile and take first steps.
+      seconds_to_start: seconds that its last process took to start and warm up.
+      first_rates: "train" or "eval" -> images per second of the first steps.
+      rates: "train" or "eval" -> images per second of each round.
+      exclusion_reason: why the contestant takes part in no more rounds; empty if it takes part.
+      peak_memory: maximum bytes of memory in use; None if the process could not report it.
     """
 
-    def __init__(
-        self, label: str, implementation: str, work: Work, environment: dict[str, str] | None = None
-    ) -> None:
-        """Start the process.
+    spec: ContestantSpec
+    environment: dict[str, str] = dataclasses.field(default_factory=dict)
+    seconds_to_get_ready: float = 0.0
+    seconds_to_start: float = 0.0
+    first_rates: dict[str, float] = dataclasses.field(default_factory=dict)
+    rates: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    exclusion_reason: str = ""
+    peak_memory: int | None = None
+    _process: ContestantProcess | None = None
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Run the contestant's process during a `with` block, in which `measure` may be called."""
+        spec, environment = self.spec, self.environment
+        with ContestantProcess(spec.label, spec.implementation, spec.work, environment) as process:
+            self._process = process
+            yield
+
+    def measure(self, phase: str, iterations: int, deadline: Deadline | None) -> Timing:
+        """Make the contestant train or evaluate; return the number of images and the seconds.
 
         Args:
-          label: the contestant's name in messages.
-          implementation: one of `IMPLEMENTATIONS`.
-          work: the network to measure.
-          environment: environment variables that the process sets before it imports JAX or PyTorch.
-        """
-        self.label = label
-        self._start_time = time.perf_counter()
-        context = multiprocessing.get_context("spawn")
-        self._connection, process_connection = context.Pipe()
-        arguments = (process_connection, implementation, work, environment or {})
-        self._process = context.Process(target=_answer_method_calls, args=arguments, daemon=True)
-        with _children_ignore_interrupts():
-            self._process.start()
-        process_connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, error_type: type | None, *_: object) -> None:
-        if error_type is None:
-            self.close()
-        else:
-            self.kill()
-
-    def close(self) -> None:
-        """Ask the contestant's process to end; kill the process if it does not."""
-        self._connection.close()
-        self._process.join(timeout=_MAX_SECONDS_TO_EXIT)
-        self.kill()
-
-    def kill(self) -> None:
-        """Kill the contestant's process and all processes that it started, such as compilers."""
-        if self._process.is_alive():
-            assert self._process.pid is not None  # the process has been started
-            for descendant in _descendant_processes(self._process.pid):
-                with contextlib.suppress(psutil.Error):
-                    descendant.kill()
-        self._process.kill()
-        self._process.join()
-        self._connection.close()
-
-    def ask(self, method: str, *arguments: Any, deadline: Deadline | None = None) -> Any:
-        """Call a method of the contestant in its process and return the result.
-
-        Args:
-          method: name of the method.
-          arguments: arguments of the method.
+          phase: "train" or "eval".
+          iterations: number of training steps or evaluated batches.
           deadline: time limit, after which the process is killed; None to wait for ever.
 
         Raises:
-          ContestantError: the method failed, the process ended, or the deadline passed.
+          ContestantError: the contestant failed.
         """
-        try:
-            self._connection.send((method, arguments))
-            seconds_left = None if deadline is None else deadline.seconds_left()
-            if not self._connection.poll(seconds_left):
-                assert deadline is not None  # without one, `poll` waits until there is an answer
-                self.kill()
-                raise ContestantError(self.label, f"not done after {duration(deadline.seconds)}")
-            error_message, result = self._connection.recv()
-        except (EOFError, OSError):
-            error_message, result = self._describe_exit(), None
-        if error_message:
-            raise ContestantError(self.label, error_message)
-        return result
+        method = "train" if phase == TRAIN else "evaluate"
+        assert self._process is not None  # this is called in a turn
+        return self._process.ask(method, iterations, deadline=deadline)
 
-    def _describe_exit(self) -> str:
-        """Return how the contestant's process ended, such as "its process ended (exit code 1)"."""
-        self._process.join(timeout=_MAX_SECONDS_TO_EXIT)
-        exit_code = self._process.exitcode
-        if exit_code is not None and exit_code < 0:
-            signal_name = signal.Signals(-exit_code).name
-            hint = "; is there enough memory?" if signal_name == "SIGKILL" else ""
-            return f"its process was ended by {signal_name}{hint}"
-        return f"its process ended (exit code {exit_code})"
+    def seconds_of_a_round(self, phases: Sequence[str]) -> float:
+        """Return the seconds that the contestant will take in the next round.
 
-    def seconds_to_first_step(self) -> float:
-        """Train one step; return the seconds from the process's start to the end of the step."""
-        self.ask("train", 1)
-        return time.perf_counter() - self._start_time
+        Starting, training and evaluation are expected to take as long as last time.
+
+        Args:
+          phases: phases of the round: "train", "eval" or both.
+        """
+        return self.seconds_to_start + self.seconds_of_work(phases)
+
+    def seconds_of_work(self, phases: Sequence[str]) -> float:
+        """Return the seconds that training and evaluation will take in the next round.
+
+        The next round is expected to be as fast as the last measurement. The time to start the
+        contestant's process is not included.
+
+        Args:
+          phases: phases of the round: "train", "eval" or both.
+        """
+        seconds = 0.0
+        for phase in phases:
+            rates = self.rates.get(phase)
+            rate = rates[-1] if rates else self.first_rates[phase]
+            seconds += self.spec.work.images(phase) / rate
+        return seconds
+
+    def summary(self, phase: str) -> dict[str, Any]:
+        """Return the results of a phase ("train" or "eval"), for the JSON file.
+
+        Returns:
+          `images_per_second`: median of the rounds, or the rate of the first steps if there were no
+            rounds, or None if there were no steps either.
+          `spread`: the lowest and the highest rate, or None.
+          `rounds`: number of measured rounds.
+          `rates`: the rate of each round.
+          `left_out`: reason why the contestant was left out; missing if it was not.
+        """
+        rates = self.rates.get(phase, [])
+        summarized_rates = rates
+        if not rates and phase in self.first_rates:
+            summarized_rates = [self.first_rates[phase]]
+        has_rate = len(summarized_rates) > 0
+        summary: dict[str, Any] = {
+            "images_per_second": float(np.median(summarized_rates)) if has_rate else None,
+            "spread": [min(summarized_rates), max(summarized_rates)] if has_rate else None,
+            "rounds": len(rates),
+            "rates": rates,
+        }
+        if self.exclusion_reason:
+            summary["left_out"] = self.exclusion_reason
+        return summary
+
+    def status_message(self, phases: Sequence[str]) -> str:
+        """Return a message with the contestant's first speeds, or the reason why it is left out.
+
+        `phases` are the phases whose speed is shown: "train", "eval" or both.
+        """
+        label = self.spec.label
+        if self.exclusion_reason:
+            return f"{label} is left out of the rounds: {self.exclusion_reason}"
+        rates = [f"{_VERBS[phase]} {self.first_rates[phase]:,.0f} images/s" for phase in phases]
+        time_to_get_ready = duration(self.seconds_to_get_ready)
+        return f"{label} is ready after {time_to_get_ready}, {' and '.join(rates)}"
+
+    def ask_for_memory(self) -> None:
+        """Ask the contestant's process for its peak memory, and store it as `peak_memory`.
+
+        A process that has ended or does not answer is ignored.
+        """
+        assert self._process is not None  # this is called in a turn
+        with suppress(ContestantError):
+            deadline = Deadline(seconds_allowed(expected_seconds=0))
+            self.peak_memory = self._process.ask("peak_memory", deadline=deadline)
 
 
-def _descendant_processes(process_id: int) -> list[psutil.Process]:
-    """Return all processes that a process started, directly or not; [] if it has ended."""
-    try:
-        return psutil.Process(process_id).children(recursive=True)
-    except psutil.Error:
-        return []
+def cache_environment(folder: str) -> dict[str, str]:
+    """Return environment variables by which JAX and PyTorch keep compiled programs in a folder.
 
-
-@contextlib.contextmanager
-def _children_ignore_interrupts() -> Iterator[None]:
-    """Make processes that the block starts ignore Ctrl-C from their first moment on.
-
-    A terminal sends SIGINT to all processes of the benchmark. Only the main process may react, and
-    it kills the others. So SIGINT is blocked during the `with` block, and new processes keep it
-    blocked. A SIGINT that came meanwhile reaches the main process when the `with` block ends.
+    A variable that the user has set keeps its value.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # on Windows
-        yield
-        return
-    _start_resource_tracker()  # before the signal is blocked, because starting it unblocks SIGINT
-    previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
+    default_values = {
+        "JAX_COMPILATION_CACHE_DIR": str(Path(folder, "jax")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "TORCHINDUCTOR_CACHE_DIR": str(Path(folder, "torch")),
+        "TORCHINDUCTOR_FX_GRAPH_CACHE": "1",
+        "TORCHINDUCTOR_AUTOGRAD_CACHE": "1",
+    }
+    return {name: os.environ.get(name, value) for name, value in default_values.items()}
 
 
-def _start_resource_tracker() -> None:
-    """Start Python's resource tracker with its warnings turned off.
+def remaining_contestants(contestants: Sequence[Contestant]) -> list[Contestant]:
+    """Return the contestants that were not left out because of an error or low speed."""
+    return [contestant for contestant in contestants if not contestant.exclusion_reason]
 
-    A contestant that is killed leaves semaphores of PyTorch's compiler behind. The tracker removes
-    them when the benchmark ends, and would print a warning for each.
+
+def seconds_allowed(expected_seconds: float) -> float:
+    """Return the seconds after which a contestant is stopped.
+
+    Args:
+      expected_seconds: seconds that the contestant is expected to take.
     """
-    previous_options = list(sys.warnoptions)
-    # The tracker inherits this option.
-    sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
-    try:
-        resource_tracker.ensure_running()
-    finally:
-        sys.warnoptions[:] = previous_options
+    return _DEADLINE_EXTRA_SECONDS + _DEADLINE_FACTOR * expected_seconds
 
 
-def _answer_method_calls(
-    connection: Connection, implementation: str, work: Work, environment: dict[str, str]
-) -> None:
-    """Answer method calls in a contestant's own process until the main process closes `connection`.
+def seconds_allowed_to_get_ready(work: Work, first_contestant: Contestant) -> float:
+    """Return the seconds that a contestant may take to compile and train its first steps.
 
-    Each answer is a pair: an error message or None, and the method's result.
+    A contestant is expected to take as long as the first contestant. If its steps have n times as
+    many images, it is expected to take n times as long.
+
+    Args:
+      work: the network that the contestant trains, and its images in a step.
+      first_contestant: the first contestant.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows, SIGINT is not blocked yet
-    threading.Thread(target=_exit_with_main_process, daemon=True).start()
-    os.environ |= environment
-    contestant = None
-    while True:
-        try:
-            method, arguments = connection.recv()
-        except (EOFError, OSError):
-            return
-        try:
-            if contestant is None:
-                contestant = _create_contestant(implementation, work)
-            if method == "peak_memory":
-                result = contestant.peak_memory() or peak_memory()
-            else:
-                result = getattr(contestant, method)(*arguments)
-            answer: tuple[str | None, Any] = (None, result)
-        except Exception as error:  # sent to the main process, which raises `ContestantError`
-            known_failure = as_one_line_error(error)
-            unknown_failure = f"{type(error).__name__}: {first_line(error)}"
-            answer = (str(known_failure or unknown_failure), None)
-        try:
-            connection.send(answer)
-        except OSError:  # the main process has closed the connection
-            return
+    first_work = first_contestant.spec.work
+    times_larger = max(1.0, work.images_per_step / first_work.images_per_step)
+    return seconds_allowed(times_larger * first_contestant.seconds_to_get_ready)
 
 
-def _exit_with_main_process() -> None:
-    """Wait for the end of the main process, then end this process, even in the middle of a step."""
-    main_process = multiprocessing.parent_process()
-    assert main_process is not None  # this process was started by `Contestant`
-    main_process.join()
-    os._exit(1)
+def reason_if_slow(contestant: Contestant, others: Sequence[Contestant], phase: str) -> str:
+    """Return a message if a contestant has less than a tenth of the best speed, otherwise "".
 
-
-def _create_contestant(implementation: str, work: Work) -> Any:
-    """Return a contestant, an object that trains and evaluates the network.
-
-    PyTorch or JAX is imported only here, so that each process imports what it needs.
+    Args:
+      contestant: the contestant to check.
+      others: contestants to compare with; those that measure another network are ignored.
+      phase: "train" or "eval".
     """
-    if implementation in _TORCH_COMPILE_MODES:
-        from jaxcifar.bench.torch_peer import TorchPeer
-
-        return TorchPeer(work, _TORCH_COMPILE_MODES[implementation])
-    from jaxcifar.bench.jaxcifar_training import JaxcifarTraining
-    from jaxcifar.bench.plain_flax import PlainFlaxTraining
-    from jaxcifar.machine.jax_settings import use_package_settings
-
-    use_package_settings()
-    return JaxcifarTraining(work) if implementation == "jaxcifar" else PlainFlaxTraining(work)
+    comparison_key = contestant.spec.work.comparison_key
+    comparable_contestants = [
+        other for other in others if other.spec.work.comparison_key == comparison_key
+    ]
+    rivals = [other for other in comparable_contestants if phase in other.first_rates]
+    if not rivals or phase not in contestant.first_rates:
+        return ""
+    fastest_rival = max(rivals, key=lambda rival: rival.first_rates[phase])
+    rate, fastest_rate = contestant.first_rates[phase], fastest_rival.first_rates[phase]
+    if rate >= MIN_RELATIVE_RATE * fastest_rate:
+        return ""
+    shown_rate = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+    return (
+        f"it {_VERBS[phase]} {shown_rate} images/s in its first steps, less than a tenth of "
+        f"{fastest_rival.spec.label}'s {fastest_rate:,.0f}"
+    )

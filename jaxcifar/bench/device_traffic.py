@@ -94,14 +94,15 @@ class Machine:
         else:  # sums are made along a tree
             hops_in_group = math.log2(chips_in_group)
         hops_between = math.log2(groups)
-        trips = 2  # all data travels to be summed, and again to distribute the sums
-        latency = trips * (hops_in_group * latency_within + hops_between * latency_between)
+        latency = hops_in_group * latency_within + hops_between * latency_between
         # Each chip sums one part of the bytes itself and sends the other parts.
-        bytes_sent_within = trips * (chips_in_group - 1) / chips_in_group * array_bytes
-        bytes_sent_between = trips * (groups - 1) / groups * array_bytes / chips_in_group
+        bytes_sent_within = (chips_in_group - 1) / chips_in_group * array_bytes
+        bytes_sent_between = (groups - 1) / groups * array_bytes / chips_in_group
         seconds_within = bytes_sent_within / bandwidth_within
         seconds_between = bytes_sent_between / bandwidth_between
-        return latency + seconds_within + seconds_between
+        seconds_to_sum = latency + seconds_within + seconds_between
+        seconds_to_distribute_sums = seconds_to_sum
+        return seconds_to_sum + seconds_to_distribute_sums
 
 
 # Published numbers; bandwidths are in one direction. Sources: NVIDIA's data sheets of H100 SXM (989

@@ -171,9 +171,9 @@ def _workspace_bytes(instruction: Instruction) -> int:
 
 
 def _bytes_written_after_start(start: Instruction, read_bytes: int) -> int:
-    """Return how many bytes an operation writes that has one instruction to start and one to end.
+    """Return how many bytes an operation writes, given its first instruction.
 
-    `start` is the instruction that starts it, such as "copy-start"; it reads `read_bytes` bytes.
+    `start` is this instruction, such as "copy-start". The operation reads `read_bytes` bytes.
     """
     if start.opcode == "copy-start":  # its result is (copy, original, context)
         bytes_of_copy, *_ = start.array_bytes
@@ -184,13 +184,13 @@ def _bytes_written_after_start(start: Instruction, read_bytes: int) -> int:
 def _bytes_read_in_parts(
     program: ProgramText, instruction: Instruction, operand_index: int
 ) -> int | None:
-    """Return how many bytes are read of an operand of which an instruction reads only parts.
+    """Return how many bytes of an operand an instruction reads, if it does not read all of them.
 
-    Return None if the instruction reads the whole operand.
+    `operand_index` is the operand's number, from 0. Return None if all bytes are read.
     """
     if instruction.opcode in _OPCODES_READING_PARTS:
-        is_array = operand_index == 0  # the other operands are indices
-        return instruction.bytes if is_array else None
+        operand_has_indices = operand_index > 0  # the first operand is the array
+        return None if operand_has_indices else instruction.bytes
     if instruction.opcode != "fusion":
         return None
     for fused_name in program.called_by(instruction, "calls"):

@@ -17,7 +17,7 @@ class TimedTraining:
         """Prepare runs that are trained together, all from the same state and on the same images.
 
         Args:
-          setup: the compiled program and the images; the program sets the number of runs.
+          setup: the compiled program, the number of runs that it trains, and the images.
           hyper: hyper-parameters of each run.
           state: training state that each run begins with.
         """

@@ -12,7 +12,7 @@ from jaxcifar.build.model import create_model
 from jaxcifar.exchange.torch_modules import torch_network
 
 
-class TorchPeer:
+class TorchTraining:
     """Training in PyTorch, eager or compiled, with channels last in memory.
 
     A step gathers a batch, normalises it, trains on it and sums the loss; it does not augment.
@@ -47,7 +47,7 @@ class TorchPeer:
         self._network.train()
         batch_size = self._work.batch_size
         start_time = time.perf_counter()
-        loss_sum = torch.zeros((), device=self._device)
+        sum_to_wait_for = torch.zeros((), device=self._device)  # depends on all steps
         order = torch.randperm(len(self._train_images), device=self._device)
         for step in range(steps):
             possible_start_count = len(order) - batch_size + 1
@@ -61,8 +61,8 @@ class TorchPeer:
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
-            loss_sum += loss.detach()
-        loss_sum.item()  # waits until all steps are done
+            sum_to_wait_for += loss.detach()
+        sum_to_wait_for.item()  # waits until all steps are done
         return Timing(steps * batch_size, time.perf_counter() - start_time)
 
     @torch.no_grad()

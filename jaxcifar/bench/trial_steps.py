@@ -85,7 +85,7 @@ class _EvaluationTiming(NamedTuple):
 
 
 def random_dataset_like(config: Config) -> tuple[Config, Dataset]:
-    """Return a data set of random images that has the size of the config's own data set.
+    """Return a config with a data set of random images as large as its own, and this data set.
 
     The speed of training does not depend on the content of images.
 
@@ -93,7 +93,7 @@ def random_dataset_like(config: Config) -> tuple[Config, Dataset]:
       config: settings; `dataset` names a data set of the catalogue.
 
     Returns:
-      a copy of the config that names the random data set, and this data set.
+      a copy of `config` that names the random data set, and the random data set.
     """
     catalog_entry = CATALOG[config.dataset]
     train_labels, test_labels = catalog_entry.labels("train"), catalog_entry.labels("test")
@@ -174,17 +174,17 @@ def _measure_mean_step(
     If the first part of the run uses smaller images, steps with both sizes are timed.
     """
     timing_at_start = _measure_step(training, first_step=0)
-    has_smaller_images = program.small_size is not None
-    if not has_smaller_images:
+    starts_with_smaller_images = program.small_size is not None
+    if not starts_with_smaller_images:
         return timing_at_start
-    small_images = timing_at_start
-    full_images = _measure_step(training, first_step=int(hyper.small_steps))
+    small_timing = timing_at_start
+    full_timing = _measure_step(training, first_step=int(hyper.small_steps))
     small_fraction = config.small_part  # of the run's steps
     full_fraction = 1 - small_fraction
     mean_step_seconds = (
-        small_fraction * small_images.step_seconds + full_fraction * full_images.step_seconds
+        small_fraction * small_timing.step_seconds + full_fraction * full_timing.step_seconds
     )
-    return _StepTiming(mean_step_seconds, small_images.timed_steps + full_images.timed_steps)
+    return _StepTiming(mean_step_seconds, small_timing.timed_steps + full_timing.timed_steps)
 
 
 def _measure_step(training: TimedTraining, first_step: int) -> _StepTiming:
@@ -212,7 +212,7 @@ def _measure_step(training: TimedTraining, first_step: int) -> _StepTiming:
 def _measure_evaluation(
     setup: Setup, hyper: Hyperparameters, state: TrainState
 ) -> _EvaluationTiming:
-    """Predict a batch of test images twice; the first time includes compiling."""
+    """Return the times to evaluate and to compile; a batch is predicted twice to measure them."""
     seconds_with_compiling = _seconds_to_predict_batch(setup, hyper, state)
     batch_seconds = _seconds_to_predict_batch(setup, hyper, state)
     seconds_to_compile_once = max(0.0, seconds_with_compiling - batch_seconds)

@@ -98,7 +98,7 @@ class Work:
 
     @property
     def config(self) -> Config:
-        """The settings to train with: `run` or, if it is None, two epochs of plain SGD."""
+        """The settings to train with: those in `run`, or two epochs of plain SGD without `run`."""
         if self.run is not None:
             return self.run
         return Config.create(

@@ -40,9 +40,9 @@ def conv2d(
       stride: along both axes.
       bias: added to every output; None for zeros.
       padding: zeros (before, after) along both axes; None for `size // 2` on each side.
-      product_dtype: dtype to which a CPU rounds the operands of matrix products in Winograd's
-        method; None for float32, even if the arrays have another dtype. If it is bfloat16, and
-        the arrays are bfloat16 too, a CPU with oneDNN convolves by `convolve_directly`.
+      product_dtype: on a CPU, Winograd's method rounds the operands of its matrix products to this
+        dtype; None for float32, even if the arrays have another dtype. If `product_dtype` and the
+        arrays' dtype are bfloat16, a CPU with oneDNN uses `convolve_directly` instead.
 
     Returns:
       the outputs; out_height is ceil(height / stride) if an odd kernel has the default padding.
@@ -75,10 +75,10 @@ def conv2d(
 def uses_small_kernel_method(
     images_shape: tuple[int, ...], kernel_shape: tuple[int, ...], stride: int, padding: Padding
 ) -> bool:
-    """Return True if `conv2d` on a CPU computes arrays of these shapes by a method of this module.
+    """Return True if `conv2d` on a CPU uses a method for small kernels for arrays of these shapes.
 
-    The methods of this module are for 1x1 kernels without padding, for 2x2 and 3x3 kernels at
-    stride 1, and for 3x3 kernels at stride 2 with up to one zero before the image. The module
+    There are such methods for 1x1 kernels without padding, for 2x2 and 3x3 kernels at stride 1, and
+    for 3x3 kernels at stride 2 with up to one zero before the image. The module
     `general_convolution` computes all other convolutions.
     """
     kernel_size = kernel_shape[:2]

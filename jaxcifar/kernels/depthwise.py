@@ -107,19 +107,20 @@ def _kernel_grad(padded: Array, output_grad: Array, kernel_shape: tuple[int, ...
     grad_strips = output_grad.reshape(strip_count, *strip_shape)
     input_size = (1, strip_height + rows - 1, width + columns - 1, channels)
 
-    def add_strip(sums: list[Array], number: Array) -> tuple[list[Array], None]:
-        image = number // strips_per_image
-        first_row = number % strips_per_image * strip_height
-        inputs = lax.dynamic_slice(padded, (image, first_row, 0, 0), input_size)[0]
-        pixels_of_weights = _input_pixels(inputs, (rows, columns)).values()
-        grad = grad_strips[number].astype(jnp.float32)
+    def add_strip(sums_by_weight: list[Array], strip_index: Array) -> tuple[list[Array], None]:
+        image_index = strip_index // strips_per_image
+        first_row = (strip_index % strips_per_image) * strip_height
+        input_strip = lax.dynamic_slice(padded, (image_index, first_row, 0, 0), input_size)[0]
+        pixels_by_weight = _input_pixels(input_strip, (rows, columns)).values()
+        grad_strip = grad_strips[strip_index].astype(jnp.float32)
         # XLA uses vector instructions for sums of whole strips, but not for sums over pixels.
         new_sums = [
-            total + pixels * grad for total, pixels in zip(sums, pixels_of_weights, strict=True)
+            weight_sum + pixels * grad_strip
+            for weight_sum, pixels in zip(sums_by_weight, pixels_by_weight, strict=True)
         ]
         return new_sums, None
 
     zeros = [jnp.zeros(strip_shape, jnp.float32)] * (rows * columns)
-    sums, _ = lax.scan(add_strip, zeros, jnp.arange(strip_count))
-    weight_grads = [total.sum((0, 1)) for total in sums]
+    sums_by_weight, _ = lax.scan(add_strip, zeros, jnp.arange(strip_count))
+    weight_grads = [weight_sum.sum((0, 1)) for weight_sum in sums_by_weight]
     return jnp.stack(weight_grads).reshape(kernel_shape)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxcifar.array_types import Float
+from jaxcifar.kernels.axes import reorder_axes
 from jaxcifar.kernels.chunks import split_into_chunks
 
 # Bytes of unrolled pixels that are multiplied at a time. With less, the sums over chunks take
@@ -99,16 +100,16 @@ def _images_grad(
     zeros_between = (0, 0, stride - 1)
     spread_grad = lax.pad(output_grad, zero, [(0, 0, 0), zeros_between, zeros_between, (0, 0, 0)])
     flipped_kernel = kernel[::-1, ::-1].swapaxes(2, 3)
-    kernel_size = len(kernel)
-    leading_zeros = max(0, kernel_size - 1 - padding[0])
+    overlap = len(kernel) - 1  # of the pixels that neighbouring outputs read at stride 1
+    leading_zeros = max(0, overlap - padding[0])
     # The first outputs may read padding alone; they do not depend on the images and are cut off.
     # XLA's negative padding would cut them off too, but it is wrong on a CPU.
-    first_output = max(0, padding[0] - (kernel_size - 1))
+    outputs_of_padding_alone = max(0, padding[0] - overlap)
     pads = []
     for axis in (1, 2):
-        needed_extent = images_shape[axis] + kernel_size - 1 - leading_zeros
-        end = min(first_output + needed_extent, spread_grad.shape[axis])
-        spread_grad = lax.slice_in_dim(spread_grad, first_output, end, axis=axis)
+        needed_extent = images_shape[axis] + overlap - leading_zeros
+        needed_end = min(outputs_of_padding_alone + needed_extent, spread_grad.shape[axis])
+        spread_grad = lax.slice_in_dim(spread_grad, outputs_of_padding_alone, needed_end, axis=axis)
         trailing_zeros = needed_extent - spread_grad.shape[axis]
         pads.append((leading_zeros, trailing_zeros))
     return convolve_by_xla(spread_grad, flipped_kernel, 1, (pads[0], pads[1]))
@@ -131,17 +132,17 @@ def _kernel_grad(
     margin = (kernel_size - 1) / 2
     output_has_size_of_images = stride == 1 and padding == (margin, margin)
     # The numbers of values that the two methods copy for each pixel.
-    copies_of_im2col = kernel_size**2 * channels
-    copies_of_rows_and_columns = kernel_size * (channels + features)
-    if output_has_size_of_images and copies_of_rows_and_columns < copies_of_im2col:
+    values_of_im2col = kernel_size**2 * channels
+    values_of_rows_and_columns = kernel_size * (channels + features)
+    if output_has_size_of_images and values_of_rows_and_columns < values_of_im2col:
         grad_of_chunk = partial(_grad_by_rows_and_columns, kernel_size=kernel_size)
-        copies_of_pixel = copies_of_rows_and_columns
+        copied_values_per_pixel = values_of_rows_and_columns
     else:
         grad_of_chunk = partial(
             _grad_by_im2col, kernel_size=kernel_size, stride=stride, leading_zeros=padding[0]
         )
-        copies_of_pixel = copies_of_im2col
-    image_bytes = out_height * out_width * copies_of_pixel * _BFLOAT16_BYTES
+        copied_values_per_pixel = values_of_im2col
+    image_bytes = out_height * out_width * copied_values_per_pixel * _BFLOAT16_BYTES
     kernel_bytes = kernel_size**2 * channels * features * _FLOAT32_BYTES
     max_images = max(_CHUNK_BYTES, kernel_bytes) // image_bytes
     x_chunks = split_into_chunks(x, max_images)
@@ -168,23 +169,23 @@ def _grad_by_im2col(
     _, out_height, out_width, features = output_grad.shape
     channels = x.shape[-1]
 
-    def pad_amounts(image_extent: int, out_extent: int) -> tuple[int, int, int]:
+    def padding_along_axis(image_extent: int, out_extent: int) -> tuple[int, int, int]:
         read_extent = stride * (out_extent - 1) + kernel_size
         trailing_zeros = read_extent - leading_zeros - image_extent
         zeros_between_pixels = 0
         return leading_zeros, trailing_zeros, zeros_between_pixels
 
-    rows_padding = pad_amounts(x.shape[1], out_height)
-    columns_padding = pad_amounts(x.shape[2], out_width)
+    rows_padding = padding_along_axis(x.shape[1], out_height)
+    columns_padding = padding_along_axis(x.shape[2], out_width)
     zero = jnp.zeros((), x.dtype)
     padded = lax.pad(x, zero, [(0, 0, 0), rows_padding, columns_padding, (0, 0, 0)])
-    height = stride * (out_height - 1) + 1  # from the first to the last input of a weight
-    width = stride * (out_width - 1) + 1
-    inputs = [  # for each row and column of the kernel: the inputs of all outputs
-        padded[:, row : row + height : stride, column : column + width : stride]
+    row_span = stride * (out_height - 1) + 1  # from the first to the last input of a weight
+    column_span = stride * (out_width - 1) + 1
+    inputs_by_weight = [
+        padded[:, row : row + row_span : stride, column : column + column_span : stride]
         for row, column in product(range(kernel_size), repeat=2)
     ]
-    kernel_grad = _sum_of_products(jnp.concatenate(inputs, -1), output_grad)
+    kernel_grad = _sum_of_products(jnp.concatenate(inputs_by_weight, -1), output_grad)
     return kernel_grad.reshape(kernel_size, kernel_size, channels, features)
 
 
@@ -198,17 +199,17 @@ def _grad_by_rows_and_columns(x: Array, output_grad: Array, kernel_size: int) ->
     """
     _, height, width, channels = x.shape
     features = output_grad.shape[-1]
-    zeros = kernel_size // 2
-    padded_x = jnp.pad(x, ((0, 0), (0, 0), (zeros, zeros), (0, 0)))
-    padded_grad = jnp.pad(output_grad, ((0, 0), (zeros, zeros), (0, 0), (0, 0)))
+    margin = kernel_size // 2
+    padded_x = jnp.pad(x, ((0, 0), (0, 0), (margin, margin), (0, 0)))
+    padded_grad = jnp.pad(output_grad, ((0, 0), (margin, margin), (0, 0), (0, 0)))
     shifts = range(kernel_size)
     shifted_columns = [padded_x[:, :, shift : shift + width] for shift in shifts]
     shifted_rows = [padded_grad[:, shift : shift + height] for shift in reversed(shifts)]
     products = _sum_of_products(
         jnp.concatenate(shifted_columns, -1), jnp.concatenate(shifted_rows, -1)
     )
-    by_column_and_row = products.reshape(kernel_size, channels, kernel_size, features)
-    return by_column_and_row.transpose(2, 0, 1, 3)
+    kernel_grad = products.reshape(kernel_size, channels, kernel_size, features)
+    return reorder_axes(kernel_grad, "column channel row feature -> row column channel feature")
 
 
 def _sum_of_products(x: Array, y: Array) -> Array:

@@ -74,8 +74,8 @@ def can_convolve_by_products(
 ) -> bool:
     """Return True if `convolve_by_products` can compute a convolution.
 
-    It computes in float32, so float32 must represent all values of the arrays' dtype exactly.
-    Images, kernel and output must not be empty.
+    `convolve_by_products` computes in float32, so float32 must represent all values of the arrays'
+    dtype exactly. Images, kernel and output must not be empty.
     """
     fits_float32 = jnp.promote_types(x.dtype, jnp.float32) == jnp.float32
     extents = geometry.output_extents(x.shape, kernel.shape)
@@ -105,14 +105,14 @@ def convolve_by_products(
     kernel_size = kernel.shape[:2]
     strides, dilation = _divide_by_common_factors(geometry.strides, geometry.dilation, kernel_size)
     row_factor, column_factor = geometry.strides[0] // strides[0], geometry.strides[1] // strides[1]
-    images = images[:, ::row_factor, ::column_factor]  # no other pixels are read
-    images = dilation_to_batch(images, kernel_size, strides, dilation, extents)
-    extents_of_smaller_outputs = tuple(
+    read_pixels = images[:, ::row_factor, ::column_factor]
+    parts = dilation_to_batch(read_pixels, kernel_size, strides, dilation, extents)
+    part_extents = tuple(
         math.ceil(extent / distance) for extent, distance in zip(extents, dilation, strict=True)
     )
     convolve = partial(_convolve_undilated, product_dtype=product_dtype or jnp.float32)
-    outputs = convolve(images, weights, strides, geometry.groups, extents_of_smaller_outputs)
-    return batch_to_dilation(outputs, dilation, extents).astype(x.dtype)
+    outputs_of_parts = convolve(parts, weights, strides, geometry.groups, part_extents)
+    return batch_to_dilation(outputs_of_parts, dilation, extents).astype(x.dtype)
 
 
 def _divide_by_common_factors(

@@ -189,14 +189,14 @@ def _batch_norm_bwd(
         products = grad_to_multiply.astype(jnp.float32) * x_to_multiply.astype(jnp.float32)
         sum_on_cpu = (products.sum(axes) - mean * grad_sum) * inverse_std
         grad_times_normalized_sum = _choose_by_platform(sum_on_cpu, grad_times_normalized_sum)
-    sums = jnp.stack([grad_sum, grad_times_normalized_sum])
+    bias_and_scale_grads = jnp.stack([grad_sum, grad_times_normalized_sum])
     values_per_channel = x.size // x.shape[-1]
-    means = _mean_over_devices_and_groups(sums, axis_name, channel_groups) / values_per_channel
-    grad_mean, grad_times_normalized_mean = means
+    mean_sums = _mean_over_devices_and_groups(bias_and_scale_grads, axis_name, channel_groups)
+    grad_mean, grad_times_normalized_mean = mean_sums / values_per_channel
     x_grad = grad - grad_mean - normalized * grad_times_normalized_mean
     x_grad = x_grad * (inverse_std * scale)
-    scale_grad = sums[1]  # grad_times_normalized_sum
-    bias_grad = sums[0]  # grad_sum
+    scale_grad = bias_and_scale_grads[1]
+    bias_grad = bias_and_scale_grads[0]
     x_grad = x_grad.astype(x.dtype)
     mean_estimate_grad = jnp.zeros_like(mean)
     return x_grad, scale_grad, bias_grad, mean_estimate_grad

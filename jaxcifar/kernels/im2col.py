@@ -12,7 +12,10 @@ def convolve_by_im2col(
     x: Float32[Array, "batch height width channels"],
     kernel: Float32[Array, "rows columns channels features"],
 ) -> Float32[Array, "batch out_height out_width features"]:
-    """Convolve images without padding, at stride 1, by one matrix product."""
+    """Convolve images without padding, at stride 1, by one product of two matrices.
+
+    One matrix has all inputs of an output in each row; the other matrix has the weights.
+    """
     rows, columns, _, features = kernel.shape
     batch, image_height, image_width, _ = x.shape
     height = image_height - rows + 1

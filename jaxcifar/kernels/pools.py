@@ -40,16 +40,15 @@ def _max_pool_bwd(
 ) -> tuple[Array]:
     x, maxima = residuals
     has_gradient = jnp.zeros(maxima.shape, bool)
-    # (row, column) in a window -> gradient of the pixel at this position, for all windows
-    gradients = {}
+    gradients_by_position = {}  # (row, column) in a window -> gradient of this pixel, all windows
     for position, pixel in _window_pixels(x, stride, window_width):
         is_first_maximum = (pixel == maxima) & ~has_gradient
         has_gradient |= is_first_maximum
-        gradients[position] = jnp.where(is_first_maximum, grad, 0)
+        gradients_by_position[position] = jnp.where(is_first_maximum, grad, 0)
     window_rows, windows_in_row = maxima.shape[1:3]
-    strides_in_row = math.ceil(x.shape[2] / stride)
+    blocks_in_row = math.ceil(x.shape[2] / stride)  # of `stride` columns each
 
-    def gradient_from(row: int, column: int) -> Array:
+    def gradient_of_pixels(row: int, column: int) -> Array:
         """Return the gradient of the image's pixels `[row::stride, column::stride]`.
 
         If windows overlap, each of these pixels is in several windows. The gradients that the pixel
@@ -58,17 +57,18 @@ def _max_pool_bwd(
         gradients_by_window = []
         # A pixel at column c of a window is at column c + stride of the window before, and so on.
         for windows_before, window_column in enumerate(range(column, window_width, stride)):
-            column_padding = (windows_before, strides_in_row - windows_before - windows_in_row)
-            gradient = gradients[row, window_column]
+            column_padding = (windows_before, blocks_in_row - windows_before - windows_in_row)
+            gradient = gradients_by_position[row, window_column]
             gradients_by_window.append(jnp.pad(gradient, ((0, 0), (0, 0), column_padding, (0, 0))))
         return reduce(jnp.add, gradients_by_window)
 
     # All pixels of the image, put together again from the pixels with each start (row, column).
-    rows = []
+    gradients_by_row = []
     for row in range(stride):
-        columns = [gradient_from(row, column) for column in range(stride)]
-        rows.append(jnp.stack(columns, 3))
-    x_grad = jnp.stack(rows, 2).reshape(len(x), window_rows * stride, strides_in_row * stride, -1)
+        gradients_by_column = [gradient_of_pixels(row, column) for column in range(stride)]
+        gradients_by_row.append(jnp.stack(gradients_by_column, 3))
+    blocks_grad = jnp.stack(gradients_by_row, 2)
+    x_grad = blocks_grad.reshape(len(x), window_rows * stride, blocks_in_row * stride, -1)
     x_grad = x_grad[:, :, : x.shape[2]]
     dropped_rows = x.shape[1] - x_grad.shape[1]
     x_grad = jnp.pad(x_grad, ((0, 0), (0, dropped_rows), (0, 0), (0, 0)))
@@ -123,7 +123,7 @@ def _pair_maxima_bwd(axis: int, x: Array, grads: tuple[Array, ...]) -> tuple[Arr
         second_grad = jnp.where(first >= second, 0, grad)
         pair_grads.append((first_grad, second_grad))
     even_grads, odd_grads = pair_grads[0]  # of pixels 0, 2, ... and of pixels 1, 3, ...
-    last_grad: list[Array] = []  # of the last pixel, if the number of pixels is odd
+    grad_of_last_pixel: list[Array] = []  # empty if the number of pixels is even
     is_odd_extent = len(pair_grads) == 2
     if is_odd_extent:  # each pixel but the first and the last is in two pairs; add both gradients
         # Of pixels 1, 3, ..., the first ones of a pair, and of pixels 2, 4, ..., the second ones.
@@ -135,11 +135,11 @@ def _pair_maxima_bwd(axis: int, x: Array, grads: tuple[Array, ...]) -> tuple[Arr
         # On a CPU, a sum of padded arrays would take twice the time.
         even_grads = jnp.concatenate([take_slice(even_grads, 0, 1), inner_even_grads], axis)
         odd_grads = odd_grads + odd_grads_as_first
-        last_grad = [take_slice(even_grads_as_second, pair_count - 1, pair_count)]
+        grad_of_last_pixel = [take_slice(even_grads_as_second, pair_count - 1, pair_count)]
     interleaved_shape = [*x.shape]
-    interleaved_shape[axis] -= len(last_grad)
+    interleaved_shape[axis] = 2 * even_grads.shape[axis]
     interleaved = jnp.stack([even_grads, odd_grads], axis + 1).reshape(interleaved_shape)
-    return (jnp.concatenate([interleaved, *last_grad], axis),)
+    return (jnp.concatenate([interleaved, *grad_of_last_pixel], axis),)
 
 
 pair_maxima.defvjp(lambda x, axis: (pair_maxima(x, axis), x), _pair_maxima_bwd)

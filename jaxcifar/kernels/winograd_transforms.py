@@ -19,9 +19,10 @@ from jaxcifar.kernels.winograd_tiling import Tiling
 def transform_kernel(
     kernel: Float32[Array, "size size channels features"], tiling: Tiling
 ) -> Float32[Array, "points channels features"]:
-    """Transform a kernel: for each point, return a matrix of channels x features.
+    """Transform the r x r weights of a kernel to n x n points, where n depends on the tile size.
 
-    The n x n points come column by column: first all rows of the first column, then of the second.
+    Each point has a matrix of channels x features. The points come column by column: first all rows
+    of the first column, then of the second.
     """
     rows, columns, channels, features = kernel.shape
     by_column = reorder_axes(kernel, "row column channel feature -> column row channel feature")
@@ -42,9 +43,10 @@ def kernel_grad_from_points(
 
 
 def _weights_to_points(tiling: Tiling) -> np.ndarray:
-    """Return the matrix `[n * n, r * r]` that transforms a kernel's weights, column by column.
+    """Return the matrix `[n * n, r * r]` that transforms the r x r weights of a kernel at once.
 
-    It does in one step what `from_kernel` does in two: transform the columns, and then the rows.
+    Weights and points are in order of columns. The matrix `from_kernel` `[n, r]` would need two
+    steps, one for the columns and one for the rows.
     """
     from_kernel = tiling.matrices.from_kernel
     return np.kron(from_kernel, from_kernel)
@@ -53,10 +55,10 @@ def _weights_to_points(tiling: Tiling) -> np.ndarray:
 def transform_input_tiles(
     x: Float32[Array, "batch height width channels"], top_left_padding: int, tiling: Tiling
 ) -> Float32[Array, "points tiles channels"]:
-    """Pad images with zeros, divide them into tiles of n x n pixels, and transform each tile.
+    """Pad images with zeros, divide them into overlapping tiles, and transform each tile.
 
-    Neighbouring tiles overlap by r - 1 pixels. There are `top_left_padding` zeros above and to the
-    left of an image.
+    A tile has the n x n pixels that a tile of outputs is computed from, and is transformed to n x n
+    points. There are `top_left_padding` zeros above and to the left of an image.
     """
     overlap = tiling.kernel_size - 1
     extents_of_all_tiles = [extent + overlap for extent in tiling.covered_extents]
@@ -73,19 +75,18 @@ def transform_tiles(
 
     Args:
       x: images.
-      matrix: transforms the pixels along an axis of a tile of `x` to n points.
+      matrix: transforms the pixels along an axis of a tile of `x` to points.
       tiling: says where the tiles begin: one every `tiling.tile_size` pixels along each axis.
 
     Returns:
-      the transformed tiles. Their n x n points come column by column.
+      the transformed tiles. The points of a tile come column by column.
     """
     channels = x.shape[-1]
     points_along_axis, tile_extent = matrix.shape
-    row_axis, column_axis = 1, 2
+    row_axis, column_axis = -3, -2
     rows_of_tiles = _pixels_of_tiles(x, row_axis, tile_extent, tiling.tile_size)
     # Without this stack, XLA would compute the sums of each row again for every column.
     row_points = jnp.stack(_combine_arrays(matrix, rows_of_tiles))
-    column_axis += 1  # after the new axis of points
     columns_of_tiles = _pixels_of_tiles(row_points, column_axis, tile_extent, tiling.tile_size)
     # [column_points, row_points, batch, tile_rows, tile_columns, channels]
     points = jnp.stack(_combine_arrays(matrix, columns_of_tiles))
@@ -107,25 +108,26 @@ def _pixels_of_tiles(x: Array, axis: int, tile_extent: int, stride: int) -> list
 def outputs_from_points(
     products: Float32[Array, "points tiles features"], tiling: Tiling
 ) -> Float32[Array, "batch {tiling.output_extents[0]} {tiling.output_extents[1]} features"]:
-    """Return the output of a convolution.
+    """Transform the points of each tile to a tile of outputs, and return the whole output.
 
     `products` are the transformed tiles times the transformed kernel, at each point.
     """
     features = products.shape[-1]
     to_output = tiling.matrices.to_output
     tile_size, points_along_axis = to_output.shape
-    points_by_column = products.reshape(points_along_axis, -1)
-    outputs_by_column = _multiply_first_axis(to_output, points_by_column)
-    column_of_outputs_by_row_point = outputs_by_column.reshape(
+    column_points = products.reshape(points_along_axis, -1)
+    columns = _multiply_first_axis(to_output, column_points)
+    columns_and_row_points = columns.reshape(
         tile_size, points_along_axis, -1, *tiling.tile_counts, features
-    ).swapaxes(0, 1)
+    )
+    row_points = list(columns_and_row_points.swapaxes(0, 1))
     # [row, column, image, tile_row, tile_column, feature]
-    output_tiles = jnp.stack(_combine_arrays(to_output, list(column_of_outputs_by_row_point)))
+    output_tiles = jnp.stack(_combine_arrays(to_output, row_points))
     return _join_tiles(output_tiles, tiling)
 
 
 def _join_tiles(tiles: Array, tiling: Tiling) -> Array:
-    """Put images together from their tiles, `[m, m, B, tile rows, tile columns, K]`.
+    """Put images together from tiles of m x m pixels, `[m, m, B, tile rows, tile columns, K]`.
 
     The last tiles may extend beyond the output; what is outside is cut off.
     """

@@ -61,7 +61,7 @@ def adapt_layers(
 def _field_changes(
     module: nn.Module, axis: str | None, product_dtype: Dtype | None
 ) -> dict[str, Any]:
-    """Return the fields of a layer that change during a call: name -> new value, often none.
+    """Return the new values of a layer's fields during a call, by the field's name.
 
     `axis` is the mapped axis of the devices that share a batch; None for a single device. On a CPU,
     the inputs of matrix products are rounded to `product_dtype`; None means no rounding.

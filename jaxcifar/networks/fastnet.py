@@ -71,9 +71,9 @@ class ConvGroup(nn.Module):
         first_output = GELU()(norm()(x, train))
         x = first_output
         has_skip_connection = self.depth > 2
-        for number in range(2, self.depth + 1):
+        for convolution_number in range(2, self.depth + 1):
             x = norm()(convolution()(x), train)
-            is_last_convolution = number == self.depth
+            is_last_convolution = convolution_number == self.depth
             if is_last_convolution and has_skip_connection:
                 x = x + first_output
             x = GELU()(x)

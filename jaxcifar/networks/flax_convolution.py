@@ -86,7 +86,7 @@ def _is_image_convolution(x: Array, options: dict[str, Any]) -> bool:
 
 
 def _is_computed_by_conv2d(x: Array, kernel: Array, geometry: Geometry) -> bool:
-    """Return True if `conv2d` computes such a convolution: height and width are treated equally."""
+    """Return True if `conv2d` has a fast method for a convolution; height and width are alike."""
     has_equal_strides = geometry.strides[0] == geometry.strides[1]
     has_equal_padding = geometry.padding[0] == geometry.padding[1]
     if not has_equal_strides or not has_equal_padding:

@@ -125,8 +125,8 @@ class BatchNorm(nn.Module):
         normalized, repeated_mean, repeated_var = batch_norm(
             x, scale, bias, mean_estimate, self.epsilon, self.axis_name, self.channel_groups, dtype
         )
-        sample_count = x.size // group_size * sharing.device_count(self.axis_name)  # per statistic
-        unbiased_factor = sample_count / max(sample_count - 1, 1)
+        samples_per_feature = (x.size // group_size) * sharing.device_count(self.axis_name)
+        unbiased_factor = samples_per_feature / max(samples_per_feature - 1, 1)
         self._update_running_statistic(running_mean, repeated_mean[:group_size])
         group_var = repeated_var[:group_size] * unbiased_factor
         self._update_running_statistic(running_var, group_var)
@@ -155,8 +155,8 @@ class Dropout(nn.Module):
             positions += self.first_position
         keys = sharing.keys_at(key, positions)
         keep_probability = 1 - self.rate
-        draw = partial(jax.random.bernoulli, p=keep_probability, shape=x.shape[1:])
-        is_kept = jax.vmap(draw)(keys)
+        sample_mask = partial(jax.random.bernoulli, p=keep_probability, shape=x.shape[1:])
+        is_kept = jax.vmap(sample_mask)(keys)
         return jnp.where(is_kept, x / keep_probability, 0)
 
 

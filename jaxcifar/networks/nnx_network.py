@@ -38,7 +38,7 @@ class _VariableEntry(NamedTuple):
 
     @property
     def paths_in_collection(self) -> list[ModulePath]:
-        """The names of the nested dicts that lead to an array in the collection, for each array."""
+        """For each array of the variable, its path in the nested dicts of the collection."""
         variable_path = tuple(str(name_or_index) for name_or_index in self.path_in_module)
         if len(self.arrays) == 1:
             return [variable_path]

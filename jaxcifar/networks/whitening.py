@@ -62,9 +62,10 @@ def _kernel_for_columns(left_column: Array, right_column: Array, sign_of_right: 
     """
     root_2 = 2**0.5  # the sum and the difference of two columns, divided by it, keep the variance
     combined_columns = (left_column + sign_of_right * right_column) / root_2
-    matrix = _whitening_matrix(combined_columns) / root_2
+    weights_of_combination = _whitening_matrix(combined_columns)
+    weights_of_left_column = weights_of_combination / root_2
     channels = left_column.shape[-1] // _PATCH_SIZE
-    left_weights = matrix.reshape(_PATCH_SIZE, channels, -1)
+    left_weights = weights_of_left_column.reshape(_PATCH_SIZE, channels, -1)
     right_weights = sign_of_right * left_weights
     column_axis = 1
     kernel = jnp.stack([left_weights, right_weights], column_axis)
@@ -115,8 +116,7 @@ class Whitening(nn.Module):
         compute_kernel = mirrored_whitening_kernel if self.mirrored else whitening_kernel
         kernel = self.variable("whitening", "kernel", compute_kernel, x).value
         feature_count = kernel.shape[-1]
-        one_quarter = feature_count // 4
-        shared_count = one_quarter if self.mirrored else 0
+        shared_count = feature_count // 4 if self.mirrored else 0
         learnt_count = feature_count - shared_count
         learnt_bias = self.param("bias", nn.initializers.zeros, (learnt_count,))
         shared_bias = learnt_bias[learnt_count - shared_count :]

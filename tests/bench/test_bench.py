@@ -29,13 +29,13 @@ from rich.console import Console
 from small import SMALL
 
 from jaxcifar import bench
-from jaxcifar.bench import contest, contestant
-from jaxcifar.bench import entrant as entrant_module
+from jaxcifar.bench import contest, contestant_process
+from jaxcifar.bench import contestant as contestant_module
 from jaxcifar.bench.bench_progress import BenchProgress
 from jaxcifar.bench.bench_rows import result_rows, speed_ratios
 from jaxcifar.bench.contest import Plan, compete
-from jaxcifar.bench.contestant import Contestant, ContestantError, Deadline
-from jaxcifar.bench.entrant import Entrant, EntrantSpec
+from jaxcifar.bench.contestant import Contestant, ContestantSpec
+from jaxcifar.bench.contestant_process import ContestantError, ContestantProcess, Deadline
 from jaxcifar.bench.jaxcifar_training import JaxcifarTraining
 from jaxcifar.bench.plain_flax import PlainFlaxTraining, _plain_model
 from jaxcifar.bench.work import PHASES, TRAIN, Timing, Work
@@ -47,20 +47,20 @@ from jaxcifar.exchange.torch_modules import ARCHS_IN_PYTORCH
 WORK = Work("cnn", "float32", batch_size=4, steps=2, test_images=8, eval_batch=8)
 
 
-def entrant(implementation, dtype, **rates):
+def contestant(implementation, dtype, **rates):
     work = dataclasses.replace(WORK, dtype=dtype)
-    spec = EntrantSpec(f"{implementation} {dtype}", implementation, work)
-    return Entrant(spec, rates=rates, peak_memory=77)
+    spec = ContestantSpec(f"{implementation} {dtype}", implementation, work)
+    return Contestant(spec, rates=rates, peak_memory=77)
 
 
 def test_ratios_are_to_the_best_peer_and_of_the_same_round():
     """A slow first round slows all alike, so that the ratio stays."""
     rows = result_rows([
-        entrant("jaxcifar", "float32", train=[30.0, 300.0, 330.0], eval=[50.0]),
-        entrant("plain flax", "float32", train=[90.0, 900.0, 900.0]),
-        entrant("torch channels_last", "float32", train=[10.0, 100.0, 100.0]),
-        entrant("torch compiled", "float32", train=[15.0, 200.0, 200.0]),
-        entrant("torch compiled", "bfloat16", train=[40.0, 400.0, 400.0]),
+        contestant("jaxcifar", "float32", train=[30.0, 300.0, 330.0], eval=[50.0]),
+        contestant("plain flax", "float32", train=[90.0, 900.0, 900.0]),
+        contestant("torch channels_last", "float32", train=[10.0, 100.0, 100.0]),
+        contestant("torch compiled", "float32", train=[15.0, 200.0, 200.0]),
+        contestant("torch compiled", "bfloat16", train=[40.0, 400.0, 400.0]),
     ])  # fmt: skip
     assert speed_ratios(rows) == {
         "train": {
@@ -73,7 +73,7 @@ def test_ratios_are_to_the_best_peer_and_of_the_same_round():
 
 
 def test_a_ratio_without_rounds_is_that_of_the_first_steps():
-    ours, slow, dead = (entrant(name, "float32") for name in ("jaxcifar", "torch", "torch dead"))
+    ours, slow, dead = (contestant(name, "float32") for name in ("jaxcifar", "torch", "torch dead"))
     ours.rates["train"], slow.first_rates["train"] = [300.0, 200.0, 100.0], 8.0
     rows = {row["implementation"]: row for row in result_rows([ours, slow, dead])[::2]}
     assert (rows["torch"]["ratio"], rows["torch"]["ratio_spread"]) == (25.0, None)
@@ -105,19 +105,19 @@ def test_each_does_its_work_in_a_process_of_its_own_and_one_that_fails_is_left_o
     unfit = dataclasses.replace(WORK, arch="mlp")
     works = {"jaxcifar": work, "plain flax": work, "unfit": unfit}
     implementations = {"unfit": "plain flax"}
-    entries = [EntrantSpec(name, implementations.get(name, name), works[name]) for name in works]
+    entries = [ContestantSpec(name, implementations.get(name, name), works[name]) for name in works]
     field = compete(entries, Plan(PHASES, rounds=1), quiet_progress())
     # Seconds would not tell whether anything was done; the result of a run does.
-    with Contestant("jaxcifar", "jaxcifar", work) as contestant:
-        result = contestant.ask("whole_run", tmp_path / "run")
+    with ContestantProcess("jaxcifar", "jaxcifar", work) as process:
+        result = process.ask("whole_run", tmp_path / "run")
     assert result["config"]["epochs"] == result["last_epoch"]["epoch"] == 2
     assert result["examples"] == {"train": 8, "val": 8, "test": 8}
     assert np.sum(result["confusion_matrix"]) == WORK.test_images
     *able, failed = field
-    for entrant in able:
-        assert len(entrant.rates["train"]) == len(entrant.rates["eval"]) == 1
-        assert min(entrant.rates["train"] + entrant.rates["eval"]) > 0
-        assert entrant.peak_memory > 10e6
+    for contestant in able:
+        assert len(contestant.rates["train"]) == len(contestant.rates["eval"]) == 1
+        assert min(contestant.rates["train"] + contestant.rates["eval"]) > 0
+        assert contestant.peak_memory > 10e6
     assert failed.exclusion_reason.startswith("first steps: UsageError")
     assert failed.rates == {}
 
@@ -210,7 +210,7 @@ def test_rows_of_a_study_share_a_rate_only_if_they_cost_the_same(monkeypatch):
     """Rows with other fractions of small images have the same program, but not the same speed."""
 
     def compete(specs, rounds, progress):
-        return [Entrant(spec) for spec in specs]
+        return [Contestant(spec) for spec in specs]
 
     monkeypatch.setattr(bench, "_compete_in_training", compete)
     settings = {"arch_args": SMALL, "small_size": 24}
@@ -225,7 +225,7 @@ def test_rows_of_a_study_share_a_rate_only_if_they_cost_the_same(monkeypatch):
 
 def test_a_contestant_has_its_own_settings_of_jax():
     """JAX reads them when it is imported, which PyTorch's contestants never do."""
-    code = "import sys, jaxcifar.bench.contestant; sys.exit('jax' in sys.modules)"
+    code = "import sys, jaxcifar.bench.contestant_process; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
@@ -251,10 +251,10 @@ def test_where_pytorch_has_no_counterpart_to_any_network_it_is_not_left_out_in_s
 @pytest.mark.parametrize("arch", ARCHS_IN_PYTORCH)
 def test_pytorch_is_measured_by_the_module_that_users_get_exported(arch):
     pytest.importorskip("torch", reason="PyTorch is not installed")
-    from jaxcifar.bench.torch_peer import TorchPeer
+    from jaxcifar.bench.torch_peer import TorchTraining
 
     work = Work(arch, "float32", batch_size=2, steps=1, test_images=2, eval_batch=2)
-    peer = TorchPeer(work, None)
+    peer = TorchTraining(work, None)
     assert type(peer._network).__module__ == f"jaxcifar.exchange.torch_modules.{arch}"
     assert peer.train(1).images == 2
     assert peer.evaluate(1).images == 2
@@ -324,7 +324,7 @@ ROUNDS = dataclasses.replace(WORK, steps=20)
 
 @pytest.fixture
 def fake_contest(monkeypatch):
-    """Lets fakes compete: takes rates by label, returns entrants, what was said, times left."""
+    """Lets fakes compete: takes rates by label, returns contestants, what was said, times left."""
 
     def fake_contest(rates, phases=PHASES, rounds=2, works=None, **more):
         now, out, asked, running = [0.0], io.StringIO(), {}, []
@@ -338,13 +338,13 @@ def fake_contest(monkeypatch):
         )
         monkeypatch.setattr(contest, "time", SimpleNamespace(monotonic=lambda: now[0]))
         monkeypatch.setattr(
-            entrant_module,
-            "Contestant",
+            contestant_module,
+            "ContestantProcess",
             lambda label, _, work, environment: FakeContestant(
                 now, rates, asked, running, label, work
             ),
         )
-        entries = [EntrantSpec(label, "x", (works or {}).get(label, ROUNDS)) for label in rates]
+        entries = [ContestantSpec(label, "x", (works or {}).get(label, ROUNDS)) for label in rates]
         field = compete(entries, Plan(phases, rounds, **more), progress)
         fake_contest.asked = asked
         return field, out.getvalue(), lefts
@@ -368,7 +368,7 @@ def test_figures_of_rounds_whose_median_is_neither_the_mean_nor_the_last(fake_co
 def test_a_row_by_hand():
     """Of a batch of 4."""
     rates = {"train": [9.0, 40.0, 5.0], "eval": [100.0, 300.0, 110.0]}
-    train, evaluate = result_rows([entrant("jaxcifar", "float32", **rates)])
+    train, evaluate = result_rows([contestant("jaxcifar", "float32", **rates)])
     assert (train["phase"], evaluate["phase"]) == ("train", "eval")
     assert (train["images_per_second"], evaluate["images_per_second"]) == (9.0, 110.0)
     assert (train["spread"], train["rates"]) == ([5.0, 40.0], [9.0, 40.0, 5.0])
@@ -402,7 +402,7 @@ def test_what_a_run_takes_beyond_its_steps(monkeypatch):
             assert method == "whole_run"
             return {"wall_seconds": 9.0}
 
-    monkeypatch.setattr(bench, "Contestant", Fake)
+    monkeypatch.setattr(bench, "ContestantProcess", Fake)
     found = bench.measure_startup(ROUNDS, 100.0, quiet_progress())
     assert found["first_step_seconds"] == {"cold": 50.0, "warm": 20.0}
     assert found["epoch_images"] == 20 * 4
@@ -442,7 +442,9 @@ def test_rates_are_compared_for_the_same_work_alone(fake_contest):
     works["other"] = dataclasses.replace(ROUNDS, arch="resnet18")
     rates = {"1 at once": 10.0, "4 at once": 1000.0, "other": 0.5}
     field, _, _ = fake_contest(rates, [TRAIN], works=works)
-    assert [entrant.rates for entrant in field] == [{TRAIN: [rate] * 2} for rate in rates.values()]
+    assert [contestant.rates for contestant in field] == [
+        {TRAIN: [rate] * 2} for rate in rates.values()
+    ]
 
 
 def test_one_that_hangs_in_its_first_step_is_stopped(fake_contest):
@@ -487,7 +489,7 @@ def test_rounds_end_when_the_time_is_up(fake_contest):
     rates = {"ours": 8.0, "other": 4.0}
     for seconds, rounds in ((9 + 33, 1), (9 + 3 * 33 + 1, 3), (1000, 5)):
         field, said, _ = fake_contest(rates, [TRAIN], rounds=5, time_limit=seconds)
-        assert [entrant.summary(TRAIN)["rounds"] for entrant in field] == [rounds, rounds]
+        assert [contestant.summary(TRAIN)["rounds"] for contestant in field] == [rounds, rounds]
         assert ("no time is left for round" in said) == (rounds < 5)
 
 
@@ -504,7 +506,7 @@ def test_the_time_left_is_that_of_what_is_to_come(fake_contest):
     """
     rates = {"ours": 8.0, "other": 4.0}
     field, _, lefts = fake_contest(rates, [TRAIN], estimate_later_seconds=lambda first: 100.0)
-    ready = [entrant.seconds_to_get_ready for entrant in field]
+    ready = [contestant.seconds_to_get_ready for contestant in field]
     assert ready == [3.0, 6.0]
     assert lefts == pytest.approx([
         3 + 2 * (13 + 13) + 100,  # before the other has begun: as long as ours
@@ -534,13 +536,13 @@ def test_the_status_says_who_which_round_and_how_long():
 
 
 def test_a_contestant_is_killed_at_its_deadline_and_an_end_is_told():
-    with Contestant("late", "plain flax", WORK) as late:
+    with ContestantProcess("late", "plain flax", WORK) as late:
         with pytest.raises(ContestantError, match="late: not done after 0 s"):
             late.ask("train", 1, deadline=Deadline(0.01))  # when it has hardly begun to start
         assert contestants_of(psutil.Process()) == []
         with pytest.raises(ContestantError):
             late.ask("peak_memory")
-    with Contestant("victim", "plain flax", WORK) as victim:
+    with ContestantProcess("victim", "plain flax", WORK) as victim:
         process = psutil.Process(victim._process.pid)
         process.terminate()
         how = "exit code" if os.name == "nt" else "SIGTERM"
@@ -558,7 +560,7 @@ def contestants_of(process):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows blocks no signals")
 def test_an_interrupt_while_a_contestant_starts_is_not_lost():
-    with pytest.raises(KeyboardInterrupt), contestant._children_ignore_interrupts():
+    with pytest.raises(KeyboardInterrupt), contestant_process._children_ignore_interrupts():
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         signal.raise_signal(signal.SIGINT)  # to this thread: another one would not wait
         child.send_signal(signal.SIGINT)

@@ -12,7 +12,7 @@ from jaxcifar import bench
 from jaxcifar.bench import sizes
 from jaxcifar.bench.bench_chart import plot_rates
 from jaxcifar.bench.bench_progress import BenchProgress
-from jaxcifar.bench.entrant import Entrant, EntrantSpec
+from jaxcifar.bench.contestant import Contestant, ContestantSpec
 from jaxcifar.bench.work import Work
 from jaxcifar.commands import bench as bench_command
 from jaxcifar.commands.shared import rates
@@ -197,8 +197,8 @@ def test_the_work_fits_the_network_and_the_device(
 def test_the_time_after_the_contest_by_hand():
     """A round of 20 steps of 4 images takes 10 s, getting ready 3 s."""
     work = Work("cnn", "float32", 4, 20, 8, 8)
-    entry = EntrantSpec("jaxcifar float32", "jaxcifar", work)
-    ours = Entrant(entry, seconds_to_get_ready=3.0, rates={"train": [5.0, 8.0]})
+    entry = ContestantSpec("jaxcifar float32", "jaxcifar", work)
+    ours = Contestant(entry, seconds_to_get_ready=3.0, rates={"train": [5.0, 8.0]})
     starts_and_a_run = 2 * 3 + 2 * 10
     two, five = 3 + 3 * 2 * 10, 3 + 3 * 5 * 10
     seconds = bench.seconds_of_remaining_measurements([2, 5], 3, ours)

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from jaxcifar.bench.bench_progress import BenchProgress
 from jaxcifar.bench.contest import Plan, compete
-from jaxcifar.bench.entrant import EntrantSpec
+from jaxcifar.bench.contestant import ContestantSpec
 from jaxcifar.bench.work import PHASES, Work
 from jaxcifar.commands.shared.cli import run_command
 
@@ -20,7 +20,7 @@ def main():
         network.write_text(ENDLESS)
         work = Work(f"{network}:Net", "float32", 4, steps=2, test_images=8, eval_batch=8)
         with BenchProgress(Console(), "endless") as progress:
-            compete([EntrantSpec("endless", "plain flax", work)], Plan(PHASES, 1), progress)
+            compete([ContestantSpec("endless", "plain flax", work)], Plan(PHASES, 1), progress)
 
 
 if __name__ == "__main__":

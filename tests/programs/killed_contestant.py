@@ -4,7 +4,7 @@ import contextlib
 import multiprocessing
 import os
 
-from jaxcifar.bench import contestant
+from jaxcifar.bench import contestant_process
 from jaxcifar.bench.work import Work
 from jaxcifar.config.experiment import Config
 
@@ -16,8 +16,8 @@ def end_without_cleaning(*_):
 
 
 if __name__ == "__main__":
-    contestant._answer_method_calls = end_without_cleaning
+    contestant_process._answer_method_calls = end_without_cleaning
     work = Work.for_run(Config.create("cnn"), "float32", steps=1)
-    with contextlib.suppress(contestant.ContestantError):
-        contestant.Contestant("the contestant", "jaxcifar", work).ask("train", 1)
+    with contextlib.suppress(contestant_process.ContestantError):
+        contestant_process.ContestantProcess("the contestant", "jaxcifar", work).ask("train", 1)
     print("all ended")
