@@ -56,7 +56,12 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 # Most of the tests' time is XLA's compiling, a fifth of it optimising what runs for a moment. Its
 # older way of writing a CPU's loops compiles a training program in three fifths of the time.
-_COMPILE_QUICKLY = {"xla_backend_optimization_level": "1", "xla_cpu_use_fusion_emitters": "false"}
+# Programs that call oneDNN can't be kept, and only some processors compute in bfloat16 by it.
+_COMPILE_QUICKLY = {
+    "xla_backend_optimization_level": "1",
+    "xla_cpu_use_fusion_emitters": "false",
+    "xla_cpu_experimental_onednn_custom_call": "false",
+}
 CALLERS_FLAGS = "JAXCIFAR_TEST_CALLERS_XLA_FLAGS"  # the variable that keeps the flags of the caller
 
 

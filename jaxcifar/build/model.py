@@ -21,6 +21,7 @@ from jaxcifar.config.user_errors import explain_user_code_errors
 from jaxcifar.errors import UsageError, first_line
 from jaxcifar.image_size import image_shape
 from jaxcifar.kernels.winograd import Dtype
+from jaxcifar.machine import onednn
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.networks.adapt import SequentialNetwork, adapt_layers
 
@@ -102,11 +103,15 @@ def _check_type(model: Any, option: str) -> None:
 def compute_dtype(config: Config, device: jax.Device) -> jnp.dtype:
     """Return the dtype in which a network computes on a device.
 
-    The setting "auto" means float32 on a CPU and bfloat16 on an accelerator.
+    The setting "auto" means bfloat16 on an accelerator, and on a CPU with AMX if XLA convolves by
+    oneDNN there. On other CPUs it means float32.
     """
     if config.dtype != "auto":
         return jnp.dtype(config.dtype)
-    return jnp.dtype("float32" if device.platform == "cpu" else "bfloat16")
+    is_accelerator = device.platform != "cpu"
+    if is_accelerator or (onednn.has_matrix_instructions() and onednn.is_on()):
+        return jnp.dtype("bfloat16")
+    return jnp.dtype("float32")
 
 
 @contextmanager

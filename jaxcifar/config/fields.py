@@ -209,7 +209,7 @@ class Fields:
         "train on the first N images of a fixed order", type=int, default=None
     )
     dtype: str = option(
-        "precision (on most CPUs products only); auto is bfloat16 on GPUs and TPUs, else float32",
+        "precision (on most CPUs products only); auto: bfloat16 on GPUs, TPUs, AMX; else float32",
         choices=("auto", "float32", "bfloat16"),
         default="auto",
     )

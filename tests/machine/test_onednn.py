@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxcifar.build.make_program import make_program
+from jaxcifar.build.model import compute_dtype
 from jaxcifar.config.experiment import Config
 from jaxcifar.machine import onednn
 
@@ -88,6 +89,21 @@ def test_with_it_a_network_computes_in_bfloat16_throughout(
     program = make_program(config, 10, train_examples=16, devices=jax.devices("cpu")[:1])
     assert program.model.dtype == model_dtype
     assert program.product_dtype == product_dtype
+
+
+@pytest.mark.parametrize(
+    ("has_matrix_instructions", "is_on", "expected"),
+    [(True, True, "bfloat16"), (True, False, "float32"), (False, True, "float32")],
+)
+def test_auto_is_bfloat16_on_a_cpu_with_matrix_instructions_that_it_uses(
+    monkeypatch, has_matrix_instructions, is_on, expected
+):
+    monkeypatch.setattr(onednn, "has_matrix_instructions", lambda: has_matrix_instructions)
+    monkeypatch.setattr(onednn, "is_on", lambda: is_on)
+    cpu = jax.devices("cpu")[0]
+    assert compute_dtype(Config.create("cnn"), cpu) == jnp.dtype(expected)
+    for dtype in ("float32", "bfloat16"):
+        assert compute_dtype(Config.create("cnn", dtype=dtype), cpu) == jnp.dtype(dtype)
 
 
 @pytest.mark.parametrize("flags", ["", f"{CALLS} {KEEPS_OTHERS}"], ids=["begun", "inherited"])
