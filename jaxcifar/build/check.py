@@ -143,7 +143,10 @@ def _check_first_logits(
     """Check that the logits of a few images are finite before the first step.
 
     A line is printed if the logits look like probabilities. `options` are the options that name
-    user code, for messages.
+    user code, with which the error message begins.
+
+    Raises:
+      UsageError: a logit is NaN or infinite.
     """
     program = setup.program
     first_images, _ = _first_training_images(setup, _IMAGES_PER_DEVICE * program.mesh.size)

@@ -199,7 +199,7 @@ def _evaluate_run(
     result = evaluate_sets(
         classifier.logits,
         run.sets,
-        predict_by_mistake=evaluation_mistakes(classifier),
+        mistaken_predictors=evaluation_mistakes(classifier),
         class_names=classifier.class_names,
         val=run.val,
         date=date,

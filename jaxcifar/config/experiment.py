@@ -18,7 +18,7 @@ from jaxcifar.config.recipes import base_batch_size
 from jaxcifar.config.run_name import run_name
 from jaxcifar.config.run_options import run_options
 from jaxcifar.config.saved_config import settings_from_file
-from jaxcifar.config.setting_types import check_types
+from jaxcifar.config.setting_types import check_and_convert
 from jaxcifar.config.settings import (
     TABLE_FIELDS,
     USER_CODE_FIELDS,
@@ -79,7 +79,7 @@ class Config(Fields):
         user_settings = {name: python_number(value) for name, value in user_settings.items()}
         if isinstance(user_settings.get("arch_args"), tuple):
             user_settings["arch_args"] = dict(user_settings["arch_args"])
-        user_settings = check_types("settings", user_settings, cls)
+        user_settings = check_and_convert("settings", user_settings, cls)
         if "class_weights" in user_settings:
             weights = class_weights_text(user_settings["class_weights"])
             user_settings["class_weights"] = weights

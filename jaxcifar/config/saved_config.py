@@ -7,7 +7,7 @@ from typing import Any
 from jaxcifar.config.code_in_run import require_no_user_code_in_run_folder
 from jaxcifar.config.fields import DEFAULTS
 from jaxcifar.config.recipes import base_batch_size
-from jaxcifar.config.setting_types import check_types
+from jaxcifar.config.setting_types import check_and_convert
 from jaxcifar.config.settings import (
     TABLE_FIELDS,
     USER_CODE_FIELDS,
@@ -71,7 +71,7 @@ def settings_from_file(content: Mapping[str, Any], config_class: type) -> dict[s
     """
     _require_text_in_code_fields(content)
     settings_with_effect = effective_settings(content)
-    checked_settings = check_types("config", settings_with_effect, config_class)
+    checked_settings = check_and_convert("config", settings_with_effect, config_class)
     values_of_missing_fields = default_settings(content["arch"])
     no_network_arguments = ()  # a file without arguments means none, and not the recipe's
     values_of_missing_fields["arch_args"] = no_network_arguments

@@ -19,7 +19,9 @@ OPTIONS_OF_COMMANDS = {
 }
 
 
-def check_types(place: str, settings: Mapping[str, Any], config_class: type) -> dict[str, Any]:
+def check_and_convert(
+    place: str, settings: Mapping[str, Any], config_class: type
+) -> dict[str, Any]:
     """Check that settings have the types of the config's fields, and return the settings.
 
     A whole number becomes a float if the field is a float. A table of class weights (class name ->

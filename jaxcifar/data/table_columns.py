@@ -152,7 +152,7 @@ class _FileColumnScore(NamedTuple):
 
 
 def _score_file_column(index: FileIndex, cells: Collection[str]) -> _FileColumnScore:
-    """Return how many images the cells of a column name, and whether by names or by numbers."""
+    """Return how many images have their names or numbers in the cells of a column."""
     files_of_cell = {cell: index.find(cell) for cell in cells}
     cells_with_image = [cell for cell, files in files_of_cell.items() if files]
     named_images = {files_of_cell[cell][0].path for cell in cells_with_image}

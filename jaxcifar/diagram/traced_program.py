@@ -56,7 +56,7 @@ class TracedProgram:
     def _look_up_values(
         self, operands: Sequence[Any], value_of_variable: dict[Any, int]
     ) -> list[int]:
-        """Return the numbers of operands, which are variables of a program or literals."""
+        """Return the numbers that stand for operands: variables of a program, or literals."""
         values = []
         for operand in operands:
             if isinstance(operand, Literal):

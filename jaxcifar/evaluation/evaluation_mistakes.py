@@ -38,21 +38,21 @@ def evaluation_mistakes(classifier: Classifier) -> dict[str, Predict]:
     trained_with_normalization = bool((mean != 0).any() or (std != 1).any())
     mean_of_dataset = classifier.result.get("channel_mean")
     std_of_dataset = classifier.result.get("channel_std")
-    predict_by_mistake: dict[str, Predict] = {}
+    mistaken_predictors: dict[str, Predict] = {}
     if trained_with_normalization:
         without_normalization = classifier.with_normalization(np.zeros(3), np.ones(3))
-        predict_by_mistake[NOT_NORMALISED] = without_normalization.logits
+        mistaken_predictors[NOT_NORMALISED] = without_normalization.logits
     elif mean_of_dataset is not None and std_of_dataset is not None:
         with_normalization = classifier.with_normalization(
             np.asarray(mean_of_dataset), np.asarray(std_of_dataset)
         )
-        predict_by_mistake[NORMALISED] = with_normalization.logits
+        mistaken_predictors[NORMALISED] = with_normalization.logits
     one_half = np.full(3, 0.5)
     with_one_half = classifier.with_normalization(one_half, one_half)
-    predict_by_mistake["normalised by 0.5"] = with_one_half.logits
+    mistaken_predictors["normalised by 0.5"] = with_one_half.logits
     # (255 * pixel - mean) / std equals (pixel - mean / 255) / (std / 255).
     without_division_by_255 = classifier.with_normalization(mean / 255, std / 255)
-    predict_by_mistake["pixels 0 to 255"] = without_division_by_255.logits
+    mistaken_predictors["pixels 0 to 255"] = without_division_by_255.logits
 
     def logits_of_swapped_colors(images: Images) -> Logits:
         return classifier.logits(images[..., ::-1])
@@ -60,12 +60,12 @@ def evaluation_mistakes(classifier: Classifier) -> dict[str, Predict]:
     def logits_of_augmented_images(images: Images) -> Logits:
         return classifier.logits(shifted_and_flipped(images))
 
-    predict_by_mistake["red and blue swapped"] = logits_of_swapped_colors
-    predict_by_mistake["shifted and flipped"] = logits_of_augmented_images
+    mistaken_predictors["red and blue swapped"] = logits_of_swapped_colors
+    mistaken_predictors["shifted and flipped"] = logits_of_augmented_images
     for batch_size in _TRAINING_MODE_BATCH_SIZES:
         name = f"training mode, {batch_size} at once"
-        predict_by_mistake[name] = partial(training_mode_logits, classifier, batch_size)
-    return predict_by_mistake
+        mistaken_predictors[name] = partial(training_mode_logits, classifier, batch_size)
+    return mistaken_predictors
 
 
 def shifted_and_flipped(

@@ -96,8 +96,8 @@ def convolve_by_products(
       x: images.
       kernel: weights; `inputs` is the number of channels in a group.
       geometry: strides, padding, dilation and groups.
-      product_dtype: dtype to which the operands of matrix products are rounded in Winograd's
-        method; None for float32.
+      product_dtype: dtype to which the operands of matrix products are rounded where Winograd's
+        method is used; None for float32.
     """
     images = pad_images(x.astype(jnp.float32), geometry.padding)
     weights = kernel.astype(jnp.float32)

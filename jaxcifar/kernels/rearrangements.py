@@ -167,7 +167,7 @@ def join_groups(
     Float32[Array, "{set_count} batch height width channels_of_set"],
     Float32[Array, "{set_count} rows columns channels_of_set features_of_set"],
 ]:
-    """Return images and kernels of convolutions without groups, which replace one with groups.
+    """Divide a convolution with groups into convolutions without groups.
 
     Neighbouring groups of channels are joined to sets of equal size. In the kernel of a set, the
     weights between the inputs of a group and the outputs of another group are 0.

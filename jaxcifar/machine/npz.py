@@ -36,7 +36,7 @@ class ArrayForm(NamedTuple):
         return dtype_fits and len(shape) > 0 and self._fits_row_shape(shape[1:])
 
     def _fits_row_shape(self, row_shape: tuple[int, ...]) -> bool:
-        """Return whether an array may have the sizes `row_shape` on all axes but the first."""
+        """Return whether `row_shape` is allowed as the shape of an array without its first axis."""
         if row_shape == self.row_shape:
             return True
         if self.allowed_sides is None or len(row_shape) != len(self.row_shape):

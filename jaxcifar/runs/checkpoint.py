@@ -182,7 +182,7 @@ class Checkpoints:
     @report_lost_processes()
     @report_machine_failures()
     def _read_as_numpy(self, step: int, state_like: TrainState) -> Checkpoint:
-        """Read a checkpoint into NumPy arrays; a device's error would look like a damaged file."""
+        """Read a checkpoint, but not to a device, whose errors would look like a damaged file."""
         storable_like = array_trees.random_keys_to_numbers(state_like)
         self._require_same_arrays(step, storable_like)
         numpy_like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), storable_like)

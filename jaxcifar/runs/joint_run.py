@@ -86,8 +86,8 @@ def task_of_process(task: Task) -> Iterator[Task]:
         run_folder = RunFolder(task.path)
         write_text(scratch_folder.config_file, task.config.to_json())
         scratch_folder.checkpoints.symlink_to(run_folder.checkpoints.absolute())
-        first_process_keeps_earlier_result = not task.overwrite
-        if first_process_keeps_earlier_result:
+        may_continue_earlier_run = not task.overwrite
+        if may_continue_earlier_run:
             scratch_folder.result_file.symlink_to(run_folder.result_file.absolute())
         scratch_path = scratch_folder.path
         yield dataclasses.replace(task, scratch_path=scratch_path, overwrite=False, observers=())

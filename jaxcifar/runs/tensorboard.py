@@ -75,7 +75,7 @@ class TensorBoard:
             self.epoch(row)
 
     def epoch(self, row: Row) -> None:
-        """Write the numbers in an epoch's row of `metrics.jsonl`."""
+        """Add the metrics of an epoch, a row of `metrics.jsonl`, to the file of events."""
         self._event_time += row["seconds"]
         self._event_step = row["epoch"]
         metric_tags = _metric_tags("val", validation_metric_names(row))

@@ -146,7 +146,7 @@ def with_digests_of_moved_images(tasks: Sequence[Task], digests: ImageDigests) -
 
 
 def _is_finished_at_other_path(task: Task) -> bool:
-    """Return True if the run of a task is finished, with images of the user at another path."""
+    """Return True if a task's run is finished, and its config has another path of the images."""
     folder = RunFolder(task.path, task.overwrite)
     is_finished = folder.has_begun and folder.result_file.exists()
     return is_finished and may_have_moved_images(folder.read_config(), task.config)

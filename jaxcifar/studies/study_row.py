@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxcifar.config.experiment import Config
-from jaxcifar.config.setting_types import check_types
+from jaxcifar.config.setting_types import check_and_convert
 from jaxcifar.config.settings import DERIVED_FIELDS
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.reading import Fraction, convert_checked
@@ -68,4 +68,4 @@ def checked_settings(place_in_file: str, settings: Any) -> dict[str, Any]:
         )
     for name in _SETTINGS_OF_SINGLE_RUNS & settings.keys():
         raise UsageError(f"{place_in_file}: a study can't set {name}; remove it")
-    return check_types(place_in_file, settings, Config)
+    return check_and_convert(place_in_file, settings, Config)

@@ -116,12 +116,12 @@ class BatchLoss:
         return compute_loss(params)
 
     def _mean_loss(self, params: PyTree) -> Array:
-        def loss_of_part(examples: Batch, part: BatchPart | None) -> PartResults:
-            loss, _ = self.loss_fn(params, examples, part)
-            return PartResults(to_sum=loss, to_average=())
+        def share_of_part(examples: Batch, part: BatchPart | None) -> PartResults:
+            share_of_mean_loss, _ = self.loss_fn(params, examples, part)
+            return PartResults(to_sum=share_of_mean_loss, to_average=())
 
-        loss_on_device = self._combine_parts(loss_of_part).to_sum
-        return sharing.sum_over_devices(loss_on_device, self.device_axis)
+        share_of_device = self._combine_parts(share_of_part).to_sum
+        return sharing.sum_over_devices(share_of_device, self.device_axis)
 
     def _mean_loss_and_gradients(self, params: PyTree) -> tuple[Array, PyTree]:
         def loss_and_gradients_of_part(examples: Batch, part: BatchPart | None) -> PartResults:

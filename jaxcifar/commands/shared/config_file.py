@@ -26,7 +26,7 @@ from jaxcifar.config.origins import (
     settings_by_origin,
 )
 from jaxcifar.config.saved_config import read_config
-from jaxcifar.config.setting_types import check_types
+from jaxcifar.config.setting_types import check_and_convert
 from jaxcifar.config.settings import DERIVED_FIELDS, effective_settings
 from jaxcifar.config.table_pairs import merge_settings
 from jaxcifar.errors import UsageError
@@ -203,7 +203,7 @@ def _read_toml_settings(path: Path) -> dict[str, Any]:
     for name in DERIVED_FIELDS:
         if name in content:
             raise UsageError(f"--config {path}: {name} is computed and can't be set; remove it")
-    settings = check_types(f"--config {path}", content, Config)
+    settings = check_and_convert(f"--config {path}", content, Config)
     return find_in_study_folder(path.parent, settings)
 
 

@@ -90,7 +90,7 @@ def _add_convolution(graph: OnnxBuilder, step: Step, padding: Sequence[tuple[int
         dilations=list(params["rhs_dilation"]),
         group=params["feature_group_count"],
     )
-    return Tensor(name, step.shape, step.shape, orders.result, step.dtype)
+    return Tensor.without_repeats(name, step.shape, orders.result, step.dtype)
 
 
 def _cut_at_negative_padding(
@@ -229,4 +229,4 @@ def _output_of_conv_transpose(step: Step, name: str, cut_counts: Sequence[int]) 
         kernel_margin = (kernel_sizes[number].fixed_value - 1) * distance_of_weights
         output_size = image_size_with_zeros + kernel_margin - cut_counts[number]
         shape[output_axis] = Size(output_size, output_size)
-    return Tensor(name, tuple(shape), tuple(shape), orders.result, step.dtype)
+    return Tensor.without_repeats(name, tuple(shape), orders.result, step.dtype)

@@ -72,7 +72,7 @@ def _copy_elements(
         [all_elements_name] = matrix_names
     positions_name = graph.add_constant(positions.astype(np.int64))
     name = graph.add_node("Gather", all_elements_name, positions_name, axis=1)
-    return Tensor(name, step.shape, step.shape, _order_with_batch_first(step.shape), step.dtype)
+    return Tensor.without_repeats(name, step.shape, _order_with_batch_first(step.shape), step.dtype)
 
 
 def _add_reshape_to_matrix(graph: OnnxBuilder, source: Value) -> str:

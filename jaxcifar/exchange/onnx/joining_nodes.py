@@ -43,7 +43,7 @@ def add_concatenation(
     order = common_order(values, len(shape))
     names = [graph.reorder_and_expand(value, order).name for value in values]
     name = graph.add_node("Concat", *names, axis=order.index(axis))
-    return Tensor(name, shape, shape, order, dtype)
+    return Tensor.without_repeats(name, shape, order, dtype)
 
 
 def convert_tile(graph: OnnxBuilder, step: Step) -> Tensor:
@@ -58,7 +58,7 @@ def convert_tile(graph: OnnxBuilder, step: Step) -> Tensor:
             )
     repeat_counts_in_graph = [repeat_counts[axis] for axis in x.order]
     name = graph.add_node("Tile", x.name, graph.add_integers(repeat_counts_in_graph))
-    return Tensor(name, step.shape, step.shape, x.order, step.dtype)
+    return Tensor.without_repeats(name, step.shape, x.order, step.dtype)
 
 
 def convert_split(graph: OnnxBuilder, step: Step) -> list[Tensor]:

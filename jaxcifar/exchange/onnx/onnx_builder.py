@@ -136,7 +136,7 @@ class OnnxBuilder:
         return dataclasses.replace(value, name=name, order=order)
 
     def reorder_and_expand(self, value: Value, order: Order | None = None) -> Tensor:
-        """Reorder the axes of a value, and write repeated values out; return the new tensor.
+        """Reorder a value's axes, and expand the axes along which its values only repeat.
 
         See `reorder_axes` and `expand_repeats`.
 

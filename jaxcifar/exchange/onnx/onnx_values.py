@@ -211,6 +211,11 @@ class Tensor:
     order: Order
     dtype: np.dtype
 
+    @classmethod
+    def without_repeats(cls, name: str, shape: Shape, order: Order, dtype: np.dtype) -> Self:
+        """Return a tensor that has the same sizes in the graph as in JAX."""
+        return cls(name, shape, shape, order, dtype)
+
     @property
     def shape_in_graph(self) -> Shape:
         """The sizes in the graph, in the graph's order."""

@@ -45,7 +45,7 @@ def add_reduction(graph: OnnxBuilder, x: Tensor, axes: list[int], operation: str
         name = graph.add_node(operation, x.name, axes=axes_in_graph, keepdims=0)
     shape = tuple(size for axis, size in enumerate(x.shape) if axis not in axes)
     order = _order_after_removal(x.order, axes)
-    return Tensor(name, shape, shape, order, x.dtype)
+    return Tensor.without_repeats(name, shape, order, x.dtype)
 
 
 def _order_after_removal(order: Order, removed_axes: list[int]) -> Order:
@@ -81,7 +81,7 @@ def position_conversion(operation: str) -> Conversion:
         x = _bools_as_integers(graph, graph.expand_repeats(x))
         name = graph.add_node(operation, x.name, axis=x.axis_in_graph(axis), keepdims=0)
         order = _order_after_removal(x.order, [axis])
-        positions = Tensor(name, step.shape, step.shape, order, np.dtype(np.int64))
+        positions = Tensor.without_repeats(name, step.shape, order, np.dtype(np.int64))
         return add_cast(graph, positions, step.dtype)
 
     return convert_argmax_or_argmin
