@@ -137,7 +137,7 @@ class ContinuedRun(NamedTuple):
 
 
 def _may_be_equal(name: str, old_value: Any, new_value: Any) -> bool:
-    """Return True if two values of a setting are equal, or may stand for files that are equal.
+    """Return True if two values of a setting are equal, or name files whose contents may be equal.
 
     Two paths of images may have the same images. Two files of user code may define the same class,
     if the class has the same name in both files. The contents of the files are compared later.

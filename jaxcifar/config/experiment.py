@@ -70,8 +70,8 @@ class Config(Fields):
 
         Args:
           user_settings: fields of the config by name, as for `create`.
-          earlier_config: the config in the run's folder, if an earlier command began the run. Its
-            SHA-256 is used if the run to continue, or the file of first weights, is gone by now.
+          earlier_config: the config in the run's folder, if an earlier command began the run. It
+            records SHA-256s of the run to continue and of the first weights, in case they are gone.
 
         Raises:
           UsageError: as for `create`.
@@ -114,8 +114,8 @@ class Config(Fields):
         for code_field in USER_CODE_FIELDS:
             registry.require_known_name(code_field, getattr(self, code_field))
         require_recipe(self.arch, self.recipe)
-        is_built_in_dataset = self.data_sha256 is None
-        if is_built_in_dataset:
+        has_checksum_of_images = self.data_sha256 is not None
+        if not has_checksum_of_images:
             registry.require_known_name("dataset", self.dataset)
         require_in_range(self)
         if self.lr_scale != "none" and self.base_batch_size is None:
@@ -169,10 +169,10 @@ class Config(Fields):
         return differing_settings(self, other)
 
     def shared_part(self) -> "Config":
-        """Return a copy in which each setting that the compiled program takes as an array is fixed.
+        """Return a copy without the values that runs of the same compiled program may differ in.
 
-        Two runs with equal shared parts can use the same compiled program. The name of the recipe
-        is fixed too, because the settings of the recipe are in the other fields.
+        Such a value gets a fixed value instead. Two runs with equal shared parts can use the same
+        compiled program. The recipe's name is fixed too, because its settings are in the fields.
         """
         fixed_values: dict[str, Any] = {}
         for field in dataclasses.fields(self):

@@ -79,10 +79,10 @@ def is_array(field: "dataclasses.Field[Any]") -> bool:
 
 
 def shared_value(field: "dataclasses.Field[Any]", value: Any) -> Any:
-    """Return the value that stands for a field in the config that runs of one program share.
+    """Return the value that replaces a run's `value` of a field in `Config.shared_part`.
 
-    A field whose value the program gets as an array (see `is_array`) can differ between these runs.
-    `value` is the field's value in one run.
+    A field has such a value if the compiled program gets it as an array (see `is_array`). Runs that
+    share a program may differ in this field.
     """
     replacement = field.metadata["array"]
     return replacement(value) if callable(replacement) else replacement

@@ -199,7 +199,7 @@ def _overruling_changes(settings: Iterable[SettingOrigin]) -> Iterator["_Change"
 
 
 class _Change(NamedTuple):
-    """A setting that the layer `winner` changes from `old_text`, its value in the layer `loser`."""
+    """A setting to which two layers give different values; the value of `winner` counts."""
 
     winner: str
     loser: str

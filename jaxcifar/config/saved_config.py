@@ -77,8 +77,7 @@ def settings_from_file(content: Mapping[str, Any], config_class: type) -> dict[s
     values_of_missing_fields["arch_args"] = no_network_arguments
     all_settings = {**values_of_missing_fields, **checked_settings}
     settings = {**DEFAULTS, **effective_settings(all_settings)}
-    older_version_wrote_file = "base_batch_size" not in settings
-    if older_version_wrote_file:
+    if "base_batch_size" not in settings:  # older versions did not write it
         settings["base_batch_size"] = base_batch_size(settings)
     for name in TABLE_FIELDS:
         settings[name] = sorted_pairs(settings.get(name) or {})

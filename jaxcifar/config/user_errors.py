@@ -63,8 +63,8 @@ def _first_called_user_code(
         if code_in_file:
             return code_in_file[0]
     for option, name in user_code:
-        folder_is_in_traceback = _failure_place(error, name) != ""
-        if folder_is_in_traceback:
+        is_place_known = _failure_place(error, name) != ""
+        if is_place_known:
             return option, name
     return user_code[0]
 

@@ -102,7 +102,7 @@ def _digest_of_files(contents: Mapping[str, bytes]) -> str:
 
 
 def _find_user_code(option: str, name: str, sha256: str | None) -> UserCode:
-    """Return the user code `name` with this SHA-256; None for the code on the disk.
+    """Return the user code `name` with this SHA-256, or the code on the disk if it is None.
 
     Raises:
       UsageError: the code on the disk, which is read if needed, has another SHA-256.

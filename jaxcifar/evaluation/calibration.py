@@ -101,7 +101,7 @@ def _bin_numbers(confidences: Float64[np.ndarray, "images"]) -> Integer[np.ndarr
 
 
 def _without_rounding_above_one(value: float) -> float:
-    """Return a mean of numbers up to 1, which rounding may have made slightly larger than 1."""
+    """Return a mean of numbers up to 1, but 1 if rounding has made it slightly larger than 1."""
     return min(1.0, value)
 
 

@@ -103,10 +103,10 @@ def training_mode_logits(
     shuffled_order = np.random.RandomState(_SEED).permutation(len(images))
     shuffled_images = images[shuffled_order]
     batch_size = min(batch_size, len(images))
-    start_of_last_full_batch = len(images) - batch_size
+    start_of_last_images = len(images) - batch_size
     logits_in_shuffled_order = []
     for first_new_image in range(0, len(images), batch_size):
-        start = min(first_new_image, start_of_last_full_batch)
+        start = min(first_new_image, start_of_last_images)
         batch = shuffled_images[start : start + batch_size]
         batch_key = jax.random.fold_in(jax.random.key(_SEED), first_new_image)
         batch_logits = classifier.training_logits(batch, batch_key)

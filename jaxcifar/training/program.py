@@ -48,7 +48,7 @@ class Program:
       mesh: the devices, along the axis `sharing.AXIS`.
       keeps_average: True to keep a moving average of the weights, which is used in evaluation.
       small_size: width to which images are reduced in the first steps of training, or None.
-      device_axis: name of the mapped axis of devices that share each batch; None for one device.
+      device_axis: name of the mapped axis of devices that share batches; None: a device by itself.
       product_dtype: on a CPU, the inputs of matrix products are rounded to this dtype, unless None.
       network_identity: hashable, equal for equal networks and user code; by default the network.
       image_size: height and width of the images.
