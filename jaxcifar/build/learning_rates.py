@@ -76,7 +76,7 @@ def _schedule_factors(config: Config, steps_per_epoch: int, steps_left: int) -> 
 def _lr_scale_factors(config: Config, steps_per_epoch: int, steps_left: int) -> np.ndarray:
     """Return for each step the factor by which `--lr-scale` multiplies the learning rate.
 
-    The factor depends on the batch size. It rises slowly from 1 at the beginning of training.
+    The factor depends on the batch size. A factor above 1 is reached slowly, in a new run.
     `steps_left` is the number of steps, without the steps of a run that this run continues.
     """
     base_batch_size = config.base_batch_size or config.batch_size

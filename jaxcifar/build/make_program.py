@@ -15,6 +15,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
 from jaxcifar.machine import onednn
 from jaxcifar.machine.sharing import AXIS
+from jaxcifar.training import network
 from jaxcifar.training.program import Program
 
 
@@ -41,6 +42,8 @@ def make_program(
     begins_with_small_images = config.small_part > 0 and config.small_size < config.image_size
     optimizer = update_rule(config)
     model = create_model(config, num_classes, model_dtype, AXIS)
+    has_no_dtype_field = network.dtype(model) != model_dtype  # allowed for `--dtype auto` only
+    rounds_products = is_bfloat16_on_cpu and not has_no_dtype_field
     augmentation = load_augmentation(config, num_classes)
     # In a notebook, an edit of another cell changes what equal functions compute.
     code_kinds = ("arch", "optimizer", "augmentation")
@@ -63,7 +66,7 @@ def make_program(
         steps_per_epoch=train_examples // config.batch_size,
         mesh=Mesh(np.asarray(devices), (AXIS,)),
         device_axis=AXIS,
-        product_dtype=dtype if is_bfloat16_on_cpu else None,
+        product_dtype=dtype if rounds_products else None,
         network_identity=network_identity,
         image_size=config.image_size,
         parts_per_batch=config.accumulate,

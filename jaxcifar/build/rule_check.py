@@ -138,11 +138,6 @@ def _trace_step(config: Config, program: Program, hyper: Hyperparameters) -> _Tr
     ) -> tuple[PyTree, PyTree, PyTree]:
         nonlocal loss_use
         rule = program.optimizer(learning_rate, **settings)
-        if not isinstance(rule, optax.GradientTransformation):
-            raise UsageError(
-                f"--optimizer {config.optimizer}: returns {type(rule).__name__}, not an optax "
-                "rule; return a rule such as optax.sgd(learning_rate)"
-            )
         state = rule.init(params)
         stand_in_grads = params  # arrays of the same shapes
         loss_keywords: dict[str, Any] = {}
@@ -156,6 +151,12 @@ def _trace_step(config: Config, program: Program, hyper: Hyperparameters) -> _Tr
 
     with explain_user_code_errors(("optimizer", config.optimizer)):
         first_rate = hyper.learning_rate[0]
+        rule = program.optimizer(first_rate, **hyper.rule)
+        if not isinstance(rule, optax.GradientTransformation):
+            raise UsageError(
+                f"--optimizer {config.optimizer}: returns {type(rule).__name__}, not an optax "
+                "rule; return a rule such as optax.sgd(learning_rate)"
+            )
         state, updates, new_state = jax.eval_shape(take_step, params, first_rate, hyper.rule)
     return _TracedStep(params, state, updates, new_state, loss_use)
 

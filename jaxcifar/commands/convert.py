@@ -93,8 +93,8 @@ def check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | Non
     if not wrong_options:
         return
     corrected_options = [option.divided_by_largest_byte() for option in wrong_options]
-    are_values_of_bytes = all(option.has_allowed_values() for option in corrected_options)
-    if are_values_of_bytes:
+    are_values_for_bytes = all(option.has_allowed_values() for option in corrected_options)
+    if are_values_for_bytes:
         names = " and ".join(option.name for option in wrong_options)
         raise UsageError(
             f"{names}: the values must be of pixels from 0 to 1, but these are of pixels from 0 "
@@ -110,15 +110,15 @@ def check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | Non
 def _options_with_wrong_values(
     mean_option: _PixelOption, std_option: _PixelOption
 ) -> list[_PixelOption]:
-    """Return the options whose values can't be the mean or deviation of pixels from 0 to 1."""
+    """Return the options whose values seem not to be those of pixels from 0 to 1."""
     wrong_options = []
     is_mean_wrong = not mean_option.has_allowed_values()
     if is_mean_wrong:
         wrong_options.append(mean_option)
     # Networks for pixels from 0 to 255 often have a mean of such pixels, and the deviation 1. Then
     # the 1 is a deviation of the same pixels, although it could be one of pixels from 0 to 1.
-    is_deviation_one_of_bytes = is_mean_wrong and list(std_option.values) == [1, 1, 1]
-    if is_deviation_one_of_bytes or not std_option.has_allowed_values():
+    is_std_one_for_bytes = is_mean_wrong and list(std_option.values) == [1, 1, 1]
+    if is_std_one_for_bytes or not std_option.has_allowed_values():
         wrong_options.append(std_option)
     return wrong_options
 

@@ -167,8 +167,7 @@ def _check_runs_and_sets(options: Namespace) -> None:
         require_trained(options.base)
     for set_name in options.on:
         check_set_name(set_name)
-    is_any_corrupted = any(is_corruption_set(set_name) for set_name in options.on)
-    if options.base and not is_any_corrupted:
+    if options.base and not any(is_corruption_set(set_name) for set_name in options.on):
         raise UsageError(
             "--base: is for --on FOLDER of CIFAR-10-C or CIFAR-100-C; add that option, or leave "
             "out --base"
@@ -236,9 +235,10 @@ def _save_and_return_uses_of_test_images(
     from jaxcifar.runs.folder import RunFolder
 
     try:
-        save_evaluation(run_folder, evaluation, new_use, always_replace=are_sets_complete)
+        uses = save_evaluation(run_folder, evaluation, new_use, always_replace=are_sets_complete)
         for line in lines_about_kept_figures(run_folder, evaluation):
             print_line(line)
+        return uses
     except BusyError:
         print_line(
             f"{run_folder}: not written, because another process is using this folder; evaluate "

@@ -92,9 +92,9 @@ def main(argv: Sequence[str]) -> None:
 def _warnings_about_images(
     records: "Mapping[str, Records]", manifest: "Manifest", title: str
 ) -> tuple[str, ...]:
-    """Return the warnings about the user's images that `jaxcifar run` would print.
+    """Return the warnings about the user's images that `jaxcifar run` would print by default.
 
-    The command sets some training images aside for validation. If there are too few for that, the
+    That command sets some training images aside for validation. If there are too few for that, the
     warnings are about all of them.
 
     Args:

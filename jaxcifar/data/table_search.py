@@ -50,7 +50,7 @@ def _refuse_several_tables(folder: Path, tables: Sequence[Path]) -> NoReturn:
 
 
 def _tables_in(folder: Path) -> list[Path]:
-    """Return the first `_MAX_TABLES` .csv and .tsv files in a folder; [] if it can't be read.
+    """Return the first `_MAX_TABLES` .csv and .tsv files of a folder by name; [] if unreadable.
 
     Hidden files, and Kaggle's example of a submission with made-up labels, are left out.
     """

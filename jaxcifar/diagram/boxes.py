@@ -186,11 +186,13 @@ def _is_side_box(
         return False
     [source], [reader] = box.sources, readers
     reader_is_join = len(boxes[reader].sources) > 1
+    if not reader_is_join:
+        return False
     position = column_boxes.index(box_index)
     box_above, box_below = column_boxes[position - 1], column_boxes[position + 1]
     column_continues_without_box = box_above in boxes[box_below].sources
     is_between_its_source_and_reader = source == box_above and reader == box_below
-    return reader_is_join and column_continues_without_box and not is_between_its_source_and_reader
+    return column_continues_without_box and not is_between_its_source_and_reader
 
 
 def _move_side_boxes_to_joins(boxes: list[Box]) -> list[Box]:

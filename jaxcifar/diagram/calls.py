@@ -181,7 +181,7 @@ def _readable_module_name(path: tuple[str, ...]) -> str:
 
 
 def _is_users_name(module_name: str) -> bool:
-    """Return whether a user chose a module's name; Flax's own names are like "Dense_0"."""
+    """Return whether a module's name is unlike the names that Flax chooses, such as "Dense_0"."""
     is_numbered_by_flax = re.search(r"(^|_)\d+$", module_name) is not None
     return not is_numbered_by_flax
 

@@ -67,7 +67,7 @@ def _desired_column_height(boxes: Sequence[Box]) -> float:
 
 
 def _height_limit(last_box: Box, next_box: Box, desired_height: float) -> float:
-    """Return the height from which on a column ends between two boxes.
+    """Return the column height above which a column ends between two boxes.
 
     The limit is higher where the end would divide panels (frames around modules).
 

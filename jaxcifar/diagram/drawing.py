@@ -108,10 +108,10 @@ def _add_legend(axes: Axes, boxes: Sequence[Box], width: float, drawing_height: 
 
 def _draw_column_heading(axes: Axes, heading: Header) -> None:
     """Draw the heading of a column of boxes: its resolution, and a cuboid for its output."""
-    *spatial_shape, channels = heading.shape
-    resolution = "×".join(map(str, spatial_shape))
-    if len(spatial_shape) == 2:
-        _draw_cuboid(axes, (heading.x, _CUBOID_Y), *heading.shape)
+    shape = heading.shape
+    resolution = "×".join(map(str, shape[:-1]))
+    if len(shape) == 3:
+        _draw_cuboid(axes, (heading.x, _CUBOID_Y), *shape)
         title = resolution
     elif resolution:
         title = f"{resolution} positions"
@@ -119,7 +119,7 @@ def _draw_column_heading(axes: Axes, heading: Header) -> None:
         title = "vectors"
     _write_text(axes, (heading.x, _RESOLUTION_Y), title, _HEADER_FONT_SIZE)
     if resolution:
-        _write_text(axes, (heading.x, _CHANNELS_Y), f"{channels} channels", color=NOTE_COLOR)
+        _write_text(axes, (heading.x, _CHANNELS_Y), f"{shape[-1]} channels", color=NOTE_COLOR)
 
 
 def _draw_cuboid(axes: Axes, centre: Point, height: int, width: int, channels: int) -> None:

@@ -81,4 +81,4 @@ class TracedValues:
             self.constants |= dict.fromkeys(outputs, constant)
 
     def _without_constants(self, values: Collection[int]) -> set[int]:
-        return set(values) - self.constants.keys()
+        return {value for value in values if value not in self.constants}

@@ -37,6 +37,9 @@ def study_context(
     network_titles = dict.fromkeys(network.title for network in network_of_row.values())
     title = ", ".join(network_titles)
     wrong_normalisation_rows = references.wrong_normalisation_rows(study)
+    verdict = ""
+    if wrong_normalisation_rows:
+        verdict = references.wrong_normalisation_verdict(wrong_normalisation_rows)
     learning_cells = [findings.learning_cells(variation) for variation in variations]
     sets = references.reference_sets(study)
     seeds = sorted({run.config.seed for variation in variations for run in variation.runs})
@@ -61,7 +64,7 @@ def study_context(
         "learning": learning_cells,
         "learning_sentence": findings.learning_sentence(learning_cells),
         "mismatches": wrong_normalisation_rows,
-        "mismatch_verdict": references.wrong_normalisation_verdict(wrong_normalisation_rows),
+        "mismatch_verdict": verdict,
         "measuring_commands": references.wrong_normalisation_commands(study, folder),
         "mismatched": _wrong_normalisation_texts(variations) if has_reference else {},
         "seeds": " ".join(map(str, seeds)),

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import jax
+
+from jaxcifar.build.model import compute_dtype
 from jaxcifar.build.user_metrics import UserMetric
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.fields import NAMES_OF_RUNS
@@ -54,6 +57,7 @@ def require_same_start(
     settings = {
         **config.settings(),
         "dataset": "auto" if chooses_dataset else config.dataset,
+        "dtype": str(compute_dtype(config, jax.local_devices()[0])),
         "devices": devices,
         "keep-every": keep_every,
         "overwrite": overwrite,

@@ -44,7 +44,7 @@ class ForcedRuns(NamedTuple):
         paths = self.runs_still_there()
         return f"{forcing_command(paths)}," if paths else task.resuming_command
 
-    def delete_runs_still_there(self) -> None:
+    def delete_still_there(self) -> None:
         """Delete the earlier runs that no new run has replaced yet.
 
         A command without `--force` then trains these runs, and keeps the runs that were replaced.

@@ -28,6 +28,15 @@ def words(summary, folder):
     return re.findall("<!-- (.*?) -->", (folder / "model.svg").read_text())
 
 
+def test_a_network_whose_logits_are_constant_is_drawn(tmp_path):
+    class Constant(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            return jnp.zeros((x.shape[0], 10)) + nn.Dense(10)(jnp.ones(3))
+
+    assert "vectors" in words(summarize(Constant()), tmp_path)
+
+
 def nodes(function):
     """Name and sources of the nodes between image and logits of a network of a function."""
 

@@ -106,6 +106,15 @@ def test_auto_is_bfloat16_on_a_cpu_with_matrix_instructions_that_it_uses(
         assert compute_dtype(Config.create("cnn", dtype=dtype), cpu) == jnp.dtype(dtype)
 
 
+def test_auto_is_float32_for_a_network_that_has_no_dtype(monkeypatch):
+    monkeypatch.setattr(onednn, "has_matrix_instructions", lambda: True)
+    monkeypatch.setattr(onednn, "is_on", lambda: True)
+    config = Config.create("tests/own/net.py:Net", batch_size=8)
+    program = make_program(config, 10, train_examples=16, devices=jax.devices("cpu")[:1])
+    assert program.product_dtype is None
+    assert program.dtype == jnp.float32
+
+
 @pytest.mark.parametrize("flags", ["", f"{CALLS} {KEEPS_OTHERS}"], ids=["begun", "inherited"])
 def test_no_line_tells_that_its_programs_are_not_stored(monkeypatch, flags):
     monkeypatch.setattr(onednn, "could_be_on", lambda: True)

@@ -36,11 +36,10 @@ def require_chosen_network(
     from jaxcifar.machine.environment import cpu_cores
 
     is_network_chosen = "arch" in given_settings or "continue_from" in given_settings
-    trains_on_cpu = jax.devices()[0].platform == "cpu"
-    if is_network_chosen or not trains_on_cpu:
+    if is_network_chosen or jax.devices()[0].platform != "cpu":
         return
-    images_to_train = config.epochs * _image_count_if_known(config)
-    seconds = images_to_train / (_IMAGES_PER_SECOND_AND_CORE * cpu_cores())
+    images_in_all_epochs = config.epochs * _image_count_if_known(config)
+    seconds = images_in_all_epochs / (_IMAGES_PER_SECOND_AND_CORE * cpu_cores())
     if seconds > _MAX_SECONDS_WITHOUT_CHOICE:
         small_network = ("--arch", "cnn", "--recipe", "strong")
         command = f"{shell_command('run')} {shlex.join([*command_words, *small_network])}"

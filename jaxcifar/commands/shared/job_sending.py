@@ -94,7 +94,7 @@ def _command_job(argv: Sequence[str], shard: Shard, tasks_of_shard: "Sequence[Ta
         command=_job_command(words, shard),
         command_again=_job_command(words_that_keep_new_runs, shard),
         folder=str(Path.cwd()),
-        before_again=earlier_runs.delete_runs_still_there,
+        before_again=earlier_runs.delete_still_there,
     )
 
 

@@ -1,7 +1,4 @@
-"""Convert elementwise operations, such as an addition.
-
-A function `convert_...` converts the operation that has this name in JAX.
-"""
+"""Convert elementwise operations, such as an addition."""
 
 import dataclasses
 from collections.abc import Callable, Sequence

@@ -131,7 +131,7 @@ def _convert_equation(
 ) -> list[Any]:
     """Add the nodes of an operation, or of the program that it calls; return the results.
 
-    The network is traced with two images and with three. Sizes that differ are the batch size.
+    The network is traced with two images and with three. Sizes that differ depend on the batch.
 
     Args:
       graph: the graph.
