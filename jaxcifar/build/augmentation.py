@@ -197,8 +197,7 @@ def _ranges_after_augmentation(
     else:
         augmented = augmentation(hyper.step_key, pixels, **hyper.augmentation)
         # There are no new labels; these values pass the check of labels.
-        valid_probability, valid_sum = jnp.zeros(1), jnp.ones(1)
-        probabilities, probability_sums = valid_probability, valid_sum
+        probabilities, probability_sums = jnp.zeros(1), jnp.ones(1)
     return _AugmentedRanges(
         lowest_pixel=augmented.min(),
         highest_pixel=augmented.max(),

@@ -42,8 +42,9 @@ def make_program(
     begins_with_small_images = config.small_part > 0 and config.small_size < config.image_size
     optimizer = update_rule(config)
     model = create_model(config, num_classes, model_dtype, AXIS)
-    has_no_dtype_field = network.dtype(model) != model_dtype  # allowed for `--dtype auto` only
-    rounds_products = is_bfloat16_on_cpu and not has_no_dtype_field
+    # With `--dtype auto`, a network without a field `dtype` computes in float32.
+    takes_model_dtype = network.dtype(model) == model_dtype
+    rounds_products = is_bfloat16_on_cpu and takes_model_dtype
     augmentation = load_augmentation(config, num_classes)
     # In a notebook, an edit of another cell changes what equal functions compute.
     code_kinds = ("arch", "optimizer", "augmentation")
