@@ -179,15 +179,14 @@ class Config(Fields):
             if is_array(field):
                 fixed_values[field.name] = shared_value(field, getattr(self, field.name))
         same_recipe_for_all_runs = recipe_names(self.arch)[0]
-        code_digests = dict(self.sources or ())
-        digests_of_other_fields = {
-            field: digest for field, digest in code_digests.items() if field not in fixed_values
-        }
+        digests_of_other_fields = tuple(
+            (field, digest) for field, digest in self.sources or () if field not in fixed_values
+        )
         return dataclasses.replace(
             self,
             **fixed_values,
             recipe=same_recipe_for_all_runs,
-            sources=tuple(digests_of_other_fields.items()),
+            sources=digests_of_other_fields,
         )
 
     @property

@@ -3,15 +3,12 @@
 import dataclasses
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jaxcifar.config.fields import NAMES_OF_RUNS
-
-if TYPE_CHECKING:  # it imports this module
-    from jaxcifar.config.experiment import Config
+from jaxcifar.config.fields import NAMES_OF_RUNS, Fields
 
 
-def flat_settings(config: "Config") -> dict[str, Any]:
+def flat_settings(config: Fields) -> dict[str, Any]:
     """Return setting -> value for all settings of a config, with no dicts inside.
 
     Each argument of the network, and each SHA-256 of user code, has an entry of its own. Paths of
@@ -39,7 +36,7 @@ def flat_settings(config: "Config") -> dict[str, Any]:
     return values | network_settings | digests
 
 
-def differing_settings(config: "Config", other: "Config") -> dict[str, tuple[Any, Any]]:
+def differing_settings(config: Fields, other: Fields) -> dict[str, tuple[Any, Any]]:
     """Return setting -> (value in `config`, value in `other`) for settings that differ.
 
     Paths of other runs do not count, because SHA-256s identify these runs. If both configs have the

@@ -185,7 +185,8 @@ def default_settings(arch: str, recipe: str | None = None) -> dict[str, Any]:
     """
     if recipe is None:
         recipe = recipe_names(arch)[0]
-    require_recipe(arch, recipe)
+    else:
+        require_recipe(arch, recipe)
     return {**DEFAULTS, "recipe": recipe, **recipe_settings(arch, recipe)}
 
 

@@ -75,8 +75,8 @@ def recognise_arrays(array_names: Collection[str], needs_training: bool = True) 
             _refuse_missing_arrays(missing_arrays, array_names, needs_training)
     class_name_array = _find_spelled_array(array_names, _CLASS_NAME_SPELLINGS, "class_names")
     used_arrays = {class_name_array}
-    for image_array, label_array in arrays_of_split.values():
-        used_arrays |= {image_array, label_array}
+    for split_arrays in arrays_of_split.values():
+        used_arrays.update(split_arrays)
     ignored_arrays = sorted(name for name in array_names if name not in used_arrays)
     return ArrayNames(arrays_of_split, class_name_array, ignored_arrays)
 

@@ -185,12 +185,13 @@ def _splits_of_folders(files: Sequence[FoundFile]) -> dict[str, str]:
     training. Names that only contain the name of a split, such as "test_set", count if they name
     "train" and at least one other split.
     """
-    named_splits = {_find_split_in_path(file, split_of_name_part) for file in files} - {None}
+    found_splits = {file.path: _find_split_in_path(file, split_of_name_part) for file in files}
+    named_splits = set(found_splits.values()) - {None}
     parts_of_names_count = "train" in named_splits and len(named_splits) > 1
-    find_split = split_of_name_part if parts_of_names_count else split_of_name
-    split_of_path = {file.path: _find_split_in_path(file, find_split) or "train" for file in files}
-    has_training_images = "train" in split_of_path.values()
-    if not has_training_images:
+    if not parts_of_names_count:
+        found_splits = {file.path: _find_split_in_path(file, split_of_name) for file in files}
+    split_of_path = {path: split or "train" for path, split in found_splits.items()}
+    if "train" not in split_of_path.values():
         return dict.fromkeys(split_of_path, "train")
     return split_of_path
 

@@ -197,8 +197,8 @@ def _find_split_column(
         if column in used_columns:
             continue
         cells = {row[column] for row in rows}
-        splits = {split_of_name(cell) for cell in cells} - {None}
         other_cells = {cell for cell in cells if split_of_name(cell) is None}
+        splits = {split_of_name(cell) for cell in cells - other_cells}
         has_only_splits = not other_cells
         has_split_title = title.casefold() in _SPLIT_TITLES
         if has_split_title and has_only_splits:

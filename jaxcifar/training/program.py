@@ -211,26 +211,23 @@ class Program:
         `indices` has the images' positions in the training set. If `new_size` is not None, images
         are reduced to `new_size` x `new_size` pixels after shifts and flips.
         """
+        axis, parts = self.device_axis, self.parts_per_batch
         augment_key, layer_key = jax.random.split(jax.random.fold_in(hyper.step_key, state.step))
-        keys = sharing.example_keys(
-            augment_key, len(images), self.device_axis, self.parts_per_batch
-        )
+        keys = sharing.example_keys(augment_key, len(images), axis, parts)
         epoch = state.step // self.steps_per_epoch
         flips = augment.alternating_flips(hyper.flip_key, indices, epoch)
-        augment_batch = partial(augmented_batch, self.augmentation, hyper, keys)
-        inputs, targets = augment_batch(
-            images, labels, flips, new_size, self.device_axis, self.parts_per_batch
+        inputs, targets = augmented_batch(
+            self.augmentation, hyper, keys, images, labels, flips, new_size, axis, parts
         )
-        weight_of_batch = total_weight(
-            targets, hyper.class_weights, self.batch_size, self.device_axis
-        )
+        weight_of_batch = total_weight(targets, hyper.class_weights, self.batch_size, axis)
 
         def loss_fn(
             params: PyTree, batch: Batch, part: BatchPart | None
         ) -> tuple[Array, tuple[Array, Variables]]:
             variables = network.variables(params, state.batch_stats)
-            forward = partial(network.forward, self.model, variables, batch.inputs, layer_key)
-            logits, other_variables = forward(self.device_axis, self.product_dtype, part)
+            logits, other_variables = network.forward(
+                self.model, variables, batch.inputs, layer_key, axis, self.product_dtype, part
+            )
             losses = training_losses(
                 logits, batch.targets, hyper.label_smoothing, hyper.class_weights
             )
