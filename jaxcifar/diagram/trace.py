@@ -191,7 +191,8 @@ def _find_calls_around(operations: Sequence[Operation], calls: Sequence[ModuleCa
     numbers: set[int] = set()
     for operation in operations:
         call_number = operation.call_number
-        while call_number is not None:  # from the innermost call around the operation outwards
+        # From the innermost call outwards, up to a call whose parents are there already.
+        while call_number is not None and call_number not in numbers:
             numbers.add(call_number)
             call_number = parent_numbers[call_number]
     return numbers

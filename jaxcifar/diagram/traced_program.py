@@ -215,10 +215,8 @@ class TracedProgram:
         for alternative in alternatives:
             inputs += [alternative[index] for index in dependent_indices]
             input_shapes += output_shapes
-        for condition in conditions:
-            scalar_shape = ()
-            inputs.append(condition)
-            input_shapes.append(scalar_shape)
+        inputs += conditions
+        input_shapes += [()] * len(conditions)  # conditions are scalars
         self.values.image_dependent.update(outputs)
         self._add_operation(equation, inputs, input_shapes, outputs, output_shapes[0], scope)
         return results

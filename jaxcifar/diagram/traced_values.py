@@ -47,11 +47,8 @@ class TracedValues:
         return not self.image_dependent.isdisjoint(values)
 
     def any_is_from_positions(self, values: Collection[int]) -> bool:
-        """Return whether any value is computed from positions of elements, as a one-hot matrix is.
-
-        Known constants do not count.
-        """
-        return not self._position_values.isdisjoint(self._without_constants(values))
+        """Return whether any value is computed from elements' positions, as a one-hot matrix is."""
+        return not self._position_values.isdisjoint(values)
 
     def is_platform_index(self, value: int) -> bool:
         """Return whether a value tells only the kind of device, such as CPU or GPU."""
@@ -65,20 +62,17 @@ class TracedValues:
           inputs: numbers of the values that the operation reads.
           outputs: numbers of the values that it computes.
         """
-        variable_inputs = self._without_constants(inputs)
-        depends_on_image = self.any_depends_on_image(variable_inputs)
+        depends_on_image = self.any_depends_on_image(inputs)
         if depends_on_image:
             self.image_dependent.update(outputs)
+        variable_inputs = {value for value in inputs if value not in self.constants}
         # JAX clamps and converts the platform's index before a conditional reads it.
         reads_only_platform = bool(variable_inputs) and variable_inputs <= self._platform_values
         if primitive == "platform_index" or reads_only_platform:
             self._platform_values.update(outputs)
-        reads_positions = self.any_is_from_positions(variable_inputs)
+        reads_positions = self.any_is_from_positions(inputs)
         if primitive == "iota" or (reads_positions and not depends_on_image):
             self._position_values.update(outputs)
         constant = constant_result(primitive, [self.constants.get(value) for value in inputs])
         if constant is not None:
             self.constants |= dict.fromkeys(outputs, constant)
-
-    def _without_constants(self, values: Collection[int]) -> set[int]:
-        return {value for value in values if value not in self.constants}

@@ -127,8 +127,10 @@ def _find_group(
     """
     for members in _growing_groups(last_member, nodes, readers_of_node):
         sources = _find_outside_sources(members, nodes)
+        if len(sources) != 1:
+            continue
         function_name = _find_function_name(nodes[member] for member in members)
-        if len(sources) != 1 or function_name is None:
+        if function_name is None:
             continue
         [source] = sources
         if nodes[source].has_several_outputs:

@@ -38,10 +38,15 @@ def comparison_conversion(operation: str, *, negated: bool = False) -> Conversio
     return convert_comparison
 
 
+def bool_tensor_to_integers(graph: OnnxBuilder, x: Tensor) -> Tensor:
+    """Convert truth values to integers, which ONNX Runtime can order; return others unchanged."""
+    return add_cast(graph, x, _INT32) if x.dtype == np.bool_ else x
+
+
 def _bools_to_integers(graph: OnnxBuilder, value: Value) -> Value:
     """Convert truth values to the integers 0 and 1; return other values unchanged."""
     if isinstance(value, Tensor):
-        return add_cast(graph, value, _INT32) if value.dtype == np.bool_ else value
+        return bool_tensor_to_integers(graph, value)
     array = value.array()
     return fixed_constant(array.astype(_INT32)) if array.dtype == np.bool_ else value
 

@@ -7,10 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxcifar.exchange.onnx.onnx_builder import (
-    ONNX_TYPES,
-    OnnxBuilder,
-)
+from jaxcifar.exchange.onnx.onnx_builder import ONNX_TYPES, OnnxBuilder
 from jaxcifar.exchange.onnx.onnx_values import (
     Constant,
     Order,

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from jaxcifar.exchange.onnx.block_pooling import add_pool_of_blocks_if_found
+from jaxcifar.exchange.onnx.bool_nodes import bool_tensor_to_integers
 from jaxcifar.exchange.onnx.elementwise_nodes import Conversion, add_cast
 from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
 from jaxcifar.exchange.onnx.onnx_values import Order, Size, Tensor, UnconvertibleError
@@ -78,7 +79,7 @@ def position_conversion(operation: str) -> Conversion:
     def convert_argmax_or_argmin(graph: OnnxBuilder, step: Step) -> Tensor:
         x = only_input(step)
         [axis] = step.params["axes"]
-        x = _bools_as_integers(graph, graph.expand_repeats(x))
+        x = bool_tensor_to_integers(graph, graph.expand_repeats(x))
         name = graph.add_node(operation, x.name, axis=x.axis_in_graph(axis), keepdims=0)
         order = _order_after_removal(x.order, [axis])
         positions = Tensor.without_repeats(name, step.shape, order, np.dtype(np.int64))
@@ -122,12 +123,7 @@ def convert_top_k(graph: OnnxBuilder, step: Step) -> list[Tensor]:
     values, positions = _add_top_k(
         graph, graph.expand_repeats(x), axis, Size(count, count), largest=True
     )
-    return [values, add_cast(graph, positions, np.dtype(np.int32))]
-
-
-def _bools_as_integers(graph: OnnxBuilder, x: Tensor) -> Tensor:
-    """Convert truth values to integers, which ONNX Runtime can order; return others unchanged."""
-    return add_cast(graph, x, _INT32) if x.dtype == np.bool_ else x
+    return [values, add_cast(graph, positions, _INT32)]
 
 
 def _add_top_k(
@@ -149,7 +145,7 @@ def _add_top_k(
         raise UnconvertibleError(
             "sorting along the batch can't be converted; sort along other axes only"
         )
-    numbers = _bools_as_integers(graph, x)
+    numbers = bool_tensor_to_integers(graph, x)
     elements_name, positions_name = graph.add_node_with_outputs(
         "TopK",
         numbers.name,
