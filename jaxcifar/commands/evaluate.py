@@ -198,7 +198,7 @@ def _evaluate_run(
     result = evaluate_sets(
         classifier.logits,
         run.sets,
-        mistaken_predictors=evaluation_mistakes(classifier),
+        predictors_with_mistakes=evaluation_mistakes(classifier),
         class_names=classifier.class_names,
         val=run.val,
         date=date,

@@ -90,8 +90,8 @@ def _check_file_name(path: Path, export_format: str) -> None:
         parser().error(
             f"{path}: --to {export_format} writes a file that ends in {suffix}; rename it"
         )
-    has_module_beside_it = export_format == "pytorch"
-    if has_module_beside_it and not _can_be_name_of_new_module(path.stem):
+    also_writes_module = export_format == "pytorch"
+    if also_writes_module and not _can_be_name_of_new_module(path.stem):
         parser().error(
             f"{path}: Python could not import the module {path.stem}.py, or it would hide another "
             "module; choose another name of letters, digits and _"

@@ -42,8 +42,8 @@ def run_options(config: "Config") -> list[str]:
 
 def _values_from_run_to_continue(config: "Config") -> dict[str, Any]:
     """Return the settings that a config takes from the run that it continues, and their values."""
-    inherited_names = (*FIXED_SETTINGS, "init")
-    values = {name: getattr(config, name) for name in inherited_names}
+    names = (*FIXED_SETTINGS, "init")
+    values = {name: getattr(config, name) for name in names}
     # A fold needs its option all the same, which finds the run to continue among other runs.
     values["fold"] = ""
     return values

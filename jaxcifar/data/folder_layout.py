@@ -186,8 +186,8 @@ def _skip_wrapper_folders(
         is_class = only_subfolder.class_name in class_names
         if is_split or is_class:
             return folder
-        is_class_or_holds_all_images = not listing.children(only_subfolder).subfolders
-        if is_class_or_holds_all_images:
+        has_subfolders = bool(listing.children(only_subfolder).subfolders)
+        if not has_subfolders:
             return folder
         _report_misplaced_files(listing, folder)
         folder = only_subfolder

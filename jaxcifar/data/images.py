@@ -147,8 +147,8 @@ def _decode(file: IO[bytes], size: int) -> DecodedImage:
         shows_one_scene = image.format == "MPO"  # pictures from several lenses of a camera
         is_animated = has_several_frames and not shows_one_scene
         image.load()
-        original_size = min(image.size)
-        return DecodedImage(to_square(image, size), original_size, is_animated)
+        shorter_side = min(image.size)
+        return DecodedImage(to_square(image, size), shorter_side, is_animated)
 
 
 def require_pixel_count(width: int, height: int) -> None:

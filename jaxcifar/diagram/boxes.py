@@ -70,8 +70,8 @@ class Box:
         further_names = [node.name for node in further_nodes]
         params = sum(node.params for node in self.nodes)
         params_texts = [f"{params:,} params"] if params else []
-        has_no_layer = first_node.kind in _KINDS_DRAWN_IN_PREVIOUS_BOX
-        if has_no_layer:
+        is_drawn_without_layer = first_node.kind in _KINDS_DRAWN_IN_PREVIOUS_BOX
+        if is_drawn_without_layer:
             texts_of_each_line = [[first_node.name, *further_names], params_texts]
         else:
             notes = [note for note in (first_node.note, *further_names) if note]

@@ -38,21 +38,21 @@ def evaluation_mistakes(classifier: Classifier) -> dict[str, Predict]:
     trained_with_normalization = bool((mean != 0).any() or (std != 1).any())
     mean_of_dataset = classifier.result.get("channel_mean")
     std_of_dataset = classifier.result.get("channel_std")
-    mistaken_predictors: dict[str, Predict] = {}
+    predictors_with_mistakes: dict[str, Predict] = {}
     if trained_with_normalization:
         without_normalization = classifier.with_normalization(np.zeros(3), np.ones(3))
-        mistaken_predictors[NOT_NORMALISED] = without_normalization.logits
+        predictors_with_mistakes[NOT_NORMALISED] = without_normalization.logits
     elif mean_of_dataset is not None and std_of_dataset is not None:
         with_normalization = classifier.with_normalization(
             np.asarray(mean_of_dataset), np.asarray(std_of_dataset)
         )
-        mistaken_predictors[NORMALISED] = with_normalization.logits
+        predictors_with_mistakes[NORMALISED] = with_normalization.logits
     one_half = np.full(3, 0.5)
     with_one_half = classifier.with_normalization(one_half, one_half)
-    mistaken_predictors["normalised by 0.5"] = with_one_half.logits
+    predictors_with_mistakes["normalised by 0.5"] = with_one_half.logits
     # (255 * pixel - mean) / std equals (pixel - mean / 255) / (std / 255).
     without_division_by_255 = classifier.with_normalization(mean / 255, std / 255)
-    mistaken_predictors["pixels 0 to 255"] = without_division_by_255.logits
+    predictors_with_mistakes["pixels 0 to 255"] = without_division_by_255.logits
 
     def logits_of_swapped_colors(images: Images) -> Logits:
         return classifier.logits(images[..., ::-1])
@@ -60,12 +60,12 @@ def evaluation_mistakes(classifier: Classifier) -> dict[str, Predict]:
     def logits_of_augmented_images(images: Images) -> Logits:
         return classifier.logits(shifted_and_flipped(images))
 
-    mistaken_predictors["red and blue swapped"] = logits_of_swapped_colors
-    mistaken_predictors["shifted and flipped"] = logits_of_augmented_images
+    predictors_with_mistakes["red and blue swapped"] = logits_of_swapped_colors
+    predictors_with_mistakes["shifted and flipped"] = logits_of_augmented_images
     for batch_size in _TRAINING_MODE_BATCH_SIZES:
         name = f"training mode, {batch_size} at once"
-        mistaken_predictors[name] = partial(training_mode_logits, classifier, batch_size)
-    return mistaken_predictors
+        predictors_with_mistakes[name] = partial(training_mode_logits, classifier, batch_size)
+    return predictors_with_mistakes
 
 
 def shifted_and_flipped(

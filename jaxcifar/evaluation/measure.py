@@ -47,7 +47,7 @@ def evaluate_sets(
     predict: Predict,
     sets: Sequence[ImageSet],
     *,
-    mistaken_predictors: Mapping[str, Predict],
+    predictors_with_mistakes: Mapping[str, Predict],
     class_names: Sequence[str],
     val: Examples | None,
     date: str,
@@ -59,8 +59,8 @@ def evaluate_sets(
     Args:
       predict: returns the network's logits for images.
       sets: the sets of images. The set named `CORRUPTIONS_SET` is evaluated with corruptions, and
-        the set named `MISTAKES_SET` with the functions in `mistaken_predictors`.
-      mistaken_predictors: functions that return logits with a mistake, by the mistake's name.
+        the set named `MISTAKES_SET` with the functions in `predictors_with_mistakes`.
+      predictors_with_mistakes: functions that return logits with a mistake, by the mistake's name.
       class_names: names of the classes, by label.
       val: validation images, to which a softmax temperature is fitted; None for no temperature.
       date: date and time of the evaluation.
@@ -87,7 +87,7 @@ def evaluate_sets(
             evaluation["corruptions"] = corruptions
         elif name == image_sets.MISTAKES_SET:
             evaluation["slips"] = evaluate_with_mistakes(
-                predict, mistaken_predictors, examples, date, report_step
+                predict, predictors_with_mistakes, examples, date, report_step
             )
         else:
             report_step(f"{image_set.title}, {len(examples.labels):,} images")
@@ -216,23 +216,23 @@ def evaluate_with_corruptions(
 
 def evaluate_with_mistakes(
     predict: Predict,
-    mistaken_predictors: Mapping[str, Predict],
+    predictors_with_mistakes: Mapping[str, Predict],
     examples: Examples,
     date: str,
     report_step: Callable[[str], None] = lambda step: None,
 ) -> Slips:
     """Return the accuracy that evaluation code with each common mistake would measure.
 
-    `mistaken_predictors` has functions that return logits with a mistake, by the mistake's name.
-    `report_step` is called with a text that has the name. `date` is stored in the results. There
-    must be at least one image. An image whose logits are all NaN counts as classified wrongly.
+    `predictors_with_mistakes` has functions that return logits with a mistake, by the mistake's
+    name. `report_step` is called with a text that has the name. `date` is stored in the results.
+    There must be at least one image. An image with only NaN logits counts as classified wrongly.
 
     Raises:
       RunError: a logit is not finite although no mistake was made.
     """
     images, labels = np.ascontiguousarray(examples.images), examples.labels
     accuracy: dict[str, float] = {}
-    for name, predict_with_mistake in mistaken_predictors.items():
+    for name, predict_with_mistake in predictors_with_mistakes.items():
         report_step(f"slips: {name}")
         logits = predict_with_mistake(images)
         have_prediction = ~np.isnan(logits).all(-1)

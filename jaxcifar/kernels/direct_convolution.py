@@ -132,16 +132,16 @@ def _kernel_grad(
     margin = (kernel_size - 1) / 2
     output_has_size_of_images = stride == 1 and padding == (margin, margin)
     # The numbers of values that the two methods copy for each pixel.
-    values_of_im2col = kernel_size**2 * channels
-    values_of_rows_and_columns = kernel_size * (channels + features)
-    if output_has_size_of_images and values_of_rows_and_columns < values_of_im2col:
+    values_by_im2col = kernel_size**2 * channels
+    values_by_rows_and_columns = kernel_size * (channels + features)
+    if output_has_size_of_images and values_by_rows_and_columns < values_by_im2col:
         grad_of_chunk = partial(_grad_by_rows_and_columns, kernel_size=kernel_size)
-        copied_values_per_pixel = values_of_rows_and_columns
+        copied_values_per_pixel = values_by_rows_and_columns
     else:
         grad_of_chunk = partial(
             _grad_by_im2col, kernel_size=kernel_size, stride=stride, leading_zeros=padding[0]
         )
-        copied_values_per_pixel = values_of_im2col
+        copied_values_per_pixel = values_by_im2col
     image_bytes = out_height * out_width * copied_values_per_pixel * _BFLOAT16_BYTES
     kernel_bytes = kernel_size**2 * channels * features * _FLOAT32_BYTES
     max_images = max(_CHUNK_BYTES, kernel_bytes) // image_bytes

@@ -191,8 +191,10 @@ def _batch_norm_bwd(
         grad_times_normalized_sum = _choose_by_platform(sum_on_cpu, grad_times_normalized_sum)
     bias_and_scale_grads = jnp.stack([grad_sum, grad_times_normalized_sum])
     values_per_channel = x.size // x.shape[-1]
-    mean_sums = _mean_over_devices_and_groups(bias_and_scale_grads, axis_name, channel_groups)
-    grad_mean, grad_times_normalized_mean = mean_sums / values_per_channel
+    mean_over_devices = _mean_over_devices_and_groups(
+        bias_and_scale_grads, axis_name, channel_groups
+    )
+    grad_mean, grad_times_normalized_mean = mean_over_devices / values_per_channel
     x_grad = grad - grad_mean - normalized * grad_times_normalized_mean
     x_grad = x_grad * (inverse_std * scale)
     scale_grad = bias_and_scale_grads[1]

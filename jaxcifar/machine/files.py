@@ -87,6 +87,14 @@ def require_readable(*paths: Path) -> None:
             raise OSError(errno.EINVAL, "is not a regular file", str(path))
 
 
+def change_time(path: Path) -> int | None:
+    """Return the time of a file's last change, in nanoseconds; None if the file is missing."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
 def unused_path(path: Path) -> Path:
     """Return `path` if nothing exists there, or else an unused path such as `name-1`."""
     number = 0
@@ -152,10 +160,12 @@ def lock_folder(
         yield
         succeeded = True
     finally:
-        keep_beside_other_files = succeeded or had_lock_file
+        keep_if_folder_has_files = succeeded or had_lock_file
         _delete_and_unlock(
             descriptor,
-            lambda: _delete_lock_file_and_new_folders(folder, new_folders, keep_beside_other_files),
+            lambda: _delete_lock_file_and_new_folders(
+                folder, new_folders, keep_if_folder_has_files
+            ),
         )
 
 
@@ -222,18 +232,18 @@ def _delete_and_unlock(descriptor: int, delete_files: Callable[[], None]) -> Non
 
 
 def _delete_lock_file_and_new_folders(
-    folder: Path, new_folders: Sequence[Path], keep_beside_other_files: bool
+    folder: Path, new_folders: Sequence[Path], keep_if_folder_has_files: bool
 ) -> None:
     """Delete the lock file, and then the `new_folders` if they are empty.
 
     Args:
       folder: the locked folder.
       new_folders: folders that `lock_folder` created, the innermost first.
-      keep_beside_other_files: True to keep the lock file if the folder has other files; False to
-        delete it in any case.
+      keep_if_folder_has_files: True to keep the lock file if the folder has other files; False to
+        delete the lock file in any case.
     """
     has_only_lock_file = [path.name for path in folder.iterdir()] == [_LOCK_FILE_NAME]
-    if has_only_lock_file or not keep_beside_other_files:
+    if has_only_lock_file or not keep_if_folder_has_files:
         (folder / _LOCK_FILE_NAME).unlink()
     if has_only_lock_file:
         for path in new_folders:

@@ -151,7 +151,7 @@ def conduct(
     tasks_to_train, outcomes = unfinished_and_failed(tasks)
     ended_tasks = [task for task in tasks if task not in tasks_to_train]
     tasks_of_others: list[Task] = []  # runs that other processes are training
-    max_at_once = at_once or sensible_at_once(devices)
+    max_at_once = at_once or sensible_count_of_parallel_runs(devices)
     # Count all runs of the table, not only those left: the program must not depend on what is left.
     run_counts = Counter(task.config.shared_part() for task in tasks)
     with TrainProgress(console) as progress:
@@ -239,7 +239,7 @@ def _train_program(
         yield from fit_all(runs, setup, progress, stop_event, later_tasks)
 
 
-def sensible_at_once(devices: Sequence[jax.Device]) -> int:
+def sensible_count_of_parallel_runs(devices: Sequence[jax.Device]) -> int:
     """Return the number of runs to train together, from measurements in docs/performance.md.
 
     A CPU is fastest if all cores train one run. Accelerators are fastest with one run each.

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from jaxcifar.machine.files import change_time
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task, forcing_command
 
@@ -22,9 +23,9 @@ class ForcedRuns(NamedTuple):
         """Return the earlier runs that `tasks` will overwrite; call this before the tasks begin."""
         config_change_times = {}
         for task in tasks:
-            change_time = _config_change_time(RunFolder(task.path))
-            if task.overwrite and change_time is not None:
-                config_change_times[task.path.absolute()] = change_time
+            earlier_time = change_time(RunFolder(task.path).config_file)
+            if task.overwrite and earlier_time is not None:
+                config_change_times[task.path.absolute()] = earlier_time
         return cls(config_change_times)
 
     def runs_still_there(self) -> list[Path]:
@@ -32,7 +33,7 @@ class ForcedRuns(NamedTuple):
         return [
             path
             for path, earlier_time in self.config_change_times.items()
-            if _config_change_time(RunFolder(path)) == earlier_time
+            if change_time(RunFolder(path).config_file) == earlier_time
         ]
 
     def resuming_command(self, task: Task) -> str:
@@ -54,11 +55,3 @@ class ForcedRuns(NamedTuple):
         """
         for path in self.runs_still_there():
             RunFolder(path).delete_run()
-
-
-def _config_change_time(folder: RunFolder) -> int | None:
-    """Return the time of the last change of `config.json`; None if the file is missing."""
-    try:
-        return folder.config_file.stat().st_mtime_ns
-    except FileNotFoundError:
-        return None

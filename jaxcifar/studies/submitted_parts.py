@@ -1,32 +1,28 @@
-"""Record which jobs of a cluster train which runs of a study, and read their state."""
+"""Record which jobs of a cluster train which runs of a study, and tell which jobs have ended."""
 
 import contextlib
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
-from jaxcifar.errors import RunError, printable
-from jaxcifar.machine.files import lock_folder, unused_path, write_text
+from jaxcifar.errors import RunError
+from jaxcifar.machine.files import change_time, lock_folder, unused_path, write_text
 from jaxcifar.machine.job_queue import Executor, Job
-from jaxcifar.machine.reading import MEGABYTE, Line, Remedy, open_regular_file, read_json
+from jaxcifar.machine.reading import MEGABYTE, Line, Remedy, read_json
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.sources import require_no_link
 from jaxcifar.runs.task import Task
-from jaxcifar.studies.waiting import earlier_failure
 
 _RECORD_FILE = "jobs.json"
 _MAX_RECORD_BYTES = 16 * MEGABYTE
-_MAX_LOG_BYTES = 2**16  # read from the end of a log
-_MAX_REASON_LENGTH = 300
 _DELETE_RECORD = Remedy("delete it if no job of this study is in the queue")
 
 
-class _PartRecord(msgspec.Struct, forbid_unknown_fields=True):
+class _PartRecord(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """A job in the file `jobs.json`, with the names of the runs that it trains.
 
     Attributes:
@@ -34,12 +30,14 @@ class _PartRecord(msgspec.Struct, forbid_unknown_fields=True):
       job: the job's number in Slurm, or the number of the process.
       folder: name of the folder with the job's files and logs.
       runs: names of the runs, such as "norm seed 0".
+      earlier_results: see `SentPart`; empty in older records.
     """
 
     executor: Executor
     job: Annotated[str, Meta(pattern=r"^[0-9]{1,15}(_[0-9]{1,9})?\Z")]
     folder: Annotated[str, Meta(pattern=r"^sent(-[0-9]{1,9})?\Z")]
     runs: list[Line]
+    earlier_results: dict[str, int] = {}
 
     def __post_init__(self) -> None:
         if self.executor == "local" and not self.job.isdecimal():
@@ -54,10 +52,34 @@ class SentPart(NamedTuple):
     Attributes:
       job: the job.
       runs: the names of its runs, such as "norm seed 0".
+      earlier_results: name of a run -> time of the last change of its result, in nanoseconds, if
+        the run had a result when it was sent. The job replaces this result, because of `--force`.
     """
 
     job: Job
     runs: tuple[str, ...]
+    earlier_results: Mapping[str, int]
+
+    def has_result(self, task: Task) -> bool:
+        """Return whether a run of this part has a result that is not its earlier result."""
+        result_exists = RunFolder(task.path).result_file.exists()
+        return result_exists and not self.has_earlier_result(task)
+
+    def has_earlier_result(self, task: Task) -> bool:
+        """Return whether a run of this part still has its earlier result, not yet replaced."""
+        earlier_time = self.earlier_results.get(task.name)
+        return earlier_time is not None and _result_time(task) == earlier_time
+
+
+def earlier_results(tasks: Sequence[Task]) -> dict[str, int]:
+    """Return `SentPart.earlier_results` for runs; call this before their job is sent."""
+    times = {task.name: _result_time(task) for task in tasks}
+    return {name: time for name, time in times.items() if time is not None}
+
+
+def _result_time(task: Task) -> int | None:
+    """Return the time of the last change of a run's result; None if the run has no result."""
+    return change_time(RunFolder(task.path).result_file)
 
 
 def jobs_folder(study_folder: Path) -> Path:
@@ -112,10 +134,11 @@ def read_parts(study_folder: Path) -> list[SentPart]:
         return []
     require_no_link(folder)
     records = read_json(file, list[_PartRecord], _DELETE_RECORD, _MAX_RECORD_BYTES)
-    return [
-        SentPart(Job(record.executor, record.job, folder / record.folder), tuple(record.runs))
-        for record in records
-    ]
+    parts = []
+    for record in records:
+        job = Job(record.executor, record.job, folder / record.folder)
+        parts.append(SentPart(job, tuple(record.runs), record.earlier_results))
+    return parts
 
 
 def record_parts(study_folder: Path, parts: Sequence[SentPart]) -> None:
@@ -135,8 +158,8 @@ def record_parts(study_folder: Path, parts: Sequence[SentPart]) -> None:
     for earlier_part in read_parts(study_folder):
         other_runs = [run for run in earlier_part.runs if run not in runs_sent_now]
         if other_runs:
-            records.append(_record_of_job(earlier_part.job, other_runs))
-    records += [_record_of_job(part.job, part.runs) for part in parts]
+            records.append(_record_of_part(earlier_part, other_runs))
+    records += [_record_of_part(part, part.runs) for part in parts]
     file = jobs_folder(study_folder) / _RECORD_FILE
     try:
         json_text = msgspec.json.format(msgspec.json.encode(records), indent=1).decode()
@@ -148,17 +171,21 @@ def record_parts(study_folder: Path, parts: Sequence[SentPart]) -> None:
         ) from error
 
 
-def _record_of_job(job: Job, runs: Sequence[str]) -> _PartRecord:
-    """Return the entry of `jobs.json` for a job that trains the runs with these names."""
-    return _PartRecord(job.executor, job.identity, job.folder.name, list(runs))
+def _record_of_part(part: SentPart, runs: Sequence[str]) -> _PartRecord:
+    """Return the entry of `jobs.json` for a part, with only some of its runs."""
+    earlier_results = {run: time for run, time in part.earlier_results.items() if run in runs}
+    job = part.job
+    return _PartRecord(
+        job.executor, job.identity, job.folder.name, list(runs), earlier_results=earlier_results
+    )
 
 
 class Progress(NamedTuple):
     """The state of the jobs of a study.
 
     Attributes:
-      finished: jobs whose runs all have a result.
-      failed: jobs that are over, and whose runs do not all have a result.
+      finished: jobs that are over, and have written the results of all their runs.
+      failed: jobs that are over, and have not written the results of all their runs.
       open: jobs that are in the queue or running.
     """
 
@@ -182,7 +209,7 @@ def progress_of(
         # Ask for the results after the job: a job writes them before it ends.
         is_job_over = is_over(part.job)
         tasks_of_part = [task for task in tasks if task.name in part.runs]
-        have_results = all(RunFolder(task.path).result_file.exists() for task in tasks_of_part)
+        have_results = all(part.has_result(task) for task in tasks_of_part)
         if not is_job_over:
             progress.open.append(part)
         elif have_results:
@@ -190,52 +217,3 @@ def progress_of(
         else:
             progress.failed.append(part)
     return progress
-
-
-def failure_reason(part: SentPart, tasks: Sequence[Task]) -> str:
-    """Return in one line why a job has failed: an error of its runs, or the end of its log.
-
-    Args:
-      part: the job, with the names of its runs.
-      tasks: the runs of the study.
-    """
-    tasks_of_part = [task for task in tasks if task.name in part.runs]
-    for task in tasks_of_part:
-        failure = earlier_failure(task)
-        if failure is not None:
-            return str(failure)
-    error_log, output_log = [_read_end_of_log(log) for log in part.job.logs]
-    reason = _last_error_in_logs(error_log, output_log, part.runs)
-    return printable(" ".join(reason.split()), _MAX_REASON_LENGTH)
-
-
-def _last_error_in_logs(error_log: str, output_log: str, runs: Sequence[str]) -> str:
-    """Return the last error message in the logs of a job, or the last line if there is none.
-
-    The command prints a line "norm seed 0: REASON" about a run, and later its own error, which only
-    counts the failed runs.
-    """
-    any_run_name = "|".join(map(re.escape, runs))
-    indented_lines = r"(?:\n  .*)*"
-    message_pattern = re.compile(rf"^(?:{any_run_name}): .*{indented_lines}", re.MULTILINE)
-    error_pattern = re.compile(r"^(?:.*: )?error: .*", re.MULTILINE)
-    messages_about_runs: list[str] = message_pattern.findall(output_log)
-    command_errors: list[str] = error_pattern.findall(error_log)
-    if command_errors:
-        only_counts_failed_runs = re.search("runs? failed", command_errors[-1])
-        if only_counts_failed_runs and messages_about_runs:
-            return messages_about_runs[-1]
-        return command_errors[-1]
-    log = error_log.strip() or output_log.strip()
-    return log.splitlines()[-1] if log else "the job has written no log"
-
-
-def _read_end_of_log(log: Path) -> str:
-    """Return the last 64 KiB of a log file as text; "" if the log can't be read."""
-    try:
-        with open_regular_file(log) as file:
-            file_size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, file_size - _MAX_LOG_BYTES))
-            return file.read(_MAX_LOG_BYTES).decode(errors="replace")
-    except (OSError, ValueError):
-        return ""

@@ -136,25 +136,25 @@ def _find_files(paths: Sequence[Path]) -> list[_ImageFile]:
 
 
 def _require_images(
-    paths: Sequence[Path], read_files: Sequence[Path], remarks: Sequence[str]
+    paths: Sequence[Path], readable_files: Sequence[Path], messages: Sequence[str]
 ) -> None:
     """Check that at least one file was read, and at least one in each folder among `paths`.
 
     Args:
       paths: the files and folders that the user named.
-      read_files: the files that could be read.
-      remarks: a line for each file that was left out, with the reason.
+      readable_files: the files that could be read.
+      messages: a line for each file that was left out, with the reason.
 
     Raises:
       UsageError: a folder has no readable image, or no file can be read.
     """
-    folders_with_images = {folder for file in read_files for folder in file.parents}
+    folders_with_images = {folder for file in readable_files for folder in file.parents}
     for path in paths:
         is_folder_without_image = path.is_dir() and path not in folders_with_images
         if is_folder_without_image:
             raise _no_images_error(path)
-    if not read_files:
-        reason_for_first_file = remarks[0].removeprefix(_LEFT_OUT)
+    if not readable_files:
+        reason_for_first_file = messages[0].removeprefix(_LEFT_OUT)
         raise UsageError(reason_for_first_file)
 
 

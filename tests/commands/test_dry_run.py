@@ -158,7 +158,7 @@ def test_of_a_study_only_what_a_start_would_train_is_estimated(tmp_path, monkeyp
 
 
 def test_of_a_study_that_jobs_train_nothing_is_estimated(tmp_path, monkeypatch, capsys):
-    part = SentPart(Job("slurm", "17", make_job_folder(tmp_path)), ("epochs1 seed 0",))
+    part = SentPart(Job("slurm", "17", make_job_folder(tmp_path)), ("epochs1 seed 0",), {})
     record_parts(tmp_path, [part])
     estimated = []
     monkeypatch.setattr(study_plan, "start_jax", lambda: None)

@@ -341,6 +341,23 @@ def test_forced_rows_are_overwritten_once(submit, slurm, out, capsys):
 
 @needs
 @on_posix
+def test_a_forced_row_whose_job_fails_is_not_taken_for_finished(submit, slurm, out):
+    """Its earlier result is still there."""
+    result_file = out / "two" / "seed0" / "result.json"
+    result_file.parent.mkdir(parents=True)
+    result_file.write_text("{}")
+    (out / "fail_two").touch()
+    error = r"1 of 1 part failed: two seed 0; .* --force two only, and --submit slurm, sends them"
+    with pytest.raises(RunError, match=error):
+        submit("--rows two --submit slurm --force two")
+    with pytest.raises(RunError, match=error):
+        submit("--rows two")
+    (out / "fail_two").unlink()
+    submit("--rows two --submit slurm --force two")
+
+
+@needs
+@on_posix
 def test_a_job_that_is_queued_again_trains_the_forced_runs_it_has_not_come_to(submit, slurm, out):
     """Without `--force`, it would take their earlier results for its own."""
     from submitit.core.utils import DelayedSubmission

@@ -90,7 +90,7 @@ def as_set(examples):
 
 def evaluate_all(test, val):
     return evaluate_sets(
-        linear, [as_set(test)], mistaken_predictors={}, class_names=NAMES, val=val, date=DATE
+        linear, [as_set(test)], predictors_with_mistakes={}, class_names=NAMES, val=val, date=DATE
     )
 
 

@@ -79,7 +79,7 @@ def test_they_are_listed_for_training_images_only(tmp_path):
     examples = Examples(IMAGES, LABELS)
     sets = [ImageSet(name, f"zoo, {name}", examples) for name in ("train", "val")]
     found = evaluate_sets(
-        answers, sets, mistaken_predictors={}, class_names=NAMES, val=None, date=DATE
+        answers, sets, predictors_with_mistakes={}, class_names=NAMES, val=None, date=DATE
     )
     assert "label_errors" not in found.evaluation["sets"]["val"]
     assert found.results["val"].label_errors is None
@@ -160,7 +160,7 @@ def test_mistakes_have_the_names_of_their_files_for_every_split(tmp_path, max_im
     classifier = SimpleNamespace(config=SimpleNamespace(dataset=path), class_names=NAMES)
     run = LoadedRun("run", None, classifier, [*sets, own], [], None)
     found = evaluate_sets(
-        answers, run.sets, mistaken_predictors={}, class_names=NAMES, val=None, date=DATE
+        answers, run.sets, predictors_with_mistakes={}, class_names=NAMES, val=None, date=DATE
     )
     add_image_sources(run, found)
     named = 0
@@ -184,7 +184,7 @@ def test_images_without_files_have_their_position_in_the_split():
     classifier = SimpleNamespace(config=SimpleNamespace(dataset="shapes10"), class_names=NAMES)
     run = LoadedRun("run", None, classifier, sets, [], None)
     found = evaluate_sets(
-        answers, sets, mistaken_predictors={}, class_names=NAMES, val=None, date=DATE
+        answers, sets, predictors_with_mistakes={}, class_names=NAMES, val=None, date=DATE
     )
     add_image_sources(run, found)
     lines = lines_of(found.evaluation)

@@ -160,7 +160,7 @@ def test_evaluating_has_it(done, users, easy_dataset):
     found = evaluate_sets(
         predict,
         [part],
-        mistaken_predictors={},
+        predictors_with_mistakes={},
         class_names="abcdefghij",
         val=None,
         date="now",

@@ -1,6 +1,7 @@
 """Parts of a study that were sent: the record, their states, and why they failed."""
 
 import json
+import os
 
 import pytest
 
@@ -8,10 +9,11 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
 from jaxcifar.machine.job_queue import Job
 from jaxcifar.runs.task import Task
-from jaxcifar.studies import submitted_parts as parts_module
+from jaxcifar.studies import job_failures
+from jaxcifar.studies.job_failures import failure_reason
 from jaxcifar.studies.submitted_parts import (
     SentPart,
-    failure_reason,
+    earlier_results,
     jobs_folder,
     lock_jobs,
     make_job_folder,
@@ -36,7 +38,7 @@ def tasks(tmp_path):
 
 
 def part(folder, identity, *names):
-    return SentPart(Job("slurm", identity, folder), tuple(f"{name} seed 0" for name in names))
+    return SentPart(Job("slurm", identity, folder), tuple(f"{name} seed 0" for name in names), {})
 
 
 def write_logs(job, errors, output):
@@ -61,6 +63,20 @@ def test_a_part_is_finished_if_all_its_runs_are_and_open_until_its_job_is_over(t
     progress = progress_of(sent, tasks, lambda job: job.identity in {"0", "1", "2"})
     identities = [[part.job.identity for part in group] for group in progress]
     assert identities == [["0"], ["1", "2"], ["3", "4"]]
+
+
+def test_a_part_that_did_not_replace_an_earlier_result_has_failed(tasks, tmp_path):
+    """A forced run can fail before it begins, and then leaves the result from before."""
+    runs = ("a seed 0", "b seed 0")
+    forced = SentPart(Job("slurm", "5", make_job_folder(tmp_path)), runs, earlier_results(tasks))
+    assert set(forced.earlier_results) == set(runs)
+    record_parts(tmp_path, [forced])
+    assert read_parts(tmp_path) == [forced]
+    for new_results, group in ((1, "failed"), (2, "finished")):
+        result_file = tasks[new_results - 1].path / "result.json"
+        os.utime(result_file, (new_results, new_results))
+        progress = progress_of(read_parts(tmp_path), tasks, lambda job: True)
+        assert getattr(progress, group) == [forced]
 
 
 def test_the_record_keeps_the_latest_job_of_each_run(tmp_path):
@@ -153,7 +169,7 @@ def test_the_reason_of_a_diverged_run_is_its_own(tasks, tmp_path):
 
 
 def test_only_the_end_of_a_log_is_read_and_no_link_followed(tasks, tmp_path, monkeypatch):
-    monkeypatch.setattr(parts_module, "_MAX_LOG_BYTES", 20)
+    monkeypatch.setattr(job_failures, "_MAX_LOG_BYTES", 20)
     failed = part(tmp_path / "logs", "7", "d")
     write_logs(failed.job, "error: the first\n" + "x" * 30 + "\nlast\n", "")
     assert failure_reason(failed, tasks) == "last"

@@ -62,9 +62,22 @@ def send_jobs(
     Raises:
       RunError: the jobs can't be sent.
     """
-    from jaxcifar.studies.submitted_parts import SentPart, make_job_folder, record_parts
+    from jaxcifar.studies.submitted_parts import (
+        SentPart,
+        earlier_results,
+        make_job_folder,
+        record_parts,
+    )
 
-    command_jobs = [_command_job(argv, shard, shard.select(tasks)) for shard in runs_by_shard]
+    tasks_by_shard = {shard: shard.select(tasks) for shard in runs_by_shard}
+    command_jobs = [
+        _command_job(argv, shard, tasks_of_shard)
+        for shard, tasks_of_shard in tasks_by_shard.items()
+    ]
+    results_by_shard = {
+        shard: earlier_results([task for task in tasks_by_shard[shard] if task.name in runs])
+        for shard, runs in runs_by_shard.items()
+    }
     queue_options = job_options(options.submit, options.submit_options)
     job_folder = make_job_folder(study_folder)
     try:
@@ -73,7 +86,8 @@ def send_jobs(
         delete_path(job_folder)
         raise
     sent_parts = [
-        SentPart(job, tuple(runs)) for job, runs in zip(jobs, runs_by_shard.values(), strict=True)
+        SentPart(job, tuple(runs), results_by_shard[shard])
+        for job, (shard, runs) in zip(jobs, runs_by_shard.items(), strict=True)
     ]
     record_parts(study_folder, sent_parts)
     return sent_parts

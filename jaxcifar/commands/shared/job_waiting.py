@@ -38,16 +38,18 @@ def wait_for_jobs(
     """
     from jaxcifar.studies.submitted_parts import progress_of
 
-    ended_parts: set[SentPart] = set()
+    ended_jobs: set[Job] = set()
     last_line_time = time.monotonic()
     print_line(f"waiting for {pluralize(len(parts), 'job')}; Ctrl-C stops waiting")
     try:
         while True:
             progress = progress_of(parts, tasks, queue.is_over)
             newly_ended_parts = [
-                part for part in (*progress.finished, *progress.failed) if part not in ended_parts
+                part
+                for part in (*progress.finished, *progress.failed)
+                if part.job not in ended_jobs
             ]
-            ended_parts.update(newly_ended_parts)
+            ended_jobs.update(part.job for part in newly_ended_parts)
             for part in newly_ended_parts:
                 last_line_time = time.monotonic()
                 outcome = "finished" if part in progress.finished else "failed"
@@ -59,7 +61,7 @@ def wait_for_jobs(
                 print_line(_status_line(queue, progress))
             time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:
-        open_jobs = [part.job for part in parts if part not in ended_parts]
+        open_jobs = [part.job for part in parts if part.job not in ended_jobs]
         message = _stopped_waiting_message(open_jobs, tasks[0].resuming_command)
         raise Interrupted(message) from None
 

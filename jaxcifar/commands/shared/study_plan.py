@@ -75,7 +75,7 @@ def show_study_plan(
       RunError: the devices have too little memory.
     """
     from jaxcifar.machine.environment import first_devices, use_cpu_cores
-    from jaxcifar.studies.conduct import sensible_at_once
+    from jaxcifar.studies.conduct import sensible_count_of_parallel_runs
     from jaxcifar.studies.waiting import unfinished_and_failed
 
     show_settings(console, given_study.settings_by_row(rows))
@@ -99,7 +99,7 @@ def show_study_plan(
     use_cpu_cores(config.batch_size, options.devices, config.accumulate)
     start_jax()
     devices = first_devices(options.devices)
-    at_once = options.at_once or sensible_at_once(devices)
+    at_once = options.at_once or sensible_count_of_parallel_runs(devices)
     show_costs(console, tasks_to_train, options.data_dir, devices, at_once)
 
 

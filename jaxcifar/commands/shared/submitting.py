@@ -106,9 +106,9 @@ def must_leave_training_to_jobs(
 ) -> bool:
     """Return True if this command must not train, because jobs of an earlier command do.
 
-    This is so if an earlier command with `--submit` has sent a run that is not finished yet. A run
-    with a result is finished, even if `--force` trains its row again. With `--submit` or `--shard`,
-    as in the commands of the jobs, the function returns False.
+    This is so if an earlier command with `--submit` has sent a run that its job has not finished
+    yet. If this command has `--force` for the row of a run with a result, the run is not left to
+    the jobs. With `--submit` or `--shard`, as in the commands of the jobs, return False.
 
     Raises:
       RunError: the record of the jobs can't be read.
@@ -118,9 +118,16 @@ def must_leave_training_to_jobs(
     from jaxcifar.studies.submitted_parts import read_parts
     from jaxcifar.studies.waiting import needs_training
 
-    sent_runs = {run for part in read_parts(study_folder) for run in part.runs}
-    sent_tasks = [task for task in tasks if task.name in sent_runs]
-    return any(needs_training(task) for task in _without_overwriting(sent_tasks))
+    part_by_run = {run: part for part in read_parts(study_folder) for run in part.runs}
+    for task in tasks:
+        part = part_by_run.get(task.name)
+        if part is None:
+            continue
+        needs_job = needs_training(dataclasses.replace(task, overwrite=False))
+        waits_for_forced_run = part.has_earlier_result(task) and not task.overwrite
+        if needs_job or waits_for_forced_run:
+            return True
+    return False
 
 
 def require_all_finished(
@@ -139,15 +146,16 @@ def require_all_finished(
     Raises:
       RunError: not all parts are finished.
     """
-    from jaxcifar.studies import submitted_parts
+    from jaxcifar.studies.job_failures import failure_reason
+    from jaxcifar.studies.submitted_parts import progress_of, read_parts
 
     queue = JobQueue()
-    parts = _parts_that_train(tasks, submitted_parts.read_parts(study_folder))
-    progress = submitted_parts.progress_of(parts, tasks, queue.is_over)
+    parts = _parts_that_train(tasks, read_parts(study_folder))
+    progress = progress_of(parts, tasks, queue.is_over)
     for part in progress.open:
         print_line(f"{run_names([part])}: job {part.job.identity} is {queue.state(part.job)}")
     for part in progress.failed:
-        reason = submitted_parts.failure_reason(part, tasks)
+        reason = failure_reason(part, tasks)
         print_line(f"{run_names([part])}: {reason} (logs: {part.job.folder})")
     never_sent_runs = _unfinished_runs_never_sent(tasks, parts)
     if never_sent_runs:
@@ -158,13 +166,31 @@ def require_all_finished(
         executor = progress.failed[0].job.executor
         raise RunError(
             f"{len(progress.failed)} of {all_parts} failed: {run_names(progress.failed)}; "
-            f"{tasks[0].resuming_command}, with --submit {executor}, sends them again"
+            f"{_sending_command(progress.failed, tasks)} --submit {executor}, sends them again"
         )
     if progress.open:
         raise RunError(
             f"{len(progress.open)} of {all_parts} not over yet: {run_names(progress.open)}; "
             "repeat the command later, or add --shard 1/1 to train here"
         )
+
+
+def _sending_command(failed_parts: "Sequence[SentPart]", tasks: "Sequence[Task]") -> str:
+    """Return words for the command that sends failed parts again, for a message.
+
+    A run that still has the result from before `--force` needs `--force` again.
+    """
+    from jaxcifar.runs.task import forcing_command
+
+    paths_to_force = [
+        task.path
+        for part in failed_parts
+        for task in tasks
+        if task.name in part.runs and part.has_earlier_result(task)
+    ]
+    if paths_to_force:
+        return f"{forcing_command(paths_to_force)}, and"
+    return f"{tasks[0].resuming_command}, with"
 
 
 def _unfinished_runs_never_sent(tasks: "Sequence[Task]", parts: "Sequence[SentPart]") -> list[str]:

@@ -36,10 +36,10 @@ def number_of_exported_branch(equation: JaxprEqn, branch_index: object) -> int:
             "a branch (cond) that depends on the images can't be converted; use jnp.where"
         )
     equivalent_branches_for_devices = branches
-    return _number_of_easiest_branch(equivalent_branches_for_devices)
+    return _number_of_branch_easiest_to_convert(equivalent_branches_for_devices)
 
 
-def _number_of_easiest_branch(branches: Sequence[ClosedJaxpr]) -> int:
+def _number_of_branch_easiest_to_convert(branches: Sequence[ClosedJaxpr]) -> int:
     difficulties = [_conversion_difficulty(branch) for branch in branches]
     return difficulties.index(min(difficulties))
 

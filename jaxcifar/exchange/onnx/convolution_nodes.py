@@ -160,8 +160,10 @@ def _add_transposed_convolution(
         dilations=list(params["rhs_dilation"]),
         group=group_count,
     )
-    cut_counts = [before + after for before, after in zip(cut_before, cut_after, strict=True)]
-    output = _output_of_conv_transpose(step, name, cut_counts)
+    cut_rows_and_columns = [
+        before + after for before, after in zip(cut_before, cut_after, strict=True)
+    ]
+    output = _output_of_conv_transpose(step, name, cut_rows_and_columns)
     added_counts = [(max(0, before), max(0, after)) for before, after in excess_padding]
     return _add_zeros_and_take_strides(graph, step, output, added_counts)
 
@@ -204,13 +206,13 @@ def _mirrored_and_swapped_kernel(weights: np.ndarray, group_count: int) -> np.nd
     return mirrored.reshape(input_count, outputs_of_group, *kernel_size)
 
 
-def _output_of_conv_transpose(step: Step, name: str, cut_counts: Sequence[int]) -> Tensor:
+def _output_of_conv_transpose(step: Step, name: str, cut_rows_and_columns: Sequence[int]) -> Tensor:
     """Return the output of a ConvTranspose node as a tensor with its name and shape.
 
     Args:
       step: the convolution in JAX.
       name: name of the node's output.
-      cut_counts: the number of rows and the number of columns that the node cuts off.
+      cut_rows_and_columns: the number of rows and the number of columns that the node cuts off.
     """
     orders = _axis_orders(step)
     images, kernel = step.inputs
@@ -227,6 +229,6 @@ def _output_of_conv_transpose(step: Step, name: str, cut_counts: Sequence[int]) 
         distance_of_weights = step.params["rhs_dilation"][number]
         image_size_with_zeros = (image_sizes[number].fixed_value - 1) * distance_of_pixels + 1
         kernel_margin = (kernel_sizes[number].fixed_value - 1) * distance_of_weights
-        output_size = image_size_with_zeros + kernel_margin - cut_counts[number]
+        output_size = image_size_with_zeros + kernel_margin - cut_rows_and_columns[number]
         shape[output_axis] = Size(output_size, output_size)
     return Tensor.without_repeats(name, tuple(shape), orders.result, step.dtype)

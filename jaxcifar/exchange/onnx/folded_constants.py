@@ -10,7 +10,7 @@ def combined_constant(operation: str, first: np.ndarray, second: np.ndarray) -> 
     return combined.astype(np.float32)
 
 
-def numbers_of_channels(
+def one_number_per_channel(
     constant: np.ndarray, axis_count: int, channel_count: int
 ) -> np.ndarray | None:
     """Return a constant as one number for each channel; None if it may differ within a channel.

@@ -160,9 +160,10 @@ def _element_numbers(sources: Sequence[Value]) -> list[Constant]:
         image_shape = [size.fixed_value for size in source.shape if size.is_fixed]
         end_number = first_number + _elements_per_image(source.shape)
         numbers_in_first_image = np.arange(first_number, end_number).reshape(image_shape)
+        image_counts_of_traces = source.shape[batch_axis]
         numbers_for_batch_sizes = [
             _numbers_in_batch(numbers_in_first_image, image_count, elements_per_image, batch_axis)
-            for image_count in source.shape[batch_axis]  # for two and for three images
+            for image_count in image_counts_of_traces
         ]
         numbers_of_sources.append(Constant(*numbers_for_batch_sizes))
         first_number = end_number

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxcifar.exchange.onnx.folded_constants import (
     combined_constant,
-    numbers_of_channels,
+    one_number_per_channel,
     scaled_along_axis,
 )
 from jaxcifar.exchange.onnx.onnx_builder import Node, OnnxBuilder
@@ -161,7 +161,7 @@ class _Folding:
             return False
         output_axis = 0 if layer.operation == "Conv" else 1  # of the weights
         channels = weights.shape[output_axis]
-        channel_constants = numbers_of_channels(constant, weights.ndim, channels)
+        channel_constants = one_number_per_channel(constant, weights.ndim, channels)
         if channel_constants is None:
             return False
         has_bias = len(layer.inputs) > 2
