@@ -197,7 +197,7 @@ def _train_and_report(
     ]
     devices = first_devices(options.devices)
     earlier_compilations = count_compilations("train_steps")  # of earlier calls in a notebook
-    forced_runs = ForcedRuns.of_tasks_not_begun(tasks_of_shard)
+    forced_runs = ForcedRuns.replaced_by(tasks_of_shard)
     outcomes = conduct(tasks_of_shard, options.data_dir, options.at_once, devices, console)
 
     errors = {outcome.task.name: outcome.error for outcome in outcomes if outcome.error}

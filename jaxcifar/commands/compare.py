@@ -19,8 +19,6 @@ from jaxcifar.machine.terminal import line_printer, pluralize
 from jaxcifar.runs.task import advice_to_give_run
 
 if TYPE_CHECKING:
-    from matplotlib.legend import Legend
-
     from jaxcifar.report.run_records import RunRecord
 
 HELP_EXAMPLES = (
@@ -205,6 +203,7 @@ def plot_accuracies(
     import numpy as np
     from matplotlib.ticker import PercentFormatter
 
+    from jaxcifar.report.figures import show_as_plain_text
     from jaxcifar.runs.plots import draw_mean, figure_with_axes
 
     figure, axes = figure_with_axes(7.0, 4.2, "Validation accuracy by epoch")
@@ -218,14 +217,8 @@ def plot_accuracies(
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     has_curves = bool(axes.lines)
     if has_curves:
-        _show_as_plain_text(axes.legend())
+        show_as_plain_text(axes.legend())
     figure.savefig(file, format=picture_format)
-
-
-def _show_as_plain_text(legend: "Legend") -> None:
-    """Switch off matplotlib's formulas in a legend: a `$` in the name of a run is only a sign."""
-    for label in legend.get_texts():
-        label.set_parse_math(False)
 
 
 def _style_of_curve(curve_number: int) -> dict[str, str]:

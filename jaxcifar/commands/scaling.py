@@ -81,9 +81,11 @@ def _efficiency_table(config: Config, flops: float, exchanges: "Sequence[Collect
     for heading in ("chips", "batch", *(machine.name for machine in machines)):
         table.add_column(heading, justify="right")
 
-    def add_row(chips: int, batch_size: int, same_or_growing: str) -> None:
+    def add_row(chips: int, batch_size: int, same_or_growing_batch: str) -> None:
         efficiencies = [
-            device_traffic.scaling_efficiency(machine, flops, exchanges, chips, same_or_growing)
+            device_traffic.scaling_efficiency(
+                machine, flops, exchanges, chips, same_or_growing_batch
+            )
             for machine in machines
         ]
         percentages = [f"{efficiency:.0%}" for efficiency in efficiencies]

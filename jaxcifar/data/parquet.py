@@ -109,7 +109,7 @@ class _SplitFiles:
         self.row_counts = []
         for file in files:
             with _open_parquet(file) as parquet_file:
-                self.row_counts.append(_count_rows(file, parquet_file))
+                self.row_counts.append(_row_count_if_plausible_size(file, parquet_file))
         self._image_count = sum(self.row_counts)
         if self._image_count > MAX_IMAGES:
             raise UsageError(
@@ -209,7 +209,7 @@ def _open_parquet(file: Path) -> "Iterator[ParquetFile]":
         ) from error
 
 
-def _count_rows(file: Path, parquet_file: "ParquetFile") -> int:
+def _row_count_if_plausible_size(file: Path, parquet_file: "ParquetFile") -> int:
     """Return the number of rows of a parquet file; raise if the unpacked size is too large."""
     metadata = parquet_file.metadata
     packed_bytes = file.stat().st_size

@@ -70,11 +70,11 @@ class Tiling:
 
     @property
     def matrices(self) -> Matrices:
-        return _make_matrices(self.tile_size, self.kernel_size)
+        return _winograd_matrices(self.tile_size, self.kernel_size)
 
 
 @cache
-def _make_matrices(tile_size: int, kernel_size: int) -> Matrices:
+def _winograd_matrices(tile_size: int, kernel_size: int) -> Matrices:
     """Return the matrices of Winograd's convolution for output tiles and kernels of these sizes.
 
     They come from a method for the product of two polynomials: evaluate both at n points, multiply

@@ -116,9 +116,9 @@ def delete_partial_files(folder: Path) -> None:
             if match is None or not entry.is_file(follow_symlinks=False):
                 continue
             process_number = int(match[1])
-            # A file with this process's number is older than the lock: a dead process left it.
-            is_of_dead_process = process_number == os.getpid() or not is_running(process_number)
-            if is_of_dead_process:
+            # An earlier process had the same number: this one has written no file since the lock.
+            is_of_earlier_process = process_number == os.getpid()
+            if is_of_earlier_process or not is_running(process_number):
                 Path(entry.path).unlink()
 
 

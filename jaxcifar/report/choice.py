@@ -48,7 +48,7 @@ def winner_sentences(network: StudiedNetwork) -> str:
     certainty = _certainty_sentence(leads, has_ties=bool(tied_names))
     if certainty:
         sentences.append(certainty)
-    if any(len(variation.folds) > 1 for variation in network.variations):
+    if network.has_folds:
         sentences.append(_FOLDS_SENTENCE)
     elif any(len(variation.runs) == 1 for variation in network.variations):
         sentences.append("With a single seed the spread between seeds is not known.")

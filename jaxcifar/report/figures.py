@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 
 from jaxcifar.report.pictures import DrawPicture
 from jaxcifar.report.run_records import FinishedRun
@@ -72,5 +73,10 @@ def add_legend(figure: Figure, font_size: int = 10, title: str | None = None) ->
     """Add a legend below the axes of a figure; a "$" in its texts does not start a formula."""
     layout: dict[str, Any] = {"loc": "outside lower center", "ncols": 2}
     legend = figure.legend(**layout, fontsize=font_size, title=title)
+    show_as_plain_text(legend)
+
+
+def show_as_plain_text(legend: Legend) -> None:
+    """Switch off matplotlib's formulas in a legend: a "$" in a name is only a character."""
     for text in legend.get_texts():
         text.set_parse_math(False)

@@ -28,6 +28,11 @@ class StudiedNetwork:
         return self.variations[0].runs[0].converted
 
     @property
+    def has_folds(self) -> bool:
+        """Whether a variation was trained on several folds."""
+        return any(len(variation.folds) > 1 for variation in self.variations)
+
+    @property
     def winner(self) -> Variation:
         """The variation with the highest mean validation accuracy."""
         return self.ranked_variations[0]

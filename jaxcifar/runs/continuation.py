@@ -80,8 +80,8 @@ def load_continued_state(config: Config, setup: Setup, state_like: TrainState) -
     has_changed_on_disk = run_on_disk is None or run_on_disk.sha256 != config.continue_sha256
     if has_changed_on_disk:
         raise RunError(
-            f"{path}: the last checkpoint of this run has changed since you began to continue it; "
-            "begin the continuing run again with --overwrite (in a study: --force ROW)"
+            f"{path}: the last checkpoint of this run has changed since another run began to "
+            "continue it; start that run again with --overwrite (in a study: --force ROW)"
         )
     return ContinuedState(last_checkpoint, best_checkpoint)
 

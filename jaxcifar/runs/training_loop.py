@@ -212,8 +212,8 @@ class _TrainingLoop:
             run.fail_if_not_finite("training", means["loss"])
             if run.is_epoch_over:
                 with self._progress.evaluating(VALIDATING, len(self._setup.val.labels)):
-                    row = run.end_epoch(state, means)
-                run.observers.epoch(row)
+                    metrics_of_epoch = run.end_epoch(state, means)
+                run.observers.epoch(metrics_of_epoch)
         except (RunError, UsageError) as error:  # a UsageError if a user's metric fails
             return self._close_failed(run, error)
         return self._test_and_close(run, state) if run.is_trained else None

@@ -19,7 +19,7 @@ class ForcedRuns(NamedTuple):
     config_change_times: dict[Path, int]
 
     @classmethod
-    def of_tasks_not_begun(cls, tasks: Sequence[Task]) -> Self:
+    def replaced_by(cls, tasks: Sequence[Task]) -> Self:
         """Return the earlier runs that `tasks` will overwrite; call this before the tasks begin."""
         config_change_times = {}
         for task in tasks:

@@ -78,7 +78,7 @@ def wait_for_other_processes(tasks: Sequence[Task], print_line: PrintLine) -> Af
     Stop waiting when all runs have ended, or when a process has stopped before the end of its run.
     """
     print_line(f"waiting for other processes: {', '.join(task.name for task in tasks)}")
-    held_tasks = [_without_overwriting(task) for task in tasks]
+    held_tasks = [without_overwriting(task) for task in tasks]
     ended_tasks: list[Task] = []
     while True:
         states = {task: _state_in_other_process(task) for task in held_tasks}
@@ -90,8 +90,8 @@ def wait_for_other_processes(tasks: Sequence[Task], print_line: PrintLine) -> Af
         time.sleep(_POLL_SECONDS)
 
 
-def _without_overwriting(task: Task) -> Task:
-    """Return a task that does not overwrite the run, because another process is retraining it."""
+def without_overwriting(task: Task) -> Task:
+    """Return a task that does not overwrite its run, because another process retrains it."""
     return dataclasses.replace(task, overwrite=False)
 
 

@@ -132,10 +132,10 @@ def _make_classifier(
     num_classes = len(description["class_names"])
     statistics = _image_statistics(description)
     with _report_impossible_network(path):
-        program, hyper = _make_program(config, num_classes, statistics)
-        expected_variables = _state_without_values(program, hyper).variables
+        program, hyperparameters = _make_program(config, num_classes, statistics)
+        expected_variables = _state_without_values(program, hyperparameters).variables
     variables = arrange_arrays(arrays, expected_variables, path)
-    return Classifier.create(config, description, program, hyper, variables)
+    return Classifier.create(config, description, program, hyperparameters, variables)
 
 
 @contextlib.contextmanager
@@ -183,13 +183,13 @@ def _load_from_checkpoint(
     statistics = _image_statistics(description)
     train_examples = result["examples"]["train"]
     with _report_impossible_network(folder.path):
-        program, hyper = _make_program(config, num_classes, statistics, train_examples)
-        expected_state = _state_without_values(program, hyper)
+        program, hyperparameters = _make_program(config, num_classes, statistics, train_examples)
+        expected_state = _state_without_values(program, hyperparameters)
     with Checkpoints(folder.checkpoints, config, program.steps_per_epoch) as checkpoints:
         last_step_of_selected_epoch = result["selected_epoch"] * program.steps_per_epoch
         checkpoint = checkpoints.load(last_step_of_selected_epoch, expected_state)
         state: TrainState = checkpoint.state
-    return Classifier.create(config, description, program, hyper, state.variables)
+    return Classifier.create(config, description, program, hyperparameters, state.variables)
 
 
 def _make_program(
@@ -205,14 +205,14 @@ def _make_program(
     """
     one_device = first_devices(None)[:1]
     program = make_program(config, num_classes, train_examples or config.batch_size, one_device)
-    hyper = make_hyperparameters(config, statistics, program.steps_per_epoch)
-    return program, place_on_devices(hyper, program.replicated)
+    hyperparameters = make_hyperparameters(config, statistics, program.steps_per_epoch)
+    return program, place_on_devices(hyperparameters, program.replicated)
 
 
-def _state_without_values(program: Program, hyper: Hyperparameters) -> TrainState:
+def _state_without_values(program: Program, hyperparameters: Hyperparameters) -> TrainState:
     """Return the shapes, dtypes and device placement of a program's training state."""
     images = jax.ShapeDtypeStruct((1, *image_shape(program.image_size)), np.uint8)
-    state = program.init.eval_shape(program, hyper, images)
+    state = program.init.eval_shape(program, hyperparameters, images)
 
     def with_placement(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=program.replicated)

@@ -121,17 +121,19 @@ class BatchLoss:
             return PartResults(to_sum=share_of_mean_loss, to_average=())
 
         share_of_device = self._combine_parts(share_of_part).to_sum
-        return sharing.sum_over_devices(share_of_device, self.device_axis)
+        mean_loss = sharing.sum_over_devices(share_of_device, self.device_axis)
+        return mean_loss
 
     def _mean_loss_and_gradients(self, params: PyTree) -> tuple[Array, PyTree]:
         def loss_and_gradients_of_part(examples: Batch, part: BatchPart | None) -> PartResults:
             compute_loss_and_gradients = jax.value_and_grad(self.loss_fn, has_aux=True)
-            (loss, _), grads = compute_loss_and_gradients(params, examples, part)
-            return PartResults(to_sum=(loss, grads), to_average=())
+            (share_of_mean_loss, _), grads = compute_loss_and_gradients(params, examples, part)
+            return PartResults(to_sum=(share_of_mean_loss, grads), to_average=())
 
         results_on_device = self._combine_parts(loss_and_gradients_of_part)
-        loss_and_gradients_on_device = results_on_device.to_sum
-        return sharing.sum_over_devices(loss_and_gradients_on_device, self.device_axis)
+        shares_of_device = results_on_device.to_sum
+        mean_loss, grads = sharing.sum_over_devices(shares_of_device, self.device_axis)
+        return mean_loss, grads
 
     def _combine_parts(
         self, compute_part: Callable[[Batch, BatchPart | None], PartResults]

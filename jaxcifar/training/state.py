@@ -102,7 +102,7 @@ class TrainingSums:
 
     @classmethod
     def of(cls, logits: Float32[Array, "images classes"], targets: Targets) -> "TrainingSums":
-        """Return the sums over a batch of images, from the images' logits and targets.
+        """Return the sums of loss and correct predictions over a batch of images.
 
         For a mixed image, the class with the largest share counts as its label.
         """

@@ -352,6 +352,10 @@ def test_a_forced_row_whose_job_fails_is_not_taken_for_finished(submit, slurm, o
         submit("--rows two --submit slurm --force two")
     with pytest.raises(RunError, match=error):
         submit("--rows two")
+    with pytest.raises(
+        UsageError, match=r"the jobs of two seed 0 failed before .* --force two only"
+    ):
+        submit("--rows two --submit slurm")
     (out / "fail_two").unlink()
     submit("--rows two --submit slurm --force two")
 

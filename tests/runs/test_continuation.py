@@ -171,7 +171,7 @@ def test_the_best_epoch_may_be_one_of_the_earlier_run_whose_folder_is_gone(
 def test_another_run_in_place_of_the_continued_one_is_noticed(two, tmp_path, easy_dataset):
     config = Config.create(continue_from=str(two), epochs=3)
     other = dataclasses.replace(config, continue_sha256="0" * 64)
-    message = "the last checkpoint of this run has changed since you began to continue it"
+    message = "the last checkpoint of this run has changed since another run began to continue it"
     with pytest.raises(RunError, match=message):
         train(tmp_path / "more", easy_dataset, other)
     assert not (tmp_path / "more" / "config.json").exists()

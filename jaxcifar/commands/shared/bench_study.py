@@ -10,8 +10,14 @@ from jaxcifar.config.option_names import option_name
 from jaxcifar.errors import UsageError
 from jaxcifar.studies.study import Study
 
-_OPTIONS_THAT_STUDIES_REFUSE = (
-    *("arch", "arch_args", "batch_size", "peer", "at_once", "steps", "plot"),
+_OPTIONS_WITHOUT_STUDY = (
+    "arch",
+    "arch_args",
+    "batch_size",
+    "peer",
+    "at_once",
+    "steps",
+    "plot",
 )
 
 
@@ -21,7 +27,7 @@ def read_study(options: Namespace) -> Study:
     Raises:
       UsageError: the study can't be read, or another option can't be used with `--study`.
     """
-    for name in _OPTIONS_THAT_STUDIES_REFUSE:
+    for name in _OPTIONS_WITHOUT_STUDY:
         is_given = getattr(options, name, None) is not None
         if is_given:
             raise UsageError(f"--{option_name(name)}: can't be used with --study; leave it out")

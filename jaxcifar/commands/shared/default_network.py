@@ -38,7 +38,7 @@ def require_chosen_network(
     is_network_chosen = "arch" in given_settings or "continue_from" in given_settings
     if is_network_chosen or jax.devices()[0].platform != "cpu":
         return
-    images_in_all_epochs = config.epochs * _image_count_if_known(config)
+    images_in_all_epochs = config.epochs * _image_count_or_zero(config)
     seconds = images_in_all_epochs / (_IMAGES_PER_SECOND_AND_CORE * cpu_cores())
     if seconds > _MAX_SECONDS_WITHOUT_CHOICE:
         small_network = ("--arch", "cnn", "--recipe", "strong")
@@ -52,7 +52,7 @@ def require_chosen_network(
         )
 
 
-def _image_count_if_known(config: Config) -> int:
+def _image_count_or_zero(config: Config) -> int:
     """Return the number of training images of a data set of the catalogue.
 
     The user's own images are not counted before they are loaded: the number is 0.

@@ -78,7 +78,7 @@ class CorruptionEvaluator:
                 return run
         classifier = load(options.base, data_dir=options.data_dir)
         # Lines about these sets were printed when the other runs were loaded.
-        corrupted_sets = open_corruption_sets(classifier, options, print_line=_print_nothing)
+        corrupted_sets = open_corruption_sets(classifier, options, print_line=lambda line: None)
         return LoadedRun(
             name=printable(options.base),
             folder=None,
@@ -100,10 +100,6 @@ class CorruptionEvaluator:
             images.title: evaluate_corruption_set(logits_of, images, self._date, print_activity)
             for images in run.corrupted_sets
         }
-
-
-def _print_nothing(line: str) -> None:
-    pass
 
 
 def corruption_set_table(run: str, result: CorruptionSet) -> Table:

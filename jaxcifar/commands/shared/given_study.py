@@ -84,8 +84,8 @@ class GivenStudy(NamedTuple):
             ]
             config = self.study.config_of(row, self.first_seed, fold)
             settings = settings_by_origin(config, layers)
-            settings_of_all_seeds = [setting for setting in settings if setting.name != "seed"]
-            settings_by_row[row.name] = settings_of_all_seeds
+            settings_without_seed = [setting for setting in settings if setting.name != "seed"]
+            settings_by_row[row.name] = settings_without_seed
         return settings_by_row
 
     def overruled_setting_lines(

@@ -70,8 +70,10 @@ def send_jobs(
     )
 
     tasks_by_shard = {shard: shard.select(tasks) for shard in runs_by_shard}
+    words = without_submit_options(argv)
+    words_that_keep_new_runs = without_submit_options(argv, other_option="--force")
     command_jobs = [
-        _command_job(argv, shard, tasks_of_shard)
+        _command_job(words, words_that_keep_new_runs, shard, tasks_of_shard)
         for shard, tasks_of_shard in tasks_by_shard.items()
     ]
     results_by_shard = {
@@ -93,17 +95,24 @@ def send_jobs(
     return sent_parts
 
 
-def _command_job(argv: Sequence[str], shard: Shard, tasks_of_shard: "Sequence[Task]") -> CommandJob:
-    """Return a job that repeats the command in `argv` for one part of a study.
+def _command_job(
+    words: Sequence[str],
+    words_that_keep_new_runs: Sequence[str],
+    shard: Shard,
+    tasks_of_shard: "Sequence[Task]",
+) -> CommandJob:
+    """Return a job that repeats this command for one part of a study.
 
-    If the job runs a second time because its time was over, it keeps what it has trained: its
-    second command has no `--force`.
+    Args:
+      words: the words of this command that the job repeats.
+      words_that_keep_new_runs: the same without `--force`. If the job runs a second time because
+        its time was over, it repeats these words, and so keeps the runs that it has trained.
+      shard: the part of the study.
+      tasks_of_shard: the runs of this part.
     """
     from jaxcifar.studies.forced_runs import ForcedRuns
 
-    words = without_submit_options(argv)
-    words_that_keep_new_runs = without_submit_options(argv, other_option="--force")
-    earlier_runs = ForcedRuns.of_tasks_not_begun(tasks_of_shard)
+    earlier_runs = ForcedRuns.replaced_by(tasks_of_shard)
     return CommandJob(
         command=_job_command(words, shard),
         command_again=_job_command(words_that_keep_new_runs, shard),

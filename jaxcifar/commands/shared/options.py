@@ -116,8 +116,8 @@ def add_config_options(
 def _fields_with_dependent_settings(names: Iterable[str]) -> Iterator[str]:
     """Yield the names of fields; each field is followed by the settings that depend on its value.
 
-    For example, "optimizer" is followed by settings that only some optimizers use. Settings that
-    `OPTION_GROUPS` lists itself do not follow a field.
+    For example, "optimizer" is followed by settings that only some optimizers use. A setting that
+    already has a place in `OPTION_GROUPS` is not moved to the field on which it depends.
     """
     listed_anywhere = {name for group in OPTION_GROUPS.values() for name in group}
     for name in names:

@@ -32,7 +32,7 @@ def show_ranking(console: Console, records: "Records") -> None:
         tied_rows = _rows_tied_with_best(network)
         console.print(_ranked_table(network, tied_rows))
         print_line(_best_row_sentence(network, tied_rows))
-        if _has_folds(network):
+        if network.has_folds:
             print_line(
                 "With folds: mean ± standard deviation over the folds; the validation images of "
                 "each fold are other images. Each run used the test images once, at its end."
@@ -46,10 +46,6 @@ def show_ranking(console: Console, records: "Records") -> None:
         )
 
 
-def _has_folds(network: "StudiedNetwork") -> bool:
-    return any(len(variation.folds) > 1 for variation in network.variations)
-
-
 def _quoted_name(name: str) -> str:
     return f"“{printable(name)}”"
 
@@ -61,7 +57,7 @@ def _ranked_table(network: "StudiedNetwork", tied_rows: Sequence[str]) -> Table:
     """
     from jaxcifar.report.run_times import device_seconds
 
-    count_column = "runs" if _has_folds(network) else "seeds"
+    count_column = "runs" if network.has_folds else "seeds"
     number_columns = (count_column, "validation", "test", "time")
     table = make_table(network.title, ("row",), number_columns)
     table.add_column("")  # for the mark of the best row
@@ -122,8 +118,7 @@ def _rows_tied_with_best(network: "StudiedNetwork") -> list[str]:
     from jaxcifar.report.choice import validation_lead
 
     best, *others = network.ranked_variations
-    has_validation_accuracy = not best.runs[0].converted
-    if not has_validation_accuracy:
+    if network.converted:  # no validation accuracy
         return []
     return [other.name for other in others if not validation_lead(best, other).is_significant]
 
@@ -141,8 +136,7 @@ def _best_row_sentence(network: "StudiedNetwork", tied_rows: Sequence[str]) -> s
     rank = "first" if tied_rows else "best"
     sentence = f"{rank}: {best.name}"
     test_text = f"{_accuracy_or_empty(best, 'test')} of the test images"
-    has_validation_accuracy = not best.runs[0].converted
-    if not has_validation_accuracy:
+    if network.converted:  # no validation accuracy
         return f"{sentence}, {test_text}"
     sentence += f", {_accuracy_or_empty(best, 'val')} of the validation images and {test_text}"
     if others:

@@ -87,13 +87,8 @@ def check_submit_options(options: argparse.Namespace, run_count: int, study_fold
             f"--parts {options.parts}: the study has {pluralize(run_count, 'run')}; use --parts "
             f"{run_count} or less"
         )
-    _require_valid_job_options(options)
+    job_options(options.submit, options.submit_options)  # raises an error if a value is wrong
     check_executor(options.submit, study_folder)
-
-
-def _require_valid_job_options(options: argparse.Namespace) -> None:
-    """Raise a `UsageError` if a value of `--submit-options` can't be used."""
-    job_options(options.submit, options.submit_options)
 
 
 def _require_no_option_of_submit(options: argparse.Namespace) -> None:

@@ -1,6 +1,5 @@
 """Send the unfinished parts of a study to a cluster, and name the failed parts."""
 
-import dataclasses
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,7 +51,7 @@ def send_parts(
         open_parts = _parts_that_train(tasks, all_open_parts)
         tasks_to_train = [task for task in tasks if needs_training(task)]
         if not tasks_to_train and not open_parts:
-            raise UsageError(_nothing_to_train_message(tasks))
+            raise UsageError(_nothing_to_train_message(tasks, earlier_parts))
         runs_to_send = {task.name for task in tasks_to_train if task.name not in runs_in_queue}
         if open_parts:
             print_line(f"in the queue or running: {run_names(open_parts)}")
@@ -68,13 +67,25 @@ def send_parts(
         print_line(f"when the jobs are over, leave out --submit: {command} writes the report")
         return
     parts = [*open_parts, *sent_parts]
-    wait_for_jobs(queue, parts, _without_overwriting(tasks), print_line)
+    wait_for_jobs(queue, parts, tasks, print_line)
 
 
-def _nothing_to_train_message(tasks: "Sequence[Task]") -> str:
-    """Return the error message for a study with nothing to train: all runs finished or failed."""
+def _nothing_to_train_message(tasks: "Sequence[Task]", parts: "Sequence[SentPart]") -> str:
+    """Return the error message for a study with nothing to train: all runs finished or failed.
+
+    `parts` are the parts that were sent earlier. Their jobs are over.
+    """
+    from jaxcifar.runs.task import forcing_command
     from jaxcifar.studies.waiting import earlier_failures
 
+    tasks_to_force = _tasks_with_earlier_results(tasks, parts)
+    if tasks_to_force:
+        runs = ", ".join(task.name for task in tasks_to_force)
+        command = forcing_command(task.path for task in tasks_to_force)
+        return (
+            f"--submit: the jobs of {runs} failed before they replaced the earlier results; "
+            f"{command}, sends them again"
+        )
     failed_outcomes = earlier_failures(tasks)
     if not failed_outcomes:
         runs = pluralize(len(tasks), "run")
@@ -92,23 +103,15 @@ def _parts_that_train(tasks: "Sequence[Task]", parts: "Sequence[SentPart]") -> "
     return [part for part in parts if runs.intersection(part.runs)]
 
 
-def _without_overwriting(tasks: "Sequence[Task]") -> "list[Task]":
-    """Return copies of tasks that do not overwrite runs, also with `--force`.
-
-    The jobs delete the earlier runs of forced rows. So a result that exists when a job has ended is
-    a new one.
-    """
-    return [dataclasses.replace(task, overwrite=False) for task in tasks]
-
-
 def must_leave_training_to_jobs(
     tasks: "Sequence[Task]", options: Namespace, study_folder: Path
 ) -> bool:
     """Return True if this command must not train, because jobs of an earlier command do.
 
-    This is so if an earlier command with `--submit` has sent a run that its job has not finished
-    yet. If this command has `--force` for the row of a run with a result, the run is not left to
-    the jobs. With `--submit` or `--shard`, as in the commands of the jobs, return False.
+    The reason is a run that was sent with `--submit`, and that its job has not finished yet. A run
+    with a result is no reason if this command has `--force` for its row.
+
+    With `--submit` or `--shard`, as in the commands of the jobs, return False.
 
     Raises:
       RunError: the record of the jobs can't be read.
@@ -116,14 +119,14 @@ def must_leave_training_to_jobs(
     if options.submit is not None or options.shard is not None:
         return False
     from jaxcifar.studies.submitted_parts import read_parts
-    from jaxcifar.studies.waiting import needs_training
+    from jaxcifar.studies.waiting import needs_training, without_overwriting
 
     part_by_run = {run: part for part in read_parts(study_folder) for run in part.runs}
     for task in tasks:
         part = part_by_run.get(task.name)
         if part is None:
             continue
-        needs_job = needs_training(dataclasses.replace(task, overwrite=False))
+        needs_job = needs_training(without_overwriting(task))
         waits_for_forced_run = part.has_earlier_result(task) and not task.overwrite
         if needs_job or waits_for_forced_run:
             return True
@@ -182,15 +185,17 @@ def _sending_command(failed_parts: "Sequence[SentPart]", tasks: "Sequence[Task]"
     """
     from jaxcifar.runs.task import forcing_command
 
-    paths_to_force = [
-        task.path
-        for part in failed_parts
-        for task in tasks
-        if task.name in part.runs and part.has_earlier_result(task)
-    ]
-    if paths_to_force:
-        return f"{forcing_command(paths_to_force)}, and"
+    tasks_to_force = _tasks_with_earlier_results(tasks, failed_parts)
+    if tasks_to_force:
+        return f"{forcing_command(task.path for task in tasks_to_force)}, and"
     return f"{tasks[0].resuming_command}, with"
+
+
+def _tasks_with_earlier_results(
+    tasks: "Sequence[Task]", parts: "Sequence[SentPart]"
+) -> "list[Task]":
+    """Return the tasks in `parts` that still have their results from before `--force`."""
+    return [task for task in tasks if any(part.has_earlier_result(task) for part in parts)]
 
 
 def _unfinished_runs_never_sent(tasks: "Sequence[Task]", parts: "Sequence[SentPart]") -> list[str]:
