@@ -47,7 +47,7 @@ def _bools_to_integers(graph: OnnxBuilder, value: Value) -> Value:
     """Convert truth values to the integers 0 and 1; return other values unchanged."""
     if isinstance(value, Tensor):
         return bool_tensor_to_integers(graph, value)
-    array = value.array()
+    array = value.array_for_any_batch()
     return fixed_constant(array.astype(_INT32)) if array.dtype == np.bool_ else value
 
 

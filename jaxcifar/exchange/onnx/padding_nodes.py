@@ -62,7 +62,7 @@ def _add_elements(
     graph: OnnxBuilder, tensor: Tensor, filling: Value, added_counts: list[tuple[int, int]]
 ) -> Tensor:
     """Add the node that adds elements before and after a tensor, along each axis."""
-    tensor = graph.expand_repeats(tensor)
+    tensor = graph.expand_broadcast_axes(tensor)
     counts_before = [added_counts[axis][0] for axis in tensor.order]
     counts_after = [added_counts[axis][1] for axis in tensor.order]
     filling_name = graph.reorder_axes(filling, ()).name

@@ -159,4 +159,4 @@ def add_pool(
         name = graph.add_node("Mul", means, graph.add_scalar(math.prod(windows.size)))
     if must_join_axes:
         name = graph.add_reshape(name, [shape[axis] for axis in order])
-    return Tensor.without_repeats(name, shape, order, x.dtype)
+    return Tensor.without_broadcast_axes(name, shape, order, x.dtype)

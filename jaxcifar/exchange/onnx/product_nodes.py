@@ -98,7 +98,7 @@ def _add_dense_layer(
         name = graph.add_reshape(name, [*kept_sizes, *output_sizes])
     order = [axes_in_result.of_inputs[axis] for axis in kept_axes]
     order += axes_in_result.of_weights.values()
-    return Tensor.without_repeats(name, step.shape, tuple(order), step.dtype)
+    return Tensor.without_broadcast_axes(name, step.shape, tuple(order), step.dtype)
 
 
 def _weight_matrix(weights: _Operand) -> np.ndarray:
@@ -134,8 +134,8 @@ def _sums_over_channels(x: Tensor, inputs: _Operand) -> bool:
     if len(x.order) <= 2:
         return False
     _, channel_axis, *_ = x.order
-    has_repeats = x.sizes_in_graph != x.shape
-    return inputs.summed_axes == (channel_axis,) and not has_repeats
+    has_broadcast_axes = x.sizes_in_graph != x.shape
+    return inputs.summed_axes == (channel_axis,) and not has_broadcast_axes
 
 
 def _add_convolution_1x1(
@@ -156,7 +156,7 @@ def _add_convolution_1x1(
     [channel_axis_in_result] = axes_in_result.of_weights.values()
     order = [axes_in_result.of_inputs[batch_axis], channel_axis_in_result]
     order += [axes_in_result.of_inputs[axis] for axis in spatial_axes]
-    return Tensor.without_repeats(name, step.shape, tuple(order), step.dtype)
+    return Tensor.without_broadcast_axes(name, step.shape, tuple(order), step.dtype)
 
 
 def _constant_array(weights: _Operand) -> np.ndarray:
@@ -171,7 +171,7 @@ def _constant_array(weights: _Operand) -> np.ndarray:
             "weights whose shape depends on the number of images can't be converted; use weights "
             "of a fixed shape"
         )
-    return weights.value.array()
+    return weights.value.array_for_any_batch()
 
 
 def _add_product_of_batches(
@@ -202,7 +202,7 @@ def _add_product_of_batches(
         order = axes_of_batch + axes_of_right + axes_of_left
     else:
         order = axes_of_batch + axes_of_left + axes_of_right
-    return Tensor.without_repeats(name, step.shape, order, step.dtype)
+    return Tensor.without_broadcast_axes(name, step.shape, order, step.dtype)
 
 
 def _add_reshape_to_matrices(

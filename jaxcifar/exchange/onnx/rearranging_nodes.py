@@ -94,8 +94,8 @@ def reshape_tensor(graph: OnnxBuilder, x: Tensor, shape: Shape) -> Tensor:
     axis is reshaped, the repeated values are written out first.
     """
     groups = axis_groups(x.shape, shape)
-    if any(_has_reshaped_repeats(x, group) for group in groups):
-        x = graph.expand_repeats(x)
+    if any(_reshapes_broadcast_axes(x, group) for group in groups):
+        x = graph.expand_broadcast_axes(x)
     order = _order_without_transposition(x, groups, len(shape))
     if order is None:
         x = graph.reorder_and_expand(x)
@@ -115,10 +115,10 @@ def reshape_tensor(graph: OnnxBuilder, x: Tensor, shape: Shape) -> Tensor:
     return result
 
 
-def _has_reshaped_repeats(x: Tensor, group: AxisGroup) -> bool:
+def _reshapes_broadcast_axes(x: Tensor, group: AxisGroup) -> bool:
     """Return True if a reshape changes axes along which values repeat (size 1 in the graph)."""
-    has_repeats = any(x.sizes_in_graph[axis] != x.shape[axis] for axis in group.axes_before)
-    return group.is_reshaped and has_repeats
+    has_broadcast_axes = any(x.sizes_in_graph[axis] != x.shape[axis] for axis in group.axes_before)
+    return group.is_reshaped and has_broadcast_axes
 
 
 def _order_without_transposition(

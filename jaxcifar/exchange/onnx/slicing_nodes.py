@@ -73,7 +73,7 @@ def add_slice(
     result = dataclasses.replace(result, name=name)
     starts_at_zero = not any(cut_starts)
     if starts_at_zero and set(cut_strides) == {1}:
-        graph.tensors_before_cut[result] = x
+        graph.tensors_before_crop[result] = x
     return result
 
 

@@ -150,7 +150,7 @@ def is_constant_filled_with(value: Value, scalar: float) -> bool:
     Raises:
       UnconvertibleError: the constant depends on the number of images.
     """
-    return isinstance(value, Constant) and bool(np.all(value.array() == scalar))
+    return isinstance(value, Constant) and bool(np.all(value.array_for_any_batch() == scalar))
 
 
 def only_input(step: Step) -> Tensor:
