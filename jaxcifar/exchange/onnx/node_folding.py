@@ -39,7 +39,7 @@ class _Folding:
         self._reader_counts[output] += 1
         self._producers = {name: node for node in graph.nodes for name in node.outputs}
         self._readers = {name: node for node in graph.nodes for name in node.inputs}
-        self._removed_ids: set[int] = set()  # identities of nodes
+        self._removed: set[int] = set()  # identities of nodes
 
     def move_one_transposition_towards_images(self) -> bool:
         """Put one transposition before the node whose result it transposes, if possible.
@@ -100,9 +100,7 @@ class _Folding:
             self._fold_into_previous_node(node)
             if node.operation == "Identity":
                 self._remove_and_reconnect(node)
-        self._graph.nodes = [
-            node for node in self._graph.nodes if id(node) not in self._removed_ids
-        ]
+        self._graph.nodes = [node for node in self._graph.nodes if id(node) not in self._removed]
 
     def _fold_into_previous_node(self, node: Node) -> None:
         """Remove a "Mul" or "Add" node with a constant, if the previous node can do its work.
@@ -249,4 +247,4 @@ class _Folding:
             kept_name if name == unused_name else name for name in previous_node.outputs
         ]
         self._producers[kept_name] = previous_node
-        self._removed_ids.add(id(node))
+        self._removed.add(id(node))

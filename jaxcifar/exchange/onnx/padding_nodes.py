@@ -1,7 +1,5 @@
 """Convert operations that pad an array, or replace a block of an array."""
 
-import dataclasses
-
 import numpy as np
 
 from jaxcifar.exchange.onnx.elementwise_nodes import add_elementwise_node
@@ -78,26 +76,25 @@ def _add_elements(
         size_for_two = size.for_two_images + added_count
         size_for_three = size.for_three_images + added_count
         sizes.append(Size(size_for_two, size_for_three))
-    shape = tuple(sizes)
-    return dataclasses.replace(tensor, name=name, shape=shape, sizes_in_graph=shape)
+    return Tensor.without_broadcast_axes(name, tuple(sizes), tensor.order, tensor.dtype)
 
 
 def convert_dynamic_update_slice(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the nodes that replace a block of an array, at a constant position.
 
-    The block is padded with zeros to the size of the array. Then a constant array of truth values
-    takes each element from the padded block or from the array.
+    The block is padded with zeros to the size of the array. A constant mask says which elements are
+    in the block. A "Where" node takes these from the padded block, and the others from the array.
     """
     x, block, *_ = step.inputs
     starts = clamped_starts(
         step, index_of_first_position=2, array_shape=x.shape, slice_shape=block.shape
     )
     padding_of_block = []
-    block_slices = []
+    slices_of_block = []
     for start, array_size, block_size in zip(starts, x.shape, block.shape, strict=True):
         replaces_whole_axis = array_size == block_size
-        is_same_for_any_batch = array_size.is_fixed and block_size.is_fixed and start.is_fixed
-        if not replaces_whole_axis and not is_same_for_any_batch:
+        is_at_fixed_place = array_size.is_fixed and block_size.is_fixed and start.is_fixed
+        if not replaces_whole_axis and not is_at_fixed_place:
             raise UnconvertibleError(
                 "a block that replaces some images of the batch can't be converted; replace the "
                 "block in all images"
@@ -107,20 +104,20 @@ def convert_dynamic_update_slice(graph: OnnxBuilder, step: Step) -> Tensor:
         count_after = array_size.for_two_images - end
         padding_of_block.append((count_before, count_after))
         is_batch_axis = not array_size.is_fixed
-        block_slices.append(slice(None) if is_batch_axis else slice(count_before, end))
+        slices_of_block.append(slice(None) if is_batch_axis else slice(count_before, end))
     zero = fixed_constant(np.zeros((), step.dtype))
-    is_in_block = _mask_of_block(x.shape, block_slices)
+    is_in_block = _mask_of_block(x.shape, slices_of_block)
     padded_block = add_padding(graph, block, zero, padding_of_block)
     inputs = (fixed_constant(is_in_block), padded_block, x)
     return add_elementwise_node(graph, "Where", inputs, step.shape, step.dtype)
 
 
-def _mask_of_block(array_shape: Shape, block_slices: list[slice]) -> np.ndarray:
+def _mask_of_block(array_shape: Shape, slices_of_block: list[slice]) -> np.ndarray:
     """Return an array of truth values that are True in the block, with the batch size 1.
 
     One mask is enough for all images, because the block is at the same place in each image.
     """
     mask_shape = [size.fixed_value if size.is_fixed else 1 for size in array_shape]
     mask = np.zeros(mask_shape, bool)
-    mask[tuple(block_slices)] = True
+    mask[tuple(slices_of_block)] = True
     return mask

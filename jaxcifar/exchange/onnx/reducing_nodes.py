@@ -50,10 +50,10 @@ def add_reduction(graph: OnnxBuilder, x: Tensor, axes: list[int], operation: str
 
 
 def _order_after_removal(order: Order, removed_axes: list[int]) -> Order:
-    """Return an order of axes without some axes; the other axes get new numbers from 0 on."""
+    """Remove axes from an order of axes; the other axes get their numbers in the result."""
     kept_axes = [axis for axis in order if axis not in removed_axes]
-    new_numbers = {axis: number for number, axis in enumerate(sorted(kept_axes))}
-    return tuple(new_numbers[axis] for axis in kept_axes)
+    axes_in_result = {axis: number for number, axis in enumerate(sorted(kept_axes))}
+    return tuple(axes_in_result[axis] for axis in kept_axes)
 
 
 def bool_reduction_conversion(operation: str) -> Conversion:
@@ -155,7 +155,7 @@ def _add_top_k(
         largest=int(largest),
     )
     shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
-    elements = dataclasses.replace(numbers, name=elements_name, shape=shape, sizes_in_graph=shape)
+    elements = Tensor.without_broadcast_axes(elements_name, shape, numbers.order, numbers.dtype)
     positions = dataclasses.replace(elements, name=positions_name, dtype=np.dtype(np.int64))
     if x.dtype == np.bool_:
         elements = add_cast(graph, elements, x.dtype)

@@ -154,7 +154,7 @@ def is_constant_filled_with(value: Value, scalar: float) -> bool:
 
 
 def only_input(step: Step) -> Tensor:
-    """Return the input of an operation that has a single input, which depends on the images."""
+    """Return the only input of an operation; it must depend on the images."""
     [x] = step.inputs
     assert isinstance(x, Tensor)  # operations of constants are computed before
     return x
