@@ -78,8 +78,8 @@ def slice_at(graph: OnnxBuilder, x: Tensor, position: int, axis: int = 0) -> Ten
     """Return the slice of a tensor at a position along an axis, without this axis."""
     other_axes = [other for other in range(len(x.shape)) if other != axis]
     shape = tuple(x.shape[other] for other in other_axes)
-    slice_of_one = _slice_along(graph, x, axis, position, position + 1)
-    return rearrange_axes(graph, slice_of_one, other_axes, shape)
+    slice_of_size_one = _slice_along(graph, x, axis, position, position + 1)
+    return rearrange_axes(graph, slice_of_size_one, other_axes, shape)
 
 
 def _slice_along(graph: OnnxBuilder, x: Tensor, axis: int, start: int, end: int) -> Tensor:

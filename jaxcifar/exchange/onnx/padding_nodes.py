@@ -41,15 +41,15 @@ def add_padding(
       padding: for each axis, numbers of elements to add before and after. A negative number removes
         elements.
     """
-    added_counts = [(max(0, before), max(0, after)) for before, after in padding]
-    removed_counts = [(max(0, -before), max(0, -after)) for before, after in padding]
+    added_padding = [(max(0, before), max(0, after)) for before, after in padding]
+    removed_padding = [(max(0, -before), max(0, -after)) for before, after in padding]
     order = common_order([x], len(padding))
     tensor = graph.reorder_axes(x, order)
-    adds_elements = any(counts_of_axis != (0, 0) for counts_of_axis in added_counts)
+    adds_elements = any(before_and_after != (0, 0) for before_and_after in added_padding)
     if adds_elements:
-        tensor = _add_elements(graph, tensor, filling, added_counts)
+        tensor = _add_elements(graph, tensor, filling, added_padding)
     kept_starts, kept_ends = [], []
-    for size, (before, after) in zip(tensor.shape, removed_counts, strict=True):
+    for size, (before, after) in zip(tensor.shape, removed_padding, strict=True):
         kept_starts.append(Size(before, before))
         kept_ends.append(Size(size.for_two_images - after, size.for_three_images - after))
     strides = [1] * len(padding)
@@ -57,24 +57,24 @@ def add_padding(
 
 
 def _add_elements(
-    graph: OnnxBuilder, tensor: Tensor, filling: Value, added_counts: list[tuple[int, int]]
+    graph: OnnxBuilder, tensor: Tensor, filling: Value, added_padding: list[tuple[int, int]]
 ) -> Tensor:
-    """Add the node that adds elements before and after a tensor, along each axis."""
+    """Add the node that pads a tensor; `added_padding` has (before, after) for each axis."""
     tensor = graph.expand_broadcast_axes(tensor)
-    counts_before = [added_counts[axis][0] for axis in tensor.order]
-    counts_after = [added_counts[axis][1] for axis in tensor.order]
+    padding_before = [added_padding[axis][0] for axis in tensor.order]
+    padding_after = [added_padding[axis][1] for axis in tensor.order]
     filling_name = graph.reorder_axes(filling, ()).name
-    counts_name = graph.add_integers(counts_before + counts_after)
-    name = graph.add_node("Pad", tensor.name, counts_name, filling_name)
+    padding_name = graph.add_integers(padding_before + padding_after)
+    name = graph.add_node("Pad", tensor.name, padding_name, filling_name)
     sizes = []
-    for size, (before, after) in zip(tensor.shape, added_counts, strict=True):
-        added_count = before + after
-        if added_count > 0 and not size.is_fixed:
+    for size, (before, after) in zip(tensor.shape, added_padding, strict=True):
+        added_elements = before + after
+        if added_elements > 0 and not size.is_fixed:
             raise UnconvertibleError(
                 "padding that adds images to the batch can't be converted; pad other axes only"
             )
-        size_for_two = size.for_two_images + added_count
-        size_for_three = size.for_three_images + added_count
+        size_for_two = size.for_two_images + added_elements
+        size_for_three = size.for_three_images + added_elements
         sizes.append(Size(size_for_two, size_for_three))
     return Tensor.without_broadcast_axes(name, tuple(sizes), tensor.order, tensor.dtype)
 
