@@ -41,18 +41,18 @@ def without_mirroring(arrays: Mapping[str, np.ndarray]) -> Arrays:
     arrays_of_all_filters = {}
     for name, array in arrays.items():
         name_without_prefix = name.replace(_MIRRORED_PREFIX, "")
-        arrays_of_all_filters[name_without_prefix] = _append_mirror_images(
+        arrays_of_all_filters[name_without_prefix] = _array_of_all_filters(
             name, array, symmetric_filters
         )
     return arrays_of_all_filters
 
 
-def _append_mirror_images(name: str, array: np.ndarray, symmetric_filters: int) -> np.ndarray:
+def _array_of_all_filters(name: str, array: np.ndarray, symmetric_filters: int) -> np.ndarray:
     """Convert one array of a mirrored FastNet to the array of the network without mirroring.
 
     Args:
       name: the array's name in the mirrored network.
-      array: the array. A filter and its mirror image share their weights in this array.
+      array: the array. It has no separate weights for a filter and for its mirror image.
       symmetric_filters: number of filters in the whitening layer, which is the first layer, that
         are their own mirror images.
     """
@@ -62,8 +62,9 @@ def _append_mirror_images(name: str, array: np.ndarray, symmetric_filters: int) 
     if is_whitening and array_kind == "bias":
         biases_of_mirror_images = array[symmetric_filters:]
         return np.concatenate([array, biases_of_mirror_images])
-    if is_whitening:  # its kernel has all filters in a mirrored network, too
-        return array
+    if is_whitening:
+        kernel_of_all_filters = array  # in a mirrored network, too
+        return kernel_of_all_filters
     if is_mirrored_convolution:
         follows_whitening = name.endswith("ConvGroup_0/MirroredConv_0/kernel")
         symmetric_inputs = symmetric_filters if follows_whitening else 0
@@ -86,19 +87,20 @@ def with_mirroring(arrays: Mapping[str, np.ndarray]) -> Arrays:
     for name, array in arrays.items():
         if name == _WHITENING_BIAS:
             # Half of the filters are symmetric. The last quarter are mirror images of the third.
-            mirror_image_count = len(array) // 4
-            learnt_count = len(array) - mirror_image_count
-            mirrored_arrays[name] = array[:learnt_count]
+            filters_that_are_mirror_images = len(array) // 4
+            learnt_filters = len(array) - filters_that_are_mirror_images
+            mirrored_arrays[name] = array[:learnt_filters]
         elif name.endswith("Dense_0/kernel"):
-            learnt_rows = len(array) // 2
-            mirrored_arrays[name] = array[:learnt_rows]
+            rows_of_learnt_filters = len(array) // 2
+            mirrored_arrays[name] = array[:rows_of_learnt_filters]
         elif "ConvGroup" in name:
             learnt_filters = array.shape[-1] // 2
             mirrored_name = name.replace("/Conv_", f"/{_MIRRORED_PREFIX}Conv_")
             mirrored_arrays[mirrored_name] = array[..., :learnt_filters]
         else:
             mirrored_arrays[name] = array
-    for name, array in without_mirroring(mirrored_arrays).items():
-        if not np.array_equal(array, arrays[name]):
+    restored_arrays = without_mirroring(mirrored_arrays)
+    for name, restored_array in restored_arrays.items():
+        if not np.array_equal(restored_array, arrays[name]):
             raise ValueError(f"{name}: two filters of a pair are not mirror images")
     return mirrored_arrays

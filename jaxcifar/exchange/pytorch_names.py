@@ -151,24 +151,25 @@ def _pytorch_layers_by_name(config: Config, class_count: int) -> dict[str, _Torc
     # each PyTorch module is written with its layers in the order of our layer table.
     for layer, pytorch_name in zip(layers_with_weights, pytorch_names, strict=True):
         jaxcifar_name = "/".join(layer.path)
-        shape_before_flattening = _find_shape_before_flattening(layer, input_channels)
+        shape_before_flattening = _shape_of_flattened_map(layer, input_channels)
         pytorch_layers[jaxcifar_name] = _TorchLayer(pytorch_name, shape_before_flattening)
         input_channels = layer.output_shape[-1]
     return pytorch_layers
 
 
-def _find_shape_before_flattening(layer: Layer, channels: int) -> MapShape | None:
-    """Return the shape of the feature map that is flattened for a dense layer.
+def _shape_of_flattened_map(layer: Layer, channels: int) -> MapShape | None:
+    """Return the shape of the feature map that is flattened to the inputs of a dense layer.
 
-    The feature map is square and has `channels` channels. Return None for any other layer.
+    Return None if the layer has other inputs. The feature map is square and has `channels`
+    channels.
     """
     input_count = layer.input_shape[-1]
     gets_flattened_map = layer.kind == "Linear" and input_count > channels
     if not gets_flattened_map:
         return None
     pixel_count = input_count // channels
-    side = math.isqrt(pixel_count)
-    return side, side, channels
+    height = width = math.isqrt(pixel_count)
+    return height, width, channels
 
 
 def to_pytorch(
@@ -199,21 +200,20 @@ def to_pytorch(
     for mapping in mappings:
         array = np.asarray(arrays[mapping.jaxcifar_name])
         state_dict[mapping.pytorch_name] = mapping.to_pytorch_layout(array)
-    for mapping in mappings:
-        is_of_batch_norm = mapping.pytorch_name.endswith(_VARIANCE)
-        if is_of_batch_norm:
-            layer_prefix = mapping.pytorch_name.removesuffix(_VARIANCE)
-            state_dict[layer_prefix + BATCH_COUNTER] = np.zeros((), np.int64)
-            scale_name = f"{layer_prefix}weight"
-            if scale_name not in state_dict:
-                state_dict[scale_name] = np.ones(mapping.shape, np.float32)
+    variances = [mapping for mapping in mappings if mapping.pytorch_name.endswith(_VARIANCE)]
+    for variance in variances:
+        batch_norm_prefix = variance.pytorch_name.removesuffix(_VARIANCE)
+        state_dict[batch_norm_prefix + BATCH_COUNTER] = np.zeros((), np.int64)
+        scale_name = f"{batch_norm_prefix}weight"
+        if scale_name not in state_dict:
+            state_dict[scale_name] = np.ones(variance.shape, np.float32)
     return state_dict
 
 
 def names_of_unit_scales(mappings: Sequence[ArrayMapping]) -> set[str]:
-    """Return the PyTorch names of scales in normalisations that have no scale in jaxcifar.
+    """Return the PyTorch names of the scales that exist in PyTorch but not in jaxcifar.
 
-    Every element of these scales must be 1.
+    They belong to normalisations that have no scale in jaxcifar, so all their elements must be 1.
     """
     pytorch_names = {mapping.pytorch_name for mapping in mappings}
     variance_names = [name for name in pytorch_names if name.endswith(_VARIANCE)]

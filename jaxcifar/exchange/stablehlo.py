@@ -60,13 +60,13 @@ def _without_debug_prints() -> Iterator[None]:
     def do_nothing(*args: object, **options: object) -> None:
         pass
 
-    functions = {name: getattr(jax.debug, name) for name in ("print", "callback")}
+    original_functions = {name: getattr(jax.debug, name) for name in ("print", "callback")}
     try:
-        for name in functions:
+        for name in original_functions:
             setattr(jax.debug, name, do_nothing)
         yield
     finally:
-        for name, function in functions.items():
+        for name, function in original_functions.items():
             setattr(jax.debug, name, function)
 
 

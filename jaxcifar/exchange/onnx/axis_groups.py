@@ -43,7 +43,7 @@ def axis_groups(shape_before: Shape, shape_after: Shape) -> list[AxisGroup]:
     groups = []
     start_before, start_after = 0, 0  # the first axes that are in no group yet
     while start_before < len(shape_before) or start_after < len(shape_after):
-        counts = _counts_with_equal_products(shape_before[start_before:], shape_after[start_after:])
+        counts = _axis_counts_of_first_group(shape_before[start_before:], shape_after[start_after:])
         end_before = start_before + counts.before
         end_after = start_after + counts.after
         axes_before = tuple(range(start_before, end_before))
@@ -60,34 +60,36 @@ class _AxisCounts(NamedTuple):
     after: int
 
 
-def _counts_with_equal_products(
+def _axis_counts_of_first_group(
     sizes_before: Sequence[Size], sizes_after: Sequence[Size]
 ) -> _AxisCounts:
     """Return how many axes the first group has before and after the reshape (see `axis_groups`).
 
-    The group gets more axes until it has as many elements before the reshape as after it.
+    The group starts with one axis on each side. While the products of the sizes differ, the side
+    with the smaller product gets its next axis.
 
     Args:
       sizes_before: sizes of the axes before the reshape that are in no group yet.
       sizes_after: sizes of the axes after the reshape that are in no group yet.
     """
     has_axes_on_both_sides = len(sizes_before) > 0 and len(sizes_after) > 0
-    if has_axes_on_both_sides and sizes_before[0] == sizes_after[0]:
-        return _AxisCounts(1, 1)
+    axis_keeps_its_size = has_axes_on_both_sides and sizes_before[0] == sizes_after[0]
+    if axis_keeps_its_size:
+        return _AxisCounts(before=1, after=1)
     axis_of_size_one_disappears = len(sizes_before) > 0 and sizes_before[0] == ONE
     if axis_of_size_one_disappears:
-        return _AxisCounts(1, 0)
+        return _AxisCounts(before=1, after=0)
     axis_of_size_one_appears = len(sizes_after) > 0 and sizes_after[0] == ONE
     if axis_of_size_one_appears:
-        return _AxisCounts(0, 1)
+        return _AxisCounts(before=0, after=1)
     count_before, count_after = 1, 1
     elements_before, elements_after = sizes_before[0], sizes_after[0]
     while elements_before != elements_after:
-        has_more_axes_before = count_before < len(sizes_before)
-        has_more_axes_after = count_after < len(sizes_after)
-        has_fewer_elements_after = elements_after.for_two_images < elements_before.for_two_images
-        prefers_axis_after = has_fewer_elements_after or not has_more_axes_before
-        if has_more_axes_after and prefers_axis_after:
+        can_grow_before = count_before < len(sizes_before)
+        can_grow_after = count_after < len(sizes_after)
+        is_smaller_after = elements_after.for_two_images < elements_before.for_two_images
+        should_grow_after = is_smaller_after or not can_grow_before
+        if can_grow_after and should_grow_after:
             count_after += 1
         else:
             count_before += 1

@@ -9,7 +9,7 @@ from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
 from jaxcifar.exchange.onnx.onnx_values import Shape, Size, Tensor
 from jaxcifar.exchange.onnx.pooling_nodes import MOST_SPATIAL_AXES, Windows, add_pool
 
-_POOLS = {"ReduceMax": "MaxPool", "ReduceSum": "AveragePool"}  # a pool for each reduction
+_POOL_OF_REDUCTION = {"ReduceMax": "MaxPool", "ReduceSum": "AveragePool"}
 
 
 def add_pool_of_blocks_if_found(
@@ -28,11 +28,11 @@ def add_pool_of_blocks_if_found(
       shape: shape of the result.
     """
     images = graph.tensors_before_reshape.get(x)
-    has_pool = operation in _POOLS and x.dtype == np.float32
-    if images is None or not has_pool:
+    has_equivalent_pool = operation in _POOL_OF_REDUCTION and x.dtype == np.float32
+    if images is None or not has_equivalent_pool:
         return None
-    has_repeats = images.sizes_in_graph != images.shape
-    if has_repeats:
+    has_broadcast_axes = images.sizes_in_graph != images.shape
+    if has_broadcast_axes:
         return None
     block_size = _block_size(images.shape, x.shape, axes)
     if block_size is None:
@@ -44,16 +44,18 @@ def add_pool_of_blocks_if_found(
         padding=[(0, 0)] * axis_count,
         dilation=[1] * axis_count,
     )
-    has_batch_and_channels = axis_count - len(windows.pooled_axes) >= 2
-    has_too_many_axes = len(windows.pooled_axes) > MOST_SPATIAL_AXES
-    if not has_batch_and_channels or has_too_many_axes:
+    unpooled_axis_count = axis_count - len(windows.pooled_axes)
+    has_batch_and_channels = unpooled_axis_count >= 2
+    pools_too_many_axes = len(windows.pooled_axes) > MOST_SPATIAL_AXES
+    if not has_batch_and_channels or pools_too_many_axes:
         return None
-    images_before_cut = graph.tensors_before_cut.get(images)
-    if images_before_cut is not None:
-        pool_leaves_cut_rows_out = _window_counts(images_before_cut.shape, block_size) == shape
-        if pool_leaves_cut_rows_out:
-            images = images_before_cut
-    return add_pool(graph, images, _POOLS[operation], windows, shape)
+    images_before_crop = graph.tensors_before_crop.get(images)
+    if images_before_crop is not None:
+        result_shape_without_crop = _window_counts(images_before_crop.shape, block_size)
+        is_crop_unnecessary = result_shape_without_crop == shape
+        if is_crop_unnecessary:
+            images = images_before_crop
+    return add_pool(graph, images, _POOL_OF_REDUCTION[operation], windows, shape)
 
 
 def _block_size(
@@ -72,18 +74,18 @@ def _block_size(
     block_size = [1] * len(shape_before)
     for group in axis_groups(shape_before, shape_in_blocks):
         reduced_axes_of_group = [axis for axis in group.axes_after if axis in reduced_axes]
-        is_unchanged = not group.is_reshaped and not reduced_axes_of_group
-        if is_unchanged:
+        has_no_blocks = not group.is_reshaped and not reduced_axes_of_group
+        if has_no_blocks:
             continue
-        is_split_in_two = len(group.axes_before) == 1 and len(group.axes_after) == 2
-        if not is_split_in_two:
+        is_split_into_blocks = len(group.axes_before) == 1 and len(group.axes_after) == 2
+        if not is_split_into_blocks:
             return None
         [split_axis] = group.axes_before
-        [_, axis_within_block] = group.axes_after
-        is_reduced_to_one_element = reduced_axes_of_group == [axis_within_block]
+        [_axis_of_blocks, axis_within_block] = group.axes_after
+        reduces_each_block_to_one_element = reduced_axes_of_group == [axis_within_block]
         size_within_block = shape_in_blocks[axis_within_block]
         # The size of a window is a number in the graph, so it can't depend on the batch.
-        if not is_reduced_to_one_element or not size_within_block.is_fixed:
+        if not reduces_each_block_to_one_element or not size_within_block.is_fixed:
             return None
         block_size[split_axis] = size_within_block.fixed_value
     return block_size

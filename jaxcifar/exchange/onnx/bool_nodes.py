@@ -27,8 +27,8 @@ def comparison_conversion(operation: str, *, negated: bool = False) -> Conversio
 
     def convert_comparison(graph: OnnxBuilder, step: Step) -> Tensor:
         inputs = step.inputs
-        node_compares_bools = operation == "Equal"
-        if not node_compares_bools:
+        onnx_runtime_compares_bools = operation == "Equal"
+        if not onnx_runtime_compares_bools:
             inputs = tuple(_bools_to_integers(graph, value) for value in inputs)
         result = add_elementwise_node(graph, operation, inputs, step.shape, step.dtype)
         if negated:
@@ -47,7 +47,7 @@ def _bools_to_integers(graph: OnnxBuilder, value: Value) -> Value:
     """Convert truth values to the integers 0 and 1; return other values unchanged."""
     if isinstance(value, Tensor):
         return bool_tensor_to_integers(graph, value)
-    array = value.array()
+    array = value.array_for_any_batch()
     return fixed_constant(array.astype(_INT32)) if array.dtype == np.bool_ else value
 
 
@@ -81,7 +81,8 @@ def convert_select(graph: OnnxBuilder, step: Step) -> Tensor:
     is_always_true = is_constant_filled_with(condition, True)
     if is_always_true and is_tensor_of_shape(if_true, step.shape):
         return if_true
-    if step.dtype == np.bool_:  # for which ONNX Runtime has no Where
+    onnx_runtime_lacks_where = step.dtype == np.bool_
+    if onnx_runtime_lacks_where:
         return _add_choice_of_bools(graph, condition, if_false, if_true, step.shape)
     return add_elementwise_node(
         graph, "Where", (condition, if_true, if_false), step.shape, step.dtype

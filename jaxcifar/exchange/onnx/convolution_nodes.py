@@ -69,7 +69,7 @@ def _add_convolution(graph: OnnxBuilder, step: Step, padding: Sequence[tuple[int
     """Add the nodes of a convolution that puts no zeros between the pixels of its images."""
     params, orders = step.params, _axis_orders(step)
     images, kernel = step.inputs
-    images = _cut_at_negative_padding(graph, images, padding, _spatial_axes(orders.images))
+    images = _crop_at_negative_padding(graph, images, padding, _spatial_axes(orders.images))
     kernel_size = [kernel.shape[axis] for axis in _spatial_axes(orders.kernel)]
     if not all(size.is_fixed for size in kernel_size):
         raise UnconvertibleError(
@@ -90,13 +90,13 @@ def _add_convolution(graph: OnnxBuilder, step: Step, padding: Sequence[tuple[int
         dilations=list(params["rhs_dilation"]),
         group=params["feature_group_count"],
     )
-    return Tensor.without_repeats(name, step.shape, orders.result, step.dtype)
+    return Tensor.without_broadcast_axes(name, step.shape, orders.result, step.dtype)
 
 
-def _cut_at_negative_padding(
+def _crop_at_negative_padding(
     graph: OnnxBuilder, x: Value, padding: Sequence[tuple[int, int]], axes: Sequence[int]
 ) -> Value:
-    """Cut rows and columns off images where the padding is negative; return the images.
+    """Crop rows and columns of images where the padding is negative; return the images.
 
     `axes` are the axes of height and width. `padding` has two numbers for each of them.
     """
@@ -127,9 +127,9 @@ def _add_transposed_convolution(
 ) -> Tensor:
     """Add the nodes of a convolution that puts zeros between the pixels of its images first.
 
-    ONNX has the node ConvTranspose for this. Without padding, the node computes one output for each
-    position where the kernel covers at least one pixel. JAX's padding may ask for fewer outputs or
-    for more, so rows and columns are cut off or zeros are added.
+    ONNX has the node ConvTranspose for this. Without an attribute `pads`, the node computes one
+    output for each position where the kernel covers at least one pixel. JAX's padding may ask for
+    fewer outputs or for more. Then rows and columns are cropped, or zeros are added.
     """
     params, orders = step.params, _axis_orders(step)
     group_count = params["feature_group_count"]
@@ -139,16 +139,16 @@ def _add_transposed_convolution(
             "a transposed convolution with a computed kernel can't be converted; use a constant "
             "kernel"
         )
-    weights = kernel.array().transpose(orders.kernel)
+    weights = kernel.array_for_any_batch().transpose(orders.kernel)
     _, _, *kernel_size = weights.shape
-    excess_padding = []  # of JAX over the node: rows and columns to add, or to cut off if negative
+    missing_padding = []  # rows and columns that the node's output lacks; negative if it has extra
     for (before, after), size, dilation in zip(
         padding, kernel_size, params["rhs_dilation"], strict=True
     ):
-        padding_of_node = (size - 1) * dilation
-        excess_padding.append((before - padding_of_node, after - padding_of_node))
-    cut_before = [max(0, -before) for before, _ in excess_padding]
-    cut_after = [max(0, -after) for _, after in excess_padding]
+        padding_by_node = (size - 1) * dilation
+        missing_padding.append((before - padding_by_node, after - padding_by_node))
+    cropped_before = [max(0, -before) for before, _ in missing_padding]
+    cropped_after = [max(0, -after) for _, after in missing_padding]
     images_in_graph = graph.reorder_and_expand(images, orders.images)
     name = graph.add_node(
         "ConvTranspose",
@@ -156,29 +156,29 @@ def _add_transposed_convolution(
         graph.add_constant(_mirrored_and_swapped_kernel(weights, group_count)),
         kernel_shape=kernel_size,
         strides=list(params["lhs_dilation"]),
-        pads=cut_before + cut_after,
+        pads=cropped_before + cropped_after,
         dilations=list(params["rhs_dilation"]),
         group=group_count,
     )
-    cut_rows_and_columns = [
-        before + after for before, after in zip(cut_before, cut_after, strict=True)
+    cropped_rows_and_columns = [
+        before + after for before, after in zip(cropped_before, cropped_after, strict=True)
     ]
-    output = _output_of_conv_transpose(step, name, cut_rows_and_columns)
-    added_counts = [(max(0, before), max(0, after)) for before, after in excess_padding]
-    return _add_zeros_and_take_strides(graph, step, output, added_counts)
+    output = _output_of_conv_transpose(step, name, cropped_rows_and_columns)
+    added_zeros = [(max(0, before), max(0, after)) for before, after in missing_padding]
+    return _add_zeros_and_take_strides(graph, step, output, added_zeros)
 
 
 def _add_zeros_and_take_strides(
-    graph: OnnxBuilder, step: Step, output: Tensor, added_counts: Sequence[tuple[int, int]]
+    graph: OnnxBuilder, step: Step, output: Tensor, added_zeros: Sequence[tuple[int, int]]
 ) -> Tensor:
     """Pad the output of a ConvTranspose node with zeros, then apply the strides of JAX.
 
-    A stride of 2 takes every second row. `added_counts` has the numbers of zeros to add before and
+    A stride of 2 takes every second row. `added_zeros` has the numbers of zeros to add before and
     after, along height and width.
     """
     axis_count = len(step.shape)
     spatial_axes = _spatial_axes(_axis_orders(step).result)
-    padding = _padding_of_all_axes(axis_count, spatial_axes, added_counts)
+    padding = _padding_of_all_axes(axis_count, spatial_axes, added_zeros)
     padded_output = add_padding(graph, output, _ZERO, padding)
     strides = [1] * axis_count
     for axis, stride in zip(spatial_axes, step.params["window_strides"], strict=True):
@@ -206,13 +206,15 @@ def _mirrored_and_swapped_kernel(weights: np.ndarray, group_count: int) -> np.nd
     return mirrored.reshape(input_count, outputs_of_group, *kernel_size)
 
 
-def _output_of_conv_transpose(step: Step, name: str, cut_rows_and_columns: Sequence[int]) -> Tensor:
+def _output_of_conv_transpose(
+    step: Step, name: str, cropped_rows_and_columns: Sequence[int]
+) -> Tensor:
     """Return the output of a ConvTranspose node as a tensor with its name and shape.
 
     Args:
       step: the convolution in JAX.
       name: name of the node's output.
-      cut_rows_and_columns: the number of rows and the number of columns that the node cuts off.
+      cropped_rows_and_columns: the number of rows and the number of columns that the node crops.
     """
     orders = _axis_orders(step)
     images, kernel = step.inputs
@@ -229,6 +231,6 @@ def _output_of_conv_transpose(step: Step, name: str, cut_rows_and_columns: Seque
         distance_of_weights = step.params["rhs_dilation"][number]
         image_size_with_zeros = (image_sizes[number].fixed_value - 1) * distance_of_pixels + 1
         kernel_margin = (kernel_sizes[number].fixed_value - 1) * distance_of_weights
-        output_size = image_size_with_zeros + kernel_margin - cut_rows_and_columns[number]
+        output_size = image_size_with_zeros + kernel_margin - cropped_rows_and_columns[number]
         shape[output_axis] = Size(output_size, output_size)
-    return Tensor.without_repeats(name, tuple(shape), orders.result, step.dtype)
+    return Tensor.without_broadcast_axes(name, tuple(shape), orders.result, step.dtype)

@@ -151,7 +151,7 @@ def convert_div(graph: OnnxBuilder, step: Step) -> Tensor:
     """
     x, divisor = step.inputs
     if isinstance(divisor, Constant) and step.dtype == np.float32:
-        magnitudes = np.abs(divisor.array().astype(np.float64))
+        magnitudes = np.abs(divisor.array_for_any_batch().astype(np.float64))
         has_finite_inverse = np.all(magnitudes > _SMALLEST_DIVISOR)
         if has_finite_inverse:
             inverse = divisor.map(_inverse)

@@ -36,7 +36,7 @@ def one_number_per_channel(
 
 
 def scaled_along_axis(weights: np.ndarray, factors: np.ndarray, axis: int) -> np.ndarray:
-    """Multiply the slices of an array along an axis by one factor each; return float32."""
+    """Multiply an array by one factor for each position along an axis; return float32."""
     factor_shape = [1] * weights.ndim
     factor_shape[axis] = len(factors)
     scaled: np.ndarray = weights * factors.reshape(factor_shape)

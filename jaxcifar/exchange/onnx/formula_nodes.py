@@ -11,7 +11,7 @@ from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
 from jaxcifar.exchange.onnx.onnx_values import Constant, Tensor, fixed_constant
 from jaxcifar.exchange.onnx.traced_step import Step, only_input
 
-_SQRT_HALF = 0.5**0.5
+_SQRT_HALF, _SQRT_HALF_TOLERANCE = 0.5**0.5, 1e-6
 _FLOAT64, _ONNX_FLOAT64 = np.dtype(np.float64), 11
 _LARGEST_NEAR_ZERO = 0.5
 
@@ -24,16 +24,17 @@ def convert_erf(graph: OnnxBuilder, step: Step) -> Tensor:
     """
     [scaled_x] = step.inputs
     if isinstance(scaled_x, Tensor):
-        name_of_x = _name_of_tensor_times_sqrt_half(graph, scaled_x)
-        if name_of_x is not None:
-            quotient_as_in_gelu = graph.add_node("Div", name_of_x, graph.add_scalar(2**0.5))
-            name = graph.add_node("Erf", quotient_as_in_gelu)
+        name_of_x_in_gelu = _name_of_tensor_times_sqrt_half(graph, scaled_x)
+        if name_of_x_in_gelu is not None:
+            sqrt_two = graph.add_scalar(2**0.5)
+            quotient_known_to_onnx_runtime = graph.add_node("Div", name_of_x_in_gelu, sqrt_two)
+            name = graph.add_node("Erf", quotient_known_to_onnx_runtime)
             return dataclasses.replace(scaled_x, name=name)
     return add_elementwise_node(graph, "Erf", step.inputs, step.shape, step.dtype)
 
 
 def _name_of_tensor_times_sqrt_half(graph: OnnxBuilder, product: Tensor) -> str | None:
-    """Return the name of the tensor that is multiplied by sqrt(1/2) to get `product`, or None."""
+    """Return the name of x if `product` is computed as x * sqrt(1/2); None otherwise."""
     node = graph.producer(product.name)
     if node is None or node.operation != "Mul":
         return None
@@ -41,7 +42,7 @@ def _name_of_tensor_times_sqrt_half(graph: OnnxBuilder, product: Tensor) -> str 
     constant = graph.constants.get(constant_name)
     if constant is None or constant.ndim > 0:
         return None
-    is_sqrt_half = abs(constant - _SQRT_HALF) < 1e-6
+    is_sqrt_half = abs(constant - _SQRT_HALF) < _SQRT_HALF_TOLERANCE
     return multiplied_name if is_sqrt_half else None
 
 

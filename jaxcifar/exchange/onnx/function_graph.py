@@ -73,7 +73,7 @@ def function_graph(
     trace_for_two, trace_for_three = traces
     shape = paired_shape(*[(count, *image_shape) for count in BATCH_SIZES])
     order = order_of_jax(len(shape))
-    images = Tensor.without_repeats(IMAGES, shape, order, exported_dtype(dtype))
+    images = Tensor.without_broadcast_axes(IMAGES, shape, order, exported_dtype(dtype))
     graph = OnnxBuilder(IMAGES)
     inputs: list[Value] = [fixed_constant(array) for array in jax.tree.leaves(arrays)]
     inputs.append(images)

@@ -18,15 +18,15 @@ from jaxcifar.exchange.onnx.onnx_values import (
 )
 from jaxcifar.exchange.onnx.traced_step import Step
 
-_LARGEST_EXACT = 2**24  # float32 has each integer up to this number
+_LARGEST_EXACT_INTEGER = 2**24  # float32 has each integer up to this number
 
 
 def convert_gather(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the nodes that take elements of an array at constant positions; return the result."""
     x, _ = step.inputs
     [indices] = step.constant_inputs(1, "indices")
-    [numbers_of_x] = _element_numbers([x])
-    return _copy_elements(graph, step, [x], [numbers_of_x, indices])
+    [element_ids] = _element_ids([x])
+    return _copy_elements(graph, step, [x], inputs_with_ids=[element_ids, indices])
 
 
 def convert_scatter(graph: OnnxBuilder, step: Step) -> Tensor:
@@ -41,30 +41,30 @@ def convert_scatter(graph: OnnxBuilder, step: Step) -> Tensor:
         raise UnconvertibleError(
             "array.at[...].apply() can't be converted to ONNX; use array.at[...].set()"
         )
-    numbers_of_x, numbers_of_updates = _element_numbers([x, updates])
-    numbered_inputs = [numbers_of_x, indices, numbers_of_updates]
-    return _copy_elements(graph, step, [x, updates], numbered_inputs)
+    element_ids, update_ids = _element_ids([x, updates])
+    inputs_with_ids = [element_ids, indices, update_ids]
+    return _copy_elements(graph, step, [x, updates], inputs_with_ids)
 
 
 def _copy_elements(
-    graph: OnnxBuilder, step: Step, sources: Sequence[Value], numbered_inputs: Sequence[Constant]
+    graph: OnnxBuilder, step: Step, sources: Sequence[Value], inputs_with_ids: Sequence[Constant]
 ) -> Tensor:
     """Add the nodes that copy elements of arrays to a new array, the same elements for each image.
 
-    To find out which elements the operation copies, JAX computes it on arrays that contain the
-    numbers 0, 1, 2, ... (see `_element_numbers`). The result contains the copied numbers.
+    To find out which elements the operation copies, JAX computes it on arrays of element ids: the
+    numbers 0, 1, 2, ... (see `_element_ids`). The result contains the ids of the copied elements.
 
     Args:
       graph: the graph.
       step: the operation.
       sources: the arrays whose elements are copied.
-      numbered_inputs: the operation's inputs, with the arrays of numbers in place of `sources`.
+      inputs_with_ids: the operation's inputs, with the arrays of ids in place of `sources`.
     """
     if not _has_one_batch_axis(step.shape):
         raise UnconvertibleError(
             "indices that choose images of the batch can't be converted; index within each image"
         )
-    positions = _copied_positions(step, sources, numbered_inputs)
+    positions = _copied_positions(step, sources, inputs_with_ids)
     matrix_names = [_add_reshape_to_matrix(graph, source) for source in sources]
     if len(matrix_names) > 1:
         all_elements_name = graph.add_node("Concat", *matrix_names, axis=1)
@@ -72,7 +72,9 @@ def _copy_elements(
         [all_elements_name] = matrix_names
     positions_name = graph.add_constant(positions.astype(np.int64))
     name = graph.add_node("Gather", all_elements_name, positions_name, axis=1)
-    return Tensor.without_repeats(name, step.shape, _order_with_batch_first(step.shape), step.dtype)
+    return Tensor.without_broadcast_axes(
+        name, step.shape, _order_with_batch_first(step.shape), step.dtype
+    )
 
 
 def _add_reshape_to_matrix(graph: OnnxBuilder, source: Value) -> str:
@@ -91,7 +93,7 @@ def _order_with_batch_first(shape: Shape) -> Order:
 
 
 def _copied_positions(
-    step: Step, sources: Sequence[Value], numbered_inputs: Sequence[Constant]
+    step: Step, sources: Sequence[Value], inputs_with_ids: Sequence[Constant]
 ) -> np.ndarray:
     """Return the positions in an image of the elements that the operation copies.
 
@@ -103,13 +105,13 @@ def _copied_positions(
     """
     [batch_axis] = _batch_axes(step.shape)
     elements_per_image = sum(_elements_per_image(source.shape) for source in sources)
-    [copied_numbers] = step.compute(numbered_inputs)
+    [copied_ids] = step.compute(inputs_with_ids)
     positions_by_image = []
-    for numbers in (copied_numbers.for_two_images, copied_numbers.for_three_images):
-        numbers_by_image = np.moveaxis(np.asarray(numbers), batch_axis, 0)
-        for image_number, numbers_in_image in enumerate(numbers_by_image):
-            first_number_of_image = image_number * elements_per_image
-            positions_by_image.append(numbers_in_image - first_number_of_image)
+    for ids_in_batch in (copied_ids.for_two_images, copied_ids.for_three_images):
+        ids_by_image = np.moveaxis(np.asarray(ids_in_batch), batch_axis, 0)
+        for image_number, ids_in_image in enumerate(ids_by_image):
+            first_id_of_image = image_number * elements_per_image
+            positions_by_image.append(ids_in_image - first_id_of_image)
     positions, *positions_in_other_images = positions_by_image
     are_same_in_all_images = all(
         np.array_equal(positions, others) for others in positions_in_other_images
@@ -137,11 +139,11 @@ def _elements_per_image(shape: Shape) -> int:
     return math.prod(size.fixed_value for size in shape if size.is_fixed)
 
 
-def _element_numbers(sources: Sequence[Value]) -> list[Constant]:
-    """Number the elements of all sources; return the numbers in arrays of the sources' shapes.
+def _element_ids(sources: Sequence[Value]) -> list[Constant]:
+    """Give each element of all sources its own id; return arrays of ids in the sources' shapes.
 
-    The numbers run through the first image of each source in turn, then through the second image of
-    each source, and so on. They start from 0, and no number appears twice.
+    The ids are 0, 1, 2, ... They count the elements of the first image of all sources, then those
+    of the second image of all sources, and so on.
     """
     if not all(_has_one_batch_axis(source.shape) for source in sources):
         raise UnconvertibleError(
@@ -149,31 +151,33 @@ def _element_numbers(sources: Sequence[Value]) -> list[Constant]:
             "index within each image"
         )
     elements_per_image = sum(_elements_per_image(source.shape) for source in sources)
-    if elements_per_image * max(BATCH_SIZES) > _LARGEST_EXACT:
+    if elements_per_image * max(BATCH_SIZES) > _LARGEST_EXACT_INTEGER:
         raise UnconvertibleError(
             "indices into an array with too many elements can't be converted; index a smaller array"
         )
-    numbers_of_sources = []
-    first_number = 0
+    ids_of_sources = []
+    first_id = 0
     for source in sources:
         [batch_axis] = _batch_axes(source.shape)
         image_shape = [size.fixed_value for size in source.shape if size.is_fixed]
-        end_number = first_number + _elements_per_image(source.shape)
-        numbers_in_first_image = np.arange(first_number, end_number).reshape(image_shape)
-        image_counts_of_traces = source.shape[batch_axis]
-        numbers_for_batch_sizes = [
-            _numbers_in_batch(numbers_in_first_image, image_count, elements_per_image, batch_axis)
-            for image_count in image_counts_of_traces
-        ]
-        numbers_of_sources.append(Constant(*numbers_for_batch_sizes))
-        first_number = end_number
-    return numbers_of_sources
+        end_id = first_id + _elements_per_image(source.shape)
+        ids_in_first_image = np.arange(first_id, end_id).reshape(image_shape)
+        batch_size = source.shape[batch_axis]
+        ids_for_two_images = _ids_in_batch(
+            ids_in_first_image, batch_size.for_two_images, elements_per_image, batch_axis
+        )
+        ids_for_three_images = _ids_in_batch(
+            ids_in_first_image, batch_size.for_three_images, elements_per_image, batch_axis
+        )
+        ids_of_sources.append(Constant(ids_for_two_images, ids_for_three_images))
+        first_id = end_id
+    return ids_of_sources
 
 
-def _numbers_in_batch(
-    numbers_in_first_image: np.ndarray, image_count: int, elements_per_image: int, batch_axis: int
+def _ids_in_batch(
+    ids_in_first_image: np.ndarray, image_count: int, elements_per_image: int, batch_axis: int
 ) -> np.ndarray:
-    numbers_by_image = []
+    ids_by_image = []
     for image_number in range(image_count):
-        numbers_by_image.append(numbers_in_first_image + image_number * elements_per_image)
-    return np.stack(numbers_by_image, batch_axis).astype(np.float32)
+        ids_by_image.append(ids_in_first_image + image_number * elements_per_image)
+    return np.stack(ids_by_image, batch_axis).astype(np.float32)

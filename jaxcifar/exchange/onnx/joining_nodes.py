@@ -43,12 +43,12 @@ def add_concatenation(
     order = common_order(values, len(shape))
     names = [graph.reorder_and_expand(value, order).name for value in values]
     name = graph.add_node("Concat", *names, axis=order.index(axis))
-    return Tensor.without_repeats(name, shape, order, dtype)
+    return Tensor.without_broadcast_axes(name, shape, order, dtype)
 
 
 def convert_tile(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the node that repeats an array along each axis."""
-    x = graph.expand_repeats(only_input(step))
+    x = graph.expand_broadcast_axes(only_input(step))
     repeat_counts = step.params["reps"]
     for repeat_count, size in zip(repeat_counts, x.shape, strict=True):
         if repeat_count > 1 and not size.is_fixed:
@@ -58,7 +58,7 @@ def convert_tile(graph: OnnxBuilder, step: Step) -> Tensor:
             )
     repeat_counts_in_graph = [repeat_counts[axis] for axis in x.order]
     name = graph.add_node("Tile", x.name, graph.add_integers(repeat_counts_in_graph))
-    return Tensor.without_repeats(name, step.shape, x.order, step.dtype)
+    return Tensor.without_broadcast_axes(name, step.shape, x.order, step.dtype)
 
 
 def convert_split(graph: OnnxBuilder, step: Step) -> list[Tensor]:
@@ -78,8 +78,8 @@ def slice_at(graph: OnnxBuilder, x: Tensor, position: int, axis: int = 0) -> Ten
     """Return the slice of a tensor at a position along an axis, without this axis."""
     other_axes = [other for other in range(len(x.shape)) if other != axis]
     shape = tuple(x.shape[other] for other in other_axes)
-    slice_of_one = _slice_along(graph, x, axis, position, position + 1)
-    return rearrange_axes(graph, slice_of_one, other_axes, shape)
+    slice_of_size_one = _slice_along(graph, x, axis, position, position + 1)
+    return rearrange_axes(graph, slice_of_size_one, other_axes, shape)
 
 
 def _slice_along(graph: OnnxBuilder, x: Tensor, axis: int, start: int, end: int) -> Tensor:

@@ -51,8 +51,8 @@ class _Folding:
         for transposition_index, transposition in enumerate(nodes):
             if transposition.operation != "Transpose":
                 continue
-            node = self._node_before_read_only_by(transposition)
-            if node is None or not self._depends_elementwise_on_images(node):
+            node = self._previous_node_if_unshared(transposition)
+            if node is None or not self._is_elementwise_from_images_on(node):
                 continue
             self._connect_in_swapped_order(node, transposition)
             node_index = nodes.index(node)  # other nodes may stand between the two
@@ -82,51 +82,51 @@ class _Folding:
         if not is_scalar:
             self._set_constant(node, constant.transpose(permutation))
 
-    def _depends_elementwise_on_images(self, node: Node | None) -> bool:
-        """Return True if a node computes each element from the same element of the images only."""
+    def _is_elementwise_from_images_on(self, node: Node | None) -> bool:
+        """Return True if a node and all nodes between the images and this node are elementwise."""
         while node is not None:
-            is_elementwise = node.operation == "Cast" or self._constant_of(node) is not None
+            is_elementwise = node.operation == "Cast" or self._constant_operand(node) is not None
             if not is_elementwise:
                 return False
             reads_images = node.inputs[0] == self._graph.images_name
             if reads_images:
                 return True
-            node = self._node_before_read_only_by(node)
+            node = self._previous_node_if_unshared(node)
         return False
 
     def fold_constants(self) -> None:
         """Fold the constants of all "Mul" and "Add" nodes into the nodes before, where possible."""
         for node in self._graph.nodes:
-            self._fold_into_node_before(node)
+            self._fold_into_previous_node(node)
             if node.operation == "Identity":
                 self._remove_and_reconnect(node)
         self._graph.nodes = [node for node in self._graph.nodes if id(node) not in self._removed]
 
-    def _fold_into_node_before(self, node: Node) -> None:
-        """Remove a "Mul" or "Add" node with a constant, if another node can do its work.
+    def _fold_into_previous_node(self, node: Node) -> None:
+        """Remove a "Mul" or "Add" node with a constant, if the previous node can do its work.
 
-        This may be the layer before, which gets other weights, or the "Mul" or "Add" node before,
-        which gets another constant.
+        The previous node may be a layer, which gets other weights, or a "Mul" or "Add" node, which
+        gets another constant.
         """
-        constant = self._constant_of(node)
-        node_before = self._node_before_read_only_by(node)
-        if constant is None or node_before is None:
+        constant = self._constant_operand(node)
+        previous_node = self._previous_node_if_unshared(node)
+        if constant is None or previous_node is None:
             return
-        is_folded = self._fold_into_layer(node_before, node.operation, constant)
-        if is_folded:
+        is_folded_into_layer = self._fold_into_layer(previous_node, node.operation, constant)
+        if is_folded_into_layer:
             self._remove_and_reconnect(node)
             return
-        constant_before = self._constant_of(node_before)
-        if constant_before is None:
+        previous_constant = self._constant_operand(previous_node)
+        if previous_constant is None:
             return
-        if node_before.operation == node.operation:
-            combined = combined_constant(node.operation, constant_before, constant)
-            self._set_constant(node_before, combined)
+        if previous_node.operation == node.operation:
+            combined = combined_constant(node.operation, previous_constant, constant)
+            self._set_constant(previous_node, combined)
             self._remove_and_reconnect(node)
-            self._remove_if_neutral(node_before)
-        elif node.operation == "Mul" and self._can_fold_after_swap(node, node_before):
-            self._swap_product_and_addition(node, node_before, constant, constant_before)
-            self._fold_into_node_before(node_before)
+            self._remove_if_neutral(previous_node)
+        elif node.operation == "Mul" and self._swap_enables_folding(node, previous_node):
+            self._swap_product_and_addition(node, previous_node, constant, previous_constant)
+            self._fold_into_previous_node(previous_node)
 
     def _swap_product_and_addition(
         self, product: Node, addition: Node, factor: np.ndarray, addend: np.ndarray
@@ -138,7 +138,7 @@ class _Folding:
 
     def _remove_if_neutral(self, node: Node) -> None:
         """Remove a node that multiplies by 1 or adds 0."""
-        constant = self._constant_of(node)
+        constant = self._constant_operand(node)
         neutral = 1 if node.operation == "Mul" else 0
         # An array of more elements may broadcast the input, so its node stays.
         if constant is not None and constant.size == 1 and constant.item() == neutral:
@@ -180,7 +180,7 @@ class _Folding:
 
     def _fold_before_pool(self, pool: Node, operation: str, constant: np.ndarray) -> bool:
         """Fold a constant after a pool into the layer before it; return False if impossible."""
-        layer = self._node_before_read_only_by(pool)
+        layer = self._previous_node_if_unshared(pool)
         if pool.operation == "MaxPool":
             keeps_order_of_values = operation == "Add" or bool(np.all(constant > 0))
             may_move_before_pool = keeps_order_of_values
@@ -191,28 +191,30 @@ class _Folding:
             return False
         return self._fold_into_layer(layer, operation, constant)
 
-    def _can_fold_after_swap(self, product: Node, addition: Node) -> bool:
-        """Return True if swapping an addition and the product after it allows one to be folded.
+    def _swap_enables_folding(self, product: Node, addition: Node) -> bool:
+        """Return True if a product or the addition before it can be folded once they are swapped.
 
         There must be another product before the addition, or another addition after the product.
         """
-        node_before_addition = self._node_before_read_only_by(addition)
-        if self._has_constant(node_before_addition, "Mul"):
+        node_before_addition = self._previous_node_if_unshared(addition)
+        joins_two_products = self._is_operation_with_constant(node_before_addition, "Mul")
+        if joins_two_products:
             return True
         [result_name] = product.outputs
         has_several_readers = self._reader_counts[result_name] > 1
         if has_several_readers:
             return False
         node_after_product = self._readers.get(result_name)
-        return self._has_constant(node_after_product, "Add")
+        joins_two_additions = self._is_operation_with_constant(node_after_product, "Add")
+        return joins_two_additions
 
-    def _has_constant(self, node: Node | None, operation: str) -> bool:
+    def _is_operation_with_constant(self, node: Node | None, operation: str) -> bool:
         """Return True if a node has the operation `operation` ("Mul" or "Add") and a constant."""
         if node is None or node.operation != operation:
             return False
-        return self._constant_of(node) is not None
+        return self._constant_operand(node) is not None
 
-    def _node_before_read_only_by(self, node: Node) -> Node | None:
+    def _previous_node_if_unshared(self, node: Node) -> Node | None:
         """Return the node that computes the first input of `node`.
 
         Return None if other nodes read this input too, or if no node computes it.
@@ -222,7 +224,7 @@ class _Folding:
             return None
         return self._producers.get(input_name)
 
-    def _constant_of(self, node: Node) -> np.ndarray | None:
+    def _constant_operand(self, node: Node) -> np.ndarray | None:
         """Return the float32 constant that a node adds or multiplies by; None for other nodes."""
         if node.operation not in _CONSTANT_OPERATIONS:
             return None
@@ -235,14 +237,14 @@ class _Folding:
         node.inputs[1] = self._graph.add_constant(constant)
 
     def _remove_and_reconnect(self, node: Node) -> None:
-        """Remove a node, and let the node before it compute the removed node's output."""
-        node_before = self._node_before_read_only_by(node)
-        if node_before is None:
+        """Remove a node, and let the previous node compute the removed node's output."""
+        previous_node = self._previous_node_if_unshared(node)
+        if previous_node is None:
             return
-        [output_name] = node.outputs
-        old_name = node.inputs[0]
-        node_before.outputs = [
-            output_name if name == old_name else name for name in node_before.outputs
+        unused_name = node.inputs[0]
+        [kept_name] = node.outputs
+        previous_node.outputs = [
+            kept_name if name == unused_name else name for name in previous_node.outputs
         ]
-        self._producers[output_name] = node_before
+        self._producers[kept_name] = previous_node
         self._removed.add(id(node))

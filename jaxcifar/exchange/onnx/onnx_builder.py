@@ -11,15 +11,16 @@ from jaxcifar.exchange.onnx.onnx_values import (
     ONE,
     Constant,
     Order,
+    Shape,
     Size,
     Tensor,
     UnconvertibleError,
     Value,
-    compressed,
     fixed_shape,
     order_of_jax,
     rank,
     require_elements,
+    shorten_repeating_axes,
 )
 
 # The numbers of ONNX's data types, as in `onnx.TensorProto`.
@@ -54,7 +55,7 @@ class OnnxBuilder:
       images_name: name of the graph's input.
       nodes: the nodes added so far, in the order in which they are computed.
       constants: arrays by name.
-      tensors_before_cut: tensor whose last rows and columns were cut off -> the tensor before.
+      tensors_before_crop: tensor whose last rows or columns were cut off -> the tensor before.
       tensors_before_reshape: tensor after a reshape -> the tensor before. The keys are not names,
         because a transposition in JAX keeps the name and changes the order of axes.
     """
@@ -63,13 +64,13 @@ class OnnxBuilder:
         self.images_name = images_name
         self.nodes: list[Node] = []
         self.constants: dict[str, np.ndarray] = {}
-        self.tensors_before_cut: dict[Tensor, Tensor] = {}
+        self.tensors_before_crop: dict[Tensor, Tensor] = {}
         self.tensors_before_reshape: dict[Tensor, Tensor] = {}
         # Equal nodes and constants are added once.
-        self._outputs_of_equal_node: dict[Any, list[str]] = {}
-        self._name_of_equal_constant: dict[Any, str] = {}
+        self._outputs_by_node_content: dict[Any, list[str]] = {}
+        self._name_by_array_content: dict[Any, str] = {}
         self._producers: dict[str, Node] = {}
-        self._count = 0
+        self._next_number = 0
 
     def add_node(self, operation: str, *inputs: str, **attributes: Any) -> str:
         """Add a node with one output; return the output's name, such as "Relu_3"."""
@@ -80,16 +81,16 @@ class OnnxBuilder:
         self, operation: str, *inputs: str, output_count: int, **attributes: Any
     ) -> list[str]:
         """Add a node, unless the graph has an equal node; return the names of its outputs."""
-        content = (operation, inputs, output_count, repr(sorted(attributes.items())))
-        if content not in self._outputs_of_equal_node:
-            name = f"{operation}_{self._count}"
-            self._count += 1
+        node_content = (operation, inputs, output_count, repr(sorted(attributes.items())))
+        if node_content not in self._outputs_by_node_content:
+            name = f"{operation}_{self._next_number}"
+            self._next_number += 1
             outputs = [name] + [f"{name}_{number}" for number in range(1, output_count)]
             node = Node(operation, list(inputs), outputs, attributes)
             self.nodes.append(node)
             self._producers |= dict.fromkeys(outputs, node)
-            self._outputs_of_equal_node[content] = outputs
-        return self._outputs_of_equal_node[content]
+            self._outputs_by_node_content[node_content] = outputs
+        return self._outputs_by_node_content[node_content]
 
     def producer(self, name: str) -> Node | None:
         """Return the node that computes the tensor `name`; None for the images and constants."""
@@ -98,14 +99,14 @@ class OnnxBuilder:
     def add_constant(self, array: Any) -> str:
         """Add a constant array, unless the graph has an equal array; return its name."""
         array = np.asarray(array)
-        content = (array.shape, array.dtype.str, hashlib.sha256(array.tobytes()).digest())
-        name = self._name_of_equal_constant.get(content)
-        is_in_graph = name in self.constants  # unused constants are removed at the end
-        if name is None or not is_in_graph:
-            name = f"constant_{self._count}"
-            self._count += 1
+        array_content = (array.shape, array.dtype.str, hashlib.sha256(array.tobytes()).digest())
+        name = self._name_by_array_content.get(array_content)
+        is_missing_in_graph = name not in self.constants  # unused constants are removed at the end
+        if name is None or is_missing_in_graph:
+            name = f"constant_{self._next_number}"
+            self._next_number += 1
             self.constants[name] = array
-            self._name_of_equal_constant[content] = name
+            self._name_by_array_content[array_content] = name
         return name
 
     def add_integers(self, numbers: Sequence[int]) -> str:
@@ -118,27 +119,30 @@ class OnnxBuilder:
         Nodes are added if the order must change.
 
         Args:
-          value: a tensor, or a constant, which is shortened where its values only repeat.
+          value: a tensor or a constant. A constant is transposed here, without a node. Its axes
+            along which values only repeat are shortened to the size 1.
           order: for each axis of the graph's tensor, the number of this axis in JAX.
         """
         if isinstance(value, Constant):
-            return self._constant_tensor(value, compressed(value.array()), order)
+            small_array = shorten_repeating_axes(value.array_for_any_batch())
+            return self._add_transposed_constant(small_array, value.shape, order)
         if value.order == order:
             return value
         large_axes = value.axes_larger_than_one
         large_axes_in_new_order = [axis for axis in order if axis in large_axes]
         only_axes_of_size_one_move = large_axes == large_axes_in_new_order
         if only_axes_of_size_one_move:
-            name = self.add_reshape(value.name, [value.sizes_in_graph[axis] for axis in order])
+            reordered_sizes = [value.sizes_in_graph[axis] for axis in order]
+            name = self.add_reshape(value.name, reordered_sizes)
         else:
             permutation = [value.axis_in_graph(axis) for axis in order]
             name = self.add_node("Transpose", value.name, perm=permutation)
         return dataclasses.replace(value, name=name, order=order)
 
     def reorder_and_expand(self, value: Value, order: Order | None = None) -> Tensor:
-        """Reorder a value's axes, and expand the axes along which its values only repeat.
+        """Reorder a value's axes, and expand its broadcast axes to their size in JAX.
 
-        See `reorder_axes` and `expand_repeats`.
+        See `reorder_axes` and `expand_broadcast_axes`.
 
         Args:
           value: the value.
@@ -149,22 +153,23 @@ class OnnxBuilder:
             order = order_of_jax(rank(value))
         has_fixed_shape = all(size.is_fixed for size in value.shape)
         if isinstance(value, Constant) and has_fixed_shape:
-            return self._constant_tensor(value, value.array(), order)
-        return self.expand_repeats(self.reorder_axes(value, order))
+            array = value.array_for_any_batch()
+            return self._add_transposed_constant(array, value.shape, order)
+        return self.expand_broadcast_axes(self.reorder_axes(value, order))
 
-    def expand_repeats(self, tensor: Tensor) -> Tensor:
-        """Return a tensor with its repeated values written out.
+    def expand_broadcast_axes(self, tensor: Tensor) -> Tensor:
+        """Return a tensor whose sizes in the graph all equal its sizes in JAX.
 
-        Where values only repeat along an axis, the graph's tensor may have the size 1. In the
-        result, all sizes in the graph equal those in JAX.
+        Along a broadcast axis, the graph's tensor has the size 1. In the result, the repeated
+        values are written out.
         """
         if tensor.sizes_in_graph == tensor.shape:
             return tensor
         size_of_unchanged_axis = ONE  # with which an "Expand" node leaves the axis as it is
         sizes: list[Size] = []
         for axis in tensor.order:
-            has_repeats = tensor.sizes_in_graph[axis] != tensor.shape[axis]
-            sizes.append(tensor.shape[axis] if has_repeats else size_of_unchanged_axis)
+            is_broadcast_axis = tensor.sizes_in_graph[axis] != tensor.shape[axis]
+            sizes.append(tensor.shape[axis] if is_broadcast_axis else size_of_unchanged_axis)
         name = self.add_node("Expand", tensor.name, self._add_list_of_sizes(sizes))
         return dataclasses.replace(tensor, name=name, sizes_in_graph=tensor.shape)
 
@@ -200,9 +205,9 @@ class OnnxBuilder:
             name: array for name, array in self.constants.items() if name in used_names
         }
 
-    def _constant_tensor(self, value: Constant, array: np.ndarray, order: Order) -> Tensor:
+    def _add_transposed_constant(self, array: np.ndarray, shape: Shape, order: Order) -> Tensor:
         name = self.add_constant(array.transpose(order))
-        return Tensor(name, value.shape, fixed_shape(array.shape), order, array.dtype)
+        return Tensor(name, shape, fixed_shape(array.shape), order, array.dtype)
 
     def _add_list_of_sizes(self, sizes: Sequence[Size]) -> str:
         """Add a tensor that lists some sizes, and return its name.

@@ -67,9 +67,9 @@ def paired_shape(shape_for_two: Sequence[int], shape_for_three: Sequence[int]) -
     shape = []
     for size_for_two, size_for_three in zip(shape_for_two, shape_for_three, strict=True):
         size = Size(int(size_for_two), int(size_for_three))
-        multiples_of_batch_sizes = (2 * size.for_one_image, 3 * size.for_one_image)
-        is_multiple_of_batch_size = size == multiples_of_batch_sizes
-        if not size.is_fixed and not is_multiple_of_batch_size:
+        size_proportional_to_batch = Size(2 * size.for_one_image, 3 * size.for_one_image)
+        is_proportional_to_batch = size == size_proportional_to_batch
+        if not size.is_fixed and not is_proportional_to_batch:
             raise UnconvertibleError(
                 "an axis whose size depends on the number of images, but is not a multiple of it, "
                 "can't be converted; use a fixed size"
@@ -136,7 +136,7 @@ class Constant:
             self, for_two_images=result_for_two, for_three_images=result_for_three
         )
 
-    def array(self) -> np.ndarray:
+    def array_for_any_batch(self) -> np.ndarray:
         """Return the constant as one array for any number of images, in the graph's dtype.
 
         An axis whose size depends on the number of images gets the size 1. This is possible if
@@ -149,11 +149,11 @@ class Constant:
         array_for_three = np.asarray(self.for_three_images)
         batch_axes = [axis for axis, size in enumerate(self.shape) if not size.is_fixed]
         for axis in batch_axes:
-            array_for_two = _shortened_if_repeated(array_for_two, axis)
-            array_for_three = _shortened_if_repeated(array_for_three, axis)
-        is_float = array_for_two.dtype.kind == "f"
+            array_for_two = _shorten_axis_if_repeating(array_for_two, axis)
+            array_for_three = _shorten_axis_if_repeating(array_for_three, axis)
+        may_have_nan = array_for_two.dtype.kind == "f"
         is_same_for_any_batch = self.has_one_array or np.array_equal(
-            array_for_two, array_for_three, equal_nan=is_float
+            array_for_two, array_for_three, equal_nan=may_have_nan
         )
         if not is_same_for_any_batch:
             raise UnconvertibleError(
@@ -168,7 +168,7 @@ def fixed_constant(array: Any) -> Constant:
     return Constant(array, array)
 
 
-def compressed(array: np.ndarray) -> np.ndarray:
+def shorten_repeating_axes(array: np.ndarray) -> np.ndarray:
     """Shorten an array to the size 1 along each axis along which its values only repeat."""
     for axis in range(array.ndim):
         if array.shape[axis] > 1 and repeats_along(array, axis):
@@ -184,7 +184,7 @@ def repeats_along(array: np.ndarray, axis: int) -> bool:
     return bool(are_equal.all())
 
 
-def _shortened_if_repeated(array: np.ndarray, axis: int) -> np.ndarray:
+def _shorten_axis_if_repeating(array: np.ndarray, axis: int) -> np.ndarray:
     """Shorten an array to the size 1 along an axis, if its values only repeat along the axis."""
     return array.take([0], axis) if repeats_along(array, axis) else array
 
@@ -195,12 +195,12 @@ class Tensor:
 
     The axes of the graph's tensor may have another order than the axes in JAX, so that a network
     with channels last needs few transpositions. Axes along which values only repeat may have the
-    size 1 in the graph, because ONNX broadcasts.
+    size 1 in the graph, because ONNX broadcasts. These are the tensor's broadcast axes.
 
     Attributes:
       name: the tensor's name in the graph.
       shape: sizes of the axes in JAX.
-      sizes_in_graph: sizes of the same axes in the graph, in JAX's order; 1 where values repeat.
+      sizes_in_graph: sizes of the same axes in the graph, in JAX's order; 1 for a broadcast axis.
       order: for each axis of the graph's tensor, the number of this axis in JAX.
       dtype: dtype in the graph.
     """
@@ -212,7 +212,7 @@ class Tensor:
     dtype: np.dtype
 
     @classmethod
-    def without_repeats(cls, name: str, shape: Shape, order: Order, dtype: np.dtype) -> Self:
+    def without_broadcast_axes(cls, name: str, shape: Shape, order: Order, dtype: np.dtype) -> Self:
         """Return a tensor that has the same sizes in the graph as in JAX."""
         return cls(name, shape, shape, order, dtype)
 

@@ -13,7 +13,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from jaxcifar.diagram.control_flow import called_programs, jaxpr_without_constants, split_scan
 from jaxcifar.errors import first_line
-from jaxcifar.exchange.onnx.branch_choice import number_of_exported_branch
+from jaxcifar.exchange.onnx.branch_choice import UNKNOWN_DEVICE_KIND, number_of_exported_branch
 from jaxcifar.exchange.onnx.conversion_table import convert_step
 from jaxcifar.exchange.onnx.joining_nodes import add_stack, slice_at
 from jaxcifar.exchange.onnx.onnx_builder import OnnxBuilder
@@ -34,16 +34,6 @@ from jaxcifar.exchange.onnx.traced_step import (
 _Program = ClosedJaxpr | Jaxpr
 # Of unrolled loops: more would take minutes and gigabytes.
 _MOST_ITERATIONS, _MOST_NODES = 1_000, 50_000
-
-
-class _DeviceKindPlaceholder:
-    """Stands for JAX's number of the kind of device (CPU, GPU), and for values computed from it.
-
-    The number only chooses between branches that compute the same, so no graph depends on it.
-    """
-
-
-_DEVICE_KIND_PLACEHOLDER = _DeviceKindPlaceholder()
 
 
 def convert_program(
@@ -146,15 +136,16 @@ def _convert_equation(
     if name == "cond":
         return _convert_one_branch(graph, equation_for_two, equation_for_three, inputs, layer)
     returns_device_kind = name == "platform_index"
-    has_device_kind_as_input = any(value is _DEVICE_KIND_PLACEHOLDER for value in inputs)
-    if returns_device_kind or has_device_kind_as_input:
-        return [_DEVICE_KIND_PLACEHOLDER] * len(equation_for_two.outvars)
+    is_computed_from_device_kind = any(value is UNKNOWN_DEVICE_KIND for value in inputs)
+    if returns_device_kind or is_computed_from_device_kind:
+        result_count = len(equation_for_two.outvars)
+        return [UNKNOWN_DEVICE_KIND] * result_count
     is_loop = name in ("scan", "while")
     if not is_loop:
-        called_for_two = next(called_programs(equation_for_two), None)
-        called_for_three = next(called_programs(equation_for_three), None)
-        if called_for_two is not None and called_for_three is not None:
-            return convert_program(graph, called_for_two, called_for_three, inputs, layer)
+        program_for_two = next(called_programs(equation_for_two), None)
+        program_for_three = next(called_programs(equation_for_three), None)
+        if program_for_two is not None and program_for_three is not None:
+            return convert_program(graph, program_for_two, program_for_three, inputs, layer)
     step = Step(equation_for_two, equation_for_three, tuple(inputs))
     is_independent_of_images = all(isinstance(value, Constant) for value in inputs)
     if is_independent_of_images:

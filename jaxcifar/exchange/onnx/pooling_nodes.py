@@ -88,7 +88,10 @@ def _convert_reduce_window(
 
 
 def _check_pool(step: Step, operation: str, windows: Windows) -> None:
-    """Raise UnconvertibleError if the node `operation` of ONNX Runtime can't compute a pool."""
+    """Raise UnconvertibleError if a pool needs something that ONNX Runtime's node lacks.
+
+    `operation` is the node, "MaxPool" or "AveragePool".
+    """
     windows.check_padding()
     if only_input(step).dtype != np.float32:
         raise UnconvertibleError("a pool of integers can't be converted; pool floats")
@@ -159,4 +162,4 @@ def add_pool(
         name = graph.add_node("Mul", means, graph.add_scalar(math.prod(windows.size)))
     if must_join_axes:
         name = graph.add_reshape(name, [shape[axis] for axis in order])
-    return Tensor.without_repeats(name, shape, order, x.dtype)
+    return Tensor.without_broadcast_axes(name, shape, order, x.dtype)

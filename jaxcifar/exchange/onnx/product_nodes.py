@@ -72,8 +72,8 @@ def _add_dense_layer(
 ) -> Tensor:
     """Add the nodes that multiply inputs by constant weights, as in a dense layer.
 
-    The kept axes of the inputs stay in the graph's order. If `are_weights_left` is True, the
-    weights are the left array in JAX.
+    The graph keeps the order of the inputs' kept axes (see `_Operand`). If `are_weights_left` is
+    True, the weights are the left array in JAX.
     """
     x = inputs.value
     assert isinstance(x, Tensor)
@@ -81,24 +81,25 @@ def _add_dense_layer(
     has_one_output_axis = len(weights.kept_axes) == 1
     if has_one_output_axis and _sums_over_channels(x, inputs):
         return _add_convolution_1x1(graph, step, inputs, weights, axes_in_result)
-    kept_axes = tuple(axis for axis in x.order if axis in inputs.kept_axes)
-    kept_sizes = inputs.sizes(kept_axes)
-    summed_size = product(inputs.sizes(inputs.summed_axes))
-    name = graph.reorder_and_expand(x, kept_axes + inputs.summed_axes).name
-    is_single_vector = len(kept_axes) == 0
+    row_axes = tuple(axis for axis in x.order if axis in inputs.kept_axes)
+    row_sizes = inputs.sizes(row_axes)
+    row_length = product(inputs.sizes(inputs.summed_axes))
+    inputs_name = graph.reorder_and_expand(x, row_axes + inputs.summed_axes).name
+    is_single_row = len(row_axes) == 0
     has_one_summed_axis = len(inputs.summed_axes) == 1
-    if is_single_vector:
-        name = graph.add_reshape(name, [ONE, summed_size])
+    if is_single_row:
+        inputs_name = graph.add_reshape(inputs_name, [ONE, row_length])
     elif not has_one_summed_axis:
-        name = graph.add_reshape(name, [*kept_sizes, summed_size])
-    operation = "MatMul" if len(kept_axes) > 1 else "Gemm"
-    name = graph.add_node(operation, name, graph.add_constant(_weight_matrix(weights)))
-    if is_single_vector or not has_one_output_axis:
+        inputs_name = graph.add_reshape(inputs_name, [*row_sizes, row_length])
+    operation = "MatMul" if len(row_axes) > 1 else "Gemm"
+    weights_name = graph.add_constant(_weight_matrix(weights))
+    name = graph.add_node(operation, inputs_name, weights_name)
+    if is_single_row or not has_one_output_axis:
         output_sizes = weights.sizes(weights.kept_axes)
-        name = graph.add_reshape(name, [*kept_sizes, *output_sizes])
-    order = [axes_in_result.of_inputs[axis] for axis in kept_axes]
+        name = graph.add_reshape(name, [*row_sizes, *output_sizes])
+    order = [axes_in_result.of_inputs[axis] for axis in row_axes]
     order += axes_in_result.of_weights.values()
-    return Tensor.without_repeats(name, step.shape, tuple(order), step.dtype)
+    return Tensor.without_broadcast_axes(name, step.shape, tuple(order), step.dtype)
 
 
 def _weight_matrix(weights: _Operand) -> np.ndarray:
@@ -134,8 +135,8 @@ def _sums_over_channels(x: Tensor, inputs: _Operand) -> bool:
     if len(x.order) <= 2:
         return False
     _, channel_axis, *_ = x.order
-    has_repeats = x.sizes_in_graph != x.shape
-    return inputs.summed_axes == (channel_axis,) and not has_repeats
+    has_broadcast_axes = x.sizes_in_graph != x.shape
+    return inputs.summed_axes == (channel_axis,) and not has_broadcast_axes
 
 
 def _add_convolution_1x1(
@@ -156,7 +157,7 @@ def _add_convolution_1x1(
     [channel_axis_in_result] = axes_in_result.of_weights.values()
     order = [axes_in_result.of_inputs[batch_axis], channel_axis_in_result]
     order += [axes_in_result.of_inputs[axis] for axis in spatial_axes]
-    return Tensor.without_repeats(name, step.shape, tuple(order), step.dtype)
+    return Tensor.without_broadcast_axes(name, step.shape, tuple(order), step.dtype)
 
 
 def _constant_array(weights: _Operand) -> np.ndarray:
@@ -171,7 +172,7 @@ def _constant_array(weights: _Operand) -> np.ndarray:
             "weights whose shape depends on the number of images can't be converted; use weights "
             "of a fixed shape"
         )
-    return weights.value.array()
+    return weights.value.array_for_any_batch()
 
 
 def _add_product_of_batches(
@@ -182,15 +183,16 @@ def _add_product_of_batches(
     The two arrays have the same batch axes. They are multiplied in the order that needs fewer
     transpositions: A B, or B A with all matrices transposed.
     """
-    is_swapped = _transposition_count(right, left) < _transposition_count(left, right)
+    transpositions_if_swapped = _transposition_count(right, left)
+    is_swapped = transpositions_if_swapped < _transposition_count(left, right)
     first, second = (right, left) if is_swapped else (left, right)
     first_name = _add_reshape_to_matrices(graph, first, first.kept_axes, first.summed_axes)
     second_name = _add_reshape_to_matrices(graph, second, second.summed_axes, second.kept_axes)
     name = graph.add_node("MatMul", first_name, second_name)
     batch_sizes = first.sizes(first.batch_axes)
     row_sizes, column_sizes = first.sizes(first.kept_axes), second.sizes(second.kept_axes)
-    has_shape_of_matrices = len(row_sizes) == 1 and len(column_sizes) == 1
-    if not has_shape_of_matrices:
+    has_one_row_and_one_column_axis = len(row_sizes) == 1 and len(column_sizes) == 1
+    if not has_one_row_and_one_column_axis:
         name = graph.add_reshape(name, [*batch_sizes, *row_sizes, *column_sizes])
     # JAX's result has the batch axes, then the kept axes of the left array, then of the right one.
     batch_count, left_count = len(left.batch_axes), len(left.kept_axes)
@@ -202,7 +204,7 @@ def _add_product_of_batches(
         order = axes_of_batch + axes_of_right + axes_of_left
     else:
         order = axes_of_batch + axes_of_left + axes_of_right
-    return Tensor.without_repeats(name, step.shape, order, step.dtype)
+    return Tensor.without_broadcast_axes(name, step.shape, order, step.dtype)
 
 
 def _add_reshape_to_matrices(

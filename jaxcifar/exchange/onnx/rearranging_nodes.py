@@ -18,9 +18,9 @@ from jaxcifar.exchange.onnx.traced_step import Step, only_input
 def rearrange_axes(
     graph: OnnxBuilder, tensor: Tensor, source_axes: Sequence[int | None], shape: Shape
 ) -> Tensor:
-    """Permute the axes that a tensor has in JAX, and insert new axes; return the new tensor.
+    """Permute a tensor's axes in JAX, and insert new axes; return the new tensor.
 
-    The graph gets no transposition: the order of the tensor's axes in the graph stays.
+    The tensor's values in the graph are not transposed; only the record of their order changes.
 
     Args:
       graph: the graph.
@@ -29,10 +29,10 @@ def rearrange_axes(
         a new axis, along which the values repeat.
       shape: shape of the result in JAX.
     """
-    kept_axes = [axis for axis in tensor.order if axis in source_axes]
-    order_of_kept_axes = [source_axes.index(axis) for axis in kept_axes]
+    kept_source_axes = [axis for axis in tensor.order if axis in source_axes]
+    order_without_new_axes = [source_axes.index(axis) for axis in kept_source_axes]
     new_axes = [axis for axis, source_axis in enumerate(source_axes) if source_axis is None]
-    order = _insert_new_axes(order_of_kept_axes, new_axes)
+    order = _insert_new_axes(order_without_new_axes, new_axes)
     size_of_new_axis = ONE
     sizes_in_graph = []
     for source_axis in source_axes:
@@ -62,7 +62,7 @@ def convert_transpose(graph: OnnxBuilder, step: Step) -> Tensor:
 
 
 def convert_squeeze(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Return an array without some of its axes of size 1."""
+    """Remove axes of size 1 from an array, as `jnp.squeeze` does; return the result."""
     x = only_input(step)
     removed_axes = step.params["dimensions"]
     other_axes = [axis for axis in range(len(x.shape)) if axis not in removed_axes]
@@ -70,7 +70,7 @@ def convert_squeeze(graph: OnnxBuilder, step: Step) -> Tensor:
 
 
 def convert_broadcast(graph: OnnxBuilder, step: Step) -> Tensor:
-    """Return an array with new axes along which its values repeat."""
+    """Insert new axes, along which the values repeat, into an array; return the result."""
     x = only_input(step)
     source_axes: list[int | None] = [None] * len(step.shape)
     for source_axis, result_axis in enumerate(step.params["broadcast_dimensions"]):
@@ -90,12 +90,11 @@ def convert_reshape(graph: OnnxBuilder, step: Step) -> Tensor:
 def reshape_tensor(graph: OnnxBuilder, x: Tensor, shape: Shape) -> Tensor:
     """Return a tensor with another shape and the same elements, in JAX's order.
 
-    Along an axis where its values repeat, a tensor may have the size 1 in the graph. If such an
-    axis is reshaped, the repeated values are written out first.
+    If a broadcast axis is reshaped, its repeated values are written out first (see `Tensor`).
     """
     groups = axis_groups(x.shape, shape)
-    if any(_has_reshaped_repeats(x, group) for group in groups):
-        x = graph.expand_repeats(x)
+    if any(_reshapes_broadcast_axes(x, group) for group in groups):
+        x = graph.expand_broadcast_axes(x)
     order = _order_without_transposition(x, groups, len(shape))
     if order is None:
         x = graph.reorder_and_expand(x)
@@ -115,36 +114,36 @@ def reshape_tensor(graph: OnnxBuilder, x: Tensor, shape: Shape) -> Tensor:
     return result
 
 
-def _has_reshaped_repeats(x: Tensor, group: AxisGroup) -> bool:
-    """Return True if a reshape changes axes along which values repeat (size 1 in the graph)."""
-    has_repeats = any(x.sizes_in_graph[axis] != x.shape[axis] for axis in group.axes_before)
-    return group.is_reshaped and has_repeats
+def _reshapes_broadcast_axes(x: Tensor, group: AxisGroup) -> bool:
+    """Return True if a reshape changes a broadcast axis, which has the size 1 in the graph."""
+    has_broadcast_axes = any(x.sizes_in_graph[axis] != x.shape[axis] for axis in group.axes_before)
+    return group.is_reshaped and has_broadcast_axes
 
 
 def _order_without_transposition(
     x: Tensor, groups: Sequence[AxisGroup], axis_count: int
 ) -> tuple[int, ...] | None:
-    """Return the order of axes in the graph after a reshape, if no transposition is needed for it.
+    """Return the order of axes in the graph after a reshape; None if it needs a transposition.
 
-    Return None if a transposition is needed. It is not needed if the axes of each group are
-    neighbours in the graph, and in the same order as in JAX.
+    A reshape needs no transposition if the axes of each group are neighbours in the graph, and in
+    the same order as in JAX.
 
     Args:
       x: the tensor that is reshaped.
       groups: groups of axes that are reshaped one by one (see `axis_groups`).
       axis_count: number of axes after the reshape.
     """
-    remaining_axes = x.axes_larger_than_one
-    order: list[int] = []
-    while remaining_axes:
-        first_axis = remaining_axes[0]
-        group = next(group for group in groups if first_axis in group.axes_before)
-        axes_of_group = [axis for axis in group.axes_before if axis in x.axes_larger_than_one]
-        next_axes = remaining_axes[: len(axes_of_group)]
-        is_group_together = next_axes == axes_of_group
-        if not is_group_together:
+    axes_in_graph_order = x.axes_larger_than_one
+    order_after: list[int] = []
+    while axes_in_graph_order:
+        next_axis = axes_in_graph_order[0]
+        group = next(group for group in groups if next_axis in group.axes_before)
+        group_in_jax_order = [axis for axis in group.axes_before if axis in x.axes_larger_than_one]
+        neighbours_in_graph = axes_in_graph_order[: len(group_in_jax_order)]
+        needs_transposition = neighbours_in_graph != group_in_jax_order
+        if needs_transposition:
             return None
-        remaining_axes = remaining_axes[len(axes_of_group) :]
-        order += group.axes_after
-    axes_of_size_one = [axis for axis in range(axis_count) if axis not in order]
-    return _insert_new_axes(order, axes_of_size_one)
+        axes_in_graph_order = axes_in_graph_order[len(group_in_jax_order) :]
+        order_after += group.axes_after
+    axes_of_size_one = [axis for axis in range(axis_count) if axis not in order_after]
+    return _insert_new_axes(order_after, axes_of_size_one)

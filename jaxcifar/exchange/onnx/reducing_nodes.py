@@ -37,7 +37,7 @@ def reduction_conversion(operation: str) -> Conversion:
 
 def add_reduction(graph: OnnxBuilder, x: Tensor, axes: list[int], operation: str) -> Tensor:
     """Add the node of a reduction over axes; return its result, which lacks these axes."""
-    x = graph.expand_repeats(x)
+    x = graph.expand_broadcast_axes(x)
     axes_in_graph = sorted(x.axis_in_graph(axis) for axis in axes)
     has_axes_as_input = operation == "ReduceSum"  # in this version of ONNX
     if has_axes_as_input:
@@ -46,14 +46,14 @@ def add_reduction(graph: OnnxBuilder, x: Tensor, axes: list[int], operation: str
         name = graph.add_node(operation, x.name, axes=axes_in_graph, keepdims=0)
     shape = tuple(size for axis, size in enumerate(x.shape) if axis not in axes)
     order = _order_after_removal(x.order, axes)
-    return Tensor.without_repeats(name, shape, order, x.dtype)
+    return Tensor.without_broadcast_axes(name, shape, order, x.dtype)
 
 
 def _order_after_removal(order: Order, removed_axes: list[int]) -> Order:
-    """Return an order of axes without some axes; the other axes get new numbers from 0 on."""
+    """Remove axes from an order of axes; the other axes get their numbers in the result."""
     kept_axes = [axis for axis in order if axis not in removed_axes]
-    new_numbers = {axis: number for number, axis in enumerate(sorted(kept_axes))}
-    return tuple(new_numbers[axis] for axis in kept_axes)
+    axes_in_result = {axis: number for number, axis in enumerate(sorted(kept_axes))}
+    return tuple(axes_in_result[axis] for axis in kept_axes)
 
 
 def bool_reduction_conversion(operation: str) -> Conversion:
@@ -79,10 +79,10 @@ def position_conversion(operation: str) -> Conversion:
     def convert_argmax_or_argmin(graph: OnnxBuilder, step: Step) -> Tensor:
         x = only_input(step)
         [axis] = step.params["axes"]
-        x = bool_tensor_to_integers(graph, graph.expand_repeats(x))
+        x = bool_tensor_to_integers(graph, graph.expand_broadcast_axes(x))
         name = graph.add_node(operation, x.name, axis=x.axis_in_graph(axis), keepdims=0)
         order = _order_after_removal(x.order, [axis])
-        positions = Tensor.without_repeats(name, step.shape, order, np.dtype(np.int64))
+        positions = Tensor.without_broadcast_axes(name, step.shape, order, np.dtype(np.int64))
         return add_cast(graph, positions, step.dtype)
 
     return convert_argmax_or_argmin
@@ -90,7 +90,7 @@ def position_conversion(operation: str) -> Conversion:
 
 def convert_cumsum(graph: OnnxBuilder, step: Step) -> Tensor:
     """Add the node that sums the elements of an array up to each position along an axis."""
-    x = graph.expand_repeats(only_input(step))
+    x = graph.expand_broadcast_axes(only_input(step))
     axis = graph.add_constant(np.int64(x.axis_in_graph(step.params["axis"])))
     name = graph.add_node("CumSum", x.name, axis, reverse=int(step.params["reverse"]))
     return dataclasses.replace(x, name=name)
@@ -121,7 +121,7 @@ def convert_top_k(graph: OnnxBuilder, step: Step) -> list[Tensor]:
     axis = step.params.get("axis", -1) % len(x.shape)
     count = step.params["k"]
     values, positions = _add_top_k(
-        graph, graph.expand_repeats(x), axis, Size(count, count), largest=True
+        graph, graph.expand_broadcast_axes(x), axis, Size(count, count), largest=True
     )
     return [values, add_cast(graph, positions, _INT32)]
 
@@ -155,7 +155,7 @@ def _add_top_k(
         largest=int(largest),
     )
     shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
-    elements = dataclasses.replace(numbers, name=elements_name, shape=shape, sizes_in_graph=shape)
+    elements = Tensor.without_broadcast_axes(elements_name, shape, numbers.order, numbers.dtype)
     positions = dataclasses.replace(elements, name=positions_name, dtype=np.dtype(np.int64))
     if x.dtype == np.bool_:
         elements = add_cast(graph, elements, x.dtype)

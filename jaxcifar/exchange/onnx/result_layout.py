@@ -23,22 +23,21 @@ def common_order(values: Sequence[Value], axis_count: int) -> Order:
     tensors = [value for value in values if isinstance(value, Tensor) and rank(value) == axis_count]
     if not tensors:
         return order_of_jax(axis_count)
-    largest_count = max(len(tensor.axes_larger_than_one) for tensor in tensors)
-    largest_tensors = [
-        tensor for tensor in tensors if len(tensor.axes_larger_than_one) == largest_count
+    most_large_axes = max(len(tensor.axes_larger_than_one) for tensor in tensors)
+    candidates = [
+        tensor for tensor in tensors if len(tensor.axes_larger_than_one) == most_large_axes
     ]
-    for tensor in largest_tensors:
+    for tensor in candidates:
         is_in_order_of_jax = tensor.axes_larger_than_one == sorted(tensor.axes_larger_than_one)
         if not is_in_order_of_jax:
             return tensor.order
-    return largest_tensors[0].order
+    return candidates[0].order
 
 
 def broadcast_sizes_in_graph(tensors: Sequence[Tensor], axis_count: int) -> Shape:
     """Return the `sizes_in_graph` of the result of an elementwise node (see `Tensor`).
 
-    The size of an axis is 1 if all inputs have the size 1 in the graph: then the result's values
-    repeat along the axis, too.
+    An axis has the size 1 if all inputs have the size 1 there in the graph.
 
     Args:
       tensors: the inputs; each has the axes of the result, or no axes.

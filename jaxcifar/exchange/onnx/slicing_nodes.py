@@ -58,9 +58,9 @@ def add_slice(
                 "at a fixed position"
             )
         count = len(range(starts[axis].fixed_value, ends[axis].fixed_value, strides[axis]))
-        is_repeated = x.sizes_in_graph[axis] != x.shape[axis]
+        is_broadcast_axis = x.sizes_in_graph[axis] != x.shape[axis]
         shape[axis] = Size(count, count)
-        sizes_in_graph[axis] = ONE if is_repeated else shape[axis]
+        sizes_in_graph[axis] = ONE if is_broadcast_axis else shape[axis]
     axes_to_slice = [axis for axis in cut_axes if x.sizes_in_graph[axis] == x.shape[axis]]
     result = dataclasses.replace(x, shape=tuple(shape), sizes_in_graph=tuple(sizes_in_graph))
     if not axes_to_slice:
@@ -73,7 +73,7 @@ def add_slice(
     result = dataclasses.replace(result, name=name)
     starts_at_zero = not any(cut_starts)
     if starts_at_zero and set(cut_strides) == {1}:
-        graph.tensors_before_cut[result] = x
+        graph.tensors_before_crop[result] = x
     return result
 
 
@@ -122,7 +122,7 @@ def clamped_starts(
 ) -> list[Size]:
     """Return the positions where a dynamic slice starts, one for each axis.
 
-    As in JAX, a position is moved if the slice would not lie inside the array.
+    As in JAX, a slice that would reach beyond the array is moved into the array.
 
     Args:
       step: the operation.
@@ -157,9 +157,9 @@ def convert_rev(graph: OnnxBuilder, step: Step) -> Tensor:
 
 
 def _positions_in_both_traces(step: Step, parameter: str) -> list[Size]:
-    """Return a parameter with a position for each axis, such as `start_indices`.
+    """Return a parameter such as `start_indices`, which has one position for each axis.
 
-    Each `Size` holds the position along one axis in the two traces.
+    A position is returned as a `Size`, which holds one number for each of the two traces.
     """
     positions_for_two = step.params[parameter]
     positions_for_three = step.params_for_three_images[parameter]

@@ -50,17 +50,16 @@ def _add_softmax_if_found(graph: OnnxBuilder, exponentials: Tensor, sums: Tensor
 def _reduction_with_kept_axis(
     graph: OnnxBuilder, name: str, operation: str, tensor_before_reduction: Tensor
 ) -> Node | None:
-    """Return the node of a reduction that computes a tensor and keeps the reduced axis (size 1).
+    """Return the reduction node by which a tensor is computed; None if there is no such node.
 
-    The graph has two nodes for such a reduction (`keepdims=True` in JAX): the reduction, which
-    removes the axis, and then a reshape. The first of the two is returned, or None if the tensor
-    was computed in another way.
+    The reduction must keep the reduced axis with the size 1 (`keepdims=True` in JAX). In the graph,
+    this takes two nodes: the reduction, which removes the axis, and a reshape, which restores it.
 
     Args:
       graph: the graph.
       name: name of the tensor.
       operation: the reduction, such as "ReduceSum".
-      tensor_before_reduction: a tensor with the shape that the reduced tensor must have.
+      tensor_before_reduction: a tensor with the shape of the reduction's input.
     """
     reshape = _producer(graph, name, "Reshape")
     if reshape is None:
@@ -69,14 +68,15 @@ def _reduction_with_kept_axis(
     reduction = _producer(graph, name_before_reshape, operation)
     if reduction is None:
         return None
-    batch_size = -1  # in the sizes of a reshape
+    batch_size_in_reshape = -1
     sizes_with_kept_axis = [
-        size.fixed_value if size.is_fixed else batch_size
+        size.fixed_value if size.is_fixed else batch_size_in_reshape
         for size in tensor_before_reduction.shape_in_graph
     ]
-    for axis in _reduced_axes(graph, reduction):
-        sizes_with_kept_axis[axis] = 1
-    keeps_axis = graph.constants[sizes_name].tolist() == sizes_with_kept_axis
+    for reduced_axis in _reduced_axes(graph, reduction):
+        sizes_with_kept_axis[reduced_axis] = 1
+    sizes_after_reshape = graph.constants[sizes_name].tolist()
+    keeps_axis = sizes_after_reshape == sizes_with_kept_axis
     return reduction if keeps_axis else None
 
 

@@ -150,11 +150,11 @@ def is_constant_filled_with(value: Value, scalar: float) -> bool:
     Raises:
       UnconvertibleError: the constant depends on the number of images.
     """
-    return isinstance(value, Constant) and bool(np.all(value.array() == scalar))
+    return isinstance(value, Constant) and bool(np.all(value.array_for_any_batch() == scalar))
 
 
 def only_input(step: Step) -> Tensor:
-    """Return the input of an operation that has a single input, which depends on the images."""
+    """Return the only input of an operation; it must depend on the images."""
     [x] = step.inputs
     assert isinstance(x, Tensor)  # operations of constants are computed before
     return x

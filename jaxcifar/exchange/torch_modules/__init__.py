@@ -19,7 +19,7 @@ from jaxcifar.machine.extras import import_extra
 
 _FOLDER = Path(__file__).parent
 ARCHS_IN_PYTORCH = tuple(name for name in KINDS["arch"] if (_FOLDER / f"{name}.py").is_file())
-_COMPUTED_FIELDS = {"depths": "group_depths"}  # argument -> the property with its computed value
+_PROPERTIES_WITH_COMPUTED_VALUE = {"depths": "group_depths"}  # by the name of the argument
 
 
 def require_pytorch_module(arch: str) -> None:
@@ -36,9 +36,9 @@ def module_source(arch: str) -> str:
 
 
 def network_arguments(arch: str, model: Any) -> dict[str, Any]:
-    """Return the arguments with which PyTorch's `Network` has the same layers as a Flax model.
+    """Return the arguments that give PyTorch's `Network` the same layers as a Flax model.
 
-    Only arguments that are also fields of the model are returned, so no mean or class names.
+    Arguments that the Flax model has no field for, such as the mean, are left out.
     """
     constants_in_module = re.findall(r"^([A-Z]+) = ", module_source(arch), re.M)
     possible_arguments = [constant.lower() for constant in constants_in_module]
@@ -46,7 +46,7 @@ def network_arguments(arch: str, model: Any) -> dict[str, Any]:
     for argument in possible_arguments:
         is_field_of_model = hasattr(model, argument)
         if is_field_of_model:
-            field_with_value = _COMPUTED_FIELDS.get(argument, argument)
+            field_with_value = _PROPERTIES_WITH_COMPUTED_VALUE.get(argument, argument)
             argument_values[argument] = getattr(model, field_with_value)
     return argument_values
 
