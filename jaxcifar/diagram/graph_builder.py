@@ -128,7 +128,7 @@ class GraphBuilder:
             node = UnfinishedNode(
                 self._module_calls.label(layer), layer.input_shape, layer.output_shape
             )
-            node.panel_names = self._module_calls.panel_names(layer.parent_number)
+            node.frame_names = self._module_calls.frame_names(layer.parent_number)
             depth = len(layer.path)
             layer_parameters = [path for path in self._trace.params if path[:depth] == layer.path]
             node.params = self._count_new_parameters(layer_parameters)
@@ -179,7 +179,7 @@ class GraphBuilder:
             label,
             operation.input_shape,
             operation.output_shape,
-            panel_names=self._module_calls.panel_names(operation.call_number),
+            frame_names=self._module_calls.frame_names(operation.call_number),
             operation_names={operation.name},
             scale_factor=functions.scale_factor(operation, self._depends_on_image(operation)),
             has_several_outputs=len(operation.outputs) > 1,

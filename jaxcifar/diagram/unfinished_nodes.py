@@ -23,7 +23,7 @@ class UnfinishedNode:
       label: the kind, name and note of the node's box.
       input_shape: the shape of the node's first input for one image.
       output_shape: the shape of the node's output for one image.
-      panel_names: names of the frames that are drawn around the node's modules, outermost first.
+      frame_names: names of the frames that are drawn around the node's modules, outermost first.
       params: the number of parameters of the node; shared parameters count in the first node only.
       sources: numbers of the nodes whose outputs this node reads.
       operation_names: the node's operations; empty if the node can't be merged with others.
@@ -34,7 +34,7 @@ class UnfinishedNode:
     label: Label
     input_shape: Shape
     output_shape: Shape
-    panel_names: tuple[str, ...] = ()
+    frame_names: tuple[str, ...] = ()
     params: int = 0
     sources: list[int] = dataclasses.field(default_factory=list)
     operation_names: set[str] = dataclasses.field(default_factory=set)
