@@ -133,7 +133,8 @@ def _find_group(
         if function_name is None:
             continue
         [source] = sources
-        if nodes[source].has_several_outputs:
+        may_read_several_arrays = nodes[source].has_several_outputs
+        if may_read_several_arrays:
             return None
         return _NodeGroup(function_name, members, last_member, source)
     return None
@@ -153,11 +154,11 @@ def _growing_groups(
     """
     members = {last_member}
     while True:
-        possible_members = [
-            source
-            for source in _find_outside_sources(members, nodes)
-            if _is_groupable(nodes[source]) and readers_of_node[source] <= members
-        ]
+        possible_members = []
+        for source in _find_outside_sources(members, nodes):
+            only_group_reads_source = readers_of_node[source] <= members
+            if only_group_reads_source and _is_groupable(nodes[source]):
+                possible_members.append(source)
         if not possible_members:
             return
         newest_node = max(possible_members)
