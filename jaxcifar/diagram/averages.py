@@ -22,7 +22,7 @@ def is_average(
     sum_operation: Operation,
     scaling: Operation,
     depends_on_image: Sequence[bool],
-    count_operation: Operation | None,
+    operation_on_ones: Operation | None,
 ) -> bool:
     """Return whether a sum and its multiplication or division by a constant compute an average.
 
@@ -30,24 +30,27 @@ def is_average(
       sum_operation: the operation that may be a sum.
       scaling: the multiplication or division of the result of `sum_operation`.
       depends_on_image: for each operand of `scaling`, whether it depends on the input image.
-      count_operation: the operation that computes the constant as a sum of ones. None if the
-        constant is a number in the program.
+      operation_on_ones: the operation that computes the constant from an array of ones. None if
+        the constant is a number in the program.
     """
-    term_count = _count_terms(sum_operation)
+    term_count = _count_terms_of_sum(sum_operation)
     if term_count is None:
         return False
-    if count_operation is None:
-        factor = scale_factor(scaling, depends_on_image)
-        return factor is not None and math.isclose(factor * term_count, 1, rel_tol=1e-5)
-    # The constant is an array in an average pool that counts the pixels inside of the image.
-    is_same_reduction = count_operation.name == sum_operation.name
-    has_same_params = count_operation.equation.params == sum_operation.equation.params
-    counts_terms_of_sum = is_same_reduction and has_same_params
-    return counts_terms_of_sum and scaling.name == "div"
+    if operation_on_ones is not None:
+        # An average pool divides by an array that counts the pixels inside of the image.
+        is_same_operation = operation_on_ones.name == sum_operation.name
+        has_same_params = operation_on_ones.equation.params == sum_operation.equation.params
+        counts_terms_of_sum = is_same_operation and has_same_params
+        return counts_terms_of_sum and scaling.name == "div"
+    factor = scale_factor(scaling, depends_on_image)
+    return factor is not None and math.isclose(factor * term_count, 1, rel_tol=1e-5)
 
 
-def _count_terms(operation: Operation) -> int | None:
-    """Return how many elements a sum adds for each element of its result; None for no sum."""
+def _count_terms_of_sum(operation: Operation) -> int | None:
+    """Return how many numbers a sum adds for each element of its result.
+
+    Return None if the operation is not a sum.
+    """
     params = operation.equation.params
     if operation.name == "reduce_sum":
         shape = operation.traced_input_shape

@@ -8,7 +8,7 @@ from matplotlib import patches
 from jaxcifar.diagram.boxes import Box
 
 TEXT_COLOR, NOTE_COLOR = "#222222", "#5a5a5a"
-PANEL_FILLS = ("#f0f0f0", "#e6e6e6", "#dcdcdc")  # by depth
+FRAME_FILLS = ("#f0f0f0", "#e6e6e6", "#dcdcdc")  # by depth
 PLAIN_EDGE: dict[str, Any] = {"edgecolor": TEXT_COLOR, "linewidth": 0.8}
 LOWER_RESOLUTION_EDGE: dict[str, Any] = {"edgecolor": "#d55e00", "linewidth": 2.2}
 

@@ -16,7 +16,7 @@ _KINDS_DRAWN_IN_PREVIOUS_BOX = ("norm", "activation", "dropout")
 # Kinds of nodes into whose boxes no following node is written.
 _KINDS_THAT_TAKE_NO_FURTHER_NODES = ("data", "operator", "join", "pool")
 _KINDS_THAT_MAY_LOWER_RESOLUTION = ("conv", "pool", "module", "function")
-_MAX_NESTED_PANELS = 3  # drawn inside each other
+_MAX_NESTED_FRAMES = 3  # drawn inside each other
 
 
 @dataclasses.dataclass
@@ -44,9 +44,9 @@ class Box:
         return self.nodes[-1].output_shape
 
     @property
-    def panel_names(self) -> tuple[str, ...]:
-        """Names of up to three panels (frames around modules) around the box, outermost first."""
-        return self.nodes[0].path[:_MAX_NESTED_PANELS]
+    def frame_names(self) -> tuple[str, ...]:
+        """Names of up to three modules with a frame around the box, outermost first."""
+        return self.nodes[0].path[:_MAX_NESTED_FRAMES]
 
     @property
     def lowers_resolution(self) -> bool:
@@ -117,12 +117,12 @@ def make_boxes(graph: Sequence[Node]) -> list[Box]:
 
     An activation or normalisation shares the box of the node before it where possible.
     """
-    readers_of_node = _find_readers([node.sources for node in graph])
+    targets_of_node = _find_targets([node.sources for node in graph])
     boxes: list[Box] = []
     box_index_of_node: list[int] = []
     for node in graph:
         source_boxes = [box_index_of_node[source] for source in node.sources]
-        if _is_next_in_chain(node, readers_of_node) and _fits_into_box(
+        if _is_next_in_chain(node, targets_of_node) and _fits_into_box(
             node, boxes[source_boxes[0]]
         ):
             [box_index] = source_boxes
@@ -132,15 +132,15 @@ def make_boxes(graph: Sequence[Node]) -> list[Box]:
             distinct_source_boxes = list(dict.fromkeys(source_boxes))
             boxes.append(Box([node], distinct_source_boxes))
         box_index_of_node.append(box_index)
-    return _move_side_boxes_to_joins(boxes)
+    return _move_side_boxes_to_targets(boxes)
 
 
-def _is_next_in_chain(node: Node, readers_of_node: dict[int, list[int]]) -> bool:
-    """Return whether a node reads only one node, and is the only reader of that node."""
+def _is_next_in_chain(node: Node, targets_of_node: dict[int, list[int]]) -> bool:
+    """Return whether a node reads only one node, and no other node reads that node."""
     if len(node.sources) != 1:
         return False
     [source] = node.sources
-    return len(readers_of_node[source]) == 1
+    return len(targets_of_node[source]) == 1
 
 
 def _fits_into_box(node: Node, box: Box) -> bool:
@@ -156,64 +156,66 @@ def _fits_into_box(node: Node, box: Box) -> bool:
     return box_takes_further_nodes and is_in_same_module
 
 
-def _find_readers(sources_of_nodes: Sequence[Sequence[int]]) -> dict[int, list[int]]:
+def _find_targets(sources_of_nodes: Sequence[Sequence[int]]) -> dict[int, list[int]]:
     """Return, for the index of each node, the indices of the nodes that read the node's output.
 
     Args:
       sources_of_nodes: for each node, the indices of the nodes whose outputs the node reads.
     """
-    readers_of_node: dict[int, list[int]] = defaultdict(list)
-    for reader, sources in enumerate(sources_of_nodes):
+    targets_of_node: dict[int, list[int]] = defaultdict(list)
+    for target, sources in enumerate(sources_of_nodes):
         for source in sources:
-            readers_of_node[source].append(reader)
-    return readers_of_node
+            targets_of_node[source].append(target)
+    return targets_of_node
 
 
 def _is_side_box(
-    box_index: int, boxes: Sequence[Box], readers: Sequence[int], column_boxes: Sequence[int]
+    box_index: int, boxes: Sequence[Box], target_boxes: Sequence[int], column_boxes: Sequence[int]
 ) -> bool:
-    """Return whether a box is the only box on a path from a fork to a join.
+    """Return whether a box belongs beside its column, such as the projection of a residual block.
+
+    The box must be alone on its path, and the boxes in the column must be connected without it.
 
     Args:
       box_index: index of the box.
       boxes: all boxes.
-      readers: indices of the boxes that read the box's output.
+      target_boxes: indices of the boxes that read the box's output.
       column_boxes: indices of the boxes that are not side boxes so far, in their order.
     """
     box = boxes[box_index]
-    has_one_source_and_reader = len(box.sources) == 1 and len(readers) == 1
-    if not has_one_source_and_reader or box.kind == "operator":
+    has_one_source_and_one_target = len(box.sources) == 1 and len(target_boxes) == 1
+    if not has_one_source_and_one_target or box.kind == "operator":
         return False
-    [source], [reader] = box.sources, readers
-    reader_is_join = len(boxes[reader].sources) > 1
-    if not reader_is_join:
+    [source_box], [target_box] = box.sources, target_boxes
+    paths_meet_at_target = len(boxes[target_box].sources) > 1
+    if not paths_meet_at_target:
         return False
     position = column_boxes.index(box_index)
-    box_above, box_below = column_boxes[position - 1], column_boxes[position + 1]
-    column_continues_without_box = box_above in boxes[box_below].sources
-    is_between_its_source_and_reader = source == box_above and reader == box_below
-    return column_continues_without_box and not is_between_its_source_and_reader
+    previous_box, next_box = column_boxes[position - 1], column_boxes[position + 1]
+    neighbours_are_connected = previous_box in boxes[next_box].sources
+    is_on_path_between_neighbours = source_box == previous_box and target_box == next_box
+    return neighbours_are_connected and not is_on_path_between_neighbours
 
 
-def _move_side_boxes_to_joins(boxes: list[Box]) -> list[Box]:
+def _move_side_boxes_to_targets(boxes: list[Box]) -> list[Box]:
     """Find the side boxes, which stand beside a column, and return all boxes in their new order.
 
-    A fork is a box whose output several boxes read; a join is a box that reads several outputs. A
-    side box is the only box on one of two paths from a fork to a join, such as the projection of a
-    residual block. The other path stays in the column. Side boxes move to just before their join.
+    Where a network has two paths, such as in a residual block, one path stays in the column. If the
+    other path has only one box, this box is a side box. It moves to just before the box where the
+    paths meet.
     """
-    readers_of_box = _find_readers([box.sources for box in boxes])
+    targets_of_box = _find_targets([box.sources for box in boxes])
     column_boxes = list(range(len(boxes)))  # boxes that stay in their column
-    side_boxes_of_join: dict[int, list[int]] = defaultdict(list)
+    side_boxes_of_target: dict[int, list[int]] = defaultdict(list)
     for index, box in enumerate(boxes):
-        if _is_side_box(index, boxes, readers_of_box[index], column_boxes):
+        if _is_side_box(index, boxes, targets_of_box[index], column_boxes):
             box.is_side_box = True
             column_boxes.remove(index)
-            [join] = readers_of_box[index]
-            side_boxes_of_join[join].append(index)
+            [target] = targets_of_box[index]
+            side_boxes_of_target[target].append(index)
     drawing_order: list[int] = []
     for index in column_boxes:
-        drawing_order += side_boxes_of_join[index]
+        drawing_order += side_boxes_of_target[index]
         drawing_order.append(index)
     new_index_of_box = {old_index: new_index for new_index, old_index in enumerate(drawing_order)}
     for box in boxes:

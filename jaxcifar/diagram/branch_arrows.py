@@ -16,20 +16,20 @@ def add_branch(
 ) -> None:
     """Add a branch to a layout: its arrows, and a side box or the word "identity" if it has one.
 
-    From the fork, an arrow runs right into the lane, down the lane, and left to the box that reads
-    the array.
+    From the branch point, an arrow runs right into the lane, down the lane, and left to the box
+    that reads the array.
 
     Args:
       layout: the layout, changed in place.
       boxes: all boxes of the drawing.
       branch: the branch.
       column_x: x of the middle of the column.
-      lane_x: x of the middle of the branch's lane, right of the column.
+      lane_x: x of the middle of the branch's lane, a vertical strip right of the column.
     """
     arrow_start = (column_x, branch.start_y)
-    fork = (column_x, branch.top)
-    branches_off_other_arrow = arrow_start == fork
-    first_points = [fork] if branches_off_other_arrow else [arrow_start, fork]
+    branch_point = (column_x, branch.top)
+    starts_on_other_arrow = arrow_start == branch_point
+    first_points = [branch_point] if starts_on_other_arrow else [arrow_start, branch_point]
     lane_top = (lane_x, branch.top)
     bend = WIDE_BEND if branch.width > PLAIN_LANE_WIDTH else NARROW_BEND
     for target_box in branch.target_boxes:
@@ -38,8 +38,8 @@ def add_branch(
         lane_bottom = (lane_x, arrow_end_y)
         points = [*first_points, lane_top, lane_bottom, arrow_end]
         layout.arrows.append(Arrow(points, bend))
-    if branches_off_other_arrow:
-        layout.fork_dots.append(fork)
+    if starts_on_other_arrow:
+        layout.branch_dots.append(branch_point)
     lane_middle = (lane_x, (branch.top + branch.bottom) / 2)
     if branch.side_box is not None:
         layout.centres[branch.side_box] = lane_middle

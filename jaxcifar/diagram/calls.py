@@ -1,4 +1,4 @@
-"""Decide which module calls of a trace are drawn as boxes, and which as panels around boxes."""
+"""Decide which module calls of a trace are drawn as boxes, and which as frames around boxes."""
 
 import re
 from collections import Counter, defaultdict
@@ -39,9 +39,9 @@ _LAYER_STYLES = tuple(_LayerStyle(*style) for style in (
 
 
 class ModuleCalls:
-    """Decides which module calls of a traced network are drawn as boxes, and which as panels.
+    """Decides which module calls of a traced network are drawn as boxes, and which as frames.
 
-    A panel is a frame around boxes. Each call has a number.
+    A frame is drawn around several boxes. Each call has a number.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -52,7 +52,7 @@ class ModuleCalls:
             for call in self._calls_from_outermost(operation.call_number):
                 self._operations_in_call[call.number].append(operation)
         self._box_call_numbers = {call.number for call in trace.calls if self._may_be_box(call)}
-        self._panel_name_of_call = self._find_panel_names()
+        self._frame_name_of_call = self._find_frame_names()
 
     def box_call(self, call_number: int | None) -> ModuleCall | None:
         """Return the module call in whose box an operation is drawn; None if there is no such call.
@@ -68,10 +68,10 @@ class ModuleCalls:
                 return call
         return None
 
-    def panel_names(self, call_number: int | None) -> tuple[str, ...]:
-        """Return the names of the panels, i.e. drawn frames, around an operation, outermost first.
+    def frame_names(self, call_number: int | None) -> tuple[str, ...]:
+        """Return the names of the frames that are drawn around an operation, outermost first.
 
-        Each module call around the operation has a panel, except the call of the network itself.
+        Each module call around the operation has a frame, except the call of the network itself.
 
         Args:
           call_number: number of the innermost module call around the operation; None outside of
@@ -79,7 +79,7 @@ class ModuleCalls:
         """
         calls = self._calls_from_outermost(call_number)
         calls_inside_network = [call for call in calls if call.path]
-        return tuple(self._panel_name_of_call[call.number] for call in calls_inside_network)
+        return tuple(self._frame_name_of_call[call.number] for call in calls_inside_network)
 
     def label(self, call: ModuleCall) -> Label:
         """Return the label of a module call's box, such as "3×3 conv, 64" or "Dropout"."""
@@ -134,29 +134,29 @@ class ModuleCalls:
         operations = self._operations_in_call[call.number]
         return [op for op in operations if op.depends_on_image and op.macs > 0]
 
-    def _find_panel_names(self) -> dict[int, str]:
-        """Return the name of each module call's panel (a drawn frame), by the call's number.
+    def _find_frame_names(self) -> dict[int, str]:
+        """Return the name of the frame that is drawn around each module call, by call number.
 
         A name such as "block, call 2 ×3" has up to three parts: the module's name; the number of
         the call, if the module was called before; and how often a loop repeats the call.
         """
-        panel_names: dict[int, str] = {}
+        frame_names: dict[int, str] = {}
         call_count_of_path: Counter[tuple[str, ...]] = Counter()
         for call_number, call in sorted(self._calls.items()):
             is_network = not call.path
-            if is_network:  # its boxes need no panel around all of them
+            if is_network:  # its boxes need no frame around all of them
                 continue
             call_count_of_path[call.path] += 1
             call_count = call_count_of_path[call.path]
-            panel_name = _readable_module_name(call.path)
+            frame_name = _readable_module_name(call.path)
             if call_count > 1:
-                panel_name += f", call {call_count}"
+                frame_name += f", call {call_count}"
             repeats_of_parent = self._repeat_count(call.parent_number)
             repeats_in_parent = self._repeat_count(call_number) // repeats_of_parent
             if repeats_in_parent > 1:
-                panel_name += f" ×{repeats_in_parent}"
-            panel_names[call_number] = panel_name
-        return panel_names
+                frame_name += f" ×{repeats_in_parent}"
+            frame_names[call_number] = frame_name
+        return frame_names
 
     def _repeat_count(self, call_number: int | None) -> int:
         """Return how often loops repeat a module call.

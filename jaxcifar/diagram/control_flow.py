@@ -54,12 +54,12 @@ def split_scan(equation: JaxprEqn, inputs: Sequence[Any]) -> ScanInputs:
     stacked_input_count = _count_stacked_arrays(equation.invars, body.invars)
     stacked_result_count = _count_stacked_arrays(equation.outvars, body.outvars)
     carried_count = len(equation.outvars) - stacked_result_count
-    first_stacked = len(inputs) - stacked_input_count
-    first_carried = first_stacked - carried_count
+    start_of_stacked = len(inputs) - stacked_input_count
+    start_of_carried = start_of_stacked - carried_count
     return ScanInputs(
-        constants=inputs[:first_carried],
-        carried=inputs[first_carried:first_stacked],
-        stacked=inputs[first_stacked:],
+        constants=inputs[:start_of_carried],
+        carried=inputs[start_of_carried:start_of_stacked],
+        stacked=inputs[start_of_stacked:],
     )
 
 
@@ -74,12 +74,12 @@ def split_while(equation: JaxprEqn, inputs: Sequence[int]) -> WhileInputs:
     """
     condition = jaxpr_without_constants(equation.params["cond_jaxpr"])
     carried_count = len(equation.outvars)
-    first_body_constant = len(condition.invars) - carried_count
-    first_carried = len(inputs) - carried_count
+    start_of_body_constants = len(condition.invars) - carried_count
+    start_of_carried = len(inputs) - carried_count
     return WhileInputs(
-        condition_constants=inputs[:first_body_constant],
-        body_constants=inputs[first_body_constant:first_carried],
-        carried=inputs[first_carried:],
+        condition_constants=inputs[:start_of_body_constants],
+        body_constants=inputs[start_of_body_constants:start_of_carried],
+        carried=inputs[start_of_carried:],
     )
 
 

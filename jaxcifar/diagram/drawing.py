@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.path import Path as Curve
 
 from jaxcifar.diagram.box_style import (
+    FRAME_FILLS,
     LOWER_RESOLUTION_EDGE,
     NOTE_COLOR,
-    PANEL_FILLS,
     PLAIN_EDGE,
     TEXT_COLOR,
     legend_entries,
@@ -21,7 +21,7 @@ from jaxcifar.diagram.box_style import (
 )
 from jaxcifar.diagram.boxes import OPERATOR_RADIUS, Box, make_boxes
 from jaxcifar.diagram.layout import lay_out
-from jaxcifar.diagram.layout_parts import GUTTER, Arrow, Header, Panel, Point
+from jaxcifar.diagram.layout_parts import GUTTER, Arrow, Frame, Header, Point
 from jaxcifar.diagram.network_summary import Summary
 from jaxcifar.errors import printable
 
@@ -66,14 +66,14 @@ def plot_network(
     axes.set_axis_off()
     for header in layout.headers:
         _draw_column_heading(axes, header)
-    for panel in layout.panels:
-        _draw_panel(axes, panel)
+    for frame in layout.frames:
+        _draw_frame(axes, frame)
     for arrow in layout.arrows:
         _draw_arrow(axes, arrow)
-    for fork in layout.fork_dots:
-        axes.add_patch(patches.Circle(fork, 2, color=TEXT_COLOR))
+    for branch_dot in layout.branch_dots:
+        axes.add_patch(patches.Circle(branch_dot, 2, color=TEXT_COLOR))
     for lane_middle in layout.identity_labels:
-        _write_on_arrow(axes, lane_middle, "identity", layout.panels)
+        _write_on_arrow(axes, lane_middle, "identity", layout.frames)
     for box_index, box_centre in layout.centres.items():
         _draw_box(axes, boxes[box_index], box_centre)
     width = max(layout.width, _LEAST_WIDTH)
@@ -144,14 +144,14 @@ def _draw_parallelogram(
     axes.add_patch(patches.Polygon(np.array(corners), facecolor=grey, **PLAIN_EDGE))
 
 
-def _draw_panel(axes: Axes, panel: Panel) -> None:
-    """Draw a panel (a frame around the boxes of a module) with its name at the top left."""
-    width, height = panel.right - panel.left, panel.bottom - panel.top
-    centre = (panel.left + panel.right) / 2, (panel.top + panel.bottom) / 2
-    fill = PANEL_FILLS[panel.depth]
+def _draw_frame(axes: Axes, frame: Frame) -> None:
+    """Draw the frame around the boxes of a module, with its name at the top left."""
+    width, height = frame.right - frame.left, frame.bottom - frame.top
+    centre = (frame.left + frame.right) / 2, (frame.top + frame.bottom) / 2
+    fill = FRAME_FILLS[frame.depth]
     _draw_rounded_box(axes, centre, (width, height), facecolor=fill, linewidth=0, zorder=0)
-    name, _ = _fit_text(panel.name, _NOTE_FONT_SIZE, width, is_bold=False)
-    _write_text(axes, (panel.left + 6, panel.top + 9), name, color=NOTE_COLOR, ha="left")
+    name, _ = _fit_text(frame.name, _NOTE_FONT_SIZE, width, is_bold=False)
+    _write_text(axes, (frame.left + 6, frame.top + 9), name, color=NOTE_COLOR, ha="left")
 
 
 def _draw_box(axes: Axes, box: Box, centre: Point) -> None:
@@ -242,9 +242,9 @@ def _write_text(
     axes.text(*centre, text, size=font_size, zorder=4, parse_math=False, **style)
 
 
-def _write_on_arrow(axes: Axes, centre: Point, text: str, panels: Sequence[Panel]) -> None:
-    """Write a text over an arrow, on a background in the colour of the panel at that point."""
-    panels_around_text = [panel for panel in panels if panel.contains(centre)]
-    innermost_depth = len(panels_around_text) - 1
-    background = PANEL_FILLS[innermost_depth] if panels_around_text else "white"
+def _write_on_arrow(axes: Axes, centre: Point, text: str, frames: Sequence[Frame]) -> None:
+    """Write a text over an arrow, on a background in the colour of the frame at that point."""
+    frames_around_text = [frame for frame in frames if frame.contains(centre)]
+    innermost_depth = len(frames_around_text) - 1
+    background = FRAME_FILLS[innermost_depth] if frames_around_text else "white"
     _write_text(axes, centre, text, backgroundcolor=background)

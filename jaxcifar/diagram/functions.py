@@ -55,18 +55,17 @@ def scale_factor(operation: Operation, depends_on_image: Sequence[bool]) -> floa
     """
     if operation.name == "neg":
         return -1
+    multiplies_or_divides = operation.name in ("mul", "div")
     has_constant_operand = not all(depends_on_image)
-    if operation.name not in ("mul", "div") or not has_constant_operand:
+    if not multiplies_or_divides or not has_constant_operand:
         return None
     unknown_factor = math.nan
     constant_index = depends_on_image.index(False)
     constant = operation.constants[constant_index]
-    if constant is None or constant == 0:
+    divides_constant_by_activations = operation.name == "div" and constant_index == 0
+    if divides_constant_by_activations or constant is None or constant == 0:
         return unknown_factor
-    if operation.name == "mul":
-        return constant
-    is_divisor = constant_index == 1
-    return 1 / constant if is_divisor else unknown_factor
+    return constant if operation.name == "mul" else 1 / constant
 
 
 def arithmetic_text(
@@ -83,18 +82,25 @@ def arithmetic_text(
         if that operand depends on no parameters.
     """
     name = operation.name
-    if name == "neg":
+    has_only_one_operand = name == "neg"
+    if has_only_one_operand:
         return "× −1"
-    constant_index = depends_on_image.index(False)
-    constant = operation.constants[constant_index]
-    can_write_constant_second = constant_index == 1 or name in _COMMUTATIVE
-    changes_nothing = can_write_constant_second and constant == _NEUTRAL_SECOND_OPERAND[name]
+    other_operand_index = depends_on_image.index(False)
+    constant = operation.constants[other_operand_index]
+    can_write_activations_first = other_operand_index == 1 or name in _COMMUTATIVE
+    changes_nothing = can_write_activations_first and constant == _NEUTRAL_SECOND_OPERAND[name]
     if changes_nothing:
         return None
-    constant_text = "a constant" if constant is None else f"{constant:.3g}".replace("-", "−")
-    operand_text = parameter_names or constant_text
+    if parameter_names:
+        other_operand = parameter_names
+    elif constant is None:
+        other_operand = "a constant"
+    else:
+        other_operand = f"{constant:.3g}".replace("-", "−")
     symbol = OPERATOR_SYMBOLS[name]
-    return f"{symbol} {operand_text}" if can_write_constant_second else f"{operand_text} {symbol} x"
+    if can_write_activations_first:
+        return f"{symbol} {other_operand}"
+    return f"{other_operand} {symbol} x"
 
 
 def multiplies_by_weights(operation: Operation, depends_on_image: Collection[bool]) -> bool:

@@ -60,7 +60,7 @@ def build_graph(trace: Trace) -> tuple[Node, ...]:
             input_shape=unfinished_node.input_shape,
             output_shape=unfinished_node.output_shape,
             params=unfinished_node.params,
-            path=unfinished_node.panel_names,
+            path=unfinished_node.frame_names,
             sources=tuple(index_of_node[source] for source in unfinished_node.sources),
         )
         nodes.append(node)

@@ -54,7 +54,7 @@ class GraphBuilder:
         # Value -> the drawn operation that computes it, directly or followed by moves of data.
         self._drawn_operation_of_value: dict[int, _DrawnOperation] = {}
         # Value -> the operation that computes it from an array of ones. A sum counts the ones.
-        self._counting_operation_of_value: dict[int, Operation] = {}
+        self._operation_on_ones_of_value: dict[int, Operation] = {}
 
     def add_operation(self, operation: Operation) -> None:
         """Add the next operation to the graph.
@@ -84,9 +84,9 @@ class GraphBuilder:
     ) -> None:
         """Record the outputs of an operation that gets no node: it does not depend on the image."""
         self._parameters_of_value |= dict.fromkeys(operation.outputs, parameters)
-        may_count_ones = operation.constants[:1] == (1,)  # the first input is an array of ones
-        if may_count_ones:
-            self._counting_operation_of_value |= dict.fromkeys(operation.outputs, operation)
+        reads_ones = operation.constants[:1] == (1,)  # the first input is an array of ones
+        if reads_ones:
+            self._operation_on_ones_of_value |= dict.fromkeys(operation.outputs, operation)
 
     def add_logits(self) -> dict[int, UnfinishedNode]:
         """Add a node for the logits, and return all nodes by number."""
@@ -128,7 +128,7 @@ class GraphBuilder:
             node = UnfinishedNode(
                 self._module_calls.label(layer), layer.input_shape, layer.output_shape
             )
-            node.panel_names = self._module_calls.panel_names(layer.parent_number)
+            node.frame_names = self._module_calls.frame_names(layer.parent_number)
             depth = len(layer.path)
             layer_parameters = [path for path in self._trace.params if path[:depth] == layer.path]
             node.params = self._count_new_parameters(layer_parameters)
@@ -153,19 +153,19 @@ class GraphBuilder:
     def _add_operation_outside_layers(
         self, operation: Operation, parameters: set[ParameterPath]
     ) -> None:
-        """Add a node for an operation outside of all layers and named functions, or skip it.
+        """Add a node for an operation outside of layers and functions, or extend the previous node.
 
         `parameters` are the paths of the parameters from which the operation's inputs are computed.
         """
-        averaged_sum = self._find_averaged_sum(operation)
-        if averaged_sum is not None:
-            average_name = averaged_sum.label.name.replace("sum", "average")
-            averaged_sum.label = averaged_sum.label._replace(name=average_name)
-            self._skip_operation(operation)
+        sum_node = self._find_sum_that_becomes_average(operation)
+        if sum_node is not None:
+            average_name = sum_node.label.name.replace("sum", "average")
+            sum_node.label = sum_node.label._replace(name=average_name)
+            self._add_to_previous_node(operation)
             return
         label = operation_label(operation, self._depends_on_image(operation), parameters)
         if label is None:
-            self._skip_operation(operation)
+            self._add_to_previous_node(operation)
             return
         node = self._node_of_operation(operation, label)
         node.params = self._count_new_parameters(parameters)
@@ -179,14 +179,14 @@ class GraphBuilder:
             label,
             operation.input_shape,
             operation.output_shape,
-            panel_names=self._module_calls.panel_names(operation.call_number),
+            frame_names=self._module_calls.frame_names(operation.call_number),
             operation_names={operation.name},
             scale_factor=functions.scale_factor(operation, self._depends_on_image(operation)),
             has_several_outputs=len(operation.outputs) > 1,
         )
 
     def _count_new_parameters(self, parameters: Iterable[ParameterPath]) -> int:
-        """Return the number of elements of the parameters that no earlier call counted.
+        """Return the number of elements of parameters, without parameters counted for other nodes.
 
         `parameters` are the paths of parameters.
         """
@@ -198,40 +198,39 @@ class GraphBuilder:
         """Return for each input of an operation whether it depends on the network's input image."""
         return [value in self._node_of_value for value in operation.inputs]
 
-    def _skip_operation(self, operation: Operation) -> None:
-        """Leave an operation out of the graph, as if the node before it computed its outputs."""
-        input_from_image = next(value for value in operation.inputs if value in self._node_of_value)
-        source_node = self._node_of_value[input_from_image]
-        self._node_of_value |= dict.fromkeys(operation.outputs, source_node)
-        drawn_source = self._find_drawn_source_read_once(input_from_image)
-        if drawn_source is None:
+    def _add_to_previous_node(self, operation: Operation) -> None:
+        """Record an operation without a node, as if the node before it computed its outputs."""
+        activations = next(value for value in operation.inputs if value in self._node_of_value)
+        previous_node = self._node_of_value[activations]
+        self._node_of_value |= dict.fromkeys(operation.outputs, previous_node)
+        drawn_operation = self._find_drawn_operation_if_read_once(activations)
+        if drawn_operation is None:
             return
         only_moves_data = operation.name in functions.DATA_MOVES
         if only_moves_data:
-            self._drawn_operation_of_value |= dict.fromkeys(operation.outputs, drawn_source)
-        follows_directly = input_from_image in drawn_source.operation.outputs
-        if follows_directly and _ends_einsum(operation, drawn_source.operation):
-            self._nodes[drawn_source.node_number].output_shape = operation.output_shape
+            self._drawn_operation_of_value |= dict.fromkeys(operation.outputs, drawn_operation)
+        operation_before, node_number = drawn_operation
+        follows_directly = activations in operation_before.outputs
+        if follows_directly and _transposes_product_of_einsum(operation, operation_before):
+            self._nodes[node_number].output_shape = operation.output_shape
 
-    def _find_averaged_sum(self, operation: Operation) -> UnfinishedNode | None:
-        """Return the node of a sum that `operation` divides by the number of terms.
-
-        Return None if the operation does not turn a sum into an average.
-        """
+    def _find_sum_that_becomes_average(self, operation: Operation) -> UnfinishedNode | None:
+        """Return the node of a sum that `operation` divides by the number of terms, or None."""
         depends_on_image = self._depends_on_image(operation)
         if not averages.scales_by_constant(operation, depends_on_image):
             return None
-        sum_value = operation.inputs[depends_on_image.index(True)]
+        activations = operation.inputs[depends_on_image.index(True)]
         constant = operation.inputs[depends_on_image.index(False)]
-        drawn_sum = self._find_drawn_source_read_once(sum_value)
-        if drawn_sum is None:
+        drawn_operation = self._find_drawn_operation_if_read_once(activations)
+        if drawn_operation is None:
             return None
-        count_operation = self._counting_operation_of_value.get(constant)
-        if averages.is_average(drawn_sum.operation, operation, depends_on_image, count_operation):
-            return self._nodes[drawn_sum.node_number]
+        possible_sum, sum_node = drawn_operation
+        operation_on_ones = self._operation_on_ones_of_value.get(constant)
+        if averages.is_average(possible_sum, operation, depends_on_image, operation_on_ones):
+            return self._nodes[sum_node]
         return None
 
-    def _find_drawn_source_read_once(self, value: int) -> _DrawnOperation | None:
+    def _find_drawn_operation_if_read_once(self, value: int) -> _DrawnOperation | None:
         """Return the drawn operation that computes a value, if the value is read only once.
 
         Return None otherwise, and for a value that comes from a layer or from the input image.
@@ -241,10 +240,11 @@ class GraphBuilder:
         return self._drawn_operation_of_value.get(value)
 
 
-def _ends_einsum(operation: Operation, operation_before: Operation) -> bool:
+def _transposes_product_of_einsum(operation: Operation, previous_operation: Operation) -> bool:
     """Return whether two operations are the matrix product and the transposition of an einsum.
 
     `einsum` computes a product with its axes in another order, and then transposes the product.
     """
-    is_transposed_product = operation_before.name == "dot_general" and operation.name == "transpose"
-    return is_transposed_product and operation_before.function_calls == operation.function_calls
+    are_in_same_function = previous_operation.function_calls == operation.function_calls
+    names = (previous_operation.name, operation.name)
+    return are_in_same_function and names == ("dot_general", "transpose")

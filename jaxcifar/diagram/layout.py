@@ -14,7 +14,7 @@ from jaxcifar.diagram.layout_parts import GUTTER, ColumnEnd, Layout
 
 
 def lay_out(boxes: Sequence[Box]) -> Layout:
-    """Return the positions of all boxes, arrows and panels of a network's drawing."""
+    """Return the positions of all boxes, arrows and frames of a network's drawing."""
     layout = Layout()
     left = 0.0
     previous_end: ColumnEnd | None = None

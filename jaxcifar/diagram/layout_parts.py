@@ -1,4 +1,4 @@
-"""The parts of a drawn network's layout: panels, arrows, branches and column headings.
+"""The parts of a drawn network's layout: frames, arrows, branches and column headings.
 
 Lengths are in points; y grows downwards.
 """
@@ -12,13 +12,13 @@ from jaxcifar.diagram.operation import Shape
 
 Point = tuple[float, float]
 GUTTER = 32  # between two columns
-PADDING = 9  # between a panel's edge and what is in it
+PADDING = 9  # between a frame's edge and what is in it
 PLAIN_LANE_WIDTH, _IDENTITY_LANE_WIDTH, _SIDE_BOX_LANE_WIDTH = 16, 52, SIDE_BOX_WIDTH + 2 * PADDING
 
 
 @dataclasses.dataclass
-class Panel:
-    """A frame around the boxes of one module; `depth` is the number of panels that contain it."""
+class Frame:
+    """A frame around the boxes of one module; `depth` is the number of frames that contain it."""
 
     name: str
     depth: int
@@ -32,13 +32,13 @@ class Panel:
         return self.left < x < self.right and self.top < y < self.bottom
 
 
-class Fork(NamedTuple):
+class BranchPoint(NamedTuple):
     """A point in a column where an array also leaves the column, into one or more branches.
 
     Attributes:
       source: the index of the box whose output is the array.
-      box_below: the index of the box below the fork.
-      y: the y coordinate of the fork.
+      box_below: the index of the box below the branch point.
+      y: the y coordinate of the branch point.
     """
 
     source: int
@@ -48,12 +48,12 @@ class Fork(NamedTuple):
 
 @dataclasses.dataclass
 class Branch:
-    """The path of an array from a fork in a column, through a lane beside it, to its readers.
+    """The path of an array from a branch point, through a lane beside the column, to other boxes.
 
     Attributes:
-      start_y: y where the branch's arrows begin. If an arrow to the box below passes the fork, the
-        branch's arrows begin at the fork, otherwise at the box above.
-      top: y of the fork, where the branch leaves the column.
+      start_y: y where the branch's arrows begin. They begin at the branch point if it is on the
+        arrow to the box below, otherwise at the box above.
+      top: y of the branch point, where the branch leaves the column.
       bottom: y of the last box that reads the array.
       target_boxes: indices of the boxes that read the array.
       side_box: the index of the box in the branch's lane, if there is one.
@@ -137,18 +137,18 @@ class Layout:
     Attributes:
       centres: the centre of each box, by the box's index.
       arrows: the arrows between boxes.
-      fork_dots: points where an arrow branches off from another arrow, drawn as dots.
+      branch_dots: points where an arrow branches off from another arrow, drawn as dots.
       identity_labels: points where the word "identity" is written on a skip connection.
-      panels: the panels around boxes.
+      frames: the frames around boxes.
       headers: the headings of the columns.
       width, height: the size of the drawing.
     """
 
     centres: dict[int, Point] = dataclasses.field(default_factory=dict)
     arrows: list[Arrow] = dataclasses.field(default_factory=list)
-    fork_dots: list[Point] = dataclasses.field(default_factory=list)
+    branch_dots: list[Point] = dataclasses.field(default_factory=list)
     identity_labels: list[Point] = dataclasses.field(default_factory=list)
-    panels: list[Panel] = dataclasses.field(default_factory=list)
+    frames: list[Frame] = dataclasses.field(default_factory=list)
     headers: list[Header] = dataclasses.field(default_factory=list)
     width: float = 0
     height: float = 0

@@ -213,7 +213,7 @@ def _count_params_of_modules(traced: Trace) -> Counter[tuple[str, ...]]:
 def _count_normalized_elements(traced: Trace) -> int:
     """Return the number of output elements of all normalisations that count in the FLOPs.
 
-    A normalisation's output is as large as its largest array, mapped axes included.
+    A normalisation's output is as large as its largest array. Axes added by `jax.vmap` count too.
     """
     norm_calls = {call.number for call in traced.calls if _is_counted_norm(call)}
     array_sizes_of_norm: dict[int, list[int]] = defaultdict(list)

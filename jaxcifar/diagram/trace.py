@@ -112,10 +112,10 @@ def _find_batch_axes_if_possible(
     """
     two_images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
     try:
-        of_two_images = _trace_evaluation(model, variables, two_images)
-        calls = _with_batch_axes(evaluation.calls, of_two_images.calls)
+        larger_evaluation = _trace_evaluation(model, variables, two_images)
+        calls = _with_batch_axes(evaluation.calls, larger_evaluation.calls)
         evaluation = evaluation._replace(calls=calls)
-        operations = _with_batch_axes(evaluation.operations, of_two_images.operations)
+        operations = _with_batch_axes(evaluation.operations, larger_evaluation.operations)
         evaluation = evaluation._replace(operations=operations)
     except Exception:
         # A network may be made for a single image. With two it may raise any exception, or compute
@@ -153,8 +153,8 @@ def _trace_evaluation(
     program = TracedProgram()
     input_values = [program.values.new_value() for _ in jaxpr.jaxpr.invars]
     *variable_values, image_value = input_values
-    program.values.image_dependent.add(image_value)
-    (logits_value,) = program.inline(jaxpr, input_values, Scope())
+    program.values.image_dependent_values.add(image_value)
+    (logits_value,) = program.append_operations(jaxpr, input_values, Scope())
     return _TracedEvaluation(
         recorder.calls, program.operations, variable_values, image_value, logits_value
     )
@@ -170,17 +170,13 @@ def _calls_in_program(
     """
     image_dependent_operations = [op for op in operations if op.depends_on_image]
     image_dependent_numbers = _find_calls_around(image_dependent_operations, calls)
-    numbers_in_program = _find_calls_around(operations, calls)
-    paths_with_image_dependent_call = {
-        call.path for call in calls if call.number in image_dependent_numbers
-    }
+    all_numbers = _find_calls_around(operations, calls)
+    image_dependent_paths = {call.path for call in calls if call.number in image_dependent_numbers}
     calls_in_program = []
     for call in calls:
-        if call.path in paths_with_image_dependent_call:
-            is_kept = call.number in image_dependent_numbers
-        else:
-            is_kept = call.number in numbers_in_program
-        if is_kept:
+        module_depends_on_image = call.path in image_dependent_paths
+        kept_numbers = image_dependent_numbers if module_depends_on_image else all_numbers
+        if call.number in kept_numbers:
             calls_in_program.append(call)
     return tuple(calls_in_program)
 

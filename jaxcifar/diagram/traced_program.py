@@ -22,7 +22,7 @@ SCOPE_PREFIX = "module-call-"
 
 
 class TracedProgram:
-    """A flat list of operations, filled by `inline`. Each value has a number.
+    """A flat list of operations, filled by `append_operations`. Each value has a number.
 
     Attributes:
       operations: the operations added so far, in the order in which they are computed.
@@ -33,7 +33,9 @@ class TracedProgram:
         self.operations: list[Operation] = []
         self.values = TracedValues()
 
-    def inline(self, jaxpr: ClosedJaxpr | Jaxpr, inputs: Sequence[int], scope: Scope) -> list[int]:
+    def append_operations(
+        self, jaxpr: ClosedJaxpr | Jaxpr, inputs: Sequence[int], scope: Scope
+    ) -> list[int]:
         """Append the operations of a program and of the programs that it calls.
 
         Args:
@@ -92,17 +94,17 @@ class TracedProgram:
             unique_number = self.values.new_value()
             function_call = FunctionCall(equation.params["name"], unique_number)
             scope = scope.in_function_call(function_call)
-        return self.inline(called_program, inputs, scope)
+        return self.append_operations(called_program, inputs, scope)
 
     def _append_single_operation(
         self, equation: JaxprEqn, inputs: Sequence[int], scope: Scope
     ) -> Sequence[int]:
-        """Add the operation of an equation; return the numbers that stand for its results."""
+        """Add the operation of an equation that calls no program; return its results' numbers."""
         outputs = tuple(self.values.new_value() for _ in equation.outvars)
         self.values.record_outputs(equation.primitive.name, inputs, outputs)
-        # A product with a one-hot matrix, for example, only picks elements.
-        only_picks_elements = self.values.any_is_from_positions(inputs)
-        macs = 0 if only_picks_elements else multiply_accumulates(equation)
+        # A product with a one-hot matrix only picks elements.
+        reads_one_hot_matrix = self.values.any_is_computed_from_positions(inputs)
+        macs = 0 if reads_one_hot_matrix else multiply_accumulates(equation)
         input_shapes = [shape_of(variable) for variable in equation.invars]
         output_shape = shape_of(equation.outvars[0]) if outputs else ()
         self._add_operation(equation, inputs, input_shapes, outputs, output_shape, scope, macs)
@@ -121,7 +123,7 @@ class TracedProgram:
         image_dependent_shapes = [
             shape
             for value, shape in zip(inputs, input_shapes, strict=True)
-            if value in self.values.image_dependent
+            if value in self.values.image_dependent_values
         ]
         operation = Operation(
             equation,
@@ -143,9 +145,9 @@ class TracedProgram:
         scan_inputs = split_scan(equation, inputs)
         carried = self.values.replace_constants_by_unknowns(scan_inputs.carried)
         body_inputs = [*scan_inputs.constants, *carried, *scan_inputs.stacked]
-        results = self.inline(body, body_inputs, scope.repeated(step_count))
+        results = self.append_operations(body, body_inputs, scope.repeated(step_count))
         return self._append_loop_or_conditional(
-            equation, conditions=[], alternatives=[results], scope=scope
+            equation, conditions=[], possible_results=[results], scope=scope
         )
 
     def _append_while(self, equation: JaxprEqn, inputs: Sequence[int], scope: Scope) -> list[int]:
@@ -157,38 +159,39 @@ class TracedProgram:
         while_inputs = split_while(equation, inputs)
         carried = self.values.replace_constants_by_unknowns(while_inputs.carried)
         condition_inputs = [*while_inputs.condition_constants, *carried]
-        loop_conditions = self.inline(condition, condition_inputs, scope.uncounted())
+        loop_conditions = self.append_operations(condition, condition_inputs, scope.uncounted())
         body_inputs = [*while_inputs.body_constants, *carried]
-        results_after_a_step = self.inline(body, body_inputs, scope)
+        results_after_a_step = self.append_operations(body, body_inputs, scope)
         results_without_a_step = carried
-        alternatives = [results_without_a_step, results_after_a_step]
-        return self._append_loop_or_conditional(equation, loop_conditions, alternatives, scope)
+        possible_results = [results_without_a_step, results_after_a_step]
+        return self._append_loop_or_conditional(equation, loop_conditions, possible_results, scope)
 
     def _append_cond(self, equation: JaxprEqn, inputs: Sequence[int], scope: Scope) -> list[int]:
         """Append a `lax.cond` or `lax.switch`; only its most expensive branch counts."""
         branch_index, *branch_inputs = inputs
         branches = equation.params["branches"]
-        if self.values.is_platform_index(branch_index):
+        has_branch_for_each_device = self.values.depends_only_on_device(branch_index)
+        if has_branch_for_each_device:
             *_, default_branch = branches  # of `lax.platform_dependent`, for any kind of device
-            return self.inline(default_branch, branch_inputs, scope)
+            return self.append_operations(default_branch, branch_inputs, scope)
         costs = [_count_multiply_accumulates(branch) for branch in branches]
         most_expensive = costs.index(max(costs))  # the first one, if several cost the same
-        other_branches = [
-            branch for index, branch in enumerate(branches) if index != most_expensive
-        ]
-        results_of_branches = [
-            self.inline(branch, branch_inputs, scope.uncounted()) for branch in other_branches
-        ]
-        results_of_branches.append(self.inline(branches[most_expensive], branch_inputs, scope))
+        possible_results = []
+        for index, branch in enumerate(branches):
+            if index != most_expensive:
+                results = self.append_operations(branch, branch_inputs, scope.uncounted())
+                possible_results.append(results)
+        counted_results = self.append_operations(branches[most_expensive], branch_inputs, scope)
+        possible_results.append(counted_results)
         return self._append_loop_or_conditional(
-            equation, conditions=[branch_index], alternatives=results_of_branches, scope=scope
+            equation, conditions=[branch_index], possible_results=possible_results, scope=scope
         )
 
     def _append_loop_or_conditional(
         self,
         equation: JaxprEqn,
         conditions: Sequence[int],
-        alternatives: Sequence[list[int]],
+        possible_results: Sequence[list[int]],
         scope: Scope,
     ) -> list[int]:
         """Append a loop or conditional as an operation; return the numbers of its results.
@@ -196,33 +199,34 @@ class TracedProgram:
         Args:
           equation: the loop or conditional.
           conditions: numbers of the values that decide when the loop ends, or which branch runs.
-          alternatives: the lists of values that the equation may return, such as one list for each
-            branch.
+          possible_results: the lists of values that the equation may return, such as a list for
+            each branch.
           scope: the loops, modules and functions around the equation.
         """
-        dependent_indices = self._image_dependent_results(conditions, alternatives)
-        # A result that does not depend on the image is represented by one of its alternatives.
-        *_, last_alternative = alternatives
-        results = self.values.replace_constants_by_unknowns(last_alternative)
-        for index in dependent_indices:
+        image_dependent_indices = self._image_dependent_results(conditions, possible_results)
+        # A result that does not depend on the image is represented by one of its possible values.
+        *_, last_results = possible_results
+        results = self.values.replace_constants_by_unknowns(last_results)
+        for index in image_dependent_indices:
             results[index] = self.values.new_value()
-        if not dependent_indices:
+        if not image_dependent_indices:
             return results
-        outputs = [results[index] for index in dependent_indices]
-        output_shapes = [shape_of(equation.outvars[index]) for index in dependent_indices]
+        outputs = [results[index] for index in image_dependent_indices]
+        output_shapes = [shape_of(equation.outvars[index]) for index in image_dependent_indices]
         inputs: list[int] = []
         input_shapes: list[Shape] = []
-        for alternative in alternatives:
-            inputs += [alternative[index] for index in dependent_indices]
+        for results_of_case in possible_results:
+            inputs += [results_of_case[index] for index in image_dependent_indices]
             input_shapes += output_shapes
         inputs += conditions
-        input_shapes += [()] * len(conditions)  # conditions are scalars
-        self.values.image_dependent.update(outputs)
+        scalar_shape: Shape = ()
+        input_shapes += [scalar_shape] * len(conditions)
+        self.values.image_dependent_values.update(outputs)
         self._add_operation(equation, inputs, input_shapes, outputs, output_shapes[0], scope)
         return results
 
     def _image_dependent_results(
-        self, conditions: Sequence[int], alternatives: Sequence[list[int]]
+        self, conditions: Sequence[int], possible_results: Sequence[list[int]]
     ) -> list[int]:
         """Return the indices of a loop's or conditional's results that depend on the image.
 
@@ -230,7 +234,7 @@ class TracedProgram:
         the conditions too.
         """
         indices = []
-        for index, possible_values in enumerate(zip(*alternatives, strict=True)):
+        for index, possible_values in enumerate(zip(*possible_results, strict=True)):
             if self.values.any_depends_on_image({*conditions, *possible_values}):
                 indices.append(index)
         return indices
@@ -240,5 +244,5 @@ def _count_multiply_accumulates(jaxpr: ClosedJaxpr) -> int:
     """Return the number of multiply-accumulates in a program, loops included."""
     program = TracedProgram()
     inputs = [program.values.new_value() for _ in jaxpr_without_constants(jaxpr).invars]
-    program.inline(jaxpr, inputs, Scope())
+    program.append_operations(jaxpr, inputs, Scope())
     return sum(operation.repeat_count * operation.macs for operation in program.operations)

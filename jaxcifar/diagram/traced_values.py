@@ -14,13 +14,13 @@ class TracedValues:
 
     Attributes:
       constants: value -> the number in all elements of its array, for each value where it is known.
-      image_dependent: numbers of the values that depend on the image.
+      image_dependent_values: numbers of the values that depend on the image.
     """
 
     def __init__(self) -> None:
         self.constants: dict[int, float] = {}
-        self.image_dependent: set[int] = set()
-        self._platform_values: set[int] = set()  # values that tell the kind of device (CPU, GPU)
+        self.image_dependent_values: set[int] = set()
+        self._device_values: set[int] = set()  # values that say only which kind of device is used
         # Values that are computed from positions (`iota`), not from the image.
         self._position_values: set[int] = set()
         self._unused_numbers = itertools.count()
@@ -44,15 +44,15 @@ class TracedValues:
 
     def any_depends_on_image(self, values: Collection[int]) -> bool:
         """Return whether any of the values depends on the image."""
-        return not self.image_dependent.isdisjoint(values)
+        return not self.image_dependent_values.isdisjoint(values)
 
-    def any_is_from_positions(self, values: Collection[int]) -> bool:
+    def any_is_computed_from_positions(self, values: Collection[int]) -> bool:
         """Return whether any value is computed from elements' positions, as a one-hot matrix is."""
         return not self._position_values.isdisjoint(values)
 
-    def is_platform_index(self, value: int) -> bool:
+    def depends_only_on_device(self, value: int) -> bool:
         """Return whether a value tells only the kind of device, such as CPU or GPU."""
-        return value in self._platform_values
+        return value in self._device_values
 
     def record_outputs(self, primitive: str, inputs: Sequence[int], outputs: Sequence[int]) -> None:
         """Record what is known about an operation's outputs, given what is known about its inputs.
@@ -64,15 +64,16 @@ class TracedValues:
         """
         depends_on_image = self.any_depends_on_image(inputs)
         if depends_on_image:
-            self.image_dependent.update(outputs)
+            self.image_dependent_values.update(outputs)
         variable_inputs = {value for value in inputs if value not in self.constants}
-        # JAX clamps and converts the platform's index before a conditional reads it.
-        reads_only_platform = bool(variable_inputs) and variable_inputs <= self._platform_values
-        if primitive == "platform_index" or reads_only_platform:
-            self._platform_values.update(outputs)
-        reads_positions = self.any_is_from_positions(inputs)
-        if primitive == "iota" or (reads_positions and not depends_on_image):
+        # JAX clamps and converts the index of the device's kind before a conditional reads it.
+        depends_only_on_device = bool(variable_inputs) and variable_inputs <= self._device_values
+        if primitive == "platform_index" or depends_only_on_device:
+            self._device_values.update(outputs)
+        depends_on_positions = self.any_is_computed_from_positions(inputs)
+        if primitive == "iota" or (depends_on_positions and not depends_on_image):
             self._position_values.update(outputs)
-        constant = constant_result(primitive, [self.constants.get(value) for value in inputs])
+        input_constants = [self.constants.get(value) for value in inputs]
+        constant = constant_result(primitive, input_constants)
         if constant is not None:
             self.constants |= dict.fromkeys(outputs, constant)

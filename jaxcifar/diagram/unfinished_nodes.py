@@ -23,7 +23,7 @@ class UnfinishedNode:
       label: the kind, name and note of the node's box.
       input_shape: the shape of the node's first input for one image.
       output_shape: the shape of the node's output for one image.
-      panel_names: names of the frames that are drawn around the node's modules, outermost first.
+      frame_names: names of the frames that are drawn around the node's modules, outermost first.
       params: the number of parameters of the node; shared parameters count in the first node only.
       sources: numbers of the nodes whose outputs this node reads.
       operation_names: the node's operations; empty if the node can't be merged with others.
@@ -34,7 +34,7 @@ class UnfinishedNode:
     label: Label
     input_shape: Shape
     output_shape: Shape
-    panel_names: tuple[str, ...] = ()
+    frame_names: tuple[str, ...] = ()
     params: int = 0
     sources: list[int] = dataclasses.field(default_factory=list)
     operation_names: set[str] = dataclasses.field(default_factory=set)
@@ -133,7 +133,8 @@ def _find_group(
         if function_name is None:
             continue
         [source] = sources
-        if nodes[source].has_several_outputs:
+        may_read_several_arrays = nodes[source].has_several_outputs
+        if may_read_several_arrays:
             return None
         return _NodeGroup(function_name, members, last_member, source)
     return None
@@ -153,11 +154,11 @@ def _growing_groups(
     """
     members = {last_member}
     while True:
-        possible_members = [
-            source
-            for source in _find_outside_sources(members, nodes)
-            if _is_groupable(nodes[source]) and readers_of_node[source] <= members
-        ]
+        possible_members = []
+        for source in _find_outside_sources(members, nodes):
+            only_group_reads_source = readers_of_node[source] <= members
+            if only_group_reads_source and _is_groupable(nodes[source]):
+                possible_members.append(source)
         if not possible_members:
             return
         newest_node = max(possible_members)

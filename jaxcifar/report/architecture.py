@@ -44,7 +44,9 @@ def read_architecture(run: FinishedRun) -> Summary:
             f"the run's folder has no {file.name}; repeat the run with --overwrite to get one"
         )
     network_arguments = tuple(dict(run.config.arch_args).values())
-    if _upper_bound_of_layers_and_channels(network_arguments) > _MAX_LAYERS_AND_CHANNELS:
+    layers_and_channels = _upper_bound_of_layers_and_channels(network_arguments)
+    may_be_too_large = layers_and_channels > _MAX_LAYERS_AND_CHANNELS
+    if may_be_too_large:
         raise RunError(
             f"the run's folder has no {file.name}, and its network is too large to be built for "
             "the report; repeat the run with --overwrite to get the file"

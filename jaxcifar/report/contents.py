@@ -36,14 +36,14 @@ def make_markdown_parser() -> MarkdownIt:
     return markdown
 
 
-def _parse_details_tag(state: StateBlock, first_line: int, last_line: int, silent: bool) -> bool:
+def _parse_details_tag(state: StateBlock, first_line: int, last_line: int, only_test: bool) -> bool:
     """Parse one line with a `<details>`, `<summary>` or `</details>` tag (a rule of markdown-it).
 
     Args:
       state: state of the parser; the token of the line is added to it.
       first_line: index of the line.
       last_line: index of the last line of the text.
-      silent: True to only test the line, without adding a token.
+      only_test: True to only test the line, without adding a token.
 
     Returns:
       True if the line has such a tag. False for any other line, which the next rule then tries.
@@ -60,7 +60,7 @@ def _parse_details_tag(state: StateBlock, first_line: int, last_line: int, silen
         html_line = f"{line}\n"
     else:
         return False
-    if silent:
+    if only_test:
         return True
     next_line = first_line + 1
     token = state.push("html_block", tag="", nesting=0)

@@ -60,18 +60,19 @@ def find_effects(variations: Sequence[Variation]) -> list[Effect]:
     variations with equal settings, only the first one counts, so that pairs are independent.
     """
     variations = _without_repeated_settings(variations)
-    changes = [_start_at_usual_value(change, variations) for change in single_changes(variations)]
+    changes = [_in_usual_direction(change, variations) for change in single_changes(variations)]
     effects = [_effect_of_changes(equal_changes) for equal_changes in _group_by_values(changes)]
-    effects_from_usual_value = []
+    effects_on_usual_value = []
     for effect in effects:
         usual_value = _usual_value(effect.setting, variations)
-        if usual_value in (effect.old_value, effect.new_value):
-            effects_from_usual_value.append(effect)
-    settings_with_effect = {effect.setting for effect in effects_from_usual_value}
+        changes_usual_value = usual_value in (effect.old_value, effect.new_value)
+        if changes_usual_value:
+            effects_on_usual_value.append(effect)
+    settings_with_usual_value = {effect.setting for effect in effects_on_usual_value}
     effects_of_other_settings = [
-        effect for effect in effects if effect.setting not in settings_with_effect
+        effect for effect in effects if effect.setting not in settings_with_usual_value
     ]
-    return [*effects_from_usual_value, *effects_of_other_settings]
+    return [*effects_on_usual_value, *effects_of_other_settings]
 
 
 def _group_by_values(changes: Sequence[SingleChange]) -> list[list[SingleChange]]:
@@ -101,16 +102,18 @@ def _usual_value(setting: str, variations: Sequence[Variation]) -> Any:
     return most_frequent
 
 
-def _start_at_usual_value(change: SingleChange, variations: Sequence[Variation]) -> SingleChange:
-    """Return a change with old and new swapped if the new value is the setting's most frequent one.
+def _in_usual_direction(change: SingleChange, variations: Sequence[Variation]) -> SingleChange:
+    """Return a change, with old and new swapped unless the change is in the usual direction.
 
-    For a boolean setting, swap old and new if the old value is True, however frequent it is.
+    The usual direction is from the most frequent value of the setting to another value. For a
+    boolean setting, it is from False to True.
     """
-    if isinstance(change.old_value, bool):
-        must_be_swapped = change.old_value is True
+    is_on_off_setting = isinstance(change.old_value, bool)
+    if is_on_off_setting:
+        is_reversed = change.old_value is True
     else:
-        must_be_swapped = change.new_value == _usual_value(change.setting, variations)
-    if not must_be_swapped:
+        is_reversed = change.new_value == _usual_value(change.setting, variations)
+    if not is_reversed:
         return change
     return SingleChange(
         setting=change.setting,

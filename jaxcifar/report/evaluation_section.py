@@ -39,7 +39,7 @@ def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[
 
     Returns:
       a dict of values, or None if the run was not evaluated. If the evaluation can't be read, the
-      dict has only "missing", the reason, and "looks" as 0.
+      dict has only "missing", the reason, and "looks", the number of later tests, which is 0.
     """
     folder = RunFolder(run.path)
     try:
@@ -145,10 +145,11 @@ def _calibration_text(results: Figures, evaluation: Evaluation) -> str:
     """Return sentences on how well the network's probabilities match its accuracy on one set."""
     confidence, accuracy = mean_confidence(results["plain"]), results["accuracy"]
     ece = results["plain"]["ece"]  # the expected calibration error
-    deviates_in_both_directions = abs(confidence - accuracy) < ece / 2
+    mean_deviation = abs(confidence - accuracy)
+    opposite_deviations_cancel = mean_deviation < ece / 2
     if ece < _SMALL_ECE:
         verdict = "its probabilities can be taken as they are"
-    elif deviates_in_both_directions:
+    elif opposite_deviations_cancel:
         verdict = "too sure of some answers and not sure enough of others"
     elif confidence > accuracy:
         verdict = "it is surer than it should be"

@@ -25,9 +25,9 @@ def markdown_to_page(
 ) -> str:
     """Convert a Markdown report to an HTML page that needs no other file.
 
-    A script makes tables sortable, and replaces pictures by interactive charts and tables. The
-    page's content security policy allows no other script and no request. Without scripts, the page
-    shows the pictures.
+    A script makes tables sortable, and replaces pictures by widgets (interactive charts and
+    tables). The page's content security policy allows no other script and no request. Without
+    scripts, the page shows the pictures.
 
     Args:
       markdown: CommonMark with tables. A paragraph that has only pictures becomes a figure. If a
@@ -35,14 +35,14 @@ def markdown_to_page(
       title: title of the page.
       pictures: content of SVG and PNG files by path. Any other path in `markdown` is replaced by
         the alternative text, so that the page never contains other files.
-      data: data of the interactive charts and tables; None if there are none.
+      data: data of the widgets; None if there are none.
     """
-    part_id_by_picture = data.part_id_by_picture if data else {}
-    body = _render_body(markdown, pictures, part_id_by_picture)
+    widget_id_by_picture = data.widget_id_by_picture if data else {}
+    body = _render_body(markdown, pictures, widget_id_by_picture)
     style = f"\n{_read_page_file('report.css')}"
     scripts = [_page_script()]
     page_end = ""
-    if part_id_by_picture and data:
+    if widget_id_by_picture and data:
         style += _read_page_file("uplot/uPlot.min.css")
         scripts.insert(0, _read_page_file("uplot/uPlot.iife.min.js"))
         page_end = f'<script type="application/json" id="report-data">{data.json}</script>\n'
@@ -58,21 +58,21 @@ def markdown_to_page(
 
 
 def _render_body(
-    markdown: str, pictures: Mapping[str, bytes], part_id_by_picture: Mapping[str, str]
+    markdown: str, pictures: Mapping[str, bytes], widget_id_by_picture: Mapping[str, str]
 ) -> str:
     """Return the HTML of a Markdown report, without the page around it.
 
     Args:
       markdown: the report.
       pictures: content of SVG and PNG files by path.
-      part_id_by_picture: path of a picture -> key of the chart or table that replaces the picture.
+      widget_id_by_picture: path of a picture -> key of the widget that replaces the picture.
     """
     parser = make_markdown_parser()
 
     def render_image(self: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
         image = tokens[index]
         path = str(image.attrs["src"])
-        return _image_tag(path, image.content, pictures.get(path), part_id_by_picture.get(path))
+        return _image_tag(path, image.content, pictures.get(path), widget_id_by_picture.get(path))
 
     parser.add_render_rule("image", render_image)
     # Wide tables scroll by themselves, so that the text fits the width of a phone.
@@ -87,23 +87,23 @@ def _render_body(
     return str(parser.renderer.render(tokens, parser.options, {}))
 
 
-def _image_tag(path: str, text: str, picture: bytes | None, part_id: str | None) -> str:
+def _image_tag(path: str, text: str, picture: bytes | None, widget_id: str | None) -> str:
     """Return the HTML tag of a picture with its alternative text.
 
     Args:
       path: path of the picture in the report; its extension is the format.
       text: the alternative text, not escaped.
       picture: content of the file. If it is None, only the alternative text is returned.
-      part_id: key of the chart or table that the page's script shows instead of the picture; None
-        if there is none.
+      widget_id: key of the widget (an interactive chart or table) that the page's script shows
+        instead of the picture; None if there is none.
     """
     escaped_text = html.escape(text, quote=True)
     if picture is None:
         return escaped_text
     extension = path.rpartition(".")[2]
     source = f"data:image/{_MEDIA_TYPES[extension]};base64,{base64.b64encode(picture).decode()}"
-    part_attribute = "" if part_id is None else f' data-part="{part_id}"'
-    return f'<img class="{extension}" src="{source}" alt="{escaped_text}"{part_attribute}>'
+    widget_attribute = "" if widget_id is None else f' data-part="{widget_id}"'
+    return f'<img class="{extension}" src="{source}" alt="{escaped_text}"{widget_attribute}>'
 
 
 def _read_page_file(name: str) -> str:
@@ -172,14 +172,14 @@ def _turn_pictures_into_figures(tokens: Sequence[Token]) -> list[Token]:
         if token.type != "paragraph_close":
             continue
         start, content, end = result[-3:]
-        token_before = result[-4] if len(result) > 3 else None
-        follows_figure = token_before is not None and token_before.tag == "figure"
+        previous_token = result[-4] if len(result) > 3 else None
+        follows_figure = previous_token is not None and previous_token.tag == "figure"
         if _contains_only_pictures(content):
             start.tag = end.tag = "figure"
         elif follows_figure and _is_caption(content):
             start.tag = end.tag = "figcaption"
-            figure_end = result[-4]
-            result[-4:] = [start, content, end, figure_end]  # the caption is inside the figure
+            figure_end, *caption = result[-4:]
+            result[-4:] = [*caption, figure_end]  # the caption is inside the figure
     return result
 
 

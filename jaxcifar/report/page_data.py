@@ -1,6 +1,6 @@
-"""The data of the page's interactive parts: curves by epoch, and images of wrong predictions.
+"""The data of the page's widgets: charts of curves, and tables with images of wrong predictions.
 
-The page's script (`script/`) replaces pictures by interactive parts. Which pictures it replaces
+The page's script (`script/`) replaces pictures by interactive widgets. Which pictures it replaces
 follows from the functions that drew them.
 """
 
@@ -28,23 +28,23 @@ _MAX_NAME_LETTERS = 60
 _QUANTITIES = ("accuracy", "loss")
 _SPLITS = ("train", "val")
 Histories = Sequence[Sequence[Mapping[str, Any]]]
-PartMaker = Callable[..., dict[str, Any] | None]
+WidgetMaker = Callable[..., dict[str, Any] | None]
 
 
 class PageData(NamedTuple):
-    """The data of the interactive charts and tables that replace pictures of a page.
+    """The data of the widgets (interactive charts and tables) that replace pictures of a page.
 
     Attributes:
       json: a JSON object that may stand inside of an HTML element (see `json_for_html`).
-      part_id_by_picture: path of a picture -> key of its chart or table in the JSON object "parts".
+      widget_id_by_picture: path of a picture -> key of its widget in the JSON object "parts".
     """
 
     json: str
-    part_id_by_picture: dict[str, str]
+    widget_id_by_picture: dict[str, str]
 
 
 def make_page_data(plot_calls: Mapping[str, PlotCall]) -> PageData:
-    """Return the data of the interactive charts and tables that replace a report's pictures.
+    """Return the data of the widgets (interactive charts and tables) that replace pictures.
 
     Args:
       plot_calls: path of a picture -> the function that drew it, and the function's arguments.
@@ -57,24 +57,25 @@ def make_page_data(plot_calls: Mapping[str, PlotCall]) -> PageData:
     def matrix_data(run: FinishedRun, title: str) -> dict[str, Any] | None:
         return confusion_data(run, max_bytes_per_matrix)
 
-    # Each part maker gets the arguments with which the picture was drawn.
-    part_makers: dict[Callable[..., None], PartMaker] = {
+    # Each widget maker gets the arguments with which the picture was drawn.
+    widget_makers: dict[Callable[..., None], WidgetMaker] = {
         plot_curves: functools.partial(_run_chart, chart_curves),
         plot_all_validation: functools.partial(_study_chart, chart_curves),
         plot_confusion: matrix_data,
     }
-    part_id_by_picture: dict[str, str] = {}
-    parts: dict[str, dict[str, Any]] = {}
+    widget_id_by_picture: dict[str, str] = {}
+    widgets: dict[str, dict[str, Any]] = {}
     for (path, call), plot_function in zip(plot_calls.items(), plot_functions, strict=True):
-        if plot_function not in part_makers:
+        stays_picture = plot_function not in widget_makers
+        if stays_picture:
             continue
-        part = part_makers[plot_function](*call.arguments)
-        if part is not None:
-            part_id = f"part{len(parts)}"
-            part_id_by_picture[path] = part_id
-            parts[part_id] = part
-    page_json = json_for_html({"curves": chart_curves.curves(), "parts": parts})
-    return PageData(page_json, part_id_by_picture)
+        widget = widget_makers[plot_function](*call.arguments)
+        if widget is not None:
+            widget_id = f"part{len(widgets)}"
+            widget_id_by_picture[path] = widget_id
+            widgets[widget_id] = widget
+    page_json = json_for_html({"curves": chart_curves.curves(), "parts": widgets})
+    return PageData(page_json, widget_id_by_picture)
 
 
 def json_for_html(value: Any) -> str:

@@ -56,8 +56,8 @@ def _corruption_set_sentences(results: CorruptionSet) -> str:
     """Return sentences that sum up the results on one set of corrupted images.
 
     The sentences have the mean accuracy, the most and the least harmful kind of corruption and, if
-    known, the mean corruption error. The means leave out kinds that are not standard, and the
-    sentences say so.
+    known, the mean corruption error. They say so if the means leave out kinds of corruption that
+    are not standard.
     """
     mean_of_kind = {kind: float(np.mean(values)) for kind, values in results["accuracy"].items()}
     most_harmful = min(mean_of_kind, key=lambda kind: mean_of_kind[kind])

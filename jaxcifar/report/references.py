@@ -24,9 +24,9 @@ from jaxcifar.runs.folder import RunFolder
 
 _MAX_COMMAND_CHARACTERS = 2000
 _LEAST_GAP_TO_EXPLAIN = 0.02  # between our accuracy and a lower reference accuracy
-# A share is how far an accuracy falls: 1 means exactly to the reference accuracy, 0 not at all.
-_LEAST_SHARE_AS_LOW, _MOST_SHARE_AS_LOW = 2 / 3, 1.5
-_LEAST_SHARE_IN_PART, _MOST_SHARE_IN_PART = 1 / 3, 3
+# Shares of this gap by which our accuracy falls: 1 means exactly to the reference, 0 not at all.
+_LEAST_SHARE_TO_EXPLAIN, _MOST_SHARE_TO_EXPLAIN = 2 / 3, 1.5
+_LEAST_PARTIAL_SHARE, _MOST_PARTIAL_SHARE = 1 / 3, 3
 
 
 class ReferenceSet(NamedTuple):
@@ -109,8 +109,8 @@ def _accuracy_with_wrong_normalisation(run: FinishedRun) -> float | None:
     if evaluation is None or "slips" not in evaluation:
         return None
     accuracy_by_mistake = evaluation["slips"]["accuracy"]
-    was_trained_without_normalisation = NORMALISED in accuracy_by_mistake
-    mistake = NORMALISED if was_trained_without_normalisation else NOT_NORMALISED
+    normalising_is_a_mistake = NORMALISED in accuracy_by_mistake
+    mistake = NORMALISED if normalising_is_a_mistake else NOT_NORMALISED
     return accuracy_by_mistake.get(mistake)
 
 
@@ -171,43 +171,43 @@ def _variations_without_normalisation(study: StudyRecord) -> list[Variation]:
 def wrong_normalisation_verdict(rows: Sequence[dict[str, Any]]) -> str:
     """Return a sentence on whether wrongly normalised test images explain low published accuracies.
 
-    Such images explain a published accuracy if our network is about as bad on them. `rows` has the
-    result of `wrong_normalisation_rows`.
+    Such images explain a published accuracy if our accuracy falls about as low on them. `rows` has
+    the result of `wrong_normalisation_rows`.
     """
     rows_with_low_reference = [
         row for row in rows if row["test"] - row["reference"] > _LEAST_GAP_TO_EXPLAIN
     ]
     if not rows_with_low_reference:
         return "Here there is nothing to explain: our figures for these rows are no higher."
-    fall_shares: list[float] = []
+    shares_of_gap: list[float] = []
     explained: list[str] = []
     unexplained: list[str] = []
     for row in rows_with_low_reference:
-        share = _share_of_gap_that_accuracy_falls(row)
-        fall_shares.append(share)
+        share_of_gap = _fall_as_share_of_gap(row)
+        shares_of_gap.append(share_of_gap)
         fall_text = (
             f"“{row['name']}” falls from {percent(row['test'])} to "
             f"{percent(row['mismatched'])}, the reference has {percent(row['reference'])}"
         )
-        falls_about_as_low = _LEAST_SHARE_AS_LOW <= share <= _MOST_SHARE_AS_LOW
-        if falls_about_as_low:
+        is_explained = _LEAST_SHARE_TO_EXPLAIN <= share_of_gap <= _MOST_SHARE_TO_EXPLAIN
+        if is_explained:
             explained.append(fall_text)
         else:
             unexplained.append(fall_text)
     if explained and unexplained:
         others = "the other" if len(unexplained) == 1 else "the others"
         return (
-            f"That explains {len(explained)} of {len(fall_shares)}: {'; '.join(explained)}. "
+            f"That explains {len(explained)} of {len(shares_of_gap)}: {'; '.join(explained)}. "
             f"It does not explain {others}: {'; '.join(unexplained)}."
         )
     falls_text = "; ".join(explained or unexplained)
-    return f"{_verdict_start(fall_shares, all_explained=not unexplained)} ({falls_text})."
+    return f"{_verdict_start(shares_of_gap, all_explained=not unexplained)} ({falls_text})."
 
 
-def _share_of_gap_that_accuracy_falls(row: dict[str, Any]) -> float:
-    """Return how far wrong normalisation lowers our accuracy towards the published accuracy.
+def _fall_as_share_of_gap(row: dict[str, Any]) -> float:
+    """Return the fall of our accuracy as a share of its gap to the published accuracy.
 
-    The result is 0 if our accuracy does not fall, 1 if it falls exactly to the published accuracy,
+    The share is 0 if our accuracy does not fall, 1 if it falls exactly to the published accuracy,
     and more if it falls even lower. `row` is one row of `wrong_normalisation_rows`.
     """
     fall = row["test"] - row["mismatched"]
@@ -215,18 +215,18 @@ def _share_of_gap_that_accuracy_falls(row: dict[str, Any]) -> float:
     return fall / gap_to_reference
 
 
-def _verdict_start(fall_shares: Sequence[float], all_explained: bool) -> str:
+def _verdict_start(shares_of_gap: Sequence[float], all_explained: bool) -> str:
     """Return the start of a sentence on whether wrong normalisation explains low accuracies.
 
     Args:
-      fall_shares: a number for each row from `_share_of_gap_that_accuracy_falls`.
+      shares_of_gap: the result of `_fall_as_share_of_gap` for each row.
       all_explained: True if wrong normalisation explains all published accuracies.
     """
     if all_explained:
         return "That explains them: on such images our networks fall about as low"
-    if not all(_LEAST_SHARE_IN_PART <= share <= _MOST_SHARE_IN_PART for share in fall_shares):
+    if not all(_LEAST_PARTIAL_SHARE <= share <= _MOST_PARTIAL_SHARE for share in shares_of_gap):
         return "That does not explain all of them"
-    fall_below_reference = [share > 1 for share in fall_shares]
+    fall_below_reference = [share > 1 for share in shares_of_gap]
     if all(fall_below_reference):
         fall = "fall even lower"
     elif any(fall_below_reference):

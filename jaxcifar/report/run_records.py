@@ -233,11 +233,11 @@ class Variation:
             change = ValueChange(self.settings.get(name), other.settings.get(name))
             if name not in omitted_names and change.old != change.new:
                 changes[name] = change
-        names_another_file = bool(changes.keys() & _SETTINGS_THAT_NAME_FILES)
-        if names_another_file:  # of course with another checksum
-            for name in list(changes):
-                if name.startswith(_CHECKSUM_PREFIXES):
-                    del changes[name]
+        another_file_is_named = bool(changes.keys() & _SETTINGS_THAT_NAME_FILES)
+        if another_file_is_named:  # of course with another checksum
+            checksum_names = [name for name in changes if name.startswith(_CHECKSUM_PREFIXES)]
+            for name in checksum_names:
+                del changes[name]
         return changes
 
     @property

@@ -53,8 +53,8 @@ def _device_share(run: FinishedRun) -> float:
 def _own_training_device_seconds(run: FinishedRun) -> float:
     """Return the sum of all epochs' seconds, each divided by the number of runs trained together.
 
-    Results of older versions do not say how many runs were together in each epoch. For these, use
-    the largest number, `at_once`, which is too large for epochs after the end of other runs.
+    Results of older versions have only `at_once`, the largest number of runs trained together.
+    It is too large for epochs after the end of other runs.
     """
     most_runs_together = run.result["at_once"]
     return sum(

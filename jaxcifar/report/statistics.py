@@ -171,12 +171,12 @@ def _difference_of(value: float, samples: Sequence[Sample], weights: Sequence[fl
     if all_have_repeats:
         counts = np.asarray([len(sample.values) for sample in samples])
         deviations = np.asarray([sample.deviation for sample in samples])
-        variances = (np.asarray(weights) * deviations) ** 2 / counts
-        total_variance = variances.sum()
-        accuracies_differ = total_variance > 0
-        if accuracies_differ:
-            degrees_of_freedom = satterthwaite_degrees_of_freedom(variances, counts)
-            standard_error = math.sqrt(total_variance)
+        weighted_variances = (np.asarray(weights) * deviations) ** 2 / counts
+        variance_of_value = weighted_variances.sum()
+        repeats_differ = variance_of_value > 0
+        if repeats_differ:
+            degrees_of_freedom = satterthwaite_degrees_of_freedom(weighted_variances, counts)
+            standard_error = math.sqrt(variance_of_value)
             basis = word_or_runs({sample.repeat_word for sample in samples})
             return Difference(value, standard_error, degrees_of_freedom, basis)
     sampling_errors = np.asarray([sample.sampling_error for sample in samples])
@@ -218,7 +218,7 @@ class Distance:
     def _derivatives(self) -> np.ndarray:
         """The derivative of `value` with respect to each sample's mean, as `[samples]`.
 
-        At 0, `value` has no derivative. The result is then the largest derivative near 0.
+        If `value` is 0, it has no derivative. Then return the largest derivative near 0.
         """
         count = len(self.samples)
         if self.value == 0:

@@ -138,12 +138,12 @@ def _find_axis_limits(samples: Sequence[Sample]) -> tuple[float, float]:
         *(sample.interval for sample in shown_samples), strict=True
     )
     # Show the intervals too, unless that would more than triple the range.
-    limited_lower_end = max(min(lower_interval_ends), lowest_accuracy - span)
-    limited_upper_end = min(max(upper_interval_ends), highest_accuracy + span)
-    shown_low = min(lowest_accuracy, limited_lower_end)
-    shown_high = max(highest_accuracy, limited_upper_end)
+    lowest_interval_end = max(min(lower_interval_ends), lowest_accuracy - span)
+    highest_interval_end = min(max(upper_interval_ends), highest_accuracy + span)
+    lowest_shown = min(lowest_accuracy, lowest_interval_end)
+    highest_shown = max(highest_accuracy, highest_interval_end)
     margin = 0.08 * span
-    return max(0.0, shown_low - margin), min(1.0 + margin, shown_high + margin)
+    return max(0.0, lowest_shown - margin), min(1.0 + margin, highest_shown + margin)
 
 
 def _without_low_outliers(samples: Sequence[Sample]) -> list[Sample]:
