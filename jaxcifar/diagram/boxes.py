@@ -45,7 +45,7 @@ class Box:
 
     @property
     def frame_names(self) -> tuple[str, ...]:
-        """Names of up to three modules with a frame around the box, outermost first."""
+        """Names of the frames around the box, outermost first, at most three."""
         return self.nodes[0].path[:_MAX_NESTED_FRAMES]
 
     @property

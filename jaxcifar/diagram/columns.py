@@ -129,8 +129,10 @@ def _count_boxes_to_keep(
         if kept_count < _LEAST_KEPT_BOXES:
             break
         last_kept, first_moved = boxes[column[kept_count - 1]], boxes[column[kept_count]]
-        frames_divided_now = count_shared_frames(last_kept.frame_names, first_moved.frame_names)
-        divides_fewer_frames = frames_divided_now < frames_divided_if_all_stay
+        frames_divided_if_some_move = count_shared_frames(
+            last_kept.frame_names, first_moved.frame_names
+        )
+        divides_fewer_frames = frames_divided_if_some_move < frames_divided_if_all_stay
         column_may_end_here = kept_count in possible_counts
         if divides_fewer_frames and column_may_end_here:
             return kept_count

@@ -153,7 +153,7 @@ class GraphBuilder:
     def _add_operation_outside_layers(
         self, operation: Operation, parameters: set[ParameterPath]
     ) -> None:
-        """Add a node for an operation outside of layers and functions, or extend the previous node.
+        """Add a node for an operation outside of layers and named functions, or skip it.
 
         `parameters` are the paths of the parameters from which the operation's inputs are computed.
         """
@@ -186,7 +186,7 @@ class GraphBuilder:
         )
 
     def _count_new_parameters(self, parameters: Iterable[ParameterPath]) -> int:
-        """Return the number of elements of parameters, without parameters counted for other nodes.
+        """Return the number of elements of parameters that no earlier call has counted.
 
         `parameters` are the paths of parameters.
         """

@@ -102,9 +102,9 @@ class TracedProgram:
         """Add the operation of an equation that calls no program; return its results' numbers."""
         outputs = tuple(self.values.new_value() for _ in equation.outvars)
         self.values.record_outputs(equation.primitive.name, inputs, outputs)
-        # A product with a one-hot matrix only picks elements.
-        reads_one_hot_matrix = self.values.any_is_computed_from_positions(inputs)
-        macs = 0 if reads_one_hot_matrix else multiply_accumulates(equation)
+        # For example a one-hot matrix: a product with it only picks elements.
+        reads_matrix_of_positions = self.values.any_is_computed_from_positions(inputs)
+        macs = 0 if reads_matrix_of_positions else multiply_accumulates(equation)
         input_shapes = [shape_of(variable) for variable in equation.invars]
         output_shape = shape_of(equation.outvars[0]) if outputs else ()
         self._add_operation(equation, inputs, input_shapes, outputs, output_shape, scope, macs)
@@ -170,8 +170,8 @@ class TracedProgram:
         """Append a `lax.cond` or `lax.switch`; only its most expensive branch counts."""
         branch_index, *branch_inputs = inputs
         branches = equation.params["branches"]
-        has_branch_for_each_device = self.values.depends_only_on_device(branch_index)
-        if has_branch_for_each_device:
+        has_branch_for_each_device_kind = self.values.depends_only_on_device(branch_index)
+        if has_branch_for_each_device_kind:
             *_, default_branch = branches  # of `lax.platform_dependent`, for any kind of device
             return self.append_operations(default_branch, branch_inputs, scope)
         costs = [_count_multiply_accumulates(branch) for branch in branches]
@@ -215,8 +215,8 @@ class TracedProgram:
         output_shapes = [shape_of(equation.outvars[index]) for index in image_dependent_indices]
         inputs: list[int] = []
         input_shapes: list[Shape] = []
-        for results_of_case in possible_results:
-            inputs += [results_of_case[index] for index in image_dependent_indices]
+        for results_of_branch in possible_results:
+            inputs += [results_of_branch[index] for index in image_dependent_indices]
             input_shapes += output_shapes
         inputs += conditions
         scalar_shape: Shape = ()

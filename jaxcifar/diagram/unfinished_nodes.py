@@ -68,23 +68,23 @@ def merge_known_functions(nodes: dict[int, UnfinishedNode]) -> None:
 
     `nodes` has the graph's nodes by number, and is changed in place.
     """
-    readers_of_node = _find_readers(nodes)
+    targets_of_node = _find_targets(nodes)
     for node_number in sorted(nodes, reverse=True):
         is_already_merged = node_number not in nodes
         if is_already_merged or not _may_end_function(nodes[node_number]):
             continue
-        group = _find_group(node_number, nodes, readers_of_node)
+        group = _find_group(node_number, nodes, targets_of_node)
         if group is not None:
-            _merge_group(group, nodes, readers_of_node)
+            _merge_group(group, nodes, targets_of_node)
 
 
-def _find_readers(nodes: dict[int, UnfinishedNode]) -> dict[int, set[int]]:
+def _find_targets(nodes: dict[int, UnfinishedNode]) -> dict[int, set[int]]:
     """Return for the number of each node the numbers of the nodes that read its output."""
-    readers_of_node: dict[int, set[int]] = {node_number: set() for node_number in nodes}
+    targets_of_node: dict[int, set[int]] = {node_number: set() for node_number in nodes}
     for node_number, node in nodes.items():
         for source in node.sources:
-            readers_of_node[source].add(node_number)
-    return readers_of_node
+            targets_of_node[source].add(node_number)
+    return targets_of_node
 
 
 def _may_end_function(node: UnfinishedNode) -> bool:
@@ -113,19 +113,19 @@ class _NodeGroup(NamedTuple):
 
 
 def _find_group(
-    last_member: int, nodes: dict[int, UnfinishedNode], readers_of_node: dict[int, set[int]]
+    last_member: int, nodes: dict[int, UnfinishedNode], targets_of_node: dict[int, set[int]]
 ) -> _NodeGroup | None:
     """Return the smallest group of nodes that computes a known function and ends with a node.
 
     Args:
       last_member: number of the node with which the group ends.
       nodes: the graph's nodes by number.
-      readers_of_node: number of a node -> numbers of the nodes that read its output.
+      targets_of_node: number of a node -> numbers of the nodes that read its output.
 
     Returns:
       the group, or None if there is no such group.
     """
-    for members in _growing_groups(last_member, nodes, readers_of_node):
+    for members in _growing_groups(last_member, nodes, targets_of_node):
         sources = _find_outside_sources(members, nodes)
         if len(sources) != 1:
             continue
@@ -141,7 +141,7 @@ def _find_group(
 
 
 def _growing_groups(
-    last_member: int, nodes: dict[int, UnfinishedNode], readers_of_node: dict[int, set[int]]
+    last_member: int, nodes: dict[int, UnfinishedNode], targets_of_node: dict[int, set[int]]
 ) -> Iterator[set[int]]:
     """Yield groups of two or more nodes that end with a node; each has one more than the previous.
 
@@ -150,13 +150,13 @@ def _growing_groups(
     Args:
       last_member: number of the node with which the groups end.
       nodes: the graph's nodes by number.
-      readers_of_node: number of a node -> numbers of the nodes that read its output.
+      targets_of_node: number of a node -> numbers of the nodes that read its output.
     """
     members = {last_member}
     while True:
         possible_members = []
         for source in _find_outside_sources(members, nodes):
-            only_group_reads_source = readers_of_node[source] <= members
+            only_group_reads_source = targets_of_node[source] <= members
             if only_group_reads_source and _is_groupable(nodes[source]):
                 possible_members.append(source)
         if not possible_members:
@@ -199,7 +199,7 @@ def _is_groupable(node: UnfinishedNode) -> bool:
 
 
 def _merge_group(
-    group: _NodeGroup, nodes: dict[int, UnfinishedNode], readers_of_node: dict[int, set[int]]
+    group: _NodeGroup, nodes: dict[int, UnfinishedNode], targets_of_node: dict[int, set[int]]
 ) -> None:
     """Replace a group of nodes by one node for the function that they compute together.
 
@@ -209,17 +209,17 @@ def _merge_group(
     Args:
       group: the group.
       nodes: the graph's nodes by number, changed in place.
-      readers_of_node: number of a node -> numbers of the nodes that read its output, changed in
+      targets_of_node: number of a node -> numbers of the nodes that read its output, changed in
         place.
     """
     last_member, source = group.last_member, group.source
     for member in group.members - {last_member}:
         del nodes[member]
-    readers_of_node[source] -= group.members
+    targets_of_node[source] -= group.members
     if group.returns_its_input:
-        _replace_by_source(last_member, source, nodes, readers_of_node)
+        _replace_by_source(last_member, source, nodes, targets_of_node)
         return
-    readers_of_node[source].add(last_member)
+    targets_of_node[source].add(last_member)
     merged_node = nodes[last_member]
     merged_node.label = Label("activation", group.function_name)
     merged_node.input_shape = nodes[source].output_shape
@@ -231,15 +231,15 @@ def _replace_by_source(
     node_number: int,
     source: int,
     nodes: dict[int, UnfinishedNode],
-    readers_of_node: dict[int, set[int]],
+    targets_of_node: dict[int, set[int]],
 ) -> None:
     """Delete a node whose output equals the output of `source`, which its readers then read.
 
-    `nodes` and `readers_of_node` are changed in place.
+    `nodes` and `targets_of_node` are changed in place.
     """
     del nodes[node_number]
-    readers = readers_of_node.pop(node_number)
-    readers_of_node[source] |= readers
+    readers = targets_of_node.pop(node_number)
+    targets_of_node[source] |= readers
     for reader in readers:
         old_sources = nodes[reader].sources
         new_sources = [source if number == node_number else number for number in old_sources]

@@ -68,9 +68,9 @@ def find_effects(variations: Sequence[Variation]) -> list[Effect]:
         changes_usual_value = usual_value in (effect.old_value, effect.new_value)
         if changes_usual_value:
             effects_on_usual_value.append(effect)
-    settings_with_usual_value = {effect.setting for effect in effects_on_usual_value}
+    settings_compared_with_usual_value = {effect.setting for effect in effects_on_usual_value}
     effects_of_other_settings = [
-        effect for effect in effects if effect.setting not in settings_with_usual_value
+        effect for effect in effects if effect.setting not in settings_compared_with_usual_value
     ]
     return [*effects_on_usual_value, *effects_of_other_settings]
 
@@ -103,10 +103,9 @@ def _usual_value(setting: str, variations: Sequence[Variation]) -> Any:
 
 
 def _in_usual_direction(change: SingleChange, variations: Sequence[Variation]) -> SingleChange:
-    """Return a change, with old and new swapped unless the change is in the usual direction.
+    """Return a change; swap old and new if the new value is the most frequent one of its setting.
 
-    The usual direction is from the most frequent value of the setting to another value. For a
-    boolean setting, it is from False to True.
+    For a boolean setting, swap them if the new value is False.
     """
     is_on_off_setting = isinstance(change.old_value, bool)
     if is_on_off_setting:

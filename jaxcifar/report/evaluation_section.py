@@ -145,8 +145,8 @@ def _calibration_text(results: Figures, evaluation: Evaluation) -> str:
     """Return sentences on how well the network's probabilities match its accuracy on one set."""
     confidence, accuracy = mean_confidence(results["plain"]), results["accuracy"]
     ece = results["plain"]["ece"]  # the expected calibration error
-    mean_deviation = abs(confidence - accuracy)
-    opposite_deviations_cancel = mean_deviation < ece / 2
+    error_of_mean_confidence = abs(confidence - accuracy)
+    opposite_deviations_cancel = error_of_mean_confidence < ece / 2
     if ece < _SMALL_ECE:
         verdict = "its probabilities can be taken as they are"
     elif opposite_deviations_cancel:

@@ -26,7 +26,7 @@ _MAX_COMMAND_CHARACTERS = 2000
 _LEAST_GAP_TO_EXPLAIN = 0.02  # between our accuracy and a lower reference accuracy
 # Shares of this gap by which our accuracy falls: 1 means exactly to the reference, 0 not at all.
 _LEAST_SHARE_TO_EXPLAIN, _MOST_SHARE_TO_EXPLAIN = 2 / 3, 1.5
-_LEAST_PARTIAL_SHARE, _MOST_PARTIAL_SHARE = 1 / 3, 3
+_LEAST_COMPARABLE, _MOST_COMPARABLE = 1 / 3, 3
 
 
 class ReferenceSet(NamedTuple):
@@ -224,7 +224,7 @@ def _verdict_start(shares_of_gap: Sequence[float], all_explained: bool) -> str:
     """
     if all_explained:
         return "That explains them: on such images our networks fall about as low"
-    if not all(_LEAST_PARTIAL_SHARE <= share <= _MOST_PARTIAL_SHARE for share in shares_of_gap):
+    if not all(_LEAST_COMPARABLE <= share <= _MOST_COMPARABLE for share in shares_of_gap):
         return "That does not explain all of them"
     fall_below_reference = [share > 1 for share in shares_of_gap]
     if all(fall_below_reference):

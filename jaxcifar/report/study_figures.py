@@ -138,10 +138,10 @@ def _find_axis_limits(samples: Sequence[Sample]) -> tuple[float, float]:
         *(sample.interval for sample in shown_samples), strict=True
     )
     # Show the intervals too, unless that would more than triple the range.
-    lowest_interval_end = max(min(lower_interval_ends), lowest_accuracy - span)
-    highest_interval_end = min(max(upper_interval_ends), highest_accuracy + span)
-    lowest_shown = min(lowest_accuracy, lowest_interval_end)
-    highest_shown = max(highest_accuracy, highest_interval_end)
+    limited_lower_end = max(min(lower_interval_ends), lowest_accuracy - span)
+    limited_upper_end = min(max(upper_interval_ends), highest_accuracy + span)
+    lowest_shown = min(lowest_accuracy, limited_lower_end)
+    highest_shown = max(highest_accuracy, limited_upper_end)
     margin = 0.08 * span
     return max(0.0, lowest_shown - margin), min(1.0 + margin, highest_shown + margin)
 

@@ -144,7 +144,7 @@ def test_the_summary_and_the_drawing_are_those_of_the_same_linen_network():
     assert [layer.path for layer in ours.layers] == [("conv",), ("norm",), ("dropout",), ("head",)]
 
 
-def test_blocks_in_a_list_are_panels_with_the_name_of_the_list():
+def test_blocks_in_a_list_are_frames_with_the_name_of_the_list():
     graph = summarize(created("Blocks")).graph
     assert [(node.name, node.path) for node in graph if node.kind in ("conv", "linear")] == [
         ("3×3 conv, 4", ("blocks 0",)),
