@@ -343,21 +343,21 @@ def test_forced_rows_are_overwritten_once(submit, slurm, out, capsys):
 @on_posix
 def test_a_forced_row_whose_job_fails_is_not_taken_for_finished(submit, slurm, out):
     """Its earlier result is still there."""
-    result_file = out / "two" / "seed0" / "result.json"
-    result_file.parent.mkdir(parents=True)
-    result_file.write_text("{}")
+    for row in ("one", "two", "three"):
+        (out / row / "seed0").mkdir(parents=True)
+        (out / row / "seed0" / "result.json").write_text("{}")
     (out / "fail_two").touch()
     error = r"1 of 1 part failed: two seed 0; .* --force two only, and --submit slurm, sends them"
     with pytest.raises(RunError, match=error):
-        submit("--rows two --submit slurm --force two")
+        submit("--submit slurm --force two")
     with pytest.raises(RunError, match=error):
-        submit("--rows two")
+        submit("")
     with pytest.raises(
         UsageError, match=r"the jobs of two seed 0 failed before .* --force two only"
     ):
-        submit("--rows two --submit slurm")
+        submit("--submit slurm")
     (out / "fail_two").unlink()
-    submit("--rows two --submit slurm --force two")
+    submit("--submit slurm --force two")
 
 
 @needs
