@@ -17,6 +17,10 @@ For scripts and notebooks; each name is imported when it is first used:
 import importlib
 from typing import Any
 
+from jaxcifar.machine.onednn import turn_on_onednn
+
+turn_on_onednn()  # before the user's program starts JAX
+
 __version__ = "0.1.0"
 _MODULE_OF_NAME = {
     "Config": "jaxcifar.config.experiment",

@@ -73,14 +73,13 @@ def use_package_settings() -> list[str]:
     """Override, in the whole process, all JAX settings that this package can't compute with.
 
     Returns:
-      one message for each overridden setting.
+      one message for each overridden setting, and one if JAX started too early for fast bfloat16.
 
     Raises:
       UsageError: a setting has a value that can't be overridden.
     """
-    onednn.turn_on_onednn()
+    messages = _messages_of_onednn()
     _require_usable_settings()
-    messages = []
     for name in _ACCEPTED_VALUES:
         message = _override_message(name)
         if message is not None:
@@ -94,14 +93,13 @@ def package_settings() -> Iterator[list[str]]:
     """Override JAX settings that this package can't use, in this thread until the block ends.
 
     Yields:
-      one message for each overridden setting.
+      one message for each overridden setting, and one if JAX started too early for fast bfloat16.
 
     Raises:
       UsageError: a setting has a value that can't be overridden.
     """
-    onednn.turn_on_onednn()
+    messages = _messages_of_onednn()
     _require_usable_settings()
-    messages = []
     with ExitStack() as stack:
         for name in _ACCEPTED_VALUES:
             message = _override_message(name)
@@ -112,11 +110,17 @@ def package_settings() -> Iterator[list[str]]:
         yield messages
 
 
+def _messages_of_onednn() -> list[str]:
+    """Turn on oneDNN in XLA where it is faster; return a message if it is too late for that."""
+    message = onednn.turn_on_onednn()
+    return [] if message is None else [message]
+
+
 def warn_about_settings(messages: list[str], stack_level: int) -> None:
-    """Issue a Python warning for each overridden JAX setting.
+    """Issue a Python warning for each message about JAX's settings.
 
     Args:
-      messages: one message for each overridden setting.
+      messages: the messages.
       stack_level: number of stack frames from the caller of this function to the user's program.
     """
     for message in messages:
@@ -124,7 +128,10 @@ def warn_about_settings(messages: list[str], stack_level: int) -> None:
 
 
 def compiler_settings() -> dict[str, str]:
-    """Return XLA compiler settings that the user has changed: environment variable -> value."""
+    """Return XLA compiler settings that are not the default: environment variable -> value.
+
+    They were changed by the user, or by `onednn.turn_on_onednn`.
+    """
     changed_settings = {}
     for variable in _COMPILER_VARIABLES:
         value = os.environ.get(variable)

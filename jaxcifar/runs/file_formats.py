@@ -132,9 +132,9 @@ class RunDescription(TypedDict):
 
 
 class Environment(TypedDict):
-    """The device, the dtype and the user's compiler settings with which a network was tested."""
+    """The device, the dtype and the compiler settings with which a network was tested."""
 
-    compiler_settings: NotRequired[dict[str, Line]]  # only settings that the user has changed
+    compiler_settings: NotRequired[dict[str, Line]]  # only settings that are not the default
     device: Line
     compute_dtype: Line
 

@@ -14,7 +14,7 @@ import pytest
 from jaxcifar.build.make_program import make_program
 from jaxcifar.build.model import compute_dtype
 from jaxcifar.config.experiment import Config
-from jaxcifar.machine import onednn
+from jaxcifar.machine import jax_settings, onednn
 
 CALLS = "--xla_cpu_experimental_onednn_custom_call=true"
 KEEPS_OTHERS = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
@@ -33,9 +33,10 @@ KEEPS_OTHERS = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
 def test_flags_are_added_to_those_of_the_user(monkeypatch, flags, expected):
     monkeypatch.setattr(onednn, "could_be_on", lambda: True)
     monkeypatch.setattr(onednn, "has_matrix_instructions", lambda: True)
+    monkeypatch.setattr(onednn, "_jax_has_started", lambda: False)
     monkeypatch.setenv("XLA_FLAGS", flags)
     for _ in range(2):  # the second call finds the flags
-        onednn.turn_on_onednn()
+        assert onednn.turn_on_onednn() is None
         assert os.environ["XLA_FLAGS"] == (flags if expected is None else expected)
 
 
@@ -57,11 +58,35 @@ def test_it_is_turned_on_with_matrix_instructions_and_a_jaxlib_that_has_it(
     monkeypatch.setattr(onednn, "_CPU_INFO", cpu_info)
     monkeypatch.setattr(onednn, "_has", onednn._has.__wrapped__)
     monkeypatch.setattr(onednn, "could_be_on", onednn.could_be_on.__wrapped__)
+    monkeypatch.setattr(onednn, "_jax_has_started", lambda: False)
     monkeypatch.setattr(onednn.metadata, "version", lambda package: version)
     monkeypatch.setenv("XLA_FLAGS", "")
     onednn.turn_on_onednn()
     assert onednn.could_be_on() == could_be_on
     assert os.environ["XLA_FLAGS"] == (f"{CALLS} {KEEPS_OTHERS}" if turned_on else "")
+
+
+def test_once_jax_has_started_flags_stay_and_a_warning_says_how_to_set_them(monkeypatch):
+    monkeypatch.setattr(onednn, "could_be_on", lambda: True)
+    monkeypatch.setattr(onednn, "has_matrix_instructions", lambda: True)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=x")
+    jax.devices()
+    [message] = jax_settings.use_package_settings()
+    assert f'import jaxcifar first, or set XLA_FLAGS="{CALLS} {KEEPS_OTHERS}"' in message
+    assert os.environ["XLA_FLAGS"] == "--xla_dump_to=x"
+    monkeypatch.setenv("XLA_FLAGS", f"{CALLS} {KEEPS_OTHERS}")
+    assert jax_settings.use_package_settings() == []
+
+
+def test_importing_the_package_sets_the_flags_and_imports_no_jax():
+    script = "import jaxcifar, os, sys; print(os.environ['XLA_FLAGS'], 'jax' in sys.modules)"
+    environment = {**os.environ, "XLA_FLAGS": ""}
+    result = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    is_faster = onednn.could_be_on() and onednn.has_matrix_instructions()
+    flags = f"{CALLS} {KEEPS_OTHERS}" if is_faster else ""
+    assert result.stdout == f"{flags} False\n"
 
 
 def test_without_it_flags_stay_and_no_program_is_compiled(monkeypatch, tmp_path):
