@@ -1,7 +1,7 @@
 """2-D convolution: by XLA on accelerators, by matrix products with fewer multiplications on a CPU.
 
-On a CPU most of a training step's time goes into multiplications. Also, XLA's convolution is 10 to
-100 times slower inside a loop than outside; matrix products are not.
+On a CPU most of a training step's time goes into multiplications. Also, before jaxlib 0.12, XLA's
+convolution is 10 to 100 times slower inside a loop than outside; matrix products are not.
 """
 
 from functools import partial

@@ -26,8 +26,8 @@ class NetworkOnDevices(Protocol):
 def compiles_loops(program: NetworkOnDevices) -> bool:
     """Return True if a program's compiled functions should loop over steps on the device.
 
-    The result is False for a network with convolutions on a CPU, where XLA's convolutions are 10 to
-    100 times slower inside a loop than outside.
+    The result is False for a network with convolutions on a CPU. There, XLA's convolutions are 10
+    to 100 times slower inside a loop than outside, before jaxlib 0.12.
     """
     platform = program.mesh.devices.flat[0].platform
     if platform != "cpu":
