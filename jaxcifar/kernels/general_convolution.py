@@ -1,8 +1,8 @@
 """2-D convolution of any form by matrix products, for a CPU.
 
 Before jaxlib 0.12, XLA's own convolution is 10 to 100 times slower inside a loop than outside. Its
-gradient of a kernel can take seconds. Here images and kernel are rearranged until stride, dilation, groups and
-padding are gone. Winograd's method or one matrix product computes what remains.
+gradient of a kernel can take seconds. Here images and kernel are rearranged until stride, dilation,
+groups and padding are gone. Winograd's method or one matrix product computes what remains.
 """
 
 import math

@@ -78,15 +78,22 @@ def to_input(images):
     return torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float64) / 255)
 
 
-def run(arch, moved=0.0, seed=0, steps=common.STEPS):
+def losses_in_bfloat16(arch):
+    """Return the losses of the first steps, computed in bfloat16 by PyTorch's autocast."""
+    # The cache would keep the weights of the first step in bfloat16.
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        return run(arch, network_dtype=torch.float32)["losses"]
+
+
+def run(arch, moved=0.0, seed=0, steps=common.STEPS, network_dtype=torch.float64):
     """Return logits in both modes, the losses of the first steps, and logits after them.
 
     Weights are first changed by a share of up to `moved`.
     """
-    network = torch_network(arch, create_model(common.config(arch), 10)).double()
+    network = torch_network(arch, create_model(common.config(arch), 10)).to(network_dtype)
     fill(network)
     move(network, moved, seed)
-    first = to_input(next(common.batches())[0])
+    first = to_input(next(common.batches())[0]).to(network_dtype)
     with torch.no_grad():
         before = network.eval()(first)
     optimizer = torch.optim.SGD(
@@ -97,7 +104,7 @@ def run(arch, moved=0.0, seed=0, steps=common.STEPS):
     )
     losses, train_logits, network = [], None, network.train()
     for images, labels in itertools.islice(common.batches(), steps):
-        logits = network(to_input(images))
+        logits = network(to_input(images).to(network_dtype))
         loss = F.cross_entropy(logits, torch.from_numpy(labels))
         train_logits = logits.detach() if train_logits is None else train_logits
         optimizer.zero_grad()
