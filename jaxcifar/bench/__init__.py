@@ -78,8 +78,8 @@ def measure_programs(
     """Measure the training speed of each compiled program that a study's runs need.
 
     Most runs share a program, because hyper-parameters such as `shift` and `cutout` are inputs of
-    the program. Only the input `small_part` (fraction of the steps that use smaller images) changes
-    the speed, so each of its values is measured.
+    the program. Only the input `small_fraction` (fraction of the steps that use smaller images)
+    changes the speed, so each of its values is measured.
 
     Args:
       runs: name -> settings of the study's runs.
@@ -97,7 +97,7 @@ def measure_programs(
     works_by_program: dict[tuple[Config, float], dict[str, Work]] = {}  # by the runs' names
     for name, config in runs.items():
         work = _work_of_run(config, images_per_measurement)
-        program_key = work.config.shared_part(), config.small_part
+        program_key = work.config.shared_part(), config.small_fraction
         works_by_program.setdefault(program_key, {})[name] = work
     specs = []
     for work_by_name in works_by_program.values():
@@ -121,7 +121,7 @@ def _work_of_run(config: Config, images_per_measurement: int) -> Work:
     from jaxcifar.build.model import compute_dtype
 
     dtype = str(compute_dtype(config, jax.devices()[0]))
-    mixes_image_sizes = config.small_part != 0
+    mixes_image_sizes = config.small_fraction != 0
     min_steps = _MIN_STEPS_WITH_TWO_IMAGE_SIZES if mixes_image_sizes else _MIN_STEPS
     steps = max(min_steps, images_per_measurement // config.batch_size)
     return Work.for_run(config, dtype, steps)

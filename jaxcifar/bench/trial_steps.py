@@ -179,7 +179,7 @@ def _measure_mean_step(
         return timing_at_start
     small_timing = timing_at_start
     full_timing = _measure_step(training, first_step=int(hyper.small_steps))
-    small_fraction = config.small_part  # of the run's steps
+    small_fraction = config.small_fraction  # of the run's steps
     full_fraction = 1 - small_fraction
     mean_step_seconds = (
         small_fraction * small_timing.step_seconds + full_fraction * full_timing.step_seconds

@@ -93,7 +93,7 @@ def _check_small_images(
     except Exception as error:  # layers may raise anything
         raise UsageError(
             f"--small-size {size}: {config.network_title} takes no images of {size} pixels "
-            f"({first_line(error)}); choose another size, or use --small-part 0"
+            f"({first_line(error)}); choose another size, or use --small-fraction 0"
         ) from error
 
 

@@ -96,16 +96,16 @@ def _pad_to_usual_length(rates: np.ndarray) -> np.ndarray:
 def count_small_steps(config: Config, steps_per_epoch: int) -> int:
     """Return the number of steps at the beginning of a run that train on images of reduced size.
 
-    The option `--small-part` gives the number as a fraction of the steps that the run trains. If
-    the run continues an earlier run, all steps are counted from the start of the earlier run.
+    The option `--small-fraction` gives the number as a fraction of the steps that the run trains.
+    If the run continues an earlier run, all steps are counted from the start of the earlier run.
     Therefore the number of steps of the earlier run is added.
     """
-    if config.small_part == 0:
+    if config.small_fraction == 0:
         return 0
     earlier_epochs = config.earlier_epochs
     earlier_steps = earlier_epochs * steps_per_epoch
     new_steps = (config.epochs - earlier_epochs) * steps_per_epoch
-    return earlier_steps + round(config.small_part * new_steps)
+    return earlier_steps + round(config.small_fraction * new_steps)
 
 
 def _setting_arrays(config: Config, kind: str) -> dict[str, jax.Array]:

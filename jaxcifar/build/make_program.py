@@ -39,7 +39,7 @@ def make_program(
     # Without oneDNN, a CPU is fast at products of bfloat16, but slow at all other operations.
     only_products_are_fast = is_bfloat16_on_cpu and not onednn.is_on()
     model_dtype = jnp.float32 if only_products_are_fast else dtype
-    begins_with_small_images = config.small_part > 0 and config.small_size < config.image_size
+    begins_with_small_images = config.small_fraction > 0 and config.small_size < config.image_size
     optimizer = update_rule(config)
     model = create_model(config, num_classes, model_dtype, AXIS)
     # With `--dtype auto`, a network without a field `dtype` computes in float32.

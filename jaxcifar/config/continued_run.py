@@ -19,7 +19,15 @@ from jaxcifar.errors import UsageError
 _CONSTANT_SCHEDULE = "none"  # the schedule with a constant learning rate
 _SCHEDULES_ENDING_AT_ZERO = ("cosine", "linear")
 # Settings that describe only the finished epochs. A run that continues has their defaults instead.
-_PLAN_FIELDS = ("warmup", "step_size", "gamma", "small_size", "small_part", "init", "continue_from")
+_PLAN_FIELDS = (
+    "warmup",
+    "step_size",
+    "gamma",
+    "small_size",
+    "small_fraction",
+    "init",
+    "continue_from",
+)
 DEFAULTS_WHEN_CONTINUING = {
     **{name: DEFAULTS[name] for name in _PLAN_FIELDS},
     "schedule": _CONSTANT_SCHEDULE,

@@ -83,7 +83,7 @@ class Fields:
         array=1.0,
         default=1.0,
     )
-    sgd_rate: float = option(
+    non_kernel_rate: float = option(
         "factor of the learning rate for all parameters but kernels of convolutions",
         rules.POSITIVE,
         array=1.0,
@@ -185,7 +185,7 @@ class Fields:
         SMALL_SIZE_RANGE,
         default=IMAGE_SIZE,
     )
-    small_part: float = option(
+    small_fraction: float = option(
         "fraction of the steps that use --small-size",
         rules.BELOW_ONE,
         array=on_or_off,

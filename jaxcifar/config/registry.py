@@ -46,7 +46,7 @@ KINDS: dict[str, dict[str, Entry]] = {
         "adam": Entry("jaxcifar.training.optim:adam", "Adam", takes=_OUR_RULE_SETTINGS),
         "adamw": Entry("jaxcifar.training.optim:adamw", "AdamW", takes=_OUR_RULE_SETTINGS),
         "muon": Entry(
-            "jaxcifar.training.optim:muon", "Muon", takes=(*_OUR_RULE_SETTINGS, "sgd_rate")
+            "jaxcifar.training.optim:muon", "Muon", takes=(*_OUR_RULE_SETTINGS, "non_kernel_rate")
         ),
     },
     "schedule": {

@@ -7,7 +7,7 @@ from typing import Any
 from jaxcifar.config.code_in_run import require_no_user_code_in_run_folder
 from jaxcifar.config.fields import DEFAULTS
 from jaxcifar.config.recipes import base_batch_size
-from jaxcifar.config.setting_types import check_and_convert
+from jaxcifar.config.setting_types import check_and_convert, with_current_names
 from jaxcifar.config.settings import (
     TABLE_FIELDS,
     USER_CODE_FIELDS,
@@ -59,8 +59,8 @@ def config_of_begun_run(run_folder: Path, config_class: Any) -> Any:
 def settings_from_file(content: Mapping[str, Any], config_class: type) -> dict[str, Any]:
     """Return field -> value for all fields of a `Config`, from the content of `config.json`.
 
-    Older versions wrote fewer fields. A missing field had no effect in that version, so its default
-    is used. Fields that have no effect are ignored.
+    Older versions wrote fewer fields, and other names for some. A missing field had no effect in
+    that version, so its default is used. Fields that have no effect are ignored.
 
     Args:
       content: the parsed content of the file.
@@ -70,7 +70,7 @@ def settings_from_file(content: Mapping[str, Any], config_class: type) -> dict[s
       ValueError, UsageError: the content is not a config of this version.
     """
     _require_text_in_code_fields(content)
-    settings_with_effect = effective_settings(content)
+    settings_with_effect = effective_settings(with_current_names(content))
     checked_settings = check_and_convert("config", settings_with_effect, config_class)
     values_of_missing_fields = default_settings(content["arch"])
     no_network_arguments = ()  # a file without arguments means none, and not the recipe's

@@ -18,6 +18,13 @@ OPTIONS_OF_COMMANDS = {
     for name in ("keep", "keep_every", "folds", "devices", "data_dir")
 }
 
+_CURRENT_NAMES = {"sgd_rate": "non_kernel_rate", "small_part": "small_fraction"}  # by earlier name
+
+
+def with_current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings in which today's names replace the names of earlier versions."""
+    return {_CURRENT_NAMES.get(name, name): value for name, value in settings.items()}
+
 
 def check_and_convert(
     place: str, settings: Mapping[str, Any], config_class: type
@@ -37,7 +44,7 @@ def check_and_convert(
     """
     type_of_field = {field.name: field.type for field in dataclasses.fields(config_class)}
     checked_settings = {}
-    for name, value in settings.items():
+    for name, value in with_current_names(settings).items():
         _require_known_name(place, name, type_of_field)
         is_not_computed_yet = name in DERIVED_FIELDS and value is None
         if is_not_computed_yet:

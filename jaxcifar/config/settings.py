@@ -59,14 +59,14 @@ _SWITCHES = (
     _Switch(
         "small_size",
         lambda settings: not is_small_size_used(settings),
-        ("small_part",),
+        ("small_fraction",),
         "without --small-size",
     ),
     _Switch(
-        "small_part",
-        lambda settings: settings["small_part"] == 0,
+        "small_fraction",
+        lambda settings: settings["small_fraction"] == 0,
         ("small_size",),
-        "without --small-part",
+        "without --small-fraction",
     ),
     _Switch("fold", lambda settings: settings["fold"] != "", ("val_fraction",), "with --fold"),
     _Switch(
@@ -101,8 +101,9 @@ def switched_off_settings(settings: Mapping[str, Any]) -> set[str]:
     """Return the names of the settings that another setting of the run switches off.
 
     For example, `augment=False` switches off `shift`. Two settings can switch off each other, as
-    `small_part` and `small_size` do: a fraction `small_part` of the steps uses images of the size
-    `small_size`. The fraction 0 switches off the size, and the full size switches off the fraction.
+    `small_fraction` and `small_size` do: a fraction `small_fraction` of the steps uses images of
+    the size `small_size`. The fraction 0 switches off the size, and the full size switches off the
+    fraction.
     """
     switched_off_names: set[str] = set()
     for switch in _SWITCHES:

@@ -50,7 +50,7 @@ def _as_full_size_steps(run: FinishedRun, steps_per_epoch: int) -> float:
     """
     config = run.config
     steps = len(own_epochs(run)) * steps_per_epoch
-    has_small_steps = config.small_part > 0 and config.small_size < config.image_size
+    has_small_steps = config.small_fraction > 0 and config.small_size < config.image_size
     if not has_small_steps:
         return steps
     steps_before_run = config.earlier_epochs * steps_per_epoch

@@ -109,7 +109,7 @@ def muon(
     momentum: Scalar,
     weight_decay: Scalar,
     bias_decay: Switch = True,
-    sgd_rate: Scalar = 1.0,
+    non_kernel_rate: Scalar = 1.0,
 ) -> optax.GradientTransformation:
     """Return an update rule: Muon for kernels of convolutions, SGD for all other parameters.
 
@@ -125,7 +125,7 @@ def muon(
       momentum: decay of the velocity, in [0, 1), for both rules.
       weight_decay: factor of the parameters that SGD adds to the gradients.
       bias_decay: False to leave biases (parameters with one axis) out of weight decay.
-      sgd_rate: factor by which the learning rate is multiplied for SGD.
+      non_kernel_rate: factor by which the learning rate is multiplied for SGD.
     """
     kernel_rule = optax.chain(
         optax.contrib.scale_by_muon(
@@ -136,7 +136,9 @@ def muon(
         _scale_by_learning_rate(learning_rate),
         optax.stateless(_correct_kernel_norms),
     )
-    other_rule = sgd(learning_rate * sgd_rate, momentum, weight_decay, bias_decay, nesterov=True)
+    other_rule = sgd(
+        learning_rate * non_kernel_rate, momentum, weight_decay, bias_decay, nesterov=True
+    )
 
     def group_name(param: AnyArray) -> str:
         return _KERNEL_GROUP if param.ndim == _KERNEL_AXES else _OTHER_GROUP

@@ -215,9 +215,9 @@ def test_rows_of_a_study_share_a_rate_only_if_they_cost_the_same(monkeypatch):
     monkeypatch.setattr(bench, "_compete_in_training", compete)
     settings = {"arch_args": SMALL, "small_size": 24}
     runs = {
-        "few small": Config.create("cnn", small_part=0.2, **settings),
-        "many small": Config.create("cnn", small_part=0.5, **settings),
-        "few, slower": Config.create("cnn", small_part=0.2, learning_rate=0.01, **settings),
+        "few small": Config.create("cnn", small_fraction=0.2, **settings),
+        "many small": Config.create("cnn", small_fraction=0.5, **settings),
+        "few, slower": Config.create("cnn", small_fraction=0.2, learning_rate=0.01, **settings),
     }
     rows = bench.measure_programs(runs, images_per_measurement=256, rounds=1, progress=None)
     assert [row["runs"] for row in rows] == [["few small", "few, slower"], ["many small"]]

@@ -151,9 +151,9 @@ def test_the_rate_of_a_large_batch_does_not_rise_again():
 
 @pytest.mark.parametrize(("earlier", "expected"), [(None, 35), (4, 28 + 21), (9, 63 + 4)])
 def test_small_images_are_in_the_first_part_of_the_steps_that_are_left(earlier, expected):
-    config = Config.create("cnn", epochs=10, small_size=16, small_part=0.5)
+    config = Config.create("cnn", epochs=10, small_size=16, small_fraction=0.5)
     config = dataclasses.replace(config, continue_epochs=earlier)
     statistics = SimpleNamespace(mean=np.zeros(3), std=np.ones(3))
     assert make_hyperparameters(config, statistics, STEPS).small_steps == expected
-    without = dataclasses.replace(config, small_size=32, small_part=0.0)
+    without = dataclasses.replace(config, small_size=32, small_fraction=0.0)
     assert make_hyperparameters(without, statistics, STEPS).small_steps == 0

@@ -22,7 +22,7 @@ BASE = Config.create(
     schedule="step",
     lr_scale="linear",
     small_size=16,
-    small_part=0.5,
+    small_fraction=0.5,
 )
 # Values of each field that is data to the program.
 DATA = {
@@ -33,7 +33,7 @@ DATA = {
     "weight_decay": (0.0, 0.1),
     "bias_decay": (False, True),
     "bias_rate": (1.0, 64.0),
-    "sgd_rate": (1.0, 3.0),
+    "non_kernel_rate": (1.0, 3.0),
     "clip_norm": (0.0, 1.0),
     "lr_scale": ("none", "linear", "sqrt"),
     "schedule": ("none", "step", "cosine", "linear"),
@@ -52,7 +52,7 @@ DATA = {
     "border": ("zeros", "reflect"),
     "flip": ("random", "alternate", "none"),
     "cutout": (0, 8),
-    "small_part": (0.25, 0.75),
+    "small_fraction": (0.25, 0.75),
     "init": ("", "weights.safetensors"),
     "init_sha256": (None, "0" * 64),
     "continue_from": ("", "run"),
@@ -79,7 +79,7 @@ CODE = {
     "dropout": (0.0, 0.5),
     "image_size": (32, 64),
     "small_size": (16, 32),
-    "small_part": (0.0, 0.25),
+    "small_fraction": (0.0, 0.25),
     "augmentation": ("none", "own.py:augment"),
     "val_fraction": (0.0, 0.1),
     "fold": ("", "1/5", "2/5"),

@@ -170,7 +170,7 @@ def test_what_is_no_function_is_refused(file):
 
 @pytest.mark.parametrize("name", KINDS["optimizer"])
 def test_hyperparameters_hold_each_setting_of_the_rule_by_its_name(name):
-    values = {"momentum": 0.75, "weight_decay": 0.125, "sgd_rate": 3.0}
+    values = {"momentum": 0.75, "weight_decay": 0.125, "non_kernel_rate": 3.0}
     takes = KINDS["optimizer"][name].takes
     given = {key: value for key, value in values.items() if key in takes}
     config = Config.create("cnn", optimizer=name, **given)

@@ -10,14 +10,17 @@ from jaxcifar.commands.shared.options import reference_default_text
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.table_pairs import merge_settings
 from jaxcifar.errors import UsageError
+from jaxcifar.studies.study import Study
 
-# The file of a config that sets nothing new has these fields, as in version 0.1. A new field must
-# be declared with `is_newer=True`: otherwise the config of every earlier run changes.
+# The file of a config that sets nothing new has these fields, as in version 0.1, where two had
+# other names. A new field must be declared with `is_newer=True`: otherwise the config of every
+# earlier run changes.
 FIELDS_OF_VERSION_0_1 = {
     "arch", "arch_args", "recipe", "dataset", "epochs", "batch_size", "optimizer", "learning_rate",
-    "momentum", "nesterov", "weight_decay", "bias_decay", "bias_rate", "sgd_rate", "clip_norm",
-    "lr_scale", "schedule", "warmup", "step_size", "gamma", "label_smoothing", "average", "dropout",
-    "normalize", "augment", "shift", "border", "flip", "cutout", "small_size", "small_part",
+    "momentum", "nesterov", "weight_decay", "bias_decay", "bias_rate", "non_kernel_rate",
+    "clip_norm", "lr_scale", "schedule", "warmup", "step_size", "gamma", "label_smoothing",
+    "average", "dropout", "normalize", "augment", "shift", "border", "flip", "cutout",
+    "small_size", "small_fraction",
     "augmentation", "val_fraction", "train_examples", "dtype", "init", "seed", "sources", "imports",
     "base_batch_size", "init_sha256", "data_sha256",
 }  # fmt: skip
@@ -26,6 +29,20 @@ FIELDS_OF_VERSION_0_1 = {
 @pytest.mark.parametrize("arch", ["resnet18", "cnn", "fastnet"])
 def test_the_file_of_a_config_has_the_fields_of_version_0_1(arch):
     assert json.loads(Config.create(arch).to_json()).keys() == FIELDS_OF_VERSION_0_1
+
+
+def test_names_of_settings_in_earlier_versions_are_read():
+    config = Config.create(
+        "cnn", recipe="strong", non_kernel_rate=3.0, small_size=16, small_fraction=0.5
+    )
+    content = config.to_dict()
+    content["sgd_rate"] = content.pop("non_kernel_rate")
+    content["small_part"] = content.pop("small_fraction")
+    assert Config.from_dict(content) == config
+    rows = {"all": {"sgd_rate": 3.0, "small_part": 0.5}}
+    shared = {"arch": "cnn", "recipe": "strong", "small_size": 16}
+    study = Study.from_dict({"rows": rows, "config": shared})
+    assert study.rows[0].changes == {"non_kernel_rate": 3.0, "small_fraction": 0.5}
 
 
 def test_reference_settings():
@@ -71,7 +88,7 @@ def test_json_round_trip():
         ("dropout", 1.0),
         ("dropout", 0.5),  # on the default network, which has none
         ("small_size", 24),  # for no part of the steps
-        ("small_part", 0.5),  # of images as large as all
+        ("small_fraction", 0.5),  # of images as large as all
         ("val_fraction", -0.1),
         ("val_fraction", 1.0),
         ("fold", "0/5"),

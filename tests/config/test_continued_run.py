@@ -74,9 +74,9 @@ def test_the_options_of_a_further_run_make_its_config_again(tmp_path):
 
 def test_the_plan_of_the_earlier_epochs_is_not_carried_over(tmp_path):
     plan = {"warmup": 0.5, "schedule": "step", "step_size": 2, "gamma": 0.5}
-    run = write_run(tmp_path / "run", **plan, small_size=16, small_part=0.5)
+    run = write_run(tmp_path / "run", **plan, small_size=16, small_fraction=0.5)
     config = Config.create(continue_from=run, epochs=10, learning_rate=0.1)
-    assert (config.schedule, config.warmup, config.small_part) == ("none", 0.0, 0.0)
+    assert (config.schedule, config.warmup, config.small_fraction) == ("none", 0.0, 0.0)
     given = Config.create(continue_from=run, epochs=10, schedule="step", gamma=0.5, warmup=0.25)
     assert (given.gamma, given.step_size, given.warmup) == (0.5, 10, 0.25)
 

@@ -53,7 +53,7 @@ def test_limits_follow_the_size(image_size, name, highest):
 
 
 def test_32_is_the_full_size_of_small_images_and_a_small_size_of_large_ones():
-    part = {"small_part": 0.5}
+    part = {"small_fraction": 0.5}
     assert config(64, small_size=32, **part).small_size == 32
     assert config(64, small_size=48, **part).small_size == 48
     for image_size, small_size in ((32, 32), (28, 28), (64, 64)):
@@ -61,14 +61,14 @@ def test_32_is_the_full_size_of_small_images_and_a_small_size_of_large_ones():
             config(image_size, small_size=small_size, **part)
     with pytest.raises(UsageError, match=r"must be in \[8, 32\]"):
         config(32, small_size=33, **part)
-    with pytest.raises(UsageError, match="without --small-part"):
+    with pytest.raises(UsageError, match="without --small-fraction"):
         config(64, small_size=48)
 
 
 def test_programs_with_and_without_small_images_are_not_shared():
-    without, with_small = config(64), config(64, small_size=32, small_part=0.5)
+    without, with_small = config(64), config(64, small_size=32, small_fraction=0.5)
     assert without.shared_part() != with_small.shared_part()
-    longer = config(64, small_size=32, small_part=0.7)
+    longer = config(64, small_size=32, small_fraction=0.7)
     assert longer.shared_part() == with_small.shared_part()
     assert config(64).shared_part() != config(48).shared_part()
 

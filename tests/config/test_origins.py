@@ -26,7 +26,7 @@ def test_each_setting_is_from_the_strongest_layer_that_has_it():
     overruled = [("recipe strong", STRONG["epochs"]), ("run.toml", 7)]
     assert [tuple(old) for old in found["epochs"].overruled] == overruled
     assert found["learning_rate"].origin == "run.toml"
-    assert found["sgd_rate"].origin == "recipe strong"
+    assert found["non_kernel_rate"].origin == "recipe strong"
     assert found["clip_norm"].origin == "default"
     assert (found["seed"].origin, found["seed"].overruled) == ("run.toml", ())
     assert not {"sources", "base_batch_size", "data_sha256"} & {*found}

@@ -66,7 +66,7 @@ def test_any_option_overrides_a_recipe():
 def test_what_is_replaced_takes_its_settings_with_it(arch, recipe, rule):
     """Another update rule has no use for what the recipe says of its own."""
     config = Config.create(arch, recipe=recipe, optimizer=rule, learning_rate=0.001)
-    assert config.sgd_rate == 1.0
+    assert config.non_kernel_rate == 1.0
     options, _ = parse(config.options())
     assert Config.create(**options) == config
     assert Config.from_dict(json.loads(config.to_json())) == config  # or no run of it goes on

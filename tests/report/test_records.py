@@ -211,8 +211,8 @@ def test_settings_without_effect_are_neither_settings_nor_changes():
 
 
 def test_two_settings_that_switch_each_other_off_are_still_changes():
-    small = made("small", small_size=24, small_part=0.5)
-    assert made("whole").changes_to(small) == {"small_size": (32, 24), "small_part": (0.0, 0.5)}
+    small = made("small", small_size=24, small_fraction=0.5)
+    assert made("whole").changes_to(small) == {"small_size": (32, 24), "small_fraction": (0.0, 0.5)}
 
 
 def test_a_sample_has_the_number_of_images_of_its_split():

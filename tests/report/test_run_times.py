@@ -88,6 +88,6 @@ def test_the_rate_is_of_the_training_steps_and_small_numbers_keep_three_digits()
 
 def test_steps_on_smaller_images_count_by_their_pixels():
     """Half of the steps use a quarter of the pixels, so 5/8 of the arithmetic remains."""
-    small = timed_run([10.0, 10.0], batch_size=128, small_size=16, small_part=0.5)
+    small = timed_run([10.0, 10.0], batch_size=128, small_size=16, small_fraction=0.5)
     [cells] = time_rows(records_of(made("row", small)))
     assert cells["petaflop"] == "0.000337 PFLOP"  # 5/8 of 0.000539136

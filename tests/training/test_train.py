@@ -303,7 +303,7 @@ def test_a_step_against_optax(trained, easy_dataset):
 
 STRONG = Config.create("cnn", recipe="strong", arch_args=DENSE, epochs=2, batch_size=32)
 OTHERS = (
-    {"learning_rate": 0.1}, {"sgd_rate": 5.0}, {"momentum": 0.1}, {"weight_decay": 0.1},
+    {"learning_rate": 0.1}, {"non_kernel_rate": 5.0}, {"momentum": 0.1}, {"weight_decay": 0.1},
     {"bias_decay": True}, {"bias_rate": 9.0}, {"clip_norm": 1e-3}, {"label_smoothing": 0.4},
     {"average": 0.05}, {"schedule": "cosine"}, {"schedule": "step"}, {"warmup": 0.5}, {"shift": 1},
     {"border": "zeros"}, {"flip": "random"}, {"cutout": 12}, {"augment": False},
@@ -314,7 +314,7 @@ OTHERS = (
 # test_training_labels.py and test_mixing.py. What continues another run, or ends
 # early, is in tests/runs: a step does not know it.
 ELSEWHERE = {
-    *("nesterov", "small_part", "step_size", "gamma", "init", "init_sha256"),
+    *("nesterov", "small_fraction", "step_size", "gamma", "init", "init_sha256"),
     *("continue_from", "continue_sha256", "continue_epochs", "patience"),
     *("class_weights", "label_noise", "mixup", "cutmix"),
 }
@@ -453,7 +453,7 @@ SMALL_FIRST = Config.create(
     augment=False,
     normalize=False,
     small_size=16,
-    small_part=0.5,
+    small_fraction=0.5,
 )
 
 
@@ -487,12 +487,12 @@ def test_small_images_come_first_in_the_same_program(easy_dataset):
 
     expected = {steps: by_hand(steps) for steps in (0, 1, 2)}
     assert len({losses[-1].round(4) for losses in expected.values()}) == 3
-    for small_part, steps in ((0.5, 2), (0.25, 1), (0.01, 0)):
-        config = dataclasses.replace(SMALL_FIRST, small_part=small_part)
+    for small_fraction, steps in ((0.5, 2), (0.25, 1), (0.01, 0)):
+        config = dataclasses.replace(SMALL_FIRST, small_fraction=small_fraction)
         assert make_program(config, 10, 128, jax.devices()[:1]) == made
         *_, losses = train(program, easy_dataset, config)
         np.testing.assert_allclose(losses, expected[steps], rtol=1e-5)
-    some = dataclasses.replace(SMALL_FIRST, small_part=0.29)
+    some = dataclasses.replace(SMALL_FIRST, small_fraction=0.29)
     assert make_hyperparameters(some, easy_dataset, 100).small_steps == 29  # not 28.999999999999996
 
 

@@ -24,12 +24,12 @@ OPTION_GROUPS = {
     "optimisation": (
         "epochs", "patience", "batch_size", "accumulate", "optimizer", "learning_rate", "schedule",
         "warmup", "step_size", "gamma", "lr_scale", "momentum", "nesterov", "weight_decay",
-        "bias_decay", "bias_rate", "sgd_rate", "clip_norm", "average",
+        "bias_decay", "bias_rate", "non_kernel_rate", "clip_norm", "average",
     ),
     "regularisation": (
         "augment", "normalize", "shift", "border", "flip", "cutout", "augmentation", "dropout",
         "label_smoothing", "mixup", "cutmix", "class_weights", "label_noise", "small_size",
-        "small_part",
+        "small_fraction",
     ),
     "precision and seed": ("dtype", "seed"),
 }  # fmt: skip

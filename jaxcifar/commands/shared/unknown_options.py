@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 
 from jaxcifar.config.registry import did_you_mean
 
-# Options of other programs, and for each the options of jaxcifar that a user may mean. The message
-# suggests the first of these options that the command has, with the value after "=", if any.
+# Options of other programs and earlier versions, and for each the options of jaxcifar that a user
+# may mean. The message suggests the first of these options that the command has, with the value
+# after "=", if any.
 _OPTIONS_BY_FOREIGN_NAME = {
     "a": "arch", "accumulate-grad-batches": "accumulate=N", "b": "batch-size", "bs": "batch-size",
     "balanced-sampling": "class-weights=balanced", "batch": "batch-size",
@@ -18,7 +19,8 @@ _OPTIONS_BY_FOREIGN_NAME = {
     "n": "epochs rounds images top", "net": "arch", "network": "arch", "o": "out run-dir json",
     "output": "out run-dir json", "output-dir": "out run-dir", "opt": "optimizer",
     "precision": "dtype", "pretrained": "init run", "s": "seed seeds study",
-    "save-dir": "run-dir out", "scheduler": "schedule", "wd": "weight-decay",
+    "save-dir": "run-dir out", "scheduler": "schedule", "sgd-rate": "non-kernel-rate",
+    "small-part": "small-fraction", "wd": "weight-decay",
 }  # fmt: skip
 # Options of other programs that no option here replaces, and what to do instead.
 _ADVICE_BY_FOREIGN_NAME = {
