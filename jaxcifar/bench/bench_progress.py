@@ -57,7 +57,7 @@ class BenchProgress:
     ) -> None:
         self._exit_stack.__exit__(error_type, error, traceback)
 
-    def say(self, line: str) -> None:
+    def print_line_above_status(self, line: str) -> None:
         """Print a line above the status line, where it stays."""
         self._print_line(f"{self._title}: {line}")
 

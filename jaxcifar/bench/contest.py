@@ -80,13 +80,15 @@ def compete(
             contestant = Contestant(spec, cache_environment(folder))
             _get_contestant_ready(contestant, contestants, plan, end_time)
             contestants.append(contestant)
-            progress.say(contestant.status_message(plan.phases))
+            progress.print_line_above_status(contestant.status_message(plan.phases))
         _exclude_slow_contestants(contestants, plan.phases, progress)
         for round_number in range(1, plan.rounds + 1):
             needed_seconds = _seconds_for_another_round_and_rest(contestants, plan)
             seconds_left = end_time - time.monotonic()
             if round_number > 1 and needed_seconds > seconds_left:
-                progress.say(f"no time is left for round {round_number} of {plan.rounds}")
+                progress.print_line_above_status(
+                    f"no time is left for round {round_number} of {plan.rounds}"
+                )
                 break
             _measure_round(contestants, round_number, plan, progress)
     progress.set_estimate(plan.estimate_later_seconds(contestants[0]))
@@ -182,7 +184,7 @@ def _exclude_slow_contestants(
         first_reason = next(filter(None, reason_of_each_phase), "")
         if first_reason:
             contestant.exclusion_reason = first_reason
-            progress.say(contestant.status_message(phases))
+            progress.print_line_above_status(contestant.status_message(phases))
 
 
 def _measure_round(
@@ -207,8 +209,8 @@ def _measure_round(
         except ContestantError as error:
             is_first = contestant is contestants[0]
             _exclude_failed_contestant(contestant, f"round {round_number}", error, is_first)
-            progress.say(contestant.status_message(plan.phases))
-    progress.say(f"round {round_number} of {plan.rounds} is done")
+            progress.print_line_above_status(contestant.status_message(plan.phases))
+    progress.print_line_above_status(f"round {round_number} of {plan.rounds} is done")
 
 
 def _measure_contestant(contestant: Contestant, phases: Sequence[str], deadline: Deadline) -> None:

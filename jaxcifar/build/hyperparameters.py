@@ -1,3 +1,5 @@
+"""Convert the settings of a run to the arrays that its training program takes."""
+
 from typing import Protocol, cast
 
 import jax

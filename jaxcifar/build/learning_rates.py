@@ -1,3 +1,5 @@
+"""Compute the learning rate of each step of a run."""
+
 from collections.abc import Callable
 
 import numpy as np

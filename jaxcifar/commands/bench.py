@@ -193,7 +193,7 @@ def measure_network(
         parallel_run_counts = []
     compared_package = options.peer
     if compared_package and not is_in_pytorch(arch, arch_args):
-        progress.say(f"not measured with PyTorch; {NETWORKS_IN_PYTORCH}")
+        progress.print_line_above_status(f"not measured with PyTorch; {NETWORKS_IN_PYTORCH}")
         compared_package = None
     rounds = options.rounds
     estimate_rest = partial(seconds_of_remaining_measurements, parallel_run_counts, rounds)

@@ -179,6 +179,9 @@ def corrupt_images(
       kind: the corruption's key in `CORRUPTIONS`, such as "noise".
       level: strength of the corruption, 1 to `STRENGTHS`.
       images: the images.
+
+    Raises:
+      KeyError: there is no such kind of corruption.
     """
     corruption = CORRUPTIONS[kind]
     strength = corruption.strengths[level - 1]

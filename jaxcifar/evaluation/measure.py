@@ -17,7 +17,7 @@ from jaxcifar.evaluation.calibration import accuracy_by_class, calibration, fitt
 from jaxcifar.evaluation.evaluation_mistakes import Predict
 from jaxcifar.evaluation.image_sets import ImageSet
 from jaxcifar.evaluation.label_errors import label_error_list, likely_label_errors, mistake_list
-from jaxcifar.runs.evaluation_file import Corruptions, Evaluation, Figures, Slips, Value
+from jaxcifar.runs.evaluation_file import Corruptions, Evaluation, Figures, MistakeResults, Value
 from jaxcifar.runs.metric_fields import declare_metrics
 from jaxcifar.runs.mistakes import confident_mistakes
 from jaxcifar.training.accuracy_interval import wilson_interval
@@ -220,7 +220,7 @@ def evaluate_with_mistakes(
     examples: Examples,
     date: str,
     report_step: Callable[[str], None] = lambda step: None,
-) -> Slips:
+) -> MistakeResults:
     """Return the accuracy that evaluation code with each common mistake would measure.
 
     `predictors_with_mistakes` has functions that return logits with a mistake, by the mistake's
@@ -233,7 +233,7 @@ def evaluate_with_mistakes(
     images, labels = np.ascontiguousarray(examples.images), examples.labels
     accuracy: dict[str, float] = {}
     for name, predict_with_mistake in predictors_with_mistakes.items():
-        report_step(f"slips: {name}")
+        report_step(f"evaluation mistake: {name}")
         logits = predict_with_mistake(images)
         have_prediction = ~np.isnan(logits).all(-1)
         logits_without_nan = np.nan_to_num(logits, nan=-np.inf)

@@ -48,7 +48,7 @@ class ArrayForm(NamedTuple):
 
     def __str__(self) -> str:
         dtype = self.dtype if isinstance(self.dtype, str) else self.dtype.__name__
-        dtype_and_shape = f"{dtype} of shape {['N', *self.row_shape]}"
+        dtype_and_shape = f"{dtype} of shape [{', '.join(['N', *map(str, self.row_shape)])}]"
         if self.allowed_sides is None:
             return dtype_and_shape
         smallest, largest = self.allowed_sides[0], self.allowed_sides[-1]
@@ -68,7 +68,7 @@ def read_array(path: Path, form: ArrayForm, remedy: Remedy, max_bytes: int) -> n
       RunError, UsageError: the file can't be read, or its array has another form.
     """
     with report_errors(path, remedy), open_regular_file(path) as file, _report_damage():
-        return _read_array(file, "it", form, max_bytes)
+        return _read_array(file, "the array", form, max_bytes)
 
 
 def map_array(path: Path, remedy: Remedy) -> np.ndarray:
@@ -82,12 +82,14 @@ def map_array(path: Path, remedy: Remedy) -> np.ndarray:
       RunError, UsageError: the file can't be read, or has no values.
     """
     with report_errors(path, remedy), open_regular_file(path) as file, _report_damage():
-        header = read_header(file, array_name="it")
+        header = read_header(file, array_name="the array")
         content_start = file.tell()
         if header.byte_count == 0 or not header.shape:
-            raise ValueError(f"it has shape {header.shape} with no rows, but needs at least one")
+            raise ValueError(
+                f"the array has shape {header.shape} with no rows, but needs at least one"
+            )
         if os.fstat(file.fileno()).st_size < content_start + header.byte_count:
-            raise ValueError("it ends too soon")
+            raise ValueError("the array ends too soon")
         return np.memmap(file, header.dtype, "r", content_start, header.shape)
 
 

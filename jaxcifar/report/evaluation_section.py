@@ -16,7 +16,7 @@ from jaxcifar.runs.evaluation_file import (
     Corruptions,
     Evaluation,
     Figures,
-    Slips,
+    MistakeResults,
     Value,
     read_evaluation,
     read_looks,
@@ -53,7 +53,7 @@ def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[
     sets = dict(list(evaluation["sets"].items())[:_MAX_IMAGE_SETS])
     first_set = next(iter(sets.values()), None)
     described_set = sets.get("test") or first_set  # its calibration is described
-    corruptions, test_code_slips = evaluation.get("corruptions"), evaluation.get("slips")
+    corruptions, mistake_results = evaluation.get("corruptions"), evaluation.get("slips")
     pictures = _draw_pictures(evaluation, described_set, title, draw)
     return {
         "missing": "",
@@ -66,8 +66,8 @@ def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[
         "metrics": _metric_sentences(sets),
         "corruptions": _corruption_cells(corruptions) if corruptions else [],
         "corruption_text": _corruption_text(corruptions) if corruptions else "",
-        "slips": _slip_cells(test_code_slips) if test_code_slips else [],
-        "slip_images": f"{test_code_slips['images']:,}" if test_code_slips else "",
+        "slips": _mistake_cells(mistake_results) if mistake_results else [],
+        "slip_images": f"{mistake_results['images']:,}" if mistake_results else "",
         "pictures": pictures,
     }
 
@@ -203,7 +203,7 @@ def _corruption_cells(corruptions: Corruptions) -> list[dict[str, Any]]:
     return rows
 
 
-def _slip_cells(slips: Slips) -> list[tuple[str, str]]:
+def _mistake_cells(slips: MistakeResults) -> list[tuple[str, str]]:
     accuracies = [("none", slips["clean"]), *slips["accuracy"].items()]
     return [(escape_markdown(name), percent(accuracy)) for name, accuracy in accuracies]
 

@@ -194,7 +194,7 @@ class Checkpoints:
         finished_epochs = step // self._steps_per_epoch
         notes, saved_config = read_metadata(metadata, state, finished_epochs)
         if state.step != step:
-            raise ValueError(f"it contains the state of step {state.step}")
+            raise ValueError(f"the checkpoint contains the state of step {state.step}")
         differences = saved_config.differences(self._config) if saved_config is not None else {}
         if differences:
             raise RunError(
@@ -207,7 +207,7 @@ class Checkpoints:
         """Raise RunError if a checkpoint's arrays differ from `state_like` in name or shape."""
         saved_metadata = self._manager.item_metadata(step).get("state")
         if saved_metadata is None:
-            raise ValueError("it has no training state")
+            raise ValueError("the checkpoint has no training state")
         differences = array_trees.describe_differences(saved_metadata.tree, state_like.to_dict())
         if differences:
             raise RunError(

@@ -148,7 +148,7 @@ AnyCorruptions = Corruptions | CorruptionSet
 NOT_NORMALISED, NORMALISED = "not normalised", "normalised all the same"
 
 
-class Slips(TypedDict):
+class MistakeResults(TypedDict):
     """Test accuracy of correct evaluation code (`clean`), and of code with each common mistake."""
 
     date: Line
@@ -169,7 +169,7 @@ class Evaluation(TypedDict):
     sets: Annotated[dict[Line, Figures], Meta(max_length=_MAX_SETS)]
     corruptions: NotRequired[Corruptions]
     corruption_sets: NotRequired[Annotated[dict[Line, CorruptionSet], Meta(max_length=_MAX_SETS)]]
-    slips: NotRequired[Slips]
+    slips: NotRequired[MistakeResults]
 
 
 class Look(TypedDict):

@@ -1,3 +1,5 @@
+"""Train one network, or go on with a run that was stopped."""
+
 import dataclasses
 from collections.abc import Callable, Sequence
 

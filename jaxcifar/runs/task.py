@@ -67,7 +67,10 @@ class Task:
                 reject("keep_every", self.keep_every, "has no effect with --keep best; remove it")
         config = self.config
         if config.init and is_same_path(str(init_file(config.init).parent), str(self.path)):
-            raise UsageError(f"{self.path}: has the weights of --init; choose another --run-dir")
+            raise UsageError(
+                f"{self.path}: --init takes its weights from this folder, so a new run can't be "
+                "written there; choose another --run-dir"
+            )
         if not config.continue_from:
             return
         continued_path = continued_folder(config.continue_from, config.seed, config.fold)

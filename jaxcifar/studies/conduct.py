@@ -1,6 +1,7 @@
 """Plan the runs of a study, and train the unfinished ones."""
 
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -76,14 +77,9 @@ def plan(
     if fold_count:
         require_no_fold_setting(study, selected_rows)
     folds = all_folds(fold_count) or [""]  # "" for a single split
-    runs_in_order = [
-        (row, seed, fold)
-        for seed in dict.fromkeys(seeds)
-        for fold in folds
-        for row in selected_rows
-    ]
+    different_seeds = dict.fromkeys(seeds)
     tasks = []
-    for row, seed, fold in runs_in_order:
+    for seed, fold, row in itertools.product(different_seeds, folds, selected_rows):
         name = f"{row.name} fold {fold} seed {seed}" if fold else f"{row.name} seed {seed}"
         task = Task(
             config=study.config_of(row, seed, fold),

@@ -122,7 +122,9 @@ class Study:
             known_settings.update(settings.get("arch_args", {}))
         for name in self.reference.get("sets", []):
             if name not in known_settings:
-                raise UsageError(f"[reference] sets: {name} is not a setting of any row; remove it")
+                raise UsageError(
+                    f"[reference] sets: no row has a setting {name}; remove it from the list"
+                )
 
     def _checked_row_settings(self, row: StudyRow, seed: int, fold: str) -> dict[str, Any]:
         """Return the settings of one run of a row that have an effect, after checking all settings.

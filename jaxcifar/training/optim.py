@@ -43,7 +43,7 @@ def sgd(
     Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013.
 
     Args:
-      learning_rate: the learning rate.
+      learning_rate: the learning rate, above 0.
       momentum: decay of the velocity, in [0, 1).
       weight_decay: factor of the parameters that is added to the gradients.
       bias_decay: False to leave biases (parameters with one axis) out of weight decay.
@@ -68,7 +68,7 @@ def adam(
     optimization", 2015.
 
     Args:
-      learning_rate: the learning rate.
+      learning_rate: the learning rate, above 0.
       momentum: beta 1, the decay of the mean of the gradients, in [0, 1).
       weight_decay: factor of the parameters that is added to the gradients.
       bias_decay: False to leave biases (parameters with one axis) out of weight decay.
@@ -92,7 +92,7 @@ def adamw(
     Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.
 
     Args:
-      learning_rate: the learning rate.
+      learning_rate: the learning rate, above 0.
       momentum: beta 1, the decay of the mean of the gradients, in [0, 1).
       weight_decay: factor of the parameters in the decay.
       bias_decay: False to leave biases (parameters with one axis) out of weight decay.
@@ -172,8 +172,9 @@ def _correct_kernel_norms(updates: PyTree, params: PyTree) -> PyTree:
 
 
 def clip(grads: PyTree, max_norm: Scalar) -> PyTree:
-    """Return gradients scaled down to a global norm of at most `max_norm`, where 0 means no limit.
+    """Return gradients scaled down to a global norm of at most `max_norm`, at least 0.
 
+    The value 0 means no limit.
     Pascanu et al., "On the difficulty of training recurrent neural networks", 2013.
     """
     norm = optax.tree.norm(grads)

@@ -75,7 +75,7 @@ def test_what_is_not_there(tmp_path):
     ("wrong", "reason"),
     [
         ({"images": np.zeros((2000, 32, 32, 3), np.float32)}, "_data.npy: .* is not uint8"),
-        ({"images": np.zeros((2000, 3, 32, 32), np.uint8)}, r"_data.npy: .* of shape \['N', 32"),
+        ({"images": np.zeros((2000, 3, 32, 32), np.uint8)}, r"_data.npy: .* of shape \[N, 32"),
         (
             {"images": np.zeros((1999, 32, 32, 3), np.uint8)},
             "v6, which has 2,000 images of 10 classes",
@@ -83,7 +83,7 @@ def test_what_is_not_there(tmp_path):
         ({"labels": np.zeros(2001, int)}, "v6, which has 2,000 images of 10 classes"),
         ({"labels": np.full(2000, 10)}, "v6, which has 2,000 images of 10 classes"),
         ({"labels": np.full(2000, -1)}, "v6, which has 2,000 images of 10 classes"),
-        ({"labels": np.zeros((2000, 1), int)}, r"_labels.npy: .* of shape \['N'\]"),
+        ({"labels": np.zeros((2000, 1), int)}, r"_labels.npy: .* of shape \[N\]"),
         ({"labels": np.zeros(2000)}, "_labels.npy: .* is not integer"),
         ({"labels": np.array([{}] * 2000)}, "_labels.npy: .* not a plain array"),
     ],

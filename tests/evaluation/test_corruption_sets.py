@@ -134,7 +134,7 @@ def test_some_images_of_each_strength_and_lines_on_other_files(tmp_path):
         ("fog", np.uint8(1), "no rows"),
         ("labels", LABELS + 1, "has the label 10, but the 10 classes have the labels 0 to 9"),
         ("labels", LABELS - 1, "has the label -1"),
-        ("labels", LABELS * 1.0, r"is not integer of shape \['N'\]"),
+        ("labels", LABELS * 1.0, r"is not integer of shape \[N\]"),
     ],
 )
 def test_files_of_another_form_are_refused(name, array, reason, tmp_path):
@@ -149,7 +149,7 @@ def test_a_file_that_ends_too_soon_is_refused(tmp_path):
     path = write_set(tmp_path / "C", ["fog"])
     content = (tmp_path / "C" / "fog.npy").read_bytes()
     (tmp_path / "C" / "fog.npy").write_bytes(content[:-1])
-    with pytest.raises(RunError, match=r"fog\.npy: is damaged \(it ends too soon\)"):
+    with pytest.raises(RunError, match=r"fog\.npy: is damaged \(the array ends too soon\)"):
         evaluated(by_first_pixel, path)
 
 

@@ -826,7 +826,7 @@ def test_the_accuracy_of_a_mistake_is_the_share_of_right_answers():
         "clean": pytest.approx(right["clean"]),
         "accuracy": {"mirrored": pytest.approx(right["mirrored"]), "lost": 0.0},
     }
-    assert told == ["slips: mirrored", "slips: lost"]
+    assert told == ["evaluation mistake: mirrored", "evaluation mistake: lost"]
 
 
 def test_evaluating_mistakes_keeps_and_reports_their_accuracy(

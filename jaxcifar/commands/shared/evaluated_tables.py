@@ -9,7 +9,7 @@ from rich.text import Text
 
 from jaxcifar.commands.shared.output import make_table
 from jaxcifar.errors import printable
-from jaxcifar.runs.evaluation_file import Figures, Slips
+from jaxcifar.runs.evaluation_file import Figures, MistakeResults
 from jaxcifar.runs.metric_fields import format_value
 
 ResultsOfRuns = Sequence[tuple[str, Figures]]  # (name of the run, its results on one set of images)
@@ -123,7 +123,7 @@ def _distinct_names(lists_of_names: Iterable[Iterable[str]]) -> list[str]:
     return list(dict.fromkeys(name for names in lists_of_names for name in names))
 
 
-def mistake_table(results_by_run: Mapping[str, Slips]) -> Table:
+def mistake_table(results_by_run: Mapping[str, MistakeResults]) -> Table:
     """Return a table of the test accuracy that evaluation code with each common mistake measures.
 
     `results_by_run` has the test accuracy without a mistake and with each mistake.
