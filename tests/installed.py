@@ -144,8 +144,11 @@ class Environment:
         code, output = self.run(shlex.split(check.command), PATIENCE)
         passed = code == check.code and check.says in output and "Traceback" not in output
         seconds = time.monotonic() - begun
-        told = "" if passed else f"\n{check}\nended with {code} and printed:\n{output}"
-        print(f"{'FAILED' if told else 'ok':6} {seconds:4.0f} s  {check.command}{told}", flush=True)
+        details = "" if passed else f"\n{check}\nended with {code} and printed:\n{output}"
+        print(
+            f"{'FAILED' if details else 'ok':6} {seconds:4.0f} s  {check.command}{details}",
+            flush=True,
+        )
         return passed
 
 

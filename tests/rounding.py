@@ -100,5 +100,5 @@ def _moved(tree, most, seed):
 def assert_near(got, exact, error):
     """Fail if an element differs by more than `error`, which is a number or an array of them."""
     difference = np.abs(np.asarray(got, np.float64) - np.asarray(exact, np.float64))
-    told = f"off by {difference.max()}, where rounding explains {np.max(error)}"
-    assert (difference <= error).all(), told
+    text = f"off by {difference.max()}, where rounding explains {np.max(error)}"
+    assert (difference <= error).all(), text

@@ -198,8 +198,8 @@ def test_a_studys_rows_are_measured_as_they_are(tmp_path):
     words = ["--study", tmp_path / "study.toml", "--dtype", "bfloat16", "--rounds", "1"]
     finish(start("bench", *map(str, words), "--json", str(where)))
     programs = json.loads(where.read_text())["programs"]
-    told = [(program["runs"], program["dtype"]) for program in programs]
-    assert told == [(["plain", "rate"], "bfloat16"), (["exact"], "float32")]
+    lines = [(program["runs"], program["dtype"]) for program in programs]
+    assert lines == [(["plain", "rate"], "bfloat16"), (["exact"], "float32")]
     for program in programs:
         low, high = program["spread"]
         assert 0 < low == program["images_per_second"] == high and program["batch_size"] == 128
@@ -276,8 +276,8 @@ def test_of_several_networks_those_without_a_counterpart_are_measured_and_a_line
     monkeypatch.setattr(bench_command, "show_speeds", lambda *_: None)
     bench_command.main(["--arch", own, "cnn", "--peer", "torch"])
     assert asked == {own: None, "cnn": "torch"}
-    said = " ".join(capsys.readouterr().out.split())  # the width of the screen breaks it
-    assert said.count("not measured with PyTorch; PyTorch can be compared only for") == 1
+    text = " ".join(capsys.readouterr().out.split())  # the width of the screen breaks it
+    assert text.count("not measured with PyTorch; PyTorch can be compared only for") == 1
 
 
 class FakeContestant:
@@ -365,7 +365,7 @@ def test_figures_of_rounds_whose_median_is_neither_the_mean_nor_the_last(fake_co
     }  # fmt: skip
 
 
-def test_a_row_by_hand():
+def test_a_row_has_the_median_rate_and_its_spread():
     """Of a batch of 4."""
     rates = {"train": [9.0, 40.0, 5.0], "eval": [100.0, 300.0, 110.0]}
     train, evaluate = result_rows([contestant("jaxcifar", "float32", **rates)])
@@ -411,7 +411,7 @@ def test_what_a_run_takes_beyond_its_steps(monkeypatch):
 
 
 def test_one_whose_first_steps_are_hopeless_is_named_and_left_out_of_the_rounds(fake_contest):
-    (best, slow, fair), said, _ = fake_contest({"ours": 100.0, "slow": 2.0, "fair": 10.0})
+    (best, slow, fair), output, _ = fake_contest({"ours": 100.0, "slow": 2.0, "fair": 10.0})
     assert best.rates == {"train": [100.0] * 2, "eval": [100.0] * 2}
     assert fair.rates == {"train": [10.0] * 2, "eval": [10.0] * 2}  # a tenth is enough
     assert fake_contest.asked["slow"] == [("train", 1), ("train", 1)]  # compiled, then measured
@@ -425,15 +425,15 @@ def test_one_whose_first_steps_are_hopeless_is_named_and_left_out_of_the_rounds(
         "images_per_second": None, "spread": None, "rounds": 0, "rates": [],
         "left_out": reason,
     }  # fmt: skip
-    assert f"cnn: slow is left out of the rounds: {reason}" in said
-    assert "cnn: ours is ready after" in said and "cnn: round 2 of 2 is done" in said
+    assert f"cnn: slow is left out of the rounds: {reason}" in output
+    assert "cnn: ours is ready after" in output and "cnn: round 2 of 2 is done" in output
 
 
 def test_the_best_may_come_last_and_the_first_is_measured_whatever_it_is(fake_contest):
-    (first, second, best), said, _ = fake_contest({"first": 11.0, "second": 15.0, "best": 200.0})
+    (first, second, best), output, _ = fake_contest({"first": 11.0, "second": 15.0, "best": 200.0})
     assert len(first.rates["train"]) == len(best.rates["train"]) == 2
     assert second.rates == {} and "a tenth of best's 200" in second.exclusion_reason
-    assert said.count("is left out") == 1
+    assert output.count("is left out") == 1
 
 
 def test_rates_are_compared_for_the_same_work_alone(fake_contest):
@@ -448,7 +448,7 @@ def test_rates_are_compared_for_the_same_work_alone(fake_contest):
 
 
 def test_one_that_hangs_in_its_first_step_is_stopped(fake_contest):
-    field, said, _ = fake_contest({"ours": 8.0, "quick": 80.0, "hangs": 0, "fair": 8.0}, rounds=1)
+    field, output, _ = fake_contest({"ours": 8.0, "quick": 80.0, "hangs": 0, "fair": 8.0}, rounds=1)
     # A step of half a second to compile, 5 of them measured (two seconds at least), a batch twice.
     ours = 0.5 + (0.5 + 2.0) + 1.0 + 1.0
     assert field[0].seconds_to_get_ready == ours
@@ -457,7 +457,7 @@ def test_one_that_hangs_in_its_first_step_is_stopped(fake_contest):
     assert hangs.summary("train")["images_per_second"] is None
     assert hangs.peak_memory is None
     assert fair.rates == {"train": [8.0], "eval": [8.0]}
-    assert "hangs is left out of the rounds: first steps: not done after" in said
+    assert "hangs is left out of the rounds: first steps: not done after" in output
 
 
 def test_more_runs_at_once_may_take_longer(fake_contest):
@@ -469,12 +469,12 @@ def test_more_runs_at_once_may_take_longer(fake_contest):
 def test_one_that_dies_in_a_round_keeps_the_rates_before_it(fake_contest):
     # Compiles, measures for a while, warms up and trains one round, and dies warming up again.
     rates = {"ours": 8.0, "dies": [8.0, 8.0, 8.0, 8.0, 7.0, None], "fair": 8.0}
-    field, said, _ = fake_contest(rates, [TRAIN], rounds=3)
+    field, output, _ = fake_contest(rates, [TRAIN], rounds=3)
     assert field[1].rates == {TRAIN: [7.0]}
     assert field[1].exclusion_reason == "round 2: its process ended (exit code 3)"
     assert field[1].summary(TRAIN)["rounds"] == 1
     assert len(field[0].rates[TRAIN]) == len(field[2].rates[TRAIN]) == 3
-    assert "dies is left out of the rounds: round 2" in said
+    assert "dies is left out of the rounds: round 2" in output
 
 
 def test_without_the_first_nothing_is_measured(fake_contest):
@@ -488,9 +488,9 @@ def test_rounds_end_when_the_time_is_up(fake_contest):
     """A round takes 11 s of ours and 22 s of the other, with two steps to warm up."""
     rates = {"ours": 8.0, "other": 4.0}
     for seconds, rounds in ((9 + 33, 1), (9 + 3 * 33 + 1, 3), (1000, 5)):
-        field, said, _ = fake_contest(rates, [TRAIN], rounds=5, time_limit=seconds)
+        field, output, _ = fake_contest(rates, [TRAIN], rounds=5, time_limit=seconds)
         assert [contestant.summary(TRAIN)["rounds"] for contestant in field] == [rounds, rounds]
-        assert ("no time is left for round" in said) == (rounds < 5)
+        assert ("no time is left for round" in output) == (rounds < 5)
 
 
 def test_one_that_gets_ready_when_no_time_is_left_is_stopped(fake_contest):

@@ -22,7 +22,7 @@ PROGRAM = """
 """
 
 
-def test_collectives():
+def test_all_collectives_of_a_program_are_found():
     assert find_collectives(PROGRAM) == [
         Collective("all-reduce", 4 * 64),
         Collective("all-reduce", 4 * 10 + 2 * 12 + 4),
@@ -42,7 +42,7 @@ def test_an_all_reduce_by_hand():
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.name)
-def test_efficiency(machine):
+def test_efficiency_falls_with_more_chips_and_more_exchanges(machine):
     exchanged = [Collective("all-reduce", 10**7)]
     assert scaling_efficiency(machine, 1e12, exchanged, 1, "same") == pytest.approx(1)
     assert scaling_efficiency(machine, 1e12, [], 64, "same") == pytest.approx(1)

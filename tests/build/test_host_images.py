@@ -57,7 +57,9 @@ def trained(configs, dataset, steps_at_a_time, monkeypatch, fed):
     ("arch", "run_count", "steps_at_a_time"),
     [("cnn", 1, 1), (DENSE, 2, 3)],  # the eight steps end in a dispatch of two
 )
-def test_the_same_weights(arch, run_count, steps_at_a_time, easy_dataset, monkeypatch):
+def test_images_sent_in_parts_give_the_same_weights(
+    arch, run_count, steps_at_a_time, easy_dataset, monkeypatch
+):
     configs = [config(arch, seed=seed) for seed in range(run_count)]
     arguments = configs, easy_dataset, steps_at_a_time, monkeypatch
     with_all, fed = trained(*arguments, fed=False), trained(*arguments, fed=True)
@@ -92,9 +94,9 @@ def test_a_whole_run_gives_the_same_numbers(tmp_path, easy_dataset, request, mon
     request.getfixturevalue("little_memory")
     *fed, lines = run(tmp_path / "fed", easy_dataset)
     assert fed == usual
-    said = [line for line in lines if "stay in the host's memory" in line]
-    assert len(said) == 1
-    assert "the images take 1 MB, and cpu has 1 MB for them" in said[0]
+    shown_lines = [line for line in lines if "stay in the host's memory" in line]
+    assert len(shown_lines) == 1
+    assert "the images take 1 MB, and cpu has 1 MB for them" in shown_lines[0]
 
 
 def test_blocks_of_images_on_the_host_give_the_same_logits(easy_dataset, little_memory):
@@ -115,7 +117,7 @@ def devices(platform, stats=None, count=1):
     return [device] * count
 
 
-def test_the_memory_for_images(monkeypatch):
+def test_half_of_the_free_memory_is_for_images(monkeypatch):
     monkeypatch.setattr(host_images, "available_memory", lambda: 8 * 10**9)
     assert host_images.image_memory(devices("cpu")) == 4 * 10**9
     assert host_images.image_memory(devices("cpu", count=4)) == 10**9  # they share it

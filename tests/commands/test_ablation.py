@@ -110,7 +110,7 @@ def count_files(folder):
     return sum(len(files) for _, _, files in os.walk(folder))
 
 
-def test_killed_at_random_moments(whole, images, tmp_path):
+def test_a_study_killed_at_random_moments_ends_with_the_same_report(whole, images, tmp_path):
     """The report is that of the undisturbed study, but for its times."""
     files = count_files(whole[0])
     moments = random.Random(0)

@@ -37,11 +37,11 @@ def rows_of(path):
 
 def test_a_table_has_the_classifiers_answers(folder, tmp_path, capsys):
     run(folder, "--csv", tmp_path / "few.csv", "--json")
-    said = json.loads(capsys.readouterr().out)
+    output = json.loads(capsys.readouterr().out)
     run(folder, "--csv", tmp_path / "all.csv", "--all-classes")
     few, all_classes = rows_of(tmp_path / "few.csv"), rows_of(tmp_path / "all.csv")
     assert [list(row) for row in few] == [["file", "label", "probability"]] * 4
-    for entry, row, wide in zip(said, few, all_classes, strict=True):
+    for entry, row, wide in zip(output, few, all_classes, strict=True):
         assert (row["file"], row["label"]) == (entry["image"], entry["label"])
         largest = max(entry["probabilities"].values())
         assert float(row["probability"]) == pytest.approx(largest, rel=1e-5)

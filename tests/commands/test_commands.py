@@ -166,9 +166,9 @@ def test_a_finished_runs_lines_are_the_figures_of_the_epoch_that_validation_chos
     assert done.returncode == 0, done.stderr
     run = invented.RUNS["winner"][8]
     rate = np.dot(run.seconds, run.rate) / np.sum(run.seconds)
-    said = dict(re.findall(r"^(\S[\w ]{13}) {2}(.*)$", done.stdout, re.M))
-    said = {name.strip(): line for name, line in said.items()}
-    assert said == {
+    output = dict(re.findall(r"^(\S[\w ]{13}) {2}(.*)$", done.stdout, re.M))
+    output = {name.strip(): line for name, line in output.items()}
+    assert output == {
         "test accuracy": f"{run.test:.2%} on CIFAR-10",
         "with flips": f"{run.flip:.2%}, by both an image and its mirror image",
         "chosen": f"epoch 4, validation accuracy {run.val[3]:.2%} (highest)",

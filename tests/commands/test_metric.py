@@ -36,7 +36,7 @@ def study(folder, shapes_dir):
     return folder / "rows", done.stdout
 
 
-def test_a_study_measures_it(study):
+def test_a_study_measures_the_users_metric(study):
     path, shown = study
     run = path / "only" / "seed0"
     assert json.loads((run / "result.json").read_text())["test_mean_label"] == 4.5

@@ -24,10 +24,10 @@ def assert_is_of_its_format(file):
 
 
 def test_help_names_the_formats_below():
-    told = re.search(
+    output = re.search(
         r"draw the network into FILE \(([^;]*);", " ".join(parser().format_help().split())
     )
-    assert told[1].split(", ") == [*STARTS]
+    assert output[1].split(", ") == [*STARTS]
 
 
 @pytest.mark.parametrize("suffix", STARTS)
@@ -51,7 +51,7 @@ def test_the_picture_of_runs_side_by_side(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", STARTS)
-def test_the_picture_of_predictions(tmp_path, suffix):
+def test_the_picture_of_predictions_has_the_format_of_its_name(tmp_path, suffix):
     file = tmp_path / f"sheet{suffix}"
     images = np.zeros((1, 32, 32, 3), np.uint8)
     draw_picture("--sheet", file, plot_predictions, ["a.png"], images, ["cat"], [0.75])

@@ -73,9 +73,13 @@ def test_a_table_and_json_say_what_the_classifier_says(photo, tmp_path, capsys, 
     names = [str(paths[0]), str(tmp_path / "in" / "deeper" / "two.png")]
     expected, classes = by_hand([photo, photo.rotate(90)]), CATALOG["cifar10"].class_names
     assert expected[0].argmax() != expected[1].argmax()
-    told = run(capsys, *paths, "--json", "--skip-damaged")
-    assert told.err.count("left out:") == 2 and "notes.txt" in told.err and "a link" in told.err
-    entries = json.loads(told.out)
+    shown_output = run(capsys, *paths, "--json", "--skip-damaged")
+    assert (
+        shown_output.err.count("left out:") == 2
+        and "notes.txt" in shown_output.err
+        and "a link" in shown_output.err
+    )
+    entries = json.loads(shown_output.out)
     assert [entry["image"] for entry in entries] == names
     for entry, odds in zip(entries, expected, strict=True):
         assert list(entry["probabilities"]) == list(classes)
@@ -83,17 +87,19 @@ def test_a_table_and_json_say_what_the_classifier_says(photo, tmp_path, capsys, 
         assert sum(entry["probabilities"].values()) == pytest.approx(1, abs=1e-5)
         assert entry["label"] == classes[odds.argmax()]
 
-    assert "classes" not in told.err
+    assert "classes" not in shown_output.err
     sheet = tmp_path / "sheet.png"
-    told = run(capsys, *paths, "--top", "2", "--sheet", sheet, "--skip-damaged")
-    lines = told.out.splitlines()
-    assert told.err.count("can only answer with one of its 10 classes") == 1  # for two images
+    shown_output = run(capsys, *paths, "--top", "2", "--sheet", sheet, "--skip-damaged")
+    lines = shown_output.out.splitlines()
+    assert (
+        shown_output.err.count("can only answer with one of its 10 classes") == 1
+    )  # for two images
     for line, path, odds in zip(lines, names, expected, strict=True):
-        name, *said = line.split()
-        assert name.endswith(path[-8:]) and len(said) == 4
+        name, *output = line.split()
+        assert name.endswith(path[-8:]) and len(output) == 4
         first, second = np.argsort(-odds)[:2]
-        assert said[::2] == [classes[first], classes[second]]
-        shown = [float(text.removesuffix("%")) / 100 for text in said[1::2]]
+        assert output[::2] == [classes[first], classes[second]]
+        shown = [float(text.removesuffix("%")) / 100 for text in output[1::2]]
         assert shown == pytest.approx([odds[first], odds[second]], abs=0.003)
     assert Image.open(tmp_path / "sheet.png").width > 500
 
@@ -121,10 +127,10 @@ def test_each_of_several_runs_gets_the_photo_resized_from_the_file(
     (tmp_path / "damaged.png").write_bytes(b"no image")
     together = Ensemble.from_members([BrightestPixel(size) for size in sizes])
     monkeypatch.setattr("jaxcifar.trained.load.load", lambda *runs: together)
-    told = run(capsys, tmp_path, "--json", "--skip-damaged")
-    [entry] = json.loads(told.out)
+    output = run(capsys, tmp_path, "--json", "--skip-damaged")
+    [entry] = json.loads(output.out)
     assert entry["image"] == str(tmp_path / "noise.png")
-    assert told.err.count("left out:") == 1
+    assert output.err.count("left out:") == 1
     small, large = (
         np.asarray(original.resize((size, size), Image.Resampling.BICUBIC)) for size in (32, 96)
     )
@@ -152,9 +158,9 @@ def test_images_of_any_form_are_classified_as_their_rgb(form, photo, tmp_path, c
         same = photo.convert(form)
         same.save(buffer, "TIFF" if form == "CMYK" else "PNG")
     (tmp_path / "image").write_bytes(buffer.getvalue())
-    said = json.loads(run(capsys, tmp_path / "image", "--json").out)[0]
+    output = json.loads(run(capsys, tmp_path / "image", "--json").out)[0]
     expected = jaxcifar.load().predict(np.asarray(same.convert("RGB"))).probabilities[0]
-    np.testing.assert_allclose(list(said["probabilities"].values()), expected, atol=0.01)
+    np.testing.assert_allclose(list(output["probabilities"].values()), expected, atol=0.01)
 
 
 def png_header(width, height):
@@ -186,7 +192,7 @@ def test_what_is_no_image_is_refused(content, said, tmp_path, capsys):
         run(capsys, tmp_path)
 
 
-def test_where_nothing_is(photo, tmp_path, capsys):
+def test_missing_images_runs_and_weights_are_refused(photo, tmp_path, capsys):
     photo.save(tmp_path / "a.png")
     with pytest.raises(UsageError, match=r"nowhere\.png: no such file"):
         run(capsys, tmp_path / "nowhere.png")
@@ -249,9 +255,9 @@ def test_a_damaged_file_is_left_out_and_told_by_the_exit_code(by_folder, photo, 
         assert done.returncode == code
         images = [entry["image"] for entry in json.loads(done.stdout)]
         assert images == [str(tmp_path / "a.png"), str(tmp_path / "c.png")]
-        told = " ".join(done.stderr.split())
-        assert told.count("left out:") == 1 and "b.jpg: the file is not an image" in told
-        assert ("1 of 3 files were left out" in told) == (code == 1)
+        text = " ".join(done.stderr.split())
+        assert text.count("left out:") == 1 and "b.jpg: the file is not an image" in text
+        assert ("1 of 3 files were left out" in text) == (code == 1)
 
 
 SHIPPED = str(SHIPPED_WEIGHTS)
@@ -276,8 +282,8 @@ def test_images_stand_before_or_after_the_options(
     (tmp_path / "folder").mkdir()
     for name in ("a.png", "b.png", "folder/c.png"):
         photo.save(tmp_path / name)
-    said = json.loads(run(capsys, *words, "--json").out)
-    assert [Path(entry["image"]).stem for entry in said] == list(order)
+    output = json.loads(run(capsys, *words, "--json").out)
+    assert [Path(entry["image"]).stem for entry in output] == list(order)
 
 
 def test_a_run_that_is_no_run_is_not_taken_for_an_image(photo, tmp_path, capsys):
@@ -285,7 +291,7 @@ def test_a_run_that_is_no_run_is_not_taken_for_an_image(photo, tmp_path, capsys)
     for name in ("unfinished", "study/row/seed0"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "config.json").write_text("{}")
-    for words, said in (
+    for words, output in (
         (["--run", SHIPPED], "no IMAGE is given"),
         ([], "no IMAGE is given"),
         (["a.png", "--run", SHIPPED, "nowhere"], "nowhere: does not exist; give a finished run"),
@@ -294,7 +300,7 @@ def test_a_run_that_is_no_run_is_not_taken_for_an_image(photo, tmp_path, capsys)
         (["--run", "a.png", "a.png"], "neither a run nor a file of weights"),
     ):
         places = [word if word.startswith(("-", "/")) else tmp_path / word for word in words]
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=output):
             run(capsys, *places)
 
 
@@ -348,12 +354,12 @@ def test_a_folder_from_python_gives_what_the_command_gives(photo, tmp_path, caps
     photo.save(tmp_path / "in" / "b.png")
     photo.rotate(90).save(tmp_path / "in" / "a.png")
     (tmp_path / "in" / "c.png").write_text("a cat")
-    said = json.loads(run(capsys, tmp_path / "in", "--json", "--skip-damaged").out)
+    output = json.loads(run(capsys, tmp_path / "in", "--json", "--skip-damaged").out)
     with pytest.warns(UserWarning, match=r"left out: .*c\.png"):
         found = jaxcifar.load().predict(str(tmp_path / "in"))
-    assert found.names == [entry["image"] for entry in said]
-    assert found.labels == [entry["label"] for entry in said]
+    assert found.names == [entry["image"] for entry in output]
+    assert found.labels == [entry["label"] for entry in output]
     probabilities, labels = found  # still the pair that it was
     assert labels == found.labels
-    expected = [list(entry["probabilities"].values()) for entry in said]
+    expected = [list(entry["probabilities"].values()) for entry in output]
     np.testing.assert_allclose(probabilities, expected, atol=1e-6)

@@ -128,8 +128,8 @@ def test_a_run_that_blows_up_is_one_line_and_exits_1(shapes_dir, tmp_path):
     )
     assert_one_line_error(done, 1, *words)
     assert "test accuracy" not in done.stdout
-    told = (tmp_path / "run" / "failure.txt").read_text().strip()
-    assert done.stderr.strip() == f"error: {told}"
+    text = (tmp_path / "run" / "failure.txt").read_text().strip()
+    assert done.stderr.strip() == f"error: {text}"
     assert not (tmp_path / "run" / "result.json").exists()
 
 
@@ -144,7 +144,7 @@ def test_a_finished_run_is_not_trained_again(whole):
     assert (path / "metrics.jsonl").stat().st_mtime_ns == before
 
 
-def test_killed_interrupted_and_resumed(whole, shapes_dir, tmp_path):
+def test_a_run_that_was_killed_and_interrupted_is_resumed(whole, shapes_dir, tmp_path):
     code, _ = stop_with(signal.SIGKILL, shapes_dir, tmp_path)
     assert code == -signal.SIGKILL
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -197,23 +197,23 @@ def test_the_least_important_goes_first():
     assert "…" in short
 
 
-def test_numbers_of_things():
-    said = [pluralize(n, "run") for n in (0, 1, 2, 1234)]
-    assert said == ["0 runs", "1 run", "2 runs", "1,234 runs"]
+def test_a_number_of_things_has_the_right_plural():
+    lines = [pluralize(n, "run") for n in (0, 1, 2, 1234)]
+    assert lines == ["0 runs", "1 run", "2 runs", "1,234 runs"]
 
 
-def test_durations_in_words():
-    said = [duration(s) for s in (0.4, 101, 250, 3600 * 2 + 300, 3600 * 9, 86400 * 3)]
-    assert said == ["0 s", "101 s", "4 min", "2 h 5 min", "9 h", "3 days"]
+def test_durations_have_a_suitable_unit():
+    lines = [duration(s) for s in (0.4, 101, 250, 3600 * 2 + 300, 3600 * 9, 86400 * 3)]
+    assert lines == ["0 s", "101 s", "4 min", "2 h 5 min", "9 h", "3 days"]
 
 
 def test_what_is_silent_for_long_says_what_it_does():
-    said = []
-    with print_after_silence(said.append, lambda: "working", silence_seconds=0.05) as say:
+    lines = []
+    with print_after_silence(lines.append, lambda: "working", silence_seconds=0.05) as say:
         say("begun")
         time.sleep(0.4)
-    assert said[0] == "begun"
-    assert 2 <= said.count("working") <= 8
+    assert lines[0] == "begun"
+    assert 2 <= lines.count("working") <= 8
     assert threading.active_count() < 50
 
 
@@ -226,7 +226,7 @@ def test_while_a_program_is_compiled_the_status_says_that_this_happens_once():
 
 
 def test_a_collapsed_run_is_named_at_its_end():
-    said = []
+    lines = []
     confusion = np.zeros((3, 3), int)
     confusion[:, 1] = 100
     result = {
@@ -242,16 +242,16 @@ def test_a_collapsed_run_is_named_at_its_end():
         "device": "cpu",
         "compute_dtype": "float32",
     }
-    show_result(said.append, result, Path("there"))
-    assert "collapsed       every image is classified as bee: nothing was learnt" in said
-    said.clear()
+    show_result(lines.append, result, Path("there"))
+    assert "collapsed       every image is classified as bee: nothing was learnt" in lines
+    lines.clear()
     balanced = {"test_balanced_accuracy": 29 / 30}
     equal = balanced | {"confusion_matrix": np.eye(3, dtype=int).tolist()}
-    show_result(said.append, result | equal, Path("there"))
-    assert not any("collapsed" in line or "balanced" in line for line in said)
+    show_result(lines.append, result | equal, Path("there"))
+    assert not any("collapsed" in line or "balanced" in line for line in lines)
     unequal = balanced | {"confusion_matrix": [[9, 1, 0], [0, 1, 0], [0, 0, 1]]}
-    show_result(said.append, result | unequal, Path("there"))
-    assert "balanced        96.67%, the mean of the accuracies of the classes" in said
+    show_result(lines.append, result | unequal, Path("there"))
+    assert "balanced        96.67%, the mean of the accuracies of the classes" in lines
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -325,7 +325,7 @@ def test_an_option_that_only_an_entry_takes_needs_no_place_in_a_group(monkeypatc
         ("ablation", "--data-dir /nowhere --rows bth", "did you mean both?"),
     ],
 )
-def test_slips_are_understood(name, words, meant):
+def test_misspelt_words_get_a_suggestion(name, words, meant):
     with pytest.raises(UsageError, match=re.escape(meant)):
         importlib.import_module(f"jaxcifar.commands.{name}").main(shlex.split(words))
 
@@ -389,8 +389,8 @@ def test_a_long_run_on_a_cpu_is_told_of_once(platform, epochs, words):
     with progress.during(TRAINING):
         for now[0] in (10.0, 20.0):
             progress.show([run], 100, [1.0])
-    said = console.file.getvalue()
-    assert words in said and said.count("will take about") == bool(words)
+    text = console.file.getvalue()
+    assert words in text and text.count("will take about") == bool(words)
 
 
 def test_names_of_nothing_are_refused_before_jax_is_imported(tmp_path):

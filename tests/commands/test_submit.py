@@ -214,10 +214,10 @@ def test_each_row_is_a_job_of_an_array_and_failed_rows_are_sent_again(submit, sl
         RunError, match=r"2 of 3 parts failed: one seed 0 and three seed 0; .*slurm"
     ):
         submit(asked)
-    said = " ".join(capsys.readouterr().out.split())
-    assert "one seed 0: error: one has failed (logs: " in said
-    assert "three seed 0: slurmstepd: error: *** STEP 4711 CANCELLED DUE TO TIME LIMIT" in said
-    assert "job 4711_1 finished: two seed 0" in said
+    text = " ".join(capsys.readouterr().out.split())
+    assert "one seed 0: error: one has failed (logs: " in text
+    assert "three seed 0: slurmstepd: error: *** STEP 4711 CANCELLED DUE TO TIME LIMIT" in text
+    assert "job 4711_1 finished: two seed 0" in text
     given = json.loads((slurm / "4711.json").read_text())
     asked_for = {name: given[name] for name in ("partition", "gres", "time", "array", "job-name")}
     assert asked_for == {
@@ -250,14 +250,14 @@ def test_jobs_in_the_queue_are_neither_sent_twice_nor_trained_here(
     submit("--submit slurm --no-wait --rows one two --parts 1")
     assert "array" not in json.loads((slurm / "4711.json").read_text())
     submit("--submit slurm --no-wait --submit-options at-most=2")
-    said = " ".join(capsys.readouterr().out.split())
-    assert "in the queue or running: one seed 0 and two seed 0" in said
+    text = " ".join(capsys.readouterr().out.split())
+    assert "in the queue or running: one seed 0 and two seed 0" in text
     assert len(list(slurm.glob("*.json"))) == 2
     with pytest.raises(RunError, match=r"2 of 2 parts not over yet: .* --shard 1/1 to train"):
         submit("")
-    said = " ".join(capsys.readouterr().out.split())
-    assert "one seed 0 and two seed 0: job 4711 is PENDING" in said
-    assert "three seed 0: job 4712 is PENDING" in said
+    text = " ".join(capsys.readouterr().out.split())
+    assert "one seed 0 and two seed 0: job 4711 is PENDING" in text
+    assert "three seed 0: job 4712 is PENDING" in text
 
     trained = []
     monkeypatch.setattr(ablation, "_train_and_report", lambda tasks, *_: trained.append(len(tasks)))
@@ -274,12 +274,12 @@ def test_a_second_command_sends_only_the_rows_that_were_never_sent(submit, slurm
     submit("--submit slurm --no-wait --rows one")
     with pytest.raises(RunError, match="1 of 1 part not over yet: one seed 0; repeat"):
         submit("")
-    said = " ".join(capsys.readouterr().out.split())
-    assert "never sent: two seed 0 and three seed 0; add --submit to send them" in said
+    text = " ".join(capsys.readouterr().out.split())
+    assert "never sent: two seed 0 and three seed 0; add --submit to send them" in text
     submit("--submit slurm --no-wait")
-    said = " ".join(capsys.readouterr().out.split())
-    assert "in the queue or running: one seed 0 sent 2 parts as jobs 4712_0 to 4712_1: two" in said
-    assert "4712_1: two seed 0 and three seed 0; logs: " in said
+    text = " ".join(capsys.readouterr().out.split())
+    assert "in the queue or running: one seed 0 sent 2 parts as jobs 4712_0 to 4712_1: two" in text
+    assert "4712_1: two seed 0 and three seed 0; logs: " in text
     pickles = sorted(out.glob("_jobs/sent-1/*_submitted.pkl"))
     commands = [DelayedSubmission.load(file).function.command for file in pickles]
     assert [words[-2:] for words in commands] == [("--shard", "2/3"), ("--shard", "3/3")]
@@ -333,8 +333,8 @@ def test_forced_rows_are_overwritten_once(submit, slurm, out, capsys):
     [pickled] = out.glob("_jobs/sent/*_submitted.pkl")
     command = DelayedSubmission.load(pickled).function
     assert command.command[-4:] == ("--force", "two", "--shard", "2/2")
-    said = " ".join(capsys.readouterr().out.split())
-    assert "leave out --submit: the same command without --force writes the report" in said
+    text = " ".join(capsys.readouterr().out.split())
+    assert "leave out --submit: the same command without --force writes the report" in text
     assert "--force" not in command.command_again
     assert command.command_again[-2:] == ("--shard", "2/2")
 
@@ -449,10 +449,10 @@ def test_a_study_through_slurm_is_a_study(tmp_path, slurm, out, shapes_dir):
     words += ["--rows", "one", "two", "--at-once", "1"]
     variables = {"PATH": os.environ["PATH"]}
     done = obeyed("ablation", *words, "--submit", "slurm", env=variables)
-    said = " ".join(done.stdout.split())
-    assert done.returncode == 0, said + done.stderr
-    assert "sent 2 parts as jobs 4711_0 to 4711_1" in said
-    assert (out / "report.html").exists() and "report: " in said
+    text = " ".join(done.stdout.split())
+    assert done.returncode == 0, text + done.stderr
+    assert "sent 2 parts as jobs 4711_0 to 4711_1" in text
+    assert (out / "report.html").exists() and "report: " in text
     for row, rate in {"one": 0.01, "two": 0.02}.items():
         config = json.loads((out / row / "seed0" / "config.json").read_text())
         assert config["learning_rate"] == rate and config["arch_args"]["hidden"] == 8

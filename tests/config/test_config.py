@@ -45,7 +45,7 @@ def test_names_of_settings_in_earlier_versions_are_read():
     assert study.rows[0].changes == {"non_kernel_rate": 3.0, "small_fraction": 0.5}
 
 
-def test_reference_settings():
+def test_the_reference_recipe_has_the_settings_of_the_course_report():
     resnet, cnn = Config.create("resnet18"), Config.create("cnn")
     assert (resnet.epochs, resnet.batch_size, resnet.learning_rate) == (50, 512, 0.1)
     assert (resnet.optimizer, resnet.momentum, resnet.weight_decay) == ("sgd", 0.9, 5e-4)
@@ -53,7 +53,7 @@ def test_reference_settings():
     assert (cnn.epochs, cnn.learning_rate, cnn.schedule) == (100, 0.001, "none")
 
 
-def test_json_round_trip():
+def test_a_config_is_read_from_json_as_it_was_written():
     config = Config.create("cnn", learning_rate=0.05, train_examples=100, augment=False)
     assert Config.from_dict(json.loads(config.to_json())) == config
     with pytest.raises(ValueError, match="not a config"):

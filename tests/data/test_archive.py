@@ -63,19 +63,19 @@ def assert_holds(path, records, form=CIFAR10_LAYOUT):
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
-def test_binary_archive(tmp_path, tiny_records, mode):
+def test_a_binary_archive_is_read(tmp_path, tiny_records, mode):
     assert_holds(
         write_tar(tmp_path / "a.tar", binary_members(tiny_records), mode=mode), tiny_records
     )
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4])
-def test_python_archive(tmp_path, tiny_records, protocol):
+def test_an_archive_of_pickles_is_read(tmp_path, tiny_records, protocol):
     members = python_members(tiny_records, protocol)
     assert_holds(write_tar(tmp_path / "a.tgz", members, "cifar-10-batches-py"), tiny_records)
 
 
-def test_python_2_pickle(tmp_path, tiny_records):
+def test_pickles_of_python_2_are_read(tmp_path, tiny_records):
     """The original batches were written by Python 2, with text keys and old module names."""
     members = python_members(tiny_records)
     part = batches_of(tiny_records)["test_batch"]
@@ -91,7 +91,7 @@ def test_python_2_pickle(tmp_path, tiny_records):
     assert_holds(write_tar(tmp_path / "a.tgz", members, "cifar-10-batches-py"), tiny_records)
 
 
-def test_folders(tmp_path, tiny_records):
+def test_folders_of_unpacked_archives_are_read(tmp_path, tiny_records):
     binary, python = binary_members(tiny_records), python_members(tiny_records)
     assert_holds(write_folder(tmp_path / "flat", binary), tiny_records)
     assert_holds(write_folder(tmp_path / "flat-py", python), tiny_records)

@@ -65,7 +65,7 @@ def python_members(records):
     return {"meta": b"no batch"} | {split: batch(part) for split, part in records.items()}
 
 
-def test_archives_in_both_forms(tmp_path, records):
+def test_archives_in_both_forms_are_read(tmp_path, records):
     binary, python = binary_members(records), python_members(records)
     tar = write_tar(tmp_path / "b.tgz", binary, "cifar-100-binary")
     assert_holds(tar, records, CIFAR100_LAYOUT)
@@ -114,9 +114,9 @@ def test_prepared_loaded_and_held_against_what_was_prepared(tmp_path, records, e
     load_records(entry, data_dir, archive, quiet)
     archive.unlink()
     config = Config.create("cnn", dataset="cifar100", val_fraction=0.5)
-    said = []
+    lines = []
     for _ in range(2):  # from the cache, then, it being damaged, through TFDS
-        dataset = load_dataset(config, data_dir, said.append)
+        dataset = load_dataset(config, data_dir, lines.append)
         assert (dataset.title, dataset.num_classes) == ("CIFAR-100", 100)
         assert dataset.is_from_catalog
         images, labels = binary_records.unpack(records["test"])
@@ -129,7 +129,7 @@ def test_prepared_loaded_and_held_against_what_was_prepared(tmp_path, records, e
         content = bytearray(cache.read_bytes())
         content[-1] ^= 1
         cache.write_bytes(content)
-    assert said == ["Decoding CIFAR-100, once."]
+    assert lines == ["Decoding CIFAR-100, once."]
     assert "tensorflow" not in sys.modules
 
 

@@ -26,7 +26,7 @@ def write(folder, version="v6", images=None, labels=None):
 
 @pytest.mark.parametrize("version", ["v4", "v6"])
 @pytest.mark.parametrize("labels_as", [np.int32, np.int64, np.uint8])
-def test_the_published_files(tmp_path, version, labels_as):
+def test_the_published_files_are_read(tmp_path, version, labels_as):
     images, labels = made_up(version, labels_as)
     got, examples = load_cifar10_1(write(tmp_path, version, labels=labels), tmp_path)
     assert got == version
@@ -40,7 +40,7 @@ def test_v6_is_taken_where_both_are(tmp_path):
     assert load_cifar10_1(tmp_path, tmp_path)[0] == "v6"
 
 
-def test_what_tfds_prepared(tmp_path):
+def test_images_that_tfds_prepared_are_read(tmp_path):
     stock = importlib.import_module("tensorflow_datasets.image_classification.cifar10_1")
     images, labels = made_up()
 
@@ -64,7 +64,7 @@ def test_what_tfds_prepared(tmp_path):
     assert ordered(*examples) == ordered(images, labels)  # TFDS shuffles
 
 
-def test_what_is_not_there(tmp_path):
+def test_missing_files_are_refused(tmp_path):
     with pytest.raises(UsageError, match=r"has neither cifar10\.1_v6_data\.npy"):
         load_cifar10_1(tmp_path, tmp_path)
     with pytest.raises(UsageError, match="TFDS has not prepared it"):
@@ -89,9 +89,9 @@ def test_what_is_not_there(tmp_path):
     ],
 )
 def test_other_arrays_are_refused(tmp_path, wrong, reason):
-    with pytest.raises(RunError, match=rf"{reason}.*; get (the file|them) again") as told:
+    with pytest.raises(RunError, match=rf"{reason}.*; get (the file|them) again") as output:
         load_cifar10_1(write(tmp_path, **wrong), tmp_path)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(output.value)
 
 
 def test_damaged_files_are_refused(tmp_path):

@@ -53,14 +53,16 @@ def test_canonical_order_is_that_of_byte_strings():
     assert [bytes(record) for record in binary_records.sort(records)] == expected
 
 
-def test_channel_statistics(tiny_records):
+def test_channel_statistics_are_those_of_numpy(tiny_records):
     images, _ = binary_records.unpack(tiny_records["train"])
     mean, std = binary_records.channel_statistics(tiny_records["train"])
     np.testing.assert_allclose(mean, (images / 255).mean((0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(std, (images / 255).std((0, 1, 2)), rtol=1e-6)
 
 
-def test_prepare_cache_and_load(tmp_path, tiny_records, tiny_entry, archive):
+def test_prepared_images_are_loaded_from_the_cache_or_through_tfds(
+    tmp_path, tiny_records, tiny_entry, archive
+):
     data_dir = tmp_path / "tfds"
     load_records(tiny_entry, data_dir, archive, quiet)
     assert (data_dir / "cifar10" / "3.0.2" / "dataset_info.json").exists()
@@ -153,9 +155,9 @@ def test_an_archive_for_what_is_prepared(tmp_path, tiny_entry, archive):
     load_records(tiny_entry, tmp_path / "tfds", archive, quiet)
     with pytest.raises(UsageError, match=r"absent\.tgz: no such file"):
         load_records(tiny_entry, tmp_path / "tfds", tmp_path / "absent.tgz", quiet)
-    said = []
-    load_records(tiny_entry, tmp_path / "tfds", archive, said.append)
-    assert said == [f"CIFAR-10 was prepared before; {archive} is not read."]
+    lines = []
+    load_records(tiny_entry, tmp_path / "tfds", archive, lines.append)
+    assert lines == [f"CIFAR-10 was prepared before; {archive} is not read."]
     with pytest.raises(UsageError, match=r"absent\.tgz: no such file"):
         load_records(tiny_entry, tmp_path / "new", tmp_path / "absent.tgz", quiet)
     assert not (tmp_path / "new").exists()
@@ -176,10 +178,10 @@ def test_read_only_folder_with_prepared_data(tmp_path, tiny_records, tiny_entry,
         file.unlink()
     cache.rmdir()
     cache.write_text("a file in the place of the cache's folder: it can't be made")
-    said = []
-    loaded = load_records(tiny_entry, tmp_path, print_line=said.append)
+    lines = []
+    loaded = load_records(tiny_entry, tmp_path, print_line=lines.append)
     np.testing.assert_array_equal(loaded["test"], tiny_records["test"])
-    assert any("no cache written" in line for line in said)
+    assert any("no cache written" in line for line in lines)
 
 
 def test_without_network_it_says_so_within_ten_seconds(tmp_path):
@@ -215,7 +217,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def test_download(served, tmp_path, tiny_records, tiny_entry):
+def test_a_downloaded_archive_is_prepared(served, tmp_path, tiny_records, tiny_entry):
     loaded = load_records(tiny_entry, tmp_path / "tfds", print_line=quiet)
     np.testing.assert_array_equal(loaded["train"], tiny_records["train"])
     assert "tensorflow" not in sys.modules
@@ -247,7 +249,7 @@ def some_archive(tmp_path_factory):
     return write_tar(path, binary_members(some_records()), mode="w")
 
 
-def test_killed_while_preparing(some_archive, tmp_path):
+def test_preparing_again_after_a_kill_succeeds(some_archive, tmp_path):
     """SIGKILL in the middle leaves nothing that passes for prepared, and the next try succeeds."""
     arguments = ("prepare", "--archive", some_archive, "--data-dir", tmp_path)
     process = start(*arguments)
@@ -258,8 +260,8 @@ def test_killed_while_preparing(some_archive, tmp_path):
     process.communicate()
     assert list(tmp_path.glob("cifar10/incomplete.*"))
     assert not (tmp_path / "cifar10" / "3.0.2").exists()
-    said = " ".join(finish(start(*arguments)).split())
-    assert "4,000 train, 1,000 test images, content verified" in said
+    text = " ".join(finish(start(*arguments)).split())
+    assert "4,000 train, 1,000 test images, content verified" in text
     assert not list(tmp_path.glob("cifar10/incomplete.*"))
 
 

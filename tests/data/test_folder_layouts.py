@@ -119,7 +119,7 @@ def test_folders_around_and_inside_class_folders(tmp_path):
     assert found["test"] == pairs(0, 2, 100) + pairs(1, 2, 120)
 
 
-def test_links_to_class_folders(tmp_path):
+def test_links_to_class_folders_are_followed(tmp_path):
     write_images(tmp_path / "elsewhere" / "cats", 6, 0)
     write_images(tmp_path / "pets" / "dog", 6, 20)
     (tmp_path / "pets" / "cat").symlink_to(tmp_path / "elsewhere" / "cats")

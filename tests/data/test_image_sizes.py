@@ -66,7 +66,7 @@ def test_other_sizes_of_the_same_images_are_other_images(tmp_path):
     assert load(tmp_path / "x.npz", tmp_path, 32).sha256 == usual.sha256  # both caches stay
 
 
-def test_a_folder_of_images(tmp_path):
+def test_a_folder_of_images_is_loaded_at_another_size(tmp_path):
     for label, name in enumerate(("cat", "dog")):
         folder = tmp_path / "pets" / name
         folder.mkdir(parents=True)
@@ -83,7 +83,7 @@ def test_a_folder_of_images(tmp_path):
     assert "pets: images of 48x48 pixels are resized to 64x64; --image-size 48 keeps" in str(lines)
 
 
-def test_parquet_files(tmp_path):
+def test_parquet_files_are_loaded_at_another_size(tmp_path):
     pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     images = [*pixels(12, 40), *pixels(12, 72)]
@@ -117,7 +117,7 @@ def test_records_say_their_size(size, classes):
     assert records[2, label_bytes:].tobytes() == channels_first.tobytes()
 
 
-def test_chosen_records_in_blocks(monkeypatch):
+def test_chosen_records_are_unpacked_in_blocks(monkeypatch):
     images, labels = pixels(7, 30), np.arange(7)
     records, chosen = binary_records.pack(images, labels), np.asarray([5, 0, 6, 2])
     monkeypatch.setattr(binary_records, "_MAX_BLOCK_BYTES", 2 * records.shape[1])  # two at a time
@@ -169,7 +169,7 @@ def test_a_damaged_cache_of_another_size_is_not_used(tmp_path):
     assert binary_records.image_size_of(again.records["train"]) == 32
 
 
-def test_arrays_in_memory():
+def test_arrays_in_memory_must_have_the_image_size():
     images, labels = pixels(12, 28), np.arange(12) % 2
     data = Dataset.from_arrays(images, labels, images, labels, image_size=28, val_fraction=0.25)
     assert as_bytes(data) == {image.tobytes() for image in images}
@@ -202,7 +202,7 @@ def test_arrays_in_memory():
         ),
     ],
 )
-def test_the_line_about_resizing(sizes, size, line):
+def test_the_line_about_resizing_names_the_sizes(sizes, size, line):
     assert Resizing(size, sizes).describe() == line
     assert describe_resizing(sizes, size) == line.partition(";")[0]
 

@@ -25,7 +25,7 @@ def weights(size):
 
 
 @pytest.mark.parametrize(("height", "width"), [(96, 131), (75, 64), (20, 17), (33, 32)])
-def test_middle_square_without_aliases(height, width):
+def test_the_middle_square_is_shrunk_without_aliases(height, width):
     image = np.random.RandomState(1).randint(0, 256, (height, width, 3)).astype(np.uint8)
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -103,7 +103,7 @@ def test_grey_of_16_bits_is_scaled(tmp_path):
         np.testing.assert_array_equal(read_image(tmp_path / name)[0], expected)
 
 
-def test_cmyk(tmp_path):
+def test_cmyk_images_become_rgb(tmp_path):
     ink = np.random.RandomState(3).randint(0, 256, (32, 32, 4)).astype(np.uint8)
     Image.fromarray(ink, "CMYK").save(tmp_path / "a.tiff")
     paper = 255.0 - ink
@@ -151,7 +151,7 @@ def test_what_can_not_be_read_says_why(tmp_path, content, words):
     assert "\n" not in str(caught.value)
 
 
-def test_damaged_and_strange_files(tmp_path):
+def test_damaged_and_strange_files_are_refused(tmp_path):
     path = tmp_path / "a.jpg"
     Image.effect_noise((200, 200), 80).save(path)
     path.write_bytes(path.read_bytes()[:-2000])

@@ -58,10 +58,10 @@ def test_cifar10_as_kaggle_hands_it_out(tmp_path):
     assert labels == expected(12)
     assert [len(splits["train"]), len(splits["test"])] == [10, 2]
     assert not splits["train"] & splits["test"]
-    said = "\n".join(lines)
-    assert "trainLabels.csv: labels from column label, file names from column id." in said
-    assert "20 images without a label are left out (test/1.png)" in said
-    assert "a sixth of each class (2 images) is kept for testing" in said
+    text = "\n".join(lines)
+    assert "trainLabels.csv: labels from column label, file names from column id." in text
+    assert "20 images without a label are left out (test/1.png)" in text
+    assert "a sixth of each class (2 images) is kept for testing" in text
     for name in (kaggle / "train", kaggle / "trainLabels.csv", f"{kaggle}/trainLabels.csv:label"):
         assert load(name, tmp_path) == (labels, splits)
 
@@ -101,10 +101,10 @@ def test_rows_and_images_that_are_left_out_are_counted(tmp_path):
     (tmp_path / "pets" / "labels.csv").write_text("id,label\n" + "".join(rows))
     lines = []
     assert load(tmp_path / "pets", tmp_path, lines)[0] == expected(12)
-    said = "\n".join(lines)
-    assert "labels.csv: 2 rows without an image are left out (90)." in said
-    assert "labels.csv: 1 row without a label is left out (12)." in said
-    assert "labels.csv: 2 images without a label are left out (012.png)." in said
+    text = "\n".join(lines)
+    assert "labels.csv: 2 rows without an image are left out (90)." in text
+    assert "labels.csv: 1 row without a label is left out (12)." in text
+    assert "labels.csv: 2 images without a label are left out (012.png)." in text
 
 
 def test_a_split_column_is_used(tmp_path):
@@ -339,7 +339,7 @@ def test_a_table_beside_class_folders_is_named_in_the_message(tmp_path):
         load(tmp_path / "pets", tmp_path)
 
 
-def test_names_of_tables(tmp_path, monkeypatch):
+def test_the_name_of_a_table_may_name_a_column(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert registry.is_path("labels.csv:dx") and registry.is_path("Labels.TSV")
     assert parse_table_name("a/labels.csv:dx: y").column == "dx: y"

@@ -165,11 +165,11 @@ def test_what_is_left_out_or_read_in_part_is_told(pets, tmp_path):
     frames = [Image.new("L", (32, 32), grey) for grey in (7, 200)]
     frames[0].save(pets / "test" / "dog" / "a.gif", save_all=True, append_images=frames[1:])
     (pets / "test" / "cat" / "link.png").symlink_to(pets / "train" / "cat" / "000.png")
-    said = []
-    records = load_user_data(str(pets), tmp_path / "data", said.append).records
+    lines = []
+    records = load_user_data(str(pets), tmp_path / "data", lines.append).records
     assert len(records["test"]) == 8
-    assert any("2 hidden files" in line for line in said)
-    assert any("1 files hold several frames" in line and "test/dog/a.gif" in line for line in said)
+    assert any("2 hidden files" in line for line in lines)
+    assert any("1 files hold several frames" in line and "test/dog/a.gif" in line for line in lines)
 
 
 def damaged(pets):
@@ -253,7 +253,7 @@ def test_odd_folders_are_refused_in_one_line(pets, tmp_path, spoil):
     assert "\n" not in str(caught.value)
 
 
-def test_bounds_and_places(pets, tmp_path, monkeypatch):
+def test_missing_too_large_and_misplaced_images_are_refused(pets, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="no such folder or file"):
         load(tmp_path / "nowhere", tmp_path)
     (tmp_path / "a.txt").write_text("x")
@@ -267,7 +267,7 @@ def test_bounds_and_places(pets, tmp_path, monkeypatch):
     assert not (tmp_path / "data").exists()
 
 
-def test_titles(tmp_path, monkeypatch):
+def test_the_title_is_the_name_of_the_folder_or_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert dataset_title("cifar100") == "CIFAR-100"
     assert dataset_title("some/where/my flowers/") == "my flowers"
@@ -379,8 +379,8 @@ def test_more_classes_than_a_byte_counts():
     dataset = Dataset.from_arrays(images, labels, images, labels, val_fraction=0.5)
     assert dataset.num_classes == 300
     for examples in (dataset.train, dataset.val, dataset.test):
-        told = examples.images[:, 0, 0].astype(int)
-        np.testing.assert_array_equal(examples.labels, told[:, 0] * 256 + told[:, 1])
+        output = examples.images[:, 0, 0].astype(int)
+        np.testing.assert_array_equal(examples.labels, output[:, 0] * 256 + output[:, 1])
     np.testing.assert_array_equal(dataset.test.labels, labels)  # canonical order is by class
 
 
@@ -455,7 +455,7 @@ class Evil:
         return os.mkdir, (str(self.marker),)
 
 
-def test_hostile_npz(tmp_path, monkeypatch):
+def test_a_hostile_npz_file_is_refused_and_runs_nothing(tmp_path, monkeypatch):
     marker, path = tmp_path / "ran", tmp_path / "a.npz"
     evil = npy_header((40,), "|O") + pickle.dumps(Evil(marker))
     members = {
@@ -511,7 +511,7 @@ def test_labels_out_of_range_never_reach_training(easy_dataset):
         dataclasses.replace(easy_dataset, class_names=tuple("abcde"))
 
 
-def test_commands(pets, tmp_path):
+def test_the_commands_prepare_and_train_on_images_of_the_user(pets, tmp_path):
     """Prepare, train, and the result says what it was trained on."""
     where = ("--dataset", str(pets), "--data-dir", str(tmp_path / "data"))
     prepared = obeyed("prepare", *where)
@@ -532,7 +532,7 @@ def test_commands(pets, tmp_path):
     assert list(result["class_accuracy"]) == ["cat", "dog"]
 
 
-def test_refusals_of_the_commands(tmp_path):
+def test_the_commands_refuse_missing_images_in_one_line(tmp_path):
     done = obeyed("prepare", "--dataset", "cifar11", "--data-dir", str(tmp_path / "no"))
     assert_one_line_error(done, 2, "did you mean cifar10?")
     done = obeyed("run", "--dataset", str(tmp_path / "no"), "--data-dir", str(tmp_path),

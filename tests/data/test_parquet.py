@@ -128,7 +128,7 @@ def test_an_unchanged_folder_is_not_read_again(insects, tmp_path, monkeypatch):
     assert after.class_names == ("0", "1", "2")  # no metadata
 
 
-def test_a_single_file(insects, tmp_path):
+def test_a_single_file_is_divided_into_splits(insects, tmp_path):
     file = insects / "data" / "train-00000-of-00002.parquet"
     dataset = load(file, tmp_path, val_fraction=0.25)
     assert len(dataset.test.labels) == 3  # a sixth of each class, rounded
@@ -180,7 +180,7 @@ def test_the_words_for_splits_are_those_of_folders(tmp_path, train, test):
     assert sorted(x.tobytes() for x in test_images) == sorted(x.tobytes() for x in pixels(6, 1))
 
 
-def test_labels_from_1(tmp_path):
+def test_labels_from_1_are_read(tmp_path):
     for split, seed in (("test", 1), ("train", 0)):
         columns = {"image": image_column(pixels(6, seed)), "label": np.arange(6) % 3 + 1}
         write(tmp_path / "all" / f"{split}.parquet", features(label=NAMES), **columns)
@@ -222,7 +222,7 @@ def test_files_that_name_no_split_are_training_images_and_a_line_says_so(tmp_pat
     assert len(lines) == 1
 
 
-def test_columns(tmp_path):
+def test_the_columns_of_images_and_labels_are_found(tmp_path):
     """Fine labels are the classes; strings are class names; JPEG and plain bytes are images."""
     fine, coarse = np.arange(6) % 3, np.zeros(6, int)
     images = [encoded(image, "jpeg") for image in pixels(6, 0)]
@@ -363,7 +363,7 @@ def test_odd_files_are_refused_in_one_line(tmp_path, spoil):
     assert "\n" not in str(caught.value)
 
 
-def test_bounds(insects, tmp_path, monkeypatch):
+def test_files_that_are_too_large_are_refused(insects, tmp_path, monkeypatch):
     def refused(name, value, module=parquet):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, value)
@@ -382,7 +382,7 @@ def test_bounds(insects, tmp_path, monkeypatch):
             load(insects, tmp_path)
 
 
-def test_without_pyarrow(insects, monkeypatch):
+def test_without_pyarrow_a_line_says_how_to_install_it(insects, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
     with pytest.raises(RunError, match="parquet files need pyarrow; pip install pyarrow"):
         read_parquet(insects, find_parquet_files(insects))
@@ -421,7 +421,7 @@ def test_pictures_of_a_readme_beside_parquet_files(insects, tmp_path):
     assert_holds(load(insects, tmp_path).test, (2, 6))
 
 
-def test_cifar10_from_hugging_face(tmp_path, tiny_records, tiny_entry):
+def test_cifar10_is_read_from_hugging_faces_files(tmp_path, tiny_records, tiny_entry):
     folder = write_cifar(tmp_path / "cifar10" / "plain_text", tiny_records)
     for path in (folder, folder.parent):
         read = read_archive(path, CIFAR10_LAYOUT)
@@ -466,7 +466,7 @@ def test_cifar100_has_fine_labels(tmp_path):
     )
 
 
-def test_refusals_of_the_commands(tmp_path):
+def test_the_commands_refuse_missing_files_in_one_line(tmp_path):
     missing = obeyed("prepare", "--dataset", "no.parquet", "--data-dir", str(tmp_path))
     assert_one_line_error(missing, 2, "no such folder or file", "or parquet files")
     with pytest.raises(UsageError, match="no such folder or file"):

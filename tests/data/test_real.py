@@ -67,7 +67,7 @@ def test_it_loads_in_the_published_shape(real_data_dir):
     np.testing.assert_allclose(dataset.mean, [0.4914, 0.4822, 0.4465], atol=1e-3)
 
 
-def test_a_short_run(real_data_dir, tmp_path):
+def test_a_short_run_learns_more_than_chance(real_data_dir, tmp_path):
     """It learns more than chance."""
     where = ("--data-dir", str(real_data_dir), "--run-dir", str(tmp_path))
     small = ("--arch-args", "widths=8,", "hidden=32", "--train-examples", "2048", "--epochs", "2")

@@ -142,13 +142,13 @@ SPELLINGS = [
 
 
 @pytest.mark.parametrize("names", SPELLINGS, ids="-".join)
-def test_names_of_arrays(names):
+def test_usual_names_of_arrays_are_recognised(names):
     found = recognise_arrays([*names, "class_names", "ids"])
     assert found.arrays_of_split == {"train": names[:2], "test": names[2:]}
     assert (found.class_name_array, found.ignored_arrays) == ("class_names", ["ids"])
 
 
-def test_other_names_of_arrays():
+def test_other_names_are_recognised_if_only_one_array_has_them():
     for pair in (("x", "y"), ("images", "labels"), ("data", "target"), ("X", "y")):
         assert recognise_arrays(pair).arrays_of_split == {"train": pair}
     both = recognise_arrays(["x_train", "X_train", "y_train"])  # the usual spelling wins
@@ -165,7 +165,7 @@ def test_other_names_of_arrays():
 @pytest.mark.parametrize(
     "form", ["strings", "bytes", "objects", "of any length", "column", "one-hot", "floats"]
 )
-def test_forms_of_labels(form):
+def test_all_usual_forms_of_labels_are_read(form):
     images, numbers = pixels(30, 0), labels(30)
     strings = np.asarray(NAMES)[numbers]
     given, names = {
@@ -317,7 +317,7 @@ def test_a_one_hot_column_without_images_is_no_label_from_1():
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("side", [32, 20])
-def test_channels_first(tmp_path, channels, side):
+def test_images_with_channels_first_are_turned(tmp_path, channels, side):
     train, test = pixels(30, 0, (side, side, channels)), pixels(6, 1, (side, side, channels))
     arrays = {"y_train": labels(30), "y_test": labels(6)}
     last = load_saved(tmp_path / "last", x_train=train, x_test=test, **arrays)

@@ -25,7 +25,7 @@ def guesses(count=400, classes=10, scale=3.0, seed=0):
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.3, 4.0])
-def test_calibration_by_a_loop(temperature):
+def test_calibration_is_that_of_a_loop_over_images(temperature):
     logits, labels = guesses()
     got = calibration(logits, labels, temperature)
     bins, loss = [[] for _ in range(BINS)], 0.0
@@ -37,11 +37,11 @@ def test_calibration_by_a_loop(temperature):
         [place] = [i for i in range(BINS) if i / BINS < sure <= (i + 1) / BINS]
         bins[place].append((sure, chances.index(sure) == label))
     ece = 0.0
-    for said, held in zip(got["bins"], bins, strict=True):
-        assert said["images"] == len(held)
+    for output, held in zip(got["bins"], bins, strict=True):
+        assert output["images"] == len(held)
         if held:
             sure, right = np.mean(held, axis=0)
-            assert (said["confidence"], said["accuracy"]) == pytest.approx((sure, right))
+            assert (output["confidence"], output["accuracy"]) == pytest.approx((sure, right))
             ece += len(held) / len(labels) * abs(sure - right)
     # So near only if float64 is used from the first division on.
     assert got["ece"] == pytest.approx(ece, rel=1e-12)

@@ -112,15 +112,15 @@ def test_labels_number_the_classes_of_the_published_set(tmp_path):
 
 def test_some_images_of_each_strength_and_lines_on_other_files(tmp_path):
     path = write_set(tmp_path / "C", ["fog", "my_noise"], 200, np.arange(200) % 10)
-    said = []
-    corrupted = open_corruption_set(path, NAMES, 10, said.append)
+    lines = []
+    corrupted = open_corruption_set(path, NAMES, 10, lines.append)
     for level in range(1, 6):
         images, labels = corrupted.examples("fog", level)
         assert sorted(labels) == list(range(10))
         of_level = np.load(tmp_path / "C" / "fog.npy")[40 * (level - 1) : 40 * level]
         assert {image.tobytes() for image in images} <= {image.tobytes() for image in of_level}
-    assert "1 other file ignored (my_noise.npy)" in said[0]
-    assert "14 of the 15 standard corruptions are missing (gaussian_noise)" in said[1]
+    assert "1 other file ignored (my_noise.npy)" in lines[0]
+    assert "14 of the 15 standard corruptions are missing (gaussian_noise)" in lines[1]
 
 
 @pytest.mark.parametrize(
@@ -140,9 +140,9 @@ def test_some_images_of_each_strength_and_lines_on_other_files(tmp_path):
 def test_files_of_another_form_are_refused(name, array, reason, tmp_path):
     path = write_set(tmp_path / "C", ["fog"])
     np.save(tmp_path / "C" / f"{name}.npy", array, allow_pickle=True)
-    with pytest.raises((RunError, UsageError), match=reason) as told:
+    with pytest.raises((RunError, UsageError), match=reason) as output:
         evaluated(by_first_pixel, path)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(output.value)
 
 
 def test_a_file_that_ends_too_soon_is_refused(tmp_path):
@@ -208,12 +208,12 @@ def test_the_command_shows_and_writes_what_it_finds(tmp_path, capsys, monkeypatc
     cells = [f"{value:.2%}" for value in (*means, found["mean"])]
     assert ["mean", "of", "2", *cells, "100.0%"] in lines
     Image.open(tmp_path / "out" / "corruptions-CIFAR-10-C.png").verify()
-    for words, said in (
+    for words, output in (
         ([str(weights), "--base", str(SHIPPED_WEIGHTS)], "--base: is for --on FOLDER"),
         ([str(weights), "--on", path, "--base", str(tmp_path)], "no run here"),
         ([str(weights), "--on", path, path + "/../CIFAR-10-C"], "two sets have the same name"),
     ):
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=output):
             evaluate_command.main(words)
 
 

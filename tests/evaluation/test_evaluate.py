@@ -94,7 +94,7 @@ def evaluate_all(test, val):
     )
 
 
-def test_figures_by_a_loop():
+def test_figures_are_those_of_a_loop_over_images():
     """Of classes of 1 to 13 images, and none of the last three."""
     images, _ = some_images()
     counts = [13, 1, 9, 4, 12, 7, 14]
@@ -119,9 +119,9 @@ def test_figures_by_a_loop():
     assert np.mean(list(by_class.values())) != pytest.approx(np.mean(right))
     assert figures["plain"] == calibration(linear(images), labels)
     assert figures["tempered"] == calibration(linear(images), labels, 2.0)
-    told = [(m["index"], m["label"], m["predicted"]) for m in figures["mistakes"]]
-    assert told == [tuple(mistake[1:]) for mistake in sorted(mistakes)[:20]]
-    np.testing.assert_array_equal(found.mistakes["image"][0], images[told[0][0]])
+    lines = [(m["index"], m["label"], m["predicted"]) for m in figures["mistakes"]]
+    assert lines == [tuple(mistake[1:]) for mistake in sorted(mistakes)[:20]]
+    np.testing.assert_array_equal(found.mistakes["image"][0], images[lines[0][0]])
 
 
 def test_the_temperature_is_that_of_the_validation_images():
@@ -142,10 +142,10 @@ def test_the_temperature_is_that_of_the_validation_images():
 
 def test_corruptions_are_of_all_kinds_and_strengths():
     images, labels = some_images(20)
-    told = []
-    found = evaluate_with_corruptions(linear, Examples(images, labels), DATE, told.append)
+    lines = []
+    found = evaluate_with_corruptions(linear, Examples(images, labels), DATE, lines.append)
     assert list(found["accuracy"]) == list(CORRUPTIONS)
-    assert told == [f"corruptions: {kind}" for kind in CORRUPTIONS]
+    assert lines == [f"corruptions: {kind}" for kind in CORRUPTIONS]
     for kind, values in found["accuracy"].items():
         expected = [
             (linear(corrupt_images(kind, level, images)).argmax(-1) == labels).mean()
@@ -337,8 +337,8 @@ def test_some_of_a_set_has_the_same_share_of_each_class():
     np.testing.assert_array_equal(images, whole.examples.images[few.indices])
     np.testing.assert_array_equal(few.indices, whole.subset(21).indices)
     assert whole.subset(70) is whole.subset(None) is whole
-    told = evaluate_set(linear, few, NAMES, None, DATE).figures["mistakes"]
-    assert {mistake["index"] for mistake in told} <= set(few.indices.tolist())
+    output = evaluate_set(linear, few, NAMES, None, DATE).figures["mistakes"]
+    assert {mistake["index"] for mistake in output} <= set(few.indices.tolist())
     with pytest.raises(UsageError, match="--images 1"):
         whole.subset(1)
 
@@ -471,9 +471,9 @@ def test_two_runs_side_by_side(finished, at_hand, easy_dataset, tmp_path, capsys
     where = ["--json", str(tmp_path / "all.json"), "--out", str(tmp_path / "out")]
     evaluate_command.main([*map(str, runs), *on, *where, "--data-dir", str(tmp_path)])
     assert digests(finished) == before  # nothing that the run wrote
-    said = json.loads((tmp_path / "all.json").read_text())["runs"]
+    shown_output = json.loads((tmp_path / "all.json").read_text())["runs"]
     output = capsys.readouterr().out
-    for run, found in zip(runs, said, strict=True):
+    for run, found in zip(runs, shown_output, strict=True):
         result = json.loads((run / "result.json").read_text())
         kept = read_evaluation(RunFolder(run))
         assert {"run": f"{finished.name}/{run.name}", **kept} == found
@@ -539,9 +539,9 @@ def test_published_corruptions_stay_in_the_runs_folder(finished, monkeypatch, tm
     found = read_evaluation(RunFolder(run))
     assert found["corruption_sets"]["lab/first-C"] == first
     assert 10 < found["corruption_sets"]["lab/second-C"]["images"] < 40
-    said = " ".join(capsys.readouterr().out.split())
-    assert "evaluation.json keeps the figures of 40 images of lab/first-C" in said
-    assert "temperature" not in said
+    text = " ".join(capsys.readouterr().out.split())
+    assert "evaluation.json keeps the figures of 40 images of lab/first-C" in text
+    assert "temperature" not in text
 
 
 def test_a_file_of_weights_alone(finished, at_hand, tmp_path, capsys):
@@ -619,9 +619,9 @@ def test_the_newest_figures_of_a_set_stay(tmp_path):
 )
 def test_a_damaged_evaluation_is_refused_before_anything_is_done(tmp_path, content, reason):
     (tmp_path / "evaluation.json").write_text(content)
-    with pytest.raises(RunError, match=rf"evaluation\.json: .*{reason}.*; delete it") as told:
+    with pytest.raises(RunError, match=rf"evaluation\.json: .*{reason}.*; delete it") as output:
         save_evaluation(tmp_path, found_in("x", 20), {"date": DATE, "purpose": "p"})
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(output.value)
     assert not (tmp_path / "test_looks.jsonl").exists()
 
 
@@ -745,10 +745,10 @@ def test_normalising_is_a_mistake_if_training_did_not_normalise():
         seen.append((mean.tolist(), std.tolist()))
         return SimpleNamespace(logits=None)
 
-    said = {"channel_mean": MEAN.tolist(), "channel_std": STD.tolist()}
+    texts = {"channel_mean": MEAN.tolist(), "channel_std": STD.tolist()}
     plain = {"mean": np.zeros(3), "std": np.ones(3), "logits": None}
     plain["with_normalization"] = with_normalization
-    found = evaluation_mistakes(SimpleNamespace(**plain, result=said))
+    found = evaluation_mistakes(SimpleNamespace(**plain, result=texts))
     assert "not normalised" not in found
     names = ["normalised all the same", "normalised by 0.5", "pixels 0 to 255"]
     assert list(found)[:3] == names
@@ -813,8 +813,8 @@ def test_the_accuracy_of_a_mistake_is_the_share_of_right_answers():
     images, labels = some_images(50)
     lost = np.full((50, 10), np.nan)
     wrongly = {"mirrored": lambda images: linear(images[:, :, ::-1]), "lost": lambda images: lost}
-    told = []
-    found = evaluate_with_mistakes(linear, wrongly, Examples(images, labels), DATE, told.append)
+    lines = []
+    found = evaluate_with_mistakes(linear, wrongly, Examples(images, labels), DATE, lines.append)
     right = {
         "clean": np.mean(linear(images).argmax(1) == labels),
         "mirrored": np.mean(linear(images[:, :, ::-1]).argmax(1) == labels),
@@ -826,7 +826,7 @@ def test_the_accuracy_of_a_mistake_is_the_share_of_right_answers():
         "clean": pytest.approx(right["clean"]),
         "accuracy": {"mirrored": pytest.approx(right["mirrored"]), "lost": 0.0},
     }
-    assert told == ["evaluation mistake: mirrored", "evaluation mistake: lost"]
+    assert lines == ["evaluation mistake: mirrored", "evaluation mistake: lost"]
 
 
 def test_evaluating_mistakes_keeps_and_reports_their_accuracy(
@@ -835,15 +835,15 @@ def test_evaluating_mistakes_keeps_and_reports_their_accuracy(
     monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: None)  # saves time
     run = shutil.copytree(finished / "seed0", tmp_path / "run")
     evaluate_command.main([str(run), "--on", "slips"])
-    said = read_evaluation(RunFolder(run))["slips"]
+    output = read_evaluation(RunFolder(run))["slips"]
     classifier = load(run)
     images, labels = easy_dataset.test
     clean = np.mean(classifier.logits(images).argmax(1) == labels)
     unscaled = evaluation_mistakes(classifier)["pixels 0 to 255"](images)
-    assert said["clean"] == pytest.approx(clean)
+    assert output["clean"] == pytest.approx(clean)
     expected = np.mean(unscaled.argmax(1) == labels)
-    assert said["accuracy"]["pixels 0 to 255"] == pytest.approx(expected)
-    assert said["images"] == 40
+    assert output["accuracy"]["pixels 0 to 255"] == pytest.approx(expected)
+    assert output["images"] == 40
     screen = capsys.readouterr().out
     for name, value in (("none", clean), ("pixels 0 to 255", expected)):
         assert re.search(rf"^ *{name} +{value:.2%} *$", screen, re.M)
@@ -861,12 +861,12 @@ def test_evaluating_exits_0_and_shows_the_accuracy(finished, tmp_path, monkeypat
     where = ("--on", tmp_path / "lab" / "photos", "--data-dir", tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
     code = exit_code_of(lambda: evaluate_command.main([str(word) for word in (run, *where)]))
-    said = capfd.readouterr()
-    assert (code, said.err) == (0, "")
+    output = capfd.readouterr()
+    assert (code, output.err) == (0, "")
     photos = str(tmp_path / "lab" / "photos")
     images, labels = load_set(photos, None, NAMES, tmp_path, print).examples
     accuracy = np.mean(load(run).logits(images).argmax(1) == labels)
-    lines = [line.split() for line in said.out.splitlines()]
+    lines = [line.split() for line in output.out.splitlines()]
     name = f"{finished.name}/seed1"
     assert [*(name, "lab/photos", "8"), f"{accuracy:.2%}"] in [line[:4] for line in lines]
     assert read_evaluation(RunFolder(run))["sets"]["own:lab/photos"]["accuracy"] == accuracy

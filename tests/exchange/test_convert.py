@@ -211,11 +211,11 @@ class Bomb:
 
 
 def refused(path, *words):
-    with pytest.raises(RunError) as told:
+    with pytest.raises(RunError) as output:
         read_state_dict(path)
     for word in words:
-        assert word in str(told.value)
-    assert len(str(told.value).splitlines()) == 1
+        assert word in str(output.value)
+    assert len(str(output.value).splitlines()) == 1
 
 
 def test_no_pickle_is_executed(tmp_path):
@@ -282,10 +282,10 @@ def test_an_error_names_the_tensors_that_do_not_fit(source, easy_dataset, tmp_pa
     state = torch.load(source[1], weights_only=True)
     path = tmp_path / "other.pth"
     torch.save({**state, "extra": torch.zeros(2), "features.0.bias": torch.zeros(9)}, path)
-    with pytest.raises(RunError) as told:
+    with pytest.raises(RunError) as output:
         converted(path, tmp_path / "run", easy_dataset)
-    assert "extra: [2] in the file, none expected" in str(told.value)
-    assert "features.0.bias: [9] in the file, [4] expected" in str(told.value)
+    assert "extra: [2] in the file, none expected" in str(output.value)
+    assert "features.0.bias: [9] in the file, [4] expected" in str(output.value)
     with pytest.raises(RunError, match=r"conv1\.weight: none in the file, \[4, 3, 3, 3\]"):
         converted(source[1], tmp_path / "run", easy_dataset, "resnet18")
     assert not (tmp_path / "run").exists()
@@ -347,7 +347,7 @@ def test_without_images_a_conversion_writes_weights_but_no_result(run, source, t
     np.testing.assert_array_equal(classifier.std, np.float32([0.2, 0.2, 0.2]))
 
 
-def test_the_command(source, shapes_dir, tmp_path):
+def test_the_command_converts_or_refuses_in_one_line(source, shapes_dir, tmp_path):
     where = ("--data-dir", shapes_dir, "--run-dir", str(tmp_path / "run"))
     network = ("--arch", "cnn", "--arch-args", "widths=4,6,10", "hidden=12")
     (tmp_path / "net.py").write_text("Net = None")

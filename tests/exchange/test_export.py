@@ -110,7 +110,7 @@ def called(exported, images):
     return jax.jit(exported.call, compiler_options=FAST_COMPILE_OPTIONS)(images)
 
 
-def test_pytorch(classifier, images, expected, error, tmp_path):
+def test_pytorch_gives_our_logits(classifier, images, expected, error, tmp_path):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     path = tmp_path / "exported.pth"
     module = imported(write_pytorch(classifier, path))
@@ -125,7 +125,7 @@ def test_pytorch(classifier, images, expected, error, tmp_path):
     assert "jaxcifar" not in (tmp_path / "exported.py").read_text()
 
 
-def test_onnx(classifier, images, expected, error):
+def test_onnx_runtime_gives_our_logits(classifier, images, expected, error):
     onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
     model = onnx_model(classifier)
     session = onnxruntime.InferenceSession(model.SerializeToString())
@@ -133,11 +133,11 @@ def test_onnx(classifier, images, expected, error):
         [logits] = session.run(None, {"images": images[some]})
         assert_near(logits, expected[some], error[some])
     assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
-    told = session.get_modelmeta().custom_metadata_map
-    assert json.loads(told["class_names"]) == list(NAMES)
+    output = session.get_modelmeta().custom_metadata_map
+    assert json.loads(output["class_names"]) == list(NAMES)
 
 
-def test_stablehlo(classifier, images, expected, error, tmp_path):
+def test_stablehlo_gives_our_logits(classifier, images, expected, error, tmp_path):
     path = tmp_path / "exported.stablehlo"
     write_stablehlo(classifier, path)
     exported = jax.export.deserialize(bytearray(path.read_bytes()))
@@ -316,7 +316,7 @@ def test_a_network_of_more_than_2_gb_is_refused(own, monkeypatch):
         onnx_model(load(own))
 
 
-def test_half_of_the_weights(own, tmp_path):
+def test_half_writes_weights_in_float16(own, tmp_path):
     for options, width in ((["--half"], np.float16), ([], np.float32)):
         path = tmp_path / "copy.safetensors"
         done = obeyed("export", str(own), "--to", "safetensors", *options, str(path))

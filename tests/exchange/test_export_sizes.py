@@ -29,7 +29,7 @@ def exported(request, tmp_path_factory):
     return classifier, images, logits, 2 * error_of_logits(classifier, images, LONGEST_SUM)
 
 
-def test_pytorch(exported, tmp_path):
+def test_pytorch_gives_our_logits(exported, tmp_path):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     classifier, images, logits, error = exported
     module = imported(write_pytorch(classifier, tmp_path / "exported.pth"))
@@ -38,7 +38,7 @@ def test_pytorch(exported, tmp_path):
     assert_near(got, logits, error)
 
 
-def test_onnx(exported):
+def test_onnx_runtime_gives_our_logits(exported):
     onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
     classifier, images, logits, error = exported
     session = onnxruntime.InferenceSession(onnx_model(classifier).SerializeToString())
@@ -46,7 +46,7 @@ def test_onnx(exported):
     assert_near(got, logits, error)
 
 
-def test_stablehlo(exported, tmp_path):
+def test_stablehlo_gives_our_logits_and_refuses_other_sizes(exported, tmp_path):
     classifier, images, logits, error = exported
     path = tmp_path / "exported.stablehlo"
     write_stablehlo(classifier, path)

@@ -98,14 +98,14 @@ def after_damage(workshop, folder, base, damaged, command):
 def other_numbers(path, expected):
     """In what a result differs from the undisturbed one."""
     try:
-        said = json.loads(path.read_text())
+        output = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         return [f"it says it is done, but {error}"]
     names = ("test_accuracy", "val_accuracy", "confusion_matrix", "config")
     return [
-        f"{name} is {said.get(name)}, not {expected[name]}"
+        f"{name} is {output.get(name)}, not {expected[name]}"
         for name in names
-        if said.get(name) != expected[name]
+        if output.get(name) != expected[name]
     ]
 
 
@@ -119,9 +119,9 @@ def try_study(workshop, case):
     """A study's file of any structure, begun or gone on with."""
     those, raw, as_json, goes_on = case
     with workshop.copy("study" if goes_on else None) as folder:
-        said = inputs.changed(STUDY, those)
+        output = inputs.changed(STUDY, those)
         path = folder / ("study.json" if as_json else "study.toml")
-        text = (json.dumps(said) if as_json else inputs.to_toml(said)) if raw is None else raw
+        text = (json.dumps(output) if as_json else inputs.to_toml(output)) if raw is None else raw
         path.write_text(text, errors="surrogatepass")
         before = state(folder)
         arguments = ["--study", path, "--out", folder / "out", *workshop.options()]
@@ -187,8 +187,8 @@ def try_weights(workshop, case):
     else:
         card = inputs.changed(json.loads(header["__metadata__"]["jaxcifar"]), differences)
         header["__metadata__"]["jaxcifar"] = json.dumps(card)
-        said = json.dumps(header).encode()
-        content = len(said).to_bytes(8, "little") + said + content[8 + length :]
+        output = json.dumps(header).encode()
+        content = len(output).to_bytes(8, "little") + output + content[8 + length :]
     with workshop.copy() as folder:
         path = folder / "any.safetensors"
         path.write_bytes(content)

@@ -29,7 +29,7 @@ def normalise_by_definition(x, scale, bias, grad, epsilon):
 
 
 @pytest.mark.parametrize("mean", (0.0, 3.0), ids=("centred", "three deviations from zero"))
-def test_normalised_batches_and_gradients(mean):
+def test_normalised_batches_and_gradients_follow_the_definition(mean):
     x, grad = draw(6, 8, 5, 12, mean=mean), draw(6, 8, 5, 12, seed=1)
     scale, bias = jnp.linspace(0.5, 2, 12), jnp.linspace(-1, 1, 12)
     epsilon = 1e-3

@@ -63,7 +63,7 @@ def run(convolve, x, kernel, bias, grad):
 
 
 @pytest.mark.parametrize(("shape", "size", "features", "stride", "pad"), CASES)
-def test_values_and_gradients(shape, size, features, stride, pad):
+def test_values_and_gradients_follow_the_definition(shape, size, features, stride, pad):
     rng = np.random.RandomState(0)
     x, kernel, bias = (
         rng.randn(*shape),

@@ -69,7 +69,7 @@ def assert_rounded(results, expected, roundings=2):
 
 
 @pytest.mark.parametrize(("shape", "size", "features", "stride", "pad"), CASES)
-def test_values_and_gradients(shape, size, features, stride, pad):
+def test_values_and_gradients_follow_the_definition(shape, size, features, stride, pad):
     inputs = draw(shape, size, features, stride, pad)
     results = value_and_gradients(inputs, stride, pad)
     assert_rounded(results, by_definition(*inputs, stride, pad))

@@ -135,7 +135,7 @@ def assert_by_definition(got, arrays, geometry):
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_values_and_gradients(case):
+def test_values_and_gradients_follow_the_definition(case):
     arrays = random_arrays(case)
     compute = jax.jit(value_and_gradients, static_argnums=3)
     lowered = compute.lower(*arrays, case.geometry)
@@ -145,7 +145,7 @@ def test_values_and_gradients(case):
 
 
 @pytest.mark.parametrize("name", ["5x5", "5x5, pixels", "8 groups in 4 sets"])
-def test_a_batch_in_chunks(name, monkeypatch):
+def test_a_batch_in_chunks_has_the_same_gradient(name, monkeypatch):
     """The gradient of the kernel is the sum over the chunks."""
     case = CASES[name]._replace(images=(6, *CASES[name].images[1:]))
     monkeypatch.setattr(general_convolution, "_CHUNK_BYTES", 1)

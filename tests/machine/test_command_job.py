@@ -44,8 +44,8 @@ def test_no_shell_reads_the_words_and_the_time_signal_does_not_end_the_command(t
     words = ["a b", "$HOME", "; touch broken", "*"]
     before = signal.getsignal(signal.SIGUSR2)
     pickle.loads(pickle.dumps(job(tmp_path, TELL, *words)))()
-    told = json.loads((tmp_path / "told").read_text())
-    assert told == [words, os.path.realpath(tmp_path), True]
+    output = json.loads((tmp_path / "told").read_text())
+    assert output == [words, os.path.realpath(tmp_path), True]
     assert signal.getsignal(signal.SIGUSR2) == before
 
 

@@ -64,6 +64,6 @@ def test_a_command_that_returns_has_done_its_work(capfd):
 
 def test_a_fault_of_ours_is_shown_whole_and_is_a_failure(capfd):
     assert exit_code_of(lambda: [].pop()) == 1
-    said = capfd.readouterr().err
-    assert said.startswith("Traceback")
-    assert said.strip().endswith("IndexError: pop from empty list")
+    output = capfd.readouterr().err
+    assert output.startswith("Traceback")
+    assert output.strip().endswith("IndexError: pop from empty list")

@@ -69,10 +69,10 @@ def test_a_setting_is_set_aside_and_named(name, shipped, easy_dataset):
     with SET[name]():
         with package_settings() as lines:
             inside = drawn()
-        with pytest.warns(UserWarning, match=f"{name}=.* is set aside") as told:
+        with pytest.warns(UserWarning, match=f"{name}=.* is set aside") as output:
             predicted = shipped.predict(images)
-    assert len(lines) == len(told) == 1
-    assert told[0].filename == __file__
+    assert len(lines) == len(output) == 1
+    assert output[0].filename == __file__
     assert inside.dtype == expected.dtype
     np.testing.assert_array_equal(inside, expected)
     np.testing.assert_array_equal(predicted.probabilities, probabilities)

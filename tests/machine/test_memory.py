@@ -93,8 +93,8 @@ def test_a_command_ends_with_one_line(capsys):
 def compiled(**sizes):
     """A program of which XLA says that it takes this much."""
     names = ("argument", "output", "alias", "temp", "generated_code")
-    said = {f"{name}_size_in_bytes": sizes.get(name, 0) for name in names}
-    return SimpleNamespace(memory_analysis=lambda: SimpleNamespace(**said))
+    texts = {f"{name}_size_in_bytes": sizes.get(name, 0) for name in names}
+    return SimpleNamespace(memory_analysis=lambda: SimpleNamespace(**texts))
 
 
 def device(platform, limit=None):
@@ -149,8 +149,8 @@ def test_it_is_told_before_the_first_step(easy_dataset, tmp_path, monkeypatch, c
     monkeypatch.setattr(memory, "available_memory", lambda: 0)
     settings = {"arch_args": SMALL, "epochs": 1, "batch_size": 32}
     jaxcifar.train("cnn", easy_dataset, run_dir=tmp_path, **settings)
-    said = " ".join(capsys.readouterr().out.split())
-    assert said.index("a training step with --batch-size 32 takes") < said.index("epoch 1/1")
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.index("a training step with --batch-size 32 takes") < text.index("epoch 1/1")
 
 
 def test_the_limit_of_a_container_counts(tmp_path):
@@ -165,7 +165,7 @@ def test_the_limit_of_a_container_counts(tmp_path):
     assert list(system.free_bytes_in_containers(tmp_path / "absent", tmp_path / "groups")) == []
 
 
-def test_the_memory_of_training():
+def test_the_memory_of_training_contains_images_and_layers():
     batch_size, device = 32, first_devices(None)[0]
     config = Config.create("cnn", batch_size=batch_size, arch_args=SMALL, epochs=1)
     need = bench_memory.training_memory(config, device)

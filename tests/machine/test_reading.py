@@ -202,13 +202,13 @@ def test_results_of_older_versions_stay_readable(folder, tmp_path):
     result, history = run.finished_result(), run.read_history()
     assert result == json.loads(run.result_file.read_text())
     assert len(history) == result["config"]["epochs"]
-    said = result["config"]
-    config = Config.from_dict(said)
+    output = result["config"]
+    config = Config.from_dict(output)
     known, nothing = config.to_dict(), dataclasses.replace(config, **DEFAULTS).to_dict()
-    assert {name: known[name] for name in said} == said
-    newer = known.keys() - said.keys()  # what a version did not know yet, it did not do
+    assert {name: known[name] for name in output} == output
+    newer = known.keys() - output.keys()  # what a version did not know yet, it did not do
     assert {name: known[name] for name in newer} == {name: nothing[name] for name in newer}
-    (tmp_path / "config.json").write_text(json.dumps(said))
+    (tmp_path / "config.json").write_text(json.dumps(output))
     assert RunFolder(tmp_path).read_config() == config
 
 
@@ -216,10 +216,10 @@ def test_results_of_older_versions_stay_readable(folder, tmp_path):
     "path", sorted((ROOT / "docs").rglob("study.json")), ids=lambda p: p.parent.name
 )
 def test_studies_of_older_versions_stay_readable(path):
-    said = json.loads(path.read_text())
+    output = json.loads(path.read_text())
     study = Study.read(path)
-    assert [row.name for row in study.rows] == list(said["rows"])
-    assert (study.title, study.reference) == (said["title"], said["reference"])
+    assert [row.name for row in study.rows] == list(output["rows"])
+    assert (study.title, study.reference) == (output["title"], output["reference"])
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_windows_denies_for_a_moment_only(monkeypatch):
         system.retry_if_access_denied(denied_twice)
 
 
-def test_which_processes_run():
+def test_running_processes_are_told_from_ended_ones():
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     assert system.is_running(os.getpid())

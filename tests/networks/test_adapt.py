@@ -342,7 +342,7 @@ def test_convolutions_are_what_flax_computes(size, strides, padding, groups, dil
     ],
     ids=["one axis", "transposed", "precise", "a layer for transposed"],
 )
-def test_convolutions_left_to_xla(layer):
+def test_some_convolutions_are_left_to_xla(layer):
     x = np.ones((2, *[8] * len(layer.kernel_size), 3), np.float32)
 
     def ours(key, x):

@@ -226,7 +226,7 @@ def test_the_gradients_of_batch_norm_are_those_of_its_definition():
     jax.tree.map(assert_near, got, by_definition(given), errors)
 
 
-def test_relu_and_its_gradient():
+def test_relu_has_no_gradient_at_zero():
     x = jnp.asarray([-2.0, 0.0, 3.0])
     y, vjp = jax.vjp(relu, x)
     np.testing.assert_array_equal(y, [0, 0, 3])
@@ -234,7 +234,7 @@ def test_relu_and_its_gradient():
 
 
 @pytest.mark.parametrize(("shape", "window"), [((4, 6), 2), ((7, 3), 2), ((3, 3), 3), ((8, 7), 3)])
-def test_max_pool_against_numpy(shape, window):
+def test_max_pool_is_that_of_numpy(shape, window):
     x = np.random.RandomState(0).randn(2, *shape, 5).astype(np.float32)
     expected = np.zeros((2, *(extent // window for extent in shape), 5))
     for i, j in np.ndindex(expected.shape[1:3]):

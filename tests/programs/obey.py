@@ -98,13 +98,13 @@ def main():
         began, memory = time.perf_counter(), status("VmRSS")
         with printing_to(scratch), limited(), environment(changes):
             code = code_of(name, arguments)
-        said = {
+        texts = {
             stream: (scratch / stream).read_bytes()[:_SHOWN].decode(errors="replace")
             for stream in ("out", "err")
         }
         seconds = time.perf_counter() - began
         answer = {"code": code, "seconds": seconds, "before": memory, "peak": status("VmHWM")}
-        print(json.dumps(answer | said), file=answers, flush=True)
+        print(json.dumps(answer | texts), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -66,8 +66,8 @@ def test_what_is_imported_is_declared():
 
 def test_what_is_declared_is_enough(tmp_path):
     """What our packages import only when it is needed, such as `jax.export`, is declared too."""
-    said = finish(start_program("declared_only", str(tmp_path)))
-    assert said.splitlines()[-1] == "refused: net.onnx needs onnx, net.pth needs torch"
+    output = finish(start_program("declared_only", str(tmp_path)))
+    assert output.splitlines()[-1] == "refused: net.onnx needs onnx, net.pth needs torch"
     assert {path.name for path in tmp_path.glob("net.*")} == {"net.stablehlo", "net.safetensors"}
 
 

@@ -102,7 +102,7 @@ def test_from_end_to_end_and_once_more(shapes_dir, tmp_path):
     shown = {name: count for name in cells if (count := pictures_in(cells[name]))}
     assert shown == dict.fromkeys(with_a_picture, 1)
     assert {name for name in cells if len(cells[name].outputs) > MOST_OUTPUTS} == set()
-    lines = [said for _, said in client.replaced if not said.startswith("curves")]
+    lines = [output for _, output in client.replaced if not output.startswith("curves")]
     assert "epoch" in "".join(lines)
     assert lines[-1] == ""  # nothing stays of it
     for name in ("own", "cnn", "resnet18"):
@@ -175,12 +175,12 @@ def archived(folder):
 
 def test_uploaded_code_is_used_and_the_machines_jax_stays(tmp_path):
     package = archived(tmp_path)
-    said = on_a_new_machine(tmp_path)
-    assert str(package) in said.splitlines()
-    assert "--editable ." in said
+    output = on_a_new_machine(tmp_path)
+    assert str(package) in output.splitlines()
+    assert "--editable ." in output
     for name in ("jax", "jaxlib", "numpy"):
-        assert f"{name}=={importlib.metadata.version(name)}" in said.splitlines()
-    assert re.search(r"jaxcifar \S+ with jax \S+ on .+", said)
+        assert f"{name}=={importlib.metadata.version(name)}" in output.splitlines()
+    assert re.search(r"jaxcifar \S+ with jax \S+ on .+", output)
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
@@ -194,8 +194,8 @@ def test_the_address_is_cloned(tmp_path):
     user = ("-c", "user.name=A", "-c", "user.email=a@example.org")
     for words in (("init", "--quiet"), ("add", "."), (*user, "commit", "--quiet", "-m", "all")):
         subprocess.run(["git", *words], cwd=source, check=True)
-    said = on_a_new_machine(work, ADDRESS=source.as_uri())
-    assert str(work / "jaxcifar" / "jaxcifar" / "__init__.py") in said.splitlines()
+    output = on_a_new_machine(work, ADDRESS=source.as_uri())
+    assert str(work / "jaxcifar" / "jaxcifar" / "__init__.py") in output.splitlines()
 
 
 def test_without_code_the_cell_says_how_to_get_it(tmp_path):

@@ -214,14 +214,14 @@ def test_rows_are_switched_off_and_on(visit, report):
 
 def values_at(epoch, attribute, text="{:.2%}"):
     """Row -> the text of its mean over seeds, and of the range if there are several seeds."""
-    said = {}
+    texts = {}
     for row in BY_VALIDATION:
         values = [getattr(run, attribute)[epoch - 1 :][:1] for run in RUNS[row].values()]
         values = [value[0] for value in values if value]
-        said[row] = text.format(np.mean(values)) if values else "–"
+        texts[row] = text.format(np.mean(values)) if values else "–"
         if len(values) > 1:
-            said[row] += f" ({text.format(min(values))} to {text.format(max(values))})"
-    return said
+            texts[row] += f" ({text.format(min(values))} to {text.format(max(values))})"
+    return texts
 
 
 def test_the_pointer_shows_values(visit, report):
@@ -246,8 +246,8 @@ def test_arrow_keys_tell_values(visit, report):
     slider.focus()
     for key, epoch in (("ArrowRight", 1), ("ArrowRight", 2), ("End", 7), ("ArrowLeft", 6)):
         page.keyboard.press(key)
-        said = ", ".join(f"{row} {text}" for row, text in values_at(epoch, "val").items())
-        assert spoken.inner_text() == f"Epoch {epoch}: {said}"
+        shown_text = ", ".join(f"{row} {text}" for row, text in values_at(epoch, "val").items())
+        assert spoken.inner_text() == f"Epoch {epoch}: {shown_text}"
         assert slider.get_attribute("aria-valuenow") == str(epoch)
     chart.get_by_role("combobox").select_option(label="training accuracy")
     slider.focus()

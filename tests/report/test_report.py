@@ -227,16 +227,16 @@ def test_collapsed_runs_are_named(tmp_path):
         write_run(tmp_path / name, config, 0.1, 0.1, matrix=matrix, names=names)
     text = report(tmp_path)
     summary = text.partition("## Contents")[0]
-    said = "seed 0, collapsed: it says “{}” for every test image (10.00% right)"
-    assert said.format(r"c\*t") in summary
+    output = "seed 0, collapsed: it says “{}” for every test image (10.00% right)"
+    assert output.format(r"c\*t") in summary
     screen = io.StringIO()  # where a star stands for itself, without Markdown's backslash
     show_ranking(Console(file=screen, width=200), read_records(tmp_path))
-    assert said.format("c*t") in screen.getvalue()
+    assert output.format("c*t") in screen.getvalue()
     assert "no better than always saying the most frequent class (10.00%)" in text
     assert "None can be told apart from guessing" in text
     write_run(tmp_path / "good", Config.create("cnn", epochs=4), 0.8, 0.8, names=names)
-    said = classes.hardest_and_easiest_class_text(read_run(tmp_path / "one"), "one")
-    assert r"it says c\*t for every image, so no class is harder" in said
+    output = classes.hardest_and_easiest_class_text(read_run(tmp_path / "one"), "one")
+    assert r"it says c\*t for every image, so no class is harder" in output
     text = report(tmp_path)
     assert "None can be told apart" not in text
     assert len(re.findall("always saying|collapsed:", text)) == 2
@@ -245,12 +245,12 @@ def test_collapsed_runs_are_named(tmp_path):
 def test_runs_that_are_left_out_are_printed_and_listed_in_the_summary(tmp_path):
     write_study(tmp_path, {"raw": [(0.7, 0.8, 0.2)], "fast": [(0.8, 0.9, 0.2)]})
     (tmp_path / "raw" / "seed0" / "result.json").write_text("[")
-    said = []
+    lines = []
     with pytest.MonkeyPatch.context() as patch:
         save_no_figures(patch)
-        write_report(tmp_path, said.append)
-    assert said[0].startswith("left out: raw/seed0: result.json")
-    assert len(said) == 1  # nobody asked for the row "norm"
+        write_report(tmp_path, lines.append)
+    assert lines[0].startswith("left out: raw/seed0: result.json")
+    assert len(lines) == 1  # nobody asked for the row "norm"
     text = (tmp_path / "REPORT.md").read_text()
     summary = text.partition("## Contents")[0]
     assert "because they are not finished or not readable: raw/seed0." in summary
@@ -291,8 +291,8 @@ def test_other_networks_and_data_sets_are_not_compared_with_the_reference(tmp_pa
     study = dataclasses.replace(STUDY, config={**STUDY.config, **change})
     text = report(write_study(tmp_path, THREE_SEEDS, study))
     assert word in text
-    for told in ("the report", "test | reference", "difference |", "wrong moment", "mismatched"):
-        assert told not in text.lower()
+    for output in ("the report", "test | reference", "difference |", "wrong moment", "mismatched"):
+        assert output not in text.lower()
     assert ("These are not CIFAR-10 results" in text) == ("dataset" in change)
 
 
@@ -588,7 +588,7 @@ def test_confident_mistakes_are_the_surest_wrong_answers():
     assert (got["label"] != got["predicted"]).all()
 
 
-def test_wording():
+def test_numbers_values_and_names_are_written_in_words():
     assert wording.percent(0.88414) == "88.41%"
     assert wording.value_text(value=False) == "no"
     assert wording.value_text("none") == "none"
@@ -611,8 +611,8 @@ def own_config(arch="gone/net.py:Mixer", **arguments):
 def write_own_study(folder, rows):
     """`rows`: name -> (arguments of the network, test accuracy)."""
     folder.mkdir(exist_ok=True)
-    said = {"title": "Depth | width", "rows": {name: {} for name in rows}, "reference": {}}
-    (folder / "study.json").write_text(json.dumps(said))
+    texts = {"title": "Depth | width", "rows": {name: {} for name in rows}, "reference": {}}
+    (folder / "study.json").write_text(json.dumps(texts))
     for name, (arguments, test) in rows.items():
         config = own_config(**arguments)
         write_run(folder / name / "seed0", config, test, test)
@@ -666,11 +666,11 @@ def test_the_stored_description_of_a_network_is_shown(tmp_path):
 
 def test_different_data_sets_with_the_same_name_are_separate_networks(tmp_path):
     for digest in ("a" * 64, "b" * 64):
-        said = {"dataset": "birds", "dataset_fingerprint": {"train": digest}}
+        texts = {"dataset": "birds", "dataset_fingerprint": {"train": digest}}
         config = Config.create("cnn", epochs=4)
         for seed in (0, 1):
             seeded = dataclasses.replace(config, seed=seed)
-            write_run(tmp_path / digest / str(seed), seeded, 0.5, 0.5, **said)
+            write_run(tmp_path / digest / str(seed), seeded, 0.5, 0.5, **texts)
     text = report(tmp_path)
     for digest in ("aaaaaaaa", "bbbbbbbb"):
         assert f". CNN on birds, SHA-256 {digest}: training" in text
@@ -680,15 +680,15 @@ def test_different_data_sets_with_the_same_name_are_separate_networks(tmp_path):
 
 
 @pytest.mark.parametrize("count", [2, 30, 100])
-def test_few_and_many_classes(tmp_path, count):
+def test_few_and_many_classes_have_all_pictures(tmp_path, count):
     """Every picture is drawn; many classes get a table of the worst confusions."""
     matrix = np.diag([50] * count)
     matrix[1, 0], matrix[0, 1] = 9, 4
     names = ["a|b", "$x_1$", *(f"a class with a long name {i}" for i in range(2, count))]
     test = 50 * count / matrix.sum()
     config = Config.create("cnn", epochs=4)
-    said = {"class_names": names, "dataset": "$own$ data"}
-    write_run(tmp_path / "run", config, test, test, names=names, matrix=matrix, **said)
+    texts = {"class_names": names, "dataset": "$own$ data"}
+    write_run(tmp_path / "run", config, test, test, names=names, matrix=matrix, **texts)
     text = report(tmp_path, pictures=True)
     assert f"The hardest class is \\$x_1\\$ ({50 / 59:.2%} right)" in text
     table = "| \\$x_1\\$ | a\\|b | 9 of 59 |" in text and "| a\\|b | \\$x_1\\$ | 4 of 54 |" in text
@@ -715,11 +715,11 @@ def replaced_by_a_folder(path):
 
 def without(*keys):
     def remove(path):
-        said = inner = json.loads(path.read_text())
+        output = inner = json.loads(path.read_text())
         for key in keys[:-1]:
             inner = inner[key]
         del inner[keys[-1]]
-        path.write_text(json.dumps(said))
+        path.write_text(json.dumps(output))
 
     return remove
 

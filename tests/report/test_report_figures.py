@@ -185,7 +185,7 @@ def test_the_chosen_model_is_the_winners_best_seed_at_its_best_epoch(text):
     ) in text
 
 
-def test_what_one_change_does(text):
+def test_the_effect_of_each_single_change_is_told(text):
     lines = table(text, "change")
     pairs = [("plain", "tester"), ("tester", "winner"), ("winner", "middle"), ("winner", "longer")]
     verdicts = ["better", "worse", "can't be told apart", "worse"]
@@ -299,7 +299,7 @@ def test_classes_are_ranked_by_accuracy_and_not_by_mistakes(text):
     assert f"![Confusion matrix; right answers: {right}]" in text
 
 
-def test_times_and_costs(text):
+def test_times_and_costs_are_those_of_the_runs(text):
     """A run trained beside others counts for its share of the time."""
     lines = table(text, "row", after="Time and cost\n")
     assert {line["row"] for line in lines} == set(ROWS)
@@ -376,13 +376,13 @@ def command_of(folder, home, rows, seeds):
 def test_a_study_with_a_failed_row_exits_1_and_shows_the_others(folder, tmp_path):
     done = command_of(folder, tmp_path, ["middle"], [2, 5, 8, 9])
     assert_one_line_error(done, 1, "error: 1 of 4 runs failed: middle seed 9")
-    said = done.stdout.splitlines()
-    assert "0 runs done now, with 0 training programs compiled." in said
-    assert any(line.startswith("middle seed 9: the training loss became nan") for line in said)
-    assert said[-1] == f"report: {folder / 'report.html'}, and the same in REPORT.md"
+    lines = done.stdout.splitlines()
+    assert "0 runs done now, with 0 training programs compiled." in lines
+    assert any(line.startswith("middle seed 9: the training loss became nan") for line in lines)
+    assert lines[-1] == f"report: {folder / 'report.html'}, and the same in REPORT.md"
     # The figures are those of all runs in the folder, as the report's are.
     table = {}
-    for line in said:
+    for line in lines:
         cells = re.split(r" {2,}", line.strip())
         if cells[0] in RUNS:
             table[cells[0]] = cells[1:]
@@ -392,14 +392,14 @@ def test_a_study_with_a_failed_row_exits_1_and_shows_the_others(folder, tmp_path
         time = f"{wall:.0f} s" if wall < 200 else f"{wall / 60:.0f} min"
         shown = [str(len(RUNS[row])), spread(chosen(row)), spread(of_test(row)), time]
         assert cells == ([*shown, "<- first"] if row == "winner" else shown)
-    told = " ".join(" ".join(said).split())
+    text = " ".join(" ".join(lines).split())
     margin = mean(chosen("winner")) - mean(chosen("middle"))
     assert (
         f"first: winner, {spread(chosen('winner'))} of the validation images and "
         f"{spread(of_test('winner'))} of the test images; in validation {100 * margin:.2f} points "
         "ahead of middle. Its lead over middle and tester may be chance, so none of these is the "
         "best."
-    ) in told
+    ) in text
 
 
 def test_a_study_whose_best_row_is_sure_says_best(tmp_path):
@@ -407,12 +407,12 @@ def test_a_study_whose_best_row_is_sure_says_best(tmp_path):
     done = command_of(folder, tmp_path, ["plain"], RUNS["plain"])
     assert done.returncode == 0, done.stderr
     margin = 100 * (mean(chosen("winner")) - mean(chosen("plain")))
-    told = " ".join(done.stdout.split())
+    text = " ".join(done.stdout.split())
     assert (
         f"best: winner, {spread(chosen('winner'))} of the validation images and "
         f"{spread(of_test('winner'))} of the test images; in validation {margin:.2f} points ahead "
         "of plain. report: "
-    ) in told
+    ) in text
     assert done.stdout.count("<- best") == 1
 
 
@@ -498,7 +498,7 @@ def test_compare_draws_each_runs_validation_and_names_its_best(folder, tmp_path,
         assert line.get_xdata().tolist() == list(range(1, len(run.val) + 1))
 
 
-def test_compares_exit_codes(folder, tmp_path):
+def test_compare_refuses_bad_runs_with_its_exit_codes(folder, tmp_path):
     paths = [str(folder / "winner" / f"seed{seed}") for seed in (2, 5)]
     assert_one_line_error(obeyed("compare", *paths, str(tmp_path)), 2, "is not a run")
     assert_one_line_error(obeyed("compare", paths[0], paths[0]), 2, "two runs or more")
@@ -513,8 +513,8 @@ def test_reports_exit_codes_and_last_line(tmp_path):
     invented.write_run(tmp_path / "one", "longer", 4)
     done = obeyed("report", str(tmp_path))
     assert done.returncode == 0, done.stderr
-    said = " ".join(done.stdout.split())
-    assert said.endswith(f" report: {tmp_path / 'report.html'}, and the same in REPORT.md")
+    text = " ".join(done.stdout.split())
+    assert text.endswith(f" report: {tmp_path / 'report.html'}, and the same in REPORT.md")
     (tmp_path / "REPORT.md").unlink()
     (tmp_path / "REPORT.md").mkdir()
     done = obeyed("report", str(tmp_path))

@@ -287,8 +287,8 @@ def test_the_text_of_the_bars_has_means_of_rows_and_of_references(text):
 
 def test_the_text_of_all_validation_curves_has_means_the_best_first(text):
     parts = [f"{row} {mean(chosen(row)):.2%}" for row in BY_VALIDATION]
-    [said] = alternatives(text, "Validation accuracy by epoch")
-    assert said == f"Validation accuracy by epoch; at the chosen epoch: {', '.join(parts)}"
+    [output] = alternatives(text, "Validation accuracy by epoch")
+    assert output == f"Validation accuracy by epoch; at the chosen epoch: {', '.join(parts)}"
 
 
 # Sentences that the invented study's rows do not give.

@@ -61,7 +61,7 @@ def write_named(folder, text):
 
     All that can be named is named by `text`.
     """
-    said = {
+    texts = {
         "title": text,
         "config": {"arch": "cnn", "epochs": 4, "batch_size": 128},
         "rows": {
@@ -72,7 +72,7 @@ def write_named(folder, text):
         "author": text,
     }
     folder.mkdir()
-    (folder / "study.json").write_text(json.dumps(said))
+    (folder / "study.json").write_text(json.dumps(texts))
     named = {
         "dataset": text,
         "dataset_fingerprint": {text: "a" * 64},
@@ -297,9 +297,9 @@ def test_markdown_is_escaped(text, plain):
 def test_a_slip_may_explain_some_figures_and_not_others():
     low = {"test": 0.8, "mismatched": 0.2}
     lines = [{"name": "a", "reference": 0.21, **low}, {"name": "b", "reference": 0.7, **low}]
-    said = wrong_normalisation_verdict(lines)
-    assert said.startswith("That explains 1 of 2: “a” falls from 80.00% to 20.00%")
-    assert "does not explain the other: “b” falls" in said
+    output = wrong_normalisation_verdict(lines)
+    assert output.startswith("That explains 1 of 2: “a” falls from 80.00% to 20.00%")
+    assert "does not explain the other: “b” falls" in output
 
 
 @pytest.mark.parametrize(
@@ -316,8 +316,8 @@ def test_a_slip_may_explain_figures_in_part(mismatched, verdict):
         {"name": name, "reference": reference, "test": 0.8, "mismatched": value}
         for name, reference, value in zip("ab", (0.6, 0.5), mismatched, strict=True)
     ]
-    said = wrong_normalisation_verdict(lines)
-    assert said.startswith(f"That explains them in part: on such images {verdict}“a” falls from")
+    output = wrong_normalisation_verdict(lines)
+    assert output.startswith(f"That explains them in part: on such images {verdict}“a” falls from")
 
 
 def test_an_alternative_text_cannot_end_its_attribute():

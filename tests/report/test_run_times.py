@@ -21,8 +21,8 @@ SAID = {
 def timed_run(seconds, continue_epochs=None, **settings):
     """A run with these seconds of training by epoch, which may continue another run."""
     accuracies = [0.5] * len(seconds)
-    said = {**SAID, **{name: settings.pop(name) for name in SAID if name in settings}}
-    run = made_run(accuracies, [1.0] * len(seconds), said, **settings)
+    texts = {**SAID, **{name: settings.pop(name) for name in SAID if name in settings}}
+    run = made_run(accuracies, [1.0] * len(seconds), texts, **settings)
     for row, value in zip(run.history, seconds, strict=True):
         row["seconds"] = value
     if continue_epochs is None:

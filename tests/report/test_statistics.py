@@ -33,7 +33,7 @@ def test_several_seeds_are_judged_by_welchs_test(first, second):
     assert got.is_significant == (expected.pvalue < 0.05)
 
 
-def test_welchs_test_by_hand():
+def test_welchs_test_is_as_computed_by_hand():
     """Variances 1e-4 and 4e-4 of two seeds each: error sqrt(5e-4 / 2), 25/17 degrees of freedom."""
     near = 0.01 / math.sqrt(2)
     got = Difference.between(sample(0.8 - near, 0.8 + near), sample(0.9 - 2 * near, 0.9 + 2 * near))
@@ -69,7 +69,7 @@ def test_seeds_that_agree_exactly_give_no_spread():
     assert Difference.between(sample(*[0.8] * 3), sample(*[0.85] * 3)).is_significant
 
 
-def test_ties_and_extremes():
+def test_equal_rows_tie_and_extremes_differ():
     for one in (sample(0.8, 0.9), sample(0.8), sample(1.0), sample(0.8, 0.8)):
         tie = Difference.between(one, one)
         assert (tie.is_tie, tie.p_value, tie.is_significant) == (True, 1.0, False)
@@ -81,13 +81,13 @@ def test_ties_and_extremes():
 def test_welchs_test_has_its_nominal_error_rate():
     """Of pairs of equals with unequal spreads, one in twenty is told apart."""
     rng = np.random.RandomState(0)
-    told = [
+    lines = [
         Difference.between(
             sample(*(0.8 + 0.01 * rng.randn(3))), sample(*(0.8 + 0.02 * rng.randn(5)))
         ).is_significant
         for _ in range(2000)
     ]
-    assert np.mean(told) == pytest.approx(0.05, abs=0.015)
+    assert np.mean(lines) == pytest.approx(0.05, abs=0.015)
 
 
 def test_the_error_of_a_distance_agrees_with_a_simulation():

@@ -18,10 +18,10 @@ def row_of(*accuracies, flipped=None, **settings):
     """A variation with these test accuracies; on images mirrored too, if `flipped` is given."""
     runs = []
     for seed, accuracy in enumerate(accuracies):
-        said = {"test_accuracy": accuracy}
+        texts = {"test_accuracy": accuracy}
         if flipped and flipped[seed] is not None:
-            said["test_accuracy_flip"] = flipped[seed]
-        runs.append(made_run(said=said, seed=seed, **settings))
+            texts["test_accuracy_flip"] = flipped[seed]
+        runs.append(made_run(said=texts, seed=seed, **settings))
     return made("row", *runs)
 
 
@@ -37,11 +37,11 @@ def row_of(*accuracies, flipped=None, **settings):
         ("abcdefghi", "a, b, c, d, e and 4 others"),
     ],
 )
-def test_names_in_a_sentence(names, line):
+def test_names_are_joined_to_a_phrase(names, line):
     assert wording.join_names(names) == line
 
 
-def test_figures():
+def test_numbers_are_rounded_and_signed():
     assert wording.percent(0.12345) == "12.35%"
     assert wording.signed_points(0.0123) == "+1.23"
     assert wording.signed_points(-0.5) == "-50.00"
@@ -96,7 +96,7 @@ def test_reference_figures_and_how_far_they_are():
     assert wording.reference_difference_text(figures) == "+7.33"
 
 
-def test_settings_and_their_values():
+def test_each_setting_has_a_title_of_its_own():
     assert wording.field_title("arch") == "network"
     titles = [wording.field_title(name) for name in DEFAULTS]
     assert len(set(titles)) == len(titles)  # a table of settings needs one title for each
@@ -147,7 +147,7 @@ def test_unusual_settings_leave_out_epochs_and_are_at_most_four():
         ([1, 3, 2], "1 to 3 seeds each"),
     ],
 )
-def test_how_many_seeds(counts, line):
+def test_the_number_of_seeds_is_told(counts, line):
     assert wording.repeat_count_text([row_of(*[0.5] * count) for count in counts]) == line
 
 
@@ -171,9 +171,9 @@ class WithP(Difference):
     ],
 )
 def test_a_p_value_is_rounded_down(p, line, bare):
-    told = WithP(0.1, p, math.inf, "seeds")
-    assert wording.p_value_text(told) == line
-    assert wording.p_value_cell(told) == bare
+    output = WithP(0.1, p, math.inf, "seeds")
+    assert wording.p_value_text(output) == line
+    assert wording.p_value_cell(output) == bare
 
 
 def test_how_sure_a_difference_is():

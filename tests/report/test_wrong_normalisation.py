@@ -35,9 +35,9 @@ def section(text):
 
 def test_the_report_says_how_to_measure_it(study):
     text = report(study.parent)
-    told = section(text)
-    assert "This has not been measured for all of these rows." in told
-    [command] = [line for line in told.splitlines() if line.startswith("jaxcifar ")]
+    output = section(text)
+    assert "This has not been measured for all of these rows." in output
+    [command] = [line for line in output.splitlines() if line.startswith("jaxcifar ")]
     words = shlex.split(command)
     runs = ["the study/raw/seed0", "the study/raw/seed1"]  # not of rows trained with normalisation
     assert words == ["jaxcifar", "evaluate", *runs, "--on", "slips"]

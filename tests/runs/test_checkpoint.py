@@ -206,9 +206,9 @@ def lose_the_names(folder):
 
 def rewrite(folder, change):
     file = folder / "notes" / "metadata"
-    said = json.loads(file.read_text())
-    change(said)
-    file.write_text(json.dumps(said))
+    output = json.loads(file.read_text())
+    change(output)
+    file.write_text(json.dumps(output))
 
 
 def edit_a_loss(folder):
@@ -240,14 +240,14 @@ DAMAGES += [edit_a_loss, edit_the_config, lose_the_history, lose_the_checksum, b
 def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path, damage):
     save_all(tmp_path, {1: {1}, 2: {1}, 3: {1}})
     damage(tmp_path / "3")
-    said = []
+    lines = []
     with opened(tmp_path) as checkpoints:
-        assert_state(checkpoints.load_newest(state_at(0), said.append), 2)
+        assert_state(checkpoints.load_newest(state_at(0), lines.append), 2)
         checkpoints.save(3, state_at(3), notes_at(3))
         checkpoints.wait()
-        assert_state(checkpoints.load_newest(state_at(0), said.append), 3)
-    assert len(said) == 1
-    assert "checkpoint 3 is damaged" in said[0]
+        assert_state(checkpoints.load_newest(state_at(0), lines.append), 3)
+    assert len(lines) == 1
+    assert "checkpoint 3 is damaged" in lines[0]
     assert (tmp_path / "damaged-3").is_dir()
 
 
@@ -255,10 +255,10 @@ def test_a_checkpoint_that_another_process_can_not_read_is_damaged_for_all(tmp_p
     save_all(tmp_path, {1: (), 2: ()})
     others = [[True], [False]]
     monkeypatch.setattr(processes, "any_process", lambda *mine: others.pop(0))
-    said = []
+    lines = []
     with opened(tmp_path) as checkpoints:
-        assert_state(checkpoints.load_newest(state_at(0), said.append), 1)
-    assert said == [
+        assert_state(checkpoints.load_newest(state_at(0), lines.append), 1)
+    assert lines == [
         "checkpoint 2 is damaged (another process can't read it): set aside, trying the one before."
     ]
 

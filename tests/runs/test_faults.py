@@ -14,7 +14,7 @@ def whole(request, pictures_drawn_once):  # noqa: F811  (only the files of pictu
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_disturbed_anywhere(whole, kind):
+def test_a_disturbance_at_any_file_operation_changes_no_result(whole, kind):
     """At a sample of operations; `python -m faults` tries all of them."""
     name, expected, operations = whole
     for at in random.Random(0).sample(range(len(operations)), 4 if name == "run" else 2):

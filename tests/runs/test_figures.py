@@ -415,7 +415,7 @@ def test_each_epoch_is_shown_with_the_figures_of_its_row(run):
     assert len(lines) == EPOCHS
     for epoch, (line, row) in enumerate(zip(lines, run.rows, strict=True), start=1):
         assert line.startswith(f"{epoch}/5  train loss ")
-        said = re.fullmatch(
+        output = re.fullmatch(
             r"./5  train loss (\S+) accuracy +(\S+)%  val loss (\S+) accuracy +(\S+)%"
             r"  lr (\S+) +(\S+) images/s"
             r"  macro-F1 (\S+)%  balanced accuracy (\S+)%",
@@ -431,7 +431,7 @@ def test_each_epoch_is_shown_with_the_figures_of_its_row(run):
             "val_macro_f1": (100, 6e-3),
             "val_balanced_accuracy": (100, 6e-3),
         }
-        for text, (name, (factor, rounding)) in zip(said.groups(), shown.items(), strict=True):
+        for text, (name, (factor, rounding)) in zip(output.groups(), shown.items(), strict=True):
             assert float(text.replace(",", "")) == pytest.approx(row[name] * factor, abs=rounding)
 
 
@@ -555,8 +555,8 @@ def fingerprint_of(images, labels):
 
 
 def test_the_last_lines_say_what_the_result_says(run):
-    said = []
-    show_result(said.append, run.result, run.path)
+    lines = []
+    show_result(lines.append, run.result, run.path)
     images, labels = run.test
     logits = run.logits(run.chosen, images)
     both = logits + run.logits(run.chosen, images[:, :, ::-1])
@@ -567,7 +567,7 @@ def test_the_last_lines_say_what_the_result_says(run):
     right = logits.argmax(1) == labels
     balanced = np.mean([right[labels == c].mean() for c in np.unique(labels)])
     seconds = run.result["wall_seconds"]
-    assert said[:-1] == [
+    assert lines[:-1] == [
         f"test accuracy   {test:.2%} on insects",
         f"with flips      {flip:.2%}, by both an image and its mirror image",
         f"balanced        {balanced:.2%}, the mean of the accuracies of the classes",
@@ -576,8 +576,8 @@ def test_the_last_lines_say_what_the_result_says(run):
         f"last epoch      {end:.2%} after epoch 5",
         f"time            {seconds:,.0f} s, 4 images/s on {run.result['device']}, float32",
     ]
-    assert said[-1].endswith(f" in {run.path}/")
-    named = re.findall(r"[\w.]+\.\w+(?=,| in )", said[-1].partition("files")[2])
+    assert lines[-1].endswith(f" in {run.path}/")
+    named = re.findall(r"[\w.]+\.\w+(?=,| in )", lines[-1].partition("files")[2])
     assert {path.name for path in run.path.iterdir()} >= set(named) >= {"result.json", "loss.png"}
 
 

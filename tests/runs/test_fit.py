@@ -121,7 +121,7 @@ def test_validation_chooses_the_epoch(finished):
     assert result["val_accuracy"] == best["val_accuracy"]
 
 
-def test_it_learns(finished):
+def test_the_loss_falls(finished):
     losses = [row["train_loss"] for row in rows(finished[0])]
     assert losses[2] < 0.9 * losses[0]
 
@@ -196,7 +196,9 @@ def test_a_result_written_again_is_the_same_but_for_times(finished, tmp_path, ea
     assert again == {k: v for k, v in before.items() if k != "compile_seconds"} | times
 
 
-def test_checkpoints_put_off(finished, tmp_path, easy_dataset, monkeypatch):
+def test_slow_checkpoints_are_put_off_but_not_the_needed_ones(
+    finished, tmp_path, easy_dataset, monkeypatch
+):
     """After the first they take too long; yet a stop and the end have what they need."""
     saved, save = [], Checkpoints.save
     monkeypatch.setattr(checkpoint_schedule, "_MAX_TIME_SHARE", 1e-9)
@@ -224,13 +226,13 @@ def test_a_run_that_diverges_names_the_epoch_of_the_checkpoint_it_keeps(
     """The loss on the validation images is no number in the third epoch."""
     figures = [{"val_loss": loss, "val_accuracy": 0.5} for loss in (2.0, 1.0, float("nan"))]
     monkeypatch.setattr(run_module, "validation_metrics", lambda *_: figures.pop(0))
-    with pytest.raises(RunError) as told:
+    with pytest.raises(RunError) as output:
         train(tmp_path, easy_dataset)
-    assert str(told.value).startswith(
+    assert str(output.value).startswith(
         "the validation loss became nan in epoch 3; the last good checkpoint is kept (that of "
         "epoch 2): "
     )
-    assert (tmp_path / "failure.txt").read_text() == f"{told.value}\n"
+    assert (tmp_path / "failure.txt").read_text() == f"{output.value}\n"
     assert int(final_state(tmp_path, easy_dataset).step) == 8
     assert [row["epoch"] for row in rows(tmp_path)] == [1, 2]
     monkeypatch.setattr(run_module, "validation_metrics", validation_metrics)

@@ -196,9 +196,9 @@ def test_replacing_follows_no_link(tmp_path, outside):
 
 
 def test_a_result_has_a_row_of_the_confusion_matrix_a_line():
-    said = {"matrix": [[1, 20], [3, 4]], "mean": [0.5], "none": [], "names": ["[ 1", "2 ]"]}
-    text = result_to_json(said)
-    assert json.loads(text) == said
+    texts = {"matrix": [[1, 20], [3, 4]], "mean": [0.5], "none": [], "names": ["[ 1", "2 ]"]}
+    text = result_to_json(texts)
+    assert json.loads(text) == texts
     assert [line.strip() for line in text.splitlines()[2:4]] == ["[1, 20],", "[3, 4]"]
     assert "[0.5]" in text
 

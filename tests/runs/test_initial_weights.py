@@ -53,17 +53,17 @@ def test_another_normalisation_than_that_of_the_weights_is_said(tmp_path, there,
     state, setup, hp = begun(normalize=here)
     write(tmp_path / "weights.safetensors", state, 0.25, normalize=there)
     config = Config.create("cnn", **SETTINGS, normalize=here, init=str(tmp_path))
-    said = []
-    load_initial_weights(state, setup, hp, config, said.append)
+    shown_lines = []
+    load_initial_weights(state, setup, hp, config, shown_lines.append)
     zeros, ones = "0.0, 0.0, 0.0", "1.0, 1.0, 1.0"
     halves = "0.5, 0.5, 0.5, 0.25, 0.25, 0.25"
     lines = {(True, True): 0, (False, False): 0, (True, False): 1, (False, True): 1}
-    assert len(said) == lines[there, here]
-    if said:
+    assert len(shown_lines) == lines[there, here]
+    if shown_lines:
         trained_on, images_here = (halves, f"{zeros}, {ones}")[:: 1 if there else -1]
         assert (
             f"mean and deviation [{trained_on}]; the images of this run have [{images_here}]"
-            in said[0]
+            in shown_lines[0]
         )
 
 

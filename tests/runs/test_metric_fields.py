@@ -34,8 +34,8 @@ DECLARED = {"name": "mine", "title": "my own", "unit": "m", "higher_is_better": 
 
 def notes_of(rows):
     """As a checkpoint has them."""
-    said = {"history": rows, "epoch_seconds": 0.0, "wall_seconds": 1.0}
-    return Notes.read(said, len(rows)).history
+    texts = {"history": rows, "epoch_seconds": 0.0, "wall_seconds": 1.0}
+    return Notes.read(texts, len(rows)).history
 
 
 @pytest.fixture
@@ -90,15 +90,15 @@ def test_many_metrics_are_refused(folder):
 
 
 def test_a_result_keeps_the_metrics_that_it_declares_and_no_others(folder):
-    said = json.loads(folder.result_file.read_text())
+    output = json.loads(folder.result_file.read_text())
     assert "metrics" not in folder.finished_result()
     result = change(folder, metrics=[DECLARED], test_mine=2, test_strange=3, val_mine=4)
     assert result["test_mine"] == 2
     assert not {"test_strange", "val_mine"} & result.keys()
-    assert result["test_accuracy_mismatched"] == said["test_accuracy_mismatched"]
-    old = [line["name"] for line in measured_metrics([said])]
+    assert result["test_accuracy_mismatched"] == output["test_accuracy_mismatched"]
+    old = [line["name"] for line in measured_metrics([output])]
     assert old == ["loss", "accuracy"]
-    assert measured_metrics([said, result])[2:] == [DECLARED]
+    assert measured_metrics([output, result])[2:] == [DECLARED]
     assert measured_metrics([], [{"val_loss": 1, "val_x": 2}])[1]["title"] == "x"
 
 

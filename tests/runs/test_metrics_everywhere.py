@@ -98,7 +98,7 @@ def test_the_line_of_an_epoch_has_it_and_what_the_user_asked_for(done):
         assert f"worst class {value:.2%}" in line
 
 
-def test_compare_has_it(done):
+def test_compare_shows_the_users_metrics(done):
     """Also beside a run that has validated nothing yet."""
     run = read_run(done[0])
     others = dataclasses.replace(run, history=[])
@@ -116,18 +116,18 @@ def test_compare_shows_titles_of_strangers_as_they_are_and_each_once(done):
     """Two of one title, which has no place in a terminal; one that stands for another line."""
     run = read_run(done[0])
     titles = {"worst": "\x1b[2J", "label_sum": "\x1b[2J", "macro_f1": "with flips"}
-    said = [{**line, "title": titles.get(line["name"], "x")} for line in run.result["metrics"]]
+    lines = [{**line, "title": titles.get(line["name"], "x")} for line in run.result["metrics"]]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "METRICS", ())  # or ours would have their titles
         screen = io.StringIO()
-        others = dataclasses.replace(run, result={**run.result, "metrics": said})
+        others = dataclasses.replace(run, result={**run.result, "metrics": lines})
         compare(Console(file=screen, width=120), ["a", "b"], [others, others])
     shown = screen.getvalue()
     assert "\x1b" not in shown
     assert shown.count("(label_sum)") == 2 and shown.count("test with flips ") == 2
 
 
-def test_the_report_has_it(done):
+def test_the_report_has_the_users_metrics(done):
     path, _ = done
     text = report(path.parent)
     result = RunFolder(path).finished_result()
@@ -140,7 +140,7 @@ def test_the_report_has_it(done):
 
 
 @pytest.mark.skipif(find_spec("tensorboardX") is None, reason="tensorboardX is missing")
-def test_tensorboard_has_it(done):
+def test_tensorboard_has_the_users_metrics(done):
     path, _ = done
     [events] = (path / "tensorboard").iterdir()
     content = events.read_bytes()
@@ -148,7 +148,7 @@ def test_tensorboard_has_it(done):
         assert tag in content
 
 
-def test_evaluating_has_it(done, users, easy_dataset):
+def test_evaluating_measures_the_users_metrics(done, users, easy_dataset):
     path, _ = done
 
     def predict(images):

@@ -170,9 +170,11 @@ def test_an_observer_that_raises_is_named_in_a_line_and_the_run_is_what_it_would
     assert [observer.calls for observer in leaving] == [1] * len(leaving)
     assert recorder.names == ["began", "epoch", "epoch", "epoch", "finished"]
     assert recorder.given("epoch") == rows(tmp_path)
-    told = [line for line in screen.splitlines() if line.endswith(NOT_AGAIN)]
-    reasons = [line.removesuffix(NOT_AGAIN).rpartition(f"{__file__}:")[2] for line in told]
-    assert told[0].startswith("observer FailsAtFirst: ") and reasons[0].endswith(": ValueError: no")
+    lines = [line for line in screen.splitlines() if line.endswith(NOT_AGAIN)]
+    reasons = [line.removesuffix(NOT_AGAIN).rpartition(f"{__file__}:")[2] for line in lines]
+    assert lines[0].startswith("observer FailsAtFirst: ") and reasons[0].endswith(
+        ": ValueError: no"
+    )
     assert [reason.partition(": ")[2] for reason in reasons[1:]] == [
         *("SystemExit: bye", "CancelledError: CancelledError", "Unprintable"),
         "MemoryError: MemoryError",
@@ -191,10 +193,10 @@ def test_a_run_that_fails_says_so_to_its_observers_and_ends_with_its_own_error(
             raise OSError("no network")
 
     config = dataclasses.replace(CONFIG, learning_rate=1e30)
-    with pytest.raises(RunError, match="loss became") as told:
+    with pytest.raises(RunError, match="loss became") as output:
         train(tmp_path, easy_dataset, [FailsToo, recorder], config)
     assert recorder.names == ["began", "failed"]
-    assert recorder.given("failed") == [told.value]
+    assert recorder.given("failed") == [output.value]
 
 
 def test_memory_that_is_short_is_told_without_what_keeps_the_arrays(
@@ -274,8 +276,8 @@ def test_each_run_of_a_study_has_observers_of_its_own(tmp_path, easy_dataset):
 
     first, again = watched(), watched()
     screen = carried_out(first, easy_dataset)
-    told = [line for line in screen.splitlines() if line.endswith(NOT_AGAIN)]
-    assert {line.partition(": ")[0] for line in told} == {"a seed 0", "b seed 0"}
+    lines = [line for line in screen.splitlines() if line.endswith(NOT_AGAIN)]
+    assert {line.partition(": ")[0] for line in lines} == {"a seed 0", "b seed 0"}
     whole, failed = (task.observers[0].observer for task in first)
     assert whole.names == ["began", "epoch", "epoch", "finished"]
     assert failed.names == ["began", "failed"]
@@ -341,10 +343,10 @@ NO_OBSERVER = "NoneType, which is not an observer; define at least one of the me
     ],
 )
 def test_a_name_that_gives_no_observer_is_told_in_one_line(files, name, words):
-    with pytest.raises(UsageError, match=words) as told:
+    with pytest.raises(UsageError, match=words) as output:
         create_observers(find_factories([f"{files / name}"]))
-    assert str(told.value).startswith("--observer ")
-    assert "\n" not in str(told.value)
+    assert str(output.value).startswith("--observer ")
+    assert "\n" not in str(output.value)
 
 
 @pytest.mark.parametrize(
@@ -360,7 +362,7 @@ def test_a_name_that_gives_no_observer_is_told_in_one_line(files, name, words):
         ([int], "observer int: returned int, which is not an observer"),
     ],
 )
-def test_from_python_too(given, words):
+def test_wrong_observers_from_python_are_refused(given, words):
     with pytest.raises(UsageError, match=words):
         create_observers(find_factories(given))
 

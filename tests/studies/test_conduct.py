@@ -414,12 +414,12 @@ def test_another_study_is_refused(run, alone):
 def test_references_may_change_and_rows_be_added(run, alone, tmp_path):
     out = tmp_path / "copy"
     shutil.copytree(alone[0], out)
-    said = json.loads(THREE.to_json())
-    said["rows"]["both"]["reference"] = [0.9]
-    said["rows"]["slow"] = {"learning_rate": 0.001}
-    [outcome] = run(Study.from_dict(said), out)
+    output = json.loads(THREE.to_json())
+    output["rows"]["both"]["reference"] = [0.9]
+    output["rows"]["slow"] = {"learning_rate": 0.001}
+    [outcome] = run(Study.from_dict(output), out)
     assert outcome.task.name == "slow seed 0"
-    assert json.loads((out / "study.json").read_text())["rows"] == said["rows"]
+    assert json.loads((out / "study.json").read_text())["rows"] == output["rows"]
 
 
 def test_a_row_that_cannot_be_trained_is_told_before_the_others_are(run, tmp_path):

@@ -114,8 +114,8 @@ def test_halves_are_rounded_and_nothing_else(tmp_path):
     }
     for half in (False, True):
         write_weights(tmp_path / "w.safetensors", tree, card, half)
-        arrays, said = read_weights(tmp_path / "w.safetensors")
-        assert said == card
+        arrays, output = read_weights(tmp_path / "w.safetensors")
+        assert output == card
         back = arrange_arrays(arrays, tree, tmp_path)
         kept = tree["a"].astype(np.float16).astype(np.float32) if half else tree["a"]
         np.testing.assert_array_equal(back["a"], kept)
@@ -158,11 +158,11 @@ DAMAGE = {
 def test_what_is_no_such_file_is_told_in_one_line(content, reason, tmp_path):
     path = tmp_path / "w.safetensors"
     path.write_bytes(content)
-    with pytest.raises(RunError) as told:
+    with pytest.raises(RunError) as output:
         jaxcifar.load(path)
-    assert "\n" not in str(told.value)
-    assert f"{path}: " in str(told.value)
-    assert reason in str(told.value)
+    assert "\n" not in str(output.value)
+    assert f"{path}: " in str(output.value)
+    assert reason in str(output.value)
 
 
 @pytest.mark.parametrize(
@@ -382,13 +382,13 @@ def test_where_no_run_is_it_is_said_what_is_there(run, tmp_path):
     (run / "result.json").unlink()
     (tmp_path / "net.pth").write_bytes(b"")
     (tmp_path / "empty").mkdir()
-    for path, said in {
+    for path, output in {
         run: "is not a finished run",
         tmp_path / "empty": "no run here",
         tmp_path / "nowhere": "does not exist",
         tmp_path / "net.pth": "convert it first with jaxcifar convert",
     }.items():
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=output):
             jaxcifar.load(path)
 
 

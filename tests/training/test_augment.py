@@ -41,7 +41,7 @@ def numpy_crop(image, top, left):
     return padded[top : top + 32, left : left + 32]
 
 
-def test_crop_against_numpy():
+def test_a_crop_is_that_of_numpy():
     shifts = np.random.RandomState(1).randint(0, 9, (len(IMAGES), 2))
     got = CROP(GIVEN, jnp.asarray(shifts), 4)
     assert got.dtype == np.uint8
@@ -133,14 +133,14 @@ def test_disabled_it_changes_nothing_in_the_same_program():
     assert program._cache_size() == 1
 
 
-def test_keys_decide():
+def test_equal_keys_give_equal_images_and_other_keys_do_not():
     first = SHIFT_AND_FLIP(KEYS, GIVEN, how(), NEVER)
     np.testing.assert_array_equal(first, SHIFT_AND_FLIP(KEYS, GIVEN, how(), NEVER))
     other = SHIFT_AND_FLIP(KEYS[::-1], GIVEN, how(), NEVER)
     assert not np.array_equal(first, other)
 
 
-def test_normalisation():
+def test_pixels_are_normalised_by_mean_and_deviation():
     mean, std = np.float32([0.5, 0.4, 0.3]), np.float32([0.2, 0.3, 0.4])
     expected = (IMAGES / 255 - np.float64(mean)) / np.float64(std)
     got = augment.normalize(augment.pixels(GIVEN), mean, std)
@@ -202,7 +202,7 @@ def test_cutout_blanks_a_square():
         np.testing.assert_array_equal(CUT_OUT(KEYS, ones, none), ones)
 
 
-def test_smaller_images():
+def test_smaller_images_are_those_of_pillow():
     """At half the size each pixel is a mean weighted by a triangle, as Pillow's bilinear has it."""
     for size in (16, 24):
         got = np.asarray(augment.resize(GIVEN[:8], size))

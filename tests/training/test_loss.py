@@ -11,7 +11,7 @@ from jaxcifar.training.state import update_average
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_smoothed_cross_entropy(smoothing):
+def test_smoothed_cross_entropy_follows_the_definition(smoothing):
     rng = np.random.RandomState(0)
     logits, labels = 3 * rng.randn(20, 10), rng.randint(0, 10, 20)
     targets = (1 - smoothing) * np.eye(10)[labels] + smoothing / 10
@@ -24,7 +24,7 @@ def test_smoothed_cross_entropy(smoothing):
     assert_near(got, definition(logits), error_by_condition(definition, logits, 10))
 
 
-def test_the_average_of_weights():
+def test_the_average_of_weights_follows_the_definition():
     """Each step's weights count by what all later steps keep; counters are taken as they are."""
     rng = np.random.RandomState(0)
     steps = rng.randn(200, 3)

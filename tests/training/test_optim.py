@@ -29,7 +29,7 @@ T = np.arange(STEPS_PER_EPOCH * EPOCHS)
         ("linear", 0.1 * (1 - T / len(T))),
     ],
 )
-def test_schedules(schedule, expected):
+def test_each_schedule_follows_its_formula(schedule, expected):
     options = {"step_size": 5, "gamma": 0.5} if schedule == "step" else {}
     config = Config.create(epochs=EPOCHS, learning_rate=0.1, schedule=schedule, **options)
     rates = learning_rates(config, STEPS_PER_EPOCH)
@@ -37,7 +37,7 @@ def test_schedules(schedule, expected):
 
 
 @pytest.mark.parametrize("schedule", ["none", "linear", "cosine"])
-def test_warmup(schedule):
+def test_the_rate_rises_before_the_schedule_begins(schedule):
     """It rises in a quarter of the steps by equal parts; the schedule has the other three."""
     config = Config.create(epochs=EPOCHS, learning_rate=0.1, schedule=schedule, warmup=0.25)
     rates = learning_rates(config, STEPS_PER_EPOCH)
@@ -87,9 +87,9 @@ def test_a_changed_recipe_changes_no_rate_of_a_run(monkeypatch):
 
 def test_files_of_before_have_the_batch_of_their_recipe():
     config = Config.create("cnn", recipe="strong", batch_size=1024, lr_scale="sqrt")
-    said = json.loads(config.to_json())
-    assert said.pop("base_batch_size") == 128
-    assert Config.from_dict(said) == config
+    output = json.loads(config.to_json())
+    assert output.pop("base_batch_size") == 128
+    assert Config.from_dict(output) == config
 
 
 def numpy_sgd(params, grads, lr, momentum, decay, _):
@@ -208,7 +208,7 @@ def test_biases_have_a_rate_of_their_own():
     np.testing.assert_array_equal(scaled["kernel"], updates["kernel"])
 
 
-def test_muon():
+def test_a_step_of_muon_follows_the_definition():
     """A first step is the gradient with singular values near 1; the norm stays; the rest is SGD."""
     rng = np.random.RandomState(0)
     params = {"conv": {"kernel": rng.randn(3, 3, 8, 16), "bias": rng.randn(16)}}

@@ -63,14 +63,14 @@ def losses(dataset, devices, at_once, steps_at_a_time=1, params=None):
             states, mean = together.train_steps(states, hps, *data, orders, count)
             means.append(np.asarray(mean["loss"]))
         result += np.asarray(means).T.tolist()
-        alone = together.split(states)
-        assert len(alone) == at_once
-        assert all(state.step == STEPS for state in alone)
+        states_of_runs = together.split(states)
+        assert len(states_of_runs) == at_once
+        assert all(state.step == STEPS for state in states_of_runs)
     return np.asarray(result)
 
 
 @pytest.fixture(scope="module")
-def alone(easy_dataset):
+def losses_of_single_runs(easy_dataset):
     return losses(easy_dataset, jax.devices()[:1], 1)
 
 
@@ -92,23 +92,27 @@ def error(easy_dataset):
     return 2 * np.asarray(error_by_condition(by_params, params, values_of_an_image))
 
 
-def test_variations_differ(alone):
-    assert alone.shape == (4, STEPS)
-    assert len(set(alone[:, -1].tolist())) == 4
+def test_runs_with_different_settings_end_with_different_losses(losses_of_single_runs):
+    assert losses_of_single_runs.shape == (4, STEPS)
+    assert len(set(losses_of_single_runs[:, -1].tolist())) == 4
 
 
 @pytest.mark.parametrize("at_once", [2, 4])
-def test_on_one_device(alone, error, easy_dataset, at_once):
-    assert_near(losses(easy_dataset, jax.devices()[:1], at_once), alone, error)
+def test_runs_together_on_one_device_have_the_losses_of_single_runs(
+    losses_of_single_runs, error, easy_dataset, at_once
+):
+    assert_near(losses(easy_dataset, jax.devices()[:1], at_once), losses_of_single_runs, error)
 
 
-def test_in_one_dispatch(alone, error, easy_dataset):
+def test_all_steps_in_one_call_have_the_losses_of_single_runs(
+    losses_of_single_runs, error, easy_dataset
+):
     got = losses(easy_dataset, jax.devices()[:1], 4, steps_at_a_time=STEPS)
-    assert_near(got[:, -1], alone[:, -1], error[:, -1])
+    assert_near(got[:, -1], losses_of_single_runs[:, -1], error[:, -1])
 
 
-def test_spread_over_devices(alone, error):
+def test_runs_spread_over_devices_have_the_losses_of_single_runs(losses_of_single_runs, error):
     """Two devices: they share a run, take one each, or two each."""
     output = finish(start_program("spread", env={"JAX_NUM_CPU_DEVICES": "2"}))
     for got in json.loads(output.splitlines()[-1]).values():
-        assert_near(got, alone, error)
+        assert_near(got, losses_of_single_runs, error)

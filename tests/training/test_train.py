@@ -258,7 +258,7 @@ def test_an_epoch_takes_nothing_from_the_host(trained, easy_dataset):
     assert measured.confusion.sum() == 128
 
 
-def test_a_step_against_optax(trained, easy_dataset):
+def test_a_step_is_that_of_optax(trained, easy_dataset):
     """All that is done to loss, gradients and updates by SGD, in the order of doing it."""
     rates = {"learning_rate": 0.05, "momentum": 0.8, "weight_decay": 0.02, "bias_rate": 3.0}
     config = dataclasses.replace(CONFIG, nesterov=True, bias_decay=False, clip_norm=0.5,
@@ -391,7 +391,7 @@ def test_pixels_are_normalised_or_left_as_they_are():
         np.testing.assert_array_equal((hp.mean, hp.std), expected)
 
 
-def test_metrics_against_numpy():
+def test_metrics_are_those_of_numpy():
     rng = np.random.RandomState(0)
     logits, labels = rng.randn(60, 10).astype(np.float32), np.arange(60) % 10
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
