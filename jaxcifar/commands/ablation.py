@@ -212,7 +212,7 @@ def _train_and_report(
     runs = pluralize(len(tasks_of_shard), "run")
     if errors:
         raise RunError(
-            f"{len(errors)} of {runs} failed for the reasons above: {', '.join(errors)}; "
+            f"{len(errors)} of {runs} failed: {', '.join(errors)} (reasons above); "
             f"{forced_runs.resuming_command(tasks[0])} goes on with them, and "
             "--force ROW trains a row again from its start"
         )

@@ -202,13 +202,14 @@ def test_results_of_older_versions_stay_readable(folder, tmp_path):
     result, history = run.finished_result(), run.read_history()
     assert result == json.loads(run.result_file.read_text())
     assert len(history) == result["config"]["epochs"]
-    output = result["config"]
-    config = Config.from_dict(output)
+    config = Config.from_dict(result["config"])
+    new_names = {"sgd_rate": "non_kernel_rate", "small_part": "small_fraction"}
+    recorded = {new_names.get(name, name): value for name, value in result["config"].items()}
     known, nothing = config.to_dict(), dataclasses.replace(config, **DEFAULTS).to_dict()
-    assert {name: known[name] for name in output} == output
-    newer = known.keys() - output.keys()  # what a version did not know yet, it did not do
+    assert {name: known[name] for name in recorded} == recorded
+    newer = known.keys() - recorded.keys()  # what a version did not know yet, it did not do
     assert {name: known[name] for name in newer} == {name: nothing[name] for name in newer}
-    (tmp_path / "config.json").write_text(json.dumps(output))
+    (tmp_path / "config.json").write_text(json.dumps(result["config"]))
     assert RunFolder(tmp_path).read_config() == config
 
 
@@ -291,7 +292,7 @@ def test_a_manifest_that_is_none_is_prepared_anew(tmp_path):
         ("[rows]\na = { arch_args = { a = 1979-05-27 } }", "--arch-args"),
         ("[rows]\na = {}\n[reference]\nepochs = '5'", "reference.epochs: Expected `int`"),
         ("[rows]\na = {}\n[reference]\nsets = [['gamma']]", "reference.sets[0]: Expected `str`"),
-        ("[rows]\na = {}\n[reference]\nsets = ['gama']", "gama is not a setting"),
+        ("[rows]\na = {}\n[reference]\nsets = ['gama']", "no row has a setting gama"),
         ("[rows]\na = {}\n[reference]\nepoch = 5", "unknown field `epoch`"),
     ],
 )

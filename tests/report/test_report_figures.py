@@ -435,7 +435,7 @@ def test_a_row_that_fails_now_is_counted_among_this_shards_runs(
     arguments = [*map(str, words), "--seeds", "2", "5", "--shard", "2/2"]
     assert exit_code_of(lambda: ablation.main(arguments)) == 1
     out, err = capsys.readouterr()
-    assert err.startswith("error: 1 of 2 runs failed: middle seed 5; ")
+    assert err.startswith("error: 1 of 2 runs failed: middle seed 5 (reasons above); ")
     assert "Invented: 2 of 4 runs, in " in out
     assert "\n1 run done now, with " in out
     assert "\nmiddle seed 5: training: out of memory, 9 GB could not be allocated\n" in out
