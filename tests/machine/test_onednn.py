@@ -69,11 +69,11 @@ def test_it_is_turned_on_with_matrix_instructions_and_a_jaxlib_that_has_it(
 def test_once_jax_has_started_flags_stay_and_a_warning_says_how_to_set_them(monkeypatch):
     monkeypatch.setattr(onednn, "could_be_on", lambda: True)
     monkeypatch.setattr(onednn, "has_matrix_instructions", lambda: True)
-    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=x")
     jax.devices()
+    monkeypatch.setenv("XLA_FLAGS", "--xla_embed_ir_in_executable=false")
     [message] = jax_settings.use_package_settings()
     assert f'import jaxcifar first, or set XLA_FLAGS="{CALLS} {KEEPS_OTHERS}"' in message
-    assert os.environ["XLA_FLAGS"] == "--xla_dump_to=x"
+    assert os.environ["XLA_FLAGS"] == "--xla_embed_ir_in_executable=false"
     monkeypatch.setenv("XLA_FLAGS", f"{CALLS} {KEEPS_OTHERS}")
     assert jax_settings.use_package_settings() == []
 
