@@ -145,6 +145,7 @@ def test_strangers_neither_end_the_meeting_nor_are_taken_for_process_0():
                 while True:
                     connection, _ = other.accept()
                     with connection:
+                        connection.recv(2**16)  # unread bytes would reset the connection
                         connection.sendall(b"220 mail.example.org\n")
 
         threading.Thread(target=answer, daemon=True).start()
