@@ -172,9 +172,9 @@ def _correct_kernel_norms(updates: PyTree, params: PyTree) -> PyTree:
 
 
 def clip(grads: PyTree, max_norm: Scalar) -> PyTree:
-    """Return gradients scaled down to a global norm of at most `max_norm`, at least 0.
+    """Return gradients scaled down to a global norm of at most `max_norm`.
 
-    The value 0 means no limit.
+    `max_norm` must not be negative; 0 means no limit.
     Pascanu et al., "On the difficulty of training recurrent neural networks", 2013.
     """
     norm = optax.tree.norm(grads)
