@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 
 import checked_types  # noqa: F401 (before the package itself, whose types it has checked)
+import compiler_flags  # noqa: F401 (before the package itself, which adds flags)
 import jax
 import jax.experimental
 import pytest
@@ -22,7 +23,6 @@ from hostile.worker import Worker
 from matplotlib.figure import Figure
 from small import easy_dataset, entry_of, random_records
 
-from jaxcifar.machine.xla_flags import is_known_flag
 from jaxcifar.runs import dispatches, picture_cache
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,28 +54,6 @@ _SHARED = tempfile.TemporaryDirectory()
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_programs_folder())
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-# Most of the tests' time is XLA's compiling, a fifth of it optimising what runs for a moment. Its
-# older way of writing a CPU's loops compiles a training program in three fifths of the time.
-# Programs that call oneDNN can't be kept, and only some processors compute in bfloat16 by it.
-_COMPILE_QUICKLY = {
-    "xla_backend_optimization_level": "1",
-    "xla_cpu_use_fusion_emitters": "false",
-    "xla_cpu_experimental_onednn_custom_call": "false",
-}
-CALLERS_FLAGS = "JAXCIFAR_TEST_CALLERS_XLA_FLAGS"  # the variable that keeps the flags of the caller
-
-
-def with_quick_compilation(callers):
-    """XLA_FLAGS with flags that compile quickly before those of the caller, which win."""
-    if callers and not callers.startswith("-"):  # the name of a file, to which nothing can be added
-        return callers
-    ours = [f"--{name}={value}" for name, value in _COMPILE_QUICKLY.items() if is_known_flag(name)]
-    return " ".join([*ours, callers]).strip()
-
-
-if CALLERS_FLAGS not in os.environ:  # the processes that tests start inherit both variables
-    os.environ[CALLERS_FLAGS] = os.environ.get("XLA_FLAGS", "").strip()
-    os.environ["XLA_FLAGS"] = with_quick_compilation(os.environ[CALLERS_FLAGS])
 os.environ.setdefault("JAXCIFAR_TEST_DATA", str(Path(_SHARED.name) / "tfds"))
 # The programs of thousands of tests are millions of objects. Looking through them for garbage after
 # every 700 new ones takes a fifteenth of a worker's time.

@@ -6,11 +6,12 @@ import subprocess
 import sys
 
 import pytest
-from conftest import assert_one_line_error, obeyed, with_quick_compilation
+from compiler_flags import CALLERS_FLAGS, with_quick_compilation
+from conftest import assert_one_line_error, obeyed
 
 import jaxcifar
 from jaxcifar.errors import UsageError
-from jaxcifar.machine import compilations, xla_flags
+from jaxcifar.machine import compilations, onednn, xla_flags
 from jaxcifar.machine.xla_flags import check_xla_flags, is_known_flag, known_options
 
 
@@ -101,3 +102,8 @@ def test_tests_add_their_flags_to_those_of_the_caller():
     assert both.startswith("--xla_backend_optimization_level=1 ")
     assert both.endswith(f" {callers}")
     assert with_quick_compilation("file/of/flags") == "file/of/flags"
+
+
+@pytest.mark.skipif("onednn" in os.environ[CALLERS_FLAGS], reason="the caller's flags decide")
+def test_tests_compute_without_onednn():
+    assert not onednn.is_on()

@@ -4,7 +4,8 @@ import os
 import subprocess
 import sys
 
-from conftest import CALLERS_FLAGS, ROOT
+from compiler_flags import CALLERS_FLAGS
+from conftest import ROOT
 
 
 def test_numbers_as_users_compile_them():
