@@ -12,7 +12,7 @@ from jaxcifar.bench.bench_rows import result_rows, speed_ratios
 from jaxcifar.bench.contest import Plan, compete
 from jaxcifar.bench.contestant import Contestant, ContestantSpec
 from jaxcifar.bench.contestant_process import IMPLEMENTATIONS, ContestantProcess
-from jaxcifar.bench.work import PHASES, TRAIN, Work
+from jaxcifar.bench.work import CLASSES, PHASES, TRAIN, Work
 from jaxcifar.config.experiment import Config
 
 _MIN_STEPS = 3  # of a measured program
@@ -93,6 +93,7 @@ def measure_programs(
 
     Raises:
       RunError: the first program can't be measured.
+      UsageError: a run's network can't be created.
     """
     works_by_program: dict[tuple[Config, float], dict[str, Work]] = {}  # by the runs' names
     for name, config in runs.items():
@@ -118,9 +119,12 @@ def _work_of_run(config: Config, images_per_measurement: int) -> Work:
     # Imported here, because a contestant imports this module before it sets its JAX settings.
     import jax
 
-    from jaxcifar.build.model import compute_dtype
+    from jaxcifar.build.model import compute_dtype, create_model
+    from jaxcifar.training import network
 
-    dtype = str(compute_dtype(config, jax.devices()[0]))
+    dtype_if_taken = compute_dtype(config, jax.devices()[0])
+    model = create_model(config, CLASSES, dtype_if_taken)
+    dtype = str(network.dtype(model))
     mixes_image_sizes = config.small_fraction != 0
     min_steps = _MIN_STEPS_WITH_TWO_IMAGE_SIZES if mixes_image_sizes else _MIN_STEPS
     steps = max(min_steps, images_per_measurement // config.batch_size)

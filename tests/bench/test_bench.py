@@ -43,6 +43,7 @@ from jaxcifar.commands import bench as bench_command
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
 from jaxcifar.exchange.torch_modules import ARCHS_IN_PYTORCH
+from jaxcifar.machine import onednn
 
 WORK = Work("cnn", "float32", batch_size=4, steps=2, test_images=8, eval_batch=8)
 
@@ -221,6 +222,17 @@ def test_rows_of_a_study_share_a_rate_only_if_they_cost_the_same(monkeypatch):
     }
     rows = bench.measure_programs(runs, images_per_measurement=256, rounds=1, progress=None)
     assert [row["runs"] for row in rows] == [["few small", "few, slower"], ["many small"]]
+
+
+def test_a_network_of_a_study_is_named_by_the_dtype_that_it_computes_in(monkeypatch):
+    monkeypatch.setattr(
+        bench, "_compete_in_training", lambda specs, *_: [Contestant(spec) for spec in specs]
+    )
+    monkeypatch.setattr(onednn, "has_matrix_instructions", lambda: True)
+    monkeypatch.setattr(onednn, "is_on", lambda: True)
+    runs = {"own": Config.create("tests/own/net.py:Net"), "cnn": Config.create("cnn")}
+    rows = bench.measure_programs(runs, images_per_measurement=256, rounds=1, progress=None)
+    assert {row["runs"][0]: row["dtype"] for row in rows} == {"own": "float32", "cnn": "bfloat16"}
 
 
 def test_a_contestant_has_its_own_settings_of_jax():
