@@ -21,9 +21,14 @@ OPTIONS_OF_COMMANDS = {
 _CURRENT_NAMES = {"sgd_rate": "non_kernel_rate", "small_part": "small_fraction"}  # by earlier name
 
 
+def current_name(setting: str) -> str:
+    """Return today's name of a setting that had another name in earlier versions."""
+    return _CURRENT_NAMES.get(setting, setting)
+
+
 def with_current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings in which today's names replace the names of earlier versions."""
-    return {_CURRENT_NAMES.get(name, name): value for name, value in settings.items()}
+    return {current_name(name): value for name, value in settings.items()}
 
 
 def check_and_convert(

@@ -16,6 +16,7 @@ from jaxcifar.config.fields import NAMES_OF_RUNS
 from jaxcifar.config.folds import run_folder_name
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.config.saved_config import config_of_begun_run
+from jaxcifar.config.setting_types import current_name
 from jaxcifar.config.table_pairs import merge_settings
 from jaxcifar.errors import UsageError, without_advice
 from jaxcifar.machine.reading import MEGABYTE, Remedy, convert_checked, read_json, read_toml
@@ -93,8 +94,11 @@ class Study:
         except ValueError as error:
             raise UsageError(str(error)) from None
         config = checked_settings("[config]", file.config)
+        reference = msgspec.to_builtins(file.reference)
+        if "sets" in reference:
+            reference["sets"] = [current_name(setting) for setting in reference["sets"]]
         author = "" if file.author is UNSET else file.author
-        return cls(file.title, config, rows, msgspec.to_builtins(file.reference), author)
+        return cls(file.title, config, rows, reference, author)
 
     def check(self, seed: int = 0, fold: str = "") -> None:
         """Check that all settings are in range and have an effect.

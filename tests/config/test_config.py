@@ -41,7 +41,9 @@ def test_names_of_settings_in_earlier_versions_are_read():
     assert Config.from_dict(content) == config
     rows = {"all": {"sgd_rate": 3.0, "small_part": 0.5}}
     shared = {"arch": "cnn", "recipe": "strong", "small_size": 16}
-    study = Study.from_dict({"rows": rows, "config": shared})
+    reference = {"sets": ["sgd_rate", "step_size"]}
+    study = Study.from_dict({"rows": rows, "config": shared, "reference": reference})
+    assert study.reference["sets"] == ["non_kernel_rate", "step_size"]
     assert study.rows[0].changes == {"non_kernel_rate": 3.0, "small_fraction": 0.5}
 
 
