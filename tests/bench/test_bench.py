@@ -547,7 +547,7 @@ def test_the_status_says_who_which_round_and_how_long():
     assert progress.status().line(80).endswith("64 s so far  100 s left")
 
 
-def test_a_contestant_is_killed_at_its_deadline_and_an_end_is_told():
+def test_a_contestant_is_killed_at_its_deadline_and_its_end_is_reported():
     with ContestantProcess("late", "plain flax", WORK) as late:
         with pytest.raises(ContestantError, match="late: not done after 0 s"):
             late.ask("train", 1, deadline=Deadline(0.01))  # when it has hardly begun to start

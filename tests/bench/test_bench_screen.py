@@ -194,7 +194,7 @@ def test_the_work_fits_the_network_and_the_device(
     assert json.loads((tmp_path / "x.json").read_text()) == figures
 
 
-def test_the_time_after_the_contest_by_hand():
+def test_the_time_after_the_contest_is_that_calculated_by_hand():
     """A round of 20 steps of 4 images takes 10 s, getting ready 3 s."""
     work = Work("cnn", "float32", 4, 20, 8, 8)
     entry = ContestantSpec("jaxcifar float32", "jaxcifar", work)
@@ -246,7 +246,7 @@ def chart_of(rows):
     return figures[0]
 
 
-def test_the_time_is_said_before_it_is_spent():
+def test_the_time_is_shown_before_it_is_spent():
     options = SimpleNamespace(minutes=20, rounds=5)
     assert expected_time(["cnn"], options).startswith(
         "measuring takes at most about 20 min for cnn:"

@@ -30,7 +30,7 @@ def test_all_collectives_of_a_program_are_found():
     ]
 
 
-def test_an_all_reduce_by_hand():
+def test_an_all_reduce_takes_the_seconds_calculated_by_hand():
     switched = Machine("", 1e12, 8, (100e9, 10e9), (1e-6, 10e-6))
     assert switched.all_reduce_seconds(1000, 1) == 0
     assert switched.all_reduce_seconds(10**9, 8) == pytest.approx(6e-6 + 2 * 7 / 8 / 100)

@@ -88,17 +88,17 @@ def test_a_run_of_too_many_steps_is_refused(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "reason"),
     [
         ("negative", "returns -1.0 at step 2"),
         ("huge", "returns 1e+300 at step 0"),
     ],
 )
-def test_what_is_no_rate_is_named_with_its_step(name, said):
+def test_what_is_no_rate_is_named_with_its_step(name, reason):
     with pytest.raises(UsageError) as error:
         rates(epochs=1, schedule=f"{RULES}:{name}")
     assert str(error.value) == (
-        f"--schedule {RULES}:{name}: {said}; it must return a number of at least 0, and the "
+        f"--schedule {RULES}:{name}: {reason}; it must return a number of at least 0, and the "
         "learning rate must not overflow float32"
     )
 

@@ -108,7 +108,7 @@ def test_no_file_is_replaced_unless_asked(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "reason"),
     [
         (["--csv", "nowhere/a.csv"], "--csv .*there is no folder"),
         (["--csv", "in"], "--csv .*is a folder"),
@@ -121,8 +121,8 @@ def test_no_file_is_replaced_unless_asked(folder, tmp_path):
         ),
     ],
 )
-def test_options_that_cant_be_carried_out(words, said, folder, tmp_path, monkeypatch):
+def test_options_that_cant_be_carried_out_are_refused(words, reason, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=reason):
         run(folder, *words)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]

@@ -25,10 +25,10 @@ main()
 WITH_IMPORTS = """
 import os, sys
 end = os._exit
-def told(code):
+def print_modules_and_exit(code):
     print("\\n".join(sys.modules), flush=True)
     end(code)
-os._exit = told
+os._exit = print_modules_and_exit
 from jaxcifar.commands.__main__ import main
 main()
 """

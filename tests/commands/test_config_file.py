@@ -124,7 +124,7 @@ def test_a_hostile_config_is_refused(earlier):
         given(earlier)
 
 
-def test_user_code_is_found_beside_the_file_and_changes_are_told(tmp_path, monkeypatch):
+def test_user_code_is_found_beside_the_file_and_changes_are_reported(tmp_path, monkeypatch):
     source = (ROOT / "experiments" / "networks" / "mixer.py").read_text()
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "net.py").write_text(source)

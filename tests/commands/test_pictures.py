@@ -31,7 +31,7 @@ def test_help_names_the_formats_below():
 
 
 @pytest.mark.parametrize("suffix", STARTS)
-def test_the_picture_of_a_network(tmp_path, suffix):
+def test_the_picture_of_a_network_has_the_format_of_its_suffix(tmp_path, suffix):
     file = tmp_path / f"net{suffix}"
     done = obeyed("summary", "--arch", "cnn", "--plot", str(file))
     assert done.returncode == 0, done.stderr

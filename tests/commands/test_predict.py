@@ -183,10 +183,10 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("content, said", BAD.values(), ids=BAD)
-def test_what_is_no_image_is_refused(content, said, tmp_path, capsys):
+@pytest.mark.parametrize("content, reason", BAD.values(), ids=BAD)
+def test_what_is_no_image_is_refused(content, reason, tmp_path, capsys):
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=reason):
         run(capsys, tmp_path / "a.png")
     with pytest.raises(UsageError, match="contains no images"):  # no other file is one
         run(capsys, tmp_path)
@@ -244,7 +244,7 @@ def test_a_cut_image_of_pillows_is_refused(photo, tmp_path):
 
 
 @pytest.mark.parametrize("by_folder", [False, True], ids=["by name", "in a folder"])
-def test_a_damaged_file_is_left_out_and_told_by_the_exit_code(by_folder, photo, tmp_path):
+def test_a_damaged_file_is_left_out_and_the_exit_code_says_so(by_folder, photo, tmp_path):
     for name in ("a.png", "c.png"):
         photo.save(tmp_path / name)
     (tmp_path / "b.jpg").write_text("a cat")
@@ -291,7 +291,7 @@ def test_a_run_that_is_no_run_is_not_taken_for_an_image(photo, tmp_path, capsys)
     for name in ("unfinished", "study/row/seed0"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "config.json").write_text("{}")
-    for words, output in (
+    for words, reason in (
         (["--run", SHIPPED], "no IMAGE is given"),
         ([], "no IMAGE is given"),
         (["a.png", "--run", SHIPPED, "nowhere"], "nowhere: does not exist; give a finished run"),
@@ -300,7 +300,7 @@ def test_a_run_that_is_no_run_is_not_taken_for_an_image(photo, tmp_path, capsys)
         (["--run", "a.png", "a.png"], "neither a run nor a file of weights"),
     ):
         places = [word if word.startswith(("-", "/")) else tmp_path / word for word in words]
-        with pytest.raises(UsageError, match=output):
+        with pytest.raises(UsageError, match=reason):
             run(capsys, *places)
 
 
@@ -334,7 +334,7 @@ def test_channels_may_come_first():
 
 
 @pytest.mark.parametrize(
-    ("images", "said"),
+    ("images", "reason"),
     [
         (np.zeros((2, 4, 32, 32), np.uint8), r"shape \(2, 4, 32, 32\); give \[N, H, W, 3\]"),
         (np.zeros((2, 32, 32, 3)), r"float64 pixels.*\* 255"),
@@ -344,8 +344,8 @@ def test_channels_may_come_first():
         (7, "a int can't be read"),
     ],
 )
-def test_arrays_of_other_forms_are_refused(images, said):
-    with pytest.raises(UsageError, match=said):
+def test_arrays_of_other_forms_are_refused(images, reason):
+    with pytest.raises(UsageError, match=reason):
         jaxcifar.load().predict(images)
 
 

@@ -359,7 +359,7 @@ def test_the_commands_are_listed():
     assert in_checkout == set(COMMANDS)
 
 
-def test_an_archive_that_is_not_there_is_told_though_the_set_is_prepared(shapes_dir):
+def test_a_missing_archive_is_reported_though_the_set_is_prepared(shapes_dir):
     done = obeyed("prepare", "--archive", "/nope.tgz", "--data-dir", shapes_dir)
     assert_one_line_error(done, 2, "/nope.tgz: no such file or folder")
 
@@ -373,7 +373,7 @@ def test_an_archive_that_is_not_there_is_told_though_the_set_is_prepared(shapes_
         ("gpu", 100, ""),
     ],
 )
-def test_a_long_run_on_a_cpu_is_told_of_once(platform, epochs, words):
+def test_a_long_run_on_a_cpu_is_announced_once(platform, epochs, words):
     """Ten images a second, of a thousand an epoch."""
     now, console = [0.0], Console(file=io.StringIO(), width=200)
     progress = TrainProgress(console)

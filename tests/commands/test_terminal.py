@@ -71,7 +71,7 @@ def test_an_error_is_as_wide_as_the_screen(monkeypatch):
     )
 
 
-def test_options_are_told_in_one_line(capfd):
+def test_wrong_options_are_refused_in_one_line(capfd):
     parser = Parser("x", "")
     parser.add_argument("--epochs", type=int)
     for words in (
@@ -111,7 +111,7 @@ def test_damage_of_a_studys_folder_ends_in_one_line(tmp_path):
     assert_one_line_error(obeyed("report", tmp_path, timeout=60), 2, "no finished run")
 
 
-def test_names_that_are_no_text_are_told(tmp_path):
+def test_names_that_are_no_text_are_shown_escaped(tmp_path):
     """As the operating system allows them; the console can't print them as they are."""
     name = os.fsencode(tmp_path) + b"/\xff\x1b[32m"
     done = subprocess.run(

@@ -156,7 +156,7 @@ def test_what_a_configs_file_would_not_give_back_is_refused(value):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "text"),
     [
         ("epochs", "100 for cnn, 50 for resnet18, 11 for fastnet"),
         ("optimizer", "adam for cnn, sgd for resnet18, muon for fastnet"),
@@ -166,8 +166,8 @@ def test_what_a_configs_file_would_not_give_back_is_refused(value):
         ("arch", "resnet18"),
     ],
 )
-def test_help_tells_the_default_of_each_network(name, told):
-    assert reference_default_text(name) == told
+def test_help_shows_the_default_of_each_network(name, text):
+    assert reference_default_text(name) == text
     if name in ("epochs", "momentum"):
         values = {arch: getattr(Config.create(arch), name) for arch in ("cnn", "fastnet")}
         assert values == {"epochs": {"cnn": 100, "fastnet": 11},

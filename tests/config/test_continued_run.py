@@ -414,7 +414,7 @@ def test_a_finished_run_in_a_named_folder_is_repeated_without_the_run_it_continu
             run.main([*words, *other])
 
 
-def test_settings_of_the_continued_run_are_said_to_come_from_it(tmp_path):
+def test_a_message_says_which_settings_come_from_the_continued_run(tmp_path):
     run = write_run(tmp_path / "run", learning_rate=0.02, dropout=0.25, warmup=0.5, seed=7)
     given = {"continue_from": run, "epochs": 10, "dropout": 0.1}
     config = Config.create(**given)

@@ -89,9 +89,9 @@ def test_missing_files_are_refused(tmp_path):
     ],
 )
 def test_other_arrays_are_refused(tmp_path, wrong, reason):
-    with pytest.raises(RunError, match=rf"{reason}.*; get (the file|them) again") as output:
+    with pytest.raises(RunError, match=rf"{reason}.*; get (the file|them) again") as error:
         load_cifar10_1(write(tmp_path, **wrong), tmp_path)
-    assert "\n" not in str(output.value)
+    assert "\n" not in str(error.value)
 
 
 def test_damaged_files_are_refused(tmp_path):

@@ -265,7 +265,7 @@ def test_preparing_again_after_a_kill_succeeds(some_archive, tmp_path):
     assert not list(tmp_path.glob("cifar10/incomplete.*"))
 
 
-def test_preparing_on_a_full_disk(some_archive, small_disk):
+def test_preparing_on_a_full_disk_fails_in_one_line_and_then_goes_on(some_archive, small_disk):
     disk, enlarge = small_disk
     arguments = ("prepare", "--archive", some_archive, "--data-dir", disk)
     done = ended(start(*arguments))

@@ -114,7 +114,7 @@ def test_cmyk_images_become_rgb(tmp_path):
     assert read_image(tmp_path / "a.jpg")[0].max() < 10
 
 
-def test_first_frame_of_an_animation(tmp_path):
+def test_the_first_frame_of_an_animation_is_read(tmp_path):
     frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     image = read_image(tmp_path / "a.gif")

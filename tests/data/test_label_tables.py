@@ -78,7 +78,7 @@ FORMS = {
 
 @pytest.mark.parametrize(("header", "delimiter", "name"), FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("labels_first", [False, True])
-def test_tables_as_people_write_them(tmp_path, header, delimiter, name, labels_first):
+def test_tables_are_read_as_people_write_them(tmp_path, header, delimiter, name, labels_first):
     write_images(tmp_path / "pets" / "images", [f"a{i:02}.png" for i in range(12)])
     rows = [(name.format(f"a{i:02}"), animal(i)) for i in range(12)]
     if header:

@@ -56,7 +56,7 @@ def by_class(examples):
     return sets
 
 
-def test_a_folder_of_train_and_test(pets, tmp_path):
+def test_a_folder_with_train_and_test_is_loaded(pets, tmp_path):
     dataset = load(pets, tmp_path)
     assert (dataset.name, dataset.title, dataset.is_from_catalog) == ("pets", "pets", False)
     assert dataset.class_names == ("cat", "dog")
@@ -159,7 +159,7 @@ def test_a_cache_that_is_not_as_it_was_is_made_anew(pets, tmp_path, monkeypatch)
     assert load(pets, tmp_path).sha256 == expected
 
 
-def test_what_is_left_out_or_read_in_part_is_told(pets, tmp_path):
+def test_what_is_left_out_or_read_in_part_is_reported(pets, tmp_path):
     (pets / ".DS_Store").write_text("x")
     (pets / "train" / "dog" / "Thumbs.db").write_text("x")
     frames = [Image.new("L", (32, 32), grey) for grey in (7, 200)]
@@ -379,8 +379,8 @@ def test_more_classes_than_a_byte_counts():
     dataset = Dataset.from_arrays(images, labels, images, labels, val_fraction=0.5)
     assert dataset.num_classes == 300
     for examples in (dataset.train, dataset.val, dataset.test):
-        output = examples.images[:, 0, 0].astype(int)
-        np.testing.assert_array_equal(examples.labels, output[:, 0] * 256 + output[:, 1])
+        channels = examples.images[:, 0, 0].astype(int)
+        np.testing.assert_array_equal(examples.labels, channels[:, 0] * 256 + channels[:, 1])
     np.testing.assert_array_equal(dataset.test.labels, labels)  # canonical order is by class
 
 

@@ -149,7 +149,7 @@ def test_files_to_evaluate_need_no_training_images_and_not_every_class(tmp_path)
     assert found.split == "test"
 
 
-def test_a_link_as_in_the_cache_of_hugging_face(insects, tmp_path):
+def test_links_as_in_the_cache_of_hugging_face_are_followed(insects, tmp_path):
     blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshot"
     insects.joinpath("data").rename(blobs)
     snapshot.mkdir()

@@ -426,7 +426,9 @@ def test_equal_checksums_of_different_images_are_not_copies(monkeypatch):
     assert count_copies(train, train[:0], test) == {"val": 0, "test": 1}
 
 
-def test_copies_are_told_and_images_of_the_catalogue_are_not_compared(easy_dataset, monkeypatch):
+def test_copies_are_reported_and_images_of_the_catalogue_are_not_compared(
+    easy_dataset, monkeypatch
+):
     train, test = pixels(30, 0), pixels(6, 1)
     test[:2] = train[:2]
     dataset = Dataset.from_arrays(train, labels(30), test, labels(6), name="cells")

@@ -37,11 +37,11 @@ def test_calibration_is_that_of_a_loop_over_images(temperature):
         [place] = [i for i in range(BINS) if i / BINS < sure <= (i + 1) / BINS]
         bins[place].append((sure, chances.index(sure) == label))
     ece = 0.0
-    for output, held in zip(got["bins"], bins, strict=True):
-        assert output["images"] == len(held)
+    for filled, held in zip(got["bins"], bins, strict=True):
+        assert filled["images"] == len(held)
         if held:
             sure, right = np.mean(held, axis=0)
-            assert (output["confidence"], output["accuracy"]) == pytest.approx((sure, right))
+            assert (filled["confidence"], filled["accuracy"]) == pytest.approx((sure, right))
             ece += len(held) / len(labels) * abs(sure - right)
     # So near only if float64 is used from the first division on.
     assert got["ece"] == pytest.approx(ece, rel=1e-12)

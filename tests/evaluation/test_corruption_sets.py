@@ -140,9 +140,9 @@ def test_some_images_of_each_strength_and_lines_on_other_files(tmp_path):
 def test_files_of_another_form_are_refused(name, array, reason, tmp_path):
     path = write_set(tmp_path / "C", ["fog"])
     np.save(tmp_path / "C" / f"{name}.npy", array, allow_pickle=True)
-    with pytest.raises((RunError, UsageError), match=reason) as output:
+    with pytest.raises((RunError, UsageError), match=reason) as error:
         evaluated(by_first_pixel, path)
-    assert "\n" not in str(output.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_file_that_ends_too_soon_is_refused(tmp_path):
@@ -208,12 +208,12 @@ def test_the_command_shows_and_writes_what_it_finds(tmp_path, capsys, monkeypatc
     cells = [f"{value:.2%}" for value in (*means, found["mean"])]
     assert ["mean", "of", "2", *cells, "100.0%"] in lines
     Image.open(tmp_path / "out" / "corruptions-CIFAR-10-C.png").verify()
-    for words, output in (
+    for words, reason in (
         ([str(weights), "--base", str(SHIPPED_WEIGHTS)], "--base: is for --on FOLDER"),
         ([str(weights), "--on", path, "--base", str(tmp_path)], "no run here"),
         ([str(weights), "--on", path, path + "/../CIFAR-10-C"], "two sets have the same name"),
     ):
-        with pytest.raises(UsageError, match=output):
+        with pytest.raises(UsageError, match=reason):
             evaluate_command.main(words)
 
 

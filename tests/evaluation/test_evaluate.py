@@ -337,8 +337,8 @@ def test_some_of_a_set_has_the_same_share_of_each_class():
     np.testing.assert_array_equal(images, whole.examples.images[few.indices])
     np.testing.assert_array_equal(few.indices, whole.subset(21).indices)
     assert whole.subset(70) is whole.subset(None) is whole
-    output = evaluate_set(linear, few, NAMES, None, DATE).figures["mistakes"]
-    assert {mistake["index"] for mistake in output} <= set(few.indices.tolist())
+    mistakes = evaluate_set(linear, few, NAMES, None, DATE).figures["mistakes"]
+    assert {mistake["index"] for mistake in mistakes} <= set(few.indices.tolist())
     with pytest.raises(UsageError, match="--images 1"):
         whole.subset(1)
 
@@ -585,10 +585,10 @@ def test_images_that_are_gone_cost_the_temperature_alone(finished, monkeypatch, 
         evaluate_command.main([str(finished / "seed0"), "--on", "test", *data])
 
 
-def found_in(name, images, **said):
+def found_in(name, images, **figures_of_run):
     examples = some_images(images)
     figures = evaluate_set(linear, as_set(examples), NAMES, None, DATE).figures
-    return {"sets": {name: figures}, **said}
+    return {"sets": {name: figures}, **figures_of_run}
 
 
 def test_the_newest_figures_of_a_set_stay(tmp_path):
@@ -619,9 +619,9 @@ def test_the_newest_figures_of_a_set_stay(tmp_path):
 )
 def test_a_damaged_evaluation_is_refused_before_anything_is_done(tmp_path, content, reason):
     (tmp_path / "evaluation.json").write_text(content)
-    with pytest.raises(RunError, match=rf"evaluation\.json: .*{reason}.*; delete it") as output:
+    with pytest.raises(RunError, match=rf"evaluation\.json: .*{reason}.*; delete it") as error:
         save_evaluation(tmp_path, found_in("x", 20), {"date": DATE, "purpose": "p"})
-    assert "\n" not in str(output.value)
+    assert "\n" not in str(error.value)
     assert not (tmp_path / "test_looks.jsonl").exists()
 
 
@@ -835,15 +835,15 @@ def test_evaluating_mistakes_keeps_and_reports_their_accuracy(
     monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: None)  # saves time
     run = shutil.copytree(finished / "seed0", tmp_path / "run")
     evaluate_command.main([str(run), "--on", "slips"])
-    output = read_evaluation(RunFolder(run))["slips"]
+    results = read_evaluation(RunFolder(run))["slips"]
     classifier = load(run)
     images, labels = easy_dataset.test
     clean = np.mean(classifier.logits(images).argmax(1) == labels)
     unscaled = evaluation_mistakes(classifier)["pixels 0 to 255"](images)
-    assert output["clean"] == pytest.approx(clean)
+    assert results["clean"] == pytest.approx(clean)
     expected = np.mean(unscaled.argmax(1) == labels)
-    assert output["accuracy"]["pixels 0 to 255"] == pytest.approx(expected)
-    assert output["images"] == 40
+    assert results["accuracy"]["pixels 0 to 255"] == pytest.approx(expected)
+    assert results["images"] == 40
     screen = capsys.readouterr().out
     for name, value in (("none", clean), ("pixels 0 to 255", expected)):
         assert re.search(rf"^ *{name} +{value:.2%} *$", screen, re.M)

@@ -87,7 +87,7 @@ def table(output, title):
     return rows
 
 
-def test_the_accuracy_of_each_run_on_each_set(output):
+def test_the_accuracy_of_each_run_on_each_set_is_shown(output):
     assert [line for line in table(output, "Accuracy") if line[0] in ("one", "two")] == [
         ["one", "test images", "8,100", "81.00%", "78.90-82.30", "81.70%"],
         ["one", "photos", "3,300", "33.00%", "30.90-34.30", "33.70%"],
@@ -95,7 +95,7 @@ def test_the_accuracy_of_each_run_on_each_set(output):
     ]
 
 
-def test_the_calibration_of_each_run_on_each_set(output):
+def test_the_calibration_of_each_run_on_each_set_is_shown(output):
     assert [line for line in table(output, "Calibration") if line[0] in ("one", "two")] == [
         ["one", "test images", "0.8900", "8.10%", "0.6900", "4.05%"],
         ["one", "photos", "1.3700", "3.30%", "1.1700", "1.65%"],

@@ -164,7 +164,7 @@ def test_wrappers_around_a_state_dict_are_removed(source, tmp_path):
     assert_same_arrays(read_state_dict(tmp_path / "state.safetensors").arrays, plain)
 
 
-def test_a_state_dict_of_the_usual_resnet18(tmp_path):
+def test_a_state_dict_of_the_usual_resnet18_is_converted(tmp_path):
     """With tensors of PyTorch's own, by the names and shapes of its description."""
     network = torch.nn.Module()
 
@@ -211,11 +211,11 @@ class Bomb:
 
 
 def refused(path, *words):
-    with pytest.raises(RunError) as output:
+    with pytest.raises(RunError) as error:
         read_state_dict(path)
     for word in words:
-        assert word in str(output.value)
-    assert len(str(output.value).splitlines()) == 1
+        assert word in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_no_pickle_is_executed(tmp_path):
@@ -282,10 +282,10 @@ def test_an_error_names_the_tensors_that_do_not_fit(source, easy_dataset, tmp_pa
     state = torch.load(source[1], weights_only=True)
     path = tmp_path / "other.pth"
     torch.save({**state, "extra": torch.zeros(2), "features.0.bias": torch.zeros(9)}, path)
-    with pytest.raises(RunError) as output:
+    with pytest.raises(RunError) as error:
         converted(path, tmp_path / "run", easy_dataset)
-    assert "extra: [2] in the file, none expected" in str(output.value)
-    assert "features.0.bias: [9] in the file, [4] expected" in str(output.value)
+    assert "extra: [2] in the file, none expected" in str(error.value)
+    assert "features.0.bias: [9] in the file, [4] expected" in str(error.value)
     with pytest.raises(RunError, match=r"conv1\.weight: none in the file, \[4, 3, 3, 3\]"):
         converted(source[1], tmp_path / "run", easy_dataset, "resnet18")
     assert not (tmp_path / "run").exists()

@@ -133,8 +133,8 @@ def test_onnx_runtime_gives_our_logits(classifier, images, expected, error):
         [logits] = session.run(None, {"images": images[some]})
         assert_near(logits, expected[some], error[some])
     assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
-    output = session.get_modelmeta().custom_metadata_map
-    assert json.loads(output["class_names"]) == list(NAMES)
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["class_names"]) == list(NAMES)
 
 
 def test_stablehlo_gives_our_logits(classifier, images, expected, error, tmp_path):

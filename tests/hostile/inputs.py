@@ -38,19 +38,19 @@ class Change:
     what: str
     value: object
 
-    def of(self, said):
+    def of(self, structure):
         """The structure, changed; the same for the same change."""
-        if not isinstance(said, dict | list) or not said or not self.way:
+        if not isinstance(structure, dict | list) or not structure or not self.way:
             return self.value
-        names = list(said) if isinstance(said, dict) else list(range(len(said)))
+        names = list(structure) if isinstance(structure, dict) else list(range(len(structure)))
         name = names[self.way[0] % len(names)]
-        changed = said.copy()
+        changed = structure.copy()
         if len(self.way) > 1:
-            changed[name] = Change(self.way[1:], self.what, self.value).of(said[name])
+            changed[name] = Change(self.way[1:], self.what, self.value).of(structure[name])
         elif self.what == "delete":
             del changed[name]
-        elif self.what == "add" and isinstance(said, dict):
-            changed[str(self.value)] = said[name]
+        elif self.what == "add" and isinstance(structure, dict):
+            changed[str(self.value)] = structure[name]
         else:
             changed[name] = self.value
         return changed
@@ -68,17 +68,17 @@ changes = st.lists(
 )
 
 
-def changed(said, those):
+def changed(structure, those):
     for change in those:
-        said = change.of(said)
-    return said
+        structure = change.of(structure)
+    return structure
 
 
-def to_toml(said):
+def to_toml(structure):
     """A structure as TOML, as far as TOML has it."""
-    if not isinstance(said, dict):
-        return _inline(said)
-    return "".join(f"{json.dumps(str(k))} = {_inline(v)}\n" for k, v in said.items())
+    if not isinstance(structure, dict):
+        return _inline(structure)
+    return "".join(f"{json.dumps(str(k))} = {_inline(v)}\n" for k, v in structure.items())
 
 
 def _inline(value):

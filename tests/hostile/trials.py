@@ -119,9 +119,9 @@ def try_study(workshop, case):
     """A study's file of any structure, begun or gone on with."""
     those, raw, as_json, goes_on = case
     with workshop.copy("study" if goes_on else None) as folder:
-        output = inputs.changed(STUDY, those)
+        study = inputs.changed(STUDY, those)
         path = folder / ("study.json" if as_json else "study.toml")
-        text = (json.dumps(output) if as_json else inputs.to_toml(output)) if raw is None else raw
+        text = (json.dumps(study) if as_json else inputs.to_toml(study)) if raw is None else raw
         path.write_text(text, errors="surrogatepass")
         before = state(folder)
         arguments = ["--study", path, "--out", folder / "out", *workshop.options()]
@@ -187,8 +187,8 @@ def try_weights(workshop, case):
     else:
         card = inputs.changed(json.loads(header["__metadata__"]["jaxcifar"]), differences)
         header["__metadata__"]["jaxcifar"] = json.dumps(card)
-        output = json.dumps(header).encode()
-        content = len(output).to_bytes(8, "little") + output + content[8 + length :]
+        new_header = json.dumps(header).encode()
+        content = len(new_header).to_bytes(8, "little") + new_header + content[8 + length :]
     with workshop.copy() as folder:
         path = folder / "any.safetensors"
         path.write_bytes(content)

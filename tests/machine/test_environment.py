@@ -149,7 +149,7 @@ def test_a_command_asks_for_huge_pages_once(set_by_user):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no numbers for users")
-def test_a_user_without_a_home_is_told_so_where_it_matters(monkeypatch):
+def test_a_missing_home_folder_is_reported_where_it_matters(monkeypatch):
     """As in a container that is run with the number of a user that has no name there."""
     import pwd
 
@@ -166,7 +166,7 @@ def test_a_user_without_a_home_is_told_so_where_it_matters(monkeypatch):
     assert jax.config.jax_compilation_cache_dir == cache
 
 
-def test_a_home_that_nobody_has_is_told_like_any_missing_folder(tmp_path, monkeypatch):
+def test_the_home_of_an_unknown_user_is_reported_like_any_missing_folder(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="~nosuchuser/x: no such folder or file"):
         load_user_data("~nosuchuser/x", tmp_path)
     monkeypatch.setenv("TFDS_DATA_DIR", "~nosuchuser/x")

@@ -69,10 +69,10 @@ def test_a_setting_is_set_aside_and_named(name, shipped, easy_dataset):
     with SET[name]():
         with package_settings() as lines:
             inside = drawn()
-        with pytest.warns(UserWarning, match=f"{name}=.* is set aside") as output:
+        with pytest.warns(UserWarning, match=f"{name}=.* is set aside") as warned:
             predicted = shipped.predict(images)
-    assert len(lines) == len(output) == 1
-    assert output[0].filename == __file__
+    assert len(lines) == len(warned) == 1
+    assert warned[0].filename == __file__
     assert inside.dtype == expected.dtype
     np.testing.assert_array_equal(inside, expected)
     np.testing.assert_array_equal(predicted.probabilities, probabilities)
@@ -101,7 +101,7 @@ def test_training_is_the_same_within_all_of_them(easy_dataset, tmp_path):
             np.testing.assert_array_equal(array, expected)
 
 
-def test_a_number_that_jax_is_to_stop_at_is_told(easy_dataset, tmp_path):
+def test_an_error_names_the_setting_by_which_jax_stops_at_nan(easy_dataset, tmp_path):
     blown_up = settings_of({"optimizer": "sgd", "learning_rate": 1e30})
     with jax.debug_nans(True), pytest.raises(RunError, match="JAX_DEBUG_NANS is set"):
         jaxcifar.train("cnn", easy_dataset, run_dir=tmp_path / "run", **blown_up)

@@ -109,7 +109,7 @@ def test_processes_that_do_not_fit_together_all_say_why():
     assert_all_say(errors, UsageError, "jax is 1.0 in process 0 and 1.1 in process 1")
 
 
-def test_a_wrong_address_is_told_at_once():
+def test_a_wrong_address_is_reported_at_once():
     began = time.monotonic()
     [error], _ = met(member(1), address="no-such-host.invalid:1234")
     assert_all_say([error], UsageError, "--coordinator no-such-host.invalid:1234", "can't be found")

@@ -115,7 +115,7 @@ def test_an_accelerator_that_is_too_small_is_refused():
     assert lines == []
 
 
-def test_a_cpu_that_may_be_too_small_is_told(monkeypatch):
+def test_a_line_warns_of_a_cpu_with_too_little_memory(monkeypatch):
     monkeypatch.setattr(memory, "available_memory", lambda: 5 * GB)
     program, lines = compiled(argument=9 * GB, temp=3 * GB), []
     memory.check_memory(program, [device("cpu")], "a step", lines.append)
@@ -145,7 +145,9 @@ def test_a_program_takes_its_results_but_for_those_that_replace_arguments():
     assert 4 * 3 * 7_000 <= results < 4 * 3 * 7_000 + 100
 
 
-def test_it_is_told_before_the_first_step(easy_dataset, tmp_path, monkeypatch, capsys):
+def test_a_lack_of_memory_is_reported_before_the_first_step(
+    easy_dataset, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(memory, "available_memory", lambda: 0)
     settings = {"arch_args": SMALL, "epochs": 1, "batch_size": 32}
     jaxcifar.train("cnn", easy_dataset, run_dir=tmp_path, **settings)

@@ -160,7 +160,7 @@ def test_no_line_tells_that_its_programs_are_not_stored(monkeypatch, flags):
         (CALLS.replace("true", "false"), [False, False]),
     ],
 )
-def test_xla_calls_it_for_bfloat16_convolutions_unless_told_not_to(flags, expected):
+def test_xla_calls_onednn_for_bfloat16_convolutions_unless_flags_forbid_it(flags, expected):
     if not onednn.could_be_on():
         pytest.skip("needs jaxlib 0.12 and a processor with instructions for bfloat16")
     script = """

@@ -234,12 +234,12 @@ def test_processes_that_were_started_differently_all_say_why(options, tmp_path):
         for number, rate in enumerate((0.02, 0.03))
     ]
     for process in both:
-        output = "learning_rate is 0.02 in process 0 and 0.03 in process 1"
-        assert_one_line_error(ended(process), 2, output)
+        difference = "learning_rate is 0.02 in process 0 and 0.03 in process 1"
+        assert_one_line_error(ended(process), 2, difference)
     assert not path.exists()
 
 
-def test_only_the_others_abort_is_told_as_such():
+def test_only_an_abort_by_another_process_is_named_as_such():
     """Whatever else aborts a process ends it as it would have, without a word on the others."""
     address = free_address()
     both = [start_program("one_aborts", address, number) for number in (0, 1)]
@@ -285,8 +285,8 @@ def test_a_run_folder_that_only_one_sees_is_refused(tmp_path, monkeypatch):
 def test_a_helper_that_is_another_file_in_another_process_is_refused(tmp_path, monkeypatch):
     config = dataclasses.replace(Config.create("cnn"), imports=(("arch: lib/sizes.py", "abc"),))
     in_process_1(monkeypatch, json.dumps({"SHA-256 of arch: lib/sizes.py": "123"}))
-    output = "lib/sizes.py is 123 in process 0 and abc in process 1"
-    with pytest.raises(UsageError, match=output):
+    difference = "lib/sizes.py is 123 in process 0 and abc in process 1"
+    with pytest.raises(UsageError, match=difference):
         of_runs.has_begun_in_first_process(RunFolder(tmp_path), config)
 
 

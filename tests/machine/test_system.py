@@ -15,7 +15,7 @@ from jaxcifar.errors import RunError
 from jaxcifar.machine import files, system
 
 
-def test_train_resume_and_report_without_posix(tmp_path):
+def test_training_resuming_and_reporting_work_without_posix(tmp_path):
     archive = write_tar(tmp_path / "some.tar", binary_members(some_records()), mode="w")
     # Windows gives a program whose output is a file the characters of its language alone.
     output = finish(
@@ -54,7 +54,7 @@ def test_windows_denies_for_a_moment_only(monkeypatch):
         system.retry_if_access_denied(denied_twice)
 
 
-def test_running_processes_are_told_from_ended_ones():
+def test_running_processes_are_distinguished_from_ended_ones():
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     assert system.is_running(os.getpid())

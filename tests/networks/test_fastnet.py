@@ -285,7 +285,7 @@ def test_the_first_training_images_are_whitened(monkeypatch, easy_dataset):
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 3), (2, 2), (3, 3), (5, 4)])
-def test_the_mean_of_all_maxima_against_numpy(height, width):
+def test_the_mean_of_all_maxima_is_that_of_numpy(height, width):
     x = np.random.RandomState(0).randn(2, height, width, 3).astype(np.float32)
     starts = np.ndindex(max(height - 1, 1), max(width - 1, 1))
     maxima = np.float64([x[:, i : i + 2, j : j + 2].max((1, 2)) for i, j in starts])

@@ -166,7 +166,7 @@ def test_convolution_pads_on_each_side(size, stride, padding):
     assert_near(y, numpy_conv(x, kernel, stride), error)
 
 
-def test_batch_norm_against_its_definition():
+def test_batch_norm_computes_its_definition():
     x = jnp.float32(np.random.RandomState(0).randn(6, 4, 4, 5) * 3 + 2)
     layer = BatchNorm()
     variables = layer.init(jax.random.key(0), x, train=False)

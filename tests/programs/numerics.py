@@ -132,7 +132,7 @@ def test_evaluation(count):
     close(logits.reshape(-1, 500, 10), (rows**2).sum(-1).mean(1))
 
 
-def test_the_gradient_of_a_depthwise_kernel():
+def test_the_gradient_of_a_depthwise_kernel_is_exact():
     x, grad = normal(128, 32, 32, 8), np.cos(normal(128, 32, 32, 8))
     kernel = normal(3, 3, 8)
     given = jnp.asarray(x)

@@ -11,8 +11,8 @@ from jaxcifar.machine import processes
 if __name__ == "__main__":
     _, coordinator, number = sys.argv
     processes.join_processes(coordinator, 2, int(number))
-    said = processes.gather_texts("of process 1 ⟳" if number == "1" else "")
-    print(json.dumps(said))
+    texts = processes.gather_texts("of process 1 ⟳" if number == "1" else "")
+    print(json.dumps(texts))
     in_some = processes.any_process(number == "0", number == "1", False)
     print(json.dumps(in_some))
     try:

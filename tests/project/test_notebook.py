@@ -75,7 +75,7 @@ def with_values(cell, values):
         assert count == 1, name
 
 
-def test_from_end_to_end_and_once_more(shapes_dir, tmp_path):
+def test_the_notebook_runs_from_start_to_end_and_once_more(shapes_dir, tmp_path):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     nbformat.validate(notebook)
     cells = {cell.id: cell for cell in notebook.cells if cell.cell_type == "code"}
@@ -120,7 +120,7 @@ def test_from_end_to_end_and_once_more(shapes_dir, tmp_path):
     assert "0 runs done now" in text_of(again.nb.cells)
 
 
-def test_each_cell_is_told_of_before():
+def test_each_cell_is_explained_before_it_runs():
     """What it shows, and how long that takes."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     for before, cell in zip(notebook.cells, notebook.cells[1:], strict=False):

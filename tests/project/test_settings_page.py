@@ -19,7 +19,7 @@ def test_every_option_of_a_run_is_on_the_page():
         assert name in listed
 
 
-def test_meaning_default_and_range_are_told_apart():
+def test_meaning_default_and_range_are_separated():
     cells = {}
     for line in settings_page.page().splitlines():
         if line.startswith("`--"):

@@ -50,7 +50,7 @@ def test_a_library_is_read_as_untyped_only_while_it_ships_no_types(package):
     assert not ships_types(package), f"{package} ships types: its override can go"
 
 
-def test_packages_with_types_and_without_are_told_apart():
+def test_packages_with_types_and_without_are_distinguished():
     assert ships_types("numpy")
     assert not ships_types("optax")
     assert not ships_types("no_such_package")

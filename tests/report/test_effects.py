@@ -16,7 +16,7 @@ IMAGES = 10_000  # test images of `made_run`
 def row(name, *accuracies, **settings):
     """A variation with these test accuracies, one of each seed."""
     runs = [
-        made_run(said={"test_accuracy": accuracy}, seed=seed, **settings)
+        made_run(changes={"test_accuracy": accuracy}, seed=seed, **settings)
         for seed, accuracy in enumerate(accuracies)
     ]
     return made(name, *runs)
@@ -100,7 +100,7 @@ def test_changes_begin_at_the_usual_value():
     assert "; learning rate 0.1 instead of 0.01 costs 10.0 points (" in text
 
 
-def test_without_a_single_change_nothing_is_said_of_effects():
+def test_without_a_single_change_the_report_says_nothing_of_effects():
     rows = [row("one", 0.7, learning_rate=0.1), row("two", 0.8, batch_size=64)]
     assert effect_sentences(rows[:1]) == []
     [text] = effect_sentences(rows)

@@ -18,10 +18,10 @@ from jaxcifar.report.study_records import Records, StudiedNetwork
 MATRIX = [[6, 2, 0], [0, 0, 0], [1, 0, 3]]  # no test image of the second class
 
 
-def made_run(val=(0.5, 0.9, 0.7), loss=(1.0, 0.6, 0.4), said=None, matrix=MATRIX, **settings):
+def made_run(val=(0.5, 0.9, 0.7), loss=(1.0, 0.6, 0.4), changes=None, matrix=MATRIX, **settings):
     """A finished run whose best epoch is neither the first nor the last.
 
-    `val` and `loss` are of the validation images by epoch; `said` goes into its result.
+    `val` and `loss` are of the validation images by epoch; `changes` replaces fields of its result.
     """
     history = [
         {"epoch": epoch, "val_accuracy": accuracy, "val_loss": cost, "train_loss": 2.0 * cost}
@@ -34,7 +34,7 @@ def made_run(val=(0.5, 0.9, 0.7), loss=(1.0, 0.6, 0.4), said=None, matrix=MATRIX
         "examples": {"train": 45_000, "val": 5_000, "test": 10_000},
         "confusion_matrix": matrix,
         "class_accuracy": {"cat": 0.75, "dog": 0.0, "ship": 0.75},
-        **(said or {}),
+        **(changes or {}),
     }
     config = Config.create("cnn", **{"epochs": len(val), **settings})
     return FinishedRun(Path("runs"), config, history, result, None)
@@ -45,8 +45,8 @@ def made(name, *runs, **settings):
     return Variation(name, runs or (made_run(**settings),))
 
 
-def converted(**said):
-    return made_run(said={"converted": {"file": "net.pth", "sha256": "ab"}, **said})
+def converted(**changes):
+    return made_run(changes={"converted": {"file": "net.pth", "sha256": "ab"}, **changes})
 
 
 def test_the_selected_epoch_is_the_best_and_neither_the_first_nor_the_last():
@@ -80,29 +80,29 @@ def test_a_run_without_validation_is_not_confused_with_a_converted_run():
 def test_data_sets_with_the_same_images_are_equal_under_any_name():
     prints = {"train": "a" * 64, "test": "b" * 64}
     backwards = dict(reversed(prints.items()))
-    one = made_run(said={"dataset": "One", "dataset_fingerprint": prints}).data
+    one = made_run(changes={"dataset": "One", "dataset_fingerprint": prints}).data
     two = made_run(
-        said={"dataset": "Two", "dataset_fingerprint": backwards, "dataset_name": "mine.npz"}
+        changes={"dataset": "Two", "dataset_fingerprint": backwards, "dataset_name": "mine.npz"}
     ).data
     assert one.identity == two.identity
     assert (one.name, two.name) == ("cifar10", "mine.npz")
     assert (one.title, two.title) == ("One", "Two")
     assert one.fingerprints == (("train", "a" * 64), ("test", "b" * 64))
-    unknown = made_run(said={"dataset": "One"}).data
+    unknown = made_run(changes={"dataset": "One"}).data
     assert unknown.identity == "One"
     assert unknown.fingerprints == ()
-    changed = made_run(said={"dataset_fingerprint": prints | {"test": "c" * 64}}).data
+    changed = made_run(changes={"dataset_fingerprint": prints | {"test": "c" * 64}}).data
     assert changed.identity != one.identity
 
 
 def test_the_figures_of_a_variation_are_by_run_and_by_epoch():
     variation = made(
         "row",
-        made_run(said={"test_accuracy": 0.5}, seed=3),
-        made_run(val=(0.1, 0.2, 0.3), said={"test_accuracy": 0.75}, seed=5),
+        made_run(changes={"test_accuracy": 0.5}, seed=3),
+        made_run(val=(0.1, 0.2, 0.3), changes={"test_accuracy": 0.75}, seed=5),
     )
     assert variation.values("test_accuracy").tolist() == [0.5, 0.75]
-    whole = made("row", made_run(val=(0, 1), loss=(1, 0), said={"test_accuracy": 1}))
+    whole = made("row", made_run(val=(0, 1), loss=(1, 0), changes={"test_accuracy": 1}))
     assert whole.values("test_accuracy").dtype == whole.curve("val_loss").dtype == np.float64
     assert variation.curve("val_accuracy").tolist() == [[0.5, 0.9, 0.7], [0.1, 0.2, 0.3]]
     assert variation.config.seed == 3
@@ -130,7 +130,7 @@ def test_changes_have_the_old_and_the_new_value_and_no_seed():
 
 
 def test_the_best_run_is_chosen_by_validation_then_by_loss():
-    low = made_run(val=(0.6, 0.8, 0.7), said={"test_accuracy": 0.99})
+    low = made_run(val=(0.6, 0.8, 0.7), changes={"test_accuracy": 0.99})
     high = made_run(val=(0.5, 0.9, 0.7), loss=(1.0, 0.6, 0.4))
     surer = made_run(val=(0.5, 0.9, 0.7), loss=(1.0, 0.5, 0.4))
     assert made("row", low, high, surer).best_run is surer
@@ -216,7 +216,7 @@ def test_two_settings_that_switch_each_other_off_are_still_changes():
 
 
 def test_a_sample_has_the_number_of_images_of_its_split():
-    variation = made("row", made_run(said={"test_accuracy": 0.5}), made_run(seed=1))
+    variation = made("row", made_run(changes={"test_accuracy": 0.5}), made_run(seed=1))
     tested = statistics.Sample.of(variation, "test_accuracy")
     assert (tested.values, tested.images) == ((0.5, 0.75), 10_000)
     validated = statistics.Sample.of(variation, "val_accuracy", "val")
@@ -236,12 +236,12 @@ def test_a_run_guesses_if_its_accuracy_could_come_from_guessing(largest):
     level = largest / 60
     critical = stats.norm.isf(0.05, loc=level, scale=(level * (1 - level) / 60) ** 0.5)
     for accuracy, guesses in ((critical - 1e-6, True), (critical + 1e-6, False), (0.0, True)):
-        run = made_run(matrix=matrix, said={"test_accuracy": accuracy})
+        run = made_run(matrix=matrix, changes={"test_accuracy": accuracy})
         assert statistics.is_guessing(run) == guesses
 
 
 def test_an_accuracy_exactly_at_the_bound_counts_as_guessing():
-    run = made_run(matrix=[[4, 0], [0, 0]], said={"test_accuracy": 1.0})  # the bound is 1
+    run = made_run(matrix=[[4, 0], [0, 0]], changes={"test_accuracy": 1.0})  # the bound is 1
     assert statistics.is_guessing(run)
 
 
@@ -309,7 +309,7 @@ def test_accuracies_in_another_order_are_a_tie_that_the_loss_decides():
 
     def variation(name, accuracies, loss):
         runs = [
-            made_run(val=(0.1, value), loss=(1.0, loss), said={"val_accuracy": value})
+            made_run(val=(0.1, value), loss=(1.0, loss), changes={"val_accuracy": value})
             for value in accuracies
         ]
         return made(name, *runs)
@@ -322,7 +322,9 @@ def test_accuracies_in_another_order_are_a_tie_that_the_loss_decides():
 
 
 def test_the_spread_of_a_metric_is_the_standard_deviation_of_a_sample():
-    runs = [made_run(said={"test_loss": loss}, seed=seed) for seed, loss in enumerate((0.2, 0.6))]
+    runs = [
+        made_run(changes={"test_loss": loss}, seed=seed) for seed, loss in enumerate((0.2, 0.6))
+    ]
     table = metric_table([made("row", *runs), made("one", runs[0])])
     (loss_column,) = [i for i, title in enumerate(table["titles"]) if "oss" in title]
     cells = {line["name"]: line["cells"][loss_column] for line in table["lines"]}

@@ -49,10 +49,10 @@ STUDY = Study.from_dict(
 )
 
 
-def write_run(path, config, test, val, mismatched=0.1, names=CLASSES, matrix=None, **said):
+def write_run(path, config, test, val, mismatched=0.1, names=CLASSES, matrix=None, **changes):
     """A finished run as `experiments.run` leaves it, with figures of our choice.
 
-    `matrix` is its confusion matrix, `said` goes to its result.
+    `matrix` is its confusion matrix, `changes` replaces fields of its result.
     """
     path.mkdir(parents=True)
     folder = RunFolder(path)
@@ -102,7 +102,7 @@ def write_run(path, config, test, val, mismatched=0.1, names=CLASSES, matrix=Non
         "at_once": 1,
         "compute_dtype": "float32",
         "git_commit": "c0ffee",
-        **said,
+        **changes,
     }
     folder.result_file.write_text(json.dumps(result))
 
@@ -227,11 +227,11 @@ def test_collapsed_runs_are_named(tmp_path):
         write_run(tmp_path / name, config, 0.1, 0.1, matrix=matrix, names=names)
     text = report(tmp_path)
     summary = text.partition("## Contents")[0]
-    output = "seed 0, collapsed: it says “{}” for every test image (10.00% right)"
-    assert output.format(r"c\*t") in summary
+    sentence = "seed 0, collapsed: it says “{}” for every test image (10.00% right)"
+    assert sentence.format(r"c\*t") in summary
     screen = io.StringIO()  # where a star stands for itself, without Markdown's backslash
     show_ranking(Console(file=screen, width=200), read_records(tmp_path))
-    assert output.format("c*t") in screen.getvalue()
+    assert sentence.format("c*t") in screen.getvalue()
     assert "no better than always saying the most frequent class (10.00%)" in text
     assert "None can be told apart from guessing" in text
     write_run(tmp_path / "good", Config.create("cnn", epochs=4), 0.8, 0.8, names=names)
@@ -291,8 +291,8 @@ def test_other_networks_and_data_sets_are_not_compared_with_the_reference(tmp_pa
     study = dataclasses.replace(STUDY, config={**STUDY.config, **change})
     text = report(write_study(tmp_path, THREE_SEEDS, study))
     assert word in text
-    for output in ("the report", "test | reference", "difference |", "wrong moment", "mismatched"):
-        assert output not in text.lower()
+    for phrase in ("the report", "test | reference", "difference |", "wrong moment", "mismatched"):
+        assert phrase not in text.lower()
     assert ("These are not CIFAR-10 results" in text) == ("dataset" in change)
 
 
@@ -305,7 +305,7 @@ def test_epochs_that_differ_from_the_references_are_reported(tmp_path):
     assert "| row | validation | test | mismatched | reference | difference |" in text
 
 
-def test_a_single_run_is_told_nothing_of_comparisons(tmp_path):
+def test_the_report_of_a_single_run_says_nothing_of_comparisons(tmp_path):
     write_run(tmp_path / "run", Config.create("cnn", epochs=4), 0.8, 0.8)
     text = report(tmp_path)
     words = (
@@ -469,14 +469,14 @@ def test_unfinished_and_failed_runs_are_listed(tmp_path):
     assert "- fast/seed0: the loss became nan" in text
 
 
-def change_run(path, rows, settings, **said):
+def change_run(path, rows, settings, **changes):
     """Change a made-up run: its rows, fields of its config, and fields of its result."""
     folder = RunFolder(path)
     config = dataclasses.replace(folder.read_config(), **settings)
     folder.config_file.write_text(config.to_json())
     folder.metrics_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     result = json.loads(folder.result_file.read_text())
-    folder.result_file.write_text(json.dumps({**result, **said}))
+    folder.result_file.write_text(json.dumps({**result, **changes}))
 
 
 def test_runs_that_ended_early_or_continue_another_are_named(tmp_path):
@@ -715,11 +715,11 @@ def replaced_by_a_folder(path):
 
 def without(*keys):
     def remove(path):
-        output = inner = json.loads(path.read_text())
+        content = inner = json.loads(path.read_text())
         for key in keys[:-1]:
             inner = inner[key]
         del inner[keys[-1]]
-        path.write_text(json.dumps(output))
+        path.write_text(json.dumps(content))
 
     return remove
 

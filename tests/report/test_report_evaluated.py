@@ -44,12 +44,12 @@ def figures(title, accuracy, confidence=0.87, ece=None):
     }
 
 
-def found(**said):
+def found(**others):
     kinds = {kind: [0.8, 0.7, 0.6, 0.5, 0.41] for kind in CORRUPTIONS}
     kinds |= {"blur": [0.8, 0.8, 0.8, 0.8, 0.79], "noise": [0.5, 0.3, 0.1, 0.07, 0.03]}
     corruptions = {"date": DATE, "images": 1000, "clean": 0.81, "accuracy": kinds}
     sets = {"test": figures("CIFAR-10, test", 0.825), "own:x": figures("photos", 0.7)}
-    return {"temperature": 1.5, "sets": sets, "corruptions": corruptions, **said}
+    return {"temperature": 1.5, "sets": sets, "corruptions": corruptions, **others}
 
 
 def context_and_figures(run, evaluation):

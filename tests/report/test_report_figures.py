@@ -157,7 +157,7 @@ def test_the_table_of_candidates_is_by_the_mean_on_validation(text):
     ]
 
 
-def test_the_sentence_of_the_choice(text):
+def test_a_sentence_says_which_row_is_chosen_and_how_surely(text):
     margin, interval, p, _ = compared(chosen("middle"), chosen("winner"), IMAGES["val"])
     assert (
         f"**winner** is first among 5 candidates (1 to 3 seeds each) with "
@@ -185,7 +185,7 @@ def test_the_chosen_model_is_the_winners_best_seed_at_its_best_epoch(text):
     ) in text
 
 
-def test_the_effect_of_each_single_change_is_told(text):
+def test_the_effect_of_each_single_change_is_stated(text):
     lines = table(text, "change")
     pairs = [("plain", "tester"), ("tester", "winner"), ("winner", "middle"), ("winner", "longer")]
     verdicts = ["better", "worse", "can't be told apart", "worse"]
@@ -212,7 +212,7 @@ def test_the_effect_of_each_single_change_is_told(text):
         ("longer", "winner", "lower"),
     ],
 )
-def test_the_sentence_of_each_row(text, row, closest, way):
+def test_a_sentence_compares_each_row_with_the_closest_row(text, row, closest, way):
     value, interval, p, by = compared(of_test(closest), of_test(row), IMAGES["test"])
     apart = ", so the two can't be told apart" if float(p) >= 0.05 else ""
     assert (

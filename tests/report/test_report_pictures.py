@@ -86,7 +86,7 @@ def test_each_row_is_a_dot_at_its_label_with_its_interval_and_a_mark_a_seed(figu
 def test_the_axis_of_test_accuracies_shows_where_the_rows_differ():
     """Four rows within a point, and one that has collapsed: the axis leaves the latter out."""
     values = [0.10, 0.900, 0.903, 0.906, 0.909]
-    rows = [made(f"row{i}", made_run(said={"test_accuracy": x})) for i, x in enumerate(values)]
+    rows = [made(f"row{i}", made_run(changes={"test_accuracy": x})) for i, x in enumerate(values)]
     drawn = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("matplotlib.figure.Figure.savefig", lambda figure, file: drawn.append(figure))

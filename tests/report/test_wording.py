@@ -21,7 +21,7 @@ def row_of(*accuracies, flipped=None, **settings):
         texts = {"test_accuracy": accuracy}
         if flipped and flipped[seed] is not None:
             texts["test_accuracy_flip"] = flipped[seed]
-        runs.append(made_run(said=texts, seed=seed, **settings))
+        runs.append(made_run(changes=texts, seed=seed, **settings))
     return made("row", *runs)
 
 
@@ -147,7 +147,7 @@ def test_unusual_settings_leave_out_epochs_and_are_at_most_four():
         ([1, 3, 2], "1 to 3 seeds each"),
     ],
 )
-def test_the_number_of_seeds_is_told(counts, line):
+def test_the_number_of_seeds_is_stated(counts, line):
     assert wording.repeat_count_text([row_of(*[0.5] * count) for count in counts]) == line
 
 
@@ -171,9 +171,9 @@ class WithP(Difference):
     ],
 )
 def test_a_p_value_is_rounded_down(p, line, bare):
-    output = WithP(0.1, p, math.inf, "seeds")
-    assert wording.p_value_text(output) == line
-    assert wording.p_value_cell(output) == bare
+    difference_with_p = WithP(0.1, p, math.inf, "seeds")
+    assert wording.p_value_text(difference_with_p) == line
+    assert wording.p_value_cell(difference_with_p) == bare
 
 
 def test_how_sure_a_difference_is():

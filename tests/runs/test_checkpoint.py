@@ -163,7 +163,7 @@ def test_any_name_of_a_folder_is_as_good_as_any_other(name):
         assert kept(folder / "checkpoints") == {1, 2}
 
 
-def test_where_no_link_can_be_made_it_is_told_before_anything_is_written(tmp_path, monkeypatch):
+def test_where_no_link_can_be_made_an_error_comes_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no" / "such"))
     with pytest.raises(RunError, match=r"\[0\]: a path with special characters needs a link"):
         opened(tmp_path / "[0]")
@@ -206,25 +206,25 @@ def lose_the_names(folder):
 
 def rewrite(folder, change):
     file = folder / "notes" / "metadata"
-    output = json.loads(file.read_text())
-    change(output)
-    file.write_text(json.dumps(output))
+    metadata = json.loads(file.read_text())
+    change(metadata)
+    file.write_text(json.dumps(metadata))
 
 
 def edit_a_loss(folder):
-    rewrite(folder, lambda said: said["history"][1].update(train_loss=0.05))
+    rewrite(folder, lambda metadata: metadata["history"][1].update(train_loss=0.05))
 
 
 def edit_the_config(folder):
-    rewrite(folder, lambda said: said["config"].update(seed=5))
+    rewrite(folder, lambda metadata: metadata["config"].update(seed=5))
 
 
 def lose_the_history(folder):
-    rewrite(folder, lambda said: said.pop("history"))
+    rewrite(folder, lambda metadata: metadata.pop("history"))
 
 
 def lose_the_checksum(folder):
-    rewrite(folder, lambda said: said.pop("sha256"))
+    rewrite(folder, lambda metadata: metadata.pop("sha256"))
 
 
 def be_another(folder):
@@ -285,7 +285,7 @@ def test_a_lost_process_does_not_pass_for_damage_or_a_full_disk(tmp_path, monkey
     assert kept(tmp_path) == {1}
 
 
-def test_a_pipe_in_a_checkpoint_is_told_and_not_waited_for(tmp_path):
+def test_a_pipe_in_a_checkpoint_is_reported_and_not_waited_for(tmp_path):
     save_all(tmp_path, {1: (), 2: ()})
     (tmp_path / "2" / "state" / "_METADATA").unlink()
     os.mkfifo(tmp_path / "2" / "state" / "_METADATA")
@@ -340,7 +340,7 @@ KERNEL = {"kernel": (8, 10)}
     ],
     ids=["shape", "name", "optimiser", "no statistics"],
 )
-def test_another_state_is_told_and_left_as_it_is(tmp_path, other, difference):
+def test_another_state_is_reported_and_left_as_it_is(tmp_path, other, difference):
     mine = state_of(MOMENTUM, **KERNEL)
     with opened(tmp_path) as checkpoints:
         for step in (2, 3):
@@ -366,7 +366,7 @@ def test_an_empty_folder_has_no_newest(tmp_path):
         assert checkpoints.load_newest(state_at(0), quiet) is None
 
 
-def test_another_config_is_told_and_left_as_it_is(tmp_path):
+def test_another_config_is_reported_and_left_as_it_is(tmp_path):
     save_all(tmp_path, {1: (), 2: ()})
     other = dataclasses.replace(CONFIG, seed=5)
     with opened(tmp_path, other) as checkpoints:
@@ -380,14 +380,14 @@ def test_another_config_is_told_and_left_as_it_is(tmp_path):
     assert kept(tmp_path) == {1, 2}
 
 
-def age(folder, change=lambda said: None):
+def age(folder, change=lambda metadata: None):
     """Make a checkpoint one of the version before, which summed up nothing but the arrays."""
 
-    def older(said):
-        del said["config"], said["sha256"]
+    def older(metadata):
+        del metadata["config"], metadata["sha256"]
         leaves = jax.tree.leaves(state_at(int(folder.name)))
-        said["checksum"] = zlib.crc32(b"".join(np.asarray(leaf).tobytes() for leaf in leaves))
-        change(said)
+        metadata["checksum"] = zlib.crc32(b"".join(np.asarray(leaf).tobytes() for leaf in leaves))
+        change(metadata)
 
     rewrite(folder, older)
 
@@ -395,22 +395,22 @@ def age(folder, change=lambda said: None):
 @pytest.mark.parametrize(
     ("change", "difference"),
     [
-        (lambda said: said.update(new_note=1), "has new_note"),
-        (lambda said: said.pop("wall_seconds"), "lacks wall_seconds"),
-        (lambda said: said.update(zeal=said.pop("history")), "lacks history"),
+        (lambda metadata: metadata.update(new_note=1), "has new_note"),
+        (lambda metadata: metadata.pop("wall_seconds"), "lacks wall_seconds"),
+        (lambda metadata: metadata.update(zeal=metadata.pop("history")), "lacks history"),
     ],
 )
-def test_a_checkpoint_of_another_version_is_told_and_left_as_it_is(tmp_path, change, difference):
+def test_a_checkpoint_of_another_version_is_named_and_left_as_it_is(tmp_path, change, difference):
     """Its checksum is right, so unknown and missing notes are no damage."""
     save_all(tmp_path, {1: (), 2: ()})
 
-    def be_another_version(said):
-        change(said)
-        del said["sha256"]
-        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    def be_another_version(metadata):
+        change(metadata)
+        del metadata["sha256"]
+        digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
         for leaf in jax.tree.leaves(state_at(2)):
             digest.update(np.asarray(leaf).tobytes())
-        said["sha256"] = digest.hexdigest()
+        metadata["sha256"] = digest.hexdigest()
 
     rewrite(tmp_path / "2", be_another_version)
     with (
@@ -457,21 +457,21 @@ def test_a_checkpoint_of_an_older_version_is_read(tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda said: said.pop("history"),
-        lambda said: said.update(history=said["history"][:1]),
-        lambda said: said["history"][1].update(val_loss="low"),
-        lambda said: said["history"][1].update(epoch=1),
-        lambda said: said.update(wall_seconds=float("nan")),
-        lambda said: said.update(checksum=said["checksum"] + 1),
+        lambda metadata: metadata.pop("history"),
+        lambda metadata: metadata.update(history=metadata["history"][:1]),
+        lambda metadata: metadata["history"][1].update(val_loss="low"),
+        lambda metadata: metadata["history"][1].update(epoch=1),
+        lambda metadata: metadata.update(wall_seconds=float("nan")),
+        lambda metadata: metadata.update(checksum=metadata["checksum"] + 1),
     ],
 )
 def test_what_an_older_version_wrote_is_checked(tmp_path, change):
     save_all(tmp_path, {1: (), 2: ()})
     age(tmp_path / "2", change)
-    said = []
+    lines = []
     with opened(tmp_path) as checkpoints:
-        assert_state(checkpoints.load_newest(state_at(0), said.append), 1)
-    assert "checkpoint 2 is damaged" in said[0]
+        assert_state(checkpoints.load_newest(state_at(0), lines.append), 1)
+    assert "checkpoint 2 is damaged" in lines[0]
 
 
 def test_states_of_versions_without_averages_are_read(tmp_path):

@@ -226,13 +226,13 @@ def test_a_run_that_diverges_names_the_epoch_of_the_checkpoint_it_keeps(
     """The loss on the validation images is no number in the third epoch."""
     figures = [{"val_loss": loss, "val_accuracy": 0.5} for loss in (2.0, 1.0, float("nan"))]
     monkeypatch.setattr(run_module, "validation_metrics", lambda *_: figures.pop(0))
-    with pytest.raises(RunError) as output:
+    with pytest.raises(RunError) as error:
         train(tmp_path, easy_dataset)
-    assert str(output.value).startswith(
+    assert str(error.value).startswith(
         "the validation loss became nan in epoch 3; the last good checkpoint is kept (that of "
         "epoch 2): "
     )
-    assert (tmp_path / "failure.txt").read_text() == f"{output.value}\n"
+    assert (tmp_path / "failure.txt").read_text() == f"{error.value}\n"
     assert int(final_state(tmp_path, easy_dataset).step) == 8
     assert [row["epoch"] for row in rows(tmp_path)] == [1, 2]
     monkeypatch.setattr(run_module, "validation_metrics", validation_metrics)

@@ -113,7 +113,7 @@ def test_fewer_large_images_are_stored_by_cell():
     assert wrong["image"].nbytes <= 400 * 32 * 32 * 3
 
 
-def test_other_images_of_an_evaluation_are_resized_and_it_is_said(run, tmp_path):
+def test_images_of_another_size_are_resized_and_this_is_reported(run, tmp_path):
     (images, labels), lines = examples(6, 4, 30), []
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
         folder = tmp_path / "new" / NAMES[label]

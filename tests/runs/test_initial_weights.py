@@ -48,7 +48,7 @@ def begun(**settings):
 
 @pytest.mark.parametrize("there", [True, False])
 @pytest.mark.parametrize("here", [True, False])
-def test_another_normalisation_than_that_of_the_weights_is_said(tmp_path, there, here):
+def test_another_normalisation_than_that_of_the_weights_is_reported(tmp_path, there, here):
     """The card of the weights has the data set's mean, also if pixels were not normalised by it."""
     state, setup, hp = begun(normalize=here)
     write(tmp_path / "weights.safetensors", state, 0.25, normalize=there)

@@ -193,15 +193,13 @@ def test_a_run_that_fails_says_so_to_its_observers_and_ends_with_its_own_error(
             raise OSError("no network")
 
     config = dataclasses.replace(CONFIG, learning_rate=1e30)
-    with pytest.raises(RunError, match="loss became") as output:
+    with pytest.raises(RunError, match="loss became") as error:
         train(tmp_path, easy_dataset, [FailsToo, recorder], config)
     assert recorder.names == ["began", "failed"]
-    assert recorder.given("failed") == [output.value]
+    assert recorder.given("failed") == [error.value]
 
 
-def test_memory_that_is_short_is_told_without_what_keeps_the_arrays(
-    tmp_path, easy_dataset, monkeypatch
-):
+def test_an_error_of_memory_does_not_keep_the_arrays(tmp_path, easy_dataset, monkeypatch):
     traces = []
 
     class Traces:
@@ -342,11 +340,11 @@ NO_OBSERVER = "NoneType, which is not an observer; define at least one of the me
         ("some.py:number", "must be a class or a function that returns an observer"),
     ],
 )
-def test_a_name_that_gives_no_observer_is_told_in_one_line(files, name, words):
-    with pytest.raises(UsageError, match=words) as output:
+def test_a_name_that_gives_no_observer_is_refused_in_one_line(files, name, words):
+    with pytest.raises(UsageError, match=words) as error:
         create_observers(find_factories([f"{files / name}"]))
-    assert str(output.value).startswith("--observer ")
-    assert "\n" not in str(output.value)
+    assert str(error.value).startswith("--observer ")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def test_another_runs_files_behind_a_link_stay(tmp_path):
 
 
 @needs
-def test_who_is_not_logged_in_is_told_before_anything_is_trained(tmp_path):
+def test_a_missing_login_is_reported_before_anything_is_trained(tmp_path):
     none = dict.fromkeys(("WANDB_MODE", "WANDB_API_KEY", "WANDB_SILENT", "NETRC"))
     there = ["--run-dir", str(tmp_path / "run"), "--data-dir", str(tmp_path)]
     env = {**none, "HOME": str(tmp_path), "WANDB_CONFIG_DIR": str(tmp_path)}

@@ -390,7 +390,7 @@ def test_another_process_run_is_left_to_it(run, alone, tmp_path, another_process
     assert (mine / "result.json").read_bytes() == (theirs / "result.json").read_bytes()
 
 
-def test_another_process_failure_is_told(run, tmp_path, another_process):
+def test_the_failure_of_another_process_is_reported(run, tmp_path, another_process):
     failure = tmp_path / "norm" / "seed0" / "failure.txt"
     another_process(failure.parent, lambda: failure.write_text("it blew up"))
     [outcome] = run(THREE, tmp_path, rows=["norm"])
@@ -414,15 +414,15 @@ def test_another_study_is_refused(run, alone):
 def test_references_may_change_and_rows_be_added(run, alone, tmp_path):
     out = tmp_path / "copy"
     shutil.copytree(alone[0], out)
-    output = json.loads(THREE.to_json())
-    output["rows"]["both"]["reference"] = [0.9]
-    output["rows"]["slow"] = {"learning_rate": 0.001}
-    [outcome] = run(Study.from_dict(output), out)
+    study = json.loads(THREE.to_json())
+    study["rows"]["both"]["reference"] = [0.9]
+    study["rows"]["slow"] = {"learning_rate": 0.001}
+    [outcome] = run(Study.from_dict(study), out)
     assert outcome.task.name == "slow seed 0"
-    assert json.loads((out / "study.json").read_text())["rows"] == output["rows"]
+    assert json.loads((out / "study.json").read_text())["rows"] == study["rows"]
 
 
-def test_a_row_that_cannot_be_trained_is_told_before_the_others_are(run, tmp_path):
+def test_a_row_that_cannot_be_trained_is_reported_before_the_others_are_trained(run, tmp_path):
     table = study(good={}, bad={"arch_args": {"widths": (4,), "hidden": "wide"}})
     with pytest.raises(
         UsageError, match=r"bad seed 0: .*hidden=wide: must be of the same kind as 128"

@@ -283,14 +283,14 @@ def test_a_folder_keeps_to_the_rows_that_it_was_begun_with(tmp_path):
     wider = {**TWO, "rows": {**TWO["rows"], "narrow": {"arch_args": {"hidden": 3}}}}
     other = {**TWO, "rows": {**TWO["rows"], "plain": {"warmup": 0.5}}}
     fewer = {**TWO, "rows": {"narrow": TWO["rows"]["narrow"], "plain": {}}}
-    for output, words in (
+    for study, words in (
         (longer, "epochs is 3 in the folder, 4 now"),
         (wider, r"in row narrow, arch_args hidden is 2 in the folder, 3 now\); restore this row"),
         (other, "in row plain, warmup is the default in the folder, 0.5 now"),
         (fewer, "row other is in the folder and not in this study"),
     ):
         with pytest.raises(UsageError, match=words):
-            plan(Study.from_dict(output), None, [0], tmp_path, [])
+            plan(Study.from_dict(study), None, [0], tmp_path, [])
     long = {**TWO, "rows": {**TWO["rows"], "plain": {"arch_args": {"note": "x" * 5000}}}}
     with pytest.raises(UsageError, match=r"in row plain, arch_args note is .* now") as error:
         plan(Study.from_dict(long), None, [0], tmp_path, [])

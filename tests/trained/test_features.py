@@ -153,7 +153,7 @@ class NNXPlain(nnx.Module):
         return self.head(nnx.relu(self.hidden(x.mean((1, 2)))))
 
 
-def test_features_of_an_nnx_network_by_hand():
+def test_features_of_an_nnx_network_are_those_computed_by_hand():
     classifier = classifier_of(nnx_network(lambda rngs: NNXPlain(rngs)))
     found = classifier.features(IMAGES)
     hidden = classifier.variables["params"]["hidden"]

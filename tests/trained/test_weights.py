@@ -114,8 +114,8 @@ def test_halves_are_rounded_and_nothing_else(tmp_path):
     }
     for half in (False, True):
         write_weights(tmp_path / "w.safetensors", tree, card, half)
-        arrays, output = read_weights(tmp_path / "w.safetensors")
-        assert output == card
+        arrays, card_in_file = read_weights(tmp_path / "w.safetensors")
+        assert card_in_file == card
         back = arrange_arrays(arrays, tree, tmp_path)
         kept = tree["a"].astype(np.float16).astype(np.float32) if half else tree["a"]
         np.testing.assert_array_equal(back["a"], kept)
@@ -155,14 +155,14 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize(("content", "reason"), DAMAGE.values(), ids=DAMAGE)
-def test_what_is_no_such_file_is_told_in_one_line(content, reason, tmp_path):
+def test_what_is_no_file_of_weights_is_refused_in_one_line(content, reason, tmp_path):
     path = tmp_path / "w.safetensors"
     path.write_bytes(content)
-    with pytest.raises(RunError) as output:
+    with pytest.raises(RunError) as error:
         jaxcifar.load(path)
-    assert "\n" not in str(output.value)
-    assert f"{path}: " in str(output.value)
-    assert reason in str(output.value)
+    assert "\n" not in str(error.value)
+    assert f"{path}: " in str(error.value)
+    assert reason in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -378,17 +378,17 @@ def test_a_file_of_a_network_whose_code_is_gone_says_what_is_needed(run, tmp_pat
         jaxcifar.load(tmp_path / "own")
 
 
-def test_where_no_run_is_it_is_said_what_is_there(run, tmp_path):
+def test_where_no_run_is_the_error_says_what_is_there(run, tmp_path):
     (run / "result.json").unlink()
     (tmp_path / "net.pth").write_bytes(b"")
     (tmp_path / "empty").mkdir()
-    for path, output in {
+    for path, reason in {
         run: "is not a finished run",
         tmp_path / "empty": "no run here",
         tmp_path / "nowhere": "does not exist",
         tmp_path / "net.pth": "convert it first with jaxcifar convert",
     }.items():
-        with pytest.raises(UsageError, match=output):
+        with pytest.raises(UsageError, match=reason):
             jaxcifar.load(path)
 
 

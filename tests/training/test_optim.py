@@ -87,9 +87,9 @@ def test_a_changed_recipe_changes_no_rate_of_a_run(monkeypatch):
 
 def test_files_of_before_have_the_batch_of_their_recipe():
     config = Config.create("cnn", recipe="strong", batch_size=1024, lr_scale="sqrt")
-    output = json.loads(config.to_json())
-    assert output.pop("base_batch_size") == 128
-    assert Config.from_dict(output) == config
+    content = json.loads(config.to_json())
+    assert content.pop("base_batch_size") == 128
+    assert Config.from_dict(content) == config
 
 
 def numpy_sgd(params, grads, lr, momentum, decay, _):
