@@ -10,7 +10,7 @@ from jaxcifar.config.option_names import option_name
 from jaxcifar.errors import UsageError
 from jaxcifar.studies.study import Study
 
-_OPTIONS_WITHOUT_STUDY = (
+_OPTIONS_EXCLUDED_BY_STUDY = (
     "arch",
     "arch_args",
     "batch_size",
@@ -27,7 +27,7 @@ def read_study(options: Namespace) -> Study:
     Raises:
       UsageError: the study can't be read, or another option can't be used with `--study`.
     """
-    for name in _OPTIONS_WITHOUT_STUDY:
+    for name in _OPTIONS_EXCLUDED_BY_STUDY:
         is_given = getattr(options, name, None) is not None
         if is_given:
             raise UsageError(f"--{option_name(name)}: can't be used with --study; leave it out")
